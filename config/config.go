@@ -1,0 +1,2 @@
+// Package config turns a file into a validated Config and has no other effect.
+package config

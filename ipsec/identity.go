@@ -1,0 +1,110 @@
+package ipsec
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"strings"
+)
+
+// IDType is an IKE identification type (RFC 7296 section 3.5; the numbers are
+// IKEv1's too).
+type IDType uint8
+
+const (
+	IDIPv4  IDType = 1
+	IDFQDN  IDType = 2
+	IDEmail IDType = 3 // ID_RFC822_ADDR, IKEv1's ID_USER_FQDN
+	IDIPv6  IDType = 5
+	IDDN    IDType = 9
+	IDKeyID IDType = 11
+)
+
+func (t IDType) String() string {
+	switch t {
+	case IDIPv4:
+		return "IPv4 address"
+	case IDFQDN:
+		return "FQDN"
+	case IDEmail:
+		return "e-mail address"
+	case IDIPv6:
+		return "IPv6 address"
+	case IDDN:
+		return "distinguished name"
+	case IDKeyID:
+		return "key id"
+	}
+	return "id type " + hex.EncodeToString([]byte{byte(t)})
+}
+
+// Identity is who an end of an IKE SA says it is. Comparable; the zero value is nobody.
+type Identity struct {
+	Type IDType
+	Data string // the payload's bytes
+}
+
+// ParseIdentity reads an address, an e-mail address ("a@b"), a key id
+// ("@#hex" or "keyid:text"), or else an FQDN ("@name" and "fqdn:name" force it).
+func ParseIdentity(s string) Identity {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return IdentityOf(a)
+	}
+	if rest, ok := strings.CutPrefix(s, "keyid:"); ok {
+		return Identity{IDKeyID, rest}
+	}
+	if rest, ok := strings.CutPrefix(s, "@#"); ok {
+		if b, err := hex.DecodeString(rest); err == nil {
+			return Identity{IDKeyID, string(b)}
+		}
+	}
+	if rest, ok := strings.CutPrefix(s, "fqdn:"); ok {
+		return Identity{IDFQDN, rest}
+	}
+	if rest, ok := strings.CutPrefix(s, "@"); ok {
+		return Identity{IDFQDN, rest}
+	}
+	if strings.Contains(s, "@") {
+		return Identity{IDEmail, s}
+	}
+	return Identity{IDFQDN, s}
+}
+
+// IdentityOf is the identity that an address is.
+func IdentityOf(a netip.Addr) Identity {
+	a = a.Unmap()
+	if a.Is4() {
+		return Identity{IDIPv4, string(a.AsSlice())}
+	}
+	return Identity{IDIPv6, string(a.AsSlice())}
+}
+
+// String is for people: what ParseIdentity reads, with unprintable bytes as hex.
+func (id Identity) String() string {
+	switch id.Type {
+	case 0:
+		return "nobody"
+	case IDIPv4, IDIPv6:
+		if a, ok := netip.AddrFromSlice([]byte(id.Data)); ok {
+			return a.String()
+		}
+	case IDFQDN, IDEmail:
+		if printable(id.Data) {
+			return id.Data
+		}
+	case IDKeyID:
+		if printable(id.Data) {
+			return "keyid:" + id.Data
+		}
+		return "@#" + hex.EncodeToString([]byte(id.Data))
+	}
+	return id.Type.String() + " 0x" + hex.EncodeToString([]byte(id.Data))
+}
+
+func printable(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return s != ""
+}
