@@ -1,0 +1,214 @@
+package wire
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"vpngw/ipsec"
+)
+
+// SA offers proposals, or in a response gives back the one chosen (RFC 7296
+// section 3.3).
+type SA struct{ Proposals []Proposal }
+
+// MaxProposals is how many proposals one SA payload may have.
+const MaxProposals = 64
+
+// Proposal is a proposal substructure (RFC 7296 section 3.3.1).
+//
+//	                     1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	| Last Substruc |   RESERVED    |         Proposal Length       |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	| Proposal Num  |  Protocol ID  |    SPI Size   |Num  Transforms|
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	~                        SPI (variable)                         ~
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	~                        <Transforms>                           ~
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+type Proposal struct {
+	Number   uint8
+	Protocol ipsec.Protocol
+	SPI      []byte // IKE: none or 8 bytes; AH and ESP: 4 bytes
+	ipsec.Proposal
+	// Unknown says that the proposal must not be chosen, whatever Transforms
+	// holds (RFC 7296 section 3.3.6). It is set when a transform has a type that
+	// is not known, and when a type is left without any transform because all of
+	// that type had an attribute that is not known. A transform with such an attribute is
+	// itself left out, "other transforms with the same Transform Type are
+	// processed as usual". A transform with an unknown id stands in
+	// Transforms like any other: it equals none of ours.
+	Unknown bool
+}
+
+func (*SA) Type() PayloadType { return TypeSA }
+
+func (p *SA) append(b []byte) []byte {
+	for i := range p.Proposals {
+		b = p.Proposals[i].append(b, i == len(p.Proposals)-1)
+	}
+	return b
+}
+
+// Last Substruc: "0 if this was the last, and a value of 2 (for Proposal) or 3
+// (for Transform) if there are more".
+const (
+	moreProposals  = 2
+	moreTransforms = 3
+)
+
+func (p *Proposal) append(b []byte, last bool) []byte {
+	start := len(b)
+	b = append(b, more(last, moreProposals), 0, 0, 0)
+	b = append(b, p.Number, byte(p.Protocol), byte(len(p.SPI)), byte(len(p.Transforms)))
+	b = append(b, p.SPI...)
+	for i, t := range p.Transforms {
+		b = appendTransform(b, t, i == len(p.Transforms)-1)
+	}
+	binary.BigEndian.PutUint16(b[start+2:], uint16(len(b)-start))
+	return b
+}
+
+func more(last bool, value byte) byte {
+	if last {
+		return 0
+	}
+	return value
+}
+
+func (p *SA) parse(s cryptobyte.String) bool {
+	for last := false; !last; {
+		var q Proposal
+		if len(p.Proposals) == MaxProposals || !q.parse(&s, &last) {
+			return false
+		}
+		p.Proposals = append(p.Proposals, q)
+	}
+	// One proposal can be an answer, which has the number of the one chosen.
+	// Several are an offer: 1, 2, 3 and so on.
+	for i := range p.Proposals {
+		if n := int(p.Proposals[i].Number); n == 0 || len(p.Proposals) > 1 && n != i+1 {
+			return false
+		}
+	}
+	return s.Empty()
+}
+
+func (p *Proposal) parse(s *cryptobyte.String, last *bool) bool {
+	var count, size uint8
+	body, ok := readSubstructure(s, moreProposals, last)
+	if !ok || !body.ReadUint8(&p.Number) || !body.ReadUint8((*uint8)(&p.Protocol)) ||
+		!body.ReadUint8(&size) || !body.ReadUint8(&count) || !readSPI(&body, &p.SPI, int(size)) {
+		return false
+	}
+	switch p.Protocol {
+	case ipsec.ProtoIKE:
+		ok = size == 0 || size == 8
+	case ipsec.ProtoAH, ipsec.ProtoESP:
+		ok = size == 4
+	}
+	if !ok {
+		return false
+	}
+
+	var understood, offered [256]bool // by transform type
+	for n := range int(count) {
+		var lastTransform bool
+		t, known, ok := parseTransform(&body, &lastTransform)
+		if !ok || lastTransform != (n == int(count)-1) {
+			return false
+		}
+		offered[t.Type] = true
+		if known {
+			understood[t.Type] = true
+			p.Transforms = append(p.Transforms, t)
+		}
+	}
+	p.Unknown = offered != understood
+	return body.Empty()
+}
+
+// readSPI copies an SPI; one of no bytes is nil.
+func readSPI(s *cryptobyte.String, to *[]byte, size int) bool {
+	var b []byte
+	if !s.ReadBytes(&b, size) {
+		return false
+	}
+	*to = append([]byte(nil), b...)
+	return true
+}
+
+// readSubstructure reads what proposals and transforms begin with: whether it is
+// the last, a reserved byte, and a length that includes these four bytes.
+func readSubstructure(s *cryptobyte.String, moreValue uint8, last *bool) (cryptobyte.String, bool) {
+	var sub uint8
+	var length uint16
+	var body []byte
+	ok := s.ReadUint8(&sub) && (sub == 0 || sub == moreValue) && s.Skip(1) &&
+		s.ReadUint16(&length) && s.ReadBytes(&body, int(length)-4)
+	*last = sub == 0
+	return body, ok
+}
+
+// attrKeyLength is the Key Length attribute in its only format, two bytes of
+// value behind the type (AF bit set; RFC 7296 section 3.3.5). It is the only
+// attribute that there is.
+const attrKeyLength = 0x8000 | 14
+
+// appendTransform writes a transform substructure (RFC 7296 section 3.3.2).
+//
+//	                     1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	| Last Substruc |   RESERVED    |        Transform Length       |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	|Transform Type |   RESERVED    |          Transform ID         |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	~                      Transform Attributes                     ~
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+func appendTransform(b []byte, t ipsec.Transform, last bool) []byte {
+	length := uint16(8)
+	if t.KeyBits != 0 {
+		length = 12
+	}
+	b = append(b, more(last, moreTransforms), 0)
+	b = binary.BigEndian.AppendUint16(b, length)
+	b = append(b, byte(t.Type), 0)
+	b = binary.BigEndian.AppendUint16(b, t.ID)
+	if t.KeyBits != 0 {
+		b = binary.BigEndian.AppendUint16(b, attrKeyLength)
+		b = binary.BigEndian.AppendUint16(b, t.KeyBits)
+	}
+	return b
+}
+
+// knownTypes are the transform types that mean something here.
+var knownTypes = []ipsec.TransformType{ipsec.Encr, ipsec.PRF, ipsec.Integ, ipsec.KE, ipsec.ESN}
+
+// parseTransform reads one transform. It is known when ipsec.Transform can say all of it.
+func parseTransform(s *cryptobyte.String, last *bool) (t ipsec.Transform, known, ok bool) {
+	body, ok := readSubstructure(s, moreTransforms, last)
+	if !ok || !body.ReadUint8((*uint8)(&t.Type)) || !body.Skip(1) || !body.ReadUint16(&t.ID) {
+		return t, false, false
+	}
+	known = slices.Contains(knownTypes, t.Type)
+	for !body.Empty() {
+		var kind, value uint16 // value is the length when the AF bit is clear
+		if !body.ReadUint16(&kind) || !body.ReadUint16(&value) {
+			return t, false, false
+		}
+		if kind&0x8000 == 0 && !body.Skip(int(value)) {
+			return t, false, false
+		}
+		// Neither a key length of zero nor two of them can be said.
+		if kind != attrKeyLength || value == 0 || t.KeyBits != 0 {
+			known = false
+			continue
+		}
+		t.KeyBits = value
+	}
+	return t, known, true
+}
