@@ -1,0 +1,89 @@
+package esp
+
+import "sync/atomic"
+
+// Counters are what an SA pair, a tunnel or the plane carried and dropped.
+type Counters struct {
+	BytesIn, BytesOut     uint64 // of inner packets
+	PacketsIn, PacketsOut uint64
+	Drops                 map[string]uint64 // by name; names that counted nothing are left out
+}
+
+// reason is why a packet was not carried.
+type reason uint8
+
+const (
+	carried reason = iota // not a drop
+
+	dropMalformed  // not a valid IP packet, or an ESP packet too short to be one
+	dropNoPolicy   // outbound: no SA's selectors cover the packet
+	dropNoSA       // outbound: the tunnel has no SA; inbound: unknown SPI
+	dropNoSocket   // the SA's path needs a socket that the plane does not have
+	dropTooBig     // larger than the tunnel's MTU, answered with ICMP where that is allowed
+	dropUnderlay   // too big for the underlay
+	dropSend       // the socket refused it
+	dropSequence   // the SA's sequence numbers are used up
+	dropLifetime   // the SA's hard limit of bytes or packets is reached
+	dropTransport  // raw ESP for an SA encapsulated in UDP, or the other way round
+	dropReplay     // seen before, or older than the window
+	dropBadICV     // not authentic
+	dropPadding    // authentic, but its padding is wrong
+	dropNextHeader // authentic, but neither IPv4 nor IPv6
+	dropDummy      // RFC 4303 section 2.6: meant to be dropped
+	dropInner      // authentic, but the inner packet is malformed
+	dropSelector   // authentic, but outside the SA's selectors
+	dropECN        // congestion marked on a packet that cannot carry the mark (RFC 6040 section 4.2)
+	dropWrite      // the TUN refused it
+	dropKeepalive  // a NAT keepalive (RFC 3948 section 2.3): nothing is lost
+	dropRead       // a read failed
+
+	numReasons
+)
+
+// names are stable: they are what operators and dashboards see.
+var names = [numReasons]string{
+	dropMalformed: "malformed", dropNoPolicy: "no-policy", dropNoSA: "no-sa", dropNoSocket: "no-socket",
+	dropTooBig: "too-big", dropUnderlay: "underlay-too-big", dropSend: "send", dropSequence: "sequence",
+	dropLifetime: "lifetime", dropTransport: "transport", dropReplay: "replay", dropBadICV: "bad-icv",
+	dropPadding: "padding", dropNextHeader: "next-header", dropDummy: "dummy", dropInner: "inner",
+	dropSelector: "selector", dropECN: "ecn", dropWrite: "tun-write", dropKeepalive: "keepalive", dropRead: "read",
+}
+
+func (r reason) String() string { return names[r] }
+
+// drops counts by reason. Any goroutine may add.
+type drops [numReasons]atomic.Uint64
+
+func (d *drops) add(r reason, n int) { d[r].Add(uint64(n)) }
+
+func (d *drops) addTo(m map[string]uint64) {
+	for r := range d {
+		if n := d[r].Load(); n > 0 {
+			m[names[r]] += n
+		}
+	}
+}
+
+// traffic counts what was carried one way.
+type traffic struct{ bytes, packets atomic.Uint64 }
+
+func (t *traffic) add(bytes, packets uint64) {
+	t.bytes.Add(bytes)
+	t.packets.Add(packets)
+}
+
+// meter is both ways and the drops.
+type meter struct {
+	in, out traffic
+	drops   drops
+}
+
+func (m *meter) counters() Counters {
+	c := Counters{
+		BytesIn: m.in.bytes.Load(), PacketsIn: m.in.packets.Load(),
+		BytesOut: m.out.bytes.Load(), PacketsOut: m.out.packets.Load(),
+		Drops: make(map[string]uint64),
+	}
+	m.drops.addTo(c.Drops)
+	return c
+}

@@ -1,0 +1,70 @@
+package esp
+
+import "vpngw/ipsec"
+
+// Outer header sizes.
+const (
+	ipv4Header = 20
+	ipv6Header = 40
+	udpHeader  = 8
+	espHeader  = 8 // SPI and sequence number
+	espTrailer = 2 // pad length and next header
+)
+
+// shape is the geometry of a suite's packets, in bytes.
+//
+//	SPI(4) | Seq(4) | IV(iv) | inner packet | padding | pad length(1) | next header(1) | ICV(icv)
+//	                         |<------- encrypted, a multiple of align -------------->|
+type shape struct{ iv, align, icv int }
+
+// shapeOf is the shape of a suite; false when we do not have its algorithms or
+// they do not go together.
+func shapeOf(s ipsec.Suite, trunc96 bool) (shape, bool) {
+	encr := ipsec.Lookup(s.Encr)
+	if encr == nil || encr.Type != ipsec.Encr {
+		return shape{}, false
+	}
+	f := shape{iv: encr.IV, align: max(4, encr.Block), icv: encr.ICV}
+	if encr.AEAD {
+		return f, s.Integ.ID == ipsec.IntegNone
+	}
+	integ := ipsec.Lookup(s.Integ)
+	if integ == nil || integ.Type != ipsec.Integ {
+		return shape{}, false
+	}
+	f.icv = integ.ICV
+	if trunc96 && s.Integ.ID == ipsec.IntegSHA256_128 {
+		f.icv = 12
+	}
+	return f, true
+}
+
+// padding is how many bytes go between n bytes of inner packet and the trailer
+// (RFC 4303 section 2.4).
+func (f shape) padding(n int) int {
+	return (f.align - (n+espTrailer)%f.align) % f.align
+}
+
+// sealed is the size of the ESP packet that carries n bytes.
+func (f shape) sealed(n int) int {
+	return espHeader + f.iv + n + f.padding(n) + espTrailer + f.icv
+}
+
+// MTU is the largest inner packet whose ESP packet fits into outerMTU: what the
+// TUN's MTU should be. udp is RFC 3948 encapsulation, v6 the outer family. 0
+// means that nothing fits, or that the suite is unknown.
+func MTU(outerMTU int, s ipsec.Suite, trunc96, udp, v6 bool) int {
+	f, ok := shapeOf(s, trunc96)
+	if !ok {
+		return 0
+	}
+	room := outerMTU - ipv4Header
+	if v6 {
+		room = outerMTU - ipv6Header
+	}
+	if udp {
+		room -= udpHeader
+	}
+	room -= espHeader + f.iv + f.icv
+	return max(0, room-room%f.align-espTrailer)
+}
