@@ -1,0 +1,91 @@
+// Package host is the gateway's hold on the operating system, and the only
+// package that has one: UDP and raw ESP sockets that move batches, TUN devices,
+// and the addresses, routes and rules of the kernel as one wanted state.
+//
+// It decides nothing: which tunnel has which route is its caller's business.
+// What it keeps safe is the machine it runs on. Everything that it puts into
+// the kernel carries a mark (Protocol, Group, Alias), so that it is recognised
+// after a crash; what does not carry it is foreign and is never changed,
+// replaced or removed. It writes no sysctl but those of its own devices.
+//
+// It serves Linux only. A Host belongs to the network namespace of the thread
+// that called New; CreateTUN and Open take the namespace of their own caller.
+package host
+
+import (
+	"log/slog"
+	"net/netip"
+)
+
+// What marks kernel objects as ours.
+const (
+	// Protocol is the originator (rtm_protocol, FRA_PROTOCOL) of our routes and rules.
+	Protocol = 73
+	// Table holds the routes that would otherwise capture our own packets.
+	Table = 7373
+	// Metric is that of our routes, of which Metric+1 is the other half while one
+	// replaces another. It is high, so that a foreign route for the same prefix wins.
+	Metric = 7300
+	// Mark is on every packet that our sockets send ("vpng").
+	Mark = 0x76706e67
+	// Group and Alias are on our devices.
+	Group = 7373
+	Alias = "vpngw"
+)
+
+// Ports and protocol of the underlay.
+const (
+	PortIKE  = 500  // RFC 7296 section 2
+	PortNATT = 4500 // RFC 3948
+	protoESP = 50   // RFC 4303
+)
+
+// Config is what a Host needs to know.
+type Config struct {
+	Log *slog.Logger // nil: discard
+}
+
+// State is everything that we want in the kernel beside the devices themselves.
+// The zero State is nothing.
+type State struct {
+	Devices []DeviceState
+	// Peers are the outer addresses that no route may capture.
+	Peers []netip.Addr
+}
+
+// DeviceState is one TUN device of ours; CreateTUN made it.
+type DeviceState struct {
+	Name string
+	MTU  int // 0: as it is
+	// Addresses get a route to their prefix, as any interface address does. It is
+	// subject to the same rule as Routes: a foreign one for the same prefix blocks it.
+	Addresses []netip.Prefix
+	Routes    []Route
+}
+
+// Route sends a prefix into a device.
+type Route struct {
+	Prefix netip.Prefix
+	Source netip.Addr // of packets that this host itself originates; unset: the kernel chooses
+}
+
+// Result is what Set could not do because the host is in the way.
+type Result struct {
+	Blocked []BlockedRoute
+}
+
+// BlockedRoute is a route, or an address as a route to itself, that was left out.
+type BlockedRoute struct {
+	Device string
+	Route  Route
+	By     string // a phrase: "the route 10.0.0.0/8 through eth0, metric 100"
+}
+
+// Finding is one thing about the host that stops the gateway or a part of it.
+type Finding struct {
+	Code    string // stable: net-admin, net-raw, tun, port, ip-forward, rp-filter
+	Message string // one line: what it is, what it means, what to do
+	Fatal   bool   // the gateway cannot start
+}
+
+func (f Finding) String() string { return f.Message }

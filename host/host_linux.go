@@ -1,0 +1,41 @@
+package host
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Host is one network namespace. Its methods are safe for concurrent use.
+type Host struct {
+	log *slog.Logger
+	nl  *netlink.Handle
+
+	mu   sync.Mutex // of what follows, and of every change to the kernel
+	tuns map[string]*TUN
+}
+
+// New returns the Host of the caller's network namespace. It needs no privilege
+// and changes nothing.
+func New(c Config) (*Host, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink socket: %w", err)
+	}
+	log := c.Log
+	if log == nil {
+		log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return &Host{log: log, nl: nl, tuns: make(map[string]*TUN)}, nil
+}
+
+// Close gives the netlink sockets back. It leaves the kernel's state alone: that
+// is what Set(State{}) is for.
+func (h *Host) Close() error {
+	h.nl.Close()
+	return nil
+}
