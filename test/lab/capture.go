@@ -1,0 +1,42 @@
+package lab
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// Capture is a running tcpdump.
+type Capture struct {
+	Path string // the pcap file; whole once Stop has returned
+	proc *Process
+}
+
+// Capture records what passes a device ("any" for all); filter is tcpdump's, or empty.
+func (n *Namespace) Capture(device, filter string) *Capture {
+	n.lab.Helper()
+	name := fmt.Sprintf("tcpdump%d", n.number())
+	c := &Capture{Path: filepath.Join(n.lab.Dir, n.role+"-"+name+".pcap")}
+	c.proc = n.Start(name, "tcpdump", "-i", device, "-U", "--immediate-mode", "-B", "16384", "-Z", "root", "-w", c.Path, filter)
+	c.proc.AwaitLog("listening on")
+	return c
+}
+
+// Stop ends the recording and returns the file's path.
+func (c *Capture) Stop() string {
+	c.proc.lab.Helper()
+	c.proc.Stop()
+	return c.Path
+}
+
+// Tshark reads a capture file; args are those behind -r FILE.
+func (l *Lab) Tshark(pcap string, args ...string) string {
+	l.Helper()
+	return l.tool(2*time.Minute, "", "tshark", append([]string{"-r", pcap}, args...)...)
+}
+
+// Scapy runs a Python script with Debian's own interpreter, to which python3-scapy belongs.
+func (l *Lab) Scapy(script string, args ...string) string {
+	l.Helper()
+	return l.tool(2*time.Minute, script, "/usr/bin/python3", append([]string{"-"}, args...)...)
+}

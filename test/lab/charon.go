@@ -1,0 +1,252 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/strongswan/govici/vici"
+)
+
+// charonPath is where Debian puts strongSwan's IKE daemon.
+const charonPath = "/usr/lib/ipsec/charon"
+
+// CharonTools are what a test with strongSwan in it needs.
+var CharonTools = []string{charonPath, "mount"}
+
+// Charon is a strongSwan daemon with user-space ESP (kernel-libipsec), always
+// UDP-encapsulated, driven over its vici socket.
+type Charon struct {
+	*Process
+	ns      *Namespace
+	session *vici.Session
+	socket  string
+	conf    string
+	conns   []Conn
+	secrets []secret
+}
+
+type secret struct {
+	psk string
+	ids []string
+}
+
+// Charon starts a strongSwan in the namespace. Settings are lines that go into
+// the charon section of strongswan.conf, such as "cookie_threshold = 0".
+func (n *Namespace) Charon(settings ...string) *Charon {
+	n.lab.Helper()
+	// The path of a Unix socket is short: 107 bytes.
+	c := &Charon{ns: n, socket: filepath.Join(n.lab.Dir, n.role+".vici")}
+	extra := ""
+	for _, s := range settings {
+		extra += "\t" + s + "\n"
+	}
+	c.conf = n.lab.File(n.role+"-strongswan.conf", fmt.Sprintf(strongswanConf, extra, c.socket))
+	c.launch()
+	return c
+}
+
+// The dhcp plugin is off because it clones every UDP packet of the namespace;
+// stroke, resolve and attr because they read the machine's own files.
+const strongswanConf = `charon {
+	load_modular = yes
+	install_routes = yes
+	install_virtual_ip = no
+%s	plugins {
+		include /etc/strongswan.d/charon/*.conf
+		kernel-libipsec {
+			load = 100
+		}
+		kernel-netlink {
+			load = 1
+		}
+		bypass-lan {
+			load = no
+		}
+		stroke {
+			load = no
+		}
+		resolve {
+			load = no
+		}
+		attr {
+			load = no
+		}
+		af-alg {
+			load = no
+		}
+		dhcp {
+			load = no
+		}
+		vici {
+			load = yes
+			socket = unix://%s
+		}
+	}
+	filelog {
+		stderr {
+			default = 1
+			ike = 2
+			cfg = 2
+			flush_line = yes
+			time_format = %%T
+		}
+	}
+}
+`
+
+// launch starts the program and connects to it. charon's pid file is compiled
+// in, hence a /run of its own.
+func (c *Charon) launch() {
+	c.ns.lab.Helper()
+	c.Process = c.ns.Start("charon", "unshare", "-m", "env", "STRONGSWAN_CONF="+c.conf,
+		"sh", "-c", "mount -t tmpfs tmpfs /run && rm -f "+c.socket+" && exec "+charonPath)
+	c.ns.lab.Await(Patience, c.Name+" answers on its vici socket", func() (bool, string) {
+		if !c.Running() {
+			c.ns.lab.Fatalf("%s ended: %v\n%s", c.Name, c.err, tail(c.Log(), 40))
+		}
+		s, err := vici.NewSession(vici.WithSocketPath(c.socket))
+		if err != nil {
+			return false, err.Error()
+		}
+		if _, err = c.call(s, "version", nil); err != nil {
+			s.Close()
+			return false, err.Error()
+		}
+		c.session = s
+		return true, ""
+	})
+	c.ns.lab.onClose(func() { c.session.Close() })
+}
+
+// Restart starts a charon that was stopped or killed again, with the
+// connections and secrets that it had.
+func (c *Charon) Restart() {
+	c.ns.lab.Helper()
+	c.end(9)
+	c.launch()
+	conns, secrets := c.conns, c.secrets
+	c.conns, c.secrets = nil, nil
+	for _, s := range secrets {
+		c.PSK(s.psk, s.ids...)
+	}
+	for _, conn := range conns {
+		c.Load(conn)
+	}
+}
+
+func (c *Charon) call(s *vici.Session, command string, in any) (*vici.Message, error) {
+	m := vici.NewMessage()
+	if in != nil {
+		var err error
+		if m, err = vici.MarshalMessage(in); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	return s.Call(ctx, command, m)
+}
+
+// PSK gives charon a pre-shared key that is valid for the identities.
+func (c *Charon) PSK(psk string, ids ...string) {
+	c.ns.lab.Helper()
+	c.secrets = append(c.secrets, secret{psk, ids})
+	_, err := c.call(c.session, "load-shared", struct {
+		ID     string   `vici:"id"`
+		Type   string   `vici:"type"`
+		Data   string   `vici:"data"`
+		Owners []string `vici:"owners"`
+	}{fmt.Sprint("psk", len(c.secrets)), "IKE", psk, ids})
+	if err != nil {
+		c.ns.lab.Fatalf("%s: load-shared: %v", c.Name, err)
+	}
+}
+
+// Load gives charon a connection; one of the same name is replaced.
+func (c *Charon) Load(conn Conn) {
+	c.ns.lab.Helper()
+	for i := range c.conns {
+		if c.conns[i].Name == conn.Name {
+			c.conns = append(c.conns[:i], c.conns[i+1:]...)
+			break
+		}
+	}
+	c.conns = append(c.conns, conn)
+	if _, err := c.call(c.session, "load-conn", map[string]Conn{conn.Name: conn}); err != nil {
+		c.ns.lab.Fatalf("%s: load-conn %s: %v", c.Name, conn.Name, err)
+	}
+}
+
+// Initiate brings up a child, and its IKE SA if there is none. The error is
+// charon's own word.
+func (c *Charon) Initiate(child string) error {
+	return c.control("initiate", map[string]any{"child": child, "timeout": "20000"})
+}
+
+// TerminateIKE deletes the IKE SAs of a connection, TerminateChild Child SAs.
+func (c *Charon) TerminateIKE(conn string) error {
+	return c.control("terminate", map[string]any{"ike": conn, "timeout": "10000"})
+}
+
+// TerminateChild deletes the Child SAs of that name.
+func (c *Charon) TerminateChild(child string) error {
+	return c.control("terminate", map[string]any{"child": child, "timeout": "10000"})
+}
+
+// RekeyChild starts the rekeying of a Child SA and returns at once.
+func (c *Charon) RekeyChild(child string) error {
+	return c.control("rekey", map[string]any{"child": child})
+}
+
+// RekeyIKE starts the rekeying of an IKE SA and returns at once.
+func (c *Charon) RekeyIKE(conn string) error {
+	return c.control("rekey", map[string]any{"ike": conn})
+}
+
+func (c *Charon) control(command string, in map[string]any) error {
+	_, err := c.call(c.session, command, in)
+	return err
+}
+
+// SAs lists charon's IKE SAs with their Child SAs.
+func (c *Charon) SAs() []IKESA {
+	c.ns.lab.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	var out []IKESA
+	for m, err := range c.session.CallStreaming(ctx, "list-sas", "list-sa", vici.NewMessage()) {
+		if err != nil {
+			c.ns.lab.Fatalf("%s: list-sas: %v", c.Name, err)
+		}
+		for _, name := range m.Keys() {
+			section, ok := m.Get(name).(*vici.Message)
+			if !ok {
+				continue
+			}
+			s := IKESA{Name: name}
+			if err := vici.UnmarshalMessage(section, &s); err != nil {
+				c.ns.lab.Fatalf("%s: list-sas: %v", c.Name, err)
+			}
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// AwaitUp waits until charon has an installed Child SA of that name.
+func (c *Charon) AwaitUp(child string, within time.Duration) {
+	c.ns.lab.Helper()
+	c.ns.lab.Await(within, c.Name+" has "+child, func() (bool, string) {
+		sas := c.SAs()
+		for _, ike := range sas {
+			for _, sa := range ike.Children {
+				if sa.Name == child && sa.State == "INSTALLED" {
+					return true, ""
+				}
+			}
+		}
+		return false, fmt.Sprintf("%+v", sas)
+	})
+}

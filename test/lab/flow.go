@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Flow is numbered UDP packets between two hosts, both ways at once.
+type Flow struct {
+	lab  *Lab
+	stop chan struct{}
+	send sync.WaitGroup
+	ways [2]*way
+}
+
+// Direction is what became of the packets of one direction.
+type Direction struct {
+	Sent, Lost, Duplicated, Reordered int
+	// Gap is the longest time between two arrivals, and First how long the first took after the start.
+	Gap, First time.Duration
+	// SendErrors counts packets that the sender's own kernel refused; they are among Lost.
+	SendErrors int
+	SendError  error // the last
+}
+
+func (d Direction) String() string {
+	s := fmt.Sprintf("%d of %d lost, %d duplicated, %d reordered, longest gap %v", d.Lost, d.Sent, d.Duplicated, d.Reordered, d.Gap.Round(time.Millisecond))
+	if d.SendError != nil {
+		s += fmt.Sprintf(", %d not sent (%v)", d.SendErrors, d.SendError)
+	}
+	return s
+}
+
+// way is one direction: a sender and a receiver that share only received.
+type way struct {
+	from, to *net.UDPConn
+	start    time.Time
+	received atomic.Int64
+	done     chan struct{}
+	d        Direction
+	seen     []uint64 // a bit for each number
+	unique   int
+}
+
+// flowSize is the UDP payload of a numbered packet.
+const flowSize = 64
+
+// StartFlow sends perSecond packets a second from a to b and as many back, until
+// Stop. The addresses are those that the hosts have.
+func (l *Lab) StartFlow(a *Namespace, addrA string, b *Namespace, addrB string, perSecond int) *Flow {
+	l.Helper()
+	f := &Flow{lab: l, stop: make(chan struct{})}
+	ca, cb := a.udp(addrA), b.udp(addrB)
+	f.ways[0] = &way{from: ca, to: cb, done: make(chan struct{})}
+	f.ways[1] = &way{from: cb, to: ca, done: make(chan struct{})}
+	for _, w := range f.ways {
+		w.start = time.Now()
+		f.send.Add(1)
+		go func() { defer f.send.Done(); w.sender(f.stop, perSecond) }()
+		go func() { defer close(w.done); w.receiver() }()
+	}
+	l.onClose(func() { ca.Close(); cb.Close() })
+	return f
+}
+
+func (n *Namespace) udp(address string) *net.UDPConn {
+	n.lab.Helper()
+	var c *net.UDPConn
+	var err error
+	n.Do(func() {
+		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 0)))
+	})
+	if err != nil {
+		n.lab.Fatalf("%s: %v", n.role, err)
+	}
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 8<<20)
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUFFORCE, 1<<20)
+		})
+	}
+	return c
+}
+
+// Received is how many packets have arrived so far, from a to b and from b to a.
+func (f *Flow) Received() (ab, ba int) {
+	return int(f.ways[0].received.Load()), int(f.ways[1].received.Load())
+}
+
+// Stop ends the sending, waits for what is still under way (until a second
+// passes without an arrival) and returns the counts, from a to b and from b to a.
+func (f *Flow) Stop() (ab, ba Direction) {
+	close(f.stop)
+	f.send.Wait()
+	for _, w := range f.ways {
+		last := int64(-1)
+		for n := w.received.Load(); n != last && int(n) < w.d.Sent; n = w.received.Load() {
+			last = n
+			time.Sleep(time.Second)
+		}
+	}
+	for _, w := range f.ways {
+		w.to.Close()
+	}
+	for _, w := range f.ways {
+		<-w.done
+		w.d.Lost = w.d.Sent - w.unique
+	}
+	return f.ways[0].d, f.ways[1].d
+}
+
+func (w *way) sender(stop <-chan struct{}, perSecond int) {
+	to := w.to.LocalAddr().(*net.UDPAddr).AddrPort()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	var b [flowSize]byte
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		// Catch up after a late tick, but never by more than 20 ms in one burst.
+		due := int(time.Since(w.start).Seconds() * float64(perSecond))
+		for burst := max(1, perSecond/50); w.d.Sent < due && burst > 0; burst-- {
+			binary.BigEndian.PutUint64(b[:], uint64(w.d.Sent))
+			if _, err := w.from.WriteToUDPAddrPort(b[:], to); err != nil {
+				w.d.SendErrors, w.d.SendError = w.d.SendErrors+1, err
+			}
+			w.d.Sent++
+		}
+	}
+}
+
+func (w *way) receiver() {
+	var b [flowSize + 1]byte
+	var next uint64
+	var last time.Time
+	for {
+		n, err := w.to.Read(b[:])
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil || n != flowSize {
+			continue // an ICMP error about what this socket sent
+		}
+		now := time.Now()
+		if last.IsZero() {
+			w.d.First = now.Sub(w.start)
+		} else {
+			w.d.Gap = max(w.d.Gap, now.Sub(last))
+		}
+		last = now
+		w.count(binary.BigEndian.Uint64(b[:]), &next)
+	}
+}
+
+// count notes the arrival of number seq; next is the one after the highest so far.
+func (w *way) count(seq uint64, next *uint64) {
+	if seq >= 1<<32 {
+		return
+	}
+	for uint64(len(w.seen))*64 <= seq {
+		w.seen = append(w.seen, 0)
+	}
+	switch {
+	case w.seen[seq/64]>>(seq%64)&1 == 1:
+		w.d.Duplicated++
+		return
+	case seq < *next:
+		w.d.Reordered++
+	default:
+		*next = seq + 1
+	}
+	w.seen[seq/64] |= 1 << (seq % 64)
+	w.unique++
+	w.received.Add(1)
+}

@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Process is a program that runs in a namespace until it ends or is stopped. It
+// is stopped with its Lab, and its output is shown when the test has failed.
+type Process struct {
+	Name string // for people
+	Out  string // path of the file that takes standard output and standard error
+
+	lab  *Lab
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended; then err is set
+	err  error
+}
+
+// Start runs a program in the namespace. Programs write to one log file each,
+// which a restarted program appends to.
+func (n *Namespace) Start(name, program string, args ...string) *Process {
+	n.lab.Helper()
+	p := &Process{Name: n.role + "/" + name, lab: n.lab, done: make(chan struct{})}
+	p.Out = filepath.Join(n.lab.Dir, n.role+"-"+name+".log")
+	out, err := os.OpenFile(p.Out, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		n.lab.Fatalf("lab: %v", err)
+	}
+	defer out.Close()
+	p.cmd = n.command(program, args...)
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := p.cmd.Start(); err != nil {
+		n.lab.Fatalf("lab: starting %s: %v", p.Name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	n.lab.onClose(func() {
+		if n.lab.Failed() {
+			n.lab.Logf("---- log of %s ----\n%s", p.Name, tail(p.Log(), 200))
+		}
+		p.end(syscall.SIGTERM)
+	})
+	return p
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Stop asks the program to end and waits for it. One that does not end within
+// Patience is killed and fails the test.
+func (p *Process) Stop() {
+	p.lab.Helper()
+	if !p.end(syscall.SIGTERM) {
+		p.lab.Errorf("%s did not end within %v of SIGTERM", p.Name, Patience)
+	}
+}
+
+// Kill ends the program with SIGKILL, as a crash would.
+func (p *Process) Kill() { p.end(syscall.SIGKILL) }
+
+// Signal sends a signal, if the program still runs.
+func (p *Process) Signal(s syscall.Signal) {
+	if p.Running() {
+		p.cmd.Process.Signal(s)
+	}
+}
+
+func (p *Process) end(s syscall.Signal) bool {
+	p.Signal(s)
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(Patience):
+		p.Signal(syscall.SIGKILL)
+		<-p.done
+		return false
+	}
+}
+
+// Running reports whether the program has not ended yet.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Wait waits for the program to end by itself and returns its error.
+func (p *Process) Wait(within time.Duration) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(within):
+		return fmt.Errorf("%s still runs after %v", p.Name, within)
+	}
+}
+
+// CPU is the processor time that the program has used, user and system.
+func (p *Process) CPU() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	f := strings.Fields(rest)
+	var ticks int64
+	if len(f) > 12 {
+		var user, system int64
+		fmt.Sscan(f[11], &user)
+		fmt.Sscan(f[12], &system)
+		ticks = user + system
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on every Linux
+}
+
+// Log is what the program has written so far.
+func (p *Process) Log() string {
+	b, _ := os.ReadFile(p.Out)
+	return string(b)
+}
+
+// AwaitLog waits until the program has written the text, and fails the test
+// when the program ends before.
+func (p *Process) AwaitLog(text string) {
+	p.lab.Helper()
+	p.lab.Await(Patience, fmt.Sprintf("%s writes %q", p.Name, text), func() (bool, string) {
+		running, log := p.Running(), p.Log()
+		if strings.Contains(log, text) {
+			return true, ""
+		}
+		if !running {
+			p.lab.Fatalf("%s ended (%v) before it wrote %q:\n%s", p.Name, p.err, text, tail(log, 40))
+		}
+		return false, tail(log, 10)
+	})
+}
+
+func tail(s string, lines int) string {
+	b := bytes.Split(bytes.TrimSpace([]byte(s)), []byte("\n"))
+	if len(b) > lines {
+		b = b[len(b)-lines:]
+	}
+	return string(bytes.Join(b, []byte("\n")))
+}
