@@ -1,0 +1,219 @@
+package sa
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/des" //nolint:gosec // where a cloud still asks for it
+	"crypto/hmac"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"vpngw/ipsec"
+)
+
+// Cipher seals or opens the encrypted payloads of one direction of an IKE SA:
+// what is behind the generic header of SK, or behind the fragment numbers of SKF.
+//
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	|                     Initialization Vector                     |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	~                    Encrypted IKE Payloads                     ~
+//	+               +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	|               |             Padding (0-255 octets)            |
+//	+-+-+-+-+-+-+-+-+                               +-+-+-+-+-+-+-+-+
+//	|                                               |  Pad Length   |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	~                    Integrity Checksum Data                    ~
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//
+// A CBC cipher is followed by an HMAC over the message from its first byte (RFC
+// 7296 section 3.14). An AEAD authenticates what is before the IV as associated
+// data (RFC 5282 section 5.1, RFC 7634 section 3).
+//
+// Not safe for concurrent use. Only one Cipher may seal with a key: the nonces
+// of an AEAD are unique within a Cipher, not among several.
+type Cipher struct {
+	iv, block, icv int // sizes in bytes
+
+	aead  cipher.AEAD
+	salt  []byte
+	count uint64 // the next IV of an AEAD
+
+	cbc cipher.Block
+	mac hash.Hash
+}
+
+var (
+	// ErrIntegrity is what Open says of a message that the peer did not send,
+	// whatever is wrong with it.
+	ErrIntegrity = errors.New("integrity check failed")
+	// ErrPadding is a message that the peer did send, with a Pad Length that is
+	// longer than what it pads.
+	ErrPadding = errors.New("the padding is longer than the plaintext")
+)
+
+// NewCipher takes the cipher and integrity algorithm of s, with SK_e (an AEAD's
+// salt at its end) and SK_a (none for an AEAD) of one direction. It keeps no
+// reference to the keys.
+func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
+	alg := ipsec.Lookup(s.Encr)
+	if alg == nil || alg.Type != ipsec.Encr || alg.Key == 0 {
+		return nil, fmt.Errorf("encryption %v: not supported for IKE", s.Encr)
+	}
+	if len(encr) != alg.Key {
+		return nil, fmt.Errorf("encryption %v: a key of %d bytes, not %d", s.Encr, len(encr), alg.Key)
+	}
+	c := &Cipher{iv: alg.IV, block: alg.Block, icv: alg.ICV}
+	var err error
+	if alg.AEAD {
+		if s.Integ.Type != 0 || len(integ) != 0 {
+			return nil, fmt.Errorf("encryption %v: it brings its own integrity, %v cannot be added", s.Encr, s.Integ)
+		}
+		err = c.newAEAD(alg, encr)
+	} else {
+		err = c.newCBC(s, encr, integ)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Cipher) newAEAD(alg *ipsec.Algorithm, key []byte) error {
+	c.salt = append(c.salt, key[len(key)-alg.Salt:]...)
+	key = key[:len(key)-alg.Salt]
+	var err error
+	switch alg.ID {
+	case ipsec.EncrAESGCM16:
+		var block cipher.Block
+		if block, err = aes.NewCipher(key); err == nil {
+			c.aead, err = cipher.NewGCM(block)
+		}
+	case ipsec.EncrChaCha20Poly1305:
+		c.aead, err = chacha20poly1305.New(key)
+	default:
+		err = fmt.Errorf("encryption %v: not supported for IKE", alg.Transform)
+	}
+	return err
+}
+
+func (c *Cipher) newCBC(s ipsec.Suite, encr, integ []byte) error {
+	var err error
+	switch s.Encr.ID {
+	case ipsec.EncrAESCBC:
+		c.cbc, err = aes.NewCipher(encr)
+	case ipsec.Encr3DES:
+		c.cbc, err = des.NewTripleDESCipher(encr)
+	case ipsec.EncrDES:
+		c.cbc, err = des.NewCipher(encr)
+	default:
+		err = fmt.Errorf("encryption %v: not supported for IKE", s.Encr)
+	}
+	if err != nil {
+		return err
+	}
+	mac := ipsec.Lookup(s.Integ)
+	h := prfHashes[integHashes[s.Integ.ID]]
+	if mac == nil || mac.Type != ipsec.Integ || h == nil {
+		return fmt.Errorf("integrity %v: not supported", s.Integ)
+	}
+	if len(integ) != mac.Key {
+		return fmt.Errorf("integrity %v: a key of %d bytes, not %d", s.Integ, len(integ), mac.Key)
+	}
+	c.icv, c.mac = mac.ICV, hmac.New(h, integ)
+	return nil
+}
+
+// integHashes are the PRFs that have the hash of an integrity algorithm.
+var integHashes = map[uint16]uint16{
+	ipsec.IntegMD5_96:     ipsec.PRFHMACMD5,
+	ipsec.IntegSHA1_96:    ipsec.PRFHMACSHA1,
+	ipsec.IntegSHA256_128: ipsec.PRFHMACSHA256,
+	ipsec.IntegSHA384_192: ipsec.PRFHMACSHA384,
+	ipsec.IntegSHA512_256: ipsec.PRFHMACSHA512,
+}
+
+// Size is how many bytes n bytes of plaintext take, from IV to ICV.
+func (c *Cipher) Size(n int) int { return c.iv + n + c.pad(n) + 1 + c.icv }
+
+// pad is the least padding that makes whole blocks with Pad Length behind it;
+// none for an AEAD (RFC 5282 section 3: "Padding MAY be ... zero").
+func (c *Cipher) pad(n int) int { return (c.block - (n+1)%c.block) % c.block }
+
+// Seal returns msg, to which IV, ciphertext and ICV are added. msg is everything
+// before the IV, with the header's and the payload's length as they will be.
+// The IV of a CBC cipher comes from rand; that of an AEAD is a counter.
+func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
+	pad := c.pad(len(plaintext))
+	out := make([]byte, 0, len(msg)+c.Size(len(plaintext)))
+	out = append(out, msg...)
+	inner := make([]byte, len(plaintext)+pad+1)
+	copy(inner, plaintext)
+	inner[len(inner)-1] = byte(pad)
+	defer clear(inner)
+
+	if c.aead != nil {
+		if c.count+1 == 0 {
+			return nil, errors.New("the IV counter is used up")
+		}
+		out = binary.BigEndian.AppendUint64(out, c.count)
+		c.count++
+		return c.aead.Seal(out, c.nonce(out[len(msg):]), inner, msg), nil
+	}
+
+	out = out[:len(msg)+c.iv]
+	iv := out[len(msg):]
+	if _, err := io.ReadFull(rand, iv); err != nil {
+		return nil, err
+	}
+	out = out[:len(out)+len(inner)]
+	cipher.NewCBCEncrypter(c.cbc, iv).CryptBlocks(out[len(msg)+c.iv:], inner)
+	return append(out, c.checksum(out)...), nil
+}
+
+// nonce is the salt and the explicit IV (RFC 5282 section 4).
+func (c *Cipher) nonce(iv []byte) []byte { return append(c.salt[:len(c.salt):len(c.salt)], iv...) }
+
+// checksum is the HMAC, cut to the ICV's length.
+func (c *Cipher) checksum(b []byte) []byte {
+	c.mac.Reset()
+	c.mac.Write(b)
+	return c.mac.Sum(nil)[:c.icv]
+}
+
+// Open checks and decrypts a whole message, whose IV is at off, and returns the
+// plaintext without padding, in memory of its own. Nothing is decrypted, and no
+// padding looked at, before the ICV is known to be right.
+func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
+	if off < 0 || len(msg)-off < c.Size(0) {
+		return nil, ErrIntegrity
+	}
+	iv, body := msg[off:off+c.iv], msg[off+c.iv:]
+	var plain []byte
+	if c.aead != nil {
+		var err error
+		if plain, err = c.aead.Open(nil, c.nonce(iv), body, msg[:off]); err != nil {
+			return nil, ErrIntegrity
+		}
+	} else {
+		end := len(msg) - c.icv
+		body = body[:len(body)-c.icv]
+		if len(body)%c.block != 0 || !hmac.Equal(c.checksum(msg[:end]), msg[end:]) {
+			return nil, ErrIntegrity
+		}
+		plain = make([]byte, len(body))
+		cipher.NewCBCDecrypter(c.cbc, iv).CryptBlocks(plain, body)
+	}
+	// "The Pad Length field ... the recipient MUST accept any length that
+	// results in proper alignment" (RFC 7296 section 3.14).
+	n := len(plain) - 1 - int(plain[len(plain)-1])
+	if n < 0 {
+		return nil, ErrPadding
+	}
+	return plain[:n:n], nil
+}

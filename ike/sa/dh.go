@@ -1,0 +1,170 @@
+package sa
+
+import (
+	"crypto/ecdh"
+	"errors"
+	"fmt"
+	"io"
+
+	"filippo.io/bigmod"
+
+	"vpngw/ipsec"
+)
+
+// DH is our half of one Diffie-Hellman exchange. The private value is fresh for
+// each and used with one peer value only.
+type DH struct {
+	group  uint16
+	public []byte
+	shared func(peer []byte) ([]byte, error)
+}
+
+// NewDH makes a key pair of a group, by its transform id, from rand.
+func NewDH(group uint16, rand io.Reader) (*DH, error) {
+	d := &DH{group: group}
+	var err error
+	if g := modpGroups[group]; g != nil {
+		err = d.newMODP(g, rand)
+	} else if g, ok := curves[group]; ok {
+		err = d.newECDH(g, rand)
+	} else {
+		err = errors.New("not supported")
+	}
+	if err != nil {
+		return nil, groupError(group, err)
+	}
+	return d, nil
+}
+
+func groupError(group uint16, err error) error {
+	return fmt.Errorf("key exchange %v: %w", ipsec.Transform{Type: ipsec.KE, ID: group}, err)
+}
+
+// PublicSize is the length of a group's public value in bytes; 0 for a group
+// that is not supported.
+func PublicSize(group uint16) int {
+	if g := modpGroups[group]; g != nil {
+		return len(g.prime)
+	}
+	return curves[group].public
+}
+
+// Group is the transform id.
+func (d *DH) Group() uint16 { return d.group }
+
+// Public is the value for the KE payload. MODP: as long as the prime, with
+// leading zeros (RFC 7296 section 3.4). ECP: x and y (RFC 5903 section 7).
+// X25519: 32 bytes (RFC 8031 section 3.1).
+func (d *DH) Public() []byte { return d.public }
+
+// Shared checks the peer's public value (RFC 6989, RFC 7748 section 6.1) and
+// returns g^ir: for MODP as long as the prime, for ECP the x coordinate
+// (RFC 5903 section 7). An error is the peer's fault.
+func (d *DH) Shared(peer []byte) ([]byte, error) {
+	if want := PublicSize(d.group); len(peer) != want {
+		return nil, groupError(d.group, fmt.Errorf("the peer's public value has %d bytes, not %d", len(peer), want))
+	}
+	s, err := d.shared(peer)
+	if err != nil {
+		return nil, groupError(d.group, err)
+	}
+	return s, nil
+}
+
+var errOutOfRange = errors.New("the peer's public value is not of the group")
+
+// exponentSize is the length of private exponents in bytes: twice the strength of
+// any group here and more (RFC 3526 section 8 wants at most 480 bits for group 16).
+const exponentSize = 64
+
+func (d *DH) newMODP(g *modp, rand io.Reader) error {
+	x := make([]byte, exponentSize)
+	if _, err := io.ReadFull(rand, x); err != nil {
+		return err
+	}
+	x[0] |= 0x80 // full length, never zero
+	m := g.modulus()
+	base, err := bigmod.NewNat().SetBytes(g.generator, m)
+	if err != nil {
+		return err
+	}
+	d.public = bigmod.NewNat().Exp(base, x, m).Bytes(m)
+	d.shared = func(peer []byte) ([]byte, error) {
+		y, err := g.element(peer)
+		if err != nil {
+			return nil, err
+		}
+		return bigmod.NewNat().Exp(y, x, m).Bytes(m), nil
+	}
+	return nil
+}
+
+// element reads a public value y and checks that 1 < y < p-1 (RFC 6989 section
+// 2.1) and, in a group with small subgroups, that y^q = 1 (section 2.2).
+func (g *modp) element(b []byte) (*bigmod.Nat, error) {
+	m := g.modulus()
+	y, err := bigmod.NewNat().SetBytes(b, m)
+	if err != nil || y.IsZero() == 1 || y.IsOne() == 1 || y.IsMinusOne(m) == 1 {
+		return nil, errOutOfRange
+	}
+	if g.order != nil && bigmod.NewNat().Exp(y, g.order, m).IsOne() == 0 {
+		return nil, errOutOfRange
+	}
+	return y, nil
+}
+
+// curve is a group of crypto/ecdh, which checks that points are on the curve
+// and that the result of X25519 is not all zero.
+type curve struct {
+	ecdh.Curve
+	public  int    // bytes of a public value in a KE payload
+	private int    // bytes of a private key
+	mask    byte   // of the private key's first byte, so that few are too large
+	prefix  []byte // what crypto/ecdh wants before the public value: SEC 1's "uncompressed"
+}
+
+var curves = map[uint16]curve{
+	ipsec.KEECP256: {ecdh.P256(), 64, 32, 0xff, []byte{4}},
+	ipsec.KEECP384: {ecdh.P384(), 96, 48, 0xff, []byte{4}},
+	ipsec.KEECP521: {ecdh.P521(), 132, 66, 0x01, []byte{4}},
+	ipsec.KEX25519: {ecdh.X25519(), 32, 32, 0xff, nil},
+}
+
+// newECDH does not leave the key to ecdh.GenerateKey, which pays no heed to
+// the reader that it is given.
+func (d *DH) newECDH(g curve, rand io.Reader) error {
+	key, err := g.privateKey(rand)
+	if err != nil {
+		return err
+	}
+	d.public = key.PublicKey().Bytes()[len(g.prefix):]
+	d.shared = func(peer []byte) ([]byte, error) {
+		public, err := g.NewPublicKey(append(g.prefix[:len(g.prefix):len(g.prefix)], peer...))
+		if err != nil {
+			return nil, errOutOfRange
+		}
+		s, err := key.ECDH(public)
+		if err != nil {
+			return nil, errOutOfRange
+		}
+		return s, nil
+	}
+	return nil
+}
+
+// privateKey draws keys until one is in range (FIPS 186-5 appendix A.2.2). For
+// P-256 the first is not once in 2^32, for P-521 half of the time without the mask.
+func (g curve) privateKey(rand io.Reader) (*ecdh.PrivateKey, error) {
+	b := make([]byte, g.private)
+	defer clear(b)
+	for range 64 {
+		if _, err := io.ReadFull(rand, b); err != nil {
+			return nil, err
+		}
+		b[0] &= g.mask
+		if key, err := g.NewPrivateKey(b); err == nil {
+			return key, nil
+		}
+	}
+	return nil, errors.New("no random number is in range: the source of randomness is broken")
+}

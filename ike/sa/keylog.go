@@ -1,0 +1,108 @@
+package sa
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+
+	"vpngw/ipsec"
+)
+
+// LogIKE writes the keys of an IKE SA as a line of Wireshark's
+// ikev2_decryption_table. Whoever has the line can read everything that the SA
+// protects. A nil w is nobody, and nothing is written.
+//
+// SK_e is written whole, with an AEAD's salt at its end, as Wireshark wants it.
+// What Wireshark cannot decrypt (DES, ChaCha20-Poly1305) is written as a
+// comment, since an unknown name would cost it the rest of the file.
+func LogIKE(w io.Writer, spiI, spiR uint64, s ipsec.Suite, ei, er, ai, ar ipsec.Secret) error {
+	if w == nil {
+		return nil
+	}
+	encr, ok := ikeEncr[s.Encr]
+	if !ok {
+		encr = s.Encr.String()
+	}
+	line := fmt.Sprintf("%016x,%016x,%x,%x,%q,%x,%x,%q\n",
+		spiI, spiR, []byte(ei), []byte(er), encr, []byte(ai), []byte(ar), ikeInteg[s.Integ])
+	return writeLine(w, line, ok)
+}
+
+// LogESP writes the keys of a Child SA as two lines of Wireshark's esp_sa table,
+// outbound first. They begin with the address family in quotes, by which they are
+// told from LogIKE's when one Writer gets both. Otherwise it is as LogIKE; the
+// salt belongs to the key here too.
+func LogESP(w io.Writer, c *ipsec.ChildSA) error {
+	if w == nil {
+		return nil
+	}
+	local, remote := c.Path.Local.Addr().Unmap(), c.Path.Remote.Addr().Unmap()
+	encr, ok := espEncr[c.Suite.Encr.ID]
+	if !ok {
+		encr = c.Suite.Encr.String()
+	}
+	integ := espInteg[c.Suite.Integ]
+	if c.Trunc96 && c.Suite.Integ.ID == ipsec.IntegSHA256_128 {
+		integ = "HMAC-SHA-256-96 [draft-ietf-ipsec-ciph-sha-256-00]"
+	}
+	line := func(from, to netip.Addr, spi uint32, k ipsec.Keys) string {
+		return fmt.Sprintf("\"IPv%d\",%q,%q,\"0x%08x\",%q,%q,%q,%q\n",
+			map[bool]int{true: 6, false: 4}[to.Is6()], from, to, spi, encr, hexKey(k.Encr), integ, hexKey(k.Integ))
+	}
+	if err := writeLine(w, line(local, remote, c.SPIOut, c.Out), ok); err != nil {
+		return err
+	}
+	return writeLine(w, line(remote, local, c.SPIIn, c.In), ok)
+}
+
+func writeLine(w io.Writer, line string, known bool) error {
+	if !known {
+		line = "# " + line
+	}
+	_, err := io.WriteString(w, line)
+	return err
+}
+
+// hexKey is empty for no key: "0x" alone is not one.
+func hexKey(k ipsec.Secret) string {
+	if len(k) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("0x%x", []byte(k))
+}
+
+// Wireshark's names, which it takes only to the letter. A test asks tshark.
+var (
+	ikeEncr = map[ipsec.Transform]string{
+		{Type: ipsec.Encr, ID: ipsec.Encr3DES}:                   "3DES [RFC2451]",
+		{Type: ipsec.Encr, ID: ipsec.EncrAESCBC, KeyBits: 128}:   "AES-CBC-128 [RFC3602]",
+		{Type: ipsec.Encr, ID: ipsec.EncrAESCBC, KeyBits: 192}:   "AES-CBC-192 [RFC3602]",
+		{Type: ipsec.Encr, ID: ipsec.EncrAESCBC, KeyBits: 256}:   "AES-CBC-256 [RFC3602]",
+		{Type: ipsec.Encr, ID: ipsec.EncrAESGCM16, KeyBits: 128}: "AES-GCM-128 with 16 octet ICV [RFC5282]",
+		{Type: ipsec.Encr, ID: ipsec.EncrAESGCM16, KeyBits: 192}: "AES-GCM-192 with 16 octet ICV [RFC5282]",
+		{Type: ipsec.Encr, ID: ipsec.EncrAESGCM16, KeyBits: 256}: "AES-GCM-256 with 16 octet ICV [RFC5282]",
+	}
+	ikeInteg = map[ipsec.Transform]string{
+		{}: "NONE [RFC4306]",
+		{Type: ipsec.Integ, ID: ipsec.IntegMD5_96}:     "HMAC_MD5_96 [RFC2403]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA1_96}:    "HMAC_SHA1_96 [RFC2404]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}: "HMAC_SHA2_256_128 [RFC4868]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA384_192}: "HMAC_SHA2_384_192 [RFC4868]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA512_256}: "HMAC_SHA2_512_256 [RFC4868]",
+	}
+	espEncr = map[uint16]string{
+		ipsec.EncrNull:     "NULL",
+		ipsec.EncrDES:      "DES-CBC [RFC2405]",
+		ipsec.Encr3DES:     "TripleDES-CBC [RFC2451]",
+		ipsec.EncrAESCBC:   "AES-CBC [RFC3602]",
+		ipsec.EncrAESGCM16: "AES-GCM with 16 octet ICV [RFC4106]",
+	}
+	espInteg = map[ipsec.Transform]string{
+		{}: "NULL",
+		{Type: ipsec.Integ, ID: ipsec.IntegMD5_96}:     "HMAC-MD5-96 [RFC2403]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA1_96}:    "HMAC-SHA-1-96 [RFC2404]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}: "HMAC-SHA-256-128 [RFC4868]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA384_192}: "HMAC-SHA-384-192 [RFC4868]",
+		{Type: ipsec.Integ, ID: ipsec.IntegSHA512_256}: "HMAC-SHA-512-256 [RFC4868]",
+	}
+)
