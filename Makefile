@@ -1,0 +1,68 @@
+# make help says what there is.
+
+GO      ?= $(shell sh test/go.sh)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+FUZZTIME ?= 200000x
+
+VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
+UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')
+RACE     = $$(command -v gcc >/dev/null && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
+
+# git describe has said what the version is, and a clone of somebody else's is
+# one that Go may not ask for it.
+export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
+
+.PHONY: build demo test check bench fuzz soak install clean help go setup
+.DEFAULT_GOAL := build
+
+build: go ## bin/vpngw, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/vpngw ./cmd/vpngw
+	@[ -z "$$SUDO_UID" ] || chown "$$SUDO_UID:$$SUDO_GID" bin bin/vpngw
+
+demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
+	@$(GO) run ./test/demo
+
+test: go setup ## every test; as root also those that need network namespaces
+	$(GO) test $(RACE) $(UNITS)
+	$(GO) test -v -count=1 -p 1 -timeout 30m ./test/...
+
+check: go ## format, vet, staticcheck, go.mod, layering and package comments
+	@out=$$($(GO) tool gofumpt -l .) && [ -z "$$out" ] || { echo "gofumpt -w these: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) test -count=1 -run '^(TestImportsGoDownOnly|TestProtocolReadsNoClock|TestPackagesSayWhatTheyAre|TestFilesAreShort)$$' ./test
+
+bench: go ## the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(UNITS)
+
+fuzz: go ## every fuzz target for 200 000 executions (FUZZTIME=n for another count)
+	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
+
+soak: go setup ## the tests with the full counts and matrices: hours (root)
+	SOAK=1 $(GO) test -v -count=1 -p 1 -timeout 12h ./test/...
+
+install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)
+	@[ -x bin/vpngw ] || { echo "nothing to install yet: run make build"; exit 1; }
+	install -D -m 755 bin/vpngw $(DESTDIR)$(PREFIX)/bin/vpngw
+	install -d -m 700 $(DESTDIR)/etc/vpngw
+	[ -e $(DESTDIR)/etc/vpngw/vpngw.yaml ] || install -m 600 cmd/vpngw/vpngw.example.yaml $(DESTDIR)/etc/vpngw/vpngw.yaml
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@BIN@|$(PREFIX)/bin/vpngw|' cmd/vpngw/vpngw.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
+
+clean: ## removes what make build made
+	rm -rf bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+# go stops with a remedy where there is no Go; test/go.sh has printed it.
+go:
+	@[ -n "$(GO)" ] || exit 1
+
+# setup installs what is missing, which takes root; without, what needs it is skipped.
+setup:
+	@if [ "$$(id -u)" = 0 ]; then sh test/setup.sh; else \
+		echo "NOT ROOT: whatever needs network namespaces is skipped. Run: sudo make $(MAKECMDGOALS)"; fi

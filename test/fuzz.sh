@@ -1,0 +1,28 @@
+#!/bin/sh
+# Runs every fuzz target of the module for the number of executions given
+# ("200000x") and prints each figure beside its bar.
+set -eu
+count=${1:-200000x}
+go=${GO:-go}
+bar=${count%x}
+failed=0
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+trap 'exit 1' INT TERM
+
+for pkg in $("$go" list ./...); do
+	for target in $("$go" test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
+		if "$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$count" "$pkg" >"$out" 2>&1; then
+			verdict=ok
+		else
+			verdict=FAILED
+			failed=1
+			cat "$out"
+		fi
+		execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$out" | tail -1)
+		[ "${execs:-0}" -ge "$bar" ] || { verdict="FAILED (too few)"; failed=1; }
+		printf '%-8s %-22s %-28s %s executions, bar %s\n' "$verdict" "$pkg" "$target" "${execs:-0}" "$bar"
+		grep -h 'share of' "$out" | tail -1 || true
+	done
+done
+exit $failed

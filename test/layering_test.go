@@ -1,0 +1,186 @@
+package test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// floors is the map of the house, top floor first. A package imports packages
+// of lower floors only: never its own floor's, never a higher one's.
+var floors = [][]string{
+	{"cmd/vpngw"}, // the command line
+	{"control"},   // the daemon's face: HTTP on a Unix socket
+	{"gateway"},   // the running daemon: goroutines, timers, and who tells whom
+	{"ike", "esp", "host", "bgp", "config"},
+	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent"},
+	{"ike/sa"},       // what any IKE SA is
+	{"ike/wire"},     // messages
+	{"ipsec", "dpd"}, // the words that all share
+}
+
+// only says which package alone may import something from outside.
+var only = map[string]string{
+	"golang.org/x/sys/unix":           "host",
+	"syscall":                         "host",
+	"github.com/vishvananda/netlink":  "host",
+	"golang.zx2c4.com/wireguard/tun":  "host",
+	"github.com/osrg/gobgp":           "bgp",
+	"github.com/goccy/go-yaml":        "config",
+	"github.com/spf13/cobra":          "cmd",
+	"github.com/coreos/go-systemd":    "cmd",
+	"github.com/strongswan/govici":    "test",
+	"golang.org/x/crypto/cryptobyte":  "ike",
+	"filippo.io/bigmod":               "ike/sa",
+	"net/http":                        "control",
+	"github.com/rogpeppe/go-internal": "cmd",
+}
+
+// pure packages are told the time and given randomness; they start nothing.
+var pure = []string{"ike", "ike/ikev1", "ike/ikev2", "ike/sa", "ike/wire", "ipsec", "dpd"}
+
+// source is one parsed Go file.
+type source struct {
+	dir, path string // relative to the module
+	test      bool
+	lines     int
+	file      *ast.File
+}
+
+func sources(t *testing.T) (*token.FileSet, []source) {
+	t.Helper()
+	fset := token.NewFileSet()
+	var out []source
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); name != ".." && (name[0] == '.' || name == "testdata" || name == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(fset, path, text, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel("..", path)
+		out = append(out, source{filepath.Dir(rel), rel, strings.HasSuffix(path, "_test.go"), bytes.Count(text, []byte("\n")), f})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fset, out
+}
+
+// floor is the number of a package's floor, or -1.
+func floor(dir string) int {
+	return slices.IndexFunc(floors, func(f []string) bool { return slices.Contains(f, dir) })
+}
+
+// under reports whether path is dir or in it.
+func under(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+func TestImportsGoDownOnly(t *testing.T) {
+	_, files := sources(t)
+	for _, s := range files {
+		if under(s.dir, "test") {
+			continue
+		}
+		mine := floor(s.dir)
+		if mine < 0 {
+			t.Errorf("%s: package %s is on no floor: put it on one in test/layering_test.go and in ARCHITECTURE.md", s.path, s.dir)
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			path, _ := strconv.Unquote(spec.Path.Value)
+			if dir, ours := strings.CutPrefix(path, "vpngw/"); ours {
+				if dir != s.dir && floor(dir) <= mine { // dir == s.dir: an external test
+					t.Errorf("%s imports %s: imports go down only", s.path, dir)
+				}
+			}
+			for module, owner := range only {
+				if !s.test && under(path, module) && !under(s.dir, owner) {
+					t.Errorf("%s imports %s: only %s does that", s.path, path, owner)
+				}
+			}
+		}
+	}
+}
+
+// Protocol code takes the time and randomness as arguments and starts no
+// goroutine, so that its tests are transcripts that run without waiting.
+func TestProtocolReadsNoClock(t *testing.T) {
+	forbidden := []string{"time.Now", "time.Since", "time.Until", "time.Sleep", "time.After", "time.AfterFunc", "time.NewTimer", "time.NewTicker", "rand.Reader", "rand.Read"}
+	fset, files := sources(t)
+	for _, s := range files {
+		if s.test || !slices.Contains(pure, s.dir) {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%v: starts a goroutine: only gateway does", fset.Position(n.Pos()))
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && slices.Contains(forbidden, x.Name+"."+n.Sel.Name) {
+					t.Errorf("%v: %s.%s: it is handed in", fset.Position(n.Pos()), x.Name, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestPackagesSayWhatTheyAre(t *testing.T) {
+	_, files := sources(t)
+	comments := map[string]int{} // by directory
+	for _, s := range files {
+		if s.test {
+			continue
+		}
+		comments[s.dir] += 0
+		if s.file.Doc == nil {
+			continue
+		}
+		comments[s.dir]++
+		want := "Package " + s.file.Name.Name + " "
+		if s.file.Name.Name == "main" {
+			want = strings.ToUpper(filepath.Base(s.dir)[:1]) + filepath.Base(s.dir)[1:] + " "
+		}
+		if text := s.file.Doc.Text(); !strings.HasPrefix(text, want) {
+			t.Errorf("%s: the package comment begins %.30q, want %q", s.path, text, want)
+		}
+	}
+	for dir, n := range comments {
+		if n != 1 {
+			t.Errorf("package %s has %d package comments, want 1", dir, n)
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	const limit = 600
+	_, files := sources(t)
+	for _, s := range files {
+		if s.lines > limit {
+			t.Errorf("%s has %d lines: more than %d is two concerns", s.path, s.lines, limit)
+		}
+	}
+}
