@@ -21,7 +21,7 @@ build: go ## bin/vpngw, a static binary
 	@[ -z "$$SUDO_UID" ] || chown "$$SUDO_UID:$$SUDO_GID" bin bin/vpngw
 
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
-	@$(GO) run ./test/demo
+	@GO=$(GO) $(GO) run ./test/demo
 
 test: go setup ## every test; as root also those that need network namespaces
 	$(GO) test $(RACE) $(UNITS)

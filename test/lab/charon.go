@@ -210,6 +210,23 @@ func (c *Charon) control(command string, in map[string]any) error {
 	return err
 }
 
+// Algorithms are the algorithms that charon has, by kind ("encryption",
+// "integrity", "aead", "prf", "ke"), under its own names.
+func (c *Charon) Algorithms() map[string][]string {
+	c.ns.lab.Helper()
+	m, err := c.call(c.session, "get-algorithms", nil)
+	if err != nil {
+		c.ns.lab.Fatalf("%s: get-algorithms: %v", c.Name, err)
+	}
+	out := map[string][]string{}
+	for _, kind := range m.Keys() {
+		if section, ok := m.Get(kind).(*vici.Message); ok {
+			out[kind] = section.Keys()
+		}
+	}
+	return out
+}
+
 // SAs lists charon's IKE SAs with their Child SAs.
 func (c *Charon) SAs() []IKESA {
 	c.ns.lab.Helper()

@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+)
+
+// daemon is the vpngw that labs run: $VPNGW, or one built once in a process.
+var daemon struct {
+	sync.Once
+	dir, path string
+	err       error
+}
+
+// Main runs a package's tests and removes what they share. TestMain calls it.
+func Main(m interface{ Run() int }) int {
+	code := m.Run()
+	RemoveBinary()
+	return code
+}
+
+// Binary is the path of the vpngw under test.
+func (l *Lab) Binary() string {
+	l.Helper()
+	daemon.Do(func() {
+		if daemon.path = os.Getenv("VPNGW"); daemon.path != "" {
+			return
+		}
+		dir := l.Dir // of a Lab that is kept, the binary too
+		if !l.keep {
+			daemon.dir = filepath.Join(os.TempDir(), prefix+self()+"-bin")
+			dir = daemon.dir
+		}
+		daemon.path = filepath.Join(dir, "vpngw")
+		daemon.err = build(daemon.path)
+	})
+	if daemon.err != nil {
+		l.Fatalf("lab: %v", daemon.err)
+	}
+	return daemon.path
+}
+
+// RemoveBinary removes what Binary has built.
+func RemoveBinary() {
+	if daemon.dir != "" {
+		os.RemoveAll(daemon.dir)
+	}
+}
+
+// build builds vpngw as make build does. $GO says which Go; `go test` has put
+// its own first in the path.
+func build(path string) error {
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			return fmt.Errorf("vpngw cannot be built: no go.mod in this folder or above")
+		}
+		root = filepath.Dir(root)
+	}
+	gotool := os.Getenv("GO")
+	if gotool == "" {
+		gotool = "go"
+	}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-o", path}
+	env := append(os.Environ(), "CGO_ENABLED=0")
+	if os.Getenv("RACE") != "" {
+		args = append(args, "-race")
+		env = append(env, "CGO_ENABLED=1")
+	}
+	cmd := exec.Command(gotool, append(args, "./cmd/vpngw")...)
+	cmd.Dir, cmd.Env = root, env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building vpngw: %w\n%s", err, out)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Config is vpngw's configuration file, as the documentation has it and not as
+// the program's own types do.
+type Config struct {
+	Version          int              `json:"version"` // 0: 1 is written
+	Side             string           `json:"side,omitempty"`
+	Listen           []string         `json:"listen,omitempty"`
+	VPNGateways      map[string]Entry `json:"vpn_gateways,omitempty"`
+	CustomerGateways map[string]Entry `json:"customer_gateways,omitempty"`
+	Connections      []Connection     `json:"connections"`
+}
+
+// Entry is what a gateway id stands for.
+type Entry struct {
+	Address string `json:"address"`
+	ASN     uint32 `json:"asn,omitempty"`
+}
+
+// Connection is one connection: a body and what may stand beside it.
+type Connection struct {
+	Alibaba  any      `json:"alibaba,omitempty"` // the body
+	Native   *Native  `json:"native,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Side     string   `json:"side,omitempty"`
+	PSK      string   `json:"-"` // goes into a file that psk_file names
+	PSKFile  string   `json:"psk_file,omitempty"`
+	Encap    string   `json:"encap,omitempty"`
+	SHA25696 string   `json:"sha256_96,omitempty"`
+	Device   string   `json:"device,omitempty"`
+	Routes   []string `json:"routes,omitempty"`
+	DPD      any      `json:"dpd,omitempty"`
+	Lifetime any      `json:"lifetime,omitempty"`
+}
+
+// Native is a connection in vpngw's own words.
+type Native struct {
+	IKEVersion int       `json:"ike_version"`
+	Local      NativeEnd `json:"local"`
+	Remote     NativeEnd `json:"remote"`
+	IKE        NativeIKE `json:"ike"`
+	ESP        NativeESP `json:"esp"`
+	Children   string    `json:"children,omitempty"`
+}
+
+// NativeEnd is one end of a Native.
+type NativeEnd struct {
+	Address string   `json:"address"`
+	ID      string   `json:"id,omitempty"`
+	Subnets []string `json:"subnets"`
+}
+
+// NativeIKE is the IKE SA of a Native.
+type NativeIKE struct {
+	Proposals []string `json:"proposals"`
+	Lifetime  string   `json:"lifetime,omitempty"`
+}
+
+// NativeESP is the Child SAs of a Native.
+type NativeESP struct {
+	Proposals []string `json:"proposals"`
+	Lifetime  string   `json:"lifetime,omitempty"`
+	Bytes     int64    `json:"bytes,omitempty"`
+	Packets   int64    `json:"packets,omitempty"`
+	ESN       string   `json:"esn,omitempty"`
+}
+
+// write puts the configuration and its keys into files of the Lab and returns
+// the configuration's path. JSON is YAML.
+func (c Config) write(l *Lab, role string) string {
+	l.Helper()
+	c.Version = max(c.Version, 1)
+	conns := c.Connections
+	c.Connections = nil
+	for i, conn := range conns {
+		if conn.PSK != "" {
+			conn.PSKFile = l.File(fmt.Sprintf("%s-%d.psk", role, i), conn.PSK)
+		}
+		c.Connections = append(c.Connections, conn)
+	}
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		l.Fatalf("lab: %v", err)
+	}
+	return l.File(role+".yaml", string(b)+"\n")
+}

@@ -1,0 +1,215 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Vpngw is a running vpngw daemon.
+type Vpngw struct {
+	*Process
+	Control string // its control socket
+	Config  string // its configuration file
+
+	ns    *Namespace
+	state string
+	args  []string
+}
+
+// Vpngw starts the daemon in the namespace; args are further ones for `vpngw run`.
+// It returns when the daemon answers on its control socket.
+func (n *Namespace) Vpngw(c Config, args ...string) *Vpngw {
+	n.lab.Helper()
+	v := &Vpngw{ns: n, args: args, Control: filepath.Join(n.lab.Dir, n.role+".sock"), state: filepath.Join(n.lab.Dir, n.role+"-state")}
+	if err := os.MkdirAll(v.state, 0o700); err != nil {
+		n.lab.Fatalf("lab: %v", err)
+	}
+	v.Config = c.write(n.lab, n.role)
+	v.Restart()
+	return v
+}
+
+// Restart starts the daemon anew, after it was stopped or killed. One that
+// still runs is killed.
+func (v *Vpngw) Restart() {
+	v.ns.lab.Helper()
+	if v.Process != nil {
+		v.Kill()
+	}
+	v.Process = v.ns.Start("vpngw", v.ns.lab.Binary(), append([]string{
+		"run", "-c", v.Config, "--control", v.Control, "--state", v.state, "--log-level", "debug",
+	}, v.args...)...)
+	v.ns.lab.Await(Patience, v.Name+" answers on its control socket", func() (bool, string) {
+		if !v.Running() {
+			v.ns.lab.Fatalf("%s ended: %v\n%s", v.Name, v.err, tail(v.Log(), 40))
+		}
+		out, err := v.Try("status", "--json")
+		return err == nil, out
+	})
+}
+
+// Try runs a vpngw command for this daemon and returns its output and error.
+func (v *Vpngw) Try(args ...string) (string, error) {
+	out, err := exec.Command(v.ns.lab.Binary(), append(args, "--control", v.Control)...).CombinedOutput()
+	return string(out), err
+}
+
+// Command runs a vpngw command for this daemon and returns its output. It fails
+// the test when the command fails.
+func (v *Vpngw) Command(args ...string) string {
+	v.ns.lab.Helper()
+	out, err := v.Try(args...)
+	if err != nil {
+		v.ns.lab.Fatalf("vpngw %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// Reload replaces the configuration and has the daemon load it.
+func (v *Vpngw) Reload(c Config) {
+	v.ns.lab.Helper()
+	c.write(v.ns.lab, v.ns.role)
+	v.Command("reload")
+}
+
+// Status is `vpngw status --json`, as the documentation has it.
+type Status struct {
+	Connections []ConnectionStatus `json:"connections"`
+}
+
+// ConnectionStatus is one connection's part of a Status.
+type ConnectionStatus struct {
+	Name    string         `json:"name"`
+	Dialect string         `json:"dialect"`
+	Side    string         `json:"side"`
+	Tunnels []TunnelStatus `json:"tunnels"`
+}
+
+// TunnelStatus is one tunnel's part of a Status.
+type TunnelStatus struct {
+	Name   string    `json:"name"`
+	Role   string    `json:"role"`
+	State  string    `json:"state"` // up, degraded, connecting, waiting, down
+	Since  time.Time `json:"since"`
+	Why    string    `json:"why"`
+	Device string    `json:"device"`
+	Local  string    `json:"local"`
+	Remote string    `json:"remote"`
+	IKE    *struct {
+		Version  int    `json:"version"`
+		State    string `json:"state"`
+		Proposal string `json:"proposal"`
+		NAT      string `json:"nat"`
+		Encap    bool   `json:"encap"`
+		SPIi     string `json:"spi_i"`
+		SPIr     string `json:"spi_r"`
+	} `json:"ike"`
+	Children []ChildStatus `json:"children"`
+}
+
+// ChildStatus is one Child SA's part of a Status.
+type ChildStatus struct {
+	SPIIn      string            `json:"spi_in"`
+	SPIOut     string            `json:"spi_out"`
+	Proposal   string            `json:"proposal"`
+	LocalTS    []string          `json:"local_ts"`
+	RemoteTS   []string          `json:"remote_ts"`
+	BytesIn    uint64            `json:"bytes_in"`
+	BytesOut   uint64            `json:"bytes_out"`
+	PacketsIn  uint64            `json:"packets_in"`
+	PacketsOut uint64            `json:"packets_out"`
+	Drops      map[string]uint64 `json:"drops"`
+}
+
+// Status asks the daemon how it stands.
+func (v *Vpngw) Status() Status {
+	v.ns.lab.Helper()
+	s, err := v.status()
+	if err != nil {
+		v.ns.lab.Fatalf("%s: status: %v", v.Name, err)
+	}
+	return s
+}
+
+func (v *Vpngw) status() (s Status, err error) {
+	out, err := exec.Command(v.ns.lab.Binary(), "status", "--json", "--control", v.Control).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return s, err
+	}
+	return s, json.Unmarshal(out, &s)
+}
+
+// Tunnel is the status of one tunnel.
+func (v *Vpngw) Tunnel(name string) TunnelStatus {
+	v.ns.lab.Helper()
+	t := find(v.Status(), name)
+	if t == nil {
+		v.ns.lab.Fatalf("%s has no tunnel %s: %+v", v.Name, name, v.Status())
+	}
+	return *t
+}
+
+func find(s Status, tunnel string) *TunnelStatus {
+	for _, c := range s.Connections {
+		for i := range c.Tunnels {
+			if c.Tunnels[i].Name == tunnel {
+				return &c.Tunnels[i]
+			}
+		}
+	}
+	return nil
+}
+
+// AwaitState waits until a tunnel has a state, and returns its status then.
+func (v *Vpngw) AwaitState(tunnel, state string, within time.Duration) TunnelStatus {
+	v.ns.lab.Helper()
+	var got TunnelStatus
+	v.await(tunnel, within, "is "+state, func(t TunnelStatus) bool {
+		got = t
+		return t.State == state
+	})
+	return got
+}
+
+// AwaitUp is AwaitState of "up" with the Lab's patience.
+func (v *Vpngw) AwaitUp(tunnel string) TunnelStatus {
+	v.ns.lab.Helper()
+	return v.AwaitState(tunnel, "up", Patience)
+}
+
+// AwaitWhy waits until a tunnel's `why` contains the text, in any case of
+// letters, and returns the sentence.
+func (v *Vpngw) AwaitWhy(tunnel, text string) string {
+	v.ns.lab.Helper()
+	var why string
+	v.await(tunnel, Patience, "says why: "+text, func(t TunnelStatus) bool {
+		why = t.Why
+		return strings.Contains(strings.ToLower(why), strings.ToLower(text))
+	})
+	return why
+}
+
+func (v *Vpngw) await(tunnel string, within time.Duration, what string, cond func(TunnelStatus) bool) {
+	v.ns.lab.Helper()
+	v.ns.lab.Await(within, v.Name+": tunnel "+tunnel+" "+what, func() (bool, string) {
+		s, err := v.status()
+		if err != nil {
+			return false, err.Error()
+		}
+		t := find(s, tunnel)
+		if t == nil {
+			return false, "there is no such tunnel"
+		}
+		return cond(*t), fmt.Sprintf("%s: %s", t.State, t.Why)
+	})
+}
