@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/strongswan/govici/vici"
@@ -149,16 +151,17 @@ func (c *Charon) call(s *vici.Session, command string, in any) (*vici.Message, e
 	return s.Call(ctx, command, m)
 }
 
-// PSK gives charon a pre-shared key that is valid for the identities.
+// PSK gives charon a pre-shared key that is valid for the identities, for all
+// if there are none. It replaces one for the same identities.
 func (c *Charon) PSK(psk string, ids ...string) {
 	c.ns.lab.Helper()
-	c.secrets = append(c.secrets, secret{psk, ids})
+	c.secrets = append(slices.DeleteFunc(c.secrets, func(s secret) bool { return slices.Equal(s.ids, ids) }), secret{psk, ids})
 	_, err := c.call(c.session, "load-shared", struct {
 		ID     string   `vici:"id"`
 		Type   string   `vici:"type"`
 		Data   string   `vici:"data"`
 		Owners []string `vici:"owners"`
-	}{fmt.Sprint("psk", len(c.secrets)), "IKE", psk, ids})
+	}{"psk " + strings.Join(ids, " "), "IKE", psk, ids})
 	if err != nil {
 		c.ns.lab.Fatalf("%s: load-shared: %v", c.Name, err)
 	}
@@ -167,13 +170,7 @@ func (c *Charon) PSK(psk string, ids ...string) {
 // Load gives charon a connection; one of the same name is replaced.
 func (c *Charon) Load(conn Conn) {
 	c.ns.lab.Helper()
-	for i := range c.conns {
-		if c.conns[i].Name == conn.Name {
-			c.conns = append(c.conns[:i], c.conns[i+1:]...)
-			break
-		}
-	}
-	c.conns = append(c.conns, conn)
+	c.conns = append(slices.DeleteFunc(c.conns, func(o Conn) bool { return o.Name == conn.Name }), conn)
 	if _, err := c.call(c.session, "load-conn", map[string]Conn{conn.Name: conn}); err != nil {
 		c.ns.lab.Fatalf("%s: load-conn %s: %v", c.Name, conn.Name, err)
 	}

@@ -65,6 +65,14 @@ func New(t T, tools ...string) *Lab {
 	return l
 }
 
+// Use has what follows fail a subtest instead of the test that made the Lab,
+// until the subtest ends.
+func (l *Lab) Use(t T) {
+	outer := l.T
+	l.T = t
+	t.Cleanup(func() { l.T = outer })
+}
+
 // Keep makes the Lab outlive the process. Remove says how to get rid of it.
 func (l *Lab) Keep() {
 	l.keep = true
