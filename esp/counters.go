@@ -87,3 +87,42 @@ func (m *meter) counters() Counters {
 	m.drops.addTo(c.Drops)
 	return c
 }
+
+// A tally counts packets of one SA after another in plain variables and
+// publishes them when the SA changes or the batch ends. Not safe for concurrent use.
+type tally struct {
+	way            func(*meter) *traffic // in or out
+	pair           *pair
+	bytes, packets uint64
+}
+
+func (t *tally) count(p *pair, bytes int) {
+	if p != t.pair {
+		t.publish()
+		t.pair = p
+	}
+	t.bytes += uint64(bytes)
+	t.packets++
+}
+
+func (t *tally) publish() {
+	if t.pair == nil {
+		return
+	}
+	for _, m := range [...]*meter{&t.pair.meter, &t.pair.tunnel.meter, &t.pair.plane.meter} {
+		t.way(m).add(t.bytes, t.packets)
+	}
+	t.pair, t.bytes, t.packets = nil, 0, 0
+}
+
+// drop counts n dropped packets of an SA, its tunnel and the plane.
+func (p *pair) drop(why reason, n int) {
+	p.meter.drops.add(why, n)
+	p.tunnel.drop(why, n)
+}
+
+// drop counts n dropped packets of a tunnel and the plane.
+func (t *Tunnel) drop(why reason, n int) {
+	t.meter.drops.add(why, n)
+	t.plane.meter.drops.add(why, n)
+}

@@ -15,7 +15,7 @@ const (
 //
 //	SPI(4) | Seq(4) | IV(iv) | inner packet | padding | pad length(1) | next header(1) | ICV(icv)
 //	                         |<------- encrypted, a multiple of align -------------->|
-type shape struct{ iv, align, icv int }
+type shape struct{ ivLen, align, icvLen int }
 
 // shapeOf is the shape of a suite; false when we do not have its algorithms or
 // they do not go together.
@@ -24,7 +24,7 @@ func shapeOf(s ipsec.Suite, trunc96 bool) (shape, bool) {
 	if encr == nil || encr.Type != ipsec.Encr {
 		return shape{}, false
 	}
-	f := shape{iv: encr.IV, align: max(4, encr.Block), icv: encr.ICV}
+	f := shape{ivLen: encr.IV, align: max(4, encr.Block), icvLen: encr.ICV}
 	if encr.AEAD {
 		return f, s.Integ.ID == ipsec.IntegNone
 	}
@@ -32,9 +32,9 @@ func shapeOf(s ipsec.Suite, trunc96 bool) (shape, bool) {
 	if integ == nil || integ.Type != ipsec.Integ {
 		return shape{}, false
 	}
-	f.icv = integ.ICV
+	f.icvLen = integ.ICV
 	if trunc96 && s.Integ.ID == ipsec.IntegSHA256_128 {
-		f.icv = 12
+		f.icvLen = 12
 	}
 	return f, true
 }
@@ -47,7 +47,7 @@ func (f shape) padding(n int) int {
 
 // sealed is the size of the ESP packet that carries n bytes.
 func (f shape) sealed(n int) int {
-	return espHeader + f.iv + n + f.padding(n) + espTrailer + f.icv
+	return espHeader + f.ivLen + n + f.padding(n) + espTrailer + f.icvLen
 }
 
 // MTU is the largest inner packet whose ESP packet fits into outerMTU: what the
@@ -65,6 +65,6 @@ func MTU(outerMTU int, s ipsec.Suite, trunc96, udp, v6 bool) int {
 	if udp {
 		room -= udpHeader
 	}
-	room -= espHeader + f.iv + f.icv
+	room -= espHeader + f.ivLen + f.icvLen
 	return max(0, room-room%f.align-espTrailer)
 }

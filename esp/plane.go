@@ -1,10 +1,10 @@
 package esp
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
+	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"vpngw/ipsec"
@@ -56,8 +56,16 @@ type Config struct {
 
 // Plane is the data plane. Its methods may be called from any goroutine.
 type Plane struct {
-	cfg Config
-	meter
+	cfg     Config
+	sockets [numTransports]Socket
+	epoch   time.Time // what pair.heard counts from
+	sad     sad
+	meter   meter
+
+	mu      sync.Mutex // for what follows, and to change sad
+	tunnels map[string]*Tunnel
+	running [numTransports]bool // RunSocket
+	order   uint64              // of outbound installations
 }
 
 // New makes a Plane. It starts nothing: the caller runs RunSocket for each
@@ -72,72 +80,157 @@ func New(cfg Config) *Plane {
 	if cfg.IKE == nil {
 		cfg.IKE = func(ipsec.Datagram) {}
 	}
-	return &Plane{cfg: cfg}
+	return &Plane{
+		cfg:     cfg,
+		sockets: [numTransports]Socket{udp4: cfg.UDP4, udp6: cfg.UDP6, raw4: cfg.Raw4, raw6: cfg.Raw6},
+		epoch:   time.Now(),
+		sad:     newSAD(cfg.Slots),
+		tunnels: make(map[string]*Tunnel),
+	}
 }
 
-var errTODO = errors.New("esp: not there yet")
-
 // AllocSPI reserves an inbound SPI: for InstallIn later, or FreeSPI.
-func (p *Plane) AllocSPI() (uint32, error) { return 0, errTODO }
+func (p *Plane) AllocSPI() (uint32, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sad.reserve(p.cfg.Rand)
+}
 
-// FreeSPI gives back an SPI that was not installed. An unknown one is ignored.
-func (p *Plane) FreeSPI(spi uint32) {}
+// FreeSPI gives back an SPI that was not installed. Others are left alone.
+func (p *Plane) FreeSPI(spi uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.sad.tenant(spi); t != nil && t.pair == nil {
+		p.sad.release(t)
+	}
+}
 
 // InstallIn makes the inbound half of sa ready to receive. sa.SPIIn must come
 // from AllocSPI and sa.Tunnel must have been added. The keys are copied.
-func (p *Plane) InstallIn(sa *ipsec.ChildSA) error { return errTODO }
+func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.sad.tenant(sa.SPIIn)
+	switch {
+	case t == nil:
+		return fmt.Errorf("esp: inbound SPI %08x was not reserved", sa.SPIIn)
+	case t.pair != nil:
+		return fmt.Errorf("esp: inbound SPI %08x is installed already", sa.SPIIn)
+	}
+	tunnel := p.tunnels[sa.Tunnel]
+	if tunnel == nil {
+		return fmt.Errorf("esp: there is no tunnel %q", sa.Tunnel)
+	}
+	pr, err := newPair(p, tunnel, sa)
+	if err != nil {
+		return err
+	}
+	t.pair = pr
+	tunnel.pairs[pr.spi] = pr
+	p.sad.install(pr.in)
+	return nil
+}
 
 // InstallOut makes the outbound half of sa, whose inbound half is installed,
 // the one that its tunnel's new packets take where its selectors are the most specific.
-func (p *Plane) InstallOut(sa *ipsec.ChildSA) error { return errTODO }
+func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.sad.tenant(sa.SPIIn)
+	switch {
+	case t == nil || t.pair == nil:
+		return fmt.Errorf("esp: inbound SPI %08x is not installed", sa.SPIIn)
+	case t.pair.out != nil:
+		return fmt.Errorf("esp: the outbound half of SPI %08x is installed already", sa.SPIIn)
+	}
+	p.order++
+	out, err := newOutbound(t.pair, sa, p.order, p.cfg.Rand)
+	if err != nil {
+		return err
+	}
+	t.pair.out = out
+	t.pair.tunnel.install(out)
+	return nil
+}
 
 // Remove takes both halves out and frees the SPI. An unknown one is ignored.
-func (p *Plane) Remove(spiIn uint32) {}
+func (p *Plane) Remove(spiIn uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.sad.tenant(spiIn); t != nil && t.pair != nil {
+		delete(t.pair.tunnel.pairs, spiIn)
+		t.pair.tunnel.uninstall(t.pair.out)
+		p.sad.release(t)
+	}
+}
 
 // Move changes where the outbound half sends to. The inbound half goes on
 // accepting the transport and family that it was installed with.
-func (p *Plane) Move(spiIn uint32, path ipsec.Path) {}
+func (p *Plane) Move(spiIn uint32, path ipsec.Path) {
+	if pr := p.pair(spiIn); pr != nil {
+		pr.route.Store(p.routeTo(path))
+	}
+}
 
 // LastInbound is when the last authenticated packet came in, to the
 // granularity of a batch; zero: never, or no such SA.
-func (p *Plane) LastInbound(spiIn uint32) time.Time { return time.Time{} }
+func (p *Plane) LastInbound(spiIn uint32) time.Time {
+	pr := p.pair(spiIn)
+	if pr == nil {
+		return time.Time{}
+	}
+	heard := pr.heard.Load()
+	if heard == 0 {
+		return time.Time{}
+	}
+	return p.epoch.Add(time.Duration(heard))
+}
 
 // Counters is what the SA pair carried and dropped; zero if there is none.
-func (p *Plane) Counters(spiIn uint32) Counters { return Counters{} }
+func (p *Plane) Counters(spiIn uint32) Counters {
+	pr := p.pair(spiIn)
+	if pr == nil {
+		return Counters{}
+	}
+	return pr.meter.counters()
+}
 
 // PlaneCounters is what the whole plane carried and dropped since it was made.
-func (p *Plane) PlaneCounters() Counters { return p.counters() }
+func (p *Plane) PlaneCounters() Counters { return p.meter.counters() }
+
+func (p *Plane) pair(spiIn uint32) *pair {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.sad.tenant(spiIn); t != nil {
+		return t.pair
+	}
+	return nil
+}
 
 // AddTunnel makes a tunnel of a TUN device; one of the same name is removed first.
-func (p *Plane) AddTunnel(cfg TunnelConfig) *Tunnel { return &Tunnel{} }
+func (p *Plane) AddTunnel(cfg TunnelConfig) *Tunnel {
+	p.RemoveTunnel(cfg.Name)
+	t := newTunnel(p, cfg)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tunnels[cfg.Name] = t
+	return t
+}
 
 // RemoveTunnel takes out a tunnel and every SA in it. It does not close the
 // device; closing it is what ends the tunnel's Run.
-func (p *Plane) RemoveTunnel(name string) {}
-
-// TunnelConfig describes a Tunnel.
-type TunnelConfig struct {
-	Name     string // what ipsec.ChildSA.Tunnel says
-	Device   Device
-	MTU      int  // of the device: the largest inner packet (see MTU)
-	CopyDSCP bool // copy the inner DSCP to the outer header; ECN always is
+func (p *Plane) RemoveTunnel(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tunnels[name]
+	if t == nil {
+		return
+	}
+	delete(p.tunnels, name)
+	for spi := range t.pairs {
+		p.sad.release(p.sad.tenant(spi))
+	}
+	clear(t.pairs)
+	t.outs = nil
+	t.spd.Store(newSPD(nil))
 }
-
-// Tunnel is one TUN device with the SAs that carry its traffic.
-type Tunnel struct{ meter }
-
-// SetMTU changes the largest inner packet, from the next packet on.
-func (t *Tunnel) SetMTU(mtu int) {}
-
-// Counters is what the tunnel carried and dropped, over all its SAs and packets that met none.
-func (t *Tunnel) Counters() Counters { return t.counters() }
-
-// Run carries packets from the TUN to the underlay until the device is closed
-// or ctx is done, and returns nil then. ctx is looked at between batches: only
-// closing the device interrupts a Read. One Run at a time.
-func (t *Tunnel) Run(ctx context.Context) error { return errTODO }
-
-// RunSocket carries packets from the socket, one of Config's, to the TUNs and
-// to Config.IKE until it is closed or ctx is done, and returns nil then. ctx is
-// looked at between batches: only closing the socket interrupts a ReadBatch. One for each socket.
-func (p *Plane) RunSocket(ctx context.Context, s Socket) error { return errTODO }

@@ -1,0 +1,134 @@
+package esp
+
+import (
+	"errors"
+	"sync"
+	"syscall"
+	"time"
+
+	"vpngw/ipsec"
+)
+
+const (
+	sendBuffer   = 192 << 10 // a whole TUN batch: 128 packets of 1500 bytes
+	maxDatagrams = 128
+	// The kernel's limits for one UDP_SEGMENT call, and a little room below 65535 for headers.
+	maxSegments = 64
+	maxRun      = 65000
+)
+
+// A gather seals packets back to back into one buffer and sends them in few
+// calls: consecutive ones of one size to one peer become one Datagram with
+// Segment (UDP_SEGMENT wants equal sizes, of which the last may be shorter). It keeps
+// the order. Not safe for concurrent use; held for one batch only.
+type gather struct {
+	buf    []byte
+	used   int
+	ds     []ipsec.Datagram
+	pairs  []*pair // of each of ds
+	socket Socket  // of all of ds
+
+	// The run that the last of ds is.
+	route    *route
+	segments int
+	first    int  // size of its first segment
+	closed   bool // a shorter segment ended it
+
+	sent tally
+}
+
+// gathers are shared by all tunnels, so that an idle one has none.
+var gathers = sync.Pool{New: func() any {
+	return &gather{
+		sent:  tally{way: func(m *meter) *traffic { return &m.out }},
+		buf:   make([]byte, sendBuffer),
+		ds:    make([]ipsec.Datagram, 0, maxDatagrams),
+		pairs: make([]*pair, 0, maxDatagrams),
+	}
+}}
+
+// add seals the inner packet b, whose capacity leaves room for maxTrailer
+// bytes, for sending by o.
+func (g *gather) add(o *outbound, b []byte, tos uint8) reason {
+	r := o.route.Load()
+	if r.socket == nil {
+		return dropNoSocket
+	}
+	size := o.sealer.sealed(len(b))
+	if size > len(g.buf) {
+		return dropTooBig
+	}
+	seq, why := o.admit(len(b))
+	if why != carried {
+		return why
+	}
+	joins := g.joins(r, size, tos)
+	if r.socket != g.socket || g.used+size > len(g.buf) || !joins && len(g.ds) == cap(g.ds) {
+		g.flush()
+		g.socket, joins = r.socket, false
+	}
+	next := uint8(protoIPv4)
+	if b[0]>>4 == 6 {
+		next = protoIPv6
+	}
+	sealed := o.sealer.seal(g.buf[g.used:], b, next, seq)
+	g.used += size
+	if joins {
+		d := &g.ds[len(g.ds)-1]
+		d.Segment, d.Data = g.first, d.Data[:len(d.Data)+size]
+		g.segments++
+		g.closed = size < g.first
+	} else {
+		g.ds = append(g.ds, ipsec.Datagram{Local: r.Local, Remote: r.Remote, Data: sealed, TOS: tos})
+		g.pairs = append(g.pairs, o.pair)
+		g.route, g.segments, g.first, g.closed = r, 1, size, false
+	}
+	g.sent.count(o.pair, len(b))
+	return carried
+}
+
+// joins reports whether a packet can be one more segment of the last datagram.
+func (g *gather) joins(r *route, size int, tos uint8) bool {
+	if len(g.ds) == 0 || g.route != r || !r.UDP || g.closed || size > g.first || g.segments == maxSegments {
+		return false
+	}
+	d := &g.ds[len(g.ds)-1]
+	return d.TOS == tos && len(d.Data)+size <= maxRun
+}
+
+// flush sends what was gathered.
+func (g *gather) flush() {
+	g.sent.publish()
+	ds, pairs := g.ds, g.pairs
+	for len(ds) > 0 {
+		n, err := g.socket.WriteBatch(ds)
+		if err != nil && n < len(ds) {
+			g.refused(&ds[n], pairs[n], err)
+			n++
+		} else if n == 0 {
+			break // a socket that neither sends nor fails
+		}
+		ds, pairs = ds[n:], pairs[n:]
+	}
+	clear(g.ds)
+	clear(g.pairs)
+	g.ds, g.pairs, g.used = g.ds[:0], g.pairs[:0], 0
+	g.socket, g.route = nil, nil
+}
+
+// refused counts a datagram that the socket did not take, and tells when that
+// is for its size.
+func (g *gather) refused(d *ipsec.Datagram, p *pair, err error) {
+	why := dropSend
+	if errors.Is(err, syscall.EMSGSIZE) {
+		why = dropUnderlay
+		if p.tunnel.told.take(time.Now(), 1, 3) {
+			p.plane.cfg.Notify(PathMTU{Remote: d.Remote.Addr()})
+		}
+	}
+	n := 1
+	if d.Segment > 0 {
+		n = (len(d.Data) + d.Segment - 1) / d.Segment
+	}
+	p.drop(why, n)
+}

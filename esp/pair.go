@@ -1,0 +1,148 @@
+package esp
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"net/netip"
+	"sync/atomic"
+
+	"vpngw/ipsec"
+)
+
+// transport is which kind of socket carries an SA.
+type transport uint8
+
+const (
+	udp4 transport = iota
+	udp6
+	raw4
+	raw6
+
+	numTransports
+)
+
+func transportOf(path ipsec.Path) transport {
+	k := udp4
+	if !path.UDP {
+		k = raw4
+	}
+	if path.Remote.Addr().Unmap().Is6() {
+		k++
+	}
+	return k
+}
+
+// route is where an outbound SA sends to. Immutable: it is compared by pointer.
+type route struct {
+	ipsec.Path
+	socket Socket // nil: there is none of the kind
+}
+
+func (p *Plane) routeTo(path ipsec.Path) *route {
+	path.Remote = netip.AddrPortFrom(path.Remote.Addr().Unmap(), path.Remote.Port())
+	return &route{path, p.sockets[transportOf(path)]}
+}
+
+// pair is a Child SA in the plane: what its two halves share. The half-owners
+// and the control plane meet in its atomics.
+type pair struct {
+	plane  *Plane
+	spi    uint32 // inbound
+	tunnel *Tunnel
+	in     *inbound
+	out    *outbound // nil until InstallOut; for the holder of the plane's lock
+	route  atomic.Pointer[route]
+	heard  atomic.Int64 // when the last authenticated packet came, in ns after plane.epoch; 0: never
+	meter  meter
+}
+
+// newPair makes the inbound half and what it shares with the outbound one.
+func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
+	o, err := newOpener(sa)
+	if err != nil {
+		return nil, err
+	}
+	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t}
+	pr.in = &inbound{pair: pr, spi: sa.SPIIn, transport: transportOf(sa.Path), opener: o}
+	if pr.in.local, err = compile(sa.Local); err != nil {
+		return nil, fmt.Errorf("%w (local)", err)
+	}
+	if pr.in.remote, err = compile(sa.Remote); err != nil {
+		return nil, fmt.Errorf("%w (remote)", err)
+	}
+	if pr.in.quota, err = newQuota(sa.Lifetime, p.cfg.Rand); err != nil {
+		return nil, err
+	}
+	pr.route.Store(p.routeTo(sa.Path))
+	return pr, nil
+}
+
+// inbound is the half of a Child SA that receives, for the goroutine of its
+// transport's socket alone.
+type inbound struct {
+	*pair
+	spi       uint32
+	transport transport
+	opener    *opener
+	window    window
+	quota     quota
+	local     []selector // immutable
+	remote    []selector
+	seen      bool // SeenInbound was told
+	expired   bool // Expired was told
+	moved     bucket
+}
+
+// outbound is the half of a Child SA that sends, for the goroutine of its
+// tunnel's Run alone.
+type outbound struct {
+	*pair
+	sealer  *sealer
+	seq     uint64 // the last one used
+	softSeq uint64
+	hardSeq uint64
+	quota   quota
+	order   uint64     // of installation; immutable
+	local   []selector // immutable
+	remote  []selector
+	expired bool // Expired was told
+}
+
+func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*outbound, error) {
+	s, err := newSealer(sa, rand)
+	if err != nil {
+		return nil, err
+	}
+	q, err := newQuota(sa.Lifetime, rand)
+	if err != nil {
+		return nil, err
+	}
+	o := &outbound{pair: pr, sealer: s, quota: q, order: order, local: pr.in.local, remote: pr.in.remote}
+	// 2^28 packets before the end leave minutes for a rekey at a million packets a second.
+	o.softSeq, o.hardSeq = math.MaxUint32-1<<28, math.MaxUint32
+	if sa.Suite.ESN {
+		o.softSeq, o.hardSeq = math.MaxUint64-1<<60, math.MaxUint64
+	}
+	return o, nil
+}
+
+// admit takes the next sequence number for a packet of n bytes, which counts
+// against the lifetime. Sequence numbers never wrap (RFC 4303 section 3.3.3).
+func (o *outbound) admit(n int) (seq uint64, why reason) {
+	switch {
+	case o.seq >= o.hardSeq:
+		return 0, dropSequence
+	case !o.quota.allows(n):
+		return 0, dropLifetime
+	}
+	o.seq++
+	limit := o.quota.spend(n)
+	if o.seq >= o.softSeq {
+		limit = "sequence numbers"
+	}
+	if limit != "" && !o.expired {
+		o.expired = o.plane.cfg.Notify(Expired{o.pair.spi, limit})
+	}
+	return o.seq, carried
+}

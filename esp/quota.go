@@ -1,0 +1,56 @@
+package esp
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+
+	"vpngw/ipsec"
+)
+
+// A quota counts what one direction of an SA has carried against its lifetime
+// (RFC 4301 section 4.4.2.1). Not safe for concurrent use.
+type quota struct {
+	bytes, packets         uint64
+	softBytes, softPackets uint64 // beyond them the SA should be replaced
+	hardBytes, hardPackets uint64 // beyond them it carries nothing
+}
+
+// newQuota draws the soft limits at random between 80 and 90 % of the hard ones,
+// so that two ends who count the same packets do not both start a rekey at once.
+func newQuota(l ipsec.Lifetime, rand io.Reader) (quota, error) {
+	var b [2]byte
+	if _, err := io.ReadFull(rand, b[:]); err != nil {
+		return quota{}, fmt.Errorf("esp: soft lifetime: %w", err)
+	}
+	share := 0.8 + 0.1*float64(binary.BigEndian.Uint16(b[:]))/math.MaxUint16
+	limits := func(hard uint64) (uint64, uint64) {
+		if hard == 0 {
+			return math.MaxUint64, math.MaxUint64
+		}
+		return uint64(float64(hard) * share), hard
+	}
+	var q quota
+	q.softBytes, q.hardBytes = limits(l.Bytes)
+	q.softPackets, q.hardPackets = limits(l.Packets)
+	return q, nil
+}
+
+// allows reports whether a packet of n bytes may still be carried.
+func (q *quota) allows(n int) bool {
+	return q.packets < q.hardPackets && q.hardBytes-q.bytes >= uint64(n)
+}
+
+// spend counts a packet of n bytes, and tells which soft limit is reached: "" for none.
+func (q *quota) spend(n int) string {
+	q.bytes += uint64(n)
+	q.packets++
+	switch {
+	case q.bytes >= q.softBytes:
+		return "bytes"
+	case q.packets >= q.softPackets:
+		return "packets"
+	}
+	return ""
+}

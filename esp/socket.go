@@ -1,0 +1,274 @@
+package esp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"vpngw/ipsec"
+)
+
+const (
+	socketBuffer = 64 << 10
+	udpBatch     = 16 // each may be a run of up to 64 packets
+	rawBatch     = 64
+	tunBatch     = 128
+	// A TUN buffer is as large as an IP packet can be, since the device
+	// coalesces into it.
+	tunBuffer = headroom + 64<<10
+)
+
+// RunSocket carries packets from the socket, one of Config's, to the TUNs and
+// to Config.IKE until it is closed or ctx is done, and returns nil then. ctx is
+// looked at between batches: only closing the socket interrupts a ReadBatch. One for each socket.
+func (p *Plane) RunSocket(ctx context.Context, s Socket) error {
+	k, err := p.claim(s)
+	if err != nil {
+		return err
+	}
+	defer p.disclaim(k)
+	r := newReceiver(p, k)
+	var failed failures
+	for ctx.Err() == nil {
+		for i := range r.ds {
+			r.ds[i] = ipsec.Datagram{Data: r.bufs[i]}
+		}
+		n, err := s.ReadBatch(r.ds)
+		r.batch(n, time.Now())
+		if err == nil {
+			failed = 0
+			continue
+		}
+		p.meter.drops.add(dropRead, 1)
+		if end, err := failed.end(err); end {
+			if err != nil {
+				err = fmt.Errorf("esp: underlay socket: read: %w", err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// claim finds which of the plane's sockets s is, and holds it.
+func (p *Plane) claim(s Socket) (transport, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k := range numTransports {
+		if p.sockets[k] == nil || p.sockets[k] != s {
+			continue
+		}
+		if p.running[k] {
+			return 0, errors.New("esp: the socket is run already")
+		}
+		p.running[k] = true
+		return k, nil
+	}
+	return 0, errors.New("esp: the socket is none of the plane's")
+}
+
+func (p *Plane) disclaim(k transport) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running[k] = false
+}
+
+// A receiver is one RunSocket.
+type receiver struct {
+	plane     *Plane
+	transport transport
+	ds        []ipsec.Datagram
+	bufs      [][]byte
+
+	now    time.Time      // when the batch was read
+	heard  int64          // the same as pair.heard has it; never 0
+	remote netip.AddrPort // the datagram's
+	flow   flow           // the packet's
+
+	tunnel  *Tunnel  // whose packets wait in pending
+	tun     [][]byte // buffers
+	pending [][]byte // the first of tun, cut to the packet
+
+	received tally
+	unknown  bucket // InvalidSPI events
+}
+
+func newReceiver(p *Plane, k transport) *receiver {
+	n := udpBatch
+	if k == raw4 || k == raw6 {
+		n = rawBatch
+	}
+	return &receiver{
+		plane: p, transport: k,
+		ds:       make([]ipsec.Datagram, n),
+		bufs:     slab(n, socketBuffer),
+		tun:      slab(tunBatch, tunBuffer),
+		pending:  make([][]byte, 0, tunBatch),
+		received: tally{way: func(m *meter) *traffic { return &m.in }},
+	}
+}
+
+// slab is n buffers of one size, allocated together so that what is not touched costs no memory.
+func slab(n, size int) [][]byte {
+	all := make([]byte, n*size)
+	out := make([][]byte, n)
+	for i := range out {
+		out[i] = all[i*size : (i+1)*size : (i+1)*size]
+	}
+	return out
+}
+
+// batch carries the n datagrams that were read at now.
+func (r *receiver) batch(n int, now time.Time) {
+	r.now = now
+	r.heard = max(1, int64(now.Sub(r.plane.epoch)))
+	for i := range max(n, 0) {
+		r.datagram(&r.ds[i])
+	}
+	r.flush()
+}
+
+// datagram takes a run apart.
+func (r *receiver) datagram(d *ipsec.Datagram) {
+	r.remote = netip.AddrPortFrom(d.Remote.Addr().Unmap(), d.Remote.Port())
+	rest := d.Data
+	for {
+		b := rest
+		if d.Segment > 0 && d.Segment < len(b) {
+			b = b[:d.Segment]
+		}
+		rest = rest[len(b):]
+		r.demux(d, b)
+		if len(rest) == 0 {
+			return
+		}
+	}
+}
+
+// demux tells ESP from what shares port 4500 with it (RFC 3948 section 2).
+func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
+	if r.transport == udp4 || r.transport == udp6 {
+		if len(b) == 1 && b[0] == 0xff {
+			r.drop(dropKeepalive)
+			return
+		}
+		if len(b) >= 4 && binary.BigEndian.Uint32(b) == 0 {
+			r.plane.cfg.IKE(ipsec.Datagram{Local: d.Local, Remote: r.remote, Data: bytes.Clone(b[4:]), TOS: d.TOS})
+			return
+		}
+	}
+	if len(b) < espHeader {
+		r.drop(dropMalformed)
+		return
+	}
+	in := r.plane.sad.lookup(binary.BigEndian.Uint32(b))
+	if in == nil {
+		r.drop(dropNoSA)
+		if r.unknown.take(r.now, 10, 10) {
+			r.plane.cfg.Notify(InvalidSPI{r.remote})
+		}
+		return
+	}
+	if why := r.packet(in, b, d.TOS); why != carried {
+		in.drop(why, 1)
+	}
+}
+
+// drop counts a packet that belongs to no SA.
+func (r *receiver) drop(why reason) { r.plane.meter.drops.add(why, 1) }
+
+// packet carries one ESP packet of an SA into its tunnel. Nothing changes the SA
+// before the ICV is found good.
+func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
+	if in.transport != r.transport {
+		return dropTransport // its window is another goroutine's
+	}
+	seq := uint64(sequence(b))
+	if in.opener.esn {
+		var ok bool
+		if seq, ok = in.window.recover(uint32(seq)); !ok {
+			return dropReplay
+		}
+	}
+	if !in.window.check(seq) {
+		return dropReplay
+	}
+	if in.tunnel != r.tunnel || len(r.pending) == tunBatch {
+		r.flush()
+		r.tunnel = in.tunnel
+	}
+	buf := r.tun[len(r.pending)]
+	payload, next, why := in.opener.open(buf[headroom:], b, seq)
+	if why != carried {
+		return why
+	}
+	r.authentic(in, in.window.accept(seq))
+	if why := r.inner(in, payload, next, tos); why != carried {
+		return why
+	}
+	r.received.count(in.pair, r.flow.length)
+	r.pending = append(r.pending, buf[:headroom+r.flow.length])
+	return carried
+}
+
+// authentic notes that a packet of in was found good, and tells what that proves.
+func (r *receiver) authentic(in *inbound, newest bool) {
+	if in.heard.Load() != r.heard {
+		in.heard.Store(r.heard)
+	}
+	notify := r.plane.cfg.Notify
+	if !in.seen {
+		in.seen = notify(SeenInbound{in.spi})
+	}
+	if newest && r.remote != in.route.Load().Remote && (r.transport == udp4 || r.transport == udp6) &&
+		in.moved.take(r.now, 10, 1) {
+		notify(Moved{in.spi, r.remote})
+	}
+}
+
+// inner checks and mends a decrypted packet, of which r.flow is left to tell.
+func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
+	switch next {
+	case protoIPv4, protoIPv6:
+	case protoNone:
+		return dropDummy
+	default:
+		return dropNextHeader
+	}
+	// The packet says itself how long it is: what follows is traffic flow
+	// confidentiality padding (RFC 4303 section 2.7).
+	if !r.flow.parse(b) || r.flow.v6 != (next == protoIPv6) {
+		return dropInner
+	}
+	b = b[:r.flow.length]
+	if sourceIn(in.remote, &r.flow) == nil || destinationIn(in.local, &r.flow) == nil {
+		return dropSelector
+	}
+	if !in.quota.allows(len(b)) {
+		return dropLifetime
+	}
+	if limit := in.quota.spend(len(b)); limit != "" && !in.expired {
+		in.expired = r.plane.cfg.Notify(Expired{in.spi, limit})
+	}
+	if !decapECN(b, tos) {
+		return dropECN
+	}
+	r.flow.clampMSS(b, int(in.tunnel.mtu.Load()))
+	return carried
+}
+
+// flush writes what waits to its TUN.
+func (r *receiver) flush() {
+	r.received.publish()
+	if len(r.pending) > 0 {
+		if _, err := r.tunnel.Device.Write(r.pending, headroom); err != nil {
+			r.tunnel.drop(dropWrite, 1)
+		}
+		clear(r.pending)
+	}
+	r.pending, r.tunnel = r.pending[:0], nil
+}

@@ -1,0 +1,220 @@
+package esp
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// TunnelConfig describes a Tunnel.
+type TunnelConfig struct {
+	Name     string // what ipsec.ChildSA.Tunnel says
+	Device   Device
+	MTU      int  // of the device: the largest inner packet (see MTU); at least 68
+	CopyDSCP bool // copy the inner DSCP to the outer header; ECN always is
+}
+
+// Tunnel is one TUN device with the SAs that carry its traffic.
+type Tunnel struct {
+	TunnelConfig // MTU: see mtu
+	plane        *Plane
+	mtu          atomic.Int64
+	spd          atomic.Pointer[spd]
+	running      atomic.Bool
+	meter        meter
+	told         bucket // PathMTU events; for Run
+
+	// For the holder of the plane's lock.
+	pairs map[uint32]*pair // by inbound SPI
+	outs  []*outbound      // in the order of installation
+}
+
+func newTunnel(p *Plane, cfg TunnelConfig) *Tunnel {
+	t := &Tunnel{TunnelConfig: cfg, plane: p, pairs: make(map[uint32]*pair)}
+	t.SetMTU(cfg.MTU)
+	t.spd.Store(newSPD(nil))
+	return t
+}
+
+// SetMTU changes the largest inner packet, from the next packet on. Raise the
+// device's own MTU after it and lower it before.
+func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff))) }
+
+// Counters is what the tunnel carried and dropped, over all its SAs and packets that met none.
+func (t *Tunnel) Counters() Counters { return t.meter.counters() }
+
+// install makes the snapshot with one more SA. For the holder of the plane's lock, as uninstall.
+func (t *Tunnel) install(o *outbound) {
+	t.outs = append(t.outs, o)
+	t.spd.Store(newSPD(t.outs))
+}
+
+func (t *Tunnel) uninstall(o *outbound) {
+	if i := slices.Index(t.outs, o); i >= 0 {
+		t.outs = slices.Delete(t.outs, i, i+1)
+		t.spd.Store(newSPD(t.outs))
+	}
+}
+
+// headroom is kept free before each packet in a TUN buffer, for the device's virtio_net_hdr.
+const headroom = 16
+
+// Run carries packets from the TUN to the underlay until the device is closed
+// or ctx is done, and returns nil then. ctx is looked at between batches: only
+// closing the device interrupts a Read. One Run at a time.
+func (t *Tunnel) Run(ctx context.Context) error {
+	if !t.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
+	}
+	defer t.running.Store(false)
+	r := reader{Tunnel: t, sizes: make([]int, t.Device.BatchSize())}
+	var failed failures
+	for ctx.Err() == nil {
+		r.makeRoom()
+		n, err := t.Device.Read(r.bufs, r.sizes, headroom)
+		r.batch(n)
+		if err == nil {
+			failed = 0
+			continue
+		}
+		t.drop(dropRead, 1)
+		if end, err := failed.end(err); end {
+			if err != nil {
+				err = fmt.Errorf("esp: tunnel %q: read: %w", t.Name, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// A reader is one Run.
+type reader struct {
+	*Tunnel
+	bufs  [][]byte
+	sizes []int
+	spd   *spd    // the batch's snapshot
+	out   *gather // the batch's
+	flow  flow    // the packet's
+	icmp  bucket
+	spare []byte // where rare packets are built: fragments, ICMP
+}
+
+// makeRoom makes buffers for packets of the present MTU.
+func (r *reader) makeRoom() {
+	size := headroom + max(int(r.mtu.Load()), 2000) + maxTrailer
+	if len(r.bufs) > 0 && len(r.bufs[0]) >= size-maxTrailer {
+		return
+	}
+	slab := make([]byte, size*len(r.sizes))
+	r.bufs = make([][]byte, len(r.sizes))
+	for i := range r.bufs {
+		r.bufs[i] = slab[i*size:][: size-maxTrailer : size]
+	}
+}
+
+// batch carries the n packets that were read.
+func (r *reader) batch(n int) {
+	if n <= 0 {
+		return
+	}
+	r.out = gathers.Get().(*gather)
+	r.spd = r.Tunnel.spd.Load()
+	for i := range n {
+		room := r.bufs[i][headroom:]
+		if r.sizes[i] > len(room) {
+			r.drop(dropTooBig, 1) // the device's MTU was raised behind our back
+			continue
+		}
+		r.packet(room[:r.sizes[i]])
+	}
+	r.out.flush()
+	gathers.Put(r.out)
+	r.out = nil
+}
+
+// packet carries one packet, or answers that it is too big, or sends it as fragments.
+func (r *reader) packet(b []byte) {
+	if !r.flow.parse(b) {
+		r.drop(dropMalformed, 1)
+		return
+	}
+	b = b[:r.flow.length]
+	mtu := int(r.mtu.Load())
+	limit := mtu
+	if r.flow.v6 {
+		limit = max(mtu, ipv6MinMTU) // which IPv6 may always send (RFC 8200 section 5): the underlay must fragment it
+	}
+	switch {
+	case len(b) <= limit:
+		r.send(b, mtu)
+	case r.flow.v6 || binary.BigEndian.Uint16(b[6:])&dontFragment != 0:
+		r.refuse(b, limit)
+	default:
+		r.fragment(b, limit)
+	}
+}
+
+// send seals a packet, which r.flow describes.
+func (r *reader) send(b []byte, mtu int) {
+	out := r.spd.lookup(&r.flow)
+	if out == nil {
+		r.dropUncovered()
+		return
+	}
+	r.flow.clampMSS(b, mtu)
+	if why := r.out.add(out, b, outerTOS(trafficClass(b), r.CopyDSCP)); why != carried {
+		out.drop(why, 1)
+	}
+}
+
+func (r *reader) dropUncovered() {
+	if r.spd.empty() {
+		r.drop(dropNoSA, 1)
+	} else {
+		r.drop(dropNoPolicy, 1)
+	}
+}
+
+// refuse answers a packet that is too big, if an SA covers it.
+func (r *reader) refuse(b []byte, mtu int) {
+	out := r.spd.lookup(&r.flow)
+	if out == nil {
+		r.dropUncovered()
+		return
+	}
+	out.drop(dropTooBig, 1)
+	if !r.icmp.take(time.Now(), icmpPerSecond, icmpBurst) {
+		return
+	}
+	r.makeSpare()
+	if answer := r.flow.tooBig(r.spare[headroom:], b, mtu); answer != nil {
+		if _, err := r.Device.Write([][]byte{r.spare[:headroom+len(answer)]}, headroom); err != nil {
+			r.drop(dropWrite, 1)
+		}
+	}
+}
+
+// fragment sends an IPv4 packet in fragments, each looked up by itself: a later
+// one has no ports, and RFC 4301 section 7.3 forbids sending it over an SA that
+// wants particular ones.
+func (r *reader) fragment(b []byte, mtu int) {
+	r.makeSpare()
+	ok := fragments(r.spare[:len(r.spare)-maxTrailer], b, mtu, func(f []byte) {
+		if r.flow.parse(f) {
+			r.send(f, mtu)
+		}
+	})
+	if !ok {
+		r.drop(dropTooBig, 1)
+	}
+}
+
+func (r *reader) makeSpare() {
+	if r.spare == nil {
+		r.spare = make([]byte, headroom+0xffff+maxTrailer)
+	}
+}
