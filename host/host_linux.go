@@ -15,8 +15,11 @@ type Host struct {
 	log *slog.Logger
 	nl  *netlink.Handle
 
-	mu   sync.Mutex // of what follows, and of every change to the kernel
-	tuns map[string]*TUN
+	mu     sync.Mutex // of what follows, and of every change to the kernel
+	events *events
+	tuns   map[string]*TUN // by name
+	owned  map[int]*TUN    // the same by index
+	have   kernel
 }
 
 // New returns the Host of the caller's network namespace. It needs no privilege
@@ -26,16 +29,27 @@ func New(c Config) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
+	ev, err := subscribe()
+	if err != nil {
+		nl.Close()
+		return nil, fmt.Errorf("netlink subscription: %w", err)
+	}
 	log := c.Log
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	return &Host{log: log, nl: nl, tuns: make(map[string]*TUN)}, nil
+	return &Host{
+		log: log, nl: nl, events: ev,
+		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
+		have: newKernel(),
+	}, nil
 }
 
-// Close gives the netlink sockets back. It leaves the kernel's state alone: that
-// is what Set(State{}) is for.
+// Close gives the netlink sockets back. It leaves the kernel's state alone: to
+// take that out is what Set(State{}) is for.
 func (h *Host) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.nl.Close()
-	return nil
+	return h.events.Close()
 }

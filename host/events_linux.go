@@ -1,0 +1,302 @@
+package host
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// events is a subscription to what happens to links, addresses, routes and
+// rules. The kernel queues an event before the call that caused it returns; so
+// who takes all that is there knows all that was.
+type events struct {
+	*os.File
+	rc  syscall.RawConn
+	buf []byte
+}
+
+func subscribe() (*events, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	var groups uint32
+	for _, g := range []uint{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+	} {
+		groups |= 1 << (g - 1)
+	}
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	e := &events{File: os.NewFile(uintptr(fd), "netlink"), buf: make([]byte, 64<<10)}
+	if e.rc, err = e.SyscallConn(); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// errNone says that no event is there, errOverrun that some were lost.
+var (
+	errNone    = errors.New("no event")
+	errOverrun = errors.New("netlink overrun")
+)
+
+// take returns the events of one read without waiting.
+func (e *events) take() (msgs []syscall.NetlinkMessage, err error) {
+	if cerr := e.rc.Control(func(fd uintptr) { msgs, err = e.receive(fd) }); cerr != nil {
+		return nil, cerr
+	}
+	return msgs, err
+}
+
+// wait returns the events of one read, waiting for it until the deadline, if
+// one is set.
+func (e *events) wait() (msgs []syscall.NetlinkMessage, err error) {
+	rerr := e.rc.Read(func(fd uintptr) bool {
+		msgs, err = e.receive(fd)
+		return err != errNone
+	})
+	if rerr != nil {
+		return nil, rerr
+	}
+	return msgs, err
+}
+
+func (e *events) receive(fd uintptr) ([]syscall.NetlinkMessage, error) {
+	n, from, err := unix.Recvfrom(int(fd), e.buf, unix.MSG_DONTWAIT)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return nil, errNone
+	case errors.Is(err, unix.EINTR):
+		return nil, nil
+	case errors.Is(err, unix.ENOBUFS):
+		return nil, errOverrun
+	case err != nil:
+		return nil, err
+	}
+	if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 {
+		return nil, nil // not the kernel
+	}
+	return syscall.ParseNetlinkMessage(e.buf[:n])
+}
+
+// catchUp makes h.have what the kernel has: by the events since last time, or by
+// a dump at the start, after an overrun, and where an event does not tell all.
+func (h *Host) catchUp() error {
+	h.follow(h.apply)
+	if h.have.fresh {
+		return nil
+	}
+	return h.dump()
+}
+
+// settle takes the events of what we did ourselves, and have in h.have already.
+func (h *Host) settle() {
+	h.follow(func(e event) {
+		if !e.ours {
+			h.apply(e)
+		}
+	})
+}
+
+func (h *Host) follow(do func(event)) {
+	for {
+		msgs, err := h.events.take()
+		switch {
+		case err == errNone:
+			return
+		case err == errOverrun:
+			h.have.fresh = false
+			continue
+		case err != nil:
+			h.have.fresh = false
+			return
+		}
+		for _, m := range msgs {
+			if e, ok := h.parse(m); ok {
+				do(e)
+			}
+		}
+	}
+}
+
+// event is one event that may matter.
+type event struct {
+	typ  uint16 // RTM_NEWROUTE …
+	ours bool   // about an object of ours
+
+	index   int // link, address
+	flags   uint32
+	down    bool // taken down just now
+	mtu     int
+	addr    netip.Prefix
+	key     tablePrefix // route
+	metric  int
+	route   foreignRoute
+	replace bool
+	several bool // next hops, which foreignRoute does not hold
+}
+
+// parse reads a message; false: nothing that concerns us.
+func (h *Host) parse(m syscall.NetlinkMessage) (event, bool) {
+	e := event{typ: m.Header.Type, replace: m.Header.Flags&unix.NLM_F_REPLACE != 0}
+	switch e.typ {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return e, h.parseLink(m.Data, &e)
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return e, h.parseAddr(m.Data, &e)
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		return e, h.parseRoute(m.Data, &e)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		for _, a := range attributes(m.Data, unix.SizeofRtMsg) {
+			if a.Attr.Type == nl.FRA_PROTOCOL && len(a.Value) == 1 {
+				e.ours = a.Value[0] == Protocol
+			}
+		}
+		return e, e.ours
+	}
+	return e, false
+}
+
+func (h *Host) parseLink(b []byte, e *event) bool {
+	if len(b) < unix.SizeofIfInfomsg || b[0] != unix.AF_UNSPEC { // AF_BRIDGE: of a bridge port
+		return false
+	}
+	m := nl.DeserializeIfInfomsg(b)
+	e.index, e.ours = int(m.Index), h.owned[int(m.Index)] != nil
+	e.flags = m.Flags & (unix.IFF_UP | unix.IFF_RUNNING)
+	e.down = m.Flags&unix.IFF_UP == 0 && m.Change&unix.IFF_UP != 0
+	for _, a := range attributes(b, unix.SizeofIfInfomsg) {
+		if a.Attr.Type == unix.IFLA_MTU && len(a.Value) == 4 {
+			e.mtu = int(binary.NativeEndian.Uint32(a.Value))
+		}
+	}
+	return true
+}
+
+func (h *Host) parseAddr(b []byte, e *event) bool {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return false
+	}
+	m := nl.DeserializeIfAddrmsg(b)
+	e.index, e.ours = int(m.Index), h.owned[int(m.Index)] != nil
+	for _, a := range attributes(b, unix.SizeofIfAddrmsg) {
+		// IPv4 has its own in LOCAL, and in ADDRESS that or the far end's.
+		if a.Attr.Type == unix.IFA_LOCAL || (a.Attr.Type == unix.IFA_ADDRESS && !e.addr.IsValid()) {
+			e.addr = netip.PrefixFrom(addrOf(a.Value), int(m.Prefixlen))
+		}
+	}
+	return e.addr.IsValid()
+}
+
+func (h *Host) parseRoute(b []byte, e *event) bool {
+	if len(b) < unix.SizeofRtMsg {
+		return false
+	}
+	m := nl.DeserializeRtMsg(b)
+	if (m.Family != unix.AF_INET && m.Family != unix.AF_INET6) || m.Flags&unix.RTM_F_CLONED != 0 {
+		return false
+	}
+	e.key = tablePrefix{int(m.Table), everything(m.Family == unix.AF_INET6)}
+	e.ours = m.Protocol == Protocol
+	e.route = foreignRoute{tos: int(m.Tos), protocol: int(m.Protocol), typ: int(m.Type)}
+	for _, a := range attributes(b, unix.SizeofRtMsg) {
+		number := 0
+		if len(a.Value) == 4 {
+			number = int(binary.NativeEndian.Uint32(a.Value))
+		}
+		switch a.Attr.Type {
+		case unix.RTA_TABLE:
+			e.key.table = number
+		case unix.RTA_DST:
+			e.key.prefix = netip.PrefixFrom(addrOf(a.Value), int(m.Dst_len))
+		case unix.RTA_PRIORITY:
+			e.route.metric = number
+		case unix.RTA_OIF:
+			e.route.index = number
+		case unix.RTA_GATEWAY:
+			e.route.gateway = addrOf(a.Value)
+		case unix.RTA_MULTIPATH:
+			e.several = true
+		}
+	}
+	e.metric = e.route.metric
+	if e.key.table != unix.RT_TABLE_MAIN && e.key.table != Table {
+		return false
+	}
+	// What the kernel itself puts on our devices goes with them.
+	return e.ours || h.owned[e.route.index] == nil
+}
+
+func attributes(b []byte, header int) []syscall.NetlinkRouteAttr {
+	if len(b) < header {
+		return nil
+	}
+	attrs, err := nl.ParseRouteAttr(b[header:])
+	if err != nil {
+		return nil
+	}
+	return attrs
+}
+
+// apply brings h.have in step with an event. What happened to an object of ours
+// was not our doing, as settle took those; and IPv4 does not tell of routes that
+// go with a link or a source address. Both want a dump.
+func (h *Host) apply(e event) {
+	k := &h.have
+	switch {
+	case e.typ == unix.RTM_NEWLINK && e.ours:
+		l, up := k.links[e.index], e.flags&unix.IFF_UP != 0
+		if up != l.up || (e.mtu != 0 && e.mtu != l.mtu) {
+			k.fresh = false
+		}
+	case e.typ == unix.RTM_NEWLINK && !e.down: // no concern of routes
+	case e.typ == unix.RTM_NEWADDR && e.ours: // left alone
+	case e.typ == unix.RTM_NEWADDR:
+		k.own(e.addr.Addr(), e.index)
+	case e.typ == unix.RTM_NEWROUTE && !e.ours && !e.several:
+		k.addForeign(e)
+	case e.typ == unix.RTM_DELROUTE && !e.ours && !e.several && k.dropForeign(e):
+	default:
+		k.fresh = false
+	}
+}
+
+func (k *kernel) addForeign(e event) {
+	list := k.foreign[e.key]
+	if e.replace {
+		list = slices.DeleteFunc(list, func(r foreignRoute) bool {
+			return r.metric == e.route.metric && r.tos == e.route.tos
+		})
+	}
+	if !slices.Contains(list, e.route) {
+		list = append(list, e.route)
+	}
+	k.foreign[e.key] = list
+}
+
+// dropForeign reports whether the route was known.
+func (k *kernel) dropForeign(e event) bool {
+	list := k.foreign[e.key]
+	i := slices.Index(list, e.route)
+	if i < 0 {
+		return false
+	}
+	if list = slices.Delete(list, i, i+1); len(list) == 0 {
+		delete(k.foreign, e.key)
+	} else {
+		k.foreign[e.key] = list
+	}
+	return true
+}

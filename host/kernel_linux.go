@@ -1,0 +1,246 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is what we know of the kernel's state: ours, as far as we put it there,
+// and of what is foreign as much as can be in our way. Set would otherwise dump
+// every route of the host for each change.
+type kernel struct {
+	fresh   bool // false: has to be dumped
+	links   map[int]linkState
+	addrs   map[address]struct{}           // ours
+	routes  map[routeKey]routeValue        // ours
+	rules   map[ruleKey]struct{}           // ours
+	foreign map[tablePrefix][]foreignRoute // in the tables that we write to
+	owners  map[netip.Addr][]int           // devices, not ours, that have an address
+}
+
+// linkState is that of one of our devices.
+type linkState struct {
+	up  bool
+	mtu int
+}
+
+type address struct {
+	index  int
+	prefix netip.Prefix // with the host part
+}
+
+type tablePrefix struct {
+	table  int
+	prefix netip.Prefix
+}
+
+// routeKey is what the kernel tells our routes apart by.
+type routeKey struct {
+	tablePrefix
+	metric int
+}
+
+type routeValue struct {
+	index  int
+	source netip.Addr
+}
+
+// foreignRoute has the fields by which an event names a route again.
+type foreignRoute struct {
+	metric, tos, protocol, typ, index int
+	gateway                           netip.Addr
+}
+
+// ruleKey is a rule as far as ours use the language of rules.
+type ruleKey struct {
+	v6       bool
+	priority int
+	to       netip.Prefix // zero: all
+	table    int
+	suppress int // longest prefix that the rule does not want; -1: none
+	goTo     int // priority; -1: none
+	mark     uint32
+	invert   bool
+}
+
+func newKernel() kernel {
+	return kernel{
+		links: make(map[int]linkState), addrs: make(map[address]struct{}),
+		routes: make(map[routeKey]routeValue), rules: make(map[ruleKey]struct{}),
+		foreign: make(map[tablePrefix][]foreignRoute), owners: make(map[netip.Addr][]int),
+	}
+}
+
+// forget drops what went with a device of ours.
+func (k *kernel) forget(index int) {
+	delete(k.links, index)
+	for a := range k.addrs {
+		if a.index == index {
+			delete(k.addrs, a)
+		}
+	}
+	for key, v := range k.routes {
+		if v.index == index {
+			delete(k.routes, key)
+		}
+	}
+}
+
+// dump reads the kernel's state anew. Of the addresses on our devices only those
+// that we put there are ours: had is what we knew before.
+func (h *Host) dump() error {
+	had, k := h.have, newKernel()
+	links, err := again(func() ([]netlink.Link, error) { return h.nl.LinkList() })
+	if err != nil {
+		return fmt.Errorf("dump links: %w", err)
+	}
+	for _, l := range links {
+		if a := l.Attrs(); h.owned[a.Index] != nil {
+			k.links[a.Index] = linkState{up: a.Flags&net.FlagUp != 0, mtu: a.MTU}
+		}
+	}
+	addrs, err := again(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fmt.Errorf("dump addresses: %w", err)
+	}
+	for _, a := range addrs {
+		p := prefixOf(a.IPNet)
+		if h.owned[a.LinkIndex] == nil {
+			k.own(p.Addr(), a.LinkIndex)
+		} else if _, ok := had.addrs[address{a.LinkIndex, p}]; ok {
+			k.addrs[address{a.LinkIndex, p}] = struct{}{}
+		}
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		for _, table := range []int{unix.RT_TABLE_MAIN, Table} {
+			if err := h.dumpRoutes(&k, family, table); err != nil {
+				return fmt.Errorf("dump routes: %w", err)
+			}
+		}
+		rules, err := again(func() ([]netlink.Rule, error) { return h.nl.RuleList(family) })
+		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return fmt.Errorf("dump rules: %w", err)
+		}
+		for _, r := range rules {
+			if r.Protocol == Protocol {
+				k.rules[ruleKeyOf(r, family)] = struct{}{}
+			}
+		}
+	}
+	k.fresh = true
+	h.have = k
+	return nil
+}
+
+func (h *Host) dumpRoutes(k *kernel, family, table int) error {
+	routes, err := again(func() ([]netlink.Route, error) {
+		return h.nl.RouteListFiltered(family, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+	})
+	for _, r := range routes {
+		key := tablePrefix{table, prefixOf(r.Dst)}
+		if r.Dst == nil {
+			key.prefix = everything(family == netlink.FAMILY_V6)
+		}
+		switch {
+		case r.Protocol == Protocol:
+			k.routes[routeKey{key, r.Priority}] = routeValue{r.LinkIndex, addrOf(r.Src)}
+		case h.owned[r.LinkIndex] == nil:
+			k.foreign[key] = append(k.foreign[key], foreignRoute{
+				metric: r.Priority, tos: r.Tos, protocol: int(r.Protocol), typ: r.Type,
+				index: r.LinkIndex, gateway: addrOf(r.Gw),
+			})
+		}
+	}
+	return err
+}
+
+// own notes that a foreign device has an address.
+func (k *kernel) own(a netip.Addr, index int) {
+	if !slices.Contains(k.owners[a], index) {
+		k.owners[a] = append(k.owners[a], index)
+	}
+}
+
+// again repeats a dump that the kernel says changed under way.
+func again[T any](dump func() ([]T, error)) ([]T, error) {
+	for i := 0; ; i++ {
+		list, err := dump()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || i == 10 {
+			return list, err
+		}
+	}
+}
+
+func ruleKeyOf(r netlink.Rule, family int) ruleKey {
+	k := ruleKey{
+		v6: family == netlink.FAMILY_V6, priority: r.Priority, table: r.Table,
+		suppress: r.SuppressPrefixlen, goTo: r.Goto, mark: r.Mark, invert: r.Invert,
+	}
+	if r.Dst != nil {
+		k.to = prefixOf(r.Dst)
+	}
+	return k
+}
+
+func (k ruleKey) netlink() *netlink.Rule {
+	r := netlink.NewRule()
+	r.Family = netlink.FAMILY_V4
+	if k.v6 {
+		r.Family = netlink.FAMILY_V6
+	}
+	r.Priority, r.Table, r.SuppressPrefixlen, r.Goto = k.priority, k.table, k.suppress, k.goTo
+	r.Mark, r.Invert, r.Protocol = k.mark, k.invert, Protocol
+	if k.to.IsValid() {
+		r.Dst = ipNet(k.to)
+	}
+	return r
+}
+
+func (k routeKey) netlink(v routeValue) *netlink.Route {
+	r := &netlink.Route{
+		LinkIndex: v.index, Dst: ipNet(k.prefix), Table: k.table, Priority: k.metric,
+		Protocol: Protocol, Type: unix.RTN_UNICAST,
+	}
+	if k.prefix.Addr().Is4() {
+		r.Scope = netlink.SCOPE_LINK
+	}
+	if v.source.IsValid() {
+		r.Src = v.source.AsSlice()
+	}
+	return r
+}
+
+func everything(v6 bool) netip.Prefix {
+	if v6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// prefixOf keeps the host part; the zero Prefix for nil.
+func prefixOf(n *net.IPNet) netip.Prefix {
+	if n == nil {
+		return netip.Prefix{}
+	}
+	bits, size := n.Mask.Size()
+	a := addrOf(n.IP)
+	if size == 128 && a.Is4() {
+		bits -= 96
+	}
+	return netip.PrefixFrom(a, bits)
+}
+
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}

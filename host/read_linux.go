@@ -1,0 +1,198 @@
+package host
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"vpngw/ipsec"
+)
+
+// batch is the most messages that one system call moves.
+const batch = 128
+
+// controlSize holds the control messages of one datagram, either way: packet
+// info, traffic class, segment size. In 64-bit words, for their alignment.
+const controlSize = 12
+
+type control [controlSize]uint64
+
+// name is a socket address of either family.
+type name = unix.RawSockaddrInet6
+
+// reader is the memory of recvmmsg, set up once. Not safe for concurrent use.
+type reader struct {
+	s        *Socket
+	msgs     [batch]unix.Mmsghdr
+	iovs     [batch][2]unix.Iovec
+	names    [batch]name
+	controls [batch]control
+	outer    [batch][ipv4Header]byte // raw IPv4 sockets deliver the outer header
+	want     int
+	got      int
+	err      unix.Errno
+	recv     func(fd uintptr) bool
+}
+
+// ipv4Header is the length of an IPv4 header without options.
+const ipv4Header = 20
+
+func newReader(s *Socket) *reader {
+	r := &reader{s: s}
+	for i := range r.msgs {
+		h := &r.msgs[i].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Iov = &r.iovs[i][1]
+		h.SetIovlen(1)
+		if s.Raw() && !s.v6 {
+			r.iovs[i][0].Base = &r.outer[i][0]
+			r.iovs[i][0].SetLen(ipv4Header)
+			h.Iov = &r.iovs[i][0]
+			h.SetIovlen(2)
+		}
+	}
+	r.recv = r.try
+	return r
+}
+
+// ReadBatch waits for datagrams and takes what is there, at most len(ds). The
+// caller sets each Data to a buffer, of 64 KB where UDP_GRO may deliver runs; it
+// comes back cut to the payload, empty when the datagram did not fit. All other
+// fields are set. After Close it returns net.ErrClosed.
+func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
+	r := s.read
+	r.want = min(len(ds), batch)
+	if r.want == 0 {
+		return 0, nil
+	}
+	for i := range ds[:r.want] {
+		iov := &r.iovs[i][1]
+		iov.Base = unsafe.SliceData(ds[i].Data)
+		iov.SetLen(len(ds[i].Data))
+	}
+	for {
+		if err := s.rc.Read(r.recv); err != nil {
+			return 0, s.failed(err)
+		}
+		if s.closed.Load() {
+			return 0, s.failed(nil)
+		}
+		if r.err == 0 {
+			break
+		}
+		// What an ICMP error left on the socket; reading it took it away.
+		if r.err != unix.ECONNREFUSED && r.err != unix.EHOSTUNREACH && r.err != unix.ENETUNREACH {
+			return 0, s.failed(r.err)
+		}
+	}
+	for i := range ds[:r.got] {
+		r.deliver(i, &ds[i])
+	}
+	return r.got, nil
+}
+
+// try is one recvmmsg; false means that there was nothing. The socket does not
+// block, so the scheduler need not hear of the call.
+func (r *reader) try(fd uintptr) bool {
+	for i := range r.msgs[:r.want] {
+		h := &r.msgs[i].Hdr
+		h.Namelen = uint32(unsafe.Sizeof(r.names[i]))
+		h.Control = (*byte)(unsafe.Pointer(&r.controls[i]))
+		h.SetControllen(int(unsafe.Sizeof(r.controls[i])))
+		h.Flags = 0
+	}
+	for {
+		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(r.want), 0, 0, 0)
+		switch e {
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return false
+		}
+		r.got, r.err = int(n), e
+		if e != 0 {
+			r.got = 0
+		}
+		return true
+	}
+}
+
+// deliver turns message i into d.
+func (r *reader) deliver(i int, d *ipsec.Datagram) {
+	m := &r.msgs[i]
+	d.Segment, d.TOS, d.Local = 0, 0, r.s.addr
+	d.Remote = r.remote(i)
+	if m.Hdr.Flags&unix.MSG_TRUNC != 0 {
+		r.s.cut.Add(1)
+		d.Data = d.Data[:0]
+		return
+	}
+	n := int(m.Len)
+	if r.s.Raw() && !r.s.v6 {
+		// The kernel checked the header; its options, if any, lead the payload.
+		h := &r.outer[i]
+		skip := int(h[0]&0x0f)*4 - ipv4Header
+		n -= ipv4Header
+		if n < skip || skip < 0 {
+			d.Data = d.Data[:0]
+			return
+		}
+		d.TOS = h[1]
+		d.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(h[16:20])), 0)
+		d.Data = d.Data[skip:n]
+		return
+	}
+	d.Data = d.Data[:n]
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&r.controls[i])), int(m.Hdr.Controllen))
+	readControl(b, d)
+}
+
+func (r *reader) remote(i int) netip.AddrPort {
+	if r.s.v6 {
+		n := &r.names[i]
+		return netip.AddrPortFrom(netip.AddrFrom16(n.Addr), r.port(&n.Port))
+	}
+	n := (*unix.RawSockaddrInet4)(unsafe.Pointer(&r.names[i]))
+	return netip.AddrPortFrom(netip.AddrFrom4(n.Addr), r.port(&n.Port))
+}
+
+// port reads a port in network order; a raw socket has none.
+func (r *reader) port(p *uint16) uint16 {
+	if r.s.Raw() {
+		return 0
+	}
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:])
+}
+
+// readControl takes from control messages the local address, the traffic class
+// and the segment size of a run.
+func readControl(b []byte, d *ipsec.Datagram) {
+	for len(b) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+		n := int(h.Len)
+		if n < unix.CmsgLen(0) || n > len(b) {
+			return
+		}
+		v := b[unix.CmsgLen(0):n]
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(v) >= unix.SizeofInet4Pktinfo:
+			// Spec_dst: of a unicast packet its destination, else ours on that device.
+			p := (*unix.Inet4Pktinfo)(unsafe.Pointer(&v[0]))
+			d.Local = netip.AddrPortFrom(netip.AddrFrom4(p.Spec_dst), d.Local.Port())
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(v) >= unix.SizeofInet6Pktinfo:
+			p := (*unix.Inet6Pktinfo)(unsafe.Pointer(&v[0]))
+			d.Local = netip.AddrPortFrom(netip.AddrFrom16(p.Addr), d.Local.Port())
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_TOS && len(v) >= 1:
+			d.TOS = v[0]
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_TCLASS && len(v) >= 4:
+			d.TOS = uint8(*(*int32)(unsafe.Pointer(&v[0])))
+		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(v) >= 4:
+			if size := int(*(*int32)(unsafe.Pointer(&v[0]))); size > 0 && size < len(d.Data) {
+				d.Segment = size
+			}
+		}
+		b = b[min(len(b), unix.CmsgSpace(len(v))):]
+	}
+}

@@ -1,0 +1,75 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// errNoRoute is what a host without a route to the peer has to say.
+var errNoRoute = errors.New("no route to it; check the default route")
+
+// Source is the local address that packets of our sockets to remote have. No
+// route of ours is in the way.
+func (h *Host) Source(remote netip.Addr) (netip.Addr, error) {
+	r, err := h.route(remote)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if a := addrOf(r.Src); a.IsValid() {
+		return a, nil
+	}
+	return netip.Addr{}, fmt.Errorf("route to %s: it has no source address", remote)
+}
+
+// PathMTU is the largest outer IP packet for remote: what the path is known to
+// carry, else what the interface does. No event tells when it changes; a send
+// that fails with EMSGSIZE does.
+func (h *Host) PathMTU(remote netip.Addr) (int, error) {
+	r, err := h.route(remote)
+	if err != nil {
+		return 0, err
+	}
+	if r.MTU > 0 {
+		return r.MTU, nil
+	}
+	l, err := h.nl.LinkByIndex(r.LinkIndex)
+	if err != nil {
+		return 0, fmt.Errorf("route to %s: %w", remote, err)
+	}
+	return l.Attrs().MTU, nil
+}
+
+// route asks the kernel as our sockets would, with their mark.
+func (h *Host) route(remote netip.Addr) (netlink.Route, error) {
+	rs, err := h.nl.RouteGetWithOptions(remote.Unmap().AsSlice(), &netlink.RouteGetOptions{Mark: Mark})
+	switch {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), err == nil && len(rs) == 0:
+		return netlink.Route{}, fmt.Errorf("%s: %w", remote, errNoRoute)
+	case err != nil:
+		return netlink.Route{}, fmt.Errorf("route to %s: %w", remote, err)
+	}
+	return rs[0], nil
+}
+
+// Addresses lists the host's global unicast addresses, those on our own devices
+// left out.
+func (h *Host) Addresses() ([]netip.Addr, error) {
+	list, err := again(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("addresses: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []netip.Addr
+	for _, a := range list {
+		if ip := addrOf(a.IP); h.owned[a.LinkIndex] == nil && net.IP.IsGlobalUnicast(a.IP) {
+			out = append(out, ip)
+		}
+	}
+	return out, nil
+}

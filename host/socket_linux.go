@@ -1,0 +1,188 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Socket is one socket of the underlay: UDP port 500 or 4500, or protocol 50.
+// One goroutine at a time reads; any number write and close.
+type Socket struct {
+	file *os.File
+	rc   syscall.RawConn
+	addr netip.AddrPort // bound to; port 0: raw
+	v6   bool
+	gso  atomic.Bool // UDP_SEGMENT works
+
+	read    *reader
+	writers chan *writer // free ones; their number bounds the writers at work
+	frag    sync.Mutex   // held while DF is off
+
+	closed                  atomic.Bool
+	sendErrors, tooBig, cut atomic.Uint64
+}
+
+// SocketStats are counters since the socket was opened.
+type SocketStats struct {
+	SendErrors  uint64 // datagrams that the kernel refused, too big ones included
+	TooBig      uint64 // of these, for the path MTU
+	Truncated   uint64 // received datagrams longer than the buffer; dropped
+	KernelDrops uint64 // received packets that the kernel dropped, mostly as our buffer was full
+	Segments    bool   // UDP_SEGMENT is in use
+}
+
+// ESP sockets take bursts of a whole batch from each of many peers.
+const (
+	bufferESP = 8 << 20
+	bufferIKE = 1 << 20
+)
+
+// openSocket opens and binds a UDP socket, or with port 0 a raw ESP socket.
+func openSocket(addr netip.AddrPort) (*Socket, error) {
+	v6 := addr.Addr().Is6()
+	family, typ, proto := unix.AF_INET, unix.SOCK_DGRAM, 0
+	if v6 {
+		family = unix.AF_INET6
+	}
+	if addr.Port() == 0 {
+		typ, proto = unix.SOCK_RAW, protoESP
+	}
+	fd, err := unix.Socket(family, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{addr: addr, v6: v6, writers: make(chan *writer, 2*runtime.GOMAXPROCS(0))}
+	if err := s.setup(fd); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	s.file = os.NewFile(uintptr(fd), addr.String())
+	if s.rc, err = s.file.SyscallConn(); err != nil {
+		s.file.Close()
+		return nil, err
+	}
+	s.read = newReader(s)
+	for range cap(s.writers) {
+		s.writers <- newWriter(s)
+	}
+	return s, nil
+}
+
+// option is one setsockopt; those that are not must are for speed.
+type option struct {
+	level, name, value int
+	must               bool
+}
+
+func (s *Socket) setup(fd int) error {
+	buffer := bufferESP
+	if s.addr.Port() == PortIKE {
+		buffer = bufferIKE
+	}
+	opts := []option{
+		{unix.SOL_SOCKET, unix.SO_MARK, Mark, true},
+		{unix.SOL_SOCKET, unix.SO_RCVBUF, buffer, false}, // capped by rmem_max, which
+		{unix.SOL_SOCKET, unix.SO_SNDBUF, buffer, false},
+		{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer, false}, // CAP_NET_ADMIN passes over
+		{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, buffer, false},
+	}
+	if s.v6 {
+		opts = append(opts,
+			option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, true},
+			option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, true},
+			option{unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, true})
+	} else {
+		opts = append(opts,
+			option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
+			option{unix.IPPROTO_IP, unix.IP_RECVTOS, 1, true})
+	}
+	opts = append(opts, s.fragmentation(s.addr.Port() == PortIKE)...)
+	for _, o := range opts {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && o.must {
+			return fmt.Errorf("socket option %d of level %d: %w", o.name, o.level, err)
+		}
+	}
+	if !s.Raw() {
+		unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+		s.gso.Store(unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil)
+	}
+	return unix.Bind(fd, s.sockaddr())
+}
+
+// fragmentation is what lets packets be fragmented on the way, or what has DF
+// set and EMSGSIZE returned for what the path MTU does not let through.
+func (s *Socket) fragmentation(allowed bool) []option {
+	switch {
+	case s.v6 && allowed:
+		return []option{
+			{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_WANT, true},
+			{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 0, true},
+		}
+	case s.v6:
+		return []option{
+			{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO, true},
+			{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1, true},
+		}
+	case allowed:
+		return []option{{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT, true}}
+	}
+	return []option{{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO, true}}
+}
+
+func (s *Socket) sockaddr() unix.Sockaddr {
+	if s.v6 {
+		return &unix.SockaddrInet6{Port: int(s.addr.Port()), Addr: s.addr.Addr().As16()}
+	}
+	return &unix.SockaddrInet4{Port: int(s.addr.Port()), Addr: s.addr.Addr().As4()}
+}
+
+// Raw reports whether the socket carries protocol 50 rather than UDP.
+func (s *Socket) Raw() bool { return s.addr.Port() == 0 }
+
+// Local is what the socket is bound to. Port 0: raw.
+func (s *Socket) Local() netip.AddrPort { return s.addr }
+
+// Close ends the socket. Who reads or writes gets net.ErrClosed.
+func (s *Socket) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	return s.file.Close()
+}
+
+// failed is how an error of the descriptor itself is told.
+func (s *Socket) failed(err error) error {
+	if s.closed.Load() || errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("socket %s: %w", s.addr, net.ErrClosed)
+	}
+	return fmt.Errorf("socket %s: %w", s.addr, err)
+}
+
+// Stats reads the counters.
+func (s *Socket) Stats() SocketStats {
+	st := SocketStats{
+		SendErrors: s.sendErrors.Load(), TooBig: s.tooBig.Load(),
+		Truncated: s.cut.Load(), Segments: s.gso.Load(),
+	}
+	s.rc.Control(func(fd uintptr) {
+		const drops = 8            // SK_MEMINFO_DROPS, linux/sock_diag.h
+		var info [drops + 1]uint32 // the kernel fills what there is room for
+		size := uint32(unsafe.Sizeof(info))
+		_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+		if e == 0 {
+			st.KernelDrops = uint64(info[drops])
+		}
+	})
+	return st
+}

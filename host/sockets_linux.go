@@ -1,0 +1,109 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sockets are all sockets of the underlay: in each list one for each family, or
+// one for each address to listen on.
+type Sockets struct {
+	IKE  []*Socket // UDP port 500
+	NATT []*Socket // UDP port 4500: IKE behind a non-ESP marker, and ESP
+	Raw  []*Socket // protocol 50
+}
+
+// Open opens the sockets: on the addresses given, or on all where there are
+// none. A kernel without IPv6 gives no IPv6 sockets, which is no error unless
+// one was asked for.
+func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
+	addrs := []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	if len(listen) > 0 {
+		addrs = nil
+		for _, a := range listen {
+			if a = a.Unmap().WithZone(""); !slices.Contains(addrs, a) {
+				addrs = append(addrs, a)
+			}
+		}
+	}
+	s := new(Sockets)
+	for _, l := range []struct {
+		to   *[]*Socket
+		port uint16
+	}{{&s.IKE, PortIKE}, {&s.NATT, PortNATT}, {&s.Raw, 0}} {
+		for _, a := range addrs {
+			sock, err := openSocket(netip.AddrPortFrom(a, l.port))
+			switch {
+			case err == nil:
+				*l.to = append(*l.to, sock)
+			case len(listen) == 0 && a.Is6() && errors.Is(err, unix.EAFNOSUPPORT):
+				h.log.Debug("no IPv6 on this host", "err", err)
+			default:
+				s.Close()
+				return nil, explainOpen(a, l.port, err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// explainOpen says what to do about a socket that would not open.
+func explainOpen(a netip.Addr, port uint16, err error) error {
+	what := fmt.Sprintf("UDP port %d", port)
+	if port == 0 {
+		what = "protocol 50 (ESP)"
+	}
+	remedy := ""
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		remedy = fmt.Sprintf("; %s has it: stop that, or give this gateway an address of its own with `listen`", portOwner(a.Is6(), port))
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		remedy = "; no interface has this address: correct `listen`"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		remedy = "; run as root or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE"
+	}
+	return fmt.Errorf("%s on %s: %w%s", what, a, err, remedy)
+}
+
+// All lists every socket.
+func (s *Sockets) All() []*Socket {
+	return slices.Concat(s.IKE, s.NATT, s.Raw)
+}
+
+// ForSend picks the socket that a datagram goes out of. local.Port says which
+// kind: 500 is IKE, 4500 NAT-T, 0 raw ESP; remote says which family. Of several
+// it is the one bound to local's address, else to none, else any: the source
+// address is Datagram.Local whichever is used. Nil: there is none.
+func (s *Sockets) ForSend(local netip.AddrPort, remote netip.Addr) *Socket {
+	list := s.Raw
+	switch local.Port() {
+	case PortIKE:
+		list = s.IKE
+	case PortNATT:
+		list = s.NATT
+	}
+	var best *Socket
+	for _, c := range list {
+		switch {
+		case c.v6 != remote.Unmap().Is6():
+		case c.addr.Addr() == local.Addr().Unmap():
+			return c
+		case best == nil || c.addr.Addr().IsUnspecified():
+			best = c
+		}
+	}
+	return best
+}
+
+// Close closes every socket.
+func (s *Sockets) Close() error {
+	var errs []error
+	for _, c := range s.All() {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,171 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/tun"
+)
+
+// TUN is a device of ours: IP packets, with virtio headers (super-packets).
+type TUN struct {
+	dev   tun.Device
+	host  *Host
+	name  string
+	index int
+}
+
+// CreateTUN makes a TUN device, which lives until Close or the end of the
+// process. It is down until Set. A device that is there already is never taken
+// over. Name is at most 15 bytes.
+func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
+	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/%: \t\n") || strings.Trim(name, ".") == "" {
+		return nil, fmt.Errorf("device %q: a name has 1 to %d bytes, without blanks and / %% :", name, unix.IFNAMSIZ-1)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.follow(h.apply)
+	dev, err := openTUN(name)
+	if err != nil {
+		return nil, h.explainTUN(name, err)
+	}
+	t := &TUN{dev: dev, host: h, name: name}
+	if err := h.brand(t, mtu); err != nil {
+		dev.Close()
+		h.settle()
+		return nil, fmt.Errorf("device %s: %w", name, err)
+	}
+	h.tuns[name] = t
+	h.owned[t.index] = t
+	h.have.links[t.index] = linkState{mtu: mtu}
+	h.settle()
+	return t, nil
+}
+
+// openTUN is wireguard/tun's device without its monitor, which costs a netlink
+// socket and two goroutines for each.
+func openTUN(name string) (tun.Device, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	req, err := unix.NewIfreq(name)
+	if err == nil {
+		req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_TUN_EXCL)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	dev, _, err := tun.CreateUnmonitoredTUNFromFD(fd)
+	if err != nil {
+		unix.Close(fd)
+	}
+	return dev, err
+}
+
+// explainTUN says what to do about a device that would not be made.
+func (h *Host) explainTUN(name string, err error) error {
+	remedy := ""
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		remedy = "it is there already and not ours: remove it or choose another name with `device`"
+		if l, e := h.nl.LinkByName(name); e == nil && ours(l) {
+			remedy = "another vpngw has it"
+		}
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
+		remedy = "no /dev/net/tun: modprobe tun (in a container: --device /dev/net/tun)"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		remedy = "run as root or with CAP_NET_ADMIN"
+	default:
+		return fmt.Errorf("device %s: %w", name, err)
+	}
+	return fmt.Errorf("device %s: %w; %s", name, err, remedy)
+}
+
+// brand makes a new device recognisable and keeps the kernel from talking over
+// it by itself.
+func (h *Host) brand(t *TUN, mtu int) error {
+	link, err := h.nl.LinkByName(t.name)
+	if err != nil {
+		return err
+	}
+	t.index = link.Attrs().Index
+	if err := h.nl.LinkSetAlias(link, Alias); err != nil {
+		return err
+	}
+	if err := h.nl.LinkSetGroup(link, Group); err != nil {
+		return err
+	}
+	if mtu > 0 {
+		if err := h.nl.LinkSetMTU(link, mtu); err != nil {
+			return fmt.Errorf("MTU %d: %w", mtu, err)
+		}
+	}
+	// No link-local address, router solicitation or advertisement in the tunnel.
+	// Without IPv6 there is nothing to set.
+	const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE
+	if err := h.nl.LinkSetIP6AddrGenMode(link, addrGenModeNone); err != nil {
+		h.log.Debug("IPv6 address generation stays on", "device", t.name, "err", err)
+	}
+	h.deviceSysctl(t.name, "ipv6", "accept_ra", "0")
+	h.deviceSysctl(t.name, "ipv6", "autoconf", "0")
+	// The larger of "all" and the device's own counts, and 2 (loose) is larger than
+	// 1 (strict): so the device is never strict, whatever "all" is or becomes.
+	h.deviceSysctl(t.name, "ipv4", "rp_filter", "2")
+	return nil
+}
+
+// deviceSysctl sets a knob of one of our own devices; /proc/sys may be read-only.
+func (h *Host) deviceSysctl(device, family, knob, value string) {
+	path := "/proc/sys/net/" + family + "/conf/" + device + "/" + knob
+	if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+		h.log.Debug("sysctl of our device not set", "path", path, "err", err)
+	}
+}
+
+// ours recognises a device that this or an earlier vpngw made.
+func ours(l netlink.Link) bool {
+	a := l.Attrs()
+	return (l.Type() == "tun" || l.Type() == "tuntap") && a.Alias == Alias && a.Group == Group
+}
+
+// Read reads packets as wireguard/tun does: a super-packet comes as its segments.
+// After Close it returns os.ErrClosed, as it does when the device was removed.
+func (t *TUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	return t.dev.Read(bufs, sizes, offset)
+}
+
+// Write writes packets that lie at offset, at least 10 bytes, of each buffer.
+func (t *TUN) Write(bufs [][]byte, offset int) (int, error) { return t.dev.Write(bufs, offset) }
+
+// BatchSize is the most packets that one Read gives.
+func (t *TUN) BatchSize() int { return t.dev.BatchSize() }
+
+// Name is the device's name.
+func (t *TUN) Name() string { return t.name }
+
+// File is the configured descriptor: each packet behind a virtio_net_hdr of 10 bytes.
+func (t *TUN) File() *os.File { return t.dev.File() }
+
+// Close removes the device, and with it the kernel removes its addresses and routes.
+func (t *TUN) Close() error {
+	h := t.host
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tuns[t.name] != t {
+		return nil
+	}
+	h.follow(h.apply)
+	err := t.dev.Close()
+	h.settle()
+	h.have.forget(t.index)
+	delete(h.tuns, t.name)
+	delete(h.owned, t.index)
+	return err
+}

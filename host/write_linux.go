@@ -1,0 +1,340 @@
+package host
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"vpngw/ipsec"
+)
+
+// What one message with UDP_SEGMENT may hold (UDP_MAX_SEGMENTS of older kernels,
+// and the largest IPv4 packet with room for its headers).
+const (
+	maxSegments = 64
+	maxRun      = 65000
+)
+
+// SendError tells of datagrams of a WriteBatch that were not sent; the others were.
+type SendError struct {
+	Remote netip.AddrPort // of the first that failed; one that was too big comes before any other
+	Err    error          // why: a syscall.Errno
+	Failed int            // how many datagrams
+}
+
+func (e *SendError) Error() string {
+	return fmt.Sprintf("send to %s: %v (%d datagrams not sent)", e.Remote, e.Err, e.Failed)
+}
+
+func (e *SendError) Unwrap() error { return e.Err }
+
+// TooBig reports whether a datagram was larger than the path MTU to remote.
+func (e *SendError) TooBig() (remote netip.AddrPort, ok bool) {
+	return e.Remote, e.Err == unix.EMSGSIZE
+}
+
+// writer is the memory of sendmmsg, set up once, and one batch on its way.
+type writer struct {
+	s        *Socket
+	msgs     [batch]unix.Mmsghdr
+	iovs     [batch]unix.Iovec
+	names    [batch]name
+	controls [batch]control
+	segment  [batch]int // of a run, else 0
+	index    [batch]int // of the datagram that the message is of
+	n, sent  int        // messages that are ready, and those done with
+	again    bool       // the socket's buffer is full
+
+	ds      []ipsec.Datagram
+	fail    SendError
+	failed  int // index of the last datagram that failed
+	send    func(fd uintptr)
+	resend  func(fd uintptr) bool
+	one     unix.Mmsghdr // a segment alone
+	oneIov  unix.Iovec
+	onePart int // segments of the run at msgs[sent] that are sent already
+	oneErr  unix.Errno
+}
+
+func newWriter(s *Socket) *writer {
+	w := &writer{s: s}
+	for i := range w.msgs {
+		h := &w.msgs[i].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
+		h.Iov = &w.iovs[i]
+		h.SetIovlen(1)
+	}
+	w.send = func(fd uintptr) { w.push(fd) }
+	w.resend = func(fd uintptr) bool { w.push(fd); return !w.again }
+	return w
+}
+
+// WriteBatch sends the datagrams in order and returns how many were sent. A run
+// (Segment) goes out by UDP_SEGMENT where that works, and otherwise cut here. One
+// that the kernel refuses does not hold up the others: it is counted and told in
+// a *SendError. A full socket buffer is waited for. After Close: net.ErrClosed.
+// Safe for concurrent use.
+func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
+	w := <-s.writers
+	n, err := w.write(ds)
+	s.writers <- w
+	return n, err
+}
+
+// WriteFragmentable sends one datagram that routers, and this host, may
+// fragment: IKE messages have to get through where the path MTU is unknown.
+// ESP from other goroutines can go without DF at that moment, which harms nobody.
+func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
+	if s.addr.Port() != PortIKE { // there it is always so
+		s.frag.Lock()
+		defer s.frag.Unlock()
+		s.setFragmentation(true)
+		defer s.setFragmentation(false)
+	}
+	_, err := s.WriteBatch([]ipsec.Datagram{d})
+	return err
+}
+
+func (s *Socket) setFragmentation(allowed bool) {
+	s.rc.Control(func(fd uintptr) {
+		for _, o := range s.fragmentation(allowed) {
+			unix.SetsockoptInt(int(fd), o.level, o.name, o.value)
+		}
+	})
+}
+
+func (w *writer) write(ds []ipsec.Datagram) (int, error) {
+	w.ds, w.fail, w.failed = ds, SendError{}, -1
+	var err error
+	for i := 0; i < len(ds) && err == nil; i++ {
+		err = w.add(i)
+	}
+	if err == nil {
+		err = w.flush()
+	}
+	w.ds, w.n, w.sent = nil, 0, 0
+	if err != nil {
+		return 0, w.s.failed(err)
+	}
+	if w.fail.Failed > 0 {
+		fail := w.fail
+		return len(ds) - fail.Failed, &fail
+	}
+	return len(ds), nil
+}
+
+// add makes the messages of datagram i.
+func (w *writer) add(i int) error {
+	d := &w.ds[i]
+	if d.Remote.Addr().Unmap().Is6() != w.s.v6 || !d.Remote.IsValid() {
+		w.refuse(i, unix.EAFNOSUPPORT)
+		return nil
+	}
+	size := len(d.Data)
+	if d.Segment > 0 {
+		size = d.Segment
+		if w.s.gso.Load() && size <= maxRun {
+			size *= min(maxSegments, maxRun/size)
+		}
+	}
+	for rest := d.Data; ; {
+		n := min(size, len(rest))
+		if err := w.message(i, d, rest[:n]); err != nil {
+			return err
+		}
+		if rest = rest[n:]; len(rest) == 0 {
+			return nil
+		}
+	}
+}
+
+// message adds one message, and sends what is there when there is no more room.
+func (w *writer) message(i int, d *ipsec.Datagram, data []byte) error {
+	if w.n == batch {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	k := w.n
+	w.n++
+	w.index[k], w.segment[k] = i, 0
+	if d.Segment > 0 && len(data) > d.Segment {
+		w.segment[k] = d.Segment
+	}
+	w.iovs[k].Base = unsafe.SliceData(data)
+	w.iovs[k].SetLen(len(data))
+	h := &w.msgs[k].Hdr
+	h.Namelen = w.s.putName(&w.names[k], d.Remote)
+	n := w.s.putControl(&w.controls[k], d, w.segment[k])
+	h.Control = nil
+	if n > 0 {
+		h.Control = (*byte)(unsafe.Pointer(&w.controls[k]))
+	}
+	h.SetControllen(n)
+	return nil
+}
+
+// flush sends the messages. An error is one of the descriptor.
+func (w *writer) flush() error {
+	if w.n == 0 {
+		return nil
+	}
+	w.sent, w.onePart = 0, 0
+	err := w.s.rc.Control(w.send)
+	if err == nil && w.again {
+		err = w.s.rc.Write(w.resend)
+	}
+	w.n, w.sent, w.again = 0, 0, false
+	return err
+}
+
+// push sends until all is done with or the socket would block.
+func (w *writer) push(fd uintptr) {
+	w.again = false
+	for w.sent < w.n {
+		if w.onePart > 0 && !w.pushSegments(fd) {
+			return
+		}
+		if w.sent == w.n {
+			return
+		}
+		n, e := sendmmsg(fd, &w.msgs[w.sent], w.n-w.sent)
+		switch {
+		case e == 0:
+			w.sent += n
+		case e == unix.EAGAIN:
+			w.again = true
+			return
+		case w.segment[w.sent] > 0 && (e == unix.EIO || e == unix.EINVAL):
+			// No checksum offload on the way out, or a kernel that says so of a segment
+			// over the path MTU: the segments by themselves tell which.
+			w.onePart, w.oneErr = 1, e
+		default:
+			w.refuse(w.index[w.sent], e)
+			w.sent++
+		}
+	}
+}
+
+// pushSegments sends the run at msgs[sent] one segment at a time. If that works,
+// the socket uses UDP_SEGMENT no more. False: the socket would block.
+func (w *writer) pushSegments(fd uintptr) bool {
+	k := w.sent
+	run := unsafe.Slice(w.iovs[k].Base, int(w.iovs[k].Len))
+	size := w.segment[k]
+	w.one.Hdr = w.msgs[k].Hdr
+	w.one.Hdr.Iov = &w.oneIov
+	d := &w.ds[w.index[k]]
+	w.one.Hdr.SetControllen(w.s.putControl(&w.controls[k], d, 0))
+	if w.one.Hdr.Controllen == 0 {
+		w.one.Hdr.Control = nil
+	}
+	for off := (w.onePart - 1) * size; off < len(run); off += size {
+		part := run[off:min(off+size, len(run))]
+		w.oneIov.Base = &part[0]
+		w.oneIov.SetLen(len(part))
+		switch _, e := sendmmsg(fd, &w.one, 1); e {
+		case 0:
+		case unix.EAGAIN:
+			w.again = true
+			return false
+		default:
+			w.refuse(w.index[k], e)
+			w.oneErr = 0
+		}
+		w.onePart++
+	}
+	if w.oneErr != 0 {
+		w.s.gso.Store(false)
+	}
+	w.onePart = 0
+	w.sent++
+	return true
+}
+
+// sendmmsg does not block, as the socket does not, so the scheduler need not hear of it.
+func sendmmsg(fd uintptr, m *unix.Mmsghdr, n int) (int, unix.Errno) {
+	for {
+		sent, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(m)), uintptr(n), 0, 0, 0)
+		if e != unix.EINTR {
+			return int(sent), e
+		}
+	}
+}
+
+// refuse notes that datagram i, or a part of it, was not sent.
+func (w *writer) refuse(i int, e unix.Errno) {
+	if w.fail.Err == nil || (e == unix.EMSGSIZE && w.fail.Err != unix.EMSGSIZE) {
+		w.fail.Remote, w.fail.Err = w.ds[i].Remote, e
+	}
+	if i == w.failed {
+		return
+	}
+	w.failed = i
+	w.fail.Failed++
+	w.s.sendErrors.Add(1)
+	if e == unix.EMSGSIZE {
+		w.s.tooBig.Add(1)
+	}
+}
+
+// putName writes where a message goes and returns its length.
+func (s *Socket) putName(to *name, remote netip.AddrPort) uint32 {
+	port := remote.Port()
+	if s.Raw() {
+		port = 0 // raw(7): else it would have to be the protocol
+	}
+	if s.v6 {
+		*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: remote.Addr().As16()}
+		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&to.Port))[:], port)
+		return unix.SizeofSockaddrInet6
+	}
+	n := (*unix.RawSockaddrInet4)(unsafe.Pointer(to))
+	*n = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: remote.Addr().Unmap().As4()}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&n.Port))[:], port)
+	return unix.SizeofSockaddrInet4
+}
+
+// putControl writes the control messages of a datagram and returns their length:
+// the source address where one is given, the traffic class, the segment size.
+func (s *Socket) putControl(to *control, d *ipsec.Datagram, segment int) int {
+	c := controlWriter{b: unsafe.Slice((*byte)(unsafe.Pointer(to)), int(unsafe.Sizeof(*to)))}
+	if local := d.Local.Addr().Unmap(); local.IsValid() && !local.IsUnspecified() && local.Is6() == s.v6 {
+		if s.v6 {
+			p := (*unix.Inet6Pktinfo)(c.next(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo))
+			*p = unix.Inet6Pktinfo{Addr: local.As16()}
+		} else {
+			p := (*unix.Inet4Pktinfo)(c.next(unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo))
+			*p = unix.Inet4Pktinfo{Spec_dst: local.As4()}
+		}
+	}
+	if d.TOS != 0 {
+		level, typ := unix.IPPROTO_IP, unix.IP_TOS
+		if s.v6 {
+			level, typ = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+		}
+		*(*int32)(c.next(level, typ, 4)) = int32(d.TOS)
+	}
+	if segment > 0 {
+		*(*uint16)(c.next(unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2)) = uint16(segment)
+	}
+	return c.n
+}
+
+// controlWriter lays control messages one behind the other.
+type controlWriter struct {
+	b []byte
+	n int
+}
+
+func (c *controlWriter) next(level, typ, size int) unsafe.Pointer {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&c.b[c.n]))
+	h.Level, h.Type = int32(level), int32(typ)
+	h.SetLen(unix.CmsgLen(size))
+	v := unsafe.Pointer(&c.b[c.n+unix.CmsgLen(0)])
+	c.n += unix.CmsgSpace(size)
+	return v
+}
