@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"filippo.io/bigmod"
-
 	"vpngw/ipsec"
 )
 
@@ -71,8 +69,6 @@ func (d *DH) Shared(peer []byte) ([]byte, error) {
 	return s, nil
 }
 
-var errOutOfRange = errors.New("the peer's public value is not of the group")
-
 // exponentSize is the length of private exponents in bytes: twice the strength of
 // any group here and more (RFC 3526 section 8 wants at most 480 bits for group 16).
 const exponentSize = 64
@@ -83,34 +79,15 @@ func (d *DH) newMODP(g *modp, rand io.Reader) error {
 		return err
 	}
 	x[0] |= 0x80 // full length, never zero
-	m := g.modulus()
-	base, err := bigmod.NewNat().SetBytes(g.generator, m)
-	if err != nil {
-		return err
-	}
-	d.public = bigmod.NewNat().Exp(base, x, m).Bytes(m)
+	d.public = g.exp(g.base(), x)
 	d.shared = func(peer []byte) ([]byte, error) {
 		y, err := g.element(peer)
 		if err != nil {
 			return nil, err
 		}
-		return bigmod.NewNat().Exp(y, x, m).Bytes(m), nil
+		return g.exp(y, x), nil
 	}
 	return nil
-}
-
-// element reads a public value y and checks that 1 < y < p-1 (RFC 6989 section
-// 2.1) and, in a group with small subgroups, that y^q = 1 (section 2.2).
-func (g *modp) element(b []byte) (*bigmod.Nat, error) {
-	m := g.modulus()
-	y, err := bigmod.NewNat().SetBytes(b, m)
-	if err != nil || y.IsZero() == 1 || y.IsOne() == 1 || y.IsMinusOne(m) == 1 {
-		return nil, errOutOfRange
-	}
-	if g.order != nil && bigmod.NewNat().Exp(y, g.order, m).IsOne() == 0 {
-		return nil, errOutOfRange
-	}
-	return y, nil
 }
 
 // curve is a group of crypto/ecdh, which checks that points are on the curve

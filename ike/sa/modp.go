@@ -2,6 +2,7 @@ package sa
 
 import (
 	"encoding/hex"
+	"errors"
 	"strings"
 	"sync"
 
@@ -31,6 +32,37 @@ func newMODP(prime, generator, order string) *modp {
 		return m
 	})
 	return g
+}
+
+// base is the generator.
+func (g *modp) base() *bigmod.Nat {
+	y, err := bigmod.NewNat().SetBytes(g.generator, g.modulus())
+	if err != nil {
+		panic(err) // the generators are below
+	}
+	return y
+}
+
+// exp is y^x, as long as the prime, in time that does not depend on x's value.
+func (g *modp) exp(y *bigmod.Nat, x []byte) []byte {
+	m := g.modulus()
+	return bigmod.NewNat().Exp(y, x, m).Bytes(m)
+}
+
+var errOutOfRange = errors.New("the peer's public value is not of the group")
+
+// element reads a public value y and checks that 1 < y < p-1 (RFC 6989 section
+// 2.1) and, in a group with small subgroups, that y^q = 1 (section 2.2).
+func (g *modp) element(b []byte) (*bigmod.Nat, error) {
+	m := g.modulus()
+	y, err := bigmod.NewNat().SetBytes(b, m)
+	if err != nil || y.IsZero() == 1 || y.IsOne() == 1 || y.IsMinusOne(m) == 1 {
+		return nil, errOutOfRange
+	}
+	if g.order != nil && bigmod.NewNat().Exp(y, g.order, m).IsOne() == 0 {
+		return nil, errOutOfRange
+	}
+	return y, nil
 }
 
 // unhex reads hexadecimal as the RFCs print it; nothing is nil.

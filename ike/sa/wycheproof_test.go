@@ -1,0 +1,52 @@
+package sa
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// vector is a test of Project Wycheproof, with the fields of the kinds used here.
+type vector struct {
+	ID      int `json:"tcId"`
+	Comment string
+	Flags   []string
+	Result  string // valid, invalid, acceptable
+
+	Key, Msg, Tag           string // MacTest
+	Public, Private, Shared string // EcdhEcpointTest, XdhComp
+}
+
+// wycheproofDir is where the module is: its Go package would put all of its
+// 100 MB into the test binary.
+var wycheproofDir = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/c2sp/wycheproof").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
+func wycheproof(t *testing.T, file string) []vector {
+	t.Helper()
+	dir, err := wycheproofDir()
+	if err != nil {
+		t.Fatalf("go list github.com/c2sp/wycheproof: %v", err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "testvectors_v1", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests struct {
+		TestGroups []struct{ Tests []vector }
+	}
+	if err := json.Unmarshal(b, &tests); err != nil {
+		t.Fatal(file, err)
+	}
+	var all []vector
+	for _, g := range tests.TestGroups {
+		all = append(all, g.Tests...)
+	}
+	return all
+}
