@@ -22,15 +22,14 @@ var floors = [][]string{
 	{"gateway"},   // the running daemon: goroutines, timers, and who tells whom
 	{"ike", "esp", "host", "bgp", "config"},
 	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent"},
-	{"ike/sa"},       // what any IKE SA is
-	{"ike/wire"},     // messages
-	{"ipsec", "dpd"}, // the words that all share
+	{"ike/sa"},                      // what any IKE SA is
+	{"ike/wire"},                    // messages
+	{"ipsec", "dpd", "config/tree"}, // the words that all share
 }
 
 // only says which package alone may import something from outside.
 var only = map[string]string{
 	"golang.org/x/sys/unix":           "host",
-	"syscall":                         "host",
 	"github.com/vishvananda/netlink":  "host",
 	"golang.zx2c4.com/wireguard/tun":  "host",
 	"github.com/osrg/gobgp":           "bgp",
@@ -162,7 +161,7 @@ func TestPackagesSayWhatTheyAre(t *testing.T) {
 		comments[s.dir]++
 		want := "Package " + s.file.Name.Name + " "
 		if s.file.Name.Name == "main" {
-			want = strings.ToUpper(filepath.Base(s.dir)[:1]) + filepath.Base(s.dir)[1:] + " "
+			want = "Command " + filepath.Base(s.dir) + " "
 		}
 		if text := s.file.Doc.Text(); !strings.HasPrefix(text, want) {
 			t.Errorf("%s: the package comment begins %.30q, want %q", s.path, text, want)

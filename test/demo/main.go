@@ -1,4 +1,4 @@
-// Demo shows vpngw at work, on this machine and in network namespaces only: an
+// Command demo shows vpngw at work, on this machine and in network namespaces only: an
 // office whose gateway runs vpngw, a cloud whose gateway runs strongSwan, and
 // the internet between them. Both ends come from one CreateVpnConnection
 // request body of Alibaba Cloud.
