@@ -1,0 +1,102 @@
+package tree
+
+import "strings"
+
+// block reads a block scalar: | keeps line breaks, > folds them. Its lines are
+// indented deeper than parent.
+func (r *reader) block(parent int) *Node {
+	start := r.i
+	folded := r.s[r.i] == '>'
+	indent, chomp := 0, byte(0)
+	for r.i++; !r.eol() && !isBlank(r.s[r.i]); r.i++ {
+		switch c := r.s[r.i]; {
+		case (c == '+' || c == '-') && chomp == 0:
+			chomp = c
+		case '1' <= c && c <= '9' && indent == 0:
+			indent = max(parent, 0) + int(c-'0')
+		default:
+			r.fail(r.i, "not expected behind | or >")
+		}
+	}
+	r.endOfLine()
+	if r.i < len(r.s) {
+		r.newline()
+	}
+	if indent == 0 {
+		indent = r.blockIndent(parent)
+	}
+
+	// Lines keep what they have beyond indent. held counts the breaks that wait
+	// for the next line with text: what becomes of them depends on it.
+	var out []byte
+	held, deep, any := 0, false, false
+	for r.i < len(r.s) {
+		line := r.blockLine(indent)
+		if line == nil {
+			break
+		}
+		if *line == "" || !any && strings.Trim(*line, " ") == "" {
+			held++
+			continue
+		}
+		nowDeep := isBlank((*line)[0])
+		switch {
+		case !any:
+			out = append(out, strings.Repeat("\n", held)...)
+		case folded && !deep && !nowDeep:
+			out = fold(out, held)
+		default:
+			out = append(out, strings.Repeat("\n", held)...)
+		}
+		out = append(out, *line...)
+		held, deep, any = 1, nowDeep, true
+	}
+	switch {
+	case chomp == '+':
+		out = append(out, strings.Repeat("\n", held)...)
+	case chomp == 0 && any && r.s[r.i-1] == '\n':
+		out = append(out, '\n')
+	}
+	return r.scalar(start, string(out), false)
+}
+
+// blockIndent is the indentation of the first line that has text.
+func (r *reader) blockIndent(parent int) int {
+	for i, line := r.i, r.i; i < len(r.s); i++ {
+		switch c := r.s[i]; c {
+		case ' ':
+		case '\n':
+			line = i + 1
+		case '\r':
+		default:
+			return max(i-line, parent+1, 0)
+		}
+	}
+	return parent + 1
+}
+
+// blockLine reads one line of a block scalar, or returns nil where a line is
+// indented less. Blank lines are empty ones.
+func (r *reader) blockLine(indent int) *string {
+	end := strings.IndexByte(r.s[r.i:], '\n')
+	next := r.i + end + 1
+	if end < 0 {
+		next = len(r.s)
+		end = next - r.i
+	}
+	line := strings.TrimSuffix(r.s[r.i:r.i+end], "\r")
+	text := strings.TrimLeft(line, " ")
+	var out string
+	switch col := len(line) - len(text); {
+	case text == "" && col <= indent:
+	case col < indent, r.marker("---"), r.marker("..."):
+		if text != "" && text[0] == '\t' {
+			r.fail(r.i+col, "a tab cannot indent; use spaces")
+		}
+		return nil
+	default:
+		out = line[indent:]
+	}
+	r.i, r.line = next, next
+	return &out
+}

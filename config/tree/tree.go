@@ -1,0 +1,237 @@
+// Package tree reads YAML, and JSON with it, into nodes that know where they
+// stand: file, line and column, through a JSON text inside a string too.
+//
+// It is not a YAML library. It reads the part of YAML 1.2 that people write
+// by hand (block and flow collections, every kind of scalar, comments, anchors
+// and aliases) and refuses the rest by name: tags, merge keys, complex keys,
+// directives, several documents. In exchange time and memory are linear in the
+// input, whatever it holds, so a hostile file is refused quickly. (goccy/go-yaml
+// is quadratic in nesting and in the width of a block mapping: 1 MB of
+// "k1: v" lines takes it 25 s and 43 GB of allocation. It is the oracle of this
+// package's tests.) Messages never quote the text, which may hold a secret.
+package tree
+
+import (
+	"fmt"
+	"iter"
+	"sort"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits of what is read.
+const (
+	MaxBytes = 16 << 20 // of a file
+	MaxDepth = 64       // of collections inside each other
+	MaxMarks = 1000     // anchors and aliases
+	MaxNodes = 1 << 20  // with every alias counted as a copy
+)
+
+// Budget is what may still be read. Files that are read for one purpose share
+// one. Not safe for concurrent use.
+type Budget struct {
+	bytes, nodes, marks int
+}
+
+// NewBudget returns a Budget of the package's limits.
+func NewBudget() *Budget { return &Budget{MaxBytes, MaxNodes, MaxMarks} }
+
+// Bytes is how many bytes may still be read.
+func (b *Budget) Bytes() int { return b.bytes }
+
+// Kind is what a Node is.
+type Kind uint8
+
+const (
+	Scalar Kind = iota
+	List
+	Map
+)
+
+func (k Kind) String() string { return [...]string{"a single value", "a list", "a mapping"}[k] }
+
+// Node is a scalar, a list or a map. Immutable; aliases share one Node, so the
+// "tree" can be a graph, but never a cycle.
+type Node struct {
+	Kind  Kind
+	Plain bool   // of a scalar: written without quotes, so it may mean a number, a boolean or null
+	Text  string // of a scalar
+
+	off  int32
+	kids []*Node // of a list its items; of a map keys and values in turn
+	src  *source
+	json *embedded // of a scalar that looks like JSON
+}
+
+// Literal is a plain scalar that stands in no file.
+func Literal(text string) *Node { return &Node{Plain: true, Text: text} }
+
+// Len is the number of items of a list, or of pairs of a map.
+func (n *Node) Len() int {
+	if n.Kind == Map {
+		return len(n.kids) / 2
+	}
+	return len(n.kids)
+}
+
+// Items are those of a list.
+func (n *Node) Items() []*Node { return n.kids }
+
+// Pairs are the keys and values of a map, in the file's order.
+func (n *Node) Pairs() iter.Seq2[*Node, *Node] {
+	return func(yield func(k, v *Node) bool) {
+		for i := 0; i+1 < len(n.kids); i += 2 {
+			if !yield(n.kids[i], n.kids[i+1]) {
+				return
+			}
+		}
+	}
+}
+
+// IsNull reports whether n says that there is nothing: null, ~ or no text at all.
+func (n *Node) IsNull() bool {
+	if n.Kind != Scalar || !n.Plain {
+		return false
+	}
+	switch n.Text {
+	case "", "~", "null", "Null", "NULL":
+		return true
+	}
+	return false
+}
+
+// Pos is a place in a file. Line and Column count from 1, columns in
+// characters; the zero Pos is nowhere.
+type Pos struct {
+	File         string
+	Line, Column int
+}
+
+// Pos is where n begins.
+func (n *Node) Pos() Pos {
+	if n == nil || n.src == nil {
+		return Pos{}
+	}
+	return n.src.pos(int(n.off))
+}
+
+// Error is why a text cannot be read.
+type Error struct {
+	Pos
+	Msg string
+}
+
+func (e Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg) }
+
+// source is one text: a file, or the content of a scalar.
+type source struct {
+	name  string
+	text  string
+	lines []int // offsets of line starts, once they are asked for
+
+	outer *source // of the content of a scalar: the text it stands in,
+	base  int     // where it begins there,
+	at    []int32 // and where each of its bytes stands, unless they stand in a row
+}
+
+func (s *source) pos(off int) Pos {
+	if s.outer != nil {
+		switch {
+		case s.at == nil:
+			off += s.base
+		case off < len(s.at):
+			off = int(s.at[off])
+		default:
+			off = int(s.at[len(s.at)-1])
+		}
+		return s.outer.pos(off)
+	}
+	if s.lines == nil {
+		s.lines = []int{0}
+		for i := 0; i < len(s.text); i++ {
+			if s.text[i] == '\n' {
+				s.lines = append(s.lines, i+1)
+			}
+		}
+	}
+	line := sort.SearchInts(s.lines, off+1) - 1
+	start := s.lines[line]
+	if line == 0 && strings.HasPrefix(s.text, bom) && off >= len(bom) {
+		start = len(bom)
+	}
+	return Pos{s.name, line + 1, utf8.RuneCountInString(s.text[start:off]) + 1}
+}
+
+// embedded is what a scalar's text holds when it is read as JSON.
+type embedded struct {
+	src  source
+	done bool
+	root *Node
+	errs []Error
+}
+
+// LooksLikeJSON reports whether n is a text that begins like a JSON object or list.
+func (n *Node) LooksLikeJSON() bool { return n.json != nil }
+
+// JSON reads the text of a scalar as strict JSON, once. Positions are those in
+// the file around it.
+func (n *Node) JSON(b *Budget) (*Node, []Error) {
+	e := n.json
+	if e == nil {
+		return nil, []Error{{n.Pos(), "it does not begin like JSON"}}
+	}
+	if !e.done {
+		e.done = true
+		e.src.text = n.Text
+		e.root, e.errs = read(&e.src, b, true)
+	}
+	return e.root, e.errs
+}
+
+// Read reads a file's bytes. A nil Node means that it cannot be read at all;
+// errors beside a Node are keys that stand in a mapping twice.
+func Read(name string, data []byte, b *Budget) (*Node, []Error) {
+	src := &source{name: name, text: string(data)}
+	if len(data) > b.bytes {
+		return nil, []Error{{Pos{name, 1, 1}, fmt.Sprintf("larger than %d MB, the most that a configuration with all its files may have", MaxBytes>>20)}}
+	}
+	b.bytes -= len(data)
+	if i := badByte(src.text); i >= 0 {
+		return nil, []Error{{src.pos(i), "not UTF-8 text: a byte that no character has, or a control character"}}
+	}
+	return read(src, b, false)
+}
+
+// badByte finds the first byte that may not stand in a text, or returns -1.
+func badByte(s string) int {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if (c < ' ' && c != '\n' && c != '\t' && (c != '\r' || i+1 == len(s) || s[i+1] != '\n')) || c == 0x7f {
+				return i
+			}
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+func read(src *source, b *Budget, json bool) (root *Node, errs []Error) {
+	r := &reader{src: src, s: src.text, b: b, json: json, anchors: map[string]anchored{}}
+	defer func() {
+		switch e := recover().(type) {
+		case nil:
+		case Error: // from reader.fail
+			root, errs = nil, append(r.twice, e)
+		default:
+			panic(e)
+		}
+	}()
+	return r.document(), r.twice
+}
