@@ -12,9 +12,10 @@ import (
 // ikev2_decryption_table. Whoever has the line can read everything that the SA
 // protects. A nil w is nobody, and nothing is written.
 //
-// SK_e is written whole, with an AEAD's salt at its end, as Wireshark wants it.
-// What Wireshark cannot decrypt (DES, ChaCha20-Poly1305) is written as a
-// comment, since an unknown name would cost it the rest of the file.
+// SK_e is written whole, with an AEAD's salt at its end: Wireshark splits it
+// there itself (seen with 4.0). What Wireshark cannot decrypt (DES,
+// ChaCha20-Poly1305) is written as a comment, since at a name that it does not
+// know it gives up on the file.
 func LogIKE(w io.Writer, spiI, spiR uint64, s ipsec.Suite, ei, er, ai, ar ipsec.Secret) error {
 	if w == nil {
 		return nil
@@ -30,8 +31,9 @@ func LogIKE(w io.Writer, spiI, spiR uint64, s ipsec.Suite, ei, er, ai, ar ipsec.
 
 // LogESP writes the keys of a Child SA as two lines of Wireshark's esp_sa table,
 // outbound first. They begin with the address family in quotes, by which they are
-// told from LogIKE's when one Writer gets both. Otherwise it is as LogIKE; the
-// salt belongs to the key here too.
+// told from LogIKE's when one Writer gets both. Otherwise it is as LogIKE, the
+// salt included. Wireshark 4.0 decrypts a Child SA with ESN, but knows nothing of
+// the upper half of its sequence numbers, so that it finds every ICV wrong.
 func LogESP(w io.Writer, c *ipsec.ChildSA) error {
 	if w == nil {
 		return nil
@@ -45,9 +47,13 @@ func LogESP(w io.Writer, c *ipsec.ChildSA) error {
 	if c.Trunc96 && c.Suite.Integ.ID == ipsec.IntegSHA256_128 {
 		integ = "HMAC-SHA-256-96 [draft-ietf-ipsec-ciph-sha-256-00]"
 	}
+	family := "IPv4"
+	if remote.Is6() {
+		family = "IPv6"
+	}
 	line := func(from, to netip.Addr, spi uint32, k ipsec.Keys) string {
-		return fmt.Sprintf("\"IPv%d\",%q,%q,\"0x%08x\",%q,%q,%q,%q\n",
-			map[bool]int{true: 6, false: 4}[to.Is6()], from, to, spi, encr, hexKey(k.Encr), integ, hexKey(k.Integ))
+		return fmt.Sprintf("%q,%q,%q,\"0x%08x\",%q,%q,%q,%q\n",
+			family, orAny(from), orAny(to), spi, encr, hexKey(k.Encr), integ, hexKey(k.Integ))
 	}
 	if err := writeLine(w, line(local, remote, c.SPIOut, c.Out), ok); err != nil {
 		return err
@@ -61,6 +67,14 @@ func writeLine(w io.Writer, line string, known bool) error {
 	}
 	_, err := io.WriteString(w, line)
 	return err
+}
+
+// orAny is Wireshark's "*" for an address that only the route knows.
+func orAny(a netip.Addr) string {
+	if !a.IsValid() {
+		return "*"
+	}
+	return a.String()
 }
 
 // hexKey is empty for no key: "0x" alone is not one.
