@@ -1,27 +1,15 @@
-// Package sa is what any IKE SA is, whichever version: the Machine that runs
-// one, the Commands that go in and the Actions that come out, the Peer it talks
+// Package sa is what any IKE SA is, whichever version: the Machine that is one, the Commands that go in and the Actions that come out, the Peer it talks
 // to, retransmission, and the cryptographic primitives that both versions use.
 // It is sans-IO: no goroutine, no clock, no socket.
 package sa
 
 import (
 	"net/netip"
-	"time"
 
 	"vpngw/ipsec"
 )
 
-// A Machine is one IKE SA. It does no I/O, starts no goroutine, reads no clock.
-// Not safe for concurrent use.
-type Machine interface {
-	Handle(now time.Time, d ipsec.Datagram) // d.Data starts with the IKE header: no non-ESP marker
-	Advance(now time.Time)                  // do what is due
-	Deadline() time.Time                    // when Advance wants to be called; zero: never
-	Next() Action                           // what to do now; nil: nothing
-	Do(now time.Time, c Command)
-}
-
-// Action is what a Machine, or the Endpoint around many, wants done. Their
+// Action is what the control plane wants done. Their
 // order is the safety argument: InstallIn before the Send that lets the peer
 // use the SA; InstallOut after the message that proves the peer is ready; Remove of the
 // old pair last.
@@ -56,11 +44,9 @@ type Move struct {
 	Path  ipsec.Path
 }
 
-// Changed tells that Status of the tunnels named would now answer differently;
-// the gateway logs and brings host state in step.
-type Changed struct {
-	Tunnel string
-}
+// Changed tells that Status would now answer differently for a tunnel; the
+// gateway brings host state in step.
+type Changed struct{ Tunnel string }
 
 func (Send) action()       {}
 func (Keepalive) action()  {}

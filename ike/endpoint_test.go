@@ -1,0 +1,139 @@
+package ike
+
+import (
+	mrand "math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+func TestEstablish(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(time.Second)
+	wantPairs(t, a, b, 1)
+	if st := a.Status()[0]; !st.Children[0].Up || st.IKE.NAT != "none" {
+		t.Errorf("status %+v", st)
+	}
+	want := []string{"send IKE_SA_INIT 0", "send IKE_AUTH 1", "in", "out"}
+	if !slices.Equal(a.trace, want) {
+		t.Errorf("initiator did %q, want %q", a.trace, want)
+	}
+	want = []string{"send IKE_SA_INIT 0", "in", "send IKE_AUTH 1", "out"}
+	if !slices.Equal(b.trace, want) {
+		t.Errorf("responder did %q, want %q", b.trace, want)
+	}
+}
+
+func TestRekeys(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(time.Second)
+	for i := range 20 {
+		n, tun := a, "a"
+		if i%2 == 1 {
+			n, tun = b, "b"
+		}
+		n.Do(w.now, sa.Rekey{Tunnel: tun})
+		w.run(10 * time.Second)
+		wantPairs(t, a, b, 1)
+		n.Do(w.now, sa.RekeyIKE{Tunnel: tun})
+		w.run(20 * time.Second)
+		wantPairs(t, a, b, 1)
+		if ikeSAs(a) != 1 || ikeSAs(b) != 1 {
+			t.Fatalf("round %d: %d and %d IKE SAs", i, ikeSAs(a), ikeSAs(b))
+		}
+	}
+}
+
+func TestSimultaneousRekeys(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(time.Second)
+	for i := range 20 {
+		a.Do(w.now, sa.Rekey{Tunnel: "a"})
+		b.Do(w.now, sa.Rekey{Tunnel: "b"})
+		w.run(20 * time.Second)
+		wantPairs(t, a, b, 1)
+		a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
+		b.Do(w.now, sa.RekeyIKE{Tunnel: "b"})
+		w.run(30 * time.Second)
+		wantPairs(t, a, b, 1)
+		if ikeSAs(a) != 1 || ikeSAs(b) != 1 {
+			t.Fatalf("round %d: %d and %d IKE SAs", i, ikeSAs(a), ikeSAs(b))
+		}
+	}
+}
+
+func TestBothBeginAtOnce(t *testing.T) {
+	for range 10 {
+		w, a, b := pairOf(t, func(_, pb *sa.Peer) { pb.Children[0].Initiate = true })
+		w.run(30 * time.Second)
+		wantPairs(t, a, b, 1)
+		if ikeSAs(a) != 1 || ikeSAs(b) != 1 {
+			t.Fatalf("%d and %d IKE SAs", ikeSAs(a), ikeSAs(b))
+		}
+	}
+}
+
+func TestPeerDeletesAndWeComeBack(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(time.Second)
+	b.Do(w.now, sa.Shutdown{})
+	w.run(time.Second)
+	if len(a.in) != 0 || len(b.in) != 0 {
+		t.Fatal("Child SAs outlive their IKE SA")
+	}
+	b.stopping = false
+	w.run(30 * time.Second)
+	wantPairs(t, a, b, 1)
+}
+
+func TestLongLife(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		pa.Children[0].Lifetime.Time, pb.Children[0].Lifetime.Time = 5*time.Minute, 7*time.Minute
+		pa.Lifetime, pb.Lifetime = 20*time.Minute, 15*time.Minute
+	})
+	w.run(48 * time.Hour)
+	w.run(20 * time.Second)
+	if len(a.in) > 2 || len(b.in) > 2 || ikeSAs(a) > 2 || ikeSAs(b) > 2 {
+		t.Fatalf("%d and %d Child SAs, %d and %d IKE SAs", len(a.in), len(b.in), ikeSAs(a), ikeSAs(b))
+	}
+	for n, freed := range a.free {
+		if !freed && a.in[n] == nil {
+			t.Errorf("SPI %08x leaked", n)
+		}
+	}
+}
+
+// TestLossDuplicationAndReordering rekeys over a network that loses a third,
+// repeats a third and delivers out of order.
+func TestLossDuplicationAndReordering(t *testing.T) {
+	for seed := range uint64(50) {
+		w, a, b := pairOf(t, func(_, pb *sa.Peer) { pb.Children[0].Initiate = seed%2 == 0 })
+		rnd := mrand.New(mrand.NewPCG(seed, 1))
+		w.filter = func(d *ipsec.Datagram) bool {
+			switch rnd.IntN(6) {
+			case 0, 1:
+				return false
+			case 2, 3: // again, later; the world turns the addresses around
+				w.wire = append(w.wire, ipsec.Datagram{Local: d.Remote, Remote: d.Local, Data: d.Data})
+			}
+			return true
+		}
+		w.run(60 * time.Second)
+		for range 10 {
+			a.Do(w.now, sa.Rekey{Tunnel: "a"})
+			b.Do(w.now, sa.RekeyIKE{Tunnel: "b"})
+			b.Do(w.now, sa.Rekey{Tunnel: "b"})
+			a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
+			w.run(60 * time.Second)
+		}
+		w.filter = nil
+		w.run(2 * time.Minute)
+		wantPairs(t, a, b, 1)
+		if ikeSAs(a) != 1 || ikeSAs(b) != 1 {
+			t.Fatalf("seed %d: %d and %d IKE SAs", seed, ikeSAs(a), ikeSAs(b))
+		}
+	}
+}

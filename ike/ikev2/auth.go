@@ -1,0 +1,263 @@
+package ikev2
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"fmt"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// IKE_AUTH, RFC 7296 section 1.2, with pre-shared keys.
+//
+//	Initiator                         Responder
+//	HDR, SK {IDi, [N(INITIAL_CONTACT),] IDr, AUTH,
+//	    SAi2, TSi, TSr}  -->
+//	                             <--  HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+
+// auth is the exchange from the initiator's end.
+type auth struct {
+	first         *sa.Child
+	local, remote []ipsec.Selector
+	spiIn         uint32
+}
+
+func (t *auth) child() *sa.Child { return t.first }
+
+func (t *auth) abandoned(s *SA) {
+	if t.spiIn != 0 {
+		s.env.FreeSPI(t.spiIn)
+		t.spiIn = 0
+	}
+}
+
+func (t *auth) build(s *SA, _ time.Time) (request, bool) {
+	p := s.peer
+	ps := []wire.Payload{&wire.ID{Identity: p.LocalID}}
+	if s.env.Owner.Sole(s, p) {
+		ps = append(ps, &wire.Notify{Kind: wire.InitialContact})
+	}
+	ps = append(ps,
+		&wire.ID{Responder: true, Identity: p.RemoteID},
+		&wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initReq, s.nr, s.keys.pi, p.LocalID)})
+	if t.first != nil {
+		var err error
+		if t.spiIn, err = s.env.AllocSPI(); err != nil {
+			s.log.Error("cannot allocate an SPI", "err", err)
+			return request{}, false
+		}
+		ps = append(ps, childPayloads(t.spiIn, withoutKE(t.first.Proposals), t.local, t.remote)...)
+	}
+	return request{wire.ExchangeAuth, ps}, true
+}
+
+func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
+	id, hasID := wire.FindType[*wire.ID](ps, wire.TypeIDr)
+	mac, hasAuth := wire.Find[*wire.Auth](ps)
+	if !hasID || !hasAuth {
+		t.abandoned(s)
+		n := errorNotify(ps)
+		kind := wire.AuthenticationFailed
+		if n != nil {
+			kind = n.Kind
+		}
+		s.Drop(now, fmt.Sprintf("we sent identity %s and expect %s; the peer answered IKE_AUTH with %v: %s",
+			s.peer.LocalID, s.peer.RemoteID, kind, meaning(kind, wire.ExchangeAuth)))
+		return nil
+	}
+	if why := s.checkAuth(s.peer, id.Identity, mac); why != "" {
+		t.abandoned(s)
+		// The peer thinks that all is well: "the notification MAY be returned in a
+		// separate INFORMATIONAL exchange" (section 2.21.2). A Delete says it as well.
+		s.env.Owner.Troubled(now, s.peer, why)
+		s.authedAt = now
+		s.setState(now, sa.Established, "")
+		s.Close(now, why)
+		return nil
+	}
+	s.established(now)
+	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", natText(s), "encap", s.encap())
+	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
+	s.initReq, s.initResp = nil, nil
+	if t.first == nil {
+		return nil
+	}
+	if n := errorNotify(ps); n != nil {
+		t.abandoned(s)
+		s.childRefused(now, t.first, t.local, t.remote, n, wire.ExchangeAuth)
+		return nil
+	}
+	c, why := s.acceptOffer(now, offered{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, s.ni, s.nr, nil)
+	if why != "" {
+		t.abandoned(s)
+		s.env.Owner.ChildChanged(now, s, t.first, why)
+		return nil
+	}
+	t.spiIn = 0
+	s.install(now, c)
+	return nil
+}
+
+// checkAuth verifies the other end's identity and AUTH payload, or says what is wrong.
+func (s *SA) checkAuth(p *sa.Peer, id ipsec.Identity, mac *wire.Auth) string {
+	if id != p.RemoteID {
+		return fmt.Sprintf("the peer says that it is %s (%s); the configuration expects %s (%s)", id, id.Type, p.RemoteID, p.RemoteID.Type)
+	}
+	if mac.Method != wire.AuthSharedKey {
+		return fmt.Sprintf("the peer authenticates by method %d; we know only the pre-shared key (2)", mac.Method)
+	}
+	message, nonce, skp := s.initReq, s.nr, s.keys.pi
+	if s.initiator {
+		message, nonce, skp = s.initResp, s.ni, s.keys.pr
+	}
+	if !hmac.Equal(mac.Data, s.keys.pskAuth(p.PSK, message, nonce, skp, id)) {
+		return "the pre-shared keys do not match"
+	}
+	return ""
+}
+
+// answerAuth is the responder's end.
+func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]wire.Payload, func(), error) {
+	idi, _ := wire.FindType[*wire.ID](ps, wire.TypeIDi)
+	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
+	mac, _ := wire.Find[*wire.Auth](ps)
+	p, err := s.identify(now, idi.Identity, idr, hasIDr, mac)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.peer, s.candidates = p, nil
+	s.path.Local, s.path.Remote = d.Local, d.Remote
+	s.name()
+	if !p.NATT {
+		s.localNAT, s.remoteNAT = false, false
+	}
+	if why := s.natProblem(p); why != "" {
+		s.env.Owner.Troubled(now, p, why)
+		return nil, nil, refuse(wire.AuthenticationFailed, "%s", why)
+	}
+	reply := []wire.Payload{
+		&wire.ID{Responder: true, Identity: p.LocalID},
+		&wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, p.LocalID)},
+	}
+	s.established(now)
+	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", natText(s), "encap", s.encap())
+	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
+	s.initReq, s.initResp = nil, nil
+
+	o, hasChild, err := wantedChild(ps)
+	if !hasChild || err != nil {
+		return reply, nil, err
+	}
+	c, more, err := s.answerChild(now, o, s.ni, s.nr)
+	if err != nil { // the IKE SA stays (section 1.2)
+		n := asNotify(err)
+		return append(reply, &wire.Notify{Kind: n.Kind, Data: n.Data}), nil, nil
+	}
+	s.add(c)
+	return append(reply, more...), func() { s.sendOn(now, c) }, nil
+}
+
+// identify finds the peer that the initiator is, and proves it. Peers that
+// share an address are told apart by identity, and those that share identities
+// by the algorithms.
+func (s *SA) identify(now time.Time, id ipsec.Identity, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
+	fail := func(ps []*sa.Peer, why string) (*sa.Peer, error) {
+		for _, p := range ps {
+			s.env.Owner.Troubled(now, p, why)
+		}
+		return nil, refuse(wire.AuthenticationFailed, "%s", why)
+	}
+	var named []*sa.Peer
+	for _, p := range s.candidates {
+		if p.RemoteID == id {
+			named = append(named, p)
+		}
+	}
+	if named == nil {
+		var expected []string
+		for _, p := range s.candidates {
+			expected = append(expected, fmt.Sprintf("%s (%s)", p.RemoteID, p.RemoteID.Type))
+		}
+		return fail(s.candidates, fmt.Sprintf("the peer says that it is %s (%s); the configuration expects %s", id, id.Type, orNone(expected)))
+	}
+	if hasIDr {
+		mine := slices.DeleteFunc(slices.Clone(named), func(p *sa.Peer) bool { return p.LocalID != idr.Identity })
+		if len(mine) == 0 {
+			return fail(named, fmt.Sprintf("the peer asks for %s (%s); our identity is %s (%s)", idr.Identity, idr.Identity.Type, named[0].LocalID, named[0].LocalID.Type))
+		}
+		named = mine
+	}
+	var why string
+	for _, p := range named {
+		if why = s.checkAuth(p, id, mac); why != "" {
+			continue
+		}
+		if !allows(p, s.suite) {
+			return fail(named, fmt.Sprintf("%s is negotiated, which the proposals of %s (%s) do not have", s.suite, p.Name, proposalNames(p.Proposals)))
+		}
+		return p, nil
+	}
+	return fail(named, why)
+}
+
+// allows reports whether the suite could have been chosen from p's proposals.
+func allows(p *sa.Peer, suite ipsec.Suite) bool {
+	return slices.ContainsFunc(p.Proposals, func(o ipsec.Proposal) bool {
+		got, ok := o.Choose(suite.Proposal(), true)
+		return ok && got == suite
+	})
+}
+
+func natText(s *SA) string {
+	switch {
+	case s.localNAT && s.remoteNAT:
+		return "both"
+	case s.localNAT:
+		return "local"
+	case s.remoteNAT:
+		return "remote"
+	}
+	return "none"
+}
+
+// meaning is what an error notification can mean to an operator.
+func meaning(k wire.NotifyType, x wire.Exchange) string {
+	switch k {
+	case wire.NoProposalChosen:
+		if x == wire.ExchangeSAInit {
+			return "it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, the IKE version, and whether it knows our address"
+		}
+		return "it does not accept these ESP algorithms; compare encryption, hash and PFS group"
+	case wire.AuthenticationFailed:
+		return "the pre-shared keys differ, or it does not know our identity or expects another of its own"
+	case wire.TSUnacceptable:
+		return "it has no such pair of subnets; compare local and remote subnets, mirrored"
+	case wire.InvalidSyntax:
+		return "it could not read our message"
+	case wire.InvalidKEPayload:
+		return "it wants another DH group"
+	case wire.NoAdditionalSAs:
+		return "it takes no more Child SAs on this IKE SA"
+	case wire.TemporaryFailure:
+		return "it is busy with another exchange; this is retried"
+	case wire.InvalidMajorVersion:
+		return "it does not speak IKEv2"
+	case wire.SinglePairRequired:
+		return "it takes only single addresses as selectors"
+	case wire.UnsupportedCriticalPayload:
+		return "it does not know a payload that we marked critical"
+	}
+	return "see the peer's log"
+}
+
+// lowest is the smaller of two nonces, octet by octet (RFC 7296 section 2.8.1).
+func lowest(a, b []byte) []byte {
+	if bytes.Compare(a, b) <= 0 {
+		return a
+	}
+	return b
+}

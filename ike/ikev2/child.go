@@ -1,0 +1,414 @@
+package ikev2
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// child is one Child SA: a pair of ESP SAs. Not to be confused with sa.Child,
+// which is the wish for one.
+type child struct {
+	cfg    *sa.Child
+	sa     *ipsec.ChildSA
+	made   bool   // we asked for it
+	out    bool   // the outbound half is installed
+	minted []byte // the lower of the nonces that made it
+
+	successor *child      // installed to take this one's place
+	rekey     *rekeyChild // ours, from when it is queued until it is answered
+	deleting  bool        // our Delete is queued or under way
+	gone      bool        // deleted at both ends; the inbound half lingers
+	softAt    time.Time   // rekey
+	hardAt    time.Time   // end
+	removeAt  time.Time   // gone: forget it
+	trouble   time.Time   // since when rekeying it has failed
+}
+
+// leaving reports whether the child is on its way out.
+func (c *child) leaving() bool { return c.gone || c.deleting || c.successor != nil && c.successor.out }
+
+// heir is the last of the child's successors, or the child itself.
+func (c *child) heir() *child {
+	for n := 0; c.successor != nil && n < 8; n++ {
+		c = c.successor
+	}
+	return c
+}
+
+func (c *child) deadline() time.Time { return earliest(c.softAt, c.hardAt, c.removeAt) }
+
+func (s *SA) findIn(spiIn uint32) *child {
+	for _, c := range s.fam.children {
+		if c.sa.SPIIn == spiIn {
+			return c
+		}
+	}
+	return nil
+}
+
+func (s *SA) findOut(spiOut []byte) *child {
+	if len(spiOut) != 4 {
+		return nil
+	}
+	for _, c := range s.fam.children {
+		if c.sa.SPIOut == binary.BigEndian.Uint32(spiOut) {
+			return c
+		}
+	}
+	return nil
+}
+
+// childPayloads are SA, TSi and TSr as the one who asks sends them.
+func childPayloads(spi uint32, ps []ipsec.Proposal, local, remote []ipsec.Selector) []wire.Payload {
+	return []wire.Payload{
+		&wire.SA{Proposals: offer(ipsec.ProtoESP, u32(spi), ps)},
+		&wire.TS{Selectors: local},
+		&wire.TS{Responder: true, Selectors: remote},
+	}
+}
+
+// withoutKE is proposals as IKE_AUTH has them: it brings no key exchange of its own.
+func withoutKE(ps []ipsec.Proposal) []ipsec.Proposal {
+	out := make([]ipsec.Proposal, len(ps))
+	for i, p := range ps {
+		out[i].Transforms = slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.KE })
+	}
+	return out
+}
+
+// offered is what we asked for.
+type offered struct {
+	cfg           *sa.Child
+	local, remote []ipsec.Selector
+	spiIn         uint32
+	withKE        bool
+}
+
+// acceptOffer turns a response to our request into a child, or says what is wrong with it.
+func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr, shared []byte) (*child, string) {
+	got, ok := wire.Find[*wire.SA](ps)
+	tsi, okI := wire.FindType[*wire.TS](ps, wire.TypeTSi)
+	tsr, okR := wire.FindType[*wire.TS](ps, wire.TypeTSr)
+	if !ok || !okI || !okR {
+		return nil, "the peer's answer has no Child SA in it"
+	}
+	own := o.cfg.Proposals
+	if !o.withKE {
+		own = withoutKE(own)
+	}
+	suite, ok := chosen(got, own, ipsec.ProtoESP, o.withKE)
+	if !ok || len(got.Proposals[0].SPI) != 4 {
+		return nil, "the peer chose an ESP proposal that we did not offer"
+	}
+	if len(tsi.Selectors) == 0 || len(tsr.Selectors) == 0 || !ipsec.Covers(o.local, tsi.Selectors) || !ipsec.Covers(o.remote, tsr.Selectors) {
+		return nil, fmt.Sprintf("the peer answered with selectors that we did not offer: %v and %v", tsi.Selectors, tsr.Selectors)
+	}
+	spiOut := binary.BigEndian.Uint32(got.Proposals[0].SPI)
+	if spiOut < 256 {
+		return nil, "the peer chose a reserved SPI"
+	}
+	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
+	return c, ""
+}
+
+// newChild makes a child from what was negotiated. made says that we asked for
+// it: the keys of our direction come first then.
+func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out uint32, local, remote []ipsec.Selector, made bool, shared, ni, nr []byte) *child {
+	mine, theirs := s.keys.childKeys(suite, shared, ni, nr)
+	if !made {
+		mine, theirs = theirs, mine
+	}
+	c := &child{
+		cfg: cfg, made: made, minted: lowest(ni, nr),
+		sa: &ipsec.ChildSA{
+			Tunnel: cfg.Tunnel, Child: cfg.Name, SPIIn: in, SPIOut: out, Suite: suite, In: theirs, Out: mine,
+			Trunc96: cfg.Trunc96, Local: local, Remote: remote, Path: s.childPath(), Lifetime: cfg.Lifetime, Created: now,
+		},
+	}
+	if life := cfg.Lifetime.Time; life > 0 {
+		c.softAt = now.Add(s.softTime(life, made))
+		c.hardAt = now.Add(life)
+	}
+	if s.env.KeyLog != nil {
+		sa.LogESP(s.env.KeyLog, c.sa)
+	}
+	return c
+}
+
+// add makes the inbound half of a child ready.
+func (s *SA) add(c *child) {
+	s.fam.children = append(s.fam.children, c)
+	s.env.Owner.Emit(sa.InstallIn{SA: c.sa})
+}
+
+// sendOn lets new packets take a child.
+func (s *SA) sendOn(now time.Time, c *child) {
+	if c.out || c.gone || s.findIn(c.sa.SPIIn) != c {
+		return
+	}
+	c.out = true
+	s.env.Owner.Emit(sa.InstallOut{SA: c.sa})
+	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "spi_out", hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
+		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
+	s.env.Owner.ChildChanged(now, s, c.cfg, "")
+}
+
+// install is add and sendOn: for the one who asked, the answer proves that the peer is ready.
+func (s *SA) install(now time.Time, c *child) {
+	s.add(c)
+	s.sendOn(now, c)
+}
+
+// remove takes a child out at once.
+func (s *SA) remove(now time.Time, c *child, why string) {
+	i := slices.Index(s.fam.children, c)
+	if i < 0 {
+		return
+	}
+	s.fam.children = slices.Delete(s.fam.children, i, i+1)
+	s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
+	if c.successor == nil {
+		s.env.Owner.ChildChanged(now, s, c.cfg, why)
+	}
+}
+
+// retire is for a child that both ends have deleted. One with a successor
+// lingers, because packets on it may be under way.
+func (s *SA) retire(now time.Time, c *child, why string) {
+	if c.successor == nil {
+		s.remove(now, c, why)
+		return
+	}
+	c.gone, c.softAt, c.hardAt = true, time.Time{}, time.Time{}
+	c.removeAt = now.Add(lingerTime)
+}
+
+// wanted is what the peer asks for.
+type wanted struct {
+	sa            *wire.SA
+	local, remote []ipsec.Selector // TSr and TSi
+	tsi, tsr      *wire.TS
+	ke            *wire.KE
+	rekeyed       *child
+	withKE        bool
+}
+
+// wantedChild reads a request for a Child SA; false: the message has none.
+func wantedChild(ps []wire.Payload) (wanted, bool, error) {
+	var o wanted
+	var okS, okI, okR bool
+	o.sa, okS = wire.Find[*wire.SA](ps)
+	o.tsi, okI = wire.FindType[*wire.TS](ps, wire.TypeTSi)
+	o.tsr, okR = wire.FindType[*wire.TS](ps, wire.TypeTSr)
+	o.ke, _ = wire.Find[*wire.KE](ps)
+	if !okS && !okI && !okR {
+		return o, false, nil
+	}
+	if !okS || !okI || !okR {
+		return o, false, syntax("a request for a Child SA without SA, TSi or TSr")
+	}
+	o.local, o.remote = o.tsr.Selectors, o.tsi.Selectors
+	return o, true, nil
+}
+
+// answerChild negotiates a Child SA that the peer asks for. It returns the
+// child, not installed yet, and the payloads SA, [KE,] TSi and TSr.
+func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire.Payload, error) {
+	cfg, local, remote := s.match(o)
+	if cfg == nil {
+		why := fmt.Sprintf("the peer asks for %v here and %v there; we have %s", o.local, o.remote, s.wishes())
+		s.toldAll(now, why)
+		return nil, nil, refuse(wire.TSUnacceptable, "%s", why)
+	}
+	if s.env.Owner.Held(cfg) {
+		return nil, nil, refuse(wire.TSUnacceptable, "%s is held down by the operator", cfg.Name)
+	}
+	own := cfg.Proposals
+	if !o.withKE {
+		own = withoutKE(own)
+	}
+	var group uint16
+	if o.ke != nil {
+		group = o.ke.Group
+	}
+	number, suite, ok := choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, true)
+	if !ok {
+		number, suite, ok = choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, false)
+	}
+	if !ok {
+		why := "the peer's ESP proposals and ours have nothing in common: " + difference(o.sa.Proposals, own, o.withKE)
+		s.env.Owner.ChildChanged(now, s, cfg, why)
+		return nil, nil, refuse(wire.NoProposalChosen, "%s", why)
+	}
+	if suite.KE.ID != group && suite.KE.ID != 0 {
+		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Why: "the peer guessed another PFS group than " + suite.KE.String()}
+	}
+	i := slices.IndexFunc(o.sa.Proposals, func(p wire.Proposal) bool { return p.Number == number })
+	if len(o.sa.Proposals[i].SPI) != 4 {
+		return nil, nil, syntax("an ESP proposal with an SPI of %d bytes", len(o.sa.Proposals[i].SPI))
+	}
+	spiOut := binary.BigEndian.Uint32(o.sa.Proposals[i].SPI)
+	if spiOut < 256 {
+		return nil, nil, syntax("a reserved SPI")
+	}
+	var secret []byte
+	var ke []wire.Payload
+	if suite.KE.ID != 0 {
+		g, public, err := s.exchangeKE(o.ke)
+		if err != nil {
+			return nil, nil, err
+		}
+		secret, ke = g, []wire.Payload{&wire.KE{Group: group, Data: public}}
+	}
+	spiIn, err := s.env.AllocSPI()
+	if err != nil {
+		return nil, nil, refuse(wire.NoAdditionalSAs, "no SPI left: %v", err)
+	}
+	c := s.newChild(now, cfg, suite, spiIn, spiOut, local, remote, false, secret, ni, nr)
+	ps := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoESP, SPI: u32(spiIn), Proposal: suite.Proposal()}}}}
+	ps = append(ps, ke...)
+	ps = append(ps, &wire.TS{Selectors: remote}, &wire.TS{Responder: true, Selectors: local})
+	return c, ps, nil
+}
+
+// exchangeKE answers the peer's public value.
+func (s *SA) exchangeKE(ke *wire.KE) (shared, public []byte, err error) {
+	dh, err := sa.NewDH(ke.Group, s.env.Rand)
+	if err != nil {
+		return nil, nil, refuse(wire.NoProposalChosen, "%v", err)
+	}
+	if shared, err = dh.Shared(ke.Data); err != nil {
+		return nil, nil, syntax("the peer's key exchange value is invalid: %v", err)
+	}
+	return shared, dh.Public(), nil
+}
+
+// match finds the configured child that a request is best served by, and narrows
+// the selectors to it (RFC 7296 section 2.9): one that covers the whole request, else the first
+// that covers a part.
+func (s *SA) match(o wanted) (cfg *sa.Child, local, remote []ipsec.Selector) {
+	if o.rekeyed != nil {
+		cfg = o.rekeyed.cfg
+		local, remote = ipsec.Narrow(o.local, cfg.Local), ipsec.Narrow(o.remote, cfg.Remote)
+		if len(local) > 0 && len(remote) > 0 {
+			return cfg, local, remote
+		}
+		return nil, nil, nil
+	}
+	for _, c := range s.peer.Children {
+		l, r := ipsec.Narrow(o.local, c.Local), ipsec.Narrow(o.remote, c.Remote)
+		if len(l) == 0 || len(r) == 0 {
+			continue
+		}
+		whole := ipsec.Covers(c.Local, o.local) && ipsec.Covers(c.Remote, o.remote)
+		if cfg == nil || whole {
+			cfg, local, remote = c, l, r
+		}
+		if whole {
+			break
+		}
+	}
+	return cfg, local, remote
+}
+
+// wishes are the selectors of all children, for a sentence.
+func (s *SA) wishes() string {
+	out := ""
+	for i, c := range s.peer.Children {
+		if i > 0 {
+			out += ", "
+		}
+		if i == 4 {
+			return out + "…"
+		}
+		out += fmt.Sprintf("%v here and %v there", c.Local, c.Remote)
+	}
+	return out
+}
+
+// toldAll notes a refusal that is not about one child.
+func (s *SA) toldAll(now time.Time, why string) {
+	for _, c := range s.peer.Children {
+		s.env.Owner.ChildChanged(now, s, c, why)
+	}
+}
+
+// childRefused takes the peer's no to a Child SA.
+func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Selector, n *wire.Notify, x wire.Exchange) {
+	why := ""
+	switch n.Kind {
+	case wire.TSUnacceptable, wire.SinglePairRequired, wire.InvalidSelectors:
+		why = fmt.Sprintf("we asked for %v here and %v there", local, remote)
+	default:
+		why = "we sent ESP proposals " + proposalNames(cfg.Proposals)
+	}
+	why += fmt.Sprintf("; the peer answered %v: %s", n.Kind, meaning(n.Kind, x))
+	s.log.Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
+	s.env.Owner.ChildChanged(now, s, cfg, why)
+}
+
+// SeenInbound implements sa.Machine: the peer uses the SA, so it can receive on it too (RFC 7296 section 2.8).
+func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
+	c := s.findIn(spiIn)
+	if c == nil || s.fam.current != s {
+		return false
+	}
+	s.sendOn(now, c)
+	return true
+}
+
+// Expired implements sa.Machine.
+func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
+	c := s.findIn(spiIn)
+	if c == nil || s.fam.current != s {
+		return false
+	}
+	s.startRekey(c, why)
+	s.pump(now)
+	return true
+}
+
+// RekeyChildren implements sa.Machine.
+func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
+	for _, c := range s.fam.children {
+		if c.cfg == cfg {
+			s.startRekey(c, why)
+		}
+	}
+	s.pump(now)
+}
+
+// DeleteChildren implements sa.Machine.
+func (s *SA) DeleteChildren(now time.Time, cfg *sa.Child) {
+	for _, c := range slices.Clone(s.fam.children) {
+		if c.cfg == cfg {
+			s.deleteChild(c)
+		}
+	}
+	s.pump(now)
+}
+
+// advanceChildren does what is due.
+func (s *SA) advanceChildren(now time.Time) {
+	for _, c := range slices.Clone(s.fam.children) {
+		switch {
+		case due(now, c.removeAt):
+			s.remove(now, c, "replaced")
+		case due(now, c.hardAt):
+			c.hardAt, c.softAt = time.Time{}, time.Time{}
+			s.sendOn(now, c.heir())
+			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+			s.deleteChild(c)
+			s.remove(now, c, "its lifetime ended before a rekey succeeded") // it "MUST NOT be used" (section 2.8)
+		case due(now, c.softAt):
+			c.softAt = time.Time{}
+			s.startRekey(c, "lifetime")
+		}
+	}
+}

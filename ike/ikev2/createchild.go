@@ -1,0 +1,361 @@
+package ikev2
+
+import (
+	"bytes"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// CREATE_CHILD_SA for new and rekeyed Child SAs, RFC 7296 sections 1.3.1, 1.3.3, 2.8.1.
+//
+//	Initiator                         Responder
+//	HDR, SK {[N(REKEY_SA),] SA, Ni, [KEi],
+//	    TSi, TSr}  -->
+//	                             <--  HDR, SK {SA, Nr, [KEr,] TSi, TSr}
+
+const (
+	retryMin = 2 * time.Second // after TEMPORARY_FAILURE or another refusal of a rekey
+	retryMax = 6 * time.Second
+	// troubleTime is how long a peer may refuse to rekey: "it SHOULD conclude that the
+	// state information is out of sync and close the IKE SA" (section 2.25).
+	troubleTime = 3 * time.Minute
+	// maxChildren is how many Child SAs a peer may have on one IKE SA.
+	maxChildren = 1024
+)
+
+// createChild asks for one more Child SA.
+type createChild struct {
+	cfg           *sa.Child
+	local, remote []ipsec.Selector
+	group         uint16 // 0: the first of the proposals
+	retried       bool
+
+	spiIn uint32
+	dh    *sa.DH
+	ni    []byte
+}
+
+func (t *createChild) child() *sa.Child { return t.cfg }
+
+func (t *createChild) abandoned(s *SA) {
+	if t.spiIn != 0 {
+		s.env.FreeSPI(t.spiIn)
+		t.spiIn = 0
+	}
+}
+
+// Create implements sa.Machine.
+func (s *SA) Create(now time.Time, c *sa.Child, local, remote []ipsec.Selector) {
+	s.enqueue(&createChild{cfg: c, local: local, remote: remote})
+	s.pump(now)
+}
+
+func (t *createChild) build(s *SA, now time.Time) (request, bool) {
+	if s.state != sa.Established || s.fam.current != s || s.env.Owner.Held(t.cfg) {
+		return request{}, false
+	}
+	ps, ok := t.payloads(s, now)
+	return request{wire.ExchangeCreateChild, ps}, ok
+}
+
+// payloads are SA, Ni, [KEi,] TSi and TSr.
+func (t *createChild) payloads(s *SA, now time.Time) ([]wire.Payload, bool) {
+	var err error
+	if t.spiIn, err = s.env.AllocSPI(); err != nil {
+		s.env.Owner.ChildChanged(now, s, t.cfg, "no SPI is left: "+err.Error())
+		return nil, false
+	}
+	if t.ni, err = s.nonce(); err != nil {
+		return nil, false
+	}
+	if t.group == 0 {
+		t.group = firstGroup(t.cfg.Proposals)
+	}
+	cp := childPayloads(t.spiIn, t.cfg.Proposals, t.local, t.remote)
+	ps := []wire.Payload{cp[0], &wire.Nonce{Data: t.ni}}
+	if t.group != 0 {
+		if t.dh, err = sa.NewDH(t.group, s.env.Rand); err != nil {
+			s.env.Owner.ChildChanged(now, s, t.cfg, "cannot make a key exchange value: "+err.Error())
+			return nil, false
+		}
+		ps = append(ps, &wire.KE{Group: t.group, Data: t.dh.Public()})
+	}
+	return append(ps, cp[1:]...), true
+}
+
+func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
+	defer t.abandoned(s)
+	if n := errorNotify(ps); n != nil {
+		if again := t.otherGroup(s, n); again != nil {
+			s.enqueue(again)
+			return nil
+		}
+		s.childRefused(now, t.cfg, t.local, t.remote, n, wire.ExchangeCreateChild)
+		return nil
+	}
+	c, why := t.accept(s, now, ps)
+	if why != "" {
+		s.env.Owner.ChildChanged(now, s, t.cfg, why)
+		s.deleteSPI(t.spiIn)
+		return nil
+	}
+	s.install(now, c)
+	return nil
+}
+
+// otherGroup is the same request in the group that the peer asks for, or nil.
+func (t *createChild) otherGroup(s *SA, n *wire.Notify) *createChild {
+	if n.Kind != wire.InvalidKEPayload || len(n.Data) != 2 || t.retried {
+		return nil
+	}
+	group := uint16(n.Data[0])<<8 | uint16(n.Data[1])
+	for _, p := range t.cfg.Proposals {
+		for _, ke := range p.Of(ipsec.KE) {
+			if ke.ID == group && group != t.group {
+				return &createChild{cfg: t.cfg, local: t.local, remote: t.remote, group: group, retried: true}
+			}
+		}
+	}
+	return nil
+}
+
+// accept makes the child of a response. With it, the SPI is the child's.
+func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, string) {
+	nonce, _ := wire.Find[*wire.Nonce](ps)
+	if nonce == nil {
+		return nil, "the peer's answer has no nonce"
+	}
+	var shared []byte
+	if t.dh != nil {
+		ke, ok := wire.Find[*wire.KE](ps)
+		if !ok || ke.Group != t.group {
+			return nil, "the peer's answer has no key exchange value of the group that we sent"
+		}
+		var err error
+		if shared, err = t.dh.Shared(ke.Data); err != nil {
+			return nil, "the peer's key exchange value is invalid: " + err.Error()
+		}
+		defer clear(shared)
+	}
+	o := offered{cfg: t.cfg, local: t.local, remote: t.remote, spiIn: t.spiIn, withKE: t.dh != nil}
+	c, why := s.acceptOffer(now, o, ps, t.ni, nonce.Data, shared)
+	if why == "" && t.dh != nil && c.sa.Suite.KE.ID != t.group {
+		why = "the peer chose another group than it answered in"
+	}
+	if why != "" {
+		return nil, why
+	}
+	t.spiIn = 0
+	return c, ""
+}
+
+// rekeyChild replaces a Child SA.
+type rekeyChild struct {
+	createChild
+	old   *child
+	rival *child // what the peer made of old meanwhile
+}
+
+func (t *rekeyChild) child() *sa.Child { return nil }
+
+// startRekey queues the rekey of a child, once.
+func (s *SA) startRekey(c *child, why string) {
+	if c.rekey != nil || c.leaving() || c.successor != nil || s.env.Owner.Held(c.cfg) {
+		return
+	}
+	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "why", why)
+	c.rekey = &rekeyChild{old: c, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote}}
+	s.enqueue(c.rekey)
+}
+
+func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
+	old := t.old
+	if s.state != sa.Established || s.fam.current != s || s.findIn(old.sa.SPIIn) != old || old.leaving() || old.successor != nil {
+		old.rekey = nil
+		return request{}, false
+	}
+	// "The SA that the initiator attempted to rekey is indicated by the SPI field in
+	// the Notify payload": the one the exchange initiator expects in inbound packets.
+	ps, ok := t.payloads(s, now)
+	if !ok {
+		old.rekey = nil
+	}
+	n := &wire.Notify{Protocol: ipsec.ProtoESP, SPI: u32(old.sa.SPIIn), Kind: wire.RekeySA}
+	return request{wire.ExchangeCreateChild, append([]wire.Payload{n}, ps...)}, ok
+}
+
+func (t *rekeyChild) abandoned(s *SA) {
+	if t.old.rekey == t {
+		t.old.rekey = nil
+	}
+	t.createChild.abandoned(s)
+}
+
+func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
+	defer t.abandoned(s)
+	if n := errorNotify(ps); n != nil {
+		return t.refused(s, now, n)
+	}
+	c, why := t.accept(s, now, ps)
+	if why != "" {
+		s.env.Owner.ChildChanged(now, s, t.cfg, why)
+		s.deleteSPI(t.spiIn)
+		t.retry(s, now)
+		return nil
+	}
+	if s.findIn(t.old.sa.SPIIn) != t.old || s.state != sa.Established {
+		// Closed meanwhile, by us or by the peer: there is nothing to replace.
+		if t.rival == nil {
+			s.add(c)
+			s.deleteChild(c)
+			return nil
+		}
+	}
+	if t.rival != nil && s.findIn(t.rival.sa.SPIIn) == t.rival && bytes.Compare(c.minted, t.rival.minted) < 0 {
+		// "the SA created with the lowest of the four nonces used in the two exchanges
+		// SHOULD be closed by the endpoint that created it" (section 2.8.1). The peer
+		// deletes the old one.
+		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", hex32(c.sa.SPIIn))
+		s.add(c)
+		c.successor = t.rival
+		s.deleteChild(c)
+		return nil
+	}
+	t.old.successor = c
+	if t.rival != nil {
+		t.rival.successor = c // the peer deletes it
+	}
+	s.install(now, c)
+	s.deleteChild(t.old)
+	return nil
+}
+
+// refused takes an error notification.
+func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
+	if t.rival != nil || s.findIn(t.old.sa.SPIIn) != t.old {
+		return nil // "it already knows there was simultaneous rekeying, so it can ignore the error message"
+	}
+	if again := t.otherGroup(s, n); again != nil {
+		next := &rekeyChild{old: t.old, createChild: *again}
+		s.enqueue(next)
+		t.old.rekey = next
+		return nil
+	}
+	if n.Kind == wire.ChildSANotFound {
+		// "SHOULD silently delete the Child SA [...] and send a request to create a new
+		// Child SA from scratch": the Endpoint sees it missing.
+		s.remove(now, t.old, "the peer does not have the Child SA any more")
+		return nil
+	}
+	s.childRefused(now, t.cfg, t.local, t.remote, n, wire.ExchangeCreateChild)
+	t.retry(s, now)
+	return nil
+}
+
+// retry comes back to a rekey that failed.
+func (t *rekeyChild) retry(s *SA, now time.Time) {
+	if t.old.trouble.IsZero() {
+		t.old.trouble = now
+	}
+	if now.Sub(t.old.trouble) > troubleTime {
+		s.Close(now, "the peer has refused to rekey for "+troubleTime.String())
+		return
+	}
+	t.old.softAt = now.Add(s.jitter(retryMin, retryMax))
+}
+
+func (s *SA) jitter(from, to time.Duration) time.Duration {
+	return from + time.Duration(s.random()*float64(to-from))
+}
+
+// rekeyingIKE reports whether our rekey of the IKE SA is under way.
+func (s *SA) rekeyingIKE() bool {
+	_, ok := s.out.(*rekeyIKE)
+	return ok
+}
+
+// movingOn reports whether the IKE SA is not one to make Child SAs on any more.
+func (s *SA) movingOn() bool {
+	return s.state != sa.Established || s.fam.current != s || s.rekeyingIKE()
+}
+
+func (s *SA) answerCreateChild(now time.Time, ps []wire.Payload) ([]wire.Payload, func(), error) {
+	if s.movingOn() {
+		return nil, nil, refuse(wire.TemporaryFailure, "the IKE SA is being replaced")
+	}
+	reply, c, err := s.answerNew(now, ps, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.add(c)
+	return reply, func() { s.sendOn(now, c) }, nil
+}
+
+// answerNew is what new and rekeyed Child SAs have in common.
+func (s *SA) answerNew(now time.Time, ps []wire.Payload, rekeyed *child) ([]wire.Payload, *child, error) {
+	o, ok, err := wantedChild(ps)
+	if err != nil {
+		return nil, nil, err
+	}
+	nonce, _ := wire.Find[*wire.Nonce](ps)
+	if !ok || nonce == nil {
+		return nil, nil, syntax("CREATE_CHILD_SA without SA, nonce or selectors")
+	}
+	nr, err := s.nonce()
+	if err != nil {
+		return nil, nil, refuse(wire.TemporaryFailure, "no randomness: %v", err)
+	}
+	if len(s.fam.children) >= maxChildren {
+		return nil, nil, refuse(wire.NoAdditionalSAs, "the peer has %d Child SAs already", len(s.fam.children))
+	}
+	o.withKE, o.rekeyed = true, rekeyed
+	c, more, err := s.answerChild(now, o, nonce.Data, nr)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append([]wire.Payload{more[0], &wire.Nonce{Data: nr}}, more[1:]...), c, nil
+}
+
+func (s *SA) answerRekeyChild(now time.Time, ps []wire.Payload, n *wire.Notify) ([]wire.Payload, func(), error) {
+	if s.movingOn() {
+		return nil, nil, refuse(wire.TemporaryFailure, "the IKE SA is being replaced")
+	}
+	old := s.findOut(n.SPI)
+	switch {
+	case old == nil || old.gone || n.Protocol != ipsec.ProtoESP:
+		return nil, nil, &wire.NotifyError{Kind: wire.ChildSANotFound, Data: n.SPI, Why: "the peer wants to rekey a Child SA that we do not have"}
+	case old.deleting || old.successor != nil:
+		return nil, nil, refuse(wire.TemporaryFailure, "the Child SA is being replaced already")
+	}
+	reply, c, err := s.answerNew(now, ps, old)
+	if err != nil {
+		return nil, nil, err
+	}
+	if t := old.rekey; t != nil {
+		if s.out == task(t) {
+			t.rival = c // who wins shows when the peer answers (section 2.8.1)
+		} else {
+			s.unqueue(t)
+		}
+	}
+	old.successor = c
+	old.softAt = time.Time{}
+	s.add(c)
+	// Outbound traffic stays on the old SA until the peer proves that it is ready
+	// on the new: a packet on it (SeenInbound), or the Delete of the old (section 2.8).
+	return reply, nil, nil
+}
+
+// unqueue drops a task that was not sent yet.
+func (s *SA) unqueue(t task) {
+	for i, q := range s.queue {
+		if q == t {
+			s.queue = append(s.queue[:i:i], s.queue[i+1:]...)
+			t.abandoned(s)
+			return
+		}
+	}
+}

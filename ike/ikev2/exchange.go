@@ -1,0 +1,302 @@
+package ikev2
+
+import (
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// task is an exchange that this end starts. Its methods are called in the order
+// build, then answered once, or nothing when the peer never answers.
+type task interface {
+	// build makes the request; false: there is nothing left to do.
+	build(s *SA, now time.Time) (request, bool)
+	// answered takes the peer's response, decrypted and shape-checked. An error ends the IKE SA.
+	answered(s *SA, now time.Time, ps []wire.Payload) error
+	// abandoned gives back what build took; the SA ends or the task is not needed any more.
+	abandoned(s *SA)
+	// child is what the task wants to bring up, or nil.
+	child() *sa.Child
+}
+
+// plain is a task that brings no child up and holds nothing.
+type plain struct{}
+
+func (plain) abandoned(*SA)    {}
+func (plain) child() *sa.Child { return nil }
+
+type request struct {
+	exchange wire.Exchange
+	payloads []wire.Payload
+}
+
+// channel carries requests and responses: message ids (RFC 7296 section 2.2,
+// window size 1), retransmission (section 2.1), and fragmentation (RFC 7383).
+type channel struct {
+	queue  []task
+	out    task // waits for its response
+	outID  uint32
+	nextID uint32
+	retx   sa.Retransmitter
+
+	wantID   uint32   // the next request of the peer
+	answer   [][]byte // to request wantID-1
+	asked    [32]byte // hash of that request, or of its first fragment
+	answered bool
+	frags    fragments
+	fragment bool // the peer takes fragments
+}
+
+func (s *SA) enqueue(t task) { s.queue = append(s.queue, t) }
+
+// tasks are the open one and those that wait.
+func (s *SA) tasks() []task {
+	if s.out == nil {
+		return s.queue
+	}
+	return append([]task{s.out}, s.queue...)
+}
+
+// pump starts the next exchange if none is open.
+func (s *SA) pump(now time.Time) {
+	if s.pumping || s.out != nil || (s.state != sa.Established && s.state != sa.Deleting && s.state != sa.Replaced) {
+		return
+	}
+	s.pumping = true
+	defer func() { s.pumping = false }()
+	for s.out == nil && len(s.queue) > 0 && s.state != sa.Dead {
+		t := s.queue[0]
+		s.queue = s.queue[1:]
+		r, ok := t.build(s, now)
+		if !ok {
+			t.abandoned(s)
+			continue
+		}
+		msgs, err := s.seal(r.exchange, 0, s.nextID, r.payloads)
+		if err != nil {
+			t.abandoned(s)
+			s.Drop(now, "cannot encrypt a request: "+err.Error())
+			return
+		}
+		s.start(now, t, msgs)
+	}
+}
+
+// start puts a task's request on the wire.
+func (s *SA) start(now time.Time, t task, msgs [][]byte) {
+	s.out, s.outID = t, s.nextID
+	s.retx.Start(now, msgs...)
+	s.send(s.path, msgs)
+}
+
+func (s *SA) send(p ipsec.Path, msgs [][]byte) {
+	for _, m := range msgs {
+		s.env.Owner.Emit(sa.Send{Path: p, Data: m})
+	}
+}
+
+// linger ends an SA whose last response the peer may have to ask for again.
+func (s *SA) linger(now time.Time, why string) {
+	s.releaseChildren(now, why)
+	s.abandon()
+	s.setState(now, sa.Deleting, why)
+	s.lingering = true
+	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
+	s.expireAt, s.endWhy = now.Add(deleteTime), why
+	s.ended(now, why)
+}
+
+// abandon forgets every exchange of ours.
+func (s *SA) abandon() {
+	for _, t := range s.tasks() {
+		t.abandoned(s)
+	}
+	s.out, s.queue = nil, nil
+	s.retx.Stop()
+}
+
+// unanswered ends an SA whose peer does not respond.
+func (s *SA) unanswered(now time.Time) {
+	switch t := s.out.(type) {
+	case *deleteIKE:
+		s.die(now, s.endWhy)
+	case *saInit:
+		if t.refused != "" {
+			s.Drop(now, t.refused)
+			return
+		}
+		s.Drop(now, "no answer to IKE_SA_INIT from "+s.path.Remote.String()+
+			": is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?")
+	case *auth:
+		s.Drop(now, "no answer to IKE_AUTH from "+s.path.Remote.String()+
+			": the peer answered IKE_SA_INIT, so look for a filter on UDP 4500 or for large packets that are lost, and in the peer's log")
+	default:
+		s.Drop(now, "the peer is dead: no answer from "+s.path.Remote.String()+" to repeated requests")
+	}
+}
+
+// Handle implements sa.Machine.
+func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
+	h, err := wire.ParseHeader(d.Data)
+	if err != nil || h.Major != 2 || s.state == sa.Dead {
+		return
+	}
+	if (h.Flags&wire.FlagInitiator != 0) == s.initiator {
+		return // a reflection of our own
+	}
+	if h.Flags&wire.FlagResponse != 0 {
+		s.handleResponse(now, h, d)
+	} else {
+		s.handleRequest(now, h, d)
+	}
+	s.pump(now)
+}
+
+func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
+	if s.out == nil || h.ID != s.outID {
+		return
+	}
+	if t, ok := s.out.(*saInit); ok {
+		if h.Exchange == wire.ExchangeSAInit {
+			t.response(s, now, h, d)
+		}
+		return
+	}
+	ps, err := s.open(h, d.Data)
+	if errors.Is(err, errNotYet) || errors.Is(err, errForged) {
+		return
+	}
+	s.heard(now, d)
+	t := s.out
+	s.out = nil
+	s.nextID++
+	s.retx.Stop()
+	s.frags.reset()
+	if err == nil {
+		err = checkShape(h.Exchange, true, ps)
+	}
+	if err == nil {
+		err = t.answered(s, now, ps)
+	} else {
+		t.abandoned(s)
+	}
+	if err != nil && s.state != sa.Dead {
+		// "Such errors in parsing or processing response packets should still cause
+		// the recipient to clean up the IKE state" (RFC 7296 section 2.21).
+		s.Close(now, err.Error())
+	}
+}
+
+func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
+	if h.ID+1 == s.wantID {
+		if s.answered && sha256.Sum256(d.Data) == s.asked {
+			s.send(replyPath(d), s.answer)
+		}
+		return
+	}
+	if h.ID != s.wantID || h.Exchange == wire.ExchangeSAInit || !s.ready() {
+		return
+	}
+	ps, err := s.open(h, d.Data)
+	if errors.Is(err, errNotYet) || errors.Is(err, errForged) {
+		return
+	}
+	s.heard(now, d)
+	s.asked = s.frags.firstHash(d.Data)
+	s.frags.reset()
+	s.wantID++
+
+	var reply []wire.Payload
+	var after func()
+	fatal := ""
+	if err == nil {
+		err = checkShape(h.Exchange, false, ps)
+	}
+	if err == nil {
+		reply, after, err = s.answerRequest(now, h.Exchange, ps, d)
+	}
+	if err != nil {
+		n := asNotify(err)
+		if n == nil {
+			s.Drop(now, err.Error())
+			return
+		}
+		reply = []wire.Payload{&wire.Notify{Kind: n.Kind, Data: n.Data}}
+		if n.Kind == wire.ChildSANotFound && len(n.Data) == 4 {
+			reply = []wire.Payload{&wire.Notify{Protocol: ipsec.ProtoESP, SPI: n.Data, Kind: n.Kind}}
+		}
+		s.log.Info("refusing the peer's request", "exchange", h.Exchange.String(), "notify", n.Kind.String(), "why", n.Why)
+		// INVALID_SYNTAX is "fatal in both peers" (RFC 7296 section 2.21.3), and so
+		// is every refusal of IKE_AUTH as a whole.
+		if n.Kind == wire.InvalidSyntax || h.Exchange == wire.ExchangeAuth {
+			fatal = n.Why
+		}
+	}
+	msgs, err := s.seal(h.Exchange, wire.FlagResponse, h.ID, reply)
+	if err != nil {
+		s.Drop(now, "cannot encrypt a response: "+err.Error())
+		return
+	}
+	s.answer, s.answered = msgs, true
+	s.send(replyPath(d), msgs)
+	if after != nil {
+		after()
+	}
+	if fatal != "" {
+		s.linger(now, fatal)
+	}
+}
+
+// answerRequest is the list of what a peer can ask.
+func (s *SA) answerRequest(now time.Time, x wire.Exchange, ps []wire.Payload, d ipsec.Datagram) ([]wire.Payload, func(), error) {
+	if s.state == sa.Connecting {
+		if x != wire.ExchangeAuth {
+			return nil, nil, syntax("%v before IKE_AUTH", x)
+		}
+		return s.answerAuth(now, ps, d)
+	}
+	switch x {
+	case wire.ExchangeCreateChild:
+		if n := wire.FindNotify(ps, wire.RekeySA); n != nil {
+			return s.answerRekeyChild(now, ps, n)
+		}
+		if p, ok := wire.Find[*wire.SA](ps); ok && len(p.Proposals) > 0 && p.Proposals[0].Protocol == ipsec.ProtoIKE {
+			return s.answerRekeyIKE(now, ps, p)
+		}
+		return s.answerCreateChild(now, ps)
+	case wire.ExchangeInformational:
+		return s.answerInformational(now, ps)
+	}
+	return nil, nil, syntax("%v on an established IKE SA", x)
+}
+
+// replyPath is the way back: "responses MUST be sent to the port from whence
+// they came" (RFC 7296 section 2.23).
+func replyPath(d ipsec.Datagram) ipsec.Path {
+	return ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
+}
+
+// heard notes a fresh authenticated message.
+func (s *SA) heard(now time.Time, d ipsec.Datagram) {
+	s.monitor.Heard(now)
+	if s.state != sa.Connecting {
+		s.follow(now, d.Local, d.Remote)
+	}
+}
+
+// asNotify finds what to tell the peer, or nil if it is not to be told.
+func asNotify(err error) *wire.NotifyError {
+	var n *wire.NotifyError
+	var c *wire.UnsupportedCritical
+	switch {
+	case errors.As(err, &n):
+		return n
+	case errors.As(err, &c):
+		return c.Notify()
+	}
+	return nil
+}

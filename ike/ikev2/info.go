@@ -1,0 +1,127 @@
+package ikev2
+
+import (
+	"time"
+
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// INFORMATIONAL, RFC 7296 section 1.4.
+
+// liveness asks whether the peer is there: an empty message.
+type liveness struct{ plain }
+
+func (*liveness) build(*SA, time.Time) (request, bool) {
+	return request{exchange: wire.ExchangeInformational}, true
+}
+
+func (*liveness) answered(*SA, time.Time, []wire.Payload) error { return nil }
+
+// deleteIKE ends the IKE SA.
+type deleteIKE struct{ plain }
+
+func (*deleteIKE) build(*SA, time.Time) (request, bool) {
+	return request{wire.ExchangeInformational, []wire.Payload{&wire.Delete{Protocol: ipsec.ProtoIKE}}}, true
+}
+
+func (*deleteIKE) answered(s *SA, now time.Time, _ []wire.Payload) error {
+	s.die(now, s.endWhy)
+	return nil
+}
+
+// deleteChild ends one Child SA, by the SPI that we receive on (section 1.4.1).
+type deleteChild struct {
+	plain
+	spiIn uint32
+}
+
+// deleteChild queues the deletion of a child, once.
+func (s *SA) deleteChild(c *child) {
+	if c.deleting || c.gone {
+		return
+	}
+	c.deleting, c.softAt = true, time.Time{}
+	if t := c.rekey; t != nil {
+		s.unqueue(t)
+	}
+	s.deleteSPI(c.sa.SPIIn)
+}
+
+// deleteSPI deletes what the peer has and we perhaps not.
+func (s *SA) deleteSPI(spiIn uint32) {
+	if spiIn != 0 {
+		s.enqueue(&deleteChild{spiIn: spiIn})
+	}
+}
+
+func (t *deleteChild) build(s *SA, _ time.Time) (request, bool) {
+	if c := s.findIn(t.spiIn); c != nil && c.gone {
+		return request{}, false // the peer was faster
+	}
+	return request{wire.ExchangeInformational, []wire.Payload{&wire.Delete{Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(t.spiIn)}}}}, true
+}
+
+func (t *deleteChild) answered(s *SA, now time.Time, _ []wire.Payload) error {
+	if c := s.findIn(t.spiIn); c != nil {
+		s.retire(now, c, "deleted")
+	}
+	return nil
+}
+
+func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Payload, func(), error) {
+	var reply wire.Delete
+	reply.Protocol = ipsec.ProtoESP
+	var ended []*child
+	for _, p := range ps {
+		switch p := p.(type) {
+		case *wire.Delete:
+			if p.Protocol == ipsec.ProtoIKE {
+				return nil, func() { s.deletedByPeer(now) }, nil
+			}
+			for _, spi := range p.SPIs {
+				c := s.findOut(spi)
+				if c == nil || p.Protocol != ipsec.ProtoESP || c.gone {
+					continue
+				}
+				if !c.deleting { // "it SHOULD reply without a Delete payload" otherwise (section 2.25.1)
+					reply.SPIs = append(reply.SPIs, u32(c.sa.SPIIn))
+				}
+				ended = append(ended, c)
+			}
+		case *wire.Notify:
+			if p.Kind == wire.InvalidSPI || p.Kind.IsError() {
+				s.log.Info("the peer notes an error", "notify", p.Kind.String())
+			}
+		}
+	}
+	var out []wire.Payload
+	if len(reply.SPIs) > 0 {
+		out = append(out, &reply)
+	}
+	for _, c := range ended { // before the response: then the peer removes its half
+		if c.successor != nil {
+			s.sendOn(now, c.heir())
+		}
+	}
+	return out, func() {
+		for _, c := range ended {
+			if c.successor == nil {
+				s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+			}
+			s.retire(now, c, "the peer deleted the Child SA")
+		}
+	}, nil
+}
+
+// deletedByPeer is the end of the IKE SA at the peer's wish.
+func (s *SA) deletedByPeer(now time.Time) {
+	s.yield(now)
+	why := "the peer deleted the IKE SA"
+	if s.fam.current != s {
+		why = "rekeyed"
+	} else {
+		s.log.Info(why)
+	}
+	s.linger(now, why)
+}

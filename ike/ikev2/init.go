@@ -1,0 +1,414 @@
+package ikev2
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// IKE_SA_INIT, RFC 7296 section 1.2.
+//
+//	Initiator                         Responder
+//	HDR, SAi1, KEi, Ni  -->
+//	                             <--  HDR, SAr1, KEr, Nr
+
+// maxRetries is how often the responder may send us back with a cookie or for another group.
+const maxRetries = 6
+
+// saInit is the first exchange, from the initiator's end.
+type saInit struct {
+	plain
+	local, remote []ipsec.Selector // of the child that IKE_AUTH brings
+	first         *sa.Child        // nil: none
+	cookie        []byte
+	retries       int
+	refused       string
+}
+
+func (t *saInit) child() *sa.Child { return t.first }
+
+func (t *saInit) build(*SA, time.Time) (request, bool)          { return request{}, false }
+func (t *saInit) answered(*SA, time.Time, []wire.Payload) error { return nil }
+
+// Initiate starts an IKE SA to p that brings up first, which may be nil. local
+// is the address that the route to the peer takes.
+func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr, first *sa.Child) (*SA, error) {
+	s := newSA(env, now, true)
+	s.peer = p
+	s.spiI = env.Owner.NewSPI()
+	s.path = ipsec.Path{Local: netip.AddrPortFrom(local, portIKE), Remote: netip.AddrPortFrom(p.Remote, portIKE), UDP: true}
+	s.name()
+	var err error
+	if s.ni, err = s.nonce(); err != nil {
+		return nil, err
+	}
+	if s.dh, err = sa.NewDH(firstGroup(p.Proposals), env.Rand); err != nil {
+		return nil, err
+	}
+	env.Owner.Spawned(s)
+	t := &saInit{first: first}
+	if first != nil {
+		t.local, t.remote = first.Local, first.Remote
+	}
+	t.send(s, now)
+	return s, nil
+}
+
+func firstGroup(ps []ipsec.Proposal) uint16 {
+	for _, p := range ps {
+		if ke := p.Of(ipsec.KE); len(ke) > 0 {
+			return ke[0].ID
+		}
+	}
+	return 0
+}
+
+// send makes the request, anew after each cookie or change of group. Its message
+// id is 0 every time.
+func (t *saInit) send(s *SA, now time.Time) {
+	var ps []wire.Payload
+	if t.cookie != nil {
+		ps = append(ps, &wire.Notify{Kind: wire.Cookie, Data: t.cookie})
+	}
+	ps = append(ps,
+		&wire.SA{Proposals: offer(ipsec.ProtoIKE, nil, s.peer.Proposals)},
+		&wire.KE{Group: s.dh.Group(), Data: s.dh.Public()},
+		&wire.Nonce{Data: s.ni})
+	ps = append(ps, s.natPayloads(s.peer, 0, s.path.Local, s.path.Remote)...)
+	ps = append(ps, &wire.Notify{Kind: wire.FragmentationSupported})
+	m := wire.Message{Header: s.header(wire.ExchangeSAInit, 0, 0), Payloads: ps}
+	s.initReq = m.Marshal()
+	s.start(now, t, [][]byte{s.initReq})
+}
+
+// offer is proposals as an SA payload has them, numbered from 1.
+func offer(proto ipsec.Protocol, spi []byte, ps []ipsec.Proposal) []wire.Proposal {
+	out := make([]wire.Proposal, len(ps))
+	for i, p := range ps {
+		out[i] = wire.Proposal{Number: uint8(i + 1), Protocol: proto, SPI: spi, Proposal: p}
+	}
+	return out
+}
+
+// response takes one message that claims to answer. Nothing in it is authentic
+// yet, so an error only counts if no better response comes (RFC 7296 section 2.21.1).
+func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram) {
+	m, err := wire.Parse(d.Data)
+	if err != nil {
+		return
+	}
+	if n := errorNotify(m.Payloads); n != nil {
+		t.refusal(s, now, n)
+		return
+	}
+	if n := wire.FindNotify(m.Payloads, wire.Cookie); n != nil {
+		if t.retries++; t.retries <= maxRetries && len(n.Data) >= 1 && len(n.Data) <= 64 {
+			t.cookie = n.Data
+			t.send(s, now)
+		}
+		return
+	}
+	if err := checkShape(wire.ExchangeSAInit, true, m.Payloads); err != nil || h.SPIr == 0 {
+		return
+	}
+	if why := t.accept(s, now, h, m.Payloads, d); why != "" {
+		t.refused = why
+		s.env.Owner.Troubled(now, s.peer, why)
+	}
+}
+
+// refusal is an error notification. It may be forged: "the recipient should
+// continue trying for some time before giving up", so it is only told.
+func (t *saInit) refusal(s *SA, now time.Time, n *wire.Notify) {
+	if n.Kind == wire.InvalidKEPayload && len(n.Data) == 2 {
+		group := binary.BigEndian.Uint16(n.Data)
+		tr := ipsec.Transform{Type: ipsec.KE, ID: group}
+		offered := slices.ContainsFunc(s.peer.Proposals, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, tr) })
+		if offered && group != s.dh.Group() {
+			if t.retries++; t.retries > maxRetries {
+				return
+			}
+			dh, err := sa.NewDH(group, s.env.Rand)
+			if err == nil {
+				s.dh = dh
+				t.send(s, now)
+			}
+			return
+		}
+		t.refused = "we offered key exchange in group " + tr2name(s.dh.Group()) + "; the peer wants " + tr.String() + ", which our proposals do not have"
+	} else {
+		t.refused = "we sent IKE proposals " + proposalNames(s.peer.Proposals) + "; the peer answered " + n.Kind.String() + ": " + meaning(n.Kind, wire.ExchangeSAInit)
+	}
+	s.env.Owner.Troubled(now, s.peer, t.refused)
+}
+
+// accept goes on to IKE_AUTH, or says why it cannot.
+func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, d ipsec.Datagram) string {
+	got, _ := wire.Find[*wire.SA](ps)
+	ke, _ := wire.Find[*wire.KE](ps)
+	nonce, _ := wire.Find[*wire.Nonce](ps)
+	suite, ok := chosen(got, s.peer.Proposals, ipsec.ProtoIKE, true)
+	if !ok {
+		return "the peer chose an IKE proposal that we did not offer"
+	}
+	if suite.KE.ID != s.dh.Group() || ke.Group != s.dh.Group() {
+		return "the peer answered with a key exchange group other than the one it chose"
+	}
+	shared, err := s.dh.Shared(ke.Data)
+	if err != nil {
+		return "the peer's key exchange value is invalid: " + err.Error()
+	}
+	seed, err := firstSeed(suite, s.ni, nonce.Data, shared)
+	if err != nil {
+		return err.Error()
+	}
+	k, err := deriveKeys(suite, seed, s.ni, nonce.Data, s.spiI, h.SPIr)
+	clear(shared)
+	if err != nil {
+		return err.Error()
+	}
+	s.keys, s.suite, s.spiR, s.nr, s.dh = k, suite, h.SPIr, nonce.Data, nil
+	s.initResp = bytes.Clone(d.Data)
+	s.path.Local, s.path.Remote = d.Local, d.Remote
+	s.fragment = wire.FindNotify(ps, wire.FragmentationSupported) != nil
+	if s.peer.NATT {
+		s.detectNAT(ps, h.SPIr, d.Local, d.Remote)
+	}
+	if why := s.natProblem(s.peer); why != "" {
+		s.Drop(now, why)
+		return ""
+	}
+	if s.encap() { // "MUST tunnel all future IKE and ESP packets [...] over UDP port 4500"
+		s.path.Local = netip.AddrPortFrom(d.Local.Addr(), portNATT)
+		s.path.Remote = netip.AddrPortFrom(d.Remote.Addr(), portNATT)
+	}
+	s.name()
+	s.logKeys()
+	s.retx.Stop()
+	s.out, s.nextID = nil, 1
+	a := &auth{first: t.first, local: t.local, remote: t.remote}
+	r, ok := a.build(s, now)
+	if !ok {
+		s.Drop(now, "no SPI or randomness for a Child SA")
+		return ""
+	}
+	msgs, err := s.seal(r.exchange, 0, s.nextID, r.payloads)
+	if err != nil {
+		a.abandoned(s)
+		s.Drop(now, err.Error())
+		return ""
+	}
+	s.start(now, a, msgs)
+	return ""
+}
+
+// Respond answers an IKE_SA_INIT request m, which is d. An error says what to
+// tell the sender, if it is a *wire.NotifyError; no state is kept then.
+func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA, error) {
+	if err := checkShape(wire.ExchangeSAInit, false, m.Payloads); err != nil {
+		return nil, err
+	}
+	candidates := env.Owner.Candidates(d.Remote.Addr())
+	if len(candidates) == 0 {
+		return nil, refuse(wire.NoProposalChosen, "no connection has a peer at %v", d.Remote.Addr())
+	}
+	offered, _ := wire.Find[*wire.SA](m.Payloads)
+	ke, _ := wire.Find[*wire.KE](m.Payloads)
+	nonce, _ := wire.Find[*wire.Nonce](m.Payloads)
+
+	peer, number, suite, ok := chooseIKE(candidates, offered, ke.Group)
+	if !ok {
+		why := "the peer's IKE proposals and ours have nothing in common: " + difference(offered.Proposals, candidates[0].Proposals, true)
+		for _, p := range candidates {
+			env.Owner.Troubled(now, p, why)
+		}
+		return nil, refuse(wire.NoProposalChosen, "%s", why)
+	}
+	if suite.KE.ID != ke.Group {
+		return nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID),
+			Why: "the peer guessed group " + tr2name(ke.Group) + "; ours is " + suite.KE.String()}
+	}
+	if len(ke.Data) != sa.PublicSize(ke.Group) {
+		return nil, syntax("a key exchange value of %d bytes in group %s", len(ke.Data), suite.KE)
+	}
+
+	s := newSA(env, now, false)
+	s.candidates = candidates
+	s.spiI, s.spiR = m.SPIi, env.Owner.NewSPI()
+	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
+	s.suite, s.ni, s.peerKE = suite, nonce.Data, ke.Data
+	s.expireAt = now.Add(halfOpenTime)
+	s.name()
+	var err error
+	if s.nr, err = s.nonce(); err != nil {
+		return nil, err
+	}
+	if s.dh, err = sa.NewDH(ke.Group, env.Rand); err != nil {
+		return nil, err
+	}
+	if peer.NATT {
+		s.detectNAT(m.Payloads, 0, d.Local, d.Remote)
+	}
+	s.fragment = wire.FindNotify(m.Payloads, wire.FragmentationSupported) != nil
+
+	ps := []wire.Payload{
+		&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoIKE, Proposal: suite.Proposal()}}},
+		&wire.KE{Group: ke.Group, Data: s.dh.Public()},
+		&wire.Nonce{Data: s.nr},
+	}
+	if wire.FindNotify(m.Payloads, wire.NATDetectionSourceIP) != nil {
+		ps = append(ps, s.natPayloads(peer, s.spiR, d.Local, d.Remote)...)
+	}
+	if s.fragment {
+		ps = append(ps, &wire.Notify{Kind: wire.FragmentationSupported})
+	}
+	s.initReq = bytes.Clone(d.Data)
+	s.initResp = (&wire.Message{Header: s.header(wire.ExchangeSAInit, wire.FlagResponse, 0), Payloads: ps}).Marshal()
+	s.asked, s.wantID = sha256.Sum256(d.Data), 1
+	s.answer, s.answered = [][]byte{s.initResp}, true
+	env.Owner.Spawned(s)
+	s.send(replyPath(d), s.answer)
+	return s, nil
+}
+
+// chooseIKE finds the first candidate with a proposal in common, by preference
+// one of the group that the key exchange value is of.
+func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (*sa.Peer, uint8, ipsec.Suite, bool) {
+	for _, only := range [...]bool{true, false} {
+		for _, p := range candidates {
+			if n, suite, ok := choose(p.Proposals, offered, ipsec.ProtoIKE, true, group, only); ok {
+				return p, n, suite, true
+			}
+		}
+	}
+	return nil, 0, ipsec.Suite{}, false
+}
+
+// choose picks from an offer. With only, it takes no group but the one given.
+func choose(own []ipsec.Proposal, offered *wire.SA, proto ipsec.Protocol, withKE bool, group uint16, only bool) (uint8, ipsec.Suite, bool) {
+	for _, o := range own {
+		for _, p := range offered.Proposals {
+			if p.Protocol != proto || p.Unknown {
+				continue
+			}
+			theirs := p.Proposal
+			if withKE && only {
+				theirs = ipsec.Proposal{Transforms: slices.DeleteFunc(slices.Clone(theirs.Transforms), func(t ipsec.Transform) bool {
+					return t.Type == ipsec.KE && t.ID != group
+				})}
+			}
+			if suite, ok := o.Choose(theirs, withKE); ok {
+				return p.Number, suite, true
+			}
+		}
+	}
+	return 0, ipsec.Suite{}, false
+}
+
+// chosen checks a response: one proposal, one algorithm for each type, from what we offered.
+func chosen(got *wire.SA, own []ipsec.Proposal, proto ipsec.Protocol, withKE bool) (ipsec.Suite, bool) {
+	if len(got.Proposals) != 1 || got.Proposals[0].Protocol != proto || got.Proposals[0].Unknown {
+		return ipsec.Suite{}, false
+	}
+	p := got.Proposals[0]
+	n := int(p.Number)
+	if n < 1 || n > len(own) {
+		return ipsec.Suite{}, false
+	}
+	for _, typ := range [...]ipsec.TransformType{ipsec.Encr, ipsec.PRF, ipsec.Integ, ipsec.KE, ipsec.ESN} {
+		if len(p.Of(typ)) > 1 {
+			return ipsec.Suite{}, false
+		}
+	}
+	return own[n-1].Choose(p.Proposal, withKE)
+}
+
+// ready makes the keys when the first encrypted request comes: until the peer
+// answers from where it claims to be, no more than one exponentiation is spent on it.
+func (s *SA) ready() bool {
+	if s.lingering {
+		return false
+	}
+	if s.keys != nil {
+		return true
+	}
+	if s.dh == nil || s.peerKE == nil {
+		return false
+	}
+	shared, err := s.dh.Shared(s.peerKE)
+	s.dh, s.peerKE = nil, nil // once only: a bad value stays bad
+	if err != nil {
+		s.log.Warn("the peer's key exchange value is invalid", "err", err)
+		return false
+	}
+	seed, err := firstSeed(s.suite, s.ni, s.nr, shared)
+	if err == nil {
+		s.keys, err = deriveKeys(s.suite, seed, s.ni, s.nr, s.spiI, s.spiR)
+	}
+	clear(shared)
+	if err != nil {
+		s.log.Error("cannot derive keys", "err", err)
+		return false
+	}
+	s.logKeys()
+	return true
+}
+
+func tr2name(group uint16) string { return ipsec.Transform{Type: ipsec.KE, ID: group}.String() }
+
+func proposalNames(ps []ipsec.Proposal) string {
+	names := make([]string, len(ps))
+	for i, p := range ps {
+		names[i] = p.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+// difference says in which field an offer and our proposals part.
+func difference(offered []wire.Proposal, own []ipsec.Proposal, withKE bool) string {
+	types := []ipsec.TransformType{ipsec.Encr, ipsec.Integ, ipsec.PRF, ipsec.KE, ipsec.ESN}
+	list := func(ps []ipsec.Proposal, t ipsec.TransformType) []string {
+		var out []string
+		for _, p := range ps {
+			for _, tr := range p.Of(t) {
+				if !slices.Contains(out, tr.String()) {
+					out = append(out, tr.String())
+				}
+			}
+		}
+		return out
+	}
+	var theirs []ipsec.Proposal
+	for _, o := range offered {
+		theirs = append(theirs, o.Proposal)
+	}
+	var parts []string
+	for _, t := range types {
+		if t == ipsec.KE && !withKE {
+			continue
+		}
+		a, b := list(own, t), list(theirs, t)
+		if !slices.ContainsFunc(a, func(n string) bool { return slices.Contains(b, n) }) && len(a)+len(b) > 0 {
+			parts = append(parts, t.String()+": ours "+orNone(a)+", theirs "+orNone(b))
+		}
+	}
+	if parts == nil {
+		parts = []string{"ours " + proposalNames(own) + ", theirs " + proposalNames(theirs)}
+	}
+	return strings.Join(parts, "; ")
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, " or ")
+}

@@ -1,0 +1,98 @@
+package ikev2
+
+import (
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+// keys are the seven secrets of an IKE SA (RFC 7296 section 2.14) and what is
+// made of them.
+type keys struct {
+	prf        *sa.PRF
+	d          ipsec.Secret // SK_d: Child SAs and the next IKE SA come from it
+	ai, ar     ipsec.Secret
+	ei, er     ipsec.Secret
+	pi, pr     ipsec.Secret
+	fromI, toI *sa.Cipher // what the original initiator seals, and what it opens
+}
+
+// deriveKeys splits prf+(SKEYSEED, Ni | Nr | SPIi | SPIr):
+//
+//	{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr}
+func deriveKeys(suite ipsec.Suite, seed, ni, nr []byte, spiI, spiR uint64) (*keys, error) {
+	prf, err := sa.NewPRF(suite.PRF)
+	if err != nil {
+		return nil, err
+	}
+	var integ int
+	if a := ipsec.Lookup(suite.Integ); a != nil {
+		integ = a.Key
+	}
+	encr := ipsec.Lookup(suite.Encr).Key
+	k := &keys{prf: prf}
+	stream := prf.Plus(seed, concat(ni, nr, u64(spiI), u64(spiR)), 3*prf.KeySize()+2*integ+2*encr)
+	take := func(n int) ipsec.Secret {
+		out := ipsec.Secret(stream[:n:n])
+		stream = stream[n:]
+		return out
+	}
+	k.d = take(prf.KeySize())
+	k.ai, k.ar = take(integ), take(integ)
+	k.ei, k.er = take(encr), take(encr)
+	k.pi, k.pr = take(prf.KeySize()), take(prf.KeySize())
+	if k.fromI, err = sa.NewCipher(suite, k.ei, k.ai); err != nil {
+		return nil, err
+	}
+	k.toI, err = sa.NewCipher(suite, k.er, k.ar)
+	return k, err
+}
+
+// firstSeed is SKEYSEED = prf(Ni | Nr, g^ir) of the first exchange.
+func firstSeed(suite ipsec.Suite, ni, nr, shared []byte) ([]byte, error) {
+	prf, err := sa.NewPRF(suite.PRF)
+	if err != nil {
+		return nil, err
+	}
+	return prf.Sum(concat(ni, nr), shared), nil
+}
+
+// nextSeed is SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr) of a rekey (RFC
+// 7296 section 2.18), by the old SA's PRF.
+func (k *keys) nextSeed(shared, ni, nr []byte) []byte {
+	return k.prf.Sum(k.d, shared, ni, nr)
+}
+
+// childKeys is KEYMAT = prf+(SK_d, [ g^ir (new) | ] Ni | Nr), for the initiator's
+// direction first, encryption before integrity (RFC 7296 section 2.17).
+func (k *keys) childKeys(suite ipsec.Suite, shared, ni, nr []byte) (fromI, toI ipsec.Keys) {
+	encr := ipsec.Lookup(suite.Encr).Key
+	integ := 0
+	if a := ipsec.Lookup(suite.Integ); a != nil {
+		integ = a.Key
+	}
+	mat := k.prf.Plus(k.d, concat(shared, ni, nr), 2*(encr+integ))
+	take := func(n int) ipsec.Secret {
+		out := ipsec.Secret(mat[:n:n])
+		mat = mat[n:]
+		return out
+	}
+	fromI = ipsec.Keys{Encr: take(encr), Integ: take(integ)}
+	toI = ipsec.Keys{Encr: take(encr), Integ: take(integ)}
+	return fromI, toI
+}
+
+// pskAuth is AUTH = prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)
+// with the signed octets of RFC 7296 section 2.15: the message, the other end's
+// nonce, and prf(SK_p, the ID payload's body).
+func (k *keys) pskAuth(psk ipsec.Secret, message, nonce []byte, skp ipsec.Secret, id ipsec.Identity) []byte {
+	inner := k.prf.Sum(psk, []byte("Key Pad for IKEv2"))
+	defer clear(inner)
+	rest := append([]byte{byte(id.Type), 0, 0, 0}, id.Data...)
+	return k.prf.Sum(inner, message, nonce, k.prf.Sum(skp, rest))
+}
+
+func (k *keys) clear() {
+	for _, s := range []ipsec.Secret{k.d, k.ai, k.ar, k.ei, k.er, k.pi, k.pr} {
+		s.Clear()
+	}
+}

@@ -1,0 +1,130 @@
+package ikev2
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// NAT traversal, RFC 7296 section 2.23.
+
+const (
+	portIKE  = 500
+	portNATT = 4500
+)
+
+// natHash is "a SHA-1 digest of the SPIs (in the order they appear in the
+// header), IP address, and port".
+func natHash(spiI, spiR uint64, a netip.AddrPort) []byte {
+	h := sha1.New()
+	h.Write(u64(spiI))
+	h.Write(u64(spiR))
+	h.Write(a.Addr().Unmap().AsSlice())
+	h.Write(binary.BigEndian.AppendUint16(nil, a.Port()))
+	return h.Sum(nil)
+}
+
+// natPayloads are our half of NAT detection. With encap always the source is a
+// made-up one, so that the peer finds a NAT and encapsulates as well.
+func (s *SA) natPayloads(peer *sa.Peer, spiR uint64, local, remote netip.AddrPort) []wire.Payload {
+	if peer == nil || !peer.NATT {
+		return nil
+	}
+	src := natHash(s.spiI, spiR, local)
+	if peer.Encap == sa.EncapAlways {
+		io.ReadFull(s.env.Rand, src)
+	}
+	return []wire.Payload{
+		&wire.Notify{Kind: wire.NATDetectionSourceIP, Data: src},
+		&wire.Notify{Kind: wire.NATDetectionDestinationIP, Data: natHash(s.spiI, spiR, remote)},
+	}
+}
+
+// detectNAT compares what the peer saw with what we see.
+func (s *SA) detectNAT(ps []wire.Payload, spiR uint64, local, remote netip.AddrPort) {
+	var src, dst, srcSame, dstSame bool
+	for _, p := range ps {
+		n, ok := p.(*wire.Notify)
+		if !ok {
+			continue
+		}
+		switch n.Kind {
+		case wire.NATDetectionSourceIP:
+			src = true
+			srcSame = srcSame || hmac.Equal(n.Data, natHash(s.spiI, spiR, remote))
+		case wire.NATDetectionDestinationIP:
+			dst = true
+			dstSame = dstSame || hmac.Equal(n.Data, natHash(s.spiI, spiR, local))
+		}
+	}
+	s.remoteNAT, s.localNAT = src && !srcSame, dst && !dstSame
+}
+
+// encap reports whether ESP travels in UDP.
+func (s *SA) encap() bool {
+	return s.localNAT || s.remoteNAT || s.peer != nil && s.peer.Encap == sa.EncapAlways
+}
+
+// natProblem is the sentence for a NAT that the configuration does not allow.
+func (s *SA) natProblem(p *sa.Peer) string {
+	if p.Encap != sa.EncapNever || !(s.localNAT || s.remoteNAT) {
+		return ""
+	}
+	who := "the peer is"
+	if s.localNAT {
+		who = "this host is"
+	}
+	return who + " behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\""
+}
+
+// childPath is where the packets of a new Child SA go.
+func (s *SA) childPath() ipsec.Path {
+	if !s.encap() {
+		return ipsec.Path{Local: netip.AddrPortFrom(s.path.Local.Addr(), 0), Remote: netip.AddrPortFrom(s.path.Remote.Addr(), 0)}
+	}
+	p := ipsec.Path{Local: netip.AddrPortFrom(s.path.Local.Addr(), portNATT), Remote: s.path.Remote, UDP: true}
+	if p.Remote.Port() == portIKE {
+		p.Remote = netip.AddrPortFrom(p.Remote.Addr(), portNATT)
+	}
+	return p
+}
+
+// follow is the address update of section 2.23: "a host [...] that is not behind
+// a NAT, SHOULD send all packets (including retransmission packets) to the IP
+// address and port in the validated packet". The caller vouches that the packet
+// is authentic and new.
+func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
+	if s.localNAT || !s.encap() || s.path.Local.Port() != portNATT || local.Port() != portNATT {
+		return
+	}
+	if remote == s.path.Remote {
+		return
+	}
+	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)
+	s.path.Remote = remote
+	s.name()
+	if s.fam.current != s {
+		return
+	}
+	for _, c := range s.fam.children {
+		s.env.Owner.Emit(sa.Move{SPIIn: c.sa.SPIIn, Path: s.childPath()})
+	}
+}
+
+// Moved implements sa.Machine.
+func (s *SA) Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool {
+	if s.fam.current != s || s.findIn(spiIn) == nil {
+		return false
+	}
+	if s.state == sa.Established {
+		s.follow(now, netip.AddrPortFrom(s.path.Local.Addr(), portNATT), remote)
+	}
+	return true
+}

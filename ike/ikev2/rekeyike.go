@@ -1,0 +1,242 @@
+package ikev2
+
+import (
+	"bytes"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// CREATE_CHILD_SA that rekeys the IKE SA, RFC 7296 sections 1.3.2, 2.8.2, 2.18.
+//
+//	Initiator                         Responder
+//	HDR, SK {SA, Ni, KEi}  -->
+//	                             <--  HDR, SK {SA, Nr, KEr}
+
+type rekeyIKE struct {
+	plain
+	spi   uint64
+	dh    *sa.DH
+	group uint16
+	ni    []byte
+	tries int
+}
+
+// RekeyIKE implements sa.Machine.
+func (s *SA) RekeyIKE(now time.Time, why string) {
+	if s.state != sa.Established || s.fam.current != s {
+		return
+	}
+	for _, t := range s.tasks() {
+		if _, ok := t.(*rekeyIKE); ok {
+			return
+		}
+	}
+	s.log.Debug("rekeying the IKE SA", "why", why)
+	s.enqueue(&rekeyIKE{})
+	s.pump(now)
+}
+
+func (t *rekeyIKE) build(s *SA, _ time.Time) (request, bool) {
+	if s.state != sa.Established || s.fam.current != s {
+		return request{}, false
+	}
+	if t.group == 0 {
+		t.group = s.suite.KE.ID
+	}
+	var err error
+	if t.dh, err = sa.NewDH(t.group, s.env.Rand); err != nil {
+		return request{}, false
+	}
+	if t.ni, err = s.nonce(); err != nil {
+		return request{}, false
+	}
+	t.spi = s.env.Owner.NewSPI()
+	return request{wire.ExchangeCreateChild, []wire.Payload{
+		&wire.SA{Proposals: offer(ipsec.ProtoIKE, u64(t.spi), s.peer.Proposals)},
+		&wire.Nonce{Data: t.ni},
+		&wire.KE{Group: t.group, Data: t.dh.Public()},
+	}}, true
+}
+
+func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
+	if n := errorNotify(ps); n != nil {
+		t.refused(s, now, n)
+		return nil
+	}
+	got, _ := wire.Find[*wire.SA](ps)
+	nonce, _ := wire.Find[*wire.Nonce](ps)
+	ke, hasKE := wire.Find[*wire.KE](ps)
+	suite, ok := chosen(got, s.peer.Proposals, ipsec.ProtoIKE, true)
+	if !ok || !hasKE || ke.Group != t.group || suite.KE.ID != t.group || len(got.Proposals[0].SPI) != 8 {
+		t.retry(s, now, "the peer's answer to the rekey of the IKE SA does not fit our request")
+		return nil
+	}
+	shared, err := t.dh.Shared(ke.Data)
+	if err != nil {
+		t.retry(s, now, "the peer's key exchange value is invalid: "+err.Error())
+		return nil
+	}
+	n, err := s.successor(now, true, t.spi, be64(got.Proposals[0].SPI), suite, shared, t.ni, nonce.Data)
+	if err != nil {
+		t.retry(s, now, err.Error())
+		return nil
+	}
+	if s.rival != nil && s.rival.state != sa.Dead && bytes.Compare(lowest(t.ni, nonce.Data), s.rivalMin) < 0 {
+		// "The new IKE SA containing the lowest nonce SHOULD be deleted by the node that
+		// created it, and the other surviving new IKE SA MUST inherit all the Child SAs." The
+		// peer deletes the old one.
+		s.log.Debug("rekey collision: our IKE SA goes", "ispi", hex64(n.spiI))
+		s.handOver(now, s.rival)
+		s.await(now)
+		n.Close(now, "lost a rekey collision")
+		return nil
+	}
+	s.handOver(now, n)
+	if s.rival != nil {
+		s.rival.await(now)
+	}
+	s.setState(now, sa.Deleting, "rekeyed")
+	s.expireAt, s.endWhy = now.Add(deleteTime), "rekeyed"
+	s.enqueue(&deleteIKE{})
+	return nil
+}
+
+func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
+	if s.rival != nil {
+		return
+	}
+	if n.Kind == wire.InvalidKEPayload && len(n.Data) == 2 && t.tries < 2 {
+		group := uint16(n.Data[0])<<8 | uint16(n.Data[1])
+		for _, p := range s.peer.Proposals {
+			for _, ke := range p.Of(ipsec.KE) {
+				if ke.ID == group && group != t.group {
+					s.enqueue(&rekeyIKE{group: group, tries: t.tries + 1})
+					return
+				}
+			}
+		}
+	}
+	t.retry(s, now, "the peer refused to rekey the IKE SA with "+n.Kind.String())
+}
+
+func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
+	s.log.Warn("rekey of the IKE SA failed; it is tried again", "why", why)
+	s.rekeyAt = now.Add(s.jitter(retryMin, retryMax))
+}
+
+// answerRekeyIKE is the peer's rekey.
+func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([]wire.Payload, func(), error) {
+	if s.state != sa.Established || s.fam.current != s {
+		return nil, nil, refuse(wire.TemporaryFailure, "the IKE SA is being replaced already")
+	}
+	switch s.out.(type) { // "currently creating, rekeying, or closing a Child SA"
+	case *createChild, *rekeyChild, *deleteChild:
+		return nil, nil, refuse(wire.TemporaryFailure, "a Child SA is being worked on")
+	}
+	ke, ok := wire.Find[*wire.KE](ps)
+	nonce, _ := wire.Find[*wire.Nonce](ps)
+	if !ok {
+		return nil, nil, syntax("a rekey of the IKE SA without a KE payload")
+	}
+	_, number, suite, ok := chooseIKE([]*sa.Peer{s.peer}, offer, ke.Group)
+	if !ok {
+		return nil, nil, refuse(wire.NoProposalChosen, "the peer's IKE proposals and ours have nothing in common: %s", difference(offer.Proposals, s.peer.Proposals, true))
+	}
+	if suite.KE.ID != ke.Group {
+		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Why: "another group is wanted"}
+	}
+	var spi []byte
+	for _, p := range offer.Proposals {
+		if p.Number == number {
+			spi = p.SPI
+		}
+	}
+	if len(spi) != 8 || be64(spi) == 0 {
+		return nil, nil, syntax("an IKE proposal with an SPI of %d bytes", len(spi))
+	}
+	shared, public, err := s.exchangeKE(ke)
+	if err != nil {
+		return nil, nil, err
+	}
+	nr, err := s.nonce()
+	if err != nil {
+		return nil, nil, refuse(wire.TemporaryFailure, "no randomness: %v", err)
+	}
+	own := s.env.Owner.NewSPI()
+	n, err := s.successor(now, false, be64(spi), own, suite, shared, nonce.Data, nr)
+	if err != nil {
+		return nil, nil, refuse(wire.TemporaryFailure, "%v", err)
+	}
+	if s.rekeyingIKE() {
+		s.rival, s.rivalMin = n, lowest(nonce.Data, nr) // who wins shows when the peer answers
+	}
+	reply := []wire.Payload{
+		&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoIKE, SPI: u64(own), Proposal: suite.Proposal()}}},
+		&wire.Nonce{Data: nr},
+		&wire.KE{Group: ke.Group, Data: public},
+	}
+	return reply, func() {
+		if s.rival == nil {
+			s.handOver(now, n)
+			s.await(now)
+		}
+	}, nil
+}
+
+// await leaves an SA that was replaced to the peer to delete, for a while.
+func (s *SA) await(now time.Time) {
+	if s.state == sa.Established {
+		s.setState(now, sa.Replaced, "rekeyed by the peer")
+		s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
+		s.expireAt = now.Add(handoverTime)
+	}
+}
+
+// yield ends an open rekey collision for the peer, when this SA ends before it
+// is decided: the peer did not notice ours, so "the first peer can forget its own
+// rekey attempt" (section 2.8.2).
+func (s *SA) yield(now time.Time) {
+	if s.fam.current == s && s.rival != nil && s.rival.state == sa.Established {
+		s.handOver(now, s.rival)
+	}
+}
+
+// successor makes the IKE SA that takes this one's place.
+func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite ipsec.Suite, shared, ni, nr []byte) (*SA, error) {
+	defer clear(shared)
+	k, err := deriveKeys(suite, s.keys.nextSeed(shared, ni, nr), ni, nr, spiI, spiR)
+	if err != nil {
+		return nil, err
+	}
+	n := newSA(s.env, now, initiator)
+	n.fam = s.fam
+	n.peer, n.suite, n.keys, n.spiI, n.spiR = s.peer, suite, k, spiI, spiR
+	n.path, n.localNAT, n.remoteNAT, n.fragment = s.path, s.localNAT, s.remoteNAT, s.fragment
+	n.name()
+	n.established(now)
+	n.logKeys()
+	s.env.Owner.Spawned(n)
+	return n, nil
+}
+
+// handOver makes n the one that maintains the Child SAs, with what was still to do.
+func (s *SA) handOver(now time.Time, n *SA) {
+	s.fam.current = n
+	var rest []task
+	for _, t := range s.queue {
+		switch t.(type) {
+		case *createChild, *rekeyChild, *deleteChild:
+			n.enqueue(t)
+		default:
+			rest = append(rest, t)
+		}
+	}
+	s.queue = rest
+	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
+	s.log.Info("IKE SA rekeyed", "new_ispi", hex64(n.spiI), "new_rspi", hex64(n.spiR))
+	s.env.Owner.Succeeded(now, s, n)
+	n.pump(now)
+}

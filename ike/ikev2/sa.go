@@ -1,0 +1,363 @@
+// Package ikev2 is one IKE SA of RFC 7296 with its exchanges, as a sa.Machine:
+// no I/O, no goroutine, no clock. It is not the table of IKE SAs, nor does it
+// decide which peers are wanted: that is package ike.
+//
+// An exchange that this end starts is a task (exchange.go); one that the peer
+// starts is answered by the function named for it. Child SAs belong to a family
+// that an IKE SA hands on to its successor when it is rekeyed.
+package ikev2
+
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+const (
+	halfOpenTime = 30 * time.Second // a responder waits so long for IKE_AUTH
+	deleteTime   = 5 * time.Second  // how long we insist on an answer to our Delete of an IKE SA
+	// handoverTime is how long an end that answered a rekey of the IKE SA waits for the Delete of the old one.
+	handoverTime = 10 * time.Second
+	// lingerTime keeps a replaced Child SA's inbound half: packets may be under way still.
+	lingerTime    = 5 * time.Second
+	keepaliveTime = 20 * time.Second // RFC 3948 section 4
+	probeInterval = 10 * time.Second // at most one liveness check per so long on unprotected hints
+)
+
+// family is what survives a rekey of the IKE SA: the Child SAs, and which IKE SA maintains them.
+type family struct {
+	current  *SA
+	children []*child
+}
+
+// SA is one IKE SA. Make it with Initiate or Respond.
+type SA struct {
+	env   *sa.Env
+	log   *slog.Logger
+	state sa.State
+	since time.Time
+
+	initiator  bool // we started this IKE SA
+	spiI, spiR uint64
+	peer       *sa.Peer   // a responder learns it in IKE_AUTH
+	candidates []*sa.Peer // a responder's, until then
+	suite      ipsec.Suite
+	keys       *keys // nil before the IKE_SA_INIT response
+	fam        *family
+
+	// Of the first exchanges.
+	dh         *sa.DH
+	peerKE     []byte // a responder computes the shared secret when IKE_AUTH comes
+	ni, nr     []byte
+	initReq    []byte // RealMessage1 (RFC 7296 section 2.15)
+	initResp   []byte // RealMessage2
+	initHash   [32]byte
+	authedAt   time.Time
+	peerIDText string
+
+	path      ipsec.Path // of IKE messages
+	localNAT  bool
+	remoteNAT bool
+	port      uint16 // we send ESP from this port, were it encapsulated
+
+	channel  // message ids, retransmission, fragmentation
+	monitor  dpd.Monitor
+	probed   time.Time
+	rival    *SA // what the peer made when both rekeyed this SA at once
+	rivalMin []byte
+
+	rekeyAt     time.Time
+	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of waiting for the peer's Delete
+	keepaliveAt time.Time
+	endWhy      string // once it is Deleting
+	pumping     bool
+	told        bool // Closed
+	lingering   bool // only repeats its last response
+}
+
+var _ sa.Machine = (*SA)(nil)
+
+func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
+	s := &SA{env: env, initiator: initiator, since: now}
+	s.fam = &family{current: s}
+	s.retx.Rand = env.Rand
+	return s
+}
+
+// localSPI is the half of the SPI pair that we chose.
+func (s *SA) localSPI() uint64 {
+	if s.initiator {
+		return s.spiI
+	}
+	return s.spiR
+}
+
+// named is s with its log lines headed by who the peer is.
+func (s *SA) name() {
+	conn := "(unknown)"
+	if s.peer != nil {
+		conn = s.peer.Name
+	}
+	s.log = s.env.Log.With("conn", conn, "peer", s.path.Remote, "ispi", hex64(s.spiI), "rspi", hex64(s.spiR))
+}
+
+// setState is the only place that changes the state.
+func (s *SA) setState(now time.Time, to sa.State, why string) {
+	if s.state == to {
+		return
+	}
+	s.log.Debug("IKE SA "+to.String(), "was", s.state.String(), "why", why)
+	s.state, s.since = to, now
+}
+
+// Deadline implements sa.Machine.
+func (s *SA) Deadline() time.Time {
+	if s.state == sa.Dead {
+		return time.Time{}
+	}
+	d := earliest(s.retx.Deadline(), s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline())
+	if s.fam.current == s {
+		for _, c := range s.fam.children {
+			d = earliest(d, c.deadline())
+		}
+	}
+	return d
+}
+
+// Advance implements sa.Machine.
+func (s *SA) Advance(now time.Time) {
+	if s.state == sa.Dead {
+		return
+	}
+	msgs, gaveUp := s.retx.Due(now)
+	if gaveUp {
+		s.unanswered(now)
+		return
+	}
+	s.send(s.path, msgs)
+	if due(now, s.expireAt) {
+		s.expired(now)
+		return
+	}
+	if due(now, s.rekeyAt) {
+		s.rekeyAt = time.Time{}
+		s.RekeyIKE(now, "lifetime")
+	}
+	if due(now, s.keepaliveAt) {
+		s.keepaliveAt = now.Add(keepaliveTime)
+		s.env.Owner.Emit(sa.Keepalive{Path: s.path})
+	}
+	s.checkAlive(now)
+	if s.fam.current == s {
+		s.advanceChildren(now)
+	}
+	s.pump(now)
+}
+
+// expired is the hard end of whatever the SA was doing.
+func (s *SA) expired(now time.Time) {
+	s.expireAt = time.Time{}
+	switch s.state {
+	case sa.Connecting:
+		s.Drop(now, "the peer began and did not go on to IKE_AUTH within "+halfOpenTime.String())
+	case sa.Established:
+		s.Close(now, "the IKE SA's lifetime ended before a rekey succeeded")
+	case sa.Replaced: // the peer rekeyed and should have deleted this one
+		s.Close(now, "replaced")
+	default:
+		s.die(now, s.endWhy)
+	}
+}
+
+// monitorDeadline is when the liveness check wants to look.
+func (s *SA) monitorDeadline() time.Time {
+	if s.state != sa.Established {
+		return time.Time{}
+	}
+	return s.monitor.Deadline()
+}
+
+// checkAlive is liveness by RFC 7296 section 2.4: "Receipt of a fresh
+// cryptographically protected message on an IKE SA or any of its Child SAs
+// ensures liveness of the IKE SA and all of its Child SAs."
+func (s *SA) checkAlive(now time.Time) {
+	if s.state != sa.Established || !due(now, s.monitor.Deadline()) {
+		return
+	}
+	if s.fam.current == s {
+		for _, c := range s.fam.children {
+			s.monitor.Heard(s.env.LastInbound(c.sa.SPIIn))
+		}
+	}
+	switch s.monitor.Due(now) {
+	case dpd.Ask:
+		if s.out == nil { // an open request asks the same question
+			s.enqueue(&liveness{})
+		}
+	case dpd.Dead:
+		s.Drop(now, "the peer is dead: it did not answer a liveness check within "+s.monitor.Timeout.String())
+	}
+}
+
+// Probe implements sa.Machine. It acts on hints that anybody could forge, so seldom.
+func (s *SA) Probe(now time.Time) {
+	if s.state != sa.Established || s.out != nil || now.Sub(s.probed) < probeInterval {
+		return
+	}
+	s.probed = now
+	s.enqueue(&liveness{})
+	s.pump(now)
+}
+
+// Close implements sa.Machine.
+func (s *SA) Close(now time.Time, why string) {
+	switch s.state {
+	case sa.Dead, sa.Deleting:
+		return
+	case sa.Connecting:
+		s.Drop(now, why)
+		return
+	}
+	s.log.Info("deleting the IKE SA", "why", why)
+	s.releaseChildren(now, why)
+	s.setState(now, sa.Deleting, why)
+	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
+	s.expireAt, s.endWhy = now.Add(deleteTime), why
+	for _, t := range s.queue {
+		t.abandoned(s)
+	}
+	s.queue = []task{&deleteIKE{}}
+	s.pump(now)
+	s.ended(now, why)
+}
+
+// Drop implements sa.Machine.
+func (s *SA) Drop(now time.Time, why string) { s.die(now, why) }
+
+// die ends the SA without a word to the peer.
+func (s *SA) die(now time.Time, why string) {
+	if s.state == sa.Dead {
+		return
+	}
+	s.yield(now)
+	s.releaseChildren(now, why)
+	s.abandon()
+	s.setState(now, sa.Dead, why)
+	if s.keys != nil {
+		s.keys.clear()
+	}
+	s.ended(now, why)
+	s.env.Owner.Gone(s)
+}
+
+// ended tells once that the SA is of no more use.
+func (s *SA) ended(now time.Time, why string) {
+	if !s.told {
+		s.told = true
+		s.env.Owner.Closed(now, s, why)
+	}
+}
+
+// releaseChildren removes the Child SAs, if they are still this SA's to remove.
+func (s *SA) releaseChildren(now time.Time, why string) {
+	if s.fam.current != s {
+		return
+	}
+	children := s.fam.children
+	s.fam.children = nil
+	for _, c := range children {
+		s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
+	}
+	for _, c := range children {
+		s.env.Owner.ChildChanged(now, s, c.cfg, why)
+	}
+}
+
+// Adopt implements sa.Machine.
+func (s *SA) Adopt(now time.Time, p *sa.Peer) {
+	if s.peer == nil {
+		return
+	}
+	s.peer = p
+	for _, c := range slices.Clone(s.fam.children) {
+		i := slices.IndexFunc(p.Children, func(cfg *sa.Child) bool { return cfg.Name == c.cfg.Name })
+		if i >= 0 {
+			c.cfg = p.Children[i]
+		}
+	}
+	s.name()
+}
+
+// Info implements sa.Machine.
+func (s *SA) Info() sa.Info {
+	in := sa.Info{
+		Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator,
+		SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path,
+		LocalNAT: s.localNAT, RemoteNAT: s.remoteNAT, Encap: s.encap(), Established: s.authedAt,
+	}
+	if s.fam.current == s {
+		for _, c := range s.fam.children {
+			if !c.leaving() {
+				in.Children = append(in.Children, sa.ChildInfo{Child: c.cfg, SA: c.sa, Out: c.out})
+			}
+		}
+	}
+	for _, t := range s.tasks() {
+		if c := t.child(); c != nil {
+			in.Pending = append(in.Pending, c)
+		}
+	}
+	return in
+}
+
+// established enters the state that the SA stays in, whoever began it.
+func (s *SA) established(now time.Time) {
+	s.setState(now, sa.Established, "")
+	s.authedAt = now
+	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
+	s.monitor = dpd.Monitor{Config: s.peer.DPD}
+	s.monitor.Heard(now)
+	if life := s.peer.Lifetime; life > 0 {
+		s.rekeyAt = now.Add(s.softTime(life, s.initiator))
+		s.expireAt = now.Add(life)
+	}
+	if s.localNAT {
+		s.keepaliveAt = now.Add(keepaliveTime)
+	}
+}
+
+// softTime is when to rekey what lives for life. The end that made an SA goes
+// first and the other later, both with jitter, so that they seldom collide
+// (RFC 7296 section 2.8.1).
+func (s *SA) softTime(life time.Duration, made bool) time.Duration {
+	from, spread := 0.90, 0.05
+	if made {
+		from, spread = 0.80, 0.08
+	}
+	return time.Duration(float64(life) * (from + spread*s.random()))
+}
+
+// logKeys writes what Wireshark needs, when somebody asked for it.
+func (s *SA) logKeys() {
+	if s.env.KeyLog != nil {
+		k := s.keys
+		sa.LogIKE(s.env.KeyLog, s.spiI, s.spiR, s.suite, k.ei, k.er, k.ai, k.ar)
+	}
+}
+
+// localID and remoteAddr are for sentences.
+func (s *SA) remoteAddr() netip.Addr { return s.path.Remote.Addr() }
+
+// SPIs of the exchange's header.
+func (s *SA) header(x wire.Exchange, flags wire.Flags, id uint32) wire.Header {
+	if s.initiator {
+		flags |= wire.FlagInitiator
+	}
+	return wire.Header{SPIi: s.spiI, SPIr: s.spiR, Major: 2, Exchange: x, Flags: flags, ID: id}
+}

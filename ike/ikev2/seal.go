@@ -1,0 +1,153 @@
+package ikev2
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+)
+
+const (
+	// fragmentAt is the longest IP packet that we make of an IKE message when the
+	// peer takes fragments (RFC 7383 section 2.5.1).
+	fragmentAt = 1280
+	outerSize  = 40 + 8 + 4 // IPv6, UDP, non-ESP marker
+	// maxFragments bounds what a peer can make us keep.
+	maxFragments = 32
+	maxFragment  = 4096
+)
+
+var (
+	errForged = errors.New("not authentic")          // dropped without a trace
+	errNotYet = errors.New("more fragments to come") // authentic, but not the whole message
+)
+
+// fragments gathers one message (RFC 7383 section 2.6).
+type fragments struct {
+	id     uint32
+	total  uint16
+	next   wire.PayloadType
+	parts  [][]byte
+	have   uint16
+	first  [32]byte // hash of fragment 1 as it came
+	active bool
+}
+
+func (f *fragments) reset() { *f = fragments{} }
+
+// firstHash identifies a request's retransmissions: by fragment 1 of one in
+// fragments (RFC 7383 section 2.6.1), else by all of it.
+func (f *fragments) firstHash(data []byte) [32]byte {
+	if f.active {
+		return f.first
+	}
+	return sha256.Sum256(data)
+}
+
+// seal encrypts payloads as one message, or as fragments where it would be too long.
+func (s *SA) seal(x wire.Exchange, flags wire.Flags, id uint32, ps []wire.Payload) ([][]byte, error) {
+	c := s.keys.toI
+	if s.initiator {
+		c = s.keys.fromI
+	}
+	h := s.header(x, flags, id)
+	inner := wire.AppendChain(nil, ps)
+	if s.fragment && wire.HeaderSize+4+c.Size(len(inner))+outerSize > fragmentAt {
+		return s.sealFragments(c, h, wire.FirstType(ps), inner)
+	}
+	m, err := sealOne(c, s, h, &wire.Encrypted{Next: wire.FirstType(ps), Body: make([]byte, c.Size(len(inner)))}, inner)
+	return [][]byte{m}, err
+}
+
+func (s *SA) sealFragments(c *sa.Cipher, h wire.Header, first wire.PayloadType, inner []byte) ([][]byte, error) {
+	size := fragmentAt - outerSize - wire.HeaderSize - 8
+	for c.Size(size) > fragmentAt-outerSize-wire.HeaderSize-8 {
+		size--
+	}
+	total := (len(inner) + size - 1) / size
+	if total > 0xffff {
+		return nil, fmt.Errorf("a message of %d bytes", len(inner))
+	}
+	var msgs [][]byte
+	for i := range total {
+		part := inner[i*size : min((i+1)*size, len(inner))]
+		f := &wire.Fragment{Number: uint16(i + 1), Total: uint16(total), Body: make([]byte, c.Size(len(part)))}
+		if i == 0 {
+			f.Next = first
+		}
+		m, err := sealOne(c, s, h, f, part)
+		if err != nil {
+			return nil, err
+		}
+		msgs = append(msgs, m)
+	}
+	return msgs, nil
+}
+
+// sealOne fills the body of p, which ends the message.
+func sealOne(c *sa.Cipher, s *SA, h wire.Header, p wire.Payload, plaintext []byte) ([]byte, error) {
+	m := (&wire.Message{Header: h, Payloads: []wire.Payload{p}}).Marshal()
+	n := len(m) - c.Size(len(plaintext))
+	return c.Seal(m[:n:n], plaintext, s.env.Rand)
+}
+
+// open decrypts a message. Errors other than errForged and errNotYet are of an
+// authentic peer.
+func (s *SA) open(h wire.Header, data []byte) ([]wire.Payload, error) {
+	if s.keys == nil {
+		return nil, errForged
+	}
+	c := s.keys.fromI
+	if s.initiator {
+		c = s.keys.toI
+	}
+	m, err := wire.Parse(data)
+	if err != nil || len(m.Payloads) == 0 {
+		return nil, errForged // nothing outside the encrypted payload is authentic yet
+	}
+	switch p := m.Payloads[len(m.Payloads)-1].(type) {
+	case *wire.Encrypted:
+		plain, err := c.Open(data, p.Offset)
+		if err != nil {
+			return nil, errForged
+		}
+		s.frags.reset()
+		return wire.ParseChain(p.Next, plain)
+	case *wire.Fragment:
+		return s.gather(c, h, p, data)
+	}
+	return nil, errForged
+}
+
+// gather takes one fragment, and returns the message when it is whole.
+func (s *SA) gather(c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) ([]wire.Payload, error) {
+	f := &s.frags
+	if p.Number == 0 || p.Number > p.Total || p.Total > maxFragments || len(data) > maxFragment {
+		return nil, errForged
+	}
+	same := f.active && f.id == h.ID
+	switch {
+	case same && p.Total < f.total: // from before the peer made them smaller
+		return nil, errForged
+	case same && p.Total == f.total && f.parts[p.Number-1] != nil:
+		return nil, errForged // a copy
+	}
+	plain, err := c.Open(data, p.Offset)
+	if err != nil {
+		return nil, errForged
+	}
+	if !same || p.Total > f.total {
+		*f = fragments{active: true, id: h.ID, total: p.Total, parts: make([][]byte, p.Total)}
+	}
+	if p.Number == 1 {
+		f.next, f.first = p.Next, sha256.Sum256(data)
+	}
+	f.parts[p.Number-1] = append([]byte{}, plain...) // not nil, though it be empty
+	if f.have++; f.have < f.total {
+		return nil, errNotYet
+	}
+	return wire.ParseChain(f.next, bytes.Join(f.parts, nil))
+}

@@ -1,0 +1,115 @@
+package sa
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"vpngw/ipsec"
+)
+
+// A Machine is one IKE SA with its Child SAs. It does no I/O, starts no
+// goroutine, reads no clock: it hands Actions to its Owner in the order in which
+// they are to be done, all before the method that caused them returns. Not safe
+// for concurrent use.
+type Machine interface {
+	Handle(now time.Time, d ipsec.Datagram) // d.Data starts with the IKE header: no non-ESP marker
+	Advance(now time.Time)                  // do what is due
+	Deadline() time.Time                    // when Advance wants to be called; zero: never
+
+	// Create asks for one more Child SA of c with these selectors.
+	Create(now time.Time, c *Child, local, remote []ipsec.Selector)
+	// DeleteChildren deletes every Child SA of c.
+	DeleteChildren(now time.Time, c *Child)
+	// RekeyChildren and RekeyIKE start a rekey as a lifetime would.
+	RekeyChildren(now time.Time, c *Child, why string)
+	RekeyIKE(now time.Time, why string)
+	// SeenInbound, Expired and Moved are what ESP noticed (see the Commands of
+	// the same names). They report whether the SPI is one of the Machine's.
+	SeenInbound(now time.Time, spiIn uint32) bool
+	Expired(now time.Time, spiIn uint32, why string) bool
+	Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool
+	// Probe checks that the peer is alive, now.
+	Probe(now time.Time)
+
+	// Close tells the peer that the SA ends; Drop only forgets it.
+	Close(now time.Time, why string)
+	Drop(now time.Time, why string)
+
+	// Adopt exchanges the Peer for one that differs in its Children at most.
+	Adopt(now time.Time, p *Peer)
+	Info() Info
+}
+
+// Info is what there is to know of a Machine. The slices are the caller's.
+type Info struct {
+	Peer        *Peer // nil: not known yet
+	State       State
+	Since       time.Time
+	Initiator   bool
+	SPIi, SPIr  uint64
+	Suite       ipsec.Suite
+	Path        ipsec.Path
+	LocalNAT    bool // we are behind a NAT
+	RemoteNAT   bool // the peer is
+	Encap       bool // ESP travels in UDP
+	Children    []ChildInfo
+	Pending     []*Child // Create is under way for these
+	Established time.Time
+}
+
+// ChildInfo is one Child SA that carries traffic.
+type ChildInfo struct {
+	Child *Child
+	SA    *ipsec.ChildSA
+	Out   bool // the outbound half is installed too
+}
+
+// State is where an IKE SA is in its life.
+type State uint8
+
+const (
+	Connecting  State = iota // the first exchanges are under way
+	Established              // authenticated, and the one in use
+	Replaced                 // rekeyed; its successor has the Child SAs
+	Deleting                 // our Delete is under way
+	Dead
+)
+
+func (s State) String() string {
+	return [...]string{"connecting", "established", "rekeyed", "deleting", "dead"}[s]
+}
+
+// Env is what a Machine needs from outside.
+type Env struct {
+	Rand        io.Reader
+	Log         *slog.Logger
+	KeyLog      io.Writer // nil: none
+	AllocSPI    func() (uint32, error)
+	FreeSPI     func(uint32)           // for an SPI that was never installed
+	LastInbound func(uint32) time.Time // when the SA with our SPI last had an authentic packet; zero: never
+	Owner       Owner
+}
+
+// Owner is the Endpoint, as its Machines see it.
+type Owner interface {
+	Emit(Action)
+	NewSPI() uint64 // an IKE SPI that no Machine uses
+	// Candidates are the peers that a first message from remote can be of.
+	Candidates(remote netip.Addr) []*Peer
+	// Sole reports whether no other IKE SA to the peer's identity exists (RFC 7296 section 2.4).
+	Sole(m Machine, p *Peer) bool
+	// Held reports whether the operator wants a child down.
+	Held(c *Child) bool
+
+	Authenticated(now time.Time, m Machine, initialContact bool)
+	Succeeded(now time.Time, old, successor Machine) // rekeyed: successor has the children now
+	Spawned(m Machine)                               // m exists and wants its messages
+	Closed(now time.Time, m Machine, why string)     // of no more use, but it may have messages to answer
+	Gone(m Machine)                                  // forget it
+	// ChildChanged says that a Child SA of c came (why is empty), went or was refused.
+	ChildChanged(now time.Time, m Machine, c *Child, why string)
+	// Troubled says why a first message of a peer was refused.
+	Troubled(now time.Time, p *Peer, why string)
+}
