@@ -106,7 +106,8 @@ func (t *transform) additional(header []byte, seq uint64) []byte {
 		return header[:espHeader]
 	}
 	copy(t.aad[:4], header)
-	binary.BigEndian.PutUint64(t.aad[4:], seq)
+	binary.BigEndian.PutUint32(t.aad[4:], uint32(seq>>32))
+	copy(t.aad[8:], header[4:espHeader])
 	return t.aad[:]
 }
 

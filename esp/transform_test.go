@@ -1,0 +1,412 @@
+package esp
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/des"
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	mathrand "math/rand/v2"
+	"testing"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"vpngw/ipsec"
+)
+
+// suite is one of all that the package has.
+type suite struct {
+	ipsec.Suite
+	trunc96 bool
+}
+
+func (s suite) String() string {
+	if s.trunc96 {
+		return s.Suite.String() + "-trunc96"
+	}
+	return s.Suite.String()
+}
+
+// allSuites is every cipher with every hash that it goes with, with and without ESN.
+func allSuites() []suite {
+	var out []suite
+	for _, encr := range ipsec.Algorithms {
+		if encr.Type != ipsec.Encr {
+			continue
+		}
+		for _, esn := range []bool{false, true} {
+			if encr.AEAD {
+				out = append(out, suite{ipsec.Suite{Encr: encr.Transform, ESN: esn}, false})
+				continue
+			}
+			for _, integ := range ipsec.Algorithms {
+				if integ.Type != ipsec.Integ {
+					continue
+				}
+				s := ipsec.Suite{Encr: encr.Transform, Integ: integ.Transform, ESN: esn}
+				out = append(out, suite{s, false})
+				if integ.ID == ipsec.IntegSHA256_128 {
+					out = append(out, suite{s, true})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// named is the suite of a proposal string.
+func named(t testing.TB, proposal string) ipsec.Suite {
+	t.Helper()
+	p, err := ipsec.ParseProposal(ipsec.ProtoESP, proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ok := p.Choose(p, false)
+	if !ok {
+		t.Fatalf("%q is no suite", proposal)
+	}
+	return s
+}
+
+// keysFor draws keys of the lengths that s wants.
+func keysFor(s ipsec.Suite) ipsec.Keys {
+	var k ipsec.Keys
+	k.Encr = make([]byte, ipsec.Lookup(s.Encr).Key)
+	if a := ipsec.Lookup(s.Integ); a != nil {
+		k.Integ = make([]byte, a.Key)
+	}
+	rand.Read(k.Encr)
+	rand.Read(k.Integ)
+	return k
+}
+
+// halves are a sealer and the opener of what it seals.
+func halves(t testing.TB, s suite) (*sealer, *opener, ipsec.Keys) {
+	t.Helper()
+	k := keysFor(s.Suite)
+	sa := &ipsec.ChildSA{SPIOut: 0x01020304, Suite: s.Suite, Trunc96: s.trunc96, In: k, Out: k}
+	out, err := newSealer(sa, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := newOpener(sa)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, in, k
+}
+
+// roomy is n random bytes with capacity for a trailer.
+func roomy(n int) []byte {
+	b := make([]byte, n, n+maxTrailer)
+	rand.Read(b)
+	return b
+}
+
+// reference opens an ESP packet by the letter of the RFCs, sharing nothing with
+// the package: RFC 4303 figures 1 and 2, RFC 4106, RFC 7634, RFC 3602, RFC 2451.
+func reference(s suite, k ipsec.Keys, b []byte, seq uint64) (plaintext []byte, err error) {
+	head, rest := b[:8], b[8:]
+	high := binary.BigEndian.AppendUint32(nil, uint32(seq>>32))
+	if ipsec.Lookup(s.Encr).AEAD {
+		n := len(k.Encr) - 4
+		var a cipher.AEAD
+		if s.Encr.ID == ipsec.EncrChaCha20Poly1305 {
+			a, _ = chacha20poly1305.New(k.Encr[:n])
+		} else {
+			block, _ := aes.NewCipher(k.Encr[:n])
+			a, _ = cipher.NewGCM(block)
+		}
+		nonce := append(bytes.Clone(k.Encr[n:]), rest[:8]...)
+		aad := head
+		if s.ESN {
+			aad = append(append(bytes.Clone(head[:4]), high...), head[4:]...)
+		}
+		return a.Open(nil, nonce, rest[8:], aad)
+	}
+	type mac struct {
+		hash func() hash.Hash
+		n    int
+	}
+	m := map[uint16]mac{
+		ipsec.IntegMD5_96: {md5.New, 12}, ipsec.IntegSHA1_96: {sha1.New, 12}, ipsec.IntegSHA256_128: {sha256.New, 16},
+		ipsec.IntegSHA384_192: {sha512.New384, 24}, ipsec.IntegSHA512_256: {sha512.New, 32},
+	}[s.Integ.ID]
+	if s.trunc96 {
+		m.n = 12
+	}
+	signed, icv := b[:len(b)-m.n], b[len(b)-m.n:]
+	h := hmac.New(m.hash, k.Integ)
+	h.Write(signed)
+	if s.ESN {
+		h.Write(high)
+	}
+	if !bytes.Equal(h.Sum(nil)[:m.n], icv) {
+		return nil, fmt.Errorf("ICV is %x, want %x", icv, h.Sum(nil)[:m.n])
+	}
+	var block cipher.Block
+	switch s.Encr.ID {
+	case ipsec.EncrNull:
+		return signed[8:], nil
+	case ipsec.EncrAESCBC:
+		block, err = aes.NewCipher(k.Encr)
+	case ipsec.Encr3DES:
+		block, err = des.NewTripleDESCipher(k.Encr)
+	case ipsec.EncrDES:
+		block, err = des.NewCipher(k.Encr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n := block.BlockSize()
+	plaintext = make([]byte, len(signed)-8-n)
+	cipher.NewCBCDecrypter(block, signed[8:8+n]).CryptBlocks(plaintext, signed[8+n:])
+	return plaintext, nil
+}
+
+func TestSealedPacketsReadAsTheRFCsSay(t *testing.T) {
+	for _, s := range allSuites() {
+		t.Run(s.String(), func(t *testing.T) {
+			out, _, k := halves(t, s)
+			for n := range 70 {
+				inner := roomy(n)
+				seq := uint64(1<<32 + 7 + n)
+				dst := make([]byte, out.sealed(n))
+				b := out.seal(dst, inner, protoIPv4, seq)
+				if len(b) != len(dst) {
+					t.Fatalf("%d bytes sealed to %d, sealed() says %d", n, len(b), len(dst))
+				}
+				if got := binary.BigEndian.Uint64(b); got != 0x01020304<<32|uint64(uint32(seq)) {
+					t.Fatalf("header is %016x", got)
+				}
+				plain, err := reference(s, k, b, seq)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pad := int(plain[len(plain)-2])
+				if len(plain)%4 != 0 || pad > 15 || plain[len(plain)-1] != protoIPv4 || n+pad+2 != len(plain) || !bytes.Equal(plain[:n], inner) {
+					t.Fatalf("%d bytes came back as %x", n, plain)
+				}
+				for i := range pad {
+					if plain[n+i] != byte(i+1) {
+						t.Fatalf("padding is %x", plain[n:])
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestOpenReturnsWhatWasSealed(t *testing.T) {
+	for _, s := range allSuites() {
+		t.Run(s.String(), func(t *testing.T) {
+			out, in, _ := halves(t, s)
+			for n := range 70 {
+				inner := roomy(n)
+				seq := uint64(1+n)<<31 + 3
+				b := out.seal(make([]byte, out.sealed(n)), inner, protoIPv6, seq)
+				before := bytes.Clone(b)
+				got, next, why := in.open(make([]byte, len(b)), b, seq)
+				if why != carried || next != protoIPv6 || !bytes.Equal(got, inner) {
+					t.Fatalf("%d bytes: %v, next header %d, %x", n, why, next, got)
+				}
+				if !bytes.Equal(b, before) {
+					t.Fatal("open changed the packet")
+				}
+			}
+		})
+	}
+}
+
+func TestOneBitMakesAPacketForged(t *testing.T) {
+	for _, s := range allSuites() {
+		t.Run(s.String(), func(t *testing.T) {
+			out, in, _ := halves(t, s)
+			const seq = 1<<32 + 9
+			b := out.seal(make([]byte, out.sealed(60)), roomy(60), protoIPv4, seq)
+			dst := make([]byte, len(b))
+			for bit := range len(b) * 8 {
+				b[bit/8] ^= 1 << (bit % 8)
+				if _, _, why := in.open(dst, b, seq); why != dropBadICV {
+					t.Fatalf("bit %d flipped: %v", bit, why)
+				}
+				b[bit/8] ^= 1 << (bit % 8)
+			}
+			for n := range len(b) {
+				if _, _, why := in.open(dst, b[:n], seq); why == carried {
+					t.Fatalf("cut to %d bytes: carried", n)
+				}
+			}
+			if _, _, why := in.open(dst, b, seq+1<<32); (why == dropBadICV) != s.ESN {
+				t.Fatalf("another high half of the sequence number: %v", why)
+			}
+			if _, _, why := in.open(dst, b, seq); why != carried {
+				t.Fatalf("untouched: %v", why)
+			}
+		})
+	}
+}
+
+func TestOpenChecksPaddingAndTrailer(t *testing.T) {
+	for _, s := range []string{"aes128gcm16", "aes128-sha256"} {
+		out, in, _ := halves(t, suite{Suite: named(t, s)})
+		for _, tt := range []struct {
+			name  string
+			plain []byte
+			want  reason
+		}{
+			{"counts from one", []byte{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 3, 3, 4}, carried},
+			{"nothing but padding", []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 14, 4}, carried},
+			{"counts from zero", []byte{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 1, 2, 3, 4}, dropPadding},
+			{"zeroes", []byte{9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0, 0, 3, 4}, dropPadding},
+			{"longer than the packet", []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 4}, dropPadding},
+		} {
+			b := sealPlain(out, tt.plain, 5)
+			_, _, why := in.open(make([]byte, len(b)), b, 5)
+			if why != tt.want {
+				t.Errorf("%s: %s: %v, want %v", s, tt.name, why, tt.want)
+			}
+		}
+	}
+}
+
+// sealPlain makes a packet of a plaintext that has its trailer already and is
+// a multiple of the alignment.
+func sealPlain(s *sealer, plain []byte, seq uint64) []byte {
+	b := make([]byte, espHeader+s.ivLen+len(plain)+s.icvLen)
+	binary.BigEndian.PutUint32(b, s.spi)
+	binary.BigEndian.PutUint32(b[4:], uint32(seq))
+	body := b[espHeader+s.ivLen:]
+	if s.aead != nil {
+		binary.BigEndian.PutUint64(b[8:], seq)
+		binary.BigEndian.PutUint64(s.nonce[4:], seq)
+		s.aead.Seal(body[:0], s.nonce[:], plain, s.additional(b, seq))
+		return b
+	}
+	copy(body, plain)
+	if s.cbc != nil {
+		s.cbc.SetIV(b[8:][:s.ivLen])
+		s.cbc.CryptBlocks(body[:len(plain)], plain)
+	}
+	copy(b[len(b)-s.icvLen:], s.icvOf(b[:len(b)-s.icvLen], seq))
+	return b
+}
+
+func TestInitialisationVectors(t *testing.T) {
+	for _, s := range allSuites() {
+		if s.ESN || ipsec.Lookup(s.Encr).IV == 0 {
+			continue
+		}
+		out, _, _ := halves(t, s)
+		inner := roomy(40)
+		seen := make(map[string]bool)
+		ones := 0
+		for seq := range uint64(1000) {
+			b := out.seal(make([]byte, out.sealed(40)), inner, protoIPv4, seq+1)
+			iv := b[8:][:out.ivLen]
+			if seen[string(iv)] {
+				t.Fatalf("%v: an IV repeats", s)
+			}
+			seen[string(iv)] = true
+			for _, v := range iv {
+				for ; v != 0; v &= v - 1 {
+					ones++
+				}
+			}
+		}
+		// A counter has few bits set; what cannot be told from random has half of them.
+		share := float64(ones) / float64(1000*out.ivLen*8)
+		if !ipsec.Lookup(s.Encr).AEAD && (share < 0.48 || share > 0.52) {
+			t.Errorf("%v: %.3f of the IVs' bits are ones: predictable", s, share)
+		}
+	}
+}
+
+func TestSuitesThatDoNotGoTogetherAreRefused(t *testing.T) {
+	good := named(t, "aes128-sha256")
+	for name, f := range map[string]func(*ipsec.ChildSA){
+		"no cipher":          func(sa *ipsec.ChildSA) { sa.Suite.Encr = ipsec.Transform{} },
+		"unknown cipher":     func(sa *ipsec.ChildSA) { sa.Suite.Encr.ID = 99 },
+		"integrity missing":  func(sa *ipsec.ChildSA) { sa.Suite.Integ = ipsec.Transform{} },
+		"a PRF for a cipher": func(sa *ipsec.ChildSA) { sa.Suite.Encr = ipsec.Transform{Type: ipsec.PRF, ID: ipsec.PRFHMACSHA1} },
+		"AEAD and integrity": func(sa *ipsec.ChildSA) { sa.Suite.Encr = named(t, "aes128gcm16").Encr },
+		"short key":          func(sa *ipsec.ChildSA) { sa.In.Encr = sa.In.Encr[:15] },
+		"no integrity key":   func(sa *ipsec.ChildSA) { sa.In.Integ = nil },
+	} {
+		sa := &ipsec.ChildSA{Suite: good, In: keysFor(good)}
+		f(sa)
+		if _, err := newOpener(sa); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestNoAllocationPerPacket(t *testing.T) {
+	for _, s := range allSuites() {
+		out, in, _ := halves(t, s)
+		inner := roomy(1400)
+		dst := make([]byte, out.sealed(1400))
+		plain := make([]byte, len(dst))
+		seq := uint64(0)
+		var b []byte
+		if n := testing.AllocsPerRun(20, func() { seq++; b = out.seal(dst, inner, protoIPv4, seq) }); n != 0 {
+			t.Errorf("%v: seal allocates %v times", s, n)
+		}
+		if n := testing.AllocsPerRun(20, func() {
+			if _, _, why := in.open(plain, b, seq); why != carried {
+				t.Fatal(why)
+			}
+		}); n != 0 {
+			t.Errorf("%v: open allocates %v times", s, n)
+		}
+	}
+}
+
+func benchmarkSuites(b *testing.B, f func(b *testing.B, s suite)) {
+	for _, name := range []string{"aes128gcm16", "aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "3des-md5"} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(1400)
+			b.ReportAllocs()
+			f(b, suite{Suite: named(b, name)})
+		})
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	benchmarkSuites(b, func(b *testing.B, s suite) {
+		out, _, _ := halves(b, s)
+		inner := roomy(1400)
+		dst := make([]byte, out.sealed(1400))
+		seq := uint64(0)
+		for b.Loop() {
+			seq++
+			out.seal(dst, inner, protoIPv4, seq)
+		}
+	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	benchmarkSuites(b, func(b *testing.B, s suite) {
+		out, in, _ := halves(b, s)
+		packet := out.seal(make([]byte, out.sealed(1400)), roomy(1400), protoIPv4, 1)
+		dst := make([]byte, len(packet))
+		for b.Loop() {
+			in.open(dst, packet, 1)
+		}
+	})
+}
+
+// rng is a source of test data that a failure can be repeated from.
+func rng(t testing.TB) *mathrand.Rand {
+	seed := mathrand.Uint64()
+	t.Logf("seed %d", seed)
+	return mathrand.New(mathrand.NewPCG(seed, 0))
+}
