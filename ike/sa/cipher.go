@@ -3,7 +3,7 @@ package sa
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // where a cloud still asks for it
+	"crypto/des" // where a cloud still asks for it
 	"crypto/hmac"
 	"encoding/binary"
 	"errors"
@@ -142,7 +142,8 @@ var integHashes = map[uint16]uint16{
 func (c *Cipher) Size(n int) int { return c.iv + n + c.pad(n) + 1 + c.icv }
 
 // pad is the least padding that makes whole blocks with Pad Length behind it;
-// none for an AEAD (RFC 5282 section 3: "Padding MAY be ... zero").
+// none for an AEAD: "There are no alignment requirements on the length of the
+// Padding field" (RFC 5282 section 3).
 func (c *Cipher) pad(n int) int { return (c.block - (n+1)%c.block) % c.block }
 
 // Seal returns msg, to which IV, ciphertext and ICV are added. msg is everything
@@ -209,8 +210,8 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 		plain = make([]byte, len(body))
 		cipher.NewCBCDecrypter(c.cbc, iv).CryptBlocks(plain, body)
 	}
-	// "The Pad Length field ... the recipient MUST accept any length that
-	// results in proper alignment" (RFC 7296 section 3.14).
+	// "the recipient MUST accept any length that results in proper alignment"
+	// (RFC 7296 section 3.14).
 	n := len(plain) - 1 - int(plain[len(plain)-1])
 	if n < 0 {
 		return nil, ErrPadding

@@ -136,9 +136,9 @@ func TestMODPAgainstMathBig(t *testing.T) {
 	}
 }
 
-// "the Diffie-Hellman public value ... prepending zero bits if necessary" (RFC
-// 7296 section 3.4), and g^ir as well: about one in 256 values is shorter than
-// the prime.
+// A public value has the length of the prime, "prepending zero bits to the value
+// if necessary" (RFC 7296 section 3.4), and g^ir has it as well (section 2.14).
+// About one value in 256 is shorter.
 func TestValuesKeepTheirLeadingZeros(t *testing.T) {
 	const group = ipsec.KEMODP768
 	g := modpGroups[group]

@@ -108,7 +108,9 @@ func TestPlusIsTheConcatenationOfRFC7296(t *testing.T) {
 
 func TestUnknownPRFIsRefused(t *testing.T) {
 	for _, tr := range []ipsec.Transform{
-		{}, {Type: ipsec.PRF, ID: 4}, {Type: ipsec.Integ, ID: ipsec.PRFHMACSHA256},
+		{},
+		{Type: ipsec.PRF, ID: 4},
+		{Type: ipsec.Integ, ID: ipsec.PRFHMACSHA256},
 		{Type: ipsec.PRF, ID: ipsec.PRFHMACSHA256, KeyBits: 128},
 	} {
 		if _, err := NewPRF(tr); err == nil {

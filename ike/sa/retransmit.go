@@ -6,8 +6,9 @@ import (
 )
 
 // Retransmitter says when a request is to be sent again and when to give up
-// (RFC 7296 section 2.4). It keeps the request's bytes: "a retransmission ...
-// MUST be bitwise identical" (section 2.1). Only whoever sent a request has one.
+// (RFC 7296 section 2.4). It keeps the request's bytes: "A retransmission from
+// the initiator MUST be bitwise identical to the original request" (section
+// 2.1). Only whoever sent a request has one.
 //
 // The wait doubles from First up to Max. With the defaults a request is sent at
 // 0, 0.5, 1.5, 3.5, 7.5, 15.5, 23.5 ... 55.5 seconds and given up at 60.

@@ -26,7 +26,7 @@ func (e *UnsupportedCritical) Error() string {
 }
 
 // Notify is what the peer hears: "the Notification Data contains the one-octet
-// payload type" (RFC 7296 section 3.10.1).
+// payload type" (RFC 7296 section 2.5).
 func (e *UnsupportedCritical) Notify() *NotifyError {
 	return &NotifyError{UnsupportedCriticalPayload, []byte{byte(e.Kind)}, e.Error()}
 }

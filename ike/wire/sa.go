@@ -53,8 +53,8 @@ func (p *SA) append(b []byte) []byte {
 	return b
 }
 
-// Last Substruc: "0 if this was the last, and a value of 2 (for Proposal) or 3
-// (for Transform) if there are more".
+// Last Substruc is 0 in the last substructure, and one of these in the others
+// (RFC 7296 sections 3.3.1 and 3.3.2).
 const (
 	moreProposals  = 2
 	moreTransforms = 3
