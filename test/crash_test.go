@@ -1,0 +1,137 @@
+package test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"vpngw/test/lab"
+)
+
+// kernelState is what a daemon could leave behind in a namespace.
+func kernelState(n *lab.Namespace) string {
+	return n.Run("sh", "-c", `ip -br link; ip -br addr; for f in -4 -6; do ip $f rule; ip $f route show table all; done`)
+}
+
+func upAgainstStrongswan(t *testing.T) (*lab.Net, *lab.Charon, *lab.Vpngw, string) {
+	t.Helper()
+	n := lab.Direct(t, lab.CharonTools...)
+	clean := kernelState(n.Customer)
+	cloud := n.Cloud.Charon()
+	cloud.PSK(psk)
+	c := strongswan("row", natSuites)
+	c.Unique = "replace"
+	cloud.Load(c)
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{native("row", natSuites)}})
+	gw.AwaitUp("row")
+	n.Host.Reaches(lab.CloudHost)
+	return n, cloud, gw, clean
+}
+
+func TestKilledDaemonIsBackInThreeSeconds(t *testing.T) {
+	n, _, gw, clean := upAgainstStrongswan(t)
+	before := kernelState(n.Customer)
+	for range 3 {
+		gw.Kill()
+		start := time.Now()
+		gw.Restart()
+		gw.AwaitState("row", "up", lab.Patience)
+		n.Host.Reaches(lab.CloudHost)
+		took := time.Since(start)
+		t.Logf("back after %v, bar 3 s", took.Round(time.Millisecond))
+		if took > 3*time.Second {
+			t.Errorf("the tunnel was back after %v, want 3 s", took)
+		}
+		if after := kernelState(n.Customer); lines(after) != lines(before) {
+			t.Errorf("after the restart:\n%s\nbefore:\n%s", after, before)
+		}
+	}
+	gw.Stop()
+	if left := kernelState(n.Customer); left != clean {
+		t.Errorf("left behind:\n%s\nwas:\n%s", left, clean)
+	}
+}
+
+func TestPeerRestartAndDelete(t *testing.T) {
+	n, cloud, gw, _ := upAgainstStrongswan(t)
+	old := gw.Tunnel("row").IKE.SPIi
+	if err := cloud.TerminateIKE("row"); err != nil {
+		t.Fatalf("terminate: %v", err)
+	}
+	n.Await(lab.Patience, "a new IKE SA after the peer's DELETE", func() (bool, string) {
+		row := gw.Tunnel("row")
+		return row.State == "up" && row.IKE.SPIi != old, row.State + ": " + row.Why
+	})
+	n.Host.Reaches(lab.CloudHost)
+
+	// A restarted peer knows nothing of the SA: dead peer detection finds out.
+	old = gw.Tunnel("row").IKE.SPIi
+	cloud.Kill()
+	cloud.Restart()
+	n.Await(3*time.Minute, "a new IKE SA after the peer's restart", func() (bool, string) {
+		row := gw.Tunnel("row")
+		return row.State == "up" && row.IKE.SPIi != old, row.State + ": " + row.Why
+	})
+	n.Host.Reaches(lab.CloudHost)
+}
+
+func TestDaemonStartedBeforeThePeer(t *testing.T) {
+	n := lab.Direct(t, lab.CharonTools...)
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{native("row", natSuites)}})
+	gw.AwaitState("row", "connecting", lab.Patience)
+	sent := n.Internet.Filter("forward", "udp dport 500", "")
+	n.Await(lab.Patience, "it has tried", func() (bool, string) { return sent.Packets() >= 2, "" })
+	cloud := n.Cloud.Charon()
+	cloud.PSK(psk)
+	cloud.Load(strongswan("row", natSuites))
+	gw.AwaitState("row", "up", 2*time.Minute)
+	n.Host.Reaches(lab.CloudHost)
+}
+
+// Two connections, one changed and reloaded: the other loses nothing.
+func TestReloadSparesTheUnchanged(t *testing.T) {
+	n := lab.Direct(t)
+	n.Cloud.Address("lan", "10.11.0.1/16")
+	n.CloudHost.Address("eth0", "10.11.0.10/16")
+	kept, changed := native("kept", natSuites), native("changed", natSuites)
+	changed.Native.Remote.Subnets = []string{"10.11.0.0/16"}
+	changed.Native.Local.ID, changed.Native.Remote.ID = "c.example", "d.example"
+	cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(kept), mirror(changed)}})
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{kept, changed}})
+	gw.AwaitUp("kept")
+	gw.AwaitUp("changed")
+	spi := gw.Tunnel("kept").Children[0].SPIIn
+
+	f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+	other := changed
+	o := *changed.Native
+	other.Native = &o
+	other.Native.ESP.Proposals = []string{"aes256gcm16"}
+	cloud.Reload(lab.Config{Connections: []lab.Connection{mirror(kept), mirror(other)}})
+	gw.Reload(lab.Config{Connections: []lab.Connection{kept, other}})
+	n.Await(lab.Patience, "the changed connection has its new proposal", func() (bool, string) {
+		row := gw.Tunnel("changed")
+		return row.State == "up" && len(row.Children) == 1 && row.Children[0].Proposal[:6] == "aes256", row.State + ": " + row.Why
+	})
+	n.Host.Reaches("10.11.0.10")
+	ab, ba := f.Stop()
+	t.Logf("there: %v; back: %v", ab, ba)
+	if ab.Lost != 0 || ba.Lost != 0 {
+		t.Errorf("the unchanged connection lost packets: there %v; back %v", ab, ba)
+	}
+	if got := gw.Tunnel("kept").Children[0].SPIIn; got != spi {
+		t.Errorf("the unchanged connection has a new Child SA")
+	}
+}
+
+// lines is a state without what differs from one device to the next of the same
+// name: interface numbers and link-local addresses.
+func lines(s string) string {
+	var out []string
+	for line := range strings.Lines(s) {
+		if !strings.Contains(line, "fe80:") && !strings.Contains(line, "ff00::/8") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
+}

@@ -1,0 +1,39 @@
+package lab
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Decrypted reads a capture with tshark, which gets the keys that vpngw wrote
+// with --insecure-keylog and checks every ICV. args are those behind -r FILE.
+func (l *Lab) Decrypted(pcap, keylog string, args ...string) string {
+	l.Helper()
+	keys, err := os.ReadFile(keylog)
+	if err != nil {
+		l.Fatalf("lab: %v", err)
+	}
+	dir, err := os.MkdirTemp(l.Dir, "wireshark")
+	if err != nil {
+		l.Fatalf("lab: %v", err)
+	}
+	var ike, esp strings.Builder
+	for line := range strings.Lines(string(keys)) {
+		if strings.HasPrefix(line, `"`) {
+			esp.WriteString(line)
+		} else {
+			ike.WriteString(line)
+		}
+	}
+	for name, table := range map[string]string{"ikev2_decryption_table": ike.String(), "esp_sa": esp.String()} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(table), 0o600); err != nil {
+			l.Fatalf("lab: %v", err)
+		}
+	}
+	return l.tool(2*time.Minute, "", "env", append([]string{
+		"WIRESHARK_CONFIG_DIR=" + dir, "tshark", "-r", pcap,
+		"-o", "esp.enable_encryption_decode:TRUE", "-o", "esp.enable_authentication_check:TRUE",
+	}, args...)...)
+}

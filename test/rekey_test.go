@@ -1,0 +1,122 @@
+package test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"vpngw/test/lab"
+)
+
+var rekeySuites = suites{ikeEncr: "aes256gcm16", ikeHash: "sha256", ikeGroup: "x25519", espEncr: "aes128gcm16", espGroup: "x25519", initiate: true}
+
+// counts are how often each kind is rekeyed: all of the bar with SOAK=1.
+func rekeyCounts() (child, ike int) {
+	if soak {
+		return 100, 20
+	}
+	return 10, 3
+}
+
+// established is how many Child SAs and IKE SAs charon has set up so far.
+func established(c *lab.Charon) (child, ike int) {
+	log := c.Log()
+	return strings.Count(log, "established with SPIs"), strings.Count(log, "established between")
+}
+
+// load is 1000 numbered packets a second each way, and one TCP stream.
+type load struct {
+	n    *lab.Net
+	flow *lab.Flow
+	tcp  *lab.Process
+}
+
+func startLoad(n *lab.Net) *load {
+	l := &load{n: n}
+	server := n.CloudHost.Start("iperf-server", "iperf3", "-s", "-B", lab.CloudHost, "--forceflush")
+	server.AwaitLog("Server listening")
+	l.tcp = n.Host.Start("iperf-client", "iperf3", "-c", lab.CloudHost, "-t", "36000", "--forceflush")
+	l.tcp.AwaitLog("sec")
+	l.flow = n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+	return l
+}
+
+func (l *load) stop(t *testing.T) {
+	t.Helper()
+	if !l.tcp.Running() {
+		t.Errorf("the TCP stream has ended:\n%s", l.tcp.Log())
+	}
+	l.tcp.Kill()
+	ab, ba := l.flow.Stop()
+	t.Logf("there: %v; back: %v", ab, ba)
+	if ab.Lost != 0 || ba.Lost != 0 {
+		t.Errorf("packets lost while rekeying: there %d, back %d; want 0", ab.Lost, ba.Lost)
+	}
+}
+
+// onePair waits for both ends to have one IKE SA with one Child SA, as the bar
+// has it 30 s after the last rekey at the latest.
+func onePair(t *testing.T, n *lab.Net, gw *lab.Vpngw, peer *lab.Charon) {
+	t.Helper()
+	n.Await(30*time.Second, "one pair at each end", func() (bool, string) {
+		ours, theirs := gw.Tunnel("row").Children, peer.SAs()
+		return len(ours) == 1 && len(theirs) == 1 && len(theirs[0].Children) == 1, fmt.Sprintf("ours %+v\ntheirs %+v", ours, theirs)
+	})
+}
+
+func TestStrongswanRekeysWithoutLoss(t *testing.T) {
+	n := lab.Direct(t, append(lab.CharonTools, "iperf3")...)
+	cloud := n.Cloud.Charon()
+	cloud.PSK(psk)
+	cloud.Load(strongswan("row", rekeySuites))
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{native("row", rekeySuites)}})
+	gw.AwaitUp("row")
+	l := startLoad(n)
+	children, ikes := rekeyCounts()
+	rekey := func(count int, start func(string) error, which func(child, ike int) int) {
+		for range count {
+			before := which(established(cloud))
+			if err := start("row"); err != nil {
+				t.Fatalf("rekey: %v", err)
+			}
+			n.Await(lab.Patience, "rekeyed", func() (bool, string) { return which(established(cloud)) > before, "" })
+			onePair(t, n, gw, cloud)
+		}
+	}
+	rekey(children, cloud.RekeyChild, func(child, _ int) int { return child })
+	rekey(ikes, cloud.RekeyIKE, func(_, ike int) int { return ike })
+	l.stop(t)
+	t.Logf("%d Child SA and %d IKE SA rekeys started by strongSwan", children, ikes)
+}
+
+// vpngw rekeys when a lifetime nears its end. Packets end the Child SAs here,
+// so that there are no more rekeys when the traffic has stopped.
+func TestVpngwRekeysWithoutLoss(t *testing.T) {
+	children, ikes := rekeyCounts()
+	run := func(t *testing.T, change func(*lab.Native), enough func(child, ike int) bool, length time.Duration) {
+		n := lab.Direct(t, append(lab.CharonTools, "iperf3")...)
+		cloud := n.Cloud.Charon()
+		cloud.PSK(psk)
+		cloud.Load(strongswan("row", rekeySuites))
+		c := native("row", rekeySuites)
+		change(c.Native)
+		gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
+		gw.AwaitUp("row")
+		l := startLoad(n)
+		n.Await(length, "enough rekeys", func() (bool, string) {
+			child, ike := established(cloud)
+			return enough(child-1, ike-1), fmt.Sprintf("%d Child SAs and %d IKE SAs", child, ike)
+		})
+		l.stop(t)
+		onePair(t, n, gw, cloud)
+	}
+	t.Run("Child", func(t *testing.T) {
+		run(t, func(c *lab.Native) { c.ESP.Packets = 100_000 },
+			func(child, _ int) bool { return child >= children }, time.Duration(children)*lab.Patience)
+	})
+	t.Run("IKE", func(t *testing.T) {
+		run(t, func(c *lab.Native) { c.IKE.Lifetime = "10s" },
+			func(_, ike int) bool { return ike >= ikes }, time.Duration(ikes)*lab.Patience)
+	})
+}
