@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,8 +13,9 @@ import (
 
 // Host is one network namespace. Its methods are safe for concurrent use.
 type Host struct {
-	log *slog.Logger
-	nl  *netlink.Handle
+	log     *slog.Logger
+	nl      *netlink.Handle
+	watched *events // Watch's; here, so that it is of the same namespace
 
 	mu     sync.Mutex // of what follows, and of every change to the kernel
 	events *events
@@ -34,12 +36,18 @@ func New(c Config) (*Host, error) {
 		nl.Close()
 		return nil, fmt.Errorf("netlink subscription: %w", err)
 	}
+	watched, err := subscribe()
+	if err != nil {
+		nl.Close()
+		ev.Close()
+		return nil, fmt.Errorf("netlink subscription: %w", err)
+	}
 	log := c.Log
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return &Host{
-		log: log, nl: nl, events: ev,
+		log: log, nl: nl, watched: watched, events: ev,
 		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
 		have: newKernel(),
 	}, nil
@@ -51,5 +59,5 @@ func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.nl.Close()
-	return h.events.Close()
+	return errors.Join(h.events.Close(), h.watched.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -33,6 +34,11 @@ func (h *Host) set(s State) (Result, error) {
 	blocked, errs = append(blocked, more...), append(errs, routeErrs...)
 	errs = append(errs, h.setRules(want)...)
 	errs = append(errs, h.removeAddresses(want)...)
+	if !h.have.fresh { // routes went with an address
+		errs = append(errs, h.dump())
+		_, routeErrs = h.setRoutes(want)
+		errs = append(errs, routeErrs...)
+	}
 	err := errors.Join(errs...)
 	if err != nil {
 		h.have.fresh = false // whatever we believed, look again next time
@@ -88,8 +94,19 @@ func (h *Host) removeAddresses(want wanted) (errs []error) {
 			continue
 		}
 		delete(h.have.addrs, a)
+		if a.prefix.Addr().Is4() && want.routesIPv4(a.index) {
+			// With a device's last IPv4 address the kernel drops its IPv4 routes, those
+			// without a source too, and sends no event (fib_inetaddr_event).
+			h.have.fresh = false
+		}
 	}
 	return errs
+}
+
+func (w wanted) routesIPv4(index int) bool {
+	return slices.ContainsFunc(w.routes, func(r wantedRoute) bool {
+		return r.index == index && r.prefix.Addr().Is4()
+	})
 }
 
 // netlink is the address without its prefix route, which plan makes one of ours.

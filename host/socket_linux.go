@@ -80,6 +80,7 @@ func openSocket(addr netip.AddrPort) (*Socket, error) {
 
 // option is one setsockopt; those that are not must are for speed.
 type option struct {
+	what               string
 	level, name, value int
 	must               bool
 }
@@ -90,26 +91,27 @@ func (s *Socket) setup(fd int) error {
 		buffer = bufferIKE
 	}
 	opts := []option{
-		{unix.SOL_SOCKET, unix.SO_MARK, Mark, true},
-		{unix.SOL_SOCKET, unix.SO_RCVBUF, buffer, false}, // capped by rmem_max, which
-		{unix.SOL_SOCKET, unix.SO_SNDBUF, buffer, false},
-		{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer, false}, // CAP_NET_ADMIN passes over
-		{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, buffer, false},
+		{"SO_MARK", unix.SOL_SOCKET, unix.SO_MARK, Mark, true},
+		{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, buffer, false}, // capped by rmem_max,
+		{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, buffer, false}, // which CAP_NET_ADMIN passes over:
+		{"SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer, false},
+		{"SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, buffer, false},
 	}
 	if s.v6 {
 		opts = append(opts,
-			option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, true},
-			option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, true},
-			option{unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, true})
-	} else {
+			option{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, true},
+			option{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, true},
+			// Raw sockets do not know the option, and are never of both families.
+			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, !s.Raw()})
+	} else if !s.Raw() { // a raw socket delivers the header itself
 		opts = append(opts,
-			option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
-			option{unix.IPPROTO_IP, unix.IP_RECVTOS, 1, true})
+			option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
+			option{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1, true})
 	}
 	opts = append(opts, s.fragmentation(s.addr.Port() == PortIKE)...)
 	for _, o := range opts {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && o.must {
-			return fmt.Errorf("socket option %d of level %d: %w", o.name, o.level, err)
+			return fmt.Errorf("%s: %w", o.what, err)
 		}
 	}
 	if !s.Raw() {
@@ -122,21 +124,21 @@ func (s *Socket) setup(fd int) error {
 // fragmentation is what lets packets be fragmented on the way, or what has DF
 // set and EMSGSIZE returned for what the path MTU does not let through.
 func (s *Socket) fragmentation(allowed bool) []option {
-	switch {
-	case s.v6 && allowed:
-		return []option{
-			{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_WANT, true},
-			{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 0, true},
+	if s.v6 {
+		discover, dont := unix.IPV6_PMTUDISC_DO, 1
+		if allowed {
+			discover, dont = unix.IPV6_PMTUDISC_WANT, 0
 		}
-	case s.v6:
 		return []option{
-			{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO, true},
-			{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1, true},
+			{"IPV6_MTU_DISCOVER", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discover, true},
+			{"IPV6_DONTFRAG", unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, dont, true},
 		}
-	case allowed:
-		return []option{{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT, true}}
 	}
-	return []option{{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO, true}}
+	discover := unix.IP_PMTUDISC_DO
+	if allowed {
+		discover = unix.IP_PMTUDISC_DONT
+	}
+	return []option{{"IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, true}}
 }
 
 func (s *Socket) sockaddr() unix.Sockaddr {

@@ -28,19 +28,16 @@ type seenLink struct {
 // Watch calls changed when links, addresses or routes of the host changed, or
 // something of ours was taken away: once for all that happens within 100 ms, and
 // not for what Set does. What may follow is Set, Source and PathMTU. It returns
-// nil when ctx ends, else an error. One Watch a Host is enough.
+// nil when ctx ends, else an error. What happened between New and Watch counts.
+// One Watch at a time.
 func (h *Host) Watch(ctx context.Context, changed func()) error {
-	ev, err := subscribe()
-	if err != nil {
-		return err
-	}
-	defer ev.Close()
-	w := &watcher{host: h, events: ev, links: make(map[int]seenLink)}
+	w := &watcher{host: h, events: h.watched, links: make(map[int]seenLink)}
 	if err := w.seed(); err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { ev.SetReadDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { w.events.SetReadDeadline(time.Unix(1, 0)) })()
 	for {
+		var err error
 		if err := w.gather(ctx, time.Time{}); err != nil {
 			return ended(ctx, err)
 		}
@@ -51,7 +48,6 @@ func (h *Host) Watch(ctx context.Context, changed func()) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 			return ended(ctx, err)
 		}
-		err = nil
 		changed()
 	}
 }

@@ -1,0 +1,100 @@
+package host
+
+import (
+	"bufio"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+)
+
+// crashState has everything that Set can put into the kernel.
+var crashState = State{
+	Peers: []netip.Addr{netip.MustParseAddr("198.51.100.9")},
+	Devices: []DeviceState{{
+		Name: "vpn0", Addresses: prefixes("169.254.7.1/30", "fd77::1/64"),
+		Routes: []Route{
+			{Prefix: netip.MustParsePrefix("10.20.0.0/16")}, {Prefix: netip.MustParsePrefix("198.51.100.0/24")},
+			{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")},
+		},
+	}},
+}
+
+// TestMain lets the test binary play the daemon that gets killed.
+func TestMain(m *testing.M) {
+	if os.Getenv("VPNGW_TEST_CRASH") != "" {
+		crash()
+	}
+	os.Exit(m.Run())
+}
+
+func crash() {
+	h, err := New(Config{})
+	if err == nil {
+		_, err = h.CreateTUN("vpn0", 1400)
+	}
+	if err == nil {
+		_, err = h.Set(crashState)
+	}
+	if err != nil {
+		println(err.Error())
+		os.Exit(1)
+	}
+	os.Stdout.WriteString("ready\n")
+	select {}
+}
+
+func TestCleanAfterKill(t *testing.T) {
+	s, h := world(t)
+	before, foreign := s.kernelState()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "VPNGW_TEST_CRASH=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	s.must(err)
+	s.must(cmd.Start()) // on this thread, so in this namespace
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	cmd.Process.Kill()
+	cmd.Wait()
+	if line != "ready\n" {
+		t.Fatal("the child did not get ready")
+	}
+	if ours, _ := s.kernelState(); len(ours) == len(before) {
+		t.Fatal("the crash left nothing to clean: this tests nothing")
+	}
+	// What no kernel cleans up by itself.
+	s.must(s.nl.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "vpn9"}, Mode: netlink.TUNTAP_MODE_TUN}))
+	s.must(s.nl.LinkSetAlias(s.link("vpn9"), Alias))
+	s.must(s.nl.LinkSetGroup(s.link("vpn9"), Group))
+	s.ip("route", "add", "10.77.0.0/16", "dev", "eth0", "proto", "73")
+	s.ip("-6", "route", "add", "fd99::/48", "dev", "eth0", "proto", "73", "table", "7373")
+	s.ip("rule", "add", "to", "10.1.0.0/16", "lookup", "7373", "priority", "99", "protocol", "73")
+	s.ip("rule", "add", "from", "10.1.0.0/16", "iif", "lo", "lookup", "7373", "priority", "98", "protocol", "73")
+	s.must(h.Clean())
+	ours, after := s.kernelState()
+	compare(t, "ours", ours, before)
+	compare(t, "foreign", after, foreign)
+	if out := s.ip("link"); strings.Contains(out, "vpn") {
+		t.Errorf("a device is left:\n%s", out)
+	}
+}
+
+func TestSetTakesOverWhatACrashLeft(t *testing.T) {
+	s, h := world(t, "vpn0")
+	first, err := h.Set(crashState)
+	if err != nil || len(first.Blocked) > 0 {
+		t.Fatal(first, err)
+	}
+	want, _ := s.kernelState()
+	later := s.host() // another Host knows nothing of the first
+	later.tuns, later.owned = h.tuns, h.owned
+	later.have.addrs = h.have.addrs
+	if res, err := later.Set(crashState); err != nil || len(res.Blocked) > 0 {
+		t.Fatal(res, err)
+	}
+	got, _ := s.kernelState()
+	compare(t, "kernel", got, want)
+}

@@ -1,0 +1,190 @@
+package host
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A space is a fresh network namespace on a thread of its own. The namespace
+// goes when its thread and sockets do, whatever becomes of the test.
+type space struct {
+	t  *testing.T
+	nl *netlink.Handle
+	fd int // of the namespace
+	do chan func()
+}
+
+// enter puts the test's own goroutine into a fresh namespace, for good.
+func enter(t *testing.T) *space {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs root: network namespaces")
+		}
+		t.Skip("needs root: network namespaces")
+	}
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("unshare: %v", err)
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &space{t: t, nl: nl, fd: fd}
+	t.Cleanup(func() { nl.Close(); unix.Close(fd) })
+	s.up("lo")
+	return s
+}
+
+// beside makes a further namespace; run does something in it.
+func beside(t *testing.T) *space {
+	t.Helper()
+	do, ready := make(chan func()), make(chan *space)
+	go func() {
+		var s *space
+		defer func() { ready <- s }() // nil when enter gave up
+		s = enter(t)
+		s.do = do
+		ready <- s
+		for f := range do {
+			f()
+		}
+	}()
+	s := <-ready
+	if s == nil {
+		t.FailNow()
+	}
+	t.Cleanup(func() { close(do); <-ready })
+	return s
+}
+
+func (s *space) run(f func()) {
+	if s.do == nil {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	s.do <- func() { defer close(done); f() }
+	<-done
+}
+
+func (s *space) link(name string) netlink.Link {
+	s.t.Helper()
+	l, err := s.nl.LinkByName(name)
+	if err != nil {
+		s.t.Fatalf("link %s: %v", name, err)
+	}
+	return l
+}
+
+func (s *space) up(name string) {
+	s.t.Helper()
+	s.must(s.nl.LinkSetUp(s.link(name)))
+}
+
+func (s *space) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *space) addr(dev string, prefixes ...string) {
+	s.t.Helper()
+	for _, p := range prefixes {
+		a := &netlink.Addr{IPNet: ipNet(netip.MustParsePrefix(p)), Broadcast: net.IPv4zero}
+		if strings.Contains(p, ":") {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		s.must(s.nl.AddrAdd(s.link(dev), a))
+	}
+}
+
+// noDAD saves the second that an IPv6 interface waits before it speaks.
+func (s *space) noDAD(dev string) {
+	s.run(func() {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+dev+"/accept_dad", []byte("0"), 0o644); err != nil {
+			s.t.Error(err)
+		}
+	})
+}
+
+// ip runs ip(8) in the namespace and returns what it prints.
+func (s *space) ip(args ...string) string { s.t.Helper(); return s.exec("ip", args...) }
+
+func (s *space) exec(name string, args ...string) (out string) {
+	s.t.Helper()
+	s.run(func() {
+		b, err := exec.Command(name, args...).CombinedOutput()
+		if err != nil {
+			s.t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, b)
+		}
+		out = string(b)
+	})
+	return out
+}
+
+func (s *space) host() *Host {
+	s.t.Helper()
+	var h *Host
+	var err error
+	s.run(func() { h, err = New(Config{}) })
+	s.must(err)
+	s.t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func (s *space) open(h *Host, listen ...netip.Addr) *Sockets {
+	s.t.Helper()
+	var socks *Sockets
+	var err error
+	s.run(func() { socks, err = h.Open(listen) })
+	s.must(err)
+	s.t.Cleanup(func() { socks.Close() })
+	return socks
+}
+
+// wire joins two namespaces: left has 10.9.0.1 and fd09::1 on "left", right has
+// 10.9.0.2 and fd09::2 on "right".
+func wire(t *testing.T) (left, right *space) {
+	t.Helper()
+	left = enter(t)
+	right = beside(t)
+	left.must(left.nl.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: "left"}, PeerName: "right", PeerNamespace: netlink.NsFd(right.fd),
+	}))
+	left.noDAD("left")
+	right.noDAD("right")
+	left.addr("left", "10.9.0.1/24", "fd09::1/64")
+	right.addr("right", "10.9.0.2/24", "fd09::2/64")
+	left.up("left")
+	right.up("right")
+	time.Sleep(10 * time.Millisecond) // carrier
+	return left, right
+}
+
+// eventually waits up to 5 s for a condition.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 500 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}

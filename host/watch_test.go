@@ -1,0 +1,106 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
+	s, h := world(t, "vpn0")
+	var calls atomic.Int32
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan struct{}), make(chan error)
+	go func() {
+		close(ready)
+		ended <- h.Watch(ctx, func() { calls.Add(1) })
+	}()
+	<-ready
+	time.Sleep(3 * coalesce)
+	_, err := h.Set(crashState)
+	s.must(err)
+	_, err = h.Set(State{})
+	s.must(err)
+	_, err = h.Set(crashState)
+	s.must(err)
+	time.Sleep(3 * coalesce)
+	if n := calls.Load(); n != 0 {
+		t.Errorf("%d calls for what Set did", n)
+	}
+	for _, c := range []struct {
+		what string
+		do   func()
+		most int32
+	}{
+		{"a foreign route", func() { s.ip("route", "add", "10.99.0.0/16", "dev", "eth0") }, 1},
+		{"an address", func() { s.ip("addr", "add", "192.0.2.88/24", "dev", "eth0") }, 1},
+		{"many routes", func() {
+			for i := range 50 {
+				s.foreignRoute(netip.MustParsePrefix(fmt.Sprintf("10.98.%d.0/24", i)), false, 0)
+			}
+		}, 10},
+		{"the underlay's MTU", func() { s.ip("link", "set", "eth0", "mtu", "1400") }, 2},
+		{"a route of ours removed", func() { s.ip("route", "del", "10.20.0.0/16") }, 1},
+		{"an address of ours removed", func() { s.ip("addr", "del", "169.254.7.1/30", "dev", "vpn0") }, 1},
+		{"a device of ours down", func() { s.ip("link", "set", "vpn0", "down") }, 2},
+		{"the underlay down", func() { s.ip("link", "set", "eth0", "down") }, 2},
+	} {
+		calls.Store(0)
+		c.do()
+		eventually(t, "call for "+c.what, func() bool { return calls.Load() > 0 })
+		time.Sleep(2 * coalesce)
+		if n := calls.Load(); n > c.most {
+			t.Errorf("%s: %d calls", c.what, n)
+		}
+		_, err = h.Set(crashState)
+		s.must(err)
+		time.Sleep(2 * coalesce)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// Events that were lost are made up for by a dump.
+func TestSetIsRightAfterAnOverrun(t *testing.T) {
+	s, h := world(t, "vpn0")
+	_, err := h.Set(crashState)
+	s.must(err)
+	h.events.rc.Control(func(fd uintptr) {
+		s.must(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1))
+	})
+	for i := range 100 {
+		s.foreignRoute(netip.MustParsePrefix(fmt.Sprintf("10.98.%d.0/24", i)), false, 0)
+	}
+	s.ip("route", "flush", "proto", "73")
+	s.foreignRoute(netip.MustParsePrefix("198.51.100.0/24"), false, 0)
+	res, err := h.Set(crashState)
+	s.must(err)
+	if len(res.Blocked) != 1 || res.Blocked[0].By != "the route 198.51.100.0/24 on eth0" {
+		t.Errorf("blocked: %+v", res.Blocked)
+	}
+	if got := s.via("10.20.1.1", 0); got != "vpn0" {
+		t.Errorf("10.20.0.0/16 through %s", got)
+	}
+}
+
+// A Set of what is there asks nothing of the kernel.
+func TestSetIsIdempotent(t *testing.T) {
+	s, h := world(t, "vpn0")
+	_, err := h.Set(crashState)
+	s.must(err)
+	ev, err := subscribe()
+	s.must(err)
+	defer ev.Close()
+	_, err = h.Set(crashState)
+	s.must(err)
+	if msgs, err := ev.take(); err != errNone {
+		t.Errorf("%d events, %v", len(msgs), err)
+	}
+}
