@@ -1,9 +1,9 @@
 package ike
 
 import (
-	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
@@ -26,6 +26,7 @@ type world struct {
 	// filter sees each datagram; false drops it. It may change it.
 	filter func(d *ipsec.Datagram) bool
 	seen   []wire.Header // of everything that was sent
+	rand   *rand.ChaCha8
 }
 
 // end is one host: an Endpoint, and what its Actions would have done to ESP.
@@ -40,8 +41,11 @@ type end struct {
 	last    map[uint32]time.Time
 }
 
+// seed makes worlds repeatable.
+var seed byte
+
 func newWorld(t *testing.T) *world {
-	return &world{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ends: map[netip.Addr]*end{}}
+	return &world{t: t, rand: rand.NewChaCha8([32]byte{seed}), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ends: map[netip.Addr]*end{}}
 }
 
 func (w *world) host(addr string, spi uint32) *end {
@@ -52,7 +56,7 @@ func (w *world) host(addr string, spi uint32) *end {
 		level = slog.LevelDebug
 	}
 	n.Endpoint = New(Config{
-		Rand:        rand.Reader,
+		Rand:        w.rand,
 		Log:         slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level})).With("host", addr),
 		AllocSPI:    func() (uint32, error) { n.spi++; n.free[n.spi] = false; return n.spi, nil },
 		FreeSPI:     func(s uint32) { n.release(s) },

@@ -369,7 +369,7 @@ func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
 	if c == nil || s.fam.current != s {
 		return false
 	}
-	s.startRekey(c, why)
+	s.startRekey(now, c, why)
 	s.pump(now)
 	return true
 }
@@ -378,7 +378,7 @@ func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
 func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
 	for _, c := range s.fam.children {
 		if c.cfg == cfg {
-			s.startRekey(c, why)
+			s.startRekey(now, c, why)
 		}
 	}
 	s.pump(now)
@@ -408,7 +408,7 @@ func (s *SA) advanceChildren(now time.Time) {
 			s.remove(now, c, "its lifetime ended before a rekey succeeded") // it "MUST NOT be used" (section 2.8)
 		case due(now, c.softAt):
 			c.softAt = time.Time{}
-			s.startRekey(c, "lifetime")
+			s.startRekey(now, c, "lifetime")
 		}
 	}
 }

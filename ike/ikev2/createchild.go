@@ -162,7 +162,11 @@ type rekeyChild struct {
 func (t *rekeyChild) child() *sa.Child { return nil }
 
 // startRekey queues the rekey of a child, once.
-func (s *SA) startRekey(c *child, why string) {
+func (s *SA) startRekey(now time.Time, c *child, why string) {
+	if !c.out { // the peer may not know yet that it exists
+		c.softAt = now.Add(s.jitter(retryMin, retryMax))
+		return
+	}
 	if c.rekey != nil || c.leaving() || c.successor != nil || s.env.Owner.Held(c.cfg) {
 		return
 	}

@@ -225,6 +225,10 @@ func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite i
 // handOver makes n the one that maintains the Child SAs, with what was still to do.
 func (s *SA) handOver(now time.Time, n *SA) {
 	s.fam.current = n
+	if t, ok := s.out.(*deleteChild); ok {
+		// Its answer may be lost with this SA. To delete twice does no harm (section 2.25.1).
+		n.enqueue(&deleteChild{spiIn: t.spiIn})
+	}
 	var rest []task
 	for _, t := range s.queue {
 		switch t.(type) {

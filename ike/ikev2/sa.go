@@ -23,7 +23,8 @@ const (
 	halfOpenTime = 30 * time.Second // a responder waits so long for IKE_AUTH
 	deleteTime   = 5 * time.Second  // how long we insist on an answer to our Delete of an IKE SA
 	// handoverTime is how long an end that answered a rekey of the IKE SA waits for the Delete of the old one.
-	handoverTime = 10 * time.Second
+	// It is longer than our retransmission lasts: a Delete while the peer still asks would say that we did not notice.
+	handoverTime = 65 * time.Second
 	// lingerTime keeps a replaced Child SA's inbound half: packets may be under way still.
 	lingerTime    = 5 * time.Second
 	keepaliveTime = 20 * time.Second // RFC 3948 section 4
