@@ -80,8 +80,10 @@ func TestMarkedSocketPassesTheTunnelBy(t *testing.T) {
 	_, err = h.Set(State{
 		Peers: []netip.Addr{right4, right6},
 		Devices: []DeviceState{{Name: "vpn0", Routes: []Route{
-			{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("10.9.0.2/31")},
-			{Prefix: netip.MustParsePrefix("::/0")}, {Prefix: netip.MustParsePrefix("fd09::2/127")},
+			{Prefix: netip.MustParsePrefix("0.0.0.0/0")},
+			{Prefix: netip.MustParsePrefix("10.9.0.2/31")},
+			{Prefix: netip.MustParsePrefix("::/0")},
+			{Prefix: netip.MustParsePrefix("fd09::2/127")},
 		}}},
 	})
 	left.must(err)

@@ -56,6 +56,7 @@ func tunDevice() []Finding {
 	return []Finding{{"tun", "no /dev/net/tun; modprobe tun (in a container: --device /dev/net/tun)", true}}
 }
 
+// ports are not fatal: with `listen` the gateway may want other addresses. Open tells.
 func ports() (out []Finding) {
 	self := fmt.Sprintf("(pid %d)", os.Getpid())
 	for _, port := range []uint16{PortIKE, PortNATT} {
@@ -65,7 +66,7 @@ func ports() (out []Finding) {
 			}
 			if who := portOwner(v6, port); !strings.HasSuffix(who, self) {
 				out = append(out, Finding{"port", fmt.Sprintf(
-					"UDP port %d is in use by %s; stop that, or narrow `listen` to addresses that it leaves free", port, who), true})
+					"UDP port %d is in use by %s; stop that, or narrow `listen` to addresses that it leaves free", port, who), false})
 				break
 			}
 		}

@@ -17,8 +17,10 @@ var crashState = State{
 	Devices: []DeviceState{{
 		Name: "vpn0", Addresses: prefixes("169.254.7.1/30", "fd77::1/64"),
 		Routes: []Route{
-			{Prefix: netip.MustParsePrefix("10.20.0.0/16")}, {Prefix: netip.MustParsePrefix("198.51.100.0/24")},
-			{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")},
+			{Prefix: netip.MustParsePrefix("10.20.0.0/16")},
+			{Prefix: netip.MustParsePrefix("198.51.100.0/24")},
+			{Prefix: netip.MustParsePrefix("0.0.0.0/0")},
+			{Prefix: netip.MustParsePrefix("::/0")},
 		},
 	}},
 }

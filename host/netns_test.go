@@ -123,6 +123,14 @@ func (s *space) noDAD(dev string) {
 	})
 }
 
+// neighbour saves a second too, as the first solicitation is lost on a link that young.
+func (s *space) neighbour(dev, addr string, is netlink.Link) {
+	s.must(s.nl.NeighSet(&netlink.Neigh{
+		LinkIndex: s.link(dev).Attrs().Index, IP: net.ParseIP(addr),
+		HardwareAddr: is.Attrs().HardwareAddr, State: netlink.NUD_PERMANENT,
+	}))
+}
+
 // ip runs ip(8) in the namespace and returns what it prints.
 func (s *space) ip(args ...string) string { s.t.Helper(); return s.exec("ip", args...) }
 
@@ -173,7 +181,8 @@ func wire(t *testing.T) (left, right *space) {
 	right.addr("right", "10.9.0.2/24", "fd09::2/64")
 	left.up("left")
 	right.up("right")
-	time.Sleep(10 * time.Millisecond) // carrier
+	left.neighbour("left", "fd09::2", right.link("right"))
+	right.neighbour("right", "fd09::1", left.link("left"))
 	return left, right
 }
 

@@ -3,6 +3,7 @@ package host
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -60,7 +61,7 @@ func newReader(s *Socket) *reader {
 // ReadBatch waits for datagrams and takes what is there, at most len(ds). The
 // caller sets each Data to a buffer, of 64 KB where UDP_GRO may deliver runs; it
 // comes back cut to the payload, empty when the datagram did not fit. All other
-// fields are set. After Close it returns net.ErrClosed.
+// fields are set. Port 500 gives no runs. After Close it returns net.ErrClosed.
 func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
 	r := s.read
 	r.want = min(len(ds), batch)
@@ -82,10 +83,10 @@ func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
 		if r.err == 0 {
 			break
 		}
-		// What an ICMP error left on the socket; reading it took it away.
-		if r.err != unix.ECONNREFUSED && r.err != unix.EHOSTUNREACH && r.err != unix.ENETUNREACH {
+		if !slices.Contains(pending, r.err) {
 			return 0, s.failed(r.err)
 		}
+		s.rc.Control(s.dropErrors)
 	}
 	for i := range ds[:r.got] {
 		r.deliver(i, &ds[i])

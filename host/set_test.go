@@ -176,6 +176,7 @@ func world(t *testing.T, tuns ...string) (*space, *Host) {
 	s := enter(t)
 	s.must(s.nl.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth1"}))
 	s.noDAD("eth0")
+	s.noDAD("eth1")
 	s.addr("eth0", "192.0.2.1/24", "2001:db8::1/64")
 	s.up("eth0")
 	s.up("eth1")

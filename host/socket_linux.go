@@ -16,7 +16,8 @@ import (
 )
 
 // Socket is one socket of the underlay: UDP port 500 or 4500, or protocol 50.
-// One goroutine at a time reads; any number write and close.
+// One goroutine at a time reads; any number write and close. Peers with a
+// link-local address are not served: a Datagram's addresses have no zone.
 type Socket struct {
 	file *os.File
 	rc   syscall.RawConn
@@ -102,7 +103,8 @@ func (s *Socket) setup(fd int) error {
 			option{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, true},
 			option{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, true},
 			// Raw sockets do not know the option, and are never of both families.
-			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, !s.Raw()})
+			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, !s.Raw()},
+			option{"IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, bit(s.queuesErrors()), true})
 	} else if !s.Raw() { // a raw socket delivers the header itself
 		opts = append(opts,
 			option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
@@ -115,7 +117,9 @@ func (s *Socket) setup(fd int) error {
 		}
 	}
 	if !s.Raw() {
-		unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+		if s.addr.Port() != PortIKE {
+			unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+		}
 		s.gso.Store(unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil)
 	}
 	return unix.Bind(fd, s.sockaddr())
@@ -141,6 +145,13 @@ func (s *Socket) fragmentation(allowed bool) []option {
 	return []option{{"IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, true}}
 }
 
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func (s *Socket) sockaddr() unix.Sockaddr {
 	if s.v6 {
 		return &unix.SockaddrInet6{Port: int(s.addr.Port()), Addr: s.addr.Addr().As16()}
@@ -150,6 +161,26 @@ func (s *Socket) sockaddr() unix.Sockaddr {
 
 // Raw reports whether the socket carries protocol 50 rather than UDP.
 func (s *Socket) Raw() bool { return s.addr.Port() == 0 }
+
+// queuesErrors reports whether the socket has IPV6_RECVERR: only with it does the
+// kernel learn the path MTU of a raw IPv6 socket (rawv6_err). It makes errors of
+// earlier packets come up in later calls.
+func (s *Socket) queuesErrors() bool { return s.Raw() && s.v6 }
+
+// pending are errors that an ICMP message or a link can leave on a socket. They
+// are of one packet, sent earlier, and gone once told.
+var pending = []unix.Errno{
+	unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN,
+	unix.ENOPROTOOPT, unix.EPROTO, unix.EOPNOTSUPP, unix.EMSGSIZE, unix.EACCES,
+}
+
+// dropErrors empties the socket's queue of errors.
+func (s *Socket) dropErrors(fd uintptr) {
+	for e := unix.Errno(0); s.queuesErrors() && (e == 0 || e == unix.EINTR); {
+		var m unix.Msghdr
+		_, _, e = unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&m)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+	}
+}
 
 // Local is what the socket is bound to. Port 0: raw.
 func (s *Socket) Local() netip.AddrPort { return s.addr }

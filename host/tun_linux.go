@@ -24,7 +24,7 @@ type TUN struct {
 // over. Name is at most 15 bytes.
 func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/%: \t\n") || strings.Trim(name, ".") == "" {
-		return nil, fmt.Errorf("device %q: a name has 1 to %d bytes, without blanks and / %% :", name, unix.IFNAMSIZ-1)
+		return nil, fmt.Errorf("device %q: a name has 1 to %d bytes, none of them a blank, slash, colon or per cent", name, unix.IFNAMSIZ-1)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -95,7 +95,8 @@ func (w *watcher) gather(ctx context.Context, until time.Time) error {
 }
 
 // matters tells a change from the echo of our own. Set holds the lock until
-// h.have says what it did; so what h.have still holds, somebody else took away.
+// h.have says what it did; so what h.have still holds, somebody else took away,
+// unless Set took it out and put it back meanwhile, which costs one idle call.
 func (w *watcher) matters(e event) bool {
 	have := &w.host.have
 	switch {

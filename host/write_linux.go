@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,9 @@ const (
 	maxSegments = 64
 	maxRun      = 65000
 )
+
+// maxTries is how often a message may meet the error of another one.
+const maxTries = 3
 
 // SendError tells of datagrams of a WriteBatch that were not sent; the others were.
 type SendError struct {
@@ -47,6 +51,7 @@ type writer struct {
 	index    [batch]int // of the datagram that the message is of
 	n, sent  int        // messages that are ready, and those done with
 	again    bool       // the socket's buffer is full
+	tries    int        // of msgs[sent], which failed by an error that may be another packet's
 
 	ds      []ipsec.Datagram
 	fail    SendError
@@ -204,7 +209,7 @@ func (w *writer) push(fd uintptr) {
 		n, e := sendmmsg(fd, &w.msgs[w.sent], w.n-w.sent)
 		switch {
 		case e == 0:
-			w.sent += n
+			w.sent, w.tries = w.sent+n, 0
 		case e == unix.EAGAIN:
 			w.again = true
 			return
@@ -212,9 +217,12 @@ func (w *writer) push(fd uintptr) {
 			// No checksum offload on the way out, or a kernel that says so of a segment
 			// over the path MTU: the segments by themselves tell which.
 			w.onePart, w.oneErr = 1, e
+		case w.s.queuesErrors() && w.tries < maxTries && slices.Contains(pending, e):
+			w.s.dropErrors(fd)
+			w.tries++
 		default:
 			w.refuse(w.index[w.sent], e)
-			w.sent++
+			w.sent, w.tries = w.sent+1, 0
 		}
 	}
 }

@@ -1,0 +1,79 @@
+package host
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"vpngw/ipsec"
+)
+
+// A router on the way says that a packet is too big. That reaches the socket it
+// was sent from, and PathMTU, although a tunnel has the route to the peer.
+func TestPathMTUIsLearntFromTheWay(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		port uint16
+		to   string
+	}{
+		{"UDP over IPv4", PortNATT, "10.10.0.2"},
+		{"UDP over IPv6", PortNATT, "fd10::2"},
+		{"raw over IPv4", 0, "10.10.0.2"},
+		{"raw over IPv6", 0, "fd10::2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			left := narrowPath(t)
+			h, to := left.host(), netip.MustParseAddr(c.to)
+			tun, err := h.CreateTUN("vpn0", 1400)
+			left.must(err)
+			defer tun.Close()
+			_, err = h.Set(State{Peers: []netip.Addr{to}, Devices: []DeviceState{{Name: "vpn0", Routes: []Route{
+				{Prefix: netip.MustParsePrefix("0.0.0.0/0")},
+				{Prefix: netip.MustParsePrefix("10.10.0.0/16")},
+				{Prefix: netip.MustParsePrefix("::/0")},
+				{Prefix: netip.MustParsePrefix("fd10::/16")},
+			}}}})
+			left.must(err)
+			if mtu, err := h.PathMTU(to); mtu != 1500 || err != nil {
+				t.Fatalf("before: %d, %v", mtu, err)
+			}
+			s := left.open(h).ForSend(netip.AddrPortFrom(netip.Addr{}, c.port), to)
+			ds := []ipsec.Datagram{{Remote: netip.AddrPortFrom(to, c.port), Data: make([]byte, 1400)}}
+			eventually(t, "EMSGSIZE", func() bool {
+				_, err := s.WriteBatch(ds)
+				return errors.Is(err, syscall.EMSGSIZE)
+			})
+			if mtu, err := h.PathMTU(to); mtu != 1300 || err != nil {
+				t.Errorf("after: %d, %v", mtu, err)
+			}
+		})
+	}
+}
+
+// narrowPath is a host whose default routes lead over a router to 10.10.0.2 and
+// fd10::2, on a link with an MTU of 1300.
+func narrowPath(t *testing.T) *space {
+	left, router := wire(t)
+	far := beside(t)
+	router.must(router.nl.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: "out", MTU: 1300}, PeerName: "far", PeerNamespace: netlink.NsFd(far.fd),
+	}))
+	router.addr("out", "10.10.0.1/24", "fd10::1/64")
+	far.addr("far", "10.10.0.2/24", "fd10::2/64")
+	router.up("out")
+	far.up("far")
+	router.run(func() {
+		for _, knob := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if err := os.WriteFile("/proc/sys/net/"+knob, []byte("1"), 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	left.ip("route", "add", "default", "via", "10.9.0.2")
+	left.ip("-6", "route", "add", "default", "via", "fd09::2")
+	return left
+}
