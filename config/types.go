@@ -2,26 +2,9 @@ package config
 
 import (
 	"net/netip"
-	"time"
 
-	"vpngw/dpd"
-	"vpngw/ipsec"
+	"vpngw/config/dialect"
 )
-
-// Side is which end of the connection this host is.
-type Side uint8
-
-const (
-	Customer Side = iota
-	Cloud
-)
-
-func (s Side) String() string {
-	if s == Cloud {
-		return "cloud"
-	}
-	return "customer"
-}
 
 // Config is a whole, valid configuration. Two Configs of equal files are
 // reflect.DeepEqual.
@@ -30,73 +13,37 @@ type Config struct {
 	Connections []*Connection
 }
 
-// Connection is what every dialect produces: the neutral form, seen from this host.
-type Connection struct {
-	Name    string // unique
-	Dialect string // "alibaba", "native"
-	Side    Side
-	Tunnels []Tunnel // one, or two for a dual-tunnel connection
-	Notes   []string // what the body says that has no effect here, a sentence each
-}
+// The words of a Config are those that the dialects speak; they live below
+// them, in config/dialect.
+type (
+	Connection = dialect.Connection
+	Tunnel     = dialect.Tunnel
+	End        = dialect.End
+	Side       = dialect.Side
+	Role       = dialect.Role
+	Encap      = dialect.Encap
+	Children   = dialect.Children
 
-// Role is a tunnel's place in a dual-tunnel connection.
-type Role string
-
-const (
-	Single  Role = "single"
-	Active  Role = "active"
-	Standby Role = "standby"
+	Problem  = dialect.Problem
+	Problems = dialect.Problems
+	Severity = dialect.Severity
 )
 
-// End is one end of a tunnel.
-type End struct {
-	Address netip.Addr // the public one, as the peers know it
-	ID      ipsec.Identity
-	ASN     uint32 // 0: none given
-	Subnets []netip.Prefix
-}
-
-// Encap is how ESP travels: "auto", "always" or "never" in UDP.
-type Encap string
-
 const (
-	EncapAuto   Encap = "auto"
-	EncapAlways Encap = "always"
-	EncapNever  Encap = "never"
+	Customer = dialect.Customer
+	Cloud    = dialect.Cloud
+
+	Single  = dialect.Single
+	Active  = dialect.Active
+	Standby = dialect.Standby
+
+	EncapAuto   = dialect.EncapAuto
+	EncapAlways = dialect.EncapAlways
+	EncapNever  = dialect.EncapNever
+
+	Lists = dialect.Lists
+	Pairs = dialect.Pairs
+
+	Error   = dialect.Error
+	Warning = dialect.Warning
 )
-
-// Children is how subnets become Child SAs.
-type Children string
-
-const (
-	Lists Children = "lists" // one Child SA for all subnets
-	Pairs Children = "pairs" // one for each pair of local and remote
-)
-
-// Tunnel is one IPsec tunnel with a TUN device of its own.
-type Tunnel struct {
-	Name string // the connection's name; with two tunnels name-1, name-2
-	Role Role
-
-	Local, Remote End
-
-	IKEVersion   int // 2
-	PSK          ipsec.Secret
-	IKEProposals []ipsec.Proposal
-	IKELifetime  time.Duration // 0: never
-
-	ESPProposals []ipsec.Proposal // a key exchange group in them is PFS
-	ESPLifetime  ipsec.Lifetime
-	Children     Children
-	Trunc96      bool // sha256_96: HMAC-SHA-256 of ESP cut to 96 bits
-
-	NATT     bool
-	Encap    Encap
-	CopyDSCP bool // copy the inner DSCP to the outer header (default true)
-	DPD      dpd.Config
-	Initiate bool // bring it up; false: answer only
-
-	Device string // TUN device name; empty: one is chosen ("vpngw0", …)
-	// Routes go into the tunnel: as `routes:` lists them, or else the remote subnets without 0.0.0.0/0 and ::/0.
-	Routes []netip.Prefix
-}

@@ -63,8 +63,13 @@ type Node struct {
 	json *embedded // of a scalar that looks like JSON
 }
 
-// Literal is a plain scalar that stands in no file.
-func Literal(text string) *Node { return &Node{Plain: true, Text: text} }
+// Literal is a node that stands in no file: an empty map for {}, else a plain scalar.
+func Literal(text string) *Node {
+	if text == "{}" {
+		return &Node{Kind: Map}
+	}
+	return &Node{Plain: true, Text: text}
+}
 
 // Len is the number of items of a list, or of pairs of a map.
 func (n *Node) Len() int {

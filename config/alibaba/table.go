@@ -1,0 +1,156 @@
+// Package alibaba reads the body of Alibaba Cloud's CreateVpnConnection
+// request, as its API page of 13 November 2024 describes it, into a connection.
+// Served is the single-tunnel mode with IKEv2; what else the page has is
+// recognised, and refused by name where it asks for something.
+package alibaba
+
+import (
+	"time"
+
+	"vpngw/config/dialect"
+)
+
+const name = "alibaba"
+
+// Dialect is how this package's bodies are written and what becomes of them.
+var Dialect = &dialect.Dialect{
+	Name:  name,
+	Body:  body,
+	Build: build,
+	Same: &dialect.SameGateways{
+		DifferentIKE: "VpnConnectionParamInvalid.SameVpnAndCgwDifferentIkeConfigs",
+		Overlap:      "VpnConnectionParamInvalid.SameVpnAndCgwTrafficSelectorOverlap",
+	},
+}
+
+// Sentences for what is recognised and not served.
+const (
+	noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"
+	noGroup24 = "group24 is on older versions of the API page only, and is not served yet; use group14"
+	noOldID   = "LocalIdIPsec is the name of LocalId on an older version of the API page, and is not read yet; write LocalId"
+	noTunnels = "dual-tunnel connections are not served yet; only the single-tunnel mode is"
+)
+
+// body is the page's table of request parameters. Codes are those of its table
+// of error codes; the defaults are the cloud's.
+var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
+	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Doc: "the region; no meaning here"},
+	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Doc: "makes the request idempotent; no meaning here"},
+	{
+		Name: "CustomerGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the customer's end",
+		Codes: dialect.Codes{dialect.NotFound: "InvalidCustomerGatewayInstanceId.NotFound", dialect.Conflict: "CustomerGateway.ConflictVpnIp"},
+	},
+	{
+		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the cloud's end",
+		Codes: dialect.Codes{dialect.NotFound: "InvalidVpnGatewayInstanceId.NotFound"},
+	},
+	{
+		Name: "Name", Type: dialect.Text{Min: 1, Max: 100, Check: noURL}, Doc: "the connection's name",
+		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.VpnConnectionName"},
+	},
+	{
+		Name: "LocalSubnet", Type: subnets, Required: true, Doc: "the cloud's CIDR blocks",
+		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.LocalSubnet"},
+	},
+	{
+		Name: "RemoteSubnet", Type: subnets, Required: true, Doc: "the customer's CIDR blocks",
+		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.RemoteSubnet"},
+	},
+	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Doc: "whether the cloud's end initiates"},
+	{Name: "IkeConfig", Type: ike, Default: "{}", Doc: "IKE SA"},
+	{Name: "IpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
+	{Name: "HealthCheckConfig", Type: health, Doc: "probes through the tunnel; refused when enabled"},
+	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Doc: "the cloud's own route table; no meaning here"},
+	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Doc: "ask a silent peer whether it is there"},
+	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
+	{
+		Name: "BgpConfig", Type: bgp, Doc: "BGP in the tunnel; refused when enabled",
+		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.BgpConfig"},
+	},
+	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Doc: "for ShangMi gateways"},
+	{
+		Name: "Tags", Type: dialect.List{Of: tag, Name: "Tags", Max: 20}, Doc: "no meaning here",
+		Codes: dialect.Codes{dialect.TooMany: "SizeLimitExceeded.TagNum"},
+	},
+	{Name: "TunnelOptionsSpecification", Type: nil, Later: noTunnels, Doc: "the tunnels of a dual-tunnel connection"},
+	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Later: noTunnels, Doc: "BGP in a dual-tunnel connection"},
+}}
+
+var subnets = dialect.Prefixes{Comma: true, Max: 255} // as many as a traffic selector payload counts
+
+var ike = &dialect.Object{Rows: []dialect.Row{
+	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Doc: "pre-shared key"},
+	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Doc: "only ikev2 is served"},
+	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of IKEv1 only"},
+	{Name: "IkeEncAlg", Type: encryption, Default: "aes", Doc: "encryption"},
+	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Doc: "integrity and PRF"},
+	{
+		Name: "IkePfs", Default: "group2", Doc: "key exchange",
+		Type: dialect.Enum{Words: []string{"group1", "group2", "group5", "group14"}, Later: map[string]string{"group24": noGroup24}},
+	},
+	{Name: "IkeLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},
+	{Name: "LocalId", Type: dialect.Text{Max: 100}, Doc: "identity of the cloud's end; the gateway's address by default"},
+	{Name: "RemoteId", Type: dialect.Text{Max: 100}, Doc: "identity of the customer's end; the gateway's address by default"},
+	{Name: "LocalIdIPsec", Type: nil, Later: noOldID, Doc: "older name of LocalId"},
+}}
+
+var ipsecConfig = &dialect.Object{Rows: []dialect.Row{
+	{Name: "IpsecEncAlg", Type: encryption, Default: "aes", Doc: "encryption"},
+	{
+		Name: "IpsecAuthAlg", Type: authentication, Default: "md5", Doc: "integrity",
+		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecAuthAlg"},
+	},
+	{
+		Name: "IpsecPfs", Default: "group2", Doc: "key exchange of each Child SA",
+		Type:  dialect.Enum{Words: []string{"disabled", "group1", "group2", "group5", "group14"}, Later: map[string]string{"group24": noGroup24}},
+		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecPfs"},
+	},
+	{Name: "IpsecLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},
+}}
+
+var (
+	encryption = dialect.Enum{
+		Words: []string{"aes", "aes192", "aes256", "des", "3des"},
+		Later: map[string]string{"sm4": noShangMi},
+	}
+	authentication = dialect.Enum{
+		Words: []string{"md5", "sha1", "sha256", "sha384", "sha512"},
+		Later: map[string]string{"sm3": noShangMi},
+	}
+	lifetime = dialect.Duration{Max: 86400 * time.Second, Seconds: true}
+)
+
+var health = &dialect.Object{Rows: []dialect.Row{
+	{Name: "enable", Type: dialect.Bool{}, Default: "false", Doc: "refused when true"},
+	{Name: "dip", Type: dialect.Addr{}, Doc: "what is probed"},
+	{Name: "sip", Type: dialect.Addr{}, Doc: "what it is probed from"},
+	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Doc: "seconds"},
+	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Doc: "probes without an answer"},
+}}
+
+var bgp = &dialect.Object{Rows: []dialect.Row{
+	{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Doc: "refused when true"},
+	{
+		Name: "LocalAsn", Type: dialect.ASN{}, Default: "45104", Doc: "the cloud's AS number",
+		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.LocalAsn"},
+	},
+	{
+		Name: "TunnelCidr", Type: dialect.Prefix{}, Doc: "a /30 in 169.254.0.0/16",
+		Codes: dialect.Codes{dialect.Malformed: "InvalidTunnelCidr.Malformed", dialect.Invalid: "IllegalParam.TunnelCidr"},
+	},
+	{
+		Name: "LocalBgpIp", Type: dialect.Addr{}, Doc: "the cloud's address in TunnelCidr",
+		Codes: dialect.Codes{dialect.Malformed: "InvalidLocalBgpIp.Malformed", dialect.Invalid: "IllegalParam.LocalBgpIp"},
+	},
+}}
+
+var tag = &dialect.Object{Rows: []dialect.Row{
+	{
+		Name: "Key", Type: dialect.Text{Min: 1, Max: 64, Check: tagCharacters}, Required: true, Doc: "not empty",
+		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.TagKey", dialect.Missing: "InvalidParameter.TagKey", dialect.Twice: "Duplicated.TagKey"},
+	},
+	{
+		Name: "Value", Type: dialect.Text{Max: 128, Check: tagCharacters}, Doc: "may be empty",
+		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.TagValue"},
+	},
+}}

@@ -1,0 +1,154 @@
+package dialect
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"vpngw/config/tree"
+)
+
+// Limits of one check; past them the rest is not looked at.
+const (
+	maxProblems = 1000
+	maxValues   = 1 << 21
+)
+
+// Check reads one configuration and collects what is wrong with it. Not safe
+// for concurrent use.
+type Check struct {
+	Budget *tree.Budget
+	// Open reads the file that a text names, relative to the main file.
+	Open func(name string) (*tree.Node, []tree.Error, error)
+
+	problems Problems
+	values   int
+	reported map[any]bool // files by name, and texts with JSON by node, whose errors are told
+}
+
+// NewCheck returns a Check that reads within b and opens no files.
+func NewCheck(b *tree.Budget) *Check {
+	return &Check{Budget: b, reported: map[any]bool{}, Open: func(string) (*tree.Node, []tree.Error, error) {
+		return nil, nil, errors.New("no files are read here")
+	}}
+}
+
+// Problems are those found so far.
+func (c *Check) Problems() Problems { return c.problems }
+
+// Full reports whether no more problems are taken, so that looking on is of no use.
+func (c *Check) Full() bool { return len(c.problems) > maxProblems || c.values > maxValues }
+
+// Add notes a problem. Of equal ones it keeps the first: a value with an alias can be met often.
+func (c *Check) Add(p Problem) {
+	if c.Full() || slices.ContainsFunc(c.problems[max(0, len(c.problems)-8):], func(q Problem) bool {
+		return p.File == q.File && p.Line == q.Line && p.Column == q.Column && p.Code == q.Code && p.Message == q.Message
+	}) {
+		return
+	}
+	if len(c.problems) == maxProblems {
+		p = Problem{Severity: Error, Code: "vpngw.config.too-many", File: p.File, Message: fmt.Sprintf("more than %d problems; the rest is not shown", maxProblems)}
+	}
+	c.problems = append(c.problems, p)
+}
+
+// Fail notes an error at v, Warn a warning. The message is a sentence without
+// a full stop, and never holds a secret.
+func (c *Check) Fail(v *Value, why Reason, format string, args ...any) {
+	c.Add(c.problem(v, Error, why, format, args...))
+}
+
+func (c *Check) Warn(v *Value, why Reason, format string, args ...any) {
+	c.Add(c.problem(v, Warning, why, format, args...))
+}
+
+// FailCode is Fail with the code that a page gives for the case.
+func (c *Check) FailCode(v *Value, code, format string, args ...any) {
+	p := c.problem(v, Error, Invalid, format, args...)
+	p.Code = code
+	c.Add(p)
+}
+
+// Refuse is Fail for a word, in v or v itself, that is none of allowed.
+func (c *Check) Refuse(v *Value, why Reason, word string, allowed []string, format string, args ...any) {
+	p := c.problem(v, Error, why, format, args...)
+	p.Allowed = allowed
+	p.Nearest = Nearest(word, allowed)
+	c.Add(p)
+}
+
+func (c *Check) problem(v *Value, s Severity, why Reason, format string, args ...any) Problem {
+	pos := v.pos()
+	p := Problem{
+		Severity: s, Code: v.code(why, s), Path: v.Path, Message: fmt.Sprintf(format, args...),
+		File: pos.File, Line: pos.Line, Column: pos.Column,
+	}
+	if v.Node != nil && v.Node.Kind == tree.Scalar && v.Row != nil && v.Row.Type != nil && !v.Row.Type.Hides() {
+		p.Value = printable(v.Node.Text)
+	}
+	return p
+}
+
+// printable is s for a message: short, on one line.
+func printable(s string) string {
+	const most = 80
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return '�'
+		}
+		return r
+	}, s)
+	if utf8.RuneCountInString(s) > most {
+		s = string([]rune(s)[:most]) + "…"
+	}
+	return s
+}
+
+// Syntax notes what tree found in a file.
+func (c *Check) Syntax(path string, errs []tree.Error) {
+	for _, e := range errs {
+		c.Add(Problem{
+			Severity: Error, Code: "vpngw.config.syntax", Path: path,
+			File: e.File, Line: e.Line, Column: e.Column, Message: e.Msg,
+		})
+	}
+}
+
+// Root reads a whole file's node with a table.
+func (c *Check) Root(n *tree.Node, row *Row) *Value {
+	v := &Value{Row: row, Node: n, Given: true, at: n}
+	c.read(v)
+	return v
+}
+
+// read lets v's type look at it.
+func (c *Check) read(v *Value) {
+	if c.values++; !c.Full() {
+		v.Row.Type.Read(c, v)
+	}
+}
+
+// child reads a part of v: an item of a list, a value of a map, a field.
+func (c *Check) child(v *Value, row *Row, path string, n *tree.Node) *Value {
+	w := &Value{Row: row, Path: path, Node: n, Given: v.Given, at: n, loose: v.loose}
+	if !v.Given {
+		w.at = v.at
+	}
+	c.read(w)
+	return w
+}
+
+// scalar is v's text, if it is one.
+func (c *Check) scalar(v *Value, want string) (string, bool) {
+	switch {
+	case v.Node.Kind != tree.Scalar:
+		c.Fail(v, WrongType, "%s is expected here, not %v", want, v.Node.Kind)
+	case v.Node.IsNull():
+		c.Fail(v, WrongType, "%s is expected here; nothing is given", want)
+	default:
+		return v.Node.Text, true
+	}
+	return "", false
+}

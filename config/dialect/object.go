@@ -1,0 +1,233 @@
+package dialect
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"vpngw/config/tree"
+)
+
+// Object is a mapping with a table of its keys: the one place that says what a
+// part of a file can hold.
+type Object struct {
+	hidden
+	Rows []Row
+	// Loose is how the clouds' bodies are read, the parts of this object
+	// included: texts, numbers and booleans alike, JSON inside a text, upper and lower
+	// case mixed, and null or an empty text for what is absent.
+	Loose bool
+}
+
+func (o *Object) table() *Object { return o }
+
+func (o *Object) row(name string) *Row {
+	for i := range o.Rows {
+		if o.Rows[i].Name == name {
+			return &o.Rows[i]
+		}
+	}
+	return nil
+}
+
+// find is the row of a key as it stands in the file.
+func (o *Object) find(key string, loose bool) *Row {
+	if r := o.row(key); r != nil || !loose {
+		return r
+	}
+	for i := range o.Rows {
+		if strings.EqualFold(o.Rows[i].Name, key) {
+			return &o.Rows[i]
+		}
+	}
+	return nil
+}
+
+func (o *Object) Read(c *Check, v *Value) {
+	v.loose = v.loose || o.Loose
+	if !c.unwrap(v, tree.Map) {
+		return
+	}
+	fields := make(map[string]*Value, len(o.Rows))
+	for key, n := range v.Node.Pairs() {
+		if c.Full() {
+			return
+		}
+		row := o.find(key.Text, v.loose)
+		switch {
+		case row == nil:
+			o.unknown(c, v, key)
+		case fields[row.Name] != nil:
+			c.Fail(&Value{Row: row, Path: join(v.Path, key.Text), at: key}, Twice, "%s stands here twice", row.Name)
+		case v.loose && absent(n):
+		default:
+			f := &Value{Row: row, Path: join(v.Path, row.Name), Node: n, Given: true, at: n, loose: v.loose}
+			fields[row.Name] = f
+			if row.Later == "" {
+				c.read(f)
+			} else {
+				o.later(c, f)
+			}
+		}
+	}
+	for i := range o.Rows {
+		row := &o.Rows[i]
+		if fields[row.Name] != nil {
+			continue
+		}
+		f := &Value{Row: row, Path: join(v.Path, row.Name), at: v.at, loose: v.loose}
+		fields[row.Name] = f
+		switch {
+		case row.Default != "":
+			f.Node = tree.Literal(row.Default)
+			c.read(f)
+		case row.Required:
+			c.Fail(f, Missing, "%s is missing", row.Name)
+		}
+	}
+	v.Set(fields)
+}
+
+// absent reports whether n is how an API says that there is nothing.
+func absent(n *tree.Node) bool { return n.Kind == tree.Scalar && (n.Text == "" || n.IsNull()) }
+
+func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
+	pos := key.Pos()
+	p := Problem{
+		Severity: Error, Code: v.code(Unknown, Error), Path: join(v.Path, printable(key.Text)),
+		File: pos.File, Line: pos.Line, Column: pos.Column,
+		Message: fmt.Sprintf("there is no key %q here", printable(key.Text)),
+	}
+	for _, r := range o.Rows {
+		p.Allowed = append(p.Allowed, r.Name)
+	}
+	p.Nearest = Nearest(key.Text, p.Allowed)
+	if key.Text == "<<" {
+		p.Message = "merge keys (<<) are not read; repeat the keys, or use an anchor for a whole value"
+	}
+	c.Add(p)
+}
+
+// later refuses a parameter that is not served yet, unless it says that it is not wanted.
+func (o *Object) later(c *Check, f *Value) {
+	n := f.Node
+	if f.Row.Type != nil {
+		if c.read(f); !f.OK() || f.data == false {
+			return
+		}
+	} else if absent(n) || n.Kind != tree.Scalar && n.Len() == 0 {
+		return
+	}
+	c.Fail(f, Unsupported, "%s", f.Row.Later)
+}
+
+// unwrap makes v.Node the collection that is wanted: in a loose form it may
+// stand inside a text, as JSON.
+func (c *Check) unwrap(v *Value, want tree.Kind) bool {
+	if v.loose && v.Node.LooksLikeJSON() {
+		inner, errs := v.Node.JSON(c.Budget)
+		if !c.reported[v.Node] {
+			c.reported[v.Node] = true
+			for i := range errs {
+				errs[i].Msg = "in the JSON text: " + errs[i].Msg
+			}
+			c.Syntax(v.Path, errs)
+		}
+		if inner == nil {
+			return false
+		}
+		v.Node, v.at = inner, inner
+	}
+	if v.Node.Kind != want {
+		what := v.Node.Kind.String()
+		if v.Node.IsNull() {
+			what = "nothing at all"
+		}
+		c.Fail(v, WrongType, "%v is expected here, not %s", want, what)
+		return false
+	}
+	return true
+}
+
+// InFile is an object, or a text with the name of a file that holds it.
+type InFile struct{ *Object }
+
+func (t InFile) Read(c *Check, v *Value) {
+	if v.Node.Kind == tree.Scalar && !v.Node.LooksLikeJSON() {
+		name, ok := c.scalar(v, "a mapping, or the name of a file that holds one,")
+		if !ok {
+			return
+		}
+		if strings.ContainsAny(name, "{}=&\"\n") || strings.Contains(name, "://") || len(name) > 4096 {
+			c.Fail(v, Unsupported, "a request as a text is not read; give its parameters as a mapping, as a JSON object, or the name of a file that holds one")
+			return
+		}
+		n, errs, err := c.Open(name)
+		if err != nil {
+			c.Fail(v, NotFound, "the file %s cannot be read: %v", printable(name), err)
+			return
+		}
+		if !c.reported[name] {
+			c.reported[name] = true
+			c.Syntax(v.Path, errs)
+		}
+		if n == nil {
+			return
+		}
+		v.Node, v.at = n, n
+	}
+	t.Object.Read(c, v)
+}
+
+// List is a list of at most Max values of one kind.
+type List struct {
+	hidden
+	Of   Type
+	Name string // what problems with one are called in codes; empty: as the list
+	Max  int
+}
+
+func (t List) Read(c *Check, v *Value) {
+	if !c.unwrap(v, tree.List) {
+		return
+	}
+	if n := v.Node.Len(); n > t.Max {
+		c.Fail(v, TooMany, "%d entries; at most %d are allowed", n, t.Max)
+		return
+	}
+	row := *v.Row
+	row.Type, row.Codes = t.Of, nil
+	if t.Name != "" {
+		row.Name = t.Name
+	}
+	items := make([]*Value, 0, v.Node.Len())
+	for i, n := range v.Node.Items() {
+		if c.Full() {
+			return
+		}
+		items = append(items, c.child(v, &row, v.Path+"["+strconv.Itoa(i)+"]", n))
+	}
+	v.Set(items)
+}
+
+// Table is a mapping from names of the user's own to values of one kind.
+type Table struct {
+	hidden
+	Of   Type
+	Name string // what problems with one are called in codes
+}
+
+func (t Table) Read(c *Check, v *Value) {
+	if !c.unwrap(v, tree.Map) {
+		return
+	}
+	row := &Row{Name: t.Name, Type: t.Of}
+	entries := make(map[string]*Value, v.Node.Len())
+	for key, n := range v.Node.Pairs() {
+		if c.Full() {
+			return
+		}
+		entries[key.Text] = c.child(v, row, join(v.Path, printable(key.Text)), n)
+	}
+	v.Set(entries)
+}

@@ -1,0 +1,108 @@
+package dialect
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Severity says whether a Problem keeps the configuration from being used.
+type Severity string
+
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
+// Problem is one thing wrong with a configuration. It never holds a secret.
+type Problem struct {
+	Severity Severity `json:"severity"`
+	Code     string   `json:"code"` // the cloud's where its page gives one for the case, else vpngw.<Field>.<reason>
+	Path     string   `json:"path"` // "connections[1].native.ike.proposals[0]"
+	File     string   `json:"file"`
+	Line     int      `json:"line"`   // from 1; 0: the file as a whole
+	Column   int      `json:"column"` // from 1, in characters
+	Value    string   `json:"value"`
+	Allowed  []string `json:"allowed"`
+	Nearest  string   `json:"nearest"` // the valid name that resembles what was written
+	Message  string   `json:"message"` // a sentence without a full stop
+}
+
+// String is the form for people: file:line:col: error: path: message [code].
+func (p Problem) String() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
+	}
+	fmt.Fprintf(&b, ": %s: ", p.Severity)
+	if p.Path != "" {
+		b.WriteString(p.Path + ": ")
+	}
+	b.WriteString(p.Message)
+	switch {
+	case p.Nearest != "":
+		fmt.Fprintf(&b, "; did you mean %q?", p.Nearest)
+	case len(p.Allowed) > 0:
+		b.WriteString("; allowed: " + strings.Join(p.Allowed, ", "))
+	}
+	fmt.Fprintf(&b, " [%s]", p.Code)
+	return b.String()
+}
+
+// Problems are in the order of the files' lines.
+type Problems []Problem
+
+// Failed reports whether there is an error among them.
+func (ps Problems) Failed() bool {
+	return slices.ContainsFunc(ps, func(p Problem) bool { return p.Severity == Error })
+}
+
+// Write prints one line for each problem.
+func (ps Problems) Write(w io.Writer) error {
+	for _, p := range ps {
+		if _, err := fmt.Fprintln(w, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WriteJSON prints {"problems":[…]}.
+func (ps Problems) WriteJSON(w io.Writer) error {
+	if ps == nil {
+		ps = Problems{}
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(map[string]Problems{"problems": ps})
+}
+
+// MarshalJSON makes "allowed" a list even when nothing is listed.
+func (p Problem) MarshalJSON() ([]byte, error) {
+	type plain Problem
+	if p.Allowed == nil {
+		p.Allowed = []string{}
+	}
+	return json.Marshal(plain(p))
+}
+
+// Sort brings problems into the order of their places, those of main first.
+func (ps Problems) Sort(main string) {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(
+			cmp.Compare(rank(a, main), rank(b, main)), cmp.Compare(a.File, b.File),
+			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+func rank(p Problem, main string) int {
+	if p.File == main {
+		return 0
+	}
+	return 1
+}

@@ -1,0 +1,213 @@
+package dialect
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"vpngw/config/tree"
+	"vpngw/ipsec"
+)
+
+// Type is what a parameter's value can be.
+type Type interface {
+	// Read makes a value of v.Node and stores it with v.Set, or notes what is wrong.
+	Read(c *Check, v *Value)
+	// Hides reports whether what is written there may be, or hold, a secret: then no message shows it.
+	Hides() bool
+}
+
+type (
+	shown  struct{}
+	hidden struct{}
+)
+
+func (shown) Hides() bool  { return false }
+func (hidden) Hides() bool { return true }
+
+// Text is a text of Min to Max characters (Max 0: any) that Check finds
+// nothing wrong with: it returns what the text must be, or nothing.
+type Text struct {
+	shown
+	Min, Max int
+	Check    func(string) string
+}
+
+func (t Text) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "a text")
+	if !ok {
+		return
+	}
+	if want := t.wrong(s); want != "" {
+		c.Fail(v, Illegal, "it must %s", want)
+		return
+	}
+	v.Set(s)
+}
+
+func (t Text) wrong(s string) string {
+	n := utf8.RuneCountInString(s)
+	switch {
+	case n < t.Min && n == 0:
+		return "not be empty"
+	case n < t.Min || t.Max > 0 && n > t.Max:
+		return fmt.Sprintf("have %d to %d characters, not %d", t.Min, t.Max, n)
+	case t.Check != nil:
+		return t.Check(s)
+	}
+	return ""
+}
+
+// Secret is a Text that becomes an ipsec.Secret and is never shown.
+type Secret struct{ Text }
+
+func (Secret) Hides() bool { return true }
+
+func (t Secret) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "a text")
+	if !ok {
+		return
+	}
+	if want := t.wrong(s); want != "" {
+		c.Fail(v, Illegal, "it must %s", want)
+		return
+	}
+	v.Set(ipsec.Secret(s))
+}
+
+// Enum is one of a few words.
+type Enum struct {
+	shown
+	Words []string
+	Later map[string]string // words that are recognised and not served, with a sentence
+}
+
+func (t Enum) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "one of "+strings.Join(t.Words, ", "))
+	if !ok {
+		return
+	}
+	is := func(w string) bool { return w == s || v.loose && strings.EqualFold(w, s) }
+	if i := slices.IndexFunc(t.Words, is); i >= 0 {
+		v.Set(t.Words[i])
+		return
+	}
+	for _, w := range names(t.Later) {
+		if is(w) {
+			c.Refuse(v, Unsupported, s, t.Words, "%s", t.Later[w])
+			return
+		}
+	}
+	c.Refuse(v, Illegal, s, t.Words, "%q is none of its values", printable(s))
+}
+
+// Bool is true or false. Where people write it, yes, on, no and off too.
+type Bool struct{ shown }
+
+func (Bool) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "true or false")
+	if !ok {
+		return
+	}
+	if b, ok := words[strings.ToLower(s)]; ok && (v.Node.Plain || v.loose) {
+		v.Set(b)
+		return
+	}
+	c.Refuse(v, WrongType, s, []string{"true", "false"}, "true or false is expected here")
+}
+
+var words = map[string]bool{"true": true, "yes": true, "on": true, "false": false, "no": false, "off": false}
+
+// Int is a whole number from Min to Max.
+type Int struct {
+	shown
+	Min, Max int64
+}
+
+func (t Int) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "a whole number")
+	if !ok {
+		return
+	}
+	n, ok := integer(c, v, s)
+	if !ok {
+		return
+	}
+	if n < t.Min || n > t.Max {
+		c.Refuse(v, Illegal, s, []string{fmt.Sprintf("%d-%d", t.Min, t.Max)}, "it must be %d to %d", t.Min, t.Max)
+		return
+	}
+	v.Set(n)
+}
+
+// integer reads a decimal number; one past the range of int64 becomes its end.
+func integer(c *Check, v *Value, s string) (int64, bool) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	digits := strings.TrimLeft(s, "+-")
+	if (err != nil && n == 0) || !v.Node.Plain && !v.loose || len(digits) > 1 && digits[0] == '0' {
+		c.Fail(v, WrongType, "a whole number is expected here")
+		return 0, false
+	}
+	return n, true
+}
+
+// Duration is a time span from Min to Max: "24h", "1h30m", "90s", or a number
+// of seconds. Seconds: only a number.
+type Duration struct {
+	shown
+	Min, Max time.Duration
+	Seconds  bool
+}
+
+func (t Duration) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "a time span")
+	if !ok {
+		return
+	}
+	var d time.Duration
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil || t.Seconds {
+		if n, ok = integer(c, v, s); !ok {
+			return
+		}
+		d = math.MaxInt64
+		if n < int64(math.MaxInt64/time.Second) {
+			d = time.Duration(max(n, -1)) * time.Second
+		}
+	} else if d, err = time.ParseDuration(s); err != nil {
+		c.Fail(v, Malformed, `a time span is expected here, such as 24h, 90s, or a number of seconds`)
+		return
+	}
+	if d < t.Min || d > t.Max {
+		low, high := t.Min.String(), t.Max.String()
+		if t.Seconds {
+			low, high = fmt.Sprint(int64(t.Min.Seconds())), fmt.Sprint(int64(t.Max.Seconds()))
+		}
+		c.Refuse(v, Illegal, s, []string{low + "-" + high}, "it must be %s to %s", low, high)
+		return
+	}
+	v.Set(d)
+}
+
+// Or is one thing as a scalar and another as a collection.
+type Or struct {
+	Scalar, Other Type
+}
+
+func (t Or) Read(c *Check, v *Value) {
+	if v.Node.Kind == tree.Scalar {
+		t.Scalar.Read(c, v)
+	} else {
+		t.Other.Read(c, v)
+	}
+}
+
+func (t Or) Hides() bool { return t.Scalar.Hides() }
+
+func (t Or) table() *Object {
+	o, _ := t.Other.(*Object)
+	return o
+}

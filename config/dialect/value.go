@@ -1,0 +1,98 @@
+package dialect
+
+import (
+	"net/netip"
+	"time"
+
+	"vpngw/config/tree"
+	"vpngw/ipsec"
+)
+
+// Value is one parameter as it holds: given in a file, or its row's default.
+type Value struct {
+	Row   *Row
+	Path  string     // "connections[0].alibaba.IkeConfig.Psk"
+	Node  *tree.Node // what is read: as given, or the default
+	Given bool       // it stands in a file
+
+	at    *tree.Node // where problems are reported: Node, or what it is missing in
+	loose bool       // texts, numbers and booleans are alike, and JSON may stand in a text
+	data  any        // what Row.Type made of it; nil: nothing, or nothing valid
+}
+
+// OK reports whether there is a valid value, given or by default.
+func (v *Value) OK() bool { return v != nil && v.data != nil }
+
+// Set is how a Type stores what it made of v.Node.
+func (v *Value) Set(data any) { v.data = data }
+
+func (v *Value) pos() tree.Pos { return v.at.Pos() }
+
+// The getters return the zero value when there is none.
+
+func (v *Value) Text() string             { return get[string](v) }
+func (v *Value) Bool() bool               { return get[bool](v) }
+func (v *Value) Int() int64               { return get[int64](v) }
+func (v *Value) Duration() time.Duration  { return get[time.Duration](v) }
+func (v *Value) Addr() netip.Addr         { return get[netip.Addr](v) }
+func (v *Value) Prefix() netip.Prefix     { return get[netip.Prefix](v) }
+func (v *Value) Prefixes() []netip.Prefix { return get[[]netip.Prefix](v) }
+func (v *Value) Secret() ipsec.Secret     { return get[ipsec.Secret](v) }
+func (v *Value) Items() []*Value          { return get[[]*Value](v) }
+func (v *Value) Entries() map[string]*Value {
+	return get[map[string]*Value](v)
+}
+
+// Data is what a Type of a dialect's own stored.
+func Data[T any](v *Value) T { return get[T](v) }
+
+func get[T any](v *Value) (out T) {
+	if v != nil {
+		out, _ = v.data.(T)
+	}
+	return out
+}
+
+// Field is a parameter of an Object, or an absent value without a place of its
+// own when the object is absent. It panics if the table has no such row.
+func (v *Value) Field(name string) *Value {
+	if f, ok := v.Entries()[name]; ok {
+		return f
+	}
+	var row *Row
+	if t, ok := v.Row.Type.(interface{ table() *Object }); ok {
+		row = t.table().row(name)
+	}
+	if row == nil {
+		panic("dialect: no row " + name + " at " + v.Path)
+	}
+	return &Value{Row: row, Path: join(v.Path, name), at: v.at, loose: v.loose}
+}
+
+// join is the path of a part of what stands at path.
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// Row is one parameter of a table.
+type Row struct {
+	Name     string
+	Type     Type
+	Required bool
+	Default  string // what holds when it is absent, as it would be written; empty: nothing
+	Codes    Codes  // the cloud's own codes
+	Later    string // recognised, not served: a sentence that says so. What means "no" is accepted.
+	Doc      string // one line
+}
+
+// Is reports whether v has a value that a Type stored as a T.
+func Is[T any](v *Value) bool {
+	if v == nil {
+		return false
+	}
+	_, ok := v.data.(T)
+	return ok
+}

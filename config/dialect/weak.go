@@ -1,0 +1,28 @@
+package dialect
+
+import "vpngw/ipsec"
+
+// Weaknesses warns of the weak algorithms of one connection, of each once.
+type Weaknesses struct {
+	told map[string]bool
+}
+
+// Tell warns if t, which v names, is weak by RFC 8247 or RFC 8221.
+func (w *Weaknesses) Tell(c *Check, v *Value, t ipsec.Transform) {
+	why := t.Weak()
+	if why == "" || w.told[why+t.String()] {
+		return
+	}
+	if w.told == nil {
+		w.told = map[string]bool{}
+	}
+	w.told[why+t.String()] = true
+	if !v.Given {
+		why += "; it holds by default"
+	}
+	name := t.String()
+	if word := v.Text(); word != "" && word != name {
+		name = word + " (" + name + ")"
+	}
+	c.Warn(v, Weak, "%s is weak: %s", name, why)
+}

@@ -1,0 +1,206 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"vpngw/config/dialect"
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// native is vpngw's own way to write a connection down, from this host's view.
+// Every other dialect makes what this one can say.
+var native = &dialect.Dialect{Name: nativeName, Body: nativeBody, Build: buildNative}
+
+const (
+	nativeName = "native"
+	noIKEv1    = "only IKEv2 is served so far: write 2"
+)
+
+var nativeBody = &dialect.Object{Rows: []dialect.Row{
+	{
+		Name: "ike_version", Default: "2", Doc: "2",
+		Type: dialect.Enum{Words: []string{"2"}, Later: map[string]string{"1": noIKEv1, "any": noIKEv1}},
+	},
+	{Name: "local", Type: endObject(false), Required: true, Doc: "this end"},
+	{Name: "remote", Type: endObject(true), Required: true, Doc: "the other end"},
+	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Doc: "pre-shared key; or psk_file beside the body"},
+	{Name: "ike", Default: "{}", Doc: "IKE SA", Type: &dialect.Object{Rows: []dialect.Row{
+		{Name: "proposals", Type: dialect.List{Of: proposal{ipsec.ProtoIKE}, Name: "proposals", Max: 32}, Doc: "the first is preferred"},
+		{Name: "lifetime", Type: lifetime, Default: "24h", Doc: "0: without end"},
+	}}},
+	{Name: "esp", Default: "{}", Doc: "Child SAs", Type: &dialect.Object{Rows: []dialect.Row{
+		{Name: "proposals", Type: dialect.List{Of: proposal{ipsec.ProtoESP}, Name: "proposals", Max: 32}, Doc: "the first is preferred; a group in them is PFS"},
+		{Name: "lifetime", Type: lifetime, Default: "1h", Doc: "0: without end"},
+		{Name: "bytes", Type: counter, Default: "0", Doc: "0: any number"},
+		{Name: "packets", Type: counter, Default: "0", Doc: "0: any number"},
+		{Name: "esn", Type: dialect.Enum{Words: []string{"auto", "yes", "no"}}, Default: "auto", Doc: "extended sequence numbers; auto: if the peer has them"},
+	}}},
+	{Name: "children", Type: dialect.Enum{Words: []string{"lists", "pairs"}}, Default: "lists", Doc: "one Child SA for all subnets, or one for each pair"},
+	{Name: "natt", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
+	{Name: "initiate", Type: dialect.Bool{}, Default: "true", Doc: "false: only answer"},
+}}
+
+func endObject(remote bool) *dialect.Object {
+	return &dialect.Object{Rows: []dialect.Row{
+		{Name: "address", Type: dialect.Addr{}, Required: remote, Doc: "public address; of this end by default the one that the route chooses"},
+		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Doc: "identity; the address by default"},
+		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Doc: "what is behind it"},
+		{Name: "asn", Type: dialect.ASN{}, Doc: "AS number"},
+	}}
+}
+
+// What is proposed when nothing is given: what RFC 8247 and RFC 8221 say MUST or
+// SHOULD, in vpngw's order of preference. ESP without PFS, which every peer takes.
+var defaultProposals = map[ipsec.Protocol][]string{
+	ipsec.ProtoIKE: {
+		"aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp2048-modp3072",
+		"aes256-aes128-sha256-sha384-sha512-x25519-ecp256-ecp384-modp2048-modp3072",
+	},
+	ipsec.ProtoESP: {"aes256gcm16-aes128gcm16-chacha20poly1305", "aes256-aes128-sha256-sha384-sha512"},
+}
+
+// proposal is a Type: "aes256gcm16-prfsha384-ecp384".
+type proposal struct{ proto ipsec.Protocol }
+
+func (proposal) Hides() bool { return false }
+
+func (t proposal) Read(c *dialect.Check, v *dialect.Value) {
+	text := dialect.Text{Min: 1, Max: 1000}
+	if text.Read(c, v); !v.OK() {
+		return
+	}
+	s := v.Text()
+	v.Set(nil)
+	for name := range strings.SplitSeq(s, "-") {
+		if ipsec.ByName(name) == nil {
+			c.Refuse(v, dialect.Illegal, name, algorithmNames(), "no algorithm is called %q", name)
+			return
+		}
+	}
+	p, err := ipsec.ParseProposal(t.proto, s)
+	if err != nil {
+		c.Fail(v, dialect.Illegal, "%s", err)
+		return
+	}
+	v.Set(p)
+}
+
+func algorithmNames() []string {
+	var out []string
+	for _, a := range ipsec.Algorithms {
+		out = append(out, a.Name)
+	}
+	return out
+}
+
+func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
+	ike, esp := v.Field("ike"), v.Field("esp")
+	local, remote := v.Field("local"), v.Field("remote")
+	if local.OK() && !local.Field("address").Given && !local.Field("id").Given {
+		c.Fail(local.Field("id"), dialect.Missing, "give this end an address or an id, so that it has an identity")
+	}
+	if a := remote.Field("address"); a.OK() && a.Addr() == local.Field("address").Addr() {
+		c.Fail(a, dialect.Conflict, "both ends have this address")
+	}
+	t := Tunnel{
+		Role:         Single,
+		Local:        end(local),
+		Remote:       end(remote),
+		IKEVersion:   2,
+		PSK:          v.Field("psk").Secret(),
+		IKEProposals: proposals(c, ike.Field("proposals"), ipsec.ProtoIKE),
+		IKELifetime:  ike.Field("lifetime").Duration(),
+		ESPProposals: proposals(c, esp.Field("proposals"), ipsec.ProtoESP),
+		ESPLifetime: ipsec.Lifetime{
+			Time:    esp.Field("lifetime").Duration(),
+			Bytes:   uint64(esp.Field("bytes").Int()),
+			Packets: uint64(esp.Field("packets").Int()),
+		},
+		Children: Children(v.Field("children").Text()),
+		NATT:     v.Field("natt").Bool(),
+		Encap:    EncapAuto,
+		DPD:      dpd.Config{Interval: 30 * time.Second},
+		Initiate: v.Field("initiate").Bool(),
+	}
+	sequenceNumbers(c, esp, t.ESPProposals)
+	warnWeak(c, ike.Field("proposals"), esp.Field("proposals"))
+	return &dialect.Draft{
+		Connection: &Connection{Dialect: nativeName, Side: env.Side, Tunnels: []Tunnel{t}},
+		IKE:        ike,
+		Subnets:    local.Field("subnets"),
+		PSK:        v.Field("psk"),
+		NoPSK:      "a pre-shared key is missing: psk in the body, or psk_file beside it",
+	}
+}
+
+func end(v *dialect.Value) End {
+	e := End{
+		Address: v.Field("address").Addr(),
+		ASN:     uint32(v.Field("asn").Int()),
+		Subnets: v.Field("subnets").Prefixes(),
+	}
+	if id := v.Field("id"); id.OK() {
+		e.ID = ipsec.ParseIdentity(id.Text())
+	} else if e.Address.IsValid() {
+		e.ID = ipsec.IdentityOf(e.Address)
+	}
+	return e
+}
+
+// proposals are those given, or the defaults.
+func proposals(c *dialect.Check, v *dialect.Value, proto ipsec.Protocol) []ipsec.Proposal {
+	var out []ipsec.Proposal
+	if v.Given {
+		for _, item := range v.Items() {
+			out = append(out, dialect.Data[ipsec.Proposal](item))
+		}
+		if v.OK() && len(out) == 0 {
+			c.Fail(v, dialect.Missing, "at least one proposal is needed; leave the key out for the defaults")
+		}
+		return out
+	}
+	for _, s := range defaultProposals[proto] {
+		p, err := ipsec.ParseProposal(proto, s)
+		if err != nil {
+			panic(err) // a test reads them all
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// sequenceNumbers puts what esn says into the ESP proposals that do not say it themselves.
+func sequenceNumbers(c *dialect.Check, esp *dialect.Value, ps []ipsec.Proposal) {
+	esn := esp.Field("esn")
+	want := map[string][]string{"auto": {"esn", "noesn"}, "yes": {"esn"}, "no": {"noesn"}}[esn.Text()]
+	items := esp.Field("proposals").Items()
+	for i := range ps {
+		var own []string
+		if i < len(items) && items[i].OK() {
+			own = slices.DeleteFunc(strings.Split(items[i].Node.Text, "-"), func(s string) bool { return s != "esn" && s != "noesn" })
+		}
+		switch {
+		case len(own) == 0:
+			ps[i].Transforms = slices.DeleteFunc(ps[i].Transforms, func(t ipsec.Transform) bool { return t.Type == ipsec.ESN })
+			for _, name := range want {
+				ps[i].Transforms = append(ps[i].Transforms, ipsec.ByName(name).Transform)
+			}
+		case esn.Text() != "auto" && !slices.Equal(own, want):
+			c.Fail(items[i], dialect.Conflict, "it names %s, and esn is %s", strings.Join(own, " and "), esn.Text())
+		}
+	}
+}
+
+func warnWeak(c *dialect.Check, lists ...*dialect.Value) {
+	var weak dialect.Weaknesses
+	for _, list := range lists {
+		for _, item := range list.Items() {
+			for _, t := range dialect.Data[ipsec.Proposal](item).Transforms {
+				weak.Tell(c, item, t)
+			}
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package config
+
+import (
+	"bytes"
+
+	"vpngw/config/dialect"
+	"vpngw/ipsec"
+)
+
+const maxPSKFile = 4096
+
+// psk gives the tunnels their pre-shared key: the body's, or that of psk_file.
+func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
+	file := v.Field("psk_file")
+	switch {
+	case file.Given && d.PSK.Given:
+		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.PSK.Path)
+	case file.OK():
+		l.pskFile(file, d)
+	case d.PSK.OK():
+		if name := d.PSK.Node.Pos().File; othersRead(l.modes[name]) {
+			l.Warn(d.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
+		}
+	case !file.Given && !d.PSK.Given:
+		l.Fail(d.PSK, dialect.Missing, "%s", d.NoPSK)
+	}
+}
+
+// pskFile reads the file of a pre-shared key. One line end behind the key does not belong to it.
+func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft) {
+	path := l.path(v.Text())
+	data, mode, err := l.read(path, maxPSKFile)
+	switch {
+	case err != nil:
+		l.Fail(v, dialect.NotFound, "the file cannot be read: %s", reason(err))
+		return
+	case othersRead(mode) || othersWrite(mode):
+		l.Fail(v, dialect.Exposed, "everybody on this host can read or change the file (mode %04o): chmod o= %s", mode.Perm(), path)
+		clear(data)
+		return
+	}
+	key := ipsec.Secret(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")))
+	want := ""
+	if len(key) == 0 {
+		want = "not be empty"
+	} else if d.PSKWant != nil {
+		want = d.PSKWant(key)
+	}
+	if want != "" {
+		l.Fail(v, dialect.Illegal, "the key in the file must %s", want)
+		return
+	}
+	for i := range d.Tunnels {
+		d.Tunnels[i].PSK = key
+	}
+}

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	"vpngw/config/alibaba"
+	"vpngw/config/dialect"
+)
+
+// dialects are the ways to write a connection down. A further cloud is one more line.
+var dialects = []*dialect.Dialect{native, alibaba.Dialect}
+
+var sides = map[string]Side{"customer": Customer, "cloud": Cloud}
+
+var side = dialect.Enum{Words: []string{"customer", "cloud"}}
+
+// fileRow is the table of the file itself.
+var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect.Row{
+	{Name: "version", Type: dialect.Int{Min: 1, Max: 1}, Required: true, Doc: "of this form of file: 1"},
+	{Name: "side", Type: side, Default: "customer", Doc: "which end this host is"},
+	{Name: "listen", Type: dialect.List{Of: dialect.Addr{}, Max: 256}, Doc: "our underlay addresses; all by default"},
+	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "vpn_gateways"}, Doc: "what the ids of the cloud's gateways stand for"},
+	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "customer_gateways"}, Doc: "what the ids of the customer's gateways stand for"},
+	{Name: "connections", Type: dialect.List{Of: connectionObject(), Name: "connection", Max: 100_000}, Required: true, Doc: "the connections"},
+}}}
+
+// connectionObject is the table of one connection: a body in one dialect, and what stands beside it.
+func connectionObject() *dialect.Object {
+	o := &dialect.Object{Rows: []dialect.Row{
+		{Name: "name", Type: dialect.Text{Min: 1, Max: 100, Check: plainName}, Doc: "unique; the body's name by default, else DIALECT-N"},
+		{Name: "side", Type: side, Doc: "instead of the file's"},
+		{Name: "psk_file", Type: dialect.Text{Min: 1, Max: 4096}, Doc: "the pre-shared key, in a file that others cannot read"},
+		{Name: "encap", Type: dialect.Enum{Words: []string{"auto", "always", "never"}}, Doc: "ESP in UDP; by default what the body says"},
+		{Name: "sha256_96", Type: dialect.Bool{}, Default: "no", Doc: "cut HMAC-SHA-256 of ESP to 96 bits"},
+		{Name: "copy_dscp", Type: dialect.Bool{}, Default: "true", Doc: "copy the DSCP to the outer header"},
+		{Name: "device", Type: dialect.Text{Check: deviceName}, Doc: "name of the TUN device; vpngwN by default"},
+		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Doc: "what is routed into the tunnel; the remote subnets by default"},
+		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Doc: "off, on, or interval and timeout"},
+		{Name: "lifetime", Type: lifetimeObject, Doc: "instead of the body's"},
+	}}
+	for _, d := range dialects {
+		o.Rows = append(o.Rows, dialect.Row{Name: d.Name, Type: dialect.InFile{Object: d.Body}, Doc: "the connection, or the name of a file with it"})
+	}
+	return o
+}
+
+var dpdObject = &dialect.Object{Rows: []dialect.Row{
+	{Name: "interval", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Doc: "of silence, after which the peer is asked"},
+	{Name: "timeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Doc: "without an answer, after which it is dead; by default when retransmission ends"},
+}}
+
+var lifetimeObject = &dialect.Object{Rows: []dialect.Row{
+	{Name: "ike", Type: lifetime, Doc: "of the IKE SA; 0: without end"},
+	{Name: "esp", Type: lifetime, Doc: "of Child SAs; 0: without end"},
+	{Name: "bytes", Type: counter, Doc: "that a Child SA may carry; 0: any number"},
+	{Name: "packets", Type: counter, Doc: "that a Child SA may carry; 0: any number"},
+}}
+
+var (
+	lifetime = dialect.Duration{Max: 30 * 24 * time.Hour}
+	counter  = dialect.Int{Max: math.MaxInt64}
+)
+
+// plainName is the rule for names: they stand in commands, logs and paths.
+func plainName(s string) string {
+	if s != safeName(s) {
+		return "hold only letters, digits, dots, hyphens and underscores, and begin with a letter or digit"
+	}
+	return ""
+}
+
+// deviceName is the kernel's rule for names of devices.
+func deviceName(s string) string {
+	switch {
+	case len(s) < 1 || len(s) > 15:
+		return "have 1 to 15 bytes"
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/:%", r) }):
+		return "hold printable ASCII characters without space, slash, colon and percent sign"
+	case s == "." || s == ".." || s == "lo" || s == "all" || s == "default":
+		return "not be a name that the kernel uses itself"
+	}
+	return ""
+}
