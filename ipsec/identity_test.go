@@ -1,0 +1,64 @@
+package ipsec
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+func TestParseIdentity(t *testing.T) {
+	for in, want := range map[string]struct {
+		id   Identity
+		text string
+	}{
+		"192.0.2.1":        {Identity{IDIPv4, "\xc0\x00\x02\x01"}, "192.0.2.1"},
+		"2001:db8::1":      {Identity{IDIPv6, "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"}, "2001:db8::1"},
+		"::ffff:192.0.2.1": {Identity{IDIPv4, "\xc0\x00\x02\x01"}, "192.0.2.1"},
+		"hq.example.org":   {Identity{IDFQDN, "hq.example.org"}, "hq.example.org"},
+		"@hq":              {Identity{IDFQDN, "hq"}, "hq"},
+		"fqdn:192.0.2.1":   {Identity{IDFQDN, "192.0.2.1"}, "192.0.2.1"},
+		"a@example.org":    {Identity{IDEmail, "a@example.org"}, "a@example.org"},
+		"@#00ff":           {Identity{IDKeyID, "\x00\xff"}, "@#00ff"},
+		"keyid:branch":     {Identity{IDKeyID, "branch"}, "keyid:branch"},
+	} {
+		id := ParseIdentity(in)
+		if id != want.id || id.String() != want.text {
+			t.Errorf("%s: got %#v printed %s", in, id, id)
+		}
+	}
+}
+
+func TestIdentityPrintsNothingUnprintable(t *testing.T) {
+	id := Identity{IDFQDN, "a\x1b[31m\n"}
+	if s := id.String(); strings.ContainsAny(s, "\x1b\n") {
+		t.Errorf("%q", s)
+	}
+}
+
+func TestSecretNeverPrints(t *testing.T) {
+	type holder struct {
+		Key  Secret
+		Keys Keys
+	}
+	s := Secret("hunter2")
+	h := holder{s, Keys{s, s}}
+	j, _ := json.Marshal(h)
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "key", s, "h", h)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", s, "h", h)
+	out := fmt.Sprintf("%v %+v %#v %s %x %X %q %d %v %#v %s", s, s, s, s, s, s, s, s, h, h, h) + string(j) + log.String()
+	for _, leak := range []string{"hunter2", "68756e74657232", "aHVudGVyMg", "104 117"} {
+		if strings.Contains(out, leak) || strings.Contains(strings.ToLower(out), leak) {
+			t.Errorf("%s in %s", leak, out)
+		}
+	}
+	if !s.Equal(Secret("hunter2")) || s.Equal(Secret("hunter3")) || s.Equal(nil) {
+		t.Error("Equal is wrong")
+	}
+	s.Clear()
+	if string(s) != strings.Repeat("\x00", 7) {
+		t.Error("Clear left something")
+	}
+}
