@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/config"
+	"vpngw/ipsec"
+)
+
+func newCheck() *cobra.Command {
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "Check a configuration file; touch nothing",
+		Long: `Check reads the configuration as "vpngw run" would and names every problem at
+once, each with file, line and column. It needs no root and no daemon.
+
+Errors keep the daemon from starting, or a reload from taking effect: exit code
+1. Warnings do not: exit code 0.`,
+		Example: `  vpngw check -c vpngw.yaml
+  vpngw check -c vpngw.yaml --json | jq '.problems[] | select(.severity == "error")'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, problems := config.Load(file)
+			if asJSON {
+				if err := problems.WriteJSON(cmd.OutOrStdout()); err != nil {
+					return err
+				}
+			} else {
+				printCheck(cmd.OutOrStdout(), file, c, problems)
+			}
+			if problems.Failed() {
+				return errSaid
+			}
+			return nil
+		},
+	}
+	fileFlag(cmd, &file)
+	cmd.Flags().BoolVar(&asJSON, "json", false, `print {"problems":[…]}`)
+	return cmd
+}
+
+// printCheck prints the problems, and without an error what the file comes to.
+func printCheck(w io.Writer, file string, c *config.Config, problems config.Problems) {
+	warnings := 0
+	problems.Write(w)
+	for _, p := range problems {
+		if p.Severity == config.Warning {
+			warnings++
+		}
+	}
+	if problems.Failed() {
+		fmt.Fprintf(w, "%s: %s, %s\n", file, count(len(problems)-warnings, "error"), count(warnings, "warning"))
+		return
+	}
+	for _, conn := range c.Connections {
+		for _, t := range conn.Tunnels {
+			fmt.Fprintf(w, "%s (%s, side %v): %v [%v] %v === %v [%v] %v\n", t.Name, conn.Dialect, conn.Side,
+				t.Local.Address, t.Local.ID, t.Local.Subnets, t.Remote.Address, t.Remote.ID, t.Remote.Subnets)
+			fmt.Fprintf(w, "  IKEv%d %s; ESP %s\n", t.IKEVersion, join(t.IKEProposals), join(t.ESPProposals))
+		}
+		for _, n := range conn.Notes {
+			fmt.Fprintln(w, "  note: "+n)
+		}
+	}
+	fmt.Fprintf(w, "%s: ok, %s, %s\n", file, count(len(c.Connections), "connection"), count(warnings, "warning"))
+}
+
+func join(ps []ipsec.Proposal) string {
+	var out []string
+	for _, p := range ps {
+		out = append(out, p.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

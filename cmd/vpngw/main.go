@@ -1,0 +1,57 @@
+// Command vpngw is a site-to-site VPN gateway: the daemon (`vpngw run`) and the
+// commands that check its configuration and talk to it.
+//
+// Exit codes: 0 success, 1 an error (`check`: the file has errors), 2 wrong
+// usage, 3 the daemon is not reachable.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"vpngw/control"
+)
+
+// version is set by the linker (see the Makefile).
+var version = "devel"
+
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+)
+
+func main() { os.Exit(vpngw(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// vpngw runs one command line and returns its exit code.
+func vpngw(args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteC()
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errSaid):
+		return exitError
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "vpngw: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "vpngw: %v\n", err)
+	if errors.Is(err, control.ErrUnreachable) {
+		return exitUnreachable
+	}
+	return exitError
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+// errSaid is a failure that has been printed already.
+var errSaid = errors.New("failed")

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"vpngw/control"
+	"vpngw/gateway"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"vpngw": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  exits,
+			"daemon": answering,
+		},
+		Setup: func(e *testscript.Env) error {
+			// Unix socket paths are short: 107 bytes.
+			dir, err := os.MkdirTemp("", "vpngw")
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { os.RemoveAll(dir) })
+			e.Setenv("SOCKET", dir+"/control.sock")
+			return nil
+		},
+	})
+}
+
+// exits runs a command and checks its exit code: exits CODE COMMAND ARGS…
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARGS…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// answering is the command that answers on $SOCKET with the status that a file holds: daemon FILE
+func answering(ts *testscript.TestScript, _ bool, args []string) {
+	var d canned
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &d.status))
+	l, err := control.Listen(ts.Getenv("SOCKET"))
+	ts.Check(err)
+	s := control.Serve(l, &d, "test", slog.New(slog.DiscardHandler))
+	ts.Defer(func() { s.Close() })
+}
+
+// canned is a daemon with one status, that knows one connection.
+type canned struct{ status gateway.Status }
+
+func (d *canned) Status(context.Context) (gateway.Status, error) { return d.status, nil }
+func (d *canned) Up(_ context.Context, name string) error        { return d.known(name) }
+func (d *canned) Down(_ context.Context, name string) error      { return d.known(name) }
+func (d *canned) Reload(context.Context) error                   { return nil }
+
+func (d *canned) known(name string) error {
+	if name != "hq" {
+		return &gateway.UnknownNameError{Name: name, Known: []string{"hq"}}
+	}
+	return nil
+}

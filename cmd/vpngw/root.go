@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/control"
+)
+
+// settings are the flags that every command has.
+type settings struct {
+	control   string
+	state     string
+	logLevel  slog.Level
+	logFormat string
+}
+
+func newRoot() *cobra.Command {
+	s := &settings{}
+	root := &cobra.Command{
+		Use:   "vpngw",
+		Short: "The customer's, or the cloud's, end of an IPsec VPN",
+		Long: `vpngw is one end of an IPsec VPN. It takes its settings from the very request
+body that created the connection in the cloud, negotiates with IKEv2 (RFC 7296),
+and carries packets with ESP (RFC 4303) over one TUN device for each tunnel.
+
+  vpngw check -c FILE     is the configuration right? every problem at once
+  vpngw run   -c FILE     run the daemon (as root; systemd starts it so)
+  vpngw status            what it is doing, and if a tunnel is not up, why`,
+		Example: `  vpngw check -c /etc/vpngw/vpngw.yaml && systemctl reload vpngw
+  vpngw down hq           take the connection "hq" down until "vpngw up hq"
+  vpngw status --json | jq -r '.connections[].tunnels[] | "\(.name) \(.state)"'`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			why := fmt.Sprintf("there is no command %q", args[0])
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				why += "; did you mean " + strings.Join(near, " or ") + "?"
+			}
+			return &usageError{fmt.Errorf("%s", why)}
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+
+	f := root.PersistentFlags()
+	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`; its mode is 0660")
+	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for what the daemon must remember; nothing yet")
+	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
+	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if s.logFormat != "text" && s.logFormat != "json" {
+			return &usageError{fmt.Errorf("--log-format is %q; it can be text or json", s.logFormat)}
+		}
+		return nil
+	}
+
+	root.AddCommand(newRun(s), newCheck(), newStatus(s), newUp(s), newDown(s), newReload(s), newVersion())
+	return root
+}
+
+// logger writes to w as the flags say.
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: s.logLevel}
+	if s.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// noArgs and oneName are what may stand behind a command.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return &usageError{fmt.Errorf("nothing may follow here, but %q does", args[0])}
+	}
+	return nil
+}
+
+func oneName(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return &usageError{fmt.Errorf("exactly one name of a connection or tunnel is needed; there are %d", len(args))}
+	}
+	return nil
+}
+
+// fileFlag adds -c, which must be given.
+func fileFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "the configuration `file` (YAML or JSON)")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if *file == "" {
+			return &usageError{fmt.Errorf("which configuration? name the file with -c FILE")}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"vpngw/config"
+	"vpngw/control"
+	"vpngw/gateway"
+	"vpngw/host"
+)
+
+func newRun(s *settings) *cobra.Command {
+	var file, keylog string
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the daemon in the foreground",
+		Long: `Run brings the tunnels of the configuration up and keeps them up until SIGTERM or
+SIGINT. SIGHUP, like "vpngw reload", reads the file again: a file with errors
+changes nothing, and connections that have not changed lose no packet.
+
+It needs root or CAP_NET_ADMIN and CAP_NET_RAW, /dev/net/tun, and UDP ports 500
+and 4500. What is missing is named with its remedy. It changes no sysctl of
+other devices, and puts everything back when it ends; what a killed daemon left
+is removed at the next start.
+
+Routes into a tunnel appear when it first comes up. From then on they stay, also
+while the tunnel is interrupted, so that nothing leaves this host in clear;
+"vpngw down", a reload without the connection and the daemon's end remove them.
+
+Under systemd (Type=notify) it says when it is ready and how many tunnels are up.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), s, file, keylog, cmd.ErrOrStderr())
+		},
+	}
+	fileFlag(cmd, &file)
+	cmd.Flags().StringVar(&keylog, "insecure-keylog", "", "append every key to `file`, for Wireshark: whoever reads it reads the traffic")
+	cmd.Flags().MarkHidden("insecure-keylog")
+	return cmd
+}
+
+func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer) error {
+	log := s.logger(stderr)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+
+	c, problems := config.Load(file)
+	for _, p := range problems {
+		if p.Severity == config.Warning {
+			log.Warn("config: " + p.String())
+		} else {
+			fmt.Fprintln(stderr, p)
+		}
+	}
+	if c == nil {
+		return fmt.Errorf("%s has errors; nothing was started", file)
+	}
+	keys, err := openKeyLog(keylog)
+	if err != nil {
+		return err
+	}
+	if keys != nil {
+		log.Warn("every key is written to a file: whoever can read it can read the traffic", "file", keylog)
+		defer keys.Close()
+	}
+
+	// The socket comes first: a second daemon must touch nothing.
+	l, err := control.Listen(s.control)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	h, err := host.New(host.Config{Log: log})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	o := gateway.Options{
+		Host:   gateway.System{Host: h},
+		Log:    log,
+		Load:   func() (*config.Config, config.Problems) { return config.Load(file) },
+		Hangup: hangup,
+		Notify: func(state string) {
+			if _, err := daemon.SdNotify(false, state); err != nil {
+				log.Debug("cannot tell systemd", "state", state, "err", err)
+			}
+		},
+	}
+	if keys != nil {
+		o.KeyLog = keys
+	}
+	g, err := gateway.New(c, o)
+	if err != nil {
+		return err
+	}
+	log.Info("starting", "version", version, "config", file, "control", s.control)
+	server := control.Serve(l, g, version, log)
+	defer server.Close()
+	if err := g.Run(ctx); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// openKeyLog opens the file of --insecure-keylog; nil without one.
+func openKeyLog(path string) (*os.File, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--insecure-keylog: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/control"
+	"vpngw/gateway"
+	"vpngw/ipsec"
+)
+
+func newStatus(s *settings) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what every tunnel does, and why one is not up",
+		Long: `Status shows one line for each tunnel.
+
+  up          every wanted pair of subnets is carried; a packet sent now gets through
+  degraded    some of them, or a route is blocked by another
+  connecting  not yet; vpngw keeps trying
+  waiting     not yet; it is the peer's part to begin
+  down        taken down by "vpngw down", or without a device
+
+WHY is the last failure. IN and OUT count the bytes of inner packets that the
+present Child SAs have carried. Algorithms marked "!" are weak.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			st, err := control.NewClient(s.control).Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if !asJSON {
+				return printStatus(cmd.OutOrStdout(), st, time.Now())
+			}
+			e := json.NewEncoder(cmd.OutOrStdout())
+			e.SetEscapeHTML(false)
+			e.SetIndent("", "  ")
+			return e.Encode(st)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything, for programs")
+	return cmd
+}
+
+// printStatus prints a table, one line for each tunnel.
+func printStatus(w io.Writer, st gateway.Status, now time.Time) error {
+	if len(st.Connections) == 0 {
+		fmt.Fprintln(w, "no connection is configured")
+		return nil
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "CONNECTION\tTUNNEL\tDEVICE\tSTATE\tSINCE\tPEER\tIKE\tCHILD SAS\tIN\tOUT\tWHY")
+	for _, c := range st.Connections {
+		for _, t := range c.Tunnels {
+			var in, out uint64
+			for _, ch := range t.Children {
+				in += ch.BytesIn
+				out += ch.BytesOut
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+				plain(c.Name), plain(t.Name), plain(t.Device), t.State, ago(now.Sub(t.Since)), t.Remote,
+				ikeColumn(t.IKE), childrenColumn(t.Children), bytes(in), bytes(out), plain(dash(t.Why)))
+		}
+	}
+	return tw.Flush()
+}
+
+func ikeColumn(i *gateway.IKEStatus) string {
+	if i == nil {
+		return "-"
+	}
+	return fmt.Sprintf("v%d %s %s", i.Version, i.State, dash(marked(i.Proposal)))
+}
+
+// childrenColumn is how many SAs there are, and what they agreed on.
+func childrenColumn(cs []gateway.ChildStatus) string {
+	if len(cs) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d %s", len(cs), marked(cs[len(cs)-1].Proposal))
+}
+
+// marked puts a "!" behind each weak algorithm of a proposal.
+func marked(proposal string) string {
+	names := strings.Split(proposal, "-")
+	for i, n := range names {
+		if a := ipsec.ByName(n); a != nil && a.Weak != "" {
+			names[i] += "!"
+		}
+	}
+	return strings.Join(names, "-")
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// ago is a duration as people say it, in its two largest units.
+func ago(d time.Duration) string {
+	d = max(d, 0).Truncate(time.Second)
+	switch {
+	case d >= 24*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return d.String()
+}
+
+func bytes(n uint64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n), 0
+	for ; f >= 999.5 && unit < 5; unit++ {
+		f /= 1000
+	}
+	return fmt.Sprintf("%.3g %cB", f, " kMGTP"[unit])
+}
+
+// plain keeps what a peer said from moving the cursor.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/control"
+)
+
+func newUp(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "up NAME",
+		Short: "Bring a connection up and keep it up",
+		Long: `Up brings a connection, or one tunnel of it, up and keeps it up. It undoes
+"vpngw down". It does not wait until the tunnel is up: see "vpngw status".`,
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return control.NewClient(s.control).Up(cmd.Context(), args[0])
+		},
+	}
+}
+
+func newDown(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down NAME",
+		Short: "Take a connection down and hold it down",
+		Long: `Down takes a connection, or one tunnel of it, down: the peer is told, routes are
+removed, and the peer's attempts are refused. It holds until "vpngw up" or a
+restart of the daemon; a reload does not end it.`,
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return control.NewClient(s.control).Down(cmd.Context(), args[0])
+		},
+	}
+}
+
+func newReload(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Make the daemon read its configuration again",
+		Long: `Reload makes the daemon read its configuration again, as SIGHUP does. A file with
+errors changes nothing, and its problems are printed. Connections that have not
+changed keep their SAs and lose no packet.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := control.NewClient(s.control).Reload(cmd.Context())
+			if refused := (*control.RefusedError)(nil); errors.As(err, &refused) {
+				for _, p := range refused.Problems {
+					fmt.Fprintln(cmd.ErrOrStderr(), p)
+				}
+			}
+			return err
+		},
+	}
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  noArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintf(cmd.OutOrStdout(), "vpngw %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		},
+	}
+}

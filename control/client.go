@@ -1,0 +1,124 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"vpngw/config"
+	"vpngw/gateway"
+)
+
+// ErrUnreachable says that no daemon answers on the socket.
+var ErrUnreachable = errors.New("the vpngw daemon is not reachable")
+
+// RefusedError is the daemon's own answer to a request that failed.
+type RefusedError struct {
+	Message  string
+	Problems config.Problems // of a reload
+}
+
+func (e *RefusedError) Error() string { return e.Message }
+
+// Client commands a daemon.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// NewClient makes a client of the daemon behind a socket. It opens nothing yet.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, "unix", path)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+		return c, nil
+	}
+	return &Client{path: path, http: http.Client{
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+		Timeout:   answerTime,
+	}}
+}
+
+// Status is what the daemon is doing now.
+func (c *Client) Status(ctx context.Context) (s gateway.Status, err error) {
+	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Version is the daemon's.
+func (c *Client) Version(ctx context.Context) (v Version, err error) {
+	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
+}
+
+// Up brings a connection or tunnel up.
+func (c *Client) Up(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodPost, "/v1/up", target{name}, nil)
+}
+
+// Down takes a connection or tunnel down.
+func (c *Client) Down(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodPost, "/v1/down", target{name}, nil)
+}
+
+// Reload makes the daemon read its config file again.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/v1/reload", nil, nil)
+}
+
+const maxAnswer = 256 << 20 // a status of very many tunnels
+
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	if in == nil {
+		body = nil
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if errors.Is(err, ErrUnreachable) {
+			return fmt.Errorf("%w on %s (is `vpngw run` running? another socket is named with --control): %w",
+				ErrUnreachable, c.path, cause(err))
+		}
+		return fmt.Errorf("ask the daemon on %s: %w", c.path, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var f failure
+		if json.Unmarshal(answer, &f) != nil || f.Error == "" {
+			return fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
+		}
+		return &RefusedError{f.Error, f.Problems}
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// cause is the operating system's own word in a failed dial.
+func cause(err error) error {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}

@@ -1,0 +1,221 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"vpngw/config"
+	"vpngw/gateway"
+)
+
+// fakeDaemon remembers what it was told.
+type fakeDaemon struct {
+	told   []string
+	status gateway.Status
+	err    error
+}
+
+func (d *fakeDaemon) Status(context.Context) (gateway.Status, error) { return d.status, d.err }
+
+func (d *fakeDaemon) Up(_ context.Context, name string) error {
+	d.told = append(d.told, "up "+name)
+	return d.err
+}
+
+func (d *fakeDaemon) Down(_ context.Context, name string) error {
+	d.told = append(d.told, "down "+name)
+	return d.err
+}
+
+func (d *fakeDaemon) Reload(context.Context) error {
+	d.told = append(d.told, "reload")
+	return d.err
+}
+
+// serve starts a server for d and returns its socket.
+func serve(t *testing.T, d Daemon) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "control.sock")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Serve(l, d, "1.2.3", slog.New(slog.DiscardHandler))
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the socket is still there: %v", err)
+		}
+	})
+	return path
+}
+
+func TestClientCommandsTheDaemon(t *testing.T) {
+	d := &fakeDaemon{status: gateway.Status{Connections: []gateway.ConnectionStatus{{
+		Name: "hq", Dialect: "native", Side: "customer",
+		Tunnels: []gateway.TunnelStatus{{
+			Name: "hq", State: gateway.Up, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+			IKE:      &gateway.IKEStatus{Version: 2, SPIi: "0123456789abcdef"},
+			Children: []gateway.ChildStatus{{BytesIn: 1 << 60, Drops: map[string]uint64{"replay": 1}}},
+		}},
+	}}}}
+	c, ctx := NewClient(serve(t, d)), context.Background()
+	got, err := c.Status(ctx)
+	if err != nil || !reflect.DeepEqual(got, d.status) {
+		t.Errorf("got status %+v, %v; want %+v", got, err, d.status)
+	}
+	if v, err := c.Version(ctx); err != nil || v.Version != "1.2.3" {
+		t.Errorf("got version %v, %v", v, err)
+	}
+	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Reload(ctx)); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"up hq", "down a b/ü", "reload"}; !reflect.DeepEqual(d.told, want) {
+		t.Errorf("the daemon heard %q, want %q", d.told, want)
+	}
+}
+
+func TestRefusalsAreTold(t *testing.T) {
+	problem := config.Problem{Severity: config.Error, File: "x.yaml", Line: 3, Message: "no"}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{&gateway.UnknownNameError{Name: "hg", Known: []string{"hq"}}, http.StatusNotFound},
+		{&gateway.InvalidConfigError{Problems: config.Problems{problem}}, http.StatusUnprocessableEntity},
+		{gateway.ErrStopped, http.StatusServiceUnavailable},
+		{errors.New("something else"), http.StatusInternalServerError},
+	} {
+		path := serve(t, &fakeDaemon{err: c.err})
+		err := NewClient(path).Reload(context.Background())
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Message != c.err.Error() {
+			t.Errorf("got %v, want a RefusedError that says %q", err, c.err)
+			continue
+		}
+		if c.want == http.StatusUnprocessableEntity && (len(refused.Problems) != 1 || refused.Problems[0].Line != 3) {
+			t.Errorf("got problems %+v", refused.Problems)
+		}
+		if got, _ := ask(t, path, "POST /v1/reload HTTP/1.1\r\nHost: x\r\n\r\n"); got != c.want {
+			t.Errorf("%v: got status %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+// ask writes raw bytes and reads one HTTP answer.
+func ask(t *testing.T, path, request string) (int, string) {
+	t.Helper()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	go io.WriteString(conn, request)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("no answer to %.60q: %v", request, err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body) // cut off where the server didn't want the rest
+	return resp.StatusCode, string(body)
+}
+
+func TestHostileRequestsAreRefused(t *testing.T) {
+	d := &fakeDaemon{}
+	path := serve(t, d)
+	post := func(body string) string {
+		return fmt.Sprintf("POST /v1/up HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
+	for _, c := range []struct {
+		name, request string
+		want          int
+	}{
+		{"not HTTP", "\x16\x03\x01\r\n\r\n", 400},
+		{"unknown path", "GET /v1/keys HTTP/1.1\r\nHost: x\r\n\r\n", 404},
+		{"wrong method", "GET /v1/up HTTP/1.1\r\nHost: x\r\n\r\n", 404},
+		{"a way out", "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 307},
+		{"no body", post(""), 400},
+		{"not JSON", post("hq"), 400},
+		{"null", post("null"), 400},
+		{"wrong type", post(`{"name":["hq"]}`), 400},
+		{"unknown key", post(`{"name":"hq","force":true}`), 400},
+		{"two bodies", post(`{"name":"hq"}{"name":"lab"}`), 400},
+		{"empty name", post(`{"name":""}`), 400},
+		{"deep", post(strings.Repeat("[", maxBody-1)), 400},
+		{"large", post(`{"name":"` + strings.Repeat("x", maxBody) + `"}`), 413},
+		{"endless head", "GET /v1/status HTTP/1.1\r\n" + strings.Repeat("X-A: "+strings.Repeat("b", 1000)+"\r\n", 20), 431},
+	} {
+		got, body := ask(t, path, c.request)
+		if got != c.want {
+			t.Errorf("%s: got %d, want %d: %.200s", c.name, got, c.want, body)
+		}
+	}
+	if len(d.told) > 0 {
+		t.Errorf("the daemon heard %q", d.told)
+	}
+}
+
+func TestSecondDaemonIsRefused(t *testing.T) {
+	path := serve(t, &fakeDaemon{})
+	if _, err := Listen(path); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want ErrRunning with the path", err)
+	}
+	if _, err := NewClient(path).Status(context.Background()); err != nil {
+		t.Errorf("the first no longer answers: %v", err)
+	}
+}
+
+func TestSocketOfAKilledDaemonIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	old, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.(*net.UnixListener).SetUnlinkOnClose(false)
+	old.Close()
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("got %v, %v; want mode 0660", info.Mode(), err)
+	}
+}
+
+func TestWhatIsNoSocketStays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "not a socket") {
+		t.Errorf("got %v, want an error", err)
+	}
+	if b, _ := os.ReadFile(path); string(b) != "data" {
+		t.Error("the file was touched")
+	}
+}
+
+func TestNoDaemonIsUnreachable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	_, err := NewClient(path).Status(context.Background())
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want ErrUnreachable with the path", err)
+	}
+}

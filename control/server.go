@@ -1,0 +1,129 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"golang.org/x/net/netutil"
+
+	"vpngw/gateway"
+)
+
+// Server answers on the control socket.
+type Server struct {
+	http http.Server
+	done chan error
+}
+
+// Serve answers on l for d, in goroutines of its own, until Close.
+func Serve(l net.Listener, d Daemon, version string, log *slog.Logger) *Server {
+	s := &Server{done: make(chan error, 1)}
+	s.http = http.Server{
+		Handler:           handler(d, version),
+		ReadHeaderTimeout: requestTime,
+		ReadTimeout:       requestTime,
+		WriteTimeout:      answerTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() { s.done <- s.http.Serve(netutil.LimitListener(l, maxConnections)) }()
+	return s
+}
+
+// Close ends the server and removes the socket. Requests under way are cut off.
+func (s *Server) Close() error {
+	s.http.Close()
+	if err := <-s.done; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	return nil
+}
+
+func handler(d Daemon, version string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		s, err := d.Status(r.Context())
+		answer(w, s, err)
+	})
+	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, Version{version}, nil)
+	})
+	mux.HandleFunc("POST /v1/up", func(w http.ResponseWriter, r *http.Request) {
+		if name, ok := nameIn(w, r); ok {
+			answer(w, nil, d.Up(r.Context(), name))
+		}
+	})
+	mux.HandleFunc("POST /v1/down", func(w http.ResponseWriter, r *http.Request) {
+		if name, ok := nameIn(w, r); ok {
+			answer(w, nil, d.Down(r.Context(), name))
+		}
+	})
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, nil, d.Reload(r.Context()))
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		write(w, http.StatusNotFound, failure{Error: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
+	})
+	return mux
+}
+
+// nameIn reads the body of up and down; false when it has answered already.
+func nameIn(w http.ResponseWriter, r *http.Request) (string, bool) {
+	bad := func(status int, why string) (string, bool) {
+		write(w, status, failure{Error: why})
+		return "", false
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	dec.DisallowUnknownFields()
+	var t target
+	err := dec.Decode(&t)
+	if err == nil {
+		if _, more := dec.Token(); more == nil {
+			err = errors.New("something follows it")
+		} else if more != io.EOF {
+			err = more
+		}
+	}
+	tooLarge := (*http.MaxBytesError)(nil)
+	switch {
+	case errors.As(err, &tooLarge):
+		return bad(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
+	case err != nil:
+		return bad(http.StatusBadRequest, fmt.Sprintf(`the body must be {"name":"…"}: %v`, err))
+	case t.Name == "":
+		return bad(http.StatusBadRequest, `the body must be {"name":"…"}: there is no name in it`)
+	}
+	return t.Name, true
+}
+
+// answer writes v, or why there is none.
+func answer(w http.ResponseWriter, v any, err error) {
+	unknown := (*gateway.UnknownNameError)(nil)
+	invalid := (*gateway.InvalidConfigError)(nil)
+	switch {
+	case err == nil && v == nil:
+		write(w, http.StatusOK, struct{}{})
+	case err == nil:
+		write(w, http.StatusOK, v)
+	case errors.As(err, &invalid):
+		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
+	case errors.As(err, &unknown):
+		write(w, http.StatusNotFound, failure{Error: err.Error()})
+	case errors.Is(err, gateway.ErrStopped):
+		write(w, http.StatusServiceUnavailable, failure{Error: err.Error()})
+	default:
+		write(w, http.StatusInternalServerError, failure{Error: err.Error()})
+	}
+}
+
+func write(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v) // a client that has gone is no concern of ours
+}

@@ -1,0 +1,438 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vpngw/config"
+	"vpngw/host"
+	"vpngw/ike"
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+// fakeNet carries datagrams between fakeHosts by their addresses.
+type fakeNet struct {
+	mu    sync.Mutex
+	hosts map[netip.Addr]*fakeHost
+	sent  []ipsec.Datagram // everything, Data cloned
+}
+
+func newNet() *fakeNet { return &fakeNet{hosts: map[netip.Addr]*fakeHost{}} }
+
+func (n *fakeNet) send(from *fakeHost, port uint16, d ipsec.Datagram) {
+	src := d.Local.Addr()
+	if !src.IsValid() || src.IsUnspecified() {
+		src = from.addresses[0]
+	}
+	d.Data = slices.Clone(d.Data)
+	n.mu.Lock()
+	n.sent = append(n.sent, d)
+	to := n.hosts[d.Remote.Addr()]
+	n.mu.Unlock()
+	if to == nil {
+		return
+	}
+	if so := to.socket(d.Remote.Port()); so != nil {
+		so.put(ipsec.Datagram{
+			Local: d.Remote, Remote: netip.AddrPortFrom(src, port), Data: d.Data, Segment: d.Segment, TOS: d.TOS,
+		})
+	}
+}
+
+// fakeSocket is one socket of a fakeHost.
+type fakeSocket struct {
+	host *fakeHost
+	port uint16
+	in   chan ipsec.Datagram
+	done chan struct{}
+	once sync.Once
+}
+
+func (s *fakeSocket) put(d ipsec.Datagram) {
+	select {
+	case s.in <- d:
+	case <-s.done:
+	default:
+	}
+}
+
+func (s *fakeSocket) ReadBatch(ds []ipsec.Datagram) (int, error) {
+	select {
+	case d := <-s.in:
+		d.Data = ds[0].Data[:copy(ds[0].Data, d.Data)]
+		ds[0] = d
+		return 1, nil
+	case <-s.done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
+	for _, d := range ds {
+		if err := s.host.sendError; err != nil {
+			return 0, err
+		}
+		s.host.net.send(s.host, s.port, d)
+	}
+	return len(ds), nil
+}
+
+func (s *fakeSocket) WriteFragmentable(d ipsec.Datagram) error {
+	_, err := s.WriteBatch([]ipsec.Datagram{d})
+	return err
+}
+func (s *fakeSocket) Raw() bool { return s.port == 0 }
+func (s *fakeSocket) Local() netip.AddrPort {
+	return netip.AddrPortFrom(netip.IPv4Unspecified(), s.port)
+}
+func (s *fakeSocket) Close() error { s.once.Do(func() { close(s.done) }); return nil }
+
+// fakeTUN is a TUN device whose other end is two channels of inner packets.
+type fakeTUN struct {
+	name     string
+	from, to chan []byte // from the host into the tunnel, and out of it
+	done     chan struct{}
+	once     sync.Once
+}
+
+func (t *fakeTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	select {
+	case p := <-t.from:
+		sizes[0] = copy(bufs[0][offset:], p)
+		return 1, nil
+	case <-t.done:
+		return 0, os.ErrClosed
+	}
+}
+
+func (t *fakeTUN) Write(bufs [][]byte, offset int) (int, error) {
+	for _, b := range bufs {
+		select {
+		case t.to <- slices.Clone(b[offset:]):
+		default:
+		}
+	}
+	return len(bufs), nil
+}
+func (t *fakeTUN) BatchSize() int { return 1 }
+func (t *fakeTUN) Close() error   { t.once.Do(func() { close(t.done) }); return nil }
+
+func (t *fakeTUN) closed() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// fakeHost is a Host in memory.
+type fakeHost struct {
+	net       *fakeNet
+	addresses []netip.Addr
+	findings  []host.Finding
+	pathMTU   int
+
+	mu        sync.Mutex
+	cleaned   bool
+	sockets   []*fakeSocket
+	tuns      map[string]*fakeTUN
+	made      int // TUNs, ever
+	tunError  error
+	sendError error
+	state     host.State
+	foreign   map[netip.Prefix]bool // routes that block ours
+	changed   func()
+}
+
+func newHost(n *fakeNet, addresses ...string) *fakeHost {
+	h := &fakeHost{net: n, pathMTU: 1500, tuns: map[string]*fakeTUN{}, foreign: map[netip.Prefix]bool{}}
+	for _, a := range addresses {
+		h.addresses = append(h.addresses, addr(a))
+	}
+	n.hosts[h.addresses[0]] = h
+	return h
+}
+
+func (h *fakeHost) Check() []host.Finding { return h.findings }
+func (h *fakeHost) Clean() error          { h.cleaned = true; return nil }
+
+func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
+	open := func(port uint16) []Socket {
+		s := &fakeSocket{host: h, port: port, in: make(chan ipsec.Datagram, 256), done: make(chan struct{})}
+		h.mu.Lock()
+		h.sockets = append(h.sockets, s)
+		h.mu.Unlock()
+		return []Socket{s}
+	}
+	s := &Sockets{IKE: open(500), NATT: open(4500), Raw: open(0)}
+	s.ForSend = func(local netip.AddrPort, remote netip.Addr) Socket {
+		if remote.Is6() {
+			return nil
+		}
+		return h.socket(local.Port())
+	}
+	s.Close = func() error {
+		for _, so := range h.sockets {
+			so.Close()
+		}
+		return nil
+	}
+	return s, nil
+}
+
+func (h *fakeHost) socket(port uint16) *fakeSocket {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := len(h.sockets) - 1; i >= 0; i-- { // the newest run's
+		if h.sockets[i].port == port {
+			return h.sockets[i]
+		}
+	}
+	return nil
+}
+
+func (h *fakeHost) CreateTUN(name string, _ int) (TUN, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tunError != nil {
+		return nil, h.tunError
+	}
+	if t := h.tuns[name]; t != nil && !t.closed() {
+		return nil, fmt.Errorf("%s: %w", name, os.ErrExist)
+	}
+	t := &fakeTUN{name: name, from: make(chan []byte, 64), to: make(chan []byte, 64), done: make(chan struct{})}
+	h.tuns[name] = t
+	h.made++
+	return t, nil
+}
+
+func (h *fakeHost) tun(name string) *fakeTUN {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tuns[name]
+}
+
+func (h *fakeHost) Set(s host.State) (host.Result, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state = s
+	var res host.Result
+	for _, d := range s.Devices {
+		for _, r := range d.Routes {
+			if h.foreign[r.Prefix] {
+				res.Blocked = append(res.Blocked, host.BlockedRoute{Device: d.Name, Route: r, By: "the route " + r.Prefix.String() + " through eth0"})
+			}
+		}
+	}
+	return res, nil
+}
+
+// routes lists what is in the kernel, as "prefix dev device src address".
+func (h *fakeHost) routes() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := []string{}
+	for _, d := range h.state.Devices {
+		for _, r := range d.Routes {
+			if !h.foreign[r.Prefix] {
+				out = append(out, fmt.Sprintf("%v dev %s src %v", r.Prefix, d.Name, r.Source))
+			}
+		}
+	}
+	return out
+}
+
+func (h *fakeHost) mtu(device string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range h.state.Devices {
+		if d.Name == device {
+			return d.MTU
+		}
+	}
+	return 0
+}
+
+func (h *fakeHost) Source(netip.Addr) (netip.Addr, error) { return h.addresses[0], nil }
+func (h *fakeHost) PathMTU(netip.Addr) (int, error)       { return h.pathMTU, nil }
+func (h *fakeHost) Addresses() ([]netip.Addr, error)      { return h.addresses, nil }
+
+func (h *fakeHost) Watch(ctx context.Context, changed func()) error {
+	h.mu.Lock()
+	h.changed = changed
+	h.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+// script is an IKE that does what a test says. The gateway's loop owns it.
+type script struct {
+	config   ike.Config
+	peers    []*sa.Peer
+	set      int
+	handled  []ipsec.Datagram
+	commands []sa.Command
+	actions  []sa.Action
+	why      string
+	status   *ike.IKEStatus
+	live     bool // Idle answers no until Shutdown
+}
+
+func (s *script) SetPeers(_ time.Time, ps []*sa.Peer) { s.peers = ps; s.set++ }
+func (s *script) Handle(_ time.Time, d ipsec.Datagram) {
+	d.Data = slices.Clone(d.Data)
+	s.handled = append(s.handled, d)
+}
+
+func (s *script) Do(_ time.Time, c sa.Command) {
+	s.commands = append(s.commands, c)
+	if c == (sa.Shutdown{}) {
+		s.live = false
+	}
+}
+func (s *script) Advance(time.Time)   {}
+func (s *script) Deadline() time.Time { return time.Time{} }
+func (s *script) Idle() bool          { return !s.live }
+
+func (s *script) Next() sa.Action {
+	if len(s.actions) == 0 {
+		return nil
+	}
+	a := s.actions[0]
+	s.actions = s.actions[1:]
+	return a
+}
+
+func (s *script) Status() (out []ike.PeerStatus) {
+	for _, p := range s.peers {
+		st := ike.PeerStatus{Name: p.Name, Remote: p.Remote, IKE: s.status, Why: s.why}
+		for _, c := range p.Children {
+			st.Children = append(st.Children, ike.ChildStatus{Name: c.Name, Tunnel: c.Tunnel})
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// running is a gateway that runs in a test, with a scripted IKE.
+type running struct {
+	*testing.T
+	*Gateway
+	ike  *script
+	host *fakeHost
+	stop func() error // ends it and returns Run's error
+}
+
+// start runs a gateway. Call it in a synctest bubble, and stop at its end.
+func start(t *testing.T, h *fakeHost, c *config.Config, o Options) *running {
+	t.Helper()
+	s := &script{}
+	o.Host = h
+	o.IKE = func(c ike.Config) IKE { s.config = c; return s }
+	g, err := New(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	synctest.Wait()
+	return &running{t, g, s, h, func() error { cancel(); return <-done }}
+}
+
+// do lets the scripted IKE do actions in the loop.
+func (r *running) do(actions ...sa.Action) {
+	r.Helper()
+	r.loop(func() { r.ike.actions = append(r.ike.actions, actions...) })
+	r.loop(func() {}) // the one before has been settled
+}
+
+// loop runs f in the control loop.
+func (r *running) loop(f func()) {
+	r.Helper()
+	if err := r.call(context.Background(), func() error { f(); return nil }); err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *running) tunnelStatus(name string) TunnelStatus {
+	r.Helper()
+	s, err := r.Status(context.Background())
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, c := range s.Connections {
+		for _, t := range c.Tunnels {
+			if t.Name == name {
+				return t
+			}
+		}
+	}
+	r.Fatalf("there is no tunnel %s", name)
+	return TunnelStatus{}
+}
+
+func (r *running) wantState(name string, want State) TunnelStatus {
+	r.Helper()
+	s := r.tunnelStatus(name)
+	if s.State != want {
+		r.Errorf("%s: got state %s (%s), want %s", name, s.State, s.Why, want)
+	}
+	return s
+}
+
+func (r *running) wantRoutes(want ...string) {
+	r.Helper()
+	if got := r.host.routes(); !slices.Equal(got, want) {
+		r.Errorf("got routes %q, want %q", got, want)
+	}
+}
+
+// child makes a Child SA for a tunnel, with an SPI of the plane's.
+func (r *running) child(tunnel, local, remote string) *ipsec.ChildSA {
+	r.Helper()
+	spi, err := r.ike.config.AllocSPI()
+	if err != nil {
+		r.Fatal(err)
+	}
+	key := func(b byte) ipsec.Keys { return ipsec.Keys{Encr: slices.Repeat(ipsec.Secret{b}, 20)} }
+	return &ipsec.ChildSA{
+		Tunnel: tunnel, Child: tunnel, SPIIn: spi, SPIOut: 0xc0000000 | spi,
+		Suite: ipsec.Suite{Encr: ipsec.ByName("aes128gcm16").Transform},
+		In:    key(1), Out: key(2),
+		Local: selectors(local), Remote: selectors(remote),
+		Path: ipsec.Path{
+			Local:  netip.AddrPortFrom(addr("203.0.113.9"), 4500),
+			Remote: netip.AddrPortFrom(addr("198.51.100.1"), 4500), UDP: true,
+		},
+		Created: time.Now(),
+	}
+}
+
+// up installs a Child SA both ways.
+func (r *running) up(tunnel, local, remote string) *ipsec.ChildSA {
+	r.Helper()
+	c := r.child(tunnel, local, remote)
+	r.do(sa.InstallIn{SA: c}, sa.InstallOut{SA: c})
+	return c
+}
+
+func (r *running) wantCommands(want ...sa.Command) {
+	r.Helper()
+	var got []sa.Command
+	r.loop(func() { got, r.ike.commands = r.ike.commands, nil })
+	if !reflect.DeepEqual(got, want) {
+		r.Errorf("got commands %v, want %v", got, want)
+	}
+}

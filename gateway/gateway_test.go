@@ -1,0 +1,414 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vpngw/config"
+	"vpngw/esp"
+	"vpngw/host"
+	"vpngw/ike"
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+func hq() *config.Connection  { return connection("hq", "192.168.3.0/24", "10.10.0.0/16") }
+func lab() *config.Connection { return connection("lab", "192.168.4.0/24", "10.20.0.0/16") }
+
+const (
+	hqRoute  = "10.10.0.0/16 dev vpngw0 src 192.168.3.1"
+	labRoute = "10.20.0.0/16 dev vpngw1 src 192.168.4.1"
+)
+
+func officeHost() *fakeHost { return newHost(newNet(), "203.0.113.9", "192.168.3.1", "192.168.4.1") }
+
+func TestTunnelIsUpWhenAPacketIsCarried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.loop(func() { r.ike.why = "NO_PROPOSAL_CHOSEN"; r.dirty = true })
+		if s := r.wantState("hq", Connecting); s.Why != "NO_PROPOSAL_CHOSEN" || s.IKE != nil || len(s.Children) != 0 {
+			t.Errorf("got %+v, want the endpoint's why and nothing else", s)
+		}
+		r.wantRoutes()
+
+		c := r.child("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.do(sa.InstallIn{SA: c})
+		r.wantState("hq", Connecting) // one half does not carry
+		time.Sleep(time.Second)
+		r.do(sa.InstallOut{SA: c})
+		s := r.wantState("hq", Up)
+		if s.Why != "" || !s.Since.Equal(time.Now()) {
+			t.Errorf("got why %q since %v, want none since now", s.Why, s.Since)
+		}
+		if len(s.Children) != 1 || s.Children[0].SPIIn != spiString(c.SPIIn) || s.Children[0].RemoteTS[0] != "10.10.0.0/16" {
+			t.Errorf("got children %+v", s.Children)
+		}
+		r.wantRoutes(hqRoute)
+		if got, want := r.host.mtu("vpngw0"), esp.MTU(1500, c.Suite, false, true, false); got != want {
+			t.Errorf("got MTU %d, want %d", got, want)
+		}
+		r.wantState("hq", Up)
+	})
+}
+
+func TestResponderWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := hq()
+		c.Tunnels[0].Initiate = false
+		r := start(t, officeHost(), configOf(c), Options{})
+		defer r.stop()
+		r.wantState("hq", Waiting)
+	})
+}
+
+func TestPartIsDegraded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/17")
+		if s := r.wantState("hq", Degraded); !strings.Contains(s.Why, "10.10.128.0/17") {
+			t.Errorf("got why %q, want what is missing in it", s.Why)
+		}
+		r.up("hq", "192.168.3.0/24", "10.10.128.0/17")
+		r.wantState("hq", Up)
+	})
+}
+
+func TestBlockedRouteIsDegraded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		h.foreign[prefixes("10.10.0.0/16")[0]] = true
+		r := start(t, h, configOf(hq()), Options{})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		if s := r.wantState("hq", Degraded); !strings.Contains(s.Why, "through eth0") {
+			t.Errorf("got why %q, want the foreign route in it", s.Why)
+		}
+		// The link monitor tells that it went.
+		delete(h.foreign, prefixes("10.10.0.0/16")[0])
+		h.changed()
+		synctest.Wait()
+		r.wantState("hq", Up)
+		r.wantRoutes(hqRoute)
+	})
+}
+
+func TestRoutesStayWhileTheTunnelIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.wantRoutes(hqRoute)
+		r.do(sa.Remove{SPIIn: c.SPIIn, Why: "the peer is dead"})
+		r.wantState("hq", Connecting)
+		r.wantRoutes(hqRoute) // else packets would leave in clear
+
+		if err := r.Down(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Down)
+		r.wantRoutes()
+		r.wantCommands(sa.Lower{Tunnel: "hq"})
+		if err := r.Up(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Connecting)
+		r.wantCommands(sa.Raise{Tunnel: "hq"})
+		r.wantRoutes() // not before it has come up again
+	})
+}
+
+func TestUnknownNameIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq(), lab()), Options{})
+		defer r.stop()
+		err := r.Up(context.Background(), "hg")
+		var unknown *UnknownNameError
+		if !errors.As(err, &unknown) || !slices.Equal(unknown.Known, []string{"hq", "lab"}) {
+			t.Errorf("got %v, want an UnknownNameError with what there is", err)
+		}
+	})
+}
+
+func TestEachTunnelOfASharedPeerGoesDownAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq(), lab()), Options{})
+		defer r.stop()
+		if len(r.ike.peers) != 1 || len(r.ike.peers[0].Children) != 2 {
+			t.Fatalf("got %d peers, want one with two children", len(r.ike.peers))
+		}
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
+		r.wantRoutes(hqRoute, labRoute)
+		if err := r.Down(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Down)
+		r.wantState("lab", Up)
+		r.wantRoutes(labRoute)
+	})
+}
+
+func TestSendGoesBehindTheMarkerOn4500Only(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		path := func(port uint16) ipsec.Path {
+			return ipsec.Path{
+				Local:  netip.AddrPortFrom(netip.Addr{}, port),
+				Remote: netip.AddrPortFrom(addr("198.51.100.1"), port), UDP: true,
+			}
+		}
+		r.do(sa.Send{Path: path(500), Data: []byte("one")}, sa.Send{Path: path(4500), Data: []byte("two")}, sa.Keepalive{Path: path(4500)})
+		var got []string
+		for _, d := range r.host.net.sent {
+			got = append(got, d.Remote.String()+" "+string(d.Data))
+		}
+		want := []string{"198.51.100.1:500 one", "198.51.100.1:4500 \x00\x00\x00\x00two", "198.51.100.1:4500 \xff"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestFailedSendIsTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		send := sa.Send{Path: ipsec.Path{
+			Local:  netip.AddrPortFrom(netip.Addr{}, 500),
+			Remote: netip.AddrPortFrom(addr("198.51.100.1"), 500), UDP: true,
+		}}
+		r.host.sendError = syscall.ENETUNREACH
+		r.do(send)
+		if s := r.wantState("hq", Connecting); !strings.Contains(s.Why, "network is unreachable") {
+			t.Errorf("got why %q, want what the system said", s.Why)
+		}
+		r.host.sendError = nil
+		r.do(send)
+		if s := r.wantState("hq", Connecting); s.Why != "" {
+			t.Errorf("after one that went: got why %q, want none", s.Why)
+		}
+	})
+}
+
+func TestIKEMessagesReachTheEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.loop(func() {})
+		from := netip.MustParseAddrPort("198.51.100.1:4500")
+		to := netip.MustParseAddrPort("203.0.113.9:4500")
+		r.host.socket(500).put(ipsec.Datagram{Local: to, Remote: from, Data: []byte("aaaabbbbcc"), Segment: 4})
+		r.host.socket(4500).put(ipsec.Datagram{Local: to, Remote: from, Data: []byte("\x00\x00\x00\x00natt")})
+		synctest.Wait()
+		var got []string
+		r.loop(func() {
+			for _, d := range r.ike.handled {
+				got = append(got, string(d.Data))
+			}
+		})
+		slices.Sort(got)
+		if want := []string{"aaaa", "bbbb", "cc", "natt"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestFloodOfIKEIsBoundedAndCounted(t *testing.T) {
+	g := &Gateway{datagrams: make(chan ipsec.Datagram, maxDatagrams)}
+	for range maxDatagrams + 10 {
+		g.deliver(ipsec.Datagram{})
+	}
+	if n := g.dropped.Load(); n != 10 {
+		t.Errorf("got %d dropped, want 10", n)
+	}
+}
+
+func TestPathMTULowersTheTunnels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		fits := func(outer int) int { return esp.MTU(outer, c.Suite, false, true, false) }
+
+		r.tell(esp.PathMTU{Remote: addr("198.51.100.1"), MTU: 1300})
+		r.tell(esp.PathMTU{Remote: addr("192.0.2.77"), MTU: 600}) // nobody of ours
+		synctest.Wait()
+		if got := r.host.mtu("vpngw0"); got != fits(1300) {
+			t.Errorf("got %d, want %d", got, fits(1300))
+		}
+		r.tell(esp.PathMTU{Remote: addr("198.51.100.1"), MTU: 68})
+		synctest.Wait()
+		if got := r.host.mtu("vpngw0"); got != leastMTU4 {
+			t.Errorf("got %d, want the least, %d", got, leastMTU4)
+		}
+		time.Sleep(pathMTULife + time.Second) // RFC 1191: it may have grown again
+		synctest.Wait()
+		if got := r.host.mtu("vpngw0"); got != fits(1500) {
+			t.Errorf("got %d, want %d", got, fits(1500))
+		}
+	})
+}
+
+func TestDataPlaneEventsBecomeCommands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		peer := netip.MustParseAddrPort("198.51.100.1:4500")
+		for _, e := range []esp.Event{
+			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Why: "bytes"}, esp.Moved{SPIIn: 3, Remote: peer}, esp.InvalidSPI{Remote: peer},
+		} {
+			r.tell(e)
+		}
+		synctest.Wait()
+		r.wantCommands(sa.SeenInbound{SPIIn: 1}, sa.Expired{SPIIn: 2, Why: "bytes"}, sa.Moved{SPIIn: 3, Remote: peer}, sa.InvalidSPI{Remote: peer})
+	})
+}
+
+func TestLostDeviceIsMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq(), lab()), Options{})
+		defer r.stop()
+		r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
+		r.host.mu.Lock()
+		r.host.tunError = errors.New("no more devices")
+		r.host.mu.Unlock()
+		r.host.tun("vpngw0").Close()
+		synctest.Wait()
+		if s := r.wantState("hq", Down); !strings.Contains(s.Why, "vpngw0") {
+			t.Errorf("got why %q, want the device in it", s.Why)
+		}
+		if len(r.ike.peers) != 1 || len(r.ike.peers[0].Children) != 1 {
+			t.Error("IKE still wants a tunnel that has no device")
+		}
+		r.host.mu.Lock()
+		r.host.tunError = nil
+		r.host.mu.Unlock()
+		time.Sleep(deviceRetry + time.Second)
+		synctest.Wait()
+		r.wantState("hq", Connecting)
+		r.wantState("lab", Up)
+		if len(r.ike.peers[0].Children) != 2 {
+			t.Error("IKE was not told that the device is back")
+		}
+	})
+}
+
+func TestFatalFindingTouchesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		h.findings = []host.Finding{
+			{Code: "ip-forward", Message: "ip_forward is 0"},
+			{Code: "port", Message: "UDP port 500 is in use by charon", Fatal: true},
+		}
+		var log bytes.Buffer
+		r := start(t, h, configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		err := r.stop()
+		if err == nil || err.Error() != "UDP port 500 is in use by charon" {
+			t.Errorf("got %v, want the finding", err)
+		}
+		if h.cleaned || len(h.sockets) > 0 || h.made > 0 {
+			t.Error("something was touched")
+		}
+		if !strings.Contains(log.String(), "ip_forward is 0") {
+			t.Errorf("the warning is not in the log: %s", &log)
+		}
+		if _, err := r.Status(context.Background()); !errors.Is(err, ErrStopped) {
+			t.Errorf("Status of a daemon that has ended: got %v, want ErrStopped", err)
+		}
+	})
+}
+
+func TestEndPutsEverythingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		r := start(t, officeHost(), configOf(hq()), Options{Notify: func(s string) { told = append(told, s) }})
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.wantState("hq", Up)
+		r.loop(func() { r.ike.live = true })
+		begin := time.Now()
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		if time.Since(begin) >= shutdownGrace {
+			t.Error("it waited although no IKE SA was left")
+		}
+		if r.ike.commands[len(r.ike.commands)-1] != (sa.Shutdown{}) {
+			t.Errorf("got commands %v, want a Shutdown at the end", r.ike.commands)
+		}
+		if len(r.host.state.Devices) > 0 || len(r.host.state.Peers) > 0 {
+			t.Errorf("left in the kernel: %+v", r.host.state)
+		}
+		if !r.host.tun("vpngw0").closed() {
+			t.Error("the TUN device is still open")
+		}
+		want := []string{"READY=1", "STATUS=0 of 1 tunnels up", "STATUS=1 of 1 tunnels up", "STOPPING=1"}
+		if !slices.Equal(told, want) {
+			t.Errorf("the service manager heard %q, want %q", told, want)
+		}
+	})
+}
+
+func TestReaderThatFailsEndsTheDaemon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		r.loop(func() {})
+		r.host.socket(500).Close()
+		synctest.Wait()
+		if err := r.stop(); err == nil || !strings.Contains(err.Error(), "port 500") {
+			t.Errorf("got %v, want the reader's error", err)
+		}
+	})
+}
+
+func TestAddressBehindNATIsLeftToTheRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(newNet(), "10.0.0.5", "192.168.3.1")
+		r := start(t, h, configOf(hq()), Options{})
+		defer r.stop()
+		r.loop(func() {})
+		if a := r.ike.peers[0].Local; a.IsValid() {
+			t.Errorf("got local address %v, want none: 203.0.113.9 is not on this host", a)
+		}
+		if s := r.tunnelStatus("hq"); s.Local != "10.0.0.5" {
+			t.Errorf("status says %s, want 10.0.0.5", s.Local)
+		}
+		// The address comes, and goes on counting when it flaps.
+		h.addresses = append(h.addresses, addr("203.0.113.9"))
+		h.changed()
+		synctest.Wait()
+		h.addresses = h.addresses[:2]
+		h.changed()
+		synctest.Wait()
+		if a := r.ike.peers[0].Local; a != addr("203.0.113.9") {
+			t.Errorf("got local address %v, want 203.0.113.9", a)
+		}
+	})
+}
+
+func TestTunnelIsConnectedAnewWhenItsAddressIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(newNet(), "10.0.0.5", "10.0.0.6", "192.168.3.1")
+		r := start(t, h, configOf(hq()), Options{})
+		defer r.stop()
+		r.loop(func() { r.ike.status = &ike.IKEStatus{Local: netip.MustParseAddrPort("10.0.0.5:500")} })
+		h.addresses = h.addresses[1:] // the route's choice is 10.0.0.6 now
+		h.changed()
+		synctest.Wait()
+		r.wantCommands() // perhaps it comes back
+		time.Sleep(strandedGrace + time.Second)
+		synctest.Wait()
+		r.wantCommands(sa.Lower{Tunnel: "hq"}, sa.Raise{Tunnel: "hq"})
+	})
+}

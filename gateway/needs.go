@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"vpngw/esp"
+	"vpngw/host"
+	"vpngw/ike"
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+// IKE is what the gateway needs of *ike.Endpoint. Only the control loop calls it.
+type IKE interface {
+	SetPeers(now time.Time, peers []*sa.Peer)
+	Handle(now time.Time, d ipsec.Datagram)
+	Do(now time.Time, c sa.Command)
+	Advance(now time.Time)
+	Deadline() time.Time
+	Next() sa.Action
+	Status() []ike.PeerStatus
+	Idle() bool // no IKE SA is left
+}
+
+// Host is what the gateway needs of the operating system: System is the real one.
+type Host interface {
+	Check() []host.Finding
+	Clean() error
+	Open(listen []netip.Addr) (*Sockets, error)
+	CreateTUN(name string, mtu int) (TUN, error)
+	Set(host.State) (host.Result, error)
+	Source(remote netip.Addr) (netip.Addr, error)
+	PathMTU(remote netip.Addr) (int, error)
+	Addresses() ([]netip.Addr, error)
+	Watch(ctx context.Context, changed func()) error
+}
+
+// TUN is one TUN device. Close makes a Read that waits return.
+type TUN interface {
+	esp.Device
+	Close() error
+}
+
+// Socket is one socket of the underlay.
+type Socket interface {
+	esp.Socket
+	// WriteFragmentable sends one datagram that may be cut on its way: an IKE message.
+	WriteFragmentable(ipsec.Datagram) error
+	Local() netip.AddrPort // what it is bound to
+}
+
+// Sockets are the underlay's, in each list one for each address family, or one
+// for each address that `listen` names.
+type Sockets struct {
+	IKE  []Socket // UDP port 500
+	NATT []Socket // UDP port 4500: IKE behind the non-ESP marker, ESP in UDP
+	Raw  []Socket // protocol 50
+	// ForSend is the socket to send from local to remote, chosen by local's port
+	// and address; nil: there is none.
+	ForSend func(local netip.AddrPort, remote netip.Addr) Socket
+	Close   func() error
+}

@@ -1,0 +1,112 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vpngw/config"
+	"vpngw/ike/sa"
+)
+
+func TestReloadLeavesUnchangedConnectionsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next := configOf(hq(), lab())
+		hangup := make(chan os.Signal, 1)
+		r := start(t, officeHost(), configOf(hq(), lab()), Options{
+			Hangup: hangup,
+			Load:   func() (*config.Config, config.Problems) { return next, nil },
+		})
+		defer r.stop()
+		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		d := r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
+
+		// lab gets another device, a new one comes; hq stays as it is.
+		changed, extra := lab(), connection("branch", "192.168.4.0/24", "10.30.0.0/16")
+		changed.Tunnels[0].Device = "office"
+		next = configOf(extra, hq(), changed)
+		r.loop(func() { r.ike.actions = append(r.ike.actions, sa.Remove{SPIIn: d.SPIIn}) })
+		hangup <- syscall.SIGHUP
+		synctest.Wait()
+
+		s := r.wantState("hq", Up)
+		if len(s.Children) != 1 || s.Children[0].SPIIn != spiString(c.SPIIn) || r.host.tun("vpngw0").closed() {
+			t.Error("hq was touched")
+		}
+		if s := r.wantState("lab", Connecting); s.Device != "office" {
+			t.Errorf("lab is on %s, want office", s.Device)
+		}
+		if s := r.wantState("branch", Connecting); s.Device != "vpngw1" || r.host.tun("vpngw1").closed() {
+			t.Errorf("branch is on %s, want vpngw1, which lab has left", s.Device)
+		}
+		r.wantRoutes(hqRoute)
+
+		next = configOf(hq())
+		if err := r.Reload(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Up)
+		if !r.host.tun("office").closed() || !r.host.tun("vpngw1").closed() {
+			t.Error("devices of tunnels that went are still there")
+		}
+	})
+}
+
+func TestReloadWithErrorsChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		problems := config.Problems{{Severity: config.Error, Message: "no"}}
+		var next *config.Config
+		r := start(t, officeHost(), configOf(hq()), Options{
+			Load: func() (*config.Config, config.Problems) { return next, problems },
+		})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		set := r.ike.set
+		var invalid *InvalidConfigError
+		if err := r.Reload(context.Background()); !errors.As(err, &invalid) || len(invalid.Problems) != 1 {
+			t.Errorf("got %v, want an InvalidConfigError", err)
+		}
+		problems = nil
+		for _, c := range []*config.Config{
+			{Connections: configOf(hq()).Connections, Listen: []netip.Addr{addr("192.0.2.1")}},
+			func() *config.Config { c := configOf(hq(), lab()); c.Connections[1].Tunnels[0].NATT = false; return c }(),
+		} {
+			next = c
+			if err := r.Reload(context.Background()); err == nil {
+				t.Error("a reload that can't be done: no error")
+			}
+		}
+		r.wantState("hq", Up)
+		if r.ike.set != set {
+			t.Error("IKE got new peers")
+		}
+	})
+}
+
+func TestHeldTunnelStaysHeldOverReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changed := hq()
+		changed.Tunnels[0].ESPLifetime.Time = time.Minute
+		r := start(t, officeHost(), configOf(hq()), Options{
+			Load: func() (*config.Config, config.Problems) { return configOf(changed), nil },
+		})
+		defer r.stop()
+		if err := r.Down(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Reload(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Down)
+		var last sa.Command
+		r.loop(func() { last = r.ike.commands[len(r.ike.commands)-1] })
+		if last != (sa.Lower{Tunnel: "hq"}) {
+			t.Errorf("got %v, want IKE told again that it is held", last)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+package gateway
+
+import "time"
+
+// Status is what the daemon is doing now, as `vpngw status --json` prints it.
+type Status struct {
+	Connections []ConnectionStatus `json:"connections"`
+}
+
+// ConnectionStatus is one connection of the config file.
+type ConnectionStatus struct {
+	Name    string         `json:"name"`
+	Dialect string         `json:"dialect"`
+	Side    string         `json:"side"`
+	Tunnels []TunnelStatus `json:"tunnels"`
+}
+
+// State is how a tunnel is.
+type State string
+
+const (
+	// Up: every wanted pair of subnets is carried by a Child SA installed both
+	// ways, addresses and routes are in place: a packet sent now is carried.
+	Up State = "up"
+	// Degraded: some of that.
+	Degraded State = "degraded"
+	// Connecting: none of it yet; vpngw keeps trying.
+	Connecting State = "connecting"
+	// Waiting: none of it yet, and it is the peer's part to begin.
+	Waiting State = "waiting"
+	// Down: taken down by `vpngw down`, or without a device.
+	Down State = "down"
+)
+
+// TunnelStatus is one tunnel of a connection.
+type TunnelStatus struct {
+	Name     string        `json:"name"`
+	Role     string        `json:"role"`
+	State    State         `json:"state"`
+	Since    time.Time     `json:"since"`
+	Why      string        `json:"why"` // the last failure in a sentence; empty when up
+	Device   string        `json:"device"`
+	Local    string        `json:"local"`  // outer address; empty while the route to the peer has not chosen one
+	Remote   string        `json:"remote"` // outer address
+	IKE      *IKEStatus    `json:"ike"`    // null: no IKE SA
+	Children []ChildStatus `json:"children"`
+}
+
+// IKEStatus is the IKE SA that a tunnel is on. SPIs are hexadecimal.
+type IKEStatus struct {
+	Version  int    `json:"version"`
+	State    string `json:"state"`
+	Proposal string `json:"proposal"`
+	NAT      string `json:"nat"`
+	Encap    bool   `json:"encap"`
+	SPIi     string `json:"spi_i"`
+	SPIr     string `json:"spi_r"`
+}
+
+// ChildStatus is one pair of ESP SAs.
+type ChildStatus struct {
+	SPIIn      string            `json:"spi_in"`
+	SPIOut     string            `json:"spi_out"`
+	Proposal   string            `json:"proposal"`
+	LocalTS    []string          `json:"local_ts"`
+	RemoteTS   []string          `json:"remote_ts"`
+	BytesIn    uint64            `json:"bytes_in"`
+	BytesOut   uint64            `json:"bytes_out"`
+	PacketsIn  uint64            `json:"packets_in"`
+	PacketsOut uint64            `json:"packets_out"`
+	Drops      map[string]uint64 `json:"drops"`
+}

@@ -1,0 +1,43 @@
+package gateway
+
+import (
+	"net/netip"
+
+	"vpngw/host"
+)
+
+// System is the Host that is this machine.
+type System struct{ *host.Host }
+
+// CreateTUN is host.Host's, as the interface that the gateway asks for.
+func (s System) CreateTUN(name string, mtu int) (TUN, error) {
+	t, err := s.Host.CreateTUN(name, mtu)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Open is host.Host's, as the interfaces that the gateway asks for.
+func (s System) Open(listen []netip.Addr) (*Sockets, error) {
+	so, err := s.Host.Open(listen)
+	if err != nil {
+		return nil, err
+	}
+	list := func(in []*host.Socket) (out []Socket) {
+		for _, s := range in {
+			out = append(out, s)
+		}
+		return out
+	}
+	return &Sockets{
+		IKE: list(so.IKE), NATT: list(so.NATT), Raw: list(so.Raw),
+		ForSend: func(local netip.AddrPort, remote netip.Addr) Socket {
+			if s := so.ForSend(local, remote); s != nil {
+				return s
+			}
+			return nil
+		},
+		Close: so.Close,
+	}, nil
+}
