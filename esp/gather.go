@@ -2,7 +2,7 @@ package esp
 
 import (
 	"errors"
-	"sync"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -37,15 +37,32 @@ type gather struct {
 	sent tally
 }
 
-// gathers are shared by all tunnels, so that an idle one has none.
-var gathers = sync.Pool{New: func() any {
-	return &gather{
-		sent:  tally{way: func(m *meter) *traffic { return &m.out }},
-		buf:   make([]byte, sendBuffer),
-		ds:    make([]ipsec.Datagram, 0, maxDatagrams),
-		pairs: make([]*pair, 0, maxDatagrams),
+// gathers are shared by all tunnels, so that an idle one has none. As many are
+// kept as can be of use at once.
+type gathers chan *gather
+
+func newGathers() gathers { return make(gathers, 2*runtime.GOMAXPROCS(0)) }
+
+func (gs gathers) take() *gather {
+	select {
+	case g := <-gs:
+		return g
+	default:
+		return &gather{
+			sent:  tally{way: func(m *meter) *traffic { return &m.out }},
+			buf:   make([]byte, sendBuffer),
+			ds:    make([]ipsec.Datagram, 0, maxDatagrams),
+			pairs: make([]*pair, 0, maxDatagrams),
+		}
 	}
-}}
+}
+
+func (gs gathers) put(g *gather) {
+	select {
+	case gs <- g:
+	default:
+	}
+}
 
 // add seals the inner packet b, whose capacity leaves room for maxTrailer
 // bytes, for sending by o.

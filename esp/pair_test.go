@@ -39,7 +39,7 @@ func TestStreamsArriveWholeAndInOrder(t *testing.T) {
 		{"chacha20poly1305", udp4, false},
 		{"aes128-sha256", raw4, true},
 		{"aes256-sha512-esn", raw6, true},
-		{"3des-md5", udp4, true},
+		{"aes192-sha384", udp4, true},
 		{"null-sha1", raw4, true},
 	} {
 		t.Run(fmt.Sprintf("%s/%d/gro=%v", tt.proposal, tt.k, tt.gro), func(t *testing.T) {

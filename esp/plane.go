@@ -60,6 +60,7 @@ type Plane struct {
 	sockets [numTransports]Socket
 	epoch   time.Time // what pair.heard counts from
 	sad     sad
+	gathers gathers
 	meter   meter
 
 	mu      sync.Mutex // for what follows, and to change sad
@@ -85,6 +86,7 @@ func New(cfg Config) *Plane {
 		sockets: [numTransports]Socket{udp4: cfg.UDP4, udp6: cfg.UDP6, raw4: cfg.Raw4, raw6: cfg.Raw6},
 		epoch:   time.Now(),
 		sad:     newSAD(cfg.Slots),
+		gathers: newGathers(),
 		tunnels: make(map[string]*Tunnel),
 	}
 }

@@ -32,7 +32,7 @@ func (p *Plane) RunSocket(ctx context.Context, s Socket) error {
 	}
 	defer p.disclaim(k)
 	r := newReceiver(p, k)
-	var failed failures
+	failed := 0 // reads, one after another
 	for ctx.Err() == nil {
 		for i := range r.ds {
 			r.ds[i] = ipsec.Datagram{Data: r.bufs[i]}
@@ -43,12 +43,12 @@ func (p *Plane) RunSocket(ctx context.Context, s Socket) error {
 			failed = 0
 			continue
 		}
+		if isClosed(err) {
+			return nil
+		}
 		p.meter.drops.add(dropRead, 1)
-		if end, err := failed.end(err); end {
-			if err != nil {
-				err = fmt.Errorf("esp: underlay socket: read: %w", err)
-			}
-			return err
+		if failed++; failed == maxFailures {
+			return fmt.Errorf("esp: underlay socket: read: %w", err)
 		}
 	}
 	return nil

@@ -71,7 +71,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	}
 	defer t.running.Store(false)
 	r := reader{Tunnel: t, sizes: make([]int, t.Device.BatchSize())}
-	var failed failures
+	failed := 0 // reads, one after another
 	for ctx.Err() == nil {
 		r.makeRoom()
 		n, err := t.Device.Read(r.bufs, r.sizes, headroom)
@@ -80,12 +80,12 @@ func (t *Tunnel) Run(ctx context.Context) error {
 			failed = 0
 			continue
 		}
+		if isClosed(err) {
+			return nil
+		}
 		t.drop(dropRead, 1)
-		if end, err := failed.end(err); end {
-			if err != nil {
-				err = fmt.Errorf("esp: tunnel %q: read: %w", t.Name, err)
-			}
-			return err
+		if failed++; failed == maxFailures {
+			return fmt.Errorf("esp: tunnel %q: read: %w", t.Name, err)
 		}
 	}
 	return nil
@@ -121,7 +121,7 @@ func (r *reader) batch(n int) {
 	if n <= 0 {
 		return
 	}
-	r.out = gathers.Get().(*gather)
+	r.out = r.plane.gathers.take()
 	r.spd = r.Tunnel.spd.Load()
 	for i := range n {
 		room := r.bufs[i][headroom:]
@@ -132,7 +132,7 @@ func (r *reader) batch(n int) {
 		r.packet(room[:r.sizes[i]])
 	}
 	r.out.flush()
-	gathers.Put(r.out)
+	r.plane.gathers.put(r.out)
 	r.out = nil
 }
 

@@ -1,0 +1,287 @@
+package esp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"vpngw/ipsec"
+)
+
+func TestInstallRefuses(t *testing.T) {
+	good := func() (*end, *ipsec.ChildSA) {
+		a, _, sa, _ := ends(t, "aes128gcm16", udp4, nil)
+		again := *sa
+		var err error
+		if again.SPIIn, err = a.plane.AllocSPI(); err != nil {
+			t.Fatal(err)
+		}
+		return a, &again
+	}
+	a, sa := good()
+	if err := a.plane.InstallOut(sa); err == nil {
+		t.Error("the outbound half before the inbound one")
+	}
+	if a.plane.InstallIn(sa) != nil || a.plane.InstallOut(sa) != nil {
+		t.Fatal("a good one is refused")
+	}
+	if a.plane.InstallIn(sa) == nil || a.plane.InstallOut(sa) == nil {
+		t.Error("twice")
+	}
+	for name, f := range map[string]func(*end, *ipsec.ChildSA){
+		"freed SPI":        func(e *end, sa *ipsec.ChildSA) { e.plane.FreeSPI(sa.SPIIn) },
+		"SPI never given":  func(e *end, sa *ipsec.ChildSA) { sa.SPIIn ^= 1 << 31 },
+		"unknown tunnel":   func(e *end, sa *ipsec.ChildSA) { sa.Tunnel = "x" },
+		"no selectors":     func(e *end, sa *ipsec.ChildSA) { sa.Local = nil },
+		"broken selectors": func(e *end, sa *ipsec.ChildSA) { sa.Remote = []ipsec.Selector{{}} },
+		"short key":        func(e *end, sa *ipsec.ChildSA) { sa.In.Encr = sa.In.Encr[1:] },
+	} {
+		e, sa := good()
+		f(e, sa)
+		err := e.plane.InstallIn(sa)
+		if err == nil || !strings.HasPrefix(err.Error(), "esp: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestFreeSPILeavesWhatIsInstalled(t *testing.T) {
+	a, _, sa, _ := ends(t, "aes128gcm16", udp4, nil)
+	a.plane.FreeSPI(sa.SPIIn)
+	if len(a.out(udpPacket(false, 1, 2, 100))) != 1 {
+		t.Error("gone")
+	}
+}
+
+func TestUnknownSPIsAreIgnored(t *testing.T) {
+	p := New(Config{})
+	p.FreeSPI(0x1234567)
+	p.Remove(0x1234567)
+	p.Move(0x1234567, ipsec.Path{})
+	if c := p.Counters(0x1234567); !reflect.DeepEqual(c, Counters{}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestRemoveTunnelTakesItsSAs(t *testing.T) {
+	a, b, sa, sb := ends(t, "aes128gcm16", udp4, nil)
+	ds := from(endAddrs[0][udp4], a.out(udpPacket(false, 1, 2, 100)))
+	b.plane.RemoveTunnel("t")
+	b.plane.RemoveTunnel("t")
+	if len(b.in(udp4, ds...)) != 0 || b.plane.PlaneCounters().Drops["no-sa"] != 1 {
+		t.Error("still received")
+	}
+	a.plane.AddTunnel(TunnelConfig{Name: "t", Device: newTUN(), MTU: 1400}) // instead of the old one
+	if len(a.out(udpPacket(false, 1, 2, 100))) != 0 {
+		t.Error("still sent")
+	}
+	for e, spi := range map[*end]uint32{a: sa.SPIIn, b: sb.SPIIn} {
+		if e.plane.sad.unused != 256 {
+			t.Errorf("%d slots are free", e.plane.sad.unused)
+		}
+		e.plane.Remove(spi)
+	}
+}
+
+func TestLoopsEndWhenWhatTheyReadIsClosed(t *testing.T) {
+	e := newEnd(t, 0)
+	done := make(chan error, 2)
+	go func() { done <- e.tunnel.Run(context.Background()) }()
+	go func() { done <- e.plane.RunSocket(context.Background(), e.socks[udp4]) }()
+	eventually(t, func() bool {
+		e.plane.mu.Lock()
+		defer e.plane.mu.Unlock()
+		return e.tunnel.running.Load() && e.plane.running[udp4]
+	})
+	if e.tunnel.Run(context.Background()) == nil || e.plane.RunSocket(context.Background(), e.socks[udp4]) == nil {
+		t.Error("a second loop is allowed")
+	}
+	e.tun.Close()
+	e.socks[udp4].Close()
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := e.plane.RunSocket(context.Background(), newSocket(t, false, "192.0.2.1:4500")); err == nil {
+		t.Error("a socket of nobody is run")
+	}
+}
+
+func TestLoopsEndWithTheirContext(t *testing.T) {
+	e := newEnd(t, 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := errors.Join(e.tunnel.Run(ctx), e.plane.RunSocket(ctx, e.socks[udp4])); err != nil {
+		t.Error(err)
+	}
+}
+
+// eventually waits until ok, with ten times the time that a slow machine takes.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen in 10 s")
+		}
+	}
+}
+
+// brokenTUN fails every read.
+type brokenTUN struct{ *fakeTUN }
+
+var errBroken = errors.New("broken")
+
+func (brokenTUN) Read([][]byte, []int, int) (int, error) { return 0, errBroken }
+
+func TestADeviceThatOnlyFailsEndsTheLoop(t *testing.T) {
+	p := New(Config{})
+	tun := p.AddTunnel(TunnelConfig{Name: "x", Device: brokenTUN{newTUN()}, MTU: 1400})
+	if err := tun.Run(context.Background()); !errors.Is(err, errBroken) {
+		t.Errorf("got %v", err)
+	}
+	if n := tun.Counters().Drops["read"]; n != maxFailures {
+		t.Errorf("%d failures counted", n)
+	}
+}
+
+func TestOneReadErrorIsSurvived(t *testing.T) {
+	a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
+	a.socks[udp4].peer = b.socks[udp4]
+	done := make(chan error)
+	go func() { done <- a.tunnel.Run(context.Background()) }()
+	p := udpPacket(false, 1, 2, 100)
+	a.tun.kernel <- [][]byte{p, p, make([]byte, 5000), p} // the device says so of the third
+	a.tun.kernel <- [][]byte{p}
+	eventually(t, func() bool { return a.tunnel.Counters().PacketsOut == 3 })
+	a.tun.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if d := a.tunnel.Counters().Drops["read"]; d != 1 {
+		t.Errorf("%d failures counted", d)
+	}
+}
+
+func TestARaisedMTUGetsItsBuffers(t *testing.T) {
+	a, b, _, _ := ends(t, "aes128gcm16", raw4, nil)
+	a.tunnel.SetMTU(9000)
+	if got := b.in(raw4, from(endAddrs[0][raw4], a.out(udpPacket(false, 1, 2, 9000)))...); len(got) != 1 || len(got[0]) != 9000 {
+		t.Errorf("%d packets", len(got))
+	}
+}
+
+func TestTenThousandTunnels(t *testing.T) {
+	const n = 10000
+	p := New(Config{Slots: 2 * n})
+	tun := newTUN()
+	sa := ipsec.ChildSA{
+		Suite: named(t, "aes128gcm16"), Local: sels(t, "10.1.0.0/16"), Remote: sels(t, "10.2.0.0/16"),
+		Path: ipsec.Path{Remote: newSocket(t, true, "192.0.2.1:0").local},
+	}
+	sa.In, sa.Out = keysFor(sa.Suite), keysFor(sa.Suite)
+	install := func(from, to int) time.Duration {
+		start := time.Now()
+		for i := from; i < to; i++ {
+			c := sa
+			c.Tunnel = fmt.Sprint(i)
+			p.AddTunnel(TunnelConfig{Name: c.Tunnel, Device: tun, MTU: 1400})
+			var err error
+			if c.SPIIn, err = p.AllocSPI(); err == nil {
+				err = errors.Join(p.InstallIn(&c), p.InstallOut(&c))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return time.Since(start)
+	}
+	first := install(0, 1000)
+	install(1000, n-1000)
+	last := install(n-1000, n)
+	t.Logf("the first 1000 took %v, the last %v", first, last)
+	if last > 10*first+time.Second {
+		t.Errorf("installing grows with what is there: the first 1000 took %v, the last %v", first, last)
+	}
+}
+
+// Bar: nothing is allocated on the whole ways, out and in.
+func TestWholeWaysDoNotAllocate(t *testing.T) {
+	for _, k := range []transport{udp4, raw6} {
+		for _, proposal := range []string{"aes128gcm16", "aes256gcm16-esn", "chacha20poly1305", "aes128-sha256", "3des-md5"} {
+			a, b, _, _ := ends(t, proposal, k, nil)
+			sink := &sinkSocket{fakeSocket: a.socks[k]}
+			a.plane.sockets[k] = sink
+			a.plane.Move(a.tunnel.outs[0].pair.spi, a.tunnel.outs[0].route.Load().Path)
+			b.tunnel.Device = sinkTUN{}
+			p := udpPacket(false, 1, 2, 1000)
+			a.reader.makeRoom()
+			r := b.receivers[k]
+			way := func() {
+				for i := range 10 {
+					a.reader.sizes[i] = copy(a.reader.bufs[i][headroom:], p)
+				}
+				sink.n = 0
+				a.reader.batch(10)
+				for i, d := range sink.ds[:sink.n] {
+					d.Remote = a.socks[k].local
+					d.Data = r.bufs[i][:copy(r.bufs[i], d.Data)]
+					r.ds[i] = d
+				}
+				r.batch(sink.n, b.now)
+			}
+			way()
+			before := b.plane.PlaneCounters().PacketsIn
+			if n := testing.AllocsPerRun(50, way); n != 0 {
+				t.Errorf("%s on %d: %v allocations for 10 packets out and in", proposal, k, n)
+			}
+			if got := b.plane.PlaneCounters().PacketsIn - before; got != 510 {
+				t.Errorf("%s on %d: %d packets came through", proposal, k, got)
+			}
+		}
+	}
+}
+
+// sinkSocket keeps what was written last without allocating.
+type sinkSocket struct {
+	*fakeSocket
+	ds [16]ipsec.Datagram
+	n  int
+}
+
+func (s *sinkSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
+	s.n += copy(s.ds[s.n:], ds)
+	return len(ds), nil
+}
+
+type sinkTUN struct{}
+
+func (sinkTUN) Read([][]byte, []int, int) (int, error)  { select {} }
+func (sinkTUN) Write(bufs [][]byte, _ int) (int, error) { return len(bufs), nil }
+func (sinkTUN) BatchSize() int                          { return 128 }
+
+func BenchmarkGather(b *testing.B) {
+	a, _, _, _ := ends(b, "aes128gcm16", udp4, nil)
+	sink := &sinkSocket{fakeSocket: a.socks[udp4]}
+	a.plane.sockets[udp4] = sink
+	a.plane.Move(a.tunnel.outs[0].pair.spi, a.tunnel.outs[0].route.Load().Path)
+	for _, size := range []int{64, 1400} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			p := udpPacket(false, 1, 2, size)
+			a.reader.makeRoom()
+			for i := range 128 {
+				a.reader.sizes[i] = copy(a.reader.bufs[i][headroom:], p)
+			}
+			b.SetBytes(int64(128 * size))
+			b.ReportAllocs()
+			for b.Loop() {
+				sink.n = 0
+				a.reader.batch(128)
+			}
+		})
+	}
+}
