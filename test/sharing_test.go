@@ -12,6 +12,7 @@ import (
 func TestTwoConnectionsShareOneIKESA(t *testing.T) {
 	n := lab.Direct(t, lab.CharonTools...)
 	n.CloudHost.Address("eth0", "10.10.200.10/16")
+	n.Cloud.Address("lan", "10.10.128.1/16") // strongSwan needs an address of its own in each local network
 	a, b := alibaba("a"), alibaba("b")
 	a.LocalSubnet, b.LocalSubnet = "10.10.0.0/17", "10.10.128.0/17"
 

@@ -227,26 +227,51 @@ func (c *Charon) Algorithms() map[string][]string {
 // SAs lists charon's IKE SAs with their Child SAs.
 func (c *Charon) SAs() []IKESA {
 	c.ns.lab.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
-	defer cancel()
+	out, err := c.list()
+	if err != nil {
+		c.ns.lab.Fatalf("%s: list-sas: %v", c.Name, err)
+	}
+	return out
+}
+
+// list asks on a session of its own and reads the events itself: govici's
+// CallStreaming may end before the last of them (0.8.0; it selects among events
+// and the response behind them at random).
+func (c *Charon) list() ([]IKESA, error) {
+	s, err := vici.NewSession(vici.WithSocketPath(c.socket))
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	events := make(chan vici.Event, 4096)
+	s.NotifyEvents(events)
+	if err := s.Subscribe("list-sa"); err != nil {
+		return nil, err
+	}
+	if _, err := c.call(s, "list-sas", nil); err != nil {
+		return nil, err
+	}
 	var out []IKESA
-	for m, err := range c.session.CallStreaming(ctx, "list-sas", "list-sa", vici.NewMessage()) {
-		if err != nil {
-			c.ns.lab.Fatalf("%s: list-sas: %v", c.Name, err)
+	for {
+		var m *vici.Message
+		select {
+		case e := <-events:
+			m = e.Message
+		default: // the events came before the response that call has waited for
+			return out, nil
 		}
 		for _, name := range m.Keys() {
 			section, ok := m.Get(name).(*vici.Message)
 			if !ok {
 				continue
 			}
-			s := IKESA{Name: name}
-			if err := vici.UnmarshalMessage(section, &s); err != nil {
-				c.ns.lab.Fatalf("%s: list-sas: %v", c.Name, err)
+			sa := IKESA{Name: name}
+			if err := vici.UnmarshalMessage(section, &sa); err != nil {
+				return nil, err
 			}
-			out = append(out, s)
+			out = append(out, sa)
 		}
 	}
-	return out
 }
 
 // AwaitUp waits until charon has an installed Child SA of that name.
