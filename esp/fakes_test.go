@@ -253,6 +253,14 @@ func newEnd(t testing.TB, which int) *end {
 	return e
 }
 
+// under makes t the test that fails.
+func (e *end) under(t testing.TB) {
+	e.t = t
+	for _, s := range e.socks {
+		s.t = t
+	}
+}
+
 // out gives packets to the TUN's reader and returns what goes out.
 func (e *end) out(packets ...[]byte) []ipsec.Datagram {
 	e.t.Helper()

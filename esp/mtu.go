@@ -40,10 +40,8 @@ func shapeOf(s ipsec.Suite, trunc96 bool) (shape, bool) {
 }
 
 // padding is how many bytes go between n bytes of inner packet and the trailer
-// (RFC 4303 section 2.4).
-func (f shape) padding(n int) int {
-	return (f.align - (n+espTrailer)%f.align) % f.align
-}
+// (RFC 4303 section 2.4). align is a power of two.
+func (f shape) padding(n int) int { return -(n + espTrailer) & (f.align - 1) }
 
 // sealed is the size of the ESP packet that carries n bytes.
 func (f shape) sealed(n int) int {
