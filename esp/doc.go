@@ -40,5 +40,6 @@
 // an idle tunnel touches one page or two. A socket owns 16 receive buffers of 64
 // KiB (64 for raw ESP) and 128 TUN buffers of 64 KiB, touched as traffic needs them.
 // Send buffers (192 KiB) come from a pool and are held only while a batch
-// is sealed and written. An SA pair costs about 3 KB, 1 KB of it the replay window.
+// is sealed and written. A tunnel with one SA pair costs about 5 KB
+// besides, 1 KB of it the replay window.
 package esp

@@ -4,13 +4,24 @@ import (
 	"errors"
 	"net"
 	"os"
+	"time"
 )
-
-// maxFailures is how many reads may fail one after another. Some errors are of
-// one packet (an ICMP error that was queued on a UDP socket, a packet that the
-// device could not cut); what only fails is broken.
-const maxFailures = 100
 
 func isClosed(err error) bool {
 	return errors.Is(err, os.ErrClosed) || errors.Is(err, net.ErrClosed)
+}
+
+const (
+	maxFailures  = 100
+	failurePause = 10 * time.Millisecond
+)
+
+// pauseAfter keeps a loop from spinning when its reads fail one after another.
+// It does not end the loop: errors are of single packets (an ICMP error that was
+// queued on a UDP socket, a packet that the device could not cut), and a host
+// behind us could send nothing else.
+func pauseAfter(failed int) {
+	if failed >= maxFailures {
+		time.Sleep(failurePause)
+	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -131,38 +133,52 @@ func eventually(t *testing.T, ok func() bool) {
 	}
 }
 
-// brokenTUN fails every read.
+// brokenTUN fails every read until it is closed.
 type brokenTUN struct{ *fakeTUN }
 
-var errBroken = errors.New("broken")
-
-func (brokenTUN) Read([][]byte, []int, int) (int, error) { return 0, errBroken }
-
-func TestADeviceThatOnlyFailsEndsTheLoop(t *testing.T) {
-	p := New(Config{})
-	tun := p.AddTunnel(TunnelConfig{Name: "x", Device: brokenTUN{newTUN()}, MTU: 1400})
-	if err := tun.Run(context.Background()); !errors.Is(err, errBroken) {
-		t.Errorf("got %v", err)
-	}
-	if n := tun.Counters().Drops["read"]; n != maxFailures {
-		t.Errorf("%d failures counted", n)
+func (d brokenTUN) Read([][]byte, []int, int) (int, error) {
+	select {
+	case <-d.closed:
+		return 0, os.ErrClosed
+	default:
+		return 0, errors.New("broken")
 	}
 }
 
-func TestOneReadErrorIsSurvived(t *testing.T) {
+// Hosts behind us can send what the device cannot cut: that must not end the
+// loop, nor make it spin.
+func TestADeviceThatOnlyFailsIsReadSlowly(t *testing.T) {
+	p, d := New(Config{}), brokenTUN{newTUN()}
+	tun := p.AddTunnel(TunnelConfig{Name: "x", Device: d, MTU: 1400})
+	done := make(chan error)
+	go func() { done <- tun.Run(context.Background()) }()
+	failures := func() uint64 { return tun.Counters().Drops["read"] }
+	start := time.Now()
+	eventually(t, func() bool { return failures() >= maxFailures+5 })
+	if most := maxFailures + 1 + uint64(time.Since(start)/failurePause); failures() > most {
+		t.Errorf("%d failures in %v", failures(), time.Since(start))
+	}
+	d.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadErrorsAreSurvived(t *testing.T) {
 	a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
 	a.socks[udp4].peer = b.socks[udp4]
 	done := make(chan error)
 	go func() { done <- a.tunnel.Run(context.Background()) }()
 	p := udpPacket(false, 1, 2, 100)
 	a.tun.kernel <- [][]byte{p, p, make([]byte, 5000), p} // the device says so of the third
+	a.tun.kernel <- make([][]byte, 129)                   // and panics over this
 	a.tun.kernel <- [][]byte{p}
 	eventually(t, func() bool { return a.tunnel.Counters().PacketsOut == 3 })
 	a.tun.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if d := a.tunnel.Counters().Drops["read"]; d != 1 {
+	if d := a.tunnel.Counters().Drops["read"]; d != 2 {
 		t.Errorf("%d failures counted", d)
 	}
 }
@@ -200,10 +216,16 @@ func TestTenThousandTunnels(t *testing.T) {
 		}
 		return time.Since(start)
 	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
 	first := install(0, 1000)
 	install(1000, n-1000)
 	last := install(n-1000, n)
-	t.Logf("the first 1000 took %v, the last %v", first, last)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(p)
+	t.Logf("the first 1000 took %v, the last %v; %d bytes each", first, last, (after.HeapAlloc-before.HeapAlloc)/n)
 	if last > 10*first+time.Second {
 		t.Errorf("installing grows with what is there: the first 1000 took %v, the last %v", first, last)
 	}

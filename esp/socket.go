@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -39,17 +38,18 @@ func (p *Plane) RunSocket(ctx context.Context, s Socket) error {
 		}
 		n, err := s.ReadBatch(r.ds)
 		r.batch(n, time.Now())
-		if err == nil {
+		if n > 0 {
 			failed = 0
+		}
+		if err == nil {
 			continue
 		}
 		if isClosed(err) {
 			return nil
 		}
 		p.meter.drops.add(dropRead, 1)
-		if failed++; failed == maxFailures {
-			return fmt.Errorf("esp: underlay socket: read: %w", err)
-		}
+		failed++
+		pauseAfter(failed)
 	}
 	return nil
 }

@@ -406,6 +406,7 @@ func BenchmarkOpen(b *testing.B) {
 
 // rng is a source of test data that a failure can be repeated from.
 func rng(t testing.TB) *mathrand.Rand {
+	t.Helper()
 	seed := mathrand.Uint64()
 	t.Logf("seed %d", seed)
 	return mathrand.New(mathrand.NewPCG(seed, 0))

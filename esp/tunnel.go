@@ -74,19 +74,20 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	failed := 0 // reads, one after another
 	for ctx.Err() == nil {
 		r.makeRoom()
-		n, err := t.Device.Read(r.bufs, r.sizes, headroom)
+		n, err := r.read()
 		r.batch(n)
-		if err == nil {
+		if n > 0 {
 			failed = 0
+		}
+		if err == nil {
 			continue
 		}
 		if isClosed(err) {
 			return nil
 		}
 		t.drop(dropRead, 1)
-		if failed++; failed == maxFailures {
-			return fmt.Errorf("esp: tunnel %q: read: %w", t.Name, err)
-		}
+		failed++
+		pauseAfter(failed)
 	}
 	return nil
 }
@@ -114,6 +115,18 @@ func (r *reader) makeRoom() {
 	for i := range r.bufs {
 		r.bufs[i] = slab[i*size:][: size-maxTrailer : size]
 	}
+}
+
+// read fills the buffers. wireguard/tun cuts a super-packet without looking
+// whether the segments fit; when somebody has raised the device's MTU behind our
+// back they do not, and that must cost the packet, not the daemon.
+func (r *reader) read() (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, fmt.Errorf("esp: TUN device: %v", p)
+		}
+	}()
+	return r.Device.Read(r.bufs, r.sizes, headroom)
 }
 
 // batch carries the n packets that were read.
