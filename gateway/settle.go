@@ -73,7 +73,7 @@ func (g *Gateway) hostState() host.State {
 		if t.tun == nil {
 			continue
 		}
-		d := host.DeviceState{Name: t.device, MTU: t.mtu}
+		d := host.DeviceState{Name: t.device, MTU: t.mtu, Sources: t.tunnel.Local.Subnets}
 		if t.routed {
 			for _, p := range t.tunnel.Routes {
 				d.Routes = append(d.Routes, host.Route{

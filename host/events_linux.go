@@ -232,7 +232,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 		}
 	}
 	e.metric = e.route.metric
-	if e.key.table != unix.RT_TABLE_MAIN && e.key.table != Table {
+	if e.key.table != unix.RT_TABLE_MAIN && e.key.table != Table && e.key.table <= sharedTable {
 		return false
 	}
 	// What the kernel itself puts on our devices goes with them.

@@ -61,6 +61,9 @@ type DeviceState struct {
 	// subject to the same rule as Routes: a foreign one for the same prefix blocks it.
 	Addresses []netip.Prefix
 	Routes    []Route
+	// Sources are the networks whose packets the device is for. Of two devices
+	// with a route for one prefix the first has it; the other one's is for packets from its Sources.
+	Sources []netip.Prefix
 }
 
 // Route sends a prefix into a device.

@@ -61,7 +61,7 @@ type foreignRoute struct {
 type ruleKey struct {
 	v6       bool
 	priority int
-	to       netip.Prefix // zero: all
+	from, to netip.Prefix // zero: all
 	table    int
 	suppress int // longest prefix that the rule does not want; -1: none
 	goTo     int // priority; -1: none
@@ -117,12 +117,8 @@ func (h *Host) dump() error {
 			k.addrs[address{a.LinkIndex, p}] = struct{}{}
 		}
 	}
+	tables := []int{unix.RT_TABLE_MAIN, Table} // and those that our rules lead to
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		for _, table := range []int{unix.RT_TABLE_MAIN, Table} {
-			if err := h.dumpRoutes(&k, family, table); err != nil {
-				return fmt.Errorf("dump routes: %w", err)
-			}
-		}
 		rules, err := again(func() ([]netlink.Rule, error) { return h.nl.RuleList(family) })
 		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return fmt.Errorf("dump rules: %w", err)
@@ -130,6 +126,14 @@ func (h *Host) dump() error {
 		for _, r := range rules {
 			if r.Protocol == Protocol {
 				k.rules[ruleKeyOf(r, family)] = struct{}{}
+				if r.Table > sharedTable && !slices.Contains(tables, r.Table) {
+					tables = append(tables, r.Table)
+				}
+			}
+		}
+		for _, table := range tables {
+			if err := h.dumpRoutes(&k, family, table); err != nil {
+				return fmt.Errorf("dump routes: %w", err)
 			}
 		}
 	}
@@ -182,6 +186,9 @@ func ruleKeyOf(r netlink.Rule, family int) ruleKey {
 		v6: family == netlink.FAMILY_V6, priority: r.Priority, table: r.Table,
 		suppress: r.SuppressPrefixlen, goTo: r.Goto, mark: r.Mark, invert: r.Invert,
 	}
+	if r.Src != nil {
+		k.from = prefixOf(r.Src)
+	}
 	if r.Dst != nil {
 		k.to = prefixOf(r.Dst)
 	}
@@ -196,6 +203,9 @@ func (k ruleKey) netlink() *netlink.Rule {
 	}
 	r.Priority, r.Table, r.SuppressPrefixlen, r.Goto = k.priority, k.table, k.suppress, k.goTo
 	r.Mark, r.Invert, r.Protocol = k.mark, k.invert, Protocol
+	if k.from.IsValid() {
+		r.Src = ipNet(k.from)
+	}
 	if k.to.IsValid() {
 		r.Dst = ipNet(k.to)
 	}

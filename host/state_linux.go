@@ -27,6 +27,30 @@ const (
 	longestIPv6Bits = 128
 )
 
+// Two tunnels to one network, for different networks of ours, have a route for
+// the same prefix. The first is in main; the other's is in a table of its device's
+// own, for packets that come from its networks, after what main knows better:
+//
+//	7300+2·(128−N)+1:  from S to P lookup 737300000+ifindex
+const sharedTable = 737300000
+
+// share adds the rules that lead to a route in a device's own table; false when
+// there is no network of the prefix's family to tell the packets by.
+func (w *wanted) share(p netip.Prefix, sources []netip.Prefix, index int) bool {
+	some := false
+	for _, s := range sources {
+		if s.Bits() > 0 && s.Addr().Is4() == p.Addr().Is4() {
+			better := w.better(p)
+			w.rules[ruleKey{
+				v6: better.v6, priority: better.priority + 1, from: s.Masked(), to: p,
+				table: sharedTable + index, suppress: -1, goTo: -1,
+			}] = struct{}{}
+			some = true
+		}
+	}
+	return some
+}
+
 // wanted is a State in the kernel's terms.
 type wanted struct {
 	links  map[int]linkState
@@ -76,15 +100,21 @@ func (h *Host) plan(s State) (wanted, []BlockedRoute, error) {
 				continue
 			}
 			r.Prefix = r.Prefix.Masked()
-			if other, ok := taken[r.Prefix]; ok {
-				if other != d.Name {
-					blocked = append(blocked, BlockedRoute{d.Name, r, "the route of our own device " + other})
-				}
-				continue
-			}
 			key := tablePrefix{unix.RT_TABLE_MAIN, r.Prefix}
 			if contains(r.Prefix, peers) || r.Prefix.Bits() == 0 {
 				key.table = Table
+			}
+			if other, ok := taken[r.Prefix]; ok {
+				if other == d.Name {
+					continue
+				}
+				if key.table == Table || !w.share(r.Prefix, d.Sources, t.index) {
+					blocked = append(blocked, BlockedRoute{d.Name, r, "the route of our own device " + other})
+					continue
+				}
+				key.table = sharedTable + t.index
+				w.routes = append(w.routes, wantedRoute{key, routeValue{t.index, r.Source}, d.Name})
+				continue
 			}
 			if by := h.blockedBy(key); by != "" {
 				blocked = append(blocked, BlockedRoute{d.Name, r, by})
@@ -104,15 +134,23 @@ func (h *Host) plan(s State) (wanted, []BlockedRoute, error) {
 func (w *wanted) capture(p netip.Prefix) {
 	all := ruleKey{v6: p.Addr().Is6(), priority: captureRule, table: Table, suppress: -1, goTo: -1, mark: Mark, invert: true}
 	w.rules[all] = struct{}{}
-	better := ruleKey{
-		v6: all.v6, priority: rulePriority + 2*(longestIPv6Bits-p.Bits()),
+	better := w.better(p)
+	if p.Bits() > 0 {
+		w.rules[ruleKey{v6: all.v6, priority: better.priority + 1, to: p, suppress: -1, goTo: captureRule}] = struct{}{}
+	}
+}
+
+// better adds the rule that lets main's longer prefixes within p go first.
+func (w *wanted) better(p netip.Prefix) ruleKey {
+	k := ruleKey{
+		v6: p.Addr().Is6(), priority: rulePriority + 2*(longestIPv6Bits-p.Bits()),
 		table: unix.RT_TABLE_MAIN, suppress: p.Bits(), goTo: -1,
 	}
 	if p.Bits() > 0 {
-		better.to = p
-		w.rules[ruleKey{v6: all.v6, priority: better.priority + 1, to: p, suppress: -1, goTo: captureRule}] = struct{}{}
+		k.to = p
 	}
-	w.rules[better] = struct{}{}
+	w.rules[k] = struct{}{}
+	return k
 }
 
 // blockedBy describes the foreign route that a route of ours would compete with.
@@ -172,7 +210,9 @@ func sortedKeys(rules map[ruleKey]struct{}) []ruleKey {
 		out = append(out, k)
 	}
 	slices.SortFunc(out, func(a, b ruleKey) int {
-		return cmp.Or(cmp.Compare(a.priority, b.priority), a.to.Addr().Compare(b.to.Addr()))
+		return cmp.Or(
+			cmp.Compare(a.priority, b.priority), a.to.Addr().Compare(b.to.Addr()),
+			cmp.Compare(b.from.Bits(), a.from.Bits()), a.from.Addr().Compare(b.from.Addr()))
 	})
 	return out
 }
