@@ -89,7 +89,7 @@ func (l *loader) name(v *dialect.Value, d *dialect.Draft, fallback string, used 
 		l.Fail(at, dialect.Twice, "%s is called %q already; write name: beside the body", first, d.Connection.Name)
 		return
 	}
-	used["name "+d.Connection.Name] = v.Path
+	used["name "+d.Connection.Name] = v.Path()
 }
 
 // safeName is s with a hyphen for everything that a name may not hold.
@@ -123,7 +123,7 @@ func (l *loader) beside(v *dialect.Value, d *dialect.Draft, t *Tunnel, used name
 		if first, ok := used["device "+t.Device]; ok {
 			l.Fail(dev, dialect.Twice, "%s has this device already", first)
 		}
-		used["device "+t.Device] = v.Path
+		used["device "+t.Device] = v.Path()
 	}
 	switch d := v.Field("dpd"); {
 	case d.OK() && dialect.Data[bool](d):

@@ -54,12 +54,13 @@ func endObject(remote bool) *dialect.Object {
 
 // What is proposed when nothing is given: what RFC 8247 and RFC 8221 say MUST or
 // SHOULD, in vpngw's order of preference. ESP without PFS, which every peer takes.
-var defaultProposals = map[ipsec.Protocol][]string{
-	ipsec.ProtoIKE: {
+var defaultProposals = map[ipsec.Protocol][]ipsec.Proposal{
+	ipsec.ProtoIKE: mustParse(ipsec.ProtoIKE,
 		"aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp2048-modp3072",
-		"aes256-aes128-sha256-sha384-sha512-x25519-ecp256-ecp384-modp2048-modp3072",
-	},
-	ipsec.ProtoESP: {"aes256gcm16-aes128gcm16-chacha20poly1305", "aes256-aes128-sha256-sha384-sha512"},
+		"aes256-aes128-sha256-sha384-sha512-x25519-ecp256-ecp384-modp2048-modp3072"),
+	ipsec.ProtoESP: mustParse(ipsec.ProtoESP,
+		"aes256gcm16-aes128gcm16-chacha20poly1305",
+		"aes256-aes128-sha256-sha384-sha512"),
 }
 
 // proposal is a Type: "aes256gcm16-prfsha384-ecp384".
@@ -162,10 +163,14 @@ func proposals(c *dialect.Check, v *dialect.Value, proto ipsec.Protocol) []ipsec
 		}
 		return out
 	}
-	for _, s := range defaultProposals[proto] {
+	return slices.Clone(defaultProposals[proto])
+}
+
+func mustParse(proto ipsec.Protocol, texts ...string) (out []ipsec.Proposal) {
+	for _, s := range texts {
 		p, err := ipsec.ParseProposal(proto, s)
 		if err != nil {
-			panic(err) // a test reads them all
+			panic(err)
 		}
 		out = append(out, p)
 	}
@@ -184,7 +189,7 @@ func sequenceNumbers(c *dialect.Check, esp *dialect.Value, ps []ipsec.Proposal) 
 		}
 		switch {
 		case len(own) == 0:
-			ps[i].Transforms = slices.DeleteFunc(ps[i].Transforms, func(t ipsec.Transform) bool { return t.Type == ipsec.ESN })
+			ps[i].Transforms = slices.DeleteFunc(slices.Clone(ps[i].Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.ESN })
 			for _, name := range want {
 				ps[i].Transforms = append(ps[i].Transforms, ipsec.ByName(name).Transform)
 			}

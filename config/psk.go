@@ -14,14 +14,14 @@ func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 	file := v.Field("psk_file")
 	switch {
 	case file.Given && d.PSK.Given:
-		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.PSK.Path)
+		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.PSK.Path())
 	case file.OK():
 		l.pskFile(file, d)
 	case d.PSK.OK():
 		if name := d.PSK.Node.Pos().File; othersRead(l.modes[name]) {
 			l.Warn(d.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
 		}
-	case !file.Given && !d.PSK.Given:
+	case !file.Given && !d.PSK.Given && d.NoPSK != "":
 		l.Fail(d.PSK, dialect.Missing, "%s", d.NoPSK)
 	}
 }

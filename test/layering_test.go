@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"gateway"},   // the running daemon: goroutines, timers, and who tells whom
 	{"ike", "esp", "host", "bgp", "config"},
 	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent"},
-	{"ike/sa"},                      // what any IKE SA is
+	{"ike/sa", "config/dialect"},    // what any IKE SA is; what any way to write a connection down is
 	{"ike/wire"},                    // messages
 	{"ipsec", "dpd", "config/tree"}, // the words that all share
 }

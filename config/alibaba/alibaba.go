@@ -49,6 +49,10 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 
 	psk := ike.Field("Psk")
 	t.PSK = psk.Secret()
+	missing := noPSK[env.Side]
+	if !ike.OK() { // it cannot be read, so nobody knows
+		missing = ""
+	}
 	return &dialect.Draft{
 		Connection: &dialect.Connection{Dialect: name, Side: env.Side, Tunnels: []dialect.Tunnel{t}, Notes: notes(v)},
 		Name:       v.Field("Name"),
@@ -56,7 +60,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		Subnets:    v.Field("LocalSubnet"),
 		PSK:        psk,
 		PSKWant:    pskWant,
-		NoPSK:      noPSK[env.Side],
+		NoPSK:      missing,
 	}
 }
 

@@ -71,18 +71,21 @@ func (c *Check) FailCode(v *Value, code, format string, args ...any) {
 	c.Add(p)
 }
 
-// Refuse is Fail for a word, in v or v itself, that is none of allowed.
+// Refuse is Fail for a word, in v or v itself, that is none of allowed. When
+// it may be a slip of the pen, the nearest of them is named.
 func (c *Check) Refuse(v *Value, why Reason, word string, allowed []string, format string, args ...any) {
 	p := c.problem(v, Error, why, format, args...)
 	p.Allowed = allowed
-	p.Nearest = Nearest(word, allowed)
+	if why == Illegal {
+		p.Nearest = Nearest(word, allowed)
+	}
 	c.Add(p)
 }
 
 func (c *Check) problem(v *Value, s Severity, why Reason, format string, args ...any) Problem {
 	pos := v.pos()
 	p := Problem{
-		Severity: s, Code: v.code(why, s), Path: v.Path, Message: fmt.Sprintf(format, args...),
+		Severity: s, Code: v.code(why, s), Path: v.Path(), Message: fmt.Sprintf(format, args...),
 		File: pos.File, Line: pos.Line, Column: pos.Column,
 	}
 	if v.Node != nil && v.Node.Kind == tree.Scalar && v.Row != nil && v.Row.Type != nil && !v.Row.Type.Hides() {
@@ -128,16 +131,6 @@ func (c *Check) read(v *Value) {
 	if c.values++; !c.Full() {
 		v.Row.Type.Read(c, v)
 	}
-}
-
-// child reads a part of v: an item of a list, a value of a map, a field.
-func (c *Check) child(v *Value, row *Row, path string, n *tree.Node) *Value {
-	w := &Value{Row: row, Path: path, Node: n, Given: v.Given, at: n, loose: v.loose}
-	if !v.Given {
-		w.at = v.at
-	}
-	c.read(w)
-	return w
 }
 
 // scalar is v's text, if it is one.

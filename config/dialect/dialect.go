@@ -43,7 +43,7 @@ type Draft struct {
 	IKE     *Value // its IKE settings
 	Subnets *Value
 	PSK     *Value                    // may be absent
-	NoPSK   string                    // what to say then, if there is no psk_file either
+	NoPSK   string                    // what to say then, if there is no psk_file either; empty: nothing
 	PSKWant func(ipsec.Secret) string // what a PSK of a file must be, or nothing
 }
 

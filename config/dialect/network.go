@@ -68,7 +68,7 @@ func (t Prefixes) Read(c *Check, v *Value) {
 	default:
 		if n = v.Node.Len(); n <= t.Max {
 			for i, item := range v.Node.Items() {
-				w := &Value{Row: v.Row, Path: v.Path + "[" + strconv.Itoa(i) + "]", Node: item, Given: true, at: item}
+				w := v.part(v.Row, "", i, item)
 				s, ok := c.scalar(w, "a CIDR block")
 				if good = good && ok; ok {
 					add(w, s)

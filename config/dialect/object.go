@@ -2,8 +2,9 @@ package dialect
 
 import (
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
+	"unicode"
 
 	"vpngw/config/tree"
 )
@@ -21,48 +22,46 @@ type Object struct {
 
 func (o *Object) table() *Object { return o }
 
-func (o *Object) row(name string) *Row {
-	for i := range o.Rows {
-		if o.Rows[i].Name == name {
-			return &o.Rows[i]
-		}
-	}
-	return nil
+// row is the number of the row with a name, or -1.
+func (o *Object) row(name string) int {
+	return slices.IndexFunc(o.Rows, func(r Row) bool { return r.Name == name })
 }
 
-// find is the row of a key as it stands in the file.
-func (o *Object) find(key string, loose bool) *Row {
-	if r := o.row(key); r != nil || !loose {
-		return r
+// find is the number of the row of a key as it stands in the file, or -1.
+func (o *Object) find(key string, loose bool) int {
+	if i := o.row(key); i >= 0 || !loose {
+		return i
 	}
-	for i := range o.Rows {
-		if strings.EqualFold(o.Rows[i].Name, key) {
-			return &o.Rows[i]
-		}
-	}
-	return nil
+	return slices.IndexFunc(o.Rows, func(r Row) bool { return strings.EqualFold(r.Name, key) })
 }
+
+// fields are what an Object makes of a mapping: the values of its rows, in
+// their order. What is absent and has no default is nil.
+type fields []*Value
 
 func (o *Object) Read(c *Check, v *Value) {
 	v.loose = v.loose || o.Loose
 	if !c.unwrap(v, tree.Map) {
 		return
 	}
-	fields := make(map[string]*Value, len(o.Rows))
+	have := make(fields, len(o.Rows))
 	for key, n := range v.Node.Pairs() {
 		if c.Full() {
 			return
 		}
-		row := o.find(key.Text, v.loose)
-		switch {
-		case row == nil:
+		at := o.find(key.Text, v.loose)
+		if at < 0 {
 			o.unknown(c, v, key)
-		case fields[row.Name] != nil:
-			c.Fail(&Value{Row: row, Path: join(v.Path, key.Text), at: key}, Twice, "%s stands here twice", row.Name)
+			continue
+		}
+		row := &o.Rows[at]
+		switch {
+		case have[at] != nil:
+			c.Fail(&Value{Row: row, up: v, key: row.Name, at: key}, Twice, "%s stands here twice", row.Name)
 		case v.loose && absent(n):
 		default:
-			f := &Value{Row: row, Path: join(v.Path, row.Name), Node: n, Given: true, at: n, loose: v.loose}
-			fields[row.Name] = f
+			f := v.part(row, row.Name, 0, n)
+			have[at] = f
 			if row.Later == "" {
 				c.read(f)
 			} else {
@@ -72,20 +71,19 @@ func (o *Object) Read(c *Check, v *Value) {
 	}
 	for i := range o.Rows {
 		row := &o.Rows[i]
-		if fields[row.Name] != nil {
-			continue
+		if have[i] != nil || row.Default == "" && !row.Required {
+			continue // what is absent, Field makes when it is asked for
 		}
-		f := &Value{Row: row, Path: join(v.Path, row.Name), at: v.at, loose: v.loose}
-		fields[row.Name] = f
-		switch {
-		case row.Default != "":
+		f := v.part(row, row.Name, 0, nil)
+		have[i] = f
+		if row.Default != "" {
 			f.Node = tree.Literal(row.Default)
 			c.read(f)
-		case row.Required:
+		} else {
 			c.Fail(f, Missing, "%s is missing", row.Name)
 		}
 	}
-	v.Set(fields)
+	v.Set(have)
 }
 
 // absent reports whether n is how an API says that there is nothing.
@@ -93,10 +91,11 @@ func absent(n *tree.Node) bool { return n.Kind == tree.Scalar && (n.Text == "" |
 
 func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	pos := key.Pos()
+	name := keyName(key)
 	p := Problem{
-		Severity: Error, Code: v.code(Unknown, Error), Path: join(v.Path, printable(key.Text)),
+		Severity: Error, Code: v.code(Unknown, Error), Path: join(v.Path(), name),
 		File: pos.File, Line: pos.Line, Column: pos.Column,
-		Message: fmt.Sprintf("there is no key %q here", printable(key.Text)),
+		Message: fmt.Sprintf("there is no key %q here", name),
 	}
 	for _, r := range o.Rows {
 		p.Allowed = append(p.Allowed, r.Name)
@@ -106,6 +105,18 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 		p.Message = "merge keys (<<) are not read; repeat the keys, or use an anchor for a whole value"
 	}
 	c.Add(p)
+}
+
+// keyName is an unknown key for a message. What does not look like one is not
+// shown: with a slip of the pen a secret can become part of it.
+func keyName(key *tree.Node) string {
+	odd := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-<", r)
+	}
+	if len(key.Text) > 40 || strings.ContainsFunc(key.Text, odd) {
+		return "…"
+	}
+	return key.Text
 }
 
 // later refuses a parameter that is not served yet, unless it says that it is not wanted.
@@ -131,7 +142,7 @@ func (c *Check) unwrap(v *Value, want tree.Kind) bool {
 			for i := range errs {
 				errs[i].Msg = "in the JSON text: " + errs[i].Msg
 			}
-			c.Syntax(v.Path, errs)
+			c.Syntax(v.Path(), errs)
 		}
 		if inner == nil {
 			return false
@@ -169,7 +180,7 @@ func (t InFile) Read(c *Check, v *Value) {
 		}
 		if !c.reported[name] {
 			c.reported[name] = true
-			c.Syntax(v.Path, errs)
+			c.Syntax(v.Path(), errs)
 		}
 		if n == nil {
 			return
@@ -205,7 +216,9 @@ func (t List) Read(c *Check, v *Value) {
 		if c.Full() {
 			return
 		}
-		items = append(items, c.child(v, &row, v.Path+"["+strconv.Itoa(i)+"]", n))
+		item := v.part(&row, "", i, n)
+		c.read(item)
+		items = append(items, item)
 	}
 	v.Set(items)
 }
@@ -227,7 +240,9 @@ func (t Table) Read(c *Check, v *Value) {
 		if c.Full() {
 			return
 		}
-		entries[key.Text] = c.child(v, row, join(v.Path, printable(key.Text)), n)
+		entry := v.part(row, key.Text, 0, n)
+		c.read(entry)
+		entries[key.Text] = entry
 	}
 	v.Set(entries)
 }

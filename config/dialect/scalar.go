@@ -169,8 +169,9 @@ func (t Duration) Read(c *Check, v *Value) {
 		return
 	}
 	var d time.Duration
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil || t.Seconds {
-		if n, ok = integer(c, v, s); !ok {
+	if _, err := strconv.ParseInt(s, 10, 64); err == nil || t.Seconds {
+		n, ok := integer(c, v, s)
+		if !ok {
 			return
 		}
 		d = math.MaxInt64
@@ -178,7 +179,7 @@ func (t Duration) Read(c *Check, v *Value) {
 			d = time.Duration(max(n, -1)) * time.Second
 		}
 	} else if d, err = time.ParseDuration(s); err != nil {
-		c.Fail(v, Malformed, `a time span is expected here, such as 24h, 90s, or a number of seconds`)
+		c.Fail(v, Malformed, "a time span is expected here, such as 24h, 90s, or a number of seconds")
 		return
 	}
 	if d < t.Min || d > t.Max {

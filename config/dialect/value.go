@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
 	"vpngw/config/tree"
@@ -11,10 +12,12 @@ import (
 // Value is one parameter as it holds: given in a file, or its row's default.
 type Value struct {
 	Row   *Row
-	Path  string     // "connections[0].alibaba.IkeConfig.Psk"
 	Node  *tree.Node // what is read: as given, or the default
 	Given bool       // it stands in a file
 
+	up    *Value     // what it is a part of
+	key   string     // its name there; empty for an item of a list, or the whole
+	index int        // of an item
 	at    *tree.Node // where problems are reported: Node, or what it is missing in
 	loose bool       // texts, numbers and booleans are alike, and JSON may stand in a text
 	data  any        // what Row.Type made of it; nil: nothing, or nothing valid
@@ -56,17 +59,38 @@ func get[T any](v *Value) (out T) {
 // Field is a parameter of an Object, or an absent value without a place of its
 // own when the object is absent. It panics if the table has no such row.
 func (v *Value) Field(name string) *Value {
-	if f, ok := v.Entries()[name]; ok {
-		return f
+	i := -1
+	t, ok := v.Row.Type.(interface{ table() *Object })
+	if ok {
+		i = t.table().row(name)
 	}
-	var row *Row
-	if t, ok := v.Row.Type.(interface{ table() *Object }); ok {
-		row = t.table().row(name)
+	if i < 0 {
+		panic("dialect: no row " + name + " at " + v.Path())
 	}
-	if row == nil {
-		panic("dialect: no row " + name + " at " + v.Path)
+	if have := get[fields](v); have != nil && have[i] != nil {
+		return have[i]
 	}
-	return &Value{Row: row, Path: join(v.Path, name), at: v.at, loose: v.loose}
+	return v.part(&t.table().Rows[i], name, 0, nil)
+}
+
+// part is a value inside v; n is nil if it is absent.
+func (v *Value) part(row *Row, key string, index int, n *tree.Node) *Value {
+	w := &Value{Row: row, Node: n, Given: v.Given && n != nil, up: v, key: key, index: index, at: n, loose: v.loose}
+	if !w.Given {
+		w.at = v.at
+	}
+	return w
+}
+
+// Path is where v is in the file: "connections[0].alibaba.IkeConfig.Psk".
+func (v *Value) Path() string {
+	switch {
+	case v.up == nil:
+		return ""
+	case v.key == "":
+		return v.up.Path() + "[" + strconv.Itoa(v.index) + "]"
+	}
+	return join(v.up.Path(), printable(v.key))
 }
 
 // join is the path of a part of what stands at path.

@@ -1,6 +1,10 @@
 package dialect
 
-import "vpngw/ipsec"
+import (
+	"strings"
+
+	"vpngw/ipsec"
+)
 
 // Weaknesses warns of the weak algorithms of one connection, of each once.
 type Weaknesses struct {
@@ -10,13 +14,14 @@ type Weaknesses struct {
 // Tell warns if t, which v names, is weak by RFC 8247 or RFC 8221.
 func (w *Weaknesses) Tell(c *Check, v *Value, t ipsec.Transform) {
 	why := t.Weak()
-	if why == "" || w.told[why+t.String()] {
+	same := strings.TrimPrefix(t.String(), "prf") // a hash is weak or not, whatever it is for
+	if why == "" || w.told[same] {
 		return
 	}
 	if w.told == nil {
 		w.told = map[string]bool{}
 	}
-	w.told[why+t.String()] = true
+	w.told[same] = true
 	if !v.Given {
 		why += "; it holds by default"
 	}

@@ -54,10 +54,10 @@ func (k Kind) String() string { return [...]string{"a single value", "a list", "
 // "tree" can be a graph, but never a cycle.
 type Node struct {
 	Kind  Kind
-	Plain bool   // of a scalar: written without quotes, so it may mean a number, a boolean or null
+	Plain bool // of a scalar: written without quotes, so it may mean a number, a boolean or null
+	off   int32
 	Text  string // of a scalar
 
-	off  int32
 	kids []*Node // of a list its items; of a map keys and values in turn
 	src  *source
 	json *embedded // of a scalar that looks like JSON
