@@ -20,8 +20,8 @@ const (
 	dropNoSA       // outbound: the tunnel has no SA; inbound: unknown SPI
 	dropNoSocket   // the SA's path needs a socket that the plane does not have
 	dropTooBig     // larger than the tunnel's MTU, answered with ICMP where that is allowed
-	dropUnderlay   // too big for the underlay
-	dropSend       // the socket refused it
+	dropUnderlay   // too big for the underlay; counts datagrams, each a packet or a run
+	dropSend       // the socket refused it; counts datagrams, too
 	dropSequence   // the SA's sequence numbers are used up
 	dropLifetime   // the SA's hard limit of bytes or packets is reached
 	dropTransport  // raw ESP for an SA encapsulated in UDP, or the other way round

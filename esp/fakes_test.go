@@ -2,6 +2,7 @@ package esp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -137,11 +138,15 @@ func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.batches++
-	for i, d := range ds {
+	var failed error
+	sent := len(ds)
+	for _, d := range ds {
 		s.check(d)
 		if s.refuse != nil {
 			if err := s.refuse(d); err != nil {
-				return i, err
+				failed = errors.Join(failed, err)
+				sent--
+				continue
 			}
 		}
 		d.Data = bytes.Clone(d.Data)
@@ -154,8 +159,14 @@ func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 			s.peer.queue <- d
 		}
 	}
-	return len(ds), nil
+	return sent, failed
 }
+
+// narrow is the error of a path that is too narrow.
+type narrow struct{ remote netip.AddrPort }
+
+func (narrow) Error() string                    { return "message too long" }
+func (e narrow) TooBig() (netip.AddrPort, bool) { return e.remote, e.remote.IsValid() }
 
 // check holds a datagram to the kernel's rules.
 func (s *fakeSocket) check(d ipsec.Datagram) {

@@ -2,8 +2,9 @@ package esp
 
 import (
 	"errors"
+	"net/netip"
 	"runtime"
-	"syscall"
+	"slices"
 	"time"
 
 	"vpngw/ipsec"
@@ -116,16 +117,10 @@ func (g *gather) joins(r *route, size int, tos uint8) bool {
 // flush sends what was gathered.
 func (g *gather) flush() {
 	g.sent.publish()
-	ds, pairs := g.ds, g.pairs
-	for len(ds) > 0 {
-		n, err := g.socket.WriteBatch(ds)
-		if err != nil && n < len(ds) {
-			g.refused(&ds[n], pairs[n], err)
-			n++
-		} else if n == 0 {
-			break // a socket that neither sends nor fails
+	if len(g.ds) > 0 {
+		if n, err := g.socket.WriteBatch(g.ds); err != nil {
+			g.refused(len(g.ds)-n, err)
 		}
-		ds, pairs = ds[n:], pairs[n:]
 	}
 	clear(g.ds)
 	clear(g.pairs)
@@ -133,19 +128,29 @@ func (g *gather) flush() {
 	g.socket, g.route = nil, nil
 }
 
-// refused counts a datagram that the socket did not take, and tells when that
-// is for its size.
-func (g *gather) refused(d *ipsec.Datagram, p *pair, err error) {
-	why := dropSend
-	if errors.Is(err, syscall.EMSGSIZE) {
-		why = dropUnderlay
-		if p.tunnel.told.take(time.Now(), 1, 3) {
-			p.plane.cfg.Notify(PathMTU{Remote: d.Remote.Addr()})
+// tooBig is an error of a Socket that knows about path MTUs.
+type tooBig interface {
+	error
+	TooBig() (netip.AddrPort, bool)
+}
+
+// refused counts n datagrams, each a packet or a run, that the socket did not
+// send, and tells when the path is too narrow for one. Which they were is not known unless
+// all are of one SA.
+func (g *gather) refused(n int, err error) {
+	p, why := g.pairs[0], dropSend
+	var big tooBig
+	if errors.As(err, &big) {
+		if remote, ok := big.TooBig(); ok {
+			why = dropUnderlay
+			if p.tunnel.told.take(time.Now(), 1, 3) {
+				p.plane.cfg.Notify(PathMTU{Remote: remote.Addr()})
+			}
 		}
 	}
-	n := 1
-	if d.Segment > 0 {
-		n = (len(d.Data) + d.Segment - 1) / d.Segment
+	if slices.ContainsFunc(g.pairs, func(q *pair) bool { return q != p }) {
+		p.tunnel.drop(why, n)
+	} else {
+		p.drop(why, n)
 	}
-	p.drop(why, n)
 }

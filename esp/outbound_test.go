@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
-	"syscall"
 	"testing"
 
 	"vpngw/ipsec"
@@ -320,29 +319,37 @@ func TestSoftLimitsAreDrawnBetween80And90Percent(t *testing.T) {
 }
 
 func TestARefusedDatagramDoesNotHoldUpTheRest(t *testing.T) {
-	a, _, sa, _ := ends(t, "aes128gcm16", udp4, nil)
-	n := 0
-	a.socks[udp4].refuse = func(ipsec.Datagram) error {
-		n++
-		switch n {
-		case 2:
-			return fmt.Errorf("send: %w", syscall.EMSGSIZE)
-		case 4:
-			return errors.New("network is down")
+	for _, tt := range []struct {
+		err  error
+		drop string
+		told []Event
+	}{
+		{errors.New("network is down"), "send", nil},
+		{narrow{}, "send", nil},
+		{
+			fmt.Errorf("send: %w", narrow{netip.MustParseAddrPort("192.0.2.2:4500")}), "underlay-too-big",
+			[]Event{PathMTU{Remote: netip.MustParseAddr("192.0.2.2")}},
+		},
+	} {
+		a, _, sa, _ := ends(t, "aes128gcm16", udp4, nil)
+		n := 0
+		a.socks[udp4].refuse = func(ipsec.Datagram) error {
+			if n++; n == 2 {
+				return tt.err
+			}
+			return nil
 		}
-		return nil
-	}
-	var packets [][]byte
-	for i := range 5 {
-		packets = append(packets, udpPacket(false, 1, 2, 200+10*i), udpPacket(false, 1, 2, 200+10*i)) // five runs of two
-	}
-	if ds := a.out(packets...); len(ds) != 3 {
-		t.Errorf("%d datagrams went out, want 3", len(ds))
-	}
-	wantDrops(t, a, sa.SPIIn, map[string]uint64{"underlay-too-big": 2, "send": 2})
-	want := []Event{PathMTU{Remote: netip.MustParseAddr("192.0.2.2")}}
-	if got := a.told(); !reflect.DeepEqual(got, want) {
-		t.Errorf("told %+v", got)
+		var packets [][]byte
+		for i := range 5 {
+			packets = append(packets, udpPacket(false, 1, 2, 200+10*i), udpPacket(false, 1, 2, 200+10*i)) // five runs of two
+		}
+		if ds := a.out(packets...); len(ds) != 4 {
+			t.Errorf("%v: %d datagrams went out, want 4", tt.err, len(ds))
+		}
+		wantDrops(t, a, sa.SPIIn, map[string]uint64{tt.drop: 1})
+		if got := a.told(); !reflect.DeepEqual(got, tt.told) {
+			t.Errorf("%v: told %+v", tt.err, got)
+		}
 	}
 }
 

@@ -30,8 +30,9 @@ type Socket interface {
 	// ds[i].Data to a buffer; it is cut to what came in. Local, Remote,
 	// Segment and TOS are set.
 	ReadBatch(ds []ipsec.Datagram) (int, error)
-	// WriteBatch sends ds in order and returns how many went. With an error,
-	// the datagram after these was refused; the rest were not tried.
+	// WriteBatch sends ds in order and returns how many went. One that is
+	// refused does not hold up the others; the error tells of it, and has a method
+	// TooBig() (netip.AddrPort, bool) if it can tell that one was too big for its path.
 	WriteBatch(ds []ipsec.Datagram) (int, error)
 	Raw() bool // IP protocol 50, rather than UDP port 4500
 	Close() error
