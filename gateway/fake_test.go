@@ -160,6 +160,8 @@ func newHost(n *fakeNet, addresses ...string) *fakeHost {
 	for _, a := range addresses {
 		h.addresses = append(h.addresses, addr(a))
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.hosts[h.addresses[0]] = h
 	return h
 }
@@ -289,6 +291,8 @@ type script struct {
 	live     bool // Idle answers no until Shutdown
 }
 
+func (s *script) new(c ike.Config) IKE { s.config = c; return s }
+
 func (s *script) SetPeers(_ time.Time, ps []*sa.Peer) { s.peers = ps; s.set++ }
 func (s *script) Handle(_ time.Time, d ipsec.Datagram) {
 	d.Data = slices.Clone(d.Data)
@@ -339,7 +343,7 @@ func start(t *testing.T, h *fakeHost, c *config.Config, o Options) *running {
 	t.Helper()
 	s := &script{}
 	o.Host = h
-	o.IKE = func(c ike.Config) IKE { s.config = c; return s }
+	o.IKE = s.new
 	g, err := New(c, o)
 	if err != nil {
 		t.Fatal(err)

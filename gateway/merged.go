@@ -43,7 +43,7 @@ func merge(all []Socket) *merged {
 // pump reads one of the sockets until ctx ends.
 func (m *merged) pump(ctx context.Context, so Socket) error {
 	space := make([]byte, mergedBatch*mergedBuffer)
-	b := &batch{ds: make([]ipsec.Datagram, mergedBatch), free: make(chan struct{})}
+	b := &batch{ds: make([]ipsec.Datagram, mergedBatch), free: make(chan struct{}, 1)}
 	for {
 		for i := range b.ds {
 			b.ds[i] = ipsec.Datagram{Data: space[i*mergedBuffer : (i+1)*mergedBuffer : (i+1)*mergedBuffer]}

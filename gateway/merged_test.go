@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"vpngw/ipsec"
+)
+
+// twoAddresses is a host whose sockets of port 4500 are two, as `listen` with
+// two addresses has it.
+type twoAddresses struct {
+	*fakeHost
+	second *fakeSocket
+}
+
+func (h *twoAddresses) Open(listen []netip.Addr) (*Sockets, error) {
+	s, err := h.fakeHost.Open(listen)
+	s.NATT = append(s.NATT, h.second)
+	return s, err
+}
+
+func TestEveryListeningAddressIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &twoAddresses{fakeHost: officeHost()}
+		h.second = &fakeSocket{host: h.fakeHost, port: 4500, in: make(chan ipsec.Datagram, 16), done: make(chan struct{})}
+		s := &script{}
+		c := configOf(hq())
+		c.Listen = []netip.Addr{addr("203.0.113.9"), addr("203.0.113.10")}
+		g, err := New(c, Options{Host: h, IKE: s.new})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- g.Run(ctx) }()
+		synctest.Wait()
+		from := netip.MustParseAddrPort("198.51.100.1:4500")
+		for i, so := range []*fakeSocket{h.socket(4500), h.second, h.socket(4500), h.second} {
+			so.put(ipsec.Datagram{Remote: from, Data: append(make([]byte, 4), byte('a'+i))})
+			synctest.Wait()
+		}
+		var got []string
+		for _, d := range s.handled {
+			got = append(got, string(d.Data))
+		}
+		slices.Sort(got)
+		if want := []string{"a", "b", "c", "d"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		h.second.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
