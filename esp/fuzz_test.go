@@ -94,7 +94,8 @@ func FuzzTunnel(f *testing.F) {
 	df := udpPacket(false, 1, 2, 1000)
 	df[6] = 0x40
 	for _, p := range [][]byte{
-		{}, udpPacket(false, 1, 2, 100), udpPacket(true, 1, 2, 1400), df, udpPacket(false, 1, 2, 2000),
+		{},
+		udpPacket(false, 1, 2, 100), udpPacket(true, 1, 2, 1400), df, udpPacket(false, 1, 2, 2000),
 		syn(false, tcpSYN, []byte{2, 4, 5, 0xb4, 4, 2, 3, 3, 7}), ipPacket(false, 1, 2, protoICMP, []byte{3, 4, 0, 0}),
 	} {
 		f.Add(p)
