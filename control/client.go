@@ -52,6 +52,11 @@ func (c *Client) Status(ctx context.Context) (s gateway.Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
+// Counters is what the daemon has dropped and refused.
+func (c *Client) Counters(ctx context.Context) (n gateway.Counters, err error) {
+	return n, c.do(ctx, http.MethodGet, "/v1/counters", nil, &n)
+}
+
 // Version is the daemon's.
 func (c *Client) Version(ctx context.Context) (v Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)

@@ -1,6 +1,7 @@
 // Package control is the daemon's face: HTTP with JSON on a Unix socket.
 //
 //	GET  /v1/status           what `vpngw status --json` prints
+//	GET  /v1/counters         what was dropped and refused, by name
 //	GET  /v1/version          {"version":"…"}
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
@@ -28,6 +29,7 @@ const DefaultSocket = "/run/vpngw/control.sock"
 // Daemon is what the socket commands: *gateway.Gateway.
 type Daemon interface {
 	Status(context.Context) (gateway.Status, error)
+	Counters(context.Context) (gateway.Counters, error)
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
 	Reload(context.Context) error

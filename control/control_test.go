@@ -29,6 +29,10 @@ type fakeDaemon struct {
 
 func (d *fakeDaemon) Status(context.Context) (gateway.Status, error) { return d.status, d.err }
 
+func (d *fakeDaemon) Counters(context.Context) (gateway.Counters, error) {
+	return gateway.Counters{ESP: map[string]uint64{"no-sa": 3}}, d.err
+}
+
 func (d *fakeDaemon) Up(_ context.Context, name string) error {
 	d.told = append(d.told, "up "+name)
 	return d.err
@@ -77,6 +81,9 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	got, err := c.Status(ctx)
 	if err != nil || !reflect.DeepEqual(got, d.status) {
 		t.Errorf("got status %+v, %v; want %+v", got, err, d.status)
+	}
+	if n, err := c.Counters(ctx); err != nil || n.ESP["no-sa"] != 3 {
+		t.Errorf("got counters %+v, %v", n, err)
 	}
 	if v, err := c.Version(ctx); err != nil || v.Version != "1.2.3" {
 		t.Errorf("got version %v, %v", v, err)

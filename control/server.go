@@ -51,6 +51,10 @@ func handler(d Daemon, version string) http.Handler {
 		s, err := d.Status(r.Context())
 		answer(w, s, err)
 	})
+	mux.HandleFunc("GET /v1/counters", func(w http.ResponseWriter, r *http.Request) {
+		c, err := d.Counters(r.Context())
+		answer(w, c, err)
+	})
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, Version{version}, nil)
 	})

@@ -305,9 +305,10 @@ func (s *script) Do(_ time.Time, c sa.Command) {
 		s.live = false
 	}
 }
-func (s *script) Advance(time.Time)   {}
-func (s *script) Deadline() time.Time { return time.Time{} }
-func (s *script) Idle() bool          { return !s.live }
+func (s *script) Advance(time.Time)      {}
+func (s *script) Deadline() time.Time    { return time.Time{} }
+func (s *script) Idle() bool             { return !s.live }
+func (s *script) Counters() ike.Counters { return ike.Counters{UnknownSPI: 7} }
 
 func (s *script) Next() sa.Action {
 	if len(s.actions) == 0 {

@@ -261,6 +261,24 @@ func TestPathMTULowersTheTunnels(t *testing.T) {
 	})
 }
 
+func TestDropsAreCountedByName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		// The tunnel is not up: a packet is dropped and counted, and goes nowhere else.
+		r.host.tun("vpngw0").from <- udpPacket(addr("192.168.3.7"), addr("10.10.0.7"), 1)
+		r.host.socket(4500).put(ipsec.Datagram{Remote: netip.MustParseAddrPort("192.0.2.66:4500"), Data: make([]byte, 64)[:3]})
+		synctest.Wait()
+		c, err := r.Counters(context.Background())
+		if err != nil || c.IKE["unknown-spi"] != 7 || len(c.IKE) != 1 || c.Tunnels["hq"]["no-sa"] != 1 || c.ESP["malformed"] != 1 {
+			t.Errorf("got %+v, %v", c, err)
+		}
+		if len(r.host.net.sent) > 0 {
+			t.Errorf("sent %x", r.host.net.sent)
+		}
+	})
+}
+
 func TestDataPlaneEventsBecomeCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})

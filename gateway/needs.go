@@ -22,6 +22,7 @@ type IKE interface {
 	Next() sa.Action
 	Status() []ike.PeerStatus
 	Idle() bool // no IKE SA is left
+	Counters() ike.Counters
 }
 
 // Host is what the gateway needs of the operating system: System is the real one.

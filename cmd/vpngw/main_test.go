@@ -74,9 +74,15 @@ func answering(ts *testscript.TestScript, _ bool, args []string) {
 type canned struct{ status gateway.Status }
 
 func (d *canned) Status(context.Context) (gateway.Status, error) { return d.status, nil }
-func (d *canned) Up(_ context.Context, name string) error        { return d.known(name) }
-func (d *canned) Down(_ context.Context, name string) error      { return d.known(name) }
-func (d *canned) Reload(context.Context) error                   { return nil }
+func (d *canned) Counters(context.Context) (gateway.Counters, error) {
+	return gateway.Counters{
+		IKE:     map[string]uint64{"unknown-spi": 2, "malformed": 1},
+		Tunnels: map[string]map[string]uint64{"hq": {}, "lab": {"no-sa": 12}},
+	}, nil
+}
+func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }
+func (d *canned) Down(_ context.Context, name string) error { return d.known(name) }
+func (d *canned) Reload(context.Context) error              { return nil }
 
 func (d *canned) known(name string) error {
 	if name != "hq" {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,7 +19,7 @@ import (
 )
 
 func newStatus(s *settings) *cobra.Command {
-	var asJSON bool
+	var asJSON, drops bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what every tunnel does, and why one is not up",
@@ -30,24 +32,61 @@ func newStatus(s *settings) *cobra.Command {
   down        taken down by "vpngw down", or without a device
 
 WHY is the last failure. IN and OUT count the bytes of inner packets that the
-present Child SAs have carried. Algorithms marked "!" are weak.`,
+present Child SAs have carried. Algorithms marked "!" are weak.
+
+With --drops it shows what was dropped and refused since the daemon began, by
+name: "no-sa" are packets for a tunnel that is not up, "no-policy" packets that
+no Child SA's selectors cover, "replay" and "bad-icv" what somebody repeated or forged.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			st, err := control.NewClient(s.control).Status(cmd.Context())
+			client, out := control.NewClient(s.control), cmd.OutOrStdout()
+			if drops {
+				c, err := client.Counters(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(out, c)
+				}
+				return printDrops(out, c)
+			}
+			st, err := client.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if !asJSON {
-				return printStatus(cmd.OutOrStdout(), st, time.Now())
+			if asJSON {
+				return printJSON(out, st)
 			}
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetEscapeHTML(false)
-			e.SetIndent("", "  ")
-			return e.Encode(st)
+			return printStatus(out, st, time.Now())
 		},
 	}
+	cmd.Flags().BoolVar(&drops, "drops", false, "show what was dropped and refused instead")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything, for programs")
 	return cmd
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// printDrops prints a table, one line for each counter.
+func printDrops(w io.Writer, c gateway.Counters) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "WHERE\tWHAT\tHOW MANY")
+	rows := func(where string, counts map[string]uint64) {
+		for _, name := range slices.Sorted(maps.Keys(counts)) {
+			fmt.Fprintf(tw, "%s\t%s\t%d\n", where, name, counts[name])
+		}
+	}
+	rows("IKE", c.IKE)
+	rows("ESP", c.ESP)
+	for _, name := range slices.Sorted(maps.Keys(c.Tunnels)) {
+		rows("tunnel "+plain(name), c.Tunnels[name])
+	}
+	return tw.Flush()
 }
 
 // printStatus prints a table, one line for each tunnel.

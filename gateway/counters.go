@@ -1,0 +1,36 @@
+package gateway
+
+import "context"
+
+// Counters is what was dropped or refused since the daemon began, by name.
+// Names that have counted nothing are left out.
+type Counters struct {
+	IKE     map[string]uint64            `json:"ike"`     // messages that no IKE SA got
+	ESP     map[string]uint64            `json:"esp"`     // packets that met no SA, on any socket
+	Tunnels map[string]map[string]uint64 `json:"tunnels"` // packets of each tunnel, over all its SAs
+}
+
+// Counters is a snapshot. It may be called from any goroutine while Run runs.
+func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
+	c := Counters{IKE: map[string]uint64{}, Tunnels: map[string]map[string]uint64{}}
+	err := g.call(ctx, func() error {
+		n := g.ike.Counters()
+		for name, n := range map[string]uint64{
+			"malformed": n.Malformed, "wrong-version": n.WrongVersion, "unknown-spi": n.UnknownSPI,
+			"unknown-source": n.UnknownSources, "init-refused": n.InitRefused, "cookies-sent": n.CookiesSent,
+			"half-open-full": n.HalfOpenFull, "queue-full": g.dropped.Load(),
+		} {
+			if n > 0 {
+				c.IKE[name] = n
+			}
+		}
+		c.ESP = g.plane.PlaneCounters().Drops
+		for _, t := range g.tunnels {
+			if t.data != nil {
+				c.Tunnels[t.tunnel.Name] = t.data.Counters().Drops
+			}
+		}
+		return nil
+	})
+	return c, err
+}
