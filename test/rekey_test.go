@@ -16,16 +16,18 @@ func rekeyCounts() (child, ike int) {
 	if soak {
 		return 100, 20
 	}
-	return 10, 3
+	return 6, 3
 }
 
-// established is how many Child SAs and IKE SAs charon has set up so far.
-func established(c *lab.Charon) (child, ike int) {
+// rekeyed is how many Child SAs and IKE SAs charon has replaced so far.
+func rekeyed(c *lab.Charon) (child, ike int) {
 	log := c.Log()
-	return strings.Count(log, "established with SPIs"), strings.Count(log, "established between")
+	return strings.Count(log, "CHILD_SA closed"), strings.Count(log, "rekeyed between")
 }
 
-// load is 1000 numbered packets a second each way, and one TCP stream.
+// load is 1000 numbered packets a second each way, and one TCP stream. The
+// stream is kept to 200 Mbit/s: at full speed charon's user-space ESP cannot
+// keep up, and packets are lost, rekeying or not.
 type load struct {
 	n    *lab.Net
 	flow *lab.Flow
@@ -36,13 +38,13 @@ func startLoad(n *lab.Net) *load {
 	l := &load{n: n}
 	server := n.CloudHost.Start("iperf-server", "iperf3", "-s", "-B", lab.CloudHost, "--forceflush")
 	server.AwaitLog("Server listening")
-	l.tcp = n.Host.Start("iperf-client", "iperf3", "-c", lab.CloudHost, "-t", "36000", "--forceflush")
+	l.tcp = n.Host.Start("iperf-client", "iperf3", "-c", lab.CloudHost, "-t", "36000", "-b", "200M", "--forceflush")
 	l.tcp.AwaitLog("sec")
 	l.flow = n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 	return l
 }
 
-func (l *load) stop(t *testing.T) {
+func (l *load) stop(t *testing.T, gw *lab.Vpngw) {
 	t.Helper()
 	if !l.tcp.Running() {
 		t.Errorf("the TCP stream has ended:\n%s", l.tcp.Log())
@@ -50,6 +52,13 @@ func (l *load) stop(t *testing.T) {
 	l.tcp.Kill()
 	ab, ba := l.flow.Stop()
 	t.Logf("there: %v; back: %v", ab, ba)
+	for _, c := range gw.Tunnel("row").Children {
+		for name, n := range c.Drops {
+			if n > 0 {
+				t.Logf("drops: %s %d", name, n)
+			}
+		}
+	}
 	if ab.Lost != 0 || ba.Lost != 0 {
 		t.Errorf("packets lost while rekeying: there %d, back %d; want 0", ab.Lost, ba.Lost)
 	}
@@ -76,17 +85,17 @@ func TestStrongswanRekeysWithoutLoss(t *testing.T) {
 	children, ikes := rekeyCounts()
 	rekey := func(count int, start func(string) error, which func(child, ike int) int) {
 		for range count {
-			before := which(established(cloud))
+			before := which(rekeyed(cloud))
 			if err := start("row"); err != nil {
 				t.Fatalf("rekey: %v", err)
 			}
-			n.Await(lab.Patience, "rekeyed", func() (bool, string) { return which(established(cloud)) > before, "" })
+			n.Await(lab.Patience, "rekeyed", func() (bool, string) { return which(rekeyed(cloud)) > before, "" })
 			onePair(t, n, gw, cloud)
 		}
 	}
 	rekey(children, cloud.RekeyChild, func(child, _ int) int { return child })
 	rekey(ikes, cloud.RekeyIKE, func(_, ike int) int { return ike })
-	l.stop(t)
+	l.stop(t, gw)
 	t.Logf("%d Child SA and %d IKE SA rekeys started by strongSwan", children, ikes)
 }
 
@@ -105,14 +114,14 @@ func TestVpngwRekeysWithoutLoss(t *testing.T) {
 		gw.AwaitUp("row")
 		l := startLoad(n)
 		n.Await(length, "enough rekeys", func() (bool, string) {
-			child, ike := established(cloud)
-			return enough(child-1, ike-1), fmt.Sprintf("%d Child SAs and %d IKE SAs", child, ike)
+			child, ike := rekeyed(cloud)
+			return enough(child, ike), fmt.Sprintf("%d Child SAs and %d IKE SAs", child, ike)
 		})
-		l.stop(t)
+		l.stop(t, gw)
 		onePair(t, n, gw, cloud)
 	}
 	t.Run("Child", func(t *testing.T) {
-		run(t, func(c *lab.Native) { c.ESP.Packets = 100_000 },
+		run(t, func(c *lab.Native) { c.ESP.Packets = 60_000 },
 			func(child, _ int) bool { return child >= children }, time.Duration(children)*lab.Patience)
 	})
 	t.Run("IKE", func(t *testing.T) {

@@ -120,6 +120,9 @@ func (c *Charon) launch() {
 		return true, ""
 	})
 	c.ns.lab.onClose(func() { c.session.Close() })
+	if err := c.widen(); err != nil {
+		c.ns.lab.Fatalf("%s: receive buffers: %v", c.Name, err)
+	}
 }
 
 // Restart starts a charon that was stopped or killed again, with the
