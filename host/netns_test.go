@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func enter(t *testing.T) *space {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("unshare: %v", err)
 	}
+	pin(t)
 	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +50,22 @@ func enter(t *testing.T) *space {
 	t.Cleanup(func() { nl.Close(); unix.Close(fd) })
 	s.up("lo")
 	return s
+}
+
+// pin keeps the thread on one CPU. A veth has a queue for each, and a sender
+// that is moved from one to the other sees its packets overtake each other.
+func pin(t *testing.T) {
+	t.Helper()
+	var cpus unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; cpus.Count() > 1; i++ {
+		cpus.Clear(i)
+	}
+	if err := unix.SchedSetaffinity(0, &cpus); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // beside makes a further namespace; run does something in it.
@@ -114,12 +132,29 @@ func (s *space) addr(dev string, prefixes ...string) {
 	}
 }
 
-// noDAD saves the second that an IPv6 interface waits before it speaks.
-func (s *space) noDAD(dev string) {
+// calm keeps IPv6 from speaking up on a link by itself, a second or two later.
+func (s *space) calm(dev string) {
 	s.run(func() {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+dev+"/accept_dad", []byte("0"), 0o644); err != nil {
-			s.t.Error(err)
+		for knob, value := range map[string]string{"accept_dad": "0", "addr_gen_mode": "1"} {
+			if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+dev+"/"+knob, []byte(value), 0o644); err != nil {
+				s.t.Error(err)
+			}
 		}
+	})
+}
+
+// ready waits until a link is up and its addresses are the host's: IPv6 gets
+// there in its own time.
+func (s *space) ready(dev string) {
+	s.t.Helper()
+	l := s.link(dev)
+	eventually(s.t, dev+" ready", func() bool {
+		addrs, err := s.nl.AddrList(l, netlink.FAMILY_ALL)
+		missing := func(a netlink.Addr) bool {
+			r, err := s.nl.RouteGet(a.IP)
+			return err != nil || r[0].Type != unix.RTN_LOCAL
+		}
+		return err == nil && s.link(dev).Attrs().OperState == netlink.OperUp && !slices.ContainsFunc(addrs, missing)
 	})
 }
 
@@ -175,14 +210,16 @@ func wire(t *testing.T) (left, right *space) {
 	left.must(left.nl.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: "left"}, PeerName: "right", PeerNamespace: netlink.NsFd(right.fd),
 	}))
-	left.noDAD("left")
-	right.noDAD("right")
+	left.calm("left")
+	right.calm("right")
 	left.addr("left", "10.9.0.1/24", "fd09::1/64")
 	right.addr("right", "10.9.0.2/24", "fd09::2/64")
 	left.up("left")
 	right.up("right")
 	left.neighbour("left", "fd09::2", right.link("right"))
 	right.neighbour("right", "fd09::1", left.link("left"))
+	left.ready("left")
+	right.ready("right")
 	return left, right
 }
 

@@ -66,6 +66,8 @@ func narrowPath(t *testing.T) *space {
 	far.addr("far", "10.10.0.2/24", "fd10::2/64")
 	router.up("out")
 	far.up("far")
+	router.ready("out")
+	far.ready("far")
 	router.run(func() {
 		for _, knob := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 			if err := os.WriteFile("/proc/sys/net/"+knob, []byte("1"), 0o644); err != nil {
