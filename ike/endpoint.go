@@ -5,15 +5,14 @@
 package ike
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
-	"vpngw/ike/ikev2"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -55,25 +54,18 @@ type Endpoint struct {
 	log      *slog.Logger
 	peers    []*peer
 	peerOf   map[*sa.Peer]*peer
+	peersAt  map[netip.Addr][]*peer // by configured address
+	carriers map[string]*peer       // by tunnel
 	want     map[*sa.Child]*want
-	machines map[uint64]sa.Machine // by the SPI that is ours
-	halfOpen map[firstKey]sa.Machine
-	half     map[sa.Machine]firstKey // of halfOpen, those without IKE_AUTH
+	machines map[uint64]sa.Machine // by the IKE SPI that is ours
+	inbound  map[uint32]*peer      // by the SPI of an inbound ESP SA
+	firsts   firsts
 	actions  []sa.Action
 	timers   timers
 	cookies  cookies
 	replies  limiter
 	counters Counters
 	stopping bool
-}
-
-// firstKey finds a responder's IKE SA again when its IKE_SA_INIT request is
-// retransmitted. Address and port are in it because "two different peers behind a single NAT
-// could choose the same initiator SPI" (RFC 7296 section 2.1), and so is the message.
-type firstKey struct {
-	remote netip.AddrPort
-	spiI   uint64
-	hash   [32]byte
 }
 
 // New makes an Endpoint without peers.
@@ -89,7 +81,7 @@ func New(cfg Config) *Endpoint {
 	}
 	e := &Endpoint{
 		cfg: cfg, log: cfg.Log,
-		machines: map[uint64]sa.Machine{}, halfOpen: map[firstKey]sa.Machine{}, half: map[sa.Machine]firstKey{},
+		machines: map[uint64]sa.Machine{}, inbound: map[uint32]*peer{}, firsts: newFirsts(),
 		timers:  newTimers(),
 		cookies: cookies{rand: cfg.Rand},
 		replies: limiter{perSecond: 20},
@@ -126,7 +118,11 @@ func (e *Endpoint) Advance(now time.Time) {
 			return
 		}
 		t.Advance(now)
-		e.timers.touch(t)
+		if m, ok := t.(sa.Machine); ok {
+			e.touch(m)
+		} else {
+			e.timers.touch(t)
+		}
 	}
 }
 
@@ -154,118 +150,33 @@ func (e *Endpoint) Handle(now time.Time, d ipsec.Datagram) {
 		e.unknown(now, h, d)
 		return
 	}
-	if in := m.Info(); in.SPIr != 0 && (in.SPIi != h.SPIi || in.SPIr != h.SPIr) {
+	in := m.Info()
+	if in.SPIr != 0 && (in.SPIi != h.SPIi || in.SPIr != h.SPIr) {
 		e.counters.UnknownSPI++
 		return
 	}
-	if h.Flags&wire.FlagResponse != 0 && h.Next == wire.TypeNotify && m.Info().State != sa.Connecting {
+	if h.Flags&wire.FlagResponse != 0 && h.Next == wire.TypeNotify && in.State != sa.Connecting {
 		m.Probe(now) // unprotected INVALID_IKE_SPI: a hint, no more (RFC 7296 section 2.21.4)
 	} else {
 		m.Handle(now, d)
 	}
-	e.timers.touch(m)
-}
-
-// first is an IKE_SA_INIT request.
-func (e *Endpoint) first(now time.Time, h wire.Header, d ipsec.Datagram) {
-	if h.SPIi == 0 || h.SPIr != 0 || h.ID != 0 || h.Flags&wire.FlagInitiator == 0 || e.stopping {
-		e.counters.Malformed++
-		return
-	}
-	key := firstKey{d.Remote, h.SPIi, sha256.Sum256(d.Data)}
-	if m, ok := e.halfOpen[key]; ok {
-		m.Handle(now, d)
-		e.timers.touch(m)
-		return
-	}
-	if len((*owner)(e).Candidates(d.Remote.Addr())) == 0 {
-		e.counters.UnknownSources++
-		e.refuse(now, h, d, &wire.NotifyError{Kind: wire.NoProposalChosen, Why: "no connection has a peer at this address"})
-		return
-	}
-	msg, err := wire.Parse(d.Data)
-	if err != nil {
-		e.counters.Malformed++
-		return
-	}
-	if len(e.half) >= e.cfg.MaxHalfOpen {
-		e.counters.HalfOpenFull++
-		return
-	}
-	if len(e.half) >= e.cfg.CookieThreshold && !e.cookies.valid(now, msg, d.Remote) {
-		if n, ok := wire.Find[*wire.Nonce](msg.Payloads); ok {
-			e.counters.CookiesSent++
-			e.notify(h, d, &wire.Notify{Kind: wire.Cookie, Data: e.cookies.mint(now, n.Data, d.Remote, h.SPIi)})
-		}
-		return
-	}
-	m, err := ikev2.Respond(&e.env, now, d, msg)
-	if err != nil {
-		e.counters.InitRefused++
-		var n *wire.NotifyError
-		if errors.As(err, &n) {
-			e.refuse(now, h, d, n)
-		}
-		return
-	}
-	e.halfOpen[key], e.half[m] = m, key
-	e.timers.touch(m)
-}
-
-// refuse answers a first message in the clear, seldom.
-func (e *Endpoint) refuse(now time.Time, h wire.Header, d ipsec.Datagram, n *wire.NotifyError) {
-	e.log.Info("refusing IKE_SA_INIT", "peer", d.Remote, "notify", n.Kind.String(), "why", n.Why)
-	if e.replies.allow(now) {
-		e.notify(h, d, &wire.Notify{Kind: n.Kind, Data: n.Data})
-	}
-}
-
-func (e *Endpoint) notify(h wire.Header, d ipsec.Datagram, n *wire.Notify) {
-	h.Flags, h.Major, h.Minor = wire.FlagResponse, 2, 0
-	m := wire.Message{Header: h, Payloads: []wire.Payload{n}}
-	e.emit(sa.Send{Path: ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}, Data: m.Marshal()})
-}
-
-// otherVersion is a message of IKEv1 or of the future (RFC 7296 section 2.5).
-func (e *Endpoint) otherVersion(now time.Time, h wire.Header, d ipsec.Datagram) {
-	e.counters.WrongVersion++
-	if h.Major == 1 && h.SPIr == 0 {
-		for _, p := range (*owner)(e).Candidates(d.Remote.Addr()) {
-			(*owner)(e).Troubled(now, p, "the peer speaks IKEv1; this connection is IKEv2: set the peer to IKEv2")
-		}
-	}
-	if h.Major > 2 && h.Flags&wire.FlagResponse == 0 && e.replies.allow(now) {
-		e.notify(h, d, &wire.Notify{Kind: wire.InvalidMajorVersion})
-	}
-}
-
-// unknown is a message of no IKE SA that we have (RFC 7296 section 2.21.4).
-func (e *Endpoint) unknown(now time.Time, h wire.Header, d ipsec.Datagram) {
-	e.counters.UnknownSPI++
-	if h.Flags&wire.FlagResponse != 0 || !e.replies.allow(now) {
-		return
-	}
-	own := wire.FlagInitiator &^ h.Flags
-	h.Flags = wire.FlagResponse | own
-	m := wire.Message{Header: h, Payloads: []wire.Payload{&wire.Notify{Kind: wire.InvalidIKESPI}}}
-	e.emit(sa.Send{Path: ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}, Data: m.Marshal()})
+	e.touch(m)
 }
 
 // Do takes a command.
 func (e *Endpoint) Do(now time.Time, c sa.Command) {
 	switch c := c.(type) {
 	case sa.SeenInbound:
-		e.each(func(m sa.Machine) bool { return m.SeenInbound(now, c.SPIIn) })
+		e.carrying(c.SPIIn, func(m sa.Machine) { m.SeenInbound(now, c.SPIIn) })
 	case sa.Expired:
-		e.each(func(m sa.Machine) bool { return m.Expired(now, c.SPIIn, c.Why) })
+		e.carrying(c.SPIIn, func(m sa.Machine) { m.Expired(now, c.SPIIn, c.Why) })
 	case sa.Moved:
-		e.each(func(m sa.Machine) bool { return m.Moved(now, c.SPIIn, c.Remote) })
+		e.carrying(c.SPIIn, func(m sa.Machine) { m.Moved(now, c.SPIIn, c.Remote) })
 	case sa.InvalidSPI:
-		e.each(func(m sa.Machine) bool {
+		e.each(func(m sa.Machine) {
 			if m.Info().Path.Remote.Addr() == c.Remote.Addr() {
 				m.Probe(now)
 			}
-			return false
 		})
 	case sa.Raise:
 		e.raise(now, c.Tunnel)
@@ -277,29 +188,59 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 		e.ofTunnel(c.Tunnel, func(m sa.Machine, _ *sa.Child) { m.RekeyIKE(now, "asked for") })
 	case sa.Shutdown:
 		e.stopping = true
-		e.each(func(m sa.Machine) bool { m.Close(now, "this gateway shuts down"); return false })
+		e.each(func(m sa.Machine) { m.Close(now, "this gateway shuts down") })
 	}
 }
 
 // Idle reports whether no IKE SA is left, as after a Shutdown.
 func (e *Endpoint) Idle() bool { return len(e.machines) == 0 }
 
-// each calls f until one machine says that it was meant.
-func (e *Endpoint) each(f func(sa.Machine) bool) {
-	ms := make([]sa.Machine, 0, len(e.machines))
-	for _, m := range e.machines {
-		ms = append(ms, m)
-	}
-	for _, m := range ms {
-		done := f(m)
-		e.timers.touch(m)
-		if done {
-			return
+// each calls f for every machine, in an order that is the same each time.
+func (e *Endpoint) each(f func(sa.Machine)) {
+	for _, spi := range slices.Sorted(maps.Keys(e.machines)) {
+		if m, ok := e.machines[spi]; ok {
+			f(m)
+			e.touch(m)
 		}
 	}
 }
 
-func (e *Endpoint) emit(a sa.Action) { e.actions = append(e.actions, a) }
+// carrying calls f for the machine that has the Child SA with our SPI.
+func (e *Endpoint) carrying(spiIn uint32, f func(sa.Machine)) {
+	p := e.inbound[spiIn]
+	if p == nil {
+		return
+	}
+	for _, m := range slices.Clone(p.machines) {
+		if m.Info().Current {
+			f(m)
+			e.touch(m)
+		}
+	}
+}
+
+// emit queues an Action, and notes which SPIs there are.
+func (e *Endpoint) emit(a sa.Action) {
+	switch a := a.(type) {
+	case sa.InstallIn:
+		e.inbound[a.SA.SPIIn] = e.carriers[a.SA.Tunnel]
+	case sa.Remove:
+		delete(e.inbound, a.SPIIn)
+	}
+	e.actions = append(e.actions, a)
+}
+
+// touch asks anew when m, and everything that hangs together with it, is due. It
+// follows whatever may have changed a machine.
+func (e *Endpoint) touch(m sa.Machine) {
+	e.timers.touch(m)
+	if p := e.peerOf[m.Info().Peer]; p != nil {
+		for _, other := range p.machines {
+			e.timers.touch(other)
+		}
+		e.timers.touch(p)
+	}
+}
 
 // newSPI is random and unused.
 func (e *Endpoint) newSPI() uint64 {

@@ -19,14 +19,18 @@ func (o *owner) Emit(a sa.Action) { o.e().emit(a) }
 
 func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
-func (o *owner) Candidates(remote netip.Addr) []*sa.Peer {
-	var out []*sa.Peer
-	for _, p := range o.peers {
-		if p.cfg.Remote == remote.Unmap() {
-			out = append(out, p.cfg)
+// Candidates implements sa.Owner. A configured address of ours need not be the
+// one that the message came to, but it comes first.
+func (o *owner) Candidates(local, remote netip.Addr) []*sa.Peer {
+	var exact, other []*sa.Peer
+	for _, p := range o.peersAt[remote.Unmap()] {
+		if !p.cfg.Local.IsValid() || p.cfg.Local == local.Unmap() {
+			exact = append(exact, p.cfg)
+		} else {
+			other = append(other, p.cfg)
 		}
 	}
-	return out
+	return append(exact, other...)
 }
 
 func (o *owner) Spawned(m sa.Machine) {
@@ -45,15 +49,13 @@ func (o *owner) Spawned(m sa.Machine) {
 // Sole implements sa.Owner. A half-open SA that could be the same peer's counts:
 // were both ends to assert INITIAL_CONTACT at once, they would delete each other's.
 func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
-	for _, other := range o.machines {
-		in := other.Info()
-		if other == m || in.State == sa.Dead || in.State == sa.Deleting {
-			continue
-		}
-		if in.Peer == nil && in.Path.Remote.Addr() == cfg.Remote {
+	for other := range o.firsts.halfOpen {
+		if other.Info().Path.Remote.Addr() == cfg.Remote {
 			return false
 		}
-		if in.Peer != nil && in.Peer.RemoteID == cfg.RemoteID && in.Peer.LocalID == cfg.LocalID && in.Peer.Remote == cfg.Remote {
+	}
+	for _, p := range o.peersAt[cfg.Remote] {
+		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
 			return false
 		}
 	}
@@ -67,19 +69,22 @@ func (o *owner) Held(c *sa.Child) bool {
 
 func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
 	e := o.e()
-	delete(e.half, m)
+	delete(e.firsts.halfOpen, m)
 	p := e.peerOf[m.Info().Peer]
 	if p == nil {
 		return
 	}
 	p.established(now, m)
-	if initialContact {
-		for _, other := range p.others(m) {
+	others := p.others(m)
+	switch {
+	case initialContact:
+		for _, other := range others {
 			// RFC 7296 section 2.4 lets us forget it. A Delete costs nothing, and helps
 			// when both ends began at once and the peer still has it.
 			other.Close(now, "the peer started anew (INITIAL_CONTACT)")
-			e.timers.touch(other)
 		}
+	case len(others) > maxIKESAs+len(p.wants):
+		others[0].Close(now, "the peer has too many IKE SAs")
 	}
 	p.changed()
 }
@@ -94,7 +99,7 @@ func (o *owner) Succeeded(_ time.Time, old, successor sa.Machine) {
 
 func (o *owner) Closed(now time.Time, m sa.Machine, why string) {
 	e := o.e()
-	delete(e.half, m)
+	delete(e.firsts.halfOpen, m)
 	if p := e.peerOf[m.Info().Peer]; p != nil {
 		p.lost(now, m, why)
 	}
@@ -108,13 +113,7 @@ func (o *owner) Gone(m sa.Machine) {
 			delete(e.machines, spi)
 		}
 	}
-	for k, other := range e.halfOpen {
-		if other == m {
-			delete(e.halfOpen, k)
-			break
-		}
-	}
-	delete(e.half, m)
+	e.firsts.remove(m)
 	if p := e.peerOf[in.Peer]; p != nil {
 		p.forget(m)
 	}
@@ -123,15 +122,17 @@ func (o *owner) Gone(m sa.Machine) {
 
 func (o *owner) ChildChanged(now time.Time, m sa.Machine, c *sa.Child, why string) {
 	w := o.want[c]
-	if w == nil {
+	if w == nil || w.held { // held: the operator's wish is the reason
 		return
 	}
 	w.note(now, why)
 	w.peer.changed()
 }
 
+// Troubled implements sa.Owner. Anybody can send a bad first message, so it says
+// nothing of a peer with which all is well.
 func (o *owner) Troubled(now time.Time, cfg *sa.Peer, why string) {
-	if p := o.peerOf[cfg]; p != nil && p.why != why {
+	if p := o.peerOf[cfg]; p != nil && p.why != why && p.main() == nil {
 		p.log.Warn("cannot connect", "why", why)
 		p.why, p.since = why, now
 		p.changed()

@@ -21,6 +21,11 @@ const (
 	gapGrace = 3 * time.Second
 	// dedupeAfter is when one of two IKE SAs goes that both ends began at once.
 	dedupeAfter = time.Second
+	// steadyTime is how long a connection must have lived for its end not to
+	// count as one more failure: a peer that accepts and deletes at once is backed off from.
+	steadyTime = 20 * time.Second
+	// maxIKESAs is how many IKE SAs a peer may have beside one for each child.
+	maxIKESAs = 8
 )
 
 // peer is one configured peer: what is wanted of it and what there is.
@@ -29,10 +34,11 @@ type peer struct {
 	log      *slog.Logger
 	cfg      *sa.Peer
 	wants    []*want
-	machines []sa.Machine // alive, in the order they began
+	machines []sa.Machine // those that are not dead, in the order they began
 
 	why      string // the last failure; empty since the last success
 	since    time.Time
+	upSince  time.Time // there is an IKE SA, or one after the other; zero: none
 	failures int
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
@@ -110,8 +116,11 @@ func (p *peer) established(now time.Time, m sa.Machine) {
 	if !slices.Contains(p.machines, m) { // a responder's is known from here on
 		p.machines = append(p.machines, m)
 	}
-	p.failures, p.nextTry = 0, time.Time{}
+	p.nextTry = time.Time{}
 	p.why, p.since = "", now
+	if p.upSince.IsZero() {
+		p.upSince = now
+	}
 	for _, w := range p.wants {
 		w.failures = 0
 		w.nextTry = time.Time{}
@@ -127,16 +136,18 @@ func (p *peer) established(now time.Time, m sa.Machine) {
 // lost notes that an IKE SA is of no more use.
 func (p *peer) lost(now time.Time, m sa.Machine, why string) {
 	in := m.Info()
-	p.forget(m)
-	if len(p.usable()) > 0 || why == "rekeyed" || why == "replaced" {
+	answered := in.Established.IsZero() && !in.Initiator // and refused: no affair of what we begin
+	if p.main() != nil || !in.Current || answered {
 		p.changed()
 		return
 	}
-	if why != "" && (in.Established.IsZero() || p.why == "") {
-		p.why, p.since = why, now
+	p.why, p.since = why, now
+	steady := !p.upSince.IsZero() && now.Sub(p.upSince) >= steadyTime
+	if p.upSince = (time.Time{}); steady {
+		p.failures = 0
 	}
 	wait := p.e.backoff(p.failures)
-	if !in.Established.IsZero() && p.failures == 0 {
+	if steady {
 		wait /= 4 // it worked a moment ago
 	}
 	p.failures++
@@ -145,18 +156,25 @@ func (p *peer) lost(now time.Time, m sa.Machine, why string) {
 	p.changed()
 }
 
-// usable are the authenticated IKE SAs, the one to use last.
+// usable reports whether new exchanges can go over m.
+func usable(m sa.Machine) bool {
+	in := m.Info()
+	return in.State == sa.Established && in.Current
+}
+
+// usable are the IKE SAs for new exchanges, the one to use last.
 func (p *peer) usable() []sa.Machine {
-	return slices.DeleteFunc(slices.Clone(p.machines), func(m sa.Machine) bool { return m.Info().State != sa.Established })
+	return slices.DeleteFunc(slices.Clone(p.machines), func(m sa.Machine) bool { return !usable(m) })
 }
 
 // main is the IKE SA for new exchanges, or nil.
 func (p *peer) main() sa.Machine {
-	ms := p.usable()
-	if len(ms) == 0 {
-		return nil
+	for _, m := range slices.Backward(p.machines) {
+		if usable(m) {
+			return m
+		}
 	}
-	return ms[len(ms)-1]
+	return nil
 }
 
 // wanted reports whether anything is to be brought up from here.
@@ -208,10 +226,7 @@ func (p *peer) Deadline() time.Time {
 
 // unserved reports whether w lacks a Child SA that could be asked for.
 func (w *want) unserved(m sa.Machine) bool {
-	if w.held || !w.cfg.Initiate || slices.Contains(m.Info().Pending, w.cfg) {
-		return false
-	}
-	return len(w.missing()) > 0
+	return !w.held && w.cfg.Initiate && !m.Creating(w.cfg) && len(w.missing()) > 0
 }
 
 // Advance brings the peer nearer to what is wanted.
@@ -235,7 +250,7 @@ func (p *peer) Advance(now time.Time) {
 			w.ask(now, m)
 		}
 	}
-	p.e.timers.touch(m)
+	p.e.touch(m)
 }
 
 // initiate starts an IKE SA.
@@ -250,17 +265,20 @@ func (p *peer) initiate(now time.Time) {
 		p.failures++
 		p.changed()
 	}
-	local, err := p.e.cfg.Source(p.cfg.Remote)
-	if err != nil {
-		fail("no route to " + p.cfg.Remote.String() + ": " + err.Error())
-		return
+	local := p.cfg.Local
+	if !local.IsValid() {
+		var err error
+		if local, err = p.e.cfg.Source(p.cfg.Remote); err != nil {
+			fail("no route to " + p.cfg.Remote.String() + ": " + err.Error())
+			return
+		}
 	}
 	m, err := ikev2.Initiate(&p.e.env, now, p.cfg, local, w.cfg)
 	if err != nil {
 		fail("cannot start an IKE SA: " + err.Error())
 		return
 	}
-	p.e.timers.touch(m)
+	p.e.touch(m)
 	p.changed()
 }
 
@@ -284,7 +302,7 @@ func pairs(c *sa.Child) []pair {
 func (w *want) installed() []sa.ChildInfo {
 	var out []sa.ChildInfo
 	for _, m := range w.peer.usable() {
-		for _, c := range m.Info().Children {
+		for _, c := range m.Children() {
 			if c.Child == w.cfg {
 				out = append(out, c)
 			}
@@ -297,11 +315,21 @@ func (w *want) installed() []sa.ChildInfo {
 // has narrowed it would only narrow again.
 func (w *want) missing() []pair {
 	have := w.installed()
+	if slices.ContainsFunc(have, func(c sa.ChildInfo) bool {
+		return ipsec.Covers(c.SA.Local, w.cfg.Local) && ipsec.Covers(c.SA.Remote, w.cfg.Remote)
+	}) {
+		return nil // as nearly always
+	}
 	return slices.DeleteFunc(pairs(w.cfg), func(p pair) bool {
 		return slices.ContainsFunc(have, func(c sa.ChildInfo) bool {
-			return len(ipsec.Narrow([]ipsec.Selector{p.local}, c.SA.Local)) > 0 && len(ipsec.Narrow([]ipsec.Selector{p.remote}, c.SA.Remote)) > 0
+			return overlap(p.local, c.SA.Local) && overlap(p.remote, c.SA.Remote)
 		})
 	})
+}
+
+// overlap reports whether s has something in common with one of ts.
+func overlap(s ipsec.Selector, ts []ipsec.Selector) bool {
+	return slices.ContainsFunc(ts, func(t ipsec.Selector) bool { _, ok := s.Intersect(t); return ok })
 }
 
 // uncovered are the pairs that are not wholly served in both directions.
@@ -338,7 +366,7 @@ func (p *peer) dedupe(now time.Time) {
 	for _, m := range ms {
 		if m != keep && m.Info().Initiator != keep.Info().Initiator && m.Info().Initiator {
 			m.Close(now, "both ends began at once; the other IKE SA stays")
-			p.e.timers.touch(m)
+			p.e.touch(m)
 		}
 	}
 }

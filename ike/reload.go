@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"reflect"
 	"slices"
 	"time"
@@ -11,35 +12,54 @@ import (
 // SetPeers makes ps the peers that there are. What is the same as before is
 // untouched; what changed is deleted and brought up anew.
 func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
-	old := e.peers
+	old := map[string][]*peer{}
+	for _, p := range e.peers {
+		old[key(p.cfg)] = append(old[key(p.cfg)], p)
+	}
+	gone := e.peers
 	e.peers = nil
+	kept := map[*peer]bool{}
 	for _, cfg := range ps {
-		i := slices.IndexFunc(old, func(p *peer) bool { return key(p.cfg) == key(cfg) && sameIKE(p.cfg, cfg) })
+		same := old[key(cfg)]
+		i := slices.IndexFunc(same, func(p *peer) bool { return !kept[p] && sameIKE(p.cfg, cfg) })
 		if i < 0 {
 			e.peers = append(e.peers, e.newPeer(now, cfg))
 			continue
 		}
-		p := old[i]
-		old = slices.Delete(old, i, i+1)
-		e.peers = append(e.peers, p)
-		p.adopt(now, cfg)
+		kept[same[i]] = true
+		e.peers = append(e.peers, same[i])
+		same[i].adopt(now, cfg)
 	}
-	for _, p := range old {
+	e.index()
+	for _, p := range gone {
+		if kept[p] {
+			continue
+		}
 		for _, m := range slices.Clone(p.machines) {
 			m.Close(now, "the configuration changed")
 			e.timers.touch(m)
 		}
 		e.timers.remove(p)
 	}
-	e.peerOf, e.want = map[*sa.Peer]*peer{}, map[*sa.Child]*want{}
+	for _, p := range e.peers {
+		for _, m := range p.machines {
+			e.timers.touch(m)
+		}
+		p.changed()
+	}
+}
+
+// index makes the maps of who is who.
+func (e *Endpoint) index() {
+	e.peerOf, e.peersAt = map[*sa.Peer]*peer{}, map[netip.Addr][]*peer{}
+	e.want, e.carriers = map[*sa.Child]*want{}, map[string]*peer{}
 	for _, p := range e.peers {
 		e.peerOf[p.cfg] = p
+		e.peersAt[p.cfg.Remote] = append(e.peersAt[p.cfg.Remote], p)
 		for _, w := range p.wants {
 			e.want[w.cfg] = w
+			e.carriers[w.cfg.Tunnel] = p
 		}
-	}
-	for _, p := range e.peers {
-		p.changed()
 	}
 }
 
@@ -51,36 +71,34 @@ func sameIKE(a, b *sa.Peer) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// adopt goes on with a new list of children.
+// adopt goes on with a new list of children. Those that are the same keep the
+// very *sa.Child that machines know them by.
 func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
-	var wants []*want
-	for _, c := range cfg.Children {
-		i := slices.IndexFunc(p.wants, func(w *want) bool { return reflect.DeepEqual(w.cfg, c) })
+	next := *cfg
+	next.Children = slices.Clone(cfg.Children)
+	old := p.wants
+	p.wants = nil
+	for n, c := range next.Children {
+		i := slices.IndexFunc(old, func(w *want) bool { return reflect.DeepEqual(w.cfg, c) })
 		if i < 0 {
-			wants = append(wants, &want{peer: p, cfg: c, since: now})
+			p.wants = append(p.wants, &want{peer: p, cfg: c, since: now})
 			continue
 		}
-		w := p.wants[i]
-		p.wants = slices.Delete(p.wants, i, i+1)
-		wants = append(wants, w)
+		next.Children[n] = old[i].cfg
+		p.wants = append(p.wants, old[i])
+		old = slices.Delete(old, i, i+1)
 	}
-	for _, w := range p.wants { // what is left of the old ones is not wanted any more
-		for _, m := range p.usable() {
+	p.cfg = &next
+	p.e.peerOf[p.cfg] = p
+	p.log = p.e.log.With("conn", cfg.Name)
+	for _, w := range old { // now it is Held, to the machines
+		delete(p.e.want, w.cfg)
+	}
+	for _, m := range slices.Clone(p.machines) {
+		m.Adopt(now, p.cfg)
+		for _, w := range old {
 			m.DeleteChildren(now, w.cfg)
 		}
-	}
-	for _, w := range wants {
-		for _, c := range cfg.Children {
-			if reflect.DeepEqual(w.cfg, c) {
-				w.cfg = c
-			}
-		}
-	}
-	p.wants, p.cfg = wants, cfg
-	p.log = p.e.log.With("conn", cfg.Name)
-	for _, m := range p.machines {
-		m.Adopt(now, cfg)
-		p.e.timers.touch(m)
 	}
 }
 
@@ -93,7 +111,7 @@ func (e *Endpoint) ofTunnel(tunnel string, f func(sa.Machine, *sa.Child)) {
 			}
 			for _, m := range p.usable() {
 				f(m, w.cfg)
-				e.timers.touch(m)
+				e.touch(m)
 			}
 		}
 	}
@@ -132,15 +150,13 @@ func (e *Endpoint) lower(now time.Time, tunnel string) {
 		for _, m := range slices.Clone(p.machines) {
 			if !others {
 				m.Close(now, "taken down by the operator")
-				e.timers.touch(m)
-				continue
 			}
 			for _, w := range p.wants {
 				if w.held {
 					m.DeleteChildren(now, w.cfg)
 				}
 			}
-			e.timers.touch(m)
+			e.touch(m)
 		}
 		p.changed()
 	}

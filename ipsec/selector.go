@@ -82,12 +82,19 @@ func (s Selector) Intersect(t Selector) (Selector, bool) {
 	return r, r.Start.Compare(r.End) <= 0 && r.StartPort <= r.EndPort
 }
 
+// MaxSelectors is how many selectors one traffic selector payload can count.
+const MaxSelectors = 255
+
 // Narrow returns the intersection of offer with own, each offered selector
-// against each of own, without repeats (RFC 7296 section 2.9).
+// against each of own, without repeats (RFC 7296 section 2.9). It stops at MaxSelectors:
+// a part of the intersection is good too.
 func Narrow(offer, own []Selector) []Selector {
 	var out []Selector
 	for _, o := range offer {
 		for _, w := range own {
+			if len(out) == MaxSelectors {
+				return out
+			}
 			r, ok := o.Intersect(w)
 			if ok && !slices.ContainsFunc(out, func(s Selector) bool { return s.Contains(r) }) {
 				out = append(slices.DeleteFunc(out, func(s Selector) bool { return r.Contains(s) }), r)

@@ -72,11 +72,9 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if why := s.checkAuth(s.peer, id.Identity, mac); why != "" {
 		t.abandoned(s)
 		// The peer thinks that all is well: "the notification MAY be returned in a
-		// separate INFORMATIONAL exchange" (section 2.21.2). A Delete says it as well.
-		s.env.Owner.Troubled(now, s.peer, why)
-		s.authedAt = now
-		s.setState(now, sa.Established, "")
-		s.Close(now, why)
+		// separate INFORMATIONAL exchange" (section 2.21.2). A Delete goes with it, for
+		// those who look only for that.
+		s.closing(now, why, &wire.Notify{Kind: wire.AuthenticationFailed})
 		return nil
 	}
 	s.established(now)
@@ -91,21 +89,22 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.childRefused(now, t.first, t.local, t.remote, n, wire.ExchangeAuth)
 		return nil
 	}
-	c, why := s.acceptOffer(now, offered{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, s.ni, s.nr, nil)
+	c, why := s.acceptOffer(now, offered{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, s.ni, s.nr)
 	if why != "" {
+		s.deleteSPI(t.spiIn) // the peer has it
 		t.abandoned(s)
 		s.env.Owner.ChildChanged(now, s, t.first, why)
 		return nil
 	}
 	t.spiIn = 0
-	s.install(now, c)
+	s.granted(now, c)
 	return nil
 }
 
 // checkAuth verifies the other end's identity and AUTH payload, or says what is wrong.
 func (s *SA) checkAuth(p *sa.Peer, id ipsec.Identity, mac *wire.Auth) string {
 	if id != p.RemoteID {
-		return fmt.Sprintf("the peer says that it is %s (%s); the configuration expects %s (%s)", id, id.Type, p.RemoteID, p.RemoteID.Type)
+		return fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id), idText(p.RemoteID))
 	}
 	if mac.Method != wire.AuthSharedKey {
 		return fmt.Sprintf("the peer authenticates by method %d; we know only the pre-shared key (2)", mac.Method)
@@ -125,11 +124,12 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	idi, _ := wire.FindType[*wire.ID](ps, wire.TypeIDi)
 	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
 	mac, _ := wire.Find[*wire.Auth](ps)
-	p, err := s.identify(now, idi.Identity, idr, hasIDr, mac)
+	candidates := s.env.Owner.Candidates(s.path.Local.Addr(), s.path.Remote.Addr())
+	p, err := s.identify(now, candidates, idi.Identity, idr, hasIDr, mac)
 	if err != nil {
 		return nil, nil, err
 	}
-	s.peer, s.candidates = p, nil
+	s.peer = p
 	s.path.Local, s.path.Remote = d.Local, d.Remote
 	s.name()
 	if !p.NATT {
@@ -155,6 +155,10 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	c, more, err := s.answerChild(now, o, s.ni, s.nr)
 	if err != nil { // the IKE SA stays (section 1.2)
 		n := asNotify(err)
+		if n == nil || n.Kind == wire.InvalidSyntax {
+			return nil, nil, err
+		}
+		s.log.Info("refusing the peer's Child SA", "notify", n.Kind.String(), "why", n.Why)
 		return append(reply, &wire.Notify{Kind: n.Kind, Data: n.Data}), nil, nil
 	}
 	s.add(c)
@@ -164,7 +168,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 // identify finds the peer that the initiator is, and proves it. Peers that
 // share an address are told apart by identity, and those that share identities
 // by the algorithms.
-func (s *SA) identify(now time.Time, id ipsec.Identity, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
+func (s *SA) identify(now time.Time, candidates []*sa.Peer, id ipsec.Identity, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
 	fail := func(ps []*sa.Peer, why string) (*sa.Peer, error) {
 		for _, p := range ps {
 			s.env.Owner.Troubled(now, p, why)
@@ -172,22 +176,22 @@ func (s *SA) identify(now time.Time, id ipsec.Identity, idr *wire.ID, hasIDr boo
 		return nil, refuse(wire.AuthenticationFailed, "%s", why)
 	}
 	var named []*sa.Peer
-	for _, p := range s.candidates {
+	for _, p := range candidates {
 		if p.RemoteID == id {
 			named = append(named, p)
 		}
 	}
 	if named == nil {
 		var expected []string
-		for _, p := range s.candidates {
-			expected = append(expected, fmt.Sprintf("%s (%s)", p.RemoteID, p.RemoteID.Type))
+		for _, p := range candidates {
+			expected = append(expected, idText(p.RemoteID))
 		}
-		return fail(s.candidates, fmt.Sprintf("the peer says that it is %s (%s); the configuration expects %s", id, id.Type, orNone(expected)))
+		return fail(candidates, fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id), orNone(expected)))
 	}
 	if hasIDr {
 		mine := slices.DeleteFunc(slices.Clone(named), func(p *sa.Peer) bool { return p.LocalID != idr.Identity })
 		if len(mine) == 0 {
-			return fail(named, fmt.Sprintf("the peer asks for %s (%s); our identity is %s (%s)", idr.Identity, idr.Identity.Type, named[0].LocalID, named[0].LocalID.Type))
+			return fail(named, fmt.Sprintf("the peer asks for %s; our identity is %s", idText(idr.Identity), idText(named[0].LocalID)))
 		}
 		named = mine
 	}
@@ -210,6 +214,15 @@ func allows(p *sa.Peer, suite ipsec.Suite) bool {
 		got, ok := o.Choose(suite.Proposal(), true)
 		return ok && got == suite
 	})
+}
+
+// idText is an identity for a sentence. A hostile one can be as long as a datagram.
+func idText(id ipsec.Identity) string {
+	text := id.String()
+	if len(text) > 80 {
+		text = text[:80] + "…"
+	}
+	return text + " (" + id.Type.String() + ")"
 }
 
 func natText(s *SA) string {

@@ -87,11 +87,11 @@ type offered struct {
 	cfg           *sa.Child
 	local, remote []ipsec.Selector
 	spiIn         uint32
-	withKE        bool
+	dh            *sa.DH // nil: no key exchange of its own
 }
 
 // acceptOffer turns a response to our request into a child, or says what is wrong with it.
-func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr, shared []byte) (*child, string) {
+func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []byte) (*child, string) {
 	got, ok := wire.Find[*wire.SA](ps)
 	tsi, okI := wire.FindType[*wire.TS](ps, wire.TypeTSi)
 	tsr, okR := wire.FindType[*wire.TS](ps, wire.TypeTSr)
@@ -99,28 +99,40 @@ func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr, sh
 		return nil, "the peer's answer has no Child SA in it"
 	}
 	own := o.cfg.Proposals
-	if !o.withKE {
+	if o.dh == nil {
 		own = withoutKE(own)
 	}
-	suite, ok := chosen(got, own, ipsec.ProtoESP, o.withKE)
+	suite, ok := chosen(got, own, ipsec.ProtoESP, o.dh != nil)
 	if !ok || len(got.Proposals[0].SPI) != 4 {
 		return nil, "the peer chose an ESP proposal that we did not offer"
 	}
 	if len(tsi.Selectors) == 0 || len(tsr.Selectors) == 0 || !ipsec.Covers(o.local, tsi.Selectors) || !ipsec.Covers(o.remote, tsr.Selectors) {
-		return nil, fmt.Sprintf("the peer answered with selectors that we did not offer: %v and %v", tsi.Selectors, tsr.Selectors)
+		return nil, fmt.Sprintf("the peer answered with selectors that we did not offer: %s and %s", listText(tsi.Selectors), listText(tsr.Selectors))
 	}
 	spiOut := binary.BigEndian.Uint32(got.Proposals[0].SPI)
 	if spiOut < 256 {
 		return nil, "the peer chose a reserved SPI"
 	}
+	var shared []byte
+	if suite.KE.ID != 0 {
+		ke, ok := wire.Find[*wire.KE](ps)
+		if !ok || ke.Group != o.dh.Group() || suite.KE.ID != o.dh.Group() {
+			return nil, "the peer's answer has no key exchange value of the group that we sent"
+		}
+		var err error
+		if shared, err = o.dh.Shared(ke.Data); err != nil {
+			return nil, "the peer's key exchange value is invalid: " + err.Error()
+		}
+	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
 	return c, ""
 }
 
-// newChild makes a child from what was negotiated. made says that we asked for
-// it: the keys of our direction come first then.
+// newChild makes a child from what was negotiated, and clears shared. made says
+// that we asked for it: the keys of our direction come first then.
 func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out uint32, local, remote []ipsec.Selector, made bool, shared, ni, nr []byte) *child {
 	mine, theirs := s.keys.childKeys(suite, shared, ni, nr)
+	clear(shared)
 	if !made {
 		mine, theirs = theirs, mine
 	}
@@ -149,7 +161,7 @@ func (s *SA) add(c *child) {
 
 // sendOn lets new packets take a child.
 func (s *SA) sendOn(now time.Time, c *child) {
-	if c.out || c.gone || s.findIn(c.sa.SPIIn) != c {
+	if c.out || c.gone || c.deleting || s.findIn(c.sa.SPIIn) != c {
 		return
 	}
 	c.out = true
@@ -165,6 +177,16 @@ func (s *SA) install(now time.Time, c *child) {
 	s.sendOn(now, c)
 }
 
+// granted puts a child to use for which we asked, unless it is not wanted any more.
+func (s *SA) granted(now time.Time, c *child) {
+	if s.env.Owner.Held(c.cfg) {
+		s.add(c)
+		s.deleteChild(c)
+		return
+	}
+	s.install(now, c)
+}
+
 // remove takes a child out at once.
 func (s *SA) remove(now time.Time, c *child, why string) {
 	i := slices.Index(s.fam.children, c)
@@ -173,7 +195,16 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 	}
 	s.fam.children = slices.Delete(s.fam.children, i, i+1)
 	s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
-	if c.successor == nil {
+	stays := c.successor != nil
+	for _, old := range s.fam.children {
+		if old.successor == c && !old.gone && !old.deleting { // the peer thought better of replacing it
+			old.successor, stays = nil, true
+			if old.softAt.IsZero() && !old.hardAt.IsZero() {
+				old.softAt = now.Add(s.jitter(retryMin, retryMax))
+			}
+		}
+	}
+	if !stays {
 		s.env.Owner.ChildChanged(now, s, c.cfg, why)
 	}
 }
@@ -181,11 +212,11 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 // retire is for a child that both ends have deleted. One with a successor
 // lingers, because packets on it may be under way.
 func (s *SA) retire(now time.Time, c *child, why string) {
+	c.gone, c.softAt, c.hardAt = true, time.Time{}, time.Time{}
 	if c.successor == nil {
 		s.remove(now, c, why)
 		return
 	}
-	c.gone, c.softAt, c.hardAt = true, time.Time{}, time.Time{}
 	c.removeAt = now.Add(lingerTime)
 }
 
@@ -222,7 +253,7 @@ func wantedChild(ps []wire.Payload) (wanted, bool, error) {
 func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire.Payload, error) {
 	cfg, local, remote := s.match(o)
 	if cfg == nil {
-		why := fmt.Sprintf("the peer asks for %v here and %v there; we have %s", o.local, o.remote, s.wishes())
+		why := fmt.Sprintf("traffic selectors: the peer asks for %s here and %s there; we have %s", listText(o.local), listText(o.remote), s.wishes())
 		s.toldAll(now, why)
 		return nil, nil, refuse(wire.TSUnacceptable, "%s", why)
 	}
@@ -327,15 +358,26 @@ func (s *SA) wishes() string {
 		if i == 4 {
 			return out + "…"
 		}
-		out += fmt.Sprintf("%v here and %v there", c.Local, c.Remote)
+		out += fmt.Sprintf("%s here and %s there", listText(c.Local), listText(c.Remote))
 	}
 	return out
 }
 
-// toldAll notes a refusal that is not about one child.
+// listText is the first few selectors, for a sentence: a peer can send 255.
+func listText(ss []ipsec.Selector) string {
+	const most = 8
+	if len(ss) > most {
+		return fmt.Sprintf("%v and %d more", ss[:most], len(ss)-most)
+	}
+	return fmt.Sprint(ss)
+}
+
+// toldAll notes a refusal that is not about one child, with those that are not up.
 func (s *SA) toldAll(now time.Time, why string) {
 	for _, c := range s.peer.Children {
-		s.env.Owner.ChildChanged(now, s, c, why)
+		if !slices.ContainsFunc(s.fam.children, func(up *child) bool { return up.cfg == c }) {
+			s.env.Owner.ChildChanged(now, s, c, why)
+		}
 	}
 }
 
@@ -344,7 +386,7 @@ func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Se
 	why := ""
 	switch n.Kind {
 	case wire.TSUnacceptable, wire.SinglePairRequired, wire.InvalidSelectors:
-		why = fmt.Sprintf("we asked for %v here and %v there", local, remote)
+		why = fmt.Sprintf("we asked for %s here and %s there", listText(local), listText(remote))
 	default:
 		why = "we sent ESP proposals " + proposalNames(cfg.Proposals)
 	}
@@ -376,6 +418,9 @@ func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
 
 // RekeyChildren implements sa.Machine.
 func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
+	if s.fam.current != s {
+		return
+	}
 	for _, c := range s.fam.children {
 		if c.cfg == cfg {
 			s.startRekey(now, c, why)
@@ -386,6 +431,9 @@ func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
 
 // DeleteChildren implements sa.Machine.
 func (s *SA) DeleteChildren(now time.Time, cfg *sa.Child) {
+	if s.fam.current != s {
+		return
+	}
 	for _, c := range slices.Clone(s.fam.children) {
 		if c.cfg == cfg {
 			s.deleteChild(c)

@@ -88,7 +88,12 @@ func (t *createChild) payloads(s *SA, now time.Time) ([]wire.Payload, bool) {
 
 func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	defer t.abandoned(s)
-	if n := errorNotify(ps); n != nil {
+	if s.state != sa.Established {
+		return nil // closed meanwhile, and this with it
+	}
+	n := errorNotify(ps)
+	s.busy(now, n)
+	if n != nil {
 		if again := t.otherGroup(s, n); again != nil {
 			s.enqueue(again)
 			return nil
@@ -102,7 +107,7 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.deleteSPI(t.spiIn)
 		return nil
 	}
-	s.install(now, c)
+	s.granted(now, c)
 	return nil
 }
 
@@ -128,28 +133,12 @@ func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, s
 	if nonce == nil {
 		return nil, "the peer's answer has no nonce"
 	}
-	var shared []byte
-	if t.dh != nil {
-		ke, ok := wire.Find[*wire.KE](ps)
-		if !ok || ke.Group != t.group {
-			return nil, "the peer's answer has no key exchange value of the group that we sent"
-		}
-		var err error
-		if shared, err = t.dh.Shared(ke.Data); err != nil {
-			return nil, "the peer's key exchange value is invalid: " + err.Error()
-		}
-		defer clear(shared)
+	o := offered{cfg: t.cfg, local: t.local, remote: t.remote, spiIn: t.spiIn, dh: t.dh}
+	c, why := s.acceptOffer(now, o, ps, t.ni, nonce.Data)
+	if why == "" {
+		t.spiIn = 0
 	}
-	o := offered{cfg: t.cfg, local: t.local, remote: t.remote, spiIn: t.spiIn, withKE: t.dh != nil}
-	c, why := s.acceptOffer(now, o, ps, t.ni, nonce.Data, shared)
-	if why == "" && t.dh != nil && c.sa.Suite.KE.ID != t.group {
-		why = "the peer chose another group than it answered in"
-	}
-	if why != "" {
-		return nil, why
-	}
-	t.spiIn = 0
-	return c, ""
+	return c, why
 }
 
 // rekeyChild replaces a Child SA.
@@ -163,11 +152,11 @@ func (t *rekeyChild) child() *sa.Child { return nil }
 
 // startRekey queues the rekey of a child, once.
 func (s *SA) startRekey(now time.Time, c *child, why string) {
-	if !c.out { // the peer may not know yet that it exists
-		c.softAt = now.Add(s.jitter(retryMin, retryMax))
+	if c.rekey != nil || c.leaving() || c.successor != nil || s.env.Owner.Held(c.cfg) {
 		return
 	}
-	if c.rekey != nil || c.leaving() || c.successor != nil || s.env.Owner.Held(c.cfg) {
+	if !c.out { // the peer may not know yet that it exists
+		c.softAt = now.Add(s.jitter(retryMin, retryMax))
 		return
 	}
 	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "why", why)
@@ -200,7 +189,12 @@ func (t *rekeyChild) abandoned(s *SA) {
 
 func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	defer t.abandoned(s)
-	if n := errorNotify(ps); n != nil {
+	if s.state != sa.Established {
+		return nil // closed meanwhile, and this with it
+	}
+	n := errorNotify(ps)
+	s.busy(now, n)
+	if n != nil {
 		return t.refused(s, now, n)
 	}
 	c, why := t.accept(s, now, ps)
@@ -210,36 +204,39 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		t.retry(s, now)
 		return nil
 	}
-	if s.findIn(t.old.sa.SPIIn) != t.old || s.state != sa.Established {
-		// Closed meanwhile, by us or by the peer: there is nothing to replace.
-		if t.rival == nil {
-			s.add(c)
-			s.deleteChild(c)
-			return nil
-		}
+	rival := t.rival
+	if rival != nil && (s.findIn(rival.sa.SPIIn) != rival || rival.gone) {
+		rival = nil // the peer has deleted it again
 	}
-	if t.rival != nil && s.findIn(t.rival.sa.SPIIn) == t.rival && bytes.Compare(c.minted, t.rival.minted) < 0 {
+	if s.env.Owner.Held(c.cfg) { // the old one is being deleted; so is this
+		s.add(c)
+		s.deleteChild(c)
+		return nil
+	}
+	if rival != nil && bytes.Compare(c.minted, rival.minted) < 0 {
 		// "the SA created with the lowest of the four nonces used in the two exchanges
 		// SHOULD be closed by the endpoint that created it" (section 2.8.1). The peer
 		// deletes the old one.
 		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", hex32(c.sa.SPIIn))
 		s.add(c)
-		c.successor = t.rival
+		c.successor = rival
 		s.deleteChild(c)
 		return nil
 	}
 	t.old.successor = c
-	if t.rival != nil {
-		t.rival.successor = c // the peer deletes it
+	if rival != nil {
+		rival.successor = c // the peer deletes it
 	}
 	s.install(now, c)
-	s.deleteChild(t.old)
+	if s.findIn(t.old.sa.SPIIn) == t.old { // else it ended meanwhile
+		s.deleteChild(t.old)
+	}
 	return nil
 }
 
 // refused takes an error notification.
 func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
-	if t.rival != nil || s.findIn(t.old.sa.SPIIn) != t.old {
+	if t.rival != nil || s.findIn(t.old.sa.SPIIn) != t.old || t.old.deleting {
 		return nil // "it already knows there was simultaneous rekeying, so it can ignore the error message"
 	}
 	if again := t.otherGroup(s, n); again != nil {

@@ -37,18 +37,20 @@ type request struct {
 // channel carries requests and responses: message ids (RFC 7296 section 2.2,
 // window size 1), retransmission (section 2.1), and fragmentation (RFC 7383).
 type channel struct {
-	queue  []task
-	out    task // waits for its response
-	outID  uint32
-	nextID uint32
-	retx   sa.Retransmitter
+	queue   []task
+	out     task // waits for its response
+	outKind wire.Exchange
+	outID   uint32
+	nextID  uint32
+	retx    sa.Retransmitter
 
 	wantID   uint32   // the next request of the peer
 	answer   [][]byte // to request wantID-1
 	asked    [32]byte // hash of that request, or of its first fragment
 	answered bool
-	frags    fragments
-	fragment bool // the peer takes fragments
+
+	fragment            bool // both ends take fragments
+	requests, responses fragments
 }
 
 func (s *SA) enqueue(t task) { s.queue = append(s.queue, t) }
@@ -82,13 +84,13 @@ func (s *SA) pump(now time.Time) {
 			s.Drop(now, "cannot encrypt a request: "+err.Error())
 			return
 		}
-		s.start(now, t, msgs)
+		s.start(now, t, r.exchange, msgs)
 	}
 }
 
 // start puts a task's request on the wire.
-func (s *SA) start(now time.Time, t task, msgs [][]byte) {
-	s.out, s.outID = t, s.nextID
+func (s *SA) start(now time.Time, t task, x wire.Exchange, msgs [][]byte) {
+	s.out, s.outKind, s.outID = t, x, s.nextID
 	s.retx.Start(now, msgs...)
 	s.send(s.path, msgs)
 }
@@ -157,16 +159,14 @@ func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
 }
 
 func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
-	if s.out == nil || h.ID != s.outID {
+	if s.out == nil || h.ID != s.outID || h.Exchange != s.outKind {
 		return
 	}
 	if t, ok := s.out.(*saInit); ok {
-		if h.Exchange == wire.ExchangeSAInit {
-			t.response(s, now, h, d)
-		}
+		t.response(s, now, h, d)
 		return
 	}
-	ps, err := s.open(h, d.Data)
+	ps, err := s.open(h, d.Data, &s.responses)
 	if errors.Is(err, errNotYet) || errors.Is(err, errForged) {
 		return
 	}
@@ -175,7 +175,7 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 	s.out = nil
 	s.nextID++
 	s.retx.Stop()
-	s.frags.reset()
+	s.responses = fragments{}
 	if err == nil {
 		err = checkShape(h.Exchange, true, ps)
 	}
@@ -198,16 +198,19 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 		}
 		return
 	}
+	if s.initiator && s.state == sa.Connecting {
+		return // it has overtaken the IKE_AUTH response; the peer will send it again
+	}
 	if h.ID != s.wantID || h.Exchange == wire.ExchangeSAInit || !s.ready() {
 		return
 	}
-	ps, err := s.open(h, d.Data)
+	ps, err := s.open(h, d.Data, &s.requests)
 	if errors.Is(err, errNotYet) || errors.Is(err, errForged) {
 		return
 	}
 	s.heard(now, d)
-	s.asked = s.frags.firstHash(d.Data)
-	s.frags.reset()
+	s.asked = s.requests.firstHash(d.Data)
+	s.requests = fragments{}
 	s.wantID++
 
 	var reply []wire.Payload
@@ -235,6 +238,9 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 		if n.Kind == wire.InvalidSyntax || h.Exchange == wire.ExchangeAuth {
 			fatal = n.Why
 		}
+	}
+	if s.state == sa.Dead {
+		return
 	}
 	msgs, err := s.seal(h.Exchange, wire.FlagResponse, h.ID, reply)
 	if err != nil {

@@ -19,10 +19,18 @@ func (*liveness) build(*SA, time.Time) (request, bool) {
 func (*liveness) answered(*SA, time.Time, []wire.Payload) error { return nil }
 
 // deleteIKE ends the IKE SA.
-type deleteIKE struct{ plain }
+type deleteIKE struct {
+	plain
+	notify *wire.Notify // why, where the peer should know
+}
 
-func (*deleteIKE) build(*SA, time.Time) (request, bool) {
-	return request{wire.ExchangeInformational, []wire.Payload{&wire.Delete{Protocol: ipsec.ProtoIKE}}}, true
+func (t *deleteIKE) build(s *SA, now time.Time) (request, bool) {
+	s.expireAt = now.Add(deleteTime) // it may have waited for an open exchange
+	var ps []wire.Payload
+	if t.notify != nil {
+		ps = append(ps, t.notify)
+	}
+	return request{wire.ExchangeInformational, append(ps, &wire.Delete{Protocol: ipsec.ProtoIKE})}, true
 }
 
 func (*deleteIKE) answered(s *SA, now time.Time, _ []wire.Payload) error {
@@ -34,6 +42,7 @@ func (*deleteIKE) answered(s *SA, now time.Time, _ []wire.Payload) error {
 type deleteChild struct {
 	plain
 	spiIn uint32
+	c     *child // nil: we never had it
 }
 
 // deleteChild queues the deletion of a child, once.
@@ -45,10 +54,10 @@ func (s *SA) deleteChild(c *child) {
 	if t := c.rekey; t != nil {
 		s.unqueue(t)
 	}
-	s.deleteSPI(c.sa.SPIIn)
+	s.enqueue(&deleteChild{spiIn: c.sa.SPIIn, c: c})
 }
 
-// deleteSPI deletes what the peer has and we perhaps not.
+// deleteSPI deletes what the peer has and we do not.
 func (s *SA) deleteSPI(spiIn uint32) {
 	if spiIn != 0 {
 		s.enqueue(&deleteChild{spiIn: spiIn})
@@ -56,15 +65,15 @@ func (s *SA) deleteSPI(spiIn uint32) {
 }
 
 func (t *deleteChild) build(s *SA, _ time.Time) (request, bool) {
-	if c := s.findIn(t.spiIn); c != nil && c.gone {
+	if t.c != nil && t.c.gone {
 		return request{}, false // the peer was faster
 	}
 	return request{wire.ExchangeInformational, []wire.Payload{&wire.Delete{Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(t.spiIn)}}}}, true
 }
 
 func (t *deleteChild) answered(s *SA, now time.Time, _ []wire.Payload) error {
-	if c := s.findIn(t.spiIn); c != nil {
-		s.retire(now, c, "deleted")
+	if t.c != nil {
+		s.retire(now, t.c, "deleted")
 	}
 	return nil
 }
@@ -73,11 +82,16 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	var reply wire.Delete
 	reply.Protocol = ipsec.ProtoESP
 	var ended []*child
+	if n := wire.FindNotify(ps, wire.AuthenticationFailed); n != nil {
+		// What an initiator says that does not believe us (section 2.21.2).
+		why := "the peer does not accept our proof of identity (AUTHENTICATION_FAILED): the pre-shared keys differ, or it expects another identity than " + idText(s.peer.LocalID)
+		return nil, func() { s.deletedByPeer(now, why) }, nil
+	}
 	for _, p := range ps {
 		switch p := p.(type) {
 		case *wire.Delete:
 			if p.Protocol == ipsec.ProtoIKE {
-				return nil, func() { s.deletedByPeer(now) }, nil
+				return nil, func() { s.deletedByPeer(now, "the peer deleted the IKE SA") }, nil
 			}
 			for _, spi := range p.SPIs {
 				c := s.findOut(spi)
@@ -90,7 +104,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 				ended = append(ended, c)
 			}
 		case *wire.Notify:
-			if p.Kind == wire.InvalidSPI || p.Kind.IsError() {
+			if p.Kind.IsError() {
 				s.log.Info("the peer notes an error", "notify", p.Kind.String())
 			}
 		}
@@ -115,9 +129,8 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 }
 
 // deletedByPeer is the end of the IKE SA at the peer's wish.
-func (s *SA) deletedByPeer(now time.Time) {
+func (s *SA) deletedByPeer(now time.Time, why string) {
 	s.yield(now)
-	why := "the peer deleted the IKE SA"
 	if s.fam.current != s {
 		why = "rekeyed"
 	} else {

@@ -86,7 +86,7 @@ func (t *saInit) send(s *SA, now time.Time) {
 	ps = append(ps, &wire.Notify{Kind: wire.FragmentationSupported})
 	m := wire.Message{Header: s.header(wire.ExchangeSAInit, 0, 0), Payloads: ps}
 	s.initReq = m.Marshal()
-	s.start(now, t, [][]byte{s.initReq})
+	s.start(now, t, wire.ExchangeSAInit, [][]byte{s.initReq})
 }
 
 // offer is proposals as an SA payload has them, numbered from 1.
@@ -166,12 +166,7 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	if err != nil {
 		return "the peer's key exchange value is invalid: " + err.Error()
 	}
-	seed, err := firstSeed(suite, s.ni, nonce.Data, shared)
-	if err != nil {
-		return err.Error()
-	}
-	k, err := deriveKeys(suite, seed, s.ni, nonce.Data, s.spiI, h.SPIr)
-	clear(shared)
+	k, err := firstKeys(suite, shared, s.ni, nonce.Data, s.spiI, h.SPIr)
 	if err != nil {
 		return err.Error()
 	}
@@ -197,7 +192,7 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	a := &auth{first: t.first, local: t.local, remote: t.remote}
 	r, ok := a.build(s, now)
 	if !ok {
-		s.Drop(now, "no SPI or randomness for a Child SA")
+		s.Drop(now, "no SPI is left for a Child SA")
 		return ""
 	}
 	msgs, err := s.seal(r.exchange, 0, s.nextID, r.payloads)
@@ -206,7 +201,7 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 		s.Drop(now, err.Error())
 		return ""
 	}
-	s.start(now, a, msgs)
+	s.start(now, a, r.exchange, msgs)
 	return ""
 }
 
@@ -216,7 +211,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	if err := checkShape(wire.ExchangeSAInit, false, m.Payloads); err != nil {
 		return nil, err
 	}
-	candidates := env.Owner.Candidates(d.Remote.Addr())
+	candidates := env.Owner.Candidates(d.Local.Addr(), d.Remote.Addr())
 	if len(candidates) == 0 {
 		return nil, refuse(wire.NoProposalChosen, "no connection has a peer at %v", d.Remote.Addr())
 	}
@@ -241,7 +236,6 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	}
 
 	s := newSA(env, now, false)
-	s.candidates = candidates
 	s.spiI, s.spiR = m.SPIi, env.Owner.NewSPI()
 	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
 	s.suite, s.ni, s.peerKE = suite, nonce.Data, ke.Data
@@ -254,9 +248,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	if s.dh, err = sa.NewDH(ke.Group, env.Rand); err != nil {
 		return nil, err
 	}
-	if peer.NATT {
-		s.detectNAT(m.Payloads, 0, d.Local, d.Remote)
-	}
+	s.detectNAT(m.Payloads, 0, d.Local, d.Remote) // believed in IKE_AUTH, if the peer's settings allow
 	s.fragment = wire.FindNotify(m.Payloads, wire.FragmentationSupported) != nil
 
 	ps := []wire.Payload{
@@ -349,12 +341,7 @@ func (s *SA) ready() bool {
 		s.log.Warn("the peer's key exchange value is invalid", "err", err)
 		return false
 	}
-	seed, err := firstSeed(s.suite, s.ni, s.nr, shared)
-	if err == nil {
-		s.keys, err = deriveKeys(s.suite, seed, s.ni, s.nr, s.spiI, s.spiR)
-	}
-	clear(shared)
-	if err != nil {
+	if s.keys, err = firstKeys(s.suite, shared, s.ni, s.nr, s.spiI, s.spiR); err != nil {
 		s.log.Error("cannot derive keys", "err", err)
 		return false
 	}
@@ -375,10 +362,14 @@ func proposalNames(ps []ipsec.Proposal) string {
 // difference says in which field an offer and our proposals part.
 func difference(offered []wire.Proposal, own []ipsec.Proposal, withKE bool) string {
 	types := []ipsec.TransformType{ipsec.Encr, ipsec.Integ, ipsec.PRF, ipsec.KE, ipsec.ESN}
+	const most = 12 // names of one type; a hostile offer has thousands
 	list := func(ps []ipsec.Proposal, t ipsec.TransformType) []string {
 		var out []string
 		for _, p := range ps {
 			for _, tr := range p.Of(t) {
+				if len(out) == most {
+					return out
+				}
 				if !slices.Contains(out, tr.String()) {
 					out = append(out, tr.String())
 				}

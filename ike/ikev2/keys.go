@@ -47,19 +47,26 @@ func deriveKeys(suite ipsec.Suite, seed, ni, nr []byte, spiI, spiR uint64) (*key
 	return k, err
 }
 
-// firstSeed is SKEYSEED = prf(Ni | Nr, g^ir) of the first exchange.
-func firstSeed(suite ipsec.Suite, ni, nr, shared []byte) ([]byte, error) {
+// firstKeys are those of the first exchange, with SKEYSEED = prf(Ni | Nr, g^ir).
+// It clears shared.
+func firstKeys(suite ipsec.Suite, shared, ni, nr []byte, spiI, spiR uint64) (*keys, error) {
+	defer clear(shared)
 	prf, err := sa.NewPRF(suite.PRF)
 	if err != nil {
 		return nil, err
 	}
-	return prf.Sum(concat(ni, nr), shared), nil
+	seed := prf.Sum(concat(ni, nr), shared)
+	defer clear(seed)
+	return deriveKeys(suite, seed, ni, nr, spiI, spiR)
 }
 
-// nextSeed is SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr) of a rekey (RFC
-// 7296 section 2.18), by the old SA's PRF.
-func (k *keys) nextSeed(shared, ni, nr []byte) []byte {
-	return k.prf.Sum(k.d, shared, ni, nr)
+// nextKeys are those of a rekeyed IKE SA, with SKEYSEED = prf(SK_d (old), g^ir
+// (new) | Ni | Nr) by the old SA's PRF (RFC 7296 section 2.18). It clears shared.
+func (k *keys) nextKeys(suite ipsec.Suite, shared, ni, nr []byte, spiI, spiR uint64) (*keys, error) {
+	defer clear(shared)
+	seed := k.prf.Sum(k.d, shared, ni, nr)
+	defer clear(seed)
+	return deriveKeys(suite, seed, ni, nr, spiI, spiR)
 }
 
 // childKeys is KEYMAT = prf+(SK_d, [ g^ir (new) | ] Ni | Nr), for the initiator's

@@ -101,14 +101,11 @@ func (s *SA) childPath() ipsec.Path {
 // address and port in the validated packet". The caller vouches that the packet
 // is authentic and new.
 func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
-	if s.localNAT || !s.encap() || s.path.Local.Port() != portNATT || local.Port() != portNATT {
-		return
-	}
-	if remote == s.path.Remote {
+	if s.localNAT || !s.encap() || local.Port() != portNATT || remote == s.path.Remote {
 		return
 	}
 	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)
-	s.path.Remote = remote
+	s.path.Local, s.path.Remote = local, remote
 	s.name()
 	if s.fam.current != s {
 		return

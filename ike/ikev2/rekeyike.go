@@ -62,7 +62,11 @@ func (t *rekeyIKE) build(s *SA, _ time.Time) (request, bool) {
 }
 
 func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
-	if n := errorNotify(ps); n != nil {
+	n := errorNotify(ps)
+	if s.state == sa.Established {
+		s.busy(now, n)
+	}
+	if n != nil {
 		t.refused(s, now, n)
 		return nil
 	}
@@ -70,7 +74,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	nonce, _ := wire.Find[*wire.Nonce](ps)
 	ke, hasKE := wire.Find[*wire.KE](ps)
 	suite, ok := chosen(got, s.peer.Proposals, ipsec.ProtoIKE, true)
-	if !ok || !hasKE || ke.Group != t.group || suite.KE.ID != t.group || len(got.Proposals[0].SPI) != 8 {
+	if !ok || !hasKE || ke.Group != t.group || suite.KE.ID != t.group || len(got.Proposals[0].SPI) != 8 || be64(got.Proposals[0].SPI) == 0 {
 		t.retry(s, now, "the peer's answer to the rekey of the IKE SA does not fit our request")
 		return nil
 	}
@@ -79,22 +83,26 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		t.retry(s, now, "the peer's key exchange value is invalid: "+err.Error())
 		return nil
 	}
-	n, err := s.successor(now, true, t.spi, be64(got.Proposals[0].SPI), suite, shared, t.ni, nonce.Data)
+	next, err := s.successor(now, true, t.spi, be64(got.Proposals[0].SPI), suite, shared, t.ni, nonce.Data)
 	if err != nil {
 		t.retry(s, now, err.Error())
 		return nil
 	}
-	if s.rival != nil && s.rival.state != sa.Dead && bytes.Compare(lowest(t.ni, nonce.Data), s.rivalMin) < 0 {
+	if s.state != sa.Established { // closed meanwhile; at the peer the new one has the Child SAs
+		next.Close(now, s.endWhy)
+		return nil
+	}
+	if s.rivalAlive() && bytes.Compare(lowest(t.ni, nonce.Data), s.rivalMin) < 0 {
 		// "The new IKE SA containing the lowest nonce SHOULD be deleted by the node that
 		// created it, and the other surviving new IKE SA MUST inherit all the Child SAs." The
 		// peer deletes the old one.
-		s.log.Debug("rekey collision: our IKE SA goes", "ispi", hex64(n.spiI))
+		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", hex64(next.spiI))
 		s.handOver(now, s.rival)
 		s.await(now)
-		n.Close(now, "lost a rekey collision")
+		next.Close(now, "lost a rekey collision")
 		return nil
 	}
-	s.handOver(now, n)
+	s.handOver(now, next)
 	if s.rival != nil {
 		s.rival.await(now)
 	}
@@ -105,10 +113,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 }
 
 func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
-	if s.rival != nil {
-		return
-	}
-	if n.Kind == wire.InvalidKEPayload && len(n.Data) == 2 && t.tries < 2 {
+	if n.Kind == wire.InvalidKEPayload && len(n.Data) == 2 && t.tries < 2 && !s.rivalAlive() {
 		group := uint16(n.Data[0])<<8 | uint16(n.Data[1])
 		for _, p := range s.peer.Proposals {
 			for _, ke := range p.Of(ipsec.KE) {
@@ -122,7 +127,17 @@ func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
 	t.retry(s, now, "the peer refused to rekey the IKE SA with "+n.Kind.String())
 }
 
+// retry comes back to a rekey that failed, unless the peer's own has succeeded:
+// "the first peer can forget its own rekey attempt".
 func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
+	if s.state != sa.Established {
+		return
+	}
+	if s.rivalAlive() {
+		s.handOver(now, s.rival)
+		s.await(now)
+		return
+	}
 	s.log.Warn("rekey of the IKE SA failed; it is tried again", "why", why)
 	s.rekeyAt = now.Add(s.jitter(retryMin, retryMax))
 }
@@ -131,6 +146,9 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
 func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([]wire.Payload, func(), error) {
 	if s.state != sa.Established || s.fam.current != s {
 		return nil, nil, refuse(wire.TemporaryFailure, "the IKE SA is being replaced already")
+	}
+	if s.rivalAlive() {
+		return nil, nil, refuse(wire.TemporaryFailure, "the peer has rekeyed the IKE SA a moment ago")
 	}
 	switch s.out.(type) { // "currently creating, rekeying, or closing a Child SA"
 	case *createChild, *rekeyChild, *deleteChild:
@@ -170,7 +188,8 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	if err != nil {
 		return nil, nil, refuse(wire.TemporaryFailure, "%v", err)
 	}
-	if s.rekeyingIKE() {
+	collision := s.rekeyingIKE()
+	if collision {
 		s.rival, s.rivalMin = n, lowest(nonce.Data, nr) // who wins shows when the peer answers
 	}
 	reply := []wire.Payload{
@@ -179,7 +198,7 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 		&wire.KE{Group: ke.Group, Data: public},
 	}
 	return reply, func() {
-		if s.rival == nil {
+		if !collision {
 			s.handOver(now, n)
 			s.await(now)
 		}
@@ -199,15 +218,16 @@ func (s *SA) await(now time.Time) {
 // is decided: the peer did not notice ours, so "the first peer can forget its own
 // rekey attempt" (section 2.8.2).
 func (s *SA) yield(now time.Time) {
-	if s.fam.current == s && s.rival != nil && s.rival.state == sa.Established {
+	if s.fam.current == s && s.rivalAlive() {
 		s.handOver(now, s.rival)
 	}
 }
 
+func (s *SA) rivalAlive() bool { return s.rival != nil && s.rival.state == sa.Established }
+
 // successor makes the IKE SA that takes this one's place.
 func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite ipsec.Suite, shared, ni, nr []byte) (*SA, error) {
-	defer clear(shared)
-	k, err := deriveKeys(suite, s.keys.nextSeed(shared, ni, nr), ni, nr, spiI, spiR)
+	k, err := s.keys.nextKeys(suite, shared, ni, nr, spiI, spiR)
 	if err != nil {
 		return nil, err
 	}
@@ -225,9 +245,10 @@ func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite i
 // handOver makes n the one that maintains the Child SAs, with what was still to do.
 func (s *SA) handOver(now time.Time, n *SA) {
 	s.fam.current = n
+	n.path = s.path // where the Child SAs are
 	if t, ok := s.out.(*deleteChild); ok {
 		// Its answer may be lost with this SA. To delete twice does no harm (section 2.25.1).
-		n.enqueue(&deleteChild{spiIn: t.spiIn})
+		n.enqueue(&deleteChild{spiIn: t.spiIn, c: t.c})
 	}
 	var rest []task
 	for _, t := range s.queue {

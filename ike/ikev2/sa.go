@@ -9,7 +9,6 @@ package ikev2
 
 import (
 	"log/slog"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -46,32 +45,29 @@ type SA struct {
 
 	initiator  bool // we started this IKE SA
 	spiI, spiR uint64
-	peer       *sa.Peer   // a responder learns it in IKE_AUTH
-	candidates []*sa.Peer // a responder's, until then
+	peer       *sa.Peer // a responder learns it in IKE_AUTH
 	suite      ipsec.Suite
 	keys       *keys // nil before the IKE_SA_INIT response
 	fam        *family
 
 	// Of the first exchanges.
-	dh         *sa.DH
-	peerKE     []byte // a responder computes the shared secret when IKE_AUTH comes
-	ni, nr     []byte
-	initReq    []byte // RealMessage1 (RFC 7296 section 2.15)
-	initResp   []byte // RealMessage2
-	initHash   [32]byte
-	authedAt   time.Time
-	peerIDText string
+	dh       *sa.DH
+	peerKE   []byte // a responder computes the shared secret when IKE_AUTH comes
+	ni, nr   []byte
+	initReq  []byte // RealMessage1 (RFC 7296 section 2.15)
+	initResp []byte // RealMessage2
+	authedAt time.Time
 
 	path      ipsec.Path // of IKE messages
 	localNAT  bool
 	remoteNAT bool
-	port      uint16 // we send ESP from this port, were it encapsulated
 
-	channel  // message ids, retransmission, fragmentation
-	monitor  dpd.Monitor
-	probed   time.Time
-	rival    *SA // what the peer made when both rekeyed this SA at once
-	rivalMin []byte
+	channel   // message ids, retransmission, fragmentation
+	monitor   dpd.Monitor
+	probed    time.Time
+	rival     *SA // what the peer made when both rekeyed this SA at once
+	rivalMin  []byte
+	busySince time.Time // the peer has answered TEMPORARY_FAILURE and nothing else since
 
 	rekeyAt     time.Time
 	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of waiting for the peer's Delete
@@ -99,7 +95,7 @@ func (s *SA) localSPI() uint64 {
 	return s.spiR
 }
 
-// named is s with its log lines headed by who the peer is.
+// name heads the log lines with who the peer is.
 func (s *SA) name() {
 	conn := "(unknown)"
 	if s.peer != nil {
@@ -166,8 +162,14 @@ func (s *SA) expired(now time.Time) {
 	s.expireAt = time.Time{}
 	switch s.state {
 	case sa.Connecting:
-		s.Drop(now, "the peer began and did not go on to IKE_AUTH within "+halfOpenTime.String())
+		why := "the peer began and did not go on to IKE_AUTH within " + halfOpenTime.String() +
+			": did our answer reach it, and is UDP 4500 open on the way?"
+		for _, p := range s.env.Owner.Candidates(s.path.Local.Addr(), s.path.Remote.Addr()) {
+			s.env.Owner.Troubled(now, p, why)
+		}
+		s.Drop(now, why)
 	case sa.Established:
+		s.yield(now)
 		s.Close(now, "the IKE SA's lifetime ended before a rekey succeeded")
 	case sa.Replaced: // the peer rekeyed and should have deleted this one
 		s.Close(now, "replaced")
@@ -226,6 +228,11 @@ func (s *SA) Close(now time.Time, why string) {
 		return
 	}
 	s.log.Info("deleting the IKE SA", "why", why)
+	s.closing(now, why, nil)
+}
+
+// closing tells the peer that the SA ends, with a notification where it is to know why.
+func (s *SA) closing(now time.Time, why string, n *wire.Notify) {
 	s.releaseChildren(now, why)
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
@@ -233,7 +240,7 @@ func (s *SA) Close(now time.Time, why string) {
 	for _, t := range s.queue {
 		t.abandoned(s)
 	}
-	s.queue = []task{&deleteIKE{}}
+	s.queue = []task{&deleteIKE{notify: n}}
 	s.pump(now)
 	s.ended(now, why)
 }
@@ -281,40 +288,39 @@ func (s *SA) releaseChildren(now time.Time, why string) {
 }
 
 // Adopt implements sa.Machine.
-func (s *SA) Adopt(now time.Time, p *sa.Peer) {
-	if s.peer == nil {
-		return
+func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
+	if s.peer != nil {
+		s.peer = p
+		s.name()
 	}
-	s.peer = p
-	for _, c := range slices.Clone(s.fam.children) {
-		i := slices.IndexFunc(p.Children, func(cfg *sa.Child) bool { return cfg.Name == c.cfg.Name })
-		if i >= 0 {
-			c.cfg = p.Children[i]
-		}
-	}
-	s.name()
 }
 
 // Info implements sa.Machine.
 func (s *SA) Info() sa.Info {
-	in := sa.Info{
-		Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator,
+	return sa.Info{
+		Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator, Current: s.fam.current == s,
 		SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path,
 		LocalNAT: s.localNAT, RemoteNAT: s.remoteNAT, Encap: s.encap(), Established: s.authedAt,
 	}
-	if s.fam.current == s {
-		for _, c := range s.fam.children {
-			if !c.leaving() {
-				in.Children = append(in.Children, sa.ChildInfo{Child: c.cfg, SA: c.sa, Out: c.out})
-			}
+}
+
+// Children implements sa.Machine.
+func (s *SA) Children() []sa.ChildInfo {
+	if s.fam.current != s {
+		return nil
+	}
+	var out []sa.ChildInfo
+	for _, c := range s.fam.children {
+		if !c.leaving() {
+			out = append(out, sa.ChildInfo{Child: c.cfg, SA: c.sa, Out: c.out})
 		}
 	}
-	for _, t := range s.tasks() {
-		if c := t.child(); c != nil {
-			in.Pending = append(in.Pending, c)
-		}
-	}
-	return in
+	return out
+}
+
+// Creating implements sa.Machine.
+func (s *SA) Creating(c *sa.Child) bool {
+	return s.out != nil && s.out.child() == c || slices.ContainsFunc(s.queue, func(t task) bool { return t.child() == c })
 }
 
 // established enters the state that the SA stays in, whoever began it.
@@ -330,6 +336,21 @@ func (s *SA) established(now time.Time) {
 	}
 	if s.localNAT {
 		s.keepaliveAt = now.Add(keepaliveTime)
+	}
+}
+
+// busy notes that the peer answered with TEMPORARY_FAILURE (n), or did better
+// (nil): "If a peer continues to receive TEMPORARY_FAILURE on the same IKE SA after
+// several minutes, it SHOULD conclude that the state information is out of sync
+// and close the IKE SA" (RFC 7296 section 2.25).
+func (s *SA) busy(now time.Time, n *wire.Notify) {
+	switch {
+	case n == nil || n.Kind != wire.TemporaryFailure:
+		s.busySince = time.Time{}
+	case s.busySince.IsZero():
+		s.busySince = now
+	case now.Sub(s.busySince) > troubleTime && s.state == sa.Established:
+		s.Close(now, "the peer has answered TEMPORARY_FAILURE for "+troubleTime.String())
 	}
 }
 
@@ -352,10 +373,7 @@ func (s *SA) logKeys() {
 	}
 }
 
-// localID and remoteAddr are for sentences.
-func (s *SA) remoteAddr() netip.Addr { return s.path.Remote.Addr() }
-
-// SPIs of the exchange's header.
+// header is a message's, from this end.
 func (s *SA) header(x wire.Exchange, flags wire.Flags, id uint32) wire.Header {
 	if s.initiator {
 		flags |= wire.FlagInitiator

@@ -16,8 +16,8 @@ const (
 	fragmentAt = 1280
 	outerSize  = 40 + 8 + 4 // IPv6, UDP, non-ESP marker
 	// maxFragments bounds what a peer can make us keep.
-	maxFragments = 32
-	maxFragment  = 4096
+	maxFragments = 64
+	maxMessage   = 1 << 16
 )
 
 var (
@@ -32,11 +32,10 @@ type fragments struct {
 	next   wire.PayloadType
 	parts  [][]byte
 	have   uint16
+	size   int      // of the parts so far
 	first  [32]byte // hash of fragment 1 as it came
 	active bool
 }
-
-func (f *fragments) reset() { *f = fragments{} }
 
 // firstHash identifies a request's retransmissions: by fragment 1 of one in
 // fragments (RFC 7383 section 2.6.1), else by all of it.
@@ -94,9 +93,9 @@ func sealOne(c *sa.Cipher, s *SA, h wire.Header, p wire.Payload, plaintext []byt
 	return c.Seal(m[:n:n], plaintext, s.env.Rand)
 }
 
-// open decrypts a message. Errors other than errForged and errNotYet are of an
-// authentic peer.
-func (s *SA) open(h wire.Header, data []byte) ([]wire.Payload, error) {
+// open decrypts a message; f gathers its fragments. Errors other than errForged
+// and errNotYet are of an authentic peer.
+func (s *SA) open(h wire.Header, data []byte, f *fragments) ([]wire.Payload, error) {
 	if s.keys == nil {
 		return nil, errForged
 	}
@@ -114,18 +113,19 @@ func (s *SA) open(h wire.Header, data []byte) ([]wire.Payload, error) {
 		if err != nil {
 			return nil, errForged
 		}
-		s.frags.reset()
+		*f = fragments{}
 		return wire.ParseChain(p.Next, plain)
 	case *wire.Fragment:
-		return s.gather(c, h, p, data)
+		if s.fragment {
+			return f.gather(c, h, p, data)
+		}
 	}
 	return nil, errForged
 }
 
 // gather takes one fragment, and returns the message when it is whole.
-func (s *SA) gather(c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) ([]wire.Payload, error) {
-	f := &s.frags
-	if p.Number == 0 || p.Number > p.Total || p.Total > maxFragments || len(data) > maxFragment {
+func (f *fragments) gather(c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) ([]wire.Payload, error) {
+	if p.Number == 0 || p.Number > p.Total || p.Total > maxFragments {
 		return nil, errForged
 	}
 	same := f.active && f.id == h.ID
@@ -144,6 +144,10 @@ func (s *SA) gather(c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) 
 	}
 	if p.Number == 1 {
 		f.next, f.first = p.Next, sha256.Sum256(data)
+	}
+	if f.size += len(plain); f.size > maxMessage {
+		*f = fragments{}
+		return nil, errForged
 	}
 	f.parts[p.Number-1] = append([]byte{}, plain...) // not nil, though it be empty
 	if f.have++; f.have < f.total {

@@ -39,23 +39,25 @@ type Machine interface {
 
 	// Adopt exchanges the Peer for one that differs in its Children at most.
 	Adopt(now time.Time, p *Peer)
+
 	Info() Info
+	Children() []ChildInfo  // those that carry traffic and are to stay; the caller's to keep
+	Creating(c *Child) bool // whether a Create of c is under way
 }
 
-// Info is what there is to know of a Machine. The slices are the caller's.
+// Info is what there is to know of a Machine.
 type Info struct {
 	Peer        *Peer // nil: not known yet
 	State       State
 	Since       time.Time
 	Initiator   bool
+	Current     bool // the one of its line of rekeyed IKE SAs that has the Child SAs
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
 	Path        ipsec.Path
 	LocalNAT    bool // we are behind a NAT
 	RemoteNAT   bool // the peer is
 	Encap       bool // ESP travels in UDP
-	Children    []ChildInfo
-	Pending     []*Child // Create is under way for these
 	Established time.Time
 }
 
@@ -96,11 +98,11 @@ type Env struct {
 type Owner interface {
 	Emit(Action)
 	NewSPI() uint64 // an IKE SPI that no Machine uses
-	// Candidates are the peers that a first message from remote can be of.
-	Candidates(remote netip.Addr) []*Peer
+	// Candidates are the peers that a message from remote to local can be of.
+	Candidates(local, remote netip.Addr) []*Peer
 	// Sole reports whether no other IKE SA to the peer's identity exists (RFC 7296 section 2.4).
 	Sole(m Machine, p *Peer) bool
-	// Held reports whether the operator wants a child down.
+	// Held reports whether a child is not wanted: the operator took it down, or the configuration lost it.
 	Held(c *Child) bool
 
 	Authenticated(now time.Time, m Machine, initialContact bool)
