@@ -24,7 +24,6 @@ const (
 	dropSend       // the socket refused it; counts datagrams, too
 	dropSequence   // the SA's sequence numbers are used up
 	dropLifetime   // the SA's hard limit of bytes or packets is reached
-	dropTransport  // raw ESP for an SA encapsulated in UDP, or the other way round
 	dropReplay     // seen before, or older than the window
 	dropBadICV     // not authentic
 	dropPadding    // authentic, but its padding is wrong
@@ -44,7 +43,7 @@ const (
 var names = [numReasons]string{
 	dropMalformed: "malformed", dropNoPolicy: "no-policy", dropNoSA: "no-sa", dropNoSocket: "no-socket",
 	dropTooBig: "too-big", dropUnderlay: "underlay-too-big", dropSend: "send", dropSequence: "sequence",
-	dropLifetime: "lifetime", dropTransport: "transport", dropReplay: "replay", dropBadICV: "bad-icv",
+	dropLifetime: "lifetime", dropReplay: "replay", dropBadICV: "bad-icv",
 	dropPadding: "padding", dropNextHeader: "next-header", dropDummy: "dummy", dropInner: "inner",
 	dropSelector: "selector", dropECN: "ecn", dropWrite: "tun-write", dropKeepalive: "keepalive", dropRead: "read",
 }

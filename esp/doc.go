@@ -23,15 +23,18 @@
 //
 // # Who owns what
 //
-// An outbound SA is used by one goroutine, the one in its tunnel's Run; an
-// inbound SA by one, the one in RunSocket of the socket that its Path names. So
-// sequence numbers, replay windows and cipher states need no lock. Everything
-// else meets through atomic pointers to immutable snapshots: installing,
+// An outbound SA is used by one goroutine, the one in its tunnel's Run, so its
+// sequence number and cipher state need no lock. An inbound SA is used by the
+// goroutine of one socket at a time. That is nearly always the same one, but
+// "all devices MUST be able to receive and process both UDP-encapsulated ESP and
+// non-UDP-encapsulated ESP packets at any time" (RFC 7296 section 2.23): so a
+// receiver holds the SA's lock from its first packet in a batch to the batch's end,
+// or to the next SA's packet. Everything else meets through atomic pointers to immutable snapshots: installing,
 // moving and removing an SA never waits for a packet, and a packet in flight
 // finishes with the SA that it began with (its keys are left to the garbage
 // collector, never overwritten under it).
 //
-// No packet costs an allocation, a lock or a log line. A packet that is dropped
+// No packet costs an allocation or a log line, and none a lock of its own. A packet that is dropped
 // is counted under a name (Counters).
 //
 // # Memory

@@ -2,10 +2,12 @@ package esp
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -219,16 +221,49 @@ func TestPort4500IsShared(t *testing.T) {
 	}
 }
 
-func TestAnSATakesItsOwnTransportOnly(t *testing.T) {
+// "All devices MUST be able to receive and process both UDP-encapsulated ESP
+// and non-UDP-encapsulated ESP packets at any time" (RFC 7296 section 2.23).
+func TestAnSATakesEveryTransport(t *testing.T) {
 	for k := range numTransports {
 		a, b, _, sb := ends(t, "aes128gcm16", k, nil)
 		for other := range numTransports {
 			got := b.in(other, from(endAddrs[0][other], a.out(udpPacket(false, 1, 2, 100)))...)
-			if (len(got) == 1) != (other == k) {
+			if len(got) != 1 {
 				t.Errorf("SA on %d, packet on %d: %d carried", k, other, len(got))
 			}
 		}
-		wantDrops(t, b, sb.SPIIn, map[string]uint64{"transport": 3})
+		wantDrops(t, b, sb.SPIIn, map[string]uint64{})
+	}
+}
+
+// TestTwoSocketsShareOneWindow feeds the same packets through two sockets at
+// once: each is carried once.
+func TestTwoSocketsShareOneWindow(t *testing.T) {
+	a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
+	var packets [][]byte
+	for range 2000 {
+		for _, d := range a.out(udpPacket(false, 1, 2, 100)) {
+			packets = append(packets, slices.Clone(d.Data))
+		}
+	}
+	var done sync.WaitGroup
+	var got [2]int
+	for i, k := range [...]transport{udp4, raw4} {
+		r := newReceiver(b.plane, k)
+		done.Go(func() {
+			for _, p := range packets {
+				r.remote = netip.MustParseAddrPort(endAddrs[0][k])
+				if in := b.plane.sad.lookup(binary.BigEndian.Uint32(p)); r.packet(in, p, 0) == carried {
+					got[i]++
+				}
+				r.flush()
+				r.hold(nil)
+			}
+		})
+	}
+	done.Wait()
+	if sum := got[0] + got[1]; sum != len(packets) {
+		t.Errorf("%d + %d carried of %d", got[0], got[1], len(packets))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"vpngw/ipsec"
@@ -64,7 +65,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 		return nil, err
 	}
 	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t}
-	pr.in = &inbound{pair: pr, spi: sa.SPIIn, transport: transportOf(sa.Path), opener: o}
+	pr.in = &inbound{pair: pr, spi: sa.SPIIn, opener: o}
 	if pr.in.local, err = compile(sa.Local); err != nil {
 		return nil, fmt.Errorf("%w (local)", err)
 	}
@@ -78,20 +79,20 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	return pr, nil
 }
 
-// inbound is the half of a Child SA that receives, for the goroutine of its
-// transport's socket alone.
+// inbound is the half of a Child SA that receives, for whoever holds mu.
 type inbound struct {
 	*pair
-	spi       uint32
-	transport transport
-	opener    *opener
-	window    window
-	quota     quota
-	local     []selector // immutable
-	remote    []selector
-	seen      bool // SeenInbound was told
-	expired   bool // Expired was told
-	moved     bucket
+	spi    uint32
+	local  []selector // immutable
+	remote []selector
+
+	mu      sync.Mutex // held for a run of packets, see receiver.hold
+	opener  *opener
+	window  window
+	quota   quota
+	seen    bool // SeenInbound was told
+	expired bool // Expired was told
+	moved   bucket
 }
 
 // outbound is the half of a Child SA that sends, for the goroutine of its

@@ -89,6 +89,7 @@ type receiver struct {
 	remote netip.AddrPort // the datagram's
 	flow   flow           // the packet's
 
+	holding *inbound // whose lock is ours
 	tunnel  *Tunnel  // whose packets wait in pending
 	tun     [][]byte // buffers
 	pending [][]byte // the first of tun, cut to the packet
@@ -130,6 +131,22 @@ func (r *receiver) batch(n int, now time.Time) {
 		r.datagram(&r.ds[i])
 	}
 	r.flush()
+	r.hold(nil)
+}
+
+// hold gives up the SA before and takes in, which may be nil. Only one is held
+// at a time, so nobody waits in a circle.
+func (r *receiver) hold(in *inbound) {
+	if r.holding == in {
+		return
+	}
+	if r.holding != nil {
+		r.holding.mu.Unlock()
+	}
+	if in != nil {
+		in.mu.Lock()
+	}
+	r.holding = in
 }
 
 // datagram takes a run apart.
@@ -184,9 +201,7 @@ func (r *receiver) drop(why reason) { r.plane.meter.drops.add(why, 1) }
 // packet carries one ESP packet of an SA into its tunnel. Nothing changes the SA
 // before the ICV is found good.
 func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
-	if in.transport != r.transport {
-		return dropTransport // its window is another goroutine's
-	}
+	r.hold(in)
 	seq := uint64(sequence(b))
 	if in.opener.esn {
 		var ok bool
@@ -224,8 +239,10 @@ func (r *receiver) authentic(in *inbound, newest bool) {
 	if !in.seen {
 		in.seen = notify(SeenInbound{in.spi})
 	}
-	if newest && r.remote != in.route.Load().Remote && (r.transport == udp4 || r.transport == udp6) &&
-		in.moved.take(r.now, 10, 1) {
+	if !newest || r.transport == raw4 || r.transport == raw6 {
+		return
+	}
+	if to := in.route.Load(); to.UDP && to.Remote != r.remote && in.moved.take(r.now, 10, 1) {
 		notify(Moved{in.spi, r.remote})
 	}
 }
