@@ -94,7 +94,9 @@ func TestReloadSparesTheUnchanged(t *testing.T) {
 	n.Cloud.Address("lan", "10.11.0.1/16")
 	n.CloudHost.Address("eth0", "10.11.0.10/16")
 	kept, changed := native("kept", natSuites), native("changed", natSuites)
-	changed.Native.Remote.Subnets = []string{"10.11.0.0/16"}
+	n.Customer.Address("lan", "192.168.5.1/24")
+	n.Host.Address("eth0", "192.168.5.10/24")
+	changed.Native.Local.Subnets, changed.Native.Remote.Subnets = []string{"192.168.5.0/24"}, []string{"10.11.0.0/16"}
 	changed.Native.Local.ID, changed.Native.Remote.ID = "c.example", "d.example"
 	cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(kept), mirror(changed)}})
 	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{kept, changed}})
@@ -113,7 +115,9 @@ func TestReloadSparesTheUnchanged(t *testing.T) {
 		row := gw.Tunnel("changed")
 		return row.State == "up" && len(row.Children) == 1 && row.Children[0].Proposal[:6] == "aes256", row.State + ": " + row.Why
 	})
-	n.Host.Reaches("10.11.0.10")
+	if p := n.Host.Ping("10.11.0.10", 50, "-I", "192.168.5.10"); p.Lost() != 0 {
+		t.Errorf("the changed connection: %v", p)
+	}
 	ab, ba := f.Stop()
 	t.Logf("there: %v; back: %v", ab, ba)
 	if ab.Lost != 0 || ba.Lost != 0 {

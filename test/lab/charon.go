@@ -120,6 +120,7 @@ func (c *Charon) launch() {
 		return true, ""
 	})
 	c.ns.lab.onClose(func() { c.session.Close() })
+	c.ns.Run("ip", "link", "set", "ipsec0", "txqueuelen", "10000") // for the same reason
 	if err := c.widen(); err != nil {
 		c.ns.lab.Fatalf("%s: receive buffers: %v", c.Name, err)
 	}
