@@ -107,6 +107,11 @@ func (h *Host) brand(t *TUN, mtu int) error {
 			return fmt.Errorf("MTU %d: %w", mtu, err)
 		}
 	}
+	// wireguard/tun's Read cuts a super-packet into BatchSize segments at most, and
+	// loses what is left.
+	if err := h.nl.LinkSetGSOMaxSegs(link, t.dev.BatchSize()); err != nil {
+		h.log.Debug("gso_max_segs not set", "device", t.name, "err", err)
+	}
 	// No link-local address, router solicitation or advertisement in the tunnel.
 	// Without IPv6 there is nothing to set.
 	const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE

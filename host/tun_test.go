@@ -25,6 +25,9 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 	if !ours(s.link("vpn.0")) || a.MTU != 1372 || tun.Name() != "vpn.0" {
 		t.Errorf("%+v", a)
 	}
+	if int(a.GSOMaxSegs) != tun.BatchSize() {
+		t.Errorf("gso_max_segs is %d; a Read takes %d segments", a.GSOMaxSegs, tun.BatchSize())
+	}
 	for knob, want := range map[string]string{
 		"ipv4/conf/vpn.0/rp_filter": "2", "ipv6/conf/vpn.0/accept_ra": "0",
 		"ipv6/conf/vpn.0/autoconf": "0", "ipv6/conf/vpn.0/addr_gen_mode": "1",
