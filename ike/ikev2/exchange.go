@@ -179,10 +179,14 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if err == nil {
 		err = checkShape(h.Exchange, true, ps)
 	}
-	if err == nil {
-		err = t.answered(s, now, ps)
-	} else {
+	switch {
+	case err != nil:
 		t.abandoned(s)
+	case h.Exchange != wire.ExchangeAuth && wire.FindNotify(ps, wire.InvalidSyntax) != nil:
+		t.abandoned(s)
+		s.Drop(now, "the peer could not read our "+h.Exchange.String()+" request (INVALID_SYNTAX), which ends the IKE SA at both ends")
+	default:
+		err = t.answered(s, now, ps)
 	}
 	if err != nil && s.state != sa.Dead {
 		// "Such errors in parsing or processing response packets should still cause

@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"slices"
 	"time"
 
 	"vpngw/ike/wire"
@@ -82,31 +83,35 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	var reply wire.Delete
 	reply.Protocol = ipsec.ProtoESP
 	var ended []*child
-	if n := wire.FindNotify(ps, wire.AuthenticationFailed); n != nil {
-		// What an initiator says that does not believe us (section 2.21.2).
-		why := "the peer does not accept our proof of identity (AUTHENTICATION_FAILED): the pre-shared keys differ, or it expects another identity than " + idText(s.peer.LocalID)
-		return nil, func() { s.deletedByPeer(now, why) }, nil
+	if n := errorNotify(ps); n != nil {
+		s.log.Info("the peer notes an error", "notify", n.Kind.String())
+		// "The only ones to cause the IKE SA to be deleted [...] without a Delete payload"
+		// (section 2.21.2). The first is what an initiator says that does not believe us.
+		switch n.Kind {
+		case wire.AuthenticationFailed:
+			why := "the peer does not accept our proof of identity (AUTHENTICATION_FAILED): the pre-shared keys differ, or it expects another identity than " + idText(s.peer.LocalID)
+			return nil, func() { s.deletedByPeer(now, why) }, nil
+		case wire.InvalidSyntax, wire.UnsupportedCriticalPayload:
+			return nil, func() { s.deletedByPeer(now, "the peer could not read our message: "+n.Kind.String()) }, nil
+		}
 	}
 	for _, p := range ps {
-		switch p := p.(type) {
-		case *wire.Delete:
-			if p.Protocol == ipsec.ProtoIKE {
-				return nil, func() { s.deletedByPeer(now, "the peer deleted the IKE SA") }, nil
+		p, ok := p.(*wire.Delete)
+		if !ok {
+			continue
+		}
+		if p.Protocol == ipsec.ProtoIKE {
+			return nil, func() { s.deletedByPeer(now, "the peer deleted the IKE SA") }, nil
+		}
+		for _, spi := range p.SPIs {
+			c := s.findOut(spi)
+			if c == nil || p.Protocol != ipsec.ProtoESP || c.gone || slices.Contains(ended, c) {
+				continue
 			}
-			for _, spi := range p.SPIs {
-				c := s.findOut(spi)
-				if c == nil || p.Protocol != ipsec.ProtoESP || c.gone {
-					continue
-				}
-				if !c.deleting { // "it SHOULD reply without a Delete payload" otherwise (section 2.25.1)
-					reply.SPIs = append(reply.SPIs, u32(c.sa.SPIIn))
-				}
-				ended = append(ended, c)
+			if !c.deleting { // "it SHOULD reply without a Delete payload" otherwise (section 2.25.1)
+				reply.SPIs = append(reply.SPIs, u32(c.sa.SPIIn))
 			}
-		case *wire.Notify:
-			if p.Kind.IsError() {
-				s.log.Info("the peer notes an error", "notify", p.Kind.String())
-			}
+			ended = append(ended, c)
 		}
 	}
 	var out []wire.Payload
