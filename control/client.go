@@ -72,6 +72,11 @@ func (c *Client) Down(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodPost, "/v1/down", target{name}, nil)
 }
 
+// Rekey replaces the Child SAs of a connection or tunnel, with ike its IKE SA.
+func (c *Client) Rekey(ctx context.Context, name string, ike bool) error {
+	return c.do(ctx, http.MethodPost, "/v1/rekey", rekey{target{name}, ike}, nil)
+}
+
 // Reload makes the daemon read its config file again.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/v1/reload", nil, nil)

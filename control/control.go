@@ -5,6 +5,7 @@
 //	GET  /v1/version          {"version":"…"}
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
+//	POST /v1/rekey {"name":N} rekey its Child SAs now, with "ike":true its IKE SA
 //	POST /v1/reload           read the config file again
 //
 // A request that succeeds and has nothing to say answers {}. One that fails
@@ -32,6 +33,7 @@ type Daemon interface {
 	Counters(context.Context) (gateway.Counters, error)
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
+	Rekey(ctx context.Context, name string, ike bool) error
 	Reload(context.Context) error
 }
 
@@ -48,6 +50,14 @@ const (
 // target is the body of up and down.
 type target struct {
 	Name string `json:"name"`
+}
+
+func (t *target) name() string { return t.Name }
+
+// rekey is the body of rekey.
+type rekey struct {
+	target
+	IKE bool `json:"ike,omitempty"`
 }
 
 // Version is the answer to GET /v1/version.

@@ -43,6 +43,11 @@ func (d *fakeDaemon) Down(_ context.Context, name string) error {
 	return d.err
 }
 
+func (d *fakeDaemon) Rekey(_ context.Context, name string, ike bool) error {
+	d.told = append(d.told, fmt.Sprintf("rekey %s ike=%v", name, ike))
+	return d.err
+}
+
 func (d *fakeDaemon) Reload(context.Context) error {
 	d.told = append(d.told, "reload")
 	return d.err
@@ -88,10 +93,10 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if v, err := c.Version(ctx); err != nil || v.Version != "1.2.3" {
 		t.Errorf("got version %v, %v", v, err)
 	}
-	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Reload(ctx)); err != nil {
+	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Rekey(ctx, "hq", false), c.Rekey(ctx, "hq", true), c.Reload(ctx)); err != nil {
 		t.Error(err)
 	}
-	if want := []string{"up hq", "down a b/ü", "reload"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"up hq", "down a b/ü", "rekey hq ike=false", "rekey hq ike=true", "reload"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 }

@@ -59,13 +59,21 @@ func handler(d Daemon, version string) http.Handler {
 		answer(w, Version{version}, nil)
 	})
 	mux.HandleFunc("POST /v1/up", func(w http.ResponseWriter, r *http.Request) {
-		if name, ok := nameIn(w, r); ok {
-			answer(w, nil, d.Up(r.Context(), name))
+		var t target
+		if read(w, r, &t) {
+			answer(w, nil, d.Up(r.Context(), t.Name))
 		}
 	})
 	mux.HandleFunc("POST /v1/down", func(w http.ResponseWriter, r *http.Request) {
-		if name, ok := nameIn(w, r); ok {
-			answer(w, nil, d.Down(r.Context(), name))
+		var t target
+		if read(w, r, &t) {
+			answer(w, nil, d.Down(r.Context(), t.Name))
+		}
+	})
+	mux.HandleFunc("POST /v1/rekey", func(w http.ResponseWriter, r *http.Request) {
+		var k rekey
+		if read(w, r, &k) {
+			answer(w, nil, d.Rekey(r.Context(), k.Name, k.IKE))
 		}
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
@@ -77,16 +85,15 @@ func handler(d Daemon, version string) http.Handler {
 	return mux
 }
 
-// nameIn reads the body of up and down; false when it has answered already.
-func nameIn(w http.ResponseWriter, r *http.Request) (string, bool) {
-	bad := func(status int, why string) (string, bool) {
+// read reads a body that names a target; false when it has answered already.
+func read(w http.ResponseWriter, r *http.Request, v interface{ name() string }) bool {
+	bad := func(status int, why string) bool {
 		write(w, status, failure{Error: why})
-		return "", false
+		return false
 	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()
-	var t target
-	err := dec.Decode(&t)
+	err := dec.Decode(v)
 	if err == nil {
 		if _, more := dec.Token(); more == nil {
 			err = errors.New("something follows it")
@@ -100,10 +107,10 @@ func nameIn(w http.ResponseWriter, r *http.Request) (string, bool) {
 		return bad(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
 	case err != nil:
 		return bad(http.StatusBadRequest, fmt.Sprintf(`the body must be {"name":"…"}: %v`, err))
-	case t.Name == "":
+	case v.name() == "":
 		return bad(http.StatusBadRequest, `the body must be {"name":"…"}: there is no name in it`)
 	}
-	return t.Name, true
+	return true
 }
 
 // answer writes v, or why there is none.

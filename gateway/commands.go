@@ -13,7 +13,7 @@ import (
 // ErrStopped is what commands get when the daemon is on its way out.
 var ErrStopped = errors.New("the daemon is shutting down")
 
-// UnknownNameError is what Up and Down answer to a name that nothing has.
+// UnknownNameError is what Up, Down and Rekey answer to a name that nothing has.
 type UnknownNameError struct {
 	Name  string
 	Known []string // names of connections
@@ -56,6 +56,19 @@ func (g *Gateway) Down(ctx context.Context, name string) error {
 		g.Log.Info("down", "conn", t.conn.Name, "tunnel", t.tunnel.Name)
 		t.held = true
 		g.ike.Do(time.Now(), sa.Lower{Tunnel: t.tunnel.Name})
+	})
+}
+
+// Rekey replaces the Child SAs of a connection, or of one tunnel of it, as their
+// lifetimes would; with ike, the IKE SA that carries them instead.
+func (g *Gateway) Rekey(ctx context.Context, name string, ike bool) error {
+	return g.eachNamed(ctx, name, func(t *tunnel) {
+		g.Log.Info("rekey", "conn", t.conn.Name, "tunnel", t.tunnel.Name, "ike", ike)
+		if ike {
+			g.ike.Do(time.Now(), sa.RekeyIKE{Tunnel: t.tunnel.Name})
+		} else {
+			g.ike.Do(time.Now(), sa.Rekey{Tunnel: t.tunnel.Name})
+		}
 	})
 }
 

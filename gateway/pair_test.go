@@ -231,3 +231,35 @@ func TestKilledDaemonIsBackAtOnce(t *testing.T) {
 		ping(t, cloud.host.tun("vpngw0"), h.tun("vpngw0"), "10.10.0.7", "192.168.3.7", 2)
 	})
 }
+
+func TestRekeyReplacesWhatItIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet()
+		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1"), configOf(hq()), Options{})
+		defer customer.stop()
+		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(hq())), Options{})
+		defer cloud.stop()
+		time.Sleep(40 * time.Second)
+		first := customer.wantState("hq", Up)
+		for _, ike := range []bool{false, true} {
+			before := customer.wantState("hq", Up)
+			if err := customer.Rekey(context.Background(), "hq", ike); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second)
+			after := customer.wantState("hq", Up)
+			if got := after.IKE.SPIi != before.IKE.SPIi; got != ike {
+				t.Errorf("ike %v: a new IKE SA is %v", ike, got)
+			}
+			if got := after.Children[0].SPIIn != before.Children[0].SPIIn; got == ike {
+				t.Errorf("ike %v: a new Child SA is %v", ike, got)
+			}
+			if len(after.Children) != len(first.Children) {
+				t.Errorf("ike %v: got %d Child SAs, want %d", ike, len(after.Children), len(first.Children))
+			}
+		}
+		if err := customer.Rekey(context.Background(), "hg", false); err == nil {
+			t.Error("an unknown name is rekeyed")
+		}
+	})
+}

@@ -82,7 +82,10 @@ func (d *canned) Counters(context.Context) (gateway.Counters, error) {
 }
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }
 func (d *canned) Down(_ context.Context, name string) error { return d.known(name) }
-func (d *canned) Reload(context.Context) error              { return nil }
+
+func (d *canned) Rekey(_ context.Context, name string, _ bool) error { return d.known(name) }
+
+func (d *canned) Reload(context.Context) error { return nil }
 
 func (d *canned) known(name string) error {
 	if name != "hq" {

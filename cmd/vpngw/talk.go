@@ -37,6 +37,25 @@ restart of the daemon; a reload does not end it.`,
 	}
 }
 
+// newRekey is for tests and for whoever looks for the cause of a fault; lifetimes
+// do the daily work.
+func newRekey(s *settings) *cobra.Command {
+	var ike bool
+	cmd := &cobra.Command{
+		Use:    "rekey NAME",
+		Hidden: true,
+		Short:  "Replace the keys of a connection now",
+		Long: `Rekey starts a rekey of the Child SAs of a connection, or of one tunnel of it, as
+the end of their lifetime would. It does not wait until it is done.`,
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return control.NewClient(s.control).Rekey(cmd.Context(), args[0], ike)
+		},
+	}
+	cmd.Flags().BoolVar(&ike, "ike", false, "rekey the IKE SA instead")
+	return cmd
+}
+
 func newReload(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
