@@ -152,7 +152,9 @@ func (p *peer) lost(now time.Time, m sa.Machine, why string) {
 	}
 	p.failures++
 	p.nextTry = now.Add(wait)
-	p.log.Warn("no IKE SA", "why", why, "retry_in", wait.Round(100*time.Millisecond).String())
+	if p.wanted() != nil && !p.e.stopping {
+		p.log.Warn("no IKE SA", "why", why, "retry_in", wait.Round(100*time.Millisecond).String())
+	}
 	p.changed()
 }
 

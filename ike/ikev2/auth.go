@@ -26,6 +26,12 @@ type auth struct {
 	spiIn         uint32
 }
 
+// authenticating reports whether our IKE_AUTH request is open.
+func (s *SA) authenticating() bool {
+	_, ok := s.out.(*auth)
+	return ok
+}
+
 func (t *auth) child() *sa.Child { return t.first }
 
 func (t *auth) abandoned(s *SA) {
@@ -58,6 +64,15 @@ func (t *auth) build(s *SA, _ time.Time) (request, bool) {
 func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	id, hasID := wire.FindType[*wire.ID](ps, wire.TypeIDr)
 	mac, hasAuth := wire.Find[*wire.Auth](ps)
+	if s.state == sa.Deleting { // closed meanwhile
+		t.abandoned(s)
+		if !hasAuth {
+			s.die(now, s.endWhy)
+			return nil
+		}
+		s.enqueue(&deleteIKE{})
+		return nil
+	}
 	if !hasID || !hasAuth {
 		t.abandoned(s)
 		n := errorNotify(ps)

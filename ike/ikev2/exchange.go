@@ -202,7 +202,7 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 		}
 		return
 	}
-	if s.initiator && s.state == sa.Connecting {
+	if s.authenticating() {
 		return // it has overtaken the IKE_AUTH response; the peer will send it again
 	}
 	if h.ID != s.wantID || h.Exchange == wire.ExchangeSAInit || !s.ready() {

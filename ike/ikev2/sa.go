@@ -224,7 +224,14 @@ func (s *SA) Close(now time.Time, why string) {
 	case sa.Dead, sa.Deleting:
 		return
 	case sa.Connecting:
-		s.Drop(now, why)
+		if !s.authenticating() {
+			s.Drop(now, why)
+			return
+		}
+		// The peer may be up already, and can only be told when it has answered.
+		s.setState(now, sa.Deleting, why)
+		s.expireAt, s.endWhy = now.Add(deleteTime), why
+		s.ended(now, why)
 		return
 	}
 	s.log.Info("deleting the IKE SA", "why", why)

@@ -1,0 +1,361 @@
+package ike
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// selectorsOf are the pairs of selectors that an end has installed, sorted.
+func selectorsOf(n *end) string {
+	var out []string
+	for _, c := range n.out {
+		out = append(out, fmt.Sprint(c.Local, c.Remote))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+func TestUnacceptableSelectorsAreToldOnBothEnds(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, _ *sa.Peer) { pa.Children[0].Local = selectors("10.9.0.0/16") })
+	w.run(2 * time.Second)
+	sa, sb := a.Status()[0], b.Status()[0]
+	wantWhy(t, "initiator", sa.Children[0].Why, "we asked for [10.9.0.0/16] here and [10.2.0.0/16] there; the peer answered TS_UNACCEPTABLE: it has no such pair of subnets")
+	wantWhy(t, "responder", sb.Children[0].Why, "traffic selectors: the peer asks for [10.2.0.0/16] here and [10.9.0.0/16] there; we have [10.2.0.0/16] here and [10.1.0.0/16] there")
+	if sa.IKE == nil || sa.IKE.State != "established" || len(a.in)+len(b.in) != 0 {
+		t.Error("the IKE SA is to stay, without a Child SA")
+	}
+	w.run(5 * time.Minute)
+	if n := w.count(wire.ExchangeCreateChild, false); n < 8 || n > 30 {
+		t.Errorf("%d attempts in five minutes", n)
+	}
+	wantIKE(t, a, b, 1)
+	a.noLeaks()
+	b.noLeaks()
+}
+
+func TestNoESPProposalInCommonIsToldOnBothEnds(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, _ *sa.Peer) { pa.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes256-sha512") })
+	w.run(500 * time.Millisecond)
+	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "we sent ESP proposals aes256-sha512; the peer answered NO_PROPOSAL_CHOSEN: it does not accept these ESP algorithms")
+	wantWhy(t, "responder", b.Status()[0].Children[0].Why, "encryption: ours aes128gcm16, theirs aes256; integrity: ours none, theirs sha512")
+	a.noLeaks()
+	b.noLeaks()
+}
+
+// TestOtherPFSGroupIsTriedAgain differs in the group's order: the first Child SA has none, the rekey meets INVALID_KE_PAYLOAD.
+func TestOtherPFSGroupIsTriedAgain(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		pa.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes128gcm16-x25519-ecp256")
+		pb.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes128gcm16-ecp256")
+	})
+	w.run(time.Second)
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+	if got := a.newest[0].Suite.KE.ID; got != ipsec.KEECP256 {
+		t.Errorf("group %d", got)
+	}
+	if n := w.count(wire.ExchangeCreateChild, false); n != 2 {
+		t.Errorf("%d CREATE_CHILD_SA requests, want 2", n)
+	}
+}
+
+// TestPFSOnlyWherePeersAgree has one proposal with a group and one without.
+func TestPFSOnlyWherePeersAgree(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		pa.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes256gcm16-x25519", "aes128gcm16")
+		pb.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes128gcm16")
+	})
+	w.run(time.Second)
+	w.lossless = true
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+	if a.newest[0].Suite.KE.ID != 0 || a.newest[0].SPIIn == 0x1001 {
+		t.Errorf("%+v", a.newest[0].Suite)
+	}
+	b.Do(w.now, sa.Rekey{Tunnel: "b"})
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+}
+
+func TestNarrowingIsTaken(t *testing.T) {
+	w, a, b := pairOf(t, func(_, pb *sa.Peer) { pb.Children[0].Local = selectors("10.2.4.0/24") })
+	w.run(5 * time.Second)
+	wantPairs(t, a, b, 1)
+	if got, want := selectorsOf(a), "[10.1.0.0/16] [10.2.4.0/24]"; got != want {
+		t.Errorf("initiator has %s, want %s", got, want)
+	}
+	st := a.Status()[0].Children[0]
+	if st.Up || !st.Partly {
+		t.Error("a narrowed child is not wholly up")
+	}
+	wantWhy(t, "initiator", st.Why, "the peer took only a part of 10.1.0.0/16 here and 10.2.0.0/16 there")
+	if st := b.Status()[0].Children[0]; !st.Up {
+		t.Error("the responder has all that it wants")
+	}
+}
+
+// TestPeerMayNotWiden answers with selectors that were not asked for.
+func TestPeerMayNotWiden(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	tap := newTap(w)
+	w.filter = tap.change(func(h *wire.Header, ps []wire.Payload) []wire.Payload {
+		if ts, ok := wire.FindType[*wire.TS](ps, wire.TypeTSr); ok && h.Flags&wire.FlagResponse != 0 {
+			ts.Selectors = selectors("0.0.0.0/0")
+			return ps
+		}
+		return nil
+	})
+	w.run(500 * time.Millisecond)
+	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer answered with selectors that we did not offer")
+	if len(a.in)+len(b.in) != 0 {
+		t.Error("the Child SA is left at one end")
+	}
+	a.noLeaks()
+}
+
+// pairwise splits a child of two by two subnets into four.
+func pairwise(p *sa.Peer) {
+	whole := p.Children[0]
+	p.Children = nil
+	for _, l := range whole.Local {
+		for _, r := range whole.Remote {
+			c := *whole
+			c.Name = fmt.Sprintf("%s/%d", whole.Name, len(p.Children)+1)
+			c.Local, c.Remote = []ipsec.Selector{l}, []ipsec.Selector{r}
+			p.Children = append(p.Children, &c)
+		}
+	}
+}
+
+func twoByTwo(pa, pb *sa.Peer) {
+	x, y := selectors("10.1.0.0/24", "10.1.1.0/24"), selectors("10.2.0.0/24", "10.2.1.0/24")
+	pa.Children[0].Local, pa.Children[0].Remote = x, y
+	pb.Children[0].Local, pb.Children[0].Remote = y, x
+}
+
+func TestListMeetsList(t *testing.T) {
+	w, a, b := pairOf(t, twoByTwo)
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+	if !a.Status()[0].Children[0].Up || !b.Status()[0].Children[0].Up {
+		t.Error("not up")
+	}
+}
+
+// TestListMeetsPairs asks for two by two subnets at once; the peer has four children of one pair each.
+func TestListMeetsPairs(t *testing.T) {
+	for _, initiator := range []string{"list", "pairs"} {
+		t.Run("initiator has "+initiator, func(t *testing.T) {
+			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+				twoByTwo(pa, pb)
+				if initiator == "list" {
+					pairwise(pb)
+				} else {
+					pairwise(pa)
+				}
+			})
+			w.run(20 * time.Second)
+			wantPairs(t, a, b, 4)
+			wantIKE(t, a, b, 1)
+			want := "[10.1.0.0/24] [10.2.0.0/24] [10.1.0.0/24] [10.2.1.0/24] [10.1.1.0/24] [10.2.0.0/24] [10.1.1.0/24] [10.2.1.0/24]"
+			if got := selectorsOf(a); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+			for _, n := range []*end{a, b} {
+				for _, c := range n.Status()[0].Children {
+					if !c.Up || c.Why != "" {
+						t.Errorf("%v: %s is not up: %q", n.addr, c.Name, c.Why)
+					}
+				}
+			}
+			a.Do(w.now, sa.Rekey{Tunnel: "a"})
+			w.run(20 * time.Second)
+			wantPairs(t, a, b, 4)
+			if got := selectorsOf(a); got != want {
+				t.Errorf("after rekeys %s", got)
+			}
+		})
+	}
+}
+
+// shared are two tunnels over one IKE SA.
+func shared(pa, pb *sa.Peer) {
+	for _, p := range []*sa.Peer{pa, pb} {
+		c := *p.Children[0]
+		c.Name, c.Tunnel = p.Name+"2", p.Name+"2"
+		c.Local, c.Remote = slices.Clone(c.Local), slices.Clone(c.Remote)
+		p.Children = append(p.Children, &c)
+	}
+	pa.Children[1].Local, pa.Children[1].Remote = selectors("172.16.1.0/24"), selectors("172.16.2.0/24")
+	pb.Children[1].Local, pb.Children[1].Remote = selectors("172.16.2.0/24"), selectors("172.16.1.0/24")
+}
+
+func TestTunnelsShareAnIKESAAndAreLoweredAlone(t *testing.T) {
+	w, a, b := pairOf(t, shared)
+	w.run(5 * time.Second)
+	wantPairs(t, a, b, 2)
+	wantIKE(t, a, b, 1)
+	spi := a.ikeOf().SPIi
+
+	a.Do(w.now, sa.Lower{Tunnel: "a"})
+	w.run(time.Minute)
+	wantPairs(t, a, b, 1)
+	if selectorsOf(a) != "[172.16.1.0/24] [172.16.2.0/24]" || a.ikeOf().SPIi != spi {
+		t.Errorf("left: %s on IKE SA %x", selectorsOf(a), a.ikeOf().SPIi)
+	}
+	if st := a.Status()[0].Children[0]; !st.Held || st.Why != "taken down by the operator" {
+		t.Errorf("status %+v", st)
+	}
+	a.Do(w.now, sa.Lower{Tunnel: "a2"})
+	w.run(time.Minute)
+	wantPairs(t, a, b, 0)
+	wantIKE(t, a, b, 0)
+
+	a.Do(w.now, sa.Raise{Tunnel: "a"})
+	w.run(5 * time.Second)
+	wantPairs(t, a, b, 1)
+	a.Do(w.now, sa.Raise{Tunnel: "a2"})
+	w.run(5 * time.Second)
+	wantPairs(t, a, b, 2)
+	wantIKE(t, a, b, 1)
+}
+
+func TestResponderHoldsATunnelDown(t *testing.T) {
+	w, a, b := pairOf(t, shared)
+	w.run(5 * time.Second)
+	b.Do(w.now, sa.Lower{Tunnel: "b"})
+	w.run(5 * time.Minute)
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+	b.Do(w.now, sa.Raise{Tunnel: "b"})
+	w.run(35 * time.Second)
+	wantPairs(t, a, b, 2)
+}
+
+// TestLowerDuringAnyExchange lowers when the n-th message is under way: nothing may
+// come up behind the operator's back.
+func TestLowerDuringAnyExchange(t *testing.T) {
+	for _, others := range []bool{false, true} {
+		for n := range 12 {
+			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+				if others {
+					shared(pa, pb)
+				}
+			})
+			seen := 0
+			w.filter = func(*ipsec.Datagram) bool {
+				if seen == n {
+					a.Do(w.now, sa.Lower{Tunnel: "a"})
+				}
+				seen++
+				return true
+			}
+			t.Logf("others %v, message %d", others, n)
+			w.run(time.Second)
+			a.Do(w.now, sa.Rekey{Tunnel: "a"})
+			a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
+			w.run(29 * time.Second)
+			w.filter = nil
+			w.run(10 * time.Second)
+			want := 0
+			if others {
+				want = 1
+			}
+			wantPairs(t, a, b, want)
+			wantIKE(t, a, b, want)
+		}
+	}
+}
+
+// TestDeletesOfOneChildCross has both ends delete the same Child SA at once (RFC 7296 section 1.4.1).
+func TestDeletesOfOneChildCross(t *testing.T) {
+	w, a, b := pairOf(t, shared)
+	w.run(5 * time.Second)
+	tap := newTap(w)
+	deletes := 0
+	w.filter = tap.change(func(h *wire.Header, ps []wire.Payload) []wire.Payload {
+		if d, ok := wire.Find[*wire.Delete](ps); ok && d.Protocol == ipsec.ProtoESP {
+			if deletes++; h.Flags&wire.FlagResponse != 0 {
+				t.Error("a response deletes what both ends are deleting")
+			}
+		}
+		return nil
+	})
+	a.Do(w.now, sa.Lower{Tunnel: "a"})
+	b.Do(w.now, sa.Lower{Tunnel: "b"})
+	w.run(time.Minute)
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+	if deletes != 2 {
+		t.Errorf("%d Deletes", deletes)
+	}
+}
+
+func TestDeletesOfTheIKESACross(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(5 * time.Second)
+	a.Do(w.now, sa.Lower{Tunnel: "a"})
+	b.Do(w.now, sa.Lower{Tunnel: "b"})
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 0)
+	wantIKE(t, a, b, 0)
+}
+
+// TestPeerDeletesOneChildAndItComesBack is what a peer's own lifetime or operator may do.
+func TestPeerDeletesOneChildAndItComesBack(t *testing.T) {
+	w, a, b := pairOf(t, shared)
+	w.run(5 * time.Second)
+	b.peers[0].main().DeleteChildren(w.now, b.peers[0].wants[0].cfg)
+	w.run(100 * time.Millisecond)
+	if len(a.in) != 1 || len(b.in) != 1 {
+		t.Fatal("not deleted")
+	}
+	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer deleted the Child SA")
+	w.run(5 * time.Second)
+	wantPairs(t, a, b, 2)
+	if why := a.Status()[0].Children[0].Why; why != "" {
+		t.Errorf("up again, but why is %q", why)
+	}
+}
+
+func TestPeerCannotPileUpChildSAs(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(time.Second)
+	m, cfg := a.peers[0].main(), a.peers[0].wants[0].cfg
+	for range 1100 {
+		m.Create(w.now, cfg, cfg.Local, cfg.Remote)
+	}
+	w.run(10 * time.Second)
+	if len(b.in) != 1024 {
+		t.Errorf("%d Child SAs, want 1024", len(b.in))
+	}
+	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "NO_ADDITIONAL_SAS")
+}
+
+func TestManySelectorsAreNarrowedWithinBounds(t *testing.T) {
+	many := func(net byte, n int) []ipsec.Selector {
+		var out []ipsec.Selector
+		for i := range n {
+			out = append(out, selectors(fmt.Sprintf("10.%d.%d.0/24", net, i))...)
+		}
+		return out
+	}
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		pa.Children[0].Local, pa.Children[0].Remote = many(1, 255), many(2, 255)
+		pb.Children[0].Local, pb.Children[0].Remote = many(2, 255), many(1, 255)
+	})
+	w.run(time.Second)
+	wantPairs(t, a, b, 1)
+	if c := a.newest[0]; len(c.Local) != 255 || len(c.Remote) != 255 {
+		t.Errorf("%d and %d selectors", len(c.Local), len(c.Remote))
+	}
+}
