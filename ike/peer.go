@@ -228,7 +228,7 @@ func (p *peer) Deadline() time.Time {
 
 // unserved reports whether w lacks a Child SA that could be asked for.
 func (w *want) unserved(m sa.Machine) bool {
-	return !w.held && w.cfg.Initiate && !m.Creating(w.cfg) && len(w.missing()) > 0
+	return !w.held && w.cfg.Initiate && !m.Creating(w.cfg) && w.lacking()
 }
 
 // Advance brings the peer nearer to what is wanted.
@@ -317,15 +317,31 @@ func (w *want) installed() []sa.ChildInfo {
 // has narrowed it would only narrow again.
 func (w *want) missing() []pair {
 	have := w.installed()
-	if slices.ContainsFunc(have, func(c sa.ChildInfo) bool {
-		return ipsec.Covers(c.SA.Local, w.cfg.Local) && ipsec.Covers(c.SA.Remote, w.cfg.Remote)
-	}) {
-		return nil // as nearly always
+	if w.whole(have) {
+		return nil
 	}
 	return slices.DeleteFunc(pairs(w.cfg), func(p pair) bool {
 		return slices.ContainsFunc(have, func(c sa.ChildInfo) bool {
 			return overlap(p.local, c.SA.Local) && overlap(p.remote, c.SA.Remote)
 		})
+	})
+}
+
+// whole reports whether one Child SA serves all of w, as nearly always.
+func (w *want) whole(have []sa.ChildInfo) bool {
+	return slices.ContainsFunc(have, func(c sa.ChildInfo) bool {
+		return ipsec.Covers(c.SA.Local, w.cfg.Local) && ipsec.Covers(c.SA.Remote, w.cfg.Remote)
+	})
+}
+
+// lacking reports whether there is a missing pair, at less cost.
+func (w *want) lacking() bool {
+	have := w.installed()
+	if len(have) > 0 {
+		return !w.whole(have) && len(w.missing()) > 0
+	}
+	return slices.ContainsFunc(w.cfg.Local, func(l ipsec.Selector) bool {
+		return slices.ContainsFunc(w.cfg.Remote, func(r ipsec.Selector) bool { return l.Start.BitLen() == r.Start.BitLen() })
 	})
 }
 

@@ -166,7 +166,7 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 		t.response(s, now, h, d)
 		return
 	}
-	ps, err := s.open(h, d.Data, &s.responses)
+	ps, err := s.open(now, h, d.Data, &s.responses)
 	if errors.Is(err, errNotYet) || errors.Is(err, errForged) {
 		return
 	}
@@ -208,7 +208,7 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if h.ID != s.wantID || h.Exchange == wire.ExchangeSAInit || !s.ready() {
 		return
 	}
-	ps, err := s.open(h, d.Data, &s.requests)
+	ps, err := s.open(now, h, d.Data, &s.requests)
 	if errors.Is(err, errNotYet) || errors.Is(err, errForged) {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -18,6 +19,7 @@ const (
 	// maxFragments bounds what a peer can make us keep.
 	maxFragments = 64
 	maxMessage   = 1 << 16
+	gatherTime   = time.Minute // how long fragments wait for the others
 )
 
 var (
@@ -35,6 +37,7 @@ type fragments struct {
 	size   int      // of the parts so far
 	first  [32]byte // hash of fragment 1 as it came
 	active bool
+	since  time.Time
 }
 
 // firstHash identifies a request's retransmissions: by fragment 1 of one in
@@ -95,7 +98,7 @@ func sealOne(c *sa.Cipher, s *SA, h wire.Header, p wire.Payload, plaintext []byt
 
 // open decrypts a message; f gathers its fragments. Errors other than errForged
 // and errNotYet are of an authentic peer.
-func (s *SA) open(h wire.Header, data []byte, f *fragments) ([]wire.Payload, error) {
+func (s *SA) open(now time.Time, h wire.Header, data []byte, f *fragments) ([]wire.Payload, error) {
 	if s.keys == nil {
 		return nil, errForged
 	}
@@ -117,18 +120,18 @@ func (s *SA) open(h wire.Header, data []byte, f *fragments) ([]wire.Payload, err
 		return wire.ParseChain(p.Next, plain)
 	case *wire.Fragment:
 		if s.fragment {
-			return f.gather(c, h, p, data)
+			return f.gather(now, c, h, p, data)
 		}
 	}
 	return nil, errForged
 }
 
 // gather takes one fragment, and returns the message when it is whole.
-func (f *fragments) gather(c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) ([]wire.Payload, error) {
+func (f *fragments) gather(now time.Time, c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) ([]wire.Payload, error) {
 	if p.Number == 0 || p.Number > p.Total || p.Total > maxFragments {
 		return nil, errForged
 	}
-	same := f.active && f.id == h.ID
+	same := f.active && f.id == h.ID && now.Sub(f.since) < gatherTime
 	switch {
 	case same && p.Total < f.total: // from before the peer made them smaller
 		return nil, errForged
@@ -140,7 +143,7 @@ func (f *fragments) gather(c *sa.Cipher, h wire.Header, p *wire.Fragment, data [
 		return nil, errForged
 	}
 	if !same || p.Total > f.total {
-		*f = fragments{active: true, id: h.ID, total: p.Total, parts: make([][]byte, p.Total)}
+		*f = fragments{active: true, id: h.ID, total: p.Total, parts: make([][]byte, p.Total), since: now}
 	}
 	if p.Number == 1 {
 		f.next, f.first = p.Next, sha256.Sum256(data)

@@ -1,0 +1,200 @@
+package ike
+
+import (
+	"fmt"
+	mrand "math/rand/v2"
+	"testing"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// big makes IKE_AUTH and CREATE_CHILD_SA messages of several thousand bytes.
+func big(pa, pb *sa.Peer) {
+	var x, y []ipsec.Selector
+	for i := range 200 {
+		x = append(x, selectors(fmt.Sprintf("10.1.%d.0/24", i))...)
+		y = append(y, selectors(fmt.Sprintf("10.2.%d.0/24", i))...)
+	}
+	pa.Children[0].Local, pa.Children[0].Remote = x, y
+	pb.Children[0].Local, pb.Children[0].Remote = y, x
+}
+
+func TestBigMessagesAreFragmented(t *testing.T) {
+	w, a, b := pairOf(t, big)
+	longest, pieces := 0, 0
+	w.filter = func(d *ipsec.Datagram) bool {
+		longest = max(longest, len(d.Data))
+		if h, _ := wire.ParseHeader(d.Data); h.Next == wire.TypeFragment {
+			pieces++
+		}
+		return true
+	}
+	w.run(time.Second)
+	wantPairs(t, a, b, 1)
+	if longest > 1280-40-8-4 || pieces < 10 {
+		t.Errorf("the longest message has %d bytes, %d fragments", longest, pieces)
+	}
+	if len(a.newest[0].Local) != 200 {
+		t.Errorf("%d selectors", len(a.newest[0].Local))
+	}
+}
+
+func TestFragmentsSurviveLossRepetitionAndReordering(t *testing.T) {
+	for seed := range byte(10) {
+		w, a, b := pairWith(t, seed, big)
+		rnd := mrand.New(mrand.NewPCG(uint64(seed), 2))
+		w.filter = func(d *ipsec.Datagram) bool {
+			switch rnd.IntN(10) {
+			case 0:
+				return false
+			case 1, 2: // again, later
+				w.wire = append(w.wire, *d)
+			case 3: // later instead
+				w.wire = append(w.wire, *d)
+				return false
+			}
+			return true
+		}
+		w.run(time.Minute)
+		a.Do(w.now, sa.Rekey{Tunnel: "a"})
+		b.Do(w.now, sa.Rekey{Tunnel: "b"}) // a fragmented request and response of one message id at once
+		w.run(2 * time.Minute)
+		w.filter = nil
+		w.run(2 * time.Minute)
+		wantPairs(t, a, b, 1)
+		wantIKE(t, a, b, 1)
+	}
+}
+
+// TestPeerThatDoesNotFragmentGetsWholeMessages: nothing is fragmented unless both ends said that they can.
+func TestPeerThatDoesNotFragmentGetsWholeMessages(t *testing.T) {
+	w, _, b := pairOf(t, big)
+	longest := 0
+	w.filter = func(d *ipsec.Datagram) bool {
+		m, err := wire.Parse(d.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range m.Payloads {
+			if n, ok := p.(*wire.Notify); ok && n.Kind == wire.FragmentationSupported && m.Flags&wire.FlagResponse == 0 {
+				m.Payloads[i] = &wire.Notify{Kind: 40000} // unknown, and so ignored
+				d.Data = m.Marshal()
+			}
+		}
+		if m.Next == wire.TypeFragment {
+			t.Error("a fragment")
+		}
+		longest = max(longest, len(d.Data))
+		return true
+	}
+	w.run(500 * time.Millisecond)
+	if longest < 6000 {
+		t.Errorf("the longest message has %d bytes", longest)
+	}
+	// It was read, though what the test did to the first message makes AUTH fail.
+	wantWhy(t, "responder", b.Status()[0].Why, "the pre-shared keys do not match")
+}
+
+// TestRetransmissionOfAFragmentedRequestIsAnsweredOnce: it "MUST only trigger a
+// retransmission of the response message (fragmented or not) if the Fragment Number
+// field in the received fragment is set to 1" (RFC 7383 section 2.6.1).
+func TestRetransmissionOfAFragmentedRequestIsAnsweredOnce(t *testing.T) {
+	w, _, b := pairOf(t, big)
+	var request []ipsec.Datagram
+	w.filter = func(d *ipsec.Datagram) bool {
+		if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeAuth && d.Local.Addr() == b.addr {
+			request = append(request, *d)
+		}
+		return true
+	}
+	w.run(time.Second)
+	one := w.count(wire.ExchangeAuth, true)
+	state := b.ikeOf()
+	for _, d := range request {
+		b.Handle(w.now, d)
+		b.drain()
+	}
+	if two := w.count(wire.ExchangeAuth, true); two != 2*one || b.ikeOf() != state {
+		t.Errorf("%d messages in the answer, then %d", one, two-one)
+	}
+}
+
+// TestHostileFragments come from a peer that holds the keys.
+func TestHostileFragments(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(time.Second)
+	tap := newTap(w)
+	st := a.ikeOf()
+	h := wire.Header{SPIi: st.SPIi, SPIr: st.SPIr, Major: 2, Exchange: wire.ExchangeInformational, Flags: wire.FlagInitiator, ID: 2}
+	c := tap.cipher(h)
+	send := func(number, total uint16, plain []byte) {
+		f := &wire.Fragment{Number: number, Total: total, Body: make([]byte, c.Size(len(plain)))}
+		if number == 1 {
+			f.Next = wire.TypeVendor
+		}
+		m := (&wire.Message{Header: h, Payloads: []wire.Payload{f}}).Marshal()
+		n := len(m) - c.Size(len(plain))
+		data, err := c.Seal(m[:n:n], plain, tap.rand)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.send(ipsec.Datagram{Local: st.Path.Remote, Remote: st.Path.Local, Data: data})
+		w.run(0)
+	}
+	vendor := wire.AppendChain(nil, []wire.Payload{&wire.Vendor{Data: make([]byte, 100)}})
+	before := len(w.sent)
+	send(1, 65535, vendor)      // more than anybody needs
+	send(1, 64, vendor)         // 64
+	for i := range uint16(63) { // of a thousand bytes each, and more
+		send(i+1, 64, make([]byte, 1200))
+	}
+	send(2, 3, vendor[50:80]) // fewer than before: stale
+	if len(w.sent) != before {
+		t.Fatalf("%d answers to parts", len(w.sent)-before)
+	}
+	// Smaller fragments than before begin anew (RFC 7383 section 2.6.1).
+	for i := range uint16(64) {
+		send(i+1, 64, nil)
+	}
+	if len(b.machines) != 1 {
+		t.Fatal("the IKE SA is gone")
+	}
+}
+
+func TestFragmentsOfMixedTotalsBeginAnewWithTheLarger(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.run(time.Second)
+	tap := newTap(w)
+	st := a.ikeOf()
+	h := wire.Header{SPIi: st.SPIi, SPIr: st.SPIr, Major: 2, Exchange: wire.ExchangeInformational, Flags: wire.FlagInitiator, ID: 2}
+	c := tap.cipher(h)
+	inner := wire.AppendChain(nil, []wire.Payload{&wire.Vendor{Data: make([]byte, 92)}}) // 96 bytes
+	send := func(number, total uint16) {
+		size := 96 / int(total)
+		part := inner[(int(number)-1)*size : int(number)*size]
+		f := &wire.Fragment{Number: number, Total: total, Body: make([]byte, c.Size(len(part)))}
+		if number == 1 {
+			f.Next = wire.TypeVendor
+		}
+		m := (&wire.Message{Header: h, Payloads: []wire.Payload{f}}).Marshal()
+		n := len(m) - c.Size(len(part))
+		data, _ := c.Seal(m[:n:n], part, tap.rand)
+		w.send(ipsec.Datagram{Local: st.Path.Remote, Remote: st.Path.Local, Data: data})
+		w.run(0)
+	}
+	before := w.count(wire.ExchangeInformational, true)
+	send(1, 2) // lost its second half
+	send(3, 3)
+	send(2, 2) // too late
+	send(2, 3)
+	if got := w.count(wire.ExchangeInformational, true); got != before {
+		t.Fatal("answered a mixture")
+	}
+	send(1, 3)
+	if got := w.count(wire.ExchangeInformational, true); got != before+1 || len(b.machines) != 1 {
+		t.Fatal("the smaller fragments do not make a message")
+	}
+}
