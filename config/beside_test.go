@@ -84,7 +84,8 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"lifetime: {esp: 0}", func(t Tunnel) bool { return t.IKELifetime == 24*time.Hour && t.ESPLifetime.Time == 0 }},
 		{"routes: []", func(t Tunnel) bool { return t.Routes == nil }},
 		{"routes: [0.0.0.0/0]", func(t Tunnel) bool { return fmt.Sprint(t.Routes) == "[0.0.0.0/0]" }},
-		{"side: cloud", func(t Tunnel) bool { return t.Local.Address == netip.MustParseAddr("203.0.113.9") && t.Initiate }},
+		{"side: cloud", func(t Tunnel) bool { return t.Local.Address == netip.MustParseAddr("203.0.113.9") && !t.Initiate }},
+		{"side: customer", func(t Tunnel) bool { return t.Initiate }},
 	} {
 		if got := tunnel(t, "", tt.beside); !tt.is(got) {
 			t.Errorf("%s: got %+v", tt.beside, got)

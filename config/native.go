@@ -40,7 +40,7 @@ var nativeBody = &dialect.Object{Rows: []dialect.Row{
 	}}},
 	{Name: "children", Type: dialect.Enum{Words: []string{"lists", "pairs"}}, Default: "lists", Doc: "one Child SA for all subnets, or one for each pair"},
 	{Name: "natt", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
-	{Name: "initiate", Type: dialect.Bool{}, Default: "true", Doc: "false: only answer"},
+	{Name: "initiate", Type: dialect.Bool{}, Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
 }}
 
 func endObject(remote bool) *dialect.Object {
@@ -124,7 +124,10 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 		NATT:     v.Field("natt").Bool(),
 		Encap:    EncapAuto,
 		DPD:      dpd.Config{Interval: 30 * time.Second},
-		Initiate: v.Field("initiate").Bool(),
+		Initiate: env.Side == Customer,
+	}
+	if i := v.Field("initiate"); i.OK() {
+		t.Initiate = i.Bool()
 	}
 	sequenceNumbers(c, esp, t.ESPProposals)
 	warnWeak(c, ike.Field("proposals"), esp.Field("proposals"))
