@@ -10,7 +10,7 @@ import (
 	"vpngw/test/lab"
 )
 
-const psk = "Interop-key.with 31 characters!"
+const psk = "Interop-key.of-31-characters.xy!"
 
 // suites are what one row of the matrix negotiates, in the words that vpngw
 // and swanctl.conf share.
@@ -58,17 +58,14 @@ var (
 
 // native is a connection of the customer's gateway to the cloud's.
 func native(name string, s suites) lab.Connection {
-	c := lab.Connection{Name: name, PSK: psk, Native: &lab.Native{
+	return lab.Connection{Name: name, PSK: psk, Native: &lab.Native{
 		IKEVersion: 2,
+		Initiate:   &s.initiate,
 		Local:      lab.NativeEnd{Address: lab.CustomerAddr, Subnets: []string{lab.CustomerLAN}},
 		Remote:     lab.NativeEnd{Address: lab.CloudAddr, Subnets: []string{lab.CloudLAN}},
 		IKE:        lab.NativeIKE{Proposals: []string{s.ike()}},
 		ESP:        lab.NativeESP{Proposals: []string{s.esp()}},
 	}}
-	if !s.initiate {
-		c.Side = "cloud"
-	}
-	return c
 }
 
 // strongswan is the other end of native.

@@ -9,14 +9,13 @@ import (
 	"vpngw/test/lab"
 )
 
-// mirror is the connection as the other end has it.
+// mirror is the connection as the other end has it: who initiated now answers.
 func mirror(c lab.Connection) lab.Connection {
 	n := *c.Native
 	n.Local, n.Remote = n.Remote, n.Local
+	initiate := !*n.Initiate
+	n.Initiate = &initiate
 	c.Native = &n
-	if c.Side = "cloud"; c.Native.Local.Address == lab.CustomerAddr || c.Native.Local.Address == lab.CustomerAddr6 {
-		c.Side = ""
-	}
 	return c
 }
 

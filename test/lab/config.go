@@ -41,6 +41,7 @@ type Connection struct {
 // Native is a connection in vpngw's own words.
 type Native struct {
 	IKEVersion int       `json:"ike_version"`
+	Initiate   *bool     `json:"initiate,omitempty"`
 	Local      NativeEnd `json:"local"`
 	Remote     NativeEnd `json:"remote"`
 	IKE        NativeIKE `json:"ike"`
