@@ -22,20 +22,22 @@ func (r *reader) block(parent int) *Node {
 	if r.i < len(r.s) {
 		r.newline()
 	}
-	if indent == 0 {
+	given := indent > 0
+	if !given {
 		indent = r.blockIndent(parent)
 	}
 
 	// Lines keep what they have beyond indent. held counts the breaks that wait
-	// for the next line with text: what becomes of them depends on it.
+	// for the next line with text: what becomes of them depends on it. ended says
+	// that the last line with text has a line end.
 	var out []byte
-	held, deep, any := 0, false, false
+	held, deep, any, ended := 0, false, false, false
 	for r.i < len(r.s) {
 		line := r.blockLine(indent)
 		if line == nil {
 			break
 		}
-		if *line == "" || !any && strings.Trim(*line, " ") == "" {
+		if *line == "" || !any && !given && strings.Trim(*line, " ") == "" {
 			held++
 			continue
 		}
@@ -49,12 +51,12 @@ func (r *reader) block(parent int) *Node {
 			out = append(out, strings.Repeat("\n", held)...)
 		}
 		out = append(out, *line...)
-		held, deep, any = 1, nowDeep, true
+		held, deep, any, ended = 1, nowDeep, true, r.s[r.i-1] == '\n'
 	}
 	switch {
 	case chomp == '+':
 		out = append(out, strings.Repeat("\n", held)...)
-	case chomp == 0 && any && r.s[r.i-1] == '\n':
+	case chomp == 0 && ended:
 		out = append(out, '\n')
 	}
 	return r.scalar(start, string(out), false)

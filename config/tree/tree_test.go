@@ -51,6 +51,8 @@ var readable = []struct{ name, in, want string }{
 	{"literal", "a: |\n  b\n   c\n\n  d\n\n\nb: |-\n  x\nc: |+\n  y\n\nd: 1", "{a: \"b\\n c\\n\\nd\\n\", b: \"x\", c: \"y\\n\\n\", d: ‹1›}"},
 	{"folded", "a: >\n  b\n  c\n\n  d\n    e\n  f\n", "{a: \"b c\\nd\\n  e\\nf\\n\"}"},
 	{"literal with indent", "a: |2\n    b\n   c\n", "{a: \"  b\\n c\\n\"}"},
+	{"literal with indent and blank lines", "a: |2\n   \n   b\n", "{a: \" \\n b\\n\"}"},
+	{"literal before blanks at the end", "a: |\n  b\n  ", "{a: \"b\\n\"}"},
 	{"literal in a list", "- |\n b\n- c", "[\"b\\n\" ‹c›]"},
 	{"anchors", "a: &x {b: 1}\nc: *x\nd: &y\n  e: *x\nf: [*y, &z 1, *z]", "{a: {b: ‹1›}, c: {b: ‹1›}, d: {e: {b: ‹1›}}, f: [{e: {b: ‹1›}} ‹1› ‹1›]}"},
 	{"one document", "---\na: 1\n...\n", "{a: ‹1›}"},
