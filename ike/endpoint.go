@@ -62,6 +62,7 @@ type Endpoint struct {
 	firsts   firsts
 	actions  []sa.Action
 	timers   timers
+	stirred  []sa.Machine // since the last touch
 	cookies  cookies
 	replies  limiter
 	counters Counters
@@ -234,6 +235,11 @@ func (e *Endpoint) emit(a sa.Action) {
 // follows whatever may have changed a machine.
 func (e *Endpoint) touch(m sa.Machine) {
 	e.timers.touch(m)
+	for _, other := range e.stirred {
+		e.timers.touch(other)
+	}
+	clear(e.stirred)
+	e.stirred = e.stirred[:0]
 	if p := e.peerOf[m.Info().Peer]; p != nil {
 		for _, other := range p.machines {
 			e.timers.touch(other)

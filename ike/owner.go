@@ -46,6 +46,9 @@ func (o *owner) Spawned(m sa.Machine) {
 	o.timers.touch(m)
 }
 
+// Stirred implements sa.Owner. What m is at changes until it returns, so it is looked at later.
+func (o *owner) Stirred(m sa.Machine) { o.stirred = append(o.stirred, m) }
+
 // Sole implements sa.Owner. A half-open SA that could be the same peer's counts:
 // were both ends to assert INITIAL_CONTACT at once, they would delete each other's.
 func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {

@@ -37,7 +37,7 @@ func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
 		}
 		for _, m := range slices.Clone(p.machines) {
 			m.Close(now, "the configuration changed")
-			e.timers.touch(m)
+			e.touch(m)
 		}
 		e.timers.remove(p)
 	}

@@ -93,6 +93,7 @@ func (s *SA) start(now time.Time, t task, x wire.Exchange, msgs [][]byte) {
 	s.out, s.outKind, s.outID = t, x, s.nextID
 	s.retx.Start(now, msgs...)
 	s.send(s.path, msgs)
+	s.env.Owner.Stirred(s)
 }
 
 func (s *SA) send(p ipsec.Path, msgs [][]byte) {

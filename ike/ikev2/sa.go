@@ -111,6 +111,7 @@ func (s *SA) setState(now time.Time, to sa.State, why string) {
 	}
 	s.log.Debug("IKE SA "+to.String(), "was", s.state.String(), "why", why)
 	s.state, s.since = to, now
+	s.env.Owner.Stirred(s)
 }
 
 // Deadline implements sa.Machine.

@@ -108,6 +108,7 @@ type Owner interface {
 	Authenticated(now time.Time, m Machine, initialContact bool)
 	Succeeded(now time.Time, old, successor Machine) // rekeyed: successor has the children now
 	Spawned(m Machine)                               // m exists and wants its messages
+	Stirred(m Machine)                               // m did something: its deadline may have changed
 	Closed(now time.Time, m Machine, why string)     // of no more use, but it may have messages to answer
 	Gone(m Machine)                                  // forget it
 	// ChildChanged says that a Child SA of c came (why is empty), went or was refused.
