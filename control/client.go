@@ -7,14 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 
 	"vpngw/config"
 	"vpngw/gateway"
 )
 
-// ErrUnreachable says that no daemon answers on the socket.
+// ErrUnreachable says that no daemon answers on the socket, or only half.
 var ErrUnreachable = errors.New("the vpngw daemon is not reachable")
 
 // RefusedError is the daemon's own answer to a request that failed.
@@ -35,11 +37,7 @@ type Client struct {
 func NewClient(path string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		c, err := d.DialContext(ctx, "unix", path)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
-		}
-		return c, nil
+		return d.DialContext(ctx, "unix", path)
 	}
 	return &Client{path: path, http: http.Client{
 		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
@@ -78,8 +76,8 @@ func (c *Client) Rekey(ctx context.Context, name string, ike bool) error {
 }
 
 // Reload makes the daemon read its config file again.
-func (c *Client) Reload(ctx context.Context) error {
-	return c.do(ctx, http.MethodPost, "/v1/reload", nil, nil)
+func (c *Client) Reload(ctx context.Context) (r gateway.Reloaded, err error) {
+	return r, c.do(ctx, http.MethodPost, "/v1/reload", nil, &r)
 }
 
 const maxAnswer = 256 << 20 // a status of very many tunnels
@@ -98,16 +96,12 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		if errors.Is(err, ErrUnreachable) {
-			return fmt.Errorf("%w on %s (is `vpngw run` running? another socket is named with --control): %w",
-				ErrUnreachable, c.path, cause(err))
-		}
-		return fmt.Errorf("ask the daemon on %s: %w", c.path, err)
+		return c.unreachable(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
+		return c.unreachable(err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var f failure
@@ -125,10 +119,22 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	return nil
 }
 
-// cause is the operating system's own word in a failed dial.
-func cause(err error) error {
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return op.Err
+// unreachable says what to do about a daemon that gives no answer.
+func (c *Client) unreachable(err error) error {
+	hint := "is `vpngw run` running? another socket is named with --control"
+	var out net.Error
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		hint = "run as root, or as a member of the socket's group"
+	case errors.As(err, &out) && out.Timeout():
+		hint = fmt.Sprintf("it has not answered within %v", answerTime)
 	}
-	return err
+	// The operating system's own word is enough.
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("%w on %s (%s): %w", ErrUnreachable, c.path, hint, err)
 }

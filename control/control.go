@@ -6,7 +6,7 @@
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
 //	POST /v1/rekey {"name":N} rekey its Child SAs now, with "ike":true its IKE SA
-//	POST /v1/reload           read the config file again
+//	POST /v1/reload           read the config file again: what that has changed
 //
 // A request that succeeds and has nothing to say answers {}. One that fails
 // answers {"error":"a sentence"}, a reload with a bad file adds "problems".
@@ -34,7 +34,7 @@ type Daemon interface {
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
 	Rekey(ctx context.Context, name string, ike bool) error
-	Reload(context.Context) error
+	Reload(context.Context) (gateway.Reloaded, error)
 }
 
 // Bounds on what a client can ask of the daemon.

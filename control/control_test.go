@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,9 +49,9 @@ func (d *fakeDaemon) Rekey(_ context.Context, name string, ike bool) error {
 	return d.err
 }
 
-func (d *fakeDaemon) Reload(context.Context) error {
+func (d *fakeDaemon) Reload(context.Context) (gateway.Reloaded, error) {
 	d.told = append(d.told, "reload")
-	return d.err
+	return gateway.Reloaded{Added: 2, Faults: []gateway.Fault{{Tunnel: "hq", Why: "no"}}}, d.err
 }
 
 // serve starts a server for d and returns its socket.
@@ -93,8 +94,11 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if v, err := c.Version(ctx); err != nil || v.Version != "1.2.3" {
 		t.Errorf("got version %v, %v", v, err)
 	}
-	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Rekey(ctx, "hq", false), c.Rekey(ctx, "hq", true), c.Reload(ctx)); err != nil {
+	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Rekey(ctx, "hq", false), c.Rekey(ctx, "hq", true)); err != nil {
 		t.Error(err)
+	}
+	if done, err := c.Reload(ctx); err != nil || done.Added != 2 || len(done.Faults) != 1 || done.Faults[0].Why != "no" {
+		t.Errorf("got %+v, %v", done, err)
 	}
 	if want := []string{"up hq", "down a b/ü", "rekey hq ike=false", "rekey hq ike=true", "reload"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
@@ -113,7 +117,7 @@ func TestRefusalsAreTold(t *testing.T) {
 		{errors.New("something else"), http.StatusInternalServerError},
 	} {
 		path := serve(t, &fakeDaemon{err: c.err})
-		err := NewClient(path).Reload(context.Background())
+		_, err := NewClient(path).Reload(context.Background())
 		var refused *RefusedError
 		if !errors.As(err, &refused) || refused.Message != c.err.Error() {
 			t.Errorf("got %v, want a RefusedError that says %q", err, c.err)
@@ -229,5 +233,36 @@ func TestNoDaemonIsUnreachable(t *testing.T) {
 	_, err := NewClient(path).Status(context.Background())
 	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v, want ErrUnreachable with the path", err)
+	}
+}
+
+func TestDaemonThatEndsBeforeItsAnswerIsUnreachable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, answer := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"} {
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Read(make([]byte, 1000))
+			io.WriteString(c, answer)
+			c.Close()
+		}()
+		if _, err := NewClient(path).Status(context.Background()); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("after %q: got %v, want ErrUnreachable", answer, err)
+		}
+	}
+}
+
+func TestSocketOfOthersSaysWhoMayOpenIt(t *testing.T) {
+	denied := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}
+	err := NewClient("/run/x.sock").unreachable(denied)
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "group") || strings.Contains(err.Error(), "running?") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -77,7 +77,8 @@ func handler(d Daemon, version string) http.Handler {
 		}
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, nil, d.Reload(r.Context()))
+		done, err := d.Reload(r.Context())
+		answer(w, done, err)
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusNotFound, failure{Error: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})

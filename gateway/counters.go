@@ -6,7 +6,7 @@ import "context"
 // Names that have counted nothing are left out.
 type Counters struct {
 	IKE     map[string]uint64            `json:"ike"`     // messages that no IKE SA got
-	ESP     map[string]uint64            `json:"esp"`     // packets that met no SA, on any socket
+	ESP     map[string]uint64            `json:"esp"`     // packets of the whole data plane, those of tunnels included
 	Tunnels map[string]map[string]uint64 `json:"tunnels"` // packets of each tunnel, over all its SAs
 }
 

@@ -54,6 +54,7 @@ type fakeSocket struct {
 	host *fakeHost
 	port uint16
 	in   chan ipsec.Datagram
+	errs chan error // of ReadBatch
 	done chan struct{}
 	once sync.Once
 }
@@ -72,6 +73,8 @@ func (s *fakeSocket) ReadBatch(ds []ipsec.Datagram) (int, error) {
 		d.Data = ds[0].Data[:copy(ds[0].Data, d.Data)]
 		ds[0] = d
 		return 1, nil
+	case err := <-s.errs:
+		return 0, err
 	case <-s.done:
 		return 0, net.ErrClosed
 	}
@@ -150,6 +153,7 @@ type fakeHost struct {
 	made      int // TUNs, ever
 	tunError  error
 	sendError error
+	setError  error
 	state     host.State
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
@@ -171,7 +175,7 @@ func (h *fakeHost) Clean() error          { h.cleaned = true; return nil }
 
 func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 	open := func(port uint16) []Socket {
-		s := &fakeSocket{host: h, port: port, in: make(chan ipsec.Datagram, 256), done: make(chan struct{})}
+		s := &fakeSocket{host: h, port: port, in: make(chan ipsec.Datagram, 256), errs: make(chan error), done: make(chan struct{})}
 		h.mu.Lock()
 		h.sockets = append(h.sockets, s)
 		h.mu.Unlock()
@@ -237,7 +241,14 @@ func (h *fakeHost) Set(s host.State) (host.Result, error) {
 			}
 		}
 	}
-	return res, nil
+	return res, h.setError
+}
+
+// failSet makes Set answer err.
+func (h *fakeHost) failSet(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.setError = err
 }
 
 // routes lists what is in the kernel, as "prefix dev device src address".

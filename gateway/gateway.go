@@ -87,13 +87,14 @@ type Gateway struct {
 	tunnels   []*tunnel // in the order of the file
 	byName    map[string]*tunnel
 	installed map[uint32]*installed // by SPIIn
-	seen      map[netip.Addr]bool   // addresses this host has had
+	seen      map[netip.Addr]bool   // configured addresses that this host has had
 	addresses []netip.Addr          // the host's, now
 	remotes   map[netip.Addr]string // configured peers, and why the last send to each failed
 	paths     map[netip.Addr]pathMTU
 	applied   host.State
-	hostErr   string            // why the last attempt to set it failed
-	blocked   map[string]string // device → why a route of its is not in
+	unset     string            // why the last attempt to set it failed; empty: it has not
+	hostErr   string            // what of that concerns every tunnel
+	trouble   map[string]string // device → what of that, or which foreign route, concerns it alone
 	dirty     bool              // status or host state may have changed
 	again     time.Time         // when settle wants to run again; zero: not by itself
 	settled   time.Time         // settle does not run before
@@ -170,7 +171,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.start()
 	err = g.loop(ctx)
 
-	g.Notify("STOPPING=1")
 	if _, e := g.Host.Set(host.State{}); e != nil {
 		err = errors.Join(err, fmt.Errorf("put routes and addresses back: %w", e))
 	}
@@ -190,7 +190,7 @@ func (g *Gateway) check() error {
 		switch {
 		case f.Code == "port" && len(g.config.Listen) > 0:
 			// Perhaps not on the addresses that we want: opening them will tell.
-		case f.Fatal:
+		case f.Fatal, f.Code == "port":
 			fatal = append(fatal, f.String())
 		default:
 			g.Log.Warn(f.String())

@@ -103,6 +103,30 @@ func TestBlockedRouteIsDegraded(t *testing.T) {
 	})
 }
 
+func TestErrorOfOneDeviceIsItsTunnelsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		r := start(t, h, configOf(hq(), lab()), Options{})
+		defer r.stop()
+		h.failSet(errors.Join(nil, errors.Join(&host.DeviceError{Device: "vpngw1", Err: syscall.ENOBUFS})))
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
+		r.wantState("hq", Up)
+		if s := r.wantState("lab", Degraded); s.Why != "device vpngw1: no buffer space available" {
+			t.Errorf("got why %q, want the device's error", s.Why)
+		}
+		h.failSet(errors.New("dump routes: no"))
+		time.Sleep(hostRetry + time.Second)
+		synctest.Wait()
+		r.wantState("hq", Degraded)
+		h.failSet(nil)
+		time.Sleep(hostRetry + time.Second)
+		synctest.Wait()
+		r.wantState("hq", Up)
+		r.wantState("lab", Up)
+	})
+}
+
 func TestRoutesStayWhileTheTunnelIsWanted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
@@ -198,6 +222,45 @@ func TestFailedSendIsTheReason(t *testing.T) {
 		r.do(send)
 		if s := r.wantState("hq", Connecting); s.Why != "" {
 			t.Errorf("after one that went: got why %q, want none", s.Why)
+		}
+	})
+}
+
+func TestSilentPeerIsTheReasonLongBeforeIKEGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.loop(func() {
+			r.ike.status = &ike.IKEStatus{
+				State: "connecting", Since: time.Now(), Remote: netip.MustParseAddrPort("198.51.100.1:500"),
+			}
+			r.dirty = true
+		})
+		if s := r.wantState("hq", Connecting); s.Why != "" {
+			t.Errorf("got why %q at once", s.Why)
+		}
+		time.Sleep(silence + time.Second)
+		synctest.Wait()
+		if s := r.wantState("hq", Connecting); !strings.Contains(s.Why, "no answer from 198.51.100.1 so far") {
+			t.Errorf("got why %q, want that there is no answer", s.Why)
+		}
+	})
+}
+
+func TestWhatTheOperatorWantedIsNoWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r := start(t, officeHost(), configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		if err := r.Down(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Down)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(log.String(), `level=INFO msg="tunnel is down"`) || strings.Contains(log.String(), "level=WARN") {
+			t.Errorf("the log says\n%s", &log)
 		}
 	})
 }
@@ -328,7 +391,7 @@ func TestFatalFindingTouchesNothing(t *testing.T) {
 		h := officeHost()
 		h.findings = []host.Finding{
 			{Code: "ip-forward", Message: "ip_forward is 0"},
-			{Code: "port", Message: "UDP port 500 is in use by charon", Fatal: true},
+			{Code: "port", Message: "UDP port 500 is in use by charon"},
 		}
 		var log bytes.Buffer
 		r := start(t, h, configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -386,6 +449,24 @@ func TestReaderThatFailsEndsTheDaemon(t *testing.T) {
 		synctest.Wait()
 		if err := r.stop(); err == nil || !strings.Contains(err.Error(), "port 500") {
 			t.Errorf("got %v, want the reader's error", err)
+		}
+	})
+}
+
+func TestReadErrorThatPassesLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		r.host.socket(500).errs <- syscall.ENOMEM
+		r.host.socket(500).put(ipsec.Datagram{Data: []byte("after")})
+		time.Sleep(2 * readPause)
+		synctest.Wait()
+		r.loop(func() {
+			if len(r.ike.handled) != 1 || string(r.ike.handled[0].Data) != "after" {
+				t.Errorf("IKE got %v, want what came after the error", r.ike.handled)
+			}
+		})
+		if err := r.stop(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -138,6 +138,7 @@ func (g *Gateway) tell(e esp.Event) bool {
 // goodbye deletes every IKE SA and gives the peers a little while to answer.
 func (g *Gateway) goodbye(timer *time.Timer) {
 	g.Log.Info("shutting down")
+	g.Notify("STOPPING=1")
 	end := time.Now().Add(shutdownGrace)
 	g.ike.Do(time.Now(), sa.Shutdown{})
 	for {

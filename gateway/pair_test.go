@@ -191,7 +191,7 @@ func TestReloadLosesNoPacketOfTheOtherConnection(t *testing.T) {
 		here, there := customer.host.tun("vpngw0"), cloud.host.tun("vpngw0")
 		for i := range uint32(100) {
 			if i == 50 {
-				if err := customer.Reload(context.Background()); err != nil {
+				if _, err := customer.Reload(context.Background()); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -16,12 +16,29 @@ func (e *InvalidConfigError) Error() string {
 	return "the configuration has errors; nothing was changed"
 }
 
+// Reloaded is what a reload has done, in tunnels, and what is wrong though it
+// has been done.
+type Reloaded struct {
+	Added    int             `json:"added"`
+	Changed  int             `json:"changed"`
+	Removed  int             `json:"removed"`
+	Kept     int             `json:"kept"`
+	Warnings config.Problems `json:"warnings"`
+	Faults   []Fault         `json:"faults"`
+}
+
+// Fault is a tunnel that is down because it has no device. It is tried again.
+type Fault struct {
+	Tunnel string `json:"tunnel"`
+	Why    string `json:"why"`
+}
+
 // Reload reads the configuration again and brings what runs in step with it.
 // Connections that have not changed keep their devices and SAs and lose no
 // packet. A configuration with errors changes nothing.
-func (g *Gateway) Reload(ctx context.Context) error {
+func (g *Gateway) Reload(ctx context.Context) (Reloaded, error) {
 	if g.Load == nil {
-		return errors.New("this daemon cannot reload")
+		return Reloaded{}, errors.New("this daemon cannot reload")
 	}
 	// Reading a large file takes a while, so it is done here and not in the
 	// loop; one after the other, so that the newest file wins.
@@ -29,19 +46,25 @@ func (g *Gateway) Reload(ctx context.Context) error {
 	case g.reloading <- struct{}{}:
 		defer func() { <-g.reloading }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return Reloaded{}, ctx.Err()
 	}
 	c, problems := g.Load()
 	if c == nil {
-		return &InvalidConfigError{problems}
+		return Reloaded{}, &InvalidConfigError{problems}
 	}
 	for _, p := range problems {
 		g.Log.Warn("config: " + p.String())
 	}
 	if err := conflict(c); err != nil {
-		return err
+		return Reloaded{}, err
 	}
-	return g.call(ctx, func() error { return g.adopt(c, time.Now()) })
+	var done Reloaded
+	err := g.call(ctx, func() (err error) {
+		done, err = g.adopt(c, time.Now())
+		return err
+	})
+	done.Warnings = append(done.Warnings, problems...)
+	return done, err
 }
 
 // reloadOnHangup reloads for each SIGHUP. There is nobody to answer, so
@@ -53,7 +76,7 @@ func (g *Gateway) reloadOnHangup() error {
 			return nil
 		case <-g.Hangup:
 		}
-		err := g.Reload(g.io)
+		_, err := g.Reload(g.io)
 		if invalid := (*InvalidConfigError)(nil); errors.As(err, &invalid) {
 			for _, p := range invalid.Problems {
 				g.Log.Error("config: " + p.String())
@@ -66,9 +89,9 @@ func (g *Gateway) reloadOnHangup() error {
 }
 
 // adopt makes c the running configuration.
-func (g *Gateway) adopt(c *config.Config, now time.Time) error {
+func (g *Gateway) adopt(c *config.Config, now time.Time) (Reloaded, error) {
 	if !slices.Equal(c.Listen, g.config.Listen) {
-		return errors.New("`listen` has changed: the sockets are opened at the start only, so restart the daemon; nothing was changed")
+		return Reloaded{}, errors.New("`listen` has changed: the sockets are opened at the start only, so restart the daemon; nothing was changed")
 	}
 	wanted := wantedOf(c)
 	taken := map[string]string{}
@@ -77,19 +100,19 @@ func (g *Gateway) adopt(c *config.Config, now time.Time) error {
 	}
 	names, err := deviceNames(wanted, taken)
 	if err != nil {
-		return err
+		return Reloaded{}, err
 	}
 
+	done := Reloaded{Warnings: config.Problems{}, Faults: []Fault{}}
 	var tunnels, closing []*tunnel
 	byName := map[string]*tunnel{}
-	added, changed := 0, 0
 	for _, w := range wanted {
 		t := g.byName[w.tunnel.Name]
 		switch {
 		case t == nil:
 			t = newTunnel(w, names[w.tunnel.Name])
 			t.fault = opening
-			added++
+			done.Added++
 		case t.same(w):
 		case t.device != names[w.tunnel.Name] || t.tunnel.CopyDSCP != w.tunnel.CopyDSCP:
 			// A device of its own again: the old one goes like a removed tunnel's.
@@ -97,24 +120,24 @@ func (g *Gateway) adopt(c *config.Config, now time.Time) error {
 			held := t.held
 			t = newTunnel(w, names[w.tunnel.Name])
 			t.fault, t.held = opening, held
-			changed++
+			done.Changed++
 		default:
-			changed++
+			done.Changed++
 		}
 		t.wanted, t.stale = w, true
 		tunnels, byName[w.tunnel.Name] = append(tunnels, t), t
 	}
-	removed := 0
 	for _, t := range g.tunnels {
 		if byName[t.tunnel.Name] == nil {
 			closing = append(closing, t)
-			removed++
+			done.Removed++
 		}
 	}
 
-	// What goes, goes first: a new tunnel may want its device or its peer.
 	g.config = c
 	g.tunnels, g.byName = tunnels, byName
+	g.see()
+	// What goes, goes first: a new tunnel may want its device or its peer.
 	g.setPeers(now)
 	g.perform()
 	for _, t := range closing {
@@ -128,8 +151,14 @@ func (g *Gateway) adopt(c *config.Config, now time.Time) error {
 	g.setPeers(now)
 	g.perform()
 	g.settle(now)
-	g.Log.Info("reloaded", "added", added, "changed", changed, "removed", removed, "kept", len(tunnels)-added-changed)
-	return nil
+	done.Kept = len(tunnels) - done.Added - done.Changed
+	g.Log.Info("reloaded", "added", done.Added, "changed", done.Changed, "removed", done.Removed, "kept", done.Kept)
+	for _, t := range tunnels {
+		if t.fault != "" {
+			done.Faults = append(done.Faults, Fault{t.tunnel.Name, t.fault})
+		}
+	}
+	return done, nil
 }
 
 // opening is the fault of a tunnel whose device is about to be made.

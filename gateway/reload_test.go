@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"reflect"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -47,7 +48,7 @@ func TestReloadLeavesUnchangedConnectionsAlone(t *testing.T) {
 		r.wantRoutes(hqRoute)
 
 		next = configOf(hq())
-		if err := r.Reload(context.Background()); err != nil {
+		if _, err := r.Reload(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		r.wantState("hq", Up)
@@ -68,7 +69,7 @@ func TestReloadWithErrorsChangesNothing(t *testing.T) {
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 		set := r.ike.set
 		var invalid *InvalidConfigError
-		if err := r.Reload(context.Background()); !errors.As(err, &invalid) || len(invalid.Problems) != 1 {
+		if _, err := r.Reload(context.Background()); !errors.As(err, &invalid) || len(invalid.Problems) != 1 {
 			t.Errorf("got %v, want an InvalidConfigError", err)
 		}
 		problems = nil
@@ -77,7 +78,7 @@ func TestReloadWithErrorsChangesNothing(t *testing.T) {
 			func() *config.Config { c := configOf(hq(), lab()); c.Connections[1].Tunnels[0].NATT = false; return c }(),
 		} {
 			next = c
-			if err := r.Reload(context.Background()); err == nil {
+			if _, err := r.Reload(context.Background()); err == nil {
 				t.Error("a reload that can't be done: no error")
 			}
 		}
@@ -99,7 +100,7 @@ func TestHeldTunnelStaysHeldOverReload(t *testing.T) {
 		if err := r.Down(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Reload(context.Background()); err != nil {
+		if _, err := r.Reload(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		r.wantState("hq", Down)
@@ -108,5 +109,48 @@ func TestHeldTunnelStaysHeldOverReload(t *testing.T) {
 		if last != (sa.Lower{Tunnel: "hq"}) {
 			t.Errorf("got %v, want IKE told again that it is held", last)
 		}
+	})
+}
+
+func TestReloadTellsWhatItDidAndWhatIsWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changed := hq()
+		changed.Tunnels[0].ESPLifetime.Time = time.Minute
+		warning := config.Problem{Severity: config.Warning, Message: "weak"}
+		r := start(t, officeHost(), configOf(hq()), Options{
+			Load: func() (*config.Config, config.Problems) { return configOf(changed, lab()), config.Problems{warning} },
+		})
+		defer r.stop()
+		r.loop(func() { r.host.tunError = errors.New("device vpngw1: busy") })
+		got, err := r.Reload(context.Background())
+		want := Reloaded{
+			Added: 1, Changed: 1, Warnings: config.Problems{warning},
+			Faults: []Fault{{"lab", "device vpngw1: busy"}},
+		}
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
+		if s := r.wantState("lab", Down); s.Why != "device vpngw1: busy" {
+			t.Errorf("got why %q", s.Why)
+		}
+	})
+}
+
+func TestReloadFindsTheHostsAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := lab()
+		other.Tunnels[0].Local.Address = addr("192.168.4.1") // the host has it, and nobody wanted it so far
+		r := start(t, officeHost(), configOf(hq()), Options{
+			Load: func() (*config.Config, config.Problems) { return configOf(hq(), other), nil },
+		})
+		defer r.stop()
+		if _, err := r.Reload(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		r.loop(func() {
+			if n := len(r.ike.peers); n != 2 || r.ike.peers[1].Local != addr("192.168.4.1") {
+				t.Errorf("got %d peers, the last from %v, want it from 192.168.4.1", n, r.ike.peers[n-1].Local)
+			}
+		})
 	})
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -10,6 +12,7 @@ import (
 
 	"vpngw/host"
 	"vpngw/ike"
+	"vpngw/ike/sa"
 )
 
 // A host state that the kernel refused is tried again after so long.
@@ -44,26 +47,44 @@ func (g *Gateway) settle(now time.Time) {
 // setHost applies the wanted host state, unless it is what was applied last.
 func (g *Gateway) setHost(now time.Time) {
 	want := g.hostState()
-	if g.hostErr == "" && reflect.DeepEqual(want, g.applied) {
+	if g.unset == "" && reflect.DeepEqual(want, g.applied) {
 		return
 	}
 	res, err := g.Host.Set(want)
-	g.blocked = map[string]string{}
-	if err != nil {
-		if g.hostErr != err.Error() {
-			g.Log.Error("cannot set up devices and routes", "err", err)
-		}
-		g.hostErr = err.Error()
-		g.wakeAt(now.Add(hostRetry))
+	g.applied, g.hostErr, g.trouble = want, "", map[string]string{}
+	for _, b := range res.Blocked {
+		g.trouble[b.Device] = cmp.Or(g.trouble[b.Device],
+			fmt.Sprintf("route %v is not in: %s is there already", b.Route.Prefix, b.By))
+	}
+	if err == nil {
+		g.unset = ""
 		return
 	}
-	g.hostErr, g.applied = "", want
-	for _, b := range res.Blocked {
-		why := fmt.Sprintf("route %v is not in: %s is there already", b.Route.Prefix, b.By)
-		if g.blocked[b.Device] == "" {
-			g.blocked[b.Device] = why
+	if g.unset != err.Error() {
+		g.Log.Error("cannot set up devices and routes", "err", err)
+	}
+	g.unset = err.Error()
+	g.wakeAt(now.Add(hostRetry))
+	for _, err := range parts(err) {
+		if d := (*host.DeviceError)(nil); errors.As(err, &d) {
+			g.trouble[d.Device] = d.Error()
+		} else {
+			g.hostErr = join(g.hostErr, err.Error())
 		}
 	}
+}
+
+// parts are the errors that errors.Join has joined, however deep.
+func parts(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var out []error
+	for _, err := range joined.Unwrap() {
+		out = append(out, parts(err)...)
+	}
+	return out
 }
 
 // hostState is what should be in the kernel.
@@ -99,7 +120,7 @@ func (g *Gateway) hostState() host.State {
 
 // setState is the only place where a tunnel's state changes.
 func (g *Gateway) setState(t *tunnel, in ikeView, now time.Time) {
-	state, why := g.assess(t, in)
+	state, why := g.assess(t, in, now)
 	changed := state != t.state
 	if changed {
 		t.state, t.since = state, now
@@ -114,8 +135,10 @@ func (g *Gateway) setState(t *tunnel, in ikeView, now time.Time) {
 		if weak := t.weak(in.ike); len(weak) > 0 {
 			log.Warn("tunnel uses weak algorithms", "why", strings.Join(weak, "; "))
 		}
-	case changed && why == "":
+	case changed && (why == "" || t.held):
 		log.Info("tunnel is " + string(state))
+	case t.fault != "":
+		log.Error("tunnel is "+string(state), "why", why)
 	case why != "":
 		log.Warn("tunnel is "+string(state), "why", why)
 	}
@@ -149,8 +172,11 @@ func (g *Gateway) tellSummary() {
 	}
 }
 
+// silence is how long a peer may take to answer before status says that it does not.
+const silence = 5 * time.Second
+
 // assess says how a tunnel is, and if it is not up, why.
-func (g *Gateway) assess(t *tunnel, in ikeView) (State, string) {
+func (g *Gateway) assess(t *tunnel, in ikeView, now time.Time) (State, string) {
 	switch {
 	case t.fault != "":
 		return Down, t.fault
@@ -158,10 +184,7 @@ func (g *Gateway) assess(t *tunnel, in ikeView) (State, string) {
 		return Down, "taken down by `vpngw down`"
 	}
 	carrying, open := t.carrying(), t.missing()
-	trouble := g.hostErr
-	if trouble == "" {
-		trouble = g.blocked[t.device]
-	}
+	trouble := cmp.Or(g.hostErr, g.trouble[t.device])
 	switch {
 	case len(open) == 0 && trouble == "":
 		return Up, ""
@@ -173,6 +196,14 @@ func (g *Gateway) assess(t *tunnel, in ikeView) (State, string) {
 	why := in.why
 	if why == "" {
 		why = g.remotes[t.tunnel.Remote.Address]
+	}
+	if i := in.ike; why == "" && i != nil && i.State == sa.Connecting.String() {
+		// It is a minute until IKE gives up; an operator looks sooner.
+		if patient := i.Since.Add(silence); due(patient, now) {
+			why = fmt.Sprintf("no answer from %v so far: is it up, and do firewalls let UDP port %d through?", i.Remote.Addr(), i.Remote.Port())
+		} else {
+			g.wakeAt(patient)
+		}
 	}
 	if t.tunnel.Initiate {
 		return Connecting, why

@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"time"
 
 	"vpngw/esp"
 	"vpngw/ipsec"
 )
 
 const portNATT = 4500
+
+// readPause is between a failure to read a socket and the next attempt.
+const readPause = time.Second
 
 // deliver puts an IKE message, whose Data it keeps, into the loop's queue. When
 // the queue is full the message is dropped and counted: IKE retransmits.
@@ -35,8 +40,16 @@ func (g *Gateway) readIKE(ctx context.Context, so Socket) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("read port 500: %w", err)
+		case err != nil: // the kernel is short of memory, say
+			g.Log.Error("cannot read port 500", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(readPause):
+			}
+			continue
 		}
 		for _, d := range ds[:n] {
 			run, segment := d.Data, d.Segment

@@ -61,7 +61,7 @@ type ended struct {
 func (g *Gateway) open(t *tunnel, now time.Time) {
 	tun, err := g.Host.CreateTUN(t.device, t.mtu)
 	if err != nil {
-		g.faulty(t, fmt.Sprintf("device %s: %v", t.device, err), now.Add(deviceRetry))
+		g.faulty(t, err.Error(), now.Add(deviceRetry))
 		return
 	}
 	t.tun, t.fault, t.retry = tun, "", time.Time{}
@@ -98,9 +98,6 @@ func (g *Gateway) close(t *tunnel) {
 
 // faulty notes why a tunnel has no device, and when to try again.
 func (g *Gateway) faulty(t *tunnel, why string, retry time.Time) {
-	if t.fault != why {
-		g.Log.Error("tunnel has no device", "conn", t.conn.Name, "tunnel", t.tunnel.Name, "err", why)
-	}
 	t.fault, t.retry = why, retry
 	g.wakeAt(t.retry)
 	g.dirty = true

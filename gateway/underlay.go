@@ -42,9 +42,7 @@ func (g *Gateway) newUnderlay(now time.Time) {
 	g.rescue(now)
 }
 
-// lookAround reads what the host's underlay is now. It reports whether there is
-// an address that there never was, which a configured one may stand for. One that went
-// is still remembered: a link that flaps must not cost the SAs.
+// lookAround reads what the host's underlay is now. It reports whether see has news.
 func (g *Gateway) lookAround() (news bool) {
 	addresses, err := g.Host.Addresses()
 	if err != nil {
@@ -52,13 +50,22 @@ func (g *Gateway) lookAround() (news bool) {
 	} else {
 		g.addresses = addresses
 	}
-	for _, a := range g.addresses {
-		news = news || !g.seen[a]
-		g.seen[a] = true
-	}
+	news = g.see()
 	clear(g.paths)           // learned on an underlay that has changed
 	g.applied = host.State{} // what was blocked may be free now, and the other way round
 	g.dirty = true
+	return news
+}
+
+// see remembers which of the configured outer addresses this host has, and
+// reports whether there is one that it never had. One that went is still
+// remembered: a link that flaps must not cost the SAs.
+func (g *Gateway) see() (news bool) {
+	for _, t := range g.tunnels {
+		if a := t.tunnel.Local.Address; !g.seen[a] && slices.Contains(g.addresses, a) {
+			g.seen[a], news = true, true
+		}
+	}
 	return news
 }
 

@@ -77,6 +77,17 @@ type Result struct {
 	Blocked []BlockedRoute
 }
 
+// DeviceError is an error of Set in what one device should have: the other
+// devices have theirs.
+type DeviceError struct {
+	Device string
+	Err    error
+}
+
+func (e *DeviceError) Error() string { return "device " + e.Device + ": " + e.Err.Error() }
+
+func (e *DeviceError) Unwrap() error { return e.Err }
+
 // BlockedRoute is a route, or an address as a route to itself, that was left out.
 type BlockedRoute struct {
 	Device string

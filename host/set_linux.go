@@ -13,7 +13,8 @@ import (
 // Set makes the kernel's addresses, routes and rules what s says, and our
 // devices up with their MTU. It is idempotent and touches only what differs from what
 // is there. Nothing foreign is changed or replaced: what it blocks is told in the
-// Result, and tried again by the next Set. An error does not stop the rest.
+// Result, and tried again by the next Set. An error does not stop the rest: it
+// is errors.Join of all that came, a *DeviceError each where it is of one device.
 //
 // Set(State{}) takes everything out.
 func (h *Host) Set(s State) (Result, error) {
@@ -53,14 +54,14 @@ func (h *Host) setLinks(want wanted) (errs []error) {
 		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
 		if w.mtu != 0 && w.mtu != have.mtu {
 			if err := h.nl.LinkSetMTU(link, w.mtu); err != nil {
-				errs = append(errs, fmt.Errorf("device %s: MTU %d: %w", h.owned[index].name, w.mtu, err))
+				errs = append(errs, &DeviceError{h.owned[index].name, fmt.Errorf("MTU %d: %w", w.mtu, err)})
 				continue
 			}
 			have.mtu = w.mtu
 		}
 		if !have.up {
 			if err := h.nl.LinkSetUp(link); err != nil {
-				errs = append(errs, fmt.Errorf("device %s: up: %w", h.owned[index].name, err))
+				errs = append(errs, &DeviceError{h.owned[index].name, fmt.Errorf("up: %w", err)})
 				continue
 			}
 			have.up = true
@@ -76,7 +77,7 @@ func (h *Host) addAddresses(want wanted) (errs []error) {
 			continue
 		}
 		if err := h.nl.AddrAdd(nil, a.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
-			errs = append(errs, fmt.Errorf("device %s: address %s: %w", h.owned[a.index].name, a.prefix, err))
+			errs = append(errs, &DeviceError{h.owned[a.index].name, fmt.Errorf("address %s: %w", a.prefix, err)})
 			continue
 		}
 		h.have.addrs[a] = struct{}{}
@@ -141,7 +142,7 @@ func (h *Host) setRoutes(want wanted) (blocked []BlockedRoute, errs []error) {
 		case errors.Is(err, unix.EINVAL) && w.source.IsValid() && !h.local(w):
 			blocked = append(blocked, w.blocked("that its source address "+w.source.String()+" is on no interface of this host"))
 		default:
-			errs = append(errs, fmt.Errorf("device %s: route %s: %w", w.device, w.prefix, err))
+			errs = append(errs, &DeviceError{w.device, fmt.Errorf("route %s: %w", w.prefix, err)})
 		}
 	}
 	for key, v := range h.have.routes {

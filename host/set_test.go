@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -190,6 +191,24 @@ func world(t *testing.T, tuns ...string) (*space, *Host) {
 		t.Cleanup(func() { tun.Close() })
 	}
 	return s, h
+}
+
+func TestErrorOfOneDeviceDoesNotStopTheOthers(t *testing.T) {
+	s, h := world(t)
+	tun, err := h.CreateTUN("vpn0", 1400)
+	s.must(err)
+	defer tun.Close()
+	_, err = h.Set(State{Devices: []DeviceState{
+		{Name: "vpn1", Routes: []Route{{Prefix: netip.MustParsePrefix("10.21.0.0/16")}}},
+		{Name: "vpn0", Routes: []Route{{Prefix: netip.MustParsePrefix("10.20.0.0/16")}}},
+	}})
+	var of *DeviceError
+	if !errors.As(err, &of) || of.Device != "vpn1" {
+		t.Errorf("got %v, want a DeviceError of vpn1", err)
+	}
+	if ours, _ := s.kernelState(); !ours["route 254 10.20.0.0/16 vpn0 src invalid IP"] {
+		t.Errorf("the other's route is missing: %v", ours)
+	}
 }
 
 // TestSetCyclesThroughRandomStates applies states one after the other, while

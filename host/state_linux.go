@@ -78,7 +78,7 @@ func (h *Host) plan(s State) (wanted, []BlockedRoute, error) {
 	for _, d := range s.Devices {
 		t := h.tuns[d.Name]
 		if t == nil {
-			errs = append(errs, fmt.Errorf("device %s: not created", d.Name))
+			errs = append(errs, &DeviceError{d.Name, errors.New("not created")})
 			continue
 		}
 		w.links[t.index] = linkState{up: true, mtu: d.MTU}
@@ -96,7 +96,7 @@ func (h *Host) plan(s State) (wanted, []BlockedRoute, error) {
 		}
 		for _, r := range routes {
 			if !r.Prefix.IsValid() || (r.Source.IsValid() && r.Source.Is4() != r.Prefix.Addr().Is4()) {
-				errs = append(errs, fmt.Errorf("device %s: route %s from %s makes no sense", d.Name, r.Prefix, r.Source))
+				errs = append(errs, &DeviceError{d.Name, fmt.Errorf("route %s from %s makes no sense", r.Prefix, r.Source)})
 				continue
 			}
 			r.Prefix = r.Prefix.Masked()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"vpngw/control"
 )
@@ -43,11 +44,19 @@ func vpngw(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "vpngw: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "vpngw: %v\n", err)
+	complain(stderr, err)
 	if errors.Is(err, control.ErrUnreachable) {
 		return exitUnreachable
 	}
 	return exitError
+}
+
+// complain prints an error, each of its lines as one of ours: what is missing on
+// the host is named in a line each.
+func complain(w io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(w, "vpngw: %s\n", line)
+	}
 }
 
 // usageError is a command line that makes no sense.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -60,10 +61,14 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// answering is the command that answers on $SOCKET with the status that a file holds: daemon FILE
+// answering is the command that answers on $SOCKET with the status, and the
+// answer to a reload, that files hold: daemon STATUS [RELOADED]
 func answering(ts *testscript.TestScript, _ bool, args []string) {
 	var d canned
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &d.status))
+	if len(args) > 1 {
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &d.reloaded))
+	}
 	l, err := control.Listen(ts.Getenv("SOCKET"))
 	ts.Check(err)
 	s := control.Serve(l, &d, "test", slog.New(slog.DiscardHandler))
@@ -71,7 +76,10 @@ func answering(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // canned is a daemon with one status, that knows one connection.
-type canned struct{ status gateway.Status }
+type canned struct {
+	status   gateway.Status
+	reloaded gateway.Reloaded
+}
 
 func (d *canned) Status(context.Context) (gateway.Status, error) { return d.status, nil }
 func (d *canned) Counters(context.Context) (gateway.Counters, error) {
@@ -85,11 +93,19 @@ func (d *canned) Down(_ context.Context, name string) error { return d.known(nam
 
 func (d *canned) Rekey(_ context.Context, name string, _ bool) error { return d.known(name) }
 
-func (d *canned) Reload(context.Context) error { return nil }
+func (d *canned) Reload(context.Context) (gateway.Reloaded, error) { return d.reloaded, nil }
 
 func (d *canned) known(name string) error {
 	if name != "hq" {
 		return &gateway.UnknownNameError{Name: name, Known: []string{"hq"}}
 	}
 	return nil
+}
+
+func TestEachMissingThingIsNamedInALineOfItsOwn(t *testing.T) {
+	var out strings.Builder
+	complain(&out, errors.New("no CAP_NET_ADMIN\nno /dev/net/tun"))
+	if got, want := out.String(), "vpngw: no CAP_NET_ADMIN\nvpngw: no /dev/net/tun\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }

@@ -82,7 +82,7 @@ func printDrops(w io.Writer, c gateway.Counters) error {
 		}
 	}
 	rows("IKE", c.IKE)
-	rows("ESP", c.ESP)
+	rows("ESP, in all", c.ESP)
 	for _, name := range slices.Sorted(maps.Keys(c.Tunnels)) {
 		rows("tunnel "+plain(name), c.Tunnels[name])
 	}

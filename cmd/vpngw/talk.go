@@ -60,18 +60,30 @@ func newReload(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
 		Short: "Make the daemon read its configuration again",
-		Long: `Reload makes the daemon read its configuration again, as SIGHUP does. A file with
-errors changes nothing, and its problems are printed. Connections that have not
-changed keep their SAs and lose no packet.`,
+		Long: `Reload makes the daemon read its configuration again, as SIGHUP does, and prints
+how many tunnels that has changed. Connections that have not changed keep their
+SAs and lose no packet.
+
+A file with errors changes nothing: its problems are printed, and the exit code
+is 1. Warnings are printed too, and so is a tunnel that has got no device;
+the daemon goes on trying, and the exit code is 0. To change "listen", restart it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := control.NewClient(s.control).Reload(cmd.Context())
+			done, err := control.NewClient(s.control).Reload(cmd.Context())
+			problems := done.Warnings
 			if refused := (*control.RefusedError)(nil); errors.As(err, &refused) {
-				for _, p := range refused.Problems {
-					fmt.Fprintln(cmd.ErrOrStderr(), p)
-				}
+				problems = refused.Problems
 			}
-			return err
+			problems.Write(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			for _, f := range done.Faults {
+				fmt.Fprintf(cmd.ErrOrStderr(), "tunnel %s is down: %s\n", f.Tunnel, f.Why)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "reloaded: %s added, %d changed, %d removed, %d as before\n",
+				count(done.Added, "tunnel"), done.Changed, done.Removed, done.Kept)
+			return nil
 		},
 	}
 }
