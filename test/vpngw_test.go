@@ -96,14 +96,24 @@ func TestEveryAlgorithmBetweenTwoVpngw(t *testing.T) {
 			}
 			t.Logf("%v", n.Host.IPerf(n.CloudHost, lab.CloudHost, length))
 			t.Logf("%v", n.CloudHost.IPerf(n.Host, lab.CustomerHost6, length))
-			for name, d := range customer.Tunnel("row").Children[0].Drops {
-				if d != 0 {
-					t.Logf("drops: %s %d", name, d)
-				}
+			if t.Failed() {
+				drops(t, customer, cloud)
 			}
 			customer.Stop()
 			cloud.Stop()
 		})
+	}
+}
+
+// drops prints what the daemons and their kernels have dropped.
+func drops(t *testing.T, gws ...*lab.Vpngw) {
+	t.Helper()
+	for _, gw := range gws {
+		for _, c := range gw.Tunnel("row").Children {
+			t.Logf("%s, SPI %s: drops %v", gw.Name, c.SPIIn, c.Drops)
+		}
+		t.Logf("%s:\n%s", gw.Name, gw.Host().Run("sh", "-c",
+			`grep -E '(Discards|NoRoutes|Errors|Fails) ' /proc/net/snmp6 | awk '$2'; ip -s link show type tun; ip -6 neigh`))
 	}
 }
 

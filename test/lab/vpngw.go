@@ -54,6 +54,9 @@ func (v *Vpngw) Restart() {
 	})
 }
 
+// Host is the namespace that the daemon runs in.
+func (v *Vpngw) Host() *Namespace { return v.ns }
+
 // Try runs a vpngw command for this daemon and returns its output and error.
 func (v *Vpngw) Try(args ...string) (string, error) {
 	out, err := exec.Command(v.ns.lab.Binary(), append(args, "--control", v.Control)...).CombinedOutput()
