@@ -112,7 +112,7 @@ func (g *Gateway) lostDevice(e ended, now time.Time) {
 	}
 	err := e.err
 	if err == nil {
-		err = errors.New("it was closed")
+		err = errors.New("somebody has removed it")
 	}
 	g.faulty(e.t, fmt.Sprintf("device %s is gone: %v", e.t.device, err), now.Add(lostRetry))
 	g.setPeers(now)

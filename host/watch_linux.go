@@ -111,7 +111,8 @@ func (w *watcher) matters(e event) bool {
 	case !e.ours:
 		return true
 	case e.typ == unix.RTM_NEWLINK:
-		return e.flags&unix.IFF_UP == 0 && have.links[e.index].up
+		is := have.links[e.index]
+		return e.flags&unix.IFF_UP == 0 && is.up || e.mtu != 0 && e.mtu != is.mtu
 	case e.typ == unix.RTM_DELLINK:
 		return true
 	case e.typ == unix.RTM_DELADDR:

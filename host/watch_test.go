@@ -52,6 +52,7 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 		{"a route of ours removed", func() { s.ip("route", "del", "10.20.0.0/16") }, 1},
 		{"an address of ours removed", func() { s.ip("addr", "del", "169.254.7.1/30", "dev", "vpn0") }, 1},
 		{"a device of ours down", func() { s.ip("link", "set", "vpn0", "down") }, 2},
+		{"a device of ours with another MTU", func() { s.ip("link", "set", "vpn0", "mtu", "9000") }, 2},
 		{"the underlay down", func() { s.ip("link", "set", "eth0", "down") }, 2},
 	} {
 		quiet()
