@@ -1,0 +1,85 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"vpngw/config"
+)
+
+// valid loads a configuration from a folder of its own, together with other files.
+func valid(t *testing.T, text string, files map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "vpngw.yaml")
+	text = strings.ReplaceAll(text, "/etc/vpngw/", dir+"/")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, problems := config.Load(path)
+	for _, p := range problems {
+		t.Errorf("%v", p)
+	}
+	if c == nil || len(c.Connections) == 0 {
+		t.Errorf("no connection was read")
+	}
+}
+
+var keys = map[string]string{"hq.psk": "a-key-of-the-documentation", "lab.psk": "another"}
+
+func TestExampleConfigurationIsValid(t *testing.T) {
+	text, err := os.ReadFile("../cmd/vpngw/vpngw.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid(t, string(text), keys)
+	// And so is what is commented out in it.
+	t.Run("uncommented", func(t *testing.T) {
+		all := regexp.MustCompile(`(?m)^( *)# ((- native:| *(ike_version|local|remote|ike|esp|name|psk_file|listen):).*)$`).ReplaceAllString(string(text), "$1$2")
+		if strings.Count(all, "#") >= strings.Count(string(text), "#") {
+			t.Error("nothing is commented out")
+		}
+		valid(t, all, keys)
+	})
+}
+
+func TestREADMEConfigurationIsValid(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder // the blocks follow upon each other
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		all.WriteString(m[1])
+	}
+	body, err := os.ReadFile("demo/body.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(body, &fields); err != nil {
+		t.Fatal(err)
+	}
+	fields["IkeConfig"] = regexp.MustCompile(`"Psk":"[^"]*",`).ReplaceAllString(fields["IkeConfig"].(string), "")
+	if body, err = json.Marshal(fields); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"bodies/hq.json": string(body)}
+	for name, key := range keys {
+		files[name] = key
+	}
+	valid(t, all.String(), files)
+}
