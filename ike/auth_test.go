@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -118,6 +119,29 @@ func TestPeersAtOneAddressAreToldApartByIdentity(t *testing.T) {
 	w.run(2 * time.Second)
 	wantPairs(t, a, b, 3)
 	wantIKE(t, a, b, 3)
+}
+
+// TestPeersAreToldApartByOurAddress has one identity at the other end reach two
+// addresses of ours, for which there are different keys.
+func TestPeersAreToldApartByOurAddress(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b := w.host("192.0.2.1", 0x1000), w.host("192.0.2.2", 0x2000)
+	other := netip.MustParseAddr("192.0.2.3")
+	w.ends[other] = b
+	var as, bs []*sa.Peer
+	for i, addr := range []netip.Addr{other, b.addr} {
+		pa, pb := peersFor()
+		pa.Remote, pb.Local = addr, addr
+		pa.PSK, pb.PSK = ipsec.Secret{byte(i)}, ipsec.Secret{byte(i)}
+		pb.LocalID = ipsec.IdentityOf(b.addr)
+		pa.Children[0].Tunnel, pb.Children[0].Tunnel = addr.String(), addr.String()
+		as, bs = append(as, pa), append(bs, pb)
+	}
+	bs[0], bs[1] = bs[1], bs[0]
+	b.SetPeers(w.now, bs)
+	a.SetPeers(w.now, as)
+	w.run(3 * time.Second)
+	wantPairs(t, a, b, 2)
 }
 
 // TestTakingAnotherPeersAlgorithmsIsRefused has one peer negotiate what only another at

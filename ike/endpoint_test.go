@@ -88,6 +88,8 @@ func TestLongLife(t *testing.T) {
 		pa.Children[0].Lifetime.Time, pb.Children[0].Lifetime.Time = 5*time.Minute, 7*time.Minute
 		pa.Lifetime, pb.Lifetime = 20*time.Minute, 15*time.Minute
 	})
+	w.run(time.Second)
+	w.lossless = true
 	w.run(48 * time.Hour)
 	w.run(20 * time.Second)
 	if len(a.in) > 2 || len(b.in) > 2 || len(a.machines) > 2 || len(b.machines) > 2 {

@@ -69,6 +69,43 @@ func TestFragmentsSurviveLossRepetitionAndReordering(t *testing.T) {
 	}
 }
 
+// TestFragmentsOfARequestAndAResponseAreKeptApart has both ends send fragments
+// under one message id, which arrive mixed.
+func TestFragmentsOfARequestAndAResponseAreKeptApart(t *testing.T) {
+	w, a, b := pairOf(t, big)
+	w.run(time.Second)
+	for range 2 { // b's message ids catch up with a's
+		b.peers[0].main().Probe(w.now)
+		w.run(11 * time.Second)
+	}
+	w.lossless = true
+	late := map[string]bool{}
+	w.filter = func(d *ipsec.Datagram) bool {
+		h, _ := wire.ParseHeader(d.Data)
+		if h.Exchange == wire.ExchangeCreateChild && h.ID != 2 {
+			t.Errorf("message id %d", h.ID)
+		}
+		if h.Flags&wire.FlagResponse == 0 && d.Local.Addr() == a.addr && len(late) < 4 && !late[string(d.Data)] {
+			if len(late) > 0 { // the first fragment is in time
+				w.wire = append(w.wire, *d)
+			}
+			late[string(d.Data)] = true
+			return len(late) == 1
+		}
+		return true
+	}
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	b.Do(w.now, sa.Rekey{Tunnel: "b"})
+	w.run(100 * time.Microsecond)
+	w.filter = nil
+	w.run(20 * time.Second)
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+	if n := w.count(wire.ExchangeSAInit, false); n != 1 {
+		t.Errorf("%d IKE SAs were begun", n)
+	}
+}
+
 // TestPeerThatDoesNotFragmentGetsWholeMessages: nothing is fragmented unless both ends said that they can.
 func TestPeerThatDoesNotFragmentGetsWholeMessages(t *testing.T) {
 	w, _, b := pairOf(t, big)

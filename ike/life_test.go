@@ -80,6 +80,27 @@ func TestRestartedInitiatorReplacesItsOldIKESA(t *testing.T) {
 	wantIKE(t, na, b, 1)
 }
 
+// TestInitialContactIsAssertedOnlyByTheFirst: there may be other IKE SAs to that identity.
+func TestInitialContactIsAssertedOnlyByTheFirst(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	tap := newTap(w)
+	var asserted []bool
+	w.filter = tap.change(func(h *wire.Header, ps []wire.Payload) []wire.Payload {
+		if h.Exchange == wire.ExchangeAuth && h.Flags&wire.FlagResponse == 0 {
+			asserted = append(asserted, wire.FindNotify(ps, wire.InitialContact) != nil)
+		}
+		return nil
+	})
+	w.run(time.Second)
+	a.peers[0].initiate(w.now)
+	w.run(time.Second)
+	if want := []bool{true, false}; !slices.Equal(asserted, want) {
+		t.Errorf("INITIAL_CONTACT %v, want %v", asserted, want)
+	}
+	wantIKE(t, a, b, 2)
+	wantPairs(t, a, b, 2)
+}
+
 // TestRestartedResponderIsAskedAnew: it answers INVALID_IKE_SPI, which is a hint to look whether it is alive.
 func TestRestartedResponderIsAskedAnew(t *testing.T) {
 	w, a, b := pairOf(t, nil)
@@ -124,6 +145,18 @@ func TestDaemonStartedBeforeThePeer(t *testing.T) {
 	b.dead = false
 	b.SetPeers(w.now, []*sa.Peer{pb})
 	w.run(31 * time.Second)
+	wantPairs(t, a, b, 1)
+}
+
+// TestFilteredPort4500IsTold: the first exchange passes, the second does not.
+func TestFilteredPort4500IsTold(t *testing.T) {
+	w, a, b, _ := behindNAT(t, nil)
+	w.filter = func(d *ipsec.Datagram) bool { return d.Local.Port() == 500 }
+	w.run(61 * time.Second)
+	wantWhy(t, "initiator", a.Status()[0].Why, "no answer to IKE_AUTH from 192.0.2.2:4500: the peer answered IKE_SA_INIT, so look for a filter on UDP 4500")
+	wantWhy(t, "responder", b.Status()[0].Why, "the peer began and did not go on to IKE_AUTH within 30s")
+	w.filter = nil
+	w.run(35 * time.Second)
 	wantPairs(t, a, b, 1)
 }
 

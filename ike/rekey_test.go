@@ -282,6 +282,45 @@ func TestRefusedChildRekeyEndsHardAndComesBack(t *testing.T) {
 	}
 }
 
+// TestChildEndsHardThoughThePeerIsSilent: the Delete cannot be answered, the end comes all the same.
+func TestChildEndsHardThoughThePeerIsSilent(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		pa.Children[0].Lifetime.Time = 40 * time.Second
+		pa.DPD.Interval = 0
+	})
+	w.run(time.Second)
+	b.dead = true
+	w.run(39*time.Second - time.Millisecond)
+	if len(a.in) != 1 {
+		t.Fatal("ended too early")
+	}
+	w.run(10 * time.Millisecond)
+	if len(a.in)+len(a.out) != 0 {
+		t.Error("the Child SA outlives its lifetime")
+	}
+}
+
+// TestOtherGroupForTheIKERekey meets INVALID_KE_PAYLOAD, as after a change of the peer's settings.
+func TestOtherGroupForTheIKERekey(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		pa.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-x25519-ecp256")
+		pb.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-x25519-ecp256")
+	})
+	w.run(time.Second)
+	b.peers[0].cfg.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-ecp256")
+	w.lossless = true
+	a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+	if got := a.ikeOf().Suite.KE.ID; got != ipsec.KEECP256 {
+		t.Errorf("group %d", got)
+	}
+	if n := w.count(wire.ExchangeCreateChild, false); n != 2 {
+		t.Errorf("%d CREATE_CHILD_SA requests, want 2", n)
+	}
+}
+
 func TestRefusedIKERekeyEndsHardAndComesBack(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, _ *sa.Peer) { pa.Lifetime = 5 * time.Minute })
 	w.run(time.Second)
