@@ -18,7 +18,8 @@ func newCheck() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "Check a configuration file; touch nothing",
 		Long: `Check reads the configuration as "vpngw run" would and names every problem at
-once, each with file, line and column. It needs no root and no daemon.
+once, each with file, line and column. It needs no daemon, and root only where
+the files are root's.
 
 Errors keep the daemon from starting, or a reload from taking effect: exit code
 1. Warnings do not: exit code 0.`,

@@ -1,0 +1,201 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vpngw/esp"
+	"vpngw/host"
+	"vpngw/ike"
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+func TestTunnelIsUpWhenAPacketIsCarried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.loop(func() { r.ike.why = "NO_PROPOSAL_CHOSEN"; r.dirty = true })
+		if s := r.wantState("hq", Connecting); s.Why != "NO_PROPOSAL_CHOSEN" || s.IKE != nil || len(s.Children) != 0 {
+			t.Errorf("got %+v, want the endpoint's why and nothing else", s)
+		}
+		r.wantRoutes()
+
+		c := r.child("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.do(sa.InstallIn{SA: c})
+		r.wantState("hq", Connecting) // one half does not carry
+		time.Sleep(time.Second)
+		r.do(sa.InstallOut{SA: c})
+		s := r.wantState("hq", Up)
+		if s.Why != "" || !s.Since.Equal(time.Now()) {
+			t.Errorf("got why %q since %v, want none since now", s.Why, s.Since)
+		}
+		if len(s.Children) != 1 || s.Children[0].SPIIn != spiString(c.SPIIn) || s.Children[0].RemoteTS[0] != "10.10.0.0/16" {
+			t.Errorf("got children %+v", s.Children)
+		}
+		r.wantRoutes(hqRoute)
+		if got, want := r.host.mtu("vpngw0"), esp.MTU(1500, c.Suite, false, true, false); got != want {
+			t.Errorf("got MTU %d, want %d", got, want)
+		}
+		r.wantState("hq", Up)
+	})
+}
+
+func TestResponderWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := hq()
+		c.Tunnels[0].Initiate = false
+		r := start(t, officeHost(), configOf(c), Options{})
+		defer r.stop()
+		r.wantState("hq", Waiting)
+	})
+}
+
+func TestPartIsDegraded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/17")
+		if s := r.wantState("hq", Degraded); !strings.Contains(s.Why, "10.10.128.0/17") {
+			t.Errorf("got why %q, want what is missing in it", s.Why)
+		}
+		r.up("hq", "192.168.3.0/24", "10.10.128.0/17")
+		r.wantState("hq", Up)
+	})
+}
+
+func TestBlockedRouteIsDegraded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		h.foreign[prefixes("10.10.0.0/16")[0]] = true
+		r := start(t, h, configOf(hq()), Options{})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		if s := r.wantState("hq", Degraded); !strings.Contains(s.Why, "through eth0") {
+			t.Errorf("got why %q, want the foreign route in it", s.Why)
+		}
+		// The link monitor tells that it went.
+		delete(h.foreign, prefixes("10.10.0.0/16")[0])
+		h.changed()
+		synctest.Wait()
+		r.wantState("hq", Up)
+		r.wantRoutes(hqRoute)
+	})
+}
+
+func TestErrorOfOneDeviceIsItsTunnelsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		r := start(t, h, configOf(hq(), lab()), Options{})
+		defer r.stop()
+		h.failSet(errors.Join(nil, errors.Join(&host.DeviceError{Device: "vpngw1", Err: syscall.ENOBUFS})))
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
+		r.wantState("hq", Up)
+		if s := r.wantState("lab", Degraded); s.Why != "device vpngw1: no buffer space available" {
+			t.Errorf("got why %q, want the device's error", s.Why)
+		}
+		h.failSet(errors.New("dump routes: no"))
+		time.Sleep(hostRetry + time.Second)
+		synctest.Wait()
+		r.wantState("hq", Degraded)
+		h.failSet(nil)
+		time.Sleep(hostRetry + time.Second)
+		synctest.Wait()
+		r.wantState("hq", Up)
+		r.wantState("lab", Up)
+	})
+}
+
+func TestRoutesStayWhileTheTunnelIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.wantRoutes(hqRoute)
+		r.do(sa.Remove{SPIIn: c.SPIIn, Why: "the peer is dead"})
+		r.wantState("hq", Connecting)
+		r.wantRoutes(hqRoute) // else packets would leave in clear
+
+		if err := r.Down(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Down)
+		r.wantRoutes()
+		r.wantCommands(sa.Lower{Tunnel: "hq"})
+		if err := r.Up(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Connecting)
+		r.wantCommands(sa.Raise{Tunnel: "hq"})
+		r.wantRoutes() // not before it has come up again
+	})
+}
+
+func TestFailedSendIsTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		send := sa.Send{Path: ipsec.Path{
+			Local:  netip.AddrPortFrom(netip.Addr{}, 500),
+			Remote: netip.AddrPortFrom(addr("198.51.100.1"), 500), UDP: true,
+		}}
+		r.host.sendError = syscall.ENETUNREACH
+		r.do(send)
+		if s := r.wantState("hq", Connecting); !strings.Contains(s.Why, "network is unreachable") {
+			t.Errorf("got why %q, want what the system said", s.Why)
+		}
+		r.host.sendError = nil
+		r.do(send)
+		if s := r.wantState("hq", Connecting); s.Why != "" {
+			t.Errorf("after one that went: got why %q, want none", s.Why)
+		}
+	})
+}
+
+func TestSilentPeerIsTheReasonLongBeforeIKEGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.loop(func() {
+			r.ike.status = &ike.IKEStatus{
+				State: "connecting", Since: time.Now(), Remote: netip.MustParseAddrPort("198.51.100.1:500"),
+			}
+			r.dirty = true
+		})
+		if s := r.wantState("hq", Connecting); s.Why != "" {
+			t.Errorf("got why %q at once", s.Why)
+		}
+		time.Sleep(silence + time.Second)
+		synctest.Wait()
+		if s := r.wantState("hq", Connecting); !strings.Contains(s.Why, "no answer from 198.51.100.1 so far") {
+			t.Errorf("got why %q, want that there is no answer", s.Why)
+		}
+	})
+}
+
+func TestWhatTheOperatorWantedIsNoWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r := start(t, officeHost(), configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		if err := r.Down(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantState("hq", Down)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(log.String(), `level=INFO msg="tunnel is down"`) || strings.Contains(log.String(), "level=WARN") {
+			t.Errorf("the log says\n%s", &log)
+		}
+	})
+}
