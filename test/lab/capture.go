@@ -34,9 +34,3 @@ func (l *Lab) Tshark(pcap string, args ...string) string {
 	l.Helper()
 	return l.tool(2*time.Minute, "", "tshark", append([]string{"-r", pcap}, args...)...)
 }
-
-// Scapy runs a Python script with Debian's own interpreter, to which python3-scapy belongs.
-func (l *Lab) Scapy(script string, args ...string) string {
-	l.Helper()
-	return l.tool(2*time.Minute, script, "/usr/bin/python3", append([]string{"-"}, args...)...)
-}
