@@ -7,64 +7,61 @@ import (
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func at(d time.Duration) time.Time { return start.Add(d) }
+func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 
-func TestAskOnceThenDead(t *testing.T) {
-	m := Monitor{Config: Config{Interval: 30 * time.Second, Timeout: 10 * time.Second}}
-	m.Heard(start)
-	for _, step := range []struct {
-		at   time.Duration
-		want Verdict
-		next time.Duration
-	}{
-		{0, Fine, 30 * time.Second},
-		{30*time.Second - 1, Fine, 30 * time.Second},
-		{30 * time.Second, Ask, 40 * time.Second},
-		{35 * time.Second, Fine, 40 * time.Second},
-		{40 * time.Second, Dead, 40 * time.Second},
-	} {
-		if got := m.Due(at(step.at)); got != step.want {
-			t.Errorf("at %v: got %v, want %v", step.at, got, step.want)
-		}
-		if got := m.Deadline(); !got.Equal(at(step.next)) {
-			t.Errorf("at %v: next at %v, want %v", step.at, got.Sub(start), step.next)
-		}
-	}
-}
-
-func TestAProofOfLifeStartsAnew(t *testing.T) {
-	m := Monitor{Config: Config{Interval: 30 * time.Second, Timeout: 10 * time.Second}}
-	m.Heard(start)
-	m.Due(at(30 * time.Second))
-	m.Heard(at(31 * time.Second))
-	if got := m.Deadline(); !got.Equal(at(61 * time.Second)) {
-		t.Errorf("next at %v", got.Sub(start))
-	}
-	m.Heard(at(5 * time.Second)) // late news of earlier life changes nothing
-	if got := m.Deadline(); !got.Equal(at(61 * time.Second)) {
-		t.Errorf("after old news, next at %v", got.Sub(start))
-	}
-	if got := m.Due(at(61 * time.Second)); got != Ask {
-		t.Errorf("got %v, want to ask again", got)
-	}
-}
-
-func TestWithoutTimeoutTheQuestionStaysOpen(t *testing.T) {
-	m := Monitor{Config: Config{Interval: 30 * time.Second}}
-	m.Heard(start)
-	if m.Due(at(time.Minute)) != Ask || !m.Deadline().IsZero() || m.Due(at(time.Hour)) != Fine {
-		t.Error("the retransmission ends it, not the monitor")
-	}
-}
-
-func TestZeroNeverAsks(t *testing.T) {
+func TestZeroValueNeverAsks(t *testing.T) {
 	var m Monitor
 	m.Heard(start)
-	if !m.Deadline().IsZero() || m.Due(at(1000*time.Hour)) != Fine {
-		t.Error("the zero value asks")
+	if !m.Deadline().IsZero() || m.Due(at(1e6)) != Fine {
+		t.Error("it asks")
 	}
-	m = Monitor{Config: Config{Interval: time.Second}}
-	if !m.Deadline().IsZero() || m.Due(at(time.Hour)) != Fine {
-		t.Error("it asks before it ever heard")
+}
+
+func TestNothingIsDueBeforeThePeerWasHeardAtAll(t *testing.T) {
+	m := Monitor{Config: Config{Interval: time.Second, Timeout: time.Second}}
+	if !m.Deadline().IsZero() || m.Due(at(100)) != Fine {
+		t.Error("it asks")
+	}
+}
+
+func TestAsksOnceAndGivesUp(t *testing.T) {
+	m := Monitor{Config: Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}}
+	m.Heard(start)
+	for _, c := range []struct {
+		at       int
+		want     Verdict
+		deadline int // from then on
+	}{{9, Fine, 10}, {10, Ask, 40}, {10, Fine, 40}, {39, Fine, 40}, {40, Dead, 40}} {
+		if got := m.Due(at(c.at)); got != c.want {
+			t.Errorf("at %d s: verdict %d, want %d", c.at, got, c.want)
+		}
+		if got := m.Deadline(); !got.Equal(at(c.deadline)) {
+			t.Errorf("at %d s: deadline %v, want %d s", c.at, got, c.deadline)
+		}
+	}
+}
+
+func TestAnyProofOfLifeAnswers(t *testing.T) {
+	m := Monitor{Config: Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}}
+	m.Heard(start)
+	m.Due(at(12))
+	m.Heard(at(5)) // it is newer, so it counts, but the silence since then is as long
+	if got := m.Due(at(12)); got != Fine || !m.Deadline().Equal(at(15)) {
+		t.Errorf("verdict %d, deadline %v", got, m.Deadline())
+	}
+	m.Heard(at(3)) // older than what is known
+	if !m.Deadline().Equal(at(15)) {
+		t.Error("an old packet counted")
+	}
+	if m.Due(at(15)) != Ask || m.Due(at(45)) != Dead {
+		t.Error("the next question is not asked")
+	}
+}
+
+func TestWithoutTimeoutTheRetransmissionsDecide(t *testing.T) {
+	m := Monitor{Config: Config{Interval: 10 * time.Second}}
+	m.Heard(start)
+	if m.Due(at(10)) != Ask || !m.Deadline().IsZero() || m.Due(at(1000)) != Fine {
+		t.Error("it decides by itself")
 	}
 }
