@@ -24,8 +24,10 @@ demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1
 	@GO=$(GO) $(GO) run ./test/demo
 
 test: go setup ## every test; as root also those that need network namespaces
-	$(GO) test $(RACE) $(UNITS)
-	$(GO) test -v -count=1 -p 1 -timeout 30m ./test/...
+	@failed=0; set -x; \
+	$(GO) test $(RACE) $(UNITS) || failed=1; \
+	$(GO) test -v -count=1 -p 1 -timeout 30m ./test/... || failed=1; \
+	{ set +x; } 2>/dev/null; exit $$failed
 
 check: go ## format, vet, staticcheck, go.mod, layering and package comments
 	@out=$$($(GO) tool gofumpt -l .) && [ -z "$$out" ] || { echo "gofumpt -w these: $$out"; exit 1; }
