@@ -100,6 +100,10 @@ func TestUnknownCriticalPayloadInIKEAuth(t *testing.T) {
 		}
 		if response {
 			wantWhy(t, "initiator", a.Status()[0].Why, "critical payload of unknown type 201")
+			wantWhy(t, "responder", b.Status()[0].Why, "the peer could not read our message: UNSUPPORTED_CRITICAL_PAYLOAD")
+			if len(b.in) != 0 {
+				t.Error("the responder was not told")
+			}
 		} else {
 			wantWhy(t, "initiator", a.Status()[0].Why, "the peer answered IKE_AUTH with UNSUPPORTED_CRITICAL_PAYLOAD: it does not know a payload that we marked critical")
 			if len(b.in) != 0 {

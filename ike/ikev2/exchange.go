@@ -180,16 +180,29 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if err == nil {
 		err = checkShape(h.Exchange, true, ps)
 	}
+	s.answerTask(now, h.Exchange, t, ps, err)
+}
+
+// answerTask gives a task its response, or gives it up over an error in that.
+func (s *SA) answerTask(now time.Time, x wire.Exchange, t task, ps []wire.Payload, err error) {
 	switch {
 	case err != nil:
 		t.abandoned(s)
-	case h.Exchange != wire.ExchangeAuth && wire.FindNotify(ps, wire.InvalidSyntax) != nil:
+	case x != wire.ExchangeAuth && wire.FindNotify(ps, wire.InvalidSyntax) != nil:
 		t.abandoned(s)
-		s.Drop(now, "the peer could not read our "+h.Exchange.String()+" request (INVALID_SYNTAX), which ends the IKE SA at both ends")
+		s.Drop(now, "the peer could not read our "+x.String()+" request (INVALID_SYNTAX), which ends the IKE SA at both ends")
 	default:
 		err = t.answered(s, now, ps)
 	}
-	if err != nil && s.state != sa.Dead {
+	switch {
+	case err == nil:
+	case s.state == sa.Connecting: // IKE_AUTH; the peer thinks that all is well
+		var n *wire.Notify
+		if e := asNotify(err); e != nil {
+			n = &wire.Notify{Kind: e.Kind, Data: e.Data}
+		}
+		s.closing(now, err.Error(), n)
+	default:
 		// "Such errors in parsing or processing response packets should still cause
 		// the recipient to clean up the IKE state" (RFC 7296 section 2.21).
 		s.Close(now, err.Error())
@@ -228,38 +241,55 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 		reply, after, err = s.answerRequest(now, h.Exchange, ps, d)
 	}
 	if err != nil {
-		n := asNotify(err)
-		if n == nil {
+		if reply, fatal = s.refusal(h.Exchange, err); reply == nil {
 			s.Drop(now, err.Error())
-			return
 		}
-		reply = []wire.Payload{&wire.Notify{Kind: n.Kind, Data: n.Data}}
-		if n.Kind == wire.ChildSANotFound && len(n.Data) == 4 {
-			reply = []wire.Payload{&wire.Notify{Protocol: ipsec.ProtoESP, SPI: n.Data, Kind: n.Kind}}
-		}
-		s.log.Info("refusing the peer's request", "exchange", h.Exchange.String(), "notify", n.Kind.String(), "why", n.Why)
-		// INVALID_SYNTAX is "fatal in both peers" (RFC 7296 section 2.21.3), and so
-		// is every refusal of IKE_AUTH as a whole.
-		if n.Kind == wire.InvalidSyntax || h.Exchange == wire.ExchangeAuth {
-			fatal = n.Why
-		}
+	}
+	if s.state != sa.Dead {
+		s.respond(now, h, d, reply)
 	}
 	if s.state == sa.Dead {
 		return
 	}
-	msgs, err := s.seal(h.Exchange, wire.FlagResponse, h.ID, reply)
-	if err != nil {
-		s.Drop(now, "cannot encrypt a response: "+err.Error())
-		return
-	}
-	s.answer, s.answered = msgs, true
-	s.send(replyPath(d), msgs)
 	if after != nil {
 		after()
 	}
 	if fatal != "" {
 		s.linger(now, fatal)
 	}
+}
+
+// refusal is what the peer is told of an error, if it is told, and why that is
+// the end of the IKE SA, if it is.
+func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal string) {
+	e := asNotify(err)
+	if e == nil {
+		return nil, ""
+	}
+	n := &wire.Notify{Kind: e.Kind, Data: e.Data}
+	if e.Kind == wire.ChildSANotFound {
+		// "the SPI field in the Notify payload, which is copied from the SPI field in the
+		// REKEY_SA notification" (section 2.25)
+		n = &wire.Notify{Kind: e.Kind, Protocol: ipsec.ProtoESP, SPI: e.Data}
+	}
+	s.log.Info("refusing the peer's request", "exchange", x.String(), "notify", e.Kind.String(), "why", e.Why)
+	// INVALID_SYNTAX is "fatal in both peers" (RFC 7296 section 2.21.3), and so
+	// is every refusal of IKE_AUTH as a whole.
+	if e.Kind == wire.InvalidSyntax || x == wire.ExchangeAuth {
+		fatal = e.Why
+	}
+	return []wire.Payload{n}, fatal
+}
+
+// respond answers a request, and keeps the answer for retransmissions.
+func (s *SA) respond(now time.Time, h wire.Header, d ipsec.Datagram, ps []wire.Payload) {
+	msgs, err := s.seal(h.Exchange, wire.FlagResponse, h.ID, ps)
+	if err != nil {
+		s.Drop(now, "cannot encrypt a response: "+err.Error())
+		return
+	}
+	s.answer, s.answered = msgs, true
+	s.send(replyPath(d), msgs)
 }
 
 // answerRequest is the list of what a peer can ask.
