@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,6 +66,37 @@ func TestOtherPFSGroupIsTriedAgain(t *testing.T) {
 	if n := w.count(wire.ExchangeCreateChild, false); n != 2 {
 		t.Errorf("%d CREATE_CHILD_SA requests, want 2", n)
 	}
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	w.run(10 * time.Second)
+	if n := w.count(wire.ExchangeCreateChild, false); n != 3 {
+		t.Errorf("%d CREATE_CHILD_SA requests, want 3: the group is known now", n)
+	}
+}
+
+// TestNoSPILeftIsToldAndTriedAgain: other Child SAs have taken them all.
+func TestNoSPILeftIsToldAndTriedAgain(t *testing.T) {
+	w, a, b := pairOf(t, shared)
+	w.run(5 * time.Second)
+	none := func() (uint32, error) { return 0, errors.New("all are in use") }
+	good := a.env.AllocSPI
+	a.env.AllocSPI = none
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	a.peers[0].main().DeleteChildren(w.now, a.peers[0].wants[1].cfg)
+	w.run(30 * time.Second)
+	wantWhy(t, "initiator", a.Status()[0].Children[1].Why, "no SPI is left: all are in use")
+	wantPairs(t, a, b, 1)
+	old := a.newest[0]
+	a.env.AllocSPI = good
+	w.run(35 * time.Second)
+	wantPairs(t, a, b, 2)
+	if a.in[old.SPIIn] != nil {
+		t.Error("the rekey was not tried again")
+	}
+	b.env.AllocSPI = none
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	w.run(time.Second)
+	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer answered NO_ADDITIONAL_SAS")
+	wantPairs(t, a, b, 2)
 }
 
 // TestPFSOnlyWherePeersAgree has one proposal with a group and one without.

@@ -160,7 +160,7 @@ func (s *SA) startRekey(now time.Time, c *child, why string) {
 		return
 	}
 	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "why", why)
-	c.rekey = &rekeyChild{old: c, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote}}
+	c.rekey = &rekeyChild{old: c, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote, group: c.sa.Suite.KE.ID}}
 	s.enqueue(c.rekey)
 }
 
@@ -174,7 +174,7 @@ func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
 	// the Notify payload": the one the exchange initiator expects in inbound packets.
 	ps, ok := t.payloads(s, now)
 	if !ok {
-		old.rekey = nil
+		old.rekey, old.softAt = nil, now.Add(s.jitter(retryMin, retryMax))
 	}
 	n := &wire.Notify{Protocol: ipsec.ProtoESP, SPI: u32(old.sa.SPIIn), Kind: wire.RekeySA}
 	return request{wire.ExchangeCreateChild, append([]wire.Payload{n}, ps...)}, ok
