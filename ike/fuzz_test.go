@@ -3,6 +3,7 @@ package ike
 import (
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"os"
 	"testing"
@@ -52,6 +53,9 @@ func FuzzFirst(f *testing.F) {
 // keys, so what it changes inside a message is authentic.
 func FuzzEndpoint(f *testing.F) {
 	for _, s := range scripts {
+		for want := s[0]&1 != 0; begins(s) != want; {
+			s = append(s[:len(s):len(s)], '\x0e')
+		}
 		f.Add(s)
 	}
 	total, established := 0, 0
@@ -70,9 +74,10 @@ func FuzzEndpoint(f *testing.F) {
 	share.print("FuzzEndpoint")
 }
 
-// scripts are the seeds. The first byte says how the game begins (see play).
+// scripts are the seeds. The first byte says how the game begins: if it is odd, they
+// are made to let the first exchanges pass.
 var scripts = [][]byte{
-	{},
+	{0},
 	{1},
 	[]byte("\x01" + "\x05\x00\x0e" + "\x04\x05\x0e" + "\x06\x01\x0e\x04\x06\x0e"),       // rekeys
 	[]byte("\x05" + "\x05\x00\x05\x01\x00\x00\x00\x00\x00\x00\x0e\x04\x07\x0e"),         // children collide
@@ -109,11 +114,15 @@ func (g *game) byte() byte {
 
 func (g *game) end(b byte) *end { return g.w.order[b&1] }
 
-// play plays a script. In its first byte bits 0 and 1, if not both 0, let the first
-// exchanges pass; bits 2 and 3 choose a constellation.
+// begins reports whether the first exchanges pass before a script is played, as for
+// three in four. It is a checksum that says so, which a fuzzer cannot steer: led by coverage alone
+// it would spend most executions on what never comes up.
+func begins(script []byte) bool { return crc32.ChecksumIEEE(script)%4 != 0 }
+
+// play plays a script. Bits 2 and 3 of its first byte choose a constellation.
 func play(t *testing.T, script []byte) *game {
 	g := &game{script: script}
-	begin := g.byte()
+	pass, begin := begins(script), g.byte()
 	switch begin >> 2 & 3 {
 	case 0:
 		g.w, g.a, g.b = pairOf(t, nil)
@@ -131,7 +140,7 @@ func play(t *testing.T, script []byte) *game {
 		})
 	}
 	g.tap = newTap(g.w)
-	if begin&3 != 0 {
+	if pass {
 		g.w.run(2 * time.Second)
 	} else {
 		g.a.Advance(g.w.now)
