@@ -17,7 +17,6 @@ import (
 // key log. It knows one suite: aes128-sha256.
 type tap struct {
 	w       *world
-	read    int                       // bytes of the log that were read
 	ciphers map[uint64]*[2]*sa.Cipher // by the initiator's SPI: what it seals, what it opens
 	rand    *rand.ChaCha8
 }

@@ -87,14 +87,6 @@ func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
 	return s
 }
 
-// localSPI is the half of the SPI pair that we chose.
-func (s *SA) localSPI() uint64 {
-	if s.initiator {
-		return s.spiI
-	}
-	return s.spiR
-}
-
 // name heads the log lines with who the peer is.
 func (s *SA) name() {
 	conn := "(unknown)"
