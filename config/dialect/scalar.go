@@ -68,15 +68,9 @@ type Secret struct{ Text }
 func (Secret) Hides() bool { return true }
 
 func (t Secret) Read(c *Check, v *Value) {
-	s, ok := c.scalar(v, "a text")
-	if !ok {
-		return
+	if t.Text.Read(c, v); v.OK() {
+		v.Set(ipsec.Secret(v.Text()))
 	}
-	if want := t.wrong(s); want != "" {
-		c.Fail(v, Illegal, "it must %s", want)
-		return
-	}
-	v.Set(ipsec.Secret(s))
 }
 
 // Enum is one of a few words.
