@@ -253,6 +253,9 @@ func TestTunnelsShareAnIKESAAndAreLoweredAlone(t *testing.T) {
 	wantIKE(t, a, b, 0)
 
 	a.Do(w.now, sa.Raise{Tunnel: "a"})
+	if why := a.Status()[0].Why; why != "" {
+		t.Errorf("just raised, the peer's why is %q", why)
+	}
 	w.run(5 * time.Second)
 	wantPairs(t, a, b, 1)
 	a.Do(w.now, sa.Raise{Tunnel: "a2"})

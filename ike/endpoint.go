@@ -193,8 +193,16 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 	}
 }
 
-// Idle reports whether no IKE SA is left, as after a Shutdown.
-func (e *Endpoint) Idle() bool { return len(e.machines) == 0 }
+// Idle reports whether no IKE SA waits for anything, as after a Shutdown. One
+// that only lingers to repeat its last response does not count.
+func (e *Endpoint) Idle() bool {
+	for _, m := range e.machines {
+		if !m.Info().Lingering {
+			return false
+		}
+	}
+	return true
+}
 
 // each calls f for every machine, in an order that is the same each time.
 func (e *Endpoint) each(f func(sa.Machine)) {

@@ -423,6 +423,9 @@ func TestShutdownTellsThePeerAndIsIdle(t *testing.T) {
 	if !a.Idle() || len(a.in) != 0 || len(b.in) != 0 {
 		t.Error("not idle, or Child SAs are left")
 	}
+	if b.Do(w.now, sa.Shutdown{}); !b.Idle() {
+		t.Error("an SA that only repeats its last response is waited for")
+	}
 	w.run(time.Hour)
 	if len(a.machines) != 0 {
 		t.Error("it came back")

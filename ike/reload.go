@@ -125,6 +125,7 @@ func (e *Endpoint) raise(now time.Time, tunnel string) {
 				w.held, w.why, w.since = false, "", now
 				w.failures, w.nextTry = 0, time.Time{}
 				p.failures, p.nextTry = 0, time.Time{}
+				p.why, p.since = "", now
 				p.changed()
 			}
 		}

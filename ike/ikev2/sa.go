@@ -298,7 +298,7 @@ func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
 // Info implements sa.Machine.
 func (s *SA) Info() sa.Info {
 	return sa.Info{
-		Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator, Current: s.fam.current == s,
+		Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator, Lingering: s.lingering, Current: s.fam.current == s,
 		SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path,
 		LocalNAT: s.localNAT, RemoteNAT: s.remoteNAT, Encap: s.encap(), Established: s.authedAt,
 	}

@@ -51,6 +51,7 @@ type Info struct {
 	State       State
 	Since       time.Time
 	Initiator   bool
+	Lingering   bool // ended, and kept only to repeat its last response
 	Current     bool // the one of its line of rekeyed IKE SAs that has the Child SAs
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
