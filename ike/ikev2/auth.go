@@ -263,7 +263,7 @@ func meaning(k wire.NotifyType, x wire.Exchange) string {
 	case wire.AuthenticationFailed:
 		return "the pre-shared keys differ, or it does not know our identity or expects another of its own"
 	case wire.TSUnacceptable:
-		return "it has no such pair of subnets; compare local and remote subnets, mirrored"
+		return "it has no such pair of subnets, or has taken the connection down; compare local and remote subnets, mirrored"
 	case wire.InvalidSyntax:
 		return "it could not read our message"
 	case wire.InvalidKEPayload:
