@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -22,9 +23,22 @@ func (n *Namespace) Capture(device, filter string) *Capture {
 	return c
 }
 
-// Stop ends the recording and returns the file's path.
+// Stop ends the recording and returns the file's path. Before, it waits until
+// the file has not grown for a while: what tcpdump has not yet read when it is
+// told to end is lost, and on a busy machine that can be everything.
 func (c *Capture) Stop() string {
 	c.proc.lab.Helper()
+	size, since := int64(-1), time.Now()
+	c.proc.lab.Await(Patience, "the capture is complete", func() (bool, string) {
+		info, err := os.Stat(c.Path)
+		if err != nil {
+			return false, err.Error()
+		}
+		if now := info.Size(); now != size {
+			size, since = now, time.Now()
+		}
+		return time.Since(since) > 500*time.Millisecond, fmt.Sprintf("%d bytes", size)
+	})
 	c.proc.Stop()
 	return c.Path
 }

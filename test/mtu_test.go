@@ -1,0 +1,224 @@
+package test
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"vpngw/test/lab"
+)
+
+// mtuRow is a tunnel and the largest inner packet that its ESP packets carry
+// within 1500 and within 1300 bytes, worked out by hand from RFC 4303 and RFC 3948.
+type mtuRow struct {
+	esp, encap string
+	v6         bool // outside
+	mtu, small int
+}
+
+var mtuRows = []mtuRow{
+	// IPv4 20, SPI and number 8, IV 8, ICV 16, trailer 2; what is encrypted is a multiple of 4.
+	{"aes128gcm16", "never", false, 1446, 1246},
+	// UDP 8 more.
+	{"aes128gcm16", "always", false, 1438, 1238},
+	// IPv6 40 in place of 20.
+	{"aes128gcm16", "never", true, 1426, 1226},
+	{"aes128gcm16", "always", true, 1418, 1218},
+	// 28, UDP 8, IV 16, ICV 16 leave 1432 and 1232: 89 and 77 blocks of 16, less 2.
+	{"aes128-sha256", "always", false, 1422, 1230},
+	// 28, IV 8, ICV 12 leave 1452 and 1252: 181 and 156 blocks of 8, less 2.
+	{"3des-md5", "never", false, 1446, 1246},
+}
+
+// rowsOfMTU are those of a run: without SOAK=1, one of each outer form.
+func rowsOfMTU() []mtuRow {
+	if soak {
+		return mtuRows
+	}
+	return []mtuRow{mtuRows[0], mtuRows[3], mtuRows[4]}
+}
+
+func (r mtuRow) String() string {
+	outer := "IPv4"
+	if r.v6 {
+		outer = "IPv6"
+	}
+	return fmt.Sprintf("%s/encap=%s/%s", outer, r.encap, r.esp)
+}
+
+// start brings the tunnel up between two vpngw, with IPv4 inside, and IPv6
+// too where asked for.
+func (r mtuRow) start(n *lab.Net, v6 bool) (customer, cloud *lab.Vpngw) {
+	n.Helper()
+	c := native("row", natSuites)
+	c.Encap, c.Native.ESP = r.encap, lab.NativeESP{Proposals: []string{r.esp}}
+	if r.v6 {
+		c.Native.Local.Address, c.Native.Remote.Address = lab.CustomerAddr6, lab.CloudAddr6
+	}
+	if v6 {
+		c.Native.Local.Subnets = append(c.Native.Local.Subnets, lab.CustomerLAN6)
+		c.Native.Remote.Subnets = append(c.Native.Remote.Subnets, lab.CloudLAN6)
+	}
+	cloud = n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
+	customer = n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
+	customer.AwaitUp("row")
+	cloud.AwaitUp("row")
+	return customer, cloud
+}
+
+// big sends one ping that fills a packet of that size and may not be cut on its
+// way. It is what comes back: the pong, or who answers that it is too big and
+// what fits. The host forgets what it has been told before.
+func big(n *lab.Namespace, to string, size int) (ok bool, from string, mtu int, out string) {
+	headers := 28
+	if strings.Contains(to, ":") {
+		headers = 48
+	}
+	forget(n)
+	out, err := n.Try("ping", "-n", "-c", "1", "-W", "2", "-M", "do", "-s", strconv.Itoa(size-headers), to)
+	if m := answered.FindStringSubmatch(out); m != nil {
+		from = m[1]
+		mtu, _ = strconv.Atoi(m[2])
+	}
+	return err == nil, from, mtu, out
+}
+
+// forget drops what the host has learnt of paths.
+func forget(n *lab.Namespace) {
+	n.Run("ip", "-4", "route", "flush", "cache")
+	n.Run("ip", "-6", "route", "flush", "cache")
+}
+
+var answered = regexp.MustCompile(`From (\S+) icmp_seq=1 .*mtu ?= ?(\d+)`)
+
+// ways are the two directions between the hosts, in both families.
+type way struct {
+	from, far   *lab.Namespace
+	gateway, to string // addresses
+	headers     int    // of IP and TCP
+}
+
+func ways(n *lab.Net) []way {
+	return []way{
+		{n.Host, n.CloudHost, "192.168.3.1", lab.CloudHost, 40},
+		{n.CloudHost, n.Host, "10.10.0.1", lab.CustomerHost, 40},
+		{n.Host, n.CloudHost, "fd00:3::1", lab.CloudHost6, 60},
+		{n.CloudHost, n.Host, "fd00:10::1", lab.CustomerHost6, 60},
+	}
+}
+
+func TestTooBigIsAnsweredWithTheExactMTU(t *testing.T) {
+	n := lab.Direct(t, "tcpdump", "tshark")
+	for _, r := range rowsOfMTU() {
+		t.Run(r.String(), func(t *testing.T) {
+			n.Use(t)
+			customer, cloud := r.start(n, true)
+			for _, w := range ways(n) {
+				for _, size := range []int{1500, r.mtu + 1} {
+					if ok, from, mtu, out := big(w.from, w.to, size); ok || from != w.gateway || mtu != r.mtu {
+						t.Errorf("%d bytes to %s: answered with MTU %d by %q, want %d by %s\n%s", size, w.to, mtu, from, r.mtu, w.gateway, out)
+					}
+				}
+				if ok, _, _, out := big(w.from, w.to, r.mtu); !ok {
+					t.Errorf("%d bytes to %s do not pass:\n%s", r.mtu, w.to, out)
+				}
+			}
+			clamped(t, n, r.mtu)
+			customer.Stop()
+			cloud.Stop()
+		})
+	}
+}
+
+// clamped opens TCP connections and looks at the SYN where it arrives, and at
+// the SYN that answers it.
+func clamped(t *testing.T, n *lab.Net, mtu int) {
+	t.Helper()
+	const syn = "tcp[tcpflags] & tcp-syn != 0 or (ip6[6] == 6 and ip6[53] & 2 != 0)"
+	captures := map[*lab.Namespace]*lab.Capture{n.Host: n.Host.Capture("eth0", syn), n.CloudHost: n.CloudHost.Capture("eth0", syn)}
+	for _, w := range ways(n) {
+		forget(w.from) // else TCP knows the MTU without the gateway's help
+		forget(w.far)
+		const bytes = 200_000
+		if got := w.from.Transfer(w.far, w.to, bytes); got != bytes {
+			t.Errorf("%d of %d bytes arrive at %s", got, bytes, w.to)
+		}
+	}
+	pcaps := map[*lab.Namespace]string{}
+	for host, c := range captures {
+		pcaps[host] = c.Stop()
+	}
+	for _, w := range ways(n) {
+		for _, ack := range []string{"0", "1"} { // for the connection there, and for the one back
+			family := "ip"
+			if w.headers == 60 {
+				family = "ipv6"
+			}
+			filter := fmt.Sprintf("tcp.flags.ack == %s && %s.dst == %s", ack, family, w.to)
+			mss := strings.Fields(n.Tshark(pcaps[w.far], "-Y", filter, "-T", "fields", "-e", "tcp.options.mss_val"))
+			if len(mss) == 0 || mss[0] != strconv.Itoa(mtu-w.headers) {
+				t.Errorf("SYN with ACK=%s arrives at %s with MSS %v, want %d", ack, w.to, mss, mtu-w.headers)
+			}
+		}
+	}
+}
+
+// A link in the middle that carries less than either gateway knows of: the
+// routers' answers to ESP packets lower the tunnel's MTU, and hosts are told.
+func TestSmallerPathMTUIsNoBlackHole(t *testing.T) {
+	n := lab.Direct(t, "iperf3")
+	n.Narrow(1300)
+	for _, r := range rowsOfMTU() {
+		t.Run(r.String(), func(t *testing.T) {
+			n.Use(t)
+			customer, cloud := r.start(n, false)
+			noBlackHole(t, n, ways(n)[:2], r.mtu, r.small)
+			customer.Stop()
+			cloud.Stop()
+			forget(n.Customer)
+			forget(n.Cloud)
+		})
+	}
+}
+
+func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
+	n := lab.Direct(t, "iperf3")
+	n.Narrow(1400)
+	r := mtuRow{"aes128gcm16", "never", true, 1426, 1326}
+	r.start(n, true)
+	noBlackHole(t, n, ways(n), r.mtu, r.small)
+}
+
+// noBlackHole begins with TCP, which has only what the gateway says to go by.
+func noBlackHole(t *testing.T, n *lab.Net, ws []way, mtu, small int) {
+	for _, w := range ws {
+		forget(w.from)
+		const bytes = 200_000
+		start := time.Now()
+		if got := w.from.Transfer(w.far, w.to, bytes); got != bytes {
+			t.Errorf("%d of %d bytes arrive at %s", got, bytes, w.to)
+		}
+		tcp := time.Since(start).Round(time.Millisecond)
+		pings := 0
+		n.Await(lab.Patience, "the host is told what the path carries", func() (bool, string) {
+			pings++
+			_, from, told, out := big(w.from, w.to, mtu)
+			return told == small && from == w.gateway, out
+		})
+		t.Logf("to %s: %d bytes of TCP in %v; MTU %d told after %d pings of %d bytes", w.to, bytes, tcp, small, pings, mtu)
+	}
+	for _, w := range ws {
+		if ok, _, _, out := big(w.from, w.to, small); !ok {
+			t.Errorf("%d bytes to %s do not pass:\n%s", small, w.to, out)
+		}
+		if w.headers == 40 { // no router cuts IPv6
+			if p := w.from.Ping(w.to, 20, "-M", "dont", "-s", "1472"); p.Lost() != 0 {
+				t.Errorf("ping that may be cut, to %s: %v", w.to, p)
+			}
+		}
+		t.Logf("to %s: %v", w.to, w.from.IPerf(w.far, w.to, time.Second))
+	}
+}
