@@ -99,6 +99,7 @@ type fakeSocket struct {
 	mu      sync.Mutex
 	sent    []ipsec.Datagram
 	batches int
+	cut     int                        // sent by WriteFragmentable
 	refuse  func(ipsec.Datagram) error // of WriteBatch
 }
 
@@ -160,6 +161,14 @@ func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 		}
 	}
 	return sent, failed
+}
+
+func (s *fakeSocket) WriteFragmentable(d ipsec.Datagram) error {
+	s.mu.Lock()
+	s.cut++
+	s.mu.Unlock()
+	_, err := s.WriteBatch([]ipsec.Datagram{d})
+	return err
 }
 
 // narrow is the error of a path that is too narrow.

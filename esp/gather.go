@@ -122,6 +122,21 @@ func (g *gather) flush() {
 			g.refused(len(g.ds)-n, err)
 		}
 	}
+	g.clear()
+}
+
+// flushCut sends what was gathered so that the underlay may cut it.
+func (g *gather) flushCut() {
+	g.sent.publish()
+	for _, d := range g.ds {
+		if err := g.socket.WriteFragmentable(d); err != nil {
+			g.refused(1, err)
+		}
+	}
+	g.clear()
+}
+
+func (g *gather) clear() {
 	clear(g.ds)
 	clear(g.pairs)
 	g.ds, g.pairs, g.used = g.ds[:0], g.pairs[:0], 0

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"vpngw/ipsec"
@@ -136,12 +137,21 @@ func TestTooBigPacketsAreAnsweredIntoTheTUN(t *testing.T) {
 	}
 }
 
-// IPv6 may always send 1280 bytes: there is no answer that would make it send less.
+// IPv6 may always send 1280 bytes: there is no answer that would make it send
+// less. What then does not fit goes so that it may be cut; nothing else does.
 func TestIPv6PacketsOf1280AreSentWhateverTheMTU(t *testing.T) {
-	a, _, _, _ := ends(t, "aes128gcm16", udp4, nil)
+	a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
 	a.tunnel.SetMTU(1000)
-	if ds := a.out(udpPacket(true, 1, 2, 1280)); len(ds) != 1 {
-		t.Error("1280 bytes are not sent")
+	ds := a.out(udpPacket(true, 1, 2, 1000), udpPacket(true, 1, 2, 1280), udpPacket(true, 1, 2, 1001), udpPacket(true, 1, 2, 900))
+	if cut := a.socks[udp4].cut; len(ds) != 4 || cut != 2 {
+		t.Errorf("%d of 4 are sent, %d so that they may be cut, want 2", len(ds), cut)
+	}
+	var sizes []int
+	for _, p := range b.in(udp4, from(endAddrs[0][udp4], ds)...) {
+		sizes = append(sizes, len(p))
+	}
+	if want := []int{1000, 1280, 1001, 900}; !slices.Equal(sizes, want) {
+		t.Errorf("sizes %v arrive, want %v", sizes, want)
 	}
 	if ds := a.out(udpPacket(true, 1, 2, 1281)); len(ds) != 0 {
 		t.Error("1281 bytes are sent")

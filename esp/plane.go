@@ -23,7 +23,7 @@ type Device interface {
 }
 
 // Socket is one socket of the underlay. ReadBatch is called by one goroutine;
-// WriteBatch by several at once. Closing the socket must make ReadBatch return an
+// the writing methods by several at once. Closing the socket must make ReadBatch return an
 // error that is net.ErrClosed or os.ErrClosed.
 type Socket interface {
 	// ReadBatch fills some of ds and returns how many. The caller has set
@@ -34,6 +34,8 @@ type Socket interface {
 	// refused does not hold up the others; the error tells of it, and has a method
 	// TooBig() (netip.AddrPort, bool) if it can tell that one was too big for its path.
 	WriteBatch(ds []ipsec.Datagram) (int, error)
+	// WriteFragmentable sends one datagram that may be cut, here and on its way.
+	WriteFragmentable(ipsec.Datagram) error
 	Raw() bool // IP protocol 50, rather than UDP port 4500
 	Close() error
 }

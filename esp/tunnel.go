@@ -159,7 +159,7 @@ func (r *reader) packet(b []byte) {
 	mtu := int(r.mtu.Load())
 	limit := mtu
 	if r.flow.v6 {
-		limit = max(mtu, ipv6MinMTU) // which IPv6 may always send (RFC 8200 section 5): the underlay must fragment it
+		limit = max(mtu, ipv6MinMTU) // which IPv6 may always send: see send
 	}
 	switch {
 	case len(b) <= limit:
@@ -179,8 +179,18 @@ func (r *reader) send(b []byte, mtu int) {
 		return
 	}
 	r.flow.clampMSS(b, mtu)
+	// Only IPv6 of up to 1280 bytes comes here larger than what fits: "On any link
+	// that cannot convey a 1280-octet packet in one piece, link-specific fragmentation and
+	// reassembly must be provided at a layer below IPv6" (RFC 8200 section 5).
+	cut := len(b) > mtu
+	if cut {
+		r.out.flush()
+	}
 	if why := r.out.add(out, b, outerTOS(trafficClass(b), r.CopyDSCP)); why != carried {
 		out.drop(why, 1)
+	}
+	if cut {
+		r.out.flushCut()
 	}
 }
 

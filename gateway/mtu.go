@@ -11,9 +11,10 @@ import (
 // what routers told it for ten minutes (RFC 1191 section 6.3).
 const pathMTULife = 10 * time.Minute
 
-// The least MTU of a TUN, whatever the path: below it IPv6 has no link (RFC
-// 8200 section 5), and IPv4 little use (RFC 791's 576). Outer packets are
-// then cut on their way.
+// The least MTU of a TUN device, whatever the path: below it IPv6 has no link
+// (RFC 8200 section 5), and IPv4 little use (RFC 791's 576). The data plane is told what
+// fits all the same: it answers for the kernel, clamps the MSS of TCP to that, and
+// lets the underlay cut what IPv6 may send.
 const (
 	leastMTU4 = 576
 	leastMTU6 = 1280
@@ -70,7 +71,7 @@ func (g *Gateway) watchPaths() {
 	}
 }
 
-// fitMTU makes the tunnel's MTU the largest inner packet that fits on each of
+// fitMTU makes the tunnel's MTU, and if it can the device's, the largest inner packet that fits on each of
 // its SAs. Without an SA it stays as it is.
 func (g *Gateway) fitMTU(t *tunnel, now time.Time) {
 	mtu := 0
@@ -90,9 +91,9 @@ func (g *Gateway) fitMTU(t *tunnel, now time.Time) {
 			least = leastMTU6
 		}
 	}
-	if mtu = max(mtu, least); mtu != t.mtu && t.data != nil {
+	if mtu != t.fits && t.data != nil {
 		g.Log.Info("tunnel MTU", "conn", t.conn.Name, "tunnel", t.tunnel.Name, "device", t.device, "mtu", mtu)
-		t.mtu = mtu
+		t.fits, t.mtu = mtu, max(mtu, least)
 		t.data.SetMTU(mtu)
 		g.dirty = true
 	}

@@ -32,7 +32,8 @@ type tunnel struct {
 	fault string
 	retry time.Time
 
-	mtu    int
+	mtu    int                   // of the device
+	fits   int                   // the largest inner packet that the path takes; 0: not known yet
 	sas    map[uint32]*installed // what the data plane has of it, by SPIIn
 	open   []string              // the wanted pairs that no SA carries
 	stale  bool                  // open must be worked out anew
@@ -70,7 +71,7 @@ func (g *Gateway) open(t *tunnel, now time.Time) {
 	})
 	ctx, stop := context.WithCancel(g.io)
 	done := make(chan struct{})
-	t.data, t.stop, t.done = data, stop, done
+	t.data, t.stop, t.done, t.fits = data, stop, done, 0
 	g.group.Go(func() error {
 		err := data.Run(ctx)
 		close(done)

@@ -192,6 +192,39 @@ func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
 	noBlackHole(t, n, ways(n), r.mtu, r.small)
 }
 
+// The device's MTU cannot be less than 1280 with IPv6 inside. IPv6 packets of
+// that size are then cut below; IPv4 and TCP go by what really fits.
+func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
+	n := lab.Direct(t)
+	n.Narrow(1300)
+	for _, r := range rowsOfMTU()[:2] {
+		t.Run(r.String(), func(t *testing.T) {
+			n.Use(t)
+			customer, cloud := r.start(n, true)
+			for _, w := range ways(n) {
+				forget(w.from)
+				const bytes = 200_000
+				if got := w.from.Transfer(w.far, w.to, bytes); got != bytes {
+					t.Errorf("%d of %d bytes arrive at %s", got, bytes, w.to)
+				}
+				n.Await(lab.Patience, fmt.Sprintf("1280 bytes pass to %s, or %d are told", w.to, r.small), func() (bool, string) {
+					ok, _, told, out := big(w.from, w.to, 1280)
+					return ok && w.headers == 60 || told == r.small && w.headers == 40, out
+				})
+			}
+			for _, w := range ways(n) {
+				if p := w.from.Ping(w.to, 50, "-s", "1232"); w.headers == 60 && p.Lost() != 0 {
+					t.Errorf("IPv6 of 1280 bytes to %s: %v", w.to, p)
+				}
+			}
+			customer.Stop()
+			cloud.Stop()
+			forget(n.Customer)
+			forget(n.Cloud)
+		})
+	}
+}
+
 // noBlackHole begins with TCP, which has only what the gateway says to go by.
 func noBlackHole(t *testing.T, n *lab.Net, ws []way, mtu, small int) {
 	for _, w := range ws {
