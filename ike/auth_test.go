@@ -18,18 +18,26 @@ func TestAuthenticationFailuresAreToldOnBothEnds(t *testing.T) {
 		change               func(pa, pb *sa.Peer)
 		initiator, responder string
 	}{
-		{"pre-shared key", func(pa, _ *sa.Peer) { pa.PSK = ipsec.Secret("another") },
+		{
+			"pre-shared key", func(pa, _ *sa.Peer) { pa.PSK = ipsec.Secret("another") },
 			"we sent identity 192.0.2.1 and expect 192.0.2.2; the peer answered IKE_AUTH with AUTHENTICATION_FAILED: the pre-shared keys differ, or it does not know our identity",
-			"the pre-shared keys do not match"},
-		{"our identity", func(pa, _ *sa.Peer) { pa.LocalID = fqdn("a.example.net") },
+			"the pre-shared keys do not match",
+		},
+		{
+			"our identity", func(pa, _ *sa.Peer) { pa.LocalID = fqdn("a.example.net") },
 			"we sent identity a.example.net and expect 192.0.2.2; the peer answered IKE_AUTH with AUTHENTICATION_FAILED",
-			"the peer says that it is a.example.net (FQDN); the configuration expects 192.0.2.1 (IPv4 address)"},
-		{"the type of our identity", func(pa, _ *sa.Peer) { pa.LocalID = fqdn("192.0.2.1") },
+			"the peer says that it is a.example.net (FQDN); the configuration expects 192.0.2.1 (IPv4 address)",
+		},
+		{
+			"the type of our identity", func(pa, _ *sa.Peer) { pa.LocalID = fqdn("192.0.2.1") },
 			"AUTHENTICATION_FAILED",
-			"the peer says that it is 192.0.2.1 (FQDN); the configuration expects 192.0.2.1 (IPv4 address)"},
-		{"the identity we ask for", func(pa, _ *sa.Peer) { pa.RemoteID = fqdn("b.example.net") },
+			"the peer says that it is 192.0.2.1 (FQDN); the configuration expects 192.0.2.1 (IPv4 address)",
+		},
+		{
+			"the identity we ask for", func(pa, _ *sa.Peer) { pa.RemoteID = fqdn("b.example.net") },
 			"we sent identity 192.0.2.1 and expect b.example.net; the peer answered IKE_AUTH with AUTHENTICATION_FAILED",
-			"the peer asks for b.example.net (FQDN); our identity is 192.0.2.2 (IPv4 address)"},
+			"the peer asks for b.example.net (FQDN); our identity is 192.0.2.2 (IPv4 address)",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, a, b := pairOf(t, c.change)

@@ -156,8 +156,10 @@ func play(t *testing.T, script []byte) *game {
 }
 
 // waits are how long time can pass in one step.
-var waits = [...]time.Duration{0, time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, time.Second, 3 * time.Second,
-	5 * time.Second, 10 * time.Second, 31 * time.Second, time.Minute, 70 * time.Second, 30 * time.Minute, 2 * time.Hour}
+var waits = [...]time.Duration{
+	0, time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, time.Second, 3 * time.Second,
+	5 * time.Second, 10 * time.Second, 31 * time.Second, time.Minute, 70 * time.Second, 30 * time.Minute, 2 * time.Hour,
+}
 
 func (g *game) step() {
 	w := g.w

@@ -59,8 +59,10 @@ func newWorld(t testing.TB, seed byte) *world {
 // host adds one, or starts one anew at the same address.
 func (w *world) host(addr string, spi uint32) *end {
 	a := netip.MustParseAddr(addr)
-	n := &end{w: w, addr: a, spi: spi, free: map[uint32]bool{}, in: map[uint32]*ipsec.ChildSA{}, out: map[uint32]*ipsec.ChildSA{},
-		moved: map[uint32]ipsec.Path{}, last: map[uint32]time.Time{}}
+	n := &end{
+		w: w, addr: a, spi: spi, free: map[uint32]bool{}, in: map[uint32]*ipsec.ChildSA{}, out: map[uint32]*ipsec.ChildSA{},
+		moved: map[uint32]ipsec.Path{}, last: map[uint32]time.Time{},
+	}
 	level := slog.LevelError
 	if os.Getenv("VPNGW_TEST_LOG") != "" {
 		level = slog.LevelDebug
@@ -317,8 +319,10 @@ func peerFor(name, local, remote string) *sa.Peer {
 }
 
 func childFor(name string) *sa.Child {
-	return &sa.Child{Name: name, Tunnel: name, Initiate: true, Proposals: proposals(ipsec.ProtoESP, "aes128gcm16-x25519"),
-		Lifetime: ipsec.Lifetime{Time: time.Hour}}
+	return &sa.Child{
+		Name: name, Tunnel: name, Initiate: true, Proposals: proposals(ipsec.ProtoESP, "aes128gcm16-x25519"),
+		Lifetime: ipsec.Lifetime{Time: time.Hour},
+	}
 }
 
 func proposals(proto ipsec.Protocol, ss ...string) []ipsec.Proposal {

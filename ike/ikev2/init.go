@@ -228,8 +228,10 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 		return nil, refuse(wire.NoProposalChosen, "%s", why)
 	}
 	if suite.KE.ID != ke.Group {
-		return nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID),
-			Why: "the peer guessed group " + tr2name(ke.Group) + "; ours is " + suite.KE.String()}
+		return nil, &wire.NotifyError{
+			Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID),
+			Why: "the peer guessed group " + tr2name(ke.Group) + "; ours is " + suite.KE.String(),
+		}
 	}
 	if len(ke.Data) != sa.PublicSize(ke.Group) {
 		return nil, syntax("a key exchange value of %d bytes in group %s", len(ke.Data), suite.KE)
