@@ -126,11 +126,20 @@ func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
 	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{native("row", collideSuites)}})
 	gw.AwaitUp("row")
 	flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+	// charon has no Child SA to name in the moment in which it hands them from one
+	// IKE SA to its successor: then ours was first, and there is one rekey only.
+	theirs := func(ike bool) error {
+		err := charonPeer{cloud}.rekey(ike)
+		if err != nil && strings.Contains(err.Error(), "no matching SAs to rekey") {
+			return nil
+		}
+		return err
+	}
 	for _, c := range rounds {
 		known := spis(gw.Tunnel("row"))
 		before := len(known)
 		var newest time.Time
-		atOnce(t, vpngwPeer{gw}.rekey, charonPeer{cloud}.rekey, c)
+		atOnce(t, vpngwPeer{gw}.rekey, theirs, c)
 		n.Await(2*lab.Patience, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
 			ours, theirs := gw.Tunnel("row"), cloud.SAs()
 			for spi := range spis(ours) {
