@@ -110,6 +110,7 @@ func (l *loader) config(v *dialect.Value) *Config {
 			c.Listen = append(c.Listen, a.Addr())
 		}
 	}
+	c.Packets = !v.Field("offload").Bool()
 	side := sides[v.Field("side").Text()]
 	var drafts []*dialect.Draft
 	used := names{}

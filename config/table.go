@@ -21,6 +21,7 @@ var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect
 	{Name: "version", Type: dialect.Int{Min: 1, Max: 1}, Required: true, Doc: "of this form of file: 1"},
 	{Name: "side", Type: side, Default: "customer", Doc: "which end this host is"},
 	{Name: "listen", Type: dialect.List{Of: dialect.Addr{}, Max: 256}, Doc: "our underlay addresses; all by default"},
+	{Name: "offload", Type: dialect.Bool{}, Default: "true", Doc: "move super-packets between TUN and sockets in one pass; no: the slower way, by packets"},
 	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "vpn_gateways"}, Doc: "what the ids of the cloud's gateways stand for"},
 	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "customer_gateways"}, Doc: "what the ids of the customer's gateways stand for"},
 	{Name: "connections", Type: dialect.List{Of: connectionObject(), Name: "connection", Max: 100_000}, Required: true, Doc: "the connections"},

@@ -10,6 +10,7 @@ import (
 // reflect.DeepEqual.
 type Config struct {
 	Listen      []netip.Addr // underlay addresses; empty: all
+	Packets     bool         // offload is no: TUN devices are used by packets
 	Connections []*Connection
 }
 

@@ -10,7 +10,7 @@
 //	     spd.lookup     most specific, then newest      spd.go
 //	     MTU, MSS       too big? SYN?                   icmp.go frag.go mss.go
 //	     sealer.seal    straight into the send buffer   sealer.go
-//	     gather         runs of one size, one write     gather.go
+//	     outbox         runs of one size, one write     outbox.go
 //
 //	IN   Plane.RunSocket  a batch from a socket         socket.go
 //	     demux          IKE, keepalive or ESP           socket.go

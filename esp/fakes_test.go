@@ -232,7 +232,7 @@ type end struct {
 	tun    *fakeTUN
 	socks  [numTransports]*fakeSocket
 
-	reader    reader
+	reader    *reader
 	receivers [numTransports]*receiver
 	now       time.Time
 
@@ -266,7 +266,7 @@ func newEnd(t testing.TB, which int) *end {
 		UDP4: e.socks[udp4], UDP6: e.socks[udp6], Raw4: e.socks[raw4], Raw6: e.socks[raw6],
 	})
 	e.tunnel = e.plane.AddTunnel(TunnelConfig{Name: "t", Device: e.tun, MTU: 1400, CopyDSCP: true})
-	e.reader = reader{Tunnel: e.tunnel, sizes: make([]int, 128)}
+	e.reader = newReader(e.tunnel)
 	for k := range numTransports {
 		e.receivers[k] = newReceiver(e.plane, k)
 	}

@@ -1,171 +1,229 @@
 package esp
 
 import (
-	"errors"
-	"net/netip"
-	"runtime"
-	"slices"
-	"time"
-
-	"vpngw/ipsec"
+	"bytes"
+	"encoding/binary"
 )
 
 const (
-	sendBuffer   = 192 << 10 // a whole TUN batch: 128 packets of 1500 bytes
-	maxDatagrams = 128
-	// The kernel's limits for one UDP_SEGMENT call, and a little room below 65535 for headers.
-	maxSegments = 64
-	maxRun      = 65000
+	maxFrame   = 0xffff // IP's largest packet
+	maxMerged  = 64     // datagrams in one UDP super-packet
+	maxHeaders = ipv6Header + 60
 )
 
-// A gather seals packets back to back into one buffer and sends them in few
-// calls: consecutive ones of one size to one peer become one Datagram with
-// Segment (UDP_SEGMENT wants equal sizes, of which the last may be shorter). It keeps
-// the order. Not safe for concurrent use; held for one batch only.
+// A gather opens consecutive packets of a flow so that their payloads lie side by
+// side, and writes them to the TUN as one super-packet: the inverse of a cutter. A
+// packet is opened where its payload belongs if it continues the frame; its headers then cover the
+// end of the payload before, which is saved and put back. When it turns out to be no
+// continuation it is moved.
+//
+// What is merged is cut again by the kernel, into the very packets that came: same headers, IPv4
+// identification included unless DF is set, which makes it meaningless (RFC 6864 section 4.1). The kernel then makes new
+// checksums, so a packet is merged only after its own was verified; others pass as they
+// are. Not safe for concurrent use.
 type gather struct {
-	buf    []byte
-	used   int
-	ds     []ipsec.Datagram
-	pairs  []*pair // of each of ds
-	socket Socket  // of all of ds
+	tunnel *Tunnel
+	buf    []byte // headroom | frame | room to open one more
+	other  []byte // a buffer as well
+	at     int    // where the last room was, in the frame
+	saved  [maxHeaders]byte
 
-	// The run that the last of ds is.
-	route    *route
-	segments int
-	first    int  // size of its first segment
-	closed   bool // a shorter segment ended it
-
-	sent tally
+	packets   int // in the frame
+	end       int // of the frame
+	grows     bool
+	v6, udp   bool
+	head      int              // length of the headers
+	transport int              // where the TCP or UDP header begins
+	size      int              // of the first payload
+	first     [maxHeaders]byte // the first packet's headers: later ones may lie over it
+	next      uint32           // sequence number that continues, TCP
+	push      bool             // the last one had PSH
 }
 
-// gathers are shared by all tunnels, so that an idle one has none. As many are
-// kept as can be of use at once.
-type gathers chan *gather
+// gatherBuffer holds the largest frame and, behind it, the largest ESP packet.
+const gatherBuffer = headroom + maxFrame + socketBuffer
 
-func newGathers() gathers { return make(gathers, 2*runtime.GOMAXPROCS(0)) }
-
-func (gs gathers) take() *gather {
-	select {
-	case g := <-gs:
-		return g
-	default:
-		return &gather{
-			sent:  tally{way: func(m *meter) *traffic { return &m.out }},
-			buf:   make([]byte, sendBuffer),
-			ds:    make([]ipsec.Datagram, 0, maxDatagrams),
-			pairs: make([]*pair, 0, maxDatagrams),
-		}
+// room is where a packet of a tunnel is to be opened that takes up to n bytes
+// then. What is in the frame may be written first.
+func (g *gather) room(t *Tunnel, n int) []byte {
+	if g.buf == nil {
+		g.buf, g.other = make([]byte, gatherBuffer), make([]byte, gatherBuffer)
 	}
-}
-
-func (gs gathers) put(g *gather) {
-	select {
-	case gs <- g:
-	default:
-	}
-}
-
-// add seals the inner packet b, whose capacity leaves room for maxTrailer
-// bytes, for sending by o.
-func (g *gather) add(o *outbound, b []byte, tos uint8) reason {
-	r := o.route.Load()
-	if r.socket == nil {
-		return dropNoSocket
-	}
-	size := o.sealer.sealed(len(b))
-	if size > len(g.buf) {
-		return dropTooBig
-	}
-	seq, why := o.admit(len(b))
-	if why != carried {
-		return why
-	}
-	joins := g.joins(r, size, tos)
-	if r.socket != g.socket || g.used+size > len(g.buf) || !joins && len(g.ds) == cap(g.ds) {
+	if t != g.tunnel || !g.grows {
 		g.flush()
-		g.socket, joins = r.socket, false
 	}
-	next := uint8(protoIPv4)
-	if b[0]>>4 == 6 {
-		next = protoIPv6
+	g.tunnel, g.at = t, 0
+	frame := g.buf[headroom:]
+	if g.packets > 0 {
+		g.at = g.end - g.head
+		copy(g.saved[:g.head], frame[g.at:])
 	}
-	sealed := o.sealer.seal(g.buf[g.used:], b, next, seq)
-	g.used += size
-	if joins {
-		d := &g.ds[len(g.ds)-1]
-		d.Segment, d.Data = g.first, d.Data[:len(d.Data)+size]
-		g.segments++
-		g.closed = size < g.first
-	} else {
-		g.ds = append(g.ds, ipsec.Datagram{Local: r.Local, Remote: r.Remote, Data: sealed, TOS: tos})
-		g.pairs = append(g.pairs, o.pair)
-		g.route, g.segments, g.first, g.closed = r, 1, size, false
-	}
-	g.sent.count(o.pair, len(b))
-	return carried
+	return frame[g.at : g.at+n : g.at+n]
 }
 
-// joins reports whether a packet can be one more segment of the last datagram.
-func (g *gather) joins(r *route, size int, tos uint8) bool {
-	if len(g.ds) == 0 || g.route != r || !r.UDP || g.closed || size > g.first || g.segments == maxSegments {
+// refuse puts the frame right after an open that gave no packet.
+func (g *gather) refuse() {
+	if g.packets > 0 {
+		copy(g.buf[headroom+g.at:], g.saved[:g.head])
+	}
+}
+
+// add takes the packet that was opened at the last room, which f describes.
+func (g *gather) add(f *flow, b []byte) {
+	if g.packets > 0 {
+		if g.continues(f, b) {
+			g.refuse()
+			g.end += len(b) - g.head
+			g.packets++
+			return
+		}
+		moved := g.other[headroom:][:copy(g.other[headroom:], b)]
+		t := g.tunnel
+		g.refuse()
+		g.flush()
+		g.buf, g.other, g.tunnel = g.other, g.buf, t
+		b = moved
+	}
+	g.begin(f, b)
+}
+
+// begin makes b the first packet of a frame.
+func (g *gather) begin(f *flow, b []byte) {
+	g.packets, g.end = 1, len(b)
+	g.v6, g.udp, g.transport, g.push = f.v6, f.protocol == protoUDP, f.transport, false
+	g.grows = false
+	plain := f.ports == twoPorts && !f.fragment && (!f.v6 && f.transport == ipv4Header || f.v6 && f.transport == ipv6Header)
+	if !plain {
+		return
+	}
+	t := b[f.transport:]
+	switch f.protocol {
+	case protoUDP:
+		if !g.tunnel.Frames.SegmentsUDP() || len(t) <= udpHeader || int(binary.BigEndian.Uint16(t[4:])) != len(t) || t[udpChecksum]|t[udpChecksum+1] == 0 {
+			return
+		}
+		g.head = f.transport + udpHeader
+	case protoTCP:
+		if len(t) <= tcpHeader || t[13]&^tcpECE != tcpACK { // neither PSH nor any other
+			return
+		}
+		n := int(t[12]>>4) * 4
+		if n < tcpHeader || len(t) <= n {
+			return
+		}
+		g.head = f.transport + n
+		g.next = binary.BigEndian.Uint32(t[4:]) + uint32(len(t)-n)
+	default:
+		return
+	}
+	g.size = len(b) - g.head
+	if g.grows = verified(f, b); g.grows {
+		copy(g.first[:g.head], b)
+	}
+}
+
+const tcpECE = 0x40
+
+// verified reports whether the transport checksum of b is right.
+func verified(f *flow, b []byte) bool {
+	t := b[f.transport:]
+	return onesSum(pseudoSum(b, f.protocol, len(t)), t) == 0xffff
+}
+
+// continues reports whether b is one more segment of the frame, and notes it.
+// b lies in the frame, its headers over the last payload.
+func (g *gather) continues(f *flow, b []byte) bool {
+	first := g.first[:g.head]
+	n := len(b) - g.head
+	if f.v6 != g.v6 || f.transport != g.transport || f.fragment || b[g.ipProtocolAt()] != first[g.ipProtocolAt()] ||
+		n <= 0 || n > g.size || g.end+n > maxFrame {
 		return false
 	}
-	d := &g.ds[len(g.ds)-1]
-	return d.TOS == tos && len(d.Data)+size <= maxRun
-}
-
-// flush sends what was gathered.
-func (g *gather) flush() {
-	g.sent.publish()
-	if len(g.ds) > 0 {
-		if n, err := g.socket.WriteBatch(g.ds); err != nil {
-			g.refused(len(g.ds)-n, err)
+	if g.v6 {
+		if !bytes.Equal(b[:4], first[:4]) || !bytes.Equal(b[6:ipv6Header], first[6:ipv6Header]) {
+			return false
 		}
+	} else if !bytes.Equal(b[:2], first[:2]) || !bytes.Equal(b[6:10], first[6:10]) || !bytes.Equal(b[12:20], first[12:20]) {
+		return false
+	} else if id := binary.BigEndian.Uint16(first[4:]) + uint16(g.packets); b[6]&0x40 == 0 && id != binary.BigEndian.Uint16(b[4:]) {
+		return false
 	}
-	g.clear()
-}
-
-// flushCut sends what was gathered so that the underlay may cut it.
-func (g *gather) flushCut() {
-	g.sent.publish()
-	for _, d := range g.ds {
-		if err := g.socket.WriteFragmentable(d); err != nil {
-			g.refused(1, err)
+	t, t0 := b[g.transport:], first[g.transport:]
+	if binary.BigEndian.Uint32(t) != binary.BigEndian.Uint32(t0) { // the ports
+		return false
+	}
+	push := false
+	if g.udp {
+		if g.packets == maxMerged || int(binary.BigEndian.Uint16(t[4:])) != len(t) || t[udpChecksum]|t[udpChecksum+1] == 0 {
+			return false
 		}
-	}
-	g.clear()
-}
-
-func (g *gather) clear() {
-	clear(g.ds)
-	clear(g.pairs)
-	g.ds, g.pairs, g.used = g.ds[:0], g.pairs[:0], 0
-	g.socket, g.route = nil, nil
-}
-
-// tooBig is an error of a Socket that knows about path MTUs.
-type tooBig interface {
-	error
-	TooBig() (netip.AddrPort, bool)
-}
-
-// refused counts n datagrams, each a packet or a run, that the socket did not
-// send, and tells when the path is too narrow for one. Which they were is not known unless
-// all are of one SA.
-func (g *gather) refused(n int, err error) {
-	p, why := g.pairs[0], dropSend
-	var big tooBig
-	if errors.As(err, &big) {
-		if remote, ok := big.TooBig(); ok {
-			why = dropUnderlay
-			if p.tunnel.told.take(time.Now(), 1, 3) {
-				p.plane.cfg.Notify(PathMTU{Remote: remote.Addr()})
-			}
-		}
-	}
-	if slices.ContainsFunc(g.pairs, func(q *pair) bool { return q != p }) {
-		p.tunnel.drop(why, n)
 	} else {
-		p.drop(why, n)
+		push = t[13]&tcpPSH != 0
+		if binary.BigEndian.Uint32(t[4:]) != g.next || !bytes.Equal(t[8:13], t0[8:13]) || t[13]&^tcpPSH != t0[13] ||
+			!bytes.Equal(t[14:16], t0[14:16]) || !bytes.Equal(t[18:g.head-g.transport], t0[18:g.head-g.transport]) {
+			return false
+		}
 	}
+	if !verified(f, b) {
+		return false
+	}
+	g.next += uint32(n)
+	g.push = push
+	g.grows = n == g.size && !push
+	return true
+}
+
+func (g *gather) ipProtocolAt() int {
+	if g.v6 {
+		return 6
+	}
+	return 9
+}
+
+// flush writes the frame.
+func (g *gather) flush() {
+	if g.packets == 0 {
+		return
+	}
+	frame := g.buf[headroom-vnetHeader : headroom+g.end]
+	h := vnet{}
+	if g.packets > 1 {
+		h = g.seal(frame[vnetHeader:])
+	}
+	h.put(frame)
+	if err := g.tunnel.Frames.WriteFrame(frame); err != nil {
+		g.tunnel.drop(dropWrite, g.packets)
+	}
+	g.packets, g.grows, g.tunnel = 0, false, nil
+}
+
+// seal makes the headers those of a super-packet, the transport checksum left to
+// the kernel.
+func (g *gather) seal(b []byte) vnet {
+	h := vnet{
+		flags: needsChecksum, gso: gsoUDP, head: uint16(g.head), segment: uint16(g.size),
+		start: uint16(g.transport), offset: udpChecksum,
+	}
+	t := b[g.transport:]
+	protocol := uint8(protoUDP)
+	if g.udp {
+		binary.BigEndian.PutUint16(t[4:], uint16(len(t)))
+	} else {
+		protocol, h.gso, h.offset = protoTCP, gsoTCP4, tcpChecksum
+		if g.v6 {
+			h.gso = gsoTCP6
+		}
+		if g.push {
+			t[13] |= tcpPSH
+		}
+	}
+	if g.v6 {
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-ipv6Header))
+	} else {
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+		b[10], b[11] = 0, 0
+		binary.BigEndian.PutUint16(b[10:], checksum(0, b[:ipv4Header]))
+	}
+	binary.BigEndian.PutUint16(t[h.offset:], pseudoSum(b, protocol, len(t)))
+	return h
 }

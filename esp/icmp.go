@@ -63,10 +63,7 @@ func (f *flow) tooBig6(buf, b []byte, mtu int) []byte {
 	icmp[0] = packetTooBig
 	binary.BigEndian.PutUint32(icmp[4:], uint32(mtu))
 	copy(icmp[icmpHeader:], quote)
-	// The pseudo-header's addresses are summed where they stand, its length and protocol as numbers.
-	pseudo := uint32(len(icmp)) + protoICMPv6
-	pseudo += uint32(^checksum(0, out[8:40]))
-	binary.BigEndian.PutUint16(icmp[2:], checksum(pseudo, icmp))
+	binary.BigEndian.PutUint16(icmp[2:], checksum(pseudoSum(out, protoICMPv6, len(icmp)), icmp))
 	return out
 }
 

@@ -38,7 +38,7 @@ func TestTooBigAnswersIPv6(t *testing.T) {
 		t.Fatalf("answer is %+v of %d bytes", a, len(got))
 	}
 	pseudo := append(bytes.Clone(got[8:40]), 0, 0, byte((len(got)-40)>>8), byte(len(got)-40), 0, 0, 0, protoICMPv6)
-	if checksum(uint32(^checksum(0, pseudo)), got[40:]) != 0 {
+	if checksum(^checksum(0, pseudo), got[40:]) != 0 {
 		t.Error("the checksum is wrong")
 	}
 	if mtu := binary.BigEndian.Uint32(got[44:]); mtu != 1290 {

@@ -17,18 +17,18 @@ func syn(v6 bool, flags byte, options []byte) []byte {
 	}
 	tcp[12], tcp[13] = byte(len(tcp)/4)<<4, flags
 	b := ipPacket(v6, 1, 2, protoTCP, tcp)
-	binary.BigEndian.PutUint16(b[len(b)-len(tcp)+16:], tcpChecksum(b, len(tcp)))
+	binary.BigEndian.PutUint16(b[len(b)-len(tcp)+16:], tcpSum(b, len(tcp)))
 	return b
 }
 
 // tcpChecksum is over the pseudo-header and the TCP part of n bytes; 0 if what is there is right.
-func tcpChecksum(b []byte, n int) uint16 {
+func tcpSum(b []byte, n int) uint16 {
 	addresses := b[12:20]
 	if b[0]>>4 == 6 {
 		addresses = b[8:40]
 	}
 	pseudo := append(bytes.Clone(addresses), 0, protoTCP, byte(n>>8), byte(n))
-	return checksum(uint32(^checksum(0, pseudo)), b[len(b)-n:])
+	return checksum(^checksum(0, pseudo), b[len(b)-n:])
 }
 
 func TestMSSIsClamped(t *testing.T) {
@@ -63,7 +63,7 @@ func TestMSSIsClamped(t *testing.T) {
 		}
 		f.clampMSS(b, 1400)
 		n := len(b) - f.transport
-		if tcpChecksum(b, n) != 0 {
+		if tcpSum(b, n) != 0 {
 			t.Errorf("%s: the checksum is wrong", tt.name)
 		}
 		if tt.at >= 0 {

@@ -234,11 +234,11 @@ func TestRemovedSACanBeUsedToTheEndOfABatch(t *testing.T) {
 	sa.Out.Clear()
 	f := lookupFlow()
 	o := snapshot.lookup(&f)
-	g := a.plane.gathers.take()
-	if why := g.add(o, append(make([]byte, 0, 200), udpPacket(false, 1, 2, 100)...), 0); why != carried {
+	x := a.plane.outboxes.take()
+	if why := x.add(o, append(make([]byte, 0, 200), udpPacket(false, 1, 2, 100)...), 0); why != carried {
 		t.Error(why)
 	}
-	g.flush()
+	x.flush()
 }
 
 func TestSequenceNumbersNeverWrap(t *testing.T) {

@@ -179,27 +179,3 @@ func trafficClass(b []byte) uint8 {
 	}
 	return b[1]
 }
-
-// checksumAdjust is what the checksum sum becomes when a 16-bit word it covers
-// changes from old to new (RFC 1624).
-func checksumAdjust(sum, old, new uint16) uint16 {
-	s := uint32(^sum) + uint32(^old) + uint32(new)
-	s = s&0xffff + s>>16
-	s = s&0xffff + s>>16
-	return ^uint16(s)
-}
-
-// checksum is the Internet checksum of b, starting from a partial sum.
-func checksum(partial uint32, b []byte) uint16 {
-	s := uint64(partial)
-	for ; len(b) >= 2; b = b[2:] {
-		s += uint64(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		s += uint64(b[0]) << 8
-	}
-	for s > 0xffff {
-		s = s&0xffff + s>>16
-	}
-	return ^uint16(s)
-}

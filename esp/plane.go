@@ -10,7 +10,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// Device is a TUN device, as golang.zx2c4.com/wireguard/tun has it. Read is
+// Device is a TUN device by packets, as golang.zx2c4.com/wireguard/tun has it. Read is
 // called by one goroutine; Write by several at once. Closing the device must make Read
 // return an error that is os.ErrClosed.
 type Device interface {
@@ -20,6 +20,23 @@ type Device interface {
 	// before each, and may change bufs and the spare capacity of each element.
 	Write(bufs [][]byte, offset int) (int, error)
 	BatchSize() int
+}
+
+// Framer is a TUN device by frames: what the kernel itself gives and takes, packets
+// behind a virtio_net_hdr, among them super-packets, whose checksums are left to be done. A
+// packet is then copied by the system calls only. ReadFrames is called by one
+// goroutine, which is locked to its thread; WriteFrame by several. Closing it must make ReadFrames return an
+// error that is os.ErrClosed.
+type Framer interface {
+	// ReadFrames waits for a frame, reads it into b and hands it to take, and so
+	// on until take returns false or there is none at the moment. Beyond b's length, its
+	// capacity is take's to write to.
+	ReadFrames(b []byte, take func(frame []byte) (more bool)) error
+	// WriteFrame takes a frame.
+	WriteFrame(frame []byte) error
+	// SegmentsUDP reports whether a frame may be a UDP super-packet, whose kernel
+	// must be Linux 6.2 or later.
+	SegmentsUDP() bool
 }
 
 // Socket is one socket of the underlay. ReadBatch is called by one goroutine;
@@ -59,12 +76,12 @@ type Config struct {
 
 // Plane is the data plane. Its methods may be called from any goroutine.
 type Plane struct {
-	cfg     Config
-	sockets [numTransports]Socket
-	epoch   time.Time // what pair.heard counts from
-	sad     sad
-	gathers gathers
-	meter   meter
+	cfg      Config
+	sockets  [numTransports]Socket
+	epoch    time.Time // what pair.heard counts from
+	sad      sad
+	outboxes outboxes
+	meter    meter
 
 	mu      sync.Mutex // for what follows, and to change sad
 	tunnels map[string]*Tunnel
@@ -85,12 +102,12 @@ func New(cfg Config) *Plane {
 		cfg.IKE = func(ipsec.Datagram) {}
 	}
 	return &Plane{
-		cfg:     cfg,
-		sockets: [numTransports]Socket{udp4: cfg.UDP4, udp6: cfg.UDP6, raw4: cfg.Raw4, raw6: cfg.Raw6},
-		epoch:   time.Now(),
-		sad:     newSAD(cfg.Slots),
-		gathers: newGathers(),
-		tunnels: make(map[string]*Tunnel),
+		cfg:      cfg,
+		sockets:  [numTransports]Socket{udp4: cfg.UDP4, udp6: cfg.UDP6, raw4: cfg.Raw4, raw6: cfg.Raw6},
+		epoch:    time.Now(),
+		sad:      newSAD(cfg.Slots),
+		outboxes: newOutboxes(),
+		tunnels:  make(map[string]*Tunnel),
 	}
 }
 

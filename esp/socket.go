@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"vpngw/ipsec"
@@ -30,6 +31,8 @@ func (p *Plane) RunSocket(ctx context.Context, s Socket) error {
 		return err
 	}
 	defer p.disclaim(k)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	r := newReceiver(p, k)
 	failed := 0 // reads, one after another
 	for ctx.Err() == nil {
@@ -88,11 +91,11 @@ type receiver struct {
 	heard  int64          // the same as pair.heard has it; never 0
 	remote netip.AddrPort // the datagram's
 	flow   flow           // the packet's
+	opened []byte         // the packet
 
 	holding *inbound // whose lock is ours
-	tunnel  *Tunnel  // whose packets wait in pending
-	tun     [][]byte // buffers
-	pending [][]byte // the first of tun, cut to the packet
+	gather  gather   // for tunnels by frames
+	packets packets  // for tunnels by packets
 
 	received tally
 	unknown  bucket // InvalidSPI events
@@ -107,8 +110,6 @@ func newReceiver(p *Plane, k transport) *receiver {
 		plane: p, transport: k,
 		ds:       make([]ipsec.Datagram, n),
 		bufs:     slab(n, socketBuffer),
-		tun:      slab(tunBatch, tunBuffer),
-		pending:  make([][]byte, 0, tunBatch),
 		received: tally{way: func(m *meter) *traffic { return &m.in }},
 	}
 }
@@ -212,12 +213,29 @@ func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
 	if !in.window.check(seq) {
 		return dropReplay
 	}
-	if in.tunnel != r.tunnel || len(r.pending) == tunBatch {
-		r.flush()
-		r.tunnel = in.tunnel
+	var why reason
+	if in.tunnel.Frames != nil {
+		r.packets.flush()
+		if why = r.open(in, r.gather.room(in.tunnel, len(b)), b, seq, tos); why == carried {
+			r.gather.add(&r.flow, r.opened)
+		} else {
+			r.gather.refuse()
+		}
+	} else {
+		r.gather.flush()
+		if why = r.open(in, r.packets.room(in.tunnel), b, seq, tos); why == carried {
+			r.packets.add(r.opened)
+		}
 	}
-	buf := r.tun[len(r.pending)]
-	payload, next, why := in.opener.open(buf[headroom:], b, seq)
+	if why == carried {
+		r.received.count(in.pair, r.flow.length)
+	}
+	return why
+}
+
+// open opens a packet into room; r.opened is the packet then.
+func (r *receiver) open(in *inbound, room, b []byte, seq uint64, tos uint8) reason {
+	payload, next, why := in.opener.open(room, b, seq)
 	if why != carried {
 		return why
 	}
@@ -225,8 +243,7 @@ func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
 	if why := r.inner(in, payload, next, tos); why != carried {
 		return why
 	}
-	r.received.count(in.pair, r.flow.length)
-	r.pending = append(r.pending, buf[:headroom+r.flow.length])
+	r.opened = payload[:r.flow.length]
 	return carried
 }
 
@@ -281,11 +298,40 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 // flush writes what waits to its TUN.
 func (r *receiver) flush() {
 	r.received.publish()
-	if len(r.pending) > 0 {
-		if _, err := r.tunnel.Device.Write(r.pending, headroom); err != nil {
-			r.tunnel.drop(dropWrite, 1)
-		}
-		clear(r.pending)
+	r.gather.flush()
+	r.packets.flush()
+}
+
+// packets gathers packets for a tunnel's Write.
+type packets struct {
+	tunnel  *Tunnel
+	bufs    [][]byte
+	pending [][]byte // the first of bufs, cut to the packet
+}
+
+// room is where the tunnel's next packet is to be opened. Those that wait may be written first.
+func (p *packets) room(t *Tunnel) []byte {
+	if p.bufs == nil {
+		p.bufs, p.pending = slab(tunBatch, tunBuffer), make([][]byte, 0, tunBatch)
 	}
-	r.pending, r.tunnel = r.pending[:0], nil
+	if t != p.tunnel || len(p.pending) == tunBatch {
+		p.flush()
+	}
+	p.tunnel = t
+	return p.bufs[len(p.pending)][headroom:]
+}
+
+// add takes the packet that was opened at the last room.
+func (p *packets) add(b []byte) {
+	p.pending = append(p.pending, p.bufs[len(p.pending)][:headroom+len(b)])
+}
+
+func (p *packets) flush() {
+	if len(p.pending) > 0 {
+		if _, err := p.tunnel.Device.Write(p.pending, headroom); err != nil {
+			p.tunnel.drop(dropWrite, 1)
+		}
+		clear(p.pending)
+	}
+	p.pending, p.tunnel = p.pending[:0], nil
 }

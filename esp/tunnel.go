@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 // TunnelConfig describes a Tunnel.
 type TunnelConfig struct {
 	Name     string // what ipsec.ChildSA.Tunnel says
+	Frames   Framer // the TUN device; nil: it is Device, which is slower
 	Device   Device
 	MTU      int  // of the device: the largest inner packet (see MTU); at least 68
 	CopyDSCP bool // copy the inner DSCP to the outer header; ECN always is
@@ -70,12 +72,14 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
 	}
 	defer t.running.Store(false)
-	r := reader{Tunnel: t, sizes: make([]int, t.Device.BatchSize())}
+	r := newReader(t)
+	if t.Frames != nil {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	failed := 0 // reads, one after another
 	for ctx.Err() == nil {
-		r.makeRoom()
-		n, err := r.read()
-		r.batch(n)
+		n, err := r.step()
 		if n > 0 {
 			failed = 0
 		}
@@ -95,13 +99,45 @@ func (t *Tunnel) Run(ctx context.Context) error {
 // A reader is one Run.
 type reader struct {
 	*Tunnel
-	bufs  [][]byte
-	sizes []int
 	spd   *spd    // the batch's snapshot
-	out   *gather // the batch's
+	out   *outbox // the batch's
 	flow  flow    // the packet's
 	icmp  bucket
 	spare []byte // where rare packets are built: fragments, ICMP
+
+	// By packets.
+	bufs  [][]byte
+	sizes []int
+
+	// By frames.
+	space []byte
+	take  func([]byte) bool // frame
+	cut   cutter
+	read  int // frames of the batch
+	bytes int // in them
+}
+
+func newReader(t *Tunnel) *reader {
+	r := &reader{Tunnel: t}
+	if t.Frames != nil {
+		r.space = make([]byte, maxRead, maxRead+maxTrailer)
+		r.take = r.frame
+	} else {
+		r.sizes = make([]int, t.Device.BatchSize())
+	}
+	return r
+}
+
+// step waits for packets and carries those that are there. It returns how many
+// reads gave something.
+func (r *reader) step() (int, error) {
+	if r.Frames != nil {
+		return r.stepFrames()
+	}
+	r.makeRoom()
+	n, err := r.readPackets()
+	r.batch(n)
+	return n, err
 }
 
 // makeRoom makes buffers for packets of the present MTU.
@@ -117,10 +153,10 @@ func (r *reader) makeRoom() {
 	}
 }
 
-// read fills the buffers. wireguard/tun cuts a super-packet without looking
+// readPackets fills the buffers. wireguard/tun cuts a super-packet without looking
 // whether the segments fit; when somebody has raised the device's MTU behind our
 // back they do not, and that must cost the packet, not the daemon.
-func (r *reader) read() (n int, err error) {
+func (r *reader) readPackets() (n int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			n, err = 0, fmt.Errorf("esp: TUN device: %v", p)
@@ -134,8 +170,7 @@ func (r *reader) batch(n int) {
 	if n <= 0 {
 		return
 	}
-	r.out = r.plane.gathers.take()
-	r.spd = r.Tunnel.spd.Load()
+	r.begin()
 	for i := range n {
 		room := r.bufs[i][headroom:]
 		if r.sizes[i] > len(room) {
@@ -144,8 +179,18 @@ func (r *reader) batch(n int) {
 		}
 		r.packet(room[:r.sizes[i]])
 	}
+	r.end()
+}
+
+// begin makes ready for a batch, end sends it.
+func (r *reader) begin() {
+	r.out = r.plane.outboxes.take()
+	r.spd = r.Tunnel.spd.Load()
+}
+
+func (r *reader) end() {
 	r.out.flush()
-	r.plane.gathers.put(r.out)
+	r.plane.outboxes.put(r.out)
 	r.out = nil
 }
 
@@ -175,7 +220,7 @@ func (r *reader) packet(b []byte) {
 func (r *reader) send(b []byte, mtu int) {
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
-		r.dropUncovered()
+		r.dropUncovered(1)
 		return
 	}
 	r.flow.clampMSS(b, mtu)
@@ -194,11 +239,11 @@ func (r *reader) send(b []byte, mtu int) {
 	}
 }
 
-func (r *reader) dropUncovered() {
+func (r *reader) dropUncovered(n int) {
 	if r.spd.empty() {
-		r.drop(dropNoSA, 1)
+		r.drop(dropNoSA, n)
 	} else {
-		r.drop(dropNoPolicy, 1)
+		r.drop(dropNoPolicy, n)
 	}
 }
 
@@ -206,7 +251,7 @@ func (r *reader) dropUncovered() {
 func (r *reader) refuse(b []byte, mtu int) {
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
-		r.dropUncovered()
+		r.dropUncovered(1)
 		return
 	}
 	out.drop(dropTooBig, 1)
@@ -215,9 +260,21 @@ func (r *reader) refuse(b []byte, mtu int) {
 	}
 	r.makeSpare()
 	if answer := r.flow.tooBig(r.spare[headroom:], b, mtu); answer != nil {
-		if _, err := r.Device.Write([][]byte{r.spare[:headroom+len(answer)]}, headroom); err != nil {
-			r.drop(dropWrite, 1)
-		}
+		r.write(len(answer))
+	}
+}
+
+// write writes the packet of n bytes in spare to the TUN.
+func (r *reader) write(n int) {
+	var err error
+	if r.Frames != nil {
+		vnet{}.put(r.spare[headroom-vnetHeader:])
+		err = r.Frames.WriteFrame(r.spare[headroom-vnetHeader : headroom+n])
+	} else {
+		_, err = r.Device.Write([][]byte{r.spare[:headroom+n]}, headroom)
+	}
+	if err != nil {
+		r.drop(dropWrite, 1)
 	}
 }
 

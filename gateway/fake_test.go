@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ike"
 	"vpngw/ike/sa"
@@ -108,27 +110,31 @@ type fakeTUN struct {
 	once     sync.Once
 }
 
-func (t *fakeTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+// vnetHeader stands before each packet in a frame; zero: nothing is left to do.
+const vnetHeader = 10
+
+func (t *fakeTUN) ReadFrames(b []byte, take func([]byte) bool) error {
 	select {
 	case p := <-t.from:
-		sizes[0] = copy(bufs[0][offset:], p)
-		return 1, nil
+		clear(b[:vnetHeader])
+		take(b[:vnetHeader+copy(b[vnetHeader:], p)])
+		return nil
 	case <-t.done:
-		return 0, os.ErrClosed
+		return os.ErrClosed
 	}
 }
 
-func (t *fakeTUN) Write(bufs [][]byte, offset int) (int, error) {
-	for _, b := range bufs {
-		select {
-		case t.to <- slices.Clone(b[offset:]):
-		default:
-		}
+func (t *fakeTUN) WriteFrame(b []byte) error {
+	select {
+	case t.to <- slices.Clone(b[vnetHeader:]):
+	default:
 	}
-	return len(bufs), nil
+	return nil
 }
-func (t *fakeTUN) BatchSize() int { return 1 }
-func (t *fakeTUN) Close() error   { t.once.Do(func() { close(t.done) }); return nil }
+
+func (t *fakeTUN) SegmentsUDP() bool            { return false }
+func (t *fakeTUN) Packets() (esp.Device, error) { return nil, errors.ErrUnsupported }
+func (t *fakeTUN) Close() error                 { t.once.Do(func() { close(t.done) }); return nil }
 
 func (t *fakeTUN) closed() bool {
 	select {

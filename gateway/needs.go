@@ -40,7 +40,8 @@ type Host interface {
 
 // TUN is one TUN device. Close makes a Read that waits return.
 type TUN interface {
-	esp.Device
+	esp.Framer
+	Packets() (esp.Device, error) // the slower way to use it, instead
 	Close() error
 }
 

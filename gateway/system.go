@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/netip"
 
+	"vpngw/esp"
 	"vpngw/host"
 )
 
@@ -15,8 +16,13 @@ func (s System) CreateTUN(name string, mtu int) (TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t, nil
+	return device{t}, nil
 }
+
+type device struct{ *host.TUN }
+
+// Packets is host.TUN's, as the interface that the data plane asks for.
+func (d device) Packets() (esp.Device, error) { return d.TUN.Packets() }
 
 // Open is host.Host's, as the interfaces that the gateway asks for.
 func (s System) Open(listen []netip.Addr) (*Sockets, error) {

@@ -65,10 +65,17 @@ func (g *Gateway) open(t *tunnel, now time.Time) {
 		g.faulty(t, err.Error(), now.Add(deviceRetry))
 		return
 	}
+	cfg := esp.TunnelConfig{Name: t.tunnel.Name, Frames: tun, MTU: t.mtu, CopyDSCP: t.tunnel.CopyDSCP}
+	if g.config.Packets {
+		cfg.Frames = nil
+		if cfg.Device, err = tun.Packets(); err != nil {
+			tun.Close()
+			g.faulty(t, err.Error(), now.Add(deviceRetry))
+			return
+		}
+	}
 	t.tun, t.fault, t.retry = tun, "", time.Time{}
-	data := g.plane.AddTunnel(esp.TunnelConfig{
-		Name: t.tunnel.Name, Device: tun, MTU: t.mtu, CopyDSCP: t.tunnel.CopyDSCP,
-	})
+	data := g.plane.AddTunnel(cfg)
 	ctx, stop := context.WithCancel(g.io)
 	done := make(chan struct{})
 	t.data, t.stop, t.done, t.fits = data, stop, done, 0

@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"slices"
 	"unsafe"
@@ -32,9 +33,6 @@ type reader struct {
 	controls [batch]control
 	outer    [batch][ipv4Header]byte // raw IPv4 sockets deliver the outer header
 	want     int
-	got      int
-	err      unix.Errno
-	recv     func(fd uintptr) bool
 }
 
 // ipv4Header is the length of an IPv4 header without options.
@@ -54,7 +52,6 @@ func newReader(s *Socket) *reader {
 			h.SetIovlen(2)
 		}
 	}
-	r.recv = r.try
 	return r
 }
 
@@ -73,30 +70,32 @@ func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
 		iov.Base = unsafe.SliceData(ds[i].Data)
 		iov.SetLen(len(ds[i].Data))
 	}
+	if !s.fd.enter() {
+		return 0, s.failed(net.ErrClosed)
+	}
+	defer s.fd.leave()
 	for {
-		if err := s.rc.Read(r.recv); err != nil {
-			return 0, s.failed(err)
+		n, e := r.try(s.fd.fd)
+		switch {
+		case s.fd.closed.Load():
+			return 0, s.failed(net.ErrClosed)
+		case e == 0:
+			for i := range ds[:n] {
+				r.deliver(i, &ds[i])
+			}
+			return n, nil
+		case e == unix.EAGAIN:
+			s.fd.wait(unix.POLLIN)
+		case slices.Contains(pending, e):
+			s.dropErrors(uintptr(s.fd.fd))
+		default:
+			return 0, s.failed(e)
 		}
-		if s.closed.Load() {
-			return 0, s.failed(nil)
-		}
-		if r.err == 0 {
-			break
-		}
-		if !slices.Contains(pending, r.err) {
-			return 0, s.failed(r.err)
-		}
-		s.rc.Control(s.dropErrors)
 	}
-	for i := range ds[:r.got] {
-		r.deliver(i, &ds[i])
-	}
-	return r.got, nil
 }
 
-// try is one recvmmsg; false means that there was nothing. The socket does not
-// block, so the scheduler need not hear of the call.
-func (r *reader) try(fd uintptr) bool {
+// try is one recvmmsg. The socket does not block, so the scheduler need not hear of the call.
+func (r *reader) try(fd int) (int, unix.Errno) {
 	for i := range r.msgs[:r.want] {
 		h := &r.msgs[i].Hdr
 		h.Namelen = uint32(unsafe.Sizeof(r.names[i]))
@@ -105,18 +104,10 @@ func (r *reader) try(fd uintptr) bool {
 		h.Flags = 0
 	}
 	for {
-		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(r.want), 0, 0, 0)
-		switch e {
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			return false
+		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(r.want), 0, 0, 0)
+		if e != unix.EINTR {
+			return int(n), e
 		}
-		r.got, r.err = int(n), e
-		if e != 0 {
-			r.got = 0
-		}
-		return true
 	}
 }
 

@@ -1,15 +1,12 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +16,7 @@ import (
 // One goroutine at a time reads; any number write and close. Peers with a
 // link-local address are not served: a Datagram's addresses have no zone.
 type Socket struct {
-	file *os.File
-	rc   syscall.RawConn
+	fd   *descriptor
 	addr netip.AddrPort // bound to; port 0: raw
 	v6   bool
 	gso  atomic.Bool // UDP_SEGMENT works
@@ -29,7 +25,6 @@ type Socket struct {
 	writers chan *writer // free ones; their number bounds the writers at work
 	frag    sync.Mutex   // held while DF is off
 
-	closed                  atomic.Bool
 	sendErrors, tooBig, cut atomic.Uint64
 }
 
@@ -67,9 +62,8 @@ func openSocket(addr netip.AddrPort) (*Socket, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	s.file = os.NewFile(uintptr(fd), addr.String())
-	if s.rc, err = s.file.SyscallConn(); err != nil {
-		s.file.Close()
+	if s.fd, err = newDescriptor(fd); err != nil {
+		unix.Close(fd)
 		return nil, err
 	}
 	s.read = newReader(s)
@@ -187,15 +181,12 @@ func (s *Socket) Local() netip.AddrPort { return s.addr }
 
 // Close ends the socket. Who reads or writes gets net.ErrClosed.
 func (s *Socket) Close() error {
-	if s.closed.Swap(true) {
-		return nil
-	}
-	return s.file.Close()
+	return s.fd.Close()
 }
 
 // failed is how an error of the descriptor itself is told.
 func (s *Socket) failed(err error) error {
-	if s.closed.Load() || errors.Is(err, os.ErrClosed) {
+	if s.fd.closed.Load() {
 		return fmt.Errorf("socket %s: %w", s.addr, net.ErrClosed)
 	}
 	return fmt.Errorf("socket %s: %w", s.addr, err)
@@ -207,7 +198,7 @@ func (s *Socket) Stats() SocketStats {
 		SendErrors: s.sendErrors.Load(), TooBig: s.tooBig.Load(),
 		Truncated: s.cut.Load(), Segments: s.gso.Load(),
 	}
-	s.rc.Control(func(fd uintptr) {
+	s.fd.do(func(fd uintptr) {
 		const drops = 8            // SK_MEMINFO_DROPS, linux/sock_diag.h
 		var info [drops + 1]uint32 // the kernel fills what there is room for
 		size := uint32(unsafe.Sizeof(info))

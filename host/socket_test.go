@@ -153,7 +153,7 @@ func TestSegmentsAreCutWhereTheKernelWillNot(t *testing.T) {
 	from, to := left.open(left.host()), right.open(right.host())
 	s := from.ForSend(netip.AddrPortFrom(left4, PortNATT), right4)
 	// UDP_SEGMENT is refused where UDP goes without checksums.
-	s.rc.Control(func(fd uintptr) {
+	s.fd.do(func(fd uintptr) {
 		left.must(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1))
 	})
 	run := func(b byte) ipsec.Datagram {
@@ -361,7 +361,7 @@ func TestFullBufferIsWaitedFor(t *testing.T) {
 			left.exec("tc", "qdisc", "add", "dev", "left", "root", "tbf", "rate", "40mbit", "burst", "20kb", "limit", "2mb")
 			from, to := left.open(left.host()), right.open(right.host())
 			s := from.NATT[0]
-			s.rc.Control(func(fd uintptr) {
+			s.fd.do(func(fd uintptr) {
 				left.must(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 20000))
 				left.must(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, c.noCheck))
 			})

@@ -8,15 +8,18 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// TUN is a device of ours: IP packets, with virtio headers (super-packets).
+// TUN is a device of ours: packets and super-packets, each behind a virtio_net_hdr.
 type TUN struct {
-	dev   tun.Device
-	host  *Host
-	name  string
-	index int
+	fd      *descriptor
+	host    *Host
+	name    string
+	index   int
+	uso     bool       // UDP super-packets
+	packets tun.Device // nil unless asked for
 }
 
 // CreateTUN makes a TUN device, which lives until Close or the end of the
@@ -29,13 +32,13 @@ func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.follow(h.apply)
-	dev, err := openTUN(name)
+	t, err := openTUN(name)
 	if err != nil {
 		return nil, h.explainTUN(name, err)
 	}
-	t := &TUN{dev: dev, host: h, name: name}
+	t.host = h
 	if err := h.brand(t, mtu); err != nil {
-		dev.Close()
+		t.end()
 		h.settle()
 		return nil, fmt.Errorf("device %s: %w", name, err)
 	}
@@ -46,9 +49,10 @@ func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	return t, nil
 }
 
-// openTUN is wireguard/tun's device without its monitor, which costs a netlink
-// socket and two goroutines for each.
-func openTUN(name string) (tun.Device, error) {
+// openTUN makes a device as wireguard/tun does, which also asks for the offloads,
+// and takes its configured descriptor over: without the monitor, which costs a netlink socket
+// and two goroutines for each, and without the runtime's poller.
+func openTUN(name string) (*TUN, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -65,8 +69,69 @@ func openTUN(name string) (tun.Device, error) {
 	dev, _, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {
 		unix.Close(fd)
+		return nil, err
 	}
-	return dev, err
+	defer dev.Close() // and the poller forgets it
+	t := &TUN{name: name}
+	t.fd, err = duplicate(dev.File())
+	if err != nil {
+		return nil, err
+	}
+	// Without TUN_F_TSO_ECN the kernel cuts super-packets with CWR for wireguard/tun, which would
+	// repeat it in every segment. What of USO it has asked it keeps to itself.
+	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	t.uso = unix.IoctlSetInt(t.fd.fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil
+	if !t.uso {
+		unix.IoctlSetInt(t.fd.fd, unix.TUNSETOFFLOAD, tcp)
+	}
+	return t, nil
+}
+
+// duplicate is a descriptor of our own for the same file.
+func duplicate(f *os.File) (*descriptor, error) {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	if cerr := rc.Control(func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return nil, cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDescriptor(fd)
+	if err != nil {
+		unix.Close(fd)
+	}
+	return d, err
+}
+
+// Packets is the device as wireguard/tun has it, which cuts and merges
+// super-packets by itself. What it has asked of the kernel holds from then on: the device must not be used by frames, too.
+func (t *TUN) Packets() (tun.Device, error) {
+	if t.packets != nil {
+		return t.packets, nil
+	}
+	var fd int
+	var err error
+	t.fd.do(func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", t.name, err)
+	}
+	if t.packets, _, err = tun.CreateUnmonitoredTUNFromFD(fd); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("device %s: %w", t.name, err)
+	}
+	return t.packets, nil
+}
+
+// end closes the device.
+func (t *TUN) end() error {
+	if t.packets != nil {
+		t.packets.Close()
+	}
+	return t.fd.Close()
 }
 
 // explainTUN says what to do about a device that would not be made.
@@ -107,9 +172,9 @@ func (h *Host) brand(t *TUN, mtu int) error {
 			return fmt.Errorf("MTU %d: %w", mtu, err)
 		}
 	}
-	// wireguard/tun's Read cuts a super-packet into BatchSize segments at most, and
+	// wireguard/tun's Read cuts a super-packet into so many segments at most, and
 	// loses what is left.
-	if err := h.nl.LinkSetGSOMaxSegs(link, t.dev.BatchSize()); err != nil {
+	if err := h.nl.LinkSetGSOMaxSegs(link, conn.IdealBatchSize); err != nil {
 		h.log.Debug("gso_max_segs not set", "device", t.name, "err", err)
 	}
 	// No link-local address, router solicitation or advertisement in the tunnel.
@@ -140,23 +205,8 @@ func ours(l netlink.Link) bool {
 	return (l.Type() == "tun" || l.Type() == "tuntap") && a.Alias == Alias && a.Group == Group
 }
 
-// Read reads packets as wireguard/tun does: a super-packet comes as its segments.
-// After Close it returns os.ErrClosed, as it does when the device was removed.
-func (t *TUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	return t.dev.Read(bufs, sizes, offset)
-}
-
-// Write writes packets that lie at offset, at least 10 bytes, of each buffer.
-func (t *TUN) Write(bufs [][]byte, offset int) (int, error) { return t.dev.Write(bufs, offset) }
-
-// BatchSize is the most packets that one Read gives.
-func (t *TUN) BatchSize() int { return t.dev.BatchSize() }
-
 // Name is the device's name.
 func (t *TUN) Name() string { return t.name }
-
-// File is the configured descriptor: each packet behind a virtio_net_hdr of 10 bytes.
-func (t *TUN) File() *os.File { return t.dev.File() }
 
 // Close removes the device, and with it the kernel removes its addresses and routes.
 func (t *TUN) Close() error {
@@ -167,7 +217,7 @@ func (t *TUN) Close() error {
 		return nil
 	}
 	h.follow(h.apply)
-	err := t.dev.Close()
+	err := t.end()
 	h.settle()
 	h.have.forget(t.index)
 	delete(h.tuns, t.name)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/tun"
 
 	"vpngw/ipsec"
 )
@@ -25,8 +26,10 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 	if !ours(s.link("vpn.0")) || a.MTU != 1372 || tun.Name() != "vpn.0" {
 		t.Errorf("%+v", a)
 	}
-	if int(a.GSOMaxSegs) != tun.BatchSize() {
-		t.Errorf("gso_max_segs is %d; a Read takes %d segments", a.GSOMaxSegs, tun.BatchSize())
+	packets, err := tun.Packets()
+	s.must(err)
+	if int(a.GSOMaxSegs) != packets.BatchSize() {
+		t.Errorf("gso_max_segs is %d; a Read takes %d segments", a.GSOMaxSegs, packets.BatchSize())
 	}
 	for knob, want := range map[string]string{
 		"ipv4/conf/vpn.0/rp_filter": "2", "ipv6/conf/vpn.0/accept_ra": "0",
@@ -66,9 +69,67 @@ func TestForeignDeviceIsNotTakenOver(t *testing.T) {
 	}
 }
 
-func TestPacketsPassTheTUNBothWays(t *testing.T) {
+// byPackets is the device as wireguard/tun has it, one packet at a time.
+type byPackets struct{ tun.Device }
+
+func (d byPackets) read(b []byte) (int, error) {
+	bufs, sizes := make([][]byte, d.BatchSize()), make([]int, d.BatchSize())
+	for i := range bufs {
+		bufs[i] = make([]byte, 2048)
+	}
+	n, err := d.Read(bufs, sizes, 16)
+	if n != 1 || err != nil {
+		return n, err
+	}
+	return copy(b, bufs[0][16:16+sizes[0]]), nil
+}
+
+func (d byPackets) write(b []byte) error {
+	_, err := d.Write([][]byte{append(make([]byte, 16), b...)}, 16)
+	return err
+}
+
+// byFrames is the same of the frames themselves, whose checksums must be complete.
+type byFrames struct{ *TUN }
+
+func (d byFrames) read(b []byte) (n int, err error) {
+	err = d.ReadFrames(make([]byte, 10+0xffff), func(f []byte) bool {
+		if f[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM == 0 {
+			n = copy(b, f[10:])
+			return false
+		}
+		// UDP over IPv4: no checksum is one, too.
+		f[36], f[37] = 0, 0
+		n = copy(b, f[10:])
+		return false
+	})
+	return n, err
+}
+
+func (d byFrames) write(b []byte) error { return d.WriteFrame(append(make([]byte, 10), b...)) }
+
+func TestTUNCarriesPackets(t *testing.T) {
+	t.Run("frames", func(t *testing.T) {
+		testTUN(t, func(d *TUN) (onePacket, error) { return byFrames{d}, nil })
+	})
+	t.Run("packets", func(t *testing.T) {
+		testTUN(t, func(d *TUN) (onePacket, error) {
+			dev, err := d.Packets()
+			return byPackets{dev}, err
+		})
+	})
+}
+
+type onePacket interface {
+	read(b []byte) (int, error)
+	write(b []byte) error
+}
+
+func testTUN(t *testing.T, by func(*TUN) (onePacket, error)) {
 	s, h := world(t)
 	tun, err := h.CreateTUN("vpn0", 1400)
+	s.must(err)
+	dev, err := by(tun)
 	s.must(err)
 	_, err = h.Set(State{Devices: []DeviceState{{
 		Name: "vpn0", Addresses: prefixes("169.254.7.1/30"),
@@ -80,22 +141,19 @@ func TestPacketsPassTheTUNBothWays(t *testing.T) {
 	defer unix.Close(fd)
 	s.must(unix.Bind(fd, &unix.SockaddrInet4{Port: 999}))
 	s.must(unix.Sendto(fd, []byte("ping"), 0, &unix.SockaddrInet4{Addr: [4]byte{10, 20, 3, 4}, Port: 777}))
-	bufs, sizes := make([][]byte, tun.BatchSize()), make([]int, tun.BatchSize())
-	for i := range bufs {
-		bufs[i] = make([]byte, 2048)
-	}
-	n, err := tun.Read(bufs, sizes, 16)
-	if err != nil || n != 1 {
+	p := make([]byte, 2048)
+	n, err := dev.read(p)
+	if err != nil || n == 0 {
 		t.Fatal(n, err)
 	}
-	p := bufs[0][16 : 16+sizes[0]]
+	p = p[:n]
 	if src := netip.AddrFrom4([4]byte(p[12:])); src != netip.MustParseAddr("192.0.2.1") {
 		t.Errorf("source %s, want the route's", src)
 	}
 	// Back the way it came: addresses and ports swapped, which keeps the checksums.
 	p[12], p[13], p[14], p[15], p[16], p[17], p[18], p[19] = p[16], p[17], p[18], p[19], p[12], p[13], p[14], p[15]
 	p[20], p[21], p[22], p[23] = p[22], p[23], p[20], p[21]
-	if _, err := tun.Write([][]byte{bufs[0][:16+sizes[0]]}, 16); err != nil {
+	if err := dev.write(p); err != nil {
 		t.Fatal(err)
 	}
 	s.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
@@ -105,7 +163,7 @@ func TestPacketsPassTheTUNBothWays(t *testing.T) {
 	}
 	ended := make(chan error)
 	go func() {
-		_, err := tun.Read(bufs, sizes, 16)
+		_, err := dev.read(make([]byte, 2048))
 		ended <- err
 	}()
 	time.Sleep(10 * time.Millisecond)

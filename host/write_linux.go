@@ -3,6 +3,7 @@ package host
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"unsafe"
@@ -55,9 +56,7 @@ type writer struct {
 
 	ds      []ipsec.Datagram
 	fail    SendError
-	failed  int // index of the last datagram that failed
-	send    func(fd uintptr)
-	resend  func(fd uintptr) bool
+	failed  int          // index of the last datagram that failed
 	one     unix.Mmsghdr // a segment alone
 	oneIov  unix.Iovec
 	onePart int // segments of the run at msgs[sent] that are sent already
@@ -72,8 +71,6 @@ func newWriter(s *Socket) *writer {
 		h.Iov = &w.iovs[i]
 		h.SetIovlen(1)
 	}
-	w.send = func(fd uintptr) { w.push(fd) }
-	w.resend = func(fd uintptr) bool { w.push(fd); return !w.again }
 	return w
 }
 
@@ -104,7 +101,7 @@ func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
 }
 
 func (s *Socket) setFragmentation(allowed bool) {
-	s.rc.Control(func(fd uintptr) {
+	s.fd.do(func(fd uintptr) {
 		for _, o := range s.fragmentation(allowed) {
 			unix.SetsockoptInt(int(fd), o.level, o.name, o.value)
 		}
@@ -120,7 +117,7 @@ func (w *writer) write(ds []ipsec.Datagram) (int, error) {
 	if err == nil {
 		err = w.flush()
 	}
-	w.ds, w.n, w.sent = nil, 0, 0
+	w.ds, w.n, w.sent, w.again = nil, 0, 0, false
 	if err != nil {
 		return 0, w.s.failed(err)
 	}
@@ -188,12 +185,19 @@ func (w *writer) flush() error {
 		return nil
 	}
 	w.sent, w.onePart = 0, 0
-	err := w.s.rc.Control(w.send)
-	if err == nil && w.again {
-		err = w.s.rc.Write(w.resend)
+	fd := w.s.fd
+	if !fd.enter() {
+		return net.ErrClosed
 	}
-	w.n, w.sent, w.again = 0, 0, false
-	return err
+	defer fd.leave()
+	for w.push(uintptr(fd.fd)); w.again; w.push(uintptr(fd.fd)) {
+		fd.wait(unix.POLLOUT)
+		if fd.closed.Load() {
+			return net.ErrClosed
+		}
+	}
+	w.n, w.sent = 0, 0
+	return nil
 }
 
 // push sends until all is done with or the socket would block.

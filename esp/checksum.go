@@ -1,0 +1,68 @@
+package esp
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// onesSum is the ones' complement sum (RFC 1071) of from and the 16-bit words of
+// b; a last odd byte counts as the first of a word. Sums of adjoining parts add up when all but
+// the last have an even length.
+//
+// The sum is worked out in the machine's own byte order, which does not matter to
+// ones' complement arithmetic (RFC 1071 section 2B), and eight bytes at a time.
+func onesSum(from uint16, b []byte) uint16 {
+	var s, c uint64
+	for len(b) >= 64 {
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[8:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[16:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[24:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[32:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[40:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[48:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[56:]), c)
+		s += c
+		b = b[64:]
+	}
+	for len(b) >= 8 {
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
+		s += c
+		b = b[8:]
+	}
+	var last [8]byte
+	copy(last[:], b)
+	s, c = bits.Add64(s, binary.LittleEndian.Uint64(last[:]), 0)
+	s += c
+	s = s>>32 + s&0xffffffff
+	s = s>>32 + s&0xffffffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	return onesAdd(bits.ReverseBytes16(uint16(s)), from)
+}
+
+// onesAdd is the ones' complement sum of two words.
+func onesAdd(a, b uint16) uint16 {
+	s := uint32(a) + uint32(b)
+	return uint16(s) + uint16(s>>16)
+}
+
+// pseudoSum is the sum of the pseudo-header (RFC 9293 section 3.1, RFC 8200 section
+// 8.1) of n bytes of the protocol in the IP packet b. The addresses lie side by side, and what stands
+// between the numbers in the headers is zero.
+func pseudoSum(b []byte, protocol uint8, n int) uint16 {
+	addresses := b[12:20]
+	if b[0]>>4 == 6 {
+		addresses = b[8:40]
+	}
+	return onesAdd(onesSum(uint16(protocol), addresses), uint16(n))
+}
+
+// checksum is the Internet checksum of b, starting from a partial sum.
+func checksum(from uint16, b []byte) uint16 { return ^onesSum(from, b) }
+
+// checksumAdjust is what the checksum sum becomes when a 16-bit word it covers
+// changes from old to new (RFC 1624).
+func checksumAdjust(sum, old, new uint16) uint16 {
+	return ^onesAdd(onesAdd(^sum, ^old), new)
+}

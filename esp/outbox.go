@@ -1,0 +1,171 @@
+package esp
+
+import (
+	"errors"
+	"net/netip"
+	"runtime"
+	"slices"
+	"time"
+
+	"vpngw/ipsec"
+)
+
+const (
+	sendBuffer   = 192 << 10 // a whole TUN batch: 128 packets of 1500 bytes
+	maxDatagrams = 128
+	// The kernel's limits for one UDP_SEGMENT call, and a little room below 65535 for headers.
+	maxSegments = 64
+	maxRun      = 65000
+)
+
+// An outbox seals packets back to back into one buffer and sends them in few
+// calls: consecutive ones of one size to one peer become one Datagram with
+// Segment (UDP_SEGMENT wants equal sizes, of which the last may be shorter). It keeps
+// the order. Not safe for concurrent use; held for one batch only.
+type outbox struct {
+	buf    []byte
+	used   int
+	ds     []ipsec.Datagram
+	pairs  []*pair // of each of ds
+	socket Socket  // of all of ds
+
+	// The run that the last of ds is.
+	route    *route
+	segments int
+	first    int  // size of its first segment
+	closed   bool // a shorter segment ended it
+
+	sent tally
+}
+
+// outboxes are shared by all tunnels, so that an idle one has none. As many are
+// kept as can be of use at once.
+type outboxes chan *outbox
+
+func newOutboxes() outboxes { return make(outboxes, 2*runtime.GOMAXPROCS(0)) }
+
+func (xs outboxes) take() *outbox {
+	select {
+	case x := <-xs:
+		return x
+	default:
+		return &outbox{
+			sent:  tally{way: func(m *meter) *traffic { return &m.out }},
+			buf:   make([]byte, sendBuffer),
+			ds:    make([]ipsec.Datagram, 0, maxDatagrams),
+			pairs: make([]*pair, 0, maxDatagrams),
+		}
+	}
+}
+
+func (xs outboxes) put(x *outbox) {
+	select {
+	case xs <- x:
+	default:
+	}
+}
+
+// add seals the inner packet b, whose capacity leaves room for maxTrailer
+// bytes, for sending by o.
+func (x *outbox) add(o *outbound, b []byte, tos uint8) reason {
+	r := o.route.Load()
+	if r.socket == nil {
+		return dropNoSocket
+	}
+	size := o.sealer.sealed(len(b))
+	if size > len(x.buf) {
+		return dropTooBig
+	}
+	seq, why := o.admit(len(b))
+	if why != carried {
+		return why
+	}
+	joins := x.joins(r, size, tos)
+	if r.socket != x.socket || x.used+size > len(x.buf) || !joins && len(x.ds) == cap(x.ds) {
+		x.flush()
+		x.socket, joins = r.socket, false
+	}
+	next := uint8(protoIPv4)
+	if b[0]>>4 == 6 {
+		next = protoIPv6
+	}
+	sealed := o.sealer.seal(x.buf[x.used:], b, next, seq)
+	x.used += size
+	if joins {
+		d := &x.ds[len(x.ds)-1]
+		d.Segment, d.Data = x.first, d.Data[:len(d.Data)+size]
+		x.segments++
+		x.closed = size < x.first
+	} else {
+		x.ds = append(x.ds, ipsec.Datagram{Local: r.Local, Remote: r.Remote, Data: sealed, TOS: tos})
+		x.pairs = append(x.pairs, o.pair)
+		x.route, x.segments, x.first, x.closed = r, 1, size, false
+	}
+	x.sent.count(o.pair, len(b))
+	return carried
+}
+
+// joins reports whether a packet can be one more segment of the last datagram.
+func (x *outbox) joins(r *route, size int, tos uint8) bool {
+	if len(x.ds) == 0 || x.route != r || !r.UDP || x.closed || size > x.first || x.segments == maxSegments {
+		return false
+	}
+	d := &x.ds[len(x.ds)-1]
+	return d.TOS == tos && len(d.Data)+size <= maxRun
+}
+
+// flush sends what was gathered.
+func (x *outbox) flush() {
+	x.sent.publish()
+	if len(x.ds) > 0 {
+		if n, err := x.socket.WriteBatch(x.ds); err != nil {
+			x.refused(len(x.ds)-n, err)
+		}
+	}
+	x.clear()
+}
+
+// flushCut sends what was gathered so that the underlay may cut it.
+func (x *outbox) flushCut() {
+	x.sent.publish()
+	for _, d := range x.ds {
+		if err := x.socket.WriteFragmentable(d); err != nil {
+			x.refused(1, err)
+		}
+	}
+	x.clear()
+}
+
+func (x *outbox) clear() {
+	clear(x.ds)
+	clear(x.pairs)
+	x.ds, x.pairs, x.used = x.ds[:0], x.pairs[:0], 0
+	x.socket, x.route = nil, nil
+}
+
+// tooBig is an error of a Socket that knows about path MTUs.
+type tooBig interface {
+	error
+	TooBig() (netip.AddrPort, bool)
+}
+
+// refused counts n datagrams, each a packet or a run, that the socket did not
+// send, and tells when the path is too narrow for one. Which they were is not known unless
+// all are of one SA.
+func (x *outbox) refused(n int, err error) {
+	p, why := x.pairs[0], dropSend
+	var big tooBig
+	if errors.As(err, &big) {
+		if remote, ok := big.TooBig(); ok {
+			why = dropUnderlay
+			if p.tunnel.told.take(time.Now(), 1, 3) {
+				p.plane.cfg.Notify(PathMTU{Remote: remote.Addr()})
+			}
+		}
+	}
+	if slices.ContainsFunc(x.pairs, func(q *pair) bool { return q != p }) {
+		p.tunnel.drop(why, n)
+	} else {
+		p.drop(why, n)
+	}
+}

@@ -1,0 +1,73 @@
+package esp
+
+const (
+	// maxRead holds the largest frame.
+	maxRead = vnetHeader + maxFrame
+	// A batch ends when so much was read, even when there is more: what was sealed
+	// first must not wait, and should still be in the cache when it is sent.
+	batchBytes  = 128 << 10
+	batchFrames = 256
+)
+
+// stepFrames waits for frames and carries those that are there.
+func (r *reader) stepFrames() (int, error) {
+	r.read, r.bytes = 0, 0
+	err := r.Frames.ReadFrames(r.space, r.take)
+	if r.out != nil {
+		r.end()
+	}
+	return r.read, err
+}
+
+// frame carries one frame and reports whether the batch goes on.
+func (r *reader) frame(b []byte) bool {
+	if r.out == nil {
+		r.begin()
+	}
+	r.read++
+	r.bytes += len(b)
+	r.superPacket(b)
+	return r.bytes < batchBytes && r.read < batchFrames
+}
+
+// superPacket carries the packet or super-packet of a frame.
+func (r *reader) superPacket(frame []byte) {
+	if len(frame) < vnetHeader {
+		r.drop(dropMalformed, 1)
+		return
+	}
+	h, b := parseVnet(frame), frame[vnetHeader:]
+	if h.gso == gsoNone {
+		if h.complete(b) {
+			r.packet(b)
+		} else {
+			r.drop(dropMalformed, 1)
+		}
+		return
+	}
+	if !r.flow.parse(b) || !r.cut.begin(h, &r.flow, b) {
+		r.drop(dropMalformed, 1)
+		return
+	}
+	mtu := int(r.mtu.Load())
+	if r.cut.largest() > mtu || r.cut.syn() {
+		// Each is answered, fragmented or changed by itself.
+		for r.cut.left() > 0 {
+			r.packet(r.cut.next())
+			r.cut.done()
+		}
+		return
+	}
+	out := r.spd.lookup(&r.flow)
+	if out == nil {
+		r.dropUncovered(r.cut.left())
+		return
+	}
+	tos := outerTOS(trafficClass(b), r.CopyDSCP)
+	for r.cut.left() > 0 {
+		if why := r.out.add(out, r.cut.next(), tos); why != carried {
+			out.drop(why, 1)
+		}
+		r.cut.done()
+	}
+}

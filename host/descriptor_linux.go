@@ -1,0 +1,84 @@
+package host
+
+import (
+	"net"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A descriptor is a file descriptor that the Go runtime's poller knows nothing of.
+// The poller would be woken for every packet, also while our loops are busy and need no waking, and
+// then look for a goroutine to run: that costs more than a packet. Who waits here
+// blocks a thread instead, in poll(2).
+//
+// The file is closed when closing was asked for and the last user has left.
+type descriptor struct {
+	fd     int
+	wake   int // an eventfd, readable from Close on
+	users  atomic.Int64
+	closed atomic.Bool
+	gone   chan struct{}
+}
+
+// newDescriptor takes fd over, which must not block.
+func newDescriptor(fd int) (*descriptor, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	d := &descriptor{fd: fd, wake: wake, gone: make(chan struct{})}
+	d.users.Store(1)
+	return d, nil
+}
+
+// enter keeps fd open until leave. false: it is closed, and there is nothing to leave.
+func (d *descriptor) enter() bool {
+	for {
+		n := d.users.Load()
+		if n == 0 || d.closed.Load() {
+			return false
+		}
+		if d.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (d *descriptor) leave() {
+	if d.users.Add(-1) == 0 {
+		unix.Close(d.fd)
+		unix.Close(d.wake)
+		close(d.gone)
+	}
+}
+
+// wait returns when there are events, an error or the end. Between enter and leave.
+func (d *descriptor) wait(events int16) {
+	fds := [2]unix.PollFd{{Fd: int32(d.fd), Events: events}, {Fd: int32(d.wake), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(fds[:], -1); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// do calls f with the descriptor open.
+func (d *descriptor) do(f func(fd uintptr)) error {
+	if !d.enter() {
+		return net.ErrClosed
+	}
+	defer d.leave()
+	f(uintptr(d.fd))
+	return nil
+}
+
+// Close wakes who waits, and returns when the file is closed.
+func (d *descriptor) Close() error {
+	if !d.closed.Swap(true) {
+		unix.Write(d.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		d.leave()
+	}
+	<-d.gone
+	return nil
+}

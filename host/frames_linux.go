@@ -1,0 +1,70 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReadFrames waits for a frame, a packet behind its virtio_net_hdr, reads it into
+// b and hands it to take, and so on until take returns false or there is no more at the moment. b
+// has 64 KB and 9 bytes. One goroutine at a time; its thread is blocked. After Close
+// it returns os.ErrClosed, as it does when the device was removed.
+func (t *TUN) ReadFrames(b []byte, take func(frame []byte) bool) error {
+	if !t.fd.enter() {
+		return t.failed(unix.EBADFD)
+	}
+	defer t.fd.leave()
+	for took := false; ; {
+		// The device does not block, so the scheduler need not hear of it.
+		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(t.fd.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		switch {
+		case e == 0:
+			took = true
+			if !take(b[:n:cap(b)]) {
+				return nil
+			}
+		case e == unix.EINTR:
+		case e != unix.EAGAIN:
+			return t.failed(e)
+		case took:
+			return nil
+		default:
+			t.fd.wait(unix.POLLIN)
+			if t.fd.closed.Load() {
+				return t.failed(unix.EBADFD)
+			}
+		}
+	}
+}
+
+// WriteFrame writes a packet or super-packet behind its virtio_net_hdr. Any goroutine may.
+func (t *TUN) WriteFrame(frame []byte) error {
+	if !t.fd.enter() {
+		return t.failed(unix.EBADFD)
+	}
+	defer t.fd.leave()
+	for {
+		_, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(t.fd.fd), uintptr(unsafe.Pointer(unsafe.SliceData(frame))), uintptr(len(frame)))
+		switch e {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return t.failed(e)
+		}
+	}
+}
+
+// failed is how an error is told. EBADFD is the kernel's when the device is gone.
+func (t *TUN) failed(e unix.Errno) error {
+	if e == unix.EBADFD {
+		return fmt.Errorf("device %s: %w", t.name, os.ErrClosed)
+	}
+	return fmt.Errorf("device %s: %w", t.name, e)
+}
+
+// SegmentsUDP reports whether the kernel takes and gives UDP super-packets.
+func (t *TUN) SegmentsUDP() bool { return t.uso }
