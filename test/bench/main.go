@@ -10,7 +10,7 @@
 //
 //	BENCH=quick          about 5 minutes in place of 25
 //	BENCH_ONLY=regexp    contenders, by the table's names
-//	BENCH_WHAT=regexp    measurements: tcp1 tcp4 ping udp1 udp16 flood overload
+//	BENCH_WHAT=regexp    measurements: tcp1 tcp4 ping udp64 udpmix flood overload
 //	BENCH_ROUNDS=n       rounds
 //	BENCH_OTHER=path     another vpngw, measured beside this one
 //	BENCH_VERBOSE=1      every try of the searches
@@ -151,8 +151,8 @@ func (b *bench) round(round int) {
 	every(tcp1, all, func(r *row) string { return r.measureTCP(round, 1, b.tcp) })
 	every(tcp4, all, func(r *row) string { return r.measureTCP(round, 4, b.tcp) })
 	if round < b.udp {
-		every(udp1, func(r *row) bool { return r.main }, func(r *row) string { return r.measureUDP(round, udpOne, r.smallStream(), b.plan) })
-		every(udp16, func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureUDP(round, udpMany, r.mixedStream(), b.plan) })
+		every(udp64, func(r *row) bool { return r.main }, func(r *row) string { return r.measureUDP(round, udpOne, r.smallStream(), b.plan) })
+		every(udpMix, func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureUDP(round, udpMany, r.mixedStream(), b.plan) })
 	}
 }
 

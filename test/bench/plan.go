@@ -33,8 +33,8 @@ const (
 	tcp1     = "tcp1"
 	tcp4     = "tcp4"
 	ping     = "ping"
-	udp1     = "udp1"
-	udp16    = "udp16"
+	udp64    = "udp64"
+	udpMix   = "udpmix"
 	flood    = "flood"
 	overload = "overload"
 )
