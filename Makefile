@@ -13,7 +13,7 @@ RACE     = $$(command -v gcc >/dev/null && [ "$$($(GO) env CGO_ENABLED)" = 1 ] &
 # one that Go may not ask for it.
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
-.PHONY: build demo test check bench fuzz soak install clean help go setup
+.PHONY: build demo test check bench gobench fuzz soak install clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -36,7 +36,10 @@ check: go ## format, vet, staticcheck, go.mod, layering and package comments
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 -run '^(TestImportsGoDownOnly|TestProtocolReadsNoClock|TestPackagesSayWhatTheyAre|TestFilesAreShort)$$' ./test
 
-bench: go ## the Go benchmarks
+bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a table, 25 minutes (root; BENCH=quick: 5)
+	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench
+
+gobench: go ## the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(UNITS)
 
 fuzz: go ## every fuzz target for 200 000 executions (FUZZTIME=n for another count)

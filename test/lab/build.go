@@ -22,9 +22,15 @@ func Main(m interface{ Run() int }) int {
 	return code
 }
 
+// UseBinary has the Lab run a vpngw that is there already.
+func (l *Lab) UseBinary(path string) { l.binary = path }
+
 // Binary is the path of the vpngw under test.
 func (l *Lab) Binary() string {
 	l.Helper()
+	if l.binary != "" {
+		return l.binary
+	}
 	daemon.Do(func() {
 		if daemon.path = os.Getenv("VPNGW"); daemon.path != "" {
 			return

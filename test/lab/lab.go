@@ -40,11 +40,12 @@ type Lab struct {
 	T
 	Dir string // temporary files; removed with the Lab
 
-	tag   string // prefix of the names of its namespaces
-	keep  bool
-	mu    sync.Mutex
-	undo  []func()
-	names map[string]*Namespace
+	tag    string // prefix of the names of its namespaces
+	keep   bool
+	binary string // the vpngw that it runs, if not Binary's own
+	mu     sync.Mutex
+	undo   []func()
+	names  map[string]*Namespace
 }
 
 // New makes an empty Lab that lives as long as the test. It skips the test, or

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// contender is one row of the table.
+type contender struct {
+	name  string // as in the table; BENCH_ONLY matches it
+	start func(*site) tunnel
+
+	main  bool   // one that the bars speak of: in every round, and in the UDP searches
+	mixed bool   // in the search with 16 flows too
+	noUSO bool   // no UDP segmentation on the link
+	relay string // the row of the relay on the same link
+	other bool   // run by the other vpngw
+}
+
+// The rows that the bars speak of.
+const (
+	plainRelay    = "relay"
+	plainRelayOff = "relay, USO off"
+	gcmUDP        = "aes128gcm16 udp"
+	gcmUDPOff     = "aes128gcm16 udp, USO off"
+	gcmESP        = "aes128gcm16 esp"
+	wireguardGo   = "wireguard-go"
+	strongSwan    = "strongswan"
+)
+
+// contenders are all there are, in the order in which a round takes them.
+func contenders() []contender {
+	all := []contender{
+		{name: plainRelay, start: startRelay, main: true, mixed: true},
+		{name: gcmUDP, start: startVpngw("aes128gcm16", "always"), main: true, mixed: true},
+		{name: wireguardGo, start: startWireguard, main: true, mixed: true},
+		{name: strongSwan, start: startStrongswan, main: true, mixed: true},
+		{name: gcmESP, start: startVpngw("aes128gcm16", "never"), main: true, mixed: true},
+		{name: plainRelayOff, start: startRelay, main: true, noUSO: true, relay: plainRelayOff},
+		{name: gcmUDPOff, start: startVpngw("aes128gcm16", "always"), main: true, noUSO: true, relay: plainRelayOff},
+		{name: "veth", start: startNothing},
+	}
+	for _, proposal := range []string{"aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "3des-md5"} {
+		all = append(all,
+			contender{name: proposal + " udp", start: startVpngw(proposal, "always")},
+			contender{name: proposal + " esp", start: startVpngw(proposal, "never")})
+	}
+	for i := range all {
+		if all[i].relay == "" {
+			all[i].relay = plainRelay
+		}
+	}
+	return all
+}
+
+// chosen are the contenders that the plan asks for; beside each vpngw is the
+// other one, if there is another.
+func (p plan) chosen() ([]contender, error) {
+	var out []contender
+	ours := []string{plainRelay, plainRelayOff, wireguardGo, strongSwan, "veth"}
+	for _, c := range contenders() {
+		if p.only != nil && !p.only.MatchString(c.name) {
+			continue
+		}
+		out = append(out, c)
+		if p.other != "" && !slices.Contains(ours, c.name) {
+			c.name, c.other = otherPrefix+c.name, true
+			out = append(out, c)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("BENCH_ONLY matches no contender")
+	}
+	return out, nil
+}
+
+const otherPrefix = "other: "

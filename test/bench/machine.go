@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine describes what the run ran on, a line each.
+func (b *bench) machine() []string {
+	out := []string{
+		fmt.Sprintf("Date: %s; the run took %v", time.Now().Format(time.DateOnly), b.took.Round(time.Second)),
+		fmt.Sprintf("CPU: %s, %d cores, %s of memory", cpuModel(), runtime.NumCPU(), totalMemory()),
+		fmt.Sprintf("System: %s, Linux %s, %s", systemName(), release(), runtime.Version()),
+		"vpngw: commit " + commit + firstLine(b.programs.vpngw, "version"),
+	}
+	if b.programs.other != "" {
+		out = append(out, "The other vpngw: "+b.programs.other+firstLine(b.programs.other, "version"))
+	}
+	return append(out,
+		"wireguard-go: "+wireguardModule+" "+b.programs.wireguardVersion(),
+		"strongSwan: "+debianVersion("strongswan-charon")+", kernel-libipsec; iperf3: "+debianVersion("iperf3"),
+	)
+}
+
+// field is the value of the first line of a file that begins with a key.
+func field(path, key, separator string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(line, separator); ok && strings.TrimSpace(k) == key {
+			return strings.Trim(strings.TrimSpace(v), `"`)
+		}
+	}
+	return "unknown"
+}
+
+func cpuModel() string    { return field("/proc/cpuinfo", "model name", ":") }
+func systemName() string  { return field("/etc/os-release", "PRETTY_NAME", "=") }
+func totalMemory() string { return field("/proc/meminfo", "MemTotal", ":") }
+
+func release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func debianVersion(name string) string {
+	out, err := exec.Command("dpkg-query", "-W", "-f=${Version}", name).Output()
+	if err != nil {
+		return "unknown"
+	}
+	return string(out)
+}
+
+// firstLine is what a program says of itself, in brackets, or nothing.
+func firstLine(program string, args ...string) string {
+	out, err := exec.Command(program, args...).Output()
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if err != nil || line == "" {
+		return ""
+	}
+	return " (" + line + ")"
+}

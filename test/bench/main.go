@@ -1,0 +1,185 @@
+// Command bench measures vpngw against a plain relay, wireguard-go and
+// strongSwan, on this machine, in network namespaces, and writes a table. It
+// runs as root; `make bench` says how.
+//
+// All contenders are up at once, each between two namespaces of its own joined
+// by one veth pair. A round takes each measurement from one contender after the
+// other, in turning order, so that what the machine does meanwhile meets all of
+// them alike; the figures are the rounds' medians. The load runs on the same
+// processors, in this process and iperf3.
+//
+//	BENCH=quick          about 5 minutes in place of 25
+//	BENCH_ONLY=regexp    contenders, by the table's names
+//	BENCH_WHAT=regexp    measurements: tcp1 tcp4 ping udp64 udpmix flood overload
+//	BENCH_ROUNDS=n       rounds
+//	BENCH_OTHER=path     another vpngw, measured beside this one
+//	BENCH_VERBOSE=1      every try of the searches
+//	VPNGW=path           a vpngw that is built already
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"vpngw/test/lab"
+)
+
+// commit is what the sources are; the Makefile says it.
+var commit = "unknown"
+
+func main() {
+	runtime.GOMAXPROCS(max(8, runtime.NumCPU())) // package load wants Ps to spare
+	os.Exit(run())
+}
+
+// run returns the exit code: 0 unless something could not be measured.
+func run() int {
+	p, err := planned()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
+	}
+	chosen, err := p.chosen()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
+	}
+	start := time.Now()
+	base := &trial{who: "bench"}
+	defer base.clean()
+	b := &bench{plan: p}
+	if !base.try(func() {
+		say("building vpngw, the relay and wireguard-go")
+		b.programs = build(base, lab.New(base, lab.CharonTools...).Dir, p.other)
+	}) {
+		return 1
+	}
+	defer b.clean()
+	b.set(chosen)
+	for round := range p.rounds {
+		b.round(round)
+	}
+	b.memory()
+	if p.measures(overload) {
+		b.runOverload()
+	}
+	b.took = time.Since(start)
+	return b.report()
+}
+
+// bench is one run.
+type bench struct {
+	plan
+	programs
+	rows     []*row
+	idle     float64 // processors that all the daemons use while nothing happens
+	flooded  *flooded
+	failures []string // what could not be measured
+	took     time.Duration
+}
+
+func (b *bench) clean() {
+	for _, r := range b.rows {
+		r.clean()
+	}
+}
+
+func say(format string, a ...any) {
+	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, a...))
+}
+
+// set brings all contenders up and looks whether they are quiet then.
+func (b *bench) set(chosen []contender) {
+	for _, c := range chosen {
+		start := time.Now()
+		r := &row{contender: c, trial: &trial{who: c.name}, hints: map[metric]float64{}}
+		b.rows = append(b.rows, r)
+		b.each(r, func() string {
+			r.set(b.programs)
+			return fmt.Sprintf("up after %.1f s, RSS %.0f MB", time.Since(start).Seconds(), r.memory("VmRSS")/1e6)
+		})
+	}
+	before := b.cpu()
+	time.Sleep(time.Second)
+	b.idle = (b.cpu() - before).Seconds()
+	say("all daemons, idle: %.1f %% of a processor", 100*b.idle)
+}
+
+func (b *bench) cpu() (sum time.Duration) {
+	for _, r := range b.rows {
+		sum += r.cpu()
+	}
+	return sum
+}
+
+// each does something for a row, says what came of it, and notes a failure.
+func (b *bench) each(r *row, do func() string) {
+	if r.Failed() {
+		return
+	}
+	said := ""
+	if r.try(func() { said = do() }) {
+		say("%-28s %s", r.name, said)
+	} else {
+		b.failures = append(b.failures, r.name+": "+r.why)
+		r.clean()
+	}
+}
+
+// round takes each measurement from each contender once.
+func (b *bench) round(round int) {
+	order := slices.Clone(b.rows)
+	if round%2 == 1 {
+		slices.Reverse(order)
+	}
+	every := func(what string, wanted func(*row) bool, do func(*row) string) {
+		if !b.measures(what) {
+			return
+		}
+		say("round %d of %d: %s", round+1, b.rounds, what)
+		for _, r := range order {
+			if wanted(r) && (r.main || round < b.others) {
+				b.each(r, func() string { return do(r) })
+			}
+		}
+	}
+	all := func(*row) bool { return true }
+	every(ping, all, func(r *row) string { return r.measurePing(round, b.pings) })
+	every(tcp1, all, func(r *row) string { return r.measureTCP(round, 1, b.tcp) })
+	every(tcp4, all, func(r *row) string { return r.measureTCP(round, 4, b.tcp) })
+	if round < b.udp {
+		every(udp64, func(r *row) bool { return r.main }, func(r *row) string { return r.measureUDP(round, udpOne, r.smallStream(), b.plan) })
+		every(udpMix, func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureUDP(round, udpMany, r.mixedStream(), b.plan) })
+	}
+}
+
+// memory floods every contender that has daemons.
+func (b *bench) memory() {
+	if !b.measures(flood) {
+		return
+	}
+	say("memory after a flood of %v", b.flood)
+	for _, r := range b.rows {
+		if r.daemons != nil {
+			b.each(r, func() string { return r.measureFlood(b.flood) })
+		}
+	}
+}
+
+// runOverload is a run of its own, with a vpngw of its own.
+func (b *bench) runOverload() {
+	say("two tunnels, %v of overload in one", b.plan.overload)
+	t := &trial{who: "overload"}
+	defer t.clean()
+	var f flooded
+	if !t.try(func() { f = runFlooded(t, b.programs, b.plan.overload) }) {
+		b.failures = append(b.failures, "overload: "+t.why)
+		return
+	}
+	b.flooded = &f
+	say("overload: %v; pings in the other: %.2f %% lost; rekey %v %s; RSS %.0f MB, at most %.0f MB",
+		f.load, 100*f.pings.Lost(), f.rekey.Round(time.Millisecond), f.rekeyErr, f.rss/1e6, f.peak/1e6)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// plan says what is measured, and for how long.
+type plan struct {
+	quick  bool
+	rounds int
+	others int // rounds that contenders take part in that no bar speaks of
+	udp    int // rounds that have a search for the loss-free rate
+
+	tcp      time.Duration // one TCP run
+	pings    int           // in a round
+	probe    time.Duration // of a rate, while searching
+	confirm  time.Duration // of the rate found
+	flood    time.Duration // of every contender, for the memory that it takes then
+	overload time.Duration // of one tunnel, beside another
+
+	only  *regexp.Regexp // contenders; nil is all
+	what  *regexp.Regexp // measurements; nil is all
+	other string         // a second vpngw, or empty
+}
+
+// The measurements, as BENCH_WHAT has them. A run of pings gives two figures, and
+// so does one TCP stream.
+const (
+	tcp1     = "tcp1"
+	tcp4     = "tcp4"
+	ping     = "ping"
+	udp64    = "udp64"
+	udpMix   = "udpmix"
+	flood    = "flood"
+	overload = "overload"
+)
+
+// theRule is the part of the packets that may be lost at a rate that counts as
+// loss-free.
+const theRule = 0.001
+
+const pingInterval = time.Millisecond
+
+// planned is what the environment asks for.
+func planned() (plan, error) {
+	p := plan{
+		rounds: 3, others: 3, udp: 3,
+		tcp: 3 * time.Second, pings: 1000, probe: time.Second, confirm: 10 * time.Second,
+		flood: 2 * time.Second, overload: 60 * time.Second,
+		other: os.Getenv("BENCH_OTHER"),
+	}
+	switch v := os.Getenv("BENCH"); v {
+	case "", "full":
+	case "quick":
+		p.quick, p.others, p.udp = true, 1, 1
+		p.tcp, p.pings, p.probe, p.confirm = 1500*time.Millisecond, 300, 400*time.Millisecond, 3*time.Second
+		p.flood, p.overload = 500*time.Millisecond, 15*time.Second
+	default:
+		return p, fmt.Errorf("BENCH is %q: it is quick, or nothing", v)
+	}
+	if v := os.Getenv("BENCH_ROUNDS"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return p, fmt.Errorf("BENCH_ROUNDS is %q: it is a count of rounds", v)
+		}
+		if p.others == p.rounds {
+			p.others = n
+		}
+		p.rounds, p.udp = n, min(n, p.udp)
+	}
+	for name, to := range map[string]**regexp.Regexp{"BENCH_ONLY": &p.only, "BENCH_WHAT": &p.what} {
+		if v := os.Getenv(name); v != "" {
+			re, err := regexp.Compile(v)
+			if err != nil {
+				return p, fmt.Errorf("%s: %w", name, err)
+			}
+			*to = re
+		}
+	}
+	if p.other != "" {
+		if _, err := os.Stat(p.other); err != nil {
+			return p, fmt.Errorf("BENCH_OTHER: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// measures reports whether a measurement is wanted.
+func (p plan) measures(what string) bool { return p.what == nil || p.what.MatchString(what) }
+
+// wholeQuick is whole for a quick run.
+func (p plan) wholeQuick() bool {
+	return p.quick && p.only == nil && p.what == nil && p.other == ""
+}
+
+// whole reports whether the run measures everything as the bars have it.
+func (p plan) whole() bool {
+	return !p.quick && p.only == nil && p.what == nil && p.other == "" && p.rounds >= 3
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"vpngw/test/bench/load"
+	"vpngw/test/lab"
+)
+
+// row is a contender in a run: the tunnel, which stays up for the whole of it,
+// and what was measured. Idle, it costs nothing.
+type row struct {
+	contender
+	*trial
+	site *site
+	tunnel
+	path *load.Path
+	mtu  int
+	figures
+	hints map[metric]float64 // the rate that the last search found
+}
+
+// set brings the contender up. It is ready when a ping has passed.
+func (r *row) set(p programs) {
+	r.site = newSite(r.trial, p, r.contender)
+	r.tunnel = r.start(r.site)
+	r.path = r.site.path()
+	out := r.site.a.Run("cat", "/sys/class/net/"+r.device+"/mtu")
+	r.mtu, _ = strconv.Atoi(strings.TrimSpace(out))
+	r.figures.set(rssIdle, 0, r.memory("VmRSS"))
+}
+
+// alive fails the trial when a daemon has ended.
+func (r *row) alive() {
+	for _, d := range r.daemons {
+		if !d.Running() {
+			r.Fatalf("%s has ended:\n%s", d.Name, d.Log())
+		}
+	}
+}
+
+// cpu is the time that the daemons of both ends have used so far.
+func (r *row) cpu() time.Duration {
+	var sum time.Duration
+	for _, d := range r.daemons {
+		sum += d.CPU()
+	}
+	return sum
+}
+
+// memory is what the larger daemon takes, by a line of /proc/PID/status: VmRSS
+// now, VmHWM at its highest. Without daemons it is 0.
+func (r *row) memory(line string) float64 {
+	var most float64
+	for _, d := range r.daemons {
+		most = max(most, memory(r.trial, d, line))
+	}
+	return most
+}
+
+func memory(t lab.T, p *lab.Process, line string) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		t.Fatalf("%s: %v", p.Name, err)
+	}
+	_, rest, _ := strings.Cut(string(b), line+":")
+	var kilobytes float64
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		t.Fatalf("%s: %s: %v", p.Name, line, err)
+	}
+	return kilobytes * 1024
+}
+
+// measureTCP runs one stream, or more, with iperf3.
+func (r *row) measureTCP(round, streams int, d time.Duration) string {
+	before := r.cpu()
+	t := r.site.a.IPerf(r.site.b, innerB, d, "-B", innerA, "-P", strconv.Itoa(streams))
+	used := r.cpu() - before
+	r.alive()
+	said := fmt.Sprintf("%5.0f Mbit/s", t.BitsPerSecond/1e6)
+	if streams > 1 {
+		r.figures.set(tcpFour, round, t.BitsPerSecond)
+		return said
+	}
+	r.figures.set(tcpOne, round, t.BitsPerSecond)
+	if r.daemons != nil {
+		perGB := used.Seconds() / (float64(t.Bytes) / 1e9)
+		r.figures.set(cpuPerGB, round, perGB)
+		said += fmt.Sprintf(", %.2f s/GB", perGB)
+	}
+	return said
+}
+
+// measurePing pings an idle tunnel.
+func (r *row) measurePing(round, count int) string {
+	p, err := load.Ping(r.site.a.Do, netip.MustParseAddr(innerA), netip.MustParseAddr(innerB), count, pingInterval)
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+	r.alive()
+	if len(p.Times) == 0 {
+		r.Fatalf("no ping was answered")
+	}
+	r.figures.set(pingMean, round, mean(p.Times))
+	r.figures.set(pingP99, round, percentile(p.Times, 0.99))
+	said := fmt.Sprintf("%.0f µs, p99 %.0f µs", 1e6*mean(p.Times), 1e6*percentile(p.Times, 0.99))
+	if p.Lost() > 0 {
+		said += fmt.Sprintf(", %d lost", p.Sent-len(p.Times))
+	}
+	return said
+}
+
+// smallStream is one flow of 64 bytes of UDP payload; mixedStream is 16 flows, each of all
+// three sizes, 7 small ones and 4 middling ones to one large (the simple IMIX).
+func (r *row) smallStream() load.Stream {
+	return load.Stream{To: destinations(1), Sizes: []int{64}}
+}
+
+func (r *row) mixedStream() load.Stream {
+	return load.Stream{To: destinations(flows), Sizes: []int{64, 64, 64, 64, 64, 64, 64, 576, 576, 576, 576, 1300}}
+}
+
+func destinations(n int) []netip.AddrPort {
+	var out []netip.AddrPort
+	for a := netip.MustParseAddr(innerB); len(out) < n; a = a.Next() {
+		out = append(out, netip.AddrPortFrom(a, loadPort))
+	}
+	return out
+}
+
+const firstHint = 60_000 // packets a second, where the first search begins
+
+// measureUDP searches for the loss-free rate of a stream.
+func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
+	var tries []string
+	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration) (load.Outcome, error) {
+		s.Rate, s.For, s.MaxLost = rate, d, theRule
+		o, err := r.path.Run(s)
+		r.alive()
+		tries = append(tries, o.String())
+		return o, err
+	}}
+	hint, ok := r.hints[m]
+	if !ok {
+		hint = firstHint
+	}
+	rate, err := search.find(hint)
+	if verbose {
+		r.Logf("tries: %s", strings.Join(tries, "; "))
+	}
+	if err != nil {
+		r.Fatalf("%v (%s)", err, strings.Join(tries, "; "))
+	}
+	r.hints[m] = rate
+	r.figures.set(m, round, rate)
+	return fmt.Sprintf("%.0f kpps", rate/1e3)
+}
+
+// measureFlood floods the tunnel with small packets and reads what its daemons
+// take then.
+func (r *row) measureFlood(d time.Duration) string {
+	s := r.smallStream()
+	s.For = d
+	o, err := r.path.Run(s)
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+	r.alive()
+	r.figures.set(rssAfter, 0, r.memory("VmRSS"))
+	return fmt.Sprintf("%v; RSS %.0f MB", o, r.memory("VmRSS")/1e6)
+}
+
+var verbose = os.Getenv("BENCH_VERBOSE") != ""

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"net/netip"
+
+	"vpngw/test/bench/load"
+	"vpngw/test/lab"
+)
+
+// Addresses of a site. Outside is one cable, MTU 1500. Inside, each end has
+// whole prefixes to itself, so that a flow can have an address of its own.
+const (
+	outerA, outerB   = "192.0.2.1", "192.0.2.2"
+	innerA, innerB   = "10.1.0.1", "10.2.0.1"
+	netA, netB       = "10.1.0.0/24", "10.2.0.0/24"
+	secondA, secondB = "10.3.0.1", "10.4.0.1" // for a second tunnel
+	secondNetA       = "10.3.0.0/24"
+	secondNetB       = "10.4.0.0/24"
+
+	loadPort = 9000
+	flows    = 16
+)
+
+// site is two gateways and the cable between them. The hosts that talk through
+// the tunnel are the gateways themselves.
+type site struct {
+	*lab.Lab
+	programs
+	a, b *lab.Namespace
+}
+
+// tunnel is what a contender has put between the two.
+type tunnel struct {
+	daemons []*lab.Process // one for each end; none if the kernel does it all
+	device  string         // that the packets go into at A
+}
+
+func newSite(t lab.T, p programs, c contender) *site {
+	s := &site{Lab: lab.New(t, "iperf3", "ethtool"), programs: p}
+	s.UseBinary(p.vpngw)
+	if c.other {
+		s.UseBinary(p.other)
+	}
+	s.a, s.b = s.Namespace("a"), s.Namespace("b")
+	s.Link(s.a, "wan", s.b, "wan")
+	for _, end := range []struct {
+		ns                   *lab.Namespace
+		outer, inner, second string
+	}{{s.a, outerA, innerA, secondA}, {s.b, outerB, innerB, secondB}} {
+		end.ns.Address("wan", end.outer+"/24")
+		end.ns.Address("lo", end.inner+"/24", end.second+"/24") // on lo, a prefix is local as a whole
+		if c.noUSO {
+			end.ns.Run("ethtool", "-K", "wan", "tx-udp-segmentation", "off")
+		}
+	}
+	return s
+}
+
+// path opens the sockets of the load, from A to B.
+func (s *site) path() *load.Path {
+	p, err := load.Open(s.a.Do, s.b.Do, netip.MustParseAddr(innerA), loadPort)
+	if err != nil {
+		s.Fatalf("load: %v", err)
+	}
+	s.Cleanup(p.Close)
+	return p
+}
+
+// startNothing sends the packets over the cable as they are.
+func startNothing(s *site) tunnel {
+	s.a.Route(netB, outerB)
+	s.b.Route(netA, outerA)
+	s.a.Reaches(innerB)
+	return tunnel{device: "wan"}
+}
+
+// through routes the inner prefixes into a device that the daemons have made.
+func (s *site) through(device string) {
+	for _, end := range []struct {
+		ns *lab.Namespace
+		to string
+	}{{s.a, netB}, {s.b, netA}} {
+		s.Await(lab.Patience, "the device "+device, func() (bool, string) {
+			out, err := end.ns.Try("ip", "link", "set", device, "up")
+			return err == nil, out
+		})
+		end.ns.Run("ip", "route", "add", end.to, "dev", device)
+	}
+}
+
+func startRelay(s *site) tunnel {
+	const device, port = "relay0", "5000"
+	t := tunnel{device: device}
+	for _, end := range []struct {
+		ns   *lab.Namespace
+		peer string
+	}{{s.a, outerB}, {s.b, outerA}} {
+		t.daemons = append(t.daemons, end.ns.Start("relay", s.relay, device, port, end.peer+":"+port))
+	}
+	s.through(device)
+	s.a.Run("ping", "-n", "-c", "1", "-I", innerA, "-W", "2", innerB)
+	return t
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+)
+
+// trial is the lab.T of one contender: what fails in it ends what is done for
+// that contender, and the run goes on without it.
+type trial struct {
+	who     string
+	why     string // the first failure
+	cleanup []func()
+}
+
+// try calls f, and returns whether it went through. After a failure it does
+// nothing any more.
+func (t *trial) try(f func()) bool {
+	if t.Failed() {
+		return false
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+	return !t.Failed()
+}
+
+// clean ends and removes all that the trial has started.
+func (t *trial) clean() {
+	for len(t.cleanup) > 0 {
+		last := len(t.cleanup) - 1
+		f := t.cleanup[last]
+		t.cleanup = t.cleanup[:last]
+		f()
+	}
+}
+
+func (t *trial) Helper()          {}
+func (t *trial) Name() string     { return t.who }
+func (t *trial) Failed() bool     { return t.why != "" }
+func (t *trial) Cleanup(f func()) { t.cleanup = append(t.cleanup, f) }
+func (t *trial) Logf(f string, a ...any) {
+	fmt.Fprintf(os.Stderr, "%s: %s\n", t.who, strings.TrimRight(fmt.Sprintf(f, a...), "\n"))
+}
+
+func (t *trial) Errorf(f string, a ...any) {
+	if t.why == "" {
+		t.why = strings.TrimRight(fmt.Sprintf(f, a...), "\n")
+	}
+	t.Logf(f, a...)
+}
+
+// Fatalf ends the goroutine of try.
+func (t *trial) Fatalf(f string, a ...any) {
+	t.Errorf(f, a...)
+	runtime.Goexit()
+}
+
+// Skipf is for what is missing: then there is nothing to measure.
+func (t *trial) Skipf(f string, a ...any) { t.Fatalf(f, a...) }
