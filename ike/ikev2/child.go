@@ -25,6 +25,7 @@ type child struct {
 	deleting  bool        // our Delete is queued or under way
 	gone      bool        // deleted at both ends; the inbound half lingers
 	softAt    time.Time   // rekey
+	softWhy   string      // why then
 	hardAt    time.Time   // end
 	removeAt  time.Time   // gone: forget it
 	trouble   time.Time   // since when rekeying it has failed
@@ -144,7 +145,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		},
 	}
 	if life := cfg.Lifetime.Time; life > 0 {
-		c.softAt = now.Add(s.softTime(life, made))
+		c.softAt, c.softWhy = now.Add(s.softTime(life, made)), "lifetime"
 		c.hardAt = now.Add(life)
 	}
 	if s.env.KeyLog != nil {
@@ -200,7 +201,7 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 		if old.successor == c && !old.gone && !old.deleting { // the peer thought better of replacing it
 			old.successor, stays = nil, true
 			if old.softAt.IsZero() && !old.hardAt.IsZero() {
-				old.softAt = now.Add(s.jitter(retryMin, retryMax))
+				s.rekeyLater(now, old, "the peer deleted what was to replace it")
 			}
 		}
 	}
@@ -456,7 +457,7 @@ func (s *SA) advanceChildren(now time.Time) {
 			s.remove(now, c, "its lifetime ended before a rekey succeeded") // it "MUST NOT be used" (section 2.8)
 		case due(now, c.softAt):
 			c.softAt = time.Time{}
-			s.startRekey(now, c, "lifetime")
+			s.startRekey(now, c, c.softWhy)
 		}
 	}
 }

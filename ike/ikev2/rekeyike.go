@@ -124,7 +124,7 @@ func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
 			}
 		}
 	}
-	t.retry(s, now, "the peer refused to rekey the IKE SA with "+n.Kind.String())
+	t.retry(s, now, "the peer answered "+n.Kind.String())
 }
 
 // retry comes back to a rekey that failed, unless the peer's own has succeeded:
@@ -139,7 +139,7 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
 		return
 	}
 	s.log.Warn("rekey of the IKE SA failed; it is tried again", "why", why)
-	s.rekeyAt = now.Add(s.jitter(retryMin, retryMax))
+	s.rekeyAt, s.rekeyWhy = now.Add(s.jitter(retryMin, retryMax)), why
 }
 
 // answerRekeyIKE is the peer's rekey.

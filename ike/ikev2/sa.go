@@ -70,6 +70,7 @@ type SA struct {
 	busySince time.Time // the peer has answered TEMPORARY_FAILURE and nothing else since
 
 	rekeyAt     time.Time
+	rekeyWhy    string    // why then
 	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of waiting for the peer's Delete
 	keepaliveAt time.Time
 	endWhy      string // once it is Deleting
@@ -137,7 +138,7 @@ func (s *SA) Advance(now time.Time) {
 	}
 	if due(now, s.rekeyAt) {
 		s.rekeyAt = time.Time{}
-		s.RekeyIKE(now, "lifetime")
+		s.RekeyIKE(now, s.rekeyWhy)
 	}
 	if due(now, s.keepaliveAt) {
 		s.keepaliveAt = now.Add(keepaliveTime)
@@ -331,7 +332,7 @@ func (s *SA) established(now time.Time) {
 	s.monitor = dpd.Monitor{Config: s.peer.DPD}
 	s.monitor.Heard(now)
 	if life := s.peer.Lifetime; life > 0 {
-		s.rekeyAt = now.Add(s.softTime(life, s.initiator))
+		s.rekeyAt, s.rekeyWhy = now.Add(s.softTime(life, s.initiator)), "lifetime"
 		s.expireAt = now.Add(life)
 	}
 	if s.localNAT {
