@@ -99,16 +99,14 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", hex64(next.spiI))
 		s.handOver(now, s.rival)
 		s.await(now)
-		next.Close(now, "lost a rekey collision")
+		next.discard(now, "lost a rekey collision")
 		return nil
 	}
 	s.handOver(now, next)
 	if s.rival != nil {
 		s.rival.await(now)
 	}
-	s.setState(now, sa.Deleting, "rekeyed")
-	s.expireAt, s.endWhy = now.Add(deleteTime), "rekeyed"
-	s.enqueue(&deleteIKE{})
+	s.discard(now, "rekeyed")
 	return nil
 }
 
