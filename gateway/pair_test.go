@@ -154,7 +154,7 @@ func TestPeersDeleteAndRestartAreOvercome(t *testing.T) {
 	})
 }
 
-// TestUpBeginsThoughBothEndsOnlyAnswer until somebody at either end asks for it; then it is kept up.
+// TestUpBeginsThoughBothEndsOnlyAnswer: they wait for each other until somebody at either end asks for the tunnel.
 func TestUpBeginsThoughBothEndsOnlyAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, c := newNet(), hq()
