@@ -39,13 +39,18 @@ func (g *Gateway) call(ctx context.Context, f func() error) error {
 	}
 }
 
-// Up brings a connection, or one tunnel of it, up and keeps it up. It does not
-// wait until it is: Status tells.
+// Up brings a connection, or one tunnel of it, up and keeps it up. One that only
+// answers begins too from then on. It does not wait until it is up: Status tells.
 func (g *Gateway) Up(ctx context.Context, name string) error {
 	return g.eachNamed(ctx, name, func(t *tunnel) {
 		g.Log.Info("up", "conn", t.conn.Name, "tunnel", t.tunnel.Name)
 		t.held = false
-		g.ike.Do(time.Now(), sa.Raise{Tunnel: t.tunnel.Name})
+		now := time.Now()
+		if !t.initiates() {
+			t.raised = true
+			g.setPeers(now)
+		}
+		g.ike.Do(now, sa.Raise{Tunnel: t.tunnel.Name})
 	})
 }
 

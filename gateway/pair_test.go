@@ -154,6 +154,46 @@ func TestPeersDeleteAndRestartAreOvercome(t *testing.T) {
 	})
 }
 
+// TestUpBeginsThoughBothEndsOnlyAnswer: they wait for each other until somebody at either end asks for the tunnel.
+func TestUpBeginsThoughBothEndsOnlyAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, c := newNet(), hq()
+		c.Tunnels[0].Initiate = false
+		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1"), configOf(c), Options{})
+		defer customer.stop()
+		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(hq())), Options{})
+		defer cloud.stop()
+		time.Sleep(time.Minute)
+		customer.wantState("hq", Waiting)
+		cloud.wantState("hq", Waiting)
+
+		if err := cloud.Up(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		customer.wantState("hq", Up)
+		was := cloud.wantState("hq", Up).Children
+		ping(t, customer.host.tun("vpngw0"), cloud.host.tun("vpngw0"), "192.168.3.7", "10.10.0.7", 1)
+
+		// What is up already stays as it is.
+		if err := customer.Up(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if is := cloud.wantState("hq", Up).Children; len(was) != 1 || len(is) != 1 || is[0].SPIIn != was[0].SPIIn {
+			t.Errorf("got Child SAs %+v after %+v", is, was)
+		}
+
+		for _, f := range []func(context.Context, string) error{customer.Down, customer.Up} {
+			if err := f(context.Background(), "hq"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		customer.wantState("hq", Up)
+	})
+}
+
 func TestWrongKeyIsTheReasonAtBothEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet()

@@ -120,9 +120,9 @@ func (g *Gateway) adopt(c *config.Config, now time.Time) (Reloaded, error) {
 		case t.device != names[w.tunnel.Name] || t.tunnel.CopyDSCP != w.tunnel.CopyDSCP:
 			// A device of its own again: the old one goes like a removed tunnel's.
 			closing = append(closing, t)
-			held := t.held
+			held, raised := t.held, t.raised
 			t = newTunnel(w, names[w.tunnel.Name])
-			t.fault, t.held = opening, held
+			t.fault, t.held, t.raised = opening, held, raised
 			done.Changed++
 		default:
 			done.Changed++

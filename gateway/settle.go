@@ -205,7 +205,7 @@ func (g *Gateway) assess(t *tunnel, in ikeView, now time.Time) (State, string) {
 			g.wakeAt(patient)
 		}
 	}
-	if t.tunnel.Initiate {
+	if t.initiates() {
 		return Connecting, why
 	}
 	return Waiting, why

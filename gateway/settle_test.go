@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vpngw/config"
 	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ike"
@@ -56,6 +57,39 @@ func TestResponderWaits(t *testing.T) {
 		r := start(t, officeHost(), configOf(c), Options{})
 		defer r.stop()
 		r.wantState("hq", Waiting)
+	})
+}
+
+// TestUpOfAResponderBegins: who asks for a tunnel wants it, and not to wait for the peer.
+func TestUpOfAResponderBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, moved := hq(), hq()
+		c.Tunnels[0].Initiate, moved.Tunnels[0].Initiate = false, false
+		moved.Tunnels[0].Device = "vpngw7"
+		r := start(t, officeHost(), configOf(c, lab()), Options{
+			Load: func() (*config.Config, config.Problems) { return configOf(moved, lab()), nil },
+		})
+		defer r.stop()
+		wantInitiate := func(want bool) {
+			t.Helper()
+			r.loop(func() {
+				if got := r.ike.peers[0].Children[0].Initiate; got != want {
+					t.Errorf("got Initiate %v, want %v", got, want)
+				}
+			})
+		}
+		wantInitiate(false)
+		if err := r.Up(context.Background(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		wantInitiate(true)
+		r.wantState("hq", Connecting)
+		r.wantCommands(sa.Raise{Tunnel: "hq"})
+		if _, err := r.Reload(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		wantInitiate(true) // like what is held, over a reload
+		r.wantState("hq", Connecting)
 	})
 }
 

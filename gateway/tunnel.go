@@ -38,6 +38,7 @@ type tunnel struct {
 	open   []string              // the wanted pairs that no SA carries
 	stale  bool                  // open must be worked out anew
 	held   bool                  // by `vpngw down`
+	raised bool                  // by `vpngw up`: it is for us to bring up, whatever the configuration says
 	routed bool                  // its routes are wanted: it has been up since it was last taken down
 
 	stranded time.Time // since when its IKE SA's address is gone; zero: it is there
@@ -50,6 +51,9 @@ type tunnel struct {
 func newTunnel(w *wanted, device string) *tunnel {
 	return &tunnel{wanted: w, device: device, mtu: initialMTU, sas: map[uint32]*installed{}, stale: true}
 }
+
+// initiates reports whether it is for us to bring the tunnel up.
+func (t *tunnel) initiates() bool { return t.tunnel.Initiate || t.raised }
 
 // ended tells the loop that the reader of a TUN has stopped.
 type ended struct {
@@ -158,6 +162,11 @@ func (g *Gateway) setPeers(now time.Time) {
 	if err != nil { // New and Reload have asked conflict
 		g.Log.Error("bug: conflicting connections are running", "err", err)
 		return
+	}
+	for _, p := range peers {
+		for _, c := range p.Children {
+			c.Initiate = g.byName[c.Tunnel].initiates()
+		}
 	}
 	was := g.remotes
 	g.remotes = make(map[netip.Addr]string, len(peers))

@@ -219,6 +219,70 @@ func TestListMeetsPairs(t *testing.T) {
 	}
 }
 
+// TestNarrowingTellsWhatElseIsPossible is N(ADDITIONAL_TS_POSSIBLE) of RFC 7296 section 2.9.
+func TestNarrowingTellsWhatElseIsPossible(t *testing.T) {
+	halves := func(pa, pb *sa.Peer) { // a asks for both at once; b has each for itself
+		twoByTwo(pa, pb)
+		pb.Children[0].Local = pb.Children[0].Local[:1]
+		other := *pb.Children[0]
+		other.Name, other.Tunnel, other.Local = "b2", "b2", pa.Children[0].Remote[1:]
+		pb.Children = append(pb.Children, &other)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(pa, pb *sa.Peer)
+		held   string
+		want   string // of each answer: whether it has the notification
+	}{
+		{"not narrowed", twoByTwo, "", "[false]"},
+		{"a part is all", func(_, pb *sa.Peer) { pb.Children[0].Local = selectors("10.2.4.0/24") }, "", "[false]"},
+		{"one of two", halves, "", "[true false false]"}, // then a asks for what it lacks, pair by pair
+		{"the other is down", halves, "b2", "[false]"},
+		{"one in the other", func(pa, pb *sa.Peer) {
+			halves(pa, pb)
+			pb.Children[1].Local = selectors("10.2.0.0/25")
+		}, "", "[false]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, a, b := pairOf(t, c.change)
+			b.Do(w.now, sa.Lower{Tunnel: c.held})
+			tap := newTap(w)
+			var got []bool
+			w.filter = tap.change(func(h *wire.Header, ps []wire.Payload) []wire.Payload {
+				if _, ok := wire.FindType[*wire.TS](ps, wire.TypeTSr); ok && h.Flags&wire.FlagResponse != 0 {
+					n := wire.FindNotify(ps, wire.AdditionalTSPossible)
+					got = append(got, n != nil)
+					if n != nil && (ps[len(ps)-1] != wire.Payload(n) || len(n.Data)+len(n.SPI) != 0) {
+						t.Errorf("%+v in %v", n, ps)
+					}
+				}
+				return nil
+			})
+			w.run(time.Minute)
+			if fmt.Sprint(got) != c.want {
+				t.Errorf("answers with ADDITIONAL_TS_POSSIBLE: %v, want %v", got, c.want)
+			}
+			wantPairs(t, a, b, len(got))
+		})
+	}
+}
+
+// TestNarrowingKeepsTheFirstChoice: "the responder MUST narrow the Traffic Selectors to a subset that includes the
+// initiator's first choices".
+func TestNarrowingKeepsTheFirstChoice(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		twoByTwo(pa, pb)
+		pairwise(pb)
+		slices.Reverse(pa.Children[0].Local)
+		slices.Reverse(pa.Children[0].Remote)
+	})
+	w.run(20 * time.Second)
+	wantPairs(t, a, b, 4)
+	if got, want := fmt.Sprint(a.newest[0].Local, a.newest[0].Remote), "[10.1.1.0/24] [10.2.1.0/24]"; got != want {
+		t.Errorf("narrowed to %s at first, want %s", got, want)
+	}
+}
+
 // shared are two tunnels over one IKE SA.
 func shared(pa, pb *sa.Peer) {
 	for _, p := range []*sa.Peer{pa, pb} {

@@ -32,7 +32,7 @@ type Config struct {
 	// CookieThreshold is how many half-open IKE SAs there may be before first
 	// messages must prove where they come from (RFC 7296 section 2.6). 0: 32.
 	CookieThreshold int
-	// MaxHalfOpen is how many there may be at all. 0: 1024.
+	// MaxHalfOpen is how many there may be at all; half of them from one address. 0: 1024.
 	MaxHalfOpen int
 }
 
@@ -43,6 +43,7 @@ type Counters struct {
 	UnknownSPI     uint64
 	CookiesSent    uint64
 	HalfOpenFull   uint64
+	HalfOpenShare  uint64 // too many from one address
 	InitRefused    uint64
 	UnknownSources uint64 // first messages from addresses of no peer
 }

@@ -30,22 +30,49 @@ type firsts struct {
 	byKey    map[firstKey]sa.Machine
 	keys     map[sa.Machine]firstKey
 	halfOpen map[sa.Machine]struct{} // those of byKey that IKE_AUTH has not reached
+	from     map[netip.Addr]int      // how many of halfOpen are from an address
 }
 
 func newFirsts() firsts {
-	return firsts{map[firstKey]sa.Machine{}, map[sa.Machine]firstKey{}, map[sa.Machine]struct{}{}}
+	return firsts{map[firstKey]sa.Machine{}, map[sa.Machine]firstKey{}, map[sa.Machine]struct{}{}, map[netip.Addr]int{}}
 }
 
 func (f *firsts) add(k firstKey, m sa.Machine) {
 	f.byKey[k], f.keys[m], f.halfOpen[m] = m, k, struct{}{}
+	f.from[k.remote.Addr().Unmap()]++
+}
+
+// settled notes that m is half-open no more.
+func (f *firsts) settled(m sa.Machine) {
+	if _, ok := f.halfOpen[m]; !ok {
+		return
+	}
+	delete(f.halfOpen, m)
+	a := f.keys[m].remote.Addr().Unmap()
+	if f.from[a]--; f.from[a] == 0 {
+		delete(f.from, a)
+	}
 }
 
 func (f *firsts) remove(m sa.Machine) {
 	if k, ok := f.keys[m]; ok {
+		f.settled(m)
 		delete(f.byKey, k)
 		delete(f.keys, m)
-		delete(f.halfOpen, m)
 	}
+}
+
+const (
+	shareAlways  = 32 // half-open IKE SAs that an address may have beside those that need no cookie
+	sharePerPeer = 4  // or this many for each peer that there may be, behind a NAT
+)
+
+// share is how many half-open IKE SAs may be from one address, so that it does not use up all
+// there may be. Anybody can begin as many in its name as there may be without a
+// cookie; they leave as much again for who is really there.
+func (e *Endpoint) share(a netip.Addr) int {
+	own := max(shareAlways, sharePerPeer*len(e.peersAt[a]))
+	return min(e.cfg.CookieThreshold+own, (e.cfg.MaxHalfOpen+1)/2)
 }
 
 // first is an IKE_SA_INIT request.
@@ -60,13 +87,18 @@ func (e *Endpoint) first(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.touch(m)
 		return
 	}
-	if len(e.peersAt[d.Remote.Addr().Unmap()]) == 0 {
+	from := d.Remote.Addr().Unmap()
+	if len(e.peersAt[from]) == 0 {
 		e.counters.UnknownSources++
 		e.refuse(now, h, d, &wire.NotifyError{Kind: wire.NoProposalChosen, Why: "no connection has a peer at this address"})
 		return
 	}
 	if len(e.firsts.halfOpen) >= e.cfg.MaxHalfOpen {
 		e.counters.HalfOpenFull++
+		return
+	}
+	if e.firsts.from[from] >= e.share(from) {
+		e.counters.HalfOpenShare++
 		return
 	}
 	msg, err := wire.Parse(d.Data)

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -253,19 +254,82 @@ func TestFloodLeavesRoomForAGenuinePeer(t *testing.T) {
 	w.run(time.Minute)
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
-	if len(b.firsts.byKey) != 1 || len(b.firsts.halfOpen) != 0 || b.timers.len() > 2 {
+	if len(b.firsts.byKey) != 1 || len(b.firsts.halfOpen)+len(b.firsts.from) != 0 || b.timers.len() > 2 {
 		t.Errorf("half-open IKE SAs did not expire: %d, %d, %d timers", len(b.firsts.byKey), len(b.firsts.halfOpen), b.timers.len())
 	}
 }
 
 func TestHalfOpenIKESAsAreBounded(t *testing.T) {
-	w, _, b := pairOf(t, nil)
+	w := newWorld(t, 0)
+	b := w.host("192.0.2.2", 0x2000)
+	b.SetPeers(w.now, []*sa.Peer{peerFor("1", "192.0.2.2", "192.0.2.1"), peerFor("3", "192.0.2.2", "192.0.2.3"), peerFor("4", "192.0.2.2", "192.0.2.4")})
 	b.cfg.CookieThreshold, b.cfg.MaxHalfOpen = 1000, 50
 	for i := range 200 {
-		answers(b, w.now, "192.0.2.1:500", first(uint64(i)+1, nil))
+		answers(b, w.now, [...]string{"192.0.2.1:500", "192.0.2.3:500", "192.0.2.4:500"}[i%3], first(uint64(i)+1, nil))
 	}
 	if len(b.machines) != 50 || b.Counters().HalfOpenFull != 150 {
 		t.Errorf("%d half-open IKE SAs, %d refused", len(b.machines), b.Counters().HalfOpenFull)
+	}
+}
+
+// flood begins n IKE SAs from one address, each from a port of its own, with the cookies
+// that are asked for, and goes on with none.
+func flood(n *end, now time.Time, from string, count int) {
+	for i := range count {
+		at := fmt.Sprintf("%s:%d", from, 1000+i)
+		for _, m := range answers(n, now, at, first(uint64(i)+1, nil)) {
+			if cookie := wire.FindNotify(m.Payloads, wire.Cookie); cookie != nil {
+				answers(n, now, at, first(uint64(i)+1, func(m *wire.Message) {
+					m.Payloads = append([]wire.Payload{cookie}, m.Payloads...)
+				}))
+			}
+		}
+	}
+}
+
+// TestOneAddressCannotUseUpAllHalfOpenIKESAs: somebody there can bring cookies.
+func TestOneAddressCannotUseUpAllHalfOpenIKESAs(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	c := w.host("192.0.2.3", 0x3000)
+	_, pb := peersFor()
+	pc, pbc := peersFor()
+	pc.LocalID, pbc.RemoteID, pbc.Remote = ipsec.IdentityOf(c.addr), ipsec.IdentityOf(c.addr), c.addr
+	pbc.Children[0].Name, pbc.Children[0].Tunnel = "bc", "bc"
+	b.SetPeers(w.now, []*sa.Peer{pb, pbc})
+	a.dead = true
+	flood(b, w.now, "192.0.2.1", 2000)
+	if n, want := len(b.machines), 32+shareAlways; n != want || b.Counters().HalfOpenShare != uint64(2000-want) {
+		t.Errorf("%d half-open IKE SAs, want %d; %d refused", n, want, b.Counters().HalfOpenShare)
+	}
+	c.SetPeers(w.now, []*sa.Peer{pc})
+	w.run(2 * time.Second)
+	if len(c.out) != 1 {
+		t.Error("a peer at another address does not get through")
+	}
+	a.dead = false
+	w.run(time.Minute)
+	if len(a.out) != 1 || len(b.out) != 2 || len(b.firsts.from) != 0 {
+		t.Errorf("a minute later: %d and %d Child SAs, %d addresses", len(a.out), len(b.out), len(b.firsts.from))
+	}
+}
+
+// TestManyPeersBehindOneNATMayBeginAtOnce, as after a restart of ours: an address has its share by how many there may be.
+func TestManyPeersBehindOneNATMayBeginAtOnce(t *testing.T) {
+	for peers, want := range map[int]int{1: 64, 100: 432, 200: 512} {
+		w := newWorld(t, 0)
+		b := w.host("192.0.2.2", 0x2000)
+		var ps []*sa.Peer
+		for i := range peers {
+			p := peerFor(fmt.Sprint(i), "192.0.2.2", "192.0.2.1")
+			p.RemoteID = ipsec.Identity{Type: ipsec.IDFQDN, Data: p.Name}
+			p.Children[0].Initiate = false
+			ps = append(ps, p)
+		}
+		b.SetPeers(w.now, ps)
+		flood(b, w.now, "192.0.2.1", 600)
+		if got := len(b.machines); got != want {
+			t.Errorf("%d peers: %d half-open IKE SAs, want %d", peers, got, want)
+		}
 	}
 }
 

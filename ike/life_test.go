@@ -325,6 +325,38 @@ func TestReloadTouchesOnlyWhatChanged(t *testing.T) {
 	}
 }
 
+// TestChangeOfWhoBeginsTouchesNothing: it says who is to bring a Child SA up, not what that is.
+func TestChangeOfWhoBeginsTouchesNothing(t *testing.T) {
+	w, a, b := pairOf(t, shared)
+	w.run(5 * time.Second)
+	sent, ike := len(w.sent), a.ikeOf().SPIi
+	begin := func(n *end, initiate bool) {
+		reload(n, func(p *sa.Peer) {
+			for _, c := range p.Children {
+				c.Initiate = initiate
+			}
+		})
+		w.run(time.Second)
+	}
+	begin(a, false)
+	begin(b, true)
+	if len(w.sent) != sent || a.ikeOf().SPIi != ike {
+		t.Error("something was sent")
+	}
+	a.Do(w.now, sa.Lower{Tunnel: "a"})
+	a.Do(w.now, sa.Lower{Tunnel: "a2"})
+	w.run(time.Minute)
+	a.Do(w.now, sa.Raise{Tunnel: "a"})
+	if !a.Status()[0].Children[0].Waiting {
+		t.Error("who only answers does not wait")
+	}
+	w.run(40 * time.Second)
+	wantPairs(t, a, b, 1)
+	if b.ikeOf().Initiator == false {
+		t.Error("the end that is to answer has begun")
+	}
+}
+
 func TestReloadAddsAChild(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(5 * time.Second)

@@ -52,10 +52,8 @@ func (o *owner) Stirred(m sa.Machine) { o.stirred = append(o.stirred, m) }
 // Sole implements sa.Owner. A half-open SA that could be the same peer's counts:
 // were both ends to assert INITIAL_CONTACT at once, they would delete each other's.
 func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
-	for other := range o.firsts.halfOpen {
-		if other.Info().Path.Remote.Addr() == cfg.Remote {
-			return false
-		}
+	if o.firsts.from[cfg.Remote] > 0 {
+		return false
 	}
 	for _, p := range o.peersAt[cfg.Remote] {
 		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
@@ -72,7 +70,7 @@ func (o *owner) Held(c *sa.Child) bool {
 
 func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
 	e := o.e()
-	delete(e.firsts.halfOpen, m)
+	e.firsts.settled(m)
 	p := e.peerOf[m.Info().Peer]
 	if p == nil {
 		return
@@ -102,7 +100,7 @@ func (o *owner) Succeeded(_ time.Time, old, successor sa.Machine) {
 
 func (o *owner) Closed(now time.Time, m sa.Machine, why string) {
 	e := o.e()
-	delete(e.firsts.halfOpen, m)
+	e.firsts.settled(m)
 	if p := e.peerOf[m.Info().Peer]; p != nil {
 		p.lost(now, m, why)
 	}

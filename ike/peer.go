@@ -48,6 +48,7 @@ type peer struct {
 type want struct {
 	peer     *peer
 	cfg      *sa.Child
+	initiate bool // as cfg says, or a later one that says nothing else anew
 	held     bool // down by the operator's command
 	why      string
 	since    time.Time
@@ -58,9 +59,13 @@ type want struct {
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer) *peer {
 	p := &peer{e: e, cfg: cfg, log: e.log.With("conn", cfg.Name), since: now}
 	for _, c := range cfg.Children {
-		p.wants = append(p.wants, &want{peer: p, cfg: c, since: now})
+		p.wants = append(p.wants, p.newWant(now, c))
 	}
 	return p
+}
+
+func (p *peer) newWant(now time.Time, c *sa.Child) *want {
+	return &want{peer: p, cfg: c, initiate: c.Initiate, since: now}
 }
 
 // changed wakes the peer, and whoever shows its status.
@@ -182,7 +187,7 @@ func (p *peer) main() sa.Machine {
 // wanted reports whether anything is to be brought up from here.
 func (p *peer) wanted() *want {
 	for _, w := range p.wants {
-		if w.cfg.Initiate && !w.held {
+		if w.initiate && !w.held {
 			return w
 		}
 	}
@@ -228,7 +233,7 @@ func (p *peer) Deadline() time.Time {
 
 // unserved reports whether w lacks a Child SA that could be asked for.
 func (w *want) unserved(m sa.Machine) bool {
-	return !w.held && w.cfg.Initiate && !m.Creating(w.cfg) && w.lacking()
+	return !w.held && w.initiate && !m.Creating(w.cfg) && w.lacking()
 }
 
 // Advance brings the peer nearer to what is wanted.

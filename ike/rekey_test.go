@@ -3,6 +3,8 @@ package ike
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -360,6 +362,36 @@ func TestEndlessTemporaryFailureClosesTheIKESA(t *testing.T) {
 		w.filter = nil
 		w.run(time.Minute)
 		wantPairs(t, a, b, 1)
+	}
+}
+
+// TestRekeyThatIsTriedAgainSaysWhy: it is not the lifetime that makes it so.
+func TestRekeyThatIsTriedAgainSaysWhy(t *testing.T) {
+	for what, do := range map[string]func(string) sa.Command{"a Child SA": rekeyChild, "the IKE SA": rekeyIKE} {
+		w, a, _ := pairOf(t, nil)
+		var log bytes.Buffer
+		whys := func() (out []string) {
+			for line := range strings.Lines(log.String()) {
+				if strings.Contains(line, `msg="rekeying `+what+`"`) {
+					_, why, _ := strings.Cut(line, " why=")
+					out = append(out, strings.TrimSpace(why))
+				}
+			}
+			return out
+		}
+		a.env.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		w.run(time.Second)
+		refuseRekeys(w, wire.TemporaryFailure)
+		a.Do(w.now, do("a"))
+		w.run(7 * time.Second)
+		if got := whys(); len(got) < 2 || got[0] != `"asked for"` || got[1] != `"the peer answered TEMPORARY_FAILURE"` {
+			t.Errorf("%s is rekeyed because of %s", what, got)
+		}
+		w.filter = nil
+		w.run(24 * time.Hour)
+		if got := whys(); got[len(got)-1] != "lifetime" {
+			t.Errorf("%s is rekeyed because of %s at last", what, got[len(got)-1])
+		}
 	}
 }
 

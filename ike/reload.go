@@ -71,6 +71,13 @@ func sameIKE(a, b *sa.Peer) bool {
 	return reflect.DeepEqual(x, y)
 }
 
+// sameChild reports whether two children differ at most in who brings them up.
+func sameChild(a, b *sa.Child) bool {
+	x, y := *a, *b
+	x.Initiate, y.Initiate = false, false
+	return reflect.DeepEqual(x, y)
+}
+
 // adopt goes on with a new list of children. Those that are the same keep the
 // very *sa.Child that machines know them by.
 func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
@@ -79,12 +86,12 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 	old := p.wants
 	p.wants = nil
 	for n, c := range next.Children {
-		i := slices.IndexFunc(old, func(w *want) bool { return reflect.DeepEqual(w.cfg, c) })
+		i := slices.IndexFunc(old, func(w *want) bool { return sameChild(w.cfg, c) })
 		if i < 0 {
-			p.wants = append(p.wants, &want{peer: p, cfg: c, since: now})
+			p.wants = append(p.wants, p.newWant(now, c))
 			continue
 		}
-		next.Children[n] = old[i].cfg
+		next.Children[n], old[i].initiate = old[i].cfg, c.Initiate
 		p.wants = append(p.wants, old[i])
 		old = slices.Delete(old, i, i+1)
 	}
@@ -117,7 +124,7 @@ func (e *Endpoint) ofTunnel(tunnel string, f func(sa.Machine, *sa.Child)) {
 	}
 }
 
-// raise wants a tunnel up from now on.
+// raise ends what lower began, and tries at once what is for us to bring up.
 func (e *Endpoint) raise(now time.Time, tunnel string) {
 	for _, p := range e.peers {
 		for _, w := range p.wants {

@@ -98,7 +98,7 @@ func (w *want) status() ChildStatus {
 		}
 	}
 	if st.SA == nil {
-		st.Waiting = !w.cfg.Initiate && !w.held
+		st.Waiting = !w.initiate && !w.held
 		return st
 	}
 	un := w.uncovered()

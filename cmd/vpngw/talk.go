@@ -15,7 +15,8 @@ func newUp(s *settings) *cobra.Command {
 		Use:   "up NAME",
 		Short: "Bring a connection up and keep it up",
 		Long: `Up brings a connection, or one tunnel of it, up and keeps it up. It undoes
-"vpngw down". It does not wait until the tunnel is up: see "vpngw status".`,
+"vpngw down". A connection that only answers begins by itself from then on, until
+a restart of the daemon. It does not wait until the tunnel is up: see "vpngw status".`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Up(cmd.Context(), args[0])

@@ -43,13 +43,14 @@ func (t *auth) abandoned(s *SA) {
 
 func (t *auth) build(s *SA, _ time.Time) (request, bool) {
 	p := s.peer
-	ps := []wire.Payload{&wire.ID{Identity: p.LocalID}}
+	id := &wire.ID{Identity: p.LocalID}
+	ps := []wire.Payload{id}
 	if s.env.Owner.Sole(s, p) {
 		ps = append(ps, &wire.Notify{Kind: wire.InitialContact})
 	}
 	ps = append(ps,
 		&wire.ID{Responder: true, Identity: p.RemoteID},
-		&wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initReq, s.nr, s.keys.pi, p.LocalID)})
+		&wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initReq, s.nr, s.keys.pi, id)})
 	if t.first != nil {
 		var err error
 		if t.spiIn, err = s.env.AllocSPI(); err != nil {
@@ -84,7 +85,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 			s.peer.LocalID, s.peer.RemoteID, kind, meaning(kind, wire.ExchangeAuth)))
 		return nil
 	}
-	if why := s.checkAuth(s.peer, id.Identity, mac); why != "" {
+	if why := s.checkAuth(s.peer, id, mac); why != "" {
 		t.abandoned(s)
 		// The peer thinks that all is well: "the notification MAY be returned in a
 		// separate INFORMATIONAL exchange" (section 2.21.2). A Delete goes with it, for
@@ -117,9 +118,9 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 }
 
 // checkAuth verifies the other end's identity and AUTH payload, or says what is wrong.
-func (s *SA) checkAuth(p *sa.Peer, id ipsec.Identity, mac *wire.Auth) string {
-	if id != p.RemoteID {
-		return fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id), idText(p.RemoteID))
+func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) string {
+	if id.Identity != p.RemoteID {
+		return fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id.Identity), idText(p.RemoteID))
 	}
 	if mac.Method != wire.AuthSharedKey {
 		return fmt.Sprintf("the peer authenticates by method %d; we know only the pre-shared key (2)", mac.Method)
@@ -140,7 +141,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
 	mac, _ := wire.Find[*wire.Auth](ps)
 	candidates := s.env.Owner.Candidates(s.path.Local.Addr(), s.path.Remote.Addr())
-	p, err := s.identify(now, candidates, idi.Identity, idr, hasIDr, mac)
+	p, err := s.identify(now, candidates, idi, idr, hasIDr, mac)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,10 +155,8 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 		s.env.Owner.Troubled(now, p, why)
 		return nil, nil, refuse(wire.AuthenticationFailed, "%s", why)
 	}
-	reply := []wire.Payload{
-		&wire.ID{Responder: true, Identity: p.LocalID},
-		&wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, p.LocalID)},
-	}
+	id := &wire.ID{Responder: true, Identity: p.LocalID}
+	reply := []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, id)}}
 	s.established(now)
 	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", natText(s), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
@@ -183,7 +182,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 // identify finds the peer that the initiator is, and proves it. Peers that
 // share an address are told apart by identity, and those that share identities
 // by the algorithms.
-func (s *SA) identify(now time.Time, candidates []*sa.Peer, id ipsec.Identity, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
+func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
 	fail := func(ps []*sa.Peer, why string) (*sa.Peer, error) {
 		for _, p := range ps {
 			s.env.Owner.Troubled(now, p, why)
@@ -192,7 +191,7 @@ func (s *SA) identify(now time.Time, candidates []*sa.Peer, id ipsec.Identity, i
 	}
 	var named []*sa.Peer
 	for _, p := range candidates {
-		if p.RemoteID == id {
+		if p.RemoteID == id.Identity {
 			named = append(named, p)
 		}
 	}
@@ -201,7 +200,7 @@ func (s *SA) identify(now time.Time, candidates []*sa.Peer, id ipsec.Identity, i
 		for _, p := range candidates {
 			expected = append(expected, idText(p.RemoteID))
 		}
-		return fail(candidates, fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id), orNone(expected)))
+		return fail(candidates, fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id.Identity), orNone(expected)))
 	}
 	if hasIDr {
 		mine := slices.DeleteFunc(slices.Clone(named), func(p *sa.Peer) bool { return p.LocalID != idr.Identity })

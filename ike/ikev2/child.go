@@ -25,6 +25,7 @@ type child struct {
 	deleting  bool        // our Delete is queued or under way
 	gone      bool        // deleted at both ends; the inbound half lingers
 	softAt    time.Time   // rekey
+	softWhy   string      // why then
 	hardAt    time.Time   // end
 	removeAt  time.Time   // gone: forget it
 	trouble   time.Time   // since when rekeying it has failed
@@ -124,6 +125,10 @@ func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []b
 			return nil, "the peer's key exchange value is invalid: " + err.Error()
 		}
 	}
+	if wire.FindNotify(ps, wire.AdditionalTSPossible) != nil {
+		s.log.Info("the peer would take more of the selectors, in other Child SAs", "child", o.cfg.Name,
+			"local", listText(tsi.Selectors), "remote", listText(tsr.Selectors))
+	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
 	return c, ""
 }
@@ -144,7 +149,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		},
 	}
 	if life := cfg.Lifetime.Time; life > 0 {
-		c.softAt = now.Add(s.softTime(life, made))
+		c.softAt, c.softWhy = now.Add(s.softTime(life, made)), "lifetime"
 		c.hardAt = now.Add(life)
 	}
 	if s.env.KeyLog != nil {
@@ -200,7 +205,7 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 		if old.successor == c && !old.gone && !old.deleting { // the peer thought better of replacing it
 			old.successor, stays = nil, true
 			if old.softAt.IsZero() && !old.hardAt.IsZero() {
-				old.softAt = now.Add(s.jitter(retryMin, retryMax))
+				s.rekeyLater(now, old, "the peer deleted what was to replace it")
 			}
 		}
 	}
@@ -249,7 +254,8 @@ func wantedChild(ps []wire.Payload) (wanted, bool, error) {
 }
 
 // answerChild negotiates a Child SA that the peer asks for. It returns the
-// child, not installed yet, and the payloads SA, [KE,] TSi and TSr.
+// child, not installed yet, and the payloads SA, [KE,] TSi, TSr and
+// [N(ADDITIONAL_TS_POSSIBLE)].
 func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire.Payload, error) {
 	cfg, local, remote := s.match(o)
 	if cfg == nil {
@@ -305,6 +311,9 @@ func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire
 	ps := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoESP, SPI: u32(spiIn), Proposal: suite.Proposal()}}}}
 	ps = append(ps, ke...)
 	ps = append(ps, &wire.TS{Selectors: remote}, &wire.TS{Responder: true, Selectors: local})
+	if s.takesMore(o, cfg, local, remote) {
+		ps = append(ps, &wire.Notify{Kind: wire.AdditionalTSPossible})
+	}
 	return c, ps, nil
 }
 
@@ -321,31 +330,43 @@ func (s *SA) exchangeKE(ke *wire.KE) (shared, public []byte, err error) {
 }
 
 // match finds the configured child that a request is best served by, and narrows
-// the selectors to it (RFC 7296 section 2.9): one that covers the whole request, else the first
-// that covers a part.
+// the selectors to it (RFC 7296 section 2.9): one that covers the whole request, else one that
+// covers the first selectors of it, for a subset "that includes the
+// initiator's first choices" is a MUST, else the first that covers a part.
 func (s *SA) match(o wanted) (cfg *sa.Child, local, remote []ipsec.Selector) {
+	candidates := s.peer.Children
 	if o.rekeyed != nil {
-		cfg = o.rekeyed.cfg
-		local, remote = ipsec.Narrow(o.local, cfg.Local), ipsec.Narrow(o.remote, cfg.Remote)
-		if len(local) > 0 && len(remote) > 0 {
-			return cfg, local, remote
-		}
-		return nil, nil, nil
+		candidates = []*sa.Child{o.rekeyed.cfg}
 	}
-	for _, c := range s.peer.Children {
+	best := 0
+	for _, c := range candidates {
 		l, r := ipsec.Narrow(o.local, c.Local), ipsec.Narrow(o.remote, c.Remote)
-		if len(l) == 0 || len(r) == 0 {
+		fit := 1
+		switch {
+		case len(l) == 0 || len(r) == 0:
 			continue
+		case ipsec.Covers(c.Local, o.local) && ipsec.Covers(c.Remote, o.remote):
+			return c, l, r
+		case ipsec.Covers(c.Local, o.local[:1]) && ipsec.Covers(c.Remote, o.remote[:1]):
+			fit = 2
 		}
-		whole := ipsec.Covers(c.Local, o.local) && ipsec.Covers(c.Remote, o.remote)
-		if cfg == nil || whole {
-			cfg, local, remote = c, l, r
-		}
-		if whole {
-			break
+		if fit > best {
+			best, cfg, local, remote = fit, c, l, r
 		}
 	}
 	return cfg, local, remote
+}
+
+// takesMore reports whether a part of a request that was narrowed to local and
+// remote could have another Child SA, as ADDITIONAL_TS_POSSIBLE says: "the responder
+// narrowed the proposed Traffic Selectors but that other Traffic
+// Selectors would also have been acceptable, though only in a separate SA".
+func (s *SA) takesMore(o wanted, cfg *sa.Child, local, remote []ipsec.Selector) bool {
+	return slices.ContainsFunc(s.peer.Children, func(c *sa.Child) bool {
+		l, r := ipsec.Narrow(o.local, c.Local), ipsec.Narrow(o.remote, c.Remote)
+		return c != cfg && len(l) > 0 && len(r) > 0 && !s.env.Owner.Held(c) &&
+			!(ipsec.Covers(local, l) && ipsec.Covers(remote, r))
+	})
 }
 
 // wishes are the selectors of all children, for a sentence.
@@ -456,7 +477,7 @@ func (s *SA) advanceChildren(now time.Time) {
 			s.remove(now, c, "its lifetime ended before a rekey succeeded") // it "MUST NOT be used" (section 2.8)
 		case due(now, c.softAt):
 			c.softAt = time.Time{}
-			s.startRekey(now, c, "lifetime")
+			s.startRekey(now, c, c.softWhy)
 		}
 	}
 }

@@ -156,12 +156,17 @@ func (s *SA) startRekey(now time.Time, c *child, why string) {
 		return
 	}
 	if !c.out { // the peer may not know yet that it exists
-		c.softAt = now.Add(s.jitter(retryMin, retryMax))
+		s.rekeyLater(now, c, why)
 		return
 	}
 	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "why", why)
 	c.rekey = &rekeyChild{old: c, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote, group: c.sa.Suite.KE.ID}}
 	s.enqueue(c.rekey)
+}
+
+// rekeyLater comes to the rekey of a child in a while.
+func (s *SA) rekeyLater(now time.Time, c *child, why string) {
+	c.softAt, c.softWhy = now.Add(s.jitter(retryMin, retryMax)), why
 }
 
 func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
@@ -174,7 +179,8 @@ func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
 	// the Notify payload": the one the exchange initiator expects in inbound packets.
 	ps, ok := t.payloads(s, now)
 	if !ok {
-		old.rekey, old.softAt = nil, now.Add(s.jitter(retryMin, retryMax))
+		old.rekey = nil
+		s.rekeyLater(now, old, "it could not be asked for")
 	}
 	n := &wire.Notify{Protocol: ipsec.ProtoESP, SPI: u32(old.sa.SPIIn), Kind: wire.RekeySA}
 	return request{wire.ExchangeCreateChild, append([]wire.Payload{n}, ps...)}, ok
@@ -201,7 +207,7 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if why != "" {
 		s.env.Owner.ChildChanged(now, s, t.cfg, why)
 		s.deleteSPI(t.spiIn)
-		t.retry(s, now)
+		t.retry(s, now, why)
 		return nil
 	}
 	rival := t.rival
@@ -252,12 +258,12 @@ func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
 		return nil
 	}
 	s.childRefused(now, t.cfg, t.local, t.remote, n, wire.ExchangeCreateChild)
-	t.retry(s, now)
+	t.retry(s, now, "the peer answered "+n.Kind.String())
 	return nil
 }
 
 // retry comes back to a rekey that failed.
-func (t *rekeyChild) retry(s *SA, now time.Time) {
+func (t *rekeyChild) retry(s *SA, now time.Time, why string) {
 	if t.old.trouble.IsZero() {
 		t.old.trouble = now
 	}
@@ -265,7 +271,7 @@ func (t *rekeyChild) retry(s *SA, now time.Time) {
 		s.Close(now, "the peer has refused to rekey for "+troubleTime.String())
 		return
 	}
-	t.old.softAt = now.Add(s.jitter(retryMin, retryMax))
+	s.rekeyLater(now, t.old, why)
 }
 
 func (s *SA) jitter(from, to time.Duration) time.Duration {

@@ -26,7 +26,9 @@ type deleteIKE struct {
 }
 
 func (t *deleteIKE) build(s *SA, now time.Time) (request, bool) {
-	s.expireAt = now.Add(deleteTime) // it may have waited for an open exchange
+	if !s.expireAt.IsZero() { // else it is as patient as any request
+		s.expireAt = now.Add(deleteTime) // it may have waited for an open exchange
+	}
 	var ps []wire.Payload
 	if t.notify != nil {
 		ps = append(ps, t.notify)

@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"vpngw/ike/sa"
+	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
 
@@ -90,12 +91,11 @@ func (k *keys) childKeys(suite ipsec.Suite, shared, ni, nr []byte) (fromI, toI i
 
 // pskAuth is AUTH = prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)
 // with the signed octets of RFC 7296 section 2.15: the message, the other end's
-// nonce, and prf(SK_p, the ID payload's body).
-func (k *keys) pskAuth(psk ipsec.Secret, message, nonce []byte, skp ipsec.Secret, id ipsec.Identity) []byte {
+// nonce, and prf(SK_p, RestOfIDPayload).
+func (k *keys) pskAuth(psk ipsec.Secret, message, nonce []byte, skp ipsec.Secret, id *wire.ID) []byte {
 	inner := k.prf.Sum(psk, []byte("Key Pad for IKEv2"))
 	defer clear(inner)
-	rest := append([]byte{byte(id.Type), 0, 0, 0}, id.Data...)
-	return k.prf.Sum(inner, message, nonce, k.prf.Sum(skp, rest))
+	return k.prf.Sum(inner, message, nonce, k.prf.Sum(skp, id.Body()))
 }
 
 func (k *keys) clear() {

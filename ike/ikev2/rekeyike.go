@@ -99,16 +99,14 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", hex64(next.spiI))
 		s.handOver(now, s.rival)
 		s.await(now)
-		next.Close(now, "lost a rekey collision")
+		next.discard(now, "lost a rekey collision")
 		return nil
 	}
 	s.handOver(now, next)
 	if s.rival != nil {
 		s.rival.await(now)
 	}
-	s.setState(now, sa.Deleting, "rekeyed")
-	s.expireAt, s.endWhy = now.Add(deleteTime), "rekeyed"
-	s.enqueue(&deleteIKE{})
+	s.discard(now, "rekeyed")
 	return nil
 }
 
@@ -124,7 +122,7 @@ func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
 			}
 		}
 	}
-	t.retry(s, now, "the peer refused to rekey the IKE SA with "+n.Kind.String())
+	t.retry(s, now, "the peer answered "+n.Kind.String())
 }
 
 // retry comes back to a rekey that failed, unless the peer's own has succeeded:
@@ -139,7 +137,7 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
 		return
 	}
 	s.log.Warn("rekey of the IKE SA failed; it is tried again", "why", why)
-	s.rekeyAt = now.Add(s.jitter(retryMin, retryMax))
+	s.rekeyAt, s.rekeyWhy = now.Add(s.jitter(retryMin, retryMax)), why
 }
 
 // answerRekeyIKE is the peer's rekey.

@@ -20,7 +20,7 @@ import (
 
 const (
 	halfOpenTime = 30 * time.Second // a responder waits so long for IKE_AUTH
-	deleteTime   = 5 * time.Second  // how long we insist on an answer to our Delete of an IKE SA
+	deleteTime   = 5 * time.Second  // how long somebody who wants an IKE SA to end waits for the answer to our Delete
 	// handoverTime is how long an end that answered a rekey of the IKE SA waits for the Delete of the old one.
 	// It is longer than our retransmission lasts: a Delete while the peer still asks would say that we did not notice.
 	handoverTime = 65 * time.Second
@@ -70,6 +70,7 @@ type SA struct {
 	busySince time.Time // the peer has answered TEMPORARY_FAILURE and nothing else since
 
 	rekeyAt     time.Time
+	rekeyWhy    string    // why then
 	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of waiting for the peer's Delete
 	keepaliveAt time.Time
 	endWhy      string // once it is Deleting
@@ -137,7 +138,7 @@ func (s *SA) Advance(now time.Time) {
 	}
 	if due(now, s.rekeyAt) {
 		s.rekeyAt = time.Time{}
-		s.RekeyIKE(now, "lifetime")
+		s.RekeyIKE(now, s.rekeyWhy)
 	}
 	if due(now, s.keepaliveAt) {
 		s.keepaliveAt = now.Add(keepaliveTime)
@@ -164,7 +165,9 @@ func (s *SA) expired(now time.Time) {
 	case sa.Established:
 		s.yield(now)
 		s.Close(now, "the IKE SA's lifetime ended before a rekey succeeded")
-	case sa.Replaced: // the peer rekeyed and should have deleted this one
+	case sa.Replaced:
+		// The peer should have deleted it. Its Delete is given up by now, or it never had
+		// the SA, because our answer was lost when both rekeyed: then nobody answers.
 		s.Close(now, "replaced")
 	default:
 		s.die(now, s.endWhy)
@@ -214,7 +217,13 @@ func (s *SA) Probe(now time.Time) {
 // Close implements sa.Machine.
 func (s *SA) Close(now time.Time, why string) {
 	switch s.state {
-	case sa.Dead, sa.Deleting:
+	case sa.Dead:
+		return
+	case sa.Deleting:
+		if s.expireAt.IsZero() { // discarded; now somebody waits
+			s.expireAt = now.Add(deleteTime)
+			s.env.Owner.Stirred(s)
+		}
 		return
 	case sa.Connecting:
 		if !s.authenticating() {
@@ -243,6 +252,16 @@ func (s *SA) closing(now time.Time, why string, n *wire.Notify) {
 	s.queue = []task{&deleteIKE{notify: n}}
 	s.pump(now)
 	s.ended(now, why)
+}
+
+// discard ends an SA that another one has taken the place of. Nobody waits for
+// the answer to its Delete, so that is repeated as long as any request: the peer
+// may not get to the first few, and without one it keeps an empty IKE SA.
+func (s *SA) discard(now time.Time, why string) {
+	s.setState(now, sa.Deleting, why)
+	s.rekeyAt, s.keepaliveAt, s.expireAt, s.endWhy = time.Time{}, time.Time{}, time.Time{}, why
+	s.enqueue(&deleteIKE{})
+	s.pump(now)
 }
 
 // Drop implements sa.Machine.
@@ -331,7 +350,7 @@ func (s *SA) established(now time.Time) {
 	s.monitor = dpd.Monitor{Config: s.peer.DPD}
 	s.monitor.Heard(now)
 	if life := s.peer.Lifetime; life > 0 {
-		s.rekeyAt = now.Add(s.softTime(life, s.initiator))
+		s.rekeyAt, s.rekeyWhy = now.Add(s.softTime(life, s.initiator)), "lifetime"
 		s.expireAt = now.Add(life)
 	}
 	if s.localNAT {

@@ -43,7 +43,7 @@ type Peer struct {
 type Child struct {
 	Name      string // unique within the Peer: "hq", "lab/2"
 	Tunnel    string // unique in the daemon; its TUN device
-	Initiate  bool   // bring up and keep up; false: only answer (state "waiting")
+	Initiate  bool   // bring up and keep up; false: only answer (state "waiting"). A change of it touches no SA.
 	Local     []ipsec.Selector
 	Remote    []ipsec.Selector
 	Proposals []ipsec.Proposal // with key exchange groups: PFS

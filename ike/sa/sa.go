@@ -59,7 +59,7 @@ func (Changed) action()    {}
 // Command is what goes into an Endpoint or Machine beside datagrams.
 type Command interface{ command() }
 
-// Raise wants a tunnel up from now on; Lower takes it down and holds it down.
+// Lower takes a tunnel down and holds it down. Raise ends that, and tries at once if it is for us to bring up.
 type (
 	Raise struct{ Tunnel string }
 	Lower struct{ Tunnel string }

@@ -31,6 +31,7 @@ func (p *KE) parse(s cryptobyte.String) bool {
 // ID is an identification payload, IDi or IDr (RFC 7296 section 3.5).
 type ID struct {
 	Responder bool
+	Reserved  [3]byte // sent as zero; what came is ignored but in Body
 	ipsec.Identity
 }
 
@@ -41,16 +42,18 @@ func (p *ID) Type() PayloadType {
 	return TypeIDi
 }
 
-// Body is the payload without its generic header: what AUTH signs (RFC 7296
-// section 2.15).
+// Body is the payload as it came, without its generic header, which is what AUTH
+// signs: "IDi' and IDr' are the entire ID payloads excluding the fixed header"
+// (RFC 7296 section 2.15).
 func (p *ID) Body() []byte { return p.append(nil) }
 
 func (p *ID) append(b []byte) []byte {
-	return append(append(b, byte(p.Identity.Type), 0, 0, 0), p.Data...)
+	b = append(append(b, byte(p.Identity.Type)), p.Reserved[:]...)
+	return append(b, p.Data...)
 }
 
 func (p *ID) parse(s cryptobyte.String) bool {
-	ok := s.ReadUint8((*uint8)(&p.Identity.Type)) && s.Skip(3)
+	ok := s.ReadUint8((*uint8)(&p.Identity.Type)) && s.CopyBytes(p.Reserved[:])
 	p.Data = string(s)
 	switch p.Identity.Type {
 	case ipsec.IDIPv4:

@@ -53,7 +53,7 @@ func samples() []*Message {
 			Header{SPIi: 1, SPIr: 2, Major: 2, Exchange: ExchangeAuth, ID: 1},
 			[]Payload{
 				&ID{Identity: ipsec.ParseIdentity("192.0.2.1")},
-				&ID{Responder: true, Identity: ipsec.ParseIdentity("gw.example.net")},
+				&ID{Responder: true, Reserved: [3]byte{1, 2, 3}, Identity: ipsec.ParseIdentity("gw.example.net")},
 				&Auth{Method: AuthSharedKey, Data: bytesOf(32)},
 				&SA{[]Proposal{{Number: 1, Protocol: ipsec.ProtoESP, SPI: spi8[:4], Proposal: esp}}},
 				&TS{Selectors: []ipsec.Selector{
