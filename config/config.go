@@ -111,6 +111,9 @@ func (l *loader) config(v *dialect.Value) *Config {
 		}
 	}
 	c.Packets = !v.Field("offload").Bool()
+	if t := v.Field("threads"); t.Given && t.OK() {
+		c.Threads = int(t.Int())
+	}
 	side := sides[v.Field("side").Text()]
 	var drafts []*dialect.Draft
 	used := names{}

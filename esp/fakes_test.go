@@ -92,6 +92,8 @@ type fakeSocket struct {
 	local netip.AddrPort
 	gro   bool // runs arrive whole
 
+	id     int
+	poller *fakePoller
 	peer   *fakeSocket
 	queue  chan ipsec.Datagram
 	closed chan struct{}
@@ -110,28 +112,79 @@ func newSocket(t testing.TB, raw bool, local string) *fakeSocket {
 	}
 }
 
-func (s *fakeSocket) Raw() bool    { return s.raw }
-func (s *fakeSocket) Close() error { close(s.closed); return nil }
+func (s *fakeSocket) Raw() bool { return s.raw }
+func (s *fakeSocket) Close() error {
+	close(s.closed)
+	if s.poller != nil {
+		s.poller.Wake()
+	}
+	return nil
+}
 
-func (s *fakeSocket) ReadBatch(ds []ipsec.Datagram) (int, error) {
-	select {
-	case <-s.closed:
-		return 0, net.ErrClosed
-	case d := <-s.queue:
-		n := 0
-		for {
+func (s *fakeSocket) FD() int { return s.id }
+
+func (s *fakeSocket) ReadReady(ds []ipsec.Datagram) (int, error) {
+	for n := range ds {
+		select {
+		case d := <-s.queue:
 			d.Data = ds[n].Data[:copy(ds[n].Data, d.Data)]
 			ds[n] = d
-			n++
-			if n == len(ds) {
-				return n, nil
-			}
-			select {
-			case d = <-s.queue:
-			default:
-				return n, nil
-			}
+			continue
+		default:
 		}
+		select {
+		case <-s.closed:
+			return n, net.ErrClosed
+		default:
+			return n, nil
+		}
+	}
+	if s.poller != nil {
+		s.poller.Wake() // perhaps there is more
+	}
+	return len(ds), nil
+}
+
+// fakePoller has an Engine look at every member whenever one has news.
+type fakePoller struct {
+	mu      sync.Mutex
+	members map[int]uint32
+	news    chan struct{}
+}
+
+func newPoller() *fakePoller {
+	return &fakePoller{members: map[int]uint32{}, news: make(chan struct{}, 1)}
+}
+
+func (p *fakePoller) Add(fd int, id uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.members[fd] = id
+	p.Wake()
+	return nil
+}
+
+func (p *fakePoller) Remove(fd int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.members, fd)
+}
+
+func (p *fakePoller) Wait(ready []uint32) (n int, _ error) {
+	<-p.news
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.members {
+		ready[n] = id
+		n++
+	}
+	return n, nil
+}
+
+func (p *fakePoller) Wake() {
+	select {
+	case p.news <- struct{}{}:
+	default:
 	}
 }
 
@@ -158,6 +211,7 @@ func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 		for _, d := range s.runs(d) {
 			d.Local, d.Remote = s.peer.local, s.local
 			s.peer.queue <- d
+			s.peer.poller.Wake()
 		}
 	}
 	return sent, failed
@@ -232,9 +286,11 @@ type end struct {
 	tun    *fakeTUN
 	socks  [numTransports]*fakeSocket
 
-	reader    *reader
-	receivers [numTransports]*receiver
-	now       time.Time
+	reader   *reader
+	receiver *receiver
+	engine   *Engine
+	poller   *fakePoller
+	now      time.Time
 
 	mu     sync.Mutex
 	events []Event
@@ -248,9 +304,10 @@ var endAddrs = [2][numTransports]string{
 }
 
 func newEnd(t testing.TB, which int) *end {
-	e := &end{t: t, tun: newTUN(), now: time.Now()}
+	e := &end{t: t, tun: newTUN(), now: time.Now(), poller: newPoller()}
 	for k := range numTransports {
 		e.socks[k] = newSocket(t, k >= raw4, endAddrs[which][k])
+		e.socks[k].id, e.socks[k].poller = int(k), e.poller
 	}
 	e.plane = New(Config{
 		Slots: 256,
@@ -267,9 +324,8 @@ func newEnd(t testing.TB, which int) *end {
 	})
 	e.tunnel = e.plane.AddTunnel(TunnelConfig{Name: "t", Device: e.tun, MTU: 1400, CopyDSCP: true})
 	e.reader = newReader(e.tunnel)
-	for k := range numTransports {
-		e.receivers[k] = newReceiver(e.plane, k)
-	}
+	e.engine = e.plane.NewEngine(e.poller)
+	e.receiver = e.engine.receiver
 	return e
 }
 
@@ -278,6 +334,13 @@ func (e *end) under(t testing.TB) {
 	e.t = t
 	for _, s := range e.socks {
 		s.t = t
+	}
+}
+
+// addSocket has e's engine read one of its sockets.
+func (e *end) addSocket(k transport, ended func(error)) {
+	if err := e.engine.AddSocket(e.socks[k], k == udp6 || k == raw6, ended); err != nil {
+		e.t.Error(err)
 	}
 }
 
@@ -303,15 +366,15 @@ func (e *end) out(packets ...[]byte) []ipsec.Datagram {
 // returns what reaches the TUN.
 func (e *end) in(k transport, ds ...ipsec.Datagram) [][]byte {
 	e.t.Helper()
-	r := e.receivers[k]
+	r := e.receiver
 	for len(ds) > 0 {
-		n := min(len(ds), len(r.ds))
+		n := min(len(ds), 16)
 		for i, d := range ds[:n] {
 			d.Data = bytes.Clone(d.Data)
 			r.ds[i] = d
 		}
 		ds = ds[n:]
-		r.batch(n, e.now)
+		r.batch(k, r.ds[:n], e.now)
 	}
 	return e.tun.take()
 }

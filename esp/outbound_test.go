@@ -249,7 +249,7 @@ func TestSequenceNumbersNeverWrap(t *testing.T) {
 		a, b, sa, sb := ends(t, tt.proposal, udp4, nil)
 		o := a.tunnel.outs[0]
 		o.seq = tt.last - 2
-		b.receivers[udp4].plane.sad.lookup(sb.SPIIn).window.top = tt.last - 2
+		b.plane.sad.lookup(sb.SPIIn).window.top = tt.last - 2
 		p := udpPacket(false, 1, 2, 100)
 		got := b.in(udp4, from(endAddrs[0][udp4], a.out(p, p, p, p))...)
 		if len(got) != 2 || o.seq != tt.last {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 
 	"vpngw/ipsec"
@@ -79,14 +78,14 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	return pr, nil
 }
 
-// inbound is the half of a Child SA that receives, for whoever holds mu.
+// inbound is the half of a Child SA that receives, for the Engine that has the
+// sockets alone.
 type inbound struct {
 	*pair
 	spi    uint32
 	local  []selector // immutable
 	remote []selector
 
-	mu      sync.Mutex // held for a run of packets, see receiver.hold
 	opener  *opener
 	window  window
 	quota   quota
@@ -95,8 +94,8 @@ type inbound struct {
 	moved   bucket
 }
 
-// outbound is the half of a Child SA that sends, for the goroutine of its
-// tunnel's Run alone.
+// outbound is the half of a Child SA that sends, for the Engine that has its
+// tunnel, or its tunnel's Run, alone.
 type outbound struct {
 	*pair
 	sealer  *sealer

@@ -49,6 +49,7 @@ func TestStreamsArriveWholeAndInOrder(t *testing.T) {
 			}
 			a.socks[tt.k].peer, b.socks[tt.k].peer = b.socks[tt.k], a.socks[tt.k]
 			const count, flows = 6000, 5
+			ctx, cancel := context.WithCancel(context.Background())
 			var arrived, loops sync.WaitGroup
 			for i, e := range []*end{a, b} {
 				loops.Go(func() {
@@ -56,8 +57,9 @@ func TestStreamsArriveWholeAndInOrder(t *testing.T) {
 						t.Error(err)
 					}
 				})
+				e.addSocket(tt.k, func(error) {})
 				loops.Go(func() {
-					if err := e.plane.RunSocket(context.Background(), e.socks[tt.k]); err != nil {
+					if err := e.engine.Run(ctx); err != nil {
 						t.Error(err)
 					}
 				})
@@ -103,6 +105,7 @@ func TestStreamsArriveWholeAndInOrder(t *testing.T) {
 					t.Errorf("end %d counted %+v", i, c)
 				}
 			}
+			cancel()
 			loops.Wait()
 			if n := a.socks[tt.k].batches; tt.k < raw4 && n > count/4 {
 				t.Errorf("%d packets took %d writes", count, n)
@@ -137,7 +140,8 @@ func TestRekeysWhilePacketsFlow(t *testing.T) {
 	var loops sync.WaitGroup
 	for _, e := range []*end{a, b} {
 		loops.Go(func() { e.tunnel.Run(ctx) })
-		loops.Go(func() { e.plane.RunSocket(ctx, e.socks[udp4]) })
+		e.addSocket(udp4, func(error) {})
+		loops.Go(func() { e.engine.Run(ctx) })
 	}
 	const count = 20000
 	var arrived sync.WaitGroup

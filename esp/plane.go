@@ -24,14 +24,13 @@ type Device interface {
 
 // Framer is a TUN device by frames: what the kernel itself gives and takes, packets
 // behind a virtio_net_hdr, among them super-packets, whose checksums are left to be done. A
-// packet is then copied by the system calls only. ReadFrames is called by one
-// goroutine, which is locked to its thread; WriteFrame by several. Closing it must make ReadFrames return an
-// error that is os.ErrClosed.
+// packet is then copied by the system calls only. An Engine reads it; WriteFrame is called by several goroutines.
 type Framer interface {
-	// ReadFrames waits for a frame, reads it into b and hands it to take, and so
-	// on until take returns false or there is none at the moment. Beyond b's length, its
-	// capacity is take's to write to.
-	ReadFrames(b []byte, take func(frame []byte) (more bool)) error
+	FD() int // what a Poller can wait for
+	// ReadReady reads a frame into b and hands it to take, and so on until take
+	// returns false or there is none at the moment. Beyond b's length, its capacity is take's to
+	// write to. After Close its error is os.ErrClosed.
+	ReadReady(b []byte, take func(frame []byte) (more bool)) error
 	// WriteFrame takes a frame.
 	WriteFrame(frame []byte) error
 	// SegmentsUDP reports whether a frame may be a UDP super-packet, whose kernel
@@ -39,14 +38,14 @@ type Framer interface {
 	SegmentsUDP() bool
 }
 
-// Socket is one socket of the underlay. ReadBatch is called by one goroutine;
-// the writing methods by several at once. Closing the socket must make ReadBatch return an
-// error that is net.ErrClosed or os.ErrClosed.
+// Socket is one socket of the underlay, one for each family and kind. Its Engine reads it; the writing methods are called by
+// several goroutines at once.
 type Socket interface {
-	// ReadBatch fills some of ds and returns how many. The caller has set
+	FD() int // what a Poller can wait for
+	// ReadReady fills some of ds with what is there and returns how many, 0 too. The caller has set
 	// ds[i].Data to a buffer; it is cut to what came in. Local, Remote,
-	// Segment and TOS are set.
-	ReadBatch(ds []ipsec.Datagram) (int, error)
+	// Segment and TOS are set. After Close its error is net.ErrClosed.
+	ReadReady(ds []ipsec.Datagram) (int, error)
 	// WriteBatch sends ds in order and returns how many went. One that is
 	// refused does not hold up the others; the error tells of it, and has a method
 	// TooBig() (netip.AddrPort, bool) if it can tell that one was too big for its path.
@@ -54,7 +53,6 @@ type Socket interface {
 	// WriteFragmentable sends one datagram that may be cut, here and on its way.
 	WriteFragmentable(ipsec.Datagram) error
 	Raw() bool // IP protocol 50, rather than UDP port 4500
-	Close() error
 }
 
 // Config is what a Plane needs. The zero value works, without sockets.
@@ -70,7 +68,7 @@ type Config struct {
 	// IKE takes a datagram that came in on port 4500 behind the non-ESP marker
 	// (RFC 3948 section 2.2), with the marker stripped. It must not block. Data is the callee's to keep.
 	IKE func(ipsec.Datagram)
-	// The sockets; any may be nil. UDP ones are those of port 4500.
+	// The sockets to send from; any may be nil. UDP ones are those of port 4500.
 	UDP4, UDP6, Raw4, Raw6 Socket
 }
 
@@ -85,12 +83,10 @@ type Plane struct {
 
 	mu      sync.Mutex // for what follows, and to change sad
 	tunnels map[string]*Tunnel
-	running [numTransports]bool // RunSocket
-	order   uint64              // of outbound installations
+	order   uint64 // of outbound installations
 }
 
-// New makes a Plane. It starts nothing: the caller runs RunSocket for each
-// socket and Run for each tunnel in goroutines of its own.
+// New makes a Plane. It starts nothing: its Engines are run by the caller.
 func New(cfg Config) *Plane {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader

@@ -91,15 +91,13 @@ func TestRemoveTunnelTakesItsSAs(t *testing.T) {
 
 func TestLoopsEndWhenWhatTheyReadIsClosed(t *testing.T) {
 	e := newEnd(t, 0)
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func() { done <- e.tunnel.Run(context.Background()) }()
-	go func() { done <- e.plane.RunSocket(context.Background(), e.socks[udp4]) }()
-	eventually(t, func() bool {
-		e.plane.mu.Lock()
-		defer e.plane.mu.Unlock()
-		return e.tunnel.running.Load() && e.plane.running[udp4]
-	})
-	if e.tunnel.Run(context.Background()) == nil || e.plane.RunSocket(context.Background(), e.socks[udp4]) == nil {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { done <- e.engine.Run(ctx) }()
+	e.addSocket(udp4, func(err error) { done <- err })
+	eventually(t, func() bool { return e.tunnel.running.Load() })
+	if e.tunnel.Run(context.Background()) == nil {
 		t.Error("a second loop is allowed")
 	}
 	e.tun.Close()
@@ -109,8 +107,9 @@ func TestLoopsEndWhenWhatTheyReadIsClosed(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := e.plane.RunSocket(context.Background(), newSocket(t, false, "192.0.2.1:4500")); err == nil {
-		t.Error("a socket of nobody is run")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -118,7 +117,7 @@ func TestLoopsEndWithTheirContext(t *testing.T) {
 	e := newEnd(t, 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := errors.Join(e.tunnel.Run(ctx), e.plane.RunSocket(ctx, e.socks[udp4])); err != nil {
+	if err := errors.Join(e.tunnel.Run(ctx), e.engine.Run(ctx)); err != nil {
 		t.Error(err)
 	}
 }
@@ -242,7 +241,7 @@ func TestWholeWaysDoNotAllocate(t *testing.T) {
 			b.tunnel.Device = sinkTUN{}
 			p := udpPacket(false, 1, 2, 1000)
 			a.reader.makeRoom()
-			r := b.receivers[k]
+			r := b.receiver
 			way := func() {
 				for i := range 10 {
 					a.reader.sizes[i] = copy(a.reader.bufs[i][headroom:], p)
@@ -254,7 +253,7 @@ func TestWholeWaysDoNotAllocate(t *testing.T) {
 					d.Data = r.bufs[i][:copy(r.bufs[i], d.Data)]
 					r.ds[i] = d
 				}
-				r.batch(sink.n, b.now)
+				r.batch(k, r.ds[:sink.n], b.now)
 			}
 			way()
 			before := b.plane.PlaneCounters().PacketsIn

@@ -2,11 +2,8 @@ package esp
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
-	"errors"
 	"net/netip"
-	"runtime"
 	"time"
 
 	"vpngw/ipsec"
@@ -14,73 +11,18 @@ import (
 
 const (
 	socketBuffer = 64 << 10
-	udpBatch     = 16 // each may be a run of up to 64 packets
-	rawBatch     = 64
+	// Buffers do not lie a power of two apart: the packets in them, which are mostly short,
+	// would share the cache's few lines for such addresses.
+	socketStride = 2<<10 + 64
+	udpBatch     = 8 // each may be a run of up to 64 packets
+	maxBatch     = 128
 	tunBatch     = 128
 	// A TUN buffer is as large as an IP packet can be, since the device
 	// coalesces into it.
 	tunBuffer = headroom + 64<<10
 )
 
-// RunSocket carries packets from the socket, one of Config's, to the TUNs and
-// to Config.IKE until it is closed or ctx is done, and returns nil then. ctx is
-// looked at between batches: only closing the socket interrupts a ReadBatch. One for each socket.
-func (p *Plane) RunSocket(ctx context.Context, s Socket) error {
-	k, err := p.claim(s)
-	if err != nil {
-		return err
-	}
-	defer p.disclaim(k)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	r := newReceiver(p, k)
-	failed := 0 // reads, one after another
-	for ctx.Err() == nil {
-		for i := range r.ds {
-			r.ds[i] = ipsec.Datagram{Data: r.bufs[i]}
-		}
-		n, err := s.ReadBatch(r.ds)
-		r.batch(n, time.Now())
-		if n > 0 {
-			failed = 0
-		}
-		if err == nil {
-			continue
-		}
-		if isClosed(err) {
-			return nil
-		}
-		p.meter.drops.add(dropRead, 1)
-		failed++
-		pauseAfter(failed)
-	}
-	return nil
-}
-
-// claim finds which of the plane's sockets s is, and holds it.
-func (p *Plane) claim(s Socket) (transport, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for k := range numTransports {
-		if p.sockets[k] == nil || p.sockets[k] != s {
-			continue
-		}
-		if p.running[k] {
-			return 0, errors.New("esp: the socket is run already")
-		}
-		p.running[k] = true
-		return k, nil
-	}
-	return 0, errors.New("esp: the socket is none of the plane's")
-}
-
-func (p *Plane) disclaim(k transport) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.running[k] = false
-}
-
-// A receiver is one RunSocket.
+// A receiver carries packets from an Engine's sockets. Not safe for concurrent use.
 type receiver struct {
 	plane     *Plane
 	transport transport
@@ -93,23 +35,18 @@ type receiver struct {
 	flow   flow           // the packet's
 	opened []byte         // the packet
 
-	holding *inbound // whose lock is ours
-	gather  gather   // for tunnels by frames
-	packets packets  // for tunnels by packets
+	gather  gather  // for tunnels by frames
+	packets packets // for tunnels by packets
 
 	received tally
 	unknown  bucket // InvalidSPI events
 }
 
-func newReceiver(p *Plane, k transport) *receiver {
-	n := udpBatch
-	if k == raw4 || k == raw6 {
-		n = rawBatch
-	}
+func newReceiver(p *Plane) *receiver {
 	return &receiver{
-		plane: p, transport: k,
-		ds:       make([]ipsec.Datagram, n),
-		bufs:     slab(n, socketBuffer),
+		plane:    p,
+		ds:       make([]ipsec.Datagram, maxBatch),
+		bufs:     slab(maxBatch, socketBuffer+socketStride),
 		received: tally{way: func(m *meter) *traffic { return &m.in }},
 	}
 }
@@ -124,30 +61,14 @@ func slab(n, size int) [][]byte {
 	return out
 }
 
-// batch carries the n datagrams that were read at now.
-func (r *receiver) batch(n int, now time.Time) {
-	r.now = now
+// batch carries the datagrams that were read at now.
+func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
+	r.transport, r.now = k, now
 	r.heard = max(1, int64(now.Sub(r.plane.epoch)))
-	for i := range max(n, 0) {
-		r.datagram(&r.ds[i])
+	for i := range ds {
+		r.datagram(&ds[i])
 	}
 	r.flush()
-	r.hold(nil)
-}
-
-// hold gives up the SA before and takes in, which may be nil. Only one is held
-// at a time, so nobody waits in a circle.
-func (r *receiver) hold(in *inbound) {
-	if r.holding == in {
-		return
-	}
-	if r.holding != nil {
-		r.holding.mu.Unlock()
-	}
-	if in != nil {
-		in.mu.Lock()
-	}
-	r.holding = in
 }
 
 // datagram takes a run apart.
@@ -202,7 +123,6 @@ func (r *receiver) drop(why reason) { r.plane.meter.drops.add(why, 1) }
 // packet carries one ESP packet of an SA into its tunnel. Nothing changes the SA
 // before the ICV is found good.
 func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
-	r.hold(in)
 	seq := uint64(sequence(b))
 	if in.opener.esn {
 		var ok bool

@@ -9,14 +9,16 @@ const (
 	batchFrames = 256
 )
 
-// stepFrames waits for frames and carries those that are there.
-func (r *reader) stepFrames() (int, error) {
+func (r *reader) fd() int { return r.Frames.FD() }
+
+// step carries a batch of the frames that are there.
+func (r *reader) step() error {
 	r.read, r.bytes = 0, 0
-	err := r.Frames.ReadFrames(r.space, r.take)
+	err := r.Frames.ReadReady(r.space, r.take)
 	if r.out != nil {
 		r.end()
 	}
-	return r.read, err
+	return err
 }
 
 // frame carries one frame and reports whether the batch goes on.

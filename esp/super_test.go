@@ -23,7 +23,9 @@ type fakeFrames struct {
 	arrived func([]byte) // instead of written
 }
 
-func (d *fakeFrames) ReadFrames(b []byte, take func([]byte) bool) error {
+func (d *fakeFrames) FD() int { return 100 }
+
+func (d *fakeFrames) ReadReady(b []byte, take func([]byte) bool) error {
 	for len(d.frames) > 0 {
 		f := d.frames[0]
 		d.frames = d.frames[1:]
@@ -262,7 +264,7 @@ func (e *end) outFrames() []ipsec.Datagram {
 	d := e.tunnel.Frames.(*fakeFrames)
 	var out []ipsec.Datagram
 	for len(d.frames) > 0 {
-		if _, err := e.reader.step(); err != nil {
+		if err := e.reader.step(); err != nil {
 			e.t.Fatal(err)
 		}
 		for _, s := range e.socks {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -64,22 +63,23 @@ func (t *Tunnel) uninstall(o *outbound) {
 // headroom is kept free before each packet in a TUN buffer, for the device's virtio_net_hdr.
 const headroom = 16
 
-// Run carries packets from the TUN to the underlay until the device is closed
+// Run carries packets from the TUN, which is one by packets, to the underlay until the device is closed
 // or ctx is done, and returns nil then. ctx is looked at between batches: only
 // closing the device interrupts a Read. One Run at a time.
 func (t *Tunnel) Run(ctx context.Context) error {
+	if t.Frames != nil {
+		return fmt.Errorf("esp: tunnel %q is one by frames: add it to an Engine", t.Name)
+	}
 	if !t.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
 	}
 	defer t.running.Store(false)
 	r := newReader(t)
-	if t.Frames != nil {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-	}
 	failed := 0 // reads, one after another
 	for ctx.Err() == nil {
-		n, err := r.step()
+		r.makeRoom()
+		n, err := r.readPackets()
+		r.batch(n)
 		if n > 0 {
 			failed = 0
 		}
@@ -96,7 +96,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	return nil
 }
 
-// A reader is one Run.
+// A reader carries packets from a TUN. Not safe for concurrent use.
 type reader struct {
 	*Tunnel
 	spd   *spd    // the batch's snapshot
@@ -126,18 +126,6 @@ func newReader(t *Tunnel) *reader {
 		r.sizes = make([]int, t.Device.BatchSize())
 	}
 	return r
-}
-
-// step waits for packets and carries those that are there. It returns how many
-// reads gave something.
-func (r *reader) step() (int, error) {
-	if r.Frames != nil {
-		return r.stepFrames()
-	}
-	r.makeRoom()
-	n, err := r.readPackets()
-	r.batch(n)
-	return n, err
 }
 
 // makeRoom makes buffers for packets of the present MTU.

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,6 +55,7 @@ func (n *fakeNet) send(from *fakeHost, port uint16, d ipsec.Datagram) {
 // fakeSocket is one socket of a fakeHost.
 type fakeSocket struct {
 	host *fakeHost
+	id   int
 	port uint16
 	in   chan ipsec.Datagram
 	errs chan error // of ReadBatch
@@ -64,6 +66,7 @@ type fakeSocket struct {
 func (s *fakeSocket) put(d ipsec.Datagram) {
 	select {
 	case s.in <- d:
+		s.host.poke()
 	case <-s.done:
 	default:
 	}
@@ -81,6 +84,67 @@ func (s *fakeSocket) ReadBatch(ds []ipsec.Datagram) (int, error) {
 		return 0, net.ErrClosed
 	}
 }
+
+func (s *fakeSocket) FD() int { return s.id }
+
+func (s *fakeSocket) ReadReady(ds []ipsec.Datagram) (int, error) {
+	select {
+	case d := <-s.in:
+		d.Data = ds[0].Data[:copy(ds[0].Data, d.Data)]
+		ds[0] = d
+		s.host.poke() // perhaps there is more
+		return 1, nil
+	case <-s.done:
+		return 0, net.ErrClosed
+	default:
+		return 0, nil
+	}
+}
+
+// fakePoller lets an engine look at every member whenever one has news.
+type fakePoller struct {
+	mu      sync.Mutex
+	members map[int]uint32
+	news    chan struct{}
+}
+
+func newPoller() *fakePoller {
+	return &fakePoller{members: map[int]uint32{}, news: make(chan struct{}, 1)}
+}
+
+func (p *fakePoller) Add(fd int, id uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.members[fd] = id
+	p.Wake()
+	return nil
+}
+
+func (p *fakePoller) Remove(fd int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.members, fd)
+}
+
+func (p *fakePoller) Wait(ready []uint32) (n int, _ error) {
+	<-p.news
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.members {
+		ready[n] = id
+		n++
+	}
+	return n, nil
+}
+
+func (p *fakePoller) Wake() {
+	select {
+	case p.news <- struct{}{}:
+	default:
+	}
+}
+
+func (p *fakePoller) Close() {}
 
 func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 	for _, d := range ds {
@@ -100,10 +164,15 @@ func (s *fakeSocket) Raw() bool { return s.port == 0 }
 func (s *fakeSocket) Local() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), s.port)
 }
-func (s *fakeSocket) Close() error { s.once.Do(func() { close(s.done) }); return nil }
+func (s *fakeSocket) Close() error {
+	s.once.Do(func() { close(s.done); s.host.poke() })
+	return nil
+}
 
 // fakeTUN is a TUN device whose other end is two channels of inner packets.
 type fakeTUN struct {
+	host     *fakeHost
+	id       int
 	name     string
 	from, to chan []byte // from the host into the tunnel, and out of it
 	done     chan struct{}
@@ -113,15 +182,33 @@ type fakeTUN struct {
 // vnetHeader stands before each packet in a frame; zero: nothing is left to do.
 const vnetHeader = 10
 
-func (t *fakeTUN) ReadFrames(b []byte, take func([]byte) bool) error {
-	select {
-	case p := <-t.from:
-		clear(b[:vnetHeader])
-		take(b[:vnetHeader+copy(b[vnetHeader:], p)])
-		return nil
-	case <-t.done:
-		return os.ErrClosed
+func (t *fakeTUN) FD() int { return t.id }
+
+func (t *fakeTUN) ReadReady(b []byte, take func([]byte) bool) error {
+	for {
+		select {
+		case p := <-t.from:
+			clear(b[:vnetHeader])
+			if !take(b[: vnetHeader+copy(b[vnetHeader:], p) : cap(b)]) {
+				t.host.poke()
+				return nil
+			}
+			continue
+		default:
+		}
+		select {
+		case <-t.done:
+			return os.ErrClosed
+		default:
+			return nil
+		}
 	}
+}
+
+// put gives the device a packet of its host.
+func (t *fakeTUN) put(p []byte) {
+	t.from <- p
+	t.host.poke()
 }
 
 func (t *fakeTUN) WriteFrame(b []byte) error {
@@ -134,7 +221,10 @@ func (t *fakeTUN) WriteFrame(b []byte) error {
 
 func (t *fakeTUN) SegmentsUDP() bool            { return false }
 func (t *fakeTUN) Packets() (esp.Device, error) { return nil, errors.ErrUnsupported }
-func (t *fakeTUN) Close() error                 { t.once.Do(func() { close(t.done) }); return nil }
+func (t *fakeTUN) Close() error {
+	t.once.Do(func() { close(t.done); t.host.poke() })
+	return nil
+}
 
 func (t *fakeTUN) closed() bool {
 	select {
@@ -147,6 +237,8 @@ func (t *fakeTUN) closed() bool {
 
 // fakeHost is a Host in memory.
 type fakeHost struct {
+	poller    atomic.Pointer[fakePoller] // the newest run's
+	ids       atomic.Int64
 	net       *fakeNet
 	addresses []netip.Addr
 	findings  []host.Finding
@@ -165,6 +257,20 @@ type fakeHost struct {
 	changed   func()
 }
 
+func (h *fakeHost) Poller() (Poller, error) {
+	p := newPoller()
+	h.poller.Store(p)
+	return p, nil
+}
+
+func (h *fakeHost) poke() {
+	if p := h.poller.Load(); p != nil {
+		p.Wake()
+	}
+}
+
+func (h *fakeHost) newID() int { return int(h.ids.Add(1)) }
+
 func newHost(n *fakeNet, addresses ...string) *fakeHost {
 	h := &fakeHost{net: n, pathMTU: 1500, tuns: map[string]*fakeTUN{}, foreign: map[netip.Prefix]bool{}}
 	for _, a := range addresses {
@@ -181,7 +287,7 @@ func (h *fakeHost) Clean() error          { h.cleaned = true; return nil }
 
 func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 	open := func(port uint16) []Socket {
-		s := &fakeSocket{host: h, port: port, in: make(chan ipsec.Datagram, 256), errs: make(chan error), done: make(chan struct{})}
+		s := &fakeSocket{host: h, id: h.newID(), port: port, in: make(chan ipsec.Datagram, 256), errs: make(chan error), done: make(chan struct{})}
 		h.mu.Lock()
 		h.sockets = append(h.sockets, s)
 		h.mu.Unlock()
@@ -223,7 +329,7 @@ func (h *fakeHost) CreateTUN(name string, _ int) (TUN, error) {
 	if t := h.tuns[name]; t != nil && !t.closed() {
 		return nil, fmt.Errorf("%s: %w", name, os.ErrExist)
 	}
-	t := &fakeTUN{name: name, from: make(chan []byte, 64), to: make(chan []byte, 64), done: make(chan struct{})}
+	t := &fakeTUN{host: h, id: h.newID(), name: name, from: make(chan []byte, 64), to: make(chan []byte, 64), done: make(chan struct{})}
 	h.tuns[name] = t
 	h.made++
 	return t, nil

@@ -81,6 +81,8 @@ type Gateway struct {
 	ike     IKE
 	plane   *esp.Plane
 	sockets *Sockets
+	engines []*esp.Engine
+	opened  int // TUNs, ever
 	group   *errgroup.Group
 	io      context.Context // ends when sockets and TUNs are closed
 
@@ -168,8 +170,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 	io, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.group, g.io = errgroup.WithContext(io)
-	g.start()
-	err = g.loop(ctx)
+	if err = g.start(); err == nil {
+		err = g.loop(ctx)
+	}
 
 	if _, e := g.Host.Set(host.State{}); e != nil {
 		err = errors.Join(err, fmt.Errorf("put routes and addresses back: %w", e))
@@ -204,12 +207,12 @@ func (g *Gateway) check() error {
 
 // start builds the data plane and the IKE endpoint, opens the TUN devices and
 // starts the readers.
-func (g *Gateway) start() {
+func (g *Gateway) start() error {
 	s := g.sockets
 	c := esp.Config{
 		Slots: spiSlots, Rand: rand.Reader, Notify: g.tell, IKE: g.deliver,
-		UDP4: g.espSocket(s.NATT, false), UDP6: g.espSocket(s.NATT, true),
-		Raw4: g.espSocket(s.Raw, false), Raw6: g.espSocket(s.Raw, true),
+		UDP4: espSocket(s.NATT, false), UDP6: espSocket(s.NATT, true),
+		Raw4: espSocket(s.Raw, false), Raw6: espSocket(s.Raw, true),
 	}
 	g.plane = esp.New(c)
 	g.ike = g.Options.IKE(ike.Config{
@@ -217,6 +220,9 @@ func (g *Gateway) start() {
 		AllocSPI: g.plane.AllocSPI, FreeSPI: g.plane.FreeSPI, LastInbound: g.plane.LastInbound,
 		Source: g.source,
 	})
+	if err := g.startEngines(); err != nil {
+		return err
+	}
 	g.lookAround()
 	now := time.Now()
 	for _, t := range g.tunnels {
@@ -225,11 +231,6 @@ func (g *Gateway) start() {
 	for _, so := range s.IKE {
 		g.group.Go(func() error { return g.readIKE(g.io, so) })
 	}
-	for _, so := range [...]esp.Socket{c.UDP4, c.UDP6, c.Raw4, c.Raw6} {
-		if so != nil {
-			g.group.Go(func() error { return g.plane.RunSocket(g.io, so) })
-		}
-	}
 	g.group.Go(g.watch)
 	if g.Hangup != nil {
 		g.group.Go(g.reloadOnHangup)
@@ -237,4 +238,5 @@ func (g *Gateway) start() {
 	g.setPeers(now)
 	g.Notify("READY=1")
 	g.Log.Info("ready", "connections", len(g.config.Connections), "tunnels", len(g.tunnels))
+	return nil
 }

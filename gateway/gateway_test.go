@@ -148,7 +148,7 @@ func TestDropsAreCountedByName(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		defer r.stop()
 		// The tunnel is not up: a packet is dropped and counted, and goes nowhere else.
-		r.host.tun("vpngw0").from <- udpPacket(addr("192.168.3.7"), addr("10.10.0.7"), 1)
+		r.host.tun("vpngw0").put(udpPacket(addr("192.168.3.7"), addr("10.10.0.7"), 1))
 		r.host.socket(4500).put(ipsec.Datagram{Remote: netip.MustParseAddrPort("192.0.2.66:4500"), Data: make([]byte, 64)[:3]})
 		synctest.Wait()
 		c, err := r.Counters(context.Background())

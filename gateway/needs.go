@@ -31,6 +31,7 @@ type Host interface {
 	Clean() error
 	Open(listen []netip.Addr) (*Sockets, error)
 	CreateTUN(name string, mtu int) (TUN, error)
+	Poller() (Poller, error)
 	Set(host.State) (host.Result, error)
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
@@ -38,7 +39,7 @@ type Host interface {
 	Watch(ctx context.Context, changed func()) error
 }
 
-// TUN is one TUN device. Close makes a Read that waits return.
+// TUN is one TUN device.
 type TUN interface {
 	esp.Framer
 	Packets() (esp.Device, error) // the slower way to use it, instead
@@ -48,9 +49,8 @@ type TUN interface {
 // Socket is one socket of the underlay.
 type Socket interface {
 	esp.Socket
-	// WriteFragmentable sends one datagram that may be cut on its way: an IKE message.
-	WriteFragmentable(ipsec.Datagram) error
-	Local() netip.AddrPort // what it is bound to
+	ReadBatch(ds []ipsec.Datagram) (int, error) // ReadReady that waits
+	Local() netip.AddrPort                      // what it is bound to
 }
 
 // Sockets are the underlay's, in each list one for each address family, or one

@@ -47,7 +47,7 @@ func startReal(t *testing.T, h *fakeHost, c *config.Config, o Options) *running 
 func ping(t *testing.T, from, to *fakeTUN, src, dst string, n uint32) {
 	t.Helper()
 	p := udpPacket(addr(src), addr(dst), n)
-	from.from <- p
+	from.put(p)
 	synctest.Wait()
 	select {
 	case got := <-to.to:

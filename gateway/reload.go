@@ -93,6 +93,9 @@ func (g *Gateway) adopt(c *config.Config, now time.Time) (Reloaded, error) {
 	if c.Packets != g.config.Packets {
 		return Reloaded{}, errors.New("`offload` has changed: devices are opened for one way, so restart the daemon; nothing was changed")
 	}
+	if c.Threads != g.config.Threads {
+		return Reloaded{}, errors.New("`threads` has changed: they are started once, so restart the daemon; nothing was changed")
+	}
 	if !slices.Equal(c.Listen, g.config.Listen) {
 		return Reloaded{}, errors.New("`listen` has changed: the sockets are opened at the start only, so restart the daemon; nothing was changed")
 	}

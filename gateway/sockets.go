@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"vpngw/esp"
 	"vpngw/ipsec"
 )
 
@@ -87,27 +86,4 @@ func (g *Gateway) send(p ipsec.Path, data []byte, isIKE bool) {
 		g.remotes[p.Remote.Addr()] = why
 		g.dirty = true
 	}
-}
-
-// espSocket starts the reading of the sockets of one kind and family and
-// returns them as the data plane wants them: as one, or nil.
-func (g *Gateway) espSocket(kind []Socket, v6 bool) esp.Socket {
-	var mine []Socket
-	for _, so := range kind {
-		if so.Local().Addr().Is6() == v6 {
-			mine = append(mine, so)
-		}
-	}
-	switch len(mine) {
-	case 0:
-		return nil
-	case 1:
-		return mine[0]
-	}
-	m := merge(mine)
-	for _, so := range mine {
-		g.group.Go(func() error { return m.pump(g.io, so) })
-	}
-	context.AfterFunc(g.io, func() { m.Close() })
-	return m
 }

@@ -24,6 +24,9 @@ type device struct{ *host.TUN }
 // Packets is host.TUN's, as the interface that the data plane asks for.
 func (d device) Packets() (esp.Device, error) { return d.TUN.Packets() }
 
+// Poller is a host.Poller.
+func (s System) Poller() (Poller, error) { return host.NewPoller() }
+
 // Open is host.Host's, as the interfaces that the gateway asks for.
 func (s System) Open(listen []netip.Addr) (*Sockets, error) {
 	so, err := s.Host.Open(listen)

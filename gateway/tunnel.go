@@ -25,10 +25,9 @@ type tunnel struct {
 	*wanted
 	device string // the TUN's name
 
-	tun   TUN                // nil: there is no device; fault says why
-	data  *esp.Tunnel        // its part of the data plane
-	stop  context.CancelFunc // ends its reader
-	done  chan struct{}      // closed when the reader has ended
+	tun   TUN         // nil: there is no device; fault says why
+	data  *esp.Tunnel // its part of the data plane
+	shut  func()      // ends its reading and closes the device
 	fault string
 	retry time.Time
 
@@ -78,31 +77,59 @@ func (g *Gateway) open(t *tunnel, now time.Time) {
 			return
 		}
 	}
-	t.tun, t.fault, t.retry = tun, "", time.Time{}
 	data := g.plane.AddTunnel(cfg)
+	if t.shut, err = g.read(t, tun, data); err != nil {
+		g.plane.RemoveTunnel(t.tunnel.Name)
+		tun.Close()
+		g.faulty(t, err.Error(), now.Add(deviceRetry))
+		return
+	}
+	t.tun, t.data, t.fits = tun, data, 0
+	t.fault, t.retry = "", time.Time{}
+	g.dirty = true
+}
+
+// read has the TUN read, and returns what ends that and closes the device.
+func (g *Gateway) read(t *tunnel, tun TUN, data *esp.Tunnel) (shut func(), err error) {
 	ctx, stop := context.WithCancel(g.io)
-	done := make(chan struct{})
-	t.data, t.stop, t.done, t.fits = data, stop, done, 0
-	g.group.Go(func() error {
-		err := data.Run(ctx)
-		close(done)
+	tell := func(err error) {
 		select {
 		case g.ended <- ended{t, tun, err}:
 		case <-ctx.Done():
 		}
+	}
+	if data.Frames != nil {
+		e := g.engine()
+		if err := e.AddTunnel(data, tell); err != nil {
+			stop()
+			return nil, err
+		}
+		return func() {
+			stop()
+			e.RemoveTunnel(data)
+			tun.Close()
+		}, nil
+	}
+	done := make(chan struct{})
+	g.group.Go(func() error {
+		err := data.Run(ctx)
+		close(done)
+		tell(err)
 		return nil
 	})
-	g.dirty = true
+	return func() {
+		stop()
+		tun.Close()
+		<-done
+	}, nil
 }
 
-// close ends the tunnel's reader and with it the device.
+// close ends the tunnel's reading and with it the device.
 func (g *Gateway) close(t *tunnel) {
 	if t.tun == nil {
 		return
 	}
-	t.stop()
-	t.tun.Close()
-	<-t.done
+	t.shut()
 	g.plane.RemoveTunnel(t.tunnel.Name)
 	t.tun, t.data = nil, nil
 	g.dirty = true

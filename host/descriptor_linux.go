@@ -53,11 +53,12 @@ func (d *descriptor) leave() {
 	}
 }
 
-// wait returns when there are events, an error or the end. Between enter and leave.
-func (d *descriptor) wait(events int16) {
+// wait returns when there are events, an error or the end, or after so many milliseconds, of which -1
+// are all. Between enter and leave.
+func (d *descriptor) wait(events int16, ms int) {
 	fds := [2]unix.PollFd{{Fd: int32(d.fd), Events: events}, {Fd: int32(d.wake), Events: unix.POLLIN}}
 	for {
-		if _, err := unix.Poll(fds[:], -1); err != unix.EINTR {
+		if _, err := unix.Poll(fds[:], ms); err != unix.EINTR {
 			return
 		}
 	}

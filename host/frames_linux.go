@@ -8,34 +8,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadFrames waits for a frame, a packet behind its virtio_net_hdr, reads it into
-// b and hands it to take, and so on until take returns false or there is no more at the moment. b
-// has 64 KB and 9 bytes. One goroutine at a time; its thread is blocked. After Close
-// it returns os.ErrClosed, as it does when the device was removed.
-func (t *TUN) ReadFrames(b []byte, take func(frame []byte) bool) error {
+// FD is what a Poller can wait for.
+func (t *TUN) FD() int { return t.fd.fd }
+
+// ReadReady reads a frame, a packet behind its virtio_net_hdr, into b and hands
+// it to take, and so on until take returns false or there is none at the moment. b has 64 KB
+// and 9 bytes. One goroutine at a time. After Close it returns os.ErrClosed, as it
+// does when the device was removed.
+func (t *TUN) ReadReady(b []byte, take func(frame []byte) bool) error {
 	if !t.fd.enter() {
 		return t.failed(unix.EBADFD)
 	}
 	defer t.fd.leave()
-	for took := false; ; {
+	for {
 		// The device does not block, so the scheduler need not hear of it.
 		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(t.fd.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-		switch {
-		case e == 0:
-			took = true
+		switch e {
+		case 0:
 			if !take(b[:n:cap(b)]) {
 				return nil
 			}
-		case e == unix.EINTR:
-		case e != unix.EAGAIN:
-			return t.failed(e)
-		case took:
+		case unix.EINTR:
+		case unix.EAGAIN:
 			return nil
 		default:
-			t.fd.wait(unix.POLLIN)
-			if t.fd.closed.Load() {
-				return t.failed(unix.EBADFD)
-			}
+			return t.failed(e)
 		}
 	}
 }

@@ -55,11 +55,25 @@ func newReader(s *Socket) *reader {
 	return r
 }
 
-// ReadBatch waits for datagrams and takes what is there, at most len(ds). The
+// FD is what a Poller can wait for.
+func (s *Socket) FD() int { return s.fd.fd }
+
+// ReadBatch is ReadReady that waits for a datagram.
+func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
+	for {
+		n, err := s.ReadReady(ds)
+		if n > 0 || err != nil || len(ds) == 0 {
+			return n, err
+		}
+		s.fd.do(func(uintptr) { s.fd.wait(unix.POLLIN, -1) })
+	}
+}
+
+// ReadReady takes the datagrams that are there, at most len(ds). The
 // caller sets each Data to a buffer, of 64 KB where UDP_GRO may deliver runs; it
 // comes back cut to the payload, empty when the datagram did not fit. All other
 // fields are set. Port 500 gives no runs. After Close it returns net.ErrClosed.
-func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
+func (s *Socket) ReadReady(ds []ipsec.Datagram) (int, error) {
 	r := s.read
 	r.want = min(len(ds), batch)
 	if r.want == 0 {
@@ -77,15 +91,15 @@ func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
 	for {
 		n, e := r.try(s.fd.fd)
 		switch {
-		case s.fd.closed.Load():
-			return 0, s.failed(net.ErrClosed)
 		case e == 0:
 			for i := range ds[:n] {
 				r.deliver(i, &ds[i])
 			}
 			return n, nil
+		case s.fd.closed.Load():
+			return 0, s.failed(net.ErrClosed)
 		case e == unix.EAGAIN:
-			s.fd.wait(unix.POLLIN)
+			return 0, nil
 		case slices.Contains(pending, e):
 			s.dropErrors(uintptr(s.fd.fd))
 		default:

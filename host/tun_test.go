@@ -93,7 +93,18 @@ func (d byPackets) write(b []byte) error {
 type byFrames struct{ *TUN }
 
 func (d byFrames) read(b []byte) (n int, err error) {
-	err = d.ReadFrames(make([]byte, 10+0xffff), func(f []byte) bool {
+	p, err := NewPoller()
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	if err := p.Add(d.FD(), 7); err != nil {
+		return 0, err
+	}
+	if k, err := p.Wait(make([]uint32, 1)); k != 1 || err != nil {
+		return 0, err
+	}
+	err = d.ReadReady(make([]byte, 10+0xffff), func(f []byte) bool {
 		if f[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM == 0 {
 			n = copy(b, f[10:])
 			return false
@@ -160,6 +171,14 @@ func testTUN(t *testing.T, by func(*TUN) (onePacket, error)) {
 	got := make([]byte, 10)
 	if n, err := unix.Read(fd, got); err != nil || string(got[:n]) != "ping" {
 		t.Fatalf("got %q, %v", got[:n], err)
+	}
+	if _, frames := dev.(byFrames); frames {
+		// Its reader waits with a poller, and leaves before.
+		tun.Close()
+		if err := tun.ReadReady(nil, nil); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("read after Close: %v", err)
+		}
+		return
 	}
 	ended := make(chan error)
 	go func() {

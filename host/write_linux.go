@@ -20,6 +20,10 @@ const (
 	maxRun      = 65000
 )
 
+// maxWait is after how many milliseconds without a packet sent the rest is given up. Who
+// sends also receives, and sends for others.
+const maxWait = 100
+
 // maxTries is how often a message may meet the error of another one.
 const maxTries = 3
 
@@ -77,7 +81,8 @@ func newWriter(s *Socket) *writer {
 // WriteBatch sends the datagrams in order and returns how many were sent. A run
 // (Segment) goes out by UDP_SEGMENT where that works, and otherwise cut here. One
 // that the kernel refuses does not hold up the others: it is counted and told in
-// a *SendError. A full socket buffer is waited for. After Close: net.ErrClosed.
+// a *SendError. A full socket buffer is waited for as
+// long as it moves. After Close: net.ErrClosed.
 // Safe for concurrent use.
 func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 	w := <-s.writers
@@ -190,10 +195,17 @@ func (w *writer) flush() error {
 		return net.ErrClosed
 	}
 	defer fd.leave()
-	for w.push(uintptr(fd.fd)); w.again; w.push(uintptr(fd.fd)) {
-		fd.wait(unix.POLLOUT)
+	for w.push(uintptr(fd.fd)); w.again; {
+		sent, part := w.sent, w.onePart
+		fd.wait(unix.POLLOUT, maxWait)
 		if fd.closed.Load() {
 			return net.ErrClosed
+		}
+		if w.push(uintptr(fd.fd)); w.again && w.sent == sent && w.onePart == part {
+			for ; w.sent < w.n; w.sent++ {
+				w.refuse(w.index[w.sent], unix.EAGAIN)
+			}
+			break
 		}
 	}
 	w.n, w.sent = 0, 0

@@ -26,7 +26,7 @@ func (h *twoAddresses) Open(listen []netip.Addr) (*Sockets, error) {
 func TestEveryListeningAddressIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &twoAddresses{fakeHost: officeHost()}
-		h.second = &fakeSocket{host: h.fakeHost, port: 4500, in: make(chan ipsec.Datagram, 16), done: make(chan struct{})}
+		h.second = &fakeSocket{host: h.fakeHost, id: h.newID(), port: 4500, in: make(chan ipsec.Datagram, 16), done: make(chan struct{})}
 		s := &script{}
 		c := configOf(hq())
 		c.Listen = []netip.Addr{addr("203.0.113.9"), addr("203.0.113.10")}

@@ -1,0 +1,83 @@
+package host
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Poller waits for descriptors, by epoll(7). Its caller's thread is blocked meanwhile, and not the
+// runtime's poller is waiting: that one would be woken for every packet, also while the caller is busy
+// and needs no waking, and would look for a goroutine to run, which costs more than a packet.
+type Poller struct {
+	fd     int
+	wake   int // an eventfd
+	events [64]unix.EpollEvent
+	once   sync.Once
+}
+
+// wakeID is no member's.
+const wakeID = 0
+
+// NewPoller makes a Poller without members.
+func NewPoller() (*Poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	p := &Poller{fd: fd}
+	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if err := p.Add(p.wake, wakeID); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Add watches a descriptor, under a number that Wait gives. 0 is taken.
+func (p *Poller) Add(fd int, id uint32) error {
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(id)})
+}
+
+// Remove watches a descriptor no more.
+func (p *Poller) Remove(fd int) { unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) }
+
+// Wait waits until something can be read, or has an error, or Wake was called,
+// and returns which. One goroutine at a time.
+func (p *Poller) Wait(ready []uint32) (int, error) {
+	events := p.events[:min(len(ready), len(p.events))]
+	for {
+		n, err := unix.EpollWait(p.fd, events, -1)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		k := 0
+		for _, e := range events[:n] {
+			if id := uint32(e.Fd); id != wakeID {
+				ready[k] = id
+				k++
+			} else {
+				var count [8]byte
+				unix.Read(p.wake, count[:])
+			}
+		}
+		return k, nil
+	}
+}
+
+// Wake makes Wait return, or the next one if there is none now.
+func (p *Poller) Wake() { unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// Close frees the descriptors. Nobody may be waiting.
+func (p *Poller) Close() {
+	p.once.Do(func() {
+		unix.Close(p.wake)
+		unix.Close(p.fd)
+	})
+}
