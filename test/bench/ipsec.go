@@ -38,7 +38,7 @@ func connection(name, proposal, encap string, initiate bool, local, remote strin
 		ends[0].ID, ends[1].ID = ends[1].ID, ends[0].ID
 	}
 	return lab.Connection{
-		Name: name, PSK: psk, Encap: encap, DPD: "off",
+		Name: name, PSK: psk, Encap: encap, DPD: false,
 		Native: &lab.Native{
 			IKEVersion: 2, Initiate: &initiate, Local: ends[0], Remote: ends[1],
 			IKE: lab.NativeIKE{Proposals: []string{ikeProposal}, Lifetime: "24h"},

@@ -66,6 +66,7 @@ func run() int {
 	if p.measures(overload) {
 		b.runOverload()
 	}
+	b.foreign[1] = busy(time.Second)
 	b.took = time.Since(start)
 	return b.report()
 }
@@ -75,7 +76,8 @@ type bench struct {
 	plan
 	programs
 	rows     []*row
-	idle     float64 // processors that all the daemons use while nothing happens
+	idle     float64    // processors that all the daemons use while nothing happens
+	foreign  [2]float64 // and others, before the first round and after the last
 	flooded  *flooded
 	failures []string // what could not be measured
 	took     time.Duration
@@ -103,9 +105,10 @@ func (b *bench) set(chosen []contender) {
 		})
 	}
 	before := b.cpu()
-	time.Sleep(time.Second)
-	b.idle = (b.cpu() - before).Seconds()
-	say("all daemons, idle: %.1f %% of a processor", 100*b.idle)
+	all := busy(time.Second)
+	daemons := (b.cpu() - before).Seconds()
+	b.idle, b.foreign[0] = daemons, max(0, all-daemons)
+	say("idle, all daemons take %.1f %% of a processor, and others %.1f %%", 100*b.idle, 100*b.foreign[0])
 }
 
 func (b *bench) cpu() (sum time.Duration) {

@@ -39,10 +39,6 @@ const (
 	overload = "overload"
 )
 
-// theRule is the part of the packets that may be lost at a rate that counts as
-// loss-free.
-const theRule = 0.001
-
 const pingInterval = time.Millisecond
 
 // planned is what the environment asks for.

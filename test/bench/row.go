@@ -138,8 +138,8 @@ const firstHint = 60_000 // packets a second, where the first search begins
 // measureUDP searches for the loss-free rate of a stream.
 func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	var tries []string
-	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration) (load.Outcome, error) {
-		s.Rate, s.For, s.MaxLost = rate, d, theRule
+	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration, mayLose float64) (load.Outcome, error) {
+		s.Rate, s.For, s.MaxLost = rate, d, mayLose
 		o, err := r.path.Run(s)
 		r.alive()
 		tries = append(tries, o.String())
