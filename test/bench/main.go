@@ -150,7 +150,10 @@ func (b *bench) round(round int) {
 		}
 	}
 	all := func(*row) bool { return true }
-	every(ping, all, func(r *row) string { return r.measurePing(round, b.pings) })
+	for turn := range b.turns {
+		every(ping, func(r *row) bool { return r.main || turn == 0 },
+			func(r *row) string { return r.measurePing(round*b.turns+turn, b.pings) })
+	}
 	every(tcp1, all, func(r *row) string { return r.measureTCP(round, 1, b.tcp) })
 	every(tcp4, all, func(r *row) string { return r.measureTCP(round, 4, b.tcp) })
 	if round < b.udp {

@@ -16,7 +16,8 @@ type plan struct {
 	udp    int // rounds that have a search for the loss-free rate
 
 	tcp      time.Duration // one TCP run
-	pings    int           // in a round
+	pings    int           // in one turn of them
+	turns    int           // of pings in a round: a pause of the machine spoils one, not the median of many
 	probe    time.Duration // of a rate, while searching
 	confirm  time.Duration // of the rate found
 	flood    time.Duration // of every contender, for the memory that it takes then
@@ -45,7 +46,7 @@ const pingInterval = time.Millisecond
 func planned() (plan, error) {
 	p := plan{
 		rounds: 3, others: 3, udp: 3,
-		tcp: 3 * time.Second, pings: 1000, probe: time.Second, confirm: 10 * time.Second,
+		tcp: 3 * time.Second, pings: 300, turns: 5, probe: time.Second, confirm: 10 * time.Second,
 		flood: 2 * time.Second, overload: 60 * time.Second,
 		other: os.Getenv("BENCH_OTHER"),
 	}
@@ -53,7 +54,7 @@ func planned() (plan, error) {
 	case "", "full":
 	case "quick":
 		p.quick, p.others, p.udp = true, 1, 1
-		p.tcp, p.pings, p.probe, p.confirm = 1500*time.Millisecond, 300, 400*time.Millisecond, 3*time.Second
+		p.tcp, p.turns, p.probe, p.confirm = 2*time.Second, 2, 500*time.Millisecond, 4*time.Second
 		p.flood, p.overload = 500*time.Millisecond, 15*time.Second
 	default:
 		return p, fmt.Errorf("BENCH is %q: it is quick, or nothing", v)

@@ -196,16 +196,16 @@ func (b *bench) how() string {
   this machine. "udp" is ESP in UDP, "esp" raw protocol 50, "USO off" a link without UDP segmentation. All contenders are up
   for the whole run and alternate in each measurement. While nothing was measured, all their daemons together used %.1f %% of a processor,
   and others %.1f %% before the first round and %.1f %% after the last.
-* Figures are medians of %d rounds (of %d, where no bar speaks of the row; UDP of %d). A ratio is the median of the rounds' ratios, and the USO-off
+* Figures are medians of %d rounds (of %d for rows that no bar speaks of; of %d for UDP). A ratio is the median of the rounds' ratios, and the USO-off
   rows' are to the relay with USO off.
 * TCP: iperf3, %v, the receiver's count, from A to B. CPU: user and system time of both ends' daemons by /proc/PID/stat, over the run with one
   stream. It contains the softirqs that run on their system calls' backs; those that run on the load's or in ksoftirqd are in nobody's.
 * UDP: the highest rate at which at most 0.1 %% is lost, %s, in the main contenders
-  only. Individual datagrams from a paced sender, up to 16 in one system call; 64 bytes of UDP payload in one flow, or
-  16 flows of 64, 576 and 1300 bytes (7:4:1) in random order.
-* Ping: %d at %v in each round, idle otherwise, 64 bytes of ICMP.
+  only (those that the bars speak of). Individual datagrams from a paced sender, up to 16 in one system call; 64 bytes of UDP payload in one flow, or
+  16 flows (destination addresses) of 64, 576 and 1300 bytes (7:4:1) in random order.
+* Ping: %d at %v, 64 bytes of ICMP, nothing else going on; %d such turns in each round, mean and 99th percentile of each, medians of all.
 * RSS: of the larger daemon, when the tunnel was up first, and after %v of 64-byte packets as fast as they can be sent.
 * The relay: wireguard-go's packages conn and tun, one goroutine for each direction, one copy of each packet, nothing else. strongSwan has 16 MB
   receive buffers and a device queue of 10 000 packets, which it does not have of itself.
-`, 100*b.idle, 100*b.foreign[0], 100*b.foreign[1], b.rounds, b.others, b.plan.udp, b.tcp, udp, b.pings, pingInterval, b.flood)
+`, 100*b.idle, 100*b.foreign[0], 100*b.foreign[1], b.rounds, b.others, b.plan.udp, b.tcp, udp, b.pings, pingInterval, b.turns, b.flood)
 }
