@@ -45,15 +45,15 @@ const pingInterval = time.Millisecond
 // planned is what the environment asks for.
 func planned() (plan, error) {
 	p := plan{
-		rounds: 3, others: 3, udp: 3,
-		tcp: 3 * time.Second, pings: 300, turns: 5, probe: time.Second, confirm: 10 * time.Second,
+		rounds: 5, others: 3, udp: 3,
+		tcp: 2500 * time.Millisecond, pings: 300, turns: 5, probe: time.Second, confirm: 10 * time.Second,
 		flood: 2 * time.Second, overload: 60 * time.Second,
 		other: os.Getenv("BENCH_OTHER"),
 	}
 	switch v := os.Getenv("BENCH"); v {
 	case "", "full":
 	case "quick":
-		p.quick, p.others, p.udp = true, 1, 1
+		p.quick, p.rounds, p.others, p.udp = true, 3, 1, 1
 		p.tcp, p.turns, p.probe, p.confirm = 2*time.Second, 2, 500*time.Millisecond, 4*time.Second
 		p.flood, p.overload = 500*time.Millisecond, 15*time.Second
 	default:
@@ -64,10 +64,7 @@ func planned() (plan, error) {
 		if err != nil || n < 1 {
 			return p, fmt.Errorf("BENCH_ROUNDS is %q: it is a count of rounds", v)
 		}
-		if p.others == p.rounds {
-			p.others = n
-		}
-		p.rounds, p.udp = n, min(n, p.udp)
+		p.rounds, p.others, p.udp = n, n, n
 	}
 	for name, to := range map[string]**regexp.Regexp{"BENCH_ONLY": &p.only, "BENCH_WHAT": &p.what} {
 		if v := os.Getenv(name); v != "" {

@@ -53,7 +53,7 @@ func (b *bench) markdown() string {
 	if b.void() {
 		line("\n**The relay does not reach %.1f × wireguard-go: its row is void, and so is every ratio to it.**", relayAtLeast)
 	}
-	if max(b.foreign[0], b.foreign[1]) > quietBelow {
+	if b.foreign > quietBelow {
 		line("\n**The machine was busy with something else: all of this may be wrong.**")
 	}
 	line("\n## Figures\n")
@@ -194,8 +194,8 @@ func (b *bench) how() string {
 	udp := fmt.Sprintf("searched by probes of %v, then confirmed over %v in one of two tries", b.probe, b.confirm)
 	return fmt.Sprintf(`* Two namespaces joined by veth, MTU 1500 outside; the tunnel's MTU is each contender's own. Both ends and the load share
   this machine. "udp" is ESP in UDP, "esp" raw protocol 50, "USO off" a link without UDP segmentation. All contenders are up
-  for the whole run and alternate in each measurement. While nothing was measured, all their daemons together used %.1f %% of a processor,
-  and others %.1f %% before the first round and %.1f %% after the last.
+  for a round and alternate in each measurement; the next round starts them anew. Before a round all their daemons together used
+  at most %.1f %% of a processor, and anything else %.1f %%.
 * Figures are medians of %d rounds (of %d for rows that no bar speaks of; of %d for UDP). A ratio is the median of the rounds' ratios, and the USO-off
   rows' are to the relay with USO off.
 * TCP: iperf3, %v, the receiver's count, from A to B. CPU: user and system time of both ends' daemons by /proc/PID/stat, over the run with one
@@ -207,5 +207,5 @@ func (b *bench) how() string {
 * RSS: of the larger daemon, when the tunnel was up first, and after %v of 64-byte packets as fast as they can be sent.
 * The relay: wireguard-go's packages conn and tun, one goroutine for each direction, one copy of each packet, nothing else. strongSwan has 16 MB
   receive buffers and a device queue of 10 000 packets, which it does not have of itself.
-`, 100*b.idle, 100*b.foreign[0], 100*b.foreign[1], b.rounds, b.others, b.plan.udp, b.tcp, udp, b.pings, pingInterval, b.turns, b.flood)
+`, 100*b.idle, 100*b.foreign, b.rounds, b.others, b.plan.udp, b.tcp, udp, b.pings, pingInterval, b.turns, b.flood)
 }
