@@ -18,17 +18,19 @@ type search struct {
 // A search probes for the highest rate at which little is lost, and from there
 // goes down until a rate is confirmed over a longer time, in one of two tries.
 // The probes are lenient, for of a short one a single pause of the machine takes
-// a part that it does not take of the longer time.
+// a part that it does not take of the longer time. But a rate at which a queue
+// grows is not carried, however long the queue.
 const (
 	theRule    = 0.001 // part of the packets that may be lost at a rate that counts as loss-free
 	probeRule  = 0.01
-	confirming = 2 // tries
+	growing    = 0.05 // part of a probe's packets that is under way at its end, for a queue that grows
+	confirming = 2    // tries
 )
 
 const (
 	stride     = 1.5  // between two probes, until one is carried and one is not
 	near       = 1.06 // two rates that a probe does not tell apart
-	back       = 0.93 // from a rate that was not confirmed to the next
+	back       = 0.95 // from a rate that was not confirmed to the next, by steps that grow as much
 	lowest     = 1000 // packets a second, below which it is no use
 	reachesFor = 0.9  // the part of a rate that the sender gets out, unless it is at its end
 )
@@ -42,7 +44,8 @@ func (s search) find(hint float64) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for rate := carried; rate >= lowest; rate *= back {
+	step := back
+	for rate := carried; rate >= lowest; rate, step = rate*step, step*back {
 		for range confirming {
 			o, err := s.try(rate, s.confirm, theRule)
 			if err != nil {
@@ -62,12 +65,13 @@ func (s search) region(hint float64) (float64, error) {
 	low, high := 0.0, 0.0 // highest carried, lowest that was not; 0 is not known
 	for rate := hint; low == 0 || high == 0 || high/low > near; {
 		o, err := s.try(rate, s.probe, probeRule)
+		carried := holds(o, probeRule) && float64(o.Behind) < growing*float64(o.Sent)
 		switch {
 		case err != nil:
 			return 0, err
-		case !holds(o, probeRule) && rate < lowest:
+		case !carried && rate < lowest:
 			return 0, errNoRate
-		case !holds(o, probeRule):
+		case !carried:
 			high = rate
 		case o.Rate() < reachesFor*rate:
 			return max(low, o.Rate()), nil
