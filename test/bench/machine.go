@@ -28,6 +28,30 @@ func (b *bench) machine() []string {
 	)
 }
 
+// busy is how many processors were at work, with anything, during a time.
+func busy(d time.Duration) float64 {
+	idle, start := idleTicks(), time.Now()
+	time.Sleep(d)
+	return max(0, float64(runtime.NumCPU())-float64(idleTicks()-idle)/userHZ/time.Since(start).Seconds())
+}
+
+const userHZ = 100 // on every Linux
+
+// idleTicks is the time that all processors together have been idle, or waited
+// for a disk.
+func idleTicks() (ticks int64) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	var cpu string
+	var user, nice, system, idle, wait int64
+	if _, err := fmt.Sscan(string(b), &cpu, &user, &nice, &system, &idle, &wait); err != nil {
+		return 0
+	}
+	return idle + wait
+}
+
 // field is the value of the first line of a file that begins with a key.
 func field(path, key, separator string) string {
 	b, err := os.ReadFile(path)

@@ -2,16 +2,18 @@
 // strongSwan, on this machine, in network namespaces, and writes a table. It
 // runs as root; `make bench` says how.
 //
-// All contenders are up at once, each between two namespaces of its own joined
-// by one veth pair. A round takes each measurement from one contender after the
+// In a round all contenders are up at once, each between two namespaces of its
+// own joined by one veth pair, and each measurement is taken from one after the
 // other, in turning order, so that what the machine does meanwhile meets all of
-// them alike; the figures are the rounds' medians. The load runs on the same
-// processors, in this process and iperf3.
+// them alike. The next round starts all of them anew, because a process has its
+// luck (with its memory, say) for as long as it lives. The figures are the
+// rounds' medians. The load runs on the same processors, in this process and
+// iperf3.
 //
 //	BENCH=quick          about 5 minutes in place of 25
 //	BENCH_ONLY=regexp    contenders, by the table's names
 //	BENCH_WHAT=regexp    measurements: tcp1 tcp4 ping udp64 udpmix flood overload
-//	BENCH_ROUNDS=n       rounds
+//	BENCH_ROUNDS=n       rounds, of everything
 //	BENCH_OTHER=path     another vpngw, measured beside this one
 //	BENCH_VERBOSE=1      every try of the searches
 //	VPNGW=path           a vpngw that is built already
@@ -22,6 +24,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"vpngw/test/lab"
@@ -58,11 +61,14 @@ func run() int {
 		return 1
 	}
 	defer b.clean()
-	b.set(chosen)
-	for round := range p.rounds {
-		b.round(round)
+	for _, c := range chosen {
+		b.rows = append(b.rows, &row{contender: c, trial: &trial{who: c.name}, hints: map[metric]float64{}})
 	}
-	b.memory()
+	for round := range p.rounds {
+		b.set(round)
+		b.round(round)
+		b.clean()
+	}
 	if p.measures(overload) {
 		b.runOverload()
 	}
@@ -75,37 +81,48 @@ type bench struct {
 	plan
 	programs
 	rows     []*row
-	idle     float64 // processors that all the daemons use while nothing happens
+	idle     float64 // processors that all the daemons use while nothing happens, in the worst round
+	foreign  float64 // and others
 	flooded  *flooded
 	failures []string // what could not be measured
 	took     time.Duration
 }
 
+// clean ends all contenders.
 func (b *bench) clean() {
+	var wg sync.WaitGroup
 	for _, r := range b.rows {
-		r.clean()
+		wg.Go(r.clean)
 	}
+	wg.Wait()
 }
 
 func say(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, a...))
 }
 
-// set brings all contenders up and looks whether they are quiet then.
-func (b *bench) set(chosen []contender) {
-	for _, c := range chosen {
+// takesPart reports whether a contender is in a round.
+func (b *bench) takesPart(r *row, round int) bool { return r.main || round < b.others }
+
+// set brings the contenders of a round up and looks whether they, and the
+// machine, are quiet then.
+func (b *bench) set(round int) {
+	for _, r := range b.rows {
+		if !b.takesPart(r, round) {
+			continue
+		}
 		start := time.Now()
-		r := &row{contender: c, trial: &trial{who: c.name}, hints: map[metric]float64{}}
-		b.rows = append(b.rows, r)
 		b.each(r, func() string {
-			r.set(b.programs)
+			r.set(round, b.programs)
 			return fmt.Sprintf("up after %.1f s, RSS %.0f MB", time.Since(start).Seconds(), r.memory("VmRSS")/1e6)
 		})
 	}
 	before := b.cpu()
-	time.Sleep(time.Second)
-	b.idle = (b.cpu() - before).Seconds()
-	say("all daemons, idle: %.1f %% of a processor", 100*b.idle)
+	all := busy(time.Second)
+	daemons := (b.cpu() - before).Seconds()
+	others := max(0, all-daemons)
+	b.idle, b.foreign = max(b.idle, daemons), max(b.foreign, others)
+	say("idle, all daemons take %.1f %% of a processor, and others %.1f %%", 100*daemons, 100*others)
 }
 
 func (b *bench) cpu() (sum time.Duration) {
@@ -141,31 +158,24 @@ func (b *bench) round(round int) {
 		}
 		say("round %d of %d: %s", round+1, b.rounds, what)
 		for _, r := range order {
-			if wanted(r) && (r.main || round < b.others) {
+			if wanted(r) && b.takesPart(r, round) {
 				b.each(r, func() string { return do(r) })
 			}
 		}
 	}
 	all := func(*row) bool { return true }
-	every(ping, all, func(r *row) string { return r.measurePing(round, b.pings) })
+	for turn := range b.turns {
+		every(ping, func(r *row) bool { return r.main || turn == 0 },
+			func(r *row) string { return r.measurePing(round*b.turns+turn, b.pings) })
+	}
 	every(tcp1, all, func(r *row) string { return r.measureTCP(round, 1, b.tcp) })
 	every(tcp4, all, func(r *row) string { return r.measureTCP(round, 4, b.tcp) })
 	if round < b.udp {
 		every(udp64, func(r *row) bool { return r.main }, func(r *row) string { return r.measureUDP(round, udpOne, r.smallStream(), b.plan) })
 		every(udpMix, func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureUDP(round, udpMany, r.mixedStream(), b.plan) })
 	}
-}
-
-// memory floods every contender that has daemons.
-func (b *bench) memory() {
-	if !b.measures(flood) {
-		return
-	}
-	say("memory after a flood of %v", b.flood)
-	for _, r := range b.rows {
-		if r.daemons != nil {
-			b.each(r, func() string { return r.measureFlood(b.flood) })
-		}
+	if round == 0 {
+		every(flood, func(r *row) bool { return r.daemons != nil }, func(r *row) string { return r.measureFlood(b.flood) })
 	}
 }
 

@@ -16,7 +16,8 @@ type plan struct {
 	udp    int // rounds that have a search for the loss-free rate
 
 	tcp      time.Duration // one TCP run
-	pings    int           // in a round
+	pings    int           // in one turn of them
+	turns    int           // of pings in a round: a pause of the machine spoils one, not the median of many
 	probe    time.Duration // of a rate, while searching
 	confirm  time.Duration // of the rate found
 	flood    time.Duration // of every contender, for the memory that it takes then
@@ -39,25 +40,21 @@ const (
 	overload = "overload"
 )
 
-// theRule is the part of the packets that may be lost at a rate that counts as
-// loss-free.
-const theRule = 0.001
-
 const pingInterval = time.Millisecond
 
 // planned is what the environment asks for.
 func planned() (plan, error) {
 	p := plan{
-		rounds: 3, others: 3, udp: 3,
-		tcp: 3 * time.Second, pings: 1000, probe: time.Second, confirm: 10 * time.Second,
+		rounds: 5, others: 3, udp: 3,
+		tcp: 2500 * time.Millisecond, pings: 300, turns: 5, probe: time.Second, confirm: 10 * time.Second,
 		flood: 2 * time.Second, overload: 60 * time.Second,
 		other: os.Getenv("BENCH_OTHER"),
 	}
 	switch v := os.Getenv("BENCH"); v {
 	case "", "full":
 	case "quick":
-		p.quick, p.others, p.udp = true, 1, 1
-		p.tcp, p.pings, p.probe, p.confirm = 1500*time.Millisecond, 300, 400*time.Millisecond, 3*time.Second
+		p.quick, p.rounds, p.others, p.udp = true, 3, 1, 1
+		p.tcp, p.turns, p.probe, p.confirm = 2*time.Second, 2, 500*time.Millisecond, 4*time.Second
 		p.flood, p.overload = 500*time.Millisecond, 15*time.Second
 	default:
 		return p, fmt.Errorf("BENCH is %q: it is quick, or nothing", v)
@@ -67,10 +64,7 @@ func planned() (plan, error) {
 		if err != nil || n < 1 {
 			return p, fmt.Errorf("BENCH_ROUNDS is %q: it is a count of rounds", v)
 		}
-		if p.others == p.rounds {
-			p.others = n
-		}
-		p.rounds, p.udp = n, min(n, p.udp)
+		p.rounds, p.others, p.udp = n, n, n
 	}
 	for name, to := range map[string]**regexp.Regexp{"BENCH_ONLY": &p.only, "BENCH_WHAT": &p.what} {
 		if v := os.Getenv(name); v != "" {

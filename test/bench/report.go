@@ -53,6 +53,9 @@ func (b *bench) markdown() string {
 	if b.void() {
 		line("\n**The relay does not reach %.1f × wireguard-go: its row is void, and so is every ratio to it.**", relayAtLeast)
 	}
+	if b.foreign > quietBelow {
+		line("\n**The machine was busy with something else: all of this may be wrong.**")
+	}
 	line("\n## Figures\n")
 	b.table(&s)
 	line("")
@@ -80,6 +83,9 @@ func (b *bench) markdown() string {
 	}
 	return s.String()
 }
+
+// quietBelow is how many processors others may use for the machine to be quiet.
+const quietBelow = 0.1
 
 // column is one of the table's.
 type column struct {
@@ -185,20 +191,21 @@ func series(v []float64, scale float64) string {
 }
 
 func (b *bench) how() string {
-	udp := fmt.Sprintf("searched by probes of %v, then confirmed over %v", b.probe, b.confirm)
+	udp := fmt.Sprintf("searched by probes of %v, then confirmed over %v in one of two tries", b.probe, b.confirm)
 	return fmt.Sprintf(`* Two namespaces joined by veth, MTU 1500 outside; the tunnel's MTU is each contender's own. Both ends and the load share
   this machine. "udp" is ESP in UDP, "esp" raw protocol 50, "USO off" a link without UDP segmentation. All contenders are up
-  for the whole run and alternate in each measurement; while nothing happened, all their daemons together used %.1f %% of a processor.
-* Figures are medians of %d rounds (of %d, where no bar speaks of the row; UDP of %d). A ratio is the median of the rounds' ratios, and the USO-off
+  for a round and alternate in each measurement; the next round starts them anew. Before a round all their daemons together used
+  at most %.1f %% of a processor, and anything else %.1f %%.
+* Figures are medians of %d rounds (of %d for rows that no bar speaks of; of %d for UDP). A ratio is the median of the rounds' ratios, and the USO-off
   rows' are to the relay with USO off.
 * TCP: iperf3, %v, the receiver's count, from A to B. CPU: user and system time of both ends' daemons by /proc/PID/stat, over the run with one
   stream. It contains the softirqs that run on their system calls' backs; those that run on the load's or in ksoftirqd are in nobody's.
 * UDP: the highest rate at which at most 0.1 %% is lost, %s, in the main contenders
-  only. Individual datagrams from a paced sender at real-time priority, up to 16 in one system call; 64 bytes of UDP payload in one flow, or
-  16 flows of 64, 576 and 1300 bytes (7:4:1) in random order.
-* Ping: %d at %v in each round, idle otherwise, 64 bytes of ICMP.
+  only (those that the bars speak of). Individual datagrams from a paced sender, up to 16 in one system call; 64 bytes of UDP payload in one flow, or
+  16 flows (destination addresses) of 64, 576 and 1300 bytes (7:4:1) in random order.
+* Ping: %d at %v, 64 bytes of ICMP, nothing else going on; %d such turns in each round, mean and 99th percentile of each, medians of all.
 * RSS: of the larger daemon, when the tunnel was up first, and after %v of 64-byte packets as fast as they can be sent.
 * The relay: wireguard-go's packages conn and tun, one goroutine for each direction, one copy of each packet, nothing else. strongSwan has 16 MB
   receive buffers and a device queue of 10 000 packets, which it does not have of itself.
-`, 100*b.idle, b.rounds, b.others, b.plan.udp, b.tcp, udp, b.pings, pingInterval, b.flood)
+`, 100*b.idle, 100*b.foreign, b.rounds, b.others, b.plan.udp, b.tcp, udp, b.pings, pingInterval, b.turns, b.flood)
 }

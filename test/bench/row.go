@@ -12,8 +12,8 @@ import (
 	"vpngw/test/lab"
 )
 
-// row is a contender in a run: the tunnel, which stays up for the whole of it,
-// and what was measured. Idle, it costs nothing.
+// row is a contender in a run: the tunnel of the round, and what was measured so
+// far. Idle, a tunnel costs nothing.
 type row struct {
 	contender
 	*trial
@@ -26,13 +26,13 @@ type row struct {
 }
 
 // set brings the contender up. It is ready when a ping has passed.
-func (r *row) set(p programs) {
+func (r *row) set(round int, p programs) {
 	r.site = newSite(r.trial, p, r.contender)
 	r.tunnel = r.start(r.site)
 	r.path = r.site.path()
 	out := r.site.a.Run("cat", "/sys/class/net/"+r.device+"/mtu")
 	r.mtu, _ = strconv.Atoi(strings.TrimSpace(out))
-	r.figures.set(rssIdle, 0, r.memory("VmRSS"))
+	r.figures.set(rssIdle, round, r.memory("VmRSS"))
 }
 
 // alive fails the trial when a daemon has ended.
@@ -44,7 +44,8 @@ func (r *row) alive() {
 	}
 }
 
-// cpu is the time that the daemons of both ends have used so far.
+// cpu is the time that the daemons of both ends have used so far; 0 for one that
+// has ended.
 func (r *row) cpu() time.Duration {
 	var sum time.Duration
 	for _, d := range r.daemons {
@@ -138,8 +139,8 @@ const firstHint = 60_000 // packets a second, where the first search begins
 // measureUDP searches for the loss-free rate of a stream.
 func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	var tries []string
-	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration) (load.Outcome, error) {
-		s.Rate, s.For, s.MaxLost = rate, d, theRule
+	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration, mayLose float64) (load.Outcome, error) {
+		s.Rate, s.For, s.MaxLost = rate, d, mayLose
 		o, err := r.path.Run(s)
 		r.alive()
 		tries = append(tries, o.String())

@@ -87,6 +87,7 @@ func (l *Lab) Remove() string {
 
 // onClose has f run when the Lab is closed, the last first.
 func (l *Lab) onClose(f func()) {
+	Hold()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.undo = append(l.undo, f)
@@ -157,6 +158,7 @@ func (r *labs) add(l *Lab) {
 		signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 		go func() {
 			s := <-c
+			interrupted.Store(true)
 			for _, l := range r.all() {
 				l.close()
 			}
@@ -164,6 +166,7 @@ func (r *labs) add(l *Lab) {
 			os.Exit(1)
 		}()
 	})
+	Hold()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.set[l] = true

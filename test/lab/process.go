@@ -27,6 +27,7 @@ type Process struct {
 // which a restarted program appends to.
 func (n *Namespace) Start(name, program string, args ...string) *Process {
 	n.lab.Helper()
+	Hold()
 	p := &Process{Name: n.role + "/" + name, lab: n.lab, done: make(chan struct{})}
 	p.Out = filepath.Join(n.lab.Dir, n.role+"-"+name+".log")
 	out, err := os.OpenFile(p.Out, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)

@@ -14,7 +14,7 @@ var loopback = netip.MustParseAddr("127.0.0.1")
 func open(t *testing.T) *Path {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("NEEDS ROOT: for real-time priority and a large receive buffer")
+		t.Skip("NEEDS ROOT: for a large receive buffer")
 	}
 	p, err := Open(here, here, loopback, 19000)
 	if err != nil {

@@ -83,6 +83,7 @@ type Outcome struct {
 	Sent, Received int
 	Elapsed        time.Duration // of the sending
 	Aborted        bool          // it was over before its time: more was lost than may be
+	Behind         int           // packets that had not arrived when the last was sent
 }
 
 // Lost is the part that did not arrive.
@@ -96,6 +97,9 @@ func (o Outcome) Carried() float64 { return float64(o.Received) / o.Elapsed.Seco
 
 func (o Outcome) String() string {
 	s := fmt.Sprintf("%.0f/s, %.3f %% lost", o.Rate(), 100*o.Lost())
+	if o.Behind > o.Sent/100 {
+		s += fmt.Sprintf(", %d behind", o.Behind)
+	}
 	if o.Aborted {
 		s += fmt.Sprintf(" after %.1f s", o.Elapsed.Seconds())
 	}
@@ -127,6 +131,7 @@ func (p *Path) Run(s Stream) (Outcome, error) {
 		sent <- result{o, err}
 	}()
 	r := <-sent
+	r.Behind = r.Sent - int(c.unique.Load())
 	for last, since := c.unique.Load(), time.Now(); time.Since(since) < quiet && int(last) < r.Sent; {
 		time.Sleep(5 * time.Millisecond)
 		if n := c.unique.Load(); n != last {

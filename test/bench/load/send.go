@@ -98,18 +98,14 @@ func (w *sender) send(n int) (int, error) {
 	}
 }
 
-// send sends the stream on the calling thread, for good if it is a paced one:
-// that takes the first place on its processor, as packets that come from
-// elsewhere would, and so its pace does not depend on what is measured.
+// send sends the stream on the calling thread. It has the priority of what is
+// measured: when the processors are full it sends less, which its rate shows. (At
+// real-time priority it holds the pace, and takes from the others, at far lower
+// rates, more time at once than their queues can bridge.)
 func (s Stream) send(fd int, run uint32, c *counter) (Outcome, error) {
 	w, err := newSender(fd, run, s)
 	if err != nil {
 		return Outcome{Elapsed: 1}, err
-	}
-	if s.Rate > 0 {
-		if err := unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: 1}, 0); err != nil {
-			return Outcome{Elapsed: 1}, fmt.Errorf("SCHED_FIFO: %w", err)
-		}
 	}
 	n, interval := burst, time.Duration(0)
 	if s.Rate > 0 {
