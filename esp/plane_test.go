@@ -1,7 +1,9 @@
 package esp
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -267,6 +269,165 @@ func TestWholeWaysDoNotAllocate(t *testing.T) {
 	}
 }
 
+// The same by frames: super-packets and single ones.
+func TestWholeWaysByFramesDoNotAllocate(t *testing.T) {
+	for _, k := range []transport{udp4, raw6} {
+		for _, proposal := range []string{"aes128gcm16", "aes256gcm16-esn", "chacha20poly1305", "aes128-sha256", "3des-md5"} {
+			w := newFrameWay(t, proposal, k)
+			w.carry()
+			before := w.b.plane.PlaneCounters().PacketsIn
+			if n := testing.AllocsPerRun(50, w.carry); n != 0 {
+				t.Errorf("%s on %d: %v allocations for 12 packets out and in", proposal, k, n)
+			}
+			if got := w.b.plane.PlaneCounters().PacketsIn - before; got != 51*12 {
+				t.Errorf("%s on %d: %d packets came through", proposal, k, got)
+			}
+		}
+	}
+}
+
+// frameWay carries a super-packet of 11 segments and a packet by frames, from a to b.
+type frameWay struct {
+	a, b   *end
+	k      transport
+	sink   *sinkSocket
+	frames [][]byte
+	buf    []byte
+}
+
+func newFrameWay(t testing.TB, proposal string, k transport) *frameWay {
+	w := &frameWay{a: newEnd(t, 0), b: newEnd(t, 1), k: k, buf: make([]byte, maxRead+maxTrailer)}
+	w.a.byFrames()
+	w.b.byFrames().arrived = func([]byte) {}
+	couple(t, w.a, w.b, suite{Suite: named(t, proposal)}, k, nil)
+	w.sink = &sinkSocket{fakeSocket: w.a.socks[k]}
+	w.a.plane.sockets[k] = w.sink
+	w.a.plane.Move(w.a.tunnel.outs[0].pair.spi, w.a.tunnel.outs[0].route.Load().Path)
+	w.frames = [][]byte{tcpFrame(11*1300 - 7), append(make([]byte, vnetHeader), udpPacket(false, 1, 2, 700)...)}
+	return w
+}
+
+func (w *frameWay) carry() {
+	w.out()
+	r := w.b.receiver
+	for i, d := range w.sink.ds[:w.sink.n] {
+		d.Remote = w.a.socks[w.k].local
+		d.Data = r.bufs[i][:copy(r.bufs[i], d.Data)]
+		r.ds[i] = d
+	}
+	r.batch(w.k, r.ds[:w.sink.n], w.b.now)
+}
+
+func (w *frameWay) out() {
+	w.sink.n = 0
+	r := w.a.reader
+	for _, f := range w.frames {
+		r.frame(w.buf[:copy(w.buf, f):len(w.buf)])
+	}
+	r.end()
+}
+
+// tcpFrame is a super-packet of n bytes of payload, 1300 in a segment.
+func tcpFrame(n int) []byte {
+	tcp := make([]byte, tcpHeader+n)
+	binary.BigEndian.PutUint16(tcp, 1000)
+	binary.BigEndian.PutUint16(tcp[2:], 2000)
+	tcp[12], tcp[13] = tcpHeader/4<<4, tcpACK
+	b := ipPacket(false, 1, 2, protoTCP, tcp)
+	binary.BigEndian.PutUint16(b[ipv4Header+tcpChecksum:], pseudoSum(b, protoTCP, len(tcp)))
+	frame := make([]byte, vnetHeader)
+	vnet{flags: needsChecksum, gso: gsoTCP4, segment: 1300, start: ipv4Header, offset: tcpChecksum, head: 40}.put(frame)
+	return append(frame, b...)
+}
+
+// BenchmarkWayOut is from a frame of the TUN to what is sent, of 44 segments or
+// of one packet; BenchmarkWayIn from there to the frame for the other TUN.
+func BenchmarkWayOut(b *testing.B) {
+	for _, size := range []int{64, 44 * 1300} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			w := newFrameWay(b, "aes128gcm16", udp4)
+			w.frames = benchFrames(size)
+			b.SetBytes(int64(size * len(w.frames)))
+			b.ReportAllocs()
+			for b.Loop() {
+				w.out()
+			}
+		})
+	}
+}
+
+func benchFrames(size int) (frames [][]byte) {
+	if size > 1300 {
+		return [][]byte{tcpFrame(size)}
+	}
+	for range 64 {
+		frames = append(frames, append(make([]byte, vnetHeader), udpPacket(false, 1, 2, size)...))
+	}
+	return frames
+}
+
+func BenchmarkWayIn(b *testing.B) {
+	for _, size := range []int{64, 44 * 1300} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			w := newFrameWay(b, "aes128gcm16", udp4)
+			w.frames = benchFrames(size)
+			w.carry()
+			d := w.sink.ds[0]
+			d.Remote = w.a.socks[w.k].local
+			sealed := bytes.Clone(d.Data)
+			in := w.b.tunnel.pairs[w.b.plane.sad.slots[binary.BigEndian.Uint32(sealed)&255].Load().spi].in
+			r := w.b.receiver
+			b.SetBytes(int64(size * len(w.frames)))
+			b.ReportAllocs()
+			for b.Loop() {
+				in.window = window{}
+				d.Data = sealed
+				r.ds[0] = d
+				r.batch(w.k, r.ds[:1], w.b.now)
+			}
+		})
+	}
+}
+
+func BenchmarkCut(b *testing.B) {
+	frame := append(tcpFrame(44*1300), make([]byte, maxTrailer)...)
+	frame = frame[:len(frame)-maxTrailer]
+	h, p := parseVnet(frame), frame[vnetHeader:]
+	head := bytes.Clone(p[:40])
+	var fl flow
+	var c cutter
+	b.SetBytes(int64(len(p)))
+	b.ReportAllocs()
+	for b.Loop() {
+		copy(p, head)
+		fl.parse(p)
+		c.begin(h, &fl, p)
+		for c.left() > 0 {
+			c.next()
+			c.done()
+		}
+	}
+}
+
+func BenchmarkGather(b *testing.B) {
+	segments := plainCut(tcpFrame(44 * 1300))
+	d := &fakeFrames{t: b, arrived: func([]byte) {}}
+	tunnel := New(Config{Slots: 256}).AddTunnel(TunnelConfig{Name: "t", Frames: d, MTU: 1400})
+	var g gather
+	var fl flow
+	b.SetBytes(44 * 1300)
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, s := range segments {
+			room := g.room(tunnel, len(s)+maxTrailer)[:len(s)]
+			copy(room, s) // in place of opening
+			fl.parse(room)
+			g.add(&fl, room)
+		}
+		g.flush()
+	}
+}
+
 // sinkSocket keeps what was written last without allocating.
 type sinkSocket struct {
 	*fakeSocket
@@ -285,7 +446,7 @@ func (sinkTUN) Read([][]byte, []int, int) (int, error)  { select {} }
 func (sinkTUN) Write(bufs [][]byte, _ int) (int, error) { return len(bufs), nil }
 func (sinkTUN) BatchSize() int                          { return 128 }
 
-func BenchmarkGather(b *testing.B) {
+func BenchmarkOutbox(b *testing.B) {
 	a, _, _, _ := ends(b, "aes128gcm16", udp4, nil)
 	sink := &sinkSocket{fakeSocket: a.socks[udp4]}
 	a.plane.sockets[udp4] = sink

@@ -3,16 +3,12 @@ package esp
 import (
 	"bytes"
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	"vpngw/ipsec"
 )
-
-var supers = flag.Int("supers", 20_000, "random super-packets to carry each way")
 
 // fakeFrames is a device by frames that behaves: it keeps nothing that it was lent.
 type fakeFrames struct {
@@ -405,12 +401,4 @@ func disturb(r *rand.Rand, p []byte) [][]byte {
 		binary.BigEndian.PutUint16(p[field:], sum)
 	}
 	return [][]byte{p}
-}
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if os.Getenv("SOAK") != "" {
-		*supers = 1_000_000
-	}
-	os.Exit(m.Run())
 }
