@@ -124,8 +124,12 @@ func (g *gather) begin(f *flow, b []byte) {
 
 const tcpECE = 0x40
 
-// verified reports whether the transport checksum of b is right.
+// verified reports whether the checksums of b are right, of its header and of
+// what it carries.
 func verified(f *flow, b []byte) bool {
+	if !f.v6 && onesSum(0, b[:ipv4Header]) != 0xffff {
+		return false
+	}
 	t := b[f.transport:]
 	return onesSum(pseudoSum(b, f.protocol, len(t)), t) == 0xffff
 }
