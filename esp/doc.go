@@ -5,44 +5,64 @@
 //
 // The ways of a packet, functions in the order in which it meets them:
 //
-//	OUT  Tunnel.Run     a batch from the TUN            tunnel.go
-//	     parse          addresses, protocol, ports      packet.go
-//	     spd.lookup     most specific, then newest      spd.go
-//	     MTU, MSS       too big? SYN?                   icmp.go frag.go mss.go
-//	     sealer.seal    straight into the send buffer   sealer.go
-//	     outbox         runs of one size, one write     outbox.go
+//	    Engine.Run     which has something to read?    engine.go
 //
-//	IN   Plane.RunSocket  a batch from a socket         socket.go
-//	     demux          IKE, keepalive or ESP           socket.go
-//	     sad.lookup     the slot number is in the SPI   sad.go
-//	     window.check   replayed?                       replay.go
-//	     opener.open    into the TUN buffer             opener.go
-//	     window.accept  only now                        replay.go
-//	     parse, selectors, ECN, MSS                     packet.go ecn.go mss.go
-//	     Device.Write   a batch to the TUN              socket.go
+//	OUT reader.step    frames, until there are none    super.go
+//	    parse          addresses, protocol, ports      packet.go
+//	    spd.lookup     most specific, then newest      spd.go
+//	    cutter         a super-packet's segments       cut.go
+//	    MTU, MSS       too big? SYN?                   icmp.go frag.go mss.go
+//	    sealer.seal    straight into the send buffer   sealer.go
+//	    outbox         runs of one size, one call      outbox.go
+//
+//	IN  socketSource.step  a batch of datagrams        engine.go
+//	    demux          IKE, keepalive or ESP           socket.go
+//	    sad.lookup     the slot number is in the SPI   sad.go
+//	    window.check   replayed?                       replay.go
+//	    opener.open    behind the payload before       opener.go
+//	    window.accept  only now                        replay.go
+//	    parse, selectors, ECN, MSS                     packet.go ecn.go mss.go
+//	    gather         a flow's packets, one frame     gather.go
+//
+// That is the way by frames (Framer): what the kernel gives is a packet or a
+// super-packet of up to 64 KB behind a virtio_net_hdr, read once, cut where it lies, sealed from there
+// into the send buffer; what comes in is opened so that payloads lie side by side, and is one
+// super-packet again. The way by packets (Device) leaves cutting and merging to
+// wireguard/tun: Tunnel.Run reads, and packets gathers what Device.Write takes.
+//
+// # Checksums
+//
+// A frame of the kernel's may leave the transport checksum to be done (its field holds the
+// pseudo-header's sum): it is completed once, by the cutter for each segment, or for a packet that is
+// whole. What is written to the TUN has either the packet's own checksum, untouched, right or
+// wrong, with nothing claimed of it; or it is a super-packet that asks the
+// kernel to do the checksums of its segments, of which every one had been found right before. The ICV
+// tells only that a packet is as the other gateway sealed it, not that it had reached that one whole: so
+// a packet is merged only if its own checksum is right, and one that arrived
+// damaged is forwarded damaged, for its receiver to see. VIRTIO_NET_HDR_F_DATA_VALID is never written.
 //
 // # Who owns what
 //
-// An outbound SA is used by one goroutine, the one in its tunnel's Run, so its
-// sequence number and cipher state need no lock. An inbound SA is used by the
-// goroutine of one socket at a time. That is nearly always the same one, but
+// An Engine is one thread. All sockets belong to one Engine, so an inbound SA is used by that one alone, though
 // "all devices MUST be able to receive and process both UDP-encapsulated ESP and
-// non-UDP-encapsulated ESP packets at any time" (RFC 7296 section 2.23): so a
-// receiver holds the SA's lock from its first packet in a batch to the batch's end,
-// or to the next SA's packet. Everything else meets through atomic pointers to immutable snapshots: installing,
+// non-UDP-encapsulated ESP packets at any time" (RFC 7296 section 2.23). A tunnel belongs to one Engine,
+// or to its Run, so an outbound SA's sequence number and cipher state need no lock either.
+// Everything else meets through atomic pointers to immutable snapshots: installing,
 // moving and removing an SA never waits for a packet, and a packet in flight
 // finishes with the SA that it began with (its keys are left to the garbage
 // collector, never overwritten under it).
 //
-// No packet costs an allocation or a log line, and none a lock of its own. A packet that is dropped
+// No packet costs a lock, an allocation or a log line. A packet that is dropped
 // is counted under a name (Counters).
 //
-// # Memory
+// # Fairness and memory
 //
-// A tunnel owns the buffers it reads into: BatchSize() times its MTU, of which
-// an idle tunnel touches one page or two. A socket owns 16 receive buffers of 64
-// KiB (64 for raw ESP) and 128 TUN buffers of 64 KiB, touched as traffic needs them.
-// Send buffers (192 KiB) come from a pool and are held only while a batch
+// Each member of an Engine that has something to read carries one batch in turn: at most
+// 128 KB or 256 frames of a TUN, or 128 datagrams of a socket. What there is more waits in the kernel's queues, which
+// are bounded, and is dropped there.
+//
+// A tunnel has a buffer of 64 KB, of which an idle one has touched nothing. An Engine that reads sockets has 128 of 66 KB, touched
+// as traffic needs them, and two of 128 KB for the frame under way. Send buffers (256 KB) come from a pool and are held only while a batch
 // is sealed and written. A tunnel with one SA pair costs about 5 KB
 // besides, 1 KB of it the replay window.
 package esp

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	sendBuffer   = 192 << 10 // a whole TUN batch: 128 packets of 1500 bytes
+	sendBuffer   = 256 << 10 // what a batch of 128 KB and one more frame become, sealed
 	maxDatagrams = 128
 	// The kernel's limits for one UDP_SEGMENT call, and a little room below 65535 for headers.
 	maxSegments = 64
