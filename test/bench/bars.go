@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"time"
 )
 
 // bar is something that a run has to reach.
@@ -86,7 +87,7 @@ func (b *bench) overloadBars() []bar {
 	if f := b.flooded; f != nil {
 		memory.figure, memory.passed = fmt.Sprintf("%.1f MB, at its highest %.1f MB", f.rss/megabyte, f.peak/megabyte), f.rss < 64*megabyte
 		pings.figure, pings.passed = fmt.Sprintf("%.2f %% of %d", 100*f.pings.Lost(), f.pings.Sent), f.pings.Lost() < 0.01
-		rekey.figure, rekey.passed = "in "+f.rekey.String(), f.rekeyErr == ""
+		rekey.figure, rekey.passed = "in "+f.rekey.Round(time.Millisecond).String(), f.rekeyErr == ""
 		if !rekey.passed {
 			rekey.figure = f.rekeyErr
 		}

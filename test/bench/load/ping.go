@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,8 +25,11 @@ const (
 	echoRequest, echoReply = 8, 0
 	echoLen                = 64          // as ping(8) sends: 8 bytes of ICMP, 56 of payload
 	lastAnswer             = time.Second // how long the last answer may take
-	ident                  = 0x7067
 )
+
+// runs numbers the runs of pings, which their identifiers come from: a late
+// answer must not pass for one to the next run.
+var runs atomic.Uint32
 
 // Ping sends count echo requests at a fixed interval, answered or not. in calls
 // a function where the sender is. Answers are waited for without a spin, so
@@ -60,6 +64,7 @@ func Ping(in func(func()), source, to netip.Addr, count int, interval time.Durat
 func ping(fd int, to netip.Addr, count int, interval time.Duration) (Pings, error) {
 	sent := make([]time.Time, 0, count)
 	out := Pings{Times: make([]time.Duration, 0, count)}
+	ident := uint16(runs.Add(1))
 	answered := make([]bool, count)
 	start := time.Now()
 	addr := &unix.SockaddrInet4{Addr: to.As4()}
@@ -74,7 +79,7 @@ func ping(fd int, to netip.Addr, count int, interval time.Duration) (Pings, erro
 			}
 		} else if wait := time.Until(wake); wait <= 0 {
 			sent = append(sent, time.Now())
-			if err := unix.Sendto(fd, echo(uint16(len(sent)-1)), 0, addr); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			if err := unix.Sendto(fd, echo(ident, uint16(len(sent)-1)), 0, addr); err != nil && !errors.Is(err, unix.ENOBUFS) {
 				return out, fmt.Errorf("ping %v: %w", to, err)
 			}
 			continue
@@ -92,7 +97,7 @@ func ping(fd int, to netip.Addr, count int, interval time.Duration) (Pings, erro
 			return out, fmt.Errorf("ping %v: %w", to, err)
 		}
 		now := time.Now()
-		seq, ok := reply(b[:n])
+		seq, ok := reply(b[:n], ident)
 		if ok && int(seq) < len(sent) && !answered[seq] {
 			answered[seq] = true
 			out.Times = append(out.Times, now.Sub(sent[seq]))
@@ -101,7 +106,7 @@ func ping(fd int, to netip.Addr, count int, interval time.Duration) (Pings, erro
 }
 
 // echo is an echo request.
-func echo(seq uint16) []byte {
+func echo(ident, seq uint16) []byte {
 	b := make([]byte, echoLen)
 	b[0] = echoRequest
 	binary.BigEndian.PutUint16(b[4:], ident)
@@ -116,7 +121,7 @@ func echo(seq uint16) []byte {
 }
 
 // reply returns the number of an answer of ours; b begins with the IP header.
-func reply(b []byte) (seq uint16, ok bool) {
+func reply(b []byte, ident uint16) (seq uint16, ok bool) {
 	header := int(b[0]&0xf) * 4
 	if len(b) < header+8 || b[header] != echoReply || binary.BigEndian.Uint16(b[header+4:]) != ident {
 		return 0, false
