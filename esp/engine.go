@@ -167,13 +167,34 @@ type socketSource struct {
 
 func (s *socketSource) fd() int { return s.socket.FD() }
 
-// step reads a batch. Of long runs few are asked for at once, so that they are
-// still in the cache when their turn comes; of single packets many.
+// step carries a batch. Without UDP_GRO the packets of a peer's burst come one by
+// one, and faster than it sends them we would write each to the TUN alone, and sleep and be woken for
+// each: so while a frame grows it is worth to ask a few times more.
 func (s *socketSource) step() error {
+	n, err := s.read()
+	if s.kind >= raw4 {
+		for total, tries := n, 0; err == nil && s.gather.grows && total < maxBatch && tries < lingerTries; total += n {
+			if n, err = s.read(); n > 0 {
+				tries = 0
+			} else {
+				tries++
+			}
+		}
+	}
+	s.flush()
+	return err
+}
+
+// lingerTries, in vain and one after another, take about as long as a peer takes to send two packets.
+const lingerTries = 16
+
+// read takes in what is there. Of long runs few are asked for at once, so that they are
+// still in the cache when their turn comes; of single packets many.
+func (s *socketSource) read() (int, error) {
 	ds := s.receiver.room(s.want)
 	n, err := s.socket.ReadReady(ds)
 	if n == 0 {
-		return err
+		return 0, err
 	}
 	bytes := 0
 	for i := range ds[:n] {
@@ -186,7 +207,7 @@ func (s *socketSource) step() error {
 	case n == s.want:
 		s.want = min(s.want*2, maxBatch)
 	}
-	return err
+	return n, err
 }
 
 // room makes datagrams to read into.

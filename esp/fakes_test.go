@@ -375,6 +375,7 @@ func (e *end) in(k transport, ds ...ipsec.Datagram) [][]byte {
 		}
 		ds = ds[n:]
 		r.batch(k, r.ds[:n], e.now)
+		r.flush()
 	}
 	return e.tun.take()
 }

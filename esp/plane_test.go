@@ -256,6 +256,7 @@ func TestWholeWaysDoNotAllocate(t *testing.T) {
 					r.ds[i] = d
 				}
 				r.batch(k, r.ds[:sink.n], b.now)
+				r.flush()
 			}
 			way()
 			before := b.plane.PlaneCounters().PacketsIn
@@ -316,6 +317,7 @@ func (w *frameWay) carry() {
 		r.ds[i] = d
 	}
 	r.batch(w.k, r.ds[:w.sink.n], w.b.now)
+	r.flush()
 }
 
 func (w *frameWay) out() {
@@ -384,6 +386,7 @@ func BenchmarkWayIn(b *testing.B) {
 				d.Data = sealed
 				r.ds[0] = d
 				r.batch(w.k, r.ds[:1], w.b.now)
+				r.flush()
 			}
 		})
 	}

@@ -61,14 +61,13 @@ func slab(n, size int) [][]byte {
 	return out
 }
 
-// batch carries the datagrams that were read at now.
+// batch takes in the datagrams that were read at now; flush must follow.
 func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
 	r.transport, r.now = k, now
 	r.heard = max(1, int64(now.Sub(r.plane.epoch)))
 	for i := range ds {
 		r.datagram(&ds[i])
 	}
-	r.flush()
 }
 
 // datagram takes a run apart.

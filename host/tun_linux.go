@@ -172,6 +172,12 @@ func (h *Host) brand(t *TUN, mtu int) error {
 			return fmt.Errorf("MTU %d: %w", mtu, err)
 		}
 	}
+	// As long as an Ethernet device's, so that a burst is not lost while the thread that reads
+	// is not on a processor. Longer was no better.
+	const queue = 1000
+	if err := h.nl.LinkSetTxQLen(link, queue); err != nil {
+		h.log.Debug("txqueuelen not set", "device", t.name, "err", err)
+	}
 	// wireguard/tun's Read cuts a super-packet into so many segments at most, and
 	// loses what is left.
 	if err := h.nl.LinkSetGSOMaxSegs(link, conn.IdealBatchSize); err != nil {
