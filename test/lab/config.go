@@ -11,6 +11,8 @@ type Config struct {
 	Version          int              `json:"version"` // 0: 1 is written
 	Side             string           `json:"side,omitempty"`
 	Listen           []string         `json:"listen,omitempty"`
+	Offload          *bool            `json:"offload,omitempty"`
+	Threads          int              `json:"threads,omitempty"`
 	VPNGateways      map[string]Entry `json:"vpn_gateways,omitempty"`
 	CustomerGateways map[string]Entry `json:"customer_gateways,omitempty"`
 	Connections      []Connection     `json:"connections"`

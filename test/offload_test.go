@@ -1,0 +1,70 @@
+package test
+
+import (
+	"testing"
+	"time"
+
+	"vpngw/test/lab"
+)
+
+// Every way that packets can take through vpngw carries the same: super-packets
+// or packet by packet, on one thread or several, in UDP or raw, with UDP segmentation
+// on the path and without.
+func TestEveryWayThroughTheDataPlane(t *testing.T) {
+	off := false
+	for _, tt := range []struct {
+		name     string
+		customer lab.Config // the cloud's is the default
+		encap    string
+		noUSO    bool
+	}{
+		{"one pass, in UDP", lab.Config{}, "always", false},
+		{"one pass, raw", lab.Config{}, "never", false},
+		{"one pass, without UDP segmentation", lab.Config{}, "always", true},
+		{"packet by packet, in UDP", lab.Config{Offload: &off}, "always", false},
+		{"packet by packet, raw", lab.Config{Offload: &off}, "never", false},
+		{"two threads", lab.Config{Threads: 2}, "always", false},
+		{"four threads, packet by packet", lab.Config{Threads: 4, Offload: &off}, "auto", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := lab.Direct(t, "iperf3", "ethtool")
+			if tt.noUSO {
+				for _, ns := range []*lab.Namespace{n.Customer, n.Cloud} {
+					ns.Run("sh", "-c", `for d in /sys/class/net/*; do d=${d##*/}; [ "$d" = lo ] || ethtool -K "$d" tx-udp-segmentation off; done`)
+				}
+			}
+			c := native("row", suites{ikeGroup: "x25519", ikeEncr: "aes128gcm16", espEncr: "aes128gcm16", ikeHash: "sha256", espHash: "sha256", initiate: true})
+			c.Encap = tt.encap
+			c.Native.Local.Subnets = append(c.Native.Local.Subnets, lab.CustomerLAN6)
+			c.Native.Remote.Subnets = append(c.Native.Remote.Subnets, lab.CloudLAN6)
+			tt.customer.Connections = []lab.Connection{c}
+			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
+			customer := n.Customer.Vpngw(tt.customer)
+			customer.AwaitUp("row")
+			cloud.AwaitUp("row")
+			for size, to := range map[string]string{"300": lab.CloudHost, "1200": lab.CloudHost6, "8000": lab.CloudHost} {
+				if p := n.Host.Ping(to, 50, "-s", size); p.Lost() != 0 {
+					t.Errorf("%s bytes to %s: %v", size, to, p)
+				}
+			}
+			const bytes = 50 << 20
+			for _, to := range []string{lab.CloudHost, lab.CloudHost6} {
+				if got := n.Host.Transfer(n.CloudHost, to, bytes); got != bytes {
+					t.Errorf("%d of %d bytes arrived at %s", got, bytes, to)
+				}
+			}
+			if got := n.CloudHost.Transfer(n.Host, lab.CustomerHost, bytes); got != bytes {
+				t.Errorf("%d of %d bytes arrived at the customer's", got, bytes)
+			}
+			// Datagrams of one size, which are merged, are datagrams again.
+			f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 2000)
+			time.Sleep(time.Second)
+			ab, ba := f.Stop()
+			if ab.Lost != 0 || ba.Lost != 0 {
+				t.Errorf("of a flow were lost: %v there, %v back", ab, ba)
+			}
+			customer.Stop()
+			cloud.Stop()
+		})
+	}
+}
