@@ -164,6 +164,7 @@ func (s *fakeSocket) Raw() bool { return s.port == 0 }
 func (s *fakeSocket) Local() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), s.port)
 }
+
 func (s *fakeSocket) Close() error {
 	s.once.Do(func() { close(s.done); s.host.poke() })
 	return nil
