@@ -99,6 +99,8 @@ func (s *Socket) ReadReady(ds []ipsec.Datagram) (int, error) {
 		case s.fd.closed.Load():
 			return 0, s.failed(net.ErrClosed)
 		case e == unix.EAGAIN:
+			// What is left in the queue of errors would make a Poller say for ever that there is something.
+			s.dropErrors(uintptr(s.fd.fd))
 			return 0, nil
 		case slices.Contains(pending, e):
 			s.dropErrors(uintptr(s.fd.fd))
