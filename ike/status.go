@@ -74,19 +74,12 @@ func (p *peer) ikeStatus() *IKEStatus {
 	st := &IKEStatus{
 		Version: p.cfg.Version, State: in.State.String(), Encap: in.Encap, SPIi: in.SPIi, SPIr: in.SPIr,
 		Local: in.Path.Local, Remote: in.Path.Remote, Since: in.Since,
-		NAT: [...]string{"none", "local", "remote", "both"}[b2i(in.LocalNAT)+2*b2i(in.RemoteNAT)],
+		NAT: in.NAT.String(),
 	}
 	if in.Suite.Encr.Type != 0 {
 		st.Proposal, st.Weak = in.Suite.String(), in.Suite.Weak()
 	}
 	return st
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (w *want) status() ChildStatus {

@@ -56,8 +56,7 @@ type Info struct {
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
 	Path        ipsec.Path
-	LocalNAT    bool // we are behind a NAT
-	RemoteNAT   bool // the peer is
+	NAT         NAT  // who is behind one
 	Encap       bool // ESP travels in UDP
 	Established time.Time
 }
