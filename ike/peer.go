@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/ike/ikev1"
 	"vpngw/ike/ikev2"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
@@ -280,7 +281,13 @@ func (p *peer) initiate(now time.Time) {
 			return
 		}
 	}
-	m, err := ikev2.Initiate(&p.e.env, now, p.cfg, local, w.cfg)
+	var m sa.Machine
+	var err error
+	if p.cfg.Version == 1 {
+		m, err = ikev1.Initiate(&p.e.env, now, p.cfg, local)
+	} else {
+		m, err = ikev2.Initiate(&p.e.env, now, p.cfg, local, w.cfg)
+	}
 	if err != nil {
 		fail("cannot start an IKE SA: " + err.Error())
 		return
@@ -308,7 +315,7 @@ func pairs(c *sa.Child) []pair {
 // installed are the Child SAs that serve w, both halves of them.
 func (w *want) installed() []sa.ChildInfo {
 	var out []sa.ChildInfo
-	for _, m := range w.peer.usable() {
+	for _, m := range w.peer.machines { // IKEv1's Child SAs outlive their IKE SA
 		for _, c := range m.Children() {
 			if c.Child == w.cfg {
 				out = append(out, c)
@@ -365,10 +372,11 @@ func (w *want) uncovered() []pair {
 	})
 }
 
-// ask requests what w lacks: all at once while there is nothing, else the first missing pair.
+// ask requests what w lacks: all at once while there is nothing, else the first
+// missing pair. IKEv1 has one pair to a Child SA.
 func (w *want) ask(now time.Time, m sa.Machine) {
 	missing := w.missing()
-	if len(missing) == len(pairs(w.cfg)) && w.failures%2 == 0 {
+	if m.Info().Version != 1 && len(missing) == len(pairs(w.cfg)) && w.failures%2 == 0 {
 		m.Create(now, w.cfg, w.cfg.Local, w.cfg.Remote)
 		return
 	}

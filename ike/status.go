@@ -22,6 +22,7 @@ type PeerStatus struct {
 // IKEStatus is one IKE SA.
 type IKEStatus struct {
 	Version       int
+	Mode          string // of IKEv1: "main", "aggressive"
 	State         string // "connecting", "established"
 	Proposal      string
 	Weak          []string // why its algorithms are weak
@@ -72,7 +73,7 @@ func (p *peer) ikeStatus() *IKEStatus {
 		return nil
 	}
 	st := &IKEStatus{
-		Version: p.cfg.Version, State: in.State.String(), Encap: in.Encap, SPIi: in.SPIi, SPIr: in.SPIr,
+		Version: in.Version, Mode: mode(in.Version, p.cfg), State: in.State.String(), Encap: in.Encap, SPIi: in.SPIi, SPIr: in.SPIr,
 		Local: in.Path.Local, Remote: in.Path.Remote, Since: in.Since,
 		NAT: in.NAT.String(),
 	}
@@ -80,6 +81,16 @@ func (p *peer) ikeStatus() *IKEStatus {
 		st.Proposal, st.Weak = in.Suite.String(), in.Suite.Weak()
 	}
 	return st
+}
+
+func mode(version int, p *sa.Peer) string {
+	switch {
+	case version != 1:
+		return ""
+	case p.Aggressive:
+		return "aggressive"
+	}
+	return "main"
 }
 
 func (w *want) status() ChildStatus {

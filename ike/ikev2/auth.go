@@ -140,7 +140,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	idi, _ := wire.FindType[*wire.ID](ps, wire.TypeIDi)
 	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
 	mac, _ := wire.Find[*wire.Auth](ps)
-	candidates := s.env.Owner.Candidates(s.path.Local.Addr(), s.path.Remote.Addr())
+	candidates := s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr())
 	p, err := s.identify(now, candidates, idi, idr, hasIDr, mac)
 	if err != nil {
 		return nil, nil, err

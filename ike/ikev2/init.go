@@ -210,7 +210,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	if err := checkShape(wire.ExchangeSAInit, false, m.Payloads); err != nil {
 		return nil, err
 	}
-	candidates := env.Owner.Candidates(d.Local.Addr(), d.Remote.Addr())
+	candidates := env.Owner.Candidates(2, d.Local.Addr(), d.Remote.Addr())
 	if len(candidates) == 0 {
 		return nil, refuse(wire.NoProposalChosen, "no connection has a peer at %v", d.Remote.Addr())
 	}

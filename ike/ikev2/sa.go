@@ -157,7 +157,7 @@ func (s *SA) expired(now time.Time) {
 	case sa.Connecting:
 		why := "the peer began and did not go on to IKE_AUTH within " + halfOpenTime.String() +
 			": did our answer reach it, and is UDP 4500 open on the way?"
-		for _, p := range s.env.Owner.Candidates(s.path.Local.Addr(), s.path.Remote.Addr()) {
+		for _, p := range s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr()) {
 			s.env.Owner.Troubled(now, p, why)
 		}
 		s.Drop(now, why)
@@ -305,6 +305,9 @@ func (s *SA) releaseChildren(now time.Time, why string) {
 	}
 }
 
+// Inherit implements sa.Machine: the Child SAs of IKEv2 end with their IKE SA, or go on with its successor.
+func (s *SA) Inherit(time.Time, sa.Machine) {}
+
 // Adopt implements sa.Machine.
 func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
 	if s.peer != nil {
@@ -316,7 +319,7 @@ func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
 // Info implements sa.Machine.
 func (s *SA) Info() sa.Info {
 	return sa.Info{
-		Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator, Lingering: s.lingering, Current: s.fam.current == s,
+		Version: 2, Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator, Lingering: s.lingering, Current: s.fam.current == s,
 		SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path,
 		NAT: s.nat, Encap: s.encap(), Established: s.authedAt,
 	}

@@ -111,15 +111,7 @@ func (p *Proposal1) append(b []byte, last bool) []byte {
 func (t *Transform1) append(b []byte, last bool) []byte {
 	start := len(b)
 	b = append(b, more(last, moreTransforms1), 0, 0, 0, t.Number, t.ID, 0, 0)
-	for _, a := range t.Attributes {
-		if a.Short {
-			b = binary.BigEndian.AppendUint16(b, attributeBasic|a.Kind)
-		} else {
-			b = binary.BigEndian.AppendUint16(b, a.Kind)
-			b = binary.BigEndian.AppendUint16(b, uint16(len(a.Value)))
-		}
-		b = append(b, a.Value...)
-	}
+	b = AppendAttributes(b, t.Attributes)
 	binary.BigEndian.PutUint16(b[start+2:], uint16(len(b)-start))
 	return b
 }
@@ -169,22 +161,45 @@ func (t *Transform1) parse(s *cryptobyte.String, last *bool) bool {
 	if !ok || !body.ReadUint8(&t.Number) || !body.ReadUint8(&t.ID) || !body.Skip(2) {
 		return false
 	}
-	for !body.Empty() {
-		a := Attribute{}
+	t.Attributes, ok = parseAttributes(body)
+	return ok
+}
+
+// AppendAttributes writes attributes one behind the other, as they stand in a
+// transform and in the data of some notifications.
+func AppendAttributes(b []byte, as []Attribute) []byte {
+	for _, a := range as {
+		if a.Short {
+			b = binary.BigEndian.AppendUint16(b, attributeBasic|a.Kind)
+		} else {
+			b = binary.BigEndian.AppendUint16(b, a.Kind)
+			b = binary.BigEndian.AppendUint16(b, uint16(len(a.Value)))
+		}
+		b = append(b, a.Value...)
+	}
+	return b
+}
+
+// ParseAttributes reads what AppendAttributes writes.
+func ParseAttributes(b []byte) ([]Attribute, bool) { return parseAttributes(b) }
+
+func parseAttributes(s cryptobyte.String) (as []Attribute, ok bool) {
+	for !s.Empty() {
+		var a Attribute
 		var value []byte
-		if len(t.Attributes) == maxAttributesOne || !body.ReadUint16(&a.Kind) {
-			return false
+		if len(as) == maxAttributesOne || !s.ReadUint16(&a.Kind) {
+			return nil, false
 		}
 		size := uint16(2)
-		if a.Short = a.Kind&attributeBasic != 0; !a.Short && !body.ReadUint16(&size) {
-			return false
+		if a.Short = a.Kind&attributeBasic != 0; !a.Short && !s.ReadUint16(&size) {
+			return nil, false
 		}
-		if !body.ReadBytes(&value, int(size)) {
-			return false
+		if !s.ReadBytes(&value, int(size)) {
+			return nil, false
 		}
 		a.Kind &^= attributeBasic
 		a.Value = bytes.Clone(value)
-		t.Attributes = append(t.Attributes, a)
+		as = append(as, a)
 	}
-	return true
+	return as, true
 }
