@@ -22,6 +22,7 @@ const (
 	gapGrace = 3 * time.Second
 	// dedupeAfter is when one of two IKE SAs goes that both ends began at once.
 	dedupeAfter = time.Second
+	dedupeOther = 30 * time.Second // the other end of IKEv1
 	// steadyTime is how long a connection must have lived for its end not to
 	// count as one more failure: a peer that accepts and deletes at once is backed off from.
 	steadyTime = 20 * time.Second
@@ -385,7 +386,8 @@ func (w *want) ask(now time.Time, m sa.Machine) {
 }
 
 // dedupe ends one of two IKE SAs that both ends began at once: the one with the
-// higher initiator's SPI, by the end that began it. Both ends come to the same.
+// higher initiator's SPI, by the end that began it. Both ends come to the same. Of
+// IKEv1 the other end does it too, later: nothing answers a Delete.
 func (p *peer) dedupe(now time.Time) {
 	ms := p.usable()
 	var keep sa.Machine
@@ -395,9 +397,14 @@ func (p *peer) dedupe(now time.Time) {
 		}
 	}
 	for _, m := range ms {
-		if m != keep && m.Info().Initiator != keep.Info().Initiator && m.Info().Initiator {
+		in := m.Info()
+		switch {
+		case m == keep || in.Initiator == keep.Info().Initiator:
+		case in.Initiator || in.Version == 1 && now.Sub(in.Established) >= dedupeOther:
 			m.Close(now, "both ends began at once; the other IKE SA stays")
 			p.e.touch(m)
+		case in.Version == 1:
+			p.dedupeAt = now.Add(dedupeOther)
 		}
 	}
 }

@@ -82,6 +82,8 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 	p1.x.sent = s.fragments(msg)
 	s.send(s.path, p1.x.sent)
 	s.lastIV, s.unconfirmed = p1.x.iv, msg
+	s.confirm = sa.Retransmitter{First: time.Second, Total: 20 * time.Second, Rand: s.env.Rand}
+	s.confirm.Start(now, p1.x.sent...)
 	s.established(now, false)
 	return nil
 }

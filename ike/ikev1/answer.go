@@ -87,7 +87,6 @@ func (a *answer) qm3(now time.Time, m *message) error {
 	if !proven(m, s.keys.hash3(a.x.id, a.ni, a.nr)) {
 		return drop(sa.DropBadHash, "HASH(3) of a quick mode is wrong")
 	}
-	a.x.sent = nil
 	s.finish(now, a.x)
 	s.fam.current.sendOn(now, a.c)
 	return nil

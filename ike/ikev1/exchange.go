@@ -191,11 +191,11 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 	if err := x.wants.check(h.Exchange, m.Payloads); err != nil {
 		return count(err)
 	}
-	before := x.iv
-	x.iv = iv
+	before, sent := x.iv, x.sent
+	x.iv, x.sent = iv, nil // what take does not answer is not answered when it comes again
 	err = x.take(now, m)
 	if e := (*dropped)(nil); errors.As(err, &e) {
-		x.iv = before
+		x.iv, x.sent = before, sent
 		return count(err)
 	}
 	x.heard = sum

@@ -195,6 +195,7 @@ func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 		return
 	}
 	s.unconfirmed = nil
+	s.confirm.Stop()
 	s.follow(d.Local, d.Remote)
 }
 

@@ -58,6 +58,7 @@ type SA struct {
 	// unconfirmed is aggressive mode's last message, which nobody answers: it goes out
 	// again with whatever is repeated, until the peer has proven that it has it.
 	unconfirmed []byte
+	confirm     sa.Retransmitter
 
 	path     ipsec.Path // of IKE messages
 	nat      sa.NAT
@@ -110,7 +111,7 @@ func (s *SA) Deadline() time.Time {
 	if s.state == sa.Dead {
 		return time.Time{}
 	}
-	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.gatherer.until)
+	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.confirm.Deadline(), s.gatherer.until)
 	for _, x := range s.exchanges {
 		d = sa.Earliest(d, x.deadline())
 	}
@@ -140,6 +141,10 @@ func (s *SA) Advance(now time.Time) {
 		return
 	}
 	s.gatherer.advance(now)
+	if msgs, _ := s.confirm.Due(now); msgs != nil {
+		s.send(s.path, msgs)
+		s.askAlive(now)
+	}
 	if sa.Due(now, s.expireAt) {
 		s.expired(now)
 	}
@@ -259,6 +264,7 @@ func (s *SA) end(now time.Time, to sa.State, why string) {
 	s.exchanges, s.asking, s.p1 = nil, nil, nil
 	s.rekeyAt, s.expireAt, s.keepaliveAt = time.Time{}, time.Time{}, time.Time{}
 	s.dpd.retx.Stop()
+	s.confirm.Stop()
 	s.gatherer = gatherer{}
 	s.setState(now, to, why)
 	if s.keys != nil {
