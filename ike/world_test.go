@@ -241,6 +241,7 @@ type nat struct {
 	port    uint16
 	ports   map[[2]netip.AddrPort]uint16 // by inside and far end
 	back    map[uint16]netip.AddrPort
+	fixed   bool // passes ports as they are
 }
 
 func (w *world) nat(outside string, inside ...*end) *nat {
@@ -260,6 +261,10 @@ func (n *nat) rebind() {
 
 func (n *nat) outward(d *ipsec.Datagram) {
 	if !slices.Contains(n.inside, d.Remote.Addr()) || slices.Contains(n.inside, d.Local.Addr()) {
+		return
+	}
+	if n.fixed {
+		d.Remote = netip.AddrPortFrom(n.outside, d.Remote.Port())
 		return
 	}
 	k := [2]netip.AddrPort{d.Remote, d.Local}
