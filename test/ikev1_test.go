@@ -155,7 +155,8 @@ func TestIKEv1DefaultsOfTheClouds(t *testing.T) {
 		conn lab.Config
 	}{
 		{
-			"alibaba", row1{suites{ikeEncr: "aes128", ikeHash: "md5", ikeGroup: "modp1024", espEncr: "aes128", espHash: "md5", espGroup: "modp1024", initiate: true}, false},
+			"alibaba",
+			row1{suites{ikeEncr: "aes128", ikeHash: "md5", ikeGroup: "modp1024", espEncr: "aes128", espHash: "md5", espGroup: "modp1024", initiate: true}, false},
 			bodies("", lab.Connection{Alibaba: minimal}),
 		},
 		{name: "huawei", row: row1{suites{ikeEncr: "aes128", ikeHash: "sha256", ikeGroup: "modp3072", espEncr: "aes128", espHash: "sha256", espGroup: "modp3072", initiate: true}, false}},

@@ -135,9 +135,18 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 		s.log.Info("the peer notes an error", "notify", n.Kind.String())
 		if q := s.asking; q != nil && (len(n.SPI) != 4 || bytes.Equal(n.SPI, u32(q.spiIn))) {
 			q.refused(now, n)
+		} else if s.disowned(now, n) {
+			s.leave(now, "the peer does not accept our proof of identity ("+n.Kind.String()+"): it expects another identity than "+sa.IDText(s.peer.LocalID))
 		}
 	}
 	return nil
+}
+
+// disowned reports whether an error can only be about the last message of phase 1: the
+// peer has taken it for wrong, and has no ISAKMP SA then.
+func (s *SA) disowned(now time.Time, n *wire.Notify1) bool {
+	return (n.Kind == wire.InvalidID1 || n.Kind == wire.AuthenticationFailed1) && n.Protocol == ipsec.ProtoIKE &&
+		len(s.fam.children) == 0 && now.Sub(s.authedAt) < 10*time.Second
 }
 
 // relimit moves the ISAKMP SA's end to a lifetime that has become shorter.

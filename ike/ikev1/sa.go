@@ -23,9 +23,10 @@ import (
 const (
 	halfOpenTime = 30 * time.Second // a responder waits so long for phase 1 to go on
 	// graceTime is how long a replaced ISAKMP SA stays for what is under way on it, at the
-	// end that replaced it; the other end waits for the peer's Delete.
+	// end that replaced it; the other end gives the peer's Delete more time, which may be lost.
 	graceTime     = 5 * time.Second
-	handoverTime  = 65 * time.Second
+	handoverTime  = 8 * time.Second
+	crossTime     = 2 * time.Second  // two phases 1 that are so close together were begun by both ends at once
 	keepaliveTime = 20 * time.Second // RFC 3948 section 4
 	probeInterval = 10 * time.Second // at most one liveness check per so long on unprotected hints
 	retryMin      = 2 * time.Second  // after a failed rekey
@@ -286,7 +287,7 @@ func (s *SA) Inherit(now time.Time, other sa.Machine) {
 	switch {
 	case o.state == sa.Outlived:
 		o.die(now, "another ISAKMP SA has its Child SAs")
-	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= graceTime): // else both ends began at once: see Endpoint
+	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= crossTime): // else both ends began at once: see Endpoint
 		o.replaced(now, s)
 	}
 	s.fam.elect()
