@@ -65,6 +65,13 @@ func (f *firsts) remove(m sa.Machine) {
 		delete(f.byKey, k)
 		delete(f.keys, m)
 	}
+	for len(f.early) > 0 {
+		if _, open := f.halfOpen[f.early[0]]; open {
+			return
+		}
+		f.early = f.early[1:]
+	}
+	f.early = nil
 }
 
 const (

@@ -19,7 +19,7 @@ const (
 	// maxEarly is how many main modes there may be whose sender has not yet answered from where it
 	// claims to be. IKEv1 has no cookies that come back: when there are more, the oldest
 	// gives way, so that a flood of false senders leaves a true one the time of a round trip.
-	maxEarly = 1024
+	maxEarly = 4096
 )
 
 // handle1 takes one message of IKEv1.
@@ -121,9 +121,10 @@ func (e *Endpoint) makeRoom(now time.Time) {
 			return
 		case open && !m.Info().Reached:
 			e.counters.Displaced++
-			m.Drop(now, "too many main modes are open")
+			m.Drop(now, "too many main modes are open") // which takes it off the list
+		default:
+			f.early = f.early[1:]
 		}
-		f.early = f.early[1:]
 	}
 }
 

@@ -33,7 +33,10 @@ type world struct {
 	sent     []wire.Header    // of everything
 	got      []ipsec.Datagram // everything that arrived
 	rand     *rand.ChaCha8
+	drawn    int // bytes of randomness that the ends have asked for
 }
+
+func (w *world) Read(b []byte) (int, error) { w.drawn += len(b); return w.rand.Read(b) }
 
 // end is one host: an Endpoint, and what its Actions would have done to ESP.
 type end struct {
@@ -68,7 +71,7 @@ func (w *world) host(addr string, spi uint32) *end {
 		level = slog.LevelDebug
 	}
 	n.Endpoint = New(Config{
-		Rand:        w.rand,
+		Rand:        w,
 		Log:         slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level})).With("host", addr),
 		KeyLog:      &n.keys,
 		AllocSPI:    func() (uint32, error) { n.spi++; n.free[n.spi] = false; return n.spi, nil },

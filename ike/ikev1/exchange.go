@@ -300,7 +300,7 @@ func (s *SA) finish(now time.Time, x *exchange) {
 	x.until, x.over = now.Add(remember), func(time.Time) { s.forget(x) }
 }
 
-// messageIDs are those that the peer has used on an ISAKMP SA: none may come
+// messageIDs, whose zero value is ready, are those that the peer has used on an ISAKMP SA: none may come
 // twice, or a message that was listened in on could be sent once more. Those of
 // informational exchanges, of which there are many, are forgotten in the end.
 type messageIDs struct {
@@ -315,10 +315,6 @@ const (
 	maxRecentInform = 1 << 10
 )
 
-func newMessageIDs() messageIDs {
-	return messageIDs{quick: map[uint32]struct{}{}, recent: map[uint32]struct{}{}}
-}
-
 func (u *messageIDs) seen(id uint32) bool {
 	_, q := u.quick[id]
 	_, r := u.recent[id]
@@ -327,6 +323,9 @@ func (u *messageIDs) seen(id uint32) bool {
 
 // note is false when no more can be kept.
 func (u *messageIDs) note(kind wire.Exchange, id uint32) bool {
+	if u.quick == nil {
+		u.quick, u.recent = map[uint32]struct{}{}, map[uint32]struct{}{}
+	}
 	switch {
 	case kind == wire.ExchangeQuick:
 		u.quick[id] = struct{}{}

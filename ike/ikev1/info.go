@@ -24,8 +24,6 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 		s.env.Owner.Dropped(sa.DropCleartext)
 		if _, c, err := wire.Parse1(d.Data); err == nil && s.state == sa.Connecting && s.p1 != nil {
 			s.hint(now, c.Payloads)
-		} else if s.state == sa.Established {
-			s.Probe(now)
 		}
 		return
 	}

@@ -145,7 +145,6 @@ func (p1 *phase1) keepNATT() {
 func (p1 *phase1) accept(_ time.Time, m *message) {
 	s := p1.s
 	s.spiR = s.env.Owner.NewSPI()
-	s.name()
 	p1.x.heard = m.hash()
 	s.env.Owner.Spawned(s)
 }
@@ -170,6 +169,7 @@ func (p1 *phase1) mm3(now time.Time, m *message) error {
 	answer = append(answer, s.natPayloads(p1.candidates[0], m.d.Local, m.d.Remote)...)
 	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote) // believed in message 5, if the peer's settings allow
 	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
+	s.name()
 	msg := s.fragments(s.seal(p1.x, answer)) // in the clear: the keys come next
 	// The key can only be that of the address: who the peer is comes encrypted (RFC 2409 section 5.4).
 	if err := p1.derive(p1.candidates[0].PSK, p1.gxi); err != nil {

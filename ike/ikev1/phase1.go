@@ -85,7 +85,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
 	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
 	s.expireAt = now.Add(halfOpenTime)
 	s.peerSays = readVendors(c.Payloads)
-	s.name()
+	s.log = env.Log // with names once it is worth them: there may be a flood
 	p1 := &phase1{s: s, x: &exchange{kind: h.Exchange}}
 	s.p1 = p1
 	m := &message{h, c, d}

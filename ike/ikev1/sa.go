@@ -78,7 +78,7 @@ type SA struct {
 var _ sa.Machine = (*SA)(nil)
 
 func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
-	s := &SA{env: env, initiator: initiator, since: now, used: newMessageIDs()}
+	s := &SA{env: env, initiator: initiator, since: now}
 	s.fam = &family{members: []*SA{s}, current: s}
 	s.dpd.retx.Rand = env.Rand
 	return s
@@ -346,7 +346,7 @@ func (s *SA) established(now time.Time, initialContact bool) {
 	s.setState(now, sa.Established, "")
 	s.log.Info("ISAKMP SA established", "mode", s.p1.x.kind.String(), "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	if s.env.KeyLog != nil {
-		sa.LogIKEv1(s.env.KeyLog, s.spiI, s.keys.key)
+		sa.LogIKEv1(s.env.KeyLog, s.spiI, s.keys.key, s.keys.a)
 	}
 	s.env.Owner.Authenticated(now, s, initialContact)
 	s.p1.done(now)

@@ -30,12 +30,13 @@ func LogIKE(w io.Writer, spiI, spiR uint64, s ipsec.Suite, ei, er, ai, ar ipsec.
 }
 
 // LogIKEv1 writes the key of an ISAKMP SA as a line of Wireshark's
-// ikev1_decryption_table: two fields, where LogIKE has eight.
-func LogIKEv1(w io.Writer, spiI uint64, key ipsec.Secret) error {
+// ikev1_decryption_table: two fields, where LogIKE has eight. A comment before it has
+// SKEYID_a, for whoever wants to check a HASH.
+func LogIKEv1(w io.Writer, spiI uint64, key, a ipsec.Secret) error {
 	if w == nil {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "%016x,%x\n", spiI, []byte(key))
+	_, err := fmt.Fprintf(w, "# SKEYID_a,%016x,%x\n%016x,%x\n", spiI, []byte(a), spiI, []byte(key))
 	return err
 }
 
