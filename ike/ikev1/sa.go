@@ -344,7 +344,7 @@ func (s *SA) established(now time.Time, initialContact bool) {
 		s.keepaliveAt = now.Add(keepaliveTime)
 	}
 	s.setState(now, sa.Established, "")
-	s.log.Info("ISAKMP SA established", "mode", s.p1.x.kind.String(), "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
+	s.log.Info("ISAKMP SA established", "mode", s.p1.x.kind.String(), "proposal", s.suite.String(), "nat", s.nat.String(), "natt", s.peerSays.text(), "encap", s.encap())
 	if s.env.KeyLog != nil {
 		sa.LogIKEv1(s.env.KeyLog, s.spiI, s.keys.key, s.keys.a)
 	}

@@ -21,7 +21,7 @@ type natt struct {
 var natts = []*natt{
 	{"RFC 3947", unhex("4a131c81070358455c5728f20e95452f"), wire.TypeNATD1, modeUDP},
 	{"draft-ietf-ipsec-nat-t-ike-03", unhex("7d9419a65310ca6f2c179d9215529d56"), wire.TypeNATD1Draft, modeUDPDraft},
-	{"draft-ietf-ipsec-nat-t-ike-02\n", unhex("90cb80913ebb696e086381b5ec427b1f"), wire.TypeNATD1Draft, modeUDPDraft},
+	{"draft-ietf-ipsec-nat-t-ike-02n", unhex("90cb80913ebb696e086381b5ec427b1f"), wire.TypeNATD1Draft, modeUDPDraft},
 	{"draft-ietf-ipsec-nat-t-ike-02", unhex("cd60464335df21f87cfdb2fc68b6a448"), wire.TypeNATD1Draft, modeUDPDraft},
 }
 
@@ -43,6 +43,14 @@ func unhex(s string) []byte {
 type vendors struct {
 	natt      *natt
 	dpd, frag bool
+}
+
+// text is the form of NAT traversal that both speak.
+func (v *vendors) text() string {
+	if v.natt == nil {
+		return "none"
+	}
+	return v.natt.name
 }
 
 func readVendors(ps []wire.Payload) vendors {
