@@ -98,7 +98,11 @@ func (s *SA) send(p ipsec.Path, msgs [][]byte) {
 // Handle implements sa.Machine.
 func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
 	h, err := wire.ParseHeader(d.Data)
-	if err != nil || h.Major != 1 || s.state == sa.Dead || s.state == sa.Outlived {
+	if err != nil || h.Major != 1 || s.state == sa.Dead {
+		return
+	}
+	if s.state == sa.Outlived {
+		s.env.Owner.Dropped(sa.DropTooEarly)
 		return
 	}
 	if h.Next == wire.TypeFragment1 {
