@@ -100,7 +100,7 @@ func TestIKEv1StatusSaysWhy(t *testing.T) {
 		want     []string
 	}{
 		{"wrong key, we answer", false, func(_ *lab.Conn, key *string) { *key = "not the key" }, []string{"message 5 does not decrypt: the pre-shared keys differ"}},
-		{"wrong key, we begin", true, func(_ *lab.Conn, key *string) { *key = "not the key" }, []string{"pre-shared keys"}},
+		{"wrong key, we begin", true, func(_ *lab.Conn, key *string) { *key = "not the key" }, []string{"the pre-shared keys differ"}},
 		{"other proposal", true, func(c *lab.Conn, _ *string) { c.Proposals = []string{"aes256-sha384-ecp256"} }, []string{"NO-PROPOSAL-CHOSEN", "aes128"}},
 		{"other ESP proposal", true, func(c *lab.Conn, _ *string) {
 			child(c, func(ch *lab.Child) { ch.ESPProposals = []string{"3des-md5"} })

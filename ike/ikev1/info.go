@@ -3,6 +3,7 @@ package ikev1
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -37,7 +38,11 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 	}
 	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID)}
 	x.take = func(now time.Time, m *message) error { return s.informed(now, m) }
-	s.deliver(now, x, h, d)
+	err := s.deliver(now, x, h, d)
+	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && s.initiator {
+		s.p1.refused = "the peer answers message 5 with what does not decrypt: the pre-shared keys differ"
+		s.env.Owner.Troubled(now, s.peer, s.p1.refused)
+	}
 }
 
 // hint is an error that came in the clear. It may be forged, so it is only told.
@@ -131,13 +136,23 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 		}
 	default:
 		s.log.Info("the peer notes an error", "notify", n.Kind.String())
-		if q := s.asking; q != nil && (len(n.SPI) != 4 || bytes.Equal(n.SPI, u32(q.spiIn))) {
+		if q := s.asking; q != nil && !s.known(n.SPI) {
 			q.refused(now, n)
 		} else if s.disowned(now, n) {
 			s.leave(now, "the peer does not accept our proof of identity ("+n.Kind.String()+"): it expects another identity than "+sa.IDText(s.peer.LocalID))
 		}
 	}
 	return nil
+}
+
+// known reports whether an SPI is one of a Child SA that we have: an error that names it is
+// not about the quick mode that is open. What peers name there is theirs, ours or nothing.
+func (s *SA) known(spi []byte) bool {
+	if len(spi) != 4 {
+		return false
+	}
+	n := binary.BigEndian.Uint32(spi)
+	return s.fam.find(n) != nil || s.fam.findOut(n) != nil
 }
 
 // disowned reports whether an error can only be about the last message of phase 1: the
