@@ -113,7 +113,7 @@ func TestEveryIKEv1AlgorithmAgainstStrongswan(t *testing.T) {
 				return slices.ContainsFunc(c, func(c lab.ChildStatus) bool { return c.SPIIn != up.Children[0].SPIIn }), fmt.Sprintf("%+v", c)
 			})
 			if p := n.CloudHost.Ping(lab.CustomerHost, 50); p.Lost() != 0 {
-				t.Errorf("ping after the rekey: %v\n%s", p, p.Output)
+				t.Errorf("ping after the rekey: %v\n%s\n%s", p, p.Output, gw.Command("status", "--drops"))
 			}
 			gw.Stop()
 			n.Await(lab.Patience, "strongSwan has no SA left", func() (bool, string) {

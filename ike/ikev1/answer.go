@@ -78,6 +78,13 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}
 	a.x.over = func(time.Time) { s.finish(now, a.x) }
 	s.say(now, a.x, true, hashed(reply, func(rest []byte) []byte { return s.keys.hash2(a.x.id, a.ni, rest) })...)
+	if !s.replaces(a.c) {
+		// Message 3 proves that the peer is ready. But the first packet can be faster than that, and there is
+		// no other SA that could carry the answer to it.
+		by := a.c.confirmBy
+		s.fam.current.sendOn(now, a.c)
+		a.c.confirmBy = by
+	}
 	return nil
 }
 
@@ -88,6 +95,7 @@ func (a *answer) qm3(now time.Time, m *message) error {
 		return drop(sa.DropBadHash, "HASH(3) of a quick mode is wrong")
 	}
 	s.finish(now, a.x)
+	a.c.confirmBy = time.Time{}
 	s.fam.current.sendOn(now, a.c)
 	return nil
 }
