@@ -25,6 +25,9 @@ var (
 // peer, the eleven others, and the status says which is not there.
 func TestIKEv1ManyPairsAgainstStrongswan(t *testing.T) {
 	n := lab.Direct(t, lab.CharonTools...)
+	for _, r := range remoteSubnets[1:] { // charon routes only what it has an address in
+		n.Cloud.Address("lan", strings.TrimSuffix(r, "0/18")+"1/32")
+	}
 	cloud := charon1(n.Cloud)
 	cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)
 	for _, a := range localHosts[1:] {
@@ -225,8 +228,9 @@ func TestTsharkDecryptsIKEv1(t *testing.T) {
 				keys := filepath.Join(n.Dir, "keys")
 				wire := n.Internet.Capture("cloud", "udp port 500 or udp port 4500 or proto 50")
 				c := native1("row", r)
+				var answerer *lab.Vpngw
 				if peer == "vpngw" {
-					n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
+					answerer = n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
 				} else {
 					cloud := charon1(n.Cloud)
 					cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)
@@ -234,6 +238,9 @@ func TestTsharkDecryptsIKEv1(t *testing.T) {
 				}
 				gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}}, "--insecure-keylog", keys)
 				gw.AwaitUp("row")
+				if answerer != nil {
+					answerer.AwaitUp("row")
+				}
 				if p := n.Host.Ping(lab.CloudHost, 20); p.Lost() != 0 {
 					t.Errorf("ping: %v", p)
 				}

@@ -72,7 +72,12 @@ func (a *answer) qm1(now time.Time, m *message) error {
 		return err
 	}
 	s.track(a.x)
-	s.add(now, a.c) // before the message after which the peer may use it
+	s.add(a.c) // before the message after which the peer may use it
+	for _, m := range s.fam.members {
+		if q := m.asking; q != nil && q.wants(a.c) {
+			q.rival = a.c
+		}
+	}
 	a.c.confirmBy = now.Add(confirmTime)
 	a.x.take, a.x.wants = a.qm3, shapes["qm3"]
 	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}

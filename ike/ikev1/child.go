@@ -18,12 +18,10 @@ const (
 	// it deletes it: packets on it are under way. The other end waits longer.
 	deleteAfter     = 3 * time.Second
 	deleteAfterPeer = 15 * time.Second
-	lingerTime      = 5 * time.Second // keeps the inbound half of a deleted SA that has a successor
-	// collisionTime is how close together two quick modes of different ends must be to have crossed.
-	collisionTime  = 4 * time.Second
-	confirmTime    = 25 * time.Second // a responder waits so long for message 3
-	maxChildren    = 1024
-	maxUnconfirmed = 64
+	lingerTime      = 5 * time.Second  // keeps the inbound half of a deleted SA that has a successor
+	confirmTime     = 25 * time.Second // a responder waits so long for message 3
+	maxChildren     = 1024
+	maxUnconfirmed  = 64
 )
 
 // child is one Child SA: a pair of ESP SAs. Not to be confused with sa.Child,
@@ -126,14 +124,10 @@ func sameTraffic(a, b *child) bool {
 	return a.cfg == b.cfg && slices.Equal(a.sa.Local, b.sa.Local) && slices.Equal(a.sa.Remote, b.sa.Remote)
 }
 
-// add makes the inbound half of a child ready, and settles with those that carry the same.
-func (s *SA) add(now time.Time, c *child) {
+// add makes the inbound half of a child ready, and marks those that it is to replace.
+func (s *SA) add(c *child) {
 	for _, old := range s.fam.children {
-		switch {
-		case old.gone || !sameTraffic(old, c):
-		case old.made != c.made && now.Sub(old.sa.Created) < collisionTime:
-			s.collide(now, old, c)
-		case old.successor == nil:
+		if !old.gone && old.successor == nil && sameTraffic(old, c) {
 			old.successor = c
 		}
 	}
@@ -162,6 +156,31 @@ func (s *SA) collide(now time.Time, a, b *child) {
 	s.log.Debug("both ends asked for the same Child SA", "stays", hex32(won.sa.SPIIn), "goes", hex32(lost.sa.SPIIn))
 }
 
+// spares reports whether a child that was replaced should stay a little longer: the peer still sends
+// on it, or may think that it is the other that was replaced. When two quick modes have crossed and a
+// message of them was lost, the ends can come to different ends of it, and each would
+// delete what the other keeps. Then the one with the lowest nonce goes after all.
+func (s *SA) spares(now time.Time, c *child) bool {
+	const disputed, long = 10 * time.Second, 20 * time.Second
+	n := c.successor
+	crossed := c.made != n.made && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
+	heard := now.Sub(s.env.LastInbound(c.sa.SPIIn)) < deleteAfter/2
+	if crossed && slices.Compare(c.minted, n.minted) < 0 || now.Sub(n.sa.Created) > long {
+		return false
+	}
+	return crossed || heard
+}
+
+// leadsTo reports whether c comes after the child in the line of its successors.
+func (c *child) leadsTo(to *child) bool {
+	for n := 0; c.successor != nil && n < 8; n++ {
+		if c = c.successor; c == to {
+			return true
+		}
+	}
+	return false
+}
+
 // succeeded sets when a child goes whose successor carries its traffic.
 func (c *child) succeeded(now time.Time) {
 	c.softAt = time.Time{}
@@ -186,7 +205,8 @@ func (s *SA) sendOn(now time.Time, c *child) {
 	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "spi_out", hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
 		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
 	for _, old := range s.fam.children {
-		if old.successor == c && !old.gone {
+		if old != c && !old.gone && old.leadsTo(c) {
+			old.successor = c
 			old.succeeded(now)
 		}
 	}
@@ -200,7 +220,6 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 		return
 	}
 	s.fam.children = slices.Delete(s.fam.children, i, i+1)
-	s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
 	stays := c.successor != nil
 	for _, old := range s.fam.children {
 		if old.successor != c || old.gone {
@@ -214,7 +233,14 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 		if old.successor == nil && old.softAt.IsZero() && !old.hardAt.IsZero() { // the peer thought better of replacing it
 			old.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
 		}
+		switch {
+		case old.successor == nil && !old.out && old.confirmBy.IsZero():
+			s.sendOn(now, old)
+		case old.successor != nil && old.successor.out:
+			old.succeeded(now)
+		}
 	}
+	s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
 	if !stays {
 		s.env.Owner.ChildChanged(now, s, c.cfg, why)
 	}
@@ -294,7 +320,10 @@ func (s *SA) advanceChildren(now time.Time) {
 			s.remove(now, c, "its lifetime ended before a rekey succeeded")
 		case sa.Due(now, c.deleteAt):
 			c.deleteAt = now.Add(deleteAfter)
-			if c.successor == nil || c.successor.out { // else traffic is still on this one
+			switch {
+			case c.successor != nil && !c.successor.out: // traffic is still on this one
+			case c.successor != nil && s.spares(now, c): // or the peer's may be
+			default:
 				s.deleteChild(now, c, "replaced")
 			}
 		case sa.Due(now, c.softAt):

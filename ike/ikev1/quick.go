@@ -3,6 +3,7 @@ package ikev1
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"vpngw/ike/sa"
@@ -28,6 +29,7 @@ type quick struct {
 	cfg           *sa.Child
 	local, remote ipsec.Selector
 	old           *child // that it is to replace
+	rival         *child // what the peer asked for meanwhile, for the same traffic
 
 	s      *SA
 	x      *exchange
@@ -74,6 +76,9 @@ func (q *quick) begin(s *SA, now time.Time) {
 	if q.old != nil && (s.fam.find(q.old.sa.SPIIn) != q.old || q.old.leaving() || q.old.successor != nil) {
 		return
 	}
+	if q.old == nil && s.fam.carries(q) { // the peer was faster
+		return
+	}
 	q.s, q.began = s, now
 	if err := q.prepare(); err != nil {
 		q.abandoned(s)
@@ -82,6 +87,16 @@ func (q *quick) begin(s *SA, now time.Time) {
 	}
 	s.asking = q
 	q.qm1(now)
+}
+
+// carries reports whether there is a child for what a quick mode would ask for.
+func (f *family) carries(q *quick) bool {
+	return slices.ContainsFunc(f.children, func(c *child) bool { return q.wants(c) && !c.leaving() })
+}
+
+// wants reports whether a child carries what the quick mode asks for.
+func (q *quick) wants(c *child) bool {
+	return q.cfg == c.cfg && c.sa.Local[0] == q.local && c.sa.Remote[0] == q.remote
 }
 
 // prepare takes what the first message needs.
@@ -159,7 +174,12 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
 	q.spiIn = 0 // the child has it
 	s.asking = nil
-	s.add(now, c) // before the message after which the peer may use it
+	s.add(c) // before the message after which the peer may use it
+	if r := q.rival; r != nil && s.fam.find(r.sa.SPIIn) == r && !r.gone && !r.confirmBy.IsZero() {
+		// The peer has answered this before it had our answer, so it knows that the two have crossed. Had it
+		// finished its own first, ours would only be the newer one to it.
+		s.collide(now, c, r)
+	}
 	s.say(now, q.x, false, &wire.Raw{Kind: wire.TypeHash1, Data: s.keys.hash3(q.x.id, q.ni, nonce.Data)})
 	s.finish(now, q.x)
 	switch {
