@@ -31,15 +31,18 @@ type firstKey struct {
 type firsts struct {
 	byKey    map[firstKey]sa.Machine
 	keys     map[sa.Machine]firstKey
-	halfOpen map[sa.Machine]struct{} // those of byKey that IKE_AUTH, or the end of phase 1, has not reached
+	halfOpen map[sa.Machine]struct{} // those of byKey that IKE_AUTH has not reached
 	from     map[netip.Addr]int      // how many of halfOpen are from an address
+	// opening are those of IKEv1 that are half-open. They do not count among the others: what
+	// anybody can begin of them must not keep IKEv2's out.
+	opening map[sa.Machine]struct{}
 	// early are IKEv1's main modes that were answered, the oldest first, with some among
 	// them that have gone on or are gone.
 	early []sa.Machine
 }
 
 func newFirsts() firsts {
-	return firsts{byKey: map[firstKey]sa.Machine{}, keys: map[sa.Machine]firstKey{}, halfOpen: map[sa.Machine]struct{}{}, from: map[netip.Addr]int{}}
+	return firsts{byKey: map[firstKey]sa.Machine{}, keys: map[sa.Machine]firstKey{}, halfOpen: map[sa.Machine]struct{}{}, from: map[netip.Addr]int{}, opening: map[sa.Machine]struct{}{}}
 }
 
 func (f *firsts) add(k firstKey, m sa.Machine) {
@@ -47,8 +50,23 @@ func (f *firsts) add(k firstKey, m sa.Machine) {
 	f.from[k.remote.Addr().Unmap()]++
 }
 
+// addV1 is add for an ISAKMP SA.
+func (f *firsts) addV1(k firstKey, m sa.Machine, main bool) {
+	f.byKey[k], f.keys[m], f.opening[m] = m, k, struct{}{}
+	if main {
+		f.early = append(f.early, m)
+	}
+}
+
 // settled notes that m is half-open no more.
 func (f *firsts) settled(m sa.Machine) {
+	delete(f.opening, m)
+	for len(f.early) > 0 {
+		if _, open := f.opening[f.early[0]]; open {
+			break
+		}
+		f.early = f.early[1:]
+	}
 	if _, ok := f.halfOpen[m]; !ok {
 		return
 	}
@@ -65,13 +83,6 @@ func (f *firsts) remove(m sa.Machine) {
 		delete(f.byKey, k)
 		delete(f.keys, m)
 	}
-	for len(f.early) > 0 {
-		if _, open := f.halfOpen[f.early[0]]; open {
-			return
-		}
-		f.early = f.early[1:]
-	}
-	f.early = nil
 }
 
 const (

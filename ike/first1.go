@@ -78,7 +78,7 @@ func (e *Endpoint) first1(now time.Time, h wire.Header, d ipsec.Datagram) {
 			e.counters.Limited++
 			return
 		}
-		if len(e.firsts.halfOpen) >= e.cfg.MaxHalfOpen+maxEarly {
+		if len(e.firsts.opening) >= e.cfg.MaxHalfOpen+maxEarly {
 			e.counters.HalfOpenFull++
 			return
 		}
@@ -93,10 +93,7 @@ func (e *Endpoint) first1(now time.Time, h wire.Header, d ipsec.Datagram) {
 		}
 		return
 	}
-	e.firsts.add(key, m)
-	if h.Exchange == wire.ExchangeMain {
-		e.firsts.early = append(e.firsts.early, m)
-	}
+	e.firsts.addV1(key, m, h.Exchange == wire.ExchangeMain)
 	e.touch(m)
 }
 
@@ -115,7 +112,7 @@ func (e *Endpoint) makeRoom(now time.Time) {
 	f := &e.firsts
 	for len(f.early) > 0 {
 		m := f.early[0]
-		_, open := f.halfOpen[m]
+		_, open := f.opening[m]
 		switch {
 		case open && !m.Info().Reached && len(f.early) < maxEarly:
 			return

@@ -58,6 +58,11 @@ func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	if o.firsts.from[cfg.Remote] > 0 {
 		return false
 	}
+	for other := range o.firsts.opening {
+		if m.Info().Version == 1 && other.Info().Path.Remote.Addr() == cfg.Remote {
+			return false
+		}
+	}
 	for _, p := range o.peersAt[cfg.Remote] {
 		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
 			return false
