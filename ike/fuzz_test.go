@@ -458,7 +458,7 @@ func (g *game) over(t *testing.T) {
 	}
 	g.w.run(3 * time.Minute)
 	for _, n := range g.w.order {
-		if len(n.machines) != 0 || len(n.in) != 0 || len(n.inbound) != 0 || n.timers.len() != 0 || len(n.firsts.byKey)+len(n.firsts.halfOpen)+len(n.firsts.from) != 0 {
+		if len(n.machines) != 0 || len(n.in) != 0 || len(n.inbound) != 0 || n.timers.len() != 0 || len(n.firsts.byKey)+len(n.firsts.halfOpen)+len(n.firsts.from)+len(n.firsts.opening)+len(n.firsts.early) != 0 {
 			t.Errorf("%v: left are %d IKE SAs, %d Child SAs, %d timers, %d first messages", n.addr, len(n.machines), len(n.in), n.timers.len(), len(n.firsts.byKey))
 		}
 		n.noLeaks()
