@@ -325,3 +325,36 @@ func TestV1EverythingIsASelector(t *testing.T) {
 	w.run(time.Second)
 	wantPairs(t, a, b, 1)
 }
+
+func TestV1ConnectionsShareOnePhase1(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) { shared(pa, pb); change(pa, pb) })
+		w.run(5 * time.Second)
+		wantPairs(t, a, b, 2)
+		wantIKE(t, a, b, 1)
+		a.Do(w.now, sa.Lower{Tunnel: "a"})
+		w.run(5 * time.Second)
+		wantPairs(t, a, b, 1)
+		wantIKE(t, a, b, 1)
+	})
+}
+
+// The commit bit of a peer is neither waited for nor an error.
+func TestV1CommitBitIsTolerated(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, change)
+		set := 0
+		w.filter = func(d *ipsec.Datagram) bool {
+			if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeQuick {
+				d.Data[19] |= byte(wire.FlagCommit)
+				set++
+			}
+			return true
+		}
+		w.run(5 * time.Second)
+		wantPairs(t, a, b, 1)
+		if set < 3 {
+			t.Errorf("%d messages had the commit bit", set)
+		}
+	})
+}
