@@ -138,6 +138,12 @@ func (l *loader) beside(v *dialect.Value, d *dialect.Draft, t *Tunnel, used name
 		}
 		set(&t.DPD.Interval, d.Field("interval"))
 		set(&t.DPD.Timeout, d.Field("timeout"))
+		if m := d.Field("message"); m.OK() {
+			t.DPD.Order = dpdOrders[m.Text()]
+			if t.IKEVersion == 2 {
+				l.Warn(m, dialect.NoEffect, "only IKEv1 has messages of this kind; this connection is IKEv2")
+			}
+		}
 	}
 	if o := v.Field("lifetime"); o.OK() {
 		set(&t.IKELifetime, o.Field("ike"))
@@ -145,7 +151,24 @@ func (l *loader) beside(v *dialect.Value, d *dialect.Draft, t *Tunnel, used name
 		set(&t.ESPLifetime.Bytes, o.Field("bytes"))
 		set(&t.ESPLifetime.Packets, o.Field("packets"))
 	}
+	l.allow(v.Field("allow"), d, t)
 	l.routes(v.Field("routes"), t)
+}
+
+var dpdOrders = map[string]dpd.Order{
+	dpd.HashNotify.String(): dpd.HashNotify, dpd.NotifyHash.String(): dpd.NotifyHash,
+}
+
+// allow refuses what has to be allowed by name.
+func (l *loader) allow(v *dialect.Value, d *dialect.Draft, t *Tunnel) {
+	allowed := slices.ContainsFunc(v.Items(), func(i *dialect.Value) bool { return i.Text() == allowNull })
+	null := uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull})
+	switch {
+	case null && !allowed:
+		l.Fail(d.ESP, dialect.Illegal, "NULL does not encrypt at all; if that is what you want, write beside the body  allow: [%s]", allowNull)
+	case allowed && !null:
+		l.Warn(v, dialect.NoEffect, "no ESP proposal of this connection has NULL encryption")
+	}
 }
 
 // set changes to when v is given.

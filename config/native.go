@@ -14,16 +14,16 @@ import (
 // Every other dialect makes what this one can say.
 var native = &dialect.Dialect{Name: nativeName, Body: nativeBody, Build: buildNative}
 
-const (
-	nativeName = "native"
-	noIKEv1    = "only IKEv2 is served so far: write 2"
-)
+const nativeName = "native"
+
+var ikeVersions = map[string]int{"1": 1, "2": 2, "any": 0}
 
 var nativeBody = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "ike_version", Default: "2", Doc: "2",
-		Type: dialect.Enum{Words: []string{"2"}, Later: map[string]string{"1": noIKEv1, "any": noIKEv1}},
+		Name: "ike_version", Default: "2", Doc: "1, 2, or any: this end begins with 2 and answers either",
+		Type: dialect.Enum{Words: []string{"1", "2", "any"}},
 	},
+	{Name: "mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of IKEv1's phase 1"},
 	{Name: "local", Type: endObject(false), Required: true, Doc: "this end"},
 	{Name: "remote", Type: endObject(true), Required: true, Doc: "the other end"},
 	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Doc: "pre-shared key; or psk_file beside the body"},
@@ -110,7 +110,8 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 		Role:         Single,
 		Local:        end(local),
 		Remote:       end(remote),
-		IKEVersion:   2,
+		IKEVersion:   ikeVersions[v.Field("ike_version").Text()],
+		Aggressive:   v.Field("mode").Text() == "aggressive",
 		PSK:          v.Field("psk").Secret(),
 		IKEProposals: proposals(c, ike.Field("proposals"), ipsec.ProtoIKE),
 		IKELifetime:  ike.Field("lifetime").Duration(),
@@ -130,10 +131,12 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 		t.Initiate = i.Bool()
 	}
 	sequenceNumbers(c, esp, t.ESPProposals)
+	version1(c, v, &t)
 	warnWeak(c, ike.Field("proposals"), esp.Field("proposals"))
 	return &dialect.Draft{
 		Connection: &Connection{Dialect: nativeName, Side: env.Side, Tunnels: []Tunnel{t}},
 		IKE:        ike,
+		ESP:        esp.Field("proposals"),
 		Subnets:    local.Field("subnets"),
 		PSK:        v.Field("psk"),
 		NoPSK:      "a pre-shared key is missing: psk in the body, or psk_file beside it",

@@ -7,6 +7,7 @@ import (
 
 	"vpngw/config/alibaba"
 	"vpngw/config/dialect"
+	"vpngw/dpd"
 )
 
 // dialects are the ways to write a connection down. A further cloud is one more line.
@@ -41,6 +42,7 @@ func connectionObject() *dialect.Object {
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Doc: "what is routed into the tunnel; the remote subnets by default"},
 		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Doc: "off, on, or interval and timeout"},
 		{Name: "lifetime", Type: lifetimeObject, Doc: "instead of the body's"},
+		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Doc: "what is refused otherwise: null-encryption"},
 	}}
 	for _, d := range dialects {
 		o.Rows = append(o.Rows, dialect.Row{Name: d.Name, Type: dialect.InFile{Object: d.Body}, Doc: "the connection, or the name of a file with it"})
@@ -51,7 +53,10 @@ func connectionObject() *dialect.Object {
 var dpdObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "interval", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Doc: "of silence, after which the peer is asked"},
 	{Name: "timeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Doc: "without an answer, after which it is dead; by default when retransmission ends"},
+	{Name: "message", Type: dialect.Enum{Words: []string{dpd.Mirror.String(), dpd.HashNotify.String(), dpd.NotifyHash.String()}}, Doc: "order of the payloads of IKEv1's messages; auto: as the peer does"},
 }}
+
+const allowNull = "null-encryption"
 
 var lifetimeObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "ike", Type: lifetime, Doc: "of the IKE SA; 0: without end"},

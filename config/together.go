@@ -20,6 +20,7 @@ const maxCompared = 20_000_000
 func (l *loader) together(ds []*dialect.Draft) {
 	budget := maxCompared
 	gateways, shared := map[string][]*dialect.Draft{}, map[string][]*dialect.Draft{}
+	mains := map[netip.Addr][]*dialect.Draft{}
 	for _, d := range ds {
 		t := &d.Tunnels[0]
 		addresses := fmt.Sprintf("%v %v", t.Local.Address, t.Remote.Address)
@@ -28,6 +29,9 @@ func (l *loader) together(ds []*dialect.Draft) {
 			key := d.Dialect + " " + addresses
 			l.join(d, gateways[key], codes, &budget)
 			gateways[key] = append(gateways[key], d)
+		}
+		if t.IKEVersion != 2 && !t.Aggressive {
+			mains[t.Remote.Address] = l.mainKey(d, mains[t.Remote.Address])
 		}
 		l.join(d, shared[ids], nil, &budget)
 		shared[ids] = append(shared[ids], d)
@@ -41,6 +45,29 @@ func (l *loader) together(ds []*dialect.Draft) {
 			Message: "too many connections with too many subnets share an IKE SA to be held against each other",
 		})
 	}
+}
+
+// mainKey holds d against the connections of main mode with the same peer address, one
+// of each address of ours, and adds it to them: "the key can only be identified by the
+// IP address of the peers" (RFC 2409 section 5.4).
+func (l *loader) mainKey(d *dialect.Draft, others []*dialect.Draft) []*dialect.Draft {
+	t := &d.Tunnels[0]
+	for _, o := range others {
+		u := &o.Tunnels[0]
+		if a, b := t.Local.Address, u.Local.Address; a.IsValid() && b.IsValid() && a != b {
+			continue
+		}
+		if !t.PSK.Equal(u.PSK) {
+			at := d.PSK
+			if at == nil || !at.Given {
+				at = d.IKE
+			}
+			l.Fail(at, dialect.Conflict, "connection %q has another pre-shared key for the same peer address, %v: main mode of IKEv1 finds the key by the address alone, so it must be the same (or take aggressive mode or IKEv2)",
+				o.Connection.Name, t.Remote.Address)
+		}
+		return others
+	}
+	return append(others, d)
 }
 
 func sameGateways(d *dialect.Draft) *dialect.SameGateways {
@@ -101,6 +128,7 @@ func differ(a, b *Tunnel) string {
 	}{
 		{"pre-shared key", a.PSK.Equal(b.PSK)},
 		{"IKE version", a.IKEVersion == b.IKEVersion},
+		{"mode of IKEv1", a.Aggressive == b.Aggressive},
 		{"set of IKE proposals", reflect.DeepEqual(a.IKEProposals, b.IKEProposals)},
 		{"IKE lifetime", a.IKELifetime == b.IKELifetime},
 		{"identity of this end", a.Local.ID == b.Local.ID},

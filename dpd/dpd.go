@@ -1,5 +1,5 @@
 // Package dpd decides when a peer is dead: RFC 7296 section 2.4's liveness
-// check, and later RFC 3706. It is pure: time comes in, decisions go out.
+// check, and RFC 3706. It is pure: time comes in, decisions go out.
 package dpd
 
 import "time"
@@ -8,7 +8,20 @@ import "time"
 type Config struct {
 	Interval time.Duration // nothing heard for so long: ask. 0: never ask
 	Timeout  time.Duration // no answer for so long: dead. 0: the retransmission's own end
+	Order    Order         // of IKEv1's messages
 }
+
+// Order is that of the payloads in IKEv1's messages: RFC 2409 has the HASH
+// first, RFC 3706 prints it last, and there are peers that take only the one they know.
+type Order uint8
+
+const (
+	Mirror     Order = iota // as the peer does; HASH first until it has shown
+	HashNotify              // HASH, then NOTIFY
+	NotifyHash              // NOTIFY, then HASH
+)
+
+func (o Order) String() string { return [...]string{"auto", "seq-hash-notify", "seq-notify-hash"}[o] }
 
 // Monitor watches one peer. The zero value with a Config is ready.
 type Monitor struct {
@@ -24,6 +37,9 @@ func (m *Monitor) Heard(t time.Time) {
 		m.asked = time.Time{}
 	}
 }
+
+// Last is the last proof of life.
+func (m *Monitor) Last() time.Time { return m.heard }
 
 // Deadline is when Due wants to be asked next; zero: never.
 func (m *Monitor) Deadline() time.Time {

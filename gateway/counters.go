@@ -1,6 +1,10 @@
 package gateway
 
-import "context"
+import (
+	"context"
+
+	"vpngw/ike/sa"
+)
 
 // Counters is what was dropped or refused since the daemon began, by name.
 // Names that have counted nothing are left out.
@@ -19,9 +23,15 @@ func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 			"malformed": n.Malformed, "wrong-version": n.WrongVersion, "unknown-spi": n.UnknownSPI,
 			"unknown-source": n.UnknownSources, "init-refused": n.InitRefused, "cookies-sent": n.CookiesSent,
 			"half-open-full": n.HalfOpenFull, "half-open-share": n.HalfOpenShare, "queue-full": g.dropped.Load(),
+			"v1-half-open-displaced": n.Displaced, "v1-aggressive-limited": n.Limited,
 		} {
 			if n > 0 {
 				c.IKE[name] = n
+			}
+		}
+		for why, n := range n.Dropped {
+			if n > 0 {
+				c.IKE[sa.Drop(why).String()] = n
 			}
 		}
 		c.ESP = g.plane.PlaneCounters().Drops

@@ -89,8 +89,8 @@ func peerOf(w *wanted, local func(netip.Addr) netip.Addr) *sa.Peer {
 		encap = sa.EncapNever
 	}
 	return &sa.Peer{
-		Name:      w.conn.Name,
-		Version:   t.IKEVersion,
+		Name:    w.conn.Name,
+		Version: t.IKEVersion, Aggressive: t.Aggressive,
 		Local:     local(t.Local.Address),
 		Remote:    t.Remote.Address,
 		LocalID:   t.Local.ID,
@@ -111,6 +111,7 @@ func differ(p, q *sa.Peer) string {
 		same bool
 	}{
 		{"IKE version", p.Version == q.Version},
+		{"mode of IKEv1", p.Aggressive == q.Aggressive},
 		{"pre-shared key", p.PSK.Equal(q.PSK)},
 		{"IKE proposals", reflect.DeepEqual(p.Proposals, q.Proposals)},
 		{"IKE lifetime", p.Lifetime == q.Lifetime},
@@ -126,7 +127,7 @@ func differ(p, q *sa.Peer) string {
 }
 
 // childrenOf is the Child SAs that a tunnel wants: one for all its subnets, or
-// one for each pair of subnets of one family.
+// one for each pair of subnets of one family. IKEv1 knows only the latter.
 func childrenOf(t *config.Tunnel) []*sa.Child {
 	child := func(name string, local, remote []netip.Prefix) *sa.Child {
 		return &sa.Child{
@@ -140,7 +141,7 @@ func childrenOf(t *config.Tunnel) []*sa.Child {
 			Trunc96:   t.Trunc96,
 		}
 	}
-	if t.Children != config.Pairs {
+	if t.Children != config.Pairs && t.IKEVersion != 1 {
 		return []*sa.Child{child(t.Name, t.Local.Subnets, t.Remote.Subnets)}
 	}
 	var out []*sa.Child

@@ -49,6 +49,7 @@ type TunnelStatus struct {
 // IKEStatus is the IKE SA that a tunnel is on. SPIs are hexadecimal.
 type IKEStatus struct {
 	Version  int    `json:"version"`
+	Mode     string `json:"mode,omitempty"` // of IKEv1: "main", "aggressive"
 	State    string `json:"state"`
 	Proposal string `json:"proposal"`
 	NAT      string `json:"nat"`

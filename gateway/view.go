@@ -91,7 +91,7 @@ func (g *Gateway) tunnelStatus(t *tunnel, in ikeView) TunnelStatus {
 	}
 	if i := in.ike; i != nil {
 		s.IKE = &IKEStatus{
-			Version: i.Version, State: i.State, Proposal: i.Proposal, NAT: i.NAT, Encap: i.Encap,
+			Version: i.Version, Mode: i.Mode, State: i.State, Proposal: i.Proposal, NAT: i.NAT, Encap: i.Encap,
 			SPIi: fmt.Sprintf("%016x", i.SPIi), SPIr: fmt.Sprintf("%016x", i.SPIr),
 		}
 		if i.Local.Addr().IsValid() {

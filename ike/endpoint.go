@@ -1,7 +1,7 @@
 // Package ike is the control plane around many IKE SAs: the table that finds
 // the SA of a message, the peers that are wanted and how they are brought up and
 // kept up, cookies against floods. Bytes, Commands and time go in, Actions come
-// out; there is no I/O in it. What one IKE SA does is in ike/ikev2.
+// out; there is no I/O in it. What one IKE SA does is in ike/ikev1 and ike/ikev2.
 package ike
 
 import (
@@ -39,13 +39,16 @@ type Config struct {
 // Counters count what was dropped or refused without a trace elsewhere.
 type Counters struct {
 	Malformed      uint64 // not IKE, or of another length than it says
-	WrongVersion   uint64 // IKEv1, or a version above 2
+	WrongVersion   uint64 // one that no peer there speaks, or above 2
 	UnknownSPI     uint64
 	CookiesSent    uint64
 	HalfOpenFull   uint64
 	HalfOpenShare  uint64 // too many from one address
+	Displaced      uint64 // half-open main modes that gave way to newer ones
+	Limited        uint64 // aggressive modes that came too fast from one source
 	InitRefused    uint64
-	UnknownSources uint64 // first messages from addresses of no peer
+	UnknownSources uint64           // first messages from addresses of no peer
+	Dropped        [sa.Drops]uint64 // IKEv1's messages that an ISAKMP SA had no use for
 }
 
 // Endpoint is every IKE SA of a daemon. Not safe for concurrent use.
@@ -66,6 +69,7 @@ type Endpoint struct {
 	stirred  []sa.Machine // since the last touch
 	cookies  cookies
 	replies  limiter
+	sources  map[netip.Addr]*limiter // of aggressive mode
 	counters Counters
 	stopping bool
 }
@@ -87,6 +91,7 @@ func New(cfg Config) *Endpoint {
 		timers:  newTimers(),
 		cookies: cookies{rand: cfg.Rand},
 		replies: limiter{perSecond: 20},
+		sources: map[netip.Addr]*limiter{},
 	}
 	e.env = sa.Env{
 		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog,
@@ -135,6 +140,10 @@ func (e *Endpoint) Handle(now time.Time, d ipsec.Datagram) {
 		e.counters.Malformed++
 		return
 	}
+	if h.Major == 1 {
+		e.handle1(now, h, d)
+		return
+	}
 	if h.Major != 2 {
 		e.otherVersion(now, h, d)
 		return
@@ -153,7 +162,7 @@ func (e *Endpoint) Handle(now time.Time, d ipsec.Datagram) {
 		return
 	}
 	in := m.Info()
-	if in.SPIr != 0 && (in.SPIi != h.SPIi || in.SPIr != h.SPIr) {
+	if in.Version != 2 || in.SPIr != 0 && (in.SPIi != h.SPIi || in.SPIr != h.SPIr) {
 		e.counters.UnknownSPI++
 		return
 	}

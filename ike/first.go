@@ -3,7 +3,9 @@ package ike
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vpngw/ike/ikev2"
@@ -31,10 +33,16 @@ type firsts struct {
 	keys     map[sa.Machine]firstKey
 	halfOpen map[sa.Machine]struct{} // those of byKey that IKE_AUTH has not reached
 	from     map[netip.Addr]int      // how many of halfOpen are from an address
+	// opening are those of IKEv1 that are half-open. They do not count among the others: what
+	// anybody can begin of them must not keep IKEv2's out.
+	opening map[sa.Machine]struct{}
+	// early are IKEv1's main modes that were answered, the oldest first, with some among
+	// them that have gone on or are gone.
+	early []sa.Machine
 }
 
 func newFirsts() firsts {
-	return firsts{map[firstKey]sa.Machine{}, map[sa.Machine]firstKey{}, map[sa.Machine]struct{}{}, map[netip.Addr]int{}}
+	return firsts{byKey: map[firstKey]sa.Machine{}, keys: map[sa.Machine]firstKey{}, halfOpen: map[sa.Machine]struct{}{}, from: map[netip.Addr]int{}, opening: map[sa.Machine]struct{}{}}
 }
 
 func (f *firsts) add(k firstKey, m sa.Machine) {
@@ -42,8 +50,23 @@ func (f *firsts) add(k firstKey, m sa.Machine) {
 	f.from[k.remote.Addr().Unmap()]++
 }
 
+// addV1 is add for an ISAKMP SA.
+func (f *firsts) addV1(k firstKey, m sa.Machine, main bool) {
+	f.byKey[k], f.keys[m], f.opening[m] = m, k, struct{}{}
+	if main {
+		f.early = append(f.early, m)
+	}
+}
+
 // settled notes that m is half-open no more.
 func (f *firsts) settled(m sa.Machine) {
+	delete(f.opening, m)
+	for len(f.early) > 0 {
+		if _, open := f.opening[f.early[0]]; open {
+			break
+		}
+		f.early = f.early[1:]
+	}
 	if _, ok := f.halfOpen[m]; !ok {
 		return
 	}
@@ -91,6 +114,10 @@ func (e *Endpoint) first(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if len(e.peersAt[from]) == 0 {
 		e.counters.UnknownSources++
 		e.refuse(now, h, d, &wire.NotifyError{Kind: wire.NoProposalChosen, Why: "no connection has a peer at this address"})
+		return
+	}
+	if !e.speaks(2, d.Remote.Addr()) {
+		e.otherVersion(now, h, d)
 		return
 	}
 	if len(e.firsts.halfOpen) >= e.cfg.MaxHalfOpen {
@@ -141,17 +168,22 @@ func (e *Endpoint) refuse(now time.Time, h wire.Header, d ipsec.Datagram, n *wir
 	}
 }
 
-// otherVersion is a message of IKEv1 or of the future (RFC 7296 section 2.5).
+// otherVersion is a message of a version that no peer at its source speaks, or of the future (RFC 7296 section 2.5).
 func (e *Endpoint) otherVersion(now time.Time, h wire.Header, d ipsec.Datagram) {
 	e.counters.WrongVersion++
-	if h.Major == 1 && h.SPIr == 0 {
+	if h.Major <= 2 && h.SPIr == 0 {
 		for _, p := range e.peersAt[d.Remote.Addr().Unmap()] {
-			(*owner)(e).Troubled(now, p.cfg, "the peer speaks IKEv1; this connection is IKEv2: set the peer to IKEv2")
+			(*owner)(e).Troubled(now, p.cfg, fmt.Sprintf("the peer speaks IKEv%d; this connection is IKEv%d: set the peer to IKEv%d", h.Major, p.cfg.Version, p.cfg.Version))
 		}
 	}
 	if h.Major > 2 && h.Flags&wire.FlagResponse == 0 && e.replies.allow(now) {
 		e.notify(h, d, &wire.Notify{Kind: wire.InvalidMajorVersion})
 	}
+}
+
+// speaks reports whether some peer at an address speaks a version.
+func (e *Endpoint) speaks(version int, a netip.Addr) bool {
+	return slices.ContainsFunc(e.peersAt[a.Unmap()], func(p *peer) bool { return p.cfg.Speaks(version) })
 }
 
 // unknown is a message of no IKE SA that we have (RFC 7296 section 2.21.4).

@@ -101,6 +101,9 @@ type game struct {
 	script []byte
 	steps  int
 	up     bool // there was an established SA
+
+	tap1   *tap1 // of IKEv1; nil: the game is of IKEv2
+	change func(pa, pb *sa.Peer)
 }
 
 func (g *game) byte() byte {
@@ -146,13 +149,18 @@ func play(t *testing.T, script []byte) *game {
 		g.a.Advance(g.w.now)
 		g.b.Advance(g.w.now)
 	}
+	g.rest(t)
+	return g
+}
+
+// rest plays the script to its end.
+func (g *game) rest(t *testing.T) {
 	for len(g.script) > 0 && g.steps < 200 && !t.Failed() {
 		g.steps++
 		g.step()
 		g.check(t)
 	}
 	g.over(t)
-	return g
 }
 
 // waits are how long time can pass in one step.
@@ -258,6 +266,10 @@ func (g *game) message(op byte) {
 
 // mutate changes what is inside an encrypted message, and seals it again.
 func (g *game) mutate(d *ipsec.Datagram) {
+	if g.tap1 != nil {
+		g.mutate1(d)
+		return
+	}
 	kind := g.byte() % 8
 	h, next, plain, ok := g.tap.open(d.Data)
 	if !ok {
@@ -331,6 +343,10 @@ func (g *game) craft(who, what byte) {
 	if len(from.peers) == 0 || len(to.peers) == 0 || from.peers[0].main() == nil {
 		return
 	}
+	if g.tap1 != nil {
+		g.craft1(to, who, what)
+		return
+	}
 	in := from.peers[0].main().Info()
 	h := wire.Header{SPIi: in.SPIi, SPIr: in.SPIr, Major: 2, Exchange: wire.ExchangeCreateChild, ID: uint32(who >> 1 & 7)}
 	if in.Initiator {
@@ -390,6 +406,9 @@ func (g *game) heard(what, which byte) {
 func (g *game) reload(b byte) {
 	n := g.end(b)
 	pa, pb := peersFor()
+	if g.change != nil {
+		g.change(pa, pb)
+	}
 	p := pa
 	if n == g.b {
 		p = pb
@@ -439,7 +458,7 @@ func (g *game) over(t *testing.T) {
 	}
 	g.w.run(3 * time.Minute)
 	for _, n := range g.w.order {
-		if len(n.machines) != 0 || len(n.in) != 0 || len(n.inbound) != 0 || n.timers.len() != 0 || len(n.firsts.byKey)+len(n.firsts.halfOpen)+len(n.firsts.from) != 0 {
+		if len(n.machines) != 0 || len(n.in) != 0 || len(n.inbound) != 0 || n.timers.len() != 0 || len(n.firsts.byKey)+len(n.firsts.halfOpen)+len(n.firsts.from)+len(n.firsts.opening)+len(n.firsts.early) != 0 {
 			t.Errorf("%v: left are %d IKE SAs, %d Child SAs, %d timers, %d first messages", n.addr, len(n.machines), len(n.in), n.timers.len(), len(n.firsts.byKey))
 		}
 		n.noLeaks()

@@ -21,9 +21,12 @@ func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
 // Candidates implements sa.Owner. A configured address of ours need not be the
 // one that the message came to, but it comes first.
-func (o *owner) Candidates(local, remote netip.Addr) []*sa.Peer {
+func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
 	var exact, other []*sa.Peer
 	for _, p := range o.peersAt[remote.Unmap()] {
+		if !p.cfg.Speaks(version) {
+			continue
+		}
 		if !p.cfg.Local.IsValid() || p.cfg.Local == local.Unmap() {
 			exact = append(exact, p.cfg)
 		} else {
@@ -55,6 +58,11 @@ func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	if o.firsts.from[cfg.Remote] > 0 {
 		return false
 	}
+	for other := range o.firsts.opening {
+		if m.Info().Version == 1 && other.Info().Path.Remote.Addr() == cfg.Remote {
+			return false
+		}
+	}
 	for _, p := range o.peersAt[cfg.Remote] {
 		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
 			return false
@@ -84,8 +92,13 @@ func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) 
 			// when both ends began at once and the peer still has it.
 			other.Close(now, "the peer started anew (INITIAL_CONTACT)")
 		}
+		others = nil
 	case len(others) > maxIKESAs+len(p.wants):
 		others[0].Close(now, "the peer has too many IKE SAs")
+		others = others[1:]
+	}
+	for _, other := range others {
+		m.Inherit(now, other)
 	}
 	p.changed()
 }
@@ -129,6 +142,8 @@ func (o *owner) ChildChanged(now time.Time, m sa.Machine, c *sa.Child, why strin
 	w.note(now, why)
 	w.peer.changed()
 }
+
+func (o *owner) Dropped(why sa.Drop) { o.counters.Dropped[why]++ }
 
 // Troubled implements sa.Owner. Anybody can send a bad first message, so it says
 // nothing of a peer with which all is well.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/ike/ikev1"
 	"vpngw/ike/ikev2"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
@@ -21,6 +22,7 @@ const (
 	gapGrace = 3 * time.Second
 	// dedupeAfter is when one of two IKE SAs goes that both ends began at once.
 	dedupeAfter = time.Second
+	dedupeOther = 30 * time.Second // the other end of IKEv1
 	// steadyTime is how long a connection must have lived for its end not to
 	// count as one more failure: a peer that accepts and deletes at once is backed off from.
 	steadyTime = 20 * time.Second
@@ -280,7 +282,13 @@ func (p *peer) initiate(now time.Time) {
 			return
 		}
 	}
-	m, err := ikev2.Initiate(&p.e.env, now, p.cfg, local, w.cfg)
+	var m sa.Machine
+	var err error
+	if p.cfg.Version == 1 {
+		m, err = ikev1.Initiate(&p.e.env, now, p.cfg, local)
+	} else {
+		m, err = ikev2.Initiate(&p.e.env, now, p.cfg, local, w.cfg)
+	}
 	if err != nil {
 		fail("cannot start an IKE SA: " + err.Error())
 		return
@@ -308,7 +316,7 @@ func pairs(c *sa.Child) []pair {
 // installed are the Child SAs that serve w, both halves of them.
 func (w *want) installed() []sa.ChildInfo {
 	var out []sa.ChildInfo
-	for _, m := range w.peer.usable() {
+	for _, m := range w.peer.machines { // IKEv1's Child SAs outlive their IKE SA
 		for _, c := range m.Children() {
 			if c.Child == w.cfg {
 				out = append(out, c)
@@ -365,10 +373,11 @@ func (w *want) uncovered() []pair {
 	})
 }
 
-// ask requests what w lacks: all at once while there is nothing, else the first missing pair.
+// ask requests what w lacks: all at once while there is nothing, else the first
+// missing pair. IKEv1 has one pair to a Child SA.
 func (w *want) ask(now time.Time, m sa.Machine) {
 	missing := w.missing()
-	if len(missing) == len(pairs(w.cfg)) && w.failures%2 == 0 {
+	if m.Info().Version != 1 && len(missing) == len(pairs(w.cfg)) && w.failures%2 == 0 {
 		m.Create(now, w.cfg, w.cfg.Local, w.cfg.Remote)
 		return
 	}
@@ -377,7 +386,8 @@ func (w *want) ask(now time.Time, m sa.Machine) {
 }
 
 // dedupe ends one of two IKE SAs that both ends began at once: the one with the
-// higher initiator's SPI, by the end that began it. Both ends come to the same.
+// higher initiator's SPI, by the end that began it. Both ends come to the same. Of
+// IKEv1 the other end does it too, later: nothing answers a Delete.
 func (p *peer) dedupe(now time.Time) {
 	ms := p.usable()
 	var keep sa.Machine
@@ -387,9 +397,14 @@ func (p *peer) dedupe(now time.Time) {
 		}
 	}
 	for _, m := range ms {
-		if m != keep && m.Info().Initiator != keep.Info().Initiator && m.Info().Initiator {
+		in := m.Info()
+		switch {
+		case m == keep || in.Initiator == keep.Info().Initiator:
+		case in.Initiator || in.Version == 1 && now.Sub(in.Established) >= dedupeOther:
 			m.Close(now, "both ends began at once; the other IKE SA stays")
 			p.e.touch(m)
+		case in.Version == 1:
+			p.dedupeAt = now.Add(dedupeOther)
 		}
 	}
 }

@@ -22,6 +22,7 @@ type PeerStatus struct {
 // IKEStatus is one IKE SA.
 type IKEStatus struct {
 	Version       int
+	Mode          string // of IKEv1: "main", "aggressive"
 	State         string // "connecting", "established"
 	Proposal      string
 	Weak          []string // why its algorithms are weak
@@ -72,9 +73,9 @@ func (p *peer) ikeStatus() *IKEStatus {
 		return nil
 	}
 	st := &IKEStatus{
-		Version: p.cfg.Version, State: in.State.String(), Encap: in.Encap, SPIi: in.SPIi, SPIr: in.SPIr,
+		Version: in.Version, Mode: mode(in.Version, p.cfg), State: in.State.String(), Encap: in.Encap, SPIi: in.SPIi, SPIr: in.SPIr,
 		Local: in.Path.Local, Remote: in.Path.Remote, Since: in.Since,
-		NAT: [...]string{"none", "local", "remote", "both"}[b2i(in.LocalNAT)+2*b2i(in.RemoteNAT)],
+		NAT: in.NAT.String(),
 	}
 	if in.Suite.Encr.Type != 0 {
 		st.Proposal, st.Weak = in.Suite.String(), in.Suite.Weak()
@@ -82,11 +83,14 @@ func (p *peer) ikeStatus() *IKEStatus {
 	return st
 }
 
-func b2i(b bool) int {
-	if b {
-		return 1
+func mode(version int, p *sa.Peer) string {
+	switch {
+	case version != 1:
+		return ""
+	case p.Aggressive:
+		return "aggressive"
 	}
-	return 0
+	return "main"
 }
 
 func (w *want) status() ChildStatus {

@@ -33,7 +33,10 @@ type world struct {
 	sent     []wire.Header    // of everything
 	got      []ipsec.Datagram // everything that arrived
 	rand     *rand.ChaCha8
+	drawn    int // bytes of randomness that the ends have asked for
 }
+
+func (w *world) Read(b []byte) (int, error) { w.drawn += len(b); return w.rand.Read(b) }
 
 // end is one host: an Endpoint, and what its Actions would have done to ESP.
 type end struct {
@@ -68,7 +71,7 @@ func (w *world) host(addr string, spi uint32) *end {
 		level = slog.LevelDebug
 	}
 	n.Endpoint = New(Config{
-		Rand:        w.rand,
+		Rand:        w,
 		Log:         slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level})).With("host", addr),
 		KeyLog:      &n.keys,
 		AllocSPI:    func() (uint32, error) { n.spi++; n.free[n.spi] = false; return n.spi, nil },
@@ -241,6 +244,7 @@ type nat struct {
 	port    uint16
 	ports   map[[2]netip.AddrPort]uint16 // by inside and far end
 	back    map[uint16]netip.AddrPort
+	fixed   bool // passes ports as they are
 }
 
 func (w *world) nat(outside string, inside ...*end) *nat {
@@ -260,6 +264,10 @@ func (n *nat) rebind() {
 
 func (n *nat) outward(d *ipsec.Datagram) {
 	if !slices.Contains(n.inside, d.Remote.Addr()) || slices.Contains(n.inside, d.Local.Addr()) {
+		return
+	}
+	if n.fixed {
+		d.Remote = netip.AddrPortFrom(n.outside, d.Remote.Port())
 		return
 	}
 	k := [2]netip.AddrPort{d.Remote, d.Local}

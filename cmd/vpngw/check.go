@@ -63,13 +63,28 @@ func printCheck(w io.Writer, file string, c *config.Config, problems config.Prob
 		for _, t := range conn.Tunnels {
 			fmt.Fprintf(w, "%s (%s, side %v): %v [%v] %v === %v [%v] %v\n", t.Name, conn.Dialect, conn.Side,
 				t.Local.Address, t.Local.ID, t.Local.Subnets, t.Remote.Address, t.Remote.ID, t.Remote.Subnets)
-			fmt.Fprintf(w, "  IKEv%d %s; ESP %s\n", t.IKEVersion, join(t.IKEProposals), join(t.ESPProposals))
+			fmt.Fprintf(w, "  %s %s; ESP %s\n", ikeText(t), join(t.IKEProposals), join(t.ESPProposals))
 		}
 		for _, n := range conn.Notes {
 			fmt.Fprintln(w, "  note: "+n)
 		}
 	}
 	fmt.Fprintf(w, "%s: ok, %s, %s\n", file, count(len(c.Connections), "connection"), count(warnings, "warning"))
+}
+
+// ikeText is the version of IKE, and of IKEv1 the mode.
+func ikeText(t config.Tunnel) string {
+	one := "IKEv1 main mode"
+	if t.Aggressive {
+		one = "IKEv1 aggressive mode"
+	}
+	switch t.IKEVersion {
+	case 1:
+		return one
+	case 2:
+		return "IKEv2"
+	}
+	return "IKEv2 or " + one
 }
 
 func join(ps []ipsec.Proposal) string {

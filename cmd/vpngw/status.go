@@ -116,7 +116,14 @@ func ikeColumn(i *gateway.IKEStatus) string {
 	if i == nil {
 		return "-"
 	}
-	return fmt.Sprintf("v%d %s %s", i.Version, i.State, dash(marked(i.Proposal)))
+	v := fmt.Sprintf("v%d", i.Version)
+	if i.Mode != "" {
+		v += " " + i.Mode
+	}
+	if i.Mode == "aggressive" { // weak, as the check says
+		v += "!"
+	}
+	return v + " " + i.State + " " + dash(marked(i.Proposal))
 }
 
 // childrenColumn is how many SAs there are, and what they agreed on.

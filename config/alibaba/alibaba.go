@@ -57,6 +57,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		Connection: &dialect.Connection{Dialect: name, Side: env.Side, Tunnels: []dialect.Tunnel{t}, Notes: notes(v)},
 		Name:       v.Field("Name"),
 		IKE:        ike,
+		ESP:        v.Field("IpsecConfig"),
 		Subnets:    v.Field("LocalSubnet"),
 		PSK:        psk,
 		PSKWant:    pskWant,
@@ -71,14 +72,6 @@ var noPSK = map[dialect.Side]string{
 
 // refuse names what the body asks for and vpngw does not serve yet.
 func refuse(c *dialect.Check, v *dialect.Value) {
-	version := v.Field("IkeConfig").Field("IkeVersion")
-	if version.Text() == "ikev1" {
-		why := "IkeVersion ikev1 is not served yet"
-		if !version.Given {
-			why = "IkeVersion is absent, which means ikev1, and that is not served yet"
-		}
-		c.Fail(version, dialect.Unsupported, `%s; write "IkeVersion": "ikev2" and set the same at the cloud`, why)
-	}
 	if h := v.Field("HealthCheckConfig").Field("enable"); h.Bool() {
 		c.Fail(h, dialect.Unsupported, "health checks are not served yet; they can stand here when enable is false")
 	}
@@ -102,8 +95,9 @@ func end(c *dialect.Check, gateway *dialect.Value, known dialect.Gateways, subne
 
 // What the page's words mean; the words of ciphers and hashes that are not here are ours too.
 var (
-	ciphers = map[string]string{"aes": "aes128"}
-	groups  = map[string]string{"group1": "modp768", "group2": "modp1024", "group5": "modp1536", "group14": "modp2048"}
+	versions = map[string]int{"ikev1": 1, "ikev2": 2}
+	ciphers  = map[string]string{"aes": "aes128"}
+	groups   = map[string]string{"group1": "modp768", "group2": "modp1024", "group5": "modp1536", "group14": "modp2048", "group24": "modp2048s256"}
 )
 
 // algorithms sets proposals and lifetimes: the cloud wants exactly one value of
@@ -136,7 +130,14 @@ func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
 		}
 		return []ipsec.Proposal{p}
 	}
-	t.IKEVersion = 2
+	t.IKEVersion = versions[ike.Field("IkeVersion").Text()]
+	if t.IKEVersion == 1 {
+		t.Aggressive = ike.Field("IkeMode").Text() == "aggressive"
+		dialect.WarnAggressive(c, ike.Field("IkeMode"), t.Aggressive)
+		if len(t.Local.Subnets)*len(t.Remote.Subnets) > 1 {
+			c.Warn(v.Field("LocalSubnet"), dialect.Conflict, "with ikev1 the cloud takes one CIDR block at each end: write ikev2, or 0.0.0.0/0, or a connection for each pair; this end asks for each pair by itself")
+		}
+	}
 	t.IKEProposals = propose(ipsec.ProtoIKE, ike.Field("IkeEncAlg"), ike.Field("IkeAuthAlg"), ike.Field("IkePfs"))
 	t.ESPProposals = propose(ipsec.ProtoESP, esp.Field("IpsecEncAlg"), esp.Field("IpsecAuthAlg"), esp.Field("IpsecPfs"))
 	t.IKELifetime = ike.Field("IkeLifetime").Duration()
@@ -160,7 +161,8 @@ func notes(v *dialect.Value) []string {
 	if len(cloudOnly) > 0 {
 		out = append(out, strings.Join(cloudOnly, ", ")+": of meaning to the cloud only")
 	}
-	if v.Field("IkeConfig").Field("IkeMode").Given {
+	ike := v.Field("IkeConfig")
+	if ike.Field("IkeMode").Given && ike.Field("IkeVersion").Text() == "ikev2" {
 		out = append(out, "IkeMode belongs to IKEv1 and has no effect with ikev2")
 	}
 	return out

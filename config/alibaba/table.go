@@ -1,6 +1,6 @@
 // Package alibaba reads the body of Alibaba Cloud's CreateVpnConnection
 // request, as its API page of 13 November 2024 describes it, into a connection.
-// Served is the single-tunnel mode with IKEv2; what else the page has is
+// Served is the single-tunnel mode; what else the page has is
 // recognised, and refused by name where it asks for something.
 package alibaba
 
@@ -26,7 +26,6 @@ var Dialect = &dialect.Dialect{
 // Sentences for what is recognised and not served.
 const (
 	noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"
-	noGroup24 = "group24 is on older versions of the API page only, and is not served yet; use group14"
 	noOldID   = "LocalIdIPsec is the name of LocalId on an older version of the API page, and is not read yet; write LocalId"
 	noTunnels = "dual-tunnel connections are not served yet; only the single-tunnel mode is"
 )
@@ -80,13 +79,13 @@ var subnets = dialect.Prefixes{Comma: true, Max: 255} // as many as a traffic se
 
 var ike = &dialect.Object{Rows: []dialect.Row{
 	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Doc: "pre-shared key"},
-	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Doc: "only ikev2 is served"},
+	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Doc: "the version of IKE"},
 	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of IKEv1 only"},
 	{Name: "IkeEncAlg", Type: encryption, Default: "aes", Doc: "encryption"},
 	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Doc: "integrity and PRF"},
 	{
 		Name: "IkePfs", Default: "group2", Doc: "key exchange",
-		Type: dialect.Enum{Words: []string{"group1", "group2", "group5", "group14"}, Later: map[string]string{"group24": noGroup24}},
+		Type: dialect.Enum{Words: []string{"group1", "group2", "group5", "group14", "group24"}}, // group24 is on older versions of the page
 	},
 	{Name: "IkeLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},
 	{Name: "LocalId", Type: dialect.Text{Max: 100}, Doc: "identity of the cloud's end; the gateway's address by default"},
@@ -102,7 +101,7 @@ var ipsecConfig = &dialect.Object{Rows: []dialect.Row{
 	},
 	{
 		Name: "IpsecPfs", Default: "group2", Doc: "key exchange of each Child SA",
-		Type:  dialect.Enum{Words: []string{"disabled", "group1", "group2", "group5", "group14"}, Later: map[string]string{"group24": noGroup24}},
+		Type:  dialect.Enum{Words: []string{"disabled", "group1", "group2", "group5", "group14", "group24"}},
 		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecPfs"},
 	},
 	{Name: "IpsecLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},

@@ -73,15 +73,16 @@ type Tunnel struct {
 
 	Local, Remote End
 
-	IKEVersion   int // 2
+	IKEVersion   int  // 1 or 2; 0: either, beginning with 2
+	Aggressive   bool // IKEv1's phase 1 in aggressive mode, and in no other
 	PSK          ipsec.Secret
 	IKEProposals []ipsec.Proposal
 	IKELifetime  time.Duration // 0: never
 
 	ESPProposals []ipsec.Proposal // a key exchange group in them is PFS
 	ESPLifetime  ipsec.Lifetime
-	Children     Children
-	Trunc96      bool // sha256_96: HMAC-SHA-256 of ESP cut to 96 bits
+	Children     Children // IKEv1 has one for each pair, whatever this says
+	Trunc96      bool     // sha256_96: HMAC-SHA-256 of ESP cut to 96 bits
 
 	NATT     bool
 	Encap    Encap

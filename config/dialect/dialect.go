@@ -41,6 +41,7 @@ type Draft struct {
 	*Connection
 	Name    *Value // the body's own name, may be absent
 	IKE     *Value // its IKE settings
+	ESP     *Value // its ESP proposals
 	Subnets *Value
 	PSK     *Value                    // may be absent
 	NoPSK   string                    // what to say then, if there is no psk_file either; empty: nothing

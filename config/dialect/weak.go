@@ -11,6 +11,13 @@ type Weaknesses struct {
 	told map[string]bool
 }
 
+// WarnAggressive says what is wrong with aggressive mode, which v chooses.
+func WarnAggressive(c *Check, v *Value, aggressive bool) {
+	if aggressive {
+		c.Warn(v, Weak, "aggressive mode is weak: the identities go in clear, and whoever hears or asks for one answer can try pre-shared keys on it at home; take main mode or IKEv2, or a long random key")
+	}
+}
+
 // Tell warns if t, which v names, is weak by RFC 8247 or RFC 8221.
 func (w *Weaknesses) Tell(c *Check, v *Value, t ipsec.Transform) {
 	why := t.Weak()

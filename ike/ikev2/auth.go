@@ -57,7 +57,7 @@ func (t *auth) build(s *SA, _ time.Time) (request, bool) {
 			s.log.Error("cannot allocate an SPI", "err", err)
 			return request{}, false
 		}
-		ps = append(ps, childPayloads(t.spiIn, withoutKE(t.first.Proposals), t.local, t.remote)...)
+		ps = append(ps, childPayloads(t.spiIn, sa.WithoutKE(t.first.Proposals), t.local, t.remote)...)
 	}
 	return request{wire.ExchangeAuth, ps}, true
 }
@@ -94,7 +94,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	s.established(now)
-	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", natText(s), "encap", s.encap())
+	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 	if t.first == nil {
@@ -120,7 +120,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 // checkAuth verifies the other end's identity and AUTH payload, or says what is wrong.
 func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) string {
 	if id.Identity != p.RemoteID {
-		return fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id.Identity), idText(p.RemoteID))
+		return fmt.Sprintf("the peer says that it is %s; the configuration expects %s", sa.IDText(id.Identity), sa.IDText(p.RemoteID))
 	}
 	if mac.Method != wire.AuthSharedKey {
 		return fmt.Sprintf("the peer authenticates by method %d; we know only the pre-shared key (2)", mac.Method)
@@ -140,7 +140,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	idi, _ := wire.FindType[*wire.ID](ps, wire.TypeIDi)
 	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
 	mac, _ := wire.Find[*wire.Auth](ps)
-	candidates := s.env.Owner.Candidates(s.path.Local.Addr(), s.path.Remote.Addr())
+	candidates := s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr())
 	p, err := s.identify(now, candidates, idi, idr, hasIDr, mac)
 	if err != nil {
 		return nil, nil, err
@@ -149,16 +149,16 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	s.path.Local, s.path.Remote = d.Local, d.Remote
 	s.name()
 	if !p.NATT {
-		s.localNAT, s.remoteNAT = false, false
+		s.nat = sa.NAT{}
 	}
-	if why := s.natProblem(p); why != "" {
+	if why := s.nat.Problem(p); why != "" {
 		s.env.Owner.Troubled(now, p, why)
 		return nil, nil, refuse(wire.AuthenticationFailed, "%s", why)
 	}
 	id := &wire.ID{Responder: true, Identity: p.LocalID}
 	reply := []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, id)}}
 	s.established(now)
-	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", natText(s), "encap", s.encap())
+	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 
@@ -198,14 +198,14 @@ func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, ha
 	if named == nil {
 		var expected []string
 		for _, p := range candidates {
-			expected = append(expected, idText(p.RemoteID))
+			expected = append(expected, sa.IDText(p.RemoteID))
 		}
-		return fail(candidates, fmt.Sprintf("the peer says that it is %s; the configuration expects %s", idText(id.Identity), orNone(expected)))
+		return fail(candidates, fmt.Sprintf("the peer says that it is %s; the configuration expects %s", sa.IDText(id.Identity), sa.Alternatives(expected)))
 	}
 	if hasIDr {
 		mine := slices.DeleteFunc(slices.Clone(named), func(p *sa.Peer) bool { return p.LocalID != idr.Identity })
 		if len(mine) == 0 {
-			return fail(named, fmt.Sprintf("the peer asks for %s; our identity is %s", idText(idr.Identity), idText(named[0].LocalID)))
+			return fail(named, fmt.Sprintf("the peer asks for %s; our identity is %s", sa.IDText(idr.Identity), sa.IDText(named[0].LocalID)))
 		}
 		named = mine
 	}
@@ -215,7 +215,7 @@ func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, ha
 			continue
 		}
 		if !allows(p, s.suite) {
-			return fail(named, fmt.Sprintf("%s is negotiated, which the proposals of %s (%s) do not have", s.suite, p.Name, proposalNames(p.Proposals)))
+			return fail(named, fmt.Sprintf("%s is negotiated, which the proposals of %s (%s) do not have", s.suite, p.Name, sa.ProposalText(p.Proposals)))
 		}
 		return p, nil
 	}
@@ -228,27 +228,6 @@ func allows(p *sa.Peer, suite ipsec.Suite) bool {
 		got, ok := o.Choose(suite.Proposal(), true)
 		return ok && got == suite
 	})
-}
-
-// idText is an identity for a sentence. A hostile one can be as long as a datagram.
-func idText(id ipsec.Identity) string {
-	text := id.String()
-	if len(text) > 80 {
-		text = text[:80] + "…"
-	}
-	return text + " (" + id.Type.String() + ")"
-}
-
-func natText(s *SA) string {
-	switch {
-	case s.localNAT && s.remoteNAT:
-		return "both"
-	case s.localNAT:
-		return "local"
-	case s.remoteNAT:
-		return "remote"
-	}
-	return "none"
 }
 
 // meaning is what an error notification can mean to an operator.

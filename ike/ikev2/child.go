@@ -42,7 +42,7 @@ func (c *child) heir() *child {
 	return c
 }
 
-func (c *child) deadline() time.Time { return earliest(c.softAt, c.hardAt, c.removeAt) }
+func (c *child) deadline() time.Time { return sa.Earliest(c.softAt, c.hardAt, c.removeAt) }
 
 func (s *SA) findIn(spiIn uint32) *child {
 	for _, c := range s.fam.children {
@@ -74,15 +74,6 @@ func childPayloads(spi uint32, ps []ipsec.Proposal, local, remote []ipsec.Select
 	}
 }
 
-// withoutKE is proposals as IKE_AUTH has them: it brings no key exchange of its own.
-func withoutKE(ps []ipsec.Proposal) []ipsec.Proposal {
-	out := make([]ipsec.Proposal, len(ps))
-	for i, p := range ps {
-		out[i].Transforms = slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.KE })
-	}
-	return out
-}
-
 // offered is what we asked for.
 type offered struct {
 	cfg           *sa.Child
@@ -101,14 +92,14 @@ func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []b
 	}
 	own := o.cfg.Proposals
 	if o.dh == nil {
-		own = withoutKE(own)
+		own = sa.WithoutKE(own)
 	}
 	suite, ok := chosen(got, own, ipsec.ProtoESP, o.dh != nil)
 	if !ok || len(got.Proposals[0].SPI) != 4 {
 		return nil, "the peer chose an ESP proposal that we did not offer"
 	}
 	if len(tsi.Selectors) == 0 || len(tsr.Selectors) == 0 || !ipsec.Covers(o.local, tsi.Selectors) || !ipsec.Covers(o.remote, tsr.Selectors) {
-		return nil, fmt.Sprintf("the peer answered with selectors that we did not offer: %s and %s", listText(tsi.Selectors), listText(tsr.Selectors))
+		return nil, fmt.Sprintf("the peer answered with selectors that we did not offer: %s and %s", sa.ListText(tsi.Selectors), sa.ListText(tsr.Selectors))
 	}
 	spiOut := binary.BigEndian.Uint32(got.Proposals[0].SPI)
 	if spiOut < 256 {
@@ -127,7 +118,7 @@ func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []b
 	}
 	if wire.FindNotify(ps, wire.AdditionalTSPossible) != nil {
 		s.log.Info("the peer would take more of the selectors, in other Child SAs", "child", o.cfg.Name,
-			"local", listText(tsi.Selectors), "remote", listText(tsr.Selectors))
+			"local", sa.ListText(tsi.Selectors), "remote", sa.ListText(tsr.Selectors))
 	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
 	return c, ""
@@ -149,7 +140,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		},
 	}
 	if life := cfg.Lifetime.Time; life > 0 {
-		c.softAt, c.softWhy = now.Add(s.softTime(life, made)), "lifetime"
+		c.softAt, c.softWhy = now.Add(s.env.SoftTime(life, made)), "lifetime"
 		c.hardAt = now.Add(life)
 	}
 	if s.env.KeyLog != nil {
@@ -259,7 +250,7 @@ func wantedChild(ps []wire.Payload) (wanted, bool, error) {
 func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire.Payload, error) {
 	cfg, local, remote := s.match(o)
 	if cfg == nil {
-		why := fmt.Sprintf("traffic selectors: the peer asks for %s here and %s there; we have %s", listText(o.local), listText(o.remote), s.wishes())
+		why := fmt.Sprintf("traffic selectors: the peer asks for %s here and %s there; we have %s", sa.ListText(o.local), sa.ListText(o.remote), s.peer.Wishes())
 		s.toldAll(now, why)
 		return nil, nil, refuse(wire.TSUnacceptable, "%s", why)
 	}
@@ -268,7 +259,7 @@ func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire
 	}
 	own := cfg.Proposals
 	if !o.withKE {
-		own = withoutKE(own)
+		own = sa.WithoutKE(own)
 	}
 	var group uint16
 	if o.ke != nil {
@@ -279,7 +270,7 @@ func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire
 		number, suite, ok = choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, false)
 	}
 	if !ok {
-		why := "the peer's ESP proposals and ours have nothing in common: " + difference(o.sa.Proposals, own, o.withKE)
+		why := "the peer's ESP proposals and ours have nothing in common: " + sa.Difference(proposalsOf(o.sa), own, o.withKE)
 		s.env.Owner.ChildChanged(now, s, cfg, why)
 		return nil, nil, refuse(wire.NoProposalChosen, "%s", why)
 	}
@@ -369,30 +360,6 @@ func (s *SA) takesMore(o wanted, cfg *sa.Child, local, remote []ipsec.Selector) 
 	})
 }
 
-// wishes are the selectors of all children, for a sentence.
-func (s *SA) wishes() string {
-	out := ""
-	for i, c := range s.peer.Children {
-		if i > 0 {
-			out += ", "
-		}
-		if i == 4 {
-			return out + "…"
-		}
-		out += fmt.Sprintf("%s here and %s there", listText(c.Local), listText(c.Remote))
-	}
-	return out
-}
-
-// listText is the first few selectors, for a sentence: a peer can send 255.
-func listText(ss []ipsec.Selector) string {
-	const most = 8
-	if len(ss) > most {
-		return fmt.Sprintf("%v and %d more", ss[:most], len(ss)-most)
-	}
-	return fmt.Sprint(ss)
-}
-
 // toldAll notes a refusal that is not about one child, with those that are not up.
 func (s *SA) toldAll(now time.Time, why string) {
 	for _, c := range s.peer.Children {
@@ -407,9 +374,9 @@ func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Se
 	why := ""
 	switch n.Kind {
 	case wire.TSUnacceptable, wire.SinglePairRequired, wire.InvalidSelectors:
-		why = fmt.Sprintf("we asked for %s here and %s there", listText(local), listText(remote))
+		why = fmt.Sprintf("we asked for %s here and %s there", sa.ListText(local), sa.ListText(remote))
 	default:
-		why = "we sent ESP proposals " + proposalNames(cfg.Proposals)
+		why = "we sent ESP proposals " + sa.ProposalText(cfg.Proposals)
 	}
 	why += fmt.Sprintf("; the peer answered %v: %s", n.Kind, meaning(n.Kind, x))
 	s.log.Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
@@ -467,15 +434,15 @@ func (s *SA) DeleteChildren(now time.Time, cfg *sa.Child) {
 func (s *SA) advanceChildren(now time.Time) {
 	for _, c := range slices.Clone(s.fam.children) {
 		switch {
-		case due(now, c.removeAt):
+		case sa.Due(now, c.removeAt):
 			s.remove(now, c, "replaced")
-		case due(now, c.hardAt):
+		case sa.Due(now, c.hardAt):
 			c.hardAt, c.softAt = time.Time{}, time.Time{}
 			s.sendOn(now, c.heir())
 			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
 			s.deleteChild(c)
 			s.remove(now, c, "its lifetime ended before a rekey succeeded") // it "MUST NOT be used" (section 2.8)
-		case due(now, c.softAt):
+		case sa.Due(now, c.softAt):
 			c.softAt = time.Time{}
 			s.startRekey(now, c, c.softWhy)
 		}

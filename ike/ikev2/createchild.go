@@ -68,7 +68,7 @@ func (t *createChild) payloads(s *SA, now time.Time) ([]wire.Payload, bool) {
 		s.env.Owner.ChildChanged(now, s, t.cfg, "no SPI is left: "+err.Error())
 		return nil, false
 	}
-	if t.ni, err = s.nonce(); err != nil {
+	if t.ni, err = s.env.Nonce(); err != nil {
 		return nil, false
 	}
 	if t.group == 0 {
@@ -166,7 +166,7 @@ func (s *SA) startRekey(now time.Time, c *child, why string) {
 
 // rekeyLater comes to the rekey of a child in a while.
 func (s *SA) rekeyLater(now time.Time, c *child, why string) {
-	c.softAt, c.softWhy = now.Add(s.jitter(retryMin, retryMax)), why
+	c.softAt, c.softWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
 }
 
 func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
@@ -274,10 +274,6 @@ func (t *rekeyChild) retry(s *SA, now time.Time, why string) {
 	s.rekeyLater(now, t.old, why)
 }
 
-func (s *SA) jitter(from, to time.Duration) time.Duration {
-	return from + time.Duration(s.random()*float64(to-from))
-}
-
 // rekeyingIKE reports whether our rekey of the IKE SA is under way.
 func (s *SA) rekeyingIKE() bool {
 	_, ok := s.out.(*rekeyIKE)
@@ -311,7 +307,7 @@ func (s *SA) answerNew(now time.Time, ps []wire.Payload, rekeyed *child) ([]wire
 	if !ok || nonce == nil {
 		return nil, nil, syntax("CREATE_CHILD_SA without SA, nonce or selectors")
 	}
-	nr, err := s.nonce()
+	nr, err := s.env.Nonce()
 	if err != nil {
 		return nil, nil, refuse(wire.TemporaryFailure, "no randomness: %v", err)
 	}

@@ -212,7 +212,7 @@ func (s *SA) answerTask(now time.Time, x wire.Exchange, t task, ps []wire.Payloa
 func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if h.ID+1 == s.wantID {
 		if s.answered && sha256.Sum256(d.Data) == s.asked {
-			s.send(replyPath(d), s.answer)
+			s.send(sa.ReplyPath(d), s.answer)
 		}
 		return
 	}
@@ -289,7 +289,7 @@ func (s *SA) respond(now time.Time, h wire.Header, d ipsec.Datagram, ps []wire.P
 		return
 	}
 	s.answer, s.answered = msgs, true
-	s.send(replyPath(d), msgs)
+	s.send(sa.ReplyPath(d), msgs)
 }
 
 // answerRequest is the list of what a peer can ask.
@@ -313,12 +313,6 @@ func (s *SA) answerRequest(now time.Time, x wire.Exchange, ps []wire.Payload, d 
 		return s.answerInformational(now, ps)
 	}
 	return nil, nil, syntax("%v on an established IKE SA", x)
-}
-
-// replyPath is the way back: "responses MUST be sent to the port from whence
-// they came" (RFC 7296 section 2.23).
-func replyPath(d ipsec.Datagram) ipsec.Path {
-	return ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
 }
 
 // heard notes a fresh authenticated message.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
@@ -91,7 +92,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 		// (section 2.21.2). The first is what an initiator says that does not believe us.
 		switch n.Kind {
 		case wire.AuthenticationFailed:
-			why := "the peer does not accept our proof of identity (AUTHENTICATION_FAILED): the pre-shared keys differ, or it expects another identity than " + idText(s.peer.LocalID)
+			why := "the peer does not accept our proof of identity (AUTHENTICATION_FAILED): the pre-shared keys differ, or it expects another identity than " + sa.IDText(s.peer.LocalID)
 			return nil, func() { s.deletedByPeer(now, why) }, nil
 		case wire.InvalidSyntax, wire.UnsupportedCriticalPayload:
 			return nil, func() { s.deletedByPeer(now, "the peer could not read our message: "+n.Kind.String()) }, nil

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"vpngw/ike/sa"
@@ -44,10 +43,10 @@ func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr, first *s
 	s := newSA(env, now, true)
 	s.peer = p
 	s.spiI = env.Owner.NewSPI()
-	s.path = ipsec.Path{Local: netip.AddrPortFrom(local, portIKE), Remote: netip.AddrPortFrom(p.Remote, portIKE), UDP: true}
+	s.path = ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true}
 	s.name()
 	var err error
-	if s.ni, err = s.nonce(); err != nil {
+	if s.ni, err = s.env.Nonce(); err != nil {
 		return nil, err
 	}
 	if s.dh, err = sa.NewDH(firstGroup(p.Proposals), env.Rand); err != nil {
@@ -143,9 +142,9 @@ func (t *saInit) refusal(s *SA, now time.Time, n *wire.Notify) {
 			}
 			return
 		}
-		t.refused = "we offered key exchange in group " + tr2name(s.dh.Group()) + "; the peer wants " + tr.String() + ", which our proposals do not have"
+		t.refused = "we offered key exchange in group " + sa.GroupText(s.dh.Group()) + "; the peer wants " + tr.String() + ", which our proposals do not have"
 	} else {
-		t.refused = "we sent IKE proposals " + proposalNames(s.peer.Proposals) + "; the peer answered " + n.Kind.String() + ": " + meaning(n.Kind, wire.ExchangeSAInit)
+		t.refused = "we sent IKE proposals " + sa.ProposalText(s.peer.Proposals) + "; the peer answered " + n.Kind.String() + ": " + meaning(n.Kind, wire.ExchangeSAInit)
 	}
 	s.env.Owner.Troubled(now, s.peer, t.refused)
 }
@@ -177,13 +176,13 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	if s.peer.NATT {
 		s.detectNAT(ps, h.SPIr, d.Local, d.Remote)
 	}
-	if why := s.natProblem(s.peer); why != "" {
+	if why := s.nat.Problem(s.peer); why != "" {
 		s.Drop(now, why)
 		return ""
 	}
 	if s.encap() { // "MUST tunnel all future IKE and ESP packets [...] over UDP port 4500"
-		s.path.Local = netip.AddrPortFrom(d.Local.Addr(), portNATT)
-		s.path.Remote = netip.AddrPortFrom(d.Remote.Addr(), portNATT)
+		s.path.Local = netip.AddrPortFrom(d.Local.Addr(), sa.PortNATT)
+		s.path.Remote = netip.AddrPortFrom(d.Remote.Addr(), sa.PortNATT)
 	}
 	s.name()
 	s.logKeys()
@@ -211,7 +210,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	if err := checkShape(wire.ExchangeSAInit, false, m.Payloads); err != nil {
 		return nil, err
 	}
-	candidates := env.Owner.Candidates(d.Local.Addr(), d.Remote.Addr())
+	candidates := env.Owner.Candidates(2, d.Local.Addr(), d.Remote.Addr())
 	if len(candidates) == 0 {
 		return nil, refuse(wire.NoProposalChosen, "no connection has a peer at %v", d.Remote.Addr())
 	}
@@ -221,7 +220,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 
 	peer, number, suite, ok := chooseIKE(candidates, offered, ke.Group)
 	if !ok {
-		why := "the peer's IKE proposals and ours have nothing in common: " + difference(offered.Proposals, candidates[0].Proposals, true)
+		why := "the peer's IKE proposals and ours have nothing in common: " + sa.Difference(proposalsOf(offered), candidates[0].Proposals, true)
 		for _, p := range candidates {
 			env.Owner.Troubled(now, p, why)
 		}
@@ -230,7 +229,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	if suite.KE.ID != ke.Group {
 		return nil, &wire.NotifyError{
 			Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID),
-			Why: "the peer guessed group " + tr2name(ke.Group) + "; ours is " + suite.KE.String(),
+			Why: "the peer guessed group " + sa.GroupText(ke.Group) + "; ours is " + suite.KE.String(),
 		}
 	}
 	if len(ke.Data) != sa.PublicSize(ke.Group) {
@@ -244,7 +243,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	s.expireAt = now.Add(halfOpenTime)
 	s.name()
 	var err error
-	if s.nr, err = s.nonce(); err != nil {
+	if s.nr, err = s.env.Nonce(); err != nil {
 		return nil, err
 	}
 	if s.dh, err = sa.NewDH(ke.Group, env.Rand); err != nil {
@@ -269,7 +268,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	s.asked, s.wantID = sha256.Sum256(d.Data), 1
 	s.answer, s.answered = [][]byte{s.initResp}, true
 	env.Owner.Spawned(s)
-	s.send(replyPath(d), s.answer)
+	s.send(sa.ReplyPath(d), s.answer)
 	return s, nil
 }
 
@@ -351,57 +350,11 @@ func (s *SA) ready() bool {
 	return true
 }
 
-func tr2name(group uint16) string { return ipsec.Transform{Type: ipsec.KE, ID: group}.String() }
-
-func proposalNames(ps []ipsec.Proposal) string {
-	names := make([]string, len(ps))
-	for i, p := range ps {
-		names[i] = p.String()
+// proposalsOf are the proposals of an SA payload.
+func proposalsOf(p *wire.SA) []ipsec.Proposal {
+	var out []ipsec.Proposal
+	for _, o := range p.Proposals {
+		out = append(out, o.Proposal)
 	}
-	return strings.Join(names, ", ")
-}
-
-// difference says in which field an offer and our proposals part.
-func difference(offered []wire.Proposal, own []ipsec.Proposal, withKE bool) string {
-	types := []ipsec.TransformType{ipsec.Encr, ipsec.Integ, ipsec.PRF, ipsec.KE, ipsec.ESN}
-	const most = 12 // names of one type; a hostile offer has thousands
-	list := func(ps []ipsec.Proposal, t ipsec.TransformType) []string {
-		var out []string
-		for _, p := range ps {
-			for _, tr := range p.Of(t) {
-				if len(out) == most {
-					return out
-				}
-				if !slices.Contains(out, tr.String()) {
-					out = append(out, tr.String())
-				}
-			}
-		}
-		return out
-	}
-	var theirs []ipsec.Proposal
-	for _, o := range offered {
-		theirs = append(theirs, o.Proposal)
-	}
-	var parts []string
-	for _, t := range types {
-		if t == ipsec.KE && !withKE {
-			continue
-		}
-		a, b := list(own, t), list(theirs, t)
-		if !slices.ContainsFunc(a, func(n string) bool { return slices.Contains(b, n) }) && len(a)+len(b) > 0 {
-			parts = append(parts, t.String()+": ours "+orNone(a)+", theirs "+orNone(b))
-		}
-	}
-	if parts == nil {
-		parts = []string{"ours " + proposalNames(own) + ", theirs " + proposalNames(theirs)}
-	}
-	return strings.Join(parts, "; ")
-}
-
-func orNone(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, " or ")
+	return out
 }

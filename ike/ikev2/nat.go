@@ -15,11 +15,6 @@ import (
 
 // NAT traversal, RFC 7296 section 2.23.
 
-const (
-	portIKE  = 500
-	portNATT = 4500
-)
-
 // natHash is "a SHA-1 digest of the SPIs (in the order they appear in the
 // header), IP address, and port".
 func natHash(spiI, spiR uint64, a netip.AddrPort) []byte {
@@ -64,44 +59,23 @@ func (s *SA) detectNAT(ps []wire.Payload, spiR uint64, local, remote netip.AddrP
 			dstSame = dstSame || hmac.Equal(n.Data, natHash(s.spiI, spiR, local))
 		}
 	}
-	s.remoteNAT, s.localNAT = src && !srcSame, dst && !dstSame
+	s.nat = sa.NAT{Remote: src && !srcSame, Local: dst && !dstSame}
 }
 
 // encap reports whether ESP travels in UDP.
 func (s *SA) encap() bool {
-	return s.localNAT || s.remoteNAT || s.peer != nil && s.peer.Encap == sa.EncapAlways
-}
-
-// natProblem is the sentence for a NAT that the configuration does not allow.
-func (s *SA) natProblem(p *sa.Peer) string {
-	if p.Encap != sa.EncapNever || !(s.localNAT || s.remoteNAT) {
-		return ""
-	}
-	who := "the peer is"
-	if s.localNAT {
-		who = "this host is"
-	}
-	return who + " behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\""
+	return s.nat.Encap(s.peer)
 }
 
 // childPath is where the packets of a new Child SA go.
-func (s *SA) childPath() ipsec.Path {
-	if !s.encap() {
-		return ipsec.Path{Local: netip.AddrPortFrom(s.path.Local.Addr(), 0), Remote: netip.AddrPortFrom(s.path.Remote.Addr(), 0)}
-	}
-	p := ipsec.Path{Local: netip.AddrPortFrom(s.path.Local.Addr(), portNATT), Remote: s.path.Remote, UDP: true}
-	if p.Remote.Port() == portIKE {
-		p.Remote = netip.AddrPortFrom(p.Remote.Addr(), portNATT)
-	}
-	return p
-}
+func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 
 // follow is the address update of section 2.23: "a host [...] that is not behind
 // a NAT, SHOULD send all packets (including retransmission packets) to the IP
 // address and port in the validated packet". The caller vouches that the packet
 // is authentic and new.
 func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
-	if s.localNAT || !s.encap() || local.Port() != portNATT || remote == s.path.Remote {
+	if s.nat.Local || !s.encap() || local.Port() != sa.PortNATT || remote == s.path.Remote {
 		return
 	}
 	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)
@@ -121,7 +95,7 @@ func (s *SA) Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool {
 		return false
 	}
 	if s.state == sa.Established {
-		s.follow(now, netip.AddrPortFrom(s.path.Local.Addr(), portNATT), remote)
+		s.follow(now, netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT), remote)
 	}
 	return true
 }

@@ -50,7 +50,7 @@ func (t *rekeyIKE) build(s *SA, _ time.Time) (request, bool) {
 	if t.dh, err = sa.NewDH(t.group, s.env.Rand); err != nil {
 		return request{}, false
 	}
-	if t.ni, err = s.nonce(); err != nil {
+	if t.ni, err = s.env.Nonce(); err != nil {
 		return request{}, false
 	}
 	t.spi = s.env.Owner.NewSPI()
@@ -137,7 +137,7 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
 		return
 	}
 	s.log.Warn("rekey of the IKE SA failed; it is tried again", "why", why)
-	s.rekeyAt, s.rekeyWhy = now.Add(s.jitter(retryMin, retryMax)), why
+	s.rekeyAt, s.rekeyWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
 }
 
 // answerRekeyIKE is the peer's rekey.
@@ -159,7 +159,7 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	}
 	_, number, suite, ok := chooseIKE([]*sa.Peer{s.peer}, offer, ke.Group)
 	if !ok {
-		return nil, nil, refuse(wire.NoProposalChosen, "the peer's IKE proposals and ours have nothing in common: %s", difference(offer.Proposals, s.peer.Proposals, true))
+		return nil, nil, refuse(wire.NoProposalChosen, "the peer's IKE proposals and ours have nothing in common: %s", sa.Difference(proposalsOf(offer), s.peer.Proposals, true))
 	}
 	if suite.KE.ID != ke.Group {
 		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Why: "another group is wanted"}
@@ -177,7 +177,7 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	if err != nil {
 		return nil, nil, err
 	}
-	nr, err := s.nonce()
+	nr, err := s.env.Nonce()
 	if err != nil {
 		return nil, nil, refuse(wire.TemporaryFailure, "no randomness: %v", err)
 	}
@@ -232,7 +232,7 @@ func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite i
 	n := newSA(s.env, now, initiator)
 	n.fam = s.fam
 	n.peer, n.suite, n.keys, n.spiI, n.spiR = s.peer, suite, k, spiI, spiR
-	n.path, n.localNAT, n.remoteNAT, n.fragment = s.path, s.localNAT, s.remoteNAT, s.fragment
+	n.path, n.nat, n.fragment = s.path, s.nat, s.fragment
 	n.name()
 	n.established(now)
 	n.logKeys()

@@ -58,9 +58,8 @@ type SA struct {
 	initResp []byte // RealMessage2
 	authedAt time.Time
 
-	path      ipsec.Path // of IKE messages
-	localNAT  bool
-	remoteNAT bool
+	path ipsec.Path // of IKE messages
+	nat  sa.NAT
 
 	channel   // message ids, retransmission, fragmentation
 	monitor   dpd.Monitor
@@ -112,10 +111,10 @@ func (s *SA) Deadline() time.Time {
 	if s.state == sa.Dead {
 		return time.Time{}
 	}
-	d := earliest(s.retx.Deadline(), s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline())
+	d := sa.Earliest(s.retx.Deadline(), s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline())
 	if s.fam.current == s {
 		for _, c := range s.fam.children {
-			d = earliest(d, c.deadline())
+			d = sa.Earliest(d, c.deadline())
 		}
 	}
 	return d
@@ -132,15 +131,15 @@ func (s *SA) Advance(now time.Time) {
 		return
 	}
 	s.send(s.path, msgs)
-	if due(now, s.expireAt) {
+	if sa.Due(now, s.expireAt) {
 		s.expired(now)
 		return
 	}
-	if due(now, s.rekeyAt) {
+	if sa.Due(now, s.rekeyAt) {
 		s.rekeyAt = time.Time{}
 		s.RekeyIKE(now, s.rekeyWhy)
 	}
-	if due(now, s.keepaliveAt) {
+	if sa.Due(now, s.keepaliveAt) {
 		s.keepaliveAt = now.Add(keepaliveTime)
 		s.env.Owner.Emit(sa.Keepalive{Path: s.path})
 	}
@@ -158,7 +157,7 @@ func (s *SA) expired(now time.Time) {
 	case sa.Connecting:
 		why := "the peer began and did not go on to IKE_AUTH within " + halfOpenTime.String() +
 			": did our answer reach it, and is UDP 4500 open on the way?"
-		for _, p := range s.env.Owner.Candidates(s.path.Local.Addr(), s.path.Remote.Addr()) {
+		for _, p := range s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr()) {
 			s.env.Owner.Troubled(now, p, why)
 		}
 		s.Drop(now, why)
@@ -186,7 +185,7 @@ func (s *SA) monitorDeadline() time.Time {
 // cryptographically protected message on an IKE SA or any of its Child SAs
 // ensures liveness of the IKE SA and all of its Child SAs."
 func (s *SA) checkAlive(now time.Time) {
-	if s.state != sa.Established || !due(now, s.monitor.Deadline()) {
+	if s.state != sa.Established || !sa.Due(now, s.monitor.Deadline()) {
 		return
 	}
 	if s.fam.current == s {
@@ -306,6 +305,9 @@ func (s *SA) releaseChildren(now time.Time, why string) {
 	}
 }
 
+// Inherit implements sa.Machine: the Child SAs of IKEv2 end with their IKE SA, or go on with its successor.
+func (s *SA) Inherit(time.Time, sa.Machine) {}
+
 // Adopt implements sa.Machine.
 func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
 	if s.peer != nil {
@@ -317,9 +319,9 @@ func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
 // Info implements sa.Machine.
 func (s *SA) Info() sa.Info {
 	return sa.Info{
-		Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator, Lingering: s.lingering, Current: s.fam.current == s,
+		Version: 2, Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator, Lingering: s.lingering, Current: s.fam.current == s,
 		SPIi: s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path,
-		LocalNAT: s.localNAT, RemoteNAT: s.remoteNAT, Encap: s.encap(), Established: s.authedAt,
+		NAT: s.nat, Encap: s.encap(), Established: s.authedAt,
 	}
 }
 
@@ -350,10 +352,10 @@ func (s *SA) established(now time.Time) {
 	s.monitor = dpd.Monitor{Config: s.peer.DPD}
 	s.monitor.Heard(now)
 	if life := s.peer.Lifetime; life > 0 {
-		s.rekeyAt, s.rekeyWhy = now.Add(s.softTime(life, s.initiator)), "lifetime"
+		s.rekeyAt, s.rekeyWhy = now.Add(s.env.SoftTime(life, s.initiator)), "lifetime"
 		s.expireAt = now.Add(life)
 	}
-	if s.localNAT {
+	if s.nat.Local {
 		s.keepaliveAt = now.Add(keepaliveTime)
 	}
 }
@@ -371,17 +373,6 @@ func (s *SA) busy(now time.Time, n *wire.Notify) {
 	case now.Sub(s.busySince) > troubleTime && s.state == sa.Established:
 		s.Close(now, "the peer has answered TEMPORARY_FAILURE for "+troubleTime.String())
 	}
-}
-
-// softTime is when to rekey what lives for life. The end that made an SA goes
-// first and the other later, both with jitter, so that they seldom collide
-// (RFC 7296 section 2.8.1).
-func (s *SA) softTime(life time.Duration, made bool) time.Duration {
-	from, spread := 0.90, 0.05
-	if made {
-		from, spread = 0.80, 0.08
-	}
-	return time.Duration(float64(life) * (from + spread*s.random()))
 }
 
 // logKeys writes what Wireshark needs, when somebody asked for it.

@@ -104,17 +104,7 @@ func (c *Cipher) newAEAD(alg *ipsec.Algorithm, key []byte) error {
 
 func (c *Cipher) newCBC(s ipsec.Suite, encr, integ []byte) error {
 	var err error
-	switch s.Encr.ID {
-	case ipsec.EncrAESCBC:
-		c.cbc, err = aes.NewCipher(encr)
-	case ipsec.Encr3DES:
-		c.cbc, err = des.NewTripleDESCipher(encr)
-	case ipsec.EncrDES:
-		c.cbc, err = des.NewCipher(encr)
-	default:
-		err = fmt.Errorf("encryption %v: not supported for IKE", s.Encr)
-	}
-	if err != nil {
+	if c.cbc, err = NewBlock(s.Encr, encr); err != nil {
 		return err
 	}
 	mac := ipsec.Lookup(s.Integ)
@@ -127,6 +117,19 @@ func (c *Cipher) newCBC(s ipsec.Suite, encr, integ []byte) error {
 	}
 	c.icv, c.mac = mac.ICV, hmac.New(h, integ)
 	return nil
+}
+
+// NewBlock is the block cipher of a transform that is used in CBC mode.
+func NewBlock(t ipsec.Transform, key []byte) (cipher.Block, error) {
+	switch t.ID {
+	case ipsec.EncrAESCBC:
+		return aes.NewCipher(key)
+	case ipsec.Encr3DES:
+		return des.NewTripleDESCipher(key)
+	case ipsec.EncrDES:
+		return des.NewCipher(key)
+	}
+	return nil, fmt.Errorf("encryption %v: not supported for IKE", t)
 }
 
 // integHashes are the PRFs that have the hash of an integrity algorithm.

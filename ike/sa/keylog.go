@@ -29,6 +29,17 @@ func LogIKE(w io.Writer, spiI, spiR uint64, s ipsec.Suite, ei, er, ai, ar ipsec.
 	return writeLine(w, line, ok)
 }
 
+// LogIKEv1 writes the key of an ISAKMP SA as a line of Wireshark's
+// ikev1_decryption_table: two fields, where LogIKE has eight. A comment before it has
+// SKEYID_a, for whoever wants to check a HASH.
+func LogIKEv1(w io.Writer, spiI uint64, key, a ipsec.Secret) error {
+	if w == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "# SKEYID_a,%016x,%x\n%016x,%x\n", spiI, []byte(a), spiI, []byte(key))
+	return err
+}
+
 // LogESP writes the keys of a Child SA as two lines of Wireshark's esp_sa table,
 // outbound first. They begin with the address family in quotes, by which they are
 // told from LogIKE's when one Writer gets both. Otherwise it is as LogIKE, the

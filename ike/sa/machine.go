@@ -37,6 +37,10 @@ type Machine interface {
 	Close(now time.Time, why string)
 	Drop(now time.Time, why string)
 
+	// Inherit takes over the Child SAs of another IKE SA of the same peer, which
+	// m comes in place of, where the version of IKE lets them live on: IKEv1.
+	Inherit(now time.Time, other Machine)
+
 	// Adopt exchanges the Peer for one that differs in its Children at most.
 	Adopt(now time.Time, p *Peer)
 
@@ -47,17 +51,18 @@ type Machine interface {
 
 // Info is what there is to know of a Machine.
 type Info struct {
+	Version     int
 	Peer        *Peer // nil: not known yet
 	State       State
 	Since       time.Time
 	Initiator   bool
+	Reached     bool // the peer has answered from where it claims to be
 	Lingering   bool // ended, and kept only to repeat its last response
 	Current     bool // the one of its line of rekeyed IKE SAs that has the Child SAs
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
 	Path        ipsec.Path
-	LocalNAT    bool // we are behind a NAT
-	RemoteNAT   bool // the peer is
+	NAT         NAT  // who is behind one
 	Encap       bool // ESP travels in UDP
 	Established time.Time
 }
@@ -77,11 +82,35 @@ const (
 	Established              // authenticated, and the one in use
 	Replaced                 // rekeyed; its successor has the Child SAs
 	Deleting                 // our Delete is under way
+	Outlived                 // IKEv1: it has ended, and its Child SAs work on until another takes them
 	Dead
 )
 
 func (s State) String() string {
-	return [...]string{"connecting", "established", "rekeyed", "deleting", "dead"}[s]
+	return [...]string{"connecting", "established", "rekeyed", "deleting", "outlived by its Child SAs", "dead"}[s]
+}
+
+// Drop is why a message of IKEv1 was dropped that found its ISAKMP SA: most of them
+// have no error message that could be trusted.
+type Drop uint8
+
+const (
+	DropUndecryptable Drop = iota // not whole blocks, or nothing sensible in them
+	DropBadHash                   // the HASH payload is missing or wrong
+	DropMalformed                 // the wrong payloads, or what they say makes no sense
+	DropCleartext                 // not encrypted, and must be
+	DropTooEarly                  // phase 2 before phase 1 is done
+	DropRepeated                  // a message id that was used before, or a step that is over
+	DropSequence                  // a dead peer detection of another sequence number
+	DropTooMany                   // more exchanges at once than a peer can need
+	Drops                         // how many reasons there are
+)
+
+func (d Drop) String() string {
+	return [...]string{
+		"v1-not-decryptable", "v1-hash-invalid", "v1-malformed", "v1-cleartext", "v1-phase2-before-phase1",
+		"v1-message-id-repeated", "v1-dpd-sequence", "v1-too-many-exchanges",
+	}[d]
 }
 
 // Env is what a Machine needs from outside.
@@ -99,8 +128,8 @@ type Env struct {
 type Owner interface {
 	Emit(Action)
 	NewSPI() uint64 // an IKE SPI that no Machine uses
-	// Candidates are the peers that a message from remote to local can be of.
-	Candidates(local, remote netip.Addr) []*Peer
+	// Candidates are the peers that a message of a version from remote to local can be of.
+	Candidates(version int, local, remote netip.Addr) []*Peer
 	// Sole reports whether no other IKE SA to the peer's identity exists (RFC 7296 section 2.4).
 	Sole(m Machine, p *Peer) bool
 	// Held reports whether a child is not wanted: the operator took it down, or the configuration lost it.
@@ -114,6 +143,8 @@ type Owner interface {
 	Gone(m Machine)                                  // forget it
 	// ChildChanged says that a Child SA of c came (why is empty), went or was refused.
 	ChildChanged(now time.Time, m Machine, c *Child, why string)
+	// Dropped counts a message that an IKE SA had no use for.
+	Dropped(why Drop)
 	// Troubled says why a first message of a peer was refused.
 	Troubled(now time.Time, p *Peer, why string)
 }

@@ -22,7 +22,9 @@ const (
 // Immutable once handed over.
 type Peer struct {
 	Name    string // for people: the connections' names
-	Version int    // 2 (IKEv1 is not here yet)
+	Version int    // 1 or 2; 0: answers either, and begins with 2
+	// Aggressive is IKEv1's phase 1 in aggressive mode, and in no other.
+	Aggressive bool
 
 	Local     netip.Addr // ours as configured; unset: the route to Remote chooses
 	Remote    netip.Addr
@@ -38,6 +40,9 @@ type Peer struct {
 
 	Children []*Child
 }
+
+// Speaks reports whether the peer may use a version of IKE.
+func (p *Peer) Speaks(version int) bool { return p.Version == version || p.Version == 0 }
 
 // Child is one wanted Child SA. A tunnel has one or more.
 type Child struct {

@@ -52,6 +52,15 @@ func (p *PRF) Sum(key []byte, data ...[]byte) []byte {
 	return m.Sum(nil)
 }
 
+// Hash is the hash that the PRF is an HMAC of, of data[0] | data[1] | ...
+func (p *PRF) Hash(data ...[]byte) []byte {
+	h := p.hash()
+	for _, d := range data {
+		h.Write(d)
+	}
+	return h.Sum(nil)
+}
+
 // Plus is the first n bytes of prf+(key, seed) (RFC 7296 section 2.13):
 //
 //	prf+ (K,S) = T1 | T2 | T3 | T4 | ...

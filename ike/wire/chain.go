@@ -43,6 +43,9 @@ func (t PayloadType) String() string {
 	if s, ok := payloadNames[t]; ok {
 		return s
 	}
+	if s, ok := payloadNames1[t]; ok {
+		return s
+	}
 	return fmt.Sprintf("payload type %d", uint8(t))
 }
 
@@ -59,12 +62,15 @@ type Payload interface {
 // MaxPayloads is how many payloads one chain may have.
 const MaxPayloads = 64
 
-// table makes the empty payload of each type that a version of IKE defines.
-type table map[PayloadType]func() Payload
+// version is how a version of IKE writes its chains.
+type version struct {
+	types    map[PayloadType]func() Payload // the empty payload of each type that it defines
+	critical bool                           // the generic header has a critical bit; else it is reserved
+}
 
 // ikev2 has every payload of RFC 7296. Those that vpngw does not serve are here
 // as Raw: defined types are never "unsupported critical" (section 2.5), even so.
-var ikev2 = table{
+var ikev2 = version{critical: true, types: map[PayloadType]func() Payload{
 	TypeSA:        func() Payload { return new(SA) },
 	TypeKE:        func() Payload { return new(KE) },
 	TypeIDi:       func() Payload { return &ID{Responder: false} },
@@ -82,7 +88,7 @@ var ikev2 = table{
 	TypeConfig:    func() Payload { return &Raw{Kind: TypeConfig} },
 	TypeEAP:       func() Payload { return &Raw{Kind: TypeEAP} },
 	TypeFragment:  func() Payload { return new(Fragment) },
-}
+}}
 
 // ParseChain reads the payloads that were inside an Encrypted payload. There is
 // no second one in it: SK and SKF are refused. Errors are as Parse's.
@@ -106,31 +112,39 @@ func ParseChain(first PayloadType, b []byte) ([]Payload, error) {
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //	| Next Payload  |C|  RESERVED   |         Payload Length        |
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-func (t table) parse(first PayloadType, b []byte, base int) ([]Payload, error) {
-	var ps []Payload
+func (v version) parse(first PayloadType, b []byte, base int) ([]Payload, error) {
+	ps, rest, err := v.chain(first, b, base)
+	if err == nil && len(rest) > 0 {
+		err = syntax("%d bytes behind the last payload", len(rest))
+	}
+	return ps, err
+}
+
+// chain is parse that leaves to the caller what is behind the last payload.
+func (v version) chain(first PayloadType, b []byte, base int) (ps []Payload, rest []byte, err error) {
 	s := cryptobyte.String(b)
 	for kind := first; kind != TypeNone; {
 		var next, flags uint8
 		var length uint16
 		var body []byte
 		if len(ps) == MaxPayloads {
-			return ps, syntax("more than %d payloads", MaxPayloads)
+			return ps, s, syntax("more than %d payloads", MaxPayloads)
 		}
 		if !s.ReadUint8(&next) || !s.ReadUint8(&flags) || !s.ReadUint16(&length) ||
 			!s.ReadBytes(&body, int(length)-4) {
-			return ps, syntax("%v payload does not fit its message", kind)
+			return ps, s, syntax("%v payload does not fit its message", kind)
 		}
-		critical := flags&0x80 != 0
+		critical := v.critical && flags&0x80 != 0
 		var p Payload
-		if empty, known := t[kind]; known {
+		if empty, known := v.types[kind]; known {
 			p = empty()
 		} else if critical {
-			return ps, &UnsupportedCritical{kind}
+			return ps, s, &UnsupportedCritical{kind}
 		} else {
 			p = &Raw{Kind: kind}
 		}
 		if !p.parse(body) {
-			return ps, syntax("malformed %v payload", kind)
+			return ps, s, syntax("malformed %v payload", kind)
 		}
 		ps = append(ps, p)
 
@@ -147,10 +161,7 @@ func (t table) parse(first PayloadType, b []byte, base int) ([]Payload, error) {
 		}
 		kind = PayloadType(next)
 	}
-	if !s.Empty() {
-		return ps, syntax("%d bytes behind the last payload", len(s))
-	}
-	return ps, nil
+	return ps, s, nil
 }
 
 // AppendChain appends the payloads with their generic headers. Each must be

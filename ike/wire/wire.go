@@ -1,13 +1,11 @@
 // Package wire is how IKE messages look: the header, the payload chain, and one
-// type for each payload of IKEv2 (RFC 7296 section 3, RFC 7383 section 2.5). It
+// type for each payload of IKEv2 (RFC 7296 section 3, RFC 7383 section 2.5) and of
+// IKEv1 (RFC 2408 section 3; names that end in 1, files that begin with v1). It
 // decides nothing: which payloads a message must have, which proposal is taken
 // and whether a peer is believed is not here, and nothing is encrypted here.
 //
 // What Parse and ParseChain return owns its memory, except the bodies of
 // Encrypted and Fragment, which alias the message.
-//
-// IKEv1 shares the header and the chain and would bring a table of its own
-// payload types beside ikev2.
 package wire
 
 import (
@@ -68,6 +66,9 @@ func (e Exchange) String() string {
 		return "CREATE_CHILD_SA"
 	case ExchangeInformational:
 		return "INFORMATIONAL"
+	}
+	if name, ok := exchangeNames1[e]; ok {
+		return name
 	}
 	return fmt.Sprintf("exchange %d", uint8(e))
 }

@@ -429,7 +429,11 @@ func TestNames(t *testing.T) {
 		{TypeEncrypted.String(), "SK"},
 		{PayloadType(99).String(), "payload type 99"},
 		{ExchangeCreateChild.String(), "CREATE_CHILD_SA"},
-		{Exchange(1).String(), "exchange 1"},
+		{Exchange(99).String(), "exchange 99"},
+		{ExchangeQuick.String(), "quick mode"},
+		{TypeSA1.String(), "SA"},
+		{NoProposalChosen1.String(), "NO-PROPOSAL-CHOSEN"},
+		{NotifyType1(999).String(), "notify 999"},
 		{(&NotifyError{Kind: TSUnacceptable, Why: "no overlap"}).Error(), "TS_UNACCEPTABLE: no overlap"},
 		{(&NotifyError{Kind: TSUnacceptable}).Error(), "TS_UNACCEPTABLE"},
 	} {

@@ -38,11 +38,13 @@ type Connection struct {
 	Routes   []string `json:"routes,omitempty"`
 	DPD      any      `json:"dpd,omitempty"`
 	Lifetime any      `json:"lifetime,omitempty"`
+	Allow    []string `json:"allow,omitempty"`
 }
 
 // Native is a connection in vpngw's own words.
 type Native struct {
 	IKEVersion int       `json:"ike_version"`
+	Mode       string    `json:"mode,omitempty"` // of IKEv1
 	Initiate   *bool     `json:"initiate,omitempty"`
 	Local      NativeEnd `json:"local"`
 	Remote     NativeEnd `json:"remote"`

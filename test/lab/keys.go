@@ -19,15 +19,18 @@ func (l *Lab) Decrypted(pcap, keylog string, args ...string) string {
 	if err != nil {
 		l.Fatalf("lab: %v", err)
 	}
-	var ike, esp strings.Builder
+	var ike, ike1, esp strings.Builder
 	for line := range strings.Lines(string(keys)) {
-		if strings.HasPrefix(line, `"`) {
+		switch {
+		case strings.HasPrefix(line, `"`):
 			esp.WriteString(line)
-		} else {
+		case strings.Count(line, ",") == 1:
+			ike1.WriteString(line)
+		default:
 			ike.WriteString(line)
 		}
 	}
-	for name, table := range map[string]string{"ikev2_decryption_table": ike.String(), "esp_sa": esp.String()} {
+	for name, table := range map[string]string{"ikev1_decryption_table": ike1.String(), "ikev2_decryption_table": ike.String(), "esp_sa": esp.String()} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(table), 0o600); err != nil {
 			l.Fatalf("lab: %v", err)
 		}

@@ -106,6 +106,7 @@ type TunnelStatus struct {
 	Remote string    `json:"remote"`
 	IKE    *struct {
 		Version  int    `json:"version"`
+		Mode     string `json:"mode"`
 		State    string `json:"state"`
 		Proposal string `json:"proposal"`
 		NAT      string `json:"nat"`

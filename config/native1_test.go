@@ -1,0 +1,135 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// said checks that a file has one problem with these words in it.
+func said(t *testing.T, text string, s Severity, words ...string) {
+	t.Helper()
+	_, ps := Parse(nil, "f", []byte(text))
+	for _, p := range ps {
+		all := p.Severity == s
+		for _, w := range words {
+			all = all && strings.Contains(p.Message+" ["+p.Code+"]", w)
+		}
+		if all {
+			return
+		}
+	}
+	t.Errorf("nobody says %q (%v):\n%s", words, s, lines(ps))
+}
+
+func TestNativeIKEv1(t *testing.T) {
+	tun := tunnel(t, `ike_version: 1
+      mode: aggressive
+      ike: {proposals: [aes128-md5-modp1024], lifetime: 8h}
+      esp: {proposals: [aes128gcm16-modp2048s256, "null-sha1"], bytes: 1887436800}`, "allow: [null-encryption]\n    dpd: {interval: 10s, timeout: 30s, message: seq-notify-hash}")
+	if tun.IKEVersion != 1 || !tun.Aggressive || tun.ESPLifetime.Bytes != 1887436800 {
+		t.Errorf("got %+v", tun)
+	}
+	if tun.DPD.Order != dpd.NotifyHash {
+		t.Errorf("liveness checks have order %v", tun.DPD.Order)
+	}
+	for _, p := range tun.ESPProposals {
+		if slices.Contains(p.Transforms, ipsec.Transform{Type: ipsec.ESN, ID: ipsec.ESNYes}) {
+			t.Errorf("%v has extended sequence numbers", p)
+		}
+	}
+}
+
+func TestNativeIKEv1Defaults(t *testing.T) {
+	tun := tunnel(t, "ike_version: 1", "")
+	if tun.Aggressive || len(tun.IKEProposals) == 0 || len(tun.ESPProposals) == 0 {
+		t.Errorf("got %+v", tun)
+	}
+	for _, p := range append(tun.IKEProposals, tun.ESPProposals...) {
+		if why := unsayable(p); why != "" {
+			t.Errorf("%v is proposed by default: %s", p, why)
+		}
+		for _, tr := range p.Transforms {
+			if tr.Weak() != "" {
+				t.Errorf("%v is proposed by default", tr)
+			}
+		}
+	}
+}
+
+func TestNativeAnyTakesBothVersions(t *testing.T) {
+	if tun := tunnel(t, "ike_version: any", ""); tun.IKEVersion != 0 || len(tun.IKEProposals) != 2 {
+		t.Errorf("got IKEv%d, %v", tun.IKEVersion, tun.IKEProposals)
+	}
+	said(t, lab(key+"\n      ike_version: any\n      ike: {proposals: [aes128gcm16-prfsha256-modp2048]}", ""), Error, "none of the proposals can be said in IKEv1", "aes128gcm16")
+}
+
+func TestNativeIKEv1RefusesWhatItDoesNotHave(t *testing.T) {
+	one := func(body, beside string) string { return lab(key+"\n      ike_version: 1\n      "+body, beside) }
+	said(t, one("ike: {proposals: [aes256gcm16-prfsha384-ecp384]}", ""), Error, "aes256gcm16", "AES-GCM")
+	said(t, one("ike: {proposals: [aes128-sha256-x25519]}", ""), Error, "x25519")
+	said(t, one("ike: {proposals: [aes128-sha1-prfsha256-modp2048]}", ""), Error, "one hash")
+	said(t, one("esp: {proposals: [chacha20poly1305]}", ""), Error, "ChaCha20")
+	said(t, one("esp: {esn: yes}", ""), Error, "extended sequence numbers")
+	said(t, one("mode: aggressive", ""), Warning, "aggressive mode is weak", "[vpngw.mode.weak]")
+	said(t, one("ike: {lifetime: 0s}", ""), Warning, "8 hours")
+	said(t, one(`esp: {proposals: ["null-sha1"]}`, ""), Error, "allow: [null-encryption]")
+	said(t, one("", "allow: [null-encryption]"), Warning, "no ESP proposal")
+	said(t, lab(key+"\n      mode: main", ""), Warning, "belongs to IKEv1")
+	said(t, lab(key, "dpd: {message: auto}"), Warning, "only IKEv1 has messages of this kind")
+}
+
+// two is a file with two connections to one peer address.
+func two(a, b string) string {
+	return `version: 1
+connections:
+  - native:
+      local: {address: 203.0.113.9, id: one.example, subnets: [192.168.3.0/24]}
+      remote: {address: 198.51.100.9, subnets: [10.20.0.0/16]}
+      ` + a + `
+  - native:
+      local: {address: 203.0.113.9, id: two.example, subnets: [192.168.4.0/24]}
+      remote: {address: 198.51.100.9, subnets: [10.21.0.0/16]}
+      ` + b + "\n"
+}
+
+func TestTwoKeysForOneAddressInMainMode(t *testing.T) {
+	said(t, two("ike_version: 1\n      psk: one", "ike_version: 1\n      psk: two"), Error, "another pre-shared key for the same peer address, 198.51.100.9")
+	said(t, two("ike_version: any\n      psk: one", "ike_version: 1\n      psk: two"), Error, "another pre-shared key")
+	for _, good := range []string{
+		two("ike_version: 1\n      psk: one", "ike_version: 1\n      psk: one"),
+		two("ike_version: 1\n      psk: one", "psk: two"),
+		two("ike_version: 1\n      mode: aggressive\n      psk: one", "ike_version: 1\n      psk: two"),
+		strings.Replace(two("ike_version: 1\n      psk: one", "ike_version: 1\n      psk: two"), "203.0.113.9, id: two", "203.0.113.10, id: two", 1),
+	} {
+		if c, ps := Parse(nil, "f", []byte(good)); c == nil {
+			t.Errorf("refused:\n%s", lines(ps))
+		}
+	}
+}
+
+func TestAlibabaDefaultsAreIKEv1(t *testing.T) {
+	body := bodyWith(map[string]any{"IkeConfig": map[string]any{"Psk": "not-a-real-secret"}, "IpsecConfig": nil})
+	c, ps := Parse(nil, "f", alibabaFile(t, body, ""))
+	if c == nil {
+		t.Fatalf("refused:\n%s", lines(ps))
+	}
+	tun := c.Connections[0].Tunnels[0]
+	if tun.IKEVersion != 1 || tun.Aggressive || tun.IKEProposals[0].String() != "aes128-md5-prfmd5-modp1024" || tun.ESPProposals[0].String() != "aes128-md5-modp1024" {
+		t.Errorf("got IKEv%d, aggressive %v, %v, %v", tun.IKEVersion, tun.Aggressive, tun.IKEProposals, tun.ESPProposals)
+	}
+	if tun.Remote.Address != netip.MustParseAddr("198.51.100.1") {
+		t.Errorf("the peer is %v", tun.Remote.Address)
+	}
+	body = bodyWith(map[string]any{"IkeConfig.IkeVersion": "ikev1", "IkeConfig.IkeMode": "aggressive", "IkeConfig.IkePfs": "group24", "RemoteSubnet": "192.168.3.0/24,192.168.5.0/24"})
+	c, ps = Parse(nil, "f", alibabaFile(t, body, ""))
+	if c == nil || !c.Connections[0].Tunnels[0].Aggressive || c.Connections[0].Tunnels[0].IKEProposals[0].String() != "aes128-sha256-prfsha256-modp2048s256" {
+		t.Errorf("got\n%s", lines(ps))
+	}
+	said(t, string(alibabaFile(t, body, "")), Warning, "aggressive mode is weak")
+	said(t, string(alibabaFile(t, body, "")), Warning, "one CIDR block at each end")
+}

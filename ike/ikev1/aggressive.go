@@ -1,0 +1,180 @@
+package ikev1
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+)
+
+// Aggressive mode with a pre-shared key, RFC 2409 section 5.4, with the payloads
+// of RFC 3947, by which the third message is encrypted too.
+//
+//	Initiator                          Responder
+//	HDR, SA, KE, Ni, IDii, VID  -->
+//	                            <--    HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D
+//	HDR*, HASH_I, NAT-D         -->
+//
+// The identities are in the clear, and HASH_R lets anybody who can send message 1 try
+// pre-shared keys at home: it is answered only for connections that ask for it.
+
+// maxAmplification is how many times longer than message 1 message 2 may be.
+const maxAmplification = 2
+
+// HDR, SA, KE, Ni, IDii, VID -->
+func (p1 *phase1) ag1(now time.Time) {
+	s := p1.s
+	offer := offerIKE(p1.own, s.peer.Lifetime)
+	p1.sai = body(offer)
+	p1.x.take, p1.x.wants, p1.waits = p1.ag2, shapes["ag2"], "message 2 of aggressive mode"
+	ps := []wire.Payload{offer, &wire.Raw{Kind: wire.TypeKE1, Data: p1.gxi}, &wire.Nonce1{Data: p1.ni}, id(s.peer.LocalID)}
+	s.say(now, p1.x, true, append(ps, allVendors(s.peer)...)...)
+}
+
+// HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D <-- and then HDR*, HASH_I, NAT-D -->
+func (p1 *phase1) ag2(now time.Time, m *message) error {
+	s := p1.s
+	if m.SPIr == 0 {
+		return drop(sa.DropMalformed, "an answer without the responder's cookie")
+	}
+	doubt := func(why sa.Drop, format string, args ...any) error {
+		p1.refused = fmt.Sprintf(format, args...)
+		s.env.Owner.Troubled(now, s.peer, p1.refused)
+		return drop(why, "%s", p1.refused)
+	}
+	if why := p1.takeChoice(m); why != "" {
+		return doubt(sa.DropMalformed, "%s", why)
+	}
+	// Until HASH_R is known to be right, another answer may come.
+	dh, spiR := p1.dh, s.spiR
+	s.spiR = m.SPIr
+	p1.take(m)
+	err := p1.derive(s.peer.PSK, p1.gxr)
+	again := func() { p1.dh, s.spiR, s.keys, p1.x.iv = dh, spiR, nil, nil }
+	if err != nil {
+		again()
+		return doubt(sa.DropMalformed, "the peer's key exchange value is invalid: %v", err)
+	}
+	who, _ := wire.Find[*wire.ID1](m.Payloads)
+	if !proven(m, p1.hashR(who.Body())) {
+		again()
+		return doubt(sa.DropBadHash, "HASH_R in message 2 of aggressive mode is wrong: the pre-shared keys differ")
+	}
+	if who.Identity() != s.peer.RemoteID {
+		again()
+		return doubt(sa.DropMalformed, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.IDText(s.peer.RemoteID))
+	}
+	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
+	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
+	if why := s.nat.Problem(s.peer); why != "" {
+		s.Drop(now, why)
+		return nil
+	}
+	s.float()
+	s.name()
+	p1.refused = ""
+	ps := []wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: p1.hashI(id(s.peer.LocalID).Body())}}
+	ps = append(ps, s.natPayloads(s.peer, s.path.Local, s.path.Remote)...)
+	msg := s.seal(p1.x, p1.initialContact(ps))
+	p1.x.retx.Stop()
+	p1.x.sent = s.fragments(msg)
+	s.send(s.path, p1.x.sent)
+	s.lastIV, s.unconfirmed = p1.x.iv, msg
+	s.confirm = sa.Retransmitter{First: time.Second, Total: 20 * time.Second, Rand: s.env.Rand}
+	s.confirm.Start(now, p1.x.sent...)
+	s.established(now, false)
+	return nil
+}
+
+// HDR, SA, KE, Ni, IDii, VID <-- and then HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D -->
+func (p1 *phase1) answerAg1(now time.Time, m *message) error {
+	s := p1.s
+	if err := p1.shapeOf("ag1", m); err != nil {
+		return err
+	}
+	ps, err := p1.answering(m)
+	if err != nil {
+		return err
+	}
+	who, _ := wire.Find[*wire.ID1](m.Payloads)
+	p1.candidates = ps
+	var p *sa.Peer
+	var expected []string
+	for _, c := range ps {
+		expected = append(expected, sa.IDText(c.RemoteID))
+		if c.RemoteID == who.Identity() && p == nil {
+			p = c
+		}
+	}
+	if p == nil {
+		return p1.trouble(ps, wire.InvalidID1, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.Alternatives(expected))
+	}
+	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
+	c, err := p1.choose(m, []*sa.Peer{p}, 0)
+	if err == nil && len(ke.Data) != sa.PublicSize(c.suite.KE.ID) { // then the value says the group
+		for _, own := range ikeSuites(p.Proposals) {
+			if len(ke.Data) == sa.PublicSize(own.KE.ID) {
+				c, err = p1.choose(m, []*sa.Peer{p}, own.KE.ID)
+				break
+			}
+		}
+		if err == nil && len(ke.Data) != sa.PublicSize(c.suite.KE.ID) {
+			err = p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, "a key exchange value of %d bytes in group %s", len(ke.Data), c.suite.KE)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	s.peer, p1.candidates = p, []*sa.Peer{p}
+	p1.keepNATT()
+	if p1.nr, err = s.env.Nonce(); err != nil {
+		return err
+	}
+	if p1.dh, err = sa.NewDH(s.suite.KE.ID, s.env.Rand); err != nil {
+		return err
+	}
+	p1.gxr, p1.idi = p1.dh.Public(), who.Body()
+	p1.take(m)
+	s.spiR = s.env.Owner.NewSPI()
+	if err := p1.derive(p.PSK, p1.gxi); err != nil {
+		return p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, "the peer's key exchange value is invalid: %v", err)
+	}
+	own := id(p.LocalID)
+	answer := []wire.Payload{
+		c.answer(c.proposal.SPI), &wire.Raw{Kind: wire.TypeKE1, Data: p1.gxr}, &wire.Nonce1{Data: p1.nr},
+		own, &wire.Raw{Kind: wire.TypeHash1, Data: p1.hashR(own.Body())},
+	}
+	answer = append(answer, s.peerSays.answer()...)
+	answer = append(answer, s.natPayloads(p, m.d.Local, m.d.Remote)...)
+	msg := (&wire.Message{Header: s.header(p1.x.kind, 0), Payloads: answer}).Marshal()
+	if len(msg) > maxAmplification*len(m.d.Data) {
+		return p1.trouble([]*sa.Peer{p}, wire.PayloadMalformed1, "message 1 of aggressive mode has %d bytes, and ours would have %d, which is more than twice as many: nobody answers so much to whom it does not know",
+			len(m.d.Data), len(msg))
+	}
+	s.name()
+	p1.x.heard = m.hash()
+	p1.x.sent = [][]byte{msg} // never in pieces: to one message goes one
+	p1.x.take, p1.x.wants, p1.x.clear, p1.waits = p1.ag3, shapes["ag3"], true, "message 3 of aggressive mode"
+	s.env.Owner.Spawned(s)
+	s.send(s.path, p1.x.sent)
+	return nil
+}
+
+func (m *message) hash() [32]byte { return sha256.Sum256(m.d.Data) }
+
+// HDR*, HASH_I, NAT-D <--
+func (p1 *phase1) ag3(now time.Time, m *message) error {
+	s := p1.s
+	if !proven(m, p1.hashI(p1.idi)) {
+		return drop(sa.DropBadHash, "HASH_I in message 3 of aggressive mode is wrong: the pre-shared keys differ")
+	}
+	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
+	if err := p1.settle(m, s.peer.RemoteID); err != nil {
+		return err
+	}
+	s.lastIV = p1.x.iv
+	s.established(now, wire.FindNotify1(m.Payloads, wire.InitialContact1) != nil)
+	return nil
+}

@@ -1,0 +1,250 @@
+package ikev1
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// Quick mode from the responder's end (see quick.go).
+
+// answer is one that the peer began.
+type answer struct {
+	s      *SA
+	x      *exchange
+	ni, nr []byte
+	spi    []byte // of the offer
+	c      *child
+}
+
+// answerQuick begins a quick mode with the message of an id that is new.
+func (s *SA) answerQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
+	if s.used.seen(h.ID) {
+		s.env.Owner.Dropped(sa.DropRepeated)
+		return
+	}
+	a := &answer{s: s, x: &exchange{kind: wire.ExchangeQuick, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID), wants: shapes["qm1"]}}
+	a.x.take = a.qm1
+	err := s.deliver(now, a.x, h, d)
+	if e := (*dropped)(nil); errors.As(err, &e) {
+		return
+	}
+	if !s.used.note(wire.ExchangeQuick, h.ID) {
+		s.Close(now, "the peer has used up the quick modes of the ISAKMP SA")
+		return
+	}
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		s.log.Info("refusing the peer's Child SA", "notify", r.kind.String(), "why", r.why)
+		a.x.sent = s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: a.spi, Kind: r.kind})
+		s.track(a.x) // the same question gets the same answer
+		s.finish(now, a.x)
+	}
+}
+
+// unconfirmed is how many children are of quick modes that wait for their third message.
+func (f *family) unconfirmed() int {
+	n := 0
+	for _, c := range f.children {
+		if !c.confirmBy.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// HDR*, HASH(1), SA, Ni [, KE ] [, IDci, IDcr ] <-- and then HDR*, HASH(2), SA, Nr [, KE ] [, IDci, IDcr ] -->
+func (a *answer) qm1(now time.Time, m *message) error {
+	s := a.s
+	if !proven(m, s.keys.hash1(m.ID, m.Raw[1:]...)) {
+		return drop(sa.DropBadHash, "HASH(1) of a quick mode is wrong")
+	}
+	if len(s.fam.children) >= maxChildren || s.fam.unconfirmed() >= maxUnconfirmed {
+		return drop(sa.DropTooMany, "the peer has %d Child SAs already", len(s.fam.children))
+	}
+	reply, err := a.negotiate(now, m)
+	if err != nil {
+		return err
+	}
+	s.track(a.x)
+	s.add(a.c) // before the message after which the peer may use it
+	for _, m := range s.fam.members {
+		if q := m.asking; q != nil && q.wants(a.c) {
+			q.rival = a.c
+		}
+	}
+	a.c.confirmBy = now.Add(confirmTime)
+	a.x.take, a.x.wants = a.qm3, shapes["qm3"]
+	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}
+	a.x.over = func(time.Time) { s.finish(now, a.x) }
+	s.say(now, a.x, true, hashed(reply, func(rest []byte) []byte { return s.keys.hash2(a.x.id, a.ni, rest) })...)
+	if !s.replaces(a.c) {
+		// Message 3 proves that the peer is ready. But the first packet can be faster than that, and there is
+		// no other SA that could carry the answer to it.
+		by := a.c.confirmBy
+		s.fam.current.sendOn(now, a.c)
+		a.c.confirmBy = by
+	}
+	return nil
+}
+
+// HDR*, HASH(3) <--
+func (a *answer) qm3(now time.Time, m *message) error {
+	s := a.s
+	if !proven(m, s.keys.hash3(a.x.id, a.ni, a.nr)) {
+		return drop(sa.DropBadHash, "HASH(3) of a quick mode is wrong")
+	}
+	s.finish(now, a.x)
+	a.c.confirmBy = time.Time{}
+	s.fam.current.sendOn(now, a.c)
+	return nil
+}
+
+// negotiate makes the child that the peer asks for, and the payloads SA, Nr, [KE,] [IDci, IDcr].
+func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
+	s := a.s
+	offer, _ := wire.Find[*wire.SA1](m.Payloads)
+	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
+	ke, withKE := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
+	a.spi = offer.Proposals[0].SPI
+	remote, local, ids, err := s.selectors(m)
+	if err != nil {
+		return nil, err
+	}
+	cfg := s.match(local, remote)
+	if cfg == nil {
+		why := fmt.Sprintf("traffic selectors: the peer asks for %v here and %v there; we have %s", local, remote, s.peer.Wishes())
+		s.toldAll(now, why)
+		return nil, refuse(wire.InvalidID1, "%s", why)
+	}
+	if s.env.Owner.Held(cfg) {
+		return nil, refuse(wire.InvalidID1, "%s is held down by the operator", cfg.Name)
+	}
+	c, ok := chooseESP(offer, espSuites(cfg.Proposals, true), s.modes())
+	if ok && (c.suite.KE.ID != 0) != withKE {
+		ok = false
+	}
+	if !ok {
+		why := "the peer's ESP proposals and ours have nothing in common: " + s.differ(offer, cfg, withKE)
+		s.env.Owner.ChildChanged(now, s, cfg, why)
+		return nil, refuse(wire.NoProposalChosen1, "%s", why)
+	}
+	out := binary.BigEndian.Uint32(c.proposal.SPI)
+	if out < 256 {
+		return nil, refuse(wire.InvalidSPI1, "a reserved SPI")
+	}
+	a.ni = nonce.Data
+	if a.nr, err = s.env.Nonce(); err != nil {
+		return nil, drop(sa.DropTooMany, "no randomness: %v", err)
+	}
+	var shared []byte
+	var public []wire.Payload
+	if withKE {
+		dh, err := sa.NewDH(c.suite.KE.ID, s.env.Rand)
+		if err != nil {
+			return nil, refuse(wire.NoProposalChosen1, "%v", err)
+		}
+		if shared, err = dh.Shared(ke.Data); err != nil {
+			return nil, refuse(wire.InvalidKey1, "the peer's key exchange value is invalid: %v", err)
+		}
+		public = []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: dh.Public()}}
+	}
+	in, err := s.env.AllocSPI()
+	if err != nil {
+		return nil, refuse(wire.NoProposalChosen1, "no SPI left: %v", err)
+	}
+	life, notice := agree(c.life, cfg.Lifetime, in)
+	a.c = s.newChild(now, negotiated{
+		cfg: cfg, suite: c.suite, in: in, out: out, local: local, remote: remote, shared: shared,
+		ni: a.ni, nr: a.nr, life: life, rekeyed: cfg.Lifetime.Time > 0,
+	})
+	ps := append([]wire.Payload{c.answer(u32(in)), &wire.Nonce1{Data: a.nr}}, public...)
+	return append(append(ps, ids...), notice...), nil
+}
+
+// selectors are the traffic that a quick mode is about, and the payloads that say it again.
+func (s *SA) selectors(m *message) (remote, local ipsec.Selector, ids []wire.Payload, err error) {
+	i := m.Index(wire.TypeID1)
+	if i < 0 {
+		local, remote = s.hosts()
+		return remote, local, nil, nil
+	}
+	var ps []*wire.ID1
+	for _, p := range m.Payloads {
+		if p, ok := p.(*wire.ID1); ok {
+			ps = append(ps, p)
+			ids = append(ids, p)
+		}
+	}
+	var okI, okR bool
+	remote, okI = idSelector(ps[0])
+	local, okR = idSelector(ps[1])
+	if !okI || !okR {
+		return remote, local, nil, refuse(wire.InvalidID1, "the peer asks for what is no address, subnet or range")
+	}
+	return remote, local, ids, nil
+}
+
+// match finds the configured child that covers what the peer asks for: IKEv1 cannot
+// answer with less. One that has exactly that comes first.
+func (s *SA) match(local, remote ipsec.Selector) *sa.Child {
+	var found *sa.Child
+	for _, c := range s.peer.Children {
+		if slices.Contains(c.Local, local) && slices.Contains(c.Remote, remote) {
+			return c
+		}
+		if found == nil && ipsec.Covers(c.Local, []ipsec.Selector{local}) && ipsec.Covers(c.Remote, []ipsec.Selector{remote}) {
+			found = c
+		}
+	}
+	return found
+}
+
+// toldAll notes a refusal that is not about one child, with those that are not up.
+func (s *SA) toldAll(now time.Time, why string) {
+	for _, c := range s.peer.Children {
+		if !slices.ContainsFunc(s.fam.children, func(up *child) bool { return up.cfg == c }) {
+			s.env.Owner.ChildChanged(now, s, c, why)
+		}
+	}
+}
+
+// differ says why no transform is taken.
+func (s *SA) differ(offer *wire.SA1, cfg *sa.Child, withKE bool) string {
+	if _, ok := chooseESP(offer, espSuites(cfg.Proposals, true), []uint16{1, 2, 3, 4, modeUDPDraft, 61444}); ok {
+		if s.encap() {
+			return "there is a NAT between us, and the peer offers no tunnel mode in UDP"
+		}
+		return "there is no NAT between us, and the peer does not offer plain tunnel mode"
+	}
+	var own []ipsec.Proposal
+	for _, o := range espSuites(cfg.Proposals, true) {
+		own = append(own, o.Proposal())
+	}
+	return sa.Difference(offered(offer, ipsec.ProtoESP), own, true)
+}
+
+// agree is the lifetime of both ends: the shorter one. When that is ours the peer hears
+// of it, by the way that RFC 2407 section 4.5.4 gives. An offer that has none means 8 hours.
+func agree(offered lifetime, own ipsec.Lifetime, spiIn uint32) (lifetime, []wire.Payload) {
+	life := lifetime{lifeOf(offered.time, own.Time), offered.bytes}
+	ours := lifetime{}
+	if own.Time > 0 && own.Time < life.time {
+		life.time, ours.time = own.Time, own.Time
+	}
+	if own.Bytes > 0 && (life.bytes == 0 || own.Bytes < life.bytes) {
+		life.bytes, ours.bytes = own.Bytes, own.Bytes
+	}
+	if ours.time == 0 { // of its bytes each end counts its own
+		return life, nil
+	}
+	return life, []wire.Payload{&wire.Notify1{
+		DOI: 1, Protocol: ipsec.ProtoESP, SPI: u32(spiIn), Kind: wire.ResponderLifetime,
+		Data: wire.AppendAttributes(nil, lifeAttributes(ours, espLifeType, espLife)),
+	}}
+}

@@ -1,0 +1,396 @@
+package ikev1
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+const (
+	// switchTime is how long an initiator goes on sending on the old SA after message 3 of
+	// a quick mode, unless the peer is seen on the new one: a peer may install it only with that message.
+	switchTime = time.Second
+	// deleteAfter is how long an SA that was replaced stays before the end that replaced
+	// it deletes it: packets on it are under way. The other end waits longer.
+	deleteAfter     = 3 * time.Second
+	deleteAfterPeer = 15 * time.Second
+	lingerTime      = 5 * time.Second  // keeps the inbound half of a deleted SA that has a successor
+	confirmTime     = 25 * time.Second // a responder waits so long for message 3
+	maxChildren     = 1024
+	maxUnconfirmed  = 64
+)
+
+// child is one Child SA: a pair of ESP SAs. Not to be confused with sa.Child,
+// which is the wish for one.
+type child struct {
+	cfg    *sa.Child
+	sa     *ipsec.ChildSA
+	made   bool   // we asked for it
+	out    bool   // the outbound half is installed
+	minted []byte // the lower of the nonces that made it
+
+	successor *child    // has taken, or is to take, this one's place
+	gone      bool      // deleted; the inbound half lingers
+	softAt    time.Time // rekey
+	hardAt    time.Time // end
+	outAt     time.Time // install the outbound half
+	confirmBy time.Time // remove, if nothing has proven that the peer has it
+	deleteAt  time.Time // replaced: delete it
+	removeAt  time.Time // gone: forget it
+}
+
+// leaving reports whether the child is on its way out.
+func (c *child) leaving() bool { return c.gone || c.successor != nil && c.successor.out }
+
+func (c *child) deadline() time.Time {
+	return sa.Earliest(c.softAt, c.hardAt, c.outAt, c.confirmBy, c.deleteAt, c.removeAt)
+}
+
+func (f *family) find(spiIn uint32) *child {
+	for _, c := range f.children {
+		if c.sa.SPIIn == spiIn {
+			return c
+		}
+	}
+	return nil
+}
+
+func (f *family) findOut(spiOut uint32) *child {
+	for _, c := range f.children {
+		if c.sa.SPIOut == spiOut {
+			return c
+		}
+	}
+	return nil
+}
+
+// negotiated is what makes a child.
+type negotiated struct {
+	cfg           *sa.Child
+	suite         ipsec.Suite
+	in, out       uint32
+	local, remote ipsec.Selector
+	made          bool
+	shared        []byte // g(qm)^xy, cleared
+	ni, nr        []byte
+	life          lifetime // agreed; zero fields never end it
+	rekeyed       bool     // whether we rekey it by time
+}
+
+// newChild derives the keys of what was negotiated.
+func (s *SA) newChild(now time.Time, n negotiated) *child {
+	c := &child{
+		cfg: n.cfg, made: n.made, minted: lowest(n.ni, n.nr),
+		sa: &ipsec.ChildSA{
+			Tunnel: n.cfg.Tunnel, Child: n.cfg.Name, SPIIn: n.in, SPIOut: n.out, Suite: n.suite,
+			In:      s.keys.childKeys(n.suite, n.shared, n.in, n.ni, n.nr),
+			Out:     s.keys.childKeys(n.suite, n.shared, n.out, n.ni, n.nr),
+			Trunc96: n.cfg.Trunc96, Local: []ipsec.Selector{n.local}, Remote: []ipsec.Selector{n.remote}, Path: s.childPath(),
+			Lifetime: ipsec.Lifetime{Time: n.life.time, Bytes: n.life.bytes, Packets: n.cfg.Lifetime.Packets}, Created: now,
+		},
+	}
+	clear(n.shared)
+	c.limit(s, now, n.life.time, n.rekeyed)
+	if s.env.KeyLog != nil {
+		sa.LogESP(s.env.KeyLog, c.sa)
+	}
+	return c
+}
+
+// limit sets when a child is rekeyed, and when it ends.
+func (c *child) limit(s *SA, now time.Time, life time.Duration, rekeyed bool) {
+	if life > 0 {
+		if c.hardAt = now.Add(life); rekeyed {
+			c.softAt = now.Add(s.env.SoftTime(life, c.made))
+		}
+	}
+}
+
+// lowest is the smaller of two nonces, octet by octet.
+func lowest(a, b []byte) []byte {
+	if slices.Compare(a, b) <= 0 {
+		return slices.Clone(a)
+	}
+	return slices.Clone(b)
+}
+
+// sameTraffic reports whether two children carry the same: one is the other's
+// replacement then. IKEv1 has no other sign of a rekey.
+func sameTraffic(a, b *child) bool {
+	return a.cfg == b.cfg && slices.Equal(a.sa.Local, b.sa.Local) && slices.Equal(a.sa.Remote, b.sa.Remote)
+}
+
+// add makes the inbound half of a child ready, and marks those that it is to replace.
+func (s *SA) add(c *child) {
+	for _, old := range s.fam.children {
+		if !old.gone && old.successor == nil && sameTraffic(old, c) {
+			old.successor = c
+		}
+	}
+	s.fam.children = append(s.fam.children, c)
+	s.env.Owner.Emit(sa.InstallIn{SA: c.sa})
+}
+
+// collide settles two children that both ends asked for at once: the one with the
+// lowest of the four nonces goes. So IKEv2 does (RFC 7296 section 2.8.1), and RFC
+// 2409 says nothing. The end that made the other deletes it.
+func (s *SA) collide(now time.Time, a, b *child) {
+	lost, won := a, b
+	if slices.Compare(a.minted, b.minted) > 0 {
+		lost, won = b, a
+	}
+	for _, c := range s.fam.children {
+		if c != won && c != lost && (c.successor == lost || c.successor == nil && sameTraffic(c, won)) {
+			c.successor = won
+		}
+	}
+	lost.successor, won.successor = won, nil
+	won.deleteAt = time.Time{}
+	if won.out {
+		lost.succeeded(now)
+	}
+	s.log.Debug("both ends asked for the same Child SA", "stays", hex32(won.sa.SPIIn), "goes", hex32(lost.sa.SPIIn))
+}
+
+// spares reports whether a child that was replaced should stay a little longer: the peer still sends
+// on it, or may think that it is the other that was replaced. When two quick modes have crossed and a
+// message of them was lost, the ends can come to different ends of it, and each would
+// delete what the other keeps. Then the one with the lowest nonce goes after all.
+func (s *SA) spares(now time.Time, c *child) bool {
+	const disputed, long = 10 * time.Second, 20 * time.Second
+	n := c.successor
+	crossed := c.made != n.made && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
+	heard := now.Sub(s.env.LastInbound(c.sa.SPIIn)) < deleteAfter/2
+	if crossed && slices.Compare(c.minted, n.minted) < 0 || now.Sub(n.sa.Created) > long {
+		return false
+	}
+	return crossed || heard
+}
+
+// leadsTo reports whether c comes after the child in the line of its successors.
+func (c *child) leadsTo(to *child) bool {
+	for n := 0; c.successor != nil && n < 8; n++ {
+		if c = c.successor; c == to {
+			return true
+		}
+	}
+	return false
+}
+
+// succeeded sets when a child goes whose successor carries its traffic.
+func (c *child) succeeded(now time.Time) {
+	c.softAt = time.Time{}
+	wait := deleteAfterPeer
+	if c.successor.made {
+		wait = deleteAfter
+	}
+	if at := now.Add(wait); c.deleteAt.IsZero() || at.Before(c.deleteAt) {
+		c.deleteAt = at
+	}
+}
+
+// sendOn lets new packets take a child. What it replaces is deleted a little later, by
+// the end that made the new one.
+func (s *SA) sendOn(now time.Time, c *child) {
+	c.outAt, c.confirmBy = time.Time{}, time.Time{}
+	if c.out || c.gone || c.successor != nil && c.successor.out || s.fam.find(c.sa.SPIIn) != c {
+		return
+	}
+	c.out = true
+	s.env.Owner.Emit(sa.InstallOut{SA: c.sa})
+	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "spi_out", hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
+		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
+	for _, old := range s.fam.children {
+		if old != c && !old.gone && old.leadsTo(c) {
+			old.successor = c
+			old.succeeded(now)
+		}
+	}
+	s.env.Owner.ChildChanged(now, s, c.cfg, "")
+}
+
+// remove takes a child out at once.
+func (s *SA) remove(now time.Time, c *child, why string) {
+	i := slices.Index(s.fam.children, c)
+	if i < 0 {
+		return
+	}
+	s.fam.children = slices.Delete(s.fam.children, i, i+1)
+	stays := c.successor != nil
+	for _, old := range s.fam.children {
+		if old.successor != c || old.gone {
+			continue
+		}
+		stays = true
+		old.deleteAt = time.Time{}
+		if old.successor = c.successor; old.successor == old {
+			old.successor = nil
+		}
+		if old.successor == nil && old.softAt.IsZero() && !old.hardAt.IsZero() { // the peer thought better of replacing it
+			old.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
+		}
+		switch {
+		case old.successor == nil && !old.out && old.confirmBy.IsZero():
+			s.sendOn(now, old)
+		case old.successor != nil && old.successor.out:
+			old.succeeded(now)
+		}
+	}
+	s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
+	if !stays {
+		s.env.Owner.ChildChanged(now, s, c.cfg, why)
+	}
+	s.lastGone(now)
+}
+
+// lastGone ends an ISAKMP SA that was kept for its Child SAs only.
+func (s *SA) lastGone(now time.Time) {
+	if c := s.fam.current; c.state == sa.Outlived && len(s.fam.children) == 0 {
+		c.die(now, "its last Child SA is gone")
+	}
+}
+
+// deleteChild tells the peer that a child is deleted, by the SPI that we receive
+// on, and takes it out: at once, or if it has a successor when nothing can be under way any more.
+func (s *SA) deleteChild(now time.Time, c *child, why string) {
+	if c.gone {
+		return
+	}
+	s.fam.current.inform(deletion(c))
+	s.retire(now, c, why)
+}
+
+func deletion(c *child) wire.Payload {
+	return &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(c.sa.SPIIn)}}
+}
+
+// retire is for a child that is deleted.
+func (s *SA) retire(now time.Time, c *child, why string) {
+	if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
+		s.sendOn(now, c.successor)
+	}
+	c.gone = true
+	c.softAt, c.hardAt, c.outAt, c.confirmBy, c.deleteAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	if c.successor == nil {
+		s.remove(now, c, why)
+		return
+	}
+	c.removeAt = now.Add(lingerTime)
+}
+
+// releaseChildren removes them all, without a word to the peer.
+func (s *SA) releaseChildren(now time.Time, why string) {
+	if s.fam.current != s {
+		return
+	}
+	children := s.fam.children
+	s.fam.children, s.fam.queue = nil, nil
+	for _, c := range children {
+		s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
+	}
+	for _, c := range children {
+		s.env.Owner.ChildChanged(now, s, c.cfg, why)
+	}
+}
+
+// advanceChildren does what is due.
+func (s *SA) advanceChildren(now time.Time) {
+	for _, c := range slices.Clone(s.fam.children) {
+		if sa.Due(now, c.outAt) {
+			s.sendOn(now, c)
+		}
+		switch {
+		case sa.Due(now, c.removeAt):
+			if c.made { // the Delete may have been lost, and nobody answers it
+				s.inform(deletion(c))
+			}
+			s.remove(now, c, "replaced")
+		case sa.Due(now, c.confirmBy):
+			s.remove(now, c, "the peer began a quick mode and did not finish it")
+		case sa.Due(now, c.hardAt):
+			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+			s.inform(deletion(c))
+			if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
+				s.sendOn(now, c.successor)
+			}
+			s.remove(now, c, "its lifetime ended before a rekey succeeded")
+		case sa.Due(now, c.deleteAt):
+			c.deleteAt = now.Add(deleteAfter)
+			switch {
+			case c.successor != nil && !c.successor.out: // traffic is still on this one
+			case c.successor != nil && s.spares(now, c): // or the peer's may be
+			default:
+				s.deleteChild(now, c, "replaced")
+			}
+		case sa.Due(now, c.softAt):
+			c.softAt = time.Time{}
+			s.startRekey(now, c, "lifetime")
+		}
+	}
+}
+
+// SeenInbound implements sa.Machine: the peer uses the SA, so it can receive on it too.
+func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
+	c := s.fam.find(spiIn)
+	if c != nil {
+		s.fam.current.sendOn(now, c)
+	}
+	return c != nil
+}
+
+// Expired implements sa.Machine.
+func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
+	c := s.fam.find(spiIn)
+	if c != nil {
+		s.fam.current.startRekey(now, c, why)
+		s.fam.pump(now)
+	}
+	return c != nil
+}
+
+// RekeyChildren implements sa.Machine.
+func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
+	for _, c := range slices.Clone(s.fam.children) {
+		if c.cfg == cfg {
+			s.fam.current.startRekey(now, c, why)
+		}
+	}
+	s.fam.pump(now)
+}
+
+// DeleteChildren implements sa.Machine.
+func (s *SA) DeleteChildren(now time.Time, cfg *sa.Child) {
+	if s.fam.current != s {
+		return
+	}
+	s.fam.unqueue(func(q *quick) bool { return q.cfg == cfg })
+	for _, c := range slices.Clone(s.fam.children) {
+		if c.cfg == cfg && !c.gone {
+			c.successor = nil
+			s.deleteChild(now, c, "not wanted any more")
+		}
+	}
+}
+
+// Children implements sa.Machine.
+func (s *SA) Children() []sa.ChildInfo {
+	if s.fam.current != s {
+		return nil
+	}
+	var out []sa.ChildInfo
+	for _, c := range s.fam.children {
+		if !c.leaving() {
+			out = append(out, sa.ChildInfo{Child: c.cfg, SA: c.sa, Out: c.out})
+		}
+	}
+	return out
+}
+
+// Creating implements sa.Machine.
+func (s *SA) Creating(c *sa.Child) bool {
+	return s.fam.asked(func(q *quick) bool { return q.old == nil && q.cfg == c }) != nil
+}

@@ -1,0 +1,147 @@
+package ikev1
+
+import (
+	"encoding/binary"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// Dead peer detection, RFC 3706.
+//
+//	Sender                                      Responder
+//	HDR*, HASH, NOTIFY(R-U-THERE)      -->
+//	                                   <--      HDR*, HASH, NOTIFY(R-U-THERE-ACK)
+//
+// with the HASH behind the NOTIFY at some peers, as the RFC prints it.
+
+// liveness is one end's state of it.
+type liveness struct {
+	sent   uint32    // the sequence number of our last question
+	asked  bool      // sent is one
+	theirs uint32    // the peer's last
+	knows  bool      // theirs is one
+	last   bool      // the peer puts the HASH last
+	began  time.Time // of asking
+	retx   sa.Retransmitter
+}
+
+// monitorDeadline is when the liveness check wants to look.
+func (s *SA) monitorDeadline() time.Time {
+	if s.state != sa.Established {
+		return time.Time{}
+	}
+	return s.monitor.Deadline()
+}
+
+// lastHeard is when anything authentic came from the peer, in IKE or ESP.
+func (s *SA) lastHeard() time.Time {
+	for _, c := range s.fam.children {
+		s.monitor.Heard(s.env.LastInbound(c.sa.SPIIn))
+	}
+	return s.monitor.Last()
+}
+
+// checkAlive asks a peer that has been silent.
+func (s *SA) checkAlive(now time.Time) {
+	if s.state != sa.Established {
+		return
+	}
+	if sa.Due(now, s.monitor.Deadline()) {
+		s.lastHeard()
+		switch s.monitor.Due(now) {
+		case dpd.Ask:
+			s.askAlive(now)
+		case dpd.Dead:
+			s.dead(now, s.monitor.Timeout)
+			return
+		}
+	}
+	if !sa.Due(now, s.dpd.retx.Deadline()) {
+		return
+	}
+	if s.lastHeard().After(s.dpd.began) {
+		s.dpd.retx.Stop() // in ESP
+		return
+	}
+	msgs, gaveUp := s.dpd.retx.Due(now)
+	switch {
+	case gaveUp:
+		s.dead(now, s.dpd.retx.Total)
+	case msgs != nil:
+		s.rUThere()
+	}
+}
+
+func (s *SA) dead(now time.Time, after time.Duration) {
+	s.Drop(now, "the peer is dead: it did not answer a liveness check within "+after.String())
+}
+
+// askAlive begins to ask, once.
+func (s *SA) askAlive(now time.Time) {
+	if s.state != sa.Established || !s.peerSays.dpd || s.dpd.retx.Active() {
+		return
+	}
+	if !s.dpd.asked { // "the high-bit of the sequence number initially SHOULD be set to zero" (section 6.2)
+		s.dpd.sent, s.dpd.asked = s.random32()>>1, true
+	}
+	s.dpd.sent++
+	s.dpd.retx.First, s.dpd.retx.Total = 2*time.Second, deadTime
+	if t := s.peer.DPD.Timeout; t > 0 {
+		s.dpd.retx.Total = t
+	}
+	s.dpd.retx.Start(now, nil) // each question is made anew, under an id of its own
+	s.dpd.began = now
+	s.rUThere()
+	s.env.Owner.Stirred(s)
+}
+
+// Probe implements sa.Machine. It acts on hints that anybody could forge, so seldom.
+func (s *SA) Probe(now time.Time) {
+	if s.state != sa.Established || now.Sub(s.probed) < probeInterval {
+		return
+	}
+	s.probed = now
+	s.askAlive(now)
+}
+
+// HDR*, HASH, NOTIFY(R-U-THERE) -->
+func (s *SA) rUThere() { s.dpdSend(wire.RUThere, s.dpd.sent) }
+
+func (s *SA) dpdSend(kind wire.NotifyType1, seq uint32) {
+	order := s.peer.DPD.Order
+	if order == dpd.Mirror && s.dpd.last {
+		order = dpd.NotifyHash
+	}
+	s.informOrdered(order, &wire.Notify1{
+		DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: kind, Data: u32(seq),
+	})
+}
+
+// dpdMessage takes either of the two.
+func (s *SA) dpdMessage(n *wire.Notify1, hashLast bool) error {
+	if s.state == sa.Connecting || len(n.Data) != 4 {
+		return drop(sa.DropMalformed, "a liveness check before phase 1 is done, or without a number")
+	}
+	seq := binary.BigEndian.Uint32(n.Data)
+	s.dpd.last = hashLast
+	if n.Kind == wire.RUThereAck {
+		// "The initial sender SHOULD reject the R-U-THERE-ACK if the sequence number fails
+		// to match the one sent" (section 6.1).
+		if !s.dpd.asked || seq != s.dpd.sent {
+			return drop(sa.DropSequence, "an answer to a liveness check %d that is not open", seq)
+		}
+		return nil
+	}
+	// A question that is repeated has the number that it had; one that is older was
+	// listened in on.
+	if s.dpd.knows && int32(seq-s.dpd.theirs) < 0 {
+		return drop(sa.DropSequence, "a liveness check %d after %d", seq, s.dpd.theirs)
+	}
+	s.dpd.theirs, s.dpd.knows = seq, true
+	s.dpdSend(wire.RUThereAck, seq) // HDR*, HASH, NOTIFY(R-U-THERE-ACK) -->
+	return nil
+}

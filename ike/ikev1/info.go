@@ -1,0 +1,229 @@
+package ikev1
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// Informational exchanges, RFC 2409 section 5.7: one message that nobody answers.
+//
+//	HDR*, HASH(1), N/D      -->
+
+// handleInformational takes one. Without the right HASH it says nothing, but for an
+// error that answers our first messages: that much is told to the operator.
+func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram) {
+	if h.Flags&wire.FlagEncrypted == 0 {
+		s.env.Owner.Dropped(sa.DropCleartext)
+		if _, c, err := wire.Parse1(d.Data); err == nil && s.state == sa.Connecting && s.p1 != nil {
+			s.hint(now, c.Payloads)
+		}
+		return
+	}
+	if s.keys == nil || s.lastIV == nil || s.used.seen(h.ID) {
+		why := sa.DropRepeated
+		if s.keys == nil {
+			why = sa.DropTooEarly
+		}
+		s.env.Owner.Dropped(why)
+		return
+	}
+	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID)}
+	x.take = func(now time.Time, m *message) error { return s.informed(now, m) }
+	err := s.deliver(now, x, h, d)
+	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && s.initiator {
+		s.p1.refused = "the peer answers message 5 with what does not decrypt: the pre-shared keys differ"
+		s.env.Owner.Troubled(now, s.peer, s.p1.refused)
+	}
+}
+
+// hint is an error that came in the clear. It may be forged, so it is only told.
+func (s *SA) hint(now time.Time, ps []wire.Payload) {
+	n, ok := wire.Find[*wire.Notify1](ps)
+	if !ok || !n.Kind.IsError() || !s.initiator {
+		return
+	}
+	s.p1.refused = "the peer answered " + n.Kind.String() + ": "
+	switch {
+	case n.Kind == wire.NoProposalChosen1 && s.spiR == 0:
+		s.p1.refused = "we sent IKE proposals " + sa.ProposalText(s.peer.Proposals) + "; " + s.p1.refused +
+			"it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, main or aggressive mode, and whether it knows our address"
+	default:
+		s.p1.refused += meaning(n.Kind)
+	}
+	s.env.Owner.Troubled(now, s.peer, s.p1.refused)
+}
+
+// informed takes an authentic informational exchange. The HASH may be at its head (RFC 2409)
+// or at its end (RFC 3706), over whatever else there is.
+func (s *SA) informed(now time.Time, m *message) error {
+	i := m.Index(wire.TypeHash1)
+	if i < 0 {
+		return drop(sa.DropBadHash, "an informational exchange without HASH")
+	}
+	rest := slices.Concat(m.Raw[:i], m.Raw[i+1:])
+	if !proven(m, s.keys.hash1(m.ID, rest...)) {
+		return drop(sa.DropBadHash, "HASH(1) of an informational exchange is wrong")
+	}
+	s.used.note(wire.ExchangeInfo1, m.ID)
+	for _, p := range m.Payloads {
+		switch p := p.(type) {
+		case *wire.Delete1:
+			s.deleted(now, p)
+		case *wire.Notify1:
+			if err := s.notified(now, p, m, i > 0); err != nil {
+				return err
+			}
+		}
+		if s.state == sa.Dead || s.state == sa.Outlived {
+			return nil
+		}
+	}
+	return nil
+}
+
+// deleted takes a Delete.
+func (s *SA) deleted(now time.Time, p *wire.Delete1) {
+	if s.state == sa.Connecting {
+		return
+	}
+	for _, spi := range p.SPIs {
+		switch p.Protocol {
+		case ipsec.ProtoESP:
+			if c := s.fam.findOut(binary.BigEndian.Uint32(spi)); c != nil && !c.gone {
+				if c.successor == nil {
+					s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+				}
+				s.fam.current.retire(now, c, "the peer deleted the Child SA")
+			}
+		case ipsec.ProtoIKE:
+			if bytes.Equal(spi, append(u64(s.spiI), u64(s.spiR)...)) {
+				s.leave(now, "the peer deleted the ISAKMP SA")
+				return
+			}
+			// Another of the peer's, deleted over this one.
+			for _, m := range slices.Clone(s.fam.members) {
+				if m.live() && bytes.Equal(spi, append(u64(m.spiI), u64(m.spiR)...)) {
+					m.leave(now, "the peer deleted the ISAKMP SA")
+				}
+			}
+		}
+	}
+}
+
+// notified takes a notification.
+func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool) error {
+	switch {
+	case n.Kind == wire.RUThere || n.Kind == wire.RUThereAck:
+		return s.dpdMessage(n, hashLast)
+	case n.Kind == wire.InitialContact1 && s.state == sa.Established && now.Sub(s.authedAt) < 10*time.Second:
+		s.env.Owner.Authenticated(now, s, true)
+	case n.Kind == wire.ResponderLifetime && n.Protocol == ipsec.ProtoIKE && s.state == sa.Established:
+		s.lifetimeNotice(m)
+		s.relimit(now)
+	case !n.Kind.IsError():
+	case s.state == sa.Connecting:
+		if s.initiator {
+			s.Drop(now, "the peer answered "+n.Kind.String()+": "+meaning(n.Kind))
+		}
+	default:
+		s.log.Info("the peer notes an error", "notify", n.Kind.String())
+		if q := s.asking; q != nil && !s.known(n.SPI) {
+			q.refused(now, n)
+		} else if s.disowned(now, n) {
+			s.leave(now, "the peer does not accept our proof of identity ("+n.Kind.String()+"): it expects another identity than "+sa.IDText(s.peer.LocalID))
+		}
+	}
+	return nil
+}
+
+// known reports whether an SPI is one of a Child SA that we have: an error that names it is
+// not about the quick mode that is open. What peers name there is theirs, ours or nothing.
+func (s *SA) known(spi []byte) bool {
+	if len(spi) != 4 {
+		return false
+	}
+	n := binary.BigEndian.Uint32(spi)
+	return s.fam.find(n) != nil || s.fam.findOut(n) != nil
+}
+
+// disowned reports whether an error can only be about the last message of phase 1: the
+// peer has taken it for wrong, and has no ISAKMP SA then.
+func (s *SA) disowned(now time.Time, n *wire.Notify1) bool {
+	return (n.Kind == wire.InvalidID1 || n.Kind == wire.AuthenticationFailed1) && n.Protocol == ipsec.ProtoIKE &&
+		len(s.fam.children) == 0 && now.Sub(s.authedAt) < 10*time.Second
+}
+
+// relimit moves the ISAKMP SA's end to a lifetime that has become shorter.
+func (s *SA) relimit(now time.Time) {
+	end := s.authedAt.Add(s.life)
+	if s.life == 0 || !s.expireAt.IsZero() && !end.Before(s.expireAt) {
+		return
+	}
+	s.expireAt = end
+	if s.peer.Lifetime > 0 {
+		s.rekeyAt = s.authedAt.Add(s.env.SoftTime(s.life, s.initiator))
+	}
+	s.env.Owner.Stirred(s)
+}
+
+// inform sends an informational exchange, if there is still somebody to send it to.
+func (s *SA) inform(ps ...wire.Payload) [][]byte { return s.informOrdered(dpd.HashNotify, ps...) }
+
+func (s *SA) informOrdered(order dpd.Order, ps ...wire.Payload) [][]byte {
+	if s.keys == nil || s.lastIV == nil || s.state == sa.Dead || s.state == sa.Outlived {
+		return nil
+	}
+	mid, err := s.newID()
+	if err != nil {
+		s.log.Error("cannot inform the peer", "err", err)
+		return nil
+	}
+	x := &exchange{kind: wire.ExchangeInfo1, id: mid, iv: s.keys.nextIV(s.lastIV, mid)}
+	all := hashed(ps, func(rest []byte) []byte { return s.keys.hash1(mid, rest) })
+	if order == dpd.NotifyHash {
+		// The HASH is over the payloads as they stand, and the last of them says what follows it.
+		hash := &wire.Raw{Kind: wire.TypeHash1, Data: make([]byte, s.keys.prf.Size())}
+		chain := wire.AppendChain(nil, append(slices.Clone(ps), hash))
+		hash.Data = s.keys.hash1(mid, chain[:len(chain)-4-len(hash.Data)])
+		all = append(slices.Clone(ps), hash)
+	}
+	if s.unconfirmed != nil {
+		s.send(s.path, s.fragments(s.unconfirmed))
+	}
+	msgs := s.fragments(s.seal(x, all))
+	s.send(s.path, msgs)
+	return msgs
+}
+
+// tell answers phase 1 with an error, under its protection.
+func (s *SA) tell(r *refusal) {
+	s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: r.kind})
+}
+
+// heard notes a fresh authentic message.
+func (s *SA) heard(now time.Time, d ipsec.Datagram) {
+	s.monitor.Heard(now)
+	s.dpd.retx.Stop()
+	if s.state == sa.Connecting {
+		return
+	}
+	s.unconfirmed = nil
+	s.confirm.Stop()
+	s.follow(d.Local, d.Remote)
+}
+
+// random32 is for the first sequence number.
+func (s *SA) random32() uint32 {
+	var b [4]byte
+	io.ReadFull(s.env.Rand, b[:])
+	return binary.BigEndian.Uint32(b[:])
+}

@@ -1,0 +1,246 @@
+package ikev1
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// Main mode with a pre-shared key, RFC 2409 section 5.4, with the payloads of RFC 3947.
+//
+//	Initiator                        Responder
+//	HDR, SA, VID        -->
+//	                    <--          HDR, SA, VID
+//	HDR, KE, Ni, NAT-D  -->
+//	                    <--          HDR, KE, Nr, NAT-D
+//	HDR*, IDii, HASH_I  -->
+//	                    <--          HDR*, IDir, HASH_R
+
+// HDR, SA, VID -->
+func (p1 *phase1) mm1(now time.Time) {
+	s := p1.s
+	offer := offerIKE(p1.own, s.peer.Lifetime)
+	p1.sai = body(offer)
+	p1.x.take, p1.x.wants, p1.waits = p1.mm2, shapes["mm2"], "message 2 of main mode"
+	s.say(now, p1.x, true, append([]wire.Payload{offer}, allVendors(s.peer)...)...)
+}
+
+// body is a payload without its generic header.
+func body(p wire.Payload) []byte { return wire.AppendChain(nil, []wire.Payload{p})[4:] }
+
+// HDR, SA, VID <-- and then HDR, KE, Ni, NAT-D -->
+func (p1 *phase1) mm2(now time.Time, m *message) error {
+	s := p1.s
+	if m.SPIr == 0 {
+		return drop(sa.DropMalformed, "an answer without the responder's cookie")
+	}
+	if why := p1.takeChoice(m); why != "" {
+		p1.refused = why
+		s.env.Owner.Troubled(now, s.peer, why)
+		return drop(sa.DropMalformed, "%s", why)
+	}
+	dh, err := sa.NewDH(s.suite.KE.ID, s.env.Rand)
+	if err != nil {
+		s.Drop(now, err.Error())
+		return nil
+	}
+	p1.dh, p1.gxi, s.spiR = dh, dh.Public(), m.SPIr
+	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
+	s.name()
+	p1.refused = ""
+	p1.x.take, p1.x.wants, p1.waits = p1.mm4, shapes["mm4"], "message 4 of main mode"
+	ps := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxi}, &wire.Nonce1{Data: p1.ni}}
+	s.say(now, p1.x, true, append(ps, s.natPayloads(s.peer, s.path.Local, s.path.Remote)...)...)
+	return nil
+}
+
+// HDR, KE, Nr, NAT-D <-- and then HDR*, IDii, HASH_I -->
+func (p1 *phase1) mm4(now time.Time, m *message) error {
+	s := p1.s
+	p1.take(m)
+	if err := p1.derive(s.peer.PSK, p1.gxr); err != nil {
+		return drop(sa.DropMalformed, "the peer's key exchange value is invalid: %v", err)
+	}
+	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
+	if why := s.nat.Problem(s.peer); why != "" {
+		s.Drop(now, why)
+		return nil
+	}
+	s.float()
+	s.name()
+	p1.x.take, p1.x.wants, p1.waits = p1.mm6, shapes["mm6"], "message 6"
+	own := id(s.peer.LocalID)
+	ps := []wire.Payload{own, &wire.Raw{Kind: wire.TypeHash1, Data: p1.hashI(own.Body())}}
+	s.say(now, p1.x, true, p1.initialContact(ps)...)
+	s.lastIV = p1.x.iv // for what the peer says instead of message 6
+	return nil
+}
+
+// take notes the key exchange value and the nonce of the other end.
+func (p1 *phase1) take(m *message) {
+	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
+	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
+	if p1.s.initiator {
+		p1.gxr, p1.nr = ke.Data, nonce.Data
+	} else {
+		p1.gxi, p1.ni = ke.Data, nonce.Data
+	}
+}
+
+// HDR*, IDir, HASH_R <--
+func (p1 *phase1) mm6(now time.Time, m *message) error {
+	s := p1.s
+	who, _ := wire.Find[*wire.ID1](m.Payloads)
+	if !proven(m, p1.hashR(who.Body())) {
+		return drop(sa.DropBadHash, "HASH_R in message 6 of main mode is wrong")
+	}
+	if who.Identity() != s.peer.RemoteID {
+		return refuse(wire.InvalidID1, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.IDText(s.peer.RemoteID))
+	}
+	s.lastIV = p1.x.iv
+	s.lifetimeNotice(m)
+	s.established(now, wire.FindNotify1(m.Payloads, wire.InitialContact1) != nil)
+	return nil
+}
+
+// HDR, SA, VID <-- and then HDR, SA, VID -->
+func (p1 *phase1) answerMM1(now time.Time, m *message) error {
+	s := p1.s
+	if err := p1.shapeOf("mm1", m); err != nil {
+		return err
+	}
+	ps, err := p1.answering(m)
+	if err != nil {
+		return err
+	}
+	c, err := p1.choose(m, ps, 0)
+	if err != nil {
+		return err
+	}
+	p1.candidates = ps
+	p1.keepNATT()
+	p1.accept(now, m)
+	p1.x.take, p1.x.wants, p1.waits = p1.mm3, shapes["mm3"], "message 3 of main mode"
+	s.say(now, p1.x, false, append([]wire.Payload{c.answer(c.proposal.SPI)}, s.peerSays.answer()...)...)
+	return nil
+}
+
+func (p1 *phase1) shapeOf(step string, m *message) error {
+	sh := shapes[step]
+	return sh.check(m.Exchange, m.Payloads)
+}
+
+// keepNATT forgets what the peer can if none of the candidates wants it.
+func (p1 *phase1) keepNATT() {
+	if !slices.ContainsFunc(p1.candidates, func(p *sa.Peer) bool { return p.NATT }) {
+		p1.s.peerSays.natt = nil
+	}
+}
+
+// accept gives the SA of a first message its place.
+func (p1 *phase1) accept(_ time.Time, m *message) {
+	s := p1.s
+	s.spiR = s.env.Owner.NewSPI()
+	p1.x.heard = m.hash()
+	s.env.Owner.Spawned(s)
+}
+
+// HDR, KE, Ni, NAT-D <-- and then HDR, KE, Nr, NAT-D -->
+func (p1 *phase1) mm3(now time.Time, m *message) error {
+	s := p1.s
+	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
+	if len(ke.Data) != sa.PublicSize(s.suite.KE.ID) {
+		return drop(sa.DropMalformed, "a key exchange value of %d bytes in group %s", len(ke.Data), s.suite.KE)
+	}
+	var err error
+	if p1.nr, err = s.env.Nonce(); err != nil {
+		return drop(sa.DropMalformed, "no randomness: %v", err)
+	}
+	if p1.dh, err = sa.NewDH(s.suite.KE.ID, s.env.Rand); err != nil {
+		return drop(sa.DropMalformed, "%v", err)
+	}
+	p1.gxr = p1.dh.Public()
+	p1.take(m)
+	answer := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxr}, &wire.Nonce1{Data: p1.nr}}
+	answer = append(answer, s.natPayloads(p1.candidates[0], m.d.Local, m.d.Remote)...)
+	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote) // believed in message 5, if the peer's settings allow
+	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
+	s.name()
+	msg := s.fragments(s.seal(p1.x, answer)) // in the clear: the keys come next
+	// The key can only be that of the address: who the peer is comes encrypted (RFC 2409 section 5.4).
+	if err := p1.derive(p1.candidates[0].PSK, p1.gxi); err != nil {
+		return drop(sa.DropMalformed, "the peer's key exchange value is invalid: %v", err)
+	}
+	p1.x.take, p1.x.wants, p1.waits = p1.mm5, shapes["mm5"], "message 5"
+	p1.x.sent = msg
+	s.send(s.path, msg)
+	return nil
+}
+
+// HDR*, IDii, HASH_I <-- and then HDR*, IDir, HASH_R -->
+func (p1 *phase1) mm5(now time.Time, m *message) error {
+	s := p1.s
+	who, _ := wire.Find[*wire.ID1](m.Payloads)
+	if !proven(m, p1.hashI(who.Body())) {
+		return drop(sa.DropBadHash, "HASH_I in message 5 of main mode is wrong")
+	}
+	if err := p1.settle(m, who.Identity()); err != nil {
+		return err
+	}
+	own := id(s.peer.LocalID)
+	ps := []wire.Payload{own, &wire.Raw{Kind: wire.TypeHash1, Data: p1.hashR(own.Body())}}
+	s.say(now, p1.x, false, s.responderLifetime(ps)...)
+	s.lastIV = p1.x.iv
+	s.established(now, wire.FindNotify1(m.Payloads, wire.InitialContact1) != nil)
+	return nil
+}
+
+// settle makes a responder's SA one of the peer that it has proven to be.
+func (p1 *phase1) settle(m *message, who ipsec.Identity) error {
+	s := p1.s
+	p, err := p1.identify(who)
+	if err != nil {
+		return err
+	}
+	s.peer = p
+	if !p.NATT {
+		s.nat, s.peerSays.natt = sa.NAT{}, nil
+	}
+	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
+	s.name()
+	if why := s.nat.Problem(p); why != "" {
+		return refuse(wire.AuthenticationFailed1, "%s", why)
+	}
+	return nil
+}
+
+// responderLifetime adds to a last message what the peer should know, when
+// our lifetime is the shorter one.
+func (s *SA) responderLifetime(ps []wire.Payload) []wire.Payload {
+	own := s.peer.Lifetime
+	if own == 0 || s.life == 0 || own >= s.life {
+		return ps
+	}
+	return append(ps, &wire.Notify1{
+		DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: wire.ResponderLifetime,
+		Data: wire.AppendAttributes(nil, lifeAttributes(lifetime{time: own}, ikeLifeType, ikeLife)),
+	})
+}
+
+// lifetimeNotice takes the peer's word for a shorter lifetime of the ISAKMP SA.
+func (s *SA) lifetimeNotice(m *message) {
+	for _, p := range m.Payloads {
+		n, ok := p.(*wire.Notify1)
+		if !ok || n.Kind != wire.ResponderLifetime || n.Protocol != ipsec.ProtoIKE || !bytes.Equal(n.SPI, append(u64(s.spiI), u64(s.spiR)...)) {
+			continue
+		}
+		as, _ := wire.ParseAttributes(n.Data)
+		if l := readAttributes(as, ikeLifeType, ikeLife).life.time; l > 0 && (s.life == 0 || l < s.life) {
+			s.life = l
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package ikev1
+
+import (
+	"crypto/hmac"
+	"encoding/binary"
+	"io"
+	"net/netip"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// NAT traversal, RFC 3947 and drafts 02 and 03 of it.
+
+// natHash is "HASH(CKY-I | CKY-R | IP | Port). This uses the negotiated HASH
+// algorithm" (RFC 3947 section 3.2).
+func (s *SA) natHash(prf *sa.PRF, a netip.AddrPort) []byte {
+	return prf.Hash(u64(s.spiI), u64(s.spiR), a.Addr().Unmap().AsSlice(), binary.BigEndian.AppendUint16(nil, a.Port()))
+}
+
+// natPayloads are our half of NAT detection, "the remote end's IP address and port"
+// first. With encap always the other is made up, so that the peer finds a NAT and
+// encapsulates as well.
+func (s *SA) natPayloads(p *sa.Peer, local, remote netip.AddrPort) []wire.Payload {
+	n := s.peerSays.natt
+	if n == nil || !p.NATT {
+		return nil
+	}
+	prf, err := sa.NewPRF(s.suite.PRF)
+	if err != nil {
+		return nil
+	}
+	src := s.natHash(prf, local)
+	if p.Encap == sa.EncapAlways {
+		io.ReadFull(s.env.Rand, src)
+	}
+	return []wire.Payload{
+		&wire.Raw{Kind: n.natd, Data: s.natHash(prf, remote)},
+		&wire.Raw{Kind: n.natd, Data: src},
+	}
+}
+
+// detectNAT compares what the peer saw with what we see.
+func (s *SA) detectNAT(ps []wire.Payload, local, remote netip.AddrPort) {
+	n := s.peerSays.natt
+	if n == nil {
+		return
+	}
+	prf, err := sa.NewPRF(s.suite.PRF)
+	if err != nil {
+		return
+	}
+	var hashes [][]byte
+	for _, p := range ps {
+		if r, ok := p.(*wire.Raw); ok && r.Kind == n.natd {
+			hashes = append(hashes, r.Data)
+		}
+	}
+	if len(hashes) == 0 {
+		return
+	}
+	s.nat = sa.NAT{Local: !hmac.Equal(hashes[0], s.natHash(prf, local)), Remote: len(hashes) > 1}
+	for _, h := range hashes[1:] {
+		if hmac.Equal(h, s.natHash(prf, remote)) {
+			s.nat.Remote = false
+		}
+	}
+}
+
+// float moves to port 4500: "the initiator MUST change ports when sending the
+// ID payload if there is NAT between the hosts" (section 4).
+func (s *SA) float() {
+	if !s.encap() || s.path.Local.Port() == sa.PortNATT {
+		return
+	}
+	s.path.Local = netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT)
+	s.path.Remote = netip.AddrPortFrom(s.path.Remote.Addr(), sa.PortNATT)
+}
+
+// modes are the encapsulation modes that a quick mode may agree on, ours first.
+func (s *SA) modes() []uint16 {
+	switch {
+	case !s.encap():
+		return []uint16{modeTunnel}
+	case s.peerSays.natt == nil:
+		return []uint16{modeUDP}
+	}
+	return []uint16{s.peerSays.natt.mode, modeUDP, modeUDPDraft}
+}
+
+// childPath is where the packets of a new Child SA go.
+func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
+
+// follow is section 7: "ends that are NOT behind NAT SHOULD use the last valid
+// UDP encapsulated IKE or IPsec packet from the other end to determine which IP and
+// port addresses should be used." The caller vouches that the packet is authentic and new.
+func (s *SA) follow(local, remote netip.AddrPort) {
+	if s.nat.Local || !s.encap() || local.Port() != sa.PortNATT || remote == s.path.Remote {
+		return
+	}
+	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)
+	s.path.Local, s.path.Remote = local, remote
+	s.name()
+	if s.fam.current != s {
+		return
+	}
+	for _, c := range s.fam.children {
+		s.env.Owner.Emit(sa.Move{SPIIn: c.sa.SPIIn, Path: s.childPath()})
+	}
+}
+
+// Moved implements sa.Machine.
+func (s *SA) Moved(_ time.Time, spiIn uint32, remote netip.AddrPort) bool {
+	if s.fam.find(spiIn) == nil {
+		return false
+	}
+	if c := s.fam.current; c.state == sa.Established {
+		c.follow(netip.AddrPortFrom(c.path.Local.Addr(), sa.PortNATT), remote)
+	}
+	return true
+}

@@ -1,0 +1,342 @@
+package ikev1
+
+import (
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// phase1 is main or aggressive mode under way, from either end; afterwards it
+// repeats its last message where that is asked for again.
+type phase1 struct {
+	s           *SA
+	x           *exchange
+	candidates  []*sa.Peer // of a responder
+	predecessor *SA        // whose place it is to take
+
+	own      []ipsec.Suite // of an initiator: what it offered
+	dh       *sa.DH
+	gxi, gxr []byte
+	ni, nr   []byte
+	sai      []byte // SAi_b
+	idi      []byte // IDii_b, of aggressive mode's responder
+	waits    string // the message that is waited for, "message 2 of main mode"
+	refused  string // what an answer that nobody can trust said
+}
+
+// Initiate starts phase 1 with p. local is the address that the route to the peer takes.
+func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr) (*SA, error) {
+	return begin(env, now, p, ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true})
+}
+
+func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path) (*SA, error) {
+	s := newSA(env, now, true)
+	s.peer, s.spiI, s.path = p, env.Owner.NewSPI(), path
+	p1 := &phase1{s: s, own: ikeSuites(p.Proposals)}
+	if len(p1.own) == 0 {
+		return nil, fmt.Errorf("IKEv1 has no proposal like %s: it needs a cipher such as aes128, a hash and a MODP or ECP group", sa.ProposalText(p.Proposals))
+	}
+	s.p1 = p1
+	s.name()
+	var err error
+	if p1.ni, err = env.Nonce(); err != nil {
+		return nil, err
+	}
+	p1.x = &exchange{kind: wire.ExchangeMain}
+	if p.Aggressive {
+		p1.x.kind = wire.ExchangeAggressive
+		group := p1.own[0].KE
+		p1.own = slices.DeleteFunc(p1.own, func(s ipsec.Suite) bool { return s.KE != group }) // the key exchange value goes with the offer
+		if p1.dh, err = sa.NewDH(group.ID, env.Rand); err != nil {
+			return nil, err
+		}
+		p1.gxi = p1.dh.Public()
+	}
+	p1.x.retx.Rand = env.Rand
+	p1.x.over = p1.unanswered
+	env.Owner.Spawned(s)
+	if p.Aggressive {
+		p1.ag1(now)
+	} else {
+		p1.mm1(now)
+	}
+	return s, nil
+}
+
+// Respond answers a first message, which is d. An error says what to tell the
+// sender, if it is a *Refusal; no state is kept then.
+func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
+	h, c, err := wire.Parse1(d.Data)
+	if err != nil {
+		return nil, err
+	}
+	if h.Flags&wire.FlagEncrypted != 0 || h.ID != 0 {
+		return nil, errors.New("a first message that is encrypted or has a message id")
+	}
+	s := newSA(env, now, false)
+	s.spiI = h.SPIi
+	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
+	s.expireAt = now.Add(halfOpenTime)
+	s.peerSays = readVendors(c.Payloads)
+	s.log = env.Log // with names once it is worth them: there may be a flood
+	p1 := &phase1{s: s, x: &exchange{kind: h.Exchange}}
+	s.p1 = p1
+	m := &message{h, c, d}
+	if h.Exchange == wire.ExchangeAggressive {
+		err = p1.answerAg1(now, m)
+	} else {
+		err = p1.answerMM1(now, m)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Refusal is what may be told of a first message that is refused.
+type Refusal struct {
+	Kind wire.NotifyType1
+	Why  string
+}
+
+func (e *Refusal) Error() string { return e.Kind.String() + ": " + e.Why }
+
+// answering are the candidates for a first message that are in its mode, or why there are none.
+func (p1 *phase1) answering(m *message) ([]*sa.Peer, error) {
+	aggressive := m.Exchange == wire.ExchangeAggressive
+	var out []*sa.Peer
+	var other *sa.Peer
+	for _, p := range p1.s.env.Owner.Candidates(1, m.d.Local.Addr(), m.d.Remote.Addr()) {
+		switch {
+		case p.Aggressive == aggressive:
+			out = append(out, p)
+		default:
+			other = p
+		}
+	}
+	switch {
+	case out != nil:
+		return out, nil
+	case other != nil:
+		has := map[bool]string{false: "main", true: "aggressive"}
+		return nil, p1.trouble([]*sa.Peer{other}, wire.InvalidExchange1, "the peer begins in %s mode; this connection is in %s mode: set the same at both ends", has[aggressive], has[!aggressive])
+	}
+	return nil, &Refusal{wire.NoProposalChosen1, fmt.Sprintf("no connection has a peer at %v that speaks IKEv1", m.d.Remote.Addr())}
+}
+
+// trouble notes why a first message is refused with those that it could be of.
+func (p1 *phase1) trouble(ps []*sa.Peer, kind wire.NotifyType1, format string, args ...any) error {
+	why := fmt.Sprintf(format, args...)
+	p1.troubled(p1.s.since, ps, why)
+	return &Refusal{kind, why}
+}
+
+func (p1 *phase1) troubled(now time.Time, ps []*sa.Peer, why string) {
+	for _, p := range ps {
+		p1.s.env.Owner.Troubled(now, p, why)
+	}
+}
+
+// choose takes a proposal for the first candidate that has one in common with the
+// offer. group, unless 0, is that of the key exchange value that came along.
+func (p1 *phase1) choose(m *message, candidates []*sa.Peer, group uint16) (*choice, error) {
+	offer, _ := wire.Find[*wire.SA1](m.Payloads)
+	for _, p := range candidates {
+		own := ikeSuites(p.Proposals)
+		if group != 0 {
+			own = slices.DeleteFunc(own, func(s ipsec.Suite) bool { return s.KE.ID != group })
+		}
+		if c, ok := chooseIKE(offer, own); ok {
+			p1.sai = slices.Clone(m.Body(m.Index(wire.TypeSA1)))
+			p1.s.suite, p1.s.life = c.suite, lifeOf(c.life.time, p.Lifetime)
+			return c, nil
+		}
+	}
+	return nil, p1.trouble(candidates, wire.NoProposalChosen1, "the peer's IKE proposals and ours have nothing in common: %s",
+		sa.Difference(offered(offer, ipsec.ProtoIKE), candidates[0].Proposals, true))
+}
+
+// lifeOf is the lifetime that an offer means. One that has none means 8 hours,
+// unless we too would have it without end.
+func lifeOf(offered, own time.Duration) time.Duration {
+	if offered == 0 && own != 0 {
+		return defaultLife
+	}
+	return offered
+}
+
+// takeChoice is what an initiator learns of the responder's SA payload, or why it cannot be.
+func (p1 *phase1) takeChoice(m *message) string {
+	answer, _ := wire.Find[*wire.SA1](m.Payloads)
+	if len(answer.Proposals) != 1 || len(answer.Proposals[0].Transforms) != 1 {
+		return "the peer's answer chooses more than one proposal"
+	}
+	c, ok := chooseIKE(answer, p1.own)
+	if !ok {
+		return "the peer chose an IKE proposal that we did not offer"
+	}
+	p1.s.suite, p1.s.life = c.suite, c.life.time
+	p1.s.peerSays = readVendors(m.Payloads)
+	if !p1.s.peer.NATT {
+		p1.s.peerSays.natt = nil
+	}
+	return ""
+}
+
+// derive makes the keys of both public values.
+func (p1 *phase1) derive(psk ipsec.Secret, peerKE []byte) error {
+	s := p1.s
+	shared, err := p1.dh.Shared(peerKE)
+	if err != nil {
+		return err
+	}
+	defer clear(shared)
+	s.keys, err = deriveKeys(s.suite, psk, shared, p1.ni, p1.nr, s.spiI, s.spiR)
+	if err != nil {
+		return err
+	}
+	p1.dh = nil
+	p1.x.iv = s.keys.firstIV(p1.gxi, p1.gxr)
+	s.lastIV = p1.x.iv
+	return nil
+}
+
+// id is who we say that we are. "The port in the ID payload in Main
+// Mode/Aggressive Mode MUST be set to 0" with NAT traversal (RFC 3947 section 4).
+func id(i ipsec.Identity) *wire.ID1 { return &wire.ID1{Kind: i.Type, Data: []byte(i.Data)} }
+
+func (p1 *phase1) hashI(idBody []byte) []byte {
+	return p1.s.keys.hashI(p1.gxi, p1.gxr, p1.s.spiI, p1.s.spiR, p1.sai, idBody)
+}
+
+func (p1 *phase1) hashR(idBody []byte) []byte {
+	return p1.s.keys.hashR(p1.gxi, p1.gxr, p1.s.spiI, p1.s.spiR, p1.sai, idBody)
+}
+
+// proven checks the HASH payload of a message against what it should be.
+func proven(m *message, want []byte) bool {
+	h, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeHash1)
+	return h != nil && hmac.Equal(h.Data, want)
+}
+
+// initialContact is INITIAL-CONTACT for a peer that we have nothing else of.
+func (p1 *phase1) initialContact(ps []wire.Payload) []wire.Payload {
+	s := p1.s
+	if !s.env.Owner.Sole(s, s.peer) {
+		return ps
+	}
+	return append(ps, &wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: wire.InitialContact1})
+}
+
+// identify finds the candidate that a responder's peer is, once its HASH has proven that it knows the key.
+func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
+	var expected []string
+	for _, p := range p1.candidates {
+		if p.RemoteID != who {
+			expected = append(expected, sa.IDText(p.RemoteID))
+			continue
+		}
+		if !slices.Contains(ikeSuites(p.Proposals), p1.s.suite) {
+			return nil, refuse(wire.NoProposalChosen1, "%s is negotiated, which the proposals of %s (%s) do not have", p1.s.suite, p.Name, sa.ProposalText(p.Proposals))
+		}
+		return p, nil
+	}
+	return nil, refuse(wire.InvalidID1, "the peer says that it is %s; the configuration expects %s", sa.IDText(who), sa.Alternatives(expected))
+}
+
+// failed is for a message of phase 1 that went wrong. What was dropped may be
+// anybody's, and leaves no more than a sentence.
+func (p1 *phase1) failed(now time.Time, err error) {
+	s := p1.s
+	r := (*refusal)(nil)
+	switch {
+	case s.state != sa.Connecting:
+	case errors.As(err, &r):
+		if s.peer != nil {
+			p1.candidates = []*sa.Peer{s.peer}
+		}
+		p1.troubled(now, p1.candidates, r.why)
+		s.lastIV = p1.x.iv
+		s.tell(r)
+		s.Drop(now, r.why)
+	default:
+		p1.suspect(now, err)
+	}
+}
+
+// suspect says what a message that cannot be read most likely means.
+func (p1 *phase1) suspect(now time.Time, err error) {
+	s, e := p1.s, (*dropped)(nil)
+	if !errors.As(err, &e) || s.keys == nil || e.why == sa.DropCleartext || e.why == sa.DropRepeated {
+		return
+	}
+	why := p1.waits + " does not decrypt: the pre-shared keys differ"
+	if e.why == sa.DropBadHash {
+		why = e.text
+	}
+	ps := p1.candidates
+	if s.peer != nil {
+		ps = []*sa.Peer{s.peer}
+	}
+	p1.troubled(now, ps, why)
+	p1.refused = why
+}
+
+// waitedFor is the sentence for a phase 1 that does not go on.
+func (p1 *phase1) waitedFor() string {
+	if p1.refused != "" {
+		return p1.refused
+	}
+	from := p1.s.path.Remote.String()
+	switch {
+	case !p1.s.initiator:
+		return "the peer began and did not go on to " + p1.waits + " within " + halfOpenTime.String() +
+			": did our answer reach it, and is UDP 4500 open on the way?"
+	case p1.s.keys != nil:
+		return "no " + p1.waits + " from " + from + ": the pre-shared keys or the identities differ, or UDP 4500 is closed on the way; look in the peer's log"
+	case p1.s.spiR != 0:
+		return "no " + p1.waits + " from " + from + ": the peer answered message 1, so look for large packets that are lost, and in its log"
+	}
+	return "no answer to phase 1 of IKEv1 from " + from +
+		": is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing, in " + p1.x.kind.String() + "?"
+}
+
+// patience tells the operator before it is over why it may take so long.
+func (p1 *phase1) patience(now time.Time) {
+	if p1.s.initiator && p1.s.state == sa.Connecting && p1.x.repeats == 3 && (p1.s.keys != nil || p1.refused != "") {
+		p1.s.env.Owner.Troubled(now, p1.s.peer, p1.waitedFor())
+	}
+}
+
+// unanswered ends an initiator's phase 1.
+func (p1 *phase1) unanswered(now time.Time) { p1.s.Drop(now, p1.waitedFor()) }
+
+// done drops what only the first messages needed.
+func (p1 *phase1) done(now time.Time) {
+	p1.x.take, p1.dh = nil, nil
+	p1.x.retx.Stop()
+	p1.ni, p1.nr, p1.gxi, p1.gxr, p1.sai, p1.idi, p1.candidates, p1.own = nil, nil, nil, nil, nil, nil, nil, nil
+	p1.predecessor = nil
+	p1.x.until = now.Add(time.Minute)
+	p1.x.over = func(time.Time) { p1.s.p1 = nil }
+}
+
+// gaveUp lets the SA that this one was to replace try again.
+func (p1 *phase1) gaveUp(now time.Time) {
+	old := p1.predecessor
+	if old == nil || old.rekeying != p1.s {
+		return
+	}
+	old.rekeying = nil
+	if old.state == sa.Established {
+		old.rekeyAt = now.Add(old.env.Jitter(retryMin, retryMax))
+		old.env.Owner.Stirred(old)
+	}
+}

@@ -1,0 +1,320 @@
+package ikev1
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// Quick mode, RFC 2409 section 5.5, from the initiator's end.
+//
+//	Initiator                        Responder
+//	HDR*, HASH(1), SA, Ni
+//	  [, KE ] [, IDci, IDcr ] -->
+//	                          <--    HDR*, HASH(2), SA, Nr
+//	                                       [, KE ] [, IDci, IDcr ]
+//	HDR*, HASH(3)             -->
+
+// quickTime is how long a quick mode is repeated without an answer. It is shorter than
+// phase 1's: a peer may refuse without a word, and others wait behind it.
+const quickTime = 20 * time.Second
+
+// quick asks for one Child SA between two subnets.
+type quick struct {
+	cfg           *sa.Child
+	local, remote ipsec.Selector
+	old           *child // that it is to replace
+	rival         *child // what the peer asked for meanwhile, for the same traffic
+
+	s      *SA
+	x      *exchange
+	began  time.Time
+	own    []ipsec.Suite
+	spiIn  uint32
+	dh     *sa.DH
+	ni     []byte
+	idci   []byte // body, and so for the other
+	idcr   []byte
+	wanted lifetime
+}
+
+// Create implements sa.Machine.
+func (s *SA) Create(now time.Time, c *sa.Child, local, remote []ipsec.Selector) {
+	for _, l := range local {
+		for _, r := range remote {
+			if l.Start.BitLen() == r.Start.BitLen() {
+				s.fam.queue = append(s.fam.queue, &quick{cfg: c, local: l, remote: r})
+			}
+		}
+	}
+	s.fam.pump(now)
+}
+
+// startRekey queues the replacement of a child, once.
+func (s *SA) startRekey(now time.Time, c *child, why string) {
+	if c.leaving() || s.env.Owner.Held(c.cfg) || s.fam.asked(func(q *quick) bool { return q.old == c }) != nil {
+		return
+	}
+	if !c.out || c.successor != nil || s.state != sa.Established {
+		c.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
+		return
+	}
+	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "why", why)
+	s.fam.queue = append(s.fam.queue, &quick{cfg: c.cfg, local: c.sa.Local[0], remote: c.sa.Remote[0], old: c})
+}
+
+// begin sends the first message, unless there is nothing left to do.
+func (q *quick) begin(s *SA, now time.Time) {
+	if s.env.Owner.Held(q.cfg) {
+		return
+	}
+	if q.old != nil && (s.fam.find(q.old.sa.SPIIn) != q.old || q.old.leaving() || q.old.successor != nil) {
+		return
+	}
+	if q.old == nil && s.fam.carries(q) { // the peer was faster
+		return
+	}
+	q.s, q.began = s, now
+	if err := q.prepare(); err != nil {
+		q.abandoned(s)
+		q.fail(now, "cannot ask for a Child SA: "+err.Error())
+		return
+	}
+	s.asking = q
+	q.qm1(now)
+}
+
+// carries reports whether there is a child for what a quick mode would ask for.
+func (f *family) carries(q *quick) bool {
+	return slices.ContainsFunc(f.children, func(c *child) bool { return q.wants(c) && !c.leaving() })
+}
+
+// wants reports whether a child carries what the quick mode asks for.
+func (q *quick) wants(c *child) bool {
+	return q.cfg == c.cfg && c.sa.Local[0] == q.local && c.sa.Remote[0] == q.remote
+}
+
+// prepare takes what the first message needs.
+func (q *quick) prepare() error {
+	s := q.s
+	if q.own = espSuites(q.cfg.Proposals, false); len(q.own) == 0 {
+		return fmt.Errorf("IKEv1 has no ESP proposal like %s", sa.ProposalText(q.cfg.Proposals))
+	}
+	var err error
+	var okL, okR bool
+	if q.idci, okL = selectorID(q.local); okL {
+		q.idcr, okR = selectorID(q.remote)
+	}
+	if !okL || !okR {
+		return fmt.Errorf("IKEv1 cannot say the traffic selectors %v and %v", q.local, q.remote)
+	}
+	mid, err := s.newID()
+	if err != nil {
+		return err
+	}
+	if q.ni, err = s.env.Nonce(); err != nil {
+		return err
+	}
+	if g := q.own[0].KE.ID; g != 0 {
+		if q.dh, err = sa.NewDH(g, s.env.Rand); err != nil {
+			return err
+		}
+	}
+	q.x = &exchange{kind: wire.ExchangeQuick, id: mid, iv: s.keys.nextIV(s.lastIV, mid), over: q.unanswered}
+	q.x.retx = sa.Retransmitter{Total: quickTime, Rand: s.env.Rand}
+	s.track(q.x)
+	q.spiIn, err = s.env.AllocSPI()
+	return err
+}
+
+// abandoned gives back what was taken.
+func (q *quick) abandoned(s *SA) {
+	if q.spiIn != 0 {
+		s.env.FreeSPI(q.spiIn)
+		q.spiIn = 0
+	}
+	if q.x != nil {
+		s.forget(q.x)
+	}
+	if s.asking == q {
+		s.asking = nil
+	}
+}
+
+// HDR*, HASH(1), SA, Ni [, KE ] , IDci, IDcr -->
+func (q *quick) qm1(now time.Time) {
+	s, life := q.s, q.cfg.Lifetime
+	q.wanted = lifetime{life.Time, life.Bytes}
+	ps := []wire.Payload{offerESP(q.spiIn, q.own, q.wanted, s.modes()[0]), &wire.Nonce1{Data: q.ni}}
+	if q.dh != nil {
+		ps = append(ps, &wire.Raw{Kind: wire.TypeKE1, Data: q.dh.Public()})
+	}
+	ps = append(ps, idPayload(q.idci), idPayload(q.idcr))
+	q.x.take, q.x.wants = q.qm2, shapes["qm2"]
+	s.say(now, q.x, true, hashed(ps, func(rest []byte) []byte { return s.keys.hash1(q.x.id, rest) })...)
+}
+
+// HDR*, HASH(2), SA, Nr [, KE ] [, IDci, IDcr ] <-- and then HDR*, HASH(3) -->
+func (q *quick) qm2(now time.Time, m *message) error {
+	s := q.s
+	if !proven(m, s.keys.hash2(q.x.id, q.ni, m.Raw[1:]...)) {
+		return drop(sa.DropBadHash, "HASH(2) of a quick mode is wrong")
+	}
+	c, why := q.accept(now, m)
+	if why != "" {
+		s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: u32(q.spiIn), Kind: wire.NoProposalChosen1})
+		q.fail(now, why)
+		return nil
+	}
+	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
+	q.spiIn = 0 // the child has it
+	s.asking = nil
+	s.add(c) // before the message after which the peer may use it
+	if r := q.rival; r != nil && s.fam.find(r.sa.SPIIn) == r && !r.gone && !r.confirmBy.IsZero() {
+		// The peer has answered this before it had our answer, so it knows that the two have crossed. Had it
+		// finished its own first, ours would only be the newer one to it.
+		s.collide(now, c, r)
+	}
+	s.say(now, q.x, false, &wire.Raw{Kind: wire.TypeHash1, Data: s.keys.hash3(q.x.id, q.ni, nonce.Data)})
+	s.finish(now, q.x)
+	switch {
+	case s.env.Owner.Held(q.cfg):
+		s.deleteChild(now, c, "not wanted any more")
+	case s.replaces(c):
+		c.outAt = now.Add(switchTime)
+	default:
+		s.sendOn(now, c)
+	}
+	return nil
+}
+
+// replaces reports whether there is another child that carries traffic until c does.
+func (s *SA) replaces(c *child) bool {
+	for _, old := range s.fam.children {
+		if old != c && old.out && !old.gone && sameTraffic(old, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// accept turns the peer's answer into a child, or says what is wrong with it.
+func (q *quick) accept(now time.Time, m *message) (*child, string) {
+	s := q.s
+	answer, _ := wire.Find[*wire.SA1](m.Payloads)
+	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
+	if len(answer.Proposals) != 1 || len(answer.Proposals[0].Transforms) != 1 {
+		return nil, "the peer's answer to a quick mode chooses more than one proposal"
+	}
+	c, ok := chooseESP(answer, q.own, s.modes())
+	if !ok {
+		return nil, "the peer chose an ESP proposal that we did not offer"
+	}
+	out := binary.BigEndian.Uint32(c.proposal.SPI)
+	if out < 256 {
+		return nil, "the peer chose a reserved SPI"
+	}
+	if i := m.Index(wire.TypeID1); i >= 0 {
+		if string(m.Body(i)) != string(q.idci) || m.Raw[i+1] == nil || string(m.Body(i+1)) != string(q.idcr) {
+			return nil, fmt.Sprintf("the peer answered with other subnets than %v here and %v there", q.local, q.remote)
+		}
+	} else if !s.implied(q.local, q.remote) {
+		return nil, "the peer's answer leaves the subnets out"
+	}
+	shared, why := q.secret(m)
+	if why != "" {
+		return nil, why
+	}
+	life := q.wanted
+	if l := c.life.time; l > 0 && (life.time == 0 || l < life.time) {
+		life.time = l
+	}
+	if l := q.shorter(m); l > 0 && (life.time == 0 || l < life.time) {
+		life.time = l
+	}
+	return s.newChild(now, negotiated{
+		cfg: q.cfg, suite: c.suite, in: q.spiIn, out: out, local: q.local, remote: q.remote, made: true, shared: shared,
+		ni: q.ni, nr: nonce.Data, life: life, rekeyed: q.wanted.time > 0,
+	}), ""
+}
+
+// secret is g(qm)^xy, or nil without PFS.
+func (q *quick) secret(m *message) ([]byte, string) {
+	ke, ok := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
+	switch {
+	case q.dh == nil:
+		return nil, ""
+	case !ok:
+		return nil, "the peer's answer has no key exchange value, though it took a proposal with PFS"
+	}
+	shared, err := q.dh.Shared(ke.Data)
+	if err != nil {
+		return nil, "the peer's key exchange value is invalid: " + err.Error()
+	}
+	return shared, ""
+}
+
+// shorter is the lifetime that a RESPONDER-LIFETIME notification gives, or 0.
+func (q *quick) shorter(m *message) time.Duration {
+	n := wire.FindNotify1(m.Payloads, wire.ResponderLifetime)
+	if n == nil || n.Protocol != ipsec.ProtoESP {
+		return 0
+	}
+	as, _ := wire.ParseAttributes(n.Data)
+	return readAttributes(as, espLifeType, espLife).life.time
+}
+
+// refused takes the peer's no, which comes in an informational exchange.
+func (q *quick) refused(now time.Time, n *wire.Notify1) {
+	why := "we sent ESP proposals " + sa.ProposalText(q.cfg.Proposals)
+	if n.Kind == wire.InvalidID1 {
+		why = fmt.Sprintf("we asked for %v here and %v there", q.local, q.remote)
+	}
+	q.s.log.Warn("Child SA refused", "child", q.cfg.Name, "notify", n.Kind.String())
+	q.fail(now, fmt.Sprintf("%s; the peer answered %v: %s", why, n.Kind, meaning(n.Kind)))
+}
+
+// unanswered is for a peer that says nothing.
+func (q *quick) unanswered(now time.Time) {
+	s := q.s
+	why := fmt.Sprintf("no answer to a quick mode for %v here and %v there: the peer may have no such pair of subnets, or other ESP algorithms; look in its log", q.local, q.remote)
+	heard := s.lastHeard()
+	q.fail(now, why)
+	switch {
+	case !heard.Before(q.began):
+	case s.peerSays.dpd:
+		s.askAlive(now)
+	default:
+		s.Drop(now, "the peer is dead: no answer from "+s.path.Remote.String()+" to repeated requests")
+	}
+}
+
+// fail ends the exchange without a child.
+func (q *quick) fail(now time.Time, why string) {
+	s := q.s
+	q.abandoned(s)
+	if old := q.old; old != nil && s.fam.find(old.sa.SPIIn) == old && !old.gone && old.successor == nil {
+		old.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
+	}
+	s.env.Owner.ChildChanged(now, s, q.cfg, why)
+}
+
+// meaning is what an error notification can mean to an operator.
+func meaning(k wire.NotifyType1) string {
+	switch k {
+	case wire.NoProposalChosen1:
+		return "compare encryption, hash, PFS group and encapsulation mode with the peer's"
+	case wire.InvalidID1:
+		return "it has no such pair of subnets; compare local and remote subnets, mirrored"
+	case wire.AuthenticationFailed1, wire.InvalidHash1, wire.PayloadMalformed1:
+		return "the pre-shared keys differ, or it does not know our identity or expects another of its own"
+	case wire.InvalidKey1:
+		return "it wants another DH group"
+	}
+	return "see the peer's log"
+}

@@ -1,0 +1,378 @@
+// Package ikev1 is one ISAKMP SA of RFC 2408 and 2409 with its quick modes, as a
+// sa.Machine: no I/O, no goroutine, no clock. Main and aggressive mode with
+// pre-shared keys, quick mode in the IPsec DOI (RFC 2407), dead peer detection (RFC
+// 3706), NAT traversal (RFC 3947 and the drafts before it), fragmentation.
+//
+// An exchange is an object, its steps are functions headed by their message. The
+// Child SAs belong to a family that all ISAKMP SAs of a peer hold together: in
+// IKEv1 they outlive the ISAKMP SA that they were made on.
+package ikev1
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+const (
+	halfOpenTime = 30 * time.Second // a responder waits so long for phase 1 to go on
+	// graceTime is how long a replaced ISAKMP SA stays for what is under way on it, at the
+	// end that replaced it; the other end gives the peer's Delete more time, which may be lost.
+	graceTime     = 5 * time.Second
+	handoverTime  = 8 * time.Second
+	crossTime     = 2 * time.Second  // two phases 1 that are so close together were begun by both ends at once
+	keepaliveTime = 20 * time.Second // RFC 3948 section 4
+	probeInterval = 10 * time.Second // at most one liveness check per so long on unprotected hints
+	retryMin      = 2 * time.Second  // after a failed rekey
+	retryMax      = 6 * time.Second
+	deadTime      = 60 * time.Second // dead peer detection, where the configuration gives no timeout
+)
+
+// SA is one ISAKMP SA. Make it with Initiate or Respond.
+type SA struct {
+	env   *sa.Env
+	log   *slog.Logger
+	state sa.State
+	since time.Time
+
+	initiator  bool
+	spiI, spiR uint64   // the cookies
+	peer       *sa.Peer // main mode's responder learns it in message 5
+	suite      ipsec.Suite
+	keys       *keys  // nil before both key exchange values are known
+	lastIV     []byte // the last CBC output block of phase 1
+	fam        *family
+	authedAt   time.Time
+
+	p1        *phase1
+	exchanges []*exchange // quick modes, open and lately done, oldest first
+	asking    *quick      // ours that is open
+	used      messageIDs
+	gatherer  gatherer
+	peerSays  vendors
+	// unconfirmed is aggressive mode's last message, which nobody answers: it goes out
+	// again with whatever is repeated, until the peer has proven that it has it.
+	unconfirmed []byte
+	confirm     sa.Retransmitter
+
+	path     ipsec.Path // of IKE messages
+	nat      sa.NAT
+	life     time.Duration // agreed
+	monitor  dpd.Monitor
+	dpd      liveness
+	probed   time.Time
+	rekeying *SA // ours that is to take this one's place
+
+	rekeyAt     time.Time
+	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of a replaced one
+	keepaliveAt time.Time
+	told        bool // Closed
+}
+
+var _ sa.Machine = (*SA)(nil)
+
+func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
+	s := &SA{env: env, initiator: initiator, since: now}
+	s.fam = &family{members: []*SA{s}, current: s}
+	s.dpd.retx.Rand = env.Rand
+	return s
+}
+
+// name heads the log lines with who the peer is.
+func (s *SA) name() {
+	conn := "(unknown)"
+	if s.peer != nil {
+		conn = s.peer.Name
+	}
+	s.log = s.env.Log.With("conn", conn, "peer", s.path.Remote, "ispi", hex64(s.spiI), "rspi", hex64(s.spiR))
+}
+
+// setState is the only place that changes the state.
+func (s *SA) setState(now time.Time, to sa.State, why string) {
+	if s.state == to {
+		return
+	}
+	s.log.Debug("ISAKMP SA "+to.String(), "was", s.state.String(), "why", why)
+	s.state, s.since = to, now
+	s.fam.elect()
+	s.env.Owner.Stirred(s)
+}
+
+// live reports whether messages can be sent under the SA's protection.
+func (s *SA) live() bool { return s.state == sa.Established || s.state == sa.Replaced }
+
+// Deadline implements sa.Machine.
+func (s *SA) Deadline() time.Time {
+	if s.state == sa.Dead {
+		return time.Time{}
+	}
+	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.confirm.Deadline(), s.gatherer.until)
+	for _, x := range s.exchanges {
+		d = sa.Earliest(d, x.deadline())
+	}
+	if s.p1 != nil {
+		d = sa.Earliest(d, s.p1.x.deadline())
+	}
+	if s.fam.current == s {
+		for _, c := range s.fam.children {
+			d = sa.Earliest(d, c.deadline())
+		}
+	}
+	return d
+}
+
+// Advance implements sa.Machine.
+func (s *SA) Advance(now time.Time) {
+	if s.state == sa.Dead {
+		return
+	}
+	if s.p1 != nil {
+		s.p1.x.advance(s, now)
+	}
+	for _, x := range slices.Clone(s.exchanges) {
+		x.advance(s, now)
+	}
+	if s.state == sa.Dead {
+		return
+	}
+	s.gatherer.advance(now)
+	if msgs, _ := s.confirm.Due(now); msgs != nil {
+		s.send(s.path, msgs)
+		s.askAlive(now)
+	}
+	if sa.Due(now, s.expireAt) {
+		s.expired(now)
+	}
+	if sa.Due(now, s.rekeyAt) {
+		s.rekeyAt = time.Time{}
+		s.RekeyIKE(now, "lifetime")
+	}
+	if sa.Due(now, s.keepaliveAt) {
+		s.keepaliveAt = now.Add(keepaliveTime)
+		s.env.Owner.Emit(sa.Keepalive{Path: s.path})
+	}
+	s.checkAlive(now)
+	if s.fam.current == s {
+		s.advanceChildren(now)
+		s.fam.pump(now)
+	}
+}
+
+// expired is the hard end of whatever the SA was doing.
+func (s *SA) expired(now time.Time) {
+	s.expireAt = time.Time{}
+	switch s.state {
+	case sa.Connecting:
+		why := s.p1.waitedFor()
+		if s.peer != nil {
+			s.env.Owner.Troubled(now, s.peer, why)
+		}
+		s.Drop(now, why)
+	case sa.Established:
+		s.tellEnd()
+		s.leave(now, "the ISAKMP SA's lifetime ended before a rekey succeeded")
+	case sa.Replaced:
+		if s.asking != nil {
+			s.expireAt = now.Add(graceTime)
+			return
+		}
+		s.Close(now, "replaced")
+	}
+}
+
+// Close implements sa.Machine.
+func (s *SA) Close(now time.Time, why string) {
+	switch s.state {
+	case sa.Dead:
+		return
+	case sa.Connecting:
+		s.Drop(now, why)
+		return
+	case sa.Outlived:
+		s.releaseChildren(now, why)
+		s.die(now, why)
+		return
+	}
+	s.log.Info("deleting the ISAKMP SA", "why", why)
+	if s.fam.heir(s) == nil {
+		var spis [][]byte
+		for _, c := range s.fam.children {
+			if !c.gone {
+				spis = append(spis, u32(c.sa.SPIIn))
+			}
+		}
+		if len(spis) > 0 {
+			s.inform(&wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: spis})
+		}
+		s.releaseChildren(now, why)
+	}
+	s.tellEnd()
+	s.die(now, why)
+}
+
+// tellEnd deletes the ISAKMP SA at the peer. Nothing answers it.
+func (s *SA) tellEnd() {
+	s.inform(&wire.Delete1{DOI: 1, Protocol: ipsec.ProtoIKE, SPIs: [][]byte{append(u64(s.spiI), u64(s.spiR)...)}})
+}
+
+// Drop implements sa.Machine.
+func (s *SA) Drop(now time.Time, why string) {
+	if s.state == sa.Dead {
+		return
+	}
+	if s.fam.heir(s) == nil {
+		s.releaseChildren(now, why)
+	}
+	s.die(now, why)
+}
+
+// leave ends the ISAKMP SA, and no Child SA: without another ISAKMP SA that
+// has them, this one keeps them until there is.
+func (s *SA) leave(now time.Time, why string) {
+	if s.fam.heir(s) != nil || len(s.fam.children) == 0 {
+		s.die(now, why)
+		return
+	}
+	s.log.Info("the ISAKMP SA has ended; its Child SAs work on", "why", why)
+	s.end(now, sa.Outlived, why)
+}
+
+// die is the last of an ISAKMP SA.
+func (s *SA) die(now time.Time, why string) {
+	if s.state == sa.Dead {
+		return
+	}
+	s.end(now, sa.Dead, why)
+	s.fam.remove(s)
+	s.env.Owner.Gone(s)
+}
+
+// end gives up what is under way and forgets the keys.
+func (s *SA) end(now time.Time, to sa.State, why string) {
+	if q := s.asking; q != nil {
+		q.abandoned(s)
+		s.fam.requeue(q)
+	}
+	if s.p1 != nil {
+		s.p1.gaveUp(now)
+	}
+	s.exchanges, s.asking, s.p1 = nil, nil, nil
+	s.rekeyAt, s.expireAt, s.keepaliveAt = time.Time{}, time.Time{}, time.Time{}
+	s.dpd.retx.Stop()
+	s.confirm.Stop()
+	s.gatherer = gatherer{}
+	s.setState(now, to, why)
+	if s.keys != nil {
+		s.keys.clear()
+	}
+	if !s.told {
+		s.told = true
+		s.env.Owner.Closed(now, s, why)
+	}
+}
+
+// Inherit implements sa.Machine.
+func (s *SA) Inherit(now time.Time, other sa.Machine) {
+	o, ok := other.(*SA)
+	if !ok || o == s || o.state == sa.Dead || o.state == sa.Connecting {
+		return
+	}
+	s.fam.merge(o.fam)
+	switch {
+	case o.state == sa.Outlived:
+		o.die(now, "another ISAKMP SA has its Child SAs")
+	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= crossTime): // else both ends began at once: see Endpoint
+		o.replaced(now, s)
+	}
+	s.fam.elect()
+	s.fam.pump(now)
+}
+
+// replaced is for an SA whose successor is there. Who made that deletes this one.
+func (s *SA) replaced(now time.Time, by *SA) {
+	s.rekeying = nil
+	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
+	s.expireAt = now.Add(handoverTime)
+	if by.initiator {
+		s.expireAt = now.Add(graceTime)
+	}
+	s.log.Info("ISAKMP SA replaced", "new_ispi", hex64(by.spiI), "new_rspi", hex64(by.spiR))
+	s.setState(now, sa.Replaced, "rekeyed")
+}
+
+// RekeyIKE implements sa.Machine: a new phase 1 from where the peer is now, "using UDP(4500,Y)" (RFC 3947 section 4).
+func (s *SA) RekeyIKE(now time.Time, why string) {
+	if s.state != sa.Established || s.rekeying != nil {
+		return
+	}
+	s.log.Debug("rekeying the ISAKMP SA", "why", why)
+	n, err := begin(s.env, now, s.peer, s.path)
+	if err != nil {
+		s.log.Warn("cannot rekey the ISAKMP SA", "err", err)
+		s.rekeyAt = now.Add(s.env.Jitter(retryMin, retryMax))
+		return
+	}
+	s.rekeying = n
+	n.p1.predecessor = s
+}
+
+// established enters the state that the SA stays in, whoever began it.
+func (s *SA) established(now time.Time, initialContact bool) {
+	s.authedAt = now
+	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
+	s.monitor = dpd.Monitor{}
+	if s.peerSays.dpd {
+		s.monitor.Config = s.peer.DPD
+	}
+	s.monitor.Heard(now)
+	if own := s.peer.Lifetime; own > 0 {
+		if s.life == 0 || own < s.life {
+			s.life = own
+		}
+		s.rekeyAt = now.Add(s.env.SoftTime(s.life, s.initiator))
+	}
+	if s.life > 0 {
+		s.expireAt = now.Add(s.life)
+	}
+	if s.nat.Local {
+		s.keepaliveAt = now.Add(keepaliveTime)
+	}
+	s.setState(now, sa.Established, "")
+	s.log.Info("ISAKMP SA established", "mode", s.p1.x.kind.String(), "proposal", s.suite.String(), "nat", s.nat.String(), "natt", s.peerSays.text(), "encap", s.encap())
+	if s.env.KeyLog != nil {
+		sa.LogIKEv1(s.env.KeyLog, s.spiI, s.keys.key, s.keys.a)
+	}
+	s.env.Owner.Authenticated(now, s, initialContact)
+	s.p1.done(now)
+}
+
+// encap reports whether ESP travels in UDP.
+func (s *SA) encap() bool { return s.nat.Encap(s.peer) }
+
+// Adopt implements sa.Machine.
+func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
+	if s.peer != nil {
+		s.peer = p
+		s.name()
+	}
+}
+
+// Info implements sa.Machine.
+func (s *SA) Info() sa.Info {
+	return sa.Info{
+		Version: 1, Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator,
+		Reached: s.initiator || s.keys != nil && (s.p1 == nil || s.p1.x.kind == wire.ExchangeMain) || s.state != sa.Connecting,
+		Current: s.state == sa.Established || s.fam.current == s,
+		SPIi:    s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path, NAT: s.nat, Encap: s.encap(), Established: s.authedAt,
+	}
+}
+
+func hex64(v uint64) string { return fmt.Sprintf("%016x", v) }
+
+func hex32(v uint32) string { return fmt.Sprintf("%08x", v) }

@@ -1,0 +1,103 @@
+package ikev1
+
+import (
+	"net/netip"
+
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// selectorID is a traffic selector as phase 2 says it, the body of an ID payload
+// (RFC 2407 section 4.6.2.1): an address, a subnet, or else a range.
+func selectorID(s ipsec.Selector) ([]byte, bool) {
+	p := &wire.ID1{Protocol: s.Protocol}
+	switch {
+	case s.StartPort == 0 && s.EndPort == 65535:
+	case s.StartPort == s.EndPort && s.StartPort != 0:
+		p.Port = s.StartPort
+	default:
+		return nil, false // IKEv1 has one port or all
+	}
+	kinds := [3]ipsec.IDType{ipsec.IDIPv4, wire.IDIPv4Subnet, wire.IDIPv4Range}
+	if s.Start.Is6() {
+		kinds = [3]ipsec.IDType{ipsec.IDIPv6, wire.IDIPv6Subnet, wire.IDIPv6Range}
+	}
+	ps := s.Prefixes()
+	switch {
+	case len(ps) == 1 && ps[0].IsSingleIP():
+		p.Kind, p.Data = kinds[0], s.Start.AsSlice()
+	case len(ps) == 1:
+		p.Kind, p.Data = kinds[1], append(s.Start.AsSlice(), mask(ps[0])...)
+	default:
+		p.Kind, p.Data = kinds[2], append(s.Start.AsSlice(), s.End.AsSlice()...)
+	}
+	return p.Body(), true
+}
+
+// mask is a prefix length as a netmask.
+func mask(p netip.Prefix) []byte {
+	m := make([]byte, p.Addr().BitLen()/8)
+	for i := range p.Bits() {
+		m[i/8] |= 0x80 >> (i % 8)
+	}
+	return m
+}
+
+// idPayload is a payload with a body that selectorID made.
+func idPayload(body []byte) wire.Payload { return &wire.Raw{Kind: wire.TypeID1, Data: body} }
+
+// idSelector is the traffic that an ID payload means; false: none that can be.
+func idSelector(p *wire.ID1) (ipsec.Selector, bool) {
+	s := ipsec.Selector{Protocol: p.Protocol, EndPort: 65535}
+	if p.Port != 0 {
+		s.StartPort, s.EndPort = p.Port, p.Port
+	}
+	half := len(p.Data) / 2
+	switch p.Kind {
+	case ipsec.IDIPv4, ipsec.IDIPv6:
+		s.Start, _ = netip.AddrFromSlice(p.Data)
+		s.End = s.Start
+	case wire.IDIPv4Subnet, wire.IDIPv6Subnet:
+		a, _ := netip.AddrFromSlice(p.Data[:half])
+		bits, ok := prefixLength(p.Data[half:])
+		if !ok {
+			return s, false
+		}
+		sub := ipsec.SelectorOf(netip.PrefixFrom(a, bits))
+		s.Start, s.End = sub.Start, sub.End
+	case wire.IDIPv4Range, wire.IDIPv6Range:
+		s.Start, _ = netip.AddrFromSlice(p.Data[:half])
+		s.End, _ = netip.AddrFromSlice(p.Data[half:])
+	default:
+		return s, false
+	}
+	return s, s.Valid() && !s.Start.Is4In6() && !s.End.Is4In6()
+}
+
+// prefixLength is how many ones a netmask begins with; false: it has more behind a zero.
+func prefixLength(m []byte) (int, bool) {
+	n, zero := 0, false
+	for i := range 8 * len(m) {
+		if m[i/8]&(0x80>>(i%8)) == 0 {
+			zero = true
+		} else if n++; zero {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// implied reports whether selectors are what a quick mode without ID payloads
+// means: "the identities of the SAs negotiated in Quick Mode are implicitly assumed
+// to be the IP addresses of the ISAKMP peers" (RFC 2409 section 5.5).
+func (s *SA) implied(local, remote ipsec.Selector) bool {
+	l, r := s.hosts()
+	return local == l && remote == r
+}
+
+func (s *SA) hosts() (local, remote ipsec.Selector) {
+	host := func(a netip.Addr) ipsec.Selector {
+		return ipsec.Selector{Start: a.Unmap(), End: a.Unmap(), EndPort: 65535}
+	}
+	return host(s.path.Local.Addr()), host(s.path.Remote.Addr())
+}

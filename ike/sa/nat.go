@@ -1,0 +1,66 @@
+package sa
+
+import (
+	"net/netip"
+
+	"vpngw/ipsec"
+)
+
+// NAT traversal as both versions have it (RFC 7296 section 2.23; RFC 3947,
+// which takes the ports and the encapsulation from RFC 3948).
+
+const (
+	PortIKE  = 500
+	PortNATT = 4500
+)
+
+// NAT says who is behind one.
+type NAT struct{ Local, Remote bool }
+
+// Any reports whether somebody is.
+func (n NAT) Any() bool { return n.Local || n.Remote }
+
+func (n NAT) String() string {
+	switch {
+	case n.Local && n.Remote:
+		return "both"
+	case n.Local:
+		return "local"
+	case n.Remote:
+		return "remote"
+	}
+	return "none"
+}
+
+// Encap reports whether ESP to p travels in UDP. p may be nil: not known yet.
+func (n NAT) Encap(p *Peer) bool { return n.Any() || p != nil && p.Encap == EncapAlways }
+
+// Problem is the sentence for a NAT that the configuration does not allow.
+func (n NAT) Problem(p *Peer) string {
+	if p.Encap != EncapNever || !n.Any() {
+		return ""
+	}
+	who := "the peer is"
+	if n.Local {
+		who = "this host is"
+	}
+	return who + " behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\""
+}
+
+// ChildPath is where the packets of a new Child SA go, when IKE goes over p.
+func ChildPath(p ipsec.Path, encap bool) ipsec.Path {
+	if !encap {
+		return ipsec.Path{Local: netip.AddrPortFrom(p.Local.Addr(), 0), Remote: netip.AddrPortFrom(p.Remote.Addr(), 0)}
+	}
+	c := ipsec.Path{Local: netip.AddrPortFrom(p.Local.Addr(), PortNATT), Remote: p.Remote, UDP: true}
+	if c.Remote.Port() == PortIKE {
+		c.Remote = netip.AddrPortFrom(c.Remote.Addr(), PortNATT)
+	}
+	return c
+}
+
+// ReplyPath is the way back: "responses MUST be sent to the port from whence
+// they came" (RFC 7296 section 2.23).
+func ReplyPath(d ipsec.Datagram) ipsec.Path {
+	return ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
+}

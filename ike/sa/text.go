@@ -1,0 +1,105 @@
+package sa
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"vpngw/ipsec"
+)
+
+// IDText is an identity for a sentence. A hostile one can be as long as a datagram.
+func IDText(id ipsec.Identity) string {
+	text := id.String()
+	if len(text) > 80 {
+		text = text[:80] + "…"
+	}
+	return text + " (" + id.Type.String() + ")"
+}
+
+// ListText is the first few selectors, for a sentence: a peer can send 255.
+func ListText(ss []ipsec.Selector) string {
+	const most = 8
+	if len(ss) > most {
+		return fmt.Sprintf("%v and %d more", ss[:most], len(ss)-most)
+	}
+	return fmt.Sprint(ss)
+}
+
+// GroupText is the name of a key exchange group.
+func GroupText(group uint16) string { return ipsec.Transform{Type: ipsec.KE, ID: group}.String() }
+
+// ProposalText is the names of proposals.
+func ProposalText(ps []ipsec.Proposal) string {
+	names := make([]string, len(ps))
+	for i, p := range ps {
+		names[i] = p.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+// Alternatives is "a or b", or "none".
+func Alternatives(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, " or ")
+}
+
+// Difference says in which field an offer and our proposals part.
+func Difference(theirs, own []ipsec.Proposal, withKE bool) string {
+	types := []ipsec.TransformType{ipsec.Encr, ipsec.Integ, ipsec.PRF, ipsec.KE, ipsec.ESN}
+	const most = 12 // names of one type; a hostile offer has thousands
+	list := func(ps []ipsec.Proposal, t ipsec.TransformType) []string {
+		var out []string
+		for _, p := range ps {
+			for _, tr := range p.Of(t) {
+				if len(out) == most {
+					return out
+				}
+				if !slices.Contains(out, tr.String()) {
+					out = append(out, tr.String())
+				}
+			}
+		}
+		return out
+	}
+	var parts []string
+	for _, t := range types {
+		if t == ipsec.KE && !withKE {
+			continue
+		}
+		a, b := list(own, t), list(theirs, t)
+		if !slices.ContainsFunc(a, func(n string) bool { return slices.Contains(b, n) }) && len(a)+len(b) > 0 {
+			parts = append(parts, t.String()+": ours "+Alternatives(a)+", theirs "+Alternatives(b))
+		}
+	}
+	if parts == nil {
+		parts = []string{"ours " + ProposalText(own) + ", theirs " + ProposalText(theirs)}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Wishes are the selectors of the children of p, for a sentence.
+func (p *Peer) Wishes() string {
+	out := ""
+	for i, c := range p.Children {
+		if i > 0 {
+			out += ", "
+		}
+		if i == 4 {
+			return out + "…"
+		}
+		out += fmt.Sprintf("%s here and %s there", ListText(c.Local), ListText(c.Remote))
+	}
+	return out
+}
+
+// WithoutKE is proposals for where no key exchange of its own comes along.
+func WithoutKE(ps []ipsec.Proposal) []ipsec.Proposal {
+	out := make([]ipsec.Proposal, len(ps))
+	for i, p := range ps {
+		out[i].Transforms = slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.KE })
+	}
+	return out
+}

@@ -1,0 +1,333 @@
+package ike
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// esp lets a packet through each SA that carries traffic, as ESP would.
+func (w *world) esp() {
+	for _, n := range w.order {
+		if len(n.newest) == 0 || n.dead {
+			continue
+		}
+		c := n.newest[len(n.newest)-1]
+		for _, m := range w.order {
+			if m != n && !m.dead && m.in[c.SPIOut] != nil {
+				m.last[c.SPIOut] = w.now
+				m.Do(w.now, sa.SeenInbound{SPIIn: c.SPIOut})
+			}
+		}
+	}
+}
+
+// runWithTraffic is run with a packet each way every 100 ms.
+func (w *world) runWithTraffic(d time.Duration) {
+	w.t.Helper()
+	for end := w.now.Add(d); w.now.Before(end); {
+		w.run(100 * time.Millisecond)
+		w.esp()
+	}
+}
+
+// during1 is during for IKEv1, with or without traffic.
+func during1(t *testing.T, seed byte, lose int, traffic bool, change func(pa, pb *sa.Peer), commands ...command) bool {
+	t.Helper()
+	w, a, b := pairWith(t, seed, change)
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+	ike, spi := a.ikeOf().SPIi, a.newest[0].SPIIn
+	w.lossless = true
+	n := 0
+	w.filter = func(*ipsec.Datagram) bool {
+		n++
+		return n-1 != lose
+	}
+	rekeysIKE := false
+	for _, c := range commands {
+		tunnel := [...]string{"a", "b"}[c.end]
+		w.order[c.end].Do(w.now, c.do(tunnel))
+		if _, ok := c.do(tunnel).(sa.RekeyIKE); ok {
+			rekeysIKE = true
+		}
+	}
+	go1 := w.run
+	if traffic {
+		go1 = w.runWithTraffic
+	}
+	go1(25 * time.Second)
+	w.filter = nil
+	go1(30 * time.Second) // the 30 s after the last
+	wantPairs(t, a, b, 1)
+	go1(50 * time.Second) // longer than an end waits for the other's Delete of an ISAKMP SA
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+	if rekeysIKE && a.ikeOf().SPIi == ike {
+		t.Error("the ISAKMP SA was not rekeyed")
+	}
+	if !rekeysIKE && a.newest[0].SPIIn == spi {
+		t.Error("the Child SA was not rekeyed")
+	}
+	if a.ikeOf().SPIi != b.ikeOf().SPIi {
+		t.Error("the two ends use different ISAKMP SAs")
+	}
+	return n > lose
+}
+
+func TestV1RekeysLoseNothingWhicheverMessageIsLost(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		for name, commands := range map[string][]command{
+			"child by the one who began":     {{0, rekeyChild}},
+			"child by the other":             {{1, rekeyChild}},
+			"child by both":                  {{0, rekeyChild}, {1, rekeyChild}},
+			"ISAKMP SA by the one who began": {{0, rekeyIKE}},
+			"ISAKMP SA by the other":         {{1, rekeyIKE}},
+			"ISAKMP SA by both":              {{0, rekeyIKE}, {1, rekeyIKE}},
+			"all by both":                    {{0, rekeyIKE}, {1, rekeyIKE}, {0, rekeyChild}, {1, rekeyChild}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				for _, traffic := range []bool{true, false} {
+					for seed := range byte(4) {
+						for lose := -1; ; lose++ {
+							if more := during1(t, seed, lose, traffic, change, commands...); t.Failed() || lose >= 0 && !more {
+								if t.Failed() {
+									t.Fatalf("with seed %d, message %d lost, traffic %v", seed, lose, traffic)
+								}
+								break
+							}
+						}
+					}
+				}
+			})
+		}
+	})
+}
+
+func TestV1LivesThroughItsLifetimes(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+			change(pa, pb)
+			for _, p := range []*sa.Peer{pa, pb} {
+				p.Lifetime = 20 * time.Minute
+				p.Children[0].Lifetime.Time = 7 * time.Minute
+			}
+		})
+		w.run(10 * time.Second)
+		w.lossless = true
+		w.run(3 * time.Hour)
+		wantPairs(t, a, b, len(a.in))
+		if n := len(a.in); n > 2 {
+			t.Errorf("%d Child SAs at the end", n)
+		}
+		if n := len(a.machines); n > 2 || len(b.machines) > 2 {
+			t.Errorf("%d and %d ISAKMP SAs at the end", n, len(b.machines))
+		}
+	})
+}
+
+func TestV1ChildSAsOutliveTheirPhase1(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+			change(pa, pb)
+			pa.Lifetime, pb.Lifetime = 10*time.Minute, 10*time.Minute
+			pa.DPD, pb.DPD = dpd.Config{}, dpd.Config{}
+		})
+		w.run(10 * time.Second)
+		wantPairs(t, a, b, 1)
+		spi := a.newest[0].SPIIn
+		w.lossless = true
+		w.filter = func(*ipsec.Datagram) bool { return false } // nobody can rekey for a while
+		w.run(12 * time.Minute)
+		if a.in[spi] == nil || b.in[a.out[spi].SPIOut] == nil {
+			t.Fatal("a Child SA went with its ISAKMP SA")
+		}
+		st := a.Status()[0]
+		if !st.Children[0].Up || st.Why == "" || st.IKE != nil && st.IKE.State == "established" {
+			t.Errorf("up %v, why %q", st.Children[0].Up, st.Why)
+		}
+		w.filter = nil
+		w.run(2 * time.Minute)
+		wantPairs(t, a, b, 1)
+		wantIKE(t, a, b, 1)
+		if a.newest[0].SPIIn != spi {
+			t.Error("the Child SA was made anew")
+		}
+		a.Do(w.now, sa.Rekey{Tunnel: "a"})
+		w.run(30 * time.Second)
+		wantPairs(t, a, b, 1)
+	})
+}
+
+func TestV1OperatorTakesDownAndUp(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, change)
+		w.run(10 * time.Second)
+		a.Do(w.now, sa.Lower{Tunnel: "a"})
+		w.run(time.Second)
+		wantPairs(t, a, b, 0)
+		wantIKE(t, a, b, 0)
+		a.Do(w.now, sa.Raise{Tunnel: "a"})
+		w.run(time.Second)
+		wantPairs(t, a, b, 1)
+		b.Do(w.now, sa.Lower{Tunnel: "b"})
+		w.run(40 * time.Second)
+		wantPairs(t, a, b, 0)
+		b.Do(w.now, sa.Raise{Tunnel: "b"})
+		w.run(40 * time.Second)
+		wantPairs(t, a, b, 1)
+		a.Do(w.now, sa.Shutdown{})
+		w.run(time.Second)
+		if !a.Idle() || len(b.in) != 0 || len(b.machines) != 0 {
+			t.Errorf("idle %v; the other end has %d Child SAs, %d ISAKMP SAs", a.Idle(), len(b.in), len(b.machines))
+		}
+	})
+}
+
+func TestV1InitialContactReplacesWhatThePeerForgot(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, change)
+		w.run(10 * time.Second)
+		wantPairs(t, a, b, 1)
+		a = w.host("192.0.2.1", 0x9000) // it crashed, and starts anew
+		pa, pb := peersFor()
+		change(pa, pb)
+		a.SetPeers(w.now, []*sa.Peer{pa})
+		w.run(10 * time.Second)
+		wantPairs(t, a, b, 1)
+		wantIKE(t, a, b, 1)
+	})
+}
+
+func TestV1DeadPeerIsNoticed(t *testing.T) {
+	for _, timeout := range []time.Duration{0, 30 * time.Second} {
+		both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+				change(pa, pb)
+				pa.DPD = dpd.Config{Interval: 10 * time.Second, Timeout: timeout}
+			})
+			w.run(5 * time.Minute) // nothing but liveness checks
+			wantPairs(t, a, b, 1)
+			w.filter = func(*ipsec.Datagram) bool { return false }
+			gone := w.now
+			for len(a.in) > 0 && w.now.Sub(gone) < 5*time.Minute {
+				w.run(time.Second)
+			}
+			most := 10*time.Second + 60*time.Second
+			if timeout > 0 {
+				most = 10*time.Second + timeout
+			}
+			if took := w.now.Sub(gone); took > most+2*time.Second {
+				t.Errorf("noticed after %v, want %v", took, most)
+			}
+			w.filter = nil
+			w.run(2 * time.Minute)
+			wantPairs(t, a, b, 1)
+		})
+	}
+}
+
+func TestV1LivenessInBothOrders(t *testing.T) {
+	orders := []dpd.Order{dpd.Mirror, dpd.HashNotify, dpd.NotifyHash}
+	for _, x := range orders {
+		for _, y := range orders {
+			t.Run(fmt.Sprintf("%v and %v", x, y), func(t *testing.T) {
+				w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+					v1(pa, pb)
+					pa.DPD = dpd.Config{Interval: 10 * time.Second, Timeout: 20 * time.Second, Order: x}
+					pb.DPD = dpd.Config{Interval: 15 * time.Second, Timeout: 20 * time.Second, Order: y}
+				})
+				w.run(5 * time.Second)
+				var first []wire.PayloadType
+				w.filter = func(d *ipsec.Datagram) bool {
+					if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeInfo1 {
+						first = append(first, h.Next)
+					}
+					return true
+				}
+				w.run(10 * time.Minute)
+				wantPairs(t, a, b, 1)
+				wantIKE(t, a, b, 1)
+				if n := a.Counters().Dropped; n != [sa.Drops]uint64{} {
+					t.Errorf("dropped %v", n)
+				}
+				if len(first) < 50 {
+					t.Errorf("%d messages in 10 minutes", len(first))
+				}
+				last := first[len(first)-2:]
+				notifyLast := func(o dpd.Order, other dpd.Order) bool {
+					return o == dpd.NotifyHash || o == dpd.Mirror && other == dpd.NotifyHash
+				}
+				want := map[wire.PayloadType]bool{}
+				for _, n := range []bool{notifyLast(x, y), notifyLast(y, x)} {
+					if n {
+						want[wire.TypeNotify1] = true
+					} else {
+						want[wire.TypeHash1] = true
+					}
+				}
+				for _, k := range last {
+					if !want[k] {
+						t.Errorf("messages begin with %v", last)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestV1LifetimesAreAgreed(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		a, b         ipsec.Lifetime
+		soonA, soonB time.Duration // rekeyed by then
+		bytesB       uint64
+	}{
+		{"the responder's is shorter", ipsec.Lifetime{Time: 10 * time.Hour}, ipsec.Lifetime{Time: time.Hour}, time.Hour, time.Hour, 0},
+		{"the initiator's is shorter", ipsec.Lifetime{Time: time.Hour, Bytes: 1 << 30}, ipsec.Lifetime{Time: 10 * time.Hour, Bytes: 1 << 40}, time.Hour, time.Hour, 1 << 30},
+		{"the initiator has none", ipsec.Lifetime{}, ipsec.Lifetime{Time: 20 * time.Hour}, 8 * time.Hour, 8 * time.Hour, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+				v1(pa, pb)
+				pa.Children[0].Lifetime, pb.Children[0].Lifetime = c.a, c.b
+			})
+			w.run(time.Second)
+			if got := b.newest[0].Lifetime.Bytes; got != c.bytesB {
+				t.Errorf("the responder ends the SA after %d bytes, want %d", got, c.bytesB)
+			}
+			spi := a.newest[0].SPIIn
+			w.lossless = true
+			w.run(c.soonA * 97 / 100)
+			if a.newest[len(a.newest)-1].SPIIn == spi {
+				t.Errorf("not rekeyed in %v", c.soonA)
+			}
+		})
+	}
+}
+
+func TestV1WithoutLifetimeNothingIsRekeyed(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		v1(pa, pb)
+		for _, p := range []*sa.Peer{pa, pb} {
+			p.Lifetime, p.Children[0].Lifetime = 0, ipsec.Lifetime{}
+			p.DPD = dpd.Config{}
+		}
+	})
+	w.run(time.Second)
+	n := len(w.sent)
+	w.run(100 * 24 * time.Hour)
+	wantPairs(t, a, b, 1)
+	if len(w.sent) != n {
+		t.Errorf("%d messages in 100 days", len(w.sent)-n)
+	}
+	if bytes.Contains(w.got[0].Data, []byte{0x80, 11, 0, 1}) {
+		t.Error("the offer has a lifetime")
+	}
+}
