@@ -122,7 +122,11 @@ func (e *Engine) AddTunnel(t *Tunnel, ended func(error)) error {
 	if !t.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
 	}
-	return e.add(newReader(t), ended)
+	err := e.add(newReader(t), ended)
+	if err != nil {
+		t.running.Store(false)
+	}
+	return err
 }
 
 func (e *Engine) add(s source, ended func(error)) error {

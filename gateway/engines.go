@@ -30,10 +30,11 @@ func threads(configured, processors int) int {
 // startEngines makes the engines: the first reads the sockets, and the TUNs too
 // if it is the only one.
 func (g *Gateway) startEngines() error {
-	n := threads(g.config.Threads, runtime.NumCPU())
+	processors := runtime.GOMAXPROCS(0) // what this process may use, in a container too
+	n := threads(g.config.Threads, processors)
 	// One for the control loop and one for the garbage collector, beside each engine, whose
 	// thread does not give way.
-	runtime.GOMAXPROCS(max(runtime.NumCPU(), n+2))
+	runtime.GOMAXPROCS(max(processors, n+2))
 	for range n {
 		p, err := g.Host.Poller()
 		if err != nil {
