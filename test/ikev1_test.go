@@ -108,9 +108,9 @@ func TestEveryIKEv1AlgorithmAgainstStrongswan(t *testing.T) {
 			if err := cloud.RekeyChild("row"); err != nil {
 				t.Errorf("rekey: %v", err)
 			}
-			n.Await(lab.Patience, "the rekeyed Child SA", func() (bool, string) {
+			n.Await(lab.Patience, "the rekeyed Child SA in place of the old one", func() (bool, string) {
 				c := gw.Tunnel("row").Children
-				return slices.ContainsFunc(c, func(c lab.ChildStatus) bool { return c.SPIIn != up.Children[0].SPIIn }), fmt.Sprintf("%+v", c)
+				return len(c) == 1 && c[0].SPIIn != up.Children[0].SPIIn, fmt.Sprintf("%+v", c)
 			})
 			if p := n.CloudHost.Ping(lab.CustomerHost, 50); p.Lost() != 0 {
 				t.Errorf("ping after the rekey: %v\n%s\n%s", p, p.Output, gw.Command("status", "--drops"))
