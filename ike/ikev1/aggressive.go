@@ -91,10 +91,7 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 // HDR, SA, KE, Ni, IDii, VID <-- and then HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D -->
 func (p1 *phase1) answerAg1(now time.Time, m *message) error {
 	s := p1.s
-	if err := p1.shapeOf("ag1", m); err != nil {
-		return err
-	}
-	ps, err := p1.answering(m)
+	ps, err := p1.answering("ag1", m)
 	if err != nil {
 		return err
 	}

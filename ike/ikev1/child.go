@@ -153,7 +153,7 @@ func (s *SA) collide(now time.Time, a, b *child) {
 	if won.out {
 		lost.succeeded(now)
 	}
-	s.log.Debug("both ends asked for the same Child SA", "stays", hex32(won.sa.SPIIn), "goes", hex32(lost.sa.SPIIn))
+	s.log.Debug("both ends asked for the same Child SA", "stays", sa.Hex32(won.sa.SPIIn), "goes", sa.Hex32(lost.sa.SPIIn))
 }
 
 // spares reports whether a child that was replaced should stay a little longer: the peer still sends
@@ -202,7 +202,7 @@ func (s *SA) sendOn(now time.Time, c *child) {
 	}
 	c.out = true
 	s.env.Owner.Emit(sa.InstallOut{SA: c.sa})
-	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "spi_out", hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
+	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "spi_out", sa.Hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
 		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
 	for _, old := range s.fam.children {
 		if old != c && !old.gone && old.leadsTo(c) {
@@ -312,7 +312,7 @@ func (s *SA) advanceChildren(now time.Time) {
 		case sa.Due(now, c.confirmBy):
 			s.remove(now, c, "the peer began a quick mode and did not finish it")
 		case sa.Due(now, c.hardAt):
-			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			s.inform(deletion(c))
 			if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
 				s.sendOn(now, c.successor)

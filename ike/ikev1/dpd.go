@@ -101,7 +101,7 @@ func (s *SA) askAlive(now time.Time) {
 
 // Probe implements sa.Machine. It acts on hints that anybody could forge, so seldom.
 func (s *SA) Probe(now time.Time) {
-	if s.state != sa.Established || now.Sub(s.probed) < probeInterval {
+	if s.state != sa.Established || now.Sub(s.probed) < sa.ProbeInterval {
 		return
 	}
 	s.probed = now

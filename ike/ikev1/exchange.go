@@ -181,7 +181,7 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 	count := func(err error) error {
 		if e := (*dropped)(nil); errors.As(err, &e) {
 			s.env.Owner.Dropped(e.why)
-			s.log.Debug("message dropped", "exchange", h.Exchange.String(), "mid", hex32(h.ID), "why", e.text)
+			s.log.Debug("message dropped", "exchange", h.Exchange.String(), "mid", sa.Hex32(h.ID), "why", e.text)
 		}
 		return err
 	}

@@ -100,7 +100,7 @@ func (s *SA) deleted(now time.Time, p *wire.Delete1) {
 		case ipsec.ProtoESP:
 			if c := s.fam.findOut(binary.BigEndian.Uint32(spi)); c != nil && !c.gone {
 				if c.successor == nil {
-					s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+					s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 				}
 				s.fam.current.retire(now, c, "the peer deleted the Child SA")
 			}

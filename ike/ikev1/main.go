@@ -110,10 +110,7 @@ func (p1 *phase1) mm6(now time.Time, m *message) error {
 // HDR, SA, VID <-- and then HDR, SA, VID -->
 func (p1 *phase1) answerMM1(now time.Time, m *message) error {
 	s := p1.s
-	if err := p1.shapeOf("mm1", m); err != nil {
-		return err
-	}
-	ps, err := p1.answering(m)
+	ps, err := p1.answering("mm1", m)
 	if err != nil {
 		return err
 	}
@@ -123,15 +120,10 @@ func (p1 *phase1) answerMM1(now time.Time, m *message) error {
 	}
 	p1.candidates = ps
 	p1.keepNATT()
-	p1.accept(now, m)
+	p1.accept(m)
 	p1.x.take, p1.x.wants, p1.waits = p1.mm3, shapes["mm3"], "message 3 of main mode"
 	s.say(now, p1.x, false, append([]wire.Payload{c.answer(c.proposal.SPI)}, s.peerSays.answer()...)...)
 	return nil
-}
-
-func (p1 *phase1) shapeOf(step string, m *message) error {
-	sh := shapes[step]
-	return sh.check(m.Exchange, m.Payloads)
 }
 
 // keepNATT forgets what the peer can if none of the candidates wants it.
@@ -142,7 +134,7 @@ func (p1 *phase1) keepNATT() {
 }
 
 // accept gives the SA of a first message its place.
-func (p1 *phase1) accept(_ time.Time, m *message) {
+func (p1 *phase1) accept(m *message) {
 	s := p1.s
 	s.spiR = s.env.Owner.NewSPI()
 	p1.x.heard = m.hash()

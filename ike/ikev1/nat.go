@@ -97,7 +97,7 @@ func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 // UDP encapsulated IKE or IPsec packet from the other end to determine which IP and
 // port addresses should be used." The caller vouches that the packet is authentic and new.
 func (s *SA) follow(local, remote netip.AddrPort) {
-	if s.nat.Local || !s.encap() || local.Port() != sa.PortNATT || remote == s.path.Remote {
+	if !s.nat.Follows(s.peer, s.path, local, remote) {
 		return
 	}
 	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)

@@ -108,8 +108,12 @@ type Refusal struct {
 
 func (e *Refusal) Error() string { return e.Kind.String() + ": " + e.Why }
 
-// answering are the candidates for a first message that are in its mode, or why there are none.
-func (p1 *phase1) answering(m *message) ([]*sa.Peer, error) {
+// answering checks the shape of a first message and finds the candidates that are in its mode.
+func (p1 *phase1) answering(step string, m *message) ([]*sa.Peer, error) {
+	sh := shapes[step]
+	if err := sh.check(m.Exchange, m.Payloads); err != nil {
+		return nil, err
+	}
 	aggressive := m.Exchange == wire.ExchangeAggressive
 	var out []*sa.Peer
 	var other *sa.Peer

@@ -64,7 +64,7 @@ func (s *SA) startRekey(now time.Time, c *child, why string) {
 		c.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
 		return
 	}
-	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "why", why)
+	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "why", why)
 	s.fam.queue = append(s.fam.queue, &quick{cfg: c.cfg, local: c.sa.Local[0], remote: c.sa.Remote[0], old: c})
 }
 

@@ -9,7 +9,6 @@
 package ikev1
 
 import (
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -24,14 +23,12 @@ const (
 	halfOpenTime = 30 * time.Second // a responder waits so long for phase 1 to go on
 	// graceTime is how long a replaced ISAKMP SA stays for what is under way on it, at the
 	// end that replaced it; the other end gives the peer's Delete more time, which may be lost.
-	graceTime     = 5 * time.Second
-	handoverTime  = 8 * time.Second
-	crossTime     = 2 * time.Second  // two phases 1 that are so close together were begun by both ends at once
-	keepaliveTime = 20 * time.Second // RFC 3948 section 4
-	probeInterval = 10 * time.Second // at most one liveness check per so long on unprotected hints
-	retryMin      = 2 * time.Second  // after a failed rekey
-	retryMax      = 6 * time.Second
-	deadTime      = 60 * time.Second // dead peer detection, where the configuration gives no timeout
+	graceTime    = 5 * time.Second
+	handoverTime = 8 * time.Second
+	crossTime    = 2 * time.Second // two phases 1 that are so close together were begun by both ends at once
+	retryMin     = 2 * time.Second // after a failed rekey
+	retryMax     = 6 * time.Second
+	deadTime     = 60 * time.Second // dead peer detection, where the configuration gives no timeout
 )
 
 // SA is one ISAKMP SA. Make it with Initiate or Respond.
@@ -86,11 +83,7 @@ func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
 
 // name heads the log lines with who the peer is.
 func (s *SA) name() {
-	conn := "(unknown)"
-	if s.peer != nil {
-		conn = s.peer.Name
-	}
-	s.log = s.env.Log.With("conn", conn, "peer", s.path.Remote, "ispi", hex64(s.spiI), "rspi", hex64(s.spiR))
+	s.log = s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
 }
 
 // setState is the only place that changes the state.
@@ -154,7 +147,7 @@ func (s *SA) Advance(now time.Time) {
 		s.RekeyIKE(now, "lifetime")
 	}
 	if sa.Due(now, s.keepaliveAt) {
-		s.keepaliveAt = now.Add(keepaliveTime)
+		s.keepaliveAt = now.Add(sa.KeepaliveTime)
 		s.env.Owner.Emit(sa.Keepalive{Path: s.path})
 	}
 	s.checkAlive(now)
@@ -302,7 +295,7 @@ func (s *SA) replaced(now time.Time, by *SA) {
 	if by.initiator {
 		s.expireAt = now.Add(graceTime)
 	}
-	s.log.Info("ISAKMP SA replaced", "new_ispi", hex64(by.spiI), "new_rspi", hex64(by.spiR))
+	s.log.Info("ISAKMP SA replaced", "new_ispi", sa.Hex64(by.spiI), "new_rspi", sa.Hex64(by.spiR))
 	s.setState(now, sa.Replaced, "rekeyed")
 }
 
@@ -341,7 +334,7 @@ func (s *SA) established(now time.Time, initialContact bool) {
 		s.expireAt = now.Add(s.life)
 	}
 	if s.nat.Local {
-		s.keepaliveAt = now.Add(keepaliveTime)
+		s.keepaliveAt = now.Add(sa.KeepaliveTime)
 	}
 	s.setState(now, sa.Established, "")
 	s.log.Info("ISAKMP SA established", "mode", s.p1.x.kind.String(), "proposal", s.suite.String(), "nat", s.nat.String(), "natt", s.peerSays.text(), "encap", s.encap())
@@ -372,7 +365,3 @@ func (s *SA) Info() sa.Info {
 		SPIi:    s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path, NAT: s.nat, Encap: s.encap(), Established: s.authedAt,
 	}
 }
-
-func hex64(v uint64) string { return fmt.Sprintf("%016x", v) }
-
-func hex32(v uint32) string { return fmt.Sprintf("%08x", v) }

@@ -162,7 +162,7 @@ func (s *SA) sendOn(now time.Time, c *child) {
 	}
 	c.out = true
 	s.env.Owner.Emit(sa.InstallOut{SA: c.sa})
-	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "spi_out", hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
+	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "spi_out", sa.Hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
 		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
 	s.env.Owner.ChildChanged(now, s, c.cfg, "")
 }
@@ -439,7 +439,7 @@ func (s *SA) advanceChildren(now time.Time) {
 		case sa.Due(now, c.hardAt):
 			c.hardAt, c.softAt = time.Time{}, time.Time{}
 			s.sendOn(now, c.heir())
-			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			s.deleteChild(c)
 			s.remove(now, c, "its lifetime ended before a rekey succeeded") // it "MUST NOT be used" (section 2.8)
 		case sa.Due(now, c.softAt):

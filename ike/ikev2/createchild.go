@@ -159,7 +159,7 @@ func (s *SA) startRekey(now time.Time, c *child, why string) {
 		s.rekeyLater(now, c, why)
 		return
 	}
-	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn), "why", why)
+	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "why", why)
 	c.rekey = &rekeyChild{old: c, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote, group: c.sa.Suite.KE.ID}}
 	s.enqueue(c.rekey)
 }
@@ -223,7 +223,7 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		// "the SA created with the lowest of the four nonces used in the two exchanges
 		// SHOULD be closed by the endpoint that created it" (section 2.8.1). The peer
 		// deletes the old one.
-		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", hex32(c.sa.SPIIn))
+		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 		s.add(c)
 		c.successor = rival
 		s.deleteChild(c)

@@ -319,7 +319,7 @@ func (s *SA) answerRequest(now time.Time, x wire.Exchange, ps []wire.Payload, d 
 func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	s.monitor.Heard(now)
 	if s.state != sa.Connecting {
-		s.follow(now, d.Local, d.Remote)
+		s.follow(d.Local, d.Remote)
 	}
 }
 

@@ -129,7 +129,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	return out, func() {
 		for _, c := range ended {
 			if c.successor == nil {
-				s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", hex32(c.sa.SPIIn))
+				s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			}
 			s.retire(now, c, "the peer deleted the Child SA")
 		}

@@ -2,7 +2,6 @@ package ikev2
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 )
 
@@ -15,7 +14,3 @@ func u32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 func be64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
 
 func u16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
-
-func hex64(v uint64) string { return fmt.Sprintf("%016x", v) }
-
-func hex32(v uint32) string { return fmt.Sprintf("%08x", v) }

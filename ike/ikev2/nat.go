@@ -74,8 +74,8 @@ func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 // a NAT, SHOULD send all packets (including retransmission packets) to the IP
 // address and port in the validated packet". The caller vouches that the packet
 // is authentic and new.
-func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
-	if s.nat.Local || !s.encap() || local.Port() != sa.PortNATT || remote == s.path.Remote {
+func (s *SA) follow(local, remote netip.AddrPort) {
+	if !s.nat.Follows(s.peer, s.path, local, remote) {
 		return
 	}
 	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)
@@ -90,12 +90,12 @@ func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
 }
 
 // Moved implements sa.Machine.
-func (s *SA) Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool {
+func (s *SA) Moved(_ time.Time, spiIn uint32, remote netip.AddrPort) bool {
 	if s.fam.current != s || s.findIn(spiIn) == nil {
 		return false
 	}
 	if s.state == sa.Established {
-		s.follow(now, netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT), remote)
+		s.follow(netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT), remote)
 	}
 	return true
 }

@@ -96,7 +96,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		// "The new IKE SA containing the lowest nonce SHOULD be deleted by the node that
 		// created it, and the other surviving new IKE SA MUST inherit all the Child SAs." The
 		// peer deletes the old one.
-		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", hex64(next.spiI))
+		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", sa.Hex64(next.spiI))
 		s.handOver(now, s.rival)
 		s.await(now)
 		next.discard(now, "lost a rekey collision")
@@ -259,7 +259,7 @@ func (s *SA) handOver(now time.Time, n *SA) {
 	}
 	s.queue = rest
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
-	s.log.Info("IKE SA rekeyed", "new_ispi", hex64(n.spiI), "new_rspi", hex64(n.spiR))
+	s.log.Info("IKE SA rekeyed", "new_ispi", sa.Hex64(n.spiI), "new_rspi", sa.Hex64(n.spiR))
 	s.env.Owner.Succeeded(now, s, n)
 	n.pump(now)
 }

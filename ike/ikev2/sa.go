@@ -25,9 +25,7 @@ const (
 	// It is longer than our retransmission lasts: a Delete while the peer still asks would say that we did not notice.
 	handoverTime = 65 * time.Second
 	// lingerTime keeps a replaced Child SA's inbound half: packets may be under way still.
-	lingerTime    = 5 * time.Second
-	keepaliveTime = 20 * time.Second // RFC 3948 section 4
-	probeInterval = 10 * time.Second // at most one liveness check per so long on unprotected hints
+	lingerTime = 5 * time.Second
 )
 
 // family is what survives a rekey of the IKE SA: the Child SAs, and which IKE SA maintains them.
@@ -89,11 +87,7 @@ func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
 
 // name heads the log lines with who the peer is.
 func (s *SA) name() {
-	conn := "(unknown)"
-	if s.peer != nil {
-		conn = s.peer.Name
-	}
-	s.log = s.env.Log.With("conn", conn, "peer", s.path.Remote, "ispi", hex64(s.spiI), "rspi", hex64(s.spiR))
+	s.log = s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
 }
 
 // setState is the only place that changes the state.
@@ -140,7 +134,7 @@ func (s *SA) Advance(now time.Time) {
 		s.RekeyIKE(now, s.rekeyWhy)
 	}
 	if sa.Due(now, s.keepaliveAt) {
-		s.keepaliveAt = now.Add(keepaliveTime)
+		s.keepaliveAt = now.Add(sa.KeepaliveTime)
 		s.env.Owner.Emit(sa.Keepalive{Path: s.path})
 	}
 	s.checkAlive(now)
@@ -205,7 +199,7 @@ func (s *SA) checkAlive(now time.Time) {
 
 // Probe implements sa.Machine. It acts on hints that anybody could forge, so seldom.
 func (s *SA) Probe(now time.Time) {
-	if s.state != sa.Established || s.out != nil || now.Sub(s.probed) < probeInterval {
+	if s.state != sa.Established || s.out != nil || now.Sub(s.probed) < sa.ProbeInterval {
 		return
 	}
 	s.probed = now
@@ -356,7 +350,7 @@ func (s *SA) established(now time.Time) {
 		s.expireAt = now.Add(life)
 	}
 	if s.nat.Local {
-		s.keepaliveAt = now.Add(keepaliveTime)
+		s.keepaliveAt = now.Add(sa.KeepaliveTime)
 	}
 }
 

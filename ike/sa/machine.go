@@ -124,6 +124,18 @@ type Env struct {
 	Owner       Owner
 }
 
+// Named is a log whose lines are headed by which IKE SA it is. p may be nil: not known yet.
+func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Logger {
+	conn := "(unknown)"
+	if p != nil {
+		conn = p.Name
+	}
+	return e.Log.With("conn", conn, "peer", remote, "ispi", Hex64(spiI), "rspi", Hex64(spiR))
+}
+
+// ProbeInterval: at most one liveness check for so long is made on unprotected hints.
+const ProbeInterval = 10 * time.Second
+
 // Owner is the Endpoint, as its Machines see it.
 type Owner interface {
 	Emit(Action)

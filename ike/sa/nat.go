@@ -2,6 +2,7 @@ package sa
 
 import (
 	"net/netip"
+	"time"
 
 	"vpngw/ipsec"
 )
@@ -13,6 +14,9 @@ const (
 	PortIKE  = 500
 	PortNATT = 4500
 )
+
+// KeepaliveTime is between two NAT keepalives (RFC 3948 section 4).
+const KeepaliveTime = 20 * time.Second
 
 // NAT says who is behind one.
 type NAT struct{ Local, Remote bool }
@@ -34,6 +38,12 @@ func (n NAT) String() string {
 
 // Encap reports whether ESP to p travels in UDP. p may be nil: not known yet.
 func (n NAT) Encap(p *Peer) bool { return n.Any() || p != nil && p.Encap == EncapAlways }
+
+// Follows reports whether an authentic, new message of p from remote to local, where IKE goes
+// over path, changes where p is: only an end that is not behind a NAT itself follows.
+func (n NAT) Follows(p *Peer, path ipsec.Path, local, remote netip.AddrPort) bool {
+	return !n.Local && n.Encap(p) && local.Port() == PortNATT && remote != path.Remote
+}
 
 // Problem is the sentence for a NAT that the configuration does not allow.
 func (n NAT) Problem(p *Peer) string {

@@ -17,6 +17,11 @@ func IDText(id ipsec.Identity) string {
 	return text + " (" + id.Type.String() + ")"
 }
 
+// Hex64 and Hex32 are SPIs as they are written everywhere.
+func Hex64(v uint64) string { return fmt.Sprintf("%016x", v) }
+
+func Hex32(v uint32) string { return fmt.Sprintf("%08x", v) }
+
 // ListText is the first few selectors, for a sentence: a peer can send 255.
 func ListText(ss []ipsec.Selector) string {
 	const most = 8
