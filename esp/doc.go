@@ -58,7 +58,7 @@
 // # Fairness and memory
 //
 // Each member of an Engine that has something to read carries one batch in turn: at most
-// 128 KB or 256 frames of a TUN, or 128 datagrams of a socket. What there is more waits in the kernel's queues, which
+// 128 KB or 256 frames of a TUN, or some 128 datagrams of a socket. What there is more waits in the kernel's queues, which
 // are bounded, and is dropped there.
 //
 // A tunnel has a buffer of 64 KB, of which an idle one has touched nothing. An Engine that reads sockets has 128 of 66 KB, touched

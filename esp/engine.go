@@ -96,13 +96,13 @@ func (e *Engine) serve(ready []uint32) {
 			if isClosed(err) {
 				err = nil
 			}
-			go m.ended(err)
+			m.ended(err)
 		}
 	}
 }
 
-// AddSocket has the Engine read s. ended is called in a goroutine of its own when
-// that has ended by itself: with nil if s was closed.
+// AddSocket has the Engine read s. ended is called when that has ended by itself:
+// with nil if s was closed. It must neither block nor call the Engine.
 func (e *Engine) AddSocket(s Socket, v6 bool, ended func(error)) error {
 	k := udp4
 	if s.Raw() {

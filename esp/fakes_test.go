@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/esp/esptest"
 	"vpngw/ipsec"
 )
 
@@ -93,7 +94,7 @@ type fakeSocket struct {
 	gro   bool // runs arrive whole
 
 	id     int
-	poller *fakePoller
+	poller *esptest.Poller
 	peer   *fakeSocket
 	queue  chan ipsec.Datagram
 	closed chan struct{}
@@ -143,49 +144,6 @@ func (s *fakeSocket) ReadReady(ds []ipsec.Datagram) (int, error) {
 		s.poller.Wake() // perhaps there is more
 	}
 	return len(ds), nil
-}
-
-// fakePoller has an Engine look at every member whenever one has news.
-type fakePoller struct {
-	mu      sync.Mutex
-	members map[int]uint32
-	news    chan struct{}
-}
-
-func newPoller() *fakePoller {
-	return &fakePoller{members: map[int]uint32{}, news: make(chan struct{}, 1)}
-}
-
-func (p *fakePoller) Add(fd int, id uint32) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.members[fd] = id
-	p.Wake()
-	return nil
-}
-
-func (p *fakePoller) Remove(fd int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.members, fd)
-}
-
-func (p *fakePoller) Wait(ready []uint32) (n int, _ error) {
-	<-p.news
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, id := range p.members {
-		ready[n] = id
-		n++
-	}
-	return n, nil
-}
-
-func (p *fakePoller) Wake() {
-	select {
-	case p.news <- struct{}{}:
-	default:
-	}
 }
 
 func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
@@ -289,7 +247,7 @@ type end struct {
 	reader   *reader
 	receiver *receiver
 	engine   *Engine
-	poller   *fakePoller
+	poller   *esptest.Poller
 	now      time.Time
 
 	mu     sync.Mutex
@@ -304,7 +262,7 @@ var endAddrs = [2][numTransports]string{
 }
 
 func newEnd(t testing.TB, which int) *end {
-	e := &end{t: t, tun: newTUN(), now: time.Now(), poller: newPoller()}
+	e := &end{t: t, tun: newTUN(), now: time.Now(), poller: esptest.NewPoller()}
 	for k := range numTransports {
 		e.socks[k] = newSocket(t, k >= raw4, endAddrs[which][k])
 		e.socks[k].id, e.socks[k].poller = int(k), e.poller

@@ -17,6 +17,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/esp"
+	"vpngw/esp/esptest"
 	"vpngw/host"
 	"vpngw/ike"
 	"vpngw/ike/sa"
@@ -100,51 +101,6 @@ func (s *fakeSocket) ReadReady(ds []ipsec.Datagram) (int, error) {
 		return 0, nil
 	}
 }
-
-// fakePoller lets an engine look at every member whenever one has news.
-type fakePoller struct {
-	mu      sync.Mutex
-	members map[int]uint32
-	news    chan struct{}
-}
-
-func newPoller() *fakePoller {
-	return &fakePoller{members: map[int]uint32{}, news: make(chan struct{}, 1)}
-}
-
-func (p *fakePoller) Add(fd int, id uint32) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.members[fd] = id
-	p.Wake()
-	return nil
-}
-
-func (p *fakePoller) Remove(fd int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.members, fd)
-}
-
-func (p *fakePoller) Wait(ready []uint32) (n int, _ error) {
-	<-p.news
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, id := range p.members {
-		ready[n] = id
-		n++
-	}
-	return n, nil
-}
-
-func (p *fakePoller) Wake() {
-	select {
-	case p.news <- struct{}{}:
-	default:
-	}
-}
-
-func (p *fakePoller) Close() {}
 
 func (s *fakeSocket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 	for _, d := range ds {
@@ -238,7 +194,7 @@ func (t *fakeTUN) closed() bool {
 
 // fakeHost is a Host in memory.
 type fakeHost struct {
-	poller    atomic.Pointer[fakePoller] // the newest run's
+	poller    atomic.Pointer[esptest.Poller] // the newest run's
 	ids       atomic.Int64
 	net       *fakeNet
 	addresses []netip.Addr
@@ -259,7 +215,7 @@ type fakeHost struct {
 }
 
 func (h *fakeHost) Poller() (Poller, error) {
-	p := newPoller()
+	p := esptest.NewPoller()
 	h.poller.Store(p)
 	return p, nil
 }

@@ -100,7 +100,11 @@ func (g *Gateway) read(t *tunnel, tun TUN, data *esp.Tunnel) (shut func(), err e
 	}
 	if data.Frames != nil {
 		e := g.engine()
-		if err := e.AddTunnel(data, tell); err != nil {
+		// The engine must not wait for the loop, which may be waiting for the engine.
+		ended := func(err error) {
+			g.group.Go(func() error { tell(err); return nil })
+		}
+		if err := e.AddTunnel(data, ended); err != nil {
 			stop()
 			return nil, err
 		}

@@ -1,10 +1,6 @@
 package host
 
-import (
-	"sync"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // A Poller waits for descriptors, by epoll(7). Its caller's thread is blocked meanwhile, and not the
 // runtime's poller is waiting: that one would be woken for every packet, also while the caller is busy
@@ -13,7 +9,6 @@ type Poller struct {
 	fd     int
 	wake   int // an eventfd
 	events [64]unix.EpollEvent
-	once   sync.Once
 }
 
 // wakeID is no member's.
@@ -74,10 +69,8 @@ func (p *Poller) Wait(ready []uint32) (int, error) {
 // Wake makes Wait return, or the next one if there is none now.
 func (p *Poller) Wake() { unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
-// Close frees the descriptors. Nobody may be waiting.
+// Close frees the descriptors, once. Nobody may be waiting.
 func (p *Poller) Close() {
-	p.once.Do(func() {
-		unix.Close(p.wake)
-		unix.Close(p.fd)
-	})
+	unix.Close(p.wake)
+	unix.Close(p.fd)
 }

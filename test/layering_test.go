@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"ike", "esp", "host", "bgp", "config"},
 	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent"},
 	{"ike/sa", "config/dialect"},    // what any IKE SA is; what any way to write a connection down is
-	{"ike/wire"},                    // messages
+	{"ike/wire", "esp/esptest"},     // messages; the operating system, for tests
 	{"ipsec", "dpd", "config/tree"}, // the words that all share
 }
 

@@ -1,0 +1,57 @@
+// Package esptest has what tests of and above package esp put in the place of the
+// operating system.
+package esptest
+
+import "sync"
+
+// Poller has an esp.Engine look at every member whenever one has news: the
+// members wake it themselves.
+type Poller struct {
+	mu      sync.Mutex
+	members map[int]uint32
+	news    chan struct{}
+}
+
+// NewPoller makes a Poller without members.
+func NewPoller() *Poller {
+	return &Poller{members: map[int]uint32{}, news: make(chan struct{}, 1)}
+}
+
+// Add watches a member. The Engine looks at it at once.
+func (p *Poller) Add(fd int, id uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.members[fd] = id
+	p.Wake()
+	return nil
+}
+
+// Remove watches it no more.
+func (p *Poller) Remove(fd int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.members, fd)
+}
+
+// Wait waits for news and returns every member.
+func (p *Poller) Wait(ready []uint32) (n int, _ error) {
+	<-p.news
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.members {
+		ready[n] = id
+		n++
+	}
+	return n, nil
+}
+
+// Wake says that there is news.
+func (p *Poller) Wake() {
+	select {
+	case p.news <- struct{}{}:
+	default:
+	}
+}
+
+// Close does nothing: there is nothing to give back.
+func (p *Poller) Close() {}
