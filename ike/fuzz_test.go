@@ -52,6 +52,12 @@ func FuzzFirst(f *testing.F) {
 // order and what is in them; how time passes; what operators and ESP say. It holds the
 // keys, so what it changes inside a message is authentic.
 func FuzzEndpoint(f *testing.F) {
+	fuzzGames(f, "FuzzEndpoint", play)
+}
+
+// fuzzGames plays every script, the seeds and what the fuzzer makes of them. At least
+// half of them must reach an established SA.
+func fuzzGames(f *testing.F, name string, play func(*testing.T, []byte) *game) {
 	for _, s := range scripts {
 		for want := s[0]&1 != 0; begins(s) != want; {
 			s = append(s[:len(s):len(s)], '\x0e')
@@ -61,17 +67,17 @@ func FuzzEndpoint(f *testing.F) {
 	total, established := 0, 0
 	share := shareFile()
 	f.Fuzz(func(t *testing.T, script []byte) {
-		p := play(t, script)
+		g := play(t, script)
 		total++
-		if p.up {
+		if g.up {
 			established++
 		}
-		share.note(p.up)
+		share.note(g.up)
 	})
 	if total > 0 && 2*established < total {
 		f.Errorf("%d of %d executions reached an established SA", established, total)
 	}
-	share.print("FuzzEndpoint")
+	share.print(name)
 }
 
 // scripts are the seeds. The first byte says how the game begins: if it is odd, they
