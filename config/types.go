@@ -25,6 +25,9 @@ type (
 	Role       = dialect.Role
 	Encap      = dialect.Encap
 	Children   = dialect.Children
+	Routing    = dialect.Routing
+	BGP        = dialect.BGP
+	Health     = dialect.Health
 
 	Problem  = dialect.Problem
 	Problems = dialect.Problems
@@ -45,6 +48,10 @@ const (
 
 	Lists = dialect.Lists
 	Pairs = dialect.Pairs
+
+	RouteFlows       = dialect.RouteFlows
+	RouteDestination = dialect.RouteDestination
+	RouteBGP         = dialect.RouteBGP
 
 	Error   = dialect.Error
 	Warning = dialect.Warning

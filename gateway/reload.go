@@ -49,7 +49,7 @@ func (g *Gateway) Reload(ctx context.Context) (Reloaded, error) {
 		return Reloaded{}, ctx.Err()
 	}
 	c, problems := g.Load()
-	if c == nil {
+	if c == nil || problems.Refused() {
 		return Reloaded{}, &InvalidConfigError{problems}
 	}
 	for _, p := range problems {

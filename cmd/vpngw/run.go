@@ -58,13 +58,13 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 
 	c, problems := config.Load(file)
 	for _, p := range problems {
-		if p.Severity == config.Warning {
+		if p.Severity == config.Warning && !p.Refused {
 			log.Warn("config: " + p.String())
 		} else {
 			fmt.Fprintln(stderr, p)
 		}
 	}
-	if c == nil {
+	if c == nil || problems.Refused() {
 		return fmt.Errorf("%s has errors; nothing was started", file)
 	}
 	keys, err := openKeyLog(keylog)

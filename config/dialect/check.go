@@ -64,6 +64,13 @@ func (c *Check) Warn(v *Value, why Reason, format string, args ...any) {
 	c.Add(c.problem(v, Warning, why, format, args...))
 }
 
+// WarnRun notes a warning that keeps a daemon from running.
+func (c *Check) WarnRun(v *Value, why Reason, format string, args ...any) {
+	p := c.problem(v, Warning, why, format, args...)
+	p.Refused = true
+	c.Add(p)
+}
+
 // FailCode is Fail with the code that a page gives for the case.
 func (c *Check) FailCode(v *Value, code, format string, args ...any) {
 	p := c.problem(v, Error, Invalid, format, args...)

@@ -28,9 +28,43 @@ type Connection struct {
 	Name    string // unique
 	Dialect string // "alibaba", "native"
 	Side    Side
+	Routing Routing
 	Tunnels []Tunnel // one, or two for a dual-tunnel connection
+	Partial bool     // it is to run without what Unserved names
 	Notes   []string // what the body says that has no effect here, a sentence each
 }
+
+// Unserved names what the connection asks for and vpngw does not serve yet.
+func (c *Connection) Unserved() []string {
+	var out []string
+	has := func(what func(*Tunnel) bool) bool {
+		for i := range c.Tunnels {
+			if what(&c.Tunnels[i]) {
+				return true
+			}
+		}
+		return false
+	}
+	if has(func(t *Tunnel) bool { return t.Health != nil }) {
+		out = append(out, "health checks")
+	}
+	if has(func(t *Tunnel) bool { return t.BGP != nil }) {
+		out = append(out, "BGP")
+	}
+	if len(c.Tunnels) > 1 {
+		out = append(out, "failover between its tunnels")
+	}
+	return out
+}
+
+// Routing is what decides which packets go into the tunnels.
+type Routing string
+
+const (
+	RouteFlows       Routing = "flows"       // protected data flows: the selectors, which routes follow
+	RouteDestination Routing = "destination" // selectors of everything; static routes
+	RouteBGP         Routing = "bgp"         // selectors of everything; routes that BGP learns
+)
 
 // Role is a tunnel's place in a dual-tunnel connection.
 type Role string
@@ -72,6 +106,10 @@ type Tunnel struct {
 	Role Role
 
 	Local, Remote End
+	// Inside is this end's address in the tunnel with the mask of the block that both
+	// ends are in, and Peer the other end's; invalid without.
+	Inside netip.Prefix
+	Peer   netip.Addr
 
 	IKEVersion   int  // 1 or 2; 0: either, beginning with 2
 	Aggressive   bool // IKEv1's phase 1 in aggressive mode, and in no other
@@ -93,4 +131,22 @@ type Tunnel struct {
 	Device string // TUN device name; empty: one is chosen ("vpngw0", …)
 	// Routes go into the tunnel: as `routes:` lists them, or else the remote subnets without 0.0.0.0/0 and ::/0.
 	Routes []netip.Prefix
+
+	BGP    *BGP    // nil: none
+	Health *Health // nil: none
+}
+
+// BGP is a session in a tunnel, between Inside and Peer, from this host's side.
+// The AS numbers are those of the tunnel's ends.
+type BGP struct {
+	AuthKey ipsec.Secret // RFC 2385; empty: none
+}
+
+// Health is a check by pings through a tunnel.
+type Health struct {
+	Source, Target netip.Addr    // who pings whom
+	Interval       time.Duration // between pings
+	Timeout        time.Duration // of one; 0: the interval
+	Retries        int           // pings without an answer after which the tunnel is ill
+	Ours           bool          // this end pings; false: the peer does, and Target is here
 }

@@ -20,8 +20,9 @@ const (
 // Problem is one thing wrong with a configuration. It never holds a secret.
 type Problem struct {
 	Severity Severity `json:"severity"`
-	Code     string   `json:"code"` // the cloud's where its page gives one for the case, else vpngw.<Field>.<reason>
-	Path     string   `json:"path"` // "connections[1].native.ike.proposals[0]"
+	Refused  bool     `json:"refused"` // a warning of check's that keeps run from starting
+	Code     string   `json:"code"`    // the cloud's where its page gives one for the case, else vpngw.<Field>.<reason>
+	Path     string   `json:"path"`    // "connections[1].native.ike.proposals[0]"
 	File     string   `json:"file"`
 	Line     int      `json:"line"`   // from 1; 0: the file as a whole
 	Column   int      `json:"column"` // from 1, in characters
@@ -39,6 +40,9 @@ func (p Problem) String() string {
 		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
 	}
 	fmt.Fprintf(&b, ": %s: ", p.Severity)
+	if p.Refused {
+		b.WriteString("run refuses this: ")
+	}
 	if p.Path != "" {
 		b.WriteString(p.Path + ": ")
 	}
@@ -59,6 +63,12 @@ type Problems []Problem
 // Failed reports whether there is an error among them.
 func (ps Problems) Failed() bool {
 	return slices.ContainsFunc(ps, func(p Problem) bool { return p.Severity == Error })
+}
+
+// Refused reports whether a daemon may not run with what they are about: there is
+// an error among them, or a warning that is one to run.
+func (ps Problems) Refused() bool {
+	return slices.ContainsFunc(ps, func(p Problem) bool { return p.Severity == Error || p.Refused })
 }
 
 // Write prints one line for each problem.
