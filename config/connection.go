@@ -50,6 +50,10 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env, used names
 		if t.Name = draft.Connection.Name; len(draft.Tunnels) > 1 {
 			t.Name = fmt.Sprintf("%s-%d", t.Name, i+1)
 		}
+		if first, ok := used["tunnel "+t.Name]; ok && first != v.Path() && used["name "+draft.Connection.Name] == v.Path() {
+			l.Fail(v, dialect.Twice, "a tunnel of %s is called %q already; write another name: beside the body", first, t.Name)
+		}
+		used["tunnel "+t.Name] = v.Path()
 	}
 	l.psk(v, draft)
 	for i := range draft.Tunnels {
