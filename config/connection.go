@@ -185,10 +185,13 @@ func uses(ps []ipsec.Proposal, t ipsec.Transform) bool {
 	return slices.ContainsFunc(ps, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, t) })
 }
 
-// routes are those listed, or else the remote subnets without the default routes.
+// routes are those listed, or else those of the body, or else the remote subnets without
+// the default routes.
 func (l *loader) routes(v *dialect.Value, t *Tunnel) {
-	t.Routes = nil
 	if !v.Given {
+		if t.Routes != nil {
+			return
+		}
 		for _, p := range t.Remote.Subnets {
 			if p.Bits() > 0 && !slices.Contains(t.Routes, p) {
 				t.Routes = append(t.Routes, p)

@@ -10,34 +10,28 @@ import (
 // one value of each kind. The hash is that of the PRF too. Extended sequence numbers
 // have no word, and are not proposed.
 type Suite struct {
-	Words   map[string]string // the cloud's words in ours; "" is a word for nothing
+	Words   map[string]string // the cloud's words in ours, those that differ
 	Version int               // of IKE
 
 	weak Weaknesses
 }
 
-// Propose makes the one proposal of an SA, or nothing when a part is not valid, which is told already.
+// Propose makes the one proposal of an SA, or nothing when a part is not valid, which is
+// told already. group is nil where there is none.
 func (s *Suite) Propose(c *Check, proto ipsec.Protocol, encr, hash, group *Value) []ipsec.Proposal {
 	var names []string
 	for _, part := range []*Value{encr, hash, group} {
-		if part == nil {
-			return nil
-		}
-		name, known := s.Words[part.Text()]
-		if known && name == "" || part == hash && proto == ipsec.ProtoESP && s.aead(encr) {
+		if part == nil || part == hash && proto == ipsec.ProtoESP && s.algorithm(encr).AEAD {
 			continue
 		}
-		if !known {
-			name = part.Text()
-		}
-		a := ipsec.ByName(name)
-		if a == nil {
+		a := s.algorithm(part)
+		if a.Name == "" {
 			return nil
 		}
 		s.weak.Tell(c, part, a.Transform)
-		names = append(names, name)
+		names = append(names, a.Name)
 	}
-	if proto == ipsec.ProtoIKE && s.Version == 1 && s.aead(encr) {
+	if proto == ipsec.ProtoIKE && s.Version == 1 && s.algorithm(encr).AEAD {
 		c.Fail(encr, Conflict, "IKEv1 cannot protect itself with an AEAD such as AES-GCM; take IKEv2, or a cipher without GCM (ESP may have GCM)")
 		return nil
 	}
@@ -48,7 +42,14 @@ func (s *Suite) Propose(c *Check, proto ipsec.Protocol, encr, hash, group *Value
 	return []ipsec.Proposal{p}
 }
 
-func (s *Suite) aead(encr *Value) bool {
-	a := ipsec.ByName(s.Words[encr.Text()])
-	return a != nil && a.AEAD
+// algorithm is what v names, or the zero Algorithm.
+func (s *Suite) algorithm(v *Value) ipsec.Algorithm {
+	name := v.Text()
+	if ours, ok := s.Words[name]; ok {
+		name = ours
+	}
+	if a := ipsec.ByName(name); a != nil {
+		return *a
+	}
+	return ipsec.Algorithm{}
 }

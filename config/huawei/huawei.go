@@ -161,7 +161,11 @@ func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
 	}
 	suite := dialect.Suite{Words: words, Version: t.IKEVersion}
 	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("encryption_algorithm"), ike.Field("authentication_algorithm"), ike.Field("dh_group"))
-	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, esp.Field("encryption_algorithm"), esp.Field("authentication_algorithm"), esp.Field("pfs"))
+	pfs := esp.Field("pfs")
+	if pfs.Text() == "disable" {
+		pfs = nil
+	}
+	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, esp.Field("encryption_algorithm"), esp.Field("authentication_algorithm"), pfs)
 	t.IKELifetime = ike.Field("lifetime_seconds").Duration()
 	t.ESPLifetime.Time = esp.Field("lifetime_seconds").Duration()
 	d := ike.Field("dpd")
