@@ -1,6 +1,7 @@
 package huawei
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"unicode"
@@ -83,8 +84,10 @@ func plain(s, more string) bool {
 
 // tunnelAddress is the page's exception among tunnel addresses.
 func tunnelAddress(a netip.Addr) string {
-	if a.As4()[2] == 195 {
-		return "not be 169.254.195.x"
+	for _, r := range reserved {
+		if r.Contains(a) {
+			return fmt.Sprintf("not be in %v", r)
+		}
 	}
 	return ""
 }

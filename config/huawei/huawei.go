@@ -20,8 +20,7 @@ const gatewayASN = 64512
 // build makes a connection of a body. The body's "local" is the cloud, so the
 // customer's side is the mirror of it.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
-	dialect.UniqueTags(c, v.Field("tags"), "key")
-	ike := v.Field("ikepolicy")
+	dialect.TagsTwice(c, v.Field("tags"), "key")
 	t := dialect.Tunnel{
 		Role:     dialect.Single,
 		Children: dialect.Lists,
@@ -35,8 +34,8 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		t.Role = dialect.Standby
 	}
 	ends(c, v, env, &t)
-	insideAddresses(c, v, env, &t)
 	conn := &dialect.Connection{Dialect: name, Side: env.Side, Notes: notes(v)}
+	insideAddresses(c, v, conn, &t)
 	conn.Routing = traffic(c, v, &t)
 	if env.Side == dialect.Customer {
 		mirror(&t)
@@ -48,28 +47,21 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	algorithms(c, v, &t)
 	conn.Tunnels = []dialect.Tunnel{t}
 
-	missing := "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it"
-	subnets := v.Field("peer_subnets")
+	place := dialect.Place{
+		IKE: v.Field("ikepolicy"), ESP: v.Field("ipsecpolicy"), Subnets: v.Field("peer_subnets"), Inside: v.Field("tunnel_local_address"),
+		PSK: v.Field("psk"), NoPSK: "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it",
+	}
 	if conn.Routing == dialect.RouteFlows {
-		subnets = v.Field("policy_rules")
+		place.Subnets = v.Field("policy_rules")
 	}
-	return &dialect.Draft{
-		Connection: conn,
-		Name:       v.Field("name"),
-		IKE:        ike,
-		ESP:        v.Field("ipsecpolicy"),
-		Subnets:    subnets,
-		PSK:        v.Field("psk"),
-		PSKWant:    pskWant,
-		NoPSK:      missing,
-	}
+	return &dialect.Draft{Connection: conn, Name: v.Field("name"), Places: []dialect.Place{place}, PSKWant: pskWant}
 }
 
 // ends sets the addresses and identities: Local is the cloud's.
 func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
 	ike := v.Field("ikepolicy")
-	cloud, customer := cloudGateway(c, v, env), dialect.Gateway{}
-	customer, _ = env.Cust.Find(c, v.Field("cgw_id"))
+	cloud := cloudGateway(c, v, env)
+	customer, _ := env.Cust.One(c, v.Field("cgw_id"))
 	if cloud.Address.IsValid() && cloud.Address == customer.Address {
 		c.Fail(v.Field("cgw_id"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
 	}
@@ -88,11 +80,18 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel
 	}
 }
 
-// cloudGateway is the address that vgw_ip names: itself one, or an EIP of the gateway.
+// cloudGateway is the cloud's gateway with the address that vgw_ip names: itself one, or
+// that of an EIP. A gateway with one address needs no name for it.
 func cloudGateway(c *dialect.Check, v *dialect.Value, env dialect.Env) dialect.Gateway {
-	g, _ := env.VPN.Find(c, v.Field("vgw_id"))
-	if a, err := netip.ParseAddr(v.Field("vgw_ip").Text()); err == nil {
+	id, ip := v.Field("vgw_id"), v.Field("vgw_ip")
+	g, known := env.VPN.Lookup(id)
+	switch a, err := netip.ParseAddr(ip.Text()); {
+	case !ip.OK():
+	case err == nil && a.Is4():
 		g.Address = a
+	case known && g.Addresses == nil:
+	default:
+		g, _ = env.VPN.At(c, id, ip, ip.Text(), fmt.Sprintf("{addresses: {%s: A.B.C.D}}", ip.Text()))
 	}
 	return g
 }
@@ -159,13 +158,12 @@ func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
 		t.Aggressive = ike.Field("phase1_negotiation_mode").Text() == "aggressive"
 		dialect.WarnAggressive(c, ike.Field("phase1_negotiation_mode"), t.Aggressive)
 	}
-	suite := dialect.Suite{Words: words, Version: t.IKEVersion}
-	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("encryption_algorithm"), ike.Field("authentication_algorithm"), ike.Field("dh_group"))
-	pfs := esp.Field("pfs")
-	if pfs.Text() == "disable" {
-		pfs = nil
+	suite := dialect.Algorithms{Words: words}
+	if t.IKEVersion == 1 {
+		suite.NoAEAD(c, ike.Field("encryption_algorithm"))
 	}
-	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, esp.Field("encryption_algorithm"), esp.Field("authentication_algorithm"), pfs)
+	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("encryption_algorithm"), ike.Field("authentication_algorithm"), ike.Field("dh_group"))
+	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, esp.Field("encryption_algorithm"), esp.Field("authentication_algorithm"), esp.Field("pfs"))
 	t.IKELifetime = ike.Field("lifetime_seconds").Duration()
 	t.ESPLifetime.Time = esp.Field("lifetime_seconds").Duration()
 	d := ike.Field("dpd")

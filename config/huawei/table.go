@@ -138,7 +138,7 @@ var words = map[string]string{
 	"aes-128-gcm-128": "aes128gcm16", "aes-256-gcm-128": "aes256gcm16",
 	"sha2-256": "sha256", "sha2-384": "sha384", "sha2-512": "sha512",
 	"group1": "modp768", "group2": "modp1024", "group5": "modp1536", "group14": "modp2048", "group15": "modp3072",
-	"group16": "modp4096", "group19": "ecp256", "group20": "ecp384", "group21": "ecp521",
+	"group16": "modp4096", "group19": "ecp256", "group20": "ecp384", "group21": "ecp521", "disable": "",
 }
 
 // tag is table 8.

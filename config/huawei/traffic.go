@@ -9,6 +9,9 @@ import (
 
 var everything = netip.MustParsePrefix("0.0.0.0/0")
 
+// reserved is what the cloud gives no tunnel.
+var reserved = []netip.Prefix{netip.MustParsePrefix("169.254.195.0/24")}
+
 // kept are the cloud's own addresses, which no customer's subnet may have.
 var kept = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("214.0.0.0/8")}
 
@@ -119,7 +122,7 @@ func outside(c *dialect.Check, v *dialect.Value, d netip.Prefix, peers []netip.P
 
 // insideAddresses sets the ends' addresses in the tunnel, seen from the cloud. A /30 has
 // two hosts, so that one address tells the other.
-func insideAddresses(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
+func insideAddresses(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, t *dialect.Tunnel) {
 	local, peer := v.Field("tunnel_local_address"), v.Field("tunnel_peer_address")
 	if v.Field("style").Text() == "policy" {
 		return
@@ -137,7 +140,10 @@ func insideAddresses(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dia
 		t.Inside, t.Peer = local.Prefix(), dialect.OtherHost(local.Prefix())
 	case peer.OK() && !local.Given:
 		t.Inside, t.Peer = netip.PrefixFrom(dialect.OtherHost(peer.Prefix()), peer.Prefix().Bits()), peer.Prefix().Addr()
-	case !local.Given && !peer.Given && (v.Field("style").Text() == "bgp" || v.Field("enable_nqa").Bool()):
-		c.WarnRun(local, dialect.Missing, "the cloud chose this value; copy it, and tunnel_peer_address, from its Show answer")
+	case local.Given || peer.Given: // told already
+	case conn.Side == dialect.Customer && v.Field("style").Text() == "static" && !v.Field("enable_nqa").Bool():
+		conn.Notes = append(conn.Notes, "the cloud chose the tunnel addresses; nothing of this connection needs them")
+	default:
+		c.Chosen(local, conn, dialect.Choice{What: dialect.ChooseInside, Within: dialect.LinkLocal, Not: reserved}, "its Show answer, with tunnel_peer_address")
 	}
 }

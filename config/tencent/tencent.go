@@ -21,8 +21,8 @@ const silence = 10 * time.Second
 // build makes a connection of a body. The body's "local" is the cloud, so the
 // customer's side is the mirror of it.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
-	dialect.UniqueTags(c, v.Field("Tags"), "Key")
-	dialect.UniqueTags(c, v.Field("TagSet"), "Key")
+	dialect.TagsTwice(c, v.Field("Tags"), "Key")
+	dialect.TagsTwice(c, v.Field("TagSet"), "Key")
 	t := dialect.Tunnel{
 		Role:     dialect.Single,
 		Children: dialect.Lists,
@@ -37,7 +37,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	policies := databases(c, v)
 	conn.Routing = traffic(c, v, policies, &t)
 	session(c, v, conn.Routing, &t)
-	healthChecks(c, v, env, &t)
+	healthChecks(c, v, conn, &t)
 	if env.Side == dialect.Customer {
 		mirror(&t)
 		if conn.Routing != dialect.RouteFlows {
@@ -49,12 +49,11 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	return &dialect.Draft{
 		Connection: conn,
 		Name:       v.Field("VpnConnectionName"),
-		IKE:        v.Field("IKEOptionsSpecification"),
-		ESP:        v.Field("IPSECOptionsSpecification"),
-		Subnets:    policies,
-		PSK:        v.Field("PreShareKey"),
-		PSKWant:    pskWant,
-		NoPSK:      "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
+		Places: []dialect.Place{{
+			IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
+			PSK: v.Field("PreShareKey"), NoPSK: "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
+		}},
+		PSKWant: pskWant,
 	}
 }
 
@@ -67,8 +66,8 @@ func pskWant(k ipsec.Secret) string {
 
 // ends sets the addresses and identities: Local is the cloud's.
 func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
-	cloud, _ := env.VPN.Find(c, v.Field("VpnGatewayId"))
-	customer, _ := env.Cust.Find(c, v.Field("CustomerGatewayId"))
+	cloud, _ := env.VPN.One(c, v.Field("VpnGatewayId"))
+	customer, _ := env.Cust.One(c, v.Field("CustomerGatewayId"))
 	if cloud.Address.IsValid() && cloud.Address == customer.Address {
 		c.Fail(v.Field("CustomerGatewayId"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
 	}
@@ -185,8 +184,11 @@ func session(c *dialect.Check, v *dialect.Value, routing dialect.Routing, t *dia
 	}
 }
 
+// healthAddresses are what the cloud chooses from.
+var healthAddresses = netip.MustParsePrefix("169.254.128.0/17")
+
 // healthChecks sets the cloud's pings through the tunnel.
-func healthChecks(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
+func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, t *dialect.Tunnel) {
 	local, remote, how := v.Field("HealthCheckLocalIp"), v.Field("HealthCheckRemoteIp"), v.Field("HealthCheckConfig")
 	for _, p := range t.Local.Subnets {
 		if remote.OK() && p.Bits() > 0 && p.Contains(remote.Addr()) {
@@ -203,11 +205,11 @@ func healthChecks(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialec
 	t.Health = &dialect.Health{
 		Source: local.Addr(), Target: remote.Addr(),
 		Interval: ms("ProbeInterval"), Timeout: ms("ProbeTimeout"), Retries: int(how.Field("ProbeThreshold").Int()),
-		Ours: env.Side == dialect.Cloud,
+		Ours: conn.Side == dialect.Cloud,
 	}
 	for _, a := range []*dialect.Value{local, remote} {
 		if !a.Given {
-			c.WarnRun(a, dialect.Missing, "the cloud chose this value; copy it from its Describe answer")
+			c.Chosen(a, conn, dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}, "DescribeVpnConnections' answer")
 		}
 	}
 }
@@ -232,13 +234,16 @@ func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
 		t.Aggressive = ike.Field("ExchangeMode").Text() == "AGGRESSIVE"
 		dialect.WarnAggressive(c, ike.Field("ExchangeMode"), t.Aggressive)
 	}
-	suite := dialect.Suite{Words: words, Version: t.IKEVersion}
-	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("PropoEncryAlgorithm"), ike.Field("PropoAuthenAlgorithm"), ike.Field("DhGroupName"))
-	pfs := esp.Field("PfsDhGroup")
-	if pfs.Text() == "NULL" {
-		pfs = nil
+	suite := dialect.Algorithms{Words: words}
+	if t.IKEVersion == 1 {
+		suite.NoAEAD(c, ike.Field("PropoEncryAlgorithm"))
 	}
-	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, esp.Field("EncryptAlgorithm"), hash(c, esp), pfs)
+	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("PropoEncryAlgorithm"), ike.Field("PropoAuthenAlgorithm"), ike.Field("DhGroupName"))
+	parts := []*dialect.Value{esp.Field("EncryptAlgorithm"), hash(c, esp)}
+	if pfs := esp.Field("PfsDhGroup"); pfs.Text() != "NULL" {
+		parts = append(parts, pfs)
+	}
+	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, parts...)
 	t.IKELifetime = ike.Field("IKESaLifetimeSeconds").Duration()
 	t.ESPLifetime = ipsec.Lifetime{
 		Time:  esp.Field("IPSECSaLifetimeSeconds").Duration(),
