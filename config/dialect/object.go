@@ -100,11 +100,29 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	for _, r := range o.Rows {
 		p.Allowed = append(p.Allowed, r.Name)
 	}
-	p.Nearest = Nearest(key.Text, p.Allowed)
+	p.Nearest = Nearest(key.Text, absentFirst(p.Allowed, v.Node))
 	if key.Text == "<<" {
 		p.Message = "merge keys (<<) are not read; repeat the keys, or use an anchor for a whole value"
 	}
 	c.Add(p)
+}
+
+// absentFirst are names with those first that a mapping does not have: of two that
+// are as near, the one that is missing is meant.
+func absentFirst(names []string, n *tree.Node) []string {
+	var missing, there []string
+	have := map[string]bool{}
+	for key := range n.Pairs() {
+		have[key.Text] = true
+	}
+	for _, name := range names {
+		if have[name] {
+			there = append(there, name)
+		} else {
+			missing = append(missing, name)
+		}
+	}
+	return append(missing, there...)
 }
 
 // keyName is an unknown key for a message. What does not look like one is not
