@@ -112,3 +112,6 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) 
 	}
 	return out, whole
 }
+
+// Entry is the table of one policy.
+func (policies) Entry() *dialect.Object { return policy }
