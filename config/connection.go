@@ -35,6 +35,9 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env, used names
 	if draft == nil {
 		return nil
 	}
+	if unused := bodyValue.Unused(); len(unused) > 0 {
+		draft.Notes = append(draft.Notes, strings.Join(unused, ", ")+": no meaning here")
+	}
 	l.name(v, draft, fmt.Sprintf("%s-%d", d.Name, i+1), used)
 	l.psk(v, draft)
 	for i := range draft.Tunnels {

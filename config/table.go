@@ -47,7 +47,7 @@ func connectionObject() *dialect.Object {
 		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Doc: "what is refused otherwise: null-encryption"},
 	}}
 	for _, d := range dialects {
-		o.Rows = append(o.Rows, dialect.Row{Name: d.Name, Type: dialect.InFile{Object: d.Body}, Doc: "the connection, or the name of a file with it"})
+		o.Rows = append(o.Rows, dialect.Row{Name: d.Name, Type: dialect.Request{Dialect: d}, Doc: "the connection, or the name of a file with it"})
 	}
 	return o
 }
