@@ -47,7 +47,7 @@ var (
 	}}
 	bgpStyle = map[string]any{"style": "bgp", "tunnel_local_address": "169.254.56.225/30", "tunnel_peer_address": "169.254.56.226/30"}
 	oneTag   = map[string]any{"tags": []any{map[string]any{"key": "city", "value": "x"}}}
-	ikeV1 = map[string]any{"ikepolicy": map[string]any{"ike_version": "v1"}}
+	ikeV1    = map[string]any{"ikepolicy": map[string]any{"ike_version": "v1"}}
 )
 
 var groupWords = []any{"group1", "group2", "group5", "group14", "group15", "group16", "group19", "group20", "group21"}
@@ -137,6 +137,10 @@ var huaweiRows = []rowCase{
 	{path: "policy_rules_v6", good: []any{nil, []any{}}, bad: []any{[]any{map[string]any{}}}, code: "vpngw.policy_rules_v6.unsupported"},
 	{path: "tunnel_local_address_v6", good: []any{nil, ""}, bad: []any{"fd00::1/126"}, code: "vpngw.tunnel_local_address_v6.unsupported"},
 	{path: "tunnel_peer_address_v6", good: []any{nil, ""}, bad: []any{"fd00::2/126"}, code: "vpngw.tunnel_peer_address_v6.unsupported"},
+	{path: "project_id", good: []any{nil, "0605768a3300d5762f78c01d5a1c4e1e"}},
+	{path: "request_id", good: []any{nil, "f91082d4-6d49-479c-ad1d-4e552a9f5cae"}},
+	{path: "page_info", good: []any{nil, map[string]any{"next_marker": "x"}}},
+	{path: "total_count", good: []any{nil, 1}},
 	{path: "id", good: []any{nil, "98c5af8a-6ee2-4482-99a2-ae2280a6f4c3"}},
 	{path: "status", good: []any{nil, "ACTIVE"}},
 	{path: "created_at", good: []any{nil, "2022-11-26T13:41:34.626Z"}},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,10 +139,18 @@ type pathRow struct {
 // rowsOf are the rows of a table and of the tables in it.
 func rowsOf(at string, o *dialect.Object) []pathRow {
 	var out []pathRow
+	for _, name := range o.Unused {
+		if !strings.HasSuffix(name, "*") {
+			out = append(out, pathRow{strings.TrimPrefix(at+"."+name, "."), &dialect.Row{Name: name}})
+		}
+	}
 	for i := range o.Rows {
 		r := &o.Rows[i]
 		path := strings.TrimPrefix(at+"."+r.Name, ".")
 		out = append(out, pathRow{path, r})
+		for _, also := range r.Also {
+			out = append(out, pathRow{strings.TrimPrefix(at+"."+also, "."), r})
+		}
 		if inner := tableOf(r.Type); inner != nil {
 			out = append(out, rowsOf(path, inner)...)
 		}
@@ -210,8 +219,8 @@ func checkDefaults(t *testing.T, d *dialect.Dialect, good map[string]any, beside
 			t.Errorf("%s: with the default %s: refused:\n%s%s", r.path, r.row.Default, lines(ps1), lines(ps2))
 			continue
 		}
-		if got, want := fmt.Sprintf("%+v", absent), fmt.Sprintf("%+v", given); got != want {
-			t.Errorf("%s: absent it is\n%s, with %s\n%s", r.path, got, r.row.Default, want)
+		if !reflect.DeepEqual(absent, given) {
+			t.Errorf("%s: absent it is\n%+v, with %s\n%+v", r.path, absent, r.row.Default, given)
 		}
 	}
 }
@@ -243,7 +252,8 @@ func checkRowNames(t *testing.T, d *dialect.Dialect, cases []rowCase) {
 	}
 }
 
-// checkTypos drops each letter of each key in turn, and wants the key as the answer.
+// checkTypos drops each letter of each key in turn, and wants the key as the answer, or
+// another that is as near.
 func checkTypos(t *testing.T, d *dialect.Dialect, good map[string]any, cases []rowCase) {
 	for _, r := range cases {
 		outer, name := "", r.path
@@ -262,7 +272,7 @@ func checkTypos(t *testing.T, d *dialect.Dialect, good map[string]any, cases []r
 			put(t, body, r.path, nil)
 			put(t, body, outer+slip, "x")
 			_, ps := Parse(nil, "f", cloudFile(t, d.Name, body, ""))
-			if !slices.ContainsFunc(ps, func(p Problem) bool { return p.Nearest == name }) {
+			if !slices.ContainsFunc(ps, func(p Problem) bool { return p.Nearest != "" && dialect.Nearest(slip, []string{name, p.Nearest}) == name }) {
 				t.Errorf("%s%s is not answered with %s:\n%s", outer, slip, name, lines(ps))
 			}
 		}

@@ -39,8 +39,6 @@ var (
 	withDPD    = map[string]any{"DpdEnable": 1}
 	withBGP    = map[string]any{"RouteType": "Bgp", "SecurityPolicyDatabases": nil, "BgpConfig": map[string]any{"TunnelCidr": "169.254.64.44/30", "LocalBgpIp": "169.254.64.45", "RemoteBgpIp": "169.254.64.46"}}
 	withTag    = map[string]any{"Tags": []any{map[string]any{"Key": "city", "Value": "shanghai"}}}
-	withTagSet = map[string]any{"TagSet": []any{map[string]any{"Key": "city", "Value": "shanghai"}}}
-	withSet    = map[string]any{"SecurityPolicyDatabases": nil, "SecurityPolicyDatabaseSet": []any{spdOf("10.8.4.0/24", "192.168.3.0/24")}}
 	withRoute  = map[string]any{"RouteType": "StaticRoute", "SecurityPolicyDatabases": nil, "Route": map[string]any{"DestinationCidrBlock": "192.168.3.0/24"}}
 )
 
@@ -141,13 +139,22 @@ var tencentRows = []rowCase{
 	{path: "Route.DestinationCidrBlock", good: []any{"192.168.3.0/24"}, bad: []any{"x"}, code: tMalformed, with: withRoute},
 	{path: "Route.Priority", good: []any{nil, 0, 100}, bad: []any{50}, code: "vpngw.Priority.illegal", with: withRoute},
 	{path: "Route.Description", good: []any{nil, "x"}, with: withRoute},
-	{path: "SecurityPolicyDatabaseSet", good: []any{nil, []any{}}, with: map[string]any{"SecurityPolicyDatabases": nil}},
+	{path: "SecurityPolicyDatabaseSet", good: []any{nil, []any{}, []any{spdOf("10.8.4.0/24", "192.168.3.0/24")}}, bad: []any{"x"}, code: tMalformed, with: map[string]any{"SecurityPolicyDatabases": nil}},
 	{path: "SecurityPolicyDatabaseSet", bad: []any{[]any{}}, code: "InvalidParameter.Coexist"},
-	{path: "SecurityPolicyDatabaseSet.0.LocalCidrBlock", good: []any{"10.8.4.0/24"}, bad: []any{"x"}, code: tMalformed, with: withSet},
-	{path: "SecurityPolicyDatabaseSet.0.RemoteCidrBlock", good: []any{subnetsOf(1)}, bad: []any{[]any{"x"}}, code: tMalformed, with: withSet},
-	{path: "TagSet", good: []any{nil, []any{}}, bad: []any{"x"}, code: tMalformed},
-	{path: "TagSet.0.Key", good: []any{"k"}, bad: []any{nil}, code: "InvalidParameterValue.TagInvalidKey", with: withTagSet},
-	{path: "TagSet.0.Value", good: []any{nil}, bad: []any{[]any{}}, code: "InvalidParameterValue.TagInvalidVal", with: withTagSet},
+	{path: "TagSet", good: []any{nil, []any{}, tagsOf(50, "Key")}, bad: []any{"x"}, code: tMalformed},
+	{path: "Action", good: []any{nil, "CreateVpnConnection"}},
+	{path: "Version", good: []any{nil, "2017-03-12"}},
+	{path: "Region", good: []any{nil, "ap-guangzhou"}},
+	{path: "Language", good: []any{nil, "en-US"}},
+	{path: "Timestamp", good: []any{nil, 1465185768}},
+	{path: "Nonce", good: []any{nil, 11886}},
+	{path: "SecretId", good: []any{nil, "x"}},
+	{path: "Signature", good: []any{nil, "x"}},
+	{path: "SignatureMethod", good: []any{nil, "HmacSHA256"}},
+	{path: "Token", good: []any{nil, "x"}},
+	{path: "RequestClient", good: []any{nil, "SDK"}},
+	{path: "RequestId", good: []any{nil, "4b71dd4d-a3ee-4ac1-b99a-99d65f6443fd"}},
+	{path: "TotalCount", good: []any{nil, 1}},
 	{path: "VpnConnectionId", good: []any{nil, "vpnx-p0j11j28"}},
 	{path: "State", good: []any{nil, "PENDING", "AVAILABLE"}},
 	{path: "NetStatus", good: []any{nil, "", "AVAILABLE"}},
@@ -192,7 +199,7 @@ func TestTencentPoliciesArePairs(t *testing.T) {
 	spd := []any{spdOf("10.8.4.0/24", "192.168.3.0/24", "192.168.4.0/24"), spdOf("10.8.5.0/24", "192.168.5.0/24")}
 	for _, form := range []any{spd, map[string]any{"10.8.4.0/24": []any{"192.168.3.0/24", "192.168.4.0/24"}, "10.8.5.0/24": []any{"192.168.5.0/24"}}} {
 		_, cloud := tencentTunnel(t, map[string]any{"SecurityPolicyDatabases": form}, "side: cloud")
-		if got, want := fmt.Sprint(cloud.Pairs, cloud.Children), "[{10.8.4.0/24 192.168.3.0/24} {10.8.4.0/24 192.168.4.0/24} {10.8.5.0/24 192.168.5.0/24}] pairs"; got != want {
+		if got, want := fmt.Sprint(cloud.Pairs, " ", cloud.Children), "[{10.8.4.0/24 192.168.3.0/24} {10.8.4.0/24 192.168.4.0/24} {10.8.5.0/24 192.168.5.0/24}] pairs"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		_, customer := tencentTunnel(t, map[string]any{"SecurityPolicyDatabases": form}, "side: customer")

@@ -71,7 +71,7 @@ func (o *Object) Read(c *Check, v *Value) {
 		switch {
 		case have[at] != nil:
 			c.Fail(&Value{Row: row, up: v, key: row.Name, at: key}, Twice, "%s stands here twice", row.Name)
-		case v.loose && absent(n):
+		case v.loose && absent(n) && !spells(row, n):
 		default:
 			f := v.part(row, row.Name, 0, n)
 			have[at] = f
@@ -102,6 +102,12 @@ func (o *Object) Read(c *Check, v *Value) {
 // absent reports whether n is how an API says that there is nothing.
 func absent(n *tree.Node) bool { return n.Kind == tree.Scalar && (n.Text == "" || n.IsNull()) }
 
+// spells reports whether NULL, which YAML takes for nothing, is a word of a row's.
+func spells(row *Row, n *tree.Node) bool {
+	e, ok := row.Type.(Enum)
+	return ok && n.Text != "" && slices.Contains(e.Words, n.Text)
+}
+
 func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	pos := key.Pos()
 	name := keyName(key)
@@ -113,11 +119,26 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	for _, r := range o.Rows {
 		p.Allowed = append(p.Allowed, r.Name)
 	}
-	p.Nearest = Nearest(key.Text, absentFirst(p.Allowed, v.Node))
+	p.Nearest = Nearest(key.Text, o.known(v, p.Allowed))
 	if key.Text == "<<" {
 		p.Message = "merge keys (<<) are not read; repeat the keys, or use an anchor for a whole value"
 	}
 	c.Add(p)
+}
+
+// known are all keys that a mapping can have, the likelier ones first.
+func (o *Object) known(v *Value, rows []string) []string {
+	out := absentFirst(rows, v.Node)
+	var also []string
+	for _, r := range o.Rows {
+		also = append(also, r.Also...)
+	}
+	if v.answer {
+		out = append(also, out...)
+	} else {
+		out = append(out, also...)
+	}
+	return append(out, o.Unused...)
 }
 
 // absentFirst are names with those first that a mapping does not have: of two that

@@ -209,14 +209,9 @@ func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing diale
 
 // notes say what in the body has no effect here.
 func notes(v *dialect.Value) []string {
-	var out, given []string
-	for _, name := range cloudOnly {
-		if v.Field(name).Given {
-			given = append(given, name)
-		}
-	}
-	if len(given) > 0 {
-		out = append(out, strings.Join(given, ", ")+": of meaning to the cloud only")
+	var out []string
+	if v.Field("tags").Given {
+		out = append(out, "tags: of meaning to the cloud only")
 	}
 	if role := v.Field("ha_role"); role.Given {
 		out = append(out, fmt.Sprintf("ha_role (%s) has no effect here: vpngw does not move traffic between two connections", role.Text()))

@@ -16,6 +16,8 @@ var Dialect = &dialect.Dialect{
 	Name:  name,
 	Body:  body,
 	Build: build,
+
+	Wrappers: []string{"vpn_connection", "vpn_connections"},
 }
 
 // Sentences for what is recognised and not served.
@@ -30,7 +32,7 @@ const (
 
 // body is the page's tables 3 to 8, and what its answers have beside them (table 10).
 // The page has no error codes.
-var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
+var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []dialect.Row{
 	{Name: "name", Type: dialect.Text{Min: 1, Max: 64, Check: nameCharacters}, Doc: "the connection's name"},
 	{Name: "vgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the cloud's gateway"},
 	{Name: "vgw_ip", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the EIP id, or the private address, that the cloud's end has"},
@@ -57,18 +59,13 @@ var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
 	{Name: "policy_rules_v6", Type: nil, Later: noIPv6, Doc: "refused"},
 	{Name: "tunnel_local_address_v6", Type: nil, Later: noIPv6, Doc: "refused"},
 	{Name: "tunnel_peer_address_v6", Type: nil, Later: noIPv6, Doc: "refused"},
-
-	// Of answers.
-	{Name: "id", Type: dialect.Text{Max: 200}, Doc: "of the connection; in answers"},
-	{Name: "status", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "created_at", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "updated_at", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "enterprise_project_id", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "connection_monitor_id", Type: dialect.Text{Max: 200}, Doc: "in answers"},
 }}
 
-// cloudOnly are parameters without a meaning here.
-var cloudOnly = []string{"tags", "id", "status", "created_at", "updated_at", "enterprise_project_id", "connection_monitor_id"}
+// unused are what the answers (table 10) and the request's address have beside the body.
+var unused = []string{
+	"project_id", "request_id", "page_info", "total_count",
+	"id", "status", "created_at", "updated_at", "enterprise_project_id", "connection_monitor_id",
+}
 
 var inside = dialect.Inside{Bits: 30, Except: tunnelAddress}
 

@@ -56,10 +56,10 @@ func pairs(c *dialect.Check, v *dialect.Value) []dialect.Pair {
 	case len(rules) == 0 && (list.OK() || !list.Given):
 		c.Fail(list, dialect.Missing, "the style policy needs policy rules")
 		return nil
-	case len(rules) > 5 && !v.Field("id").Given:
+	case len(rules) > 5 && !v.Answer():
 		c.Fail(list, dialect.TooMany, "%d policy rules; at most 5 are allowed", len(rules))
 	}
-	uniqueRules(c, rules, v.Field("id").Given)
+	uniqueRules(c, rules, v.Answer())
 	slices.SortStableFunc(rules, func(a, b *dialect.Value) int { return place(a) - place(b) })
 	var out []dialect.Pair
 	for _, r := range rules {

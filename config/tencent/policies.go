@@ -31,7 +31,7 @@ var (
 	shortForm   = dialect.Table{Of: remotes, Name: "SecurityPolicyDatabases"}
 	policyCodes = dialect.Codes{
 		dialect.Missing: empty, dialect.WrongType: malformed, dialect.Malformed: malformed, dialect.TooMany: "LimitExceeded",
-		dialect.Conflict: "InvalidParameterValue.VpcCidrConflict",
+		dialect.Conflict: "InvalidParameterValue.VpcCidrConflict", dialect.Twice: "InvalidParameter.Coexist",
 	}
 )
 
@@ -45,18 +45,6 @@ var policy = &dialect.Object{Rows: []dialect.Row{
 		},
 	},
 }}
-
-// databases is the parameter under either of its names.
-func databases(c *dialect.Check, v *dialect.Value) *dialect.Value {
-	request, answer := v.Field("SecurityPolicyDatabases"), v.Field("SecurityPolicyDatabaseSet")
-	if !answer.Given {
-		return request
-	}
-	if request.Given {
-		c.FailCode(answer, "InvalidParameter.Coexist", "SecurityPolicyDatabases stands here too; give one of the two")
-	}
-	return answer
-}
 
 // pairs are those of the policies, each local block with each of its remote ones, in their
 // order; whole is false when one cannot be read.

@@ -17,7 +17,10 @@ var Dialect = &dialect.Dialect{
 	Name:  name,
 	Body:  body,
 	Build: build,
-	Same:  &dialect.SameGateways{Overlap: "InvalidParameterValue.VpnConnCidrConflict"},
+
+	Wrappers: []string{"Response", "VpnConnection", "VpnConnectionSet"},
+
+	Same: &dialect.SameGateways{Overlap: "InvalidParameterValue.VpnConnCidrConflict"},
 }
 
 // Sentences for what is recognised and not served.
@@ -38,7 +41,7 @@ var codes = dialect.Codes{dialect.Missing: empty, dialect.Malformed: malformed, 
 
 // body is the page's table of input parameters, and what its answers have beside them.
 // What the page has no default for is the SDK's.
-var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
+var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
 	{
 		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the cloud's end",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.WrongType: malformed, dialect.NotFound: "ResourceNotFound"},
@@ -56,10 +59,13 @@ var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.WrongType: malformed, dialect.Illegal: tooLong},
 	},
 	{Name: "VpcId", Type: dialect.Text{Max: 200}, Codes: codes, Doc: "no meaning here"},
-	{Name: "SecurityPolicyDatabases", Type: policies{}, Codes: policyCodes, Doc: "the pairs of subnets that the tunnel protects"},
+	{
+		Name: "SecurityPolicyDatabases", Also: []string{"SecurityPolicyDatabaseSet"}, Type: policies{}, Codes: policyCodes,
+		Doc: "the pairs of subnets that the tunnel protects",
+	},
 	{Name: "IKEOptionsSpecification", Type: ike, Default: "{}", Codes: codes, Doc: "IKE SA"},
 	{Name: "IPSECOptionsSpecification", Type: ipsecOptions, Default: "{}", Codes: codes, Doc: "Child SAs"},
-	{Name: "Tags", Type: tags, Codes: tagsCodes, Doc: "no meaning here"},
+	{Name: "Tags", Also: []string{"TagSet"}, Type: tags, Codes: tagsCodes, Doc: "no meaning here"},
 	{Name: "EnableHealthCheck", Type: dialect.Bool{}, Default: "false", Codes: codes, Doc: "the cloud pings through the tunnel"},
 	{Name: "HealthCheckLocalIp", Type: dialect.Addr{}, Codes: codes, Doc: "who pings: the cloud's end"},
 	{
@@ -82,19 +88,15 @@ var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
 	{Name: "Route", Type: route, Codes: codes, Doc: "what the cloud routes into the tunnel; newer than the page"},
 
 	// Of answers.
-	{Name: "SecurityPolicyDatabaseSet", Type: policies{}, Codes: policyCodes, Doc: "SecurityPolicyDatabases of answers"},
-	{Name: "TagSet", Type: tags, Codes: tagsCodes, Doc: "Tags of answers"},
-	{Name: "VpnConnectionId", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "State", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "NetStatus", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "HealthCheckStatus", Type: dialect.Text{Max: 200}, Doc: "in answers"},
-	{Name: "CreatedTime", Type: dialect.Text{Max: 200}, Doc: "in answers"},
 	{Name: "VpnProto", Type: dialect.Enum{Words: []string{"IPSEC"}}, Doc: "in answers: IPSEC"},
 	{Name: "EncryptProto", Type: dialect.Enum{Words: []string{"IKE"}}, Doc: "in answers: IKE"},
 }}
 
-// cloudOnly are parameters without a meaning here.
-var cloudOnly = []string{"VpcId", "Tags", "TagSet", "VpnConnectionId", "State", "NetStatus", "HealthCheckStatus", "CreatedTime"}
+// unused are the common parameters of requests, and the state that answers tell.
+var unused = []string{
+	"Action", "Version", "Region", "Language", "Timestamp", "Nonce", "SecretId", "Signature", "SignatureMethod", "Token", "RequestClient", "X-TC-*",
+	"RequestId", "TotalCount", "VpnConnectionId", "State", "NetStatus", "HealthCheckStatus", "CreatedTime",
+}
 
 const maxPSK = 4096 // the page has no bound
 

@@ -22,7 +22,6 @@ const silence = 10 * time.Second
 // customer's side is the mirror of it.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	dialect.TagsTwice(c, v.Field("Tags"), "Key")
-	dialect.TagsTwice(c, v.Field("TagSet"), "Key")
 	t := dialect.Tunnel{
 		Role:     dialect.Single,
 		Children: dialect.Lists,
@@ -34,7 +33,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	}
 	ends(c, v, env, &t)
 	conn := &dialect.Connection{Dialect: name, Side: env.Side, Notes: notes(v, env)}
-	policies := databases(c, v)
+	policies := v.Field("SecurityPolicyDatabases")
 	conn.Routing = traffic(c, v, policies, &t)
 	session(c, v, conn.Routing, &t)
 	healthChecks(c, v, conn, &t)
@@ -208,7 +207,7 @@ func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, 
 		Ours: conn.Side == dialect.Cloud,
 	}
 	for _, a := range []*dialect.Value{local, remote} {
-		if !a.Given {
+		if !a.Given && len(conn.Choices) == 0 { // the one choice is of both
 			c.Chosen(a, conn, dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}, "DescribeVpnConnections' answer")
 		}
 	}
@@ -268,15 +267,12 @@ func hash(c *dialect.Check, esp *dialect.Value) *dialect.Value {
 
 // notes say what in the body has no effect here.
 func notes(v *dialect.Value, env dialect.Env) []string {
-	var out, given []string
+	var out []string
 	note := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	for _, name := range cloudOnly {
+	for _, name := range []string{"VpcId", "Tags"} {
 		if v.Field(name).Given {
-			given = append(given, name)
+			note("%s: of meaning to the cloud only", name)
 		}
-	}
-	if len(given) > 0 {
-		note("%s: of meaning to the cloud only", strings.Join(given, ", "))
 	}
 	ike, esp := v.Field("IKEOptionsSpecification"), v.Field("IPSECOptionsSpecification")
 	if ike.Field("ExchangeMode").Given && ike.Field("IKEVersion").Text() == "IKEV2" {
