@@ -50,6 +50,7 @@ func (o *Object) Read(c *Check, v *Value) {
 	if !c.unwrap(v, tree.Map) {
 		return
 	}
+	v.known = nil
 	have := make(fields, len(o.Rows))
 	for key := range v.Node.Pairs() {
 		v.answer = v.answer || o.Answer != "" && strings.EqualFold(key.Text, o.Answer)
@@ -119,7 +120,10 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	for _, r := range o.Rows {
 		p.Allowed = append(p.Allowed, r.Name)
 	}
-	p.Nearest = Nearest(key.Text, o.known(v, p.Allowed))
+	if v.known == nil {
+		v.known = o.known(v, p.Allowed)
+	}
+	p.Nearest = Nearest(key.Text, v.known)
 	if key.Text == "<<" {
 		p.Message = "merge keys (<<) are not read; repeat the keys, or use an anchor for a whole value"
 	}
