@@ -7,11 +7,13 @@ import (
 
 	"vpngw/config/alibaba"
 	"vpngw/config/dialect"
+	"vpngw/config/huawei"
+	"vpngw/config/tencent"
 	"vpngw/dpd"
 )
 
 // dialects are the ways to write a connection down. A further cloud is one more line.
-var dialects = []*dialect.Dialect{native, alibaba.Dialect}
+var dialects = []*dialect.Dialect{native, alibaba.Dialect, huawei.Dialect, tencent.Dialect}
 
 var sides = map[string]Side{"customer": Customer, "cloud": Cloud}
 
