@@ -117,4 +117,3 @@ func described(c *Connection) string {
 	}
 	return b.String()
 }
-

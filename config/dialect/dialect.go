@@ -29,6 +29,7 @@ type Dialect struct {
 type SameGateways struct {
 	DifferentIKE string // pre-shared key or IKE settings differ
 	Overlap      string // traffic selectors overlap
+	Inside       string // the blocks inside the tunnels are the same; of a VPN gateway's connections
 }
 
 // Env is what surrounds a body.
@@ -49,6 +50,7 @@ type Draft struct {
 
 // Place is where a tunnel's parameters stand in the body.
 type Place struct {
+	Gateway *Value // the id of the cloud's gateway; nil: it has none
 	IKE     *Value // its IKE settings
 	ESP     *Value // its ESP proposals
 	Subnets *Value
