@@ -27,7 +27,7 @@ func TestRowsHaveEachWordBoundAndDefault(t *testing.T) {
 				defaults[path] = fmt.Sprint(*r.Default)
 			}
 		}
-		for _, r := range rowsOf(dialectNamed(name).Body, "") {
+		for _, r := range tableRows(dialectNamed(name).Body, "") {
 			var want []string
 			switch typ := r.Type.(type) {
 			case dialect.Enum:

@@ -25,7 +25,7 @@ func changed(t *testing.T, body map[string]any, with map[string]any) map[string]
 		t.Fatal(err)
 	}
 	for path, v := range own {
-		put(body, strings.Split(path, "."), v)
+		change(body, strings.Split(path, "."), v)
 	}
 	return body
 }

@@ -50,6 +50,10 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env, used names
 		if t.Name = draft.Connection.Name; len(draft.Tunnels) > 1 {
 			t.Name = fmt.Sprintf("%s-%d", t.Name, i+1)
 		}
+		if first, ok := used["tunnel "+t.Name]; ok && first != v.Path() && used["name "+draft.Connection.Name] == v.Path() {
+			l.Fail(v, dialect.Twice, "a tunnel of %s is called %q already; write another name: beside the body", first, t.Name)
+		}
+		used["tunnel "+t.Name] = v.Path()
 	}
 	l.psk(v, draft)
 	for i := range draft.Tunnels {
@@ -280,7 +284,11 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *Tunnel) {
 		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
 	}
 	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
-		l.WarnRun(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
+		report := l.WarnRun // Alibaba's page has it in an example
+		if at.Subnets.Row.Codes[dialect.Conflict] != "" {
+			report = l.Fail // and another page a code for it
+		}
+		report(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
 	}
 }
 

@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"control"},   // the daemon's face: HTTP on a Unix socket
 	{"gateway"},   // the running daemon: goroutines, timers, and who tells whom
 	{"ike", "esp", "host", "bgp", "config"},
-	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent"},
+	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent", "config/chosen"},
 	{"ike/sa", "config/dialect"},    // what any IKE SA is; what any way to write a connection down is
 	{"ike/wire", "esp/esptest"},     // messages; the operating system, for tests
 	{"ipsec", "dpd", "config/tree"}, // the words that all share

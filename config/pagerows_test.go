@@ -23,13 +23,13 @@ type rowsFile struct {
 	Gateways string           `json:"gateways"`
 	Beside   string           `json:"beside"` // every body
 	Bases    map[string]*base `json:"bases"`
-	Rows     []rowCase        `json:"rows"`
+	Rows     []yamlRow        `json:"rows"`
 }
 
 // base is a valid body. The parts keep their order.
 type base struct{ json.RawMessage }
 
-type rowCase struct {
+type yamlRow struct {
 	Row     string           `json:"row"`
 	In      string           `json:"in"` // the base; single by default
 	With    map[string]any   `json:"with"`
@@ -160,15 +160,15 @@ func (f *rowsFile) body(t testing.TB, in string, changes ...map[string]any) map[
 	if err := d.Decode(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, change := range changes {
-		for path, v := range change {
-			put(out, strings.Split(path, "."), v)
+	for _, c := range changes {
+		for path, v := range c {
+			change(out, strings.Split(path, "."), v)
 		}
 	}
 	return out
 }
 
-func put(m map[string]any, path []string, v any) {
+func change(m map[string]any, path []string, v any) {
 	name := path[0]
 	if len(path) == 1 {
 		if m[name] = v; v == nil {
@@ -187,7 +187,7 @@ func put(m map[string]any, path []string, v any) {
 			return
 		}
 		if inner, ok := list[i].(map[string]any); ok {
-			put(inner, path[2:], v)
+			change(inner, path[2:], v)
 		}
 		return
 	}
@@ -196,7 +196,7 @@ func put(m map[string]any, path []string, v any) {
 		inner = map[string]any{}
 		m[name] = inner
 	}
-	put(inner, path[1:], v)
+	change(inner, path[1:], v)
 }
 
 func (f *rowsFile) file(t testing.TB, dialectName string, body any, beside string) []byte {
@@ -218,7 +218,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-func (f *rowsFile) testRow(t *testing.T, dialectName string, r rowCase) {
+func (f *rowsFile) testRow(t *testing.T, dialectName string, r yamlRow) {
 	in := r.In
 	if in == "" {
 		in = "single"
@@ -285,7 +285,7 @@ func TestEveryRowOfThePagesIsTested(t *testing.T) {
 				t.Errorf("%s: %s is on a page and has no case", name, row)
 			}
 		}
-		for _, r := range rowsOf(dialectNamed(name).Body, "") {
+		for _, r := range tableRows(dialectNamed(name).Body, "") {
 			if !slices.Contains(names, r.path) && !strings.HasPrefix(r.Doc, "in answers") {
 				t.Errorf("%s: the table has %s, which is on no page", name, r.path)
 			}
@@ -304,21 +304,21 @@ type tableRow struct {
 	list bool   // it is in the entries of a list
 }
 
-// rowsOf are all rows of a table, each before those in it.
-func rowsOf(o *dialect.Object, path string) (out []tableRow) {
+// tableRows are all rows of a table, each before those in it.
+func tableRows(o *dialect.Object, path string) (out []tableRow) {
 	for i := range o.Rows {
 		r := &o.Rows[i]
 		p := strings.TrimPrefix(path+"."+r.Name, ".")
 		out = append(out, tableRow{Row: r, path: p})
 		switch t := r.Type.(type) {
 		case *dialect.Object:
-			out = append(out, rowsOf(t, p)...)
+			out = append(out, tableRows(t, p)...)
 		case dialect.List:
 			if inner, ok := t.Of.(*dialect.Object); ok {
-				out = append(out, rowsOf(inner, p)...)
+				out = append(out, tableRows(inner, p)...)
 			}
 		case interface{ Entry() *dialect.Object }:
-			out = append(out, rowsOf(t.Entry(), p)...)
+			out = append(out, tableRows(t.Entry(), p)...)
 		}
 	}
 	return out
@@ -329,13 +329,13 @@ func TestEveryKeyWithALetterDroppedIsAnsweredWithTheKey(t *testing.T) {
 	for name, f := range rowsFiles(t) {
 		d := dialectNamed(name)
 		lists := map[string]bool{}
-		for _, r := range rowsOf(d.Body, "") {
+		for _, r := range tableRows(d.Body, "") {
 			switch r.Type.(type) {
 			case dialect.List, interface{ Entry() *dialect.Object }:
 				lists[r.path] = true
 			}
 		}
-		for _, r := range rowsOf(d.Body, "") {
+		for _, r := range tableRows(d.Body, "") {
 			var at []string
 			parts := strings.Split(r.path, ".")
 			for i, p := range parts[:len(parts)-1] {
@@ -365,5 +365,5 @@ func TestEveryKeyWithALetterDroppedIsAnsweredWithTheKey(t *testing.T) {
 
 // isRow reports whether a table has a row.
 func isRow(d *dialect.Dialect, path string) bool {
-	return slices.ContainsFunc(rowsOf(d.Body, ""), func(r tableRow) bool { return r.path == path })
+	return slices.ContainsFunc(tableRows(d.Body, ""), func(r tableRow) bool { return r.path == path })
 }
