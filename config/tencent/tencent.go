@@ -205,9 +205,15 @@ func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, 
 		Interval: ms("ProbeInterval"), Timeout: ms("ProbeTimeout"), Retries: int(how.Field("ProbeThreshold").Int()),
 		Ours: conn.Side == dialect.Cloud,
 	}
+	choice := dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}
+	for _, a := range []*dialect.Value{local, remote} {
+		if a.OK() && a.Addr().Is4() {
+			choice.Not = append(choice.Not, netip.PrefixFrom(a.Addr(), 32))
+		}
+	}
 	for _, a := range []*dialect.Value{local, remote} {
 		if !a.Given && len(conn.Choices) == 0 { // the one choice is of both
-			c.Chosen(a, conn, dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}, "DescribeVpnConnections' answer")
+			c.Chosen(a, conn, choice, "DescribeVpnConnections' answer")
 		}
 	}
 }
