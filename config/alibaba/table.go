@@ -189,7 +189,7 @@ var bgpRows = []dialect.Row{
 		Name: "LocalBgpIp", Type: dialect.Addr{}, Doc: "the cloud's address in TunnelCidr",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidLocalBgpIp.Malformed", dialect.Invalid: "IllegalParam.LocalBgpIp"},
 	},
-	{Name: "PeerAsn", Type: dialect.ASN{}, Doc: "in answers: the customer's AS number"},
+	{Name: "PeerAsn", Type: dialect.ASN{Zero: true}, Doc: "in answers: the customer's AS number"},
 	{Name: "AuthKey", Type: dialect.Secret{Text: dialect.Text{Max: 80}}, Doc: "in answers: the key of RFC 2385"},
 }
 
