@@ -35,6 +35,7 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env, used names
 	if draft == nil {
 		return nil
 	}
+	draft.Entry, draft.Body = v, bodyValue
 	l.name(v, draft, fmt.Sprintf("%s-%d", d.Name, i+1), used)
 	l.psk(v, draft)
 	for i := range draft.Tunnels {

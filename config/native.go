@@ -28,11 +28,11 @@ var nativeBody = &dialect.Object{Rows: []dialect.Row{
 	{Name: "remote", Type: endObject(true), Required: true, Doc: "the other end"},
 	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Doc: "pre-shared key; or psk_file beside the body"},
 	{Name: "ike", Default: "{}", Doc: "IKE SA", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "proposals", Type: dialect.List{Of: proposal{ipsec.ProtoIKE}, Name: "proposals", Max: 32}, Doc: "the first is preferred"},
+		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoIKE}, Name: "proposals", Max: 32}, Doc: "the first is preferred"},
 		{Name: "lifetime", Type: lifetime, Default: "24h", Doc: "0: without end"},
 	}}},
 	{Name: "esp", Default: "{}", Doc: "Child SAs", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "proposals", Type: dialect.List{Of: proposal{ipsec.ProtoESP}, Name: "proposals", Max: 32}, Doc: "the first is preferred; a group in them is PFS"},
+		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoESP}, Name: "proposals", Max: 32}, Doc: "the first is preferred; a group in them is PFS"},
 		{Name: "lifetime", Type: lifetime, Default: "1h", Doc: "0: without end"},
 		{Name: "bytes", Type: counter, Default: "0", Doc: "0: any number"},
 		{Name: "packets", Type: counter, Default: "0", Doc: "0: any number"},
@@ -61,40 +61,6 @@ var defaultProposals = map[ipsec.Protocol][]ipsec.Proposal{
 	ipsec.ProtoESP: mustParse(ipsec.ProtoESP,
 		"aes256gcm16-aes128gcm16-chacha20poly1305",
 		"aes256-aes128-sha256-sha384-sha512"),
-}
-
-// proposal is a Type: "aes256gcm16-prfsha384-ecp384".
-type proposal struct{ proto ipsec.Protocol }
-
-func (proposal) Hides() bool { return false }
-
-func (t proposal) Read(c *dialect.Check, v *dialect.Value) {
-	text := dialect.Text{Min: 1, Max: 1000}
-	if text.Read(c, v); !v.OK() {
-		return
-	}
-	s := v.Text()
-	v.Set(nil)
-	for name := range strings.SplitSeq(s, "-") {
-		if ipsec.ByName(name) == nil {
-			c.Refuse(v, dialect.Illegal, name, algorithmNames(), "no algorithm is called %q", name)
-			return
-		}
-	}
-	p, err := ipsec.ParseProposal(t.proto, s)
-	if err != nil {
-		c.Fail(v, dialect.Illegal, "%s", err)
-		return
-	}
-	v.Set(p)
-}
-
-func algorithmNames() []string {
-	var out []string
-	for _, a := range ipsec.Algorithms {
-		out = append(out, a.Name)
-	}
-	return out
 }
 
 func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,12 @@ import (
 
 // dialects are the ways to write a connection down. A further cloud is one more line.
 var dialects = []*dialect.Dialect{native, alibaba.Dialect}
+
+// Table is the table of the whole file, which all others are parts of.
+func Table() *dialect.Row { return fileRow }
+
+// Dialects are the ways to write a connection down.
+func Dialects() []*dialect.Dialect { return slices.Clone(dialects) }
 
 var sides = map[string]Side{"customer": Customer, "cloud": Cloud}
 

@@ -13,6 +13,7 @@ import (
 // Dialect is one way to write a connection down.
 type Dialect struct {
 	Name string // the key that holds the body
+	Page string // the cloud's page that has its defaults; empty: they are ours
 	Body *Object
 	// Build makes a connection of a body. It notes what is wrong, and returns
 	// nil when nothing can be made of it.
@@ -39,6 +40,8 @@ type Env struct {
 // which later checks report.
 type Draft struct {
 	*Connection
+	Entry   *Value // its entry in the list of connections
+	Body    *Value // the body there
 	Name    *Value // the body's own name, may be absent
 	IKE     *Value // its IKE settings
 	ESP     *Value // its ESP proposals

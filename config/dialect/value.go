@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"iter"
 	"net/netip"
 	"strconv"
 	"time"
@@ -30,6 +31,22 @@ func (v *Value) OK() bool { return v != nil && v.data != nil }
 func (v *Value) Set(data any) { v.data = data }
 
 func (v *Value) pos() tree.Pos { return v.at.Pos() }
+
+// Pos is where v stands, or where it is missing.
+func (v *Value) Pos() tree.Pos { return v.pos() }
+
+// Parts are the values that v is made of and that hold: given, or by default.
+func (v *Value) Parts() iter.Seq[*Value] {
+	return func(yield func(*Value) bool) {
+		for _, list := range [][]*Value{get[fields](v), v.Items()} {
+			for _, p := range list {
+				if p != nil && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // The getters return the zero value when there is none.
 
@@ -110,6 +127,7 @@ type Row struct {
 	Codes    Codes  // the cloud's own codes
 	Later    string // recognised, not served: a sentence that says so. What means "no" is accepted.
 	Doc      string // one line
+	Goes     string // what of a tunnel it decides, in the words of config/explain, with commas between them; "-": nothing here
 }
 
 // Is reports whether v has a value that a Type stored as a T.
