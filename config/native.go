@@ -38,7 +38,10 @@ var nativeBody = &dialect.Object{Rows: []dialect.Row{
 		{Name: "packets", Type: counter, Default: "0", Doc: "0: any number"},
 		{Name: "esn", Type: dialect.Enum{Words: []string{"auto", "yes", "no"}}, Default: "auto", Doc: "extended sequence numbers; auto: if the peer has them"},
 	}}},
-	{Name: "children", Type: dialect.Enum{Words: []string{"lists", "pairs"}}, Default: "lists", Doc: "one Child SA for all subnets, or one for each pair"},
+	{
+		Name: "children", Default: "lists", Doc: "one Child SA for all subnets, or one for each pair, or one for each of the pairs listed here",
+		Type: dialect.Or{Scalar: dialect.Enum{Words: []string{"lists", "pairs"}}, Other: dialect.List{Of: pair, Name: "children", Max: 1024}},
+	},
 	{Name: "natt", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
 	{Name: "initiate", Type: dialect.Bool{}, Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
 }}
@@ -96,6 +99,7 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 	if i := v.Field("initiate"); i.OK() {
 		t.Initiate = i.Bool()
 	}
+	listedPairs(c, v.Field("children"), &t)
 	sequenceNumbers(c, esp, t.ESPProposals)
 	version1(c, v, &t)
 	warnWeak(c, ike.Field("proposals"), esp.Field("proposals"))

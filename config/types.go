@@ -25,6 +25,7 @@ type (
 	Role       = dialect.Role
 	Encap      = dialect.Encap
 	Children   = dialect.Children
+	Pair       = dialect.Pair
 	Routing    = dialect.Routing
 	BGP        = dialect.BGP
 	Health     = dialect.Health

@@ -126,8 +126,8 @@ func differ(p, q *sa.Peer) string {
 	return ""
 }
 
-// childrenOf is the Child SAs that a tunnel wants: one for all its subnets, or
-// one for each pair of subnets of one family. IKEv1 knows only the latter.
+// childrenOf is the Child SAs that a tunnel wants: one for all its subnets, or one for
+// each pair that it lists, or each pair of subnets of one family. IKEv1 knows only pairs.
 func childrenOf(t *config.Tunnel) []*sa.Child {
 	child := func(name string, local, remote []netip.Prefix) *sa.Child {
 		return &sa.Child{
@@ -141,15 +141,26 @@ func childrenOf(t *config.Tunnel) []*sa.Child {
 			Trunc96:   t.Trunc96,
 		}
 	}
-	if t.Children != config.Pairs && t.IKEVersion != 1 {
+	if t.Pairs == nil && t.Children != config.Pairs && t.IKEVersion != 1 {
 		return []*sa.Child{child(t.Name, t.Local.Subnets, t.Remote.Subnets)}
 	}
 	var out []*sa.Child
+	for _, p := range pairsOf(t) {
+		name := fmt.Sprintf("%s/%d", t.Name, len(out)+1)
+		out = append(out, child(name, []netip.Prefix{p.Local}, []netip.Prefix{p.Remote}))
+	}
+	return out
+}
+
+func pairsOf(t *config.Tunnel) []config.Pair {
+	if t.Pairs != nil {
+		return t.Pairs
+	}
+	var out []config.Pair
 	for _, l := range t.Local.Subnets {
 		for _, r := range t.Remote.Subnets {
 			if l.Addr().Is4() == r.Addr().Is4() {
-				name := fmt.Sprintf("%s/%d", t.Name, len(out)+1)
-				out = append(out, child(name, []netip.Prefix{l}, []netip.Prefix{r}))
+				out = append(out, config.Pair{Local: l, Remote: r})
 			}
 		}
 	}

@@ -124,7 +124,28 @@ func TestPairsMakeOneChildForEachPairOfAFamily(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	tun.Children = config.Lists
+	tun.SetPairs([]config.Pair{
+		{Local: prefixes("192.168.4.0/24")[0], Remote: prefixes("10.20.0.0/16")[0]},
+		{Local: prefixes("192.168.3.0/24")[0], Remote: prefixes("10.21.0.0/16")[0]},
+		{Local: prefixes("192.168.3.0/24")[0], Remote: prefixes("10.22.0.0/16")[0]},
+	})
+	if l, r := len(tun.Local.Subnets), len(tun.Remote.Subnets); l != 2 || r != 3 {
+		t.Errorf("pairs of %d and %d subnets, want 2 and 3", l, r)
+	}
+	got = nil
+	for _, ch := range childrenOf(tun) {
+		got = append(got, ch.Name+" "+ch.Local[0].String()+" "+ch.Remote[0].String())
+	}
+	want = []string{
+		"lab/1 192.168.4.0/24 10.20.0.0/16",
+		"lab/2 192.168.3.0/24 10.21.0.0/16",
+		"lab/3 192.168.3.0/24 10.22.0.0/16",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("listed: got %q, want %q", got, want)
+	}
+	tun.Children, tun.Pairs = config.Lists, nil
+	tun.Local.Subnets = prefixes("192.168.3.0/24", "fd00:3::/64")
 	if ch := childrenOf(tun); len(ch) != 1 || len(ch[0].Local) != 2 || len(ch[0].Remote) != 3 {
 		t.Errorf("lists: got %+v, want one child with all", ch)
 	}

@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"vpngw/dpd"
@@ -100,6 +101,28 @@ const (
 	Pairs Children = "pairs" // one for each pair of local and remote
 )
 
+// Pair is a subnet behind each end, between which traffic is protected.
+type Pair struct{ Local, Remote netip.Prefix }
+
+// SetPairs makes the tunnel carry traffic between these pairs of subnets and no others,
+// with a Child SA for each.
+func (t *Tunnel) SetPairs(ps []Pair) {
+	t.Children, t.Pairs = Pairs, ps
+	t.Local.Subnets, t.Remote.Subnets = nil, nil
+	for _, p := range ps {
+		t.Local.Subnets = appendNew(t.Local.Subnets, p.Local)
+		t.Remote.Subnets = appendNew(t.Remote.Subnets, p.Remote)
+	}
+}
+
+// appendNew appends p unless it is there.
+func appendNew(ps []netip.Prefix, p netip.Prefix) []netip.Prefix {
+	if slices.Contains(ps, p) {
+		return ps
+	}
+	return append(ps, p)
+}
+
 // Tunnel is one IPsec tunnel with a TUN device of its own.
 type Tunnel struct {
 	Name string // the connection's name; with two tunnels name-1, name-2
@@ -120,6 +143,7 @@ type Tunnel struct {
 	ESPProposals []ipsec.Proposal // a key exchange group in them is PFS
 	ESPLifetime  ipsec.Lifetime
 	Children     Children // IKEv1 has one for each pair, whatever this says
+	Pairs        []Pair   // those that have a Child SA each; nil: as Children says, of the ends' Subnets, which list the same blocks
 	Trunc96      bool     // sha256_96: HMAC-SHA-256 of ESP cut to 96 bits
 
 	NATT     bool
