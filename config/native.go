@@ -20,38 +20,39 @@ var ikeVersions = map[string]int{"1": 1, "2": 2, "any": 0}
 
 var nativeBody = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "ike_version", Default: "2", Doc: "1, 2, or any: this end begins with 2 and answers either",
+		Name: "ike_version", Default: "2", Goes: "IKE version", Doc: "1, 2, or any: this end begins with 2 and answers either",
 		Type: dialect.Enum{Words: []string{"1", "2", "any"}},
 	},
-	{Name: "mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of IKEv1's phase 1"},
+	{Name: "mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of IKEv1's phase 1"},
 	{Name: "local", Type: endObject(false), Required: true, Doc: "this end"},
 	{Name: "remote", Type: endObject(true), Required: true, Doc: "the other end"},
-	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Doc: "pre-shared key; or psk_file beside the body"},
+	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Goes: "pre-shared key", Doc: "pre-shared key; or psk_file beside the body"},
 	{Name: "ike", Default: "{}", Doc: "IKE SA", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoIKE}, Name: "proposals", Max: 32}, Doc: "the first is preferred"},
-		{Name: "lifetime", Type: lifetime, Default: "24h", Doc: "0: without end"},
+		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoIKE}, Name: "proposals", Max: 32}, Goes: "IKE encryption, IKE integrity, IKE PRF, IKE key exchange", Doc: "the first is preferred"},
+		{Name: "lifetime", Type: lifetime, Default: "24h", Goes: "IKE lifetime", Doc: "0: without end"},
 	}}},
 	{Name: "esp", Default: "{}", Doc: "Child SAs", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoESP}, Name: "proposals", Max: 32}, Doc: "the first is preferred; a group in them is PFS"},
-		{Name: "lifetime", Type: lifetime, Default: "1h", Doc: "0: without end"},
-		{Name: "bytes", Type: counter, Default: "0", Doc: "0: any number"},
-		{Name: "packets", Type: counter, Default: "0", Doc: "0: any number"},
-		{Name: "esn", Type: dialect.Enum{Words: []string{"auto", "yes", "no"}}, Default: "auto", Doc: "extended sequence numbers; auto: if the peer has them"},
+		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoESP}, Name: "proposals", Max: 32}, Goes: "ESP encryption, ESP integrity, PFS, sequence numbers", Doc: "the first is preferred; a group in them is PFS"},
+		{Name: "lifetime", Type: lifetime, Default: "1h", Goes: "ESP lifetime", Doc: "0: without end"},
+		{Name: "bytes", Type: counter, Default: "0", Goes: "ESP bytes", Doc: "0: any number"},
+		{Name: "packets", Type: counter, Default: "0", Goes: "ESP packets", Doc: "0: any number"},
+		{Name: "esn", Type: dialect.Enum{Words: []string{"auto", "yes", "no"}}, Default: "auto", Goes: "sequence numbers", Doc: "extended sequence numbers; auto: if the peer has them"},
 	}}},
 	{
-		Name: "children", Default: "lists", Doc: "one Child SA for all subnets, or one for each pair, or one for each of the pairs listed here",
+		Name: "children", Default: "lists", Goes: "Child SAs, pairs of networks", Doc: "one Child SA for all subnets, or one for each pair, or one for each of the pairs listed here",
 		Type: dialect.Or{Scalar: dialect.Enum{Words: []string{"lists", "pairs"}}, Other: dialect.List{Of: pair, Name: "children", Max: 1024}},
 	},
-	{Name: "natt", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
-	{Name: "initiate", Type: dialect.Bool{}, Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
+	{Name: "natt", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
+	{Name: "initiate", Type: dialect.Bool{}, Goes: "initiation", Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
 }}
 
 func endObject(remote bool) *dialect.Object {
+	which := map[bool]string{false: "local ", true: "remote "}[remote]
 	return &dialect.Object{Rows: []dialect.Row{
-		{Name: "address", Type: dialect.Addr{}, Required: remote, Doc: "public address; of this end by default the one that the route chooses"},
-		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Doc: "identity; the address by default"},
-		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Doc: "what is behind it"},
-		{Name: "asn", Type: dialect.ASN{}, Doc: "AS number"},
+		{Name: "address", Type: dialect.Addr{}, Required: remote, Goes: which + "address", Doc: "public address; of this end by default the one that the route chooses"},
+		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Goes: which + "identity", Doc: "identity; the address by default"},
+		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Goes: which + "networks", Doc: "what is behind it"},
+		{Name: "asn", Type: dialect.ASN{}, Goes: which + "AS", Doc: "AS number"},
 	}}
 }
 

@@ -145,14 +145,18 @@ func differ(a, b *Tunnel) string {
 // to have otherwise, with a warning.
 func (l *loader) agree(d, first *dialect.Draft) {
 	a, b := &first.Tunnels[0], &d.Tunnels[0]
-	take := func(same bool, what string) {
+	take := func(same bool, what, word string) {
 		if !same {
+			if d.Taken == nil {
+				d.Taken = map[string]string{}
+			}
+			d.Taken[word] = first.Connection.Name
 			l.Warn(d.IKE, dialect.Conflict, "the %s is taken from connection %q, with which it shares its IKE SA", what, first.Connection.Name)
 		}
 	}
-	take(a.NATT == b.NATT, "NAT traversal setting")
-	take(a.Encap == b.Encap, "encap setting")
-	take(a.DPD == b.DPD, "dead peer detection")
+	take(a.NATT == b.NATT, "NAT traversal setting", "NAT traversal")
+	take(a.Encap == b.Encap, "encap setting", "ESP encapsulation")
+	take(a.DPD == b.DPD, "dead peer detection", "dead peer detection")
 	b.NATT, b.Encap, b.DPD = a.NATT, a.Encap, a.DPD
 }
 

@@ -15,6 +15,7 @@ const name = "alibaba"
 // Dialect is how this package's bodies are written and what becomes of them.
 var Dialect = &dialect.Dialect{
 	Name:  name,
+	Page:  "Alibaba Cloud, CreateVpnConnection, 13 Nov 2024",
 	Body:  body,
 	Build: build,
 	Same: &dialect.SameGateways{
@@ -33,78 +34,78 @@ const (
 // body is the page's table of request parameters. Codes are those of its table
 // of error codes; the defaults are the cloud's.
 var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
-	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Doc: "the region; no meaning here"},
-	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Doc: "makes the request idempotent; no meaning here"},
+	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Goes: "-", Doc: "the region; no meaning here"},
+	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Goes: "-", Doc: "makes the request idempotent; no meaning here"},
 	{
-		Name: "CustomerGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the customer's end",
+		Name: "CustomerGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "customer address, customer AS", Doc: "the customer's end",
 		Codes: dialect.Codes{dialect.NotFound: "InvalidCustomerGatewayInstanceId.NotFound", dialect.Conflict: "CustomerGateway.ConflictVpnIp"},
 	},
 	{
-		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the cloud's end",
+		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address", Doc: "the cloud's end",
 		Codes: dialect.Codes{dialect.NotFound: "InvalidVpnGatewayInstanceId.NotFound"},
 	},
 	{
-		Name: "Name", Type: dialect.Text{Min: 1, Max: 100, Check: noURL}, Doc: "the connection's name",
+		Name: "Name", Type: dialect.Text{Min: 1, Max: 100, Check: noURL}, Goes: "name", Doc: "the connection's name",
 		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.VpnConnectionName"},
 	},
 	{
-		Name: "LocalSubnet", Type: subnets, Required: true, Doc: "the cloud's CIDR blocks",
+		Name: "LocalSubnet", Type: subnets, Required: true, Goes: "cloud networks, routing", Doc: "the cloud's CIDR blocks",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.LocalSubnet"},
 	},
 	{
-		Name: "RemoteSubnet", Type: subnets, Required: true, Doc: "the customer's CIDR blocks",
+		Name: "RemoteSubnet", Type: subnets, Required: true, Goes: "customer networks", Doc: "the customer's CIDR blocks",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.RemoteSubnet"},
 	},
-	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Doc: "whether the cloud's end initiates"},
+	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
 	{Name: "IkeConfig", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "IpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
 	{Name: "HealthCheckConfig", Type: health, Doc: "probes through the tunnel; refused when enabled"},
-	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Doc: "the cloud's own route table; no meaning here"},
-	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Doc: "ask a silent peer whether it is there"},
-	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
+	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Goes: "-", Doc: "the cloud's own route table; no meaning here"},
+	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
+	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
 	{
 		Name: "BgpConfig", Type: bgp, Doc: "BGP in the tunnel; refused when enabled",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.BgpConfig"},
 	},
-	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Doc: "for ShangMi gateways"},
+	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
 	{
 		Name: "Tags", Type: dialect.List{Of: tag, Name: "Tags", Max: 20}, Doc: "no meaning here",
 		Codes: dialect.Codes{dialect.TooMany: "SizeLimitExceeded.TagNum"},
 	},
 	{Name: "TunnelOptionsSpecification", Type: nil, Later: noTunnels, Doc: "the tunnels of a dual-tunnel connection"},
-	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Later: noTunnels, Doc: "BGP in a dual-tunnel connection"},
+	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Later: noTunnels, Goes: "BGP", Doc: "BGP in a dual-tunnel connection"},
 }}
 
 var subnets = dialect.Prefixes{Comma: true, Max: 255} // as many as a traffic selector payload counts
 
 var ike = &dialect.Object{Rows: []dialect.Row{
-	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Doc: "pre-shared key"},
-	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Doc: "the version of IKE"},
-	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of IKEv1 only"},
-	{Name: "IkeEncAlg", Type: encryption, Default: "aes", Doc: "encryption"},
-	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Doc: "integrity and PRF"},
+	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Goes: "pre-shared key", Doc: "pre-shared key"},
+	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Goes: "IKE version", Doc: "the version of IKE"},
+	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of IKEv1 only"},
+	{Name: "IkeEncAlg", Type: encryption, Default: "aes", Goes: "IKE encryption", Doc: "encryption"},
+	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF"},
 	{
-		Name: "IkePfs", Default: "group2", Doc: "key exchange",
+		Name: "IkePfs", Default: "group2", Goes: "IKE key exchange", Doc: "key exchange",
 		Type: dialect.Enum{Words: []string{"group1", "group2", "group5", "group14", "group24"}}, // group24 is on older versions of the page
 	},
-	{Name: "IkeLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},
-	{Name: "LocalId", Type: dialect.Text{Max: 100}, Doc: "identity of the cloud's end; the gateway's address by default"},
-	{Name: "RemoteId", Type: dialect.Text{Max: 100}, Doc: "identity of the customer's end; the gateway's address by default"},
-	{Name: "LocalIdIPsec", Type: nil, Later: noOldID, Doc: "older name of LocalId"},
+	{Name: "IkeLifetime", Type: lifetime, Default: "86400", Goes: "IKE lifetime", Doc: "seconds; 0: without end"},
+	{Name: "LocalId", Type: dialect.Text{Max: 100}, Goes: "cloud identity", Else: "the gateway's address", Doc: "identity of the cloud's end; the gateway's address by default"},
+	{Name: "RemoteId", Type: dialect.Text{Max: 100}, Goes: "customer identity", Else: "the gateway's address", Doc: "identity of the customer's end; the gateway's address by default"},
+	{Name: "LocalIdIPsec", Type: nil, Later: noOldID, Goes: "cloud identity", Doc: "older name of LocalId"},
 }}
 
 var ipsecConfig = &dialect.Object{Rows: []dialect.Row{
-	{Name: "IpsecEncAlg", Type: encryption, Default: "aes", Doc: "encryption"},
+	{Name: "IpsecEncAlg", Type: encryption, Default: "aes", Goes: "ESP encryption", Doc: "encryption"},
 	{
-		Name: "IpsecAuthAlg", Type: authentication, Default: "md5", Doc: "integrity",
+		Name: "IpsecAuthAlg", Type: authentication, Default: "md5", Goes: "ESP integrity", Doc: "integrity",
 		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecAuthAlg"},
 	},
 	{
-		Name: "IpsecPfs", Default: "group2", Doc: "key exchange of each Child SA",
+		Name: "IpsecPfs", Default: "group2", Goes: "PFS", Doc: "key exchange of each Child SA",
 		Type:  dialect.Enum{Words: []string{"disabled", "group1", "group2", "group5", "group14", "group24"}},
 		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecPfs"},
 	},
-	{Name: "IpsecLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},
+	{Name: "IpsecLifetime", Type: lifetime, Default: "86400", Goes: "ESP lifetime", Doc: "seconds; 0: without end"},
 }}
 
 var (
@@ -120,36 +121,36 @@ var (
 )
 
 var health = &dialect.Object{Rows: []dialect.Row{
-	{Name: "enable", Type: dialect.Bool{}, Default: "false", Doc: "refused when true"},
-	{Name: "dip", Type: dialect.Addr{}, Doc: "what is probed"},
-	{Name: "sip", Type: dialect.Addr{}, Doc: "what it is probed from"},
-	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Doc: "seconds"},
-	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Doc: "probes without an answer"},
+	{Name: "enable", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "refused when true"},
+	{Name: "dip", Type: dialect.Addr{}, Goes: "health check target", Doc: "what is probed"},
+	{Name: "sip", Type: dialect.Addr{}, Goes: "health check source", Doc: "what it is probed from"},
+	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check interval", Doc: "seconds"},
+	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "probes without an answer"},
 }}
 
 var bgp = &dialect.Object{Rows: []dialect.Row{
-	{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Doc: "refused when true"},
+	{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "refused when true"},
 	{
-		Name: "LocalAsn", Type: dialect.ASN{}, Default: "45104", Doc: "the cloud's AS number",
+		Name: "LocalAsn", Type: dialect.ASN{}, Default: "45104", Goes: "cloud AS", Doc: "the cloud's AS number",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.LocalAsn"},
 	},
 	{
-		Name: "TunnelCidr", Type: dialect.Prefix{}, Doc: "a /30 in 169.254.0.0/16",
+		Name: "TunnelCidr", Type: dialect.Prefix{}, Goes: "local inside address, remote inside address", Doc: "a /30 in 169.254.0.0/16",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidTunnelCidr.Malformed", dialect.Invalid: "IllegalParam.TunnelCidr"},
 	},
 	{
-		Name: "LocalBgpIp", Type: dialect.Addr{}, Doc: "the cloud's address in TunnelCidr",
+		Name: "LocalBgpIp", Type: dialect.Addr{}, Goes: "cloud inside address", Doc: "the cloud's address in TunnelCidr",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidLocalBgpIp.Malformed", dialect.Invalid: "IllegalParam.LocalBgpIp"},
 	},
 }}
 
 var tag = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "Key", Type: dialect.Text{Min: 1, Max: 64, Check: tagCharacters}, Required: true, Doc: "not empty",
+		Name: "Key", Type: dialect.Text{Min: 1, Max: 64, Check: tagCharacters}, Required: true, Goes: "-", Doc: "not empty",
 		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.TagKey", dialect.Missing: "InvalidParameter.TagKey", dialect.Twice: "Duplicated.TagKey"},
 	},
 	{
-		Name: "Value", Type: dialect.Text{Max: 128, Check: tagCharacters}, Doc: "may be empty",
+		Name: "Value", Type: dialect.Text{Max: 128, Check: tagCharacters}, Goes: "-", Doc: "may be empty",
 		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.TagValue"},
 	},
 }}

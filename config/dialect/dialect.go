@@ -40,11 +40,13 @@ type Env struct {
 // which later checks report.
 type Draft struct {
 	*Connection
-	Entry   *Value // its entry in the list of connections
-	Body    *Value // the body there
-	Name    *Value // the body's own name, may be absent
-	IKE     *Value // its IKE settings
-	ESP     *Value // its ESP proposals
+	Entry   *Value            // its entry in the list of connections
+	Body    *Value            // the body there
+	Parts   []*Value          // where the body has a part for each tunnel: those
+	Taken   map[string]string // parameters, as Row.Goes has them, that another connection decides, with its name
+	Name    *Value            // the body's own name, may be absent
+	IKE     *Value            // its IKE settings
+	ESP     *Value            // its ESP proposals
 	Subnets *Value
 	PSK     *Value                    // may be absent
 	NoPSK   string                    // what to say then, if there is no psk_file either; empty: nothing

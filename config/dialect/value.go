@@ -35,17 +35,35 @@ func (v *Value) pos() tree.Pos { return v.at.Pos() }
 // Pos is where v stands, or where it is missing.
 func (v *Value) Pos() tree.Pos { return v.pos() }
 
-// Parts are the values that v is made of and that hold: given, or by default.
+// Parts are the values that v is made of: of an object all that its table has, absent
+// ones too; of a list its items.
 func (v *Value) Parts() iter.Seq[*Value] {
 	return func(yield func(*Value) bool) {
-		for _, list := range [][]*Value{get[fields](v), v.Items()} {
-			for _, p := range list {
-				if p != nil && !yield(p) {
-					return
-				}
+		for _, p := range v.Items() {
+			if !yield(p) {
+				return
+			}
+		}
+		t, ok := v.Row.Type.(interface{ table() *Object })
+		if !ok || t.table() == nil || v.Items() != nil {
+			return
+		}
+		for i := range t.table().Rows {
+			if !yield(v.Field(t.table().Rows[i].Name)) {
+				return
 			}
 		}
 	}
+}
+
+// In reports whether v is a part of w, or of a part of it.
+func (v *Value) In(w *Value) bool {
+	for ; v != nil; v = v.up {
+		if v == w {
+			return true
+		}
+	}
+	return false
 }
 
 // The getters return the zero value when there is none.
@@ -126,6 +144,7 @@ type Row struct {
 	Default  string // what holds when it is absent, as it would be written; empty: nothing
 	Codes    Codes  // the cloud's own codes
 	Later    string // recognised, not served: a sentence that says so. What means "no" is accepted.
+	Else     string // what holds by the cloud's page when it is absent, where that is no Default
 	Doc      string // one line
 	Goes     string // what of a tunnel it decides, in the words of config/explain, with commas between them; "-": nothing here
 }
