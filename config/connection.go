@@ -41,8 +41,8 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env, used names
 	for i := range draft.Tunnels {
 		t := &draft.Tunnels[i]
 		t.Name = draft.Connection.Name
-		l.beside(v, draft, t, used)
-		l.ends(v, draft, t)
+		l.beside(v, &draft.Places[i], t, used)
+		l.ends(v, &draft.Places[i], t)
 	}
 	return draft
 }
@@ -108,7 +108,7 @@ func safeName(s string) string {
 }
 
 // beside applies what stands beside the body to a tunnel.
-func (l *loader) beside(v *dialect.Value, d *dialect.Draft, t *Tunnel, used names) {
+func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *Tunnel, used names) {
 	if e := v.Field("encap"); e.OK() {
 		t.Encap = Encap(e.Text())
 	}
@@ -152,7 +152,7 @@ func (l *loader) beside(v *dialect.Value, d *dialect.Draft, t *Tunnel, used name
 		set(&t.ESPLifetime.Bytes, o.Field("bytes"))
 		set(&t.ESPLifetime.Packets, o.Field("packets"))
 	}
-	l.allow(v.Field("allow"), d, t)
+	l.allow(v.Field("allow"), at, t)
 	l.routes(v.Field("routes"), t)
 }
 
@@ -161,12 +161,12 @@ var dpdOrders = map[string]dpd.Order{
 }
 
 // allow refuses what has to be allowed by name.
-func (l *loader) allow(v *dialect.Value, d *dialect.Draft, t *Tunnel) {
+func (l *loader) allow(v *dialect.Value, at *dialect.Place, t *Tunnel) {
 	allowed := slices.ContainsFunc(v.Items(), func(i *dialect.Value) bool { return i.Text() == allowNull })
 	null := uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull})
 	switch {
 	case null && !allowed:
-		l.Fail(d.ESP, dialect.Illegal, "NULL does not encrypt at all; if that is what you want, write beside the body  allow: [%s]", allowNull)
+		l.Fail(at.ESP, dialect.Illegal, "NULL does not encrypt at all; if that is what you want, write beside the body  allow: [%s]", allowNull)
 	case allowed && !null:
 		l.Warn(v, dialect.NoEffect, "no ESP proposal of this connection has NULL encryption")
 	}
@@ -209,7 +209,7 @@ func (l *loader) routes(v *dialect.Value, t *Tunnel) {
 func contains(p, q netip.Prefix) bool { return p.Bits() <= q.Bits() && p.Contains(q.Addr()) }
 
 // ends checks what is between the two ends of a tunnel.
-func (l *loader) ends(v *dialect.Value, d *dialect.Draft, t *Tunnel) {
+func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *Tunnel) {
 	a, b := t.Local, t.Remote
 	if a.Address.IsValid() && b.Address.IsValid() && a.Address.Is4() != b.Address.Is4() {
 		l.Fail(v, dialect.Conflict, "the ends' addresses, %v and %v, are of different families", a.Address, b.Address)
@@ -227,12 +227,12 @@ func (l *loader) ends(v *dialect.Value, d *dialect.Draft, t *Tunnel) {
 	b4, b6 := families(b.Subnets)
 	switch {
 	case !(a4 && b4) && !(a6 && b6):
-		l.Fail(d.Subnets, dialect.Conflict, "the local and the remote subnets are of different families, so there is no traffic between them")
+		l.Fail(at.Subnets, dialect.Conflict, "the local and the remote subnets are of different families, so there is no traffic between them")
 	case a4 != b4 || a6 != b6:
-		l.Warn(d.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
+		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
 	}
 	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
-		l.Fail(d.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
+		l.Fail(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
 	}
 }
 

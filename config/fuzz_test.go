@@ -58,7 +58,7 @@ func FuzzLoad(f *testing.F) {
 				t.Fatalf("name %q", conn.Name)
 			}
 			names[conn.Name] = true
-			if len(tun.PSK) == 0 || len(tun.IKEProposals) == 0 || len(tun.ESPProposals) == 0 ||
+			if len(tun.PSK) == 0 && !ps.Refused() && len(conn.Choices) == 0 || len(tun.IKEProposals) == 0 || len(tun.ESPProposals) == 0 ||
 				len(tun.Local.Subnets) == 0 || len(tun.Remote.Subnets) == 0 || !tun.Remote.Address.IsValid() ||
 				tun.Local.ID.Type == 0 || tun.Remote.ID.Type == 0 {
 				t.Fatalf("incomplete: %+v", tun)

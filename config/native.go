@@ -106,11 +106,13 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 	warnWeak(c, ike.Field("proposals"), esp.Field("proposals"))
 	return &dialect.Draft{
 		Connection: &Connection{Dialect: nativeName, Side: env.Side, Tunnels: []Tunnel{t}},
-		IKE:        ike,
-		ESP:        esp.Field("proposals"),
-		Subnets:    local.Field("subnets"),
-		PSK:        v.Field("psk"),
-		NoPSK:      "a pre-shared key is missing: psk in the body, or psk_file beside it",
+		Places: []dialect.Place{{
+			IKE:     ike,
+			ESP:     esp.Field("proposals"),
+			Subnets: local.Field("subnets"),
+			PSK:     v.Field("psk"),
+			NoPSK:   "a pre-shared key is missing: psk in the body, or psk_file beside it",
+		}},
 	}
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"slices"
 
 	"vpngw/config/dialect"
 	"vpngw/ipsec"
@@ -12,17 +13,34 @@ const maxPSKFile = 4096
 // psk gives the tunnels their pre-shared key: the body's, or that of psk_file.
 func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 	file := v.Field("psk_file")
+	given := slices.IndexFunc(d.Places, func(p dialect.Place) bool { return p.PSK.Given })
 	switch {
-	case file.Given && d.PSK.Given:
-		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.PSK.Path())
+	case file.Given && given >= 0:
+		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.Places[given].PSK.Path())
 	case file.OK():
 		l.pskFile(file, d)
-	case d.PSK.OK():
-		if name := d.PSK.Node.Pos().File; othersRead(l.modes[name]) {
-			l.Warn(d.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
+	case !file.Given:
+		for i := range d.Places {
+			l.bodyPSK(d, i)
 		}
-	case !file.Given && !d.PSK.Given && d.NoPSK != "":
-		l.Fail(d.PSK, dialect.Missing, "%s", d.NoPSK)
+	}
+}
+
+// bodyPSK is about the key of a tunnel as the body has it, or has it not.
+func (l *loader) bodyPSK(d *dialect.Draft, i int) {
+	p := &d.Places[i]
+	switch {
+	case p.PSK.OK():
+		if name := p.PSK.Node.Pos().File; othersRead(l.modes[name]) {
+			l.Warn(p.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
+		}
+	case p.PSK.Given: // it has been told what is wrong
+	case p.NoPSK != "":
+		l.Fail(p.PSK, dialect.Missing, "%s", p.NoPSK)
+	case p.ChoosePSK != nil:
+		choice := *p.ChoosePSK
+		choice.Tunnel = i
+		l.Chosen(p.PSK, d.Connection, choice, p.Answer+" into the body, or into a file named by psk_file beside it")
 	}
 }
 

@@ -31,8 +31,8 @@ var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect
 	{Name: "listen", Type: dialect.List{Of: dialect.Addr{}, Max: 256}, Doc: "our underlay addresses; all by default"},
 	{Name: "offload", Type: dialect.Bool{}, Default: "true", Doc: "move super-packets between TUN and sockets in one pass; no: the slower way, by packets"},
 	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "that carry packets; by default 1, or 2 with four processors and more"},
-	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "vpn_gateways"}, Doc: "what the ids of the cloud's gateways stand for"},
-	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "customer_gateways"}, Doc: "what the ids of the customer's gateways stand for"},
+	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.VPNGateway, Name: "vpn_gateways"}, Doc: "what the ids of the cloud's gateways stand for"},
+	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.CustomerGateway, Name: "customer_gateways"}, Doc: "what the ids of the customer's gateways stand for"},
 	{Name: "connections", Type: dialect.List{Of: connectionObject(), Name: "connection", Max: 100_000}, Required: true, Doc: "the connections"},
 }}}
 

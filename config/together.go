@@ -58,9 +58,9 @@ func (l *loader) mainKey(d *dialect.Draft, others []*dialect.Draft) []*dialect.D
 			continue
 		}
 		if !t.PSK.Equal(u.PSK) {
-			at := d.PSK
+			at := d.Places[0].PSK
 			if at == nil || !at.Given {
-				at = d.IKE
+				at = d.Places[0].IKE
 			}
 			l.Fail(at, dialect.Conflict, "connection %q has another pre-shared key for the same peer address, %v: main mode of IKEv1 finds the key by the address alone, so it must be the same (or take aggressive mode or IKEv2)",
 				o.Connection.Name, t.Remote.Address)
@@ -100,7 +100,7 @@ func (l *loader) join(d *dialect.Draft, others []*dialect.Draft, codes *dialect.
 	a, b := &first.Tunnels[0], &d.Tunnels[0]
 	covered := codes == &ours && first.Dialect == d.Dialect && sameGateways(d) != nil // by the cloud's rule
 	if what := differ(a, b); what != "" && !covered {
-		fail(d.IKE, codes.DifferentIKE, "the %s differs from that of connection %q, which is between the same ends and shares its IKE SA", what, first.Connection.Name)
+		fail(d.Places[0].IKE, codes.DifferentIKE, "the %s differs from that of connection %q, which is between the same ends and shares its IKE SA", what, first.Connection.Name)
 	}
 	if codes == &ours {
 		l.agree(d, first)
@@ -114,7 +114,7 @@ func (l *loader) join(d *dialect.Draft, others []*dialect.Draft, codes *dialect.
 			return
 		}
 		if anyOverlap(t.Local.Subnets, b.Local.Subnets) && anyOverlap(t.Remote.Subnets, b.Remote.Subnets) {
-			fail(d.Subnets, codes.Overlap, "its subnets overlap with those of connection %q, which is between the same ends", o.Connection.Name)
+			fail(d.Places[0].Subnets, codes.Overlap, "its subnets overlap with those of connection %q, which is between the same ends", o.Connection.Name)
 			return
 		}
 	}
@@ -151,7 +151,7 @@ func (l *loader) agree(d, first *dialect.Draft) {
 				d.Taken = map[string]string{}
 			}
 			d.Taken[word] = first.Connection.Name
-			l.Warn(d.IKE, dialect.Conflict, "the %s is taken from connection %q, with which it shares its IKE SA", what, first.Connection.Name)
+			l.Warn(d.Places[0].IKE, dialect.Conflict, "the %s is taken from connection %q, with which it shares its IKE SA", what, first.Connection.Name)
 		}
 	}
 	take(a.NATT == b.NATT, "NAT traversal setting", "NAT traversal")

@@ -4,27 +4,23 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 
 	"vpngw/config/dialect"
-	"vpngw/dpd"
 	"vpngw/ipsec"
 )
-
-// The page gives no numbers for dead peer detection. These find a dead peer
-// within a minute and ask only one that is silent.
-var liveness = dpd.Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}
 
 // build makes a connection of a body. The body's "local" is the cloud, so the
 // customer's side is the mirror of it.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	refuse(c, v)
-	tags(c, v.Field("Tags"))
+	dialect.TagsTwice(c, v.Field("Tags"), "Key")
 	tunnelAddresses(c, v.Field("BgpConfig"))
 
 	ike := v.Field("IkeConfig")
-	cloud := end(c, v.Field("VpnGatewayId"), env.VPN, v.Field("LocalSubnet"), ike.Field("LocalId"))
-	customer := end(c, v.Field("CustomerGatewayId"), env.Cust, v.Field("RemoteSubnet"), ike.Field("RemoteId"))
+	vpn, _ := env.VPN.One(c, v.Field("VpnGatewayId"))
+	cust, _ := env.Cust.One(c, v.Field("CustomerGatewayId"))
+	cloud := dialect.EndOf(vpn, v.Field("LocalSubnet"), ike.Field("LocalId"))
+	customer := dialect.EndOf(cust, v.Field("RemoteSubnet"), ike.Field("RemoteId"))
 	if cloud.Address.IsValid() && cloud.Address == customer.Address {
 		c.Fail(v.Field("CustomerGatewayId"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
 	}
@@ -43,31 +39,29 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		t.Local, t.Remote, t.Initiate = t.Remote, t.Local, true
 	}
 	if v.Field("EnableDpd").Bool() {
-		t.DPD = liveness
+		t.DPD = dialect.Liveness
 	}
 	algorithms(c, v, &t)
 
 	psk := ike.Field("Psk")
 	t.PSK = psk.Secret()
-	missing := noPSK[env.Side]
+	choose := &dialect.Choice{What: dialect.ChoosePSK, Letters: pskLetters, Length: 16}
 	if !ike.OK() { // it cannot be read, so nobody knows
-		missing = ""
+		choose = nil
 	}
 	return &dialect.Draft{
 		Connection: &dialect.Connection{Dialect: name, Side: env.Side, Tunnels: []dialect.Tunnel{t}, Notes: notes(v)},
 		Name:       v.Field("Name"),
-		IKE:        ike,
-		ESP:        v.Field("IpsecConfig"),
-		Subnets:    v.Field("LocalSubnet"),
-		PSK:        psk,
-		PSKWant:    pskWant,
-		NoPSK:      missing,
+		Places: []dialect.Place{{
+			IKE:       ike,
+			ESP:       v.Field("IpsecConfig"),
+			Subnets:   v.Field("LocalSubnet"),
+			PSK:       psk,
+			ChoosePSK: choose,
+			Answer:    answer,
+		}},
+		PSKWant: pskWant,
 	}
-}
-
-var noPSK = map[dialect.Side]string{
-	dialect.Customer: "the body has no Psk, so the cloud chose one: copy it from DescribeVpnConnection's answer into IkeConfig.Psk, or into a file named by psk_file beside the body",
-	dialect.Cloud:    "the body has no Psk: write one into IkeConfig.Psk, or into a file named by psk_file beside the body",
 }
 
 // refuse names what the body asks for and vpngw does not serve yet.
@@ -80,56 +74,18 @@ func refuse(c *dialect.Check, v *dialect.Value) {
 	}
 }
 
-// end is one end of the connection. Its identity is its address unless one is given.
-func end(c *dialect.Check, gateway *dialect.Value, known dialect.Gateways, subnets, id *dialect.Value) dialect.End {
-	g, _ := known.Find(c, gateway)
-	e := dialect.End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}
-	switch {
-	case id.Text() != "":
-		e.ID = ipsec.ParseIdentity(id.Text())
-	case g.Address.IsValid():
-		e.ID = ipsec.IdentityOf(g.Address)
-	}
-	return e
+// words are the page's for our names of algorithms; those of hashes and of other ciphers are ours too.
+var words = map[string]string{
+	"aes": "aes128", "disabled": "",
+	"group1": "modp768", "group2": "modp1024", "group5": "modp1536", "group14": "modp2048", "group24": "modp2048s256",
 }
 
-// What the page's words mean; the words of ciphers and hashes that are not here are ours too.
-var (
-	versions = map[string]int{"ikev1": 1, "ikev2": 2}
-	ciphers  = map[string]string{"aes": "aes128"}
-	groups   = map[string]string{"group1": "modp768", "group2": "modp1024", "group5": "modp1536", "group14": "modp2048", "group24": "modp2048s256"}
-)
+var versions = map[string]int{"ikev1": 1, "ikev2": 2}
 
-// algorithms sets proposals and lifetimes: the cloud wants exactly one value of
-// each kind. The hash is that of the PRF too. Extended sequence numbers have no
+// algorithms sets proposals and lifetimes. Extended sequence numbers have no
 // parameter, and are not proposed.
 func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
-	var weak dialect.Weaknesses
 	ike, esp := v.Field("IkeConfig"), v.Field("IpsecConfig")
-	propose := func(proto ipsec.Protocol, parts ...*dialect.Value) []ipsec.Proposal {
-		var names []string
-		for _, part := range parts {
-			word := part.Text()
-			name := ciphers[word] + groups[word]
-			if name == "" {
-				name = word
-			}
-			if word == "disabled" {
-				continue
-			}
-			a := ipsec.ByName(name)
-			if a == nil { // not valid, and said so already
-				return nil
-			}
-			weak.Tell(c, part, a.Transform)
-			names = append(names, name)
-		}
-		p, err := ipsec.ParseProposal(proto, strings.Join(names, "-"))
-		if err != nil {
-			return nil
-		}
-		return []ipsec.Proposal{p}
-	}
 	t.IKEVersion = versions[ike.Field("IkeVersion").Text()]
 	if t.IKEVersion == 1 {
 		t.Aggressive = ike.Field("IkeMode").Text() == "aggressive"
@@ -138,15 +94,12 @@ func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
 			c.Warn(v.Field("LocalSubnet"), dialect.Conflict, "with ikev1 the cloud takes one CIDR block at each end: write ikev2, or 0.0.0.0/0, or a connection for each pair; this end asks for each pair by itself")
 		}
 	}
-	t.IKEProposals = propose(ipsec.ProtoIKE, ike.Field("IkeEncAlg"), ike.Field("IkeAuthAlg"), ike.Field("IkePfs"))
-	t.ESPProposals = propose(ipsec.ProtoESP, esp.Field("IpsecEncAlg"), esp.Field("IpsecAuthAlg"), esp.Field("IpsecPfs"))
+	a := dialect.Algorithms{Words: words}
+	t.IKEProposals = a.Propose(c, ipsec.ProtoIKE, ike.Field("IkeEncAlg"), ike.Field("IkeAuthAlg"), ike.Field("IkePfs"))
+	t.ESPProposals = a.Propose(c, ipsec.ProtoESP, esp.Field("IpsecEncAlg"), esp.Field("IpsecAuthAlg"), esp.Field("IpsecPfs"))
 	t.IKELifetime = ike.Field("IkeLifetime").Duration()
 	t.ESPLifetime.Time = esp.Field("IpsecLifetime").Duration()
-	for _, l := range []*dialect.Value{ike.Field("IkeLifetime"), esp.Field("IpsecLifetime")} {
-		if l.OK() && l.Duration() == 0 {
-			c.Warn(l, dialect.Weak, "0 means that the SA is never rekeyed because of its age")
-		}
-	}
+	dialect.WarnEndless(c, ike.Field("IkeLifetime"), esp.Field("IpsecLifetime"))
 }
 
 // notes say what in the body has no effect here.
@@ -166,18 +119,6 @@ func notes(v *dialect.Value) []string {
 		out = append(out, "IkeMode belongs to IKEv1 and has no effect with ikev2")
 	}
 	return out
-}
-
-// tags checks what is between the tags; the table checks each.
-func tags(c *dialect.Check, v *dialect.Value) {
-	seen := map[string]bool{}
-	for _, t := range v.Items() {
-		key := t.Field("Key")
-		if key.OK() && seen[key.Text()] {
-			c.Fail(key, dialect.Twice, "the tag key %q stands here twice", key.Text())
-		}
-		seen[key.Text()] = true
-	}
 }
 
 // tunnelAddresses checks what is between TunnelCidr and LocalBgpIp.

@@ -26,6 +26,9 @@ func noURL(s string) string {
 // pskSpecials are the page's own; its list escapes the backquote.
 const pskSpecials = "~!`@#$%^&*()_-+={}[]|;:',.<>/?"
 
+// pskLetters are what the key is made of that the cloud chooses.
+const pskLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
 func pskCharacters(s string) string {
 	for _, c := range []byte(s) {
 		if !('a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte(pskSpecials, c) >= 0) {

@@ -24,6 +24,9 @@ var Dialect = &dialect.Dialect{
 	},
 }
 
+// answer is the one that tells what the cloud chose.
+const answer = "DescribeVpnConnection's answer"
+
 // Sentences for what is recognised and not served.
 const (
 	noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"

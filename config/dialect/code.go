@@ -13,6 +13,7 @@ const (
 	TooMany     Reason = "too-many"    // more entries than allowed
 	Unsupported Reason = "unsupported" // it is allowed, and vpngw does not serve it
 	NotFound    Reason = "not-found"   // it names something that is not there
+	Ambiguous   Reason = "ambiguous"   // it stands for one of several, or for too few
 	Conflict    Reason = "conflict"    // it does not go with something else
 	Weak        Reason = "weak"        // an algorithm that the RFCs advise against
 	HostBits    Reason = "host-bits"   // a CIDR block with bits behind its mask

@@ -32,6 +32,7 @@ type Connection struct {
 	Routing Routing
 	Tunnels []Tunnel // one, or two for a dual-tunnel connection
 	Partial bool     // it is to run without what Unserved names
+	Choices []Choice // what this host, being the cloud, is to choose
 	Notes   []string // what the body says that has no effect here, a sentence each
 }
 

@@ -44,12 +44,12 @@ func (v *Value) Parts() iter.Seq[*Value] {
 				return
 			}
 		}
-		t, ok := v.Row.Type.(interface{ table() *Object })
-		if !ok || t.table() == nil || v.Items() != nil {
+		t, ok := v.Row.Type.(interface{ Table() *Object })
+		if !ok || t.Table() == nil || v.Items() != nil {
 			return
 		}
-		for i := range t.table().Rows {
-			if !yield(v.Field(t.table().Rows[i].Name)) {
+		for i := range t.Table().Rows {
+			if !yield(v.Field(t.Table().Rows[i].Name)) {
 				return
 			}
 		}
@@ -95,9 +95,9 @@ func get[T any](v *Value) (out T) {
 // own when the object is absent. It panics if the table has no such row.
 func (v *Value) Field(name string) *Value {
 	i := -1
-	t, ok := v.Row.Type.(interface{ table() *Object })
+	t, ok := v.Row.Type.(interface{ Table() *Object })
 	if ok {
-		i = t.table().row(name)
+		i = t.Table().row(name)
 	}
 	if i < 0 {
 		panic("dialect: no row " + name + " at " + v.Path())
@@ -105,7 +105,7 @@ func (v *Value) Field(name string) *Value {
 	if have := get[fields](v); have != nil && have[i] != nil {
 		return have[i]
 	}
-	return v.part(&t.table().Rows[i], name, 0, nil)
+	return v.part(&t.Table().Rows[i], name, 0, nil)
 }
 
 // part is a value inside v; n is nil if it is absent.

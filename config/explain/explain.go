@@ -93,10 +93,7 @@ func origins(d *dialect.Draft, i int) sources {
 	var look func(*dialect.Value)
 	look = func(v *dialect.Value) {
 		for p := range v.Parts() {
-			if tunnels := d.Parts; p != d.Body && len(tunnels) > 0 && slices.Contains(tunnels, p) && tunnels[min(i, len(tunnels)-1)] != p {
-				continue // another tunnel's
-			}
-			if _, body := p.Row.Type.(dialect.InFile); body {
+			if _, body := p.Row.Type.(dialect.InFile); body || others(d, i, p) {
 				continue
 			}
 			for word := range strings.SplitSeq(p.Row.Goes, ", ") {
@@ -112,6 +109,12 @@ func origins(d *dialect.Draft, i int) sources {
 		look(d.Body)
 	}
 	return out
+}
+
+// others reports whether v is another tunnel's than tunnel i of d.
+func others(d *dialect.Draft, i int, v *dialect.Value) bool {
+	another := func(p dialect.Place) bool { return p.IKE != nil && p.IKE.In(v) }
+	return !another(d.Places[i]) && slices.ContainsFunc(d.Places, another)
 }
 
 // set says where a parameter comes from.
@@ -131,7 +134,7 @@ func (from sources) set(s config.Source, d *dialect.Draft, p *Param, word string
 	case v.Given:
 		p.Source, p.Path = Given, v.Path()
 		if end, of, _ := strings.Cut(word, " "); (end == local || end == remote) && gatewayRows[of] != "" {
-			v = gateway(s.Root, v, gatewayRows[of])
+			v = gateway(s.Root, v, gatewayRows[of], p.Value)
 		}
 		pos := v.Pos()
 		p.Where = fmt.Sprintf("%s:%d", filepath.Base(pos.File), pos.Line)
@@ -171,11 +174,22 @@ func side(s dialect.Side, end string) string {
 // gatewayRows are what of an end stands in the table of gateways.
 var gatewayRows = map[string]string{"address": "address", "AS": "asn"}
 
-// gateway is a row of the gateway whose id v may be, or else v.
-func gateway(root, v *dialect.Value, row string) *dialect.Value {
+// gateway is the row, with a value, of the gateway whose id v may be, or else v.
+func gateway(root, v *dialect.Value, row, value string) *dialect.Value {
 	for _, section := range []string{"vpn_gateways", "customer_gateways"} {
-		if e := root.Field(section).Entries()[v.Text()]; e != nil && e.Field(row).Given {
-			return e.Field(row)
+		e := root.Field(section).Entries()[v.Text()]
+		if e == nil {
+			continue
+		}
+		for p := range e.Parts() {
+			if p.Given && p.Row.Name == row {
+				return p
+			}
+			for _, a := range p.Entries() { // of several addresses
+				if a.Given && a.Addr().String() == value {
+					return a
+				}
+			}
 		}
 	}
 	return v

@@ -85,14 +85,12 @@ func TestEveryRowSaysWhatItDecides(t *testing.T) {
 	look = func(path string, typ dialect.Type) {
 		var rows []dialect.Row
 		switch typ := typ.(type) {
-		case *dialect.Object:
-			rows = typ.Rows
-		case dialect.InFile:
-			rows = typ.Rows
 		case dialect.List:
 			look(path, typ.Of)
 		case dialect.Or:
 			look(path, typ.Other)
+		case interface{ Table() *dialect.Object }:
+			rows = typ.Table().Rows
 		}
 		for _, r := range rows {
 			path := path + "." + r.Name

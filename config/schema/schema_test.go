@@ -117,8 +117,12 @@ func TestEveryKeyIsThere(t *testing.T) {
 	var look func(dialect.Type)
 	look = func(typ dialect.Type) {
 		switch typ := typ.(type) {
-		case *dialect.Object:
-			for _, r := range typ.Rows {
+		case interface{ Table() *dialect.Object }:
+			if or, ok := typ.(dialect.Or); ok {
+				look(or.Other)
+				return
+			}
+			for _, r := range typ.Table().Rows {
 				rows++
 				if r.Doc == "" {
 					t.Errorf("%s has no description", r.Name)
@@ -129,14 +133,10 @@ func TestEveryKeyIsThere(t *testing.T) {
 				}
 				look(r.Type)
 			}
-		case dialect.InFile:
-			look(typ.Object)
 		case dialect.List:
 			look(typ.Of)
 		case dialect.Table:
 			look(typ.Of)
-		case dialect.Or:
-			look(typ.Other)
 		}
 	}
 	look(config.Table().Type)

@@ -23,8 +23,6 @@ type writer struct {
 // mistake, which a test finds.
 func (w *writer) of(t dialect.Type, path string, loose bool) *Schema {
 	switch t := t.(type) {
-	case *dialect.Object:
-		return w.object(t, path, loose)
 	case dialect.InFile:
 		body := w.object(t.Object, path, loose)
 		return anyOf(body, &Schema{Type: "string", Description: "the name of a file that holds it"})
@@ -65,6 +63,8 @@ func (w *writer) of(t dialect.Type, path string, loose bool) *Schema {
 	case dialect.Proposal:
 		names := strings.Join(slices.DeleteFunc(ipsec.Names(), func(s string) bool { return strings.Contains(s, "-") }), "|")
 		return &Schema{Type: "string", Pattern: "^(" + names + ")(-(" + names + "))*$"}
+	case interface{ Table() *dialect.Object }:
+		return w.object(t.Table(), path, loose)
 	}
 	panic(fmt.Sprintf("schema: no schema for %T", t))
 }

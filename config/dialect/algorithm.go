@@ -1,0 +1,101 @@
+package dialect
+
+import (
+	"strings"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// Algorithms turns a cloud's words into proposals: a cloud wants exactly one value of
+// each kind. It warns of weak ones, of each once.
+type Algorithms struct {
+	// Words are the cloud's own for our names of algorithms; a word that is not there is
+	// our name already, and the empty name means: none.
+	Words map[string]string
+	Weaknesses
+}
+
+// Propose makes one proposal of the parts: cipher, hash, group, in any order. The hash
+// of an IKE SA is that of its PRF too. With a cipher that brings its own
+// integrity it is the PRF's alone, and in ESP nothing. It returns nil when a part is not
+// valid, which has been said already.
+func (a *Algorithms) Propose(c *Check, proto ipsec.Protocol, parts ...*Value) []ipsec.Proposal {
+	var found []*ipsec.Algorithm
+	var at []*Value
+	aead := false
+	for _, part := range parts {
+		name, ok := a.Words[part.Text()]
+		if !ok {
+			name = part.Text()
+		}
+		if ok && name == "" {
+			continue
+		}
+		alg := ipsec.ByName(name)
+		if alg == nil {
+			return nil
+		}
+		aead = aead || alg.AEAD
+		found, at = append(found, alg), append(at, part)
+	}
+	var names []string
+	for i, alg := range found {
+		name := alg.Name
+		if aead && alg.Transform.Type == ipsec.Integ {
+			if proto == ipsec.ProtoESP {
+				continue
+			}
+			name = "prf" + name
+		}
+		a.Tell(c, at[i], alg.Transform)
+		names = append(names, name)
+	}
+	p, err := ipsec.ParseProposal(proto, strings.Join(names, "-"))
+	if err != nil {
+		return nil
+	}
+	return []ipsec.Proposal{p}
+}
+
+// EndOf is one end of a tunnel. Its identity is its address, unless id gives one.
+func EndOf(g Gateway, subnets, id *Value) End {
+	e := End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}
+	switch {
+	case id.Text() != "":
+		e.ID = ipsec.ParseIdentity(id.Text())
+	case g.Address.IsValid():
+		e.ID = ipsec.IdentityOf(g.Address)
+	}
+	return e
+}
+
+// Liveness is dead peer detection where a page gives no numbers: it finds a dead peer
+// within a minute and asks only one that is silent.
+var Liveness = dpd.Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}
+
+// WarnEndless warns of lifetimes, in seconds, that are 0.
+func WarnEndless(c *Check, lifetimes ...*Value) {
+	for _, l := range lifetimes {
+		if l.OK() && l.Duration() == 0 {
+			c.Warn(l, Weak, "0 means that the SA is never rekeyed because of its age")
+		}
+	}
+}
+
+// TagsTwice checks what is between tags, objects whose row key holds their key; their
+// table checks each.
+func TagsTwice(c *Check, tags *Value, key string) {
+	seen := map[string]bool{}
+	for _, t := range tags.Items() {
+		if !t.OK() {
+			continue
+		}
+		k := t.Field(key)
+		if k.OK() && seen[k.Text()] {
+			c.Fail(k, Twice, "the tag key %q stands here twice", printable(k.Text()))
+		}
+		seen[k.Text()] = true
+	}
+}

@@ -1,0 +1,146 @@
+package dialect
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Gateways is a table of gateways: what ids stand for.
+type Gateways struct {
+	Section string // "vpn_gateways"
+	Entries map[string]*Value
+}
+
+// Gateway is what an id stands for.
+type Gateway struct {
+	Address   netip.Addr            // the one it has; invalid with several
+	Addresses map[string]netip.Addr // several: by "master" and "slave", or the ids of EIPs
+	ASN       uint32                // 0: none is given
+	Name      string
+}
+
+// The tables of one gateway. A cloud's can have several addresses.
+var (
+	VPNGateway      Type = gatewayType{&Object{Rows: append(gatewayRows(), severalAddresses)}}
+	CustomerGateway Type = gatewayType{&Object{Rows: gatewayRows()}}
+)
+
+func gatewayRows() []Row {
+	return []Row{
+		{Name: "address", Type: Addr{}, Doc: "its public address"},
+		{Name: "asn", Type: ASN{}, Doc: "its AS number"},
+		{Name: "name", Type: Text{Max: 200}, Doc: "for people"},
+	}
+}
+
+var severalAddresses = Row{
+	Name: "addresses", Type: Table{Of: Addr{}, Name: "addresses"},
+	Doc: "several public addresses: by master and slave for a dual-tunnel gateway, by the ids of its EIPs for Huawei's",
+}
+
+// gatewayType is an entry with one address, or several with names.
+type gatewayType struct{ *Object }
+
+func (t gatewayType) Read(c *Check, v *Value) {
+	t.Object.Read(c, v)
+	if !v.OK() {
+		return
+	}
+	one, several := v.Field("address"), false
+	if t.row(severalAddresses.Name) >= 0 {
+		w := v.Field(severalAddresses.Name)
+		several = w.Given
+		switch {
+		case several && one.Given:
+			c.Fail(w, Conflict, "address stands here too; give one of the two")
+		case w.OK() && len(w.Entries()) == 0:
+			c.Fail(w, Missing, "at least one address is needed")
+		}
+	}
+	if !one.Given && !several {
+		c.Fail(one, Missing, "address is missing")
+	}
+}
+
+// Lookup is what the id in v, a text, stands for. An id that is an address stands
+// for itself. It is silent about one that is not known.
+func (g Gateways) Lookup(v *Value) (Gateway, bool) {
+	id := v.Text()
+	if !v.OK() {
+		return Gateway{}, false
+	}
+	if e, ok := g.Entries[id]; ok {
+		out := Gateway{Address: e.Field("address").Addr(), ASN: uint32(e.Field("asn").Int()), Name: e.Field("name").Text()}
+		if o, ok := e.Row.Type.(gatewayType); ok && o.row(severalAddresses.Name) >= 0 {
+			if several := e.Field(severalAddresses.Name); several.OK() {
+				out.Addresses = map[string]netip.Addr{}
+				for name, a := range several.Entries() {
+					if a.OK() {
+						out.Addresses[name] = a.Addr()
+					}
+				}
+			}
+		}
+		return out, e.OK()
+	}
+	a, ok := plainAddress(id)
+	return Gateway{Address: a}, ok
+}
+
+func plainAddress(s string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return netip.Addr{}, false
+	}
+	return a.Unmap(), true
+}
+
+// How an entry is written, for messages.
+const (
+	OneAddress = "{address: A.B.C.D}"
+	TwoAddress = "{addresses: {master: A.B.C.D, slave: A.B.C.D}}"
+)
+
+// Find is Lookup; one that is not known is an error, with the line to add: id and
+// like, which is OneAddress, TwoAddress or a dialect's own.
+func (g Gateways) Find(c *Check, v *Value, like string) (Gateway, bool) {
+	out, ok := g.Lookup(v)
+	if !ok && v.OK() && g.Entries[v.Text()] == nil {
+		p := c.problem(v, Error, NotFound, "%s has no such entry; add to it the line  %s: %s", g.Section, printable(v.Text()), like)
+		p.Nearest = Nearest(v.Text(), names(g.Entries))
+		c.Add(p)
+	}
+	return out, ok
+}
+
+// One is the gateway that v names, with the one address that it must have.
+func (g Gateways) One(c *Check, v *Value) (Gateway, bool) {
+	out, ok := g.Find(c, v, OneAddress)
+	if ok && !out.Address.IsValid() && len(out.Addresses) > 0 {
+		c.Fail(v, Ambiguous, "this gateway has several addresses in %s (%s), and the connection is of one tunnel: give the one that it ends at, as  %s: %s",
+			g.Section, strings.Join(names(out.Addresses), ", "), printable(v.Text()), OneAddress)
+		return out, false
+	}
+	return out, ok
+}
+
+// At is the gateway that v names, with the one of its addresses that is called name
+// as its Address. What is wrong is reported at v, or at at if name stands there.
+func (g Gateways) At(c *Check, v, at *Value, name, like string) (Gateway, bool) {
+	out, ok := g.Find(c, v, like)
+	if !ok {
+		return out, false
+	}
+	if out.Addresses == nil {
+		c.Fail(v, Ambiguous, "this gateway needs an address for %s: write in %s  %s: %s", printable(name), g.Section, printable(v.Text()), like)
+		return out, false
+	}
+	a, ok := out.Addresses[name]
+	if !ok {
+		known := names(out.Addresses)
+		c.Refuse(at, NotFound, name, known, "%s.%s.addresses has no entry for it; add  %s: A.B.C.D", g.Section, printable(v.Text()), printable(name))
+		return out, false
+	}
+	out.Address = a
+	return out, true
+}
