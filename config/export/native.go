@@ -163,7 +163,7 @@ func identityText(id ipsec.Identity) string {
 	switch id.Type {
 	case ipsec.IDFQDN:
 		text = "fqdn:" + id.Data
-		if plain := ipsec.ParseIdentity(id.Data); plain == id {
+		if id.Data != "" && ipsec.ParseIdentity(id.Data) == id {
 			text = id.Data
 		}
 	case ipsec.IDEmail:
