@@ -67,7 +67,7 @@ type loader struct {
 
 // body is a file with a connection's body.
 type body struct {
-	root *tree.Node
+	root *tree.Request
 	errs []tree.Error
 	err  error
 }
@@ -102,7 +102,7 @@ func (l *loader) path(name string) string {
 }
 
 // body reads a file with a connection's body, once.
-func (l *loader) body(name string) (*tree.Node, []tree.Error, error) {
+func (l *loader) body(name string) (*tree.Request, []tree.Error, error) {
 	path := l.path(name)
 	b, ok := l.bodies[path]
 	if !ok {
@@ -110,7 +110,7 @@ func (l *loader) body(name string) (*tree.Node, []tree.Error, error) {
 		var mode fs.FileMode
 		if data, mode, b.err = l.read(path, l.Budget.Bytes()); b.err == nil {
 			l.modes[path] = mode
-			b.root, b.errs = tree.Read(path, data, l.Budget)
+			b.root, b.errs = tree.ReadBody(path, data, l.Budget)
 		} else {
 			b.err = fmt.Errorf("%s", reason(b.err))
 		}

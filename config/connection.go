@@ -36,15 +36,63 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env, used names
 		return nil
 	}
 	draft.Entry, draft.Body = v, bodyValue
+	if unused := bodyValue.Unused(); len(unused) > 0 {
+		draft.Notes = append(draft.Notes, strings.Join(unused, ", ")+": no meaning here")
+	}
 	l.name(v, draft, fmt.Sprintf("%s-%d", d.Name, i+1), used)
+	for _, name := range []string{"device", "psk_file"} {
+		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != len(draft.Tunnels) && len(draft.Tunnels) > 0 {
+			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give as many, in a list if it is two", len(draft.Tunnels))
+			return draft
+		}
+	}
+	for i := range draft.Tunnels {
+		t := &draft.Tunnels[i]
+		if t.Name = draft.Connection.Name; len(draft.Tunnels) > 1 {
+			t.Name = fmt.Sprintf("%s-%d", t.Name, i+1)
+		}
+		if first, ok := used["tunnel "+t.Name]; ok && first != v.Path() && used["name "+draft.Connection.Name] == v.Path() {
+			l.Fail(v, dialect.Twice, "a tunnel of %s is called %q already; write another name: beside the body", first, t.Name)
+		}
+		used["tunnel "+t.Name] = v.Path()
+	}
 	l.psk(v, draft)
 	for i := range draft.Tunnels {
 		t := &draft.Tunnels[i]
-		t.Name = draft.Connection.Name
-		l.beside(v, &draft.Places[i], t, used)
+		l.device(ofTunnel(v.Field("device"), i), v, t, used)
+		l.beside(v, &draft.Places[i], t)
 		l.ends(v, &draft.Places[i], t)
 	}
+	l.partial(v.Field("partial"), bodyValue, draft.Connection)
+	for i := range draft.Choices {
+		c := &draft.Choices[i]
+		c.Kept = string(c.What) + "-" + draft.Tunnels[c.Tunnel].Name
+	}
 	return draft
+}
+
+// partial is about what the connection asks for and vpngw does not serve yet.
+func (l *loader) partial(v, body *dialect.Value, c *Connection) {
+	what := c.Unserved()
+	switch c.Partial = v.Bool(); {
+	case c.Partial && len(what) == 0:
+		l.Warn(v, dialect.NoEffect, "all that this connection asks for is served")
+	case c.Partial:
+	case len(what) > 0:
+		l.WarnRun(body, dialect.Unsupported, "not served yet: %s; to run the connection without, write beside the body  partial: true", strings.Join(what, ", "))
+	}
+}
+
+// device gives a tunnel the name of its TUN device.
+func (l *loader) device(dev, v *dialect.Value, t *Tunnel, used names) {
+	if !dev.OK() {
+		return
+	}
+	t.Device = dev.Text()
+	if first, ok := used["device "+t.Device]; ok {
+		l.Fail(dev, dialect.Twice, "%s has this device already", first)
+	}
+	used["device "+t.Device] = v.Path()
 }
 
 // dialect finds the one body of a connection.
@@ -108,7 +156,7 @@ func safeName(s string) string {
 }
 
 // beside applies what stands beside the body to a tunnel.
-func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *Tunnel, used names) {
+func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *Tunnel) {
 	if e := v.Field("encap"); e.OK() {
 		t.Encap = Encap(e.Text())
 	}
@@ -118,13 +166,6 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *Tunnel, used nam
 		if !uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}) {
 			l.Warn(cut, dialect.NoEffect, "no ESP proposal of this connection has HMAC-SHA-256")
 		}
-	}
-	if dev := v.Field("device"); dev.OK() {
-		t.Device = dev.Text()
-		if first, ok := used["device "+t.Device]; ok {
-			l.Fail(dev, dialect.Twice, "%s has this device already", first)
-		}
-		used["device "+t.Device] = v.Path()
 	}
 	switch d := v.Field("dpd"); {
 	case d.OK() && dialect.Data[bool](d):
@@ -147,6 +188,12 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *Tunnel, used nam
 		}
 	}
 	if o := v.Field("lifetime"); o.OK() {
+		if f := o.Field("ike"); f.OK() && !isNative(v) && f.Duration() != t.IKELifetime {
+			l.Warn(f, dialect.Conflict, "by the body the other end has %v; the lifetimes must agree", t.IKELifetime)
+		}
+		if f := o.Field("esp"); f.OK() && !isNative(v) && f.Duration() != t.ESPLifetime.Time {
+			l.Warn(f, dialect.Conflict, "by the body the other end has %v; the lifetimes must agree", t.ESPLifetime.Time)
+		}
 		set(&t.IKELifetime, o.Field("ike"))
 		set(&t.ESPLifetime.Time, o.Field("esp"))
 		set(&t.ESPLifetime.Bytes, o.Field("bytes"))
@@ -171,6 +218,9 @@ func (l *loader) allow(v *dialect.Value, at *dialect.Place, t *Tunnel) {
 		l.Warn(v, dialect.NoEffect, "no ESP proposal of this connection has NULL encryption")
 	}
 }
+
+// isNative reports whether a connection's body is our own, which speaks for this end alone.
+func isNative(v *dialect.Value) bool { return v.Field(nativeName).Given }
 
 // set changes to when v is given.
 func set[T time.Duration | uint64](to *T, v *dialect.Value) {
@@ -232,7 +282,7 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *Tunnel) {
 		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
 	}
 	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
-		l.Fail(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
+		l.WarnRun(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
 	}
 }
 

@@ -18,7 +18,9 @@ func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 	case file.Given && given >= 0:
 		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.Places[given].PSK.Path())
 	case file.OK():
-		l.pskFile(file, d)
+		for i := range d.Tunnels {
+			l.pskFile(ofTunnel(file, i), d, i)
+		}
 	case !file.Given:
 		for i := range d.Places {
 			l.bodyPSK(d, i)
@@ -45,7 +47,10 @@ func (l *loader) bodyPSK(d *dialect.Draft, i int) {
 }
 
 // pskFile reads the file of a pre-shared key. One line end behind the key does not belong to it.
-func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft) {
+func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
+	if !v.OK() {
+		return
+	}
 	path := l.path(v.Text())
 	data, mode, err := l.read(path, maxPSKFile)
 	switch {
@@ -68,7 +73,5 @@ func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft) {
 		l.Fail(v, dialect.Illegal, "the key in the file must %s", want)
 		return
 	}
-	for i := range d.Tunnels {
-		d.Tunnels[i].PSK = key
-	}
+	d.Tunnels[tunnel].PSK = key
 }

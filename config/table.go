@@ -41,20 +41,34 @@ func connectionObject() *dialect.Object {
 	o := &dialect.Object{Rows: []dialect.Row{
 		{Name: "name", Type: dialect.Text{Min: 1, Max: 100, Check: plainName}, Goes: "name", Doc: "unique; the body's name by default, else DIALECT-N"},
 		{Name: "side", Type: side, Goes: "-", Doc: "instead of the file's"},
-		{Name: "psk_file", Type: dialect.Text{Min: 1, Max: 4096}, Goes: "pre-shared key", Doc: "the pre-shared key, in a file that others cannot read"},
+		{Name: "psk_file", Type: oneOrTwo(dialect.Text{Min: 1, Max: 4096}), Goes: "pre-shared key", Doc: "the pre-shared key, in a file that others cannot read; or a list, one for each tunnel"},
+		{Name: "partial", Type: dialect.Bool{}, Default: "no", Goes: "partial", Doc: "run it without what is not served yet"},
 		{Name: "encap", Type: dialect.Enum{Words: []string{"auto", "always", "never"}}, Goes: "ESP encapsulation", Doc: "ESP in UDP; by default what the body says"},
 		{Name: "sha256_96", Type: dialect.Bool{}, Default: "no", Goes: "SHA-256 of ESP", Doc: "cut HMAC-SHA-256 of ESP to 96 bits"},
 		{Name: "copy_dscp", Type: dialect.Bool{}, Default: "true", Goes: "DSCP", Doc: "copy the DSCP to the outer header"},
-		{Name: "device", Type: dialect.Text{Check: deviceName}, Goes: "device", Doc: "name of the TUN device; vpngwN by default"},
+		{Name: "device", Type: oneOrTwo(dialect.Text{Check: deviceName}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "what is routed into the tunnel; the remote subnets by default"},
 		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval and timeout"},
 		{Name: "lifetime", Type: lifetimeObject, Doc: "instead of the body's"},
-		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Doc: "what is refused otherwise: null-encryption"},
+		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Goes: "-", Doc: "what is refused otherwise: null-encryption"},
 	}}
 	for _, d := range dialects {
-		o.Rows = append(o.Rows, dialect.Row{Name: d.Name, Type: dialect.InFile{Object: d.Body}, Doc: "the connection, or the name of a file with it"})
+		o.Rows = append(o.Rows, dialect.Row{Name: d.Name, Type: dialect.Request{Dialect: d}, Doc: "the connection, or the name of a file with it"})
 	}
 	return o
+}
+
+// oneOrTwo is a value, or a list with one for each of two tunnels.
+func oneOrTwo(t dialect.Type) dialect.Type {
+	return dialect.Or{Scalar: t, Other: dialect.List{Of: t, Max: 2}}
+}
+
+// ofTunnel is what such a value says of a tunnel, or an absent value.
+func ofTunnel(v *dialect.Value, i int) *dialect.Value {
+	if items := v.Items(); i < len(items) {
+		return items[i]
+	}
+	return v
 }
 
 var dpdObject = &dialect.Object{Rows: []dialect.Row{

@@ -236,6 +236,7 @@ func (g *Gateway) start() error {
 		g.group.Go(g.reloadOnHangup)
 	}
 	g.setPeers(now)
+	g.tellUnserved()
 	g.Notify("READY=1")
 	g.Log.Info("ready", "connections", len(g.config.Connections), "tunnels", len(g.tunnels))
 	return nil

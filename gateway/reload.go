@@ -141,6 +141,7 @@ func (g *Gateway) adopt(c *config.Config, now time.Time) (Reloaded, error) {
 	}
 
 	g.config = c
+	g.tellUnserved()
 	g.tunnels, g.byName = tunnels, byName
 	g.see()
 	// What goes, goes first: a new tunnel may want its device or its peer.

@@ -95,7 +95,7 @@ func (g *Gateway) hostState() host.State {
 			continue
 		}
 		d := host.DeviceState{Name: t.device, MTU: t.mtu, Sources: t.tunnel.Local.Subnets}
-		if t.routed {
+		if t.routed && !t.standby() {
 			for _, p := range t.tunnel.Routes {
 				d.Routes = append(d.Routes, host.Route{
 					Prefix: p, Source: sourceFor(p, t.tunnel.Local.Subnets, g.addresses),

@@ -13,6 +13,8 @@ type ConnectionStatus struct {
 	Dialect string         `json:"dialect"`
 	Side    string         `json:"side"`
 	Tunnels []TunnelStatus `json:"tunnels"`
+	// Unserved is what the connection asks for and is not served yet.
+	Unserved []string `json:"unserved,omitempty"`
 }
 
 // State is how a tunnel is.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
+	"vpngw/config"
 	"vpngw/ike"
 	"vpngw/ipsec"
 )
@@ -67,7 +69,7 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 			n := len(s.Connections)
 			if n == 0 || s.Connections[n-1].Name != t.conn.Name {
 				s.Connections = append(s.Connections, ConnectionStatus{
-					Name: t.conn.Name, Dialect: t.conn.Dialect, Side: t.conn.Side.String(),
+					Name: t.conn.Name, Dialect: t.conn.Dialect, Side: t.conn.Side.String(), Unserved: unserved(t.conn),
 				})
 				n++
 			}
@@ -77,6 +79,26 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 		return nil
 	})
 	return s, err
+}
+
+// unserved is what a connection is without, because vpngw does not serve it yet.
+func unserved(c *config.Connection) []string {
+	out := c.Unserved()
+	for _, t := range c.Tunnels {
+		if t.Role == config.Standby && len(c.Tunnels) > 1 {
+			out = append(out, "routes into "+t.Name+", the standby")
+		}
+	}
+	return out
+}
+
+// tellUnserved logs that of every connection.
+func (g *Gateway) tellUnserved() {
+	for _, c := range g.config.Connections {
+		if what := unserved(c); len(what) > 0 {
+			g.Log.Warn("not served yet, and the connection runs without", "conn", c.Name, "what", strings.Join(what, ", "))
+		}
+	}
 }
 
 func (g *Gateway) tunnelStatus(t *tunnel, in ikeView) TunnelStatus {

@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"gateway"},   // the running daemon: goroutines, timers, and who tells whom
 	{"config/explain", "config/export", "config/schema"}, // what can be said of a configuration
 	{"ike", "esp", "host", "bgp", "config"},
-	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent"},
+	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent", "config/chosen"},
 	{"ike/sa", "config/dialect"},    // what any IKE SA is; what any way to write a connection down is
 	{"ike/wire", "esp/esptest"},     // messages; the operating system, for tests
 	{"ipsec", "dpd", "config/tree"}, // the words that all share

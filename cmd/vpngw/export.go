@@ -46,7 +46,7 @@ standard error, and the exit code is 4.`,
 				return unknownName(s, args[0])
 			}
 			d := s.Drafts[i]
-			o := export.Options{Format: format, Side: d.Side, Reveal: reveal, Keys: d.Entry.Field("psk_file").Text()}
+			o := export.Options{Format: format, Side: d.Side, Reveal: reveal, Keys: keyFiles(d.Entry.Field("psk_file"))}
 			switch side {
 			case "":
 			case config.Customer.String():
@@ -74,4 +74,16 @@ standard error, and the exit code is 4.`,
 	cmd.Flags().StringVar(&side, "side", "", "whose `end` it is for: customer or cloud; this one's by default")
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "write the pre-shared key out")
 	return cmd
+}
+
+// keyFiles are the files that psk_file names: none, one, or a list.
+func keyFiles(v *dialect.Value) []string {
+	if v.Text() != "" {
+		return []string{v.Text()}
+	}
+	var out []string
+	for _, item := range v.Items() {
+		out = append(out, item.Text())
+	}
+	return out
 }

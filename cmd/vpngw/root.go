@@ -54,7 +54,7 @@ and carries packets with ESP (RFC 4303) over one TUN device for each tunnel.
 
 	f := root.PersistentFlags()
 	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`; its mode is 0660")
-	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for what the daemon must remember; nothing yet")
+	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for what the daemon must remember: keys and addresses that it chose")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {

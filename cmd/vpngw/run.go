@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"vpngw/config"
+	"vpngw/config/chosen"
 	"vpngw/control"
 	"vpngw/gateway"
 	"vpngw/host"
@@ -35,6 +38,10 @@ Routes into a tunnel appear when it first comes up. From then on they stay, also
 while the tunnel is interrupted, so that nothing leaves this host in clear;
 "vpngw down", a reload without the connection and the daemon's end remove them.
 
+Where the file has this host be the cloud ("side: cloud"), values that the cloud
+chooses when a body leaves them out, such as the pre-shared key, are made at the
+first start and kept in the directory of --state.
+
 Under systemd (Type=notify) it says when it is ready and how many tunnels are up.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,7 +63,8 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
-	c, problems := config.Load(file)
+	load := func() (*config.Config, config.Problems) { return loadToRun(file, s.state) }
+	c, problems := load()
 	for _, p := range problems {
 		if p.Severity == config.Warning && !p.Refused {
 			log.Warn("config: " + p.String())
@@ -90,7 +98,7 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	o := gateway.Options{
 		Host:   gateway.System{Host: h},
 		Log:    log,
-		Load:   func() (*config.Config, config.Problems) { return config.Load(file) },
+		Load:   load,
 		Hangup: hangup,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
@@ -113,6 +121,20 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// loadToRun reads the configuration, and fills in what this host is to choose where it is the
+// cloud. That is kept in the directory state.
+func loadToRun(file, state string) (*config.Config, config.Problems) {
+	c, problems := config.Load(file)
+	if c == nil || problems.Refused() {
+		return c, problems
+	}
+	if err := chosen.Fill(c.Connections, filepath.Join(state, "chosen"), rand.Reader); err != nil {
+		problems = append(problems, config.Problem{Severity: config.Error, Code: "vpngw.state.unusable", File: state, Message: err.Error()})
+		return nil, problems
+	}
+	return c, problems
 }
 
 // openKeyLog opens the file of --insecure-keylog; nil without one.

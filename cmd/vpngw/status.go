@@ -109,7 +109,15 @@ func printStatus(w io.Writer, st gateway.Status, now time.Time) error {
 				ikeColumn(t.IKE), childrenColumn(t.Children), bytes(in), bytes(out), plain(dash(t.Why)))
 		}
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, c := range st.Connections {
+		if len(c.Unserved) > 0 {
+			fmt.Fprintf(w, "%s runs without, since it is not served yet: %s\n", plain(c.Name), plain(strings.Join(c.Unserved, ", ")))
+		}
+	}
+	return nil
 }
 
 func ikeColumn(i *gateway.IKEStatus) string {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"vpngw/config/dialect"
 	"vpngw/ipsec"
@@ -12,66 +13,194 @@ import (
 // build makes a connection of a body. The body's "local" is the cloud, so the
 // customer's side is the mirror of it.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
-	refuse(c, v)
 	dialect.TagsTwice(c, v.Field("Tags"), "Key")
-	tunnelAddresses(c, v.Field("BgpConfig"))
-
-	ike := v.Field("IkeConfig")
-	vpn, _ := env.VPN.One(c, v.Field("VpnGatewayId"))
-	cust, _ := env.Cust.One(c, v.Field("CustomerGatewayId"))
-	cloud := dialect.EndOf(vpn, v.Field("LocalSubnet"), ike.Field("LocalId"))
-	customer := dialect.EndOf(cust, v.Field("RemoteSubnet"), ike.Field("RemoteId"))
-	if cloud.Address.IsValid() && cloud.Address == customer.Address {
-		c.Fail(v.Field("CustomerGatewayId"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
-	}
-
-	t := dialect.Tunnel{
-		Role:     dialect.Single,
-		Local:    cloud,
-		Remote:   customer,
-		Children: dialect.Lists,
-		NATT:     v.Field("EnableNatTraversal").Bool(),
-		Encap:    dialect.EncapAuto,
-		CopyDSCP: true,
-		Initiate: v.Field("EffectImmediately").Bool(),
-	}
-	if env.Side == dialect.Customer {
-		t.Local, t.Remote, t.Initiate = t.Remote, t.Local, true
-	}
-	if v.Field("EnableDpd").Bool() {
-		t.DPD = dialect.Liveness
-	}
-	algorithms(c, v, &t)
-
-	psk := ike.Field("Psk")
-	t.PSK = psk.Secret()
-	choose := &dialect.Choice{What: dialect.ChoosePSK, Letters: pskLetters, Length: 16}
-	if !ike.OK() { // it cannot be read, so nobody knows
-		choose = nil
-	}
-	return &dialect.Draft{
-		Connection: &dialect.Connection{Dialect: name, Side: env.Side, Tunnels: []dialect.Tunnel{t}, Notes: notes(v)},
+	b := &builder{Check: c, v: v, env: env, Algorithms: dialect.Algorithms{Words: words}}
+	b.d = &dialect.Draft{
+		Connection: &dialect.Connection{Dialect: name, Side: env.Side},
 		Name:       v.Field("Name"),
-		Places: []dialect.Place{{
-			IKE:       ike,
-			ESP:       v.Field("IpsecConfig"),
-			Subnets:   v.Field("LocalSubnet"),
-			PSK:       psk,
-			ChoosePSK: choose,
-			Answer:    answer,
-		}},
-		PSKWant: pskWant,
+		PSKWant:    pskWant,
+	}
+	if tunnels := v.Field("TunnelOptionsSpecification"); len(tunnels.Items()) > 0 {
+		b.dual(tunnels)
+	} else {
+		b.single()
+	}
+	b.d.Routing = dialect.RoutingOf(b.bgp, v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes())
+	if b.bgp && dialect.RoutingOf(false, v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes()) != dialect.RouteDestination {
+		c.Warn(v.Field("LocalSubnet"), dialect.Conflict, "with BGP both subnets should be 0.0.0.0/0: the tunnel carries nothing else that BGP learns")
+	}
+	b.notes()
+	return b.d
+}
+
+// builder makes one connection.
+type builder struct {
+	*dialect.Check
+	dialect.Algorithms
+	v   *dialect.Value
+	env dialect.Env
+	d   *dialect.Draft
+	bgp bool
+}
+
+// options are the parameters of one tunnel.
+type options struct {
+	role            dialect.Role
+	at              *dialect.Value // what has them
+	ike, ipsec, bgp *dialect.Value
+	vpn             dialect.Gateway
+	bgpOn           bool
+}
+
+func (b *builder) single() {
+	v := b.v
+	if e := v.Field("EnableTunnelsBgp"); e.Bool() {
+		b.Fail(e, dialect.Conflict, "it is about the tunnels of a dual-tunnel connection, and there is no TunnelOptionsSpecification; for this one write EnableBgp in BgpConfig")
+	}
+	if cust := v.Field("CustomerGatewayId"); !cust.Given {
+		b.Fail(cust, dialect.Missing, "CustomerGatewayId is missing")
+	}
+	o := options{
+		role: dialect.Single, at: v,
+		ike: v.Field("IkeConfig"), ipsec: v.Field("IpsecConfig"), bgp: v.Field("BgpConfig"),
+		bgpOn: v.Field("BgpConfig").Field("EnableBgp").Bool(),
+	}
+	o.vpn = b.gateway(v.Field("InternetIp"), func() (dialect.Gateway, bool) { return b.env.VPN.One(b.Check, v.Field("VpnGatewayId")) })
+	b.tunnel(o)
+	b.health(v.Field("HealthCheckConfig"), &b.d.Tunnels[0])
+}
+
+// gateway is the cloud's, as it is looked up; or, when nothing is known of it, at the
+// address that an answer has in ip.
+func (b *builder) gateway(ip *dialect.Value, find func() (dialect.Gateway, bool)) dialect.Gateway {
+	if _, known := b.env.VPN.Lookup(b.v.Field("VpnGatewayId")); !known && ip.OK() {
+		return dialect.Gateway{Address: ip.Addr()}
+	}
+	g, _ := find()
+	return g
+}
+
+// ofOneTunnel are the parameters of the single-tunnel mode.
+var ofOneTunnel = []string{"CustomerGatewayId", "IkeConfig", "IpsecConfig", "HealthCheckConfig", "EnableDpd", "EnableNatTraversal", "BgpConfig"}
+
+func (b *builder) dual(tunnels *dialect.Value) {
+	v := b.v
+	for _, name := range ofOneTunnel {
+		if f := v.Field(name); f.Given && !v.Answer() {
+			b.Warn(f, dialect.NoEffect, "it belongs to the single-tunnel mode, and has no effect beside TunnelOptionsSpecification")
+		}
+	}
+	items := tunnels.Items()
+	if len(items) != 2 {
+		b.Fail(tunnels, dialect.Missing, "a dual-tunnel connection has two tunnels, an active one (master) and a standby one (slave); here is %d", len(items))
+	}
+	for i, role := range b.roles(items) {
+		t := items[i]
+		if !t.OK() {
+			continue
+		}
+		o := options{
+			role: dialect.Active, at: t,
+			ike: t.Field("TunnelIkeConfig"), ipsec: t.Field("TunnelIpsecConfig"), bgp: t.Field("TunnelBgpConfig"),
+			bgpOn: v.Field("EnableTunnelsBgp").Bool(),
+		}
+		if role == "slave" {
+			o.role = dialect.Standby
+		}
+		o.vpn = b.gateway(t.Field("InternetIp"), func() (dialect.Gateway, bool) {
+			return b.env.VPN.At(b.Check, v.Field("VpnGatewayId"), v.Field("VpnGatewayId"), role, dialect.TwoAddress)
+		})
+		if asn := o.bgp.Field("LocalAsn"); o.bgpOn && !asn.Given {
+			b.Warn(asn, dialect.Missing, "LocalAsn must be given when EnableTunnelsBgp is true, by one sentence of the page; by another it is 45104, which holds here")
+		}
+		b.tunnel(o)
 	}
 }
 
-// refuse names what the body asks for and vpngw does not serve yet.
-func refuse(c *dialect.Check, v *dialect.Value) {
-	if h := v.Field("HealthCheckConfig").Field("enable"); h.Bool() {
-		c.Fail(h, dialect.Unsupported, "health checks are not served yet; they can stand here when enable is false")
+// roles are those of the tunnels. One without is what the other is not; of two without, the
+// first is the master.
+func (b *builder) roles(items []*dialect.Value) []string {
+	out := make([]string, len(items))
+	for i, t := range items {
+		if t.OK() {
+			out[i] = t.Field("Role").Text()
+		}
 	}
-	if b := v.Field("BgpConfig").Field("EnableBgp"); b.Bool() {
-		c.Fail(b, dialect.Unsupported, "BGP is not served yet; it can stand here when EnableBgp is false")
+	if len(out) == 1 && out[0] == "" {
+		out[0] = "master"
 	}
+	other := map[string]string{"master": "slave", "slave": "master", "": "slave"}
+	if len(out) == 2 {
+		switch {
+		case out[0] == "" && out[1] == "":
+			out[0], out[1] = "master", "slave"
+		case out[0] == "":
+			out[0] = other[out[1]]
+		case out[1] == "":
+			out[1] = other[out[0]]
+		case out[0] == out[1]:
+			b.Fail(items[1].Field("Role"), dialect.Conflict, "both tunnels are %s; one is master and one slave", out[0])
+		}
+	}
+	return out
+}
+
+// tunnel makes one tunnel.
+func (b *builder) tunnel(o options) {
+	v, side := b.v, b.env.Side
+	id := o.at.Field("CustomerGatewayId")
+	cust, _ := b.env.Cust.One(b.Check, id)
+	localID := o.ike.Field("LocalId")
+	if o.role == dialect.Single {
+		localID = b.oldID(o.ike)
+	}
+	cloud := dialect.EndOf(o.vpn, v.Field("LocalSubnet"), localID)
+	customer := dialect.EndOf(cust, v.Field("RemoteSubnet"), o.ike.Field("RemoteId"))
+	if cloud.Address.IsValid() && cloud.Address == customer.Address {
+		b.Fail(id, dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
+	}
+	t := dialect.Tunnel{
+		Role:     o.role,
+		Children: dialect.Lists,
+		NATT:     o.at.Field("EnableNatTraversal").Bool(),
+		Encap:    dialect.EncapAuto,
+		CopyDSCP: true,
+		Initiate: v.Field("EffectImmediately").Bool() || side == dialect.Customer,
+		PSK:      o.ike.Field("Psk").Secret(),
+	}
+	if o.at.Field("EnableDpd").Bool() {
+		t.DPD = dialect.Liveness
+	}
+	b.insideTunnel(o, id, &t, &cloud, &customer)
+	t.Local, t.Remote = cloud, customer
+	if side == dialect.Customer {
+		t.Local, t.Remote = customer, cloud
+	}
+	b.algorithms(o, &t)
+
+	choose := &dialect.Choice{What: dialect.ChoosePSK, Letters: pskLetters, Length: 16}
+	if !o.ike.OK() { // it cannot be read, so nobody knows
+		choose = nil
+	}
+	b.d.Tunnels = append(b.d.Tunnels, t)
+	b.d.Places = append(b.d.Places, dialect.Place{
+		Gateway: v.Field("VpnGatewayId"), IKE: o.ike, ESP: o.ipsec, Subnets: v.Field("LocalSubnet"), Inside: o.bgp.Field("TunnelCidr"),
+		PSK: o.ike.Field("Psk"), ChoosePSK: choose, Answer: answer,
+	})
+}
+
+// oldID is LocalId, by that name or by its older one.
+func (b *builder) oldID(ike *dialect.Value) *dialect.Value {
+	id, old := ike.Field("LocalId"), ike.Field("LocalIdIPsec")
+	switch {
+	case !old.OK():
+		return id
+	case id.OK() && id.Text() != old.Text():
+		b.Fail(old, dialect.Conflict, "it is the name of LocalId on an older version of the API page, and LocalId says something else")
+	default:
+		b.Warn(old, dialect.Older, "it is the name of LocalId on an older version of the API page; write LocalId")
+	}
+	return old
 }
 
 // words are the page's for our names of algorithms; those of hashes and of other ciphers are ours too.
@@ -84,62 +213,126 @@ var versions = map[string]int{"ikev1": 1, "ikev2": 2}
 
 // algorithms sets proposals and lifetimes. Extended sequence numbers have no
 // parameter, and are not proposed.
-func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
-	ike, esp := v.Field("IkeConfig"), v.Field("IpsecConfig")
+func (b *builder) algorithms(o options, t *dialect.Tunnel) {
+	ike, esp := o.ike, o.ipsec
 	t.IKEVersion = versions[ike.Field("IkeVersion").Text()]
 	if t.IKEVersion == 1 {
 		t.Aggressive = ike.Field("IkeMode").Text() == "aggressive"
-		dialect.WarnAggressive(c, ike.Field("IkeMode"), t.Aggressive)
+		dialect.WarnAggressive(b.Check, ike.Field("IkeMode"), t.Aggressive)
 		if len(t.Local.Subnets)*len(t.Remote.Subnets) > 1 {
-			c.Warn(v.Field("LocalSubnet"), dialect.Conflict, "with ikev1 the cloud takes one CIDR block at each end: write ikev2, or 0.0.0.0/0, or a connection for each pair; this end asks for each pair by itself")
+			b.Warn(b.v.Field("LocalSubnet"), dialect.Conflict, "with ikev1 the cloud takes one CIDR block at each end: write ikev2, or 0.0.0.0/0, or a connection for each pair; this end asks for each pair by itself")
 		}
 	}
-	a := dialect.Algorithms{Words: words}
-	t.IKEProposals = a.Propose(c, ipsec.ProtoIKE, ike.Field("IkeEncAlg"), ike.Field("IkeAuthAlg"), ike.Field("IkePfs"))
-	t.ESPProposals = a.Propose(c, ipsec.ProtoESP, esp.Field("IpsecEncAlg"), esp.Field("IpsecAuthAlg"), esp.Field("IpsecPfs"))
+	t.IKEProposals = b.Propose(b.Check, ipsec.ProtoIKE, ike.Field("IkeEncAlg"), ike.Field("IkeAuthAlg"), ike.Field("IkePfs"))
+	t.ESPProposals = b.Propose(b.Check, ipsec.ProtoESP, esp.Field("IpsecEncAlg"), esp.Field("IpsecAuthAlg"), esp.Field("IpsecPfs"))
 	t.IKELifetime = ike.Field("IkeLifetime").Duration()
 	t.ESPLifetime.Time = esp.Field("IpsecLifetime").Duration()
-	dialect.WarnEndless(c, ike.Field("IkeLifetime"), esp.Field("IpsecLifetime"))
+	dialect.WarnEndless(b.Check, ike.Field("IkeLifetime"), esp.Field("IpsecLifetime"))
 }
 
-// notes say what in the body has no effect here.
-func notes(v *dialect.Value) []string {
-	var cloudOnly []string
-	for _, name := range []string{"RegionId", "ClientToken", "Tags"} {
-		if v.Field(name).Given {
-			cloudOnly = append(cloudOnly, name)
+// insideTunnel is about the addresses in the tunnel and BGP between them.
+func (b *builder) insideTunnel(o options, id *dialect.Value, t *dialect.Tunnel, cloud, customer *dialect.End) {
+	cidr, ip := o.bgp.Field("TunnelCidr"), o.bgp.Field("LocalBgpIp")
+	p := cidr.Prefix()
+	low, high := dialect.Hosts(p)
+	switch {
+	case !p.IsValid():
+	case p.Bits() != 30 || !dialect.LinkLocal.Contains(p.Addr()):
+		b.Fail(cidr, dialect.Illegal, "it must be a /30 in %v", dialect.LinkLocal)
+	case reserved(p):
+		b.Fail(cidr, dialect.Illegal, "the cloud keeps this block for itself")
+	case ip.OK() && ip.Addr() != low && ip.Addr() != high:
+		b.Fail(ip, dialect.Illegal, "it must be an address of a host in TunnelCidr, %v or %v", low, high)
+	}
+	if !o.bgpOn {
+		return
+	}
+	b.bgp = true
+	asn := o.bgp.Field("LocalAsn")
+	t.BGP = &dialect.BGP{AuthKey: o.bgp.Field("AuthKey").Secret()}
+	cloud.ASN = uint32(asn.Int())
+	if customer.ASN == 0 {
+		customer.ASN = uint32(o.bgp.Field("PeerAsn").Int())
+	}
+	if customer.ASN == 0 && customer.Address.IsValid() {
+		b.Fail(id, noASN, "with BGP the customer gateway needs an AS number: write in %s  %s: {address: %v, asn: N}", b.env.Cust.Section, id.Text(), customer.Address)
+	}
+	switch {
+	case !cidr.Given:
+		b.Fail(cidr, dialect.Missing, "TunnelCidr is needed when BGP is enabled")
+	case !p.IsValid():
+	case ip.OK():
+		t.SetInside(p, ip.Addr(), b.env.Side)
+	case !ip.Given:
+		if b.env.Side == dialect.Customer {
+			b.Chosen(ip, b.d.Connection, dialect.Choice{}, answer)
 		}
-	}
-	out := []string{fmt.Sprintf("AutoConfigRoute (%v) is about the cloud's own route table and has no effect here", v.Field("AutoConfigRoute").Bool())}
-	if len(cloudOnly) > 0 {
-		out = append(out, strings.Join(cloudOnly, ", ")+": of meaning to the cloud only")
-	}
-	ike := v.Field("IkeConfig")
-	if ike.Field("IkeMode").Given && ike.Field("IkeVersion").Text() == "ikev2" {
-		out = append(out, "IkeMode belongs to IKEv1 and has no effect with ikev2")
-	}
-	return out
-}
-
-// tunnelAddresses checks what is between TunnelCidr and LocalBgpIp.
-func tunnelAddresses(c *dialect.Check, bgp *dialect.Value) {
-	cidr, ip := bgp.Field("TunnelCidr"), bgp.Field("LocalBgpIp")
-	if p := cidr.Prefix(); p.IsValid() {
-		switch {
-		case p.Bits() != 30 || !linkLocal.Contains(p.Addr()):
-			c.Fail(cidr, dialect.Illegal, "it must be a /30 in %v", linkLocal)
-		case reserved(p):
-			c.Fail(cidr, dialect.Illegal, "the cloud keeps this block for itself")
-		case ip.OK() && !p.Contains(ip.Addr()):
-			c.Fail(ip, dialect.Illegal, "it must be in TunnelCidr, %v", p)
-		}
+		t.SetInside(p, low, b.env.Side) // the cloud's end is ours to choose, and a guess on the other side
 	}
 }
-
-var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
 
 // reserved: 169.254.0.0/30 to 169.254.6.0/30, and 169.254.169.252/30.
 func reserved(p netip.Prefix) bool {
 	a := p.Addr().As4()
 	return a[2] <= 6 && a[3] == 0 || a[2] == 169 && a[3] == 252
+}
+
+// health is the cloud's check, by pings from its side to the customer's.
+func (b *builder) health(h *dialect.Value, t *dialect.Tunnel) {
+	dip, sip := h.Field("dip"), h.Field("sip")
+	if !h.Field("enable").Bool() {
+		return
+	}
+	for _, a := range []*dialect.Value{dip, sip} {
+		if !a.Given {
+			b.Fail(a, dialect.Missing, "%s is needed when health checks are enabled", a.Row.Name)
+		}
+	}
+	t.Health = &dialect.Health{
+		Source: sip.Addr(), Target: dip.Addr(),
+		Interval: time.Duration(h.Field("interval").Int()) * time.Second,
+		Retries:  int(h.Field("retry").Int()),
+		Ours:     b.env.Side == dialect.Cloud,
+	}
+	within := func(a, subnets *dialect.Value) {
+		ps := b.v.Field(subnets.Row.Name).Prefixes()
+		for _, p := range ps {
+			if p.Contains(a.Addr()) {
+				return
+			}
+		}
+		if a.OK() && len(ps) > 0 {
+			b.Warn(a, dialect.Conflict, "it is not in %s, so the tunnel does not carry these pings", subnets.Row.Name)
+		}
+	}
+	within(dip, b.v.Field("RemoteSubnet"))
+	within(sip, b.v.Field("LocalSubnet"))
+}
+
+// notes say what in the body has no effect here.
+func (b *builder) notes() {
+	v := b.v
+	note := func(format string, args ...any) { b.d.Notes = append(b.d.Notes, fmt.Sprintf(format, args...)) }
+	note("AutoConfigRoute (%v) is about the cloud's own route table and has no effect here", v.Field("AutoConfigRoute").Bool())
+	var cloudOnly []string
+	for _, name := range []string{"Action", "RegionId", "ClientToken", "Tags"} {
+		if v.Field(name).Given {
+			cloudOnly = append(cloudOnly, name)
+		}
+	}
+	if len(cloudOnly) > 0 {
+		note("%s: of meaning to the cloud only", strings.Join(cloudOnly, ", "))
+	}
+	for _, p := range b.d.Places {
+		if mode := p.IKE.Field("IkeMode"); mode.Given && p.IKE.Field("IkeVersion").Text() == "ikev2" {
+			note("IkeMode belongs to IKEv1 and has no effect with ikev2")
+			break
+		}
+	}
+	for _, name := range []string{"HealthCheckConfig", "BgpConfig"} {
+		off := map[string]string{"HealthCheckConfig": "enable", "BgpConfig": "EnableBgp"}[name]
+		if f := v.Field(name); f.Given && f.OK() && !f.Field(off).Bool() && len(b.d.Tunnels) == 1 {
+			note("%s has no effect while its %s is false", name, off)
+		}
+	}
 }

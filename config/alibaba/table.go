@@ -1,7 +1,7 @@
 // Package alibaba reads the body of Alibaba Cloud's CreateVpnConnection
-// request, as its API page of 13 November 2024 describes it, into a connection.
-// Served is the single-tunnel mode; what else the page has is
-// recognised, and refused by name where it asks for something.
+// request, as its API page of 13 November 2024 describes it, into a connection: of
+// one tunnel or of two. What only older versions of the page allow is taken with a
+// warning. DescribeVpnConnection's answer is read too.
 package alibaba
 
 import (
@@ -14,41 +14,46 @@ const name = "alibaba"
 
 // Dialect is how this package's bodies are written and what becomes of them.
 var Dialect = &dialect.Dialect{
-	Name:  name,
-	Page:  "Alibaba Cloud, CreateVpnConnection, 13 Nov 2024",
-	Body:  body,
-	Build: build,
+	Name:     name,
+	Page:     "Alibaba Cloud, CreateVpnConnection, 13 Nov 2024",
+	Body:     body,
+	Build:    build,
+	Wrappers: []string{"VpnConnections", "VpnConnection"},
+	Receipt:  []string{"RequestId", "VpnConnectionId", "Name", "CreateTime"},
+	Tells:    answer,
 	Same: &dialect.SameGateways{
 		DifferentIKE: "VpnConnectionParamInvalid.SameVpnAndCgwDifferentIkeConfigs",
 		Overlap:      "VpnConnectionParamInvalid.SameVpnAndCgwTrafficSelectorOverlap",
+		Inside:       "IllegalParam.TunnelCidr",
 	},
 }
 
 // answer is the one that tells what the cloud chose.
 const answer = "DescribeVpnConnection's answer"
 
-// Sentences for what is recognised and not served.
-const (
-	noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"
-	noOldID   = "LocalIdIPsec is the name of LocalId on an older version of the API page, and is not read yet; write LocalId"
-	noTunnels = "dual-tunnel connections are not served yet; only the single-tunnel mode is"
-)
+// noShangMi is about what is recognised and not served.
+const noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"
+
+// unused are the common parameters of requests, and what answers tell of the state.
+var unused = []string{
+	"Version", "Format", "Timestamp", "Signature*", "AccessKeyId", "SecurityToken", "Owner*", "ResourceOwner*", "ResourceGroupId", "DryRun",
+	"VpnConnectionId", "RequestId", "Status", "State", "CreateTime", "AttachType", "AttachInstanceId", "NetworkType", "Spec",
+	"TransitRouterId", "TransitRouterName", "CrossAccountAuthorized", "ZoneNo", "TotalCount", "PageNumber", "PageSize",
+}
 
 // body is the page's table of request parameters. Codes are those of its table
 // of error codes; the defaults are the cloud's.
-var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
-	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Goes: "-", Doc: "the region; no meaning here"},
+var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
+	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection"}}, Goes: "-", Doc: "what is asked of the API; no meaning here"},
+	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Requests: true, Goes: "-", Doc: "the region; no meaning here"},
 	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Goes: "-", Doc: "makes the request idempotent; no meaning here"},
+	{Name: "CustomerGatewayId", Type: gatewayID, Goes: "customer address, customer AS", Doc: "the customer's end", Codes: customerCodes},
 	{
-		Name: "CustomerGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "customer address, customer AS", Doc: "the customer's end",
-		Codes: dialect.Codes{dialect.NotFound: "InvalidCustomerGatewayInstanceId.NotFound", dialect.Conflict: "CustomerGateway.ConflictVpnIp"},
-	},
-	{
-		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address", Doc: "the cloud's end",
+		Name: "VpnGatewayId", Type: gatewayID, Required: true, Goes: "cloud address", Doc: "the cloud's end",
 		Codes: dialect.Codes{dialect.NotFound: "InvalidVpnGatewayInstanceId.NotFound"},
 	},
 	{
-		Name: "Name", Type: dialect.Text{Min: 1, Max: 100, Check: noURL}, Goes: "name", Doc: "the connection's name",
+		Name: "Name", Type: dialect.Text{Min: 1, Max: 100, Older: 128, Check: noURL}, Goes: "name", Doc: "the connection's name",
 		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.VpnConnectionName"},
 	},
 	{
@@ -62,26 +67,60 @@ var body = &dialect.Object{Loose: true, Rows: []dialect.Row{
 	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
 	{Name: "IkeConfig", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "IpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
-	{Name: "HealthCheckConfig", Type: health, Doc: "probes through the tunnel; refused when enabled"},
+	{Name: "HealthCheckConfig", Also: []string{"VcoHealthCheck"}, Type: health, Default: "{}", Doc: "the cloud's pings through the tunnel"},
 	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Goes: "-", Doc: "the cloud's own route table; no meaning here"},
 	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
 	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
 	{
-		Name: "BgpConfig", Type: bgp, Doc: "BGP in the tunnel; refused when enabled",
+		Name: "BgpConfig", Also: []string{"VpnBgpConfig"}, Type: bgp, Default: "{}", Doc: "BGP in the tunnel",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.BgpConfig"},
 	},
 	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
 	{
-		Name: "Tags", Type: dialect.List{Of: tag, Name: "Tags", Max: 20}, Doc: "no meaning here",
+		Name: "Tags", Also: []string{"Tag"}, Type: dialect.List{Of: tag, Name: "Tags", Max: 20, Within: "Tag"}, Doc: "no meaning here",
 		Codes: dialect.Codes{dialect.TooMany: "SizeLimitExceeded.TagNum"},
 	},
-	{Name: "TunnelOptionsSpecification", Type: nil, Later: noTunnels, Doc: "the tunnels of a dual-tunnel connection"},
-	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Later: noTunnels, Goes: "BGP", Doc: "BGP in a dual-tunnel connection"},
+	{
+		Name: "TunnelOptionsSpecification", Type: dialect.List{Of: tunnelOptions, Name: "TunnelOptionsSpecification", Max: 2, Within: "TunnelOptions"},
+		Doc: "the two tunnels of a dual-tunnel connection", Codes: missingTunnel,
+	},
+	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "BGP in a dual-tunnel connection"},
+	{Name: "InternetIp", Type: dialect.Addr{}, Goes: "cloud address", Doc: "in answers: the address of the cloud's end"},
 }}
+
+var (
+	gatewayID     = dialect.Text{Min: 1, Max: 200}
+	customerCodes = dialect.Codes{dialect.NotFound: "InvalidCustomerGatewayInstanceId.NotFound", dialect.Conflict: "CustomerGateway.ConflictVpnIp", noASN: "MissingParam.CustomerGatewayAsn"}
+	missingTunnel = dialect.Codes{dialect.Missing: "MissingParameter.TunnelOptionsSpecification"}
+)
+
+// noASN is why a customer gateway will not do for BGP.
+const noASN dialect.Reason = "asn"
+
+var tunnelOptions = &dialect.Object{
+	Unused: []string{"TunnelId", "State", "Status", "ZoneNo", "TunnelIndex"},
+	Rows: []dialect.Row{
+		{Name: "Role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Goes: "role", Doc: "the active tunnel, or the standby"},
+		{
+			Name: "CustomerGatewayId", Type: gatewayID, Required: true, Goes: "customer address, customer AS", Doc: "the tunnel's customer's end",
+			Codes: dialect.Codes{
+				dialect.NotFound: customerCodes[dialect.NotFound], dialect.Conflict: customerCodes[dialect.Conflict], noASN: customerCodes[noASN],
+				dialect.Missing: missingTunnel[dialect.Missing],
+			},
+		},
+		{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
+		{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
+		{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
+		{Name: "TunnelBgpConfig", Type: tunnelBGP, Default: "{}", Doc: "BGP in the tunnel, if EnableTunnelsBgp is true"},
+		{Name: "TunnelIkeConfig", Type: tunnelIKE, Default: "{}", Doc: "IKE SA"},
+		{Name: "TunnelIpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
+		{Name: "InternetIp", Type: dialect.Addr{}, Goes: "cloud address", Doc: "in answers: the address of the cloud's end"},
+	},
+}
 
 var subnets = dialect.Prefixes{Comma: true, Max: 255} // as many as a traffic selector payload counts
 
-var ike = &dialect.Object{Rows: []dialect.Row{
+var ikeRows = []dialect.Row{
 	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Goes: "pre-shared key", Doc: "pre-shared key"},
 	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Goes: "IKE version", Doc: "the version of IKE"},
 	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of IKEv1 only"},
@@ -89,13 +128,18 @@ var ike = &dialect.Object{Rows: []dialect.Row{
 	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF"},
 	{
 		Name: "IkePfs", Default: "group2", Goes: "IKE key exchange", Doc: "key exchange",
-		Type: dialect.Enum{Words: []string{"group1", "group2", "group5", "group14", "group24"}}, // group24 is on older versions of the page
+		Type: dialect.Enum{Words: []string{"group1", "group2", "group5", "group14"}, Older: []string{"group24"}},
 	},
 	{Name: "IkeLifetime", Type: lifetime, Default: "86400", Goes: "IKE lifetime", Doc: "seconds; 0: without end"},
 	{Name: "LocalId", Type: dialect.Text{Max: 100}, Goes: "cloud identity", Else: "the gateway's address", Doc: "identity of the cloud's end; the gateway's address by default"},
 	{Name: "RemoteId", Type: dialect.Text{Max: 100}, Goes: "customer identity", Else: "the gateway's address", Doc: "identity of the customer's end; the gateway's address by default"},
-	{Name: "LocalIdIPsec", Type: nil, Later: noOldID, Goes: "cloud identity", Doc: "older name of LocalId"},
-}}
+}
+
+var (
+	ike       = &dialect.Object{Rows: append(ikeRows[:len(ikeRows):len(ikeRows)], oldID)}
+	tunnelIKE = &dialect.Object{Rows: ikeRows}
+	oldID     = dialect.Row{Name: "LocalIdIPsec", Type: dialect.Text{Max: 100}, Goes: "cloud identity", Doc: "LocalId by an older version of the page"}
+)
 
 var ipsecConfig = &dialect.Object{Rows: []dialect.Row{
 	{Name: "IpsecEncAlg", Type: encryption, Default: "aes", Goes: "ESP encryption", Doc: "encryption"},
@@ -105,7 +149,7 @@ var ipsecConfig = &dialect.Object{Rows: []dialect.Row{
 	},
 	{
 		Name: "IpsecPfs", Default: "group2", Goes: "PFS", Doc: "key exchange of each Child SA",
-		Type:  dialect.Enum{Words: []string{"disabled", "group1", "group2", "group5", "group14", "group24"}},
+		Type:  dialect.Enum{Words: []string{"disabled", "group1", "group2", "group5", "group14"}, Older: []string{"group24"}},
 		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecPfs"},
 	},
 	{Name: "IpsecLifetime", Type: lifetime, Default: "86400", Goes: "ESP lifetime", Doc: "seconds; 0: without end"},
@@ -123,29 +167,37 @@ var (
 	lifetime = dialect.Duration{Max: 86400 * time.Second, Seconds: true}
 )
 
-var health = &dialect.Object{Rows: []dialect.Row{
-	{Name: "enable", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "refused when true"},
-	{Name: "dip", Type: dialect.Addr{}, Goes: "health check target", Doc: "what is probed"},
-	{Name: "sip", Type: dialect.Addr{}, Goes: "health check source", Doc: "what it is probed from"},
-	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check interval", Doc: "seconds"},
-	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "probes without an answer"},
+var health = &dialect.Object{Unused: []string{"Status", "Policy"}, Rows: []dialect.Row{
+	{Name: "enable", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "whether the cloud pings"},
+	{Name: "dip", Type: dialect.Addr{}, Goes: "health check target", Doc: "what it pings, at the customer's end"},
+	{Name: "sip", Type: dialect.Addr{}, Goes: "health check source", Doc: "where it pings from"},
+	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check interval", Doc: "seconds between pings"},
+	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "pings without an answer"},
 }}
 
-var bgp = &dialect.Object{Rows: []dialect.Row{
-	{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "refused when true"},
+var enableBGP = dialect.Row{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "whether there is BGP"}
+
+var bgpRows = []dialect.Row{
 	{
 		Name: "LocalAsn", Type: dialect.ASN{}, Default: "45104", Goes: "cloud AS", Doc: "the cloud's AS number",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.LocalAsn"},
 	},
 	{
 		Name: "TunnelCidr", Type: dialect.Prefix{}, Goes: "local inside address, remote inside address", Doc: "a /30 in 169.254.0.0/16",
-		Codes: dialect.Codes{dialect.Malformed: "InvalidTunnelCidr.Malformed", dialect.Invalid: "IllegalParam.TunnelCidr"},
+		Codes: dialect.Codes{dialect.Malformed: "InvalidTunnelCidr.Malformed", dialect.Invalid: "IllegalParam.TunnelCidr", dialect.Missing: "MissingParameter.TunnelCidr"},
 	},
 	{
 		Name: "LocalBgpIp", Type: dialect.Addr{}, Goes: "cloud inside address", Doc: "the cloud's address in TunnelCidr",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidLocalBgpIp.Malformed", dialect.Invalid: "IllegalParam.LocalBgpIp"},
 	},
-}}
+	{Name: "PeerAsn", Type: dialect.ASN{}, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
+	{Name: "AuthKey", Type: dialect.Secret{Text: dialect.Text{Max: 80}}, Goes: "BGP key", Doc: "in answers: the key of RFC 2385"},
+}
+
+var (
+	bgp       = &dialect.Object{Unused: []string{"Status", "PeerBgpIp"}, Rows: append([]dialect.Row{enableBGP}, bgpRows...)}
+	tunnelBGP = &dialect.Object{Unused: []string{"Status", "BgpStatus", "PeerBgpIp", "EnableBgp"}, Rows: bgpRows}
+)
 
 var tag = &dialect.Object{Rows: []dialect.Row{
 	{

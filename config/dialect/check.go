@@ -21,7 +21,7 @@ const (
 type Check struct {
 	Budget *tree.Budget
 	// Open reads the file that a text names, relative to the main file.
-	Open func(name string) (*tree.Node, []tree.Error, error)
+	Open func(name string) (*tree.Request, []tree.Error, error)
 
 	problems Problems
 	values   int
@@ -30,7 +30,7 @@ type Check struct {
 
 // NewCheck returns a Check that reads within b and opens no files.
 func NewCheck(b *tree.Budget) *Check {
-	return &Check{Budget: b, reported: map[any]bool{}, Open: func(string) (*tree.Node, []tree.Error, error) {
+	return &Check{Budget: b, reported: map[any]bool{}, Open: func(string) (*tree.Request, []tree.Error, error) {
 		return nil, nil, errors.New("no files are read here")
 	}}
 }

@@ -17,6 +17,7 @@ const (
 	Conflict    Reason = "conflict"    // it does not go with something else
 	Weak        Reason = "weak"        // an algorithm that the RFCs advise against
 	HostBits    Reason = "host-bits"   // a CIDR block with bits behind its mask
+	Older       Reason = "older"       // an older version of the page allows it
 	NoEffect    Reason = "no-effect"   // nothing comes of it
 	Exposed     Reason = "exposed"     // others can read it
 

@@ -14,6 +14,13 @@ type Dialect struct {
 	// Build makes a connection of a body. It notes what is wrong, and returns
 	// nil when nothing can be made of it.
 	Build func(*Check, *Value, Env) *Draft
+	// Wrappers are keys around a body, in a request or an answer. They are taken off,
+	// layer by layer; of a list there, the one entry is the body.
+	Wrappers []string
+	// Receipt are the keys of an answer that says nothing of a connection but that it was
+	// made, and Tells is the one that does.
+	Receipt []string
+	Tells   string
 	// Same are the codes for connections between the same two gateways that
 	// do not go together; nil if the cloud has no rule for them.
 	Same *SameGateways
@@ -23,6 +30,7 @@ type Dialect struct {
 type SameGateways struct {
 	DifferentIKE string // pre-shared key or IKE settings differ
 	Overlap      string // traffic selectors overlap
+	Inside       string // the blocks inside the tunnels are the same; of a VPN gateway's connections
 }
 
 // Env is what surrounds a body.
@@ -46,6 +54,7 @@ type Draft struct {
 
 // Place is where a tunnel's parameters stand in the body.
 type Place struct {
+	Gateway *Value // the id of the cloud's gateway; nil: it has none
 	IKE     *Value // its IKE settings
 	ESP     *Value // its ESP proposals
 	Subnets *Value

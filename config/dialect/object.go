@@ -18,6 +18,12 @@ type Object struct {
 	// included: texts, numbers and booleans alike, JSON inside a text, upper and lower
 	// case mixed, and null or an empty text for what is absent.
 	Loose bool
+	// Unused are keys that are accepted and have no meaning here, whatever they say:
+	// common parameters of requests, and the state that answers tell. "X-*" is every name
+	// with that beginning.
+	Unused []string
+	// Answer is a key that only an answer of the API has, and no request.
+	Answer string
 }
 
 // Table is o itself: every Type that reads a mapping with a table has this method.
@@ -33,7 +39,7 @@ func (o *Object) find(key string, loose bool) int {
 	if i := o.row(key); i >= 0 || !loose {
 		return i
 	}
-	return slices.IndexFunc(o.Rows, func(r Row) bool { return strings.EqualFold(r.Name, key) })
+	return slices.IndexFunc(o.Rows, func(r Row) bool { return strings.EqualFold(r.Name, key) || matches(r.Also, key) })
 }
 
 // fields are what an Object makes of a mapping: the values of its rows, in
@@ -46,11 +52,18 @@ func (o *Object) Read(c *Check, v *Value) {
 		return
 	}
 	have := make(fields, len(o.Rows))
+	for key := range v.Node.Pairs() {
+		v.answer = v.answer || o.Answer != "" && strings.EqualFold(key.Text, o.Answer)
+	}
 	for key, n := range v.Node.Pairs() {
 		if c.Full() {
 			return
 		}
 		at := o.find(key.Text, v.loose)
+		if at < 0 && o.unusedName(key.Text) {
+			v.unused = append(v.unused, keyName(key))
+			continue
+		}
 		if at < 0 {
 			o.unknown(c, v, key)
 			continue
@@ -72,7 +85,7 @@ func (o *Object) Read(c *Check, v *Value) {
 	}
 	for i := range o.Rows {
 		row := &o.Rows[i]
-		if have[i] != nil || row.Default == "" && !row.Required {
+		if have[i] != nil || row.Default == "" && (!row.Required || v.answer && row.Requests) {
 			continue // what is absent, Field makes when it is asked for
 		}
 		f := v.part(row, row.Name, 0, nil)
@@ -136,19 +149,8 @@ func (o *Object) later(c *Check, f *Value) {
 // unwrap makes v.Node the collection that is wanted: in a loose form it may
 // stand inside a text, as JSON.
 func (c *Check) unwrap(v *Value, want tree.Kind) bool {
-	if v.loose && v.Node.LooksLikeJSON() {
-		inner, errs := v.Node.JSON(c.Budget)
-		if !c.reported[v.Node] {
-			c.reported[v.Node] = true
-			for i := range errs {
-				errs[i].Msg = "in the JSON text: " + errs[i].Msg
-			}
-			c.Syntax(v.Path(), errs)
-		}
-		if inner == nil {
-			return false
-		}
-		v.Node, v.at = inner, inner
+	if v.loose && v.Node.LooksLikeJSON() && !c.embedded(v) {
+		return false
 	}
 	if v.Node.Kind != want {
 		what := v.Node.Kind.String()
@@ -161,34 +163,21 @@ func (c *Check) unwrap(v *Value, want tree.Kind) bool {
 	return true
 }
 
-// InFile is an object, or a text with the name of a file that holds it.
-type InFile struct{ *Object }
-
-func (t InFile) Read(c *Check, v *Value) {
-	if v.Node.Kind == tree.Scalar && !v.Node.LooksLikeJSON() {
-		name, ok := c.scalar(v, "a mapping, or the name of a file that holds one,")
-		if !ok {
-			return
+// embedded replaces v's text by the JSON in it.
+func (c *Check) embedded(v *Value) bool {
+	inner, errs := v.Node.JSON(c.Budget)
+	if !c.reported[v.Node] {
+		c.reported[v.Node] = true
+		for i := range errs {
+			errs[i].Msg = "in the JSON text: " + errs[i].Msg
 		}
-		if strings.ContainsAny(name, "{}=&\"\n") || strings.Contains(name, "://") || len(name) > 4096 {
-			c.Fail(v, Unsupported, "a request as a text is not read; give its parameters as a mapping, as a JSON object, or the name of a file that holds one")
-			return
-		}
-		n, errs, err := c.Open(name)
-		if err != nil {
-			c.Fail(v, NotFound, "the file %s cannot be read: %v", printable(name), err)
-			return
-		}
-		if !c.reported[name] {
-			c.reported[name] = true
-			c.Syntax(v.Path(), errs)
-		}
-		if n == nil {
-			return
-		}
-		v.Node, v.at = n, n
+		c.Syntax(v.Path(), errs)
 	}
-	t.Object.Read(c, v)
+	if inner == nil {
+		return false
+	}
+	v.Node, v.at = inner, inner
+	return true
 }
 
 // List is a list of at most Max values of one kind.
@@ -197,9 +186,18 @@ type List struct {
 	Of   Type
 	Name string // what problems with one are called in codes; empty: as the list
 	Max  int
+	// Within is the one key of a mapping around the list, as answers have it: {"Tag": […]}.
+	Within string
 }
 
 func (t List) Read(c *Check, v *Value) {
+	if t.Within != "" && v.Node.Kind == tree.Map && v.Node.Len() == 1 {
+		for key, inner := range v.Node.Pairs() {
+			if strings.EqualFold(key.Text, t.Within) {
+				v.Node, v.at = inner, inner
+			}
+		}
+	}
 	if !c.unwrap(v, tree.List) {
 		return
 	}

@@ -30,10 +30,12 @@ func (shown) Hides() bool  { return false }
 func (hidden) Hides() bool { return true }
 
 // Text is a text of Min to Max characters (Max 0: any) that Check finds
-// nothing wrong with: it returns what the text must be, or nothing.
+// nothing wrong with: it returns what the text must be, or nothing. Up to Older
+// characters were allowed by an older version of the page.
 type Text struct {
 	shown
 	Min, Max int
+	Older    int
 	Check    func(string) string
 }
 
@@ -46,6 +48,9 @@ func (t Text) Read(c *Check, v *Value) {
 		c.Fail(v, Illegal, "it must %s", want)
 		return
 	}
+	if n := utf8.RuneCountInString(s); t.Max > 0 && n > t.Max {
+		c.Warn(v, Older, "%d characters are allowed by an older version of the API page only; now it is %d", n, t.Max)
+	}
 	v.Set(s)
 }
 
@@ -54,7 +59,7 @@ func (t Text) wrong(s string) string {
 	switch {
 	case n < t.Min && n == 0:
 		return "not be empty"
-	case n < t.Min || t.Max > 0 && n > t.Max:
+	case n < t.Min || t.Max > 0 && n > max(t.Max, t.Older):
 		return fmt.Sprintf("have %d to %d characters, not %d", t.Min, t.Max, n)
 	case t.Check != nil:
 		return t.Check(s)
@@ -77,6 +82,7 @@ func (t Secret) Read(c *Check, v *Value) {
 type Enum struct {
 	shown
 	Words []string
+	Older []string          // words of an older version of the page
 	Later map[string]string // words that are recognised and not served, with a sentence
 }
 
@@ -88,6 +94,11 @@ func (t Enum) Read(c *Check, v *Value) {
 	is := func(w string) bool { return w == s || v.loose && strings.EqualFold(w, s) }
 	if i := slices.IndexFunc(t.Words, is); i >= 0 {
 		v.Set(t.Words[i])
+		return
+	}
+	if i := slices.IndexFunc(t.Older, is); i >= 0 {
+		c.Warn(v, Older, "%s is a value by an older version of the API page only", t.Older[i])
+		v.Set(t.Older[i])
 		return
 	}
 	for _, w := range names(t.Later) {

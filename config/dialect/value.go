@@ -16,12 +16,14 @@ type Value struct {
 	Node  *tree.Node // what is read: as given, or the default
 	Given bool       // it stands in a file
 
-	up    *Value     // what it is a part of
-	key   string     // its name there; empty for an item of a list, or the whole
-	index int        // of an item
-	at    *tree.Node // where problems are reported: Node, or what it is missing in
-	loose bool       // texts, numbers and booleans are alike, and JSON may stand in a text
-	data  any        // what Row.Type made of it; nil: nothing, or nothing valid
+	up     *Value     // what it is a part of
+	key    string     // its name there; empty for an item of a list, or the whole
+	index  int        // of an item
+	at     *tree.Node // where problems are reported: Node, or what it is missing in
+	answer bool       // it is of an answer of the API, not of a request
+	unused []string   // keys in it without a meaning here
+	loose  bool       // texts, numbers and booleans are alike, and JSON may stand in a text
+	data   any        // what Row.Type made of it; nil: nothing, or nothing valid
 }
 
 // OK reports whether there is a valid value, given or by default.
@@ -110,7 +112,7 @@ func (v *Value) Field(name string) *Value {
 
 // part is a value inside v; n is nil if it is absent.
 func (v *Value) part(row *Row, key string, index int, n *tree.Node) *Value {
-	w := &Value{Row: row, Node: n, Given: v.Given && n != nil, up: v, key: key, index: index, at: n, loose: v.loose}
+	w := &Value{Row: row, Node: n, Given: v.Given && n != nil, up: v, key: key, index: index, at: n, loose: v.loose, answer: v.answer}
 	if !w.Given {
 		w.at = v.at
 	}
@@ -140,7 +142,9 @@ func join(path, name string) string {
 type Row struct {
 	Name     string
 	Type     Type
+	Also     []string // other names that it has in answers or had in older versions of the page
 	Required bool
+	Requests bool   // it is required in requests only, not in answers
 	Default  string // what holds when it is absent, as it would be written; empty: nothing
 	Codes    Codes  // the cloud's own codes
 	Later    string // recognised, not served: a sentence that says so. What means "no" is accepted.

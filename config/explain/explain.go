@@ -93,7 +93,7 @@ func origins(d *dialect.Draft, i int) sources {
 	var look func(*dialect.Value)
 	look = func(v *dialect.Value) {
 		for p := range v.Parts() {
-			if _, body := p.Row.Type.(dialect.InFile); body || others(d, i, p) {
+			if _, body := p.Row.Type.(dialect.Request); body || others(d, i, p) {
 				continue
 			}
 			for word := range strings.SplitSeq(p.Row.Goes, ", ") {

@@ -19,6 +19,9 @@ var params = []struct {
 	of   func(*config.Connection, *config.Tunnel) []Param
 }{
 	{"name", func(_ *config.Connection, t *config.Tunnel) []Param { return []Param{{Value: t.Name}} }},
+	{"partial", func(c *config.Connection, _ *config.Tunnel) []Param {
+		return when(c.Partial, "runs without "+strings.Join(c.Unserved(), ", "), "")
+	}},
 	{"role", func(c *config.Connection, t *config.Tunnel) []Param {
 		return when(len(c.Tunnels) > 1, string(t.Role), "")
 	}},

@@ -18,8 +18,8 @@ import (
 type Options struct {
 	Format string // one of Formats
 	Side   config.Side
-	Reveal bool   // write pre-shared keys out
-	Keys   string // the file with the pre-shared key, where one is named already
+	Reveal bool     // write pre-shared keys out
+	Keys   []string // the files with the pre-shared keys of the tunnels, where they are named already
 }
 
 // Export is a connection in some format.
@@ -67,8 +67,10 @@ func (w *writer) cannot(format string, args ...any) string {
 
 // keyFile is the name of the file with the pre-shared key of a tunnel.
 func (w *writer) keyFile(c *config.Connection, t *config.Tunnel) string {
-	if w.Keys != "" && len(c.Tunnels) == 1 {
-		return w.Keys
+	for i := range c.Tunnels {
+		if t == &c.Tunnels[i] && i < len(w.Keys) {
+			return w.Keys[i]
+		}
 	}
 	return t.Name + ".psk"
 }

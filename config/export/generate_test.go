@@ -55,7 +55,7 @@ func (g *generator) file() string {
 	c := map[string]any{}
 	for i := range connection.Rows {
 		r := &connection.Rows[i]
-		_, body := r.Type.(dialect.InFile)
+		_, body := r.Type.(dialect.Request)
 		switch {
 		case r.Name == g.dialect:
 			c[r.Name] = g.value(r, r.Type)

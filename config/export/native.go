@@ -85,6 +85,9 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 		m.comment("The pre-shared key: a file that others cannot read.")
 		m.add("psk_file", w.keyFile(c, t))
 	}
+	if c.Partial {
+		m.add("partial", yesNo(true))
+	}
 	w.beside(&m, t, dpd.Config{Interval: 30 * time.Second}, false)
 	return m
 }

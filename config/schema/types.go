@@ -23,15 +23,22 @@ type writer struct {
 // mistake, which a test finds.
 func (w *writer) of(t dialect.Type, path string, loose bool) *Schema {
 	switch t := t.(type) {
-	case dialect.InFile:
-		body := w.object(t.Object, path, loose)
-		return anyOf(body, &Schema{Type: "string", Description: "the name of a file that holds it"})
+	case dialect.Request:
+		forms := []*Schema{w.object(t.Body, path, loose), {Type: "string", Description: "the request itself, or the name of a file that holds it"}}
+		for _, name := range t.Wrappers {
+			forms = append(forms, &Schema{Type: "object", Required: []string{name}, Description: "as the API wraps it"})
+		}
+		return anyOf(forms...)
 	case dialect.List:
 		s := &Schema{Type: "array", Items: w.of(t.Of, path, loose), MaxItems: &t.Max}
-		if loose {
-			return anyOf(s, jsonText("["))
+		if !loose {
+			return s
 		}
-		return s
+		forms := []*Schema{s, jsonText("[")}
+		if t.Within != "" {
+			forms = append(forms, &Schema{Type: "object", Required: []string{t.Within}, Description: "as the API wraps it"})
+		}
+		return anyOf(forms...)
 	case dialect.Table:
 		return &Schema{Type: "object", Other: w.of(t.Of, path, loose)}
 	case dialect.Or:
@@ -101,15 +108,23 @@ func (w *writer) table(o *dialect.Object, path string, loose bool) *Schema {
 				p = &Schema{Description: p.Description, Default: p.Default, AnyOf: []*Schema{p, {Ref: "#/$defs/" + absentName}}}
 				p.AnyOf[0].Description, p.AnyOf[0].Default = "", nil
 			}
-			s.Patterns = append(s.Patterns, Property{anyCase(r.Name), p})
+			s.Patterns = append(s.Patterns, Property{anyCase(append([]string{r.Name}, r.Also...)...), p})
 		}
 		s.Properties = append(s.Properties, Property{r.Name, p})
-		if r.Required {
+		if r.Required && !r.Requests { // an answer may lack what every request has
 			s.Required = append(s.Required, r.Name)
 		}
-		if _, ok := r.Type.(dialect.InFile); ok { // a connection has one body
+		if _, ok := r.Type.(dialect.Request); ok { // a connection has one body
 			s.OneOf = append(s.OneOf, &Schema{Required: []string{r.Name}})
 		}
+	}
+	for _, name := range o.Unused {
+		start, more := strings.CutSuffix(name, "*")
+		pattern := anyCase(start)
+		if more {
+			pattern = strings.TrimSuffix(pattern, "$")
+		}
+		s.Patterns = append(s.Patterns, Property{pattern, &Schema{Description: "no meaning here"}})
 	}
 	return s
 }
@@ -129,7 +144,7 @@ func jsonText(begin string) *Schema {
 
 // text is any scalar: what YAML takes for a number is a text here.
 func text(t dialect.Text) *Schema {
-	return &Schema{Type: []string{"string", "number", "boolean"}, MinLength: t.Min, MaxLength: t.Max}
+	return &Schema{Type: []string{"string", "number", "boolean"}, MinLength: t.Min, MaxLength: max(t.Max, t.Older)}
 }
 
 func enum(t dialect.Enum, loose bool) *Schema {
@@ -141,7 +156,7 @@ func enum(t dialect.Enum, loose bool) *Schema {
 		}
 	}
 	if loose {
-		return anyOf(s, &Schema{Type: "string", Pattern: anyCase(t.Words...)})
+		return anyOf(s, &Schema{Type: "string", Pattern: anyCase(slices.Concat(t.Words, t.Older)...)})
 	}
 	return s
 }

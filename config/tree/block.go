@@ -31,8 +31,10 @@ func (r *reader) block(parent int) *Node {
 	// for the next line with text: what becomes of them depends on it. ended says
 	// that the last line with text has a line end.
 	var out []byte
+	var rows []row
 	held, deep, any, ended := 0, false, false, false
 	for r.i < len(r.s) {
+		at := r.i + indent
 		line := r.blockLine(indent)
 		if line == nil {
 			break
@@ -50,6 +52,7 @@ func (r *reader) block(parent int) *Node {
 		default:
 			out = append(out, strings.Repeat("\n", held)...)
 		}
+		rows = append(rows, row{int32(len(out)), int32(at)})
 		out = append(out, *line...)
 		held, deep, any, ended = 1, nowDeep, true, r.s[r.i-1] == '\n'
 	}
@@ -59,7 +62,11 @@ func (r *reader) block(parent int) *Node {
 	case chomp == 0 && ended:
 		out = append(out, '\n')
 	}
-	return r.scalar(start, string(out), false)
+	n := r.scalar(start, string(out), false)
+	if rows != nil {
+		r.embed(n, source{rows: rows})
+	}
+	return n
 }
 
 // blockIndent is the indentation of the first line that has text.

@@ -111,7 +111,7 @@ func (r *reader) quoted(parent int) *Node {
 		if q == '"' || !strings.HasPrefix(r.s[end:], "''") { // the usual case: nothing to decode
 			r.i = end + 1
 			n := r.scalar(start, r.s[start+1:end], false)
-			r.embed(n, start+1, nil)
+			r.embed(n, source{base: start + 1})
 			return n
 		}
 	}
@@ -127,7 +127,7 @@ func (r *reader) quoted(parent int) *Node {
 		case c == q:
 			r.i++
 			n := r.scalar(start, string(t.buf), false)
-			r.embed(n, start, t.at)
+			r.embed(n, source{at: append(t.at, int32(r.i-1))})
 			return n
 		case c == '\\' && q == '"':
 			t.escape()
@@ -143,13 +143,11 @@ func (r *reader) quoted(parent int) *Node {
 	}
 }
 
-// embed remembers where the bytes of a text that looks like JSON stand.
-func (r *reader) embed(n *Node, base int, at []int32) {
-	if s := strings.TrimLeft(n.Text, " \t\r\n"); s != "" && (s[0] == '{' || s[0] == '[') {
-		if len(at) > 0 {
-			at = append(at, int32(r.i-1))
-		}
-		n.json = &embedded{src: source{outer: r.src, base: base, at: at}}
+// embed remembers where the bytes of a text that looks like JSON or a request stand.
+func (r *reader) embed(n *Node, src source) {
+	if beginsJSON(n.Text) || IsRequest(n.Text) {
+		src.outer = r.src
+		n.json = &embedded{src: src}
 	}
 }
 
@@ -158,15 +156,13 @@ type text struct {
 	r      *reader
 	parent int
 	buf    []byte
-	at     []int32 // where each byte of buf stands, if it can be JSON
+	at     []int32 // where each byte of buf stands
 	keep   int     // buf up to here was written as escapes: no blank in it is trimmed
 }
 
 func (t *text) put(bs ...byte) {
 	for _, b := range bs {
-		if t.buf = append(t.buf, b); len(t.at)+1 == len(t.buf) && (len(t.at) > 0 || strings.IndexByte(" \n{[", b) >= 0) {
-			t.at = append(t.at, int32(t.r.i))
-		}
+		t.buf, t.at = append(t.buf, b), append(t.at, int32(t.r.i))
 	}
 }
 

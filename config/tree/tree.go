@@ -60,7 +60,7 @@ type Node struct {
 
 	kids []*Node // of a list its items; of a map keys and values in turn
 	src  *source
-	json *embedded // of a scalar that looks like JSON
+	json *embedded // of a scalar that looks like JSON or a request
 }
 
 // Literal is a node that stands in no file: an empty map for {}, else a plain scalar.
@@ -136,12 +136,20 @@ type source struct {
 
 	outer *source // of the content of a scalar: the text it stands in,
 	base  int     // where it begins there,
-	at    []int32 // and where each of its bytes stands, unless they stand in a row
+	at    []int32 // and where each of its bytes stands, unless they stand in a row,
+	rows  []row   // or where each of its lines does
 }
+
+// row is a line of a block scalar: where it begins in the scalar's text, and in the file.
+type row struct{ text, off int32 }
 
 func (s *source) pos(off int) Pos {
 	if s.outer != nil {
 		switch {
+		case s.rows != nil:
+			i := sort.Search(len(s.rows), func(i int) bool { return int(s.rows[i].text) > off })
+			at := s.rows[max(i-1, 0)]
+			off = int(at.off) + max(off-int(at.text), 0)
 		case s.at == nil:
 			off += s.base
 		case off < len(s.at):
@@ -159,6 +167,7 @@ func (s *source) pos(off int) Pos {
 			}
 		}
 	}
+	off = min(off, len(s.text))
 	line := sort.SearchInts(s.lines, off+1) - 1
 	start := s.lines[line]
 	if line == 0 && strings.HasPrefix(s.text, bom) && off >= len(bom) {
@@ -167,7 +176,8 @@ func (s *source) pos(off int) Pos {
 	return Pos{s.name, line + 1, utf8.RuneCountInString(s.text[start:off]) + 1}
 }
 
-// embedded is what a scalar's text holds when it is read as JSON.
+// embedded is where the bytes of a scalar's text stand, and what it holds when it
+// is read as JSON.
 type embedded struct {
 	src  source
 	done bool
@@ -176,7 +186,12 @@ type embedded struct {
 }
 
 // LooksLikeJSON reports whether n is a text that begins like a JSON object or list.
-func (n *Node) LooksLikeJSON() bool { return n.json != nil }
+func (n *Node) LooksLikeJSON() bool { return n.json != nil && beginsJSON(n.Text) }
+
+func beginsJSON(s string) bool {
+	s = strings.TrimLeft(s, " \t\r\n")
+	return s != "" && (s[0] == '{' || s[0] == '[')
+}
 
 // JSON reads the text of a scalar as strict JSON, once. Positions are those in
 // the file around it.
@@ -196,6 +211,15 @@ func (n *Node) JSON(b *Budget) (*Node, []Error) {
 // Read reads a file's bytes. A nil Node means that it cannot be read at all;
 // errors beside a Node are keys that stand in a mapping twice.
 func Read(name string, data []byte, b *Budget) (*Node, []Error) {
+	src, errs := take(name, data, b)
+	if src == nil {
+		return nil, errs
+	}
+	return read(src, b, false)
+}
+
+// take is a file's bytes as a source, if they are text and within the budget.
+func take(name string, data []byte, b *Budget) (*source, []Error) {
 	src := &source{name: name, text: string(data)}
 	if len(data) > b.bytes {
 		return nil, []Error{{Pos{name, 1, 1}, fmt.Sprintf("larger than %d MB, the most that a configuration with all its files may have", MaxBytes>>20)}}
@@ -204,7 +228,7 @@ func Read(name string, data []byte, b *Budget) (*Node, []Error) {
 	if i := badByte(src.text); i >= 0 {
 		return nil, []Error{{src.pos(i), "not UTF-8 text: a byte that no character has, or a control character"}}
 	}
-	return read(src, b, false)
+	return src, nil
 }
 
 // badByte finds the first byte that may not stand in a text, or returns -1.

@@ -1,0 +1,228 @@
+// Package chosen makes the values that a body leaves to the cloud, where this host is
+// the cloud: once, at the first start, and keeps them in a directory, so that they are
+// the same ever after. It is no part of reading the configuration, which changes nothing.
+package chosen
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"vpngw/config/dialect"
+	"vpngw/ipsec"
+)
+
+// ErrNone is that a value has not been chosen yet: the daemon does that when it starts.
+var ErrNone = errors.New("not chosen yet; the daemon does that when it first runs with this connection")
+
+// Fill puts into connections what is theirs to choose: as it is kept in dir, or made of
+// rand and kept from now on. With a nil rand nothing is made, and what is not there is ErrNone.
+func Fill(conns []*dialect.Connection, dir string, rand io.Reader) error {
+	f := &filler{dir: dir, rand: rand, taken: map[netip.Prefix]bool{}}
+	for _, c := range conns {
+		for _, t := range c.Tunnels {
+			if t.Inside.IsValid() {
+				f.taken[t.Inside.Masked()] = true
+			}
+		}
+	}
+	for _, c := range conns {
+		for i := range c.Choices {
+			if err := f.fill(c, &c.Choices[i]); err != nil {
+				return fmt.Errorf("connection %q: %w", c.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+type filler struct {
+	dir   string
+	rand  io.Reader
+	taken map[netip.Prefix]bool // blocks inside tunnels
+}
+
+// kinds are what can be chosen: how it is made, and how it is taken from its text.
+var kinds = map[dialect.What]struct {
+	make func(*filler, *dialect.Choice) (string, error)
+	take func(*filler, *dialect.Choice, *dialect.Connection, string) error
+}{
+	dialect.ChoosePSK:    {(*filler).makePSK, (*filler).takePSK},
+	dialect.ChooseInside: {(*filler).makeInside, (*filler).takeInside},
+	dialect.ChooseHealth: {(*filler).makeHealth, (*filler).takeHealth},
+}
+
+func (f *filler) fill(c *dialect.Connection, choice *dialect.Choice) error {
+	kind, ok := kinds[choice.What]
+	if !ok || choice.Tunnel >= len(c.Tunnels) {
+		return fmt.Errorf("bug: nobody knows how to choose %q", choice.What)
+	}
+	path := filepath.Join(f.dir, fileName(choice.Kept))
+	text, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case f.rand == nil:
+		return fmt.Errorf("%s: %w", choice.What, ErrNone)
+	default:
+		made, err := kind.make(f, choice)
+		if err != nil {
+			return err
+		}
+		text = []byte(made + "\n")
+		if err := write(path, text); err != nil {
+			return fmt.Errorf("keep what was chosen: %w", err)
+		}
+	}
+	if err := kind.take(f, choice, c, strings.TrimSuffix(string(text), "\n")); err != nil {
+		return fmt.Errorf("%s: %w; remove the file, and another is chosen", path, err)
+	}
+	return nil
+}
+
+// fileName is the name of the file of what is kept: short enough for every file system.
+func fileName(kept string) string {
+	const most = 200
+	if len(kept) > most {
+		return fmt.Sprintf("%s-%x", kept[:strings.IndexByte(kept, '-')], sha256.Sum256([]byte(kept)))
+	}
+	return kept
+}
+
+// write makes a file that is there whole or not at all.
+func write(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // its mode is 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(text)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// number is a random one below n.
+func (f *filler) number(n uint32) (uint32, error) {
+	limit := ^uint32(0) - ^uint32(0)%n // so that each is as likely
+	for {
+		var b [4]byte
+		if _, err := io.ReadFull(f.rand, b[:]); err != nil {
+			return 0, err
+		}
+		if v := binary.BigEndian.Uint32(b[:]); v < limit {
+			return v % n, nil
+		}
+	}
+}
+
+func (f *filler) makePSK(c *dialect.Choice) (string, error) {
+	out := make([]byte, c.Length)
+	for i := range out {
+		n, err := f.number(uint32(len(c.Letters)))
+		if err != nil {
+			return "", err
+		}
+		out[i] = c.Letters[n]
+	}
+	return string(out), nil
+}
+
+func (f *filler) takePSK(c *dialect.Choice, conn *dialect.Connection, text string) error {
+	if len(text) != c.Length || strings.Trim(text, c.Letters) != "" {
+		return fmt.Errorf("it does not hold a key of %d letters and digits", c.Length)
+	}
+	conn.Tunnels[c.Tunnel].PSK = ipsec.Secret(text)
+	return nil
+}
+
+// at is the n-th address of an IPv4 block.
+func at(p netip.Prefix, n uint32) netip.Addr {
+	a := p.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])+n)
+	return netip.AddrFrom4(a)
+}
+
+func size(p netip.Prefix) uint32 { return 1 << (32 - p.Bits()) }
+
+func excluded(c *dialect.Choice, p netip.Prefix) bool {
+	return slices.ContainsFunc(c.Not, p.Overlaps)
+}
+
+func (f *filler) makeInside(c *dialect.Choice) (string, error) {
+	blocks := size(c.Within) / 4
+	start, err := f.number(blocks)
+	if err != nil {
+		return "", err
+	}
+	for i := range blocks {
+		p := netip.PrefixFrom(at(c.Within, (start+i)%blocks*4), 30)
+		if !f.taken[p] && !excluded(c, p) {
+			return p.String(), nil
+		}
+	}
+	return "", fmt.Errorf("no block is left in %v", c.Within)
+}
+
+func (f *filler) takeInside(c *dialect.Choice, conn *dialect.Connection, text string) error {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || p.Bits() != 30 || p != p.Masked() || !c.Within.Contains(p.Addr()) || excluded(c, p) {
+		return fmt.Errorf("it does not hold a /30 in %v", c.Within)
+	}
+	if f.taken[p] {
+		return fmt.Errorf("its block, %v, is another tunnel's by now", p)
+	}
+	f.taken[p] = true
+	low, _ := dialect.Hosts(p)
+	conn.Tunnels[c.Tunnel].SetInside(p, low, conn.Side)
+	return nil
+}
+
+func (f *filler) makeHealth(c *dialect.Choice) (string, error) {
+	var out []string
+	for len(out) < 2 {
+		n, err := f.number(size(c.Within) - 2)
+		if err != nil {
+			return "", err
+		}
+		a := at(c.Within, n+1)
+		if s := a.String(); !slices.Contains(out, s) && !excluded(c, netip.PrefixFrom(a, 32)) {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(out, " "), nil
+}
+
+// takeHealth fills in those of the two addresses that the body does not give.
+func (f *filler) takeHealth(c *dialect.Choice, conn *dialect.Connection, text string) error {
+	one, two, _ := strings.Cut(text, " ")
+	source, err := netip.ParseAddr(one)
+	target, err2 := netip.ParseAddr(two)
+	if err != nil || err2 != nil || !c.Within.Contains(source) || !c.Within.Contains(target) {
+		return fmt.Errorf("it does not hold two addresses in %v", c.Within)
+	}
+	h := conn.Tunnels[c.Tunnel].Health
+	if h == nil {
+		return nil
+	}
+	if !h.Source.IsValid() {
+		h.Source = source
+	}
+	if !h.Target.IsValid() {
+		h.Target = target
+	}
+	return nil
+}

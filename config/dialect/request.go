@@ -1,0 +1,174 @@
+package dialect
+
+import (
+	"slices"
+	"strings"
+
+	"vpngw/config/tree"
+)
+
+// Request is a connection's body in all the forms in which people have it: a mapping;
+// a text with the request or an answer itself; or the name of a file with one of these.
+type Request struct{ *Dialect }
+
+func (t Request) Table() *Object { return t.Body }
+
+func (Request) Hides() bool { return true }
+
+func (t Request) Read(c *Check, v *Value) {
+	if v.Node.Kind == tree.Scalar && !t.text(c, v) {
+		return
+	}
+	v.loose = v.loose || t.Body.Loose
+	if t.peel(c, v) && !t.receipt(c, v) {
+		t.Body.Read(c, v)
+	}
+}
+
+// text replaces v's text by what it holds, or the file that it names does.
+func (t Request) text(c *Check, v *Value) bool {
+	if v.Node.LooksLikeJSON() {
+		return c.embedded(v)
+	}
+	s, ok := c.scalar(v, "a mapping, a request, or the name of a file that holds one,")
+	if !ok {
+		return false
+	}
+	var r *tree.Request
+	var errs []tree.Error
+	var key any = v.Node
+	switch {
+	case strings.HasPrefix(strings.TrimSpace(s), "<"):
+		c.Fail(v, WrongType, "XML is not read; give the parameters as a mapping or as JSON")
+		return false
+	case tree.IsRequest(s):
+		r, errs = v.Node.Request(c.Budget)
+	case strings.ContainsAny(s, "{}=&\"\n") || strings.Contains(s, "://") || len(s) > 4096:
+		c.Fail(v, WrongType, "this is neither a request (it would begin with { or POST or http, or hold Action=) nor the name of a file")
+		return false
+	default:
+		var err error
+		if r, errs, err = c.Open(s); err != nil {
+			c.Fail(v, NotFound, "the file %s cannot be read: %v", printable(s), err)
+			return false
+		}
+		key = s
+	}
+	if !c.reported[key] {
+		c.reported[key] = true
+		c.Syntax(v.Path(), errs)
+	}
+	if r == nil || r.Root == nil {
+		return false
+	}
+	v.Node, v.at = r.Root, r.Root
+	if r.Root.Kind == tree.Scalar && strings.HasPrefix(r.Root.Text, "<") {
+		c.Fail(v, WrongType, "XML is not read; give the parameters as a mapping or as JSON")
+		return false
+	}
+	for _, h := range r.Headers {
+		v.unused = append(v.unused, keyName(h))
+		if !t.Body.unusedName(h.Text) && !matches(httpHeaders, h.Text) {
+			c.Warn(&Value{Row: v.Row, up: v, key: "header " + keyName(h), at: h}, NoEffect, "this header line has no meaning here")
+		}
+	}
+	return true
+}
+
+// httpHeaders are those of any request or answer.
+var httpHeaders = []string{
+	"Accept*", "Authorization", "Connection", "Content-*", "Date", "Host", "Server", "User-Agent", "Cache-Control", "Transfer-Encoding", "Vary",
+	"X-Request-Id", "X-Acs-*", "X-Auth-Token", "X-Sdk-*", "X-Project-Id", "X-Domain-Id", "X-Language", "X-TC-*", "Access-Control-*", "Keep-Alive",
+}
+
+// peel takes off what the API puts around a body, layer by layer.
+func (t Request) peel(c *Check, v *Value) bool {
+	for range 4 {
+		if !c.unwrap(v, tree.Map) {
+			return false
+		}
+		name, inner := t.wrapped(v.Node)
+		if inner == nil {
+			return true
+		}
+		for key := range v.Node.Pairs() {
+			if strings.EqualFold(key.Text, name) {
+				continue
+			}
+			if !t.Body.unusedName(key.Text) {
+				t.Body.unknown(c, v, key)
+			}
+			v.unused = append(v.unused, keyName(key))
+		}
+		v.Node, v.at = inner, inner
+		if inner.Kind == tree.List {
+			if n := inner.Len(); n != 1 {
+				c.Fail(v, WrongType, "%s holds %d connections: leave the one that is meant", name, n)
+				return false
+			}
+			v.Node, v.at = inner.Items()[0], inner.Items()[0]
+		}
+	}
+	return c.unwrap(v, tree.Map)
+}
+
+// wrapped finds a wrapper in a mapping, and what it holds.
+func (t Request) wrapped(n *tree.Node) (string, *tree.Node) {
+	for key, inner := range n.Pairs() {
+		if i := slices.IndexFunc(t.Wrappers, func(w string) bool { return strings.EqualFold(w, key.Text) }); i >= 0 {
+			return t.Wrappers[i], inner
+		}
+	}
+	return "", nil
+}
+
+// receipt refuses an answer that says nothing of the connection but that it was made.
+func (t Request) receipt(c *Check, v *Value) bool {
+	if len(t.Receipt) == 0 || v.Node.Len() == 0 {
+		return false
+	}
+	answer := false
+	for key := range v.Node.Pairs() {
+		if !slices.Contains(t.Receipt, key.Text) {
+			return false
+		}
+		answer = answer || key.Text == t.Body.Answer
+	}
+	if answer {
+		c.Fail(v, Missing, "this answer to a create request says nothing of the connection; use %s", t.Tells)
+	}
+	return answer
+}
+
+// matches reports whether name is one of names, in any case; "X-*" is every name with
+// that beginning.
+func matches(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(n string) bool {
+		if start, ok := strings.CutSuffix(n, "*"); ok {
+			return len(name) >= len(start) && strings.EqualFold(name[:len(start)], start)
+		}
+		return strings.EqualFold(n, name)
+	})
+}
+
+// unusedName reports whether a key is one that has no meaning here.
+func (o *Object) unusedName(key string) bool { return matches(o.Unused, key) }
+
+// Unused are the names in v, and in what it holds, that were accepted and have no
+// meaning here. What they say is not read.
+func (v *Value) Unused() []string {
+	out := slices.Clone(v.unused)
+	for _, f := range get[fields](v) {
+		if f != nil {
+			out = append(out, f.Unused()...)
+		}
+	}
+	for _, item := range v.Items() {
+		out = append(out, item.Unused()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Answer reports whether v is an answer of the API, or in one, and not a request.
+func (v *Value) Answer() bool { return v.answer }
