@@ -236,10 +236,13 @@ func uses(ps []ipsec.Proposal, t ipsec.Transform) bool {
 	return slices.ContainsFunc(ps, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, t) })
 }
 
-// routes are those listed, or else the remote subnets without the default routes.
+// routes are those listed, or else those of the body, or else the remote subnets without
+// the default routes.
 func (l *loader) routes(v *dialect.Value, t *Tunnel) {
-	t.Routes = nil
 	if !v.Given {
+		if t.Routes != nil {
+			return
+		}
 		for _, p := range t.Remote.Subnets {
 			if p.Bits() > 0 && !slices.Contains(t.Routes, p) {
 				t.Routes = append(t.Routes, p)
@@ -282,7 +285,11 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *Tunnel) {
 		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
 	}
 	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
-		l.WarnRun(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
+		report := l.WarnRun // Alibaba's page has it in an example
+		if at.Subnets.Row.Codes[dialect.Conflict] != "" {
+			report = l.Fail // and another page a code for it
+		}
+		report(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
 	}
 }
 

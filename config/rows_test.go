@@ -1,342 +1,282 @@
 package config
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"vpngw/config/dialect"
-	"vpngw/config/tree"
 )
 
-// rowsFile is a file of testdata/rows: what the rows of a cloud's pages take. See
-// alibaba.yaml there.
-type rowsFile struct {
-	Gateways string           `json:"gateways"`
-	Bases    map[string]*base `json:"bases"`
-	Rows     []rowCase        `json:"rows"`
-}
-
-// base is a valid body. The parts keep their order.
-type base struct{ json.RawMessage }
-
+// rowCase are values of one parameter: those that the cloud takes, to the bounds and
+// each word, and those just outside with their code. nil takes the parameter out. With
+// is what else the body then needs.
 type rowCase struct {
-	Row     string           `json:"row"`
-	In      string           `json:"in"` // the base; single by default
-	With    map[string]any   `json:"with"`
-	Good    []any            `json:"good"`
-	Warn    map[string][]any `json:"warn"`
-	Refused map[string][]any `json:"refused"`
-	Bad     map[string][]any `json:"bad"`
-	Default *any             `json:"default"`
+	path string // "ikepolicy.dpd.msg"; an entry of a list is a number
+	good []any
+	bad  []any
+	code string
+	with map[string]any
 }
 
-// rowsFiles are those of testdata/rows by the name of their dialect.
-func rowsFiles(t testing.TB) map[string]*rowsFile {
+// put sets a value inside a body of maps and lists; nil takes it out.
+func put(t *testing.T, body map[string]any, path string, v any) {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/rows/*.yaml")
-	if err != nil || len(paths) == 0 {
-		t.Fatal(paths, err)
-	}
-	out := map[string]*rowsFile{}
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		root, errs := tree.Read(path, data, tree.NewBudget())
-		if root == nil || len(errs) > 0 {
-			t.Fatal(errs)
-		}
-		text, err := json.Marshal(plainValue(root))
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := &rowsFile{}
-		d := json.NewDecoder(bytes.NewReader(text))
-		d.DisallowUnknownFields()
-		d.UseNumber()
-		if err := d.Decode(f); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		out[strings.TrimSuffix(filepath.Base(path), ".yaml")] = f
-	}
-	return out
-}
-
-// plainValue is a node for encoding/json. {repeat: a, times: 3} is aaa, and {list: x, times: 3} a list
-// of three x, of which a text Key gets a number.
-func plainValue(n *tree.Node) any {
-	switch n.Kind {
-	case tree.List:
-		out := []any{}
-		for _, item := range n.Items() {
-			out = append(out, plainValue(item))
-		}
-		return out
-	case tree.Map:
-		out := map[string]any{}
-		for k, v := range n.Pairs() {
-			out[k.Text] = plainValue(v)
-		}
-		times, _ := strconv.Atoi(fmt.Sprint(out["times"]))
-		if s, ok := out["repeat"].(string); ok {
-			return strings.Repeat(s, times)
-		}
-		if of, ok := out["list"].(map[string]any); ok {
-			list := []any{}
-			for i := range times {
-				item := map[string]any{}
-				for k, v := range of {
-					if item[k] = v; strings.EqualFold(k, "key") {
-						item[k] = fmt.Sprint(v, i)
-					}
-				}
-				list = append(list, item)
+	v = clone(t, map[string]any{"v": v})["v"]
+	parts := strings.Split(path, ".")
+	var at any = body
+	for i, part := range parts {
+		last := i == len(parts)-1
+		switch in := at.(type) {
+		case map[string]any:
+			switch {
+			case last && v == nil:
+				delete(in, part)
+			case last:
+				in[part] = v
+			case in[part] == nil:
+				in[part] = map[string]any{}
 			}
-			return list
+			at = in[part]
+		case []any:
+			n, err := strconv.Atoi(part)
+			if err != nil || n >= len(in) || last {
+				t.Fatalf("no %s in the body", path)
+			}
+			at = in[n]
+		default:
+			t.Fatalf("%s: %s is not in a map or list", path, part)
 		}
-		return out
 	}
-	switch {
-	case n.IsNull():
-		return nil
-	case n.Plain && (n.Text == "true" || n.Text == "false"):
-		return n.Text == "true"
-	case n.Plain && regexp.MustCompile(`^-?[0-9]+$`).MatchString(n.Text):
-		return json.Number(n.Text)
-	}
-	return n.Text
 }
 
-// body is a base with some parameters changed; nil takes one out. "Tags.0.Key" is a part of an
-// entry of a list.
-func (f *rowsFile) body(t testing.TB, in string, changes ...map[string]any) map[string]any {
-	t.Helper()
-	b := f.Bases[in]
-	if b == nil {
-		t.Fatalf("there is no base %q", in)
-	}
-	var out map[string]any
-	d := json.NewDecoder(bytes.NewReader(b.RawMessage))
-	d.UseNumber()
-	if err := d.Decode(&out); err != nil {
-		t.Fatal(err)
-	}
-	for _, change := range changes {
-		for path, v := range change {
-			put(out, strings.Split(path, "."), v)
-		}
-	}
-	return out
-}
-
-func put(m map[string]any, path []string, v any) {
-	name := path[0]
-	if len(path) == 1 {
-		if m[name] = v; v == nil {
-			delete(m, name)
-		}
-		return
-	}
-	if i, err := strconv.Atoi(path[1]); err == nil {
-		list, _ := m[name].([]any)
-		for len(list) <= i {
-			list = append(list, map[string]any{})
-		}
-		m[name] = list
-		if len(path) == 2 {
-			list[i] = v
-			return
-		}
-		if inner, ok := list[i].(map[string]any); ok {
-			put(inner, path[2:], v)
-		}
-		return
-	}
-	inner, ok := m[name].(map[string]any)
-	if !ok {
-		inner = map[string]any{}
-		m[name] = inner
-	}
-	put(inner, path[1:], v)
-}
-
-func (f *rowsFile) file(t testing.TB, dialectName string, body any, beside string) []byte {
+// clone is a body that is the caller's own.
+func clone(t *testing.T, body map[string]any) map[string]any {
 	t.Helper()
 	text, err := json.Marshal(body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Appendf(nil, "version: 1\n%sconnections:\n  - %s: %s\n    %s\n", f.Gateways, dialectName, text, beside)
+	var out map[string]any
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
-// Each row of the pages' tables takes the values that it should, to the bounds, refuses those
-// just outside with their code, and means the default when it is absent.
-func TestRows(t *testing.T) {
-	for name, f := range rowsFiles(t) {
-		for _, r := range f.Rows {
-			t.Run(name+"/"+r.Row, func(t *testing.T) { f.testRow(t, name, r) })
-		}
+// cloudFile is a file with one body of a dialect.
+func cloudFile(t *testing.T, d string, body map[string]any, beside string) []byte {
+	t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return fmt.Appendf(nil, "version: 1\n%sconnections:\n  - %s: %s\n    %s\n", cloudGateways, d, text, beside)
 }
 
-func (f *rowsFile) testRow(t *testing.T, dialectName string, r rowCase) {
-	in := r.In
-	if in == "" {
-		in = "single"
-	}
-	load := func(v any) (*Config, Problems) {
-		return Parse(nil, "f", f.file(t, dialectName, f.body(t, in, r.With, map[string]any{r.Row: v}), ""))
-	}
-	has := func(ps Problems, code string, is func(Problem) bool) bool {
-		return slices.ContainsFunc(ps, func(p Problem) bool { return p.Code == code && is(p) })
-	}
-	for _, v := range r.Good {
-		if c, ps := load(v); c == nil {
-			t.Errorf("%.80v was refused:\n%s", v, lines(ps))
+const cloudGateways = `vpn_gateways:
+  vpn-of-a-cloud: {address: 198.51.100.1}
+customer_gateways:
+  customer-with-asn: {address: 203.0.113.9, asn: 65010}
+`
+
+// checkRows runs the cases of a dialect on a body that is good.
+func checkRows(t *testing.T, d *dialect.Dialect, good map[string]any, beside string, cases []rowCase) {
+	for _, r := range cases {
+		body := func(v any) []byte {
+			b := clone(t, good)
+			for path, w := range r.with {
+				put(t, b, path, w)
+			}
+			put(t, b, r.path, v)
+			return cloudFile(t, d.Name, b, beside)
 		}
-	}
-	for _, group := range []struct {
-		values map[string][]any
-		loads  bool
-		is     func(Problem) bool
-	}{
-		{r.Warn, true, func(p Problem) bool { return p.Severity == Warning && !p.Refused }},
-		{r.Refused, true, func(p Problem) bool { return p.Severity == Warning && p.Refused }},
-		{r.Bad, false, func(p Problem) bool { return p.Severity == Error }},
-	} {
-		for code, values := range group.values {
-			for _, v := range values {
-				if c, ps := load(v); (c != nil) != group.loads || !has(ps, code, group.is) {
-					t.Errorf("%.80v: got\n%swant %s", v, lines(ps), code)
-				}
+		for _, v := range r.good {
+			if c, ps := Parse(nil, "f", body(v)); c == nil {
+				t.Errorf("%s = %.60v was refused:\n%s", r.path, v, lines(ps))
 			}
 		}
-	}
-	if r.Default != nil {
-		a, ps := load(nil)
-		b, _ := load(*r.Default)
-		if a == nil || b == nil || !sameTunnels(a, b) {
-			t.Errorf("when absent it does not mean %v:\n%s", *r.Default, lines(ps))
-		}
-	}
-}
-
-func sameTunnels(a, b *Config) bool {
-	x, y := a.Connections[0], b.Connections[0]
-	return reflect.DeepEqual(x.Tunnels, y.Tunnels) && x.Routing == y.Routing && reflect.DeepEqual(x.Choices, y.Choices)
-}
-
-// Every row that the pages name is tested, and every row of our tables is on a page or in an answer.
-func TestEveryRowOfThePagesIsTested(t *testing.T) {
-	number := regexp.MustCompile(`\.[0-9]+`)
-	for name, f := range rowsFiles(t) {
-		data, err := os.ReadFile("testdata/rows/" + name + ".names")
-		if err != nil {
-			t.Fatal(err)
-		}
-		tested := map[string]bool{}
-		for _, r := range f.Rows {
-			if len(r.Good)+len(r.Warn)+len(r.Refused) > 0 && len(r.Bad)+len(r.Refused) > 0 {
-				tested[number.ReplaceAllString(r.Row, "")] = true
+		for _, v := range r.bad {
+			c, ps := Parse(nil, "f", body(v))
+			if c != nil || !slices.ContainsFunc(ps, func(p Problem) bool { return p.Severity == Error && p.Code == r.code }) {
+				t.Errorf("%s = %.60v: got\n%swant %s", r.path, v, lines(ps), r.code)
 			}
 		}
-		names := strings.Fields(string(data))
-		for _, row := range names {
-			if !tested[row] {
-				t.Errorf("%s: %s is on a page and has no case", name, row)
-			}
-		}
-		for _, r := range rowsOf(dialectNamed(name).Body, "") {
-			if !slices.Contains(names, r.path) && !strings.HasPrefix(r.Doc, "in answers") {
-				t.Errorf("%s: the table has %s, which is on no page", name, r.path)
-			}
+		checkBounds(t, d, r.path, cases)
+	}
+	checkDefaults(t, d, good, beside, cases)
+	checkRowNames(t, d, cases)
+	checkTypos(t, d, good, cases)
+}
+
+// rowOf is the row of a path.
+func rowOf(t *testing.T, d *dialect.Dialect, path string) *dialect.Row {
+	t.Helper()
+	for _, r := range rowsOf("", d.Body) {
+		if r.path == plainPath(path) {
+			return r.row
 		}
 	}
+	t.Fatalf("the table of %s has no row %s", d.Name, path)
+	return nil
 }
 
-func dialectNamed(name string) *dialect.Dialect {
-	return dialects[slices.IndexFunc(dialects, func(d *dialect.Dialect) bool { return d.Name == name })]
+// plainPath is a path without the numbers of entries.
+func plainPath(path string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(path, "."), func(s string) bool { return s == "0" || s == "1" }), ".")
 }
 
-// tableRow is a row somewhere in a dialect's table.
-type tableRow struct {
-	*dialect.Row
-	path string // "Tags.Key"
-	list bool   // it is in the entries of a list
+type pathRow struct {
+	path string
+	row  *dialect.Row
 }
 
-// rowsOf are all rows of a table, each before those in it.
-func rowsOf(o *dialect.Object, path string) (out []tableRow) {
+// rowsOf are the rows of a table and of the tables in it.
+func rowsOf(at string, o *dialect.Object) []pathRow {
+	var out []pathRow
+	for _, name := range o.Unused {
+		if !strings.HasSuffix(name, "*") {
+			out = append(out, pathRow{strings.TrimPrefix(at+"."+name, "."), &dialect.Row{Name: name}})
+		}
+	}
 	for i := range o.Rows {
 		r := &o.Rows[i]
-		p := strings.TrimPrefix(path+"."+r.Name, ".")
-		out = append(out, tableRow{Row: r, path: p})
-		switch t := r.Type.(type) {
-		case *dialect.Object:
-			out = append(out, rowsOf(t, p)...)
-		case dialect.List:
-			if inner, ok := t.Of.(*dialect.Object); ok {
-				out = append(out, rowsOf(inner, p)...)
-			}
+		path := strings.TrimPrefix(at+"."+r.Name, ".")
+		out = append(out, pathRow{path, r})
+		for _, also := range r.Also {
+			out = append(out, pathRow{strings.TrimPrefix(at+"."+also, "."), r})
+		}
+		if inner := tableOf(r.Type); inner != nil {
+			out = append(out, rowsOf(path, inner)...)
 		}
 	}
 	return out
 }
 
-// A key with a letter dropped is answered with the key, wherever it stands.
-func TestEveryKeyWithALetterDroppedIsAnsweredWithTheKey(t *testing.T) {
-	for name, f := range rowsFiles(t) {
-		d := dialectNamed(name)
-		lists := map[string]bool{}
-		for _, r := range rowsOf(d.Body, "") {
-			if _, ok := r.Type.(dialect.List); ok {
-				lists[r.path] = true
-			}
-		}
-		for _, r := range rowsOf(d.Body, "") {
-			var at []string
-			parts := strings.Split(r.path, ".")
-			for i, p := range parts[:len(parts)-1] {
-				if at = append(at, p); lists[strings.Join(parts[:i+1], ".")] {
-					at = append(at, "0")
-				}
-			}
-			for i := range r.Name {
-				slip := r.Name[:i] + r.Name[i+1:]
-				if slip == "" {
-					continue
-				}
-				path := strings.Join(append(slices.Clone(at), slip), ".")
-				_, ps := Parse(nil, "f", f.file(t, name, f.body(t, "single", map[string]any{path: "x"}), ""))
-				unknown := slices.IndexFunc(ps, func(p Problem) bool { return strings.HasSuffix(p.Code, ".unknown") })
-				if unknown < 0 {
-					if !slices.ContainsFunc(r.Also, func(s string) bool { return strings.EqualFold(s, slip) }) {
-						t.Errorf("%s: %s is taken", name, path)
-					}
-				} else if near := ps[unknown].Nearest; near != r.Name && !dropped(near, slip) {
-					t.Errorf("%s: %s is answered with %q", name, path, near)
-				}
-			}
+func tableOf(t dialect.Type) *dialect.Object {
+	switch t := t.(type) {
+	case *dialect.Object:
+		return t
+	case dialect.List:
+		return tableOf(t.Of)
+	case interface{ Entry() *dialect.Object }:
+		return t.Entry()
+	}
+	return nil
+}
+
+// checkBounds wants each word of an enumeration, and both bounds of a number, among the good values.
+func checkBounds(t *testing.T, d *dialect.Dialect, path string, cases []rowCase) {
+	t.Helper()
+	var want []string
+	switch typ := rowOf(t, d, path).Type.(type) {
+	case dialect.Enum:
+		want = append(want, typ.Words...)
+	case dialect.Int:
+		want = []string{fmt.Sprint(typ.Min), fmt.Sprint(typ.Max)}
+	case dialect.Duration:
+		want = []string{fmt.Sprint(typ.Min.Seconds()), fmt.Sprintf("%.0f", typ.Max.Seconds())}
+	}
+	for _, w := range want {
+		if !slices.ContainsFunc(cases, func(r rowCase) bool {
+			return plainPath(r.path) == plainPath(path) && slices.ContainsFunc(r.good, func(v any) bool { return fmt.Sprint(v) == w })
+		}) {
+			t.Errorf("%s: the value %s is not tested", path, w)
 		}
 	}
 }
 
-// dropped reports whether slip is s without a letter, so that it is as near.
-func dropped(s, slip string) bool {
-	for i := range s {
-		if s[:i]+s[i+1:] == slip {
-			return true
+// checkDefaults writes each default out: nothing may change.
+func checkDefaults(t *testing.T, d *dialect.Dialect, good map[string]any, beside string, cases []rowCase) {
+	for _, r := range rowsOf("", d.Body) {
+		if r.row.Default == "" || r.row.Default == "{}" {
+			continue
+		}
+		body := clone(t, good)
+		if i := slices.IndexFunc(cases, func(c rowCase) bool { return plainPath(c.path) == r.path && len(c.good) > 0 }); i >= 0 {
+			for path, w := range cases[i].with {
+				put(t, body, path, w)
+			}
+		}
+		read := func(v any) (*Connection, Problems) {
+			b := clone(t, body)
+			put(t, b, r.path, v)
+			c, ps := Parse(nil, "f", cloudFile(t, d.Name, b, beside))
+			if c == nil {
+				return nil, ps
+			}
+			c.Connections[0].Notes = nil // these say what is given
+			return c.Connections[0], ps
+		}
+		absent, ps1 := read(nil)
+		given, ps2 := read(r.row.Default)
+		if absent == nil || given == nil {
+			t.Errorf("%s: with the default %s: refused:\n%s%s", r.path, r.row.Default, lines(ps1), lines(ps2))
+			continue
+		}
+		if !reflect.DeepEqual(absent, given) {
+			t.Errorf("%s: absent it is\n%+v, with %s\n%+v", r.path, absent, r.row.Default, given)
 		}
 	}
-	return false
+}
+
+// checkRowNames holds the names in testdata against the table and the cases: each row
+// of the page has a name, and each name a case.
+func checkRowNames(t *testing.T, d *dialect.Dialect, cases []rowCase) {
+	file := "testdata/" + d.Name + ".rows"
+	var have []string
+	for _, r := range rowsOf("", d.Body) {
+		have = append(have, r.path)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(strings.Join(have, "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(have, "\n")+"\n", string(text); got != want {
+		t.Errorf("the table has the rows\n%s%s has\n%s", got, file, want)
+	}
+	for _, name := range strings.Fields(string(text)) {
+		if !slices.ContainsFunc(cases, func(r rowCase) bool { return plainPath(r.path) == name }) {
+			t.Errorf("%s has no case", name)
+		}
+	}
+}
+
+// checkTypos drops each letter of each key in turn, and wants the key as the answer, or
+// another that is as near.
+func checkTypos(t *testing.T, d *dialect.Dialect, good map[string]any, cases []rowCase) {
+	for _, r := range cases {
+		outer, name := "", r.path
+		if i := strings.LastIndexByte(r.path, '.'); i >= 0 {
+			outer, name = r.path[:i+1], r.path[i+1:]
+		}
+		for i := range name {
+			slip := name[:i] + name[i+1:]
+			if slices.ContainsFunc(rowsOf("", d.Body), func(s pathRow) bool { return s.path == plainPath(outer+slip) }) {
+				continue // it is another key
+			}
+			body := clone(t, good)
+			for path, w := range r.with {
+				put(t, body, path, w)
+			}
+			put(t, body, r.path, nil)
+			put(t, body, outer+slip, "x")
+			_, ps := Parse(nil, "f", cloudFile(t, d.Name, body, ""))
+			if !slices.ContainsFunc(ps, func(p Problem) bool {
+				return p.Nearest != "" && dialect.Nearest(slip, []string{name, p.Nearest}) == name
+			}) {
+				t.Errorf("%s%s is not answered with %s:\n%s", outer, slip, name, lines(ps))
+			}
+		}
+	}
 }

@@ -8,11 +8,13 @@ import (
 
 	"vpngw/config/alibaba"
 	"vpngw/config/dialect"
+	"vpngw/config/huawei"
+	"vpngw/config/tencent"
 	"vpngw/dpd"
 )
 
 // dialects are the ways to write a connection down. A further cloud is one more line.
-var dialects = []*dialect.Dialect{native, alibaba.Dialect}
+var dialects = []*dialect.Dialect{native, alibaba.Dialect, huawei.Dialect, tencent.Dialect}
 
 // Table is the table of the whole file, which all others are parts of.
 func Table() *dialect.Row { return fileRow }

@@ -2,9 +2,11 @@ package ike
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"vpngw/ike/sa"
+	"vpngw/ipsec"
 )
 
 // owner is the Endpoint as its Machines see it: sa.Owner, apart from the
@@ -20,7 +22,7 @@ func (o *owner) Emit(a sa.Action) { o.e().emit(a) }
 func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
 // Candidates implements sa.Owner. A configured address of ours need not be the
-// one that the message came to, but it comes first.
+// one that the message came to, but it comes first; who takes any identity comes last.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
 	var exact, other []*sa.Peer
 	for _, p := range o.peersAt[remote.Unmap()] {
@@ -33,7 +35,16 @@ func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
 			other = append(other, p.cfg)
 		}
 	}
-	return append(exact, other...)
+	out := append(exact, other...)
+	slices.SortStableFunc(out, func(a, b *sa.Peer) int { return anybody(a) - anybody(b) })
+	return out
+}
+
+func anybody(p *sa.Peer) int {
+	if p.RemoteID == ipsec.AnyIdentity {
+		return 1
+	}
+	return 0
 }
 
 func (o *owner) Spawned(m sa.Machine) {

@@ -37,6 +37,12 @@ func (t IDType) String() string {
 	return "id type " + hex.EncodeToString([]byte{byte(t)})
 }
 
+// AnyIdentity stands where every identity of a peer is welcome. It is on no wire.
+var AnyIdentity = Identity{Type: 0xff}
+
+// Welcomes reports whether a peer that is configured as id may be who.
+func (id Identity) Welcomes(who Identity) bool { return id == AnyIdentity || id == who }
+
 // Identity is who an end of an IKE SA says it is. Comparable; the zero value is nobody.
 type Identity struct {
 	Type IDType
@@ -83,6 +89,8 @@ func (id Identity) String() string {
 	switch id.Type {
 	case 0:
 		return "nobody"
+	case AnyIdentity.Type:
+		return "anybody"
 	case IDIPv4, IDIPv6:
 		if a, ok := netip.AddrFromSlice([]byte(id.Data)); ok {
 			return a.String()

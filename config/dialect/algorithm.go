@@ -59,6 +59,17 @@ func (a *Algorithms) Propose(c *Check, proto ipsec.Protocol, parts ...*Value) []
 	return []ipsec.Proposal{p}
 }
 
+// NoAEAD refuses, for an IKE SA of IKEv1, a cipher that authenticates by itself.
+func (a *Algorithms) NoAEAD(c *Check, encr *Value) {
+	name, ok := a.Words[encr.Text()]
+	if !ok {
+		name = encr.Text()
+	}
+	if alg := ipsec.ByName(name); alg != nil && alg.AEAD {
+		c.Fail(encr, Conflict, "IKEv1 cannot protect itself with an AEAD such as AES-GCM; take IKEv2, or a cipher without GCM (ESP may have GCM)")
+	}
+}
+
 // EndOf is one end of a tunnel. Its identity is its address, unless id gives one.
 func EndOf(g Gateway, subnets, id *Value) End {
 	e := End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}

@@ -51,6 +51,7 @@ func (o *Object) Read(c *Check, v *Value) {
 	if !c.unwrap(v, tree.Map) {
 		return
 	}
+	v.known = nil
 	have := make(fields, len(o.Rows))
 	for key := range v.Node.Pairs() {
 		v.answer = v.answer || o.Answer != "" && strings.EqualFold(key.Text, o.Answer)
@@ -72,7 +73,7 @@ func (o *Object) Read(c *Check, v *Value) {
 		switch {
 		case have[at] != nil:
 			c.Fail(&Value{Row: row, up: v, key: row.Name, at: key}, Twice, "%s stands here twice", row.Name)
-		case v.loose && absent(n):
+		case v.loose && absent(n) && !spells(row, n):
 		default:
 			f := v.part(row, row.Name, 0, n)
 			have[at] = f
@@ -103,6 +104,12 @@ func (o *Object) Read(c *Check, v *Value) {
 // absent reports whether n is how an API says that there is nothing.
 func absent(n *tree.Node) bool { return n.Kind == tree.Scalar && (n.Text == "" || n.IsNull()) }
 
+// spells reports whether NULL, which YAML takes for nothing, is a word of a row's.
+func spells(row *Row, n *tree.Node) bool {
+	e, ok := row.Type.(Enum)
+	return ok && n.Text != "" && slices.Contains(e.Words, n.Text)
+}
+
 func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	pos := key.Pos()
 	name := keyName(key)
@@ -114,11 +121,47 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	for _, r := range o.Rows {
 		p.Allowed = append(p.Allowed, r.Name)
 	}
-	p.Nearest = Nearest(key.Text, p.Allowed)
+	if v.known == nil {
+		v.known = o.known(v, p.Allowed)
+	}
+	p.Nearest = Nearest(key.Text, v.known)
 	if key.Text == "<<" {
 		p.Message = "merge keys (<<) are not read; repeat the keys, or use an anchor for a whole value"
 	}
 	c.Add(p)
+}
+
+// known are all keys that a mapping can have, the likelier ones first.
+func (o *Object) known(v *Value, rows []string) []string {
+	out := absentFirst(rows, v.Node)
+	var also []string
+	for _, r := range o.Rows {
+		also = append(also, r.Also...)
+	}
+	if v.answer {
+		out = append(also, out...)
+	} else {
+		out = append(out, also...)
+	}
+	return append(out, o.Unused...)
+}
+
+// absentFirst are names with those first that a mapping does not have: of two that
+// are as near, the one that is missing is meant.
+func absentFirst(names []string, n *tree.Node) []string {
+	var missing, there []string
+	have := map[string]bool{}
+	for key := range n.Pairs() {
+		have[key.Text] = true
+	}
+	for _, name := range names {
+		if have[name] {
+			there = append(there, name)
+		} else {
+			missing = append(missing, name)
+		}
+	}
+	return append(missing, there...)
 }
 
 // keyName is an unknown key for a message. What does not look like one is not

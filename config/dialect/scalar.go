@@ -87,6 +87,10 @@ type Enum struct {
 }
 
 func (t Enum) Read(c *Check, v *Value) {
+	if v.Node.IsNull() && slices.Contains(t.Words, v.Node.Text) { // the word NULL
+		v.Set(v.Node.Text)
+		return
+	}
 	s, ok := c.scalar(v, "one of "+strings.Join(t.Words, ", "))
 	if !ok {
 		return

@@ -22,6 +22,7 @@ type Value struct {
 	at     *tree.Node // where problems are reported: Node, or what it is missing in
 	answer bool       // it is of an answer of the API, not of a request
 	unused []string   // keys in it without a meaning here
+	known  []string   // keys that it can have, once one is not known
 	loose  bool       // texts, numbers and booleans are alike, and JSON may stand in a text
 	data   any        // what Row.Type made of it; nil: nothing, or nothing valid
 }

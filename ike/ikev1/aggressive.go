@@ -62,7 +62,7 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 		again()
 		return doubt(sa.DropBadHash, "HASH_R in message 2 of aggressive mode is wrong: the pre-shared keys differ")
 	}
-	if who.Identity() != s.peer.RemoteID {
+	if !s.peer.RemoteID.Welcomes(who.Identity()) {
 		again()
 		return doubt(sa.DropMalformed, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.IDText(s.peer.RemoteID))
 	}
@@ -101,7 +101,7 @@ func (p1 *phase1) answerAg1(now time.Time, m *message) error {
 	var expected []string
 	for _, c := range ps {
 		expected = append(expected, sa.IDText(c.RemoteID))
-		if c.RemoteID == who.Identity() && p == nil {
+		if c.RemoteID.Welcomes(who.Identity()) && p == nil {
 			p = c
 		}
 	}

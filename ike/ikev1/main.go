@@ -98,7 +98,7 @@ func (p1 *phase1) mm6(now time.Time, m *message) error {
 	if !proven(m, p1.hashR(who.Body())) {
 		return drop(sa.DropBadHash, "HASH_R in message 6 of main mode is wrong")
 	}
-	if who.Identity() != s.peer.RemoteID {
+	if !s.peer.RemoteID.Welcomes(who.Identity()) {
 		return refuse(wire.InvalidID1, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.IDText(s.peer.RemoteID))
 	}
 	s.lastIV = p1.x.iv

@@ -243,7 +243,7 @@ func (p1 *phase1) initialContact(ps []wire.Payload) []wire.Payload {
 func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
 	var expected []string
 	for _, p := range p1.candidates {
-		if p.RemoteID != who {
+		if !p.RemoteID.Welcomes(who) {
 			expected = append(expected, sa.IDText(p.RemoteID))
 			continue
 		}

@@ -48,8 +48,10 @@ func (t *auth) build(s *SA, _ time.Time) (request, bool) {
 	if s.env.Owner.Sole(s, p) {
 		ps = append(ps, &wire.Notify{Kind: wire.InitialContact})
 	}
+	if p.RemoteID != ipsec.AnyIdentity {
+		ps = append(ps, &wire.ID{Responder: true, Identity: p.RemoteID})
+	}
 	ps = append(ps,
-		&wire.ID{Responder: true, Identity: p.RemoteID},
 		&wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initReq, s.nr, s.keys.pi, id)})
 	if t.first != nil {
 		var err error
@@ -119,7 +121,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 
 // checkAuth verifies the other end's identity and AUTH payload, or says what is wrong.
 func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) string {
-	if id.Identity != p.RemoteID {
+	if !p.RemoteID.Welcomes(id.Identity) {
 		return fmt.Sprintf("the peer says that it is %s; the configuration expects %s", sa.IDText(id.Identity), sa.IDText(p.RemoteID))
 	}
 	if mac.Method != wire.AuthSharedKey {
@@ -191,7 +193,7 @@ func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, ha
 	}
 	var named []*sa.Peer
 	for _, p := range candidates {
-		if p.RemoteID == id.Identity {
+		if p.RemoteID.Welcomes(id.Identity) {
 			named = append(named, p)
 		}
 	}

@@ -1,0 +1,77 @@
+package dialect
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Block is one CIDR block. Host bits are masked with a warning.
+type Block struct{ shown }
+
+func (Block) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "a CIDR block")
+	if !ok {
+		return
+	}
+	if p, ok := prefix(c, v, strings.TrimSpace(s)); ok {
+		v.Set(p)
+	}
+}
+
+// Inside is the address of an end in a tunnel with the mask of the block that both ends
+// are in: a host's address in a /30 of 169.254.0.0/16. Host refuses further ones.
+type Inside struct {
+	shown
+	Bits   int
+	Except func(netip.Addr) string // what it must be, or nothing
+}
+
+func (t Inside) Read(c *Check, v *Value) {
+	s, ok := c.scalar(v, "an address with a mask")
+	if !ok {
+		return
+	}
+	p, err := netip.ParsePrefix(s)
+	want := ""
+	switch {
+	case err != nil || !p.Addr().Is4():
+		c.Fail(v, Malformed, "an IPv4 address with its mask is expected here, such as 169.254.76.1/30")
+		return
+	case p.Bits() != t.Bits:
+		want = fmt.Sprintf("have a mask of %d bits", t.Bits)
+	case !LinkLocal.Contains(p.Addr()):
+		want = "be in " + LinkLocal.String()
+	case !IsHost(p):
+		want = "be the address of a host: neither the first nor the last of its block"
+	case t.Except != nil:
+		want = t.Except(p.Addr())
+	}
+	if want != "" {
+		c.Fail(v, Illegal, "it must %s", want)
+		return
+	}
+	v.Set(p)
+}
+
+// LinkLocal is where clouds take the addresses of tunnels from.
+var LinkLocal = netip.MustParsePrefix("169.254.0.0/16")
+
+// IsHost reports whether an address with the mask of its block is a host's there.
+func IsHost(p netip.Prefix) bool {
+	first := p.Masked().Addr()
+	last := first
+	for a := first; p.Contains(a) && a.IsValid(); a = a.Next() {
+		last = a
+	}
+	return p.Addr() != first && p.Addr() != last
+}
+
+// OtherHost is the other host of a /30, when p is one.
+func OtherHost(p netip.Prefix) netip.Addr {
+	first := p.Masked().Addr().Next()
+	if first == p.Addr() {
+		return first.Next()
+	}
+	return first
+}

@@ -1,0 +1,93 @@
+package huawei
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode"
+
+	"vpngw/ipsec"
+)
+
+// The rules for texts, as dialect.Text.Check takes them: each returns what a
+// text must be, or nothing.
+
+func nameCharacters(s string) string {
+	if !plain(s, "_-.") {
+		return "hold only letters, digits, underscores, hyphens and periods"
+	}
+	return ""
+}
+
+func idCharacters(s string) string {
+	if strings.ContainsAny(s, "&<>[]\\") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return `hold neither a space nor any of & < > [ ] \`
+	}
+	return ""
+}
+
+// tagCharacters takes letters of every language for the page's Spanish and Portuguese ones.
+func tagCharacters(s string) string {
+	for _, r := range s {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" _.:=+-@", r) {
+			return "hold only letters, digits, spaces and _ . : = + - @"
+		}
+	}
+	return ""
+}
+
+// pskSpecials are the page's own, among them a space.
+const pskSpecials = "~!@#$%^()-_+={ },./:;"
+
+func pskCharacters(s string) string {
+	var classes [4]bool
+	for _, c := range []byte(s) {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			classes[0] = true
+		case 'a' <= c && c <= 'z':
+			classes[1] = true
+		case '0' <= c && c <= '9':
+			classes[2] = true
+		case strings.IndexByte(pskSpecials, c) >= 0:
+			classes[3] = true
+		default:
+			return "hold only letters, digits and " + pskSpecials
+		}
+	}
+	n := 0
+	for _, has := range classes {
+		if has {
+			n++
+		}
+	}
+	if n < 3 {
+		return "have three of these four: upper case letters, lower case letters, digits, special characters"
+	}
+	return ""
+}
+
+// pskWant is the page's rule for a key from a file.
+func pskWant(k ipsec.Secret) string {
+	if len(k) < 8 || len(k) > 128 {
+		return "have 8 to 128 characters"
+	}
+	return pskCharacters(string(k))
+}
+
+// plain reports whether s holds only ASCII letters, digits and those of more.
+func plain(s, more string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r|0x20 && r|0x20 <= 'z' && r < 0x80) && !('0' <= r && r <= '9') && !strings.ContainsRune(more, r)
+	})
+}
+
+// tunnelAddress is the page's exception among tunnel addresses.
+func tunnelAddress(a netip.Addr) string {
+	for _, r := range reserved {
+		if r.Contains(a) {
+			return fmt.Sprintf("not be in %v", r)
+		}
+	}
+	return ""
+}

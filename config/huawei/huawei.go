@@ -1,0 +1,241 @@
+package huawei
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"vpngw/config/dialect"
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// asked is how often the cloud asks a silent peer whether it is there.
+const asked = 3
+
+// gatewayASN is the AS number of a VPN gateway that was given none.
+const gatewayASN = 64512
+
+// build makes a connection of a body. The body's "local" is the cloud, so the
+// customer's side is the mirror of it.
+func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
+	dialect.TagsTwice(c, v.Field("tags"), "key")
+	t := dialect.Tunnel{
+		Role:     dialect.Single,
+		Children: dialect.Lists,
+		NATT:     true,
+		Encap:    dialect.EncapAuto,
+		CopyDSCP: true,
+		Initiate: env.Side == dialect.Customer,
+		PSK:      v.Field("psk").Secret(),
+	}
+	if v.Field("ha_role").Text() == "slave" {
+		t.Role = dialect.Standby
+	}
+	ends(c, v, env, &t)
+	conn := &dialect.Connection{Dialect: name, Side: env.Side, Notes: notes(v)}
+	insideAddresses(c, v, conn, &t)
+	conn.Routing = traffic(c, v, &t)
+	if env.Side == dialect.Customer {
+		mirror(&t)
+		if conn.Routing != dialect.RouteFlows {
+			conn.Notes = append(conn.Notes, "the body does not say what is behind the cloud's gateway: what is to go into the tunnel stands in routes: beside it")
+		}
+	}
+	services(c, v, env, conn.Routing, &t)
+	algorithms(c, v, &t)
+	conn.Tunnels = []dialect.Tunnel{t}
+
+	place := dialect.Place{
+		IKE: v.Field("ikepolicy"), ESP: v.Field("ipsecpolicy"), Subnets: v.Field("peer_subnets"), Inside: v.Field("tunnel_local_address"),
+		PSK: v.Field("psk"), NoPSK: "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it",
+	}
+	if conn.Routing == dialect.RouteFlows {
+		place.Subnets = v.Field("policy_rules")
+	}
+	return &dialect.Draft{Connection: conn, Name: v.Field("name"), Places: []dialect.Place{place}, PSKWant: pskWant}
+}
+
+// ends sets the addresses and identities: Local is the cloud's.
+func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
+	ike := v.Field("ikepolicy")
+	cloud := cloudGateway(c, v, env)
+	customer, _ := env.Cust.One(c, v.Field("cgw_id"))
+	if cloud.Address.IsValid() && cloud.Address == customer.Address {
+		c.Fail(v.Field("cgw_id"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
+	}
+	if cloud.ASN == 0 {
+		cloud.ASN = gatewayASN
+	}
+	for _, id := range []string{"vgw_id", "cgw_id"} {
+		if f := v.Field(id); f.OK() && len(f.Text()) != 36 && !isAddress(f.Text()) {
+			c.Warn(f, dialect.Illegal, "the cloud's ids have 36 characters; this one has %d", len(f.Text()))
+		}
+	}
+	t.Local = dialect.End{Address: cloud.Address, ASN: cloud.ASN, ID: identityOf(c, ike.Field("local_id_type"), ike.Field("local_id"), cloud.Address)}
+	t.Remote = dialect.End{Address: customer.Address, ASN: customer.ASN, ID: identityOf(c, ike.Field("peer_id_type"), ike.Field("peer_id"), customer.Address)}
+	if env.Side == dialect.Cloud && ike.Field("peer_id_type").Text() == "any" {
+		t.Remote.ID = ipsec.AnyIdentity
+	}
+}
+
+// cloudGateway is the cloud's gateway with the address that vgw_ip names: itself one, or
+// that of an EIP. A gateway with one address needs no name for it.
+func cloudGateway(c *dialect.Check, v *dialect.Value, env dialect.Env) dialect.Gateway {
+	id, ip := v.Field("vgw_id"), v.Field("vgw_ip")
+	g, known := env.VPN.Lookup(id)
+	switch a, err := netip.ParseAddr(ip.Text()); {
+	case !ip.OK():
+	case err == nil && a.Is4():
+		g.Address = a
+	case known && g.Addresses == nil:
+	default:
+		g, _ = env.VPN.At(c, id, ip, ip.Text(), fmt.Sprintf("{addresses: {%s: A.B.C.D}}", ip.Text()))
+	}
+	return g
+}
+
+func isAddress(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+// identityOf is what an end says that it is: its address unless an id is given.
+func identityOf(c *dialect.Check, kind, id *dialect.Value, address netip.Addr) ipsec.Identity {
+	text := id.Text()
+	switch kind.Text() {
+	case "fqdn":
+		if id.OK() && text != "" {
+			return ipsec.Identity{Type: ipsec.IDFQDN, Data: text}
+		}
+		if !id.Given {
+			c.Fail(id, dialect.Missing, "with the id type fqdn an id is needed")
+		}
+		return ipsec.Identity{}
+	case "any":
+		if text != "" {
+			return ipsec.ParseIdentity(text)
+		}
+	case "ip":
+		a, err := netip.ParseAddr(text)
+		switch {
+		case text == "":
+		case err != nil || a.Zone() != "":
+			c.Fail(id, dialect.Illegal, "with the id type ip it must be an address; for a name write the id type fqdn")
+			return ipsec.Identity{}
+		default:
+			if address.IsValid() && a != address {
+				c.Warn(id, dialect.Conflict, "it is not the address of the gateway, %v; %v goes on the wire", address, a)
+			}
+			return ipsec.IdentityOf(a)
+		}
+	}
+	if !address.IsValid() {
+		return ipsec.Identity{}
+	}
+	return ipsec.IdentityOf(address)
+}
+
+// mirror turns the cloud's view into the customer's.
+func mirror(t *dialect.Tunnel) {
+	t.Local, t.Remote = t.Remote, t.Local
+	t.Routes = nil
+	for i, p := range t.Pairs {
+		t.Pairs[i] = dialect.Pair{Local: p.Remote, Remote: p.Local}
+	}
+	if t.Inside.IsValid() {
+		peer := t.Peer
+		t.Peer, t.Inside = t.Inside.Addr(), netip.PrefixFrom(peer, t.Inside.Bits())
+	}
+}
+
+// algorithms sets versions, proposals, lifetimes and liveness.
+func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
+	ike, esp := v.Field("ikepolicy"), v.Field("ipsecpolicy")
+	t.IKEVersion = map[string]int{"v1": 1, "v2": 2}[ike.Field("ike_version").Text()]
+	if t.IKEVersion == 1 {
+		t.Aggressive = ike.Field("phase1_negotiation_mode").Text() == "aggressive"
+		dialect.WarnAggressive(c, ike.Field("phase1_negotiation_mode"), t.Aggressive)
+	}
+	suite := dialect.Algorithms{Words: words}
+	if t.IKEVersion == 1 {
+		suite.NoAEAD(c, ike.Field("encryption_algorithm"))
+	}
+	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("encryption_algorithm"), ike.Field("authentication_algorithm"), ike.Field("dh_group"))
+	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, esp.Field("encryption_algorithm"), esp.Field("authentication_algorithm"), esp.Field("pfs"))
+	t.IKELifetime = ike.Field("lifetime_seconds").Duration()
+	t.ESPLifetime.Time = esp.Field("lifetime_seconds").Duration()
+	d := ike.Field("dpd")
+	t.DPD = dpd.Config{
+		Interval: d.Field("interval").Duration(),
+		Timeout:  asked * d.Field("timeout").Duration(),
+		Order:    orders[d.Field("msg").Text()],
+	}
+}
+
+var orders = map[string]dpd.Order{"seq-hash-notify": dpd.HashNotify, "seq-notify-hash": dpd.NotifyHash}
+
+// services is what runs in the tunnel: BGP, and the cloud's pings. The page has no
+// numbers for these; ours find a dead tunnel within 15 seconds.
+func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing dialect.Routing, t *dialect.Tunnel) {
+	customer := &t.Local
+	cloud := &t.Remote
+	if env.Side == dialect.Cloud {
+		customer, cloud = cloud, customer
+	}
+	if routing == dialect.RouteBGP {
+		t.BGP = &dialect.BGP{}
+		switch {
+		case !customer.Address.IsValid():
+		case customer.ASN == 0:
+			c.WarnRun(v.Field("cgw_id"), dialect.Missing, "the style bgp needs the customer gateway's AS number: write asn: N into its entry of customer_gateways")
+		case customer.ASN == cloud.ASN:
+			c.Warn(v.Field("cgw_id"), dialect.Conflict, "the customer gateway has the AS number of the VPN gateway, %d", cloud.ASN)
+		}
+	}
+	nqa := v.Field("enable_nqa")
+	switch {
+	case nqa.Bool() && routing != dialect.RouteDestination:
+		c.Fail(nqa, dialect.Conflict, "it belongs to the style static")
+	case nqa.Bool():
+		t.Health = &dialect.Health{Interval: 5 * time.Second, Retries: 3, Ours: env.Side == dialect.Cloud}
+		t.Health.Source, t.Health.Target = t.Peer, t.Inside.Addr()
+		if t.Health.Ours {
+			t.Health.Source, t.Health.Target = t.Inside.Addr(), t.Peer
+		}
+	}
+}
+
+// notes say what in the body has no effect here.
+func notes(v *dialect.Value) []string {
+	var out []string
+	if v.Field("tags").Given {
+		out = append(out, "tags: of meaning to the cloud only")
+	}
+	if role := v.Field("ha_role"); role.Given {
+		out = append(out, fmt.Sprintf("ha_role (%s) has no effect here: vpngw does not move traffic between two connections", role.Text()))
+	}
+	ike := v.Field("ikepolicy")
+	if ike.Field("ike_version").Text() == "v2" {
+		for _, f := range []struct{ at, name string }{{"ikepolicy", "phase1_negotiation_mode"}, {"dpd", "msg"}} {
+			in := ike
+			if f.at == "dpd" {
+				in = ike.Field("dpd")
+			}
+			if in.Field(f.name).Given {
+				out = append(out, f.name+" belongs to IKEv1 and has no effect with v2")
+			}
+		}
+	}
+	for _, policy := range []string{"ikepolicy", "ipsecpolicy"} {
+		p := v.Field(policy)
+		if policy == "ipsecpolicy" && strings.Contains(p.Field("encryption_algorithm").Text(), "gcm") && p.Field("authentication_algorithm").Given {
+			out = append(out, "authentication_algorithm of ipsecpolicy has no effect with GCM, which authenticates by itself")
+		}
+	}
+	if v.Field("style").Text() == "policy" && (v.Field("tunnel_local_address").Given || v.Field("tunnel_peer_address").Given) {
+		out = append(out, "tunnel addresses belong to the styles static and bgp and have no effect with policy")
+	}
+	return out
+}

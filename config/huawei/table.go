@@ -1,0 +1,145 @@
+// Package huawei reads the body of Huawei Cloud's CreateVpnConnection request (POST
+// /v5/{project_id}/vpn-connection), or the answer to it, into a connection. What the page
+// lost (enumerations, some defaults) is that of the cloud's SDK.
+package huawei
+
+import (
+	"time"
+
+	"vpngw/config/dialect"
+)
+
+const name = "huawei"
+
+// Dialect is how this package's bodies are written and what becomes of them.
+var Dialect = &dialect.Dialect{
+	Name:  name,
+	Body:  body,
+	Build: build,
+
+	Wrappers: []string{"vpn_connection", "vpn_connections"},
+}
+
+// Sentences for what is recognised and not served.
+const (
+	noShangMi  = "ShangMi (GM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"
+	noTemplate = "a policy template has its settings on the gateway and not in this body, and takes any peer; give the connection in the style policy, static or bgp"
+	noAH       = "AH is not served; only ESP is"
+	noIPv6     = "IPv6 inside is not on the page of this API and not served; give the connection as native"
+	noHub      = "enable_hub joins the cloud's branches to each other in the cloud, and is not served"
+	noHealth   = "enable_health_check is newer than the page of this API, and is not served; enable_nqa is its older form"
+)
+
+// body is the page's tables 3 to 8, and what its answers have beside them (table 10).
+// The page has no error codes.
+var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []dialect.Row{
+	{Name: "name", Type: dialect.Text{Min: 1, Max: 64, Check: nameCharacters}, Doc: "the connection's name"},
+	{Name: "vgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the cloud's gateway"},
+	{Name: "vgw_ip", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the EIP id, or the private address, that the cloud's end has"},
+	{
+		Name: "style", Default: "static", Doc: "how traffic finds the tunnel: by policy rules, static routes or BGP (default: SDK)",
+		Type: dialect.Enum{Words: []string{"static", "policy", "bgp"}, Later: map[string]string{"policy-template": noTemplate}},
+	},
+	{Name: "cgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the customer's gateway"},
+	{Name: "peer_subnets", Type: dialect.Prefixes{Max: 50, Empty: true}, Doc: "the customer's subnets"},
+	{Name: "tunnel_local_address", Type: inside, Doc: "the cloud's end in the tunnel"},
+	{Name: "tunnel_peer_address", Type: inside, Doc: "the customer's end in the tunnel"},
+	{Name: "enable_nqa", Type: dialect.Bool{}, Default: "false", Doc: "the cloud pings the customer's end through the tunnel"},
+	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 8, Max: 128, Check: pskCharacters}}, Doc: "pre-shared key"},
+	{Name: "policy_rules", Type: dialect.List{Of: rule, Name: "policy_rules", Max: 250}, Doc: "pairs of subnets; at most 5 in a request"},
+	{Name: "ikepolicy", Type: ike, Default: "{}", Doc: "IKE SA"},
+	{Name: "ipsecpolicy", Type: ipsecPolicy, Default: "{}", Doc: "Child SAs"},
+	{Name: "ha_role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Default: "master", Doc: "of the two connections of a gateway"},
+	{Name: "tags", Type: dialect.List{Of: tag, Name: "tags", Max: 20}, Doc: "no meaning here"},
+
+	// Newer than the page.
+	{Name: "enable_hub", Type: dialect.Bool{}, Later: noHub, Doc: "refused when true"},
+	{Name: "enable_health_check", Type: dialect.Bool{}, Later: noHealth, Doc: "refused when true"},
+	{Name: "peer_subnets_v6", Type: nil, Later: noIPv6, Doc: "refused"},
+	{Name: "policy_rules_v6", Type: nil, Later: noIPv6, Doc: "refused"},
+	{Name: "tunnel_local_address_v6", Type: nil, Later: noIPv6, Doc: "refused"},
+	{Name: "tunnel_peer_address_v6", Type: nil, Later: noIPv6, Doc: "refused"},
+}}
+
+// unused are what the answers (table 10) and the request's address have beside the body.
+var unused = []string{
+	"project_id", "request_id", "page_info", "total_count",
+	"id", "status", "created_at", "updated_at", "enterprise_project_id", "connection_monitor_id",
+}
+
+var inside = dialect.Inside{Bits: 30, Except: tunnelAddress}
+
+// rule is table 4, seen from the cloud: the source is behind its gateway.
+var rule = &dialect.Object{Rows: []dialect.Row{
+	{Name: "rule_index", Type: dialect.Int{Min: 0, Max: 50}, Doc: "place among the rules"},
+	{Name: "source", Type: dialect.Block{}, Doc: "a subnet of the cloud's"},
+	{Name: "destination", Type: dialect.Prefixes{Max: 50}, Doc: "subnets of the customer's"},
+}}
+
+// ike is table 5.
+var ike = &dialect.Object{Rows: []dialect.Row{
+	{Name: "ike_version", Type: dialect.Enum{Words: []string{"v1", "v2"}}, Default: "v2", Doc: "the version of IKE (default: SDK)"},
+	{Name: "phase1_negotiation_mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of v1 only (default: SDK)"},
+	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Doc: "integrity and PRF (default: SDK)"},
+	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Doc: "encryption (default: SDK)"},
+	{Name: "dh_group", Type: dialect.Enum{Words: groups}, Default: "group15", Doc: "key exchange"},
+	{
+		Name: "authentication_method", Default: "pre-share", Doc: "of the two ends (default: SDK)",
+		Type: dialect.Enum{Words: []string{"pre-share"}, Later: map[string]string{"digital-envelope-v2": noShangMi}},
+	},
+	{Name: "lifetime_seconds", Type: dialect.Duration{Min: 60 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "86400", Doc: "seconds"},
+	{Name: "local_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn"}}, Default: "ip", Doc: "of the cloud's identity"},
+	{Name: "local_id", Type: identity, Doc: "the cloud's identity; by default its address"},
+	{Name: "peer_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn", "any"}}, Default: "ip", Doc: "of the customer's identity; any: the cloud takes every one"},
+	{Name: "peer_id", Type: identity, Doc: "the customer's identity; by default its address"},
+	{Name: "dpd", Type: liveness, Default: "{}", Doc: "dead peer detection"},
+}}
+
+// liveness is table 6. The cloud asks three times.
+var liveness = &dialect.Object{Rows: []dialect.Row{
+	{Name: "timeout", Type: dialect.Duration{Min: 2 * time.Second, Max: 60 * time.Second, Seconds: true}, Default: "15", Doc: "seconds between two questions without an answer"},
+	{Name: "interval", Type: dialect.Duration{Min: 10 * time.Second, Max: 3600 * time.Second, Seconds: true}, Default: "30", Doc: "seconds of silence before the first"},
+	{Name: "msg", Type: dialect.Enum{Words: []string{"seq-hash-notify", "seq-notify-hash"}}, Default: "seq-hash-notify", Doc: "order of the payloads; of v1 only (default: SDK)"},
+}}
+
+// ipsecPolicy is table 7.
+var ipsecPolicy = &dialect.Object{Rows: []dialect.Row{
+	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Doc: "integrity (default: SDK)"},
+	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Doc: "encryption (default: SDK)"},
+	{Name: "pfs", Type: dialect.Enum{Words: append([]string{"disable"}, groups...)}, Default: "group15", Doc: "key exchange of each Child SA"},
+	{
+		Name: "transform_protocol", Default: "esp", Doc: "ESP (default: SDK)",
+		Type: dialect.Enum{Words: []string{"esp"}, Later: map[string]string{"ah": noAH, "ah-esp": noAH}},
+	},
+	{Name: "lifetime_seconds", Type: dialect.Duration{Min: 30 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "3600", Doc: "seconds"},
+	{Name: "encapsulation_mode", Type: dialect.Enum{Words: []string{"tunnel"}}, Default: "tunnel", Doc: "tunnel (default: SDK)"},
+}}
+
+var (
+	authentication = dialect.Enum{
+		Words: []string{"md5", "sha1", "sha2-256", "sha2-384", "sha2-512"},
+		Later: map[string]string{"sm3": noShangMi},
+	}
+	encryption = dialect.Enum{
+		Words: []string{"3des", "aes-128", "aes-192", "aes-256", "aes-128-gcm-16", "aes-256-gcm-16", "aes-128-gcm-128", "aes-256-gcm-128"},
+		Later: map[string]string{"sm4": noShangMi},
+	}
+	groups   = []string{"group1", "group2", "group5", "group14", "group15", "group16", "group19", "group20", "group21"}
+	identity = dialect.Text{Max: 255, Check: idCharacters}
+)
+
+// words are the page's for algorithms, in ours. GCM's 16 are bytes and its 128 are bits of the same tag.
+var words = map[string]string{
+	"aes-128": "aes128", "aes-192": "aes192", "aes-256": "aes256",
+	"aes-128-gcm-16": "aes128gcm16", "aes-256-gcm-16": "aes256gcm16",
+	"aes-128-gcm-128": "aes128gcm16", "aes-256-gcm-128": "aes256gcm16",
+	"sha2-256": "sha256", "sha2-384": "sha384", "sha2-512": "sha512",
+	"group1": "modp768", "group2": "modp1024", "group5": "modp1536", "group14": "modp2048", "group15": "modp3072",
+	"group16": "modp4096", "group19": "ecp256", "group20": "ecp384", "group21": "ecp521", "disable": "",
+}
+
+// tag is table 8.
+var tag = &dialect.Object{Rows: []dialect.Row{
+	{Name: "key", Type: dialect.Text{Min: 1, Max: 128, Check: tagCharacters}, Required: true, Doc: "no meaning here"},
+	{Name: "value", Type: dialect.Text{Max: 255, Check: tagCharacters}, Doc: "may be empty"},
+}}

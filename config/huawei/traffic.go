@@ -1,0 +1,149 @@
+package huawei
+
+import (
+	"net/netip"
+	"slices"
+
+	"vpngw/config/dialect"
+)
+
+var everything = netip.MustParsePrefix("0.0.0.0/0")
+
+// reserved is what the cloud gives no tunnel.
+var reserved = []netip.Prefix{netip.MustParsePrefix("169.254.195.0/24")}
+
+// kept are the cloud's own addresses, which no customer's subnet may have.
+var kept = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("214.0.0.0/8")}
+
+// traffic sets what the tunnel carries, seen from the cloud. In the styles static and
+// bgp that is everything, and peer_subnets are routed into it by the cloud.
+func traffic(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) dialect.Routing {
+	style, peers, rules := v.Field("style").Text(), v.Field("peer_subnets"), v.Field("policy_rules")
+	for _, p := range peers.Prefixes() {
+		for _, k := range kept {
+			if p.Overlaps(k) {
+				c.Fail(peers, dialect.Illegal, "%v must have nothing of %v, which the cloud keeps for itself", p, k)
+			}
+		}
+	}
+	if style == "policy" {
+		if ps := pairs(c, v); len(ps) > 0 {
+			t.SetPairs(ps)
+		}
+		return dialect.RouteFlows
+	}
+	if len(rules.Items()) > 0 {
+		c.Fail(rules, dialect.Conflict, "they belong to the style policy; this is %s", style)
+	}
+	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{everything}, []netip.Prefix{everything}
+	t.Routes = peers.Prefixes()
+	if style == "bgp" {
+		return dialect.RouteBGP
+	}
+	if style == "static" && len(peers.Prefixes()) == 0 && (peers.OK() || !peers.Given) {
+		c.Fail(peers, dialect.Missing, "the style static needs the customer's subnets")
+	}
+	return dialect.RouteDestination
+}
+
+// pairs are the policy rules in the order of their indexes, those without one last: "if
+// multiple destination CIDR blocks are specified, the VPN service generates a rule for
+// each destination CIDR block". In an answer it has done so.
+func pairs(c *dialect.Check, v *dialect.Value) []dialect.Pair {
+	list := v.Field("policy_rules")
+	rules := slices.Clone(list.Items())
+	switch {
+	case len(rules) == 0 && (list.OK() || !list.Given):
+		c.Fail(list, dialect.Missing, "the style policy needs policy rules")
+		return nil
+	case len(rules) > 5 && !v.Answer():
+		c.Fail(list, dialect.TooMany, "%d policy rules; at most 5 are allowed", len(rules))
+	}
+	uniqueRules(c, rules, v.Answer())
+	slices.SortStableFunc(rules, func(a, b *dialect.Value) int { return place(a) - place(b) })
+	var out []dialect.Pair
+	for _, r := range rules {
+		source, destination := r.Field("source"), r.Field("destination")
+		for _, f := range []*dialect.Value{source, destination} {
+			if r.OK() && !f.Given {
+				c.Fail(f, dialect.Missing, "a rule needs both source and destination")
+			}
+		}
+		for _, d := range destination.Prefixes() {
+			p := dialect.Pair{Local: source.Prefix(), Remote: d}
+			switch {
+			case !p.Local.IsValid():
+			case p.Local.Addr().Is4() != d.Addr().Is4():
+				c.Fail(destination, dialect.Conflict, "%v and the source, %v, are of different families", d, p.Local)
+			case slices.Contains(out, p):
+				c.Warn(destination, dialect.Twice, "the pair %v and %v stands in the rules twice", p.Local, d)
+			default:
+				out = append(out, p)
+			}
+			outside(c, destination, d, v.Field("peer_subnets").Prefixes())
+		}
+	}
+	return out
+}
+
+func place(rule *dialect.Value) int {
+	if i := rule.Field("rule_index"); i.OK() {
+		return int(i.Int())
+	}
+	return 51 // behind the last
+}
+
+// uniqueRules holds rules against each other. Those of an answer share their sources.
+func uniqueRules(c *dialect.Check, rules []*dialect.Value, answer bool) {
+	indexes, sources := map[int64]bool{}, map[netip.Prefix]bool{}
+	for _, r := range rules {
+		if i := r.Field("rule_index"); i.OK() {
+			if indexes[i.Int()] {
+				c.Fail(i, dialect.Twice, "another rule has the index %d already", i.Int())
+			}
+			indexes[i.Int()] = true
+		}
+		if s := r.Field("source"); s.OK() && !answer {
+			if sources[s.Prefix()] {
+				c.Fail(s, dialect.Twice, "another rule has the source %v already; put the destinations into one rule", s.Prefix())
+			}
+			sources[s.Prefix()] = true
+		}
+	}
+}
+
+// outside warns of a destination that is in no customer's subnet, as on the page.
+func outside(c *dialect.Check, v *dialect.Value, d netip.Prefix, peers []netip.Prefix) {
+	in := func(p netip.Prefix) bool { return p.Bits() <= d.Bits() && p.Contains(d.Addr()) }
+	if len(peers) > 0 && !slices.ContainsFunc(peers, in) {
+		c.Warn(v, dialect.Conflict, "%v is in none of peer_subnets", d)
+	}
+}
+
+// insideAddresses sets the ends' addresses in the tunnel, seen from the cloud. A /30 has
+// two hosts, so that one address tells the other.
+func insideAddresses(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, t *dialect.Tunnel) {
+	local, peer := v.Field("tunnel_local_address"), v.Field("tunnel_peer_address")
+	if v.Field("style").Text() == "policy" {
+		return
+	}
+	switch {
+	case local.OK() && peer.OK():
+		switch {
+		case local.Prefix().Masked() != peer.Prefix().Masked():
+			c.Fail(peer, dialect.Conflict, "it must be in the block of tunnel_local_address, %v", local.Prefix().Masked())
+		case local.Prefix() == peer.Prefix():
+			c.Fail(peer, dialect.Conflict, "tunnel_local_address is the same")
+		}
+		t.Inside, t.Peer = local.Prefix(), peer.Prefix().Addr()
+	case local.OK() && !peer.Given:
+		t.Inside, t.Peer = local.Prefix(), dialect.OtherHost(local.Prefix())
+	case peer.OK() && !local.Given:
+		t.Inside, t.Peer = netip.PrefixFrom(dialect.OtherHost(peer.Prefix()), peer.Prefix().Bits()), peer.Prefix().Addr()
+	case local.Given || peer.Given: // told already
+	case conn.Side == dialect.Customer && v.Field("style").Text() == "static" && !v.Field("enable_nqa").Bool():
+		conn.Notes = append(conn.Notes, "the cloud chose the tunnel addresses; nothing of this connection needs them")
+	default:
+		c.Chosen(local, conn, dialect.Choice{What: dialect.ChooseInside, Within: dialect.LinkLocal, Not: reserved}, "its Show answer, with tunnel_peer_address")
+	}
+}

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// pagesFile names the gateways of the pages' examples.
+const pagesFile = `version: 1
+side: %s
+vpn_gateways:
+  b32d91a4-demo-a8df-va86-e907174eb11d: {addresses: {0c464dad-demo-a8df-va86-c22bb0eb0bde: 198.51.100.1}}
+  vpngw-1w9tue3d: {address: 58.211.2.5}
+  vpngw-ecvft20x: {address: 122.152.199.99}
+customer_gateways:
+  5247ae10-demo-a8df-va86-dd36659a7f5d: {address: 203.0.113.9, asn: 65010}
+  cgw-qa9sxpy7: {address: 203.0.113.9}
+  cgw-7lhl5331: {address: 39.97.38.104}
+connections:
+  - %s: %s
+    %s
+`
+
+// What each request and answer on the pages of Huawei and Tencent becomes, at both
+// ends, with all that there is to say of it.
+func TestPagesOfHuaweiAndTencent(t *testing.T) {
+	paths, err := filepath.Glob("testdata/pages/*.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, path := range paths {
+		name := filepath.Base(path)
+		d, _, _ := strings.Cut(strings.TrimSuffix(name, filepath.Ext(name)), "-")
+		if filepath.Ext(name) == ".golden" || d != "huawei" && d != "tencent" {
+			continue
+		}
+		seen++
+		t.Run(name, func(t *testing.T) {
+			page, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			beside := ""
+			if d == "huawei" && strings.Contains(name, "answer") {
+				beside = "psk_file: key" // Huawei's answers have none
+			}
+			var out strings.Builder
+			for _, side := range []string{"customer", "cloud"} {
+				text := fmt.Sprintf(pagesFile, side, d, name, beside)
+				c, ps := Parse(files{name: string(page), "key": "Not-a-real-secret"}.read, "vpngw.yaml", []byte(text))
+				if c == nil {
+					t.Fatalf("refused:\n%s", lines(ps))
+				}
+				fmt.Fprintf(&out, "%s\n%s\n", described(c.Connections[0]), lines(ps))
+				// The request stands in the file itself, too.
+				inline := fmt.Sprintf(pagesFile, side, d, fmt.Sprintf("%q", page), beside)
+				again, ps := Parse(files{"key": "Not-a-real-secret"}.read, "vpngw.yaml", []byte(inline))
+				if again == nil || described(again.Connections[0]) != described(c.Connections[0]) {
+					t.Errorf("written out in the file it is not the same:\n%s", lines(ps))
+				}
+			}
+			compare(t, path+".golden", out.String())
+		})
+	}
+	if seen != 8 {
+		t.Errorf("%d pages, want 8", seen)
+	}
+}
+
+// compare holds a text against a golden file, or writes it.
+func compare(t *testing.T, golden, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// described is a connection in lines.
+func described(c *Connection) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "connection %s, %s, side %s, routing %s, not served: %v\n", c.Name, c.Dialect, c.Side, c.Routing, c.Unserved())
+	for _, n := range c.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	for _, ch := range c.Choices {
+		fmt.Fprintf(&b, "to choose: %s in %v\n", ch.What, ch.Within)
+	}
+	for i := range c.Tunnels {
+		t := &c.Tunnels[i]
+		fmt.Fprintf(&b, "tunnel %s, %s\n", t.Name, t.Role)
+		for _, e := range []struct {
+			name string
+			End
+		}{{"local", t.Local}, {"remote", t.Remote}} {
+			fmt.Fprintf(&b, "  %s %v, id %v (%v), asn %d, subnets %v\n", e.name, e.Address, e.ID, e.ID.Type, e.ASN, e.Subnets)
+		}
+		fmt.Fprintf(&b, "  children %s, pairs %v, routes %v, inside %v %v\n", t.Children, t.Pairs, t.Routes, t.Inside, t.Peer)
+		fmt.Fprintf(&b, "  IKEv%d, aggressive %v, %v, %v\n", t.IKEVersion, t.Aggressive, t.IKEProposals, t.IKELifetime)
+		fmt.Fprintf(&b, "  ESP %v, %v, %d bytes, NAT traversal %v, encap %s\n", t.ESPProposals, t.ESPLifetime.Time, t.ESPLifetime.Bytes, t.NATT, t.Encap)
+		fmt.Fprintf(&b, "  DPD %v, %v, %v; initiates %v; a key of %d bytes\n", t.DPD.Interval, t.DPD.Timeout, t.DPD.Order, t.Initiate, len(t.PSK))
+		if t.Health != nil {
+			fmt.Fprintf(&b, "  health %+v\n", *t.Health)
+		}
+	}
+	return b.String()
+}

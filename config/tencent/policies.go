@@ -1,0 +1,105 @@
+package tencent
+
+import (
+	"net/netip"
+	"slices"
+
+	"vpngw/config/dialect"
+	"vpngw/config/tree"
+)
+
+// maxPairs is the cloud's quota of a gateway.
+const maxPairs = 200
+
+// policies is SecurityPolicyDatabases: a list of one local block with its remote ones, or
+// the short form that the page's text has: {"10.0.0.5/24": ["172.123.10.5/16"]}.
+type policies struct{}
+
+func (policies) Hides() bool { return false }
+
+func (policies) Read(c *dialect.Check, v *dialect.Value) {
+	if v.Node.Kind == tree.Map {
+		shortForm.Read(c, v)
+		return
+	}
+	longForm.Read(c, v)
+}
+
+var (
+	remotes     = dialect.Prefixes{Max: maxPairs}
+	longForm    = dialect.List{Of: policy, Name: "SecurityPolicyDatabases", Max: maxPairs}
+	shortForm   = dialect.Table{Of: remotes, Name: "SecurityPolicyDatabases"}
+	policyCodes = dialect.Codes{
+		dialect.Missing: empty, dialect.WrongType: malformed, dialect.Malformed: malformed, dialect.TooMany: "LimitExceeded",
+		dialect.Conflict: "InvalidParameterValue.VpcCidrConflict", dialect.Twice: "InvalidParameter.Coexist",
+	}
+)
+
+var policy = &dialect.Object{Rows: []dialect.Row{
+	{Name: "LocalCidrBlock", Type: dialect.Block{}, Required: true, Codes: codes, Doc: "a subnet of the cloud's"},
+	{
+		Name: "RemoteCidrBlock", Type: remotes, Required: true, Doc: "subnets of the customer's",
+		Codes: dialect.Codes{
+			dialect.Missing: empty, dialect.WrongType: malformed, dialect.Malformed: malformed, dialect.TooMany: "LimitExceeded",
+			dialect.Twice: "InvalidParameterValue.Duplicate",
+		},
+	},
+}}
+
+// pairs are those of the policies, each local block with each of its remote ones, in their
+// order; whole is false when one cannot be read.
+func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) {
+	if !v.Given {
+		return nil, true
+	}
+	whole = v.OK()
+	add := func(local netip.Prefix, remote *dialect.Value) {
+		for _, r := range remote.Prefixes() {
+			p := dialect.Pair{Local: local, Remote: r}
+			switch {
+			case local.Addr().Is4() != r.Addr().Is4():
+				c.Fail(remote, dialect.Malformed, "%v and %v are of different families", local, r)
+				whole = false
+			case slices.Contains(out, p):
+				c.Fail(remote, dialect.Twice, "the pair %v and %v stands here twice", local, r)
+			default:
+				out = append(out, p)
+			}
+		}
+	}
+	for _, item := range v.Items() {
+		local, remote := item.Field("LocalCidrBlock"), item.Field("RemoteCidrBlock")
+		if !item.OK() || !local.OK() || !remote.OK() {
+			whole = false
+			continue
+		}
+		add(local.Prefix(), remote)
+	}
+	keys := make([]string, 0, len(v.Entries()))
+	for key := range v.Entries() {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		remote := v.Entries()[key]
+		local, err := netip.ParsePrefix(key)
+		if err != nil {
+			c.Fail(v, dialect.Malformed, "a key of it is not a CIDR block; write a list of {LocalCidrBlock: …, RemoteCidrBlock: […]}")
+			whole = false
+			continue
+		}
+		if m := local.Masked(); m != local {
+			c.Warn(remote, dialect.HostBits, "%v has bits set behind its mask; read as %v", local, m)
+			local = m
+		}
+		whole = whole && remote.OK()
+		add(local, remote)
+	}
+	if len(out) > maxPairs {
+		c.Fail(v, dialect.TooMany, "%d pairs of subnets; at most %d are allowed", len(out), maxPairs)
+	}
+	return out, whole
+}
+
+// Entry is the table of one policy.
+func (policies) Entry() *dialect.Object { return policy }

@@ -1,0 +1,316 @@
+package tencent
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"vpngw/config/dialect"
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// gatewayASN is the AS number of a VPN gateway that was given none.
+const gatewayASN = 64551
+
+// silence is how long a peer may be silent before it is asked. The page has only the
+// time that it then has for its answer.
+const silence = 10 * time.Second
+
+// build makes a connection of a body. The body's "local" is the cloud, so the
+// customer's side is the mirror of it.
+func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
+	dialect.TagsTwice(c, v.Field("Tags"), "Key")
+	t := dialect.Tunnel{
+		Role:     dialect.Single,
+		Children: dialect.Lists,
+		NATT:     true,
+		Encap:    dialect.EncapAuto,
+		CopyDSCP: true,
+		Initiate: v.Field("NegotiationType").Text() != "passive",
+		PSK:      v.Field("PreShareKey").Secret(),
+	}
+	ends(c, v, env, &t)
+	conn := &dialect.Connection{Dialect: name, Side: env.Side, Notes: notes(v, env)}
+	policies := v.Field("SecurityPolicyDatabases")
+	conn.Routing = traffic(c, v, policies, &t)
+	session(c, v, conn.Routing, &t)
+	healthChecks(c, v, conn, &t)
+	if env.Side == dialect.Customer {
+		mirror(&t)
+		if conn.Routing != dialect.RouteFlows {
+			conn.Notes = append(conn.Notes, "the body does not say what is behind the cloud's gateway: what is to go into the tunnel stands in routes: beside it")
+		}
+	}
+	algorithms(c, v, &t)
+	conn.Tunnels = []dialect.Tunnel{t}
+	return &dialect.Draft{
+		Connection: conn,
+		Name:       v.Field("VpnConnectionName"),
+		Places: []dialect.Place{{
+			IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
+			PSK: v.Field("PreShareKey"), NoPSK: "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
+		}},
+		PSKWant: pskWant,
+	}
+}
+
+func pskWant(k ipsec.Secret) string {
+	if len(k) < 1 || len(k) > maxPSK {
+		return fmt.Sprintf("have 1 to %d characters", maxPSK)
+	}
+	return ""
+}
+
+// ends sets the addresses and identities: Local is the cloud's.
+func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
+	cloud, _ := env.VPN.One(c, v.Field("VpnGatewayId"))
+	customer, _ := env.Cust.One(c, v.Field("CustomerGatewayId"))
+	if cloud.Address.IsValid() && cloud.Address == customer.Address {
+		c.Fail(v.Field("CustomerGatewayId"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
+	}
+	ike, bgp := v.Field("IKEOptionsSpecification"), v.Field("BgpConfig")
+	t.Local = dialect.End{Address: cloud.Address, ASN: first(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN, gatewayASN), ID: identity(c, ike, "Local", cloud.Address)}
+	t.Remote = dialect.End{Address: customer.Address, ASN: first(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
+}
+
+// first is the first that is not zero.
+func first(ns ...uint32) uint32 {
+	for _, n := range ns {
+		if n != 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// identity is what an end says that it is: an address, by default its own, or a name.
+func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) ipsec.Identity {
+	fqdn, address := ike.Field(end+"FqdnName"), ike.Field(end+"Address")
+	switch {
+	case ike.Field(end+"Identity").Text() == "FQDN":
+		if fqdn.Text() != "" {
+			return ipsec.Identity{Type: ipsec.IDFQDN, Data: fqdn.Text()}
+		}
+		if !fqdn.Given {
+			c.Fail(fqdn, dialect.Missing, "with %sIdentity FQDN a name is needed", end)
+		}
+		return ipsec.Identity{}
+	case address.OK():
+		return ipsec.IdentityOf(address.Addr())
+	case own.IsValid():
+		return ipsec.IdentityOf(own)
+	}
+	return ipsec.Identity{}
+}
+
+var everything = netip.MustParsePrefix("0.0.0.0/0")
+
+// traffic sets what the tunnel carries, seen from the cloud. STATIC is the old name of
+// Policy, and of routes where there are no policies.
+func traffic(c *dialect.Check, v, policies *dialect.Value, t *dialect.Tunnel) dialect.Routing {
+	ps, whole := pairs(c, policies)
+	kind := v.Field("RouteType")
+	if r := v.Field("Route").Field("DestinationCidrBlock"); r.OK() {
+		t.Routes = []netip.Prefix{r.Prefix()}
+	}
+	byPolicy := kind.Text() == "Policy" || kind.Text() == "STATIC" && (len(ps) > 0 || !whole)
+	switch {
+	case byPolicy && len(ps) == 0:
+		if whole {
+			c.Fail(policies, dialect.Missing, "the route type Policy needs pairs of subnets")
+		}
+		return dialect.RouteFlows
+	case byPolicy:
+		t.SetPairs(ps)
+		return dialect.RouteFlows
+	}
+	for _, p := range ps {
+		if p.Local.Bits() > 0 || p.Remote.Bits() > 0 {
+			c.FailCode(policies, "vpngw."+policies.Row.Name+".conflict", "the route type %s protects everything, and these are pairs of subnets: leave them out, or write the route type Policy", kind.Text())
+			break
+		}
+	}
+	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{everything}, []netip.Prefix{everything}
+	if kind.Text() == "Bgp" {
+		return dialect.RouteBGP
+	}
+	return dialect.RouteDestination
+}
+
+// session sets the BGP session, seen from the cloud.
+func session(c *dialect.Check, v *dialect.Value, routing dialect.Routing, t *dialect.Tunnel) {
+	bgp := v.Field("BgpConfig")
+	cidr, local, remote := bgp.Field("TunnelCidr"), bgp.Field("LocalBgpIp"), bgp.Field("RemoteBgpIp")
+	given := cidr.Given || local.Given || remote.Given
+	if routing != dialect.RouteBGP {
+		if given {
+			c.Fail(bgp, dialect.Conflict, "it belongs to the route type Bgp; this is %s", v.Field("RouteType").Text())
+		}
+		return
+	}
+	t.BGP = &dialect.BGP{}
+	for _, f := range []*dialect.Value{cidr, local, remote} {
+		if !f.Given && (bgp.OK() || !bgp.Given) {
+			c.Fail(f, dialect.Missing, "the route type Bgp needs it")
+		}
+	}
+	if p := cidr.Prefix(); p.IsValid() {
+		if p.Bits() != 30 {
+			c.Fail(cidr, dialect.Illegal, "it must be a /30")
+			return
+		}
+		for _, a := range []*dialect.Value{local, remote} {
+			if a.OK() && !(p.Contains(a.Addr()) && dialect.IsHost(netip.PrefixFrom(a.Addr(), 30))) {
+				c.Fail(a, dialect.Conflict, "it must be the address of a host in TunnelCidr, %v", p)
+			}
+		}
+	}
+	if local.OK() && remote.OK() && local.Addr() == remote.Addr() {
+		c.Fail(remote, dialect.Conflict, "LocalBgpIp is the same")
+	}
+	if local.OK() && local.Addr().Is4() {
+		t.Inside, t.Peer = netip.PrefixFrom(local.Addr(), 30), remote.Addr()
+	}
+	asn := v.Field("CustomerGatewayId")
+	switch {
+	case !t.Remote.Address.IsValid():
+	case t.Remote.ASN == 0:
+		c.FailCode(asn, "UnsupportedOperation.VpnUnsupportedNotExistBgpAsn", "the route type Bgp needs the customer gateway's AS number: write asn: N into its entry of customer_gateways")
+	case t.Remote.ASN == t.Local.ASN:
+		c.FailCode(asn, "UnsupportedOperation.VpnUnsupportedBgpAsnEqual", "the customer gateway has the AS number of the VPN gateway, %d", t.Local.ASN)
+	}
+}
+
+// healthAddresses are what the cloud chooses from.
+var healthAddresses = netip.MustParsePrefix("169.254.128.0/17")
+
+// healthChecks sets the cloud's pings through the tunnel.
+func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, t *dialect.Tunnel) {
+	local, remote, how := v.Field("HealthCheckLocalIp"), v.Field("HealthCheckRemoteIp"), v.Field("HealthCheckConfig")
+	for _, p := range t.Local.Subnets {
+		if remote.OK() && p.Bits() > 0 && p.Contains(remote.Addr()) {
+			c.Fail(remote, dialect.Conflict, "it is in %v, which is behind the cloud's gateway", p)
+		}
+	}
+	if local.OK() && remote.OK() && local.Addr() == remote.Addr() {
+		c.FailCode(remote, "vpngw.HealthCheckRemoteIp.illegal", "HealthCheckLocalIp is the same")
+	}
+	if !v.Field("EnableHealthCheck").Bool() {
+		return
+	}
+	ms := func(name string) time.Duration { return time.Duration(how.Field(name).Int()) * time.Millisecond }
+	t.Health = &dialect.Health{
+		Source: local.Addr(), Target: remote.Addr(),
+		Interval: ms("ProbeInterval"), Timeout: ms("ProbeTimeout"), Retries: int(how.Field("ProbeThreshold").Int()),
+		Ours: conn.Side == dialect.Cloud,
+	}
+	for _, a := range []*dialect.Value{local, remote} {
+		if !a.Given && len(conn.Choices) == 0 { // the one choice is of both
+			c.Chosen(a, conn, dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}, "DescribeVpnConnections' answer")
+		}
+	}
+}
+
+// mirror turns the cloud's view into the customer's, who always initiates.
+func mirror(t *dialect.Tunnel) {
+	t.Local, t.Remote = t.Remote, t.Local
+	t.Initiate, t.Routes = true, nil
+	for i, p := range t.Pairs {
+		t.Pairs[i] = dialect.Pair{Local: p.Remote, Remote: p.Local}
+	}
+	if t.Inside.IsValid() && t.Peer.IsValid() {
+		t.Peer, t.Inside = t.Inside.Addr(), netip.PrefixFrom(t.Peer, t.Inside.Bits())
+	}
+}
+
+// algorithms sets versions, proposals, lifetimes and liveness.
+func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
+	ike, esp := v.Field("IKEOptionsSpecification"), v.Field("IPSECOptionsSpecification")
+	t.IKEVersion = map[string]int{"IKEV1": 1, "IKEV2": 2}[ike.Field("IKEVersion").Text()]
+	if t.IKEVersion == 1 {
+		t.Aggressive = ike.Field("ExchangeMode").Text() == "AGGRESSIVE"
+		dialect.WarnAggressive(c, ike.Field("ExchangeMode"), t.Aggressive)
+	}
+	suite := dialect.Algorithms{Words: words}
+	if t.IKEVersion == 1 {
+		suite.NoAEAD(c, ike.Field("PropoEncryAlgorithm"))
+	}
+	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("PropoEncryAlgorithm"), ike.Field("PropoAuthenAlgorithm"), ike.Field("DhGroupName"))
+	parts := []*dialect.Value{esp.Field("EncryptAlgorithm"), hash(c, esp)}
+	if pfs := esp.Field("PfsDhGroup"); pfs.Text() != "NULL" {
+		parts = append(parts, pfs)
+	}
+	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, parts...)
+	t.IKELifetime = ike.Field("IKESaLifetimeSeconds").Duration()
+	t.ESPLifetime = ipsec.Lifetime{
+		Time:  esp.Field("IPSECSaLifetimeSeconds").Duration(),
+		Bytes: uint64(esp.Field("IPSECSaLifetimeTraffic").Int()) << 10,
+	}
+	if v.Field("DpdEnable").Text() == "1" {
+		t.DPD = dpd.Config{Interval: silence, Timeout: v.Field("DpdTimeout").Duration()}
+	}
+}
+
+// hash is the integrity algorithm under either of its names.
+func hash(c *dialect.Check, esp *dialect.Value) *dialect.Value {
+	old, now := esp.Field("IntegrityAlgorith"), esp.Field("IntegrityAlgorithm")
+	if !old.Given {
+		return now
+	}
+	if now.Given && old.OK() && now.OK() && words[old.Text()] != words[now.Text()] {
+		c.Fail(now, dialect.Conflict, "IntegrityAlgorith, its old spelling, stands here too with another value, %s", old.Text())
+	}
+	return old
+}
+
+// notes say what in the body has no effect here.
+func notes(v *dialect.Value, env dialect.Env) []string {
+	var out []string
+	note := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	for _, name := range []string{"VpcId", "Tags"} {
+		if v.Field(name).Given {
+			note("%s: of meaning to the cloud only", name)
+		}
+	}
+	ike, esp := v.Field("IKEOptionsSpecification"), v.Field("IPSECOptionsSpecification")
+	if ike.Field("ExchangeMode").Given && ike.Field("IKEVersion").Text() == "IKEV2" {
+		note("ExchangeMode belongs to IKEv1 and has no effect with IKEV2")
+	}
+	if strings.Contains(esp.Field("EncryptAlgorithm").Text(), "GCM") && (esp.Field("IntegrityAlgorith").Given || esp.Field("IntegrityAlgorithm").Given) {
+		note("the integrity algorithm has no effect with GCM, which authenticates by itself")
+	}
+	for _, end := range []string{"Local", "Remote"} {
+		unused := end + "Address"
+		if ike.Field(end+"Identity").Text() == "ADDRESS" {
+			unused = end + "FqdnName"
+		}
+		if f := ike.Field(unused); f.Given {
+			note("%s has no effect with %sIdentity %s", unused, end, ike.Field(end+"Identity").Text())
+		}
+	}
+	for _, name := range []string{"DpdTimeout", "DpdAction"} {
+		if v.Field(name).Given && v.Field("DpdEnable").Text() != "1" {
+			note("%s has no effect without DpdEnable 1", name)
+		} else if name == "DpdAction" && v.Field(name).Given {
+			note("DpdAction (%s): after a timeout the end that initiates tries again, whatever it says", v.Field(name).Text())
+		}
+	}
+	if n := v.Field("NegotiationType"); n.Given && env.Side == dialect.Customer {
+		note("NegotiationType (%s) is about the cloud's end; the customer's initiates", n.Text())
+	} else if n.Text() == "flowTrigger" {
+		note("NegotiationType flowTrigger: the tunnel comes up at once here, and does not wait for a packet")
+	}
+	if !v.Field("EnableHealthCheck").Bool() {
+		for _, name := range []string{"HealthCheckLocalIp", "HealthCheckRemoteIp", "HealthCheckConfig"} {
+			if v.Field(name).Given {
+				note("%s has no effect without EnableHealthCheck", name)
+			}
+		}
+	}
+	if r := v.Field("Route"); r.Given && env.Side == dialect.Customer {
+		note("Route is the cloud's own")
+	}
+	return out
+}
