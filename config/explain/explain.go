@@ -140,6 +140,9 @@ func (from sources) set(s config.Source, d *dialect.Draft, p *Param, word string
 		p.Where = fmt.Sprintf("%s:%d", filepath.Base(pos.File), pos.Line)
 	case (v.Row.Default != "" || v.Row.Else != "") && page != "" && v.In(d.Body):
 		p.Source, p.Where = Default, page
+		if strings.Contains(v.Row.Doc, "default: SDK") {
+			p.Where = "not on the page; the cloud's SDK"
+		}
 	}
 }
 
@@ -161,7 +164,9 @@ func (from sources) of(s dialect.Side, word string) *dialect.Value {
 }
 
 // follows is what another parameter decides where nothing of its own is given.
-var follows = map[string]string{"routes": "remote networks", "IKE PRF": "IKE integrity"}
+var follows = map[string]string{
+	"routes": "remote networks", "IKE PRF": "IKE integrity", "local networks": "routing", "remote networks": "routing",
+}
 
 // side is whose end the local or the remote one is.
 func side(s dialect.Side, end string) string {

@@ -59,7 +59,13 @@ func (w *writer) of(t dialect.Type, path string, loose bool) *Schema {
 		return duration(t, loose)
 	case dialect.Addr:
 		return anyOf(&Schema{Type: "string", Format: "ipv4"}, &Schema{Type: "string", Format: "ipv6"})
-	case dialect.Prefix:
+	case interface{ Forms() []dialect.Type }:
+		var forms []*Schema
+		for _, f := range t.Forms() {
+			forms = append(forms, w.of(f, path, loose))
+		}
+		return anyOf(forms...)
+	case dialect.Prefix, dialect.Block, dialect.Inside:
 		return &Schema{Type: "string", Pattern: "^" + cidr + "$"}
 	case dialect.Prefixes:
 		return prefixes(t)
