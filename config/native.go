@@ -46,11 +46,14 @@ var nativeBody = &dialect.Object{Rows: []dialect.Row{
 	{Name: "initiate", Type: dialect.Bool{}, Goes: "initiation", Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
 }}
 
+// anyID is the identity of an end that may say what it likes.
+const anyID = "%any"
+
 func endObject(remote bool) *dialect.Object {
 	which := map[bool]string{false: "local ", true: "remote "}[remote]
 	return &dialect.Object{Rows: []dialect.Row{
 		{Name: "address", Type: dialect.Addr{}, Required: remote, Goes: which + "address", Doc: "public address; of this end by default the one that the route chooses"},
-		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Goes: which + "identity", Doc: "identity; the address by default"},
+		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Goes: which + "identity", Doc: "identity; the address by default; of the other end also %any: whoever has the key"},
 		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Goes: which + "networks", Doc: "what is behind it"},
 		{Name: "asn", Type: dialect.ASN{}, Goes: which + "AS", Doc: "AS number"},
 	}}
@@ -72,6 +75,9 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 	local, remote := v.Field("local"), v.Field("remote")
 	if local.OK() && !local.Field("address").Given && !local.Field("id").Given {
 		c.Fail(local.Field("id"), dialect.Missing, "give this end an address or an id, so that it has an identity")
+	}
+	if id := local.Field("id"); id.Text() == anyID {
+		c.Fail(id, dialect.Illegal, "this end must say who it is")
 	}
 	if a := remote.Field("address"); a.OK() && a.Addr() == local.Field("address").Addr() {
 		c.Fail(a, dialect.Conflict, "both ends have this address")
@@ -123,7 +129,9 @@ func end(v *dialect.Value) End {
 		Subnets: v.Field("subnets").Prefixes(),
 	}
 	if id := v.Field("id"); id.OK() {
-		e.ID = ipsec.ParseIdentity(id.Text())
+		if e.ID = ipsec.ParseIdentity(id.Text()); id.Text() == anyID {
+			e.ID = ipsec.AnyIdentity
+		}
 	} else if e.Address.IsValid() {
 		e.ID = ipsec.IdentityOf(e.Address)
 	}

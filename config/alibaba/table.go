@@ -16,6 +16,7 @@ const name = "alibaba"
 var Dialect = &dialect.Dialect{
 	Name:     name,
 	Page:     "Alibaba Cloud, CreateVpnConnection, 13 Nov 2024",
+	Words:    words,
 	Body:     body,
 	Build:    build,
 	Wrappers: []string{"VpnConnections", "VpnConnection"},

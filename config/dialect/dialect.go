@@ -8,9 +8,10 @@ import "vpngw/ipsec"
 
 // Dialect is one way to write a connection down.
 type Dialect struct {
-	Name string // the key that holds the body
-	Page string // the cloud's page that has its defaults; empty: they are ours
-	Body *Object
+	Name  string            // the key that holds the body
+	Words map[string]string // its own words for our names of algorithms; empty: none
+	Page  string            // the cloud's page that has its defaults; empty: they are ours
+	Body  *Object
 	// Build makes a connection of a body. It notes what is wrong, and returns
 	// nil when nothing can be made of it.
 	Build func(*Check, *Value, Env) *Draft

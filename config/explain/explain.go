@@ -73,12 +73,10 @@ func tunnel(s config.Source, d *dialect.Draft, i int) Tunnel {
 	t := &d.Tunnels[i]
 	out := Tunnel{Name: t.Name, Connection: d.Connection.Name, Dialect: d.Dialect, Side: d.Side.String()}
 	from := origins(d, i)
-	for _, p := range params {
-		for _, said := range p.of(d.Connection, t) {
-			said.Name = p.name + said.Name
-			from.set(s, d, &said, p.name)
-			out.Parameters = append(out.Parameters, said)
-		}
+	for _, said := range values(d.Connection, t) {
+		word, _, _ := strings.Cut(said.Name, ", ")
+		from.set(s, d, &said, word)
+		out.Parameters = append(out.Parameters, said)
 	}
 	return out
 }
@@ -219,6 +217,26 @@ func Words() []string {
 			out = append(out, dialect.Cloud.String()+" "+of, dialect.Customer.String()+" "+of)
 		}
 		out = append(out, dialect.Cloud.String()+" "+p.name)
+	}
+	return out
+}
+
+// Values are the parameters of each tunnel without their sources.
+func Values(c *config.Connection) [][]Param {
+	var out [][]Param
+	for i := range c.Tunnels {
+		out = append(out, values(c, &c.Tunnels[i]))
+	}
+	return out
+}
+
+func values(c *config.Connection, t *config.Tunnel) []Param {
+	var out []Param
+	for _, p := range params {
+		for _, said := range p.of(c, t) {
+			said.Name = p.name + said.Name
+			out = append(out, said)
+		}
 	}
 	return out
 }

@@ -138,8 +138,11 @@ func address(a netip.Addr) []Param {
 }
 
 func identity(id ipsec.Identity) []Param {
-	if id.Type == 0 {
-		return []Param{{Value: "any"}}
+	switch {
+	case id.Type == 0:
+		return []Param{{Value: "not known"}}
+	case id == ipsec.AnyIdentity:
+		return []Param{{Value: "any; whoever has the key"}}
 	}
 	return []Param{{Value: id.String(), Wire: fmt.Sprintf("%s (%d)", idTypes[id.Type], id.Type)}}
 }

@@ -12,6 +12,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/ipsec"
 )
 
 // Options say how.
@@ -31,7 +32,7 @@ type Export struct {
 // formats are who writes them. A connection that they get is seen from the end that it
 // is to be written for.
 var formats = map[string]func(*writer, *config.Connection){
-	"native": native, "swanctl": swanctl,
+	"native": native, "swanctl": swanctl, "alibaba": alibaba, "huawei": huawei, "tencent": tencent,
 }
 
 // Formats are the names of the formats.
@@ -89,6 +90,9 @@ func mirror(c *config.Connection) *config.Connection {
 		}
 		if t.Inside.IsValid() {
 			t.Inside, t.Peer = netip.PrefixFrom(t.Peer, t.Inside.Bits()), t.Inside.Addr()
+		}
+		if t.Local.ID == ipsec.AnyIdentity { // it may say what it likes
+			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
 		t.Device, t.Routes = "", defaultRoutes(t)
 		// One of the two must begin; of a cloud's connection the customer always does.

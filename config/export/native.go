@@ -107,8 +107,10 @@ func (w *writer) end(around *mapping, e config.End) flow {
 		f.add("address", e.Address.String())
 	}
 	switch {
+	case e.ID == ipsec.AnyIdentity:
+		f.add("id", "%any")
 	case e.ID.Type == 0:
-		around.comment(w.cannot("that an end may have any identity"))
+		around.comment(w.cannot("an identity that is not known"))
 	case !e.Address.IsValid() || e.ID != ipsec.IdentityOf(e.Address):
 		f.add("id", identityText(e.ID))
 	}
@@ -120,7 +122,7 @@ func (w *writer) end(around *mapping, e config.End) flow {
 }
 
 // beside writes what stands beside a body, where it is not what the body says by itself:
-// alive is its dead peer detection; with lifetimes it cannot say those of Child SAs in bytes and packets.
+// alive is its dead peer detection; with lifetimes there are some that it cannot say.
 func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetimes bool) {
 	if t.Encap != config.EncapAuto {
 		m.add("encap", string(t.Encap))
@@ -151,8 +153,13 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 		}
 		m.add("dpd", f)
 	}
-	if lifetimes && (t.ESPLifetime.Bytes > 0 || t.ESPLifetime.Packets > 0) {
-		m.add("lifetime", flow{{"bytes", count(t.ESPLifetime.Bytes)}, {"packets", count(t.ESPLifetime.Packets)}})
+	if lifetimes {
+		m.add("lifetime", flow{
+			{"ike", span(t.IKELifetime)},
+			{"esp", span(t.ESPLifetime.Time)},
+			{"bytes", count(t.ESPLifetime.Bytes)},
+			{"packets", count(t.ESPLifetime.Packets)},
+		})
 	}
 	null := ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull}
 	if slices.ContainsFunc(t.ESPProposals, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, null) }) {
@@ -163,6 +170,9 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 // identityText is what ipsec.ParseIdentity makes an identity of.
 func identityText(id ipsec.Identity) string {
 	text := id.String()
+	if id == ipsec.ParseIdentity("%any") {
+		return "fqdn:%any"
+	}
 	switch id.Type {
 	case ipsec.IDFQDN:
 		text = "fqdn:" + id.Data

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,7 +120,11 @@ func (w *writer) child(name string, t *config.Tunnel, local, remote string) {
 	w.line("      %s {", section(name))
 	w.line("        local_ts = %s", local)
 	w.line("        remote_ts = %s", remote)
-	w.line("        esp_proposals = %s", swanctlProposals(t.ESPProposals))
+	proposals, esn := withoutESN(t.ESPProposals)
+	if esn {
+		w.line("        # Either length of sequence numbers will do. Not every ESP has the long ones: add -esn to have them.")
+	}
+	w.line("        esp_proposals = %s", swanctlProposals(proposals))
 	w.line("        mode = tunnel")
 	if t.Trunc96 {
 		w.line("        sha256_96 = yes")
@@ -165,7 +170,7 @@ func soft(n uint64) uint64 { return n - n/10 }
 func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 	w.line("  ike-%s {", section(t.Name))
 	for i, id := range []ipsec.Identity{t.Local.ID, t.Remote.ID} {
-		if id.Type != 0 {
+		if swanctlID(id) != "%any" {
 			w.line("    id-%d = %s", i+1, swanctlID(id))
 		}
 	}
@@ -198,6 +203,18 @@ func swanctlProposals(ps []ipsec.Proposal) string {
 	return strings.Join(out, ",")
 }
 
+// withoutESN leaves extended sequence numbers out of proposals that have a choice.
+func withoutESN(ps []ipsec.Proposal) (out []ipsec.Proposal, had bool) {
+	for _, p := range ps {
+		if len(p.Of(ipsec.ESN)) > 1 {
+			had = true
+			p.Transforms = slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.ESN && t.ID == ipsec.ESNYes })
+		}
+		out = append(out, p)
+	}
+	return out, had
+}
+
 // host is what strongSwan takes for an FQDN or an e-mail address without being told.
 var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
@@ -205,7 +222,7 @@ var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 func swanctlID(id ipsec.Identity) string {
 	hexed := "#" + hex.EncodeToString([]byte(id.Data))
 	switch id.Type {
-	case 0:
+	case 0, ipsec.AnyIdentity.Type:
 		return "%any"
 	case ipsec.IDIPv4, ipsec.IDIPv6:
 		return id.String()
@@ -213,11 +230,11 @@ func swanctlID(id ipsec.Identity) string {
 		if host.MatchString(id.Data) && ipsec.ParseIdentity(id.Data) == id {
 			return id.Data
 		}
-		return "fqdn:" + hexed
+		return `"fqdn:` + hexed + `"` // in quotes, as # begins a comment
 	case ipsec.IDEmail:
-		return "email:" + hexed
+		return `"email:` + hexed + `"`
 	case ipsec.IDKeyID:
-		return "keyid:" + hexed
+		return `"keyid:` + hexed + `"`
 	}
 	return "%any"
 }

@@ -15,6 +15,7 @@ const name = "huawei"
 var Dialect = &dialect.Dialect{
 	Name:  name,
 	Page:  "Huawei Cloud, Creating a VPN Connection (v5)",
+	Words: words,
 	Body:  body,
 	Build: build,
 

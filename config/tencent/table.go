@@ -16,6 +16,7 @@ const name = "tencent"
 var Dialect = &dialect.Dialect{
 	Name:  name,
 	Page:  "Tencent Cloud, CreateVpnConnection, 13 Nov 2025",
+	Words: words,
 	Body:  body,
 	Build: build,
 
