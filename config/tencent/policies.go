@@ -17,6 +17,9 @@ type policies struct{}
 
 func (policies) Hides() bool { return false }
 
+// Forms are those that it may have.
+func (policies) Forms() []dialect.Type { return []dialect.Type{longForm, shortForm} }
+
 func (policies) Read(c *dialect.Check, v *dialect.Value) {
 	if v.Node.Kind == tree.Map {
 		shortForm.Read(c, v)
@@ -36,9 +39,9 @@ var (
 )
 
 var policy = &dialect.Object{Rows: []dialect.Row{
-	{Name: "LocalCidrBlock", Type: dialect.Block{}, Required: true, Codes: codes, Doc: "a subnet of the cloud's"},
+	{Name: "LocalCidrBlock", Type: dialect.Block{}, Required: true, Codes: codes, Goes: "cloud networks, pairs of networks", Doc: "a subnet of the cloud's"},
 	{
-		Name: "RemoteCidrBlock", Type: remotes, Required: true, Doc: "subnets of the customer's",
+		Name: "RemoteCidrBlock", Type: remotes, Required: true, Goes: "customer networks, pairs of networks", Doc: "subnets of the customer's",
 		Codes: dialect.Codes{
 			dialect.Missing: empty, dialect.WrongType: malformed, dialect.Malformed: malformed, dialect.TooMany: "LimitExceeded",
 			dialect.Twice: "InvalidParameterValue.Duplicate",
