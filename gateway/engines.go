@@ -47,7 +47,7 @@ func (g *Gateway) startEngines() error {
 			return e.Run(g.io)
 		})
 	}
-	for _, list := range [][]Socket{g.sockets.NATT, g.sockets.Raw} {
+	for _, list := range [][]Socket{g.sockets.NATT, g.sockets.Marked, g.sockets.Raw} {
 		for _, so := range list {
 			if err := g.engines[0].AddSocket(so, so.Local().Addr().Is6(), g.socketEnded(so)); err != nil {
 				return err

@@ -251,7 +251,7 @@ func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 		return []Socket{s}
 	}
 	s := &Sockets{IKE: open(500), NATT: open(4500), Raw: open(0)}
-	s.ForSend = func(local netip.AddrPort, remote netip.Addr) Socket {
+	s.ForIKE = func(local netip.AddrPort, remote netip.Addr) Socket {
 		if remote.Is6() {
 			return nil
 		}

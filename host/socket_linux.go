@@ -19,6 +19,7 @@ type Socket struct {
 	fd   *descriptor
 	addr netip.AddrPort // bound to; port 0: raw
 	v6   bool
+	ike  bool        // for IKE alone
 	gso  atomic.Bool // UDP_SEGMENT works
 
 	read    *reader
@@ -45,6 +46,12 @@ const (
 
 // openSocket opens and binds a UDP socket, or with port 0 a raw ESP socket.
 func openSocket(addr netip.AddrPort) (*Socket, error) {
+	return (&Socket{addr: addr, ike: addr.Port() == PortIKE}).open(nil)
+}
+
+// open opens and binds s, with options more.
+func (s *Socket) open(more []option) (*Socket, error) {
+	addr := s.addr
 	v6 := addr.Addr().Is6()
 	family, typ, proto := unix.AF_INET, unix.SOCK_DGRAM, 0
 	if v6 {
@@ -57,8 +64,8 @@ func openSocket(addr netip.AddrPort) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{addr: addr, v6: v6, writers: make(chan *writer, 2*runtime.GOMAXPROCS(0))}
-	if err := s.setup(fd); err != nil {
+	s.v6, s.writers = v6, make(chan *writer, 2*runtime.GOMAXPROCS(0))
+	if err := s.setup(fd, more); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -80,9 +87,9 @@ type option struct {
 	must               bool
 }
 
-func (s *Socket) setup(fd int) error {
+func (s *Socket) setup(fd int, more []option) error {
 	buffer := bufferESP
-	if s.addr.Port() == PortIKE {
+	if s.ike {
 		buffer = bufferIKE
 	}
 	opts := []option{
@@ -104,7 +111,7 @@ func (s *Socket) setup(fd int) error {
 			option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
 			option{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1, true})
 	}
-	opts = append(opts, s.fragmentation(s.addr.Port() == PortIKE)...)
+	opts = append(append(opts, s.fragmentation(s.ike)...), more...)
 	for _, o := range opts {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && o.must {
 			return fmt.Errorf("%s: %w", o.what, err)

@@ -95,7 +95,7 @@ func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 // fragment: IKE messages have to get through where the path MTU is unknown.
 // ESP from other goroutines can go without DF at that moment, which harms nobody.
 func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
-	if s.addr.Port() != PortIKE { // there it is always so
+	if !s.ike { // there it is always so
 		s.frag.Lock()
 		defer s.frag.Unlock()
 		s.setFragmentation(true)
