@@ -111,6 +111,7 @@ func (l *loader) config(v *dialect.Value) *Config {
 		}
 	}
 	c.Packets = !v.Field("offload").Bool()
+	c.NoFrames = !v.Field("raw_frames").Bool()
 	if t := v.Field("threads"); t.Given && t.OK() {
 		c.Threads = int(t.Int())
 	}

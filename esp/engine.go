@@ -210,6 +210,8 @@ func (s *socketSource) read() (int, error) {
 		s.want = max(s.want/2, udpBatch)
 	case n == s.want:
 		s.want = min(s.want*2, maxBatch)
+	case n < s.want/4: // to ask for many costs something too
+		s.want = max(s.want/2, udpBatch)
 	}
 	return n, err
 }

@@ -257,6 +257,10 @@ func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 		}
 		return h.socket(local.Port())
 	}
+	s.Run = func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}
 	s.Close = func() error {
 		for _, so := range h.sockets {
 			so.Close()

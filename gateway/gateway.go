@@ -231,6 +231,14 @@ func (g *Gateway) start() error {
 	for _, so := range s.IKE {
 		g.group.Go(func() error { return g.readIKE(g.io, so) })
 	}
+	if !g.config.NoFrames {
+		g.group.Go(func() error {
+			if err := s.Run(g.io); err != nil {
+				g.Log.Warn("ESP is not sent as Ethernet frames any more", "err", err)
+			}
+			return nil
+		})
+	}
 	g.group.Go(g.watch)
 	if g.Hangup != nil {
 		g.group.Go(g.reloadOnHangup)

@@ -64,5 +64,7 @@ type Sockets struct {
 	// ForIKE is the socket to send an IKE message from local to remote, chosen by
 	// local's port and address; nil: there is none.
 	ForIKE func(local netip.AddrPort, remote netip.Addr) Socket
-	Close  func() error
+	// Run makes sending from Raw faster where that is safe, until ctx ends.
+	Run   func(ctx context.Context) error
+	Close func() error
 }

@@ -47,6 +47,7 @@ func (s System) Open(listen []netip.Addr) (*Sockets, error) {
 			}
 			return nil
 		},
+		Run:   so.Run,
 		Close: so.Close,
 	}, nil
 }

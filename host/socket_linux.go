@@ -16,11 +16,12 @@ import (
 // One goroutine at a time reads; any number write and close. Peers with a
 // link-local address are not served: a Datagram's addresses have no zone.
 type Socket struct {
-	fd   *descriptor
-	addr netip.AddrPort // bound to; port 0: raw
-	v6   bool
-	ike  bool        // for IKE alone
-	gso  atomic.Bool // UDP_SEGMENT works
+	fd    *descriptor
+	addr  netip.AddrPort // bound to; port 0: raw
+	v6    bool
+	ike   bool        // for IKE alone
+	ether *ethernet   // what a raw socket can send by instead; nil: nothing
+	gso   atomic.Bool // UDP_SEGMENT works
 
 	read    *reader
 	writers chan *writer // free ones; their number bounds the writers at work
@@ -36,6 +37,7 @@ type SocketStats struct {
 	Truncated   uint64 // received datagrams longer than the buffer; dropped
 	KernelDrops uint64 // received packets that the kernel dropped, mostly as our buffer was full
 	Segments    bool   // UDP_SEGMENT is in use
+	Frames      uint64 // packets that went as Ethernet frames, from all sockets
 }
 
 // ESP sockets take bursts of a whole batch from each of many peers.
@@ -204,6 +206,9 @@ func (s *Socket) Stats() SocketStats {
 	st := SocketStats{
 		SendErrors: s.sendErrors.Load(), TooBig: s.tooBig.Load(),
 		Truncated: s.cut.Load(), Segments: s.gso.Load(),
+	}
+	if s.ether != nil {
+		st.Frames = s.ether.sent.Load()
 	}
 	s.fd.do(func(fd uintptr) {
 		const drops = 8            // SK_MEMINFO_DROPS, linux/sock_diag.h

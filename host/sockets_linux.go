@@ -19,6 +19,9 @@ type Sockets struct {
 	// message can hold ESP too, and the other way round. Empty where the kernel cannot tell them apart.
 	Marked []*Socket
 	Raw    []*Socket // protocol 50
+
+	host  *Host
+	ether *ethernet // beside Raw; nil: the kernel has none
 }
 
 // Open opens the sockets: on the addresses given, or on all where there are
@@ -34,7 +37,7 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 			}
 		}
 	}
-	s := new(Sockets)
+	s := &Sockets{host: h}
 	for _, l := range []struct {
 		to   *[]*Socket
 		port uint16
@@ -59,6 +62,14 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 				return nil, explainOpen(a, l.port, err)
 			}
 		}
+	}
+	var err error
+	if s.ether, err = newEthernet(); err != nil {
+		h.log.Debug("ESP is not sent as Ethernet frames", "err", err)
+		return s, nil
+	}
+	for _, r := range s.Raw {
+		r.ether = s.ether
 	}
 	return s, nil
 }
@@ -130,6 +141,9 @@ func (s *Sockets) Close() error {
 	var errs []error
 	for _, c := range s.All() {
 		errs = append(errs, c.Close())
+	}
+	if s.ether != nil {
+		errs = append(errs, s.ether.fd.Close())
 	}
 	return errors.Join(errs...)
 }
