@@ -24,7 +24,7 @@ var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect
 	{Name: "listen", Type: dialect.List{Of: dialect.Addr{}, Max: 256}, Doc: "our underlay addresses; all by default"},
 	{Name: "offload", Type: dialect.Bool{}, Default: "true", Doc: "move super-packets between TUN and sockets in one pass; no: the slower way, by packets"},
 	{Name: "raw_frames", Type: dialect.Bool{}, Default: "true", Doc: "send ESP that is not in UDP as Ethernet frames where only the speed tells; no: always through the IP stack"},
-	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "that carry packets; by default 1, or 2 with four processors and more"},
+	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "that carry packets; by default 1 and one for protocol 50, or with four processors and more one for each direction"},
 	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "vpn_gateways"}, Doc: "what the ids of the cloud's gateways stand for"},
 	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.GatewayObject, Name: "customer_gateways"}, Doc: "what the ids of the customer's gateways stand for"},
 	{Name: "connections", Type: dialect.List{Of: connectionObject(), Name: "connection", Max: 100_000}, Required: true, Doc: "the connections"},

@@ -194,7 +194,8 @@ func (t *fakeTUN) closed() bool {
 
 // fakeHost is a Host in memory.
 type fakeHost struct {
-	poller    atomic.Pointer[esptest.Poller] // the newest run's
+	pollersMu sync.Mutex
+	pollers   []*esptest.Poller // of every run
 	ids       atomic.Int64
 	net       *fakeNet
 	addresses []netip.Addr
@@ -216,12 +217,16 @@ type fakeHost struct {
 
 func (h *fakeHost) Poller() (Poller, error) {
 	p := esptest.NewPoller()
-	h.poller.Store(p)
+	h.pollersMu.Lock()
+	defer h.pollersMu.Unlock()
+	h.pollers = append(h.pollers, p)
 	return p, nil
 }
 
 func (h *fakeHost) poke() {
-	if p := h.poller.Load(); p != nil {
+	h.pollersMu.Lock()
+	defer h.pollersMu.Unlock()
+	for _, p := range h.pollers {
 		p.Wake()
 	}
 }

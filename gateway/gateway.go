@@ -82,7 +82,8 @@ type Gateway struct {
 	plane   *esp.Plane
 	sockets *Sockets
 	engines []*esp.Engine
-	opened  int // TUNs, ever
+	readers []*esp.Engine // of these, those that read TUNs
+	opened  int           // TUNs, ever
 	group   *errgroup.Group
 	io      context.Context // ends when sockets and TUNs are closed
 
