@@ -23,18 +23,37 @@ type ReadFile func(name string, limit int) ([]byte, fs.FileMode, error)
 // Load reads the file at path, and the files it names. The Config is nil if
 // and only if there is an error among the problems; warnings come with it.
 func Load(path string) (*Config, Problems) {
+	s, ps := Trace(path)
+	return s.Config, ps
+}
+
+// Source is a Config with what it was made of.
+type Source struct {
+	*Config                  // nil: there is an error
+	Root    *dialect.Value   // the whole file
+	Drafts  []*dialect.Draft // of the connections, in their order
+}
+
+// Trace is Load that keeps the values, with their places.
+func Trace(path string) (Source, Problems) {
 	budget := tree.NewBudget()
 	data, mode, err := readFile(path, budget.Bytes(), true)
 	if err != nil {
-		return nil, Problems{{Severity: Error, Code: "vpngw.config.unreadable", File: path, Message: reason(err)}}
+		return Source{}, Problems{{Severity: Error, Code: "vpngw.config.unreadable", File: path, Message: reason(err)}}
 	}
 	regular := func(name string, limit int) ([]byte, fs.FileMode, error) { return readFile(name, limit, false) }
 	return load(path, data, mode, regular, budget)
 }
 
+// TraceText is Trace as Parse is Load.
+func TraceText(read ReadFile, name string, data []byte) (Source, Problems) {
+	return load(name, data, 0, read, tree.NewBudget())
+}
+
 // Parse is Load of a text that is named name; files that it names are read by read.
 func Parse(read ReadFile, name string, data []byte) (*Config, Problems) {
-	return load(name, data, 0, read, tree.NewBudget())
+	s, ps := TraceText(read, name, data)
+	return s.Config, ps
 }
 
 // loader is one call of Load.
@@ -53,7 +72,7 @@ type body struct {
 	err  error
 }
 
-func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tree.Budget) (*Config, Problems) {
+func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tree.Budget) (Source, Problems) {
 	l := &loader{
 		Check: dialect.NewCheck(budget), main: name, read: read,
 		modes: map[string]fs.FileMode{name: mode}, bodies: map[string]body{},
@@ -61,16 +80,17 @@ func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tre
 	l.Open = l.body
 	root, errs := tree.Read(name, data, budget)
 	l.Syntax("", errs)
-	var c *Config
+	var s Source
 	if root != nil {
-		c = l.config(l.Root(root, fileRow))
+		s.Root = l.Root(root, fileRow)
+		s.Config, s.Drafts = l.config(s.Root)
 	}
 	ps := l.Problems()
 	ps.Sort(name)
 	if ps.Failed() {
-		return nil, ps
+		return Source{}, ps
 	}
-	return c, ps
+	return s, ps
 }
 
 // path is where a file that the configuration names is: relative to the main file.
@@ -100,9 +120,9 @@ func (l *loader) body(name string) (*tree.Request, []tree.Error, error) {
 }
 
 // config makes a Config of the whole file.
-func (l *loader) config(v *dialect.Value) *Config {
+func (l *loader) config(v *dialect.Value) (*Config, []*dialect.Draft) {
 	if !v.OK() {
-		return nil
+		return nil, nil
 	}
 	c := &Config{}
 	for _, a := range v.Field("listen").Items() {
@@ -111,6 +131,7 @@ func (l *loader) config(v *dialect.Value) *Config {
 		}
 	}
 	c.Packets = !v.Field("offload").Bool()
+	c.NoFrames = !v.Field("raw_frames").Bool()
 	if t := v.Field("threads"); t.Given && t.OK() {
 		c.Threads = int(t.Int())
 	}
@@ -119,7 +140,7 @@ func (l *loader) config(v *dialect.Value) *Config {
 	used := names{}
 	for i, entry := range v.Field("connections").Items() {
 		if l.Full() {
-			return nil
+			return nil, nil
 		}
 		d := l.connection(entry, i, dialect.Env{
 			Side: side,
@@ -132,8 +153,8 @@ func (l *loader) config(v *dialect.Value) *Config {
 		}
 	}
 	if l.Problems().Failed() {
-		return nil // what is not whole cannot be held against others
+		return nil, nil // what is not whole cannot be held against others
 	}
 	l.together(drafts)
-	return c
+	return c, drafts
 }

@@ -35,6 +35,7 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env, used names
 	if draft == nil {
 		return nil
 	}
+	draft.Entry, draft.Body = v, bodyValue
 	if unused := bodyValue.Unused(); len(unused) > 0 {
 		draft.Notes = append(draft.Notes, strings.Join(unused, ", ")+": no meaning here")
 	}

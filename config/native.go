@@ -20,38 +20,42 @@ var ikeVersions = map[string]int{"1": 1, "2": 2, "any": 0}
 
 var nativeBody = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "ike_version", Default: "2", Doc: "1, 2, or any: this end begins with 2 and answers either",
+		Name: "ike_version", Default: "2", Goes: "IKE version", Doc: "1, 2, or any: this end begins with 2 and answers either",
 		Type: dialect.Enum{Words: []string{"1", "2", "any"}},
 	},
-	{Name: "mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of IKEv1's phase 1"},
+	{Name: "mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of IKEv1's phase 1"},
 	{Name: "local", Type: endObject(false), Required: true, Doc: "this end"},
 	{Name: "remote", Type: endObject(true), Required: true, Doc: "the other end"},
-	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Doc: "pre-shared key; or psk_file beside the body"},
+	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Goes: "pre-shared key", Doc: "pre-shared key; or psk_file beside the body"},
 	{Name: "ike", Default: "{}", Doc: "IKE SA", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "proposals", Type: dialect.List{Of: proposal{ipsec.ProtoIKE}, Name: "proposals", Max: 32}, Doc: "the first is preferred"},
-		{Name: "lifetime", Type: lifetime, Default: "24h", Doc: "0: without end"},
+		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoIKE}, Name: "proposals", Max: 32}, Goes: "IKE encryption, IKE integrity, IKE PRF, IKE key exchange", Doc: "the first is preferred"},
+		{Name: "lifetime", Type: lifetime, Default: "24h", Goes: "IKE lifetime", Doc: "0: without end"},
 	}}},
 	{Name: "esp", Default: "{}", Doc: "Child SAs", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "proposals", Type: dialect.List{Of: proposal{ipsec.ProtoESP}, Name: "proposals", Max: 32}, Doc: "the first is preferred; a group in them is PFS"},
-		{Name: "lifetime", Type: lifetime, Default: "1h", Doc: "0: without end"},
-		{Name: "bytes", Type: counter, Default: "0", Doc: "0: any number"},
-		{Name: "packets", Type: counter, Default: "0", Doc: "0: any number"},
-		{Name: "esn", Type: dialect.Enum{Words: []string{"auto", "yes", "no"}}, Default: "auto", Doc: "extended sequence numbers; auto: if the peer has them"},
+		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoESP}, Name: "proposals", Max: 32}, Goes: "ESP encryption, ESP integrity, PFS, sequence numbers", Doc: "the first is preferred; a group in them is PFS"},
+		{Name: "lifetime", Type: lifetime, Default: "1h", Goes: "ESP lifetime", Doc: "0: without end"},
+		{Name: "bytes", Type: counter, Default: "0", Goes: "ESP bytes", Doc: "0: any number"},
+		{Name: "packets", Type: counter, Default: "0", Goes: "ESP packets", Doc: "0: any number"},
+		{Name: "esn", Type: dialect.Enum{Words: []string{"auto", "yes", "no"}}, Default: "auto", Goes: "sequence numbers", Doc: "extended sequence numbers; auto: if the peer has them"},
 	}}},
 	{
-		Name: "children", Default: "lists", Doc: "one Child SA for all subnets, or one for each pair, or one for each of the pairs listed here",
+		Name: "children", Default: "lists", Goes: "Child SAs, pairs of networks", Doc: "one Child SA for all subnets, or one for each pair, or one for each of the pairs listed here",
 		Type: dialect.Or{Scalar: dialect.Enum{Words: []string{"lists", "pairs"}}, Other: dialect.List{Of: pair, Name: "children", Max: 1024}},
 	},
-	{Name: "natt", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
-	{Name: "initiate", Type: dialect.Bool{}, Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
+	{Name: "natt", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
+	{Name: "initiate", Type: dialect.Bool{}, Goes: "initiation", Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
 }}
 
+// anyID is the identity of an end that may say what it likes.
+const anyID = "%any"
+
 func endObject(remote bool) *dialect.Object {
+	which := map[bool]string{false: "local ", true: "remote "}[remote]
 	return &dialect.Object{Rows: []dialect.Row{
-		{Name: "address", Type: dialect.Addr{}, Required: remote, Doc: "public address; of this end by default the one that the route chooses"},
-		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Doc: "identity; the address by default"},
-		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Doc: "what is behind it"},
-		{Name: "asn", Type: dialect.ASN{}, Doc: "AS number"},
+		{Name: "address", Type: dialect.Addr{}, Required: remote, Goes: which + "address", Doc: "public address; of this end by default the one that the route chooses"},
+		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Goes: which + "identity", Doc: "identity; the address by default; of the other end also %any: whoever has the key"},
+		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Goes: which + "networks", Doc: "what is behind it"},
+		{Name: "asn", Type: dialect.ASN{}, Goes: which + "AS", Doc: "AS number"},
 	}}
 }
 
@@ -66,45 +70,14 @@ var defaultProposals = map[ipsec.Protocol][]ipsec.Proposal{
 		"aes256-aes128-sha256-sha384-sha512"),
 }
 
-// proposal is a Type: "aes256gcm16-prfsha384-ecp384".
-type proposal struct{ proto ipsec.Protocol }
-
-func (proposal) Hides() bool { return false }
-
-func (t proposal) Read(c *dialect.Check, v *dialect.Value) {
-	text := dialect.Text{Min: 1, Max: 1000}
-	if text.Read(c, v); !v.OK() {
-		return
-	}
-	s := v.Text()
-	v.Set(nil)
-	for name := range strings.SplitSeq(s, "-") {
-		if ipsec.ByName(name) == nil {
-			c.Refuse(v, dialect.Illegal, name, algorithmNames(), "no algorithm is called %q", name)
-			return
-		}
-	}
-	p, err := ipsec.ParseProposal(t.proto, s)
-	if err != nil {
-		c.Fail(v, dialect.Illegal, "%s", err)
-		return
-	}
-	v.Set(p)
-}
-
-func algorithmNames() []string {
-	var out []string
-	for _, a := range ipsec.Algorithms {
-		out = append(out, a.Name)
-	}
-	return out
-}
-
 func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	ike, esp := v.Field("ike"), v.Field("esp")
 	local, remote := v.Field("local"), v.Field("remote")
 	if local.OK() && !local.Field("address").Given && !local.Field("id").Given {
 		c.Fail(local.Field("id"), dialect.Missing, "give this end an address or an id, so that it has an identity")
+	}
+	if id := local.Field("id"); id.Text() == anyID {
+		c.Fail(id, dialect.Illegal, "this end must say who it is")
 	}
 	if a := remote.Field("address"); a.OK() && a.Addr() == local.Field("address").Addr() {
 		c.Fail(a, dialect.Conflict, "both ends have this address")
@@ -156,7 +129,9 @@ func end(v *dialect.Value) End {
 		Subnets: v.Field("subnets").Prefixes(),
 	}
 	if id := v.Field("id"); id.OK() {
-		e.ID = ipsec.ParseIdentity(id.Text())
+		if e.ID = ipsec.ParseIdentity(id.Text()); id.Text() == anyID {
+			e.ID = ipsec.AnyIdentity
+		}
 	} else if e.Address.IsValid() {
 		e.ID = ipsec.IdentityOf(e.Address)
 	}

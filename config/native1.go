@@ -33,6 +33,11 @@ func version1(c *dialect.Check, v *dialect.Value, t *Tunnel) {
 	if esp.Field("esn").Text() == "yes" {
 		c.Fail(esp.Field("esn"), dialect.Conflict, "IKEv1 has no extended sequence numbers; write no, or leave it out")
 	}
+	for i, item := range esp.Field("proposals").Items() {
+		if p := dialect.Data[ipsec.Proposal](item); i < len(t.ESPProposals) && len(p.Of(ipsec.ESN)) == 1 && p.Of(ipsec.ESN)[0].ID == ipsec.ESNYes {
+			c.Fail(item, dialect.Conflict, "IKEv1 has no extended sequence numbers; leave esn out")
+		}
+	}
 	for i := range t.ESPProposals {
 		t.ESPProposals[i].Transforms = slices.DeleteFunc(slices.Clone(t.ESPProposals[i].Transforms), func(tr ipsec.Transform) bool {
 			return tr == ipsec.Transform{Type: ipsec.ESN, ID: ipsec.ESNYes}

@@ -75,6 +75,7 @@ func TestNativeIKEv1RefusesWhatItDoesNotHave(t *testing.T) {
 	said(t, one("ike: {proposals: [aes128-sha1-prfsha256-modp2048]}", ""), Error, "one hash")
 	said(t, one("esp: {proposals: [chacha20poly1305]}", ""), Error, "ChaCha20")
 	said(t, one("esp: {esn: yes}", ""), Error, "extended sequence numbers")
+	said(t, one("esp: {proposals: [aes128-sha256-esn]}", ""), Error, "extended sequence numbers")
 	said(t, one("mode: aggressive", ""), Warning, "aggressive mode is weak", "[vpngw.mode.weak]")
 	said(t, one("ike: {lifetime: 0s}", ""), Warning, "8 hours")
 	said(t, one(`esp: {proposals: ["null-sha1"]}`, ""), Error, "allow: [null-encryption]")

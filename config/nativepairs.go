@@ -8,8 +8,8 @@ import (
 
 // pair is an entry of native's children, where not every pair of subnets is wanted.
 var pair = &dialect.Object{Rows: []dialect.Row{
-	{Name: "local", Type: dialect.Prefix{}, Required: true, Doc: "a subnet of this end"},
-	{Name: "remote", Type: dialect.Prefix{}, Required: true, Doc: "a subnet of the other end"},
+	{Name: "local", Type: dialect.Prefix{}, Required: true, Goes: "pairs of networks", Doc: "a subnet of this end"},
+	{Name: "remote", Type: dialect.Prefix{}, Required: true, Goes: "pairs of networks", Doc: "a subnet of the other end"},
 }}
 
 // listedPairs makes those the tunnel's. Each is of the ends' subnets, and each subnet is in one.

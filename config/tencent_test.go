@@ -94,6 +94,8 @@ func TestTencentRouteTypes(t *testing.T) {
 		{map[string]any{"RouteType": "Policy"}, RouteFlows, "[10.8.4.0/24]"},
 		{map[string]any{"SecurityPolicyDatabases": []any{}}, RouteDestination, "[0.0.0.0/0]"},
 		{map[string]any{"SecurityPolicyDatabases": nil}, RouteDestination, "[0.0.0.0/0]"},
+		{map[string]any{"SecurityPolicyDatabases": []any{spdOf("0.0.0.0/0", "0.0.0.0/0")}}, RouteDestination, "[0.0.0.0/0]"},
+		{map[string]any{"SecurityPolicyDatabases": []any{spdOf("10.8.4.0/24", "192.168.3.0/24"), spdOf("0.0.0.0/0", "0.0.0.0/0")}}, RouteFlows, "[10.8.4.0/24 0.0.0.0/0]"},
 		{withRoute, RouteDestination, "[0.0.0.0/0]"},
 		{withBGP, RouteBGP, "[0.0.0.0/0]"},
 	} {
@@ -142,6 +144,21 @@ func TestTencentServices(t *testing.T) {
 	}
 	if fmt.Sprint(conn.Unserved()) != "[health checks]" {
 		t.Errorf("got %v", conn.Unserved())
+	}
+	for _, tt := range []struct {
+		spd  []any
+		warn bool
+	}{
+		{[]any{spdOf("10.8.4.0/24", "192.168.3.0/24")}, true},
+		{[]any{spdOf("10.8.4.0/24", "192.168.3.0/24"), spdOf("0.0.0.0/0", "0.0.0.0/0")}, false},
+		{[]any{spdOf("169.254.128.1/32", "169.254.128.2/32")}, false},
+		{[]any{spdOf("169.254.128.1/32", "169.254.128.3/32")}, true},
+	} {
+		body := changed(t, changed(t, tencentBody(), withHealth), map[string]any{"SecurityPolicyDatabases": tt.spd})
+		_, ps := Parse(nil, "f", cloudFile(t, "tencent", body, ""))
+		if got := strings.Contains(lines(ps), "no pair of subnets carries its pings"); got != tt.warn {
+			t.Errorf("%v: got\n%s", tt.spd, lines(ps))
+		}
 	}
 	for beside, want := range map[string]struct {
 		refused bool

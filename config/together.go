@@ -204,14 +204,18 @@ func differ(a, b *Tunnel) string {
 // to have otherwise, with a warning.
 func (l *loader) agree(m, first member) {
 	a, b := first.tunnel(), m.tunnel()
-	take := func(same bool, what string) {
+	take := func(same bool, what, word string) {
 		if !same {
+			if m.Taken == nil {
+				m.Taken = map[string]string{}
+			}
+			m.Taken[word] = first.Connection.Name
 			l.Warn(m.place().IKE, dialect.Conflict, "the %s is taken from connection %q, with which it shares its IKE SA", what, first.Connection.Name)
 		}
 	}
-	take(a.NATT == b.NATT, "NAT traversal setting")
-	take(a.Encap == b.Encap, "encap setting")
-	take(a.DPD == b.DPD, "dead peer detection")
+	take(a.NATT == b.NATT, "NAT traversal setting", "NAT traversal")
+	take(a.Encap == b.Encap, "encap setting", "ESP encapsulation")
+	take(a.DPD == b.DPD, "dead peer detection", "dead peer detection")
 	b.NATT, b.Encap, b.DPD = a.NATT, a.Encap, a.DPD
 }
 

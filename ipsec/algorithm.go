@@ -1,6 +1,10 @@
 package ipsec
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // TransformType is an IKEv2 transform type (RFC 7296 section 3.3.2).
 type TransformType uint8
@@ -161,6 +165,16 @@ var aliases = map[string]string{
 	"aes128gcm128": "aes128gcm16", "aes192gcm128": "aes192gcm16", "aes256gcm128": "aes256gcm16",
 	"sha": "sha1", "sha2_256": "sha256", "sha2_384": "sha384", "sha2_512": "sha512",
 	"curve25519": "x25519", "ecp-256": "ecp256", "chacha20": "chacha20poly1305",
+}
+
+// Names are all names that ByName knows, aliases included, in order.
+func Names() []string {
+	out := slices.Collect(maps.Keys(aliases))
+	for i := range Algorithms {
+		out = append(out, Algorithms[i].Name)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Weak tells why t is weak, or returns the empty string.

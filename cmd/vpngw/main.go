@@ -2,7 +2,7 @@
 // commands that check its configuration and talk to it.
 //
 // Exit codes: 0 success, 1 an error (`check`: the file has errors), 2 wrong
-// usage, 3 the daemon is not reachable.
+// usage, 3 the daemon is not reachable, 4 (`export`) the format cannot say everything.
 package main
 
 import (
@@ -23,6 +23,7 @@ const (
 	exitError       = 1
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitLost        = 4
 )
 
 func main() { os.Exit(vpngw(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -40,6 +41,8 @@ func vpngw(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case errors.Is(err, errSaid):
 		return exitError
+	case errors.Is(err, errLost):
+		return exitLost
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "vpngw: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage

@@ -64,7 +64,7 @@ and carries packets with ESP (RFC 4303) over one TUN device for each tunnel.
 		return nil
 	}
 
-	root.AddCommand(newRun(s), newCheck(), newStatus(s), newUp(s), newDown(s), newRekey(s), newReload(s), newVersion())
+	root.AddCommand(newRun(s), newCheck(), newExplain(), newExport(), newStatus(s), newUp(s), newDown(s), newRekey(s), newReload(s), newSchema(), newVersion())
 	return root
 }
 

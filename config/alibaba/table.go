@@ -15,6 +15,8 @@ const name = "alibaba"
 // Dialect is how this package's bodies are written and what becomes of them.
 var Dialect = &dialect.Dialect{
 	Name:     name,
+	Page:     "Alibaba Cloud, CreateVpnConnection, 13 Nov 2024",
+	Words:    words,
 	Body:     body,
 	Build:    build,
 	Wrappers: []string{"VpnConnections", "VpnConnection"},
@@ -43,38 +45,38 @@ var unused = []string{
 // body is the page's table of request parameters. Codes are those of its table
 // of error codes; the defaults are the cloud's.
 var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
-	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection"}}, Doc: "what is asked of the API; no meaning here"},
-	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Requests: true, Doc: "the region; no meaning here"},
-	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Doc: "makes the request idempotent; no meaning here"},
-	{Name: "CustomerGatewayId", Type: gatewayID, Doc: "the customer's end", Codes: customerCodes},
+	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection"}}, Goes: "-", Doc: "what is asked of the API; no meaning here"},
+	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Requests: true, Goes: "-", Doc: "the region; no meaning here"},
+	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Goes: "-", Doc: "makes the request idempotent; no meaning here"},
+	{Name: "CustomerGatewayId", Type: gatewayID, Goes: "customer address, customer AS", Doc: "the customer's end", Codes: customerCodes},
 	{
-		Name: "VpnGatewayId", Type: gatewayID, Required: true, Doc: "the cloud's end",
+		Name: "VpnGatewayId", Type: gatewayID, Required: true, Goes: "cloud address", Doc: "the cloud's end",
 		Codes: dialect.Codes{dialect.NotFound: "InvalidVpnGatewayInstanceId.NotFound"},
 	},
 	{
-		Name: "Name", Type: dialect.Text{Min: 1, Max: 100, Older: 128, Check: noURL}, Doc: "the connection's name",
+		Name: "Name", Type: dialect.Text{Min: 1, Max: 100, Older: 128, Check: noURL}, Goes: "name", Doc: "the connection's name",
 		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.VpnConnectionName"},
 	},
 	{
-		Name: "LocalSubnet", Type: subnets, Required: true, Doc: "the cloud's CIDR blocks",
+		Name: "LocalSubnet", Type: subnets, Required: true, Goes: "cloud networks, routing", Doc: "the cloud's CIDR blocks",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.LocalSubnet"},
 	},
 	{
-		Name: "RemoteSubnet", Type: subnets, Required: true, Doc: "the customer's CIDR blocks",
+		Name: "RemoteSubnet", Type: subnets, Required: true, Goes: "customer networks", Doc: "the customer's CIDR blocks",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.RemoteSubnet"},
 	},
-	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Doc: "whether the cloud's end initiates"},
+	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
 	{Name: "IkeConfig", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "IpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
 	{Name: "HealthCheckConfig", Also: []string{"VcoHealthCheck"}, Type: health, Default: "{}", Doc: "the cloud's pings through the tunnel; not served yet"},
-	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Doc: "the cloud's own route table; no meaning here"},
-	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Doc: "ask a silent peer whether it is there"},
-	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
+	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Goes: "-", Doc: "the cloud's own route table; no meaning here"},
+	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
+	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
 	{
 		Name: "BgpConfig", Also: []string{"VpnBgpConfig"}, Type: bgp, Default: "{}", Doc: "BGP in the tunnel; not served yet",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.BgpConfig"},
 	},
-	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Doc: "for ShangMi gateways"},
+	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
 	{
 		Name: "Tags", Also: []string{"Tag"}, Type: dialect.List{Of: tag, Name: "Tags", Max: 20, Within: "Tag"}, Doc: "no meaning here",
 		Codes: dialect.Codes{dialect.TooMany: "SizeLimitExceeded.TagNum"},
@@ -83,8 +85,8 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 		Name: "TunnelOptionsSpecification", Type: dialect.List{Of: tunnelOptions, Name: "TunnelOptionsSpecification", Max: 2, Within: "TunnelOptions"},
 		Doc: "the two tunnels of a dual-tunnel connection; failover between them is not served yet", Codes: missingTunnel,
 	},
-	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Doc: "BGP in the tunnels of a dual-tunnel connection; not served yet"},
-	{Name: "InternetIp", Type: dialect.Addr{}, Doc: "in answers: the address of the cloud's end"},
+	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "BGP in the tunnels of a dual-tunnel connection; not served yet"},
+	{Name: "InternetIp", Type: dialect.Addr{}, Goes: "cloud address", Doc: "in answers: the address of the cloud's end"},
 }}
 
 var (
@@ -99,59 +101,59 @@ const noASN dialect.Reason = "asn"
 var tunnelOptions = &dialect.Object{
 	Unused: []string{"TunnelId", "State", "Status", "ZoneNo", "TunnelIndex"},
 	Rows: []dialect.Row{
-		{Name: "Role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Doc: "the active tunnel, or the standby"},
+		{Name: "Role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Goes: "role", Doc: "the active tunnel, or the standby"},
 		{
-			Name: "CustomerGatewayId", Type: gatewayID, Required: true, Doc: "the tunnel's customer's end",
+			Name: "CustomerGatewayId", Type: gatewayID, Required: true, Goes: "customer address, customer AS", Doc: "the tunnel's customer's end",
 			Codes: dialect.Codes{
 				dialect.NotFound: customerCodes[dialect.NotFound], dialect.Conflict: customerCodes[dialect.Conflict], noASN: customerCodes[noASN],
 				dialect.Missing: missingTunnel[dialect.Missing],
 			},
 		},
-		{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Doc: "ask a silent peer whether it is there"},
-		{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Doc: "detect NAT and encapsulate ESP in UDP"},
-		{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Doc: "for ShangMi gateways"},
+		{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
+		{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
+		{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
 		{Name: "TunnelBgpConfig", Type: tunnelBGP, Default: "{}", Doc: "BGP in the tunnel, if EnableTunnelsBgp is true"},
 		{Name: "TunnelIkeConfig", Type: tunnelIKE, Default: "{}", Doc: "IKE SA"},
 		{Name: "TunnelIpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
-		{Name: "InternetIp", Type: dialect.Addr{}, Doc: "in answers: the address of the cloud's end"},
+		{Name: "InternetIp", Type: dialect.Addr{}, Goes: "cloud address", Doc: "in answers: the address of the cloud's end"},
 	},
 }
 
 var subnets = dialect.Prefixes{Comma: true, Max: 255} // as many as a traffic selector payload counts
 
 var ikeRows = []dialect.Row{
-	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Doc: "pre-shared key"},
-	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Doc: "the version of IKE"},
-	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of IKEv1 only"},
-	{Name: "IkeEncAlg", Type: encryption, Default: "aes", Doc: "encryption"},
-	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Doc: "integrity and PRF"},
+	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Goes: "pre-shared key", Doc: "pre-shared key"},
+	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Goes: "IKE version", Doc: "the version of IKE"},
+	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of IKEv1 only"},
+	{Name: "IkeEncAlg", Type: encryption, Default: "aes", Goes: "IKE encryption", Doc: "encryption"},
+	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF"},
 	{
-		Name: "IkePfs", Default: "group2", Doc: "key exchange",
+		Name: "IkePfs", Default: "group2", Goes: "IKE key exchange", Doc: "key exchange",
 		Type: dialect.Enum{Words: []string{"group1", "group2", "group5", "group14"}, Older: []string{"group24"}},
 	},
-	{Name: "IkeLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},
-	{Name: "LocalId", Type: dialect.Text{Max: 100}, Doc: "identity of the cloud's end; the gateway's address by default"},
-	{Name: "RemoteId", Type: dialect.Text{Max: 100}, Doc: "identity of the customer's end; the gateway's address by default"},
+	{Name: "IkeLifetime", Type: lifetime, Default: "86400", Goes: "IKE lifetime", Doc: "seconds; 0: without end"},
+	{Name: "LocalId", Type: dialect.Text{Max: 100}, Goes: "cloud identity", Else: "the gateway's address", Doc: "identity of the cloud's end; the gateway's address by default"},
+	{Name: "RemoteId", Type: dialect.Text{Max: 100}, Goes: "customer identity", Else: "the gateway's address", Doc: "identity of the customer's end; the gateway's address by default"},
 }
 
 var (
 	ike       = &dialect.Object{Rows: append(ikeRows[:len(ikeRows):len(ikeRows)], oldID)}
 	tunnelIKE = &dialect.Object{Rows: ikeRows}
-	oldID     = dialect.Row{Name: "LocalIdIPsec", Type: dialect.Text{Max: 100}, Doc: "LocalId by an older version of the page"}
+	oldID     = dialect.Row{Name: "LocalIdIPsec", Type: dialect.Text{Max: 100}, Goes: "cloud identity", Doc: "LocalId by an older version of the page"}
 )
 
 var ipsecConfig = &dialect.Object{Rows: []dialect.Row{
-	{Name: "IpsecEncAlg", Type: encryption, Default: "aes", Doc: "encryption"},
+	{Name: "IpsecEncAlg", Type: encryption, Default: "aes", Goes: "ESP encryption", Doc: "encryption"},
 	{
-		Name: "IpsecAuthAlg", Type: authentication, Default: "md5", Doc: "integrity",
+		Name: "IpsecAuthAlg", Type: authentication, Default: "md5", Goes: "ESP integrity", Doc: "integrity",
 		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecAuthAlg"},
 	},
 	{
-		Name: "IpsecPfs", Default: "group2", Doc: "key exchange of each Child SA",
+		Name: "IpsecPfs", Default: "group2", Goes: "PFS", Doc: "key exchange of each Child SA",
 		Type:  dialect.Enum{Words: []string{"disabled", "group1", "group2", "group5", "group14"}, Older: []string{"group24"}},
 		Codes: dialect.Codes{dialect.Illegal: "NotSupportVpnConnectionParameter.IpsecPfs"},
 	},
-	{Name: "IpsecLifetime", Type: lifetime, Default: "86400", Doc: "seconds; 0: without end"},
+	{Name: "IpsecLifetime", Type: lifetime, Default: "86400", Goes: "ESP lifetime", Doc: "seconds; 0: without end"},
 }}
 
 var (
@@ -167,30 +169,30 @@ var (
 )
 
 var health = &dialect.Object{Unused: []string{"Status", "Policy"}, Rows: []dialect.Row{
-	{Name: "enable", Type: dialect.Bool{}, Default: "false", Doc: "whether the cloud pings"},
-	{Name: "dip", Type: dialect.Addr{}, Doc: "what it pings, at the customer's end"},
-	{Name: "sip", Type: dialect.Addr{}, Doc: "where it pings from"},
-	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Doc: "seconds between pings"},
-	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Doc: "pings without an answer"},
+	{Name: "enable", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "whether the cloud pings"},
+	{Name: "dip", Type: dialect.Addr{}, Goes: "health check target", Doc: "what it pings, at the customer's end"},
+	{Name: "sip", Type: dialect.Addr{}, Goes: "health check source", Doc: "where it pings from"},
+	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check interval", Doc: "seconds between pings"},
+	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "pings without an answer"},
 }}
 
-var enableBGP = dialect.Row{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Doc: "whether there is BGP"}
+var enableBGP = dialect.Row{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "whether there is BGP"}
 
 var bgpRows = []dialect.Row{
 	{
-		Name: "LocalAsn", Type: dialect.ASN{}, Default: "45104", Doc: "the cloud's AS number",
+		Name: "LocalAsn", Type: dialect.ASN{}, Default: "45104", Goes: "cloud AS", Doc: "the cloud's AS number",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.LocalAsn"},
 	},
 	{
-		Name: "TunnelCidr", Type: dialect.Prefix{}, Doc: "a /30 in 169.254.0.0/16",
+		Name: "TunnelCidr", Type: dialect.Prefix{}, Goes: "local inside address, remote inside address", Doc: "a /30 in 169.254.0.0/16",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidTunnelCidr.Malformed", dialect.Invalid: "IllegalParam.TunnelCidr", dialect.Missing: "MissingParameter.TunnelCidr"},
 	},
 	{
-		Name: "LocalBgpIp", Type: dialect.Addr{}, Doc: "the cloud's address in TunnelCidr",
+		Name: "LocalBgpIp", Type: dialect.Addr{}, Goes: "cloud inside address", Doc: "the cloud's address in TunnelCidr",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidLocalBgpIp.Malformed", dialect.Invalid: "IllegalParam.LocalBgpIp"},
 	},
-	{Name: "PeerAsn", Type: dialect.ASN{Zero: true}, Doc: "in answers: the customer's AS number"},
-	{Name: "AuthKey", Type: dialect.Secret{Text: dialect.Text{Max: 80}}, Doc: "in answers: the key of RFC 2385"},
+	{Name: "PeerAsn", Type: dialect.ASN{Zero: true}, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
+	{Name: "AuthKey", Type: dialect.Secret{Text: dialect.Text{Max: 80}}, Goes: "BGP key", Doc: "in answers: the key of RFC 2385"},
 }
 
 var (
@@ -200,11 +202,11 @@ var (
 
 var tag = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "Key", Type: dialect.Text{Min: 1, Max: 64, Check: tagCharacters}, Required: true, Doc: "not empty",
+		Name: "Key", Type: dialect.Text{Min: 1, Max: 64, Check: tagCharacters}, Required: true, Goes: "-", Doc: "not empty",
 		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.TagKey", dialect.Missing: "InvalidParameter.TagKey", dialect.Twice: "Duplicated.TagKey"},
 	},
 	{
-		Name: "Value", Type: dialect.Text{Max: 128, Check: tagCharacters}, Doc: "may be empty",
+		Name: "Value", Type: dialect.Text{Max: 128, Check: tagCharacters}, Goes: "-", Doc: "may be empty",
 		Codes: dialect.Codes{dialect.Invalid: "InvalidParameter.TagValue"},
 	},
 }}

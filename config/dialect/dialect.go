@@ -8,8 +8,10 @@ import "vpngw/ipsec"
 
 // Dialect is one way to write a connection down.
 type Dialect struct {
-	Name string // the key that holds the body
-	Body *Object
+	Name  string            // the key that holds the body
+	Words map[string]string // its own words for our names of algorithms; empty: none
+	Page  string            // the cloud's page that has its defaults; empty: they are ours
+	Body  *Object
 	// Build makes a connection of a body. It notes what is wrong, and returns
 	// nil when nothing can be made of it.
 	Build func(*Check, *Value, Env) *Draft
@@ -43,6 +45,9 @@ type Env struct {
 // which later checks report.
 type Draft struct {
 	*Connection
+	Entry   *Value                    // its entry in the list of connections
+	Body    *Value                    // the body there
+	Taken   map[string]string         // parameters, as Row.Goes has them, that another connection decides, with its name
 	Name    *Value                    // the body's own name, may be absent
 	Places  []Place                   // of each tunnel
 	PSKWant func(ipsec.Secret) string // what a PSK of a file must be, or nothing

@@ -26,7 +26,8 @@ type Object struct {
 	Answer string
 }
 
-func (o *Object) table() *Object { return o }
+// Table is o itself: every Type that reads a mapping with a table has this method.
+func (o *Object) Table() *Object { return o }
 
 // row is the number of the row with a name, or -1.
 func (o *Object) row(name string) int {

@@ -11,7 +11,7 @@ import (
 // a text with the request or an answer itself; or the name of a file with one of these.
 type Request struct{ *Dialect }
 
-func (t Request) table() *Object { return t.Body }
+func (t Request) Table() *Object { return t.Body }
 
 func (Request) Hides() bool { return true }
 

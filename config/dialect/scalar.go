@@ -217,7 +217,7 @@ func (t Or) Read(c *Check, v *Value) {
 
 func (t Or) Hides() bool { return t.Scalar.Hides() }
 
-func (t Or) table() *Object {
+func (t Or) Table() *Object {
 	o, _ := t.Other.(*Object)
 	return o
 }

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"iter"
 	"net/netip"
 	"strconv"
 	"time"
@@ -34,6 +35,40 @@ func (v *Value) Set(data any) { v.data = data }
 
 func (v *Value) pos() tree.Pos { return v.at.Pos() }
 
+// Pos is where v stands, or where it is missing.
+func (v *Value) Pos() tree.Pos { return v.pos() }
+
+// Parts are the values that v is made of: of an object all that its table has, absent
+// ones too; of a list its items.
+func (v *Value) Parts() iter.Seq[*Value] {
+	return func(yield func(*Value) bool) {
+		for _, p := range v.Items() {
+			if !yield(p) {
+				return
+			}
+		}
+		t, ok := v.Row.Type.(interface{ Table() *Object })
+		if !ok || t.Table() == nil || v.Items() != nil {
+			return
+		}
+		for i := range t.Table().Rows {
+			if !yield(v.Field(t.Table().Rows[i].Name)) {
+				return
+			}
+		}
+	}
+}
+
+// In reports whether v is a part of w, or of a part of it.
+func (v *Value) In(w *Value) bool {
+	for ; v != nil; v = v.up {
+		if v == w {
+			return true
+		}
+	}
+	return false
+}
+
 // The getters return the zero value when there is none.
 
 func (v *Value) Text() string             { return get[string](v) }
@@ -63,9 +98,9 @@ func get[T any](v *Value) (out T) {
 // own when the object is absent. It panics if the table has no such row.
 func (v *Value) Field(name string) *Value {
 	i := -1
-	t, ok := v.Row.Type.(interface{ table() *Object })
+	t, ok := v.Row.Type.(interface{ Table() *Object })
 	if ok {
-		i = t.table().row(name)
+		i = t.Table().row(name)
 	}
 	if i < 0 {
 		panic("dialect: no row " + name + " at " + v.Path())
@@ -73,7 +108,7 @@ func (v *Value) Field(name string) *Value {
 	if have := get[fields](v); have != nil && have[i] != nil {
 		return have[i]
 	}
-	return v.part(&t.table().Rows[i], name, 0, nil)
+	return v.part(&t.Table().Rows[i], name, 0, nil)
 }
 
 // part is a value inside v; n is nil if it is absent.
@@ -114,7 +149,9 @@ type Row struct {
 	Default  string // what holds when it is absent, as it would be written; empty: nothing
 	Codes    Codes  // the cloud's own codes
 	Later    string // recognised, not served: a sentence that says so. What means "no" is accepted.
+	Else     string // what holds by the cloud's page when it is absent, where that is no Default
 	Doc      string // one line
+	Goes     string // what of a tunnel it decides, in the words of config/explain, with commas between them; "-": nothing here
 }
 
 // Is reports whether v has a value that a Type stored as a T.

@@ -14,6 +14,8 @@ const name = "huawei"
 // Dialect is how this package's bodies are written and what becomes of them.
 var Dialect = &dialect.Dialect{
 	Name:  name,
+	Page:  "Huawei Cloud, Creating a VPN Connection (v5)",
+	Words: words,
 	Body:  body,
 	Build: build,
 
@@ -33,28 +35,28 @@ const (
 // body is the page's tables 3 to 8, and what its answers have beside them (table 10).
 // The page has no error codes.
 var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []dialect.Row{
-	{Name: "name", Type: dialect.Text{Min: 1, Max: 64, Check: nameCharacters}, Doc: "the connection's name"},
-	{Name: "vgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the cloud's gateway"},
-	{Name: "vgw_ip", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the EIP id, or the private address, that the cloud's end has"},
+	{Name: "name", Type: dialect.Text{Min: 1, Max: 64, Check: nameCharacters}, Goes: "name", Doc: "the connection's name"},
+	{Name: "vgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud AS", Doc: "the cloud's gateway"},
+	{Name: "vgw_ip", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address", Doc: "the EIP id, or the private address, that the cloud's end has"},
 	{
-		Name: "style", Default: "static", Doc: "how traffic finds the tunnel: by policy rules, static routes or BGP (default: SDK)",
+		Name: "style", Default: "static", Goes: "routing", Doc: "how traffic finds the tunnel: by policy rules, static routes or BGP (default: SDK)",
 		Type: dialect.Enum{Words: []string{"static", "policy", "bgp"}, Later: map[string]string{"policy-template": noTemplate}},
 	},
-	{Name: "cgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the customer's gateway"},
-	{Name: "peer_subnets", Type: dialect.Prefixes{Max: 50, Empty: true}, Doc: "the customer's subnets"},
-	{Name: "tunnel_local_address", Type: inside, Doc: "the cloud's end in the tunnel"},
-	{Name: "tunnel_peer_address", Type: inside, Doc: "the customer's end in the tunnel"},
-	{Name: "enable_nqa", Type: dialect.Bool{}, Default: "false", Doc: "the cloud pings the customer's end through the tunnel"},
-	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 8, Max: 128, Check: pskCharacters}}, Doc: "pre-shared key"},
+	{Name: "cgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "customer address, customer AS", Doc: "the customer's gateway"},
+	{Name: "peer_subnets", Type: dialect.Prefixes{Max: 50, Empty: true}, Goes: "cloud routes", Doc: "the customer's subnets"},
+	{Name: "tunnel_local_address", Type: inside, Goes: "cloud inside address", Doc: "the cloud's end in the tunnel"},
+	{Name: "tunnel_peer_address", Type: inside, Goes: "customer inside address", Doc: "the customer's end in the tunnel"},
+	{Name: "enable_nqa", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "the cloud pings the customer's end through the tunnel"},
+	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 8, Max: 128, Check: pskCharacters}}, Goes: "pre-shared key", Doc: "pre-shared key"},
 	{Name: "policy_rules", Type: dialect.List{Of: rule, Name: "policy_rules", Max: 250}, Doc: "pairs of subnets; at most 5 in a request"},
 	{Name: "ikepolicy", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "ipsecpolicy", Type: ipsecPolicy, Default: "{}", Doc: "Child SAs"},
-	{Name: "ha_role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Default: "master", Doc: "of the two connections of a gateway"},
+	{Name: "ha_role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Default: "master", Goes: "role", Doc: "of the two connections of a gateway"},
 	{Name: "tags", Type: dialect.List{Of: tag, Name: "tags", Max: 20}, Doc: "no meaning here"},
 
 	// Newer than the page.
-	{Name: "enable_hub", Type: dialect.Bool{}, Later: noHub, Doc: "refused when true"},
-	{Name: "enable_health_check", Type: dialect.Bool{}, Later: noHealth, Doc: "refused when true"},
+	{Name: "enable_hub", Type: dialect.Bool{}, Later: noHub, Goes: "-", Doc: "refused when true"},
+	{Name: "enable_health_check", Type: dialect.Bool{}, Later: noHealth, Goes: "-", Doc: "refused when true"},
 	{Name: "peer_subnets_v6", Type: nil, Later: noIPv6, Doc: "refused"},
 	{Name: "policy_rules_v6", Type: nil, Later: noIPv6, Doc: "refused"},
 	{Name: "tunnel_local_address_v6", Type: nil, Later: noIPv6, Doc: "refused"},
@@ -71,48 +73,48 @@ var inside = dialect.Inside{Bits: 30, Except: tunnelAddress}
 
 // rule is table 4, seen from the cloud: the source is behind its gateway.
 var rule = &dialect.Object{Rows: []dialect.Row{
-	{Name: "rule_index", Type: dialect.Int{Min: 0, Max: 50}, Doc: "place among the rules"},
-	{Name: "source", Type: dialect.Block{}, Doc: "a subnet of the cloud's"},
-	{Name: "destination", Type: dialect.Prefixes{Max: 50}, Doc: "subnets of the customer's"},
+	{Name: "rule_index", Type: dialect.Int{Min: 0, Max: 50}, Goes: "-", Doc: "place among the rules"},
+	{Name: "source", Type: dialect.Block{}, Goes: "cloud networks, pairs of networks", Doc: "a subnet of the cloud's"},
+	{Name: "destination", Type: dialect.Prefixes{Max: 50}, Goes: "customer networks, pairs of networks", Doc: "subnets of the customer's"},
 }}
 
 // ike is table 5.
 var ike = &dialect.Object{Rows: []dialect.Row{
-	{Name: "ike_version", Type: dialect.Enum{Words: []string{"v1", "v2"}}, Default: "v2", Doc: "the version of IKE (default: SDK)"},
-	{Name: "phase1_negotiation_mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Doc: "of v1 only (default: SDK)"},
-	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Doc: "integrity and PRF (default: SDK)"},
-	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Doc: "encryption (default: SDK)"},
-	{Name: "dh_group", Type: dialect.Enum{Words: groups}, Default: "group15", Doc: "key exchange"},
+	{Name: "ike_version", Type: dialect.Enum{Words: []string{"v1", "v2"}}, Default: "v2", Goes: "IKE version", Doc: "the version of IKE (default: SDK)"},
+	{Name: "phase1_negotiation_mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of v1 only (default: SDK)"},
+	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF (default: SDK)"},
+	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Goes: "IKE encryption", Doc: "encryption (default: SDK)"},
+	{Name: "dh_group", Type: dialect.Enum{Words: groups}, Default: "group15", Goes: "IKE key exchange", Doc: "key exchange"},
 	{
-		Name: "authentication_method", Default: "pre-share", Doc: "of the two ends (default: SDK)",
+		Name: "authentication_method", Default: "pre-share", Goes: "authentication", Doc: "of the two ends (default: SDK)",
 		Type: dialect.Enum{Words: []string{"pre-share"}, Later: map[string]string{"digital-envelope-v2": noShangMi}},
 	},
-	{Name: "lifetime_seconds", Type: dialect.Duration{Min: 60 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "86400", Doc: "seconds"},
-	{Name: "local_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn"}}, Default: "ip", Doc: "of the cloud's identity"},
-	{Name: "local_id", Type: identity, Doc: "the cloud's identity; by default its address"},
-	{Name: "peer_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn", "any"}}, Default: "ip", Doc: "of the customer's identity; any: the cloud takes every one"},
-	{Name: "peer_id", Type: identity, Doc: "the customer's identity; by default its address"},
-	{Name: "dpd", Type: liveness, Default: "{}", Doc: "dead peer detection"},
+	{Name: "lifetime_seconds", Type: dialect.Duration{Min: 60 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "86400", Goes: "IKE lifetime", Doc: "seconds"},
+	{Name: "local_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn"}}, Default: "ip", Goes: "cloud identity", Doc: "of the cloud's identity"},
+	{Name: "local_id", Type: identity, Goes: "cloud identity", Doc: "the cloud's identity; by default its address"},
+	{Name: "peer_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn", "any"}}, Default: "ip", Goes: "customer identity", Doc: "of the customer's identity; any: the cloud takes every one"},
+	{Name: "peer_id", Type: identity, Goes: "customer identity", Doc: "the customer's identity; by default its address"},
+	{Name: "dpd", Type: liveness, Default: "{}", Goes: "dead peer detection", Doc: "dead peer detection"},
 }}
 
 // liveness is table 6. The cloud asks three times.
 var liveness = &dialect.Object{Rows: []dialect.Row{
-	{Name: "timeout", Type: dialect.Duration{Min: 2 * time.Second, Max: 60 * time.Second, Seconds: true}, Default: "15", Doc: "seconds between two questions without an answer"},
-	{Name: "interval", Type: dialect.Duration{Min: 10 * time.Second, Max: 3600 * time.Second, Seconds: true}, Default: "30", Doc: "seconds of silence before the first"},
-	{Name: "msg", Type: dialect.Enum{Words: []string{"seq-hash-notify", "seq-notify-hash"}}, Default: "seq-hash-notify", Doc: "order of the payloads; of v1 only (default: SDK)"},
+	{Name: "timeout", Type: dialect.Duration{Min: 2 * time.Second, Max: 60 * time.Second, Seconds: true}, Default: "15", Goes: "DPD timeout", Doc: "seconds between two questions without an answer"},
+	{Name: "interval", Type: dialect.Duration{Min: 10 * time.Second, Max: 3600 * time.Second, Seconds: true}, Default: "30", Goes: "DPD interval", Doc: "seconds of silence before the first"},
+	{Name: "msg", Type: dialect.Enum{Words: []string{"seq-hash-notify", "seq-notify-hash"}}, Default: "seq-hash-notify", Goes: "DPD messages", Doc: "order of the payloads; of v1 only (default: SDK)"},
 }}
 
 // ipsecPolicy is table 7.
 var ipsecPolicy = &dialect.Object{Rows: []dialect.Row{
-	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Doc: "integrity (default: SDK)"},
-	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Doc: "encryption (default: SDK)"},
-	{Name: "pfs", Type: dialect.Enum{Words: append([]string{"disable"}, groups...)}, Default: "group15", Doc: "key exchange of each Child SA"},
+	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Goes: "ESP integrity", Doc: "integrity (default: SDK)"},
+	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Goes: "ESP encryption", Doc: "encryption (default: SDK)"},
+	{Name: "pfs", Type: dialect.Enum{Words: append([]string{"disable"}, groups...)}, Default: "group15", Goes: "PFS", Doc: "key exchange of each Child SA"},
 	{
-		Name: "transform_protocol", Default: "esp", Doc: "ESP (default: SDK)",
+		Name: "transform_protocol", Default: "esp", Goes: "-", Doc: "ESP (default: SDK)",
 		Type: dialect.Enum{Words: []string{"esp"}, Later: map[string]string{"ah": noAH, "ah-esp": noAH}},
 	},
-	{Name: "lifetime_seconds", Type: dialect.Duration{Min: 30 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "3600", Doc: "seconds"},
-	{Name: "encapsulation_mode", Type: dialect.Enum{Words: []string{"tunnel"}}, Default: "tunnel", Doc: "tunnel (default: SDK)"},
+	{Name: "lifetime_seconds", Type: dialect.Duration{Min: 30 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "3600", Goes: "ESP lifetime", Doc: "seconds"},
+	{Name: "encapsulation_mode", Type: dialect.Enum{Words: []string{"tunnel"}}, Default: "tunnel", Goes: "-", Doc: "tunnel (default: SDK)"},
 }}
 
 var (
@@ -140,6 +142,6 @@ var words = map[string]string{
 
 // tag is table 8.
 var tag = &dialect.Object{Rows: []dialect.Row{
-	{Name: "key", Type: dialect.Text{Min: 1, Max: 128, Check: tagCharacters}, Required: true, Doc: "no meaning here"},
-	{Name: "value", Type: dialect.Text{Max: 255, Check: tagCharacters}, Doc: "may be empty"},
+	{Name: "key", Type: dialect.Text{Min: 1, Max: 128, Check: tagCharacters}, Required: true, Goes: "-", Doc: "no meaning here"},
+	{Name: "value", Type: dialect.Text{Max: 255, Check: tagCharacters}, Goes: "-", Doc: "may be empty"},
 }}

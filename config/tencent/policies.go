@@ -1,6 +1,7 @@
 package tencent
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -16,6 +17,9 @@ const maxPairs = 200
 type policies struct{}
 
 func (policies) Hides() bool { return false }
+
+// Forms are those that it may have.
+func (policies) Forms() []dialect.Type { return []dialect.Type{longForm, shortForm} }
 
 func (policies) Read(c *dialect.Check, v *dialect.Value) {
 	if v.Node.Kind == tree.Map {
@@ -36,9 +40,9 @@ var (
 )
 
 var policy = &dialect.Object{Rows: []dialect.Row{
-	{Name: "LocalCidrBlock", Type: dialect.Block{}, Required: true, Codes: codes, Doc: "a subnet of the cloud's"},
+	{Name: "LocalCidrBlock", Type: dialect.Block{}, Required: true, Codes: codes, Goes: "cloud networks, pairs of networks", Doc: "a subnet of the cloud's"},
 	{
-		Name: "RemoteCidrBlock", Type: remotes, Required: true, Doc: "subnets of the customer's",
+		Name: "RemoteCidrBlock", Type: remotes, Required: true, Goes: "customer networks, pairs of networks", Doc: "subnets of the customer's",
 		Codes: dialect.Codes{
 			dialect.Missing: empty, dialect.WrongType: malformed, dialect.Malformed: malformed, dialect.TooMany: "LimitExceeded",
 			dialect.Twice: "InvalidParameterValue.Duplicate",
@@ -99,6 +103,11 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) 
 		c.Fail(v, dialect.TooMany, "%d pairs of subnets; at most %d are allowed", len(out), maxPairs)
 	}
 	return out, whole
+}
+
+// Values says what is taken, for the documentation.
+func (policies) Values() string {
+	return fmt.Sprintf("list of at most %d, or {local block: [remote blocks]}", maxPairs)
 }
 
 // Entry is the table of one policy.

@@ -15,6 +15,8 @@ const name = "tencent"
 // Dialect is how this package's bodies are written and what becomes of them.
 var Dialect = &dialect.Dialect{
 	Name:  name,
+	Page:  "Tencent Cloud, CreateVpnConnection, 13 Nov 2025",
+	Words: words,
 	Body:  body,
 	Build: build,
 
@@ -46,53 +48,53 @@ var codes = dialect.Codes{dialect.Missing: empty, dialect.Malformed: malformed, 
 // What the page has no default for is the SDK's.
 var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
 	{
-		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the cloud's end",
+		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address, cloud AS", Doc: "the cloud's end",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.WrongType: malformed, dialect.NotFound: "ResourceNotFound"},
 	},
 	{
-		Name: "CustomerGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Doc: "the customer's end",
+		Name: "CustomerGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "customer address, customer AS", Doc: "the customer's end",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.WrongType: malformed, dialect.NotFound: "ResourceNotFound"},
 	},
 	{
-		Name: "VpnConnectionName", Type: dialect.Text{Min: 1, Max: 60}, Required: true, Doc: "the connection's name",
+		Name: "VpnConnectionName", Type: dialect.Text{Min: 1, Max: 60}, Required: true, Goes: "name", Doc: "the connection's name",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.WrongType: malformed, dialect.Illegal: tooLong},
 	},
 	{
-		Name: "PreShareKey", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: maxPSK}}, Doc: "pre-shared key",
+		Name: "PreShareKey", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: maxPSK}}, Goes: "pre-shared key", Doc: "pre-shared key",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.WrongType: malformed, dialect.Illegal: tooLong},
 	},
-	{Name: "VpcId", Type: dialect.Text{Max: 200}, Codes: codes, Doc: "no meaning here"},
+	{Name: "VpcId", Type: dialect.Text{Max: 200}, Codes: codes, Goes: "-", Doc: "no meaning here"},
 	{
 		Name: "SecurityPolicyDatabases", Also: []string{"SecurityPolicyDatabaseSet"}, Type: policies{}, Codes: policyCodes,
-		Doc: "the pairs of subnets that the tunnel protects",
+		Goes: "cloud networks, customer networks, pairs of networks", Doc: "the pairs of subnets that the tunnel protects",
 	},
 	{Name: "IKEOptionsSpecification", Type: ike, Default: "{}", Codes: codes, Doc: "IKE SA"},
 	{Name: "IPSECOptionsSpecification", Type: ipsecOptions, Default: "{}", Codes: codes, Doc: "Child SAs"},
 	{Name: "Tags", Also: []string{"TagSet"}, Type: tags, Codes: tagsCodes, Doc: "no meaning here"},
-	{Name: "EnableHealthCheck", Type: dialect.Bool{}, Default: "false", Codes: codes, Doc: "the cloud pings through the tunnel"},
-	{Name: "HealthCheckLocalIp", Type: dialect.Addr{}, Codes: codes, Doc: "who pings: the cloud's end"},
+	{Name: "EnableHealthCheck", Type: dialect.Bool{}, Default: "false", Codes: codes, Goes: "health check", Doc: "the cloud pings through the tunnel"},
+	{Name: "HealthCheckLocalIp", Type: dialect.Addr{}, Codes: codes, Goes: "health check source", Doc: "who pings: the cloud's end"},
 	{
-		Name: "HealthCheckRemoteIp", Type: dialect.Addr{}, Doc: "who is pinged: the customer's end",
+		Name: "HealthCheckRemoteIp", Type: dialect.Addr{}, Goes: "health check target", Doc: "who is pinged: the customer's end",
 		Codes: dialect.Codes{dialect.Malformed: malformed, dialect.WrongType: malformed, dialect.Conflict: "InvalidParameterValue.VpnConnHealthCheckIpConflict"},
 	},
 	{Name: "HealthCheckConfig", Type: healthCheck, Default: "{}", Codes: codes, Doc: "how it pings"},
 	{
 		Name: "RouteType", Type: dialect.Enum{Words: []string{"STATIC", "StaticRoute", "Policy", "Bgp"}}, Default: "STATIC", Codes: codes,
-		Doc: "what decides on packets: STATIC and Policy the pairs of subnets, StaticRoute routes, Bgp BGP (default: SDK)",
+		Goes: "routing", Doc: "what decides on packets: STATIC and Policy the pairs of subnets, StaticRoute routes, Bgp BGP (default: SDK)",
 	},
-	{Name: "NegotiationType", Type: dialect.Enum{Words: []string{"active", "passive", "flowTrigger"}}, Default: "active", Codes: codes, Doc: "whether the cloud's end initiates"},
-	{Name: "DpdEnable", Type: dialect.Enum{Words: []string{"0", "1", "-1"}}, Default: "0", Codes: codes, Doc: "dead peer detection; -1, in answers: as by default (default: SDK)"},
+	{Name: "NegotiationType", Type: dialect.Enum{Words: []string{"active", "passive", "flowTrigger"}}, Default: "active", Codes: codes, Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
+	{Name: "DpdEnable", Type: dialect.Enum{Words: []string{"0", "1", "-1"}}, Default: "0", Codes: codes, Goes: "dead peer detection", Doc: "dead peer detection; -1, in answers: as by default (default: SDK)"},
 	{
 		Name: "DpdTimeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour, Seconds: true}, Default: "30", Codes: codes,
-		Doc: "seconds without an answer, after which the peer is dead",
+		Goes: "DPD timeout", Doc: "seconds without an answer, after which the peer is dead",
 	},
-	{Name: "DpdAction", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Default: "restart", Codes: codes, Doc: "what the cloud does then (default: SDK)"},
+	{Name: "DpdAction", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Default: "restart", Codes: codes, Goes: "-", Doc: "what the cloud does then (default: SDK)"},
 	{Name: "BgpConfig", Type: bgp, Codes: codes, Doc: "BGP in the tunnel"},
 	{Name: "Route", Type: route, Codes: codes, Doc: "what the cloud routes into the tunnel; newer than the page"},
 
 	// Of answers.
-	{Name: "VpnProto", Type: dialect.Enum{Words: []string{"IPSEC"}}, Doc: "in answers: IPSEC"},
-	{Name: "EncryptProto", Type: dialect.Enum{Words: []string{"IKE"}}, Doc: "in answers: IKE"},
+	{Name: "VpnProto", Type: dialect.Enum{Words: []string{"IPSEC"}}, Goes: "-", Doc: "in answers: IPSEC"},
+	{Name: "EncryptProto", Type: dialect.Enum{Words: []string{"IKE"}}, Goes: "-", Doc: "in answers: IKE"},
 }}
 
 // unused are the common parameters of requests, and the state that answers tell.
@@ -104,55 +106,55 @@ var unused = []string{
 const maxPSK = 4096 // the page has no bound
 
 var ike = &dialect.Object{Rows: []dialect.Row{
-	{Name: "IKEVersion", Type: dialect.Enum{Words: []string{"IKEV1", "IKEV2"}}, Default: "IKEV1", Codes: codes, Doc: "the version of IKE (default: SDK)"},
-	{Name: "ExchangeMode", Type: dialect.Enum{Words: []string{"MAIN", "AGGRESSIVE"}}, Default: "MAIN", Codes: codes, Doc: "of IKEV1 only (default: SDK)"},
+	{Name: "IKEVersion", Type: dialect.Enum{Words: []string{"IKEV1", "IKEV2"}}, Default: "IKEV1", Codes: codes, Goes: "IKE version", Doc: "the version of IKE (default: SDK)"},
+	{Name: "ExchangeMode", Type: dialect.Enum{Words: []string{"MAIN", "AGGRESSIVE"}}, Default: "MAIN", Codes: codes, Goes: "IKEv1 mode", Doc: "of IKEV1 only (default: SDK)"},
 	{
-		Name: "PropoEncryAlgorithm", Default: "3DES-CBC", Codes: codes, Doc: "encryption (default: SDK)",
+		Name: "PropoEncryAlgorithm", Default: "3DES-CBC", Codes: codes, Goes: "IKE encryption", Doc: "encryption (default: SDK)",
 		Type: dialect.Enum{Words: ciphers, Later: map[string]string{"SM4": noShangMi}},
 	},
 	{
-		Name: "PropoAuthenAlgorithm", Default: "SHA", Codes: codes, Doc: "integrity and PRF (default: SDK)",
+		Name: "PropoAuthenAlgorithm", Default: "SHA", Codes: codes, Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF (default: SDK)",
 		Type: dialect.Enum{Words: []string{"MD5", "SHA", "SHA1", "SHA-256", "SHA-384", "SHA-512"}, Later: map[string]string{"SM3": noShangMi}},
 	},
 	{
-		Name: "DhGroupName", Default: "GROUP1", Codes: codes, Doc: "key exchange (default: SDK)",
+		Name: "DhGroupName", Default: "GROUP1", Codes: codes, Goes: "IKE key exchange", Doc: "key exchange (default: SDK)",
 		Type: dialect.Enum{Words: []string{"GROUP1", "GROUP2", "GROUP5", "GROUP14", "GROUP15", "GROUP16", "GROUP19", "GROUP20", "GROUP21", "GROUP24"}},
 	},
 	{
 		Name: "IKESaLifetimeSeconds", Type: dialect.Duration{Min: 60 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "86400", Codes: codes,
-		Doc: "seconds (default: SDK)",
+		Goes: "IKE lifetime", Doc: "seconds (default: SDK)",
 	},
-	{Name: "LocalIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Doc: "kind of the cloud's identity (default: SDK)"},
-	{Name: "RemoteIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Doc: "kind of the customer's identity (default: SDK)"},
-	{Name: "LocalAddress", Type: dialect.Addr{}, Codes: codes, Doc: "the cloud's identity; by default its gateway's address"},
-	{Name: "RemoteAddress", Type: dialect.Addr{}, Codes: codes, Doc: "the customer's identity; by default its gateway's address"},
-	{Name: "LocalFqdnName", Type: dialect.Text{Max: 255}, Codes: codes, Doc: "the cloud's identity"},
-	{Name: "RemoteFqdnName", Type: dialect.Text{Max: 255}, Codes: codes, Doc: "the customer's identity"},
+	{Name: "LocalIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Goes: "cloud identity", Doc: "kind of the cloud's identity (default: SDK)"},
+	{Name: "RemoteIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Goes: "customer identity", Doc: "kind of the customer's identity (default: SDK)"},
+	{Name: "LocalAddress", Type: dialect.Addr{}, Codes: codes, Goes: "cloud identity", Doc: "the cloud's identity; by default its gateway's address"},
+	{Name: "RemoteAddress", Type: dialect.Addr{}, Codes: codes, Goes: "customer identity", Doc: "the customer's identity; by default its gateway's address"},
+	{Name: "LocalFqdnName", Type: dialect.Text{Max: 255}, Codes: codes, Goes: "cloud identity", Doc: "the cloud's identity"},
+	{Name: "RemoteFqdnName", Type: dialect.Text{Max: 255}, Codes: codes, Goes: "customer identity", Doc: "the customer's identity"},
 }}
 
 var ipsecOptions = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "EncryptAlgorithm", Default: "AES-CBC-128", Codes: codes, Doc: "encryption (default: SDK); NULL only with allow: [null-encryption]",
+		Name: "EncryptAlgorithm", Default: "AES-CBC-128", Codes: codes, Goes: "ESP encryption", Doc: "encryption (default: SDK); NULL only with allow: [null-encryption]",
 		Type: dialect.Enum{Words: append([]string{"NULL"}, ciphers...), Later: map[string]string{"SM4": noShangMi}},
 	},
-	{Name: "IntegrityAlgorith", Type: integrity, Codes: integrityCodes, Doc: "integrity; the page's spelling"},
-	{Name: "IntegrityAlgorithm", Type: integrity, Default: "SHA1", Codes: integrityCodes, Doc: "integrity (default: SDK)"},
+	{Name: "IntegrityAlgorith", Type: integrity, Codes: integrityCodes, Goes: "ESP integrity", Doc: "integrity; the page's spelling"},
+	{Name: "IntegrityAlgorithm", Type: integrity, Default: "SHA1", Codes: integrityCodes, Goes: "ESP integrity", Doc: "integrity (default: SDK)"},
 	{
-		Name: "PfsDhGroup", Default: "NULL", Codes: codes, Doc: "key exchange of each Child SA; NULL: none (default: SDK)",
+		Name: "PfsDhGroup", Default: "NULL", Codes: codes, Goes: "PFS", Doc: "key exchange of each Child SA; NULL: none (default: SDK)",
 		Type: dialect.Enum{Words: []string{
 			"NULL", "DH-GROUP1", "DH-GROUP2", "DH-GROUP5", "DH-GROUP14", "DH-GROUP15", "DH-GROUP16", "DH-GROUP19", "DH-GROUP20", "DH-GROUP21", "DH-GROUP24",
 		}},
 	},
 	{
 		Name: "IPSECSaLifetimeSeconds", Type: dialect.Duration{Min: 180 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "14400", Codes: codes,
-		Doc: "seconds (default: SDK; the page's example of an answer has 3600)",
+		Goes: "ESP lifetime", Doc: "seconds (default: SDK; the page's example of an answer has 3600)",
 	},
 	{
 		Name: "IPSECSaLifetimeTraffic", Type: dialect.Int{Min: 2560, Max: 4294967295}, Default: "4096000000", Codes: codes,
-		Doc: "KB (default: SDK; the page's example of an answer has 1843200)",
+		Goes: "ESP bytes", Doc: "KB (default: SDK; the page's example of an answer has 1843200)",
 	},
-	{Name: "SecurityProto", Type: dialect.Enum{Words: []string{"ESP"}, Later: map[string]string{"AH": noAH}}, Codes: codes, Doc: "in answers: ESP"},
-	{Name: "EncapMode", Type: dialect.Enum{Words: []string{"TUNNEL"}, Later: map[string]string{"TRANSPORT": noAH}}, Codes: codes, Doc: "in answers: TUNNEL"},
+	{Name: "SecurityProto", Type: dialect.Enum{Words: []string{"ESP"}, Later: map[string]string{"AH": noAH}}, Codes: codes, Goes: "-", Doc: "in answers: ESP"},
+	{Name: "EncapMode", Type: dialect.Enum{Words: []string{"TUNNEL"}, Later: map[string]string{"TRANSPORT": noAH}}, Codes: codes, Goes: "-", Doc: "in answers: TUNNEL"},
 }}
 
 var (
@@ -177,21 +179,21 @@ var words = map[string]string{
 
 // healthCheck has its bounds and defaults from the SDK and the product's pages. Times are in milliseconds.
 var healthCheck = &dialect.Object{Rows: []dialect.Row{
-	{Name: "ProbeType", Type: dialect.Enum{Words: []string{"NQA"}}, Default: "NQA", Codes: codes, Doc: "NQA: pings"},
-	{Name: "ProbeInterval", Type: dialect.Int{Min: 1000, Max: 5000}, Default: "5000", Codes: codes, Doc: "milliseconds between two"},
-	{Name: "ProbeThreshold", Type: dialect.Int{Min: 3, Max: 8}, Default: "3", Codes: codes, Doc: "pings without an answer, after which the tunnel is ill"},
-	{Name: "ProbeTimeout", Type: dialect.Int{Min: 10, Max: 5000}, Default: "150", Codes: codes, Doc: "milliseconds until one is lost"},
+	{Name: "ProbeType", Type: dialect.Enum{Words: []string{"NQA"}}, Default: "NQA", Codes: codes, Goes: "-", Doc: "NQA: pings"},
+	{Name: "ProbeInterval", Type: dialect.Int{Min: 1000, Max: 5000}, Default: "5000", Codes: codes, Goes: "health check interval", Doc: "milliseconds between two"},
+	{Name: "ProbeThreshold", Type: dialect.Int{Min: 3, Max: 8}, Default: "3", Codes: codes, Goes: "health check retries", Doc: "pings without an answer, after which the tunnel is ill"},
+	{Name: "ProbeTimeout", Type: dialect.Int{Min: 10, Max: 5000}, Default: "150", Codes: codes, Goes: "health check timeout", Doc: "milliseconds until one is lost"},
 }}
 
 var bgp = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "TunnelCidr", Type: dialect.Prefix{}, Doc: "the /30 of both ends",
+		Name: "TunnelCidr", Type: dialect.Prefix{}, Goes: "local inside address, remote inside address", Doc: "the /30 of both ends",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.Malformed: malformed, dialect.WrongType: malformed, dialect.Illegal: "InvalidParameterValue.VpnConnBgpTunnelCidrMask"},
 	},
-	{Name: "LocalBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Doc: "the cloud's address in it"},
-	{Name: "RemoteBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Doc: "the customer's address in it"},
-	{Name: "LocalBgpAsn", Type: dialect.ASN{}, Codes: codes, Doc: "in answers: the cloud's AS number"},
-	{Name: "RemoteBgpAsn", Type: dialect.ASN{}, Codes: codes, Doc: "in answers: the customer's AS number"},
+	{Name: "LocalBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Goes: "cloud inside address", Doc: "the cloud's address in it"},
+	{Name: "RemoteBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Goes: "customer inside address", Doc: "the customer's address in it"},
+	{Name: "LocalBgpAsn", Type: dialect.ASN{}, Codes: codes, Goes: "cloud AS", Doc: "in answers: the cloud's AS number"},
+	{Name: "RemoteBgpAsn", Type: dialect.ASN{}, Codes: codes, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
 }}
 
 var bgpAddressCodes = dialect.Codes{
@@ -200,9 +202,9 @@ var bgpAddressCodes = dialect.Codes{
 }
 
 var route = &dialect.Object{Rows: []dialect.Row{
-	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Doc: "a subnet of the customer's"},
-	{Name: "Priority", Type: dialect.Enum{Words: []string{"0", "100"}}, Codes: codes, Doc: "among the cloud's routes; no meaning here"},
-	{Name: "Description", Type: dialect.Text{Max: 200}, Codes: codes, Doc: "no meaning here"},
+	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Goes: "cloud routes", Doc: "a subnet of the customer's"},
+	{Name: "Priority", Type: dialect.Enum{Words: []string{"0", "100"}}, Codes: codes, Goes: "-", Doc: "among the cloud's routes; no meaning here"},
+	{Name: "Description", Type: dialect.Text{Max: 200}, Codes: codes, Goes: "-", Doc: "no meaning here"},
 }}
 
 var (
@@ -212,11 +214,11 @@ var (
 
 var tag = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "Key", Type: dialect.Text{Min: 1, Max: 127}, Required: true, Doc: "no meaning here",
+		Name: "Key", Type: dialect.Text{Min: 1, Max: 127}, Required: true, Goes: "-", Doc: "no meaning here",
 		Codes: dialect.Codes{
 			dialect.Missing: "InvalidParameterValue.TagInvalidKey", dialect.WrongType: "InvalidParameterValue.TagInvalidKey",
 			dialect.Illegal: "InvalidParameterValue.TagInvalidKeyLen", dialect.Twice: "InvalidParameterValue.TagDuplicateKey",
 		},
 	},
-	{Name: "Value", Type: dialect.Text{Max: 255}, Doc: "may be empty", Codes: dialect.Codes{dialect.Invalid: "InvalidParameterValue.TagInvalidVal"}},
+	{Name: "Value", Type: dialect.Text{Max: 255}, Goes: "-", Doc: "may be empty", Codes: dialect.Codes{dialect.Invalid: "InvalidParameterValue.TagInvalidVal"}},
 }}

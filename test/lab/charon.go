@@ -180,6 +180,16 @@ func (c *Charon) Load(conn Conn) {
 	}
 }
 
+// LoadText gives charon the connections and secrets of a swanctl.conf, by swanctl itself.
+// They are lost by a Restart.
+func (c *Charon) LoadText(conf string) {
+	c.ns.lab.Helper()
+	path := c.ns.lab.File(c.ns.role+"-swanctl.conf", conf)
+	if out, err := c.ns.Try("swanctl", "--load-all", "--clear", "--file", path, "--uri", "unix://"+c.socket); err != nil {
+		c.ns.lab.Fatalf("%s: swanctl --load-all: %v\n%s\n%s", c.Name, err, out, conf)
+	}
+}
+
 // Initiate brings up a child, and its IKE SA if there is none. The error is
 // charon's own word.
 func (c *Charon) Initiate(child string) error {

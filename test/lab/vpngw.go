@@ -26,13 +26,24 @@ type Vpngw struct {
 // It returns when the daemon answers on its control socket.
 func (n *Namespace) Vpngw(c Config, args ...string) *Vpngw {
 	n.lab.Helper()
+	return n.vpngw(c.write(n.lab, n.role), args...)
+}
+
+func (n *Namespace) vpngw(config string, args ...string) *Vpngw {
+	n.lab.Helper()
 	v := &Vpngw{ns: n, args: args, Control: filepath.Join(n.lab.Dir, n.role+".sock"), state: filepath.Join(n.lab.Dir, n.role+"-state")}
 	if err := os.MkdirAll(v.state, 0o700); err != nil {
 		n.lab.Fatalf("lab: %v", err)
 	}
-	v.Config = c.write(n.lab, n.role)
+	v.Config = config
 	v.Restart()
 	return v
+}
+
+// VpngwText is Vpngw with a configuration as a text.
+func (n *Namespace) VpngwText(config string, args ...string) *Vpngw {
+	n.lab.Helper()
+	return n.vpngw(n.lab.File(n.role+".yaml", config), args...)
 }
 
 // Restart starts the daemon anew, after it was stopped or killed. One that

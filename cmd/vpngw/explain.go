@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/config"
+	"vpngw/config/explain"
+)
+
+func newExplain() *cobra.Command {
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain [NAME] -c FILE",
+		Short: "Show every effective parameter of each tunnel, and where it comes from",
+		Long: `Explain shows what a configuration comes to: every parameter of each tunnel, or of
+the connection or tunnel NAME, with its value, what stands for it in IKE's
+messages, and its source:
+
+  given (FILE:LINE)  it stands there
+  default (PAGE)     the cloud's own, by the page of its API
+  ours               nobody said anything
+
+"!" marks what RFC 8247 (IKE) or RFC 8221 (ESP) advises against. Pre-shared keys are
+never shown. It touches nothing and needs no daemon.`,
+		Example: `  vpngw explain hq -c vpngw.yaml
+  vpngw explain -c vpngw.yaml --json | jq -r '.tunnels[].parameters[] | select(.weak != "") | "\(.name): \(.weak)"'`,
+		Args: atMostOneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := trace(cmd, file)
+			if err != nil {
+				return err
+			}
+			name := ""
+			if len(args) > 0 {
+				name = args[0]
+			}
+			ts := explain.Of(s, name)
+			if name != "" && len(ts) == 0 {
+				return unknownName(s, name)
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), map[string][]explain.Tunnel{"tunnels": ts})
+			}
+			return printExplain(cmd.OutOrStdout(), ts)
+		},
+	}
+	fileFlag(cmd, &file)
+	cmd.Flags().BoolVar(&asJSON, "json", false, `print {"tunnels":[…]}`)
+	return cmd
+}
+
+// trace loads a file; what is wrong with it has been said when there is an error.
+func trace(cmd *cobra.Command, file string) (config.Source, error) {
+	s, problems := config.Trace(file)
+	if problems.Failed() {
+		for _, p := range problems {
+			if p.Severity == config.Error {
+				fmt.Fprintln(cmd.ErrOrStderr(), p)
+			}
+		}
+		return s, errSaid
+	}
+	return s, nil
+}
+
+func unknownName(s config.Source, name string) error {
+	known := ""
+	for _, c := range s.Connections {
+		known += " " + c.Name
+	}
+	if known == "" {
+		return fmt.Errorf("no connection is called %q; the file has none", name)
+	}
+	return fmt.Errorf("no connection is called %q; there are:%s", name, known)
+}
+
+// printExplain prints a table for each tunnel.
+func printExplain(w io.Writer, ts []explain.Tunnel) error {
+	for i, t := range ts {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s (%s, side %s)\n", t.Name, t.Dialect, t.Side)
+		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(tw, "  PARAMETER\tVALUE\tON THE WIRE\tSOURCE\tWEAK")
+		for _, p := range t.Parameters {
+			mark := ""
+			if p.Weak != "" {
+				mark = "\t! " + p.Weak
+			}
+			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s%s\n", p.Name, plain(p.Value), dash(plain(p.Wire)), plain(p.From()), mark)
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func atMostOneName(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return &usageError{fmt.Errorf("at most one name of a connection or tunnel may follow here; there are %d", len(args))}
+	}
+	return nil
+}

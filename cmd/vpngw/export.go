@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+	"vpngw/config/export"
+)
+
+// errLost is an export that lacks what its format cannot say.
+var errLost = errors.New("the format cannot say everything")
+
+func newExport() *cobra.Command {
+	var file, format, side string
+	var reveal bool
+	cmd := &cobra.Command{
+		Use:   "export NAME -c FILE --format FORMAT",
+		Short: "Write a connection down for another program, or for the other end",
+		Long: `Export prints the connection NAME in another form: in vpngw's own words or a cloud's,
+as a file that vpngw loads, or for strongSwan (swanctl) or Libreswan. Without --side
+it is for this end; with the other --side it is what the other end needs.
+
+The pre-shared key stays in a file, which the text names, unless --reveal has it
+written out. What the format cannot say is a comment in the text and a line on
+standard error, and the exit code is 4.`,
+		Example: `  vpngw export hq -c vpngw.yaml --format swanctl --side cloud --reveal > hq.conf
+  vpngw export hq -c vpngw.yaml --format native`,
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(export.Formats(), format) {
+				return &usageError{fmt.Errorf("--format is %q; it can be %s", format, strings.Join(export.Formats(), ", "))}
+			}
+			s, err := trace(cmd, file)
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(s.Drafts, func(d *dialect.Draft) bool { return d.Connection.Name == args[0] })
+			if i < 0 {
+				return unknownName(s, args[0])
+			}
+			d := s.Drafts[i]
+			o := export.Options{Format: format, Side: d.Side, Reveal: reveal, Keys: keyFiles(d.Entry.Field("psk_file"))}
+			switch side {
+			case "":
+			case config.Customer.String():
+				o.Side = config.Customer
+			case config.Cloud.String():
+				o.Side = config.Cloud
+			default:
+				return &usageError{fmt.Errorf("--side is %q; it can be customer or cloud", side)}
+			}
+			e := export.Write(d.Connection, o)
+			if _, err := io.WriteString(cmd.OutOrStdout(), e.Text); err != nil {
+				return err
+			}
+			for _, lost := range e.Lost {
+				fmt.Fprintf(cmd.ErrOrStderr(), "vpngw: %s cannot say: %s\n", format, plain(lost))
+			}
+			if len(e.Lost) > 0 {
+				return errLost
+			}
+			return nil
+		},
+	}
+	fileFlag(cmd, &file)
+	cmd.Flags().StringVar(&format, "format", "", "the `format`: "+strings.Join(export.Formats(), ", "))
+	cmd.Flags().StringVar(&side, "side", "", "whose `end` it is for: customer or cloud; this one's by default")
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "write the pre-shared key out")
+	return cmd
+}
+
+// keyFiles are the files that psk_file names: none, one, or a list.
+func keyFiles(v *dialect.Value) []string {
+	if v.Text() != "" {
+		return []string{v.Text()}
+	}
+	var out []string
+	for _, item := range v.Items() {
+		out = append(out, item.Text())
+	}
+	return out
+}

@@ -1,0 +1,242 @@
+// Package explain says what a configuration comes to: every effective parameter of
+// each tunnel in neutral words, its value, what stands for it on the wire, and
+// where it comes from. The values are the Tunnel's; the places are those of the rows
+// whose Goes names the parameter. It never shows a secret.
+package explain
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+)
+
+// Tunnel is what is to say of one tunnel.
+type Tunnel struct {
+	Name       string  `json:"name"`
+	Connection string  `json:"connection"`
+	Dialect    string  `json:"dialect"`
+	Side       string  `json:"side"`
+	Parameters []Param `json:"parameters"`
+}
+
+// Param is one parameter of a tunnel.
+type Param struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Wire   string `json:"wire"` // empty: nothing on the wire says so
+	Source Source `json:"source"`
+	Where  string `json:"where"` // given: file:line; default: the page; ours: empty
+	Path   string `json:"path"`  // given: "connections[0].alibaba.IkeConfig.IkeEncAlg"
+	Weak   string `json:"weak"`  // what RFC 8247 or RFC 8221 says of it; empty: nothing against it
+}
+
+// Source is where a value comes from.
+type Source string
+
+const (
+	Given   Source = "given"
+	Default Source = "default" // the cloud's, by its page
+	Ours    Source = "ours"
+)
+
+// From is the source for people.
+func (p Param) From() string {
+	switch p.Source {
+	case Given:
+		return "given (" + p.Where + ")"
+	case Default:
+		return "default (" + p.Where + ")"
+	}
+	return "ours"
+}
+
+// Of is what is to say of the connection or tunnel of that name; empty: of all.
+func Of(s config.Source, name string) []Tunnel {
+	var out []Tunnel
+	for _, d := range s.Drafts {
+		for i := range d.Tunnels {
+			t := &d.Tunnels[i]
+			if name != "" && name != d.Connection.Name && name != t.Name {
+				continue
+			}
+			out = append(out, tunnel(s, d, i))
+		}
+	}
+	return out
+}
+
+func tunnel(s config.Source, d *dialect.Draft, i int) Tunnel {
+	t := &d.Tunnels[i]
+	out := Tunnel{Name: t.Name, Connection: d.Connection.Name, Dialect: d.Dialect, Side: d.Side.String()}
+	from := origins(d, i)
+	for _, said := range values(d.Connection, t) {
+		word, _, _ := strings.Cut(said.Name, ", ")
+		from.set(s, d, &said, word)
+		out.Parameters = append(out.Parameters, said)
+	}
+	return out
+}
+
+// sources are the values that decide a tunnel, by the parameter that they decide.
+type sources map[string]*dialect.Value
+
+// origins looks for the values that decide tunnel i of d: what stands beside the body
+// before what is in it, what is given before defaults.
+func origins(d *dialect.Draft, i int) sources {
+	out := sources{}
+	var look func(*dialect.Value)
+	look = func(v *dialect.Value) {
+		for p := range v.Parts() {
+			if _, body := p.Row.Type.(dialect.Request); body || others(d, i, p) {
+				continue
+			}
+			for word := range strings.SplitSeq(p.Row.Goes, ", ") {
+				if have := out[word]; word != "" && (have == nil || !have.Given && (p.Given || have.Row.Default == "" && have.Row.Else == "")) {
+					out[word] = p
+				}
+			}
+			look(p)
+		}
+	}
+	look(d.Entry)
+	if d.Body != nil {
+		look(d.Body)
+	}
+	return out
+}
+
+// others reports whether v is another tunnel's than tunnel i of d.
+func others(d *dialect.Draft, i int, v *dialect.Value) bool {
+	another := func(p dialect.Place) bool { return p.IKE != nil && p.IKE.In(v) }
+	return !another(d.Places[i]) && slices.ContainsFunc(d.Places, another)
+}
+
+// set says where a parameter comes from.
+func (from sources) set(s config.Source, d *dialect.Draft, p *Param, word string) {
+	p.Source = Ours
+	if name := d.Taken[word]; name != "" {
+		p.Source, p.Where = Given, "connection "+name
+		return
+	}
+	v := from.of(d.Side, word)
+	if (v == nil || !v.Given) && follows[word] != "" {
+		v = from.of(d.Side, follows[word])
+	}
+	page := page(d.Dialect)
+	switch {
+	case v == nil:
+	case v.Given:
+		p.Source, p.Path = Given, v.Path()
+		if end, of, _ := strings.Cut(word, " "); (end == local || end == remote) && gatewayRows[of] != "" {
+			v = gateway(s.Root, v, gatewayRows[of], p.Value)
+		}
+		pos := v.Pos()
+		p.Where = fmt.Sprintf("%s:%d", filepath.Base(pos.File), pos.Line)
+	case (v.Row.Default != "" || v.Row.Else != "") && page != "" && v.In(d.Body):
+		p.Source, p.Where = Default, page
+		if strings.Contains(v.Row.Doc, "default: SDK") {
+			p.Where = "not on the page; the cloud's SDK"
+		}
+	}
+}
+
+const (
+	local  = "local"
+	remote = "remote"
+)
+
+// of is the value that decides a parameter. A cloud's body says of the ends whose they
+// are, and of the cloud's end only what this end does.
+func (from sources) of(s dialect.Side, word string) *dialect.Value {
+	if v := from[word]; v != nil {
+		return v
+	}
+	if end, of, ok := strings.Cut(word, " "); ok && (end == local || end == remote) {
+		return from[side(s, end)+" "+of]
+	}
+	return from[s.String()+" "+word]
+}
+
+// follows is what another parameter decides where nothing of its own is given.
+var follows = map[string]string{
+	"routes": "remote networks", "IKE PRF": "IKE integrity", "local networks": "routing", "remote networks": "routing",
+}
+
+// side is whose end the local or the remote one is.
+func side(s dialect.Side, end string) string {
+	if (s == dialect.Cloud) == (end == local) {
+		return dialect.Cloud.String()
+	}
+	return dialect.Customer.String()
+}
+
+// gatewayRows are what of an end stands in the table of gateways.
+var gatewayRows = map[string]string{"address": "address", "AS": "asn"}
+
+// gateway is the row, with a value, of the gateway whose id v may be, or else v.
+func gateway(root, v *dialect.Value, row, value string) *dialect.Value {
+	for _, section := range []string{"vpn_gateways", "customer_gateways"} {
+		e := root.Field(section).Entries()[v.Text()]
+		if e == nil {
+			continue
+		}
+		for p := range e.Parts() {
+			if p.Given && p.Row.Name == row {
+				return p
+			}
+			for _, a := range p.Entries() { // of several addresses
+				if a.Given && a.Addr().String() == value {
+					return a
+				}
+			}
+		}
+	}
+	return v
+}
+
+// page is where a cloud's defaults stand.
+func page(name string) string {
+	for _, d := range config.Dialects() {
+		if d.Name == name {
+			return d.Page
+		}
+	}
+	return ""
+}
+
+// Words are the parameters that a row's Goes may name.
+func Words() []string {
+	var out []string
+	for _, p := range params {
+		out = append(out, p.name)
+		if end, of, ok := strings.Cut(p.name, " "); ok && (end == local || end == remote) {
+			out = append(out, dialect.Cloud.String()+" "+of, dialect.Customer.String()+" "+of)
+		}
+		out = append(out, dialect.Cloud.String()+" "+p.name)
+	}
+	return out
+}
+
+// Values are the parameters of each tunnel without their sources.
+func Values(c *config.Connection) [][]Param {
+	var out [][]Param
+	for i := range c.Tunnels {
+		out = append(out, values(c, &c.Tunnels[i]))
+	}
+	return out
+}
+
+func values(c *config.Connection, t *config.Tunnel) []Param {
+	var out []Param
+	for _, p := range params {
+		for _, said := range p.of(c, t) {
+			said.Name = p.name + said.Name
+			out = append(out, said)
+		}
+	}
+	return out
+}

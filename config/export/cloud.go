@@ -1,0 +1,274 @@
+package export
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+	"vpngw/config/explain"
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// cloud is a connection as a cloud's body, in a file that vpngw loads. What the body
+// makes of the connection is found by reading it: whatever differs then cannot be said.
+type cloud struct {
+	*writer
+	c      *config.Connection
+	words  *dialect.Dialect
+	vpn    mapping // entries of vpn_gateways,
+	cust   mapping // and of customer_gateways
+	bodies []body
+}
+
+// body is an entry of the list of connections.
+type body struct {
+	mapping
+	t     *config.Tunnel // whose beside
+	alive dpd.Config     // what the body says of dead peer detection
+	name  string
+
+	lifetimes bool // the body cannot say them all
+}
+
+func newCloud(w *writer, c *config.Connection, name string) *cloud {
+	ds := config.Dialects()
+	i := slices.IndexFunc(ds, func(d *dialect.Dialect) bool { return d.Name == name })
+	return &cloud{writer: w, c: c, words: ds[i]}
+}
+
+// ends are the cloud's end of a tunnel, and the customer's.
+func (b *cloud) ends(t *config.Tunnel) (cloud, customer config.End) {
+	if b.c.Side == config.Cloud {
+		return t.Local, t.Remote
+	}
+	return t.Remote, t.Local
+}
+
+// finish writes the file, after it has been read for trial.
+func (b *cloud) finish() {
+	lost := b.trial(b.file(nil))
+	if slices.ContainsFunc(lost, func(s string) bool { return strings.HasPrefix(s, "IKE lifetime") || strings.HasPrefix(s, "ESP ") }) {
+		for i := range b.bodies {
+			b.bodies[i].lifetimes = true
+		}
+		lost = b.trial(b.file(nil))
+	}
+	b.text.WriteString(b.file(lost))
+}
+
+func (b *cloud) file(lost []string) string {
+	file := mapping{}
+	file.comment(fmt.Sprintf("Connection %s, the %v's end, as a body of %s.", b.c.Name, b.c.Side, b.words.Name))
+	for _, s := range lost {
+		file.comment(b.cannot("%s", s))
+	}
+	file.add("version", plain("1"))
+	if len(b.vpn) > 0 {
+		file.add("vpn_gateways", b.vpn)
+	}
+	if len(b.cust) > 0 {
+		file.add("customer_gateways", b.cust)
+	}
+	var list []mapping
+	for _, one := range b.bodies {
+		m := mapping{{b.words.Name, one.mapping}, {"name", one.name}}
+		if b.c.Side == config.Cloud {
+			m.add("side", "cloud")
+		}
+		if !b.Reveal || len(one.t.PSK) == 0 {
+			m.comment("The pre-shared key: a file that others cannot read.")
+			if files := b.files(one); len(files) > 1 {
+				m.add("psk_file", files)
+			} else {
+				m.add("psk_file", files[0])
+			}
+		}
+		if b.c.Partial {
+			m.add("partial", yesNo(true))
+		}
+		b.beside(&m, one.t, one.alive, one.lifetimes)
+		list = append(list, m)
+	}
+	file.add("connections", list)
+	var out strings.Builder
+	file.block(&out, "")
+	return out.String()
+}
+
+// files are the files with the keys of a body's tunnels.
+func (b *cloud) files(one body) []string {
+	if len(b.bodies) > 1 || len(b.c.Tunnels) == 1 {
+		return []string{b.keyFile(b.c, one.t)}
+	}
+	var out []string
+	for i := range b.c.Tunnels {
+		out = append(out, b.keyFile(b.c, &b.c.Tunnels[i]))
+	}
+	return out
+}
+
+// trial reads a file and says what it does not say of the connection.
+func (b *cloud) trial(text string) []string {
+	key := func(name string, _ int) ([]byte, fs.FileMode, error) {
+		for i := range b.c.Tunnels {
+			if b.keyFile(b.c, &b.c.Tunnels[i]) == name && len(b.c.Tunnels[i].PSK) > 0 {
+				return b.c.Tunnels[i].PSK, 0o600, nil
+			}
+		}
+		return []byte("Any-key.1"), 0o600, nil
+	}
+	s, problems := config.TraceText(key, "export", []byte(text))
+	var lost []string
+	if s.Config == nil {
+		for _, p := range problems {
+			if p.Severity == config.Error {
+				lost = append(lost, p.Path+": "+p.Message)
+			}
+		}
+		return lost
+	}
+	after := explain.Of(s, "")
+	var tunnels []*config.Tunnel
+	for _, c := range s.Connections {
+		for i := range c.Tunnels {
+			tunnels = append(tunnels, &c.Tunnels[i])
+		}
+	}
+	for i, before := range explain.Values(b.c) {
+		t := &b.c.Tunnels[i]
+		if i >= len(tunnels) {
+			lost = append(lost, "the tunnel "+t.Name)
+			continue
+		}
+		lost = append(lost, differ(before, after[i].Parameters)...)
+		if !slices.Equal(childrenOf(t), childrenOf(tunnels[i])) {
+			lost = append(lost, "the pairs of networks that have a Child SA each: "+strings.Join(childrenOf(t), ", "))
+		}
+		if !t.PSK.Equal(tunnels[i].PSK) && len(t.PSK) > 0 {
+			lost = append(lost, "the pre-shared key")
+		}
+	}
+	return lost
+}
+
+// differ names what of before is not in after.
+func differ(before, after []explain.Param) []string {
+	ignored := []string{"name", "pairs of networks", "Child SAs", "device", "pre-shared key", "local networks", "remote networks"}
+	values := func(ps []explain.Param) map[string]string {
+		out := map[string]string{}
+		for _, p := range ps {
+			if !slices.Contains(ignored, p.Name) {
+				out[p.Name] = p.Value
+			}
+		}
+		return out
+	}
+	is, have := values(before), values(after)
+	var out []string
+	for _, p := range before {
+		if v, ok := is[p.Name]; ok && have[p.Name] != v {
+			out = append(out, fmt.Sprintf("%s: %s; here it is %s", p.Name, v, orNone(have[p.Name])))
+		}
+	}
+	for _, p := range after {
+		if strings.HasSuffix(p.Name, " AS") { // it has a default, and a meaning with BGP only
+			continue
+		}
+		if _, ok := is[p.Name]; !ok && have[p.Name] != "" {
+			out = append(out, fmt.Sprintf("%s: none; here it is %s", p.Name, p.Value))
+		}
+	}
+	return out
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// childrenOf are the Child SAs of a tunnel, as texts.
+func childrenOf(t *config.Tunnel) []string {
+	pairs := pairsOf(t)
+	if t.IKEVersion != 1 && t.Children == config.Lists && len(pairs) != 1 {
+		return []string{joined(t.Local.Subnets) + " - " + joined(t.Remote.Subnets)}
+	}
+	var out []string
+	for _, p := range pairs {
+		out = append(out, fmt.Sprintf("%v - %v", p.Local, p.Remote))
+	}
+	return out
+}
+
+// algorithm is the cloud's word for the first algorithm of a type, of the words that a
+// row has; absent is what stands for none. It is empty where the cloud has no word.
+func (b *cloud) algorithm(o *dialect.Object, row string, ps []ipsec.Proposal, typ ipsec.TransformType, absent string) string {
+	name := absent
+	if len(ps) > 0 && len(ps[0].Of(typ)) > 0 {
+		name = strings.TrimPrefix(ps[0].Of(typ)[0].String(), "prf")
+	}
+	i := slices.IndexFunc(o.Rows, func(r dialect.Row) bool { return r.Name == row })
+	enum := o.Rows[i].Type.(dialect.Enum)
+	for _, word := range slices.Concat(enum.Words, enum.Older) {
+		ours, ok := b.words.Words[word]
+		if !ok {
+			ours = word
+		}
+		if word == name || ours == name && ours != "" {
+			return word
+		}
+	}
+	return ""
+}
+
+// hash is the type of algorithm whose hash a body names: with an AEAD it is the PRF's.
+func hash(ps []ipsec.Proposal) ipsec.TransformType {
+	if len(ps) > 0 && len(ps[0].Of(ipsec.Integ)) == 0 {
+		return ipsec.PRF
+	}
+	return ipsec.Integ
+}
+
+// lifetime adds a lifetime in seconds, if the body can have it.
+func lifetime(m *mapping, key string, d, low, high time.Duration) {
+	if d >= low && d <= high && d%time.Second == 0 {
+		m.add(key, plain(strconv.FormatInt(int64(d/time.Second), 10)))
+	}
+}
+
+// part is the table of a part of the cloud's body.
+func (b *cloud) part(name string) *dialect.Object {
+	i := slices.IndexFunc(b.words.Body.Rows, func(r dialect.Row) bool { return r.Name == name })
+	return b.words.Body.Rows[i].Type.(*dialect.Object)
+}
+
+// gateway adds an entry to a table of gateways and returns its id.
+func gateway(to *mapping, id string, f flow) string {
+	if _, ok := to.get(id); !ok {
+		to.add(id, f)
+	}
+	return id
+}
+
+func entryOf(e config.End) flow {
+	f := flow{}
+	if e.Address.IsValid() {
+		f.add("address", e.Address.String())
+	}
+	if e.ASN > 0 {
+		f.add("asn", plain(strconv.FormatUint(uint64(e.ASN), 10)))
+	}
+	return f
+}
+
+// ofItsOwn reports whether an end's identity is not just its address.
+func ofItsOwn(e config.End) bool {
+	return e.ID.Type != 0 && e.ID != ipsec.AnyIdentity && (!e.Address.IsValid() || e.ID != ipsec.IdentityOf(e.Address))
+}

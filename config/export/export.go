@@ -1,0 +1,118 @@
+// Package export writes a connection down for others: in vpngw's own words or in a
+// cloud's, as a file that loads, or as the configuration of strongSwan or Libreswan;
+// for either end. What a format cannot say stands in it as a comment, and is told.
+package export
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+	"vpngw/ipsec"
+)
+
+// Options say how.
+type Options struct {
+	Format string // one of Formats
+	Side   config.Side
+	Reveal bool     // write pre-shared keys out
+	Keys   []string // the files with the pre-shared keys of the tunnels, where they are named already
+}
+
+// Export is a connection in some format.
+type Export struct {
+	Text string
+	Lost []string // what the format cannot say, a sentence each; they stand in Text too
+}
+
+// formats are who writes them. A connection that they get is seen from the end that it
+// is to be written for.
+var formats = map[string]func(*writer, *config.Connection){
+	"native": native, "swanctl": swanctl, "alibaba": alibaba, "huawei": huawei, "tencent": tencent,
+}
+
+// Formats are the names of the formats.
+func Formats() []string { return slices.Sorted(maps.Keys(formats)) }
+
+// Write writes a connection down. It panics on a format that is none of Formats.
+func Write(c *config.Connection, o Options) Export {
+	if o.Side != c.Side {
+		c = mirror(c)
+	}
+	w := &writer{Options: o}
+	formats[o.Format](w, c)
+	return Export{w.text.String(), w.lost}
+}
+
+// writer is one Write.
+type writer struct {
+	Options
+	text strings.Builder
+	lost []string
+}
+
+func (w *writer) line(format string, args ...any) {
+	fmt.Fprintf(&w.text, format+"\n", args...)
+}
+
+// cannot notes what the format cannot say, and returns it for a comment.
+func (w *writer) cannot(format string, args ...any) string {
+	s := fmt.Sprintf(format, args...)
+	w.lost = append(w.lost, s)
+	return "cannot be said here: " + s
+}
+
+// keyFile is the name of the file with the pre-shared key of a tunnel.
+func (w *writer) keyFile(c *config.Connection, t *config.Tunnel) string {
+	for i := range c.Tunnels {
+		if t == &c.Tunnels[i] && i < len(w.Keys) {
+			return w.Keys[i]
+		}
+	}
+	return t.Name + ".psk"
+}
+
+// mirror is the connection as the other end has it.
+func mirror(c *config.Connection) *config.Connection {
+	m := *c
+	m.Side = map[config.Side]config.Side{config.Customer: config.Cloud, config.Cloud: config.Customer}[c.Side]
+	m.Tunnels = slices.Clone(c.Tunnels)
+	for i := range m.Tunnels {
+		t := &m.Tunnels[i]
+		t.Local, t.Remote = t.Remote, t.Local
+		t.Pairs = nil
+		for _, p := range c.Tunnels[i].Pairs {
+			t.Pairs = append(t.Pairs, dialect.Pair{Local: p.Remote, Remote: p.Local})
+		}
+		if t.Inside.IsValid() {
+			t.Inside, t.Peer = netip.PrefixFrom(t.Peer, t.Inside.Bits()), t.Inside.Addr()
+		}
+		if t.Local.ID == ipsec.AnyIdentity { // it may say what it likes
+			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
+		}
+		t.Device, t.Routes = "", defaultRoutes(t)
+		// One of the two must begin; of a cloud's connection the customer always does.
+		t.Initiate = !t.Initiate || m.Side == config.Customer && c.Dialect != "native"
+		if h := t.Health; h != nil {
+			other := *h
+			other.Ours = !h.Ours
+			t.Health = &other
+		}
+	}
+	return &m
+}
+
+// defaultRoutes are a tunnel's routes where none are listed.
+func defaultRoutes(t *config.Tunnel) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range t.Remote.Subnets {
+		if p.Bits() > 0 && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,116 @@
+package export
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+	"vpngw/ipsec"
+)
+
+const connections = 10_000
+
+// load reads an export, which must have no errors.
+func load(t *testing.T, text string) *config.Config {
+	t.Helper()
+	c, ps := config.Parse(keyFile, "vpngw.yaml", []byte(text))
+	if c == nil {
+		t.Fatalf("the export does not load: %v\n%s", ps, text)
+	}
+	return c
+}
+
+// comparable is a connection as its meaning is: without the dialect it came in, and with
+// algorithms in the order of their types.
+func comparable(c *config.Connection) config.Connection {
+	out := *c
+	out.Dialect, out.Notes, out.Routing = "", nil, ""
+	out.Tunnels = slices.Clone(c.Tunnels)
+	for i := range out.Tunnels {
+		t := &out.Tunnels[i]
+		for _, ps := range []*[]ipsec.Proposal{&t.IKEProposals, &t.ESPProposals} {
+			*ps = slices.Clone(*ps)
+			for j, p := range *ps {
+				p.Transforms = slices.SortedStableFunc(slices.Values(p.Transforms), func(a, b ipsec.Transform) int { return int(a.Type) - int(b.Type) })
+				(*ps)[j] = p
+			}
+		}
+	}
+	return out
+}
+
+// differences names the fields in which got is not want.
+func differences(got, want config.Connection) string {
+	if reflect.DeepEqual(got, want) {
+		return ""
+	}
+	var out []string
+	fields := func(a, b reflect.Value) {
+		for i := range a.NumField() {
+			if x, y := a.Field(i).Interface(), b.Field(i).Interface(); !reflect.DeepEqual(x, y) {
+				out = append(out, fmt.Sprintf("%s: got %#v, want %#v", a.Type().Field(i).Name, x, y))
+			}
+		}
+	}
+	for i := range min(len(got.Tunnels), len(want.Tunnels)) {
+		fields(reflect.ValueOf(got.Tunnels[i]), reflect.ValueOf(want.Tunnels[i]))
+	}
+	got.Tunnels, want.Tunnels = nil, nil
+	fields(reflect.ValueOf(got), reflect.ValueOf(want))
+	return strings.Join(out, "\n")
+}
+
+// A connection of any dialect, written in vpngw's own words and read again, is the same.
+func TestNativeIsTheIdentity(t *testing.T) {
+	for _, d := range config.Dialects() {
+		t.Run(d.Name, func(t *testing.T) {
+			g := &generator{rand.New(rand.NewPCG(1, 2)), d.Name}
+			lossy := 0
+			for range connections {
+				text, s := g.valid()
+				before := s.Connections[0]
+				first := Write(before, Options{Format: "native", Side: before.Side, Reveal: true})
+				if len(first.Lost) > 0 {
+					lossy++
+					continue
+				}
+				after := load(t, first.Text).Connections[0]
+				if d := differences(comparable(after), comparable(before)); d != "" {
+					t.Fatalf("of\n%s\nthere came\n%s\nwhich is another connection: %s", text, first.Text, d)
+				}
+				if second := Write(after, Options{Format: "native", Side: after.Side, Reveal: true}); second.Text != first.Text {
+					t.Fatalf("got\n%s\nwant\n%s", second.Text, first.Text)
+				}
+			}
+			t.Logf("%d of %d cannot be said in full", lossy, connections)
+		})
+	}
+}
+
+// The other end's file of the other end's file is this end's again.
+func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
+	g := &generator{rand.New(rand.NewPCG(3, 4)), "native"}
+	for range 1000 {
+		_, s := g.valid()
+		c := s.Connections[0]
+		other := map[dialect.Side]dialect.Side{dialect.Customer: dialect.Cloud, dialect.Cloud: dialect.Customer}[c.Side]
+		e := Write(c, Options{Format: "native", Side: other, Reveal: true})
+		if len(e.Lost) > 0 {
+			continue // this end's address is not known
+		}
+		there := load(t, e.Text).Connections[0]
+		if there.Side != other || there.Tunnels[0].Initiate == c.Tunnels[0].Initiate {
+			t.Fatalf("got side %v, initiates %v", there.Side, there.Tunnels[0].Initiate)
+		}
+		back := mirror(there)
+		back.Tunnels[0].Device, back.Tunnels[0].Routes = c.Tunnels[0].Device, c.Tunnels[0].Routes
+		if d := differences(comparable(back), comparable(c)); d != "" {
+			t.Fatalf("of\n%s\nthere came another connection: %s", e.Text, d)
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package export
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// native writes a connection in vpngw's own words: everything, defaults too.
+func native(w *writer, c *config.Connection) {
+	var list []mapping
+	for i := range c.Tunnels {
+		list = append(list, w.native(c, &c.Tunnels[i]))
+	}
+	file := mapping{}
+	file.comment(fmt.Sprintf("Connection %s, the %v's end.", c.Name, c.Side))
+	if len(c.Tunnels) > 1 {
+		file.comment(w.cannot("that these tunnels are one connection, active and standby"))
+	}
+	file.add("version", plain("1"))
+	file.add("connections", list)
+	file.block(&w.text, "")
+}
+
+// native is one tunnel as an entry of the list of connections.
+func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
+	var body mapping
+	body.add("ike_version", plain(map[int]string{0: "any", 1: "1", 2: "2"}[t.IKEVersion]))
+	if t.IKEVersion != 2 {
+		body.add("mode", map[bool]string{false: "main", true: "aggressive"}[t.Aggressive])
+	}
+	if !t.Remote.Address.IsValid() {
+		body.comment(w.cannot("the other end's address, which is not known"))
+	}
+	body.add("local", w.end(&body, t.Local))
+	body.add("remote", w.end(&body, t.Remote))
+	if w.Reveal && utf8.Valid(t.PSK) && len(t.PSK) > 0 {
+		body.add("psk", string(t.PSK))
+	}
+	body.add("ike", flow{{"proposals", proposals(t.IKEProposals)}, {"lifetime", span(t.IKELifetime)}})
+	body.add("esp", flow{
+		{"proposals", proposals(t.ESPProposals)},
+		{"lifetime", span(t.ESPLifetime.Time)},
+		{"bytes", count(t.ESPLifetime.Bytes)},
+		{"packets", count(t.ESPLifetime.Packets)},
+	})
+	switch {
+	case len(t.Pairs) > 0:
+		var ps []flow
+		for _, p := range t.Pairs {
+			ps = append(ps, flow{{"local", p.Local.String()}, {"remote", p.Remote.String()}})
+		}
+		body.add("children", ps)
+	default:
+		body.add("children", string(t.Children))
+	}
+	body.add("natt", yesNo(t.NATT))
+	body.add("initiate", yesNo(t.Initiate))
+	if t.Inside.IsValid() {
+		body.comment(w.cannot("the addresses in the tunnel, %v here and %v there", t.Inside, t.Peer))
+	}
+	if t.BGP != nil {
+		body.comment(w.cannot("BGP"))
+	}
+	if t.Health != nil {
+		body.comment(w.cannot("the health check"))
+	}
+
+	m := mapping{{"native", body}}
+	m.add("name", t.Name)
+	if c.Side == config.Cloud {
+		m.add("side", "cloud")
+	}
+	if _, revealed := body.get("psk"); !revealed {
+		m.comment("The pre-shared key: a file that others cannot read.")
+		m.add("psk_file", w.keyFile(c, t))
+	}
+	if c.Partial {
+		m.add("partial", yesNo(true))
+	}
+	w.beside(&m, t, dpd.Config{Interval: 30 * time.Second}, false)
+	return m
+}
+
+// get is what stands under a key.
+func (m mapping) get(key string) (any, bool) {
+	i := slices.IndexFunc(m, func(e entry) bool { return e.key == key })
+	if i < 0 {
+		return nil, false
+	}
+	return m[i].value, true
+}
+
+func (w *writer) end(around *mapping, e config.End) flow {
+	var f flow
+	if e.Address.IsValid() {
+		f.add("address", e.Address.String())
+	}
+	switch {
+	case e.ID == ipsec.AnyIdentity:
+		f.add("id", "%any")
+	case e.ID.Type == 0:
+		around.comment(w.cannot("an identity that is not known"))
+	case !e.Address.IsValid() || e.ID != ipsec.IdentityOf(e.Address):
+		f.add("id", identityText(e.ID))
+	}
+	f.add("subnets", prefixTexts(e.Subnets))
+	if e.ASN > 0 {
+		f.add("asn", plain(strconv.FormatUint(uint64(e.ASN), 10)))
+	}
+	return f
+}
+
+// beside writes what stands beside a body, where it is not what the body says by itself:
+// alive is its dead peer detection; with lifetimes there are some that it cannot say.
+func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetimes bool) {
+	if t.Encap != config.EncapAuto {
+		m.add("encap", string(t.Encap))
+	}
+	if t.Trunc96 {
+		m.add("sha256_96", yesNo(true))
+	}
+	if !t.CopyDSCP {
+		m.add("copy_dscp", yesNo(false))
+	}
+	if t.Device != "" {
+		m.add("device", t.Device)
+	}
+	if !slices.Equal(t.Routes, defaultRoutes(t)) {
+		m.add("routes", prefixTexts(t.Routes))
+	}
+	switch {
+	case t.DPD == alive:
+	case t.DPD.Interval == 0:
+		m.add("dpd", plain("off"))
+	default:
+		f := flow{{"interval", span(t.DPD.Interval)}}
+		if t.DPD.Timeout > 0 {
+			f.add("timeout", span(t.DPD.Timeout))
+		}
+		if t.DPD.Order != dpd.Mirror || t.IKEVersion != 2 {
+			f.add("message", t.DPD.Order.String())
+		}
+		m.add("dpd", f)
+	}
+	if lifetimes {
+		m.add("lifetime", flow{
+			{"ike", span(t.IKELifetime)},
+			{"esp", span(t.ESPLifetime.Time)},
+			{"bytes", count(t.ESPLifetime.Bytes)},
+			{"packets", count(t.ESPLifetime.Packets)},
+		})
+	}
+	null := ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull}
+	if slices.ContainsFunc(t.ESPProposals, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, null) }) {
+		m.add("allow", []string{"null-encryption"})
+	}
+}
+
+// identityText is what ipsec.ParseIdentity makes an identity of.
+func identityText(id ipsec.Identity) string {
+	text := id.String()
+	if id == ipsec.ParseIdentity("%any") {
+		return "fqdn:%any"
+	}
+	switch id.Type {
+	case ipsec.IDFQDN:
+		text = "fqdn:" + id.Data
+		if id.Data != "" && ipsec.ParseIdentity(id.Data) == id {
+			text = id.Data
+		}
+	case ipsec.IDEmail:
+		text = id.Data
+	case ipsec.IDKeyID:
+		text = "keyid:" + id.Data
+		if !utf8.ValidString(id.Data) {
+			text = "@#" + hex.EncodeToString([]byte(id.Data))
+		}
+	}
+	return text
+}
+
+// proposals are texts of proposals, with their sequence numbers always said.
+func proposals(ps []ipsec.Proposal) []string {
+	var out []string
+	for _, p := range ps {
+		s := proposal(p)
+		if esn := p.Of(ipsec.ESN); len(esn) == 1 && esn[0].ID == ipsec.ESNNo {
+			s += "-noesn"
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// proposal is the text of one. A PRF is left out where it follows from the hash.
+func proposal(p ipsec.Proposal) string {
+	short := ipsec.Proposal{Transforms: slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.PRF })}
+	if len(p.Of(ipsec.PRF)) > 0 && len(p.Of(ipsec.Integ)) > 0 {
+		if q, err := ipsec.ParseProposal(ipsec.ProtoIKE, short.String()); err == nil && slices.Equal(q.Of(ipsec.PRF), p.Of(ipsec.PRF)) {
+			return short.String()
+		}
+	}
+	return p.String()
+}
+
+func prefixTexts(ps []netip.Prefix) []string {
+	out := []string{}
+	for _, p := range ps {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+func count(n uint64) plain { return plain(strconv.FormatUint(n, 10)) }
+
+// pairsOf are the pairs of subnets of a tunnel that have a Child SA each.
+func pairsOf(t *config.Tunnel) []dialect.Pair {
+	if len(t.Pairs) > 0 {
+		return t.Pairs
+	}
+	var out []dialect.Pair
+	for _, l := range t.Local.Subnets {
+		for _, r := range t.Remote.Subnets {
+			if l.Addr().Is4() == r.Addr().Is4() {
+				out = append(out, dialect.Pair{Local: l, Remote: r})
+			}
+		}
+	}
+	return out
+}
+
+func joined(ps []netip.Prefix) string { return strings.Join(prefixTexts(ps), ",") }

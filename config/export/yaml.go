@@ -1,0 +1,137 @@
+package export
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// mapping is a YAML mapping on its way. A value is a text, a mapping, which is written as a
+// block, a flow, or any of lists of these; a plain is written as it is.
+type mapping []entry
+
+type entry struct {
+	key   string // empty: the value is a comment
+	value any
+}
+
+// flow is a mapping on one line.
+type flow mapping
+
+// plain is a scalar that needs no quotes: a number, a boolean.
+type plain string
+
+func (m *mapping) add(key string, value any) { *m = append(*m, entry{key, value}) }
+
+func (m *flow) add(key string, value any) { *m = append(*m, entry{key, value}) }
+
+// comment puts a line of comment behind what is there.
+func (m *mapping) comment(s string) { m.add("", s) }
+
+// block writes a mapping, each line after the indent.
+func (m mapping) block(b *strings.Builder, indent string) {
+	for _, e := range m {
+		if e.key == "" {
+			b.WriteString(indent + "# " + oneLine(e.value.(string)) + "\n")
+			continue
+		}
+		switch v := e.value.(type) {
+		case mapping:
+			b.WriteString(indent + e.key + ":\n")
+			v.block(b, indent+"  ")
+		case []mapping:
+			b.WriteString(indent + e.key + ":\n")
+			for _, item := range v {
+				var text strings.Builder
+				item.block(&text, indent+"    ")
+				b.WriteString(indent + "  - " + strings.TrimPrefix(text.String(), indent+"    "))
+			}
+		default:
+			b.WriteString(indent + e.key + ": " + inline(v) + "\n")
+		}
+	}
+}
+
+// inline is a value on one line.
+func inline(v any) string {
+	var parts []string
+	switch v := v.(type) {
+	case string:
+		return scalar(v)
+	case plain:
+		return string(v)
+	case []string:
+		for _, s := range v {
+			parts = append(parts, scalar(s))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case flow:
+		for _, e := range v {
+			parts = append(parts, scalar(e.key)+": "+inline(e.value))
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	case []flow:
+		for _, f := range v {
+			parts = append(parts, inline(f))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	}
+	panic("export: no YAML for this")
+}
+
+// simple are texts that need no quotes, wherever they stand.
+var simple = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/@-]*$`)
+
+// scalar is a text, in quotes where it could be read as something else.
+func scalar(s string) string {
+	words := []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+	if simple.MatchString(s) && !number.MatchString(s) && !slices.Contains(words, strings.ToLower(s)) {
+		return s
+	}
+	return quoted(s)
+}
+
+var number = regexp.MustCompile(`^[0-9][0-9_]*(\.[0-9_]*)?([eE][0-9]*)?$|^0[xo]`)
+
+// quoted is a text as JSON has it, which YAML reads.
+func quoted(s string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		panic(err) // a text
+	}
+	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\x7f", `\u007f`)
+}
+
+// oneLine keeps a comment on its line.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError || r == 0x85 || r == 0x2028 || r == 0x2029 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// span is a time as people write it: 24h, 90s, 1h30m.
+func span(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func yesNo(is bool) plain {
+	if is {
+		return "true"
+	}
+	return "false"
+}
