@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/dpd"
 	"vpngw/ipsec"
 )
 
@@ -33,6 +35,9 @@ func comparable(c *config.Connection) config.Connection {
 	out.Tunnels = slices.Clone(c.Tunnels)
 	for i := range out.Tunnels {
 		t := &out.Tunnels[i]
+		if t.IKEVersion == 2 {
+			t.DPD.Order = dpd.Mirror
+		}
 		for _, ps := range []*[]ipsec.Proposal{&t.IKEProposals, &t.ESPProposals} {
 			*ps = slices.Clone(*ps)
 			for j, p := range *ps {
@@ -113,4 +118,42 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 			t.Fatalf("of\n%s\nthere came another connection: %s", e.Text, d)
 		}
 	}
+}
+
+// What a cloud's body can say comes back from it, and what it cannot is told.
+func TestToACloudAndBack(t *testing.T) {
+	for _, from := range config.Dialects() {
+		for _, to := range []string{"alibaba", "huawei", "tencent"} {
+			t.Run(from.Name+" to "+to, func(t *testing.T) {
+				g := &generator{rand.New(rand.NewPCG(5, 6)), from.Name}
+				whole := 0
+				for range connections / 10 {
+					text, s := g.valid()
+					before := s.Connections[0]
+					e := Write(before, Options{Format: to, Side: before.Side, Reveal: true})
+					if len(e.Lost) > 0 {
+						continue
+					}
+					whole++
+					after := load(t, e.Text).Connections[0]
+					a := Write(after, Options{Format: "native", Side: after.Side, Reveal: true}).Text
+					b := Write(before, Options{Format: "native", Side: before.Side, Reveal: true}).Text
+					if a, b := same(a), same(b); a != b {
+						t.Fatalf("of\n%s\nthere came\n%s\ngot\n%s\nwant\n%s", text, e.Text, a, b)
+					}
+				}
+				t.Logf("%d of %d can be said in full", whole, connections/10)
+				if want := map[bool]int{true: connections / 100, false: 1}[from.Name == to]; whole < want {
+					t.Errorf("only %d of them can be said in full", whole)
+				}
+			})
+		}
+	}
+}
+
+// same is a native file without what means the same either way: AS numbers without BGP,
+// and lists of one network as pairs.
+func same(text string) string {
+	text = regexp.MustCompile(`, asn: [0-9]+`).ReplaceAllString(text, "")
+	return regexp.MustCompile(`(?m)^ +children: .*\n`).ReplaceAllString(text, "")
 }

@@ -140,7 +140,7 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 		m.add("routes", prefixTexts(t.Routes))
 	}
 	switch {
-	case t.DPD == alive:
+	case t.DPD == alive, t.IKEVersion == 2 && t.DPD.Interval == alive.Interval && t.DPD.Timeout == alive.Timeout:
 	case t.DPD.Interval == 0:
 		m.add("dpd", plain("off"))
 	default:
@@ -148,7 +148,7 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 		if t.DPD.Timeout > 0 {
 			f.add("timeout", span(t.DPD.Timeout))
 		}
-		if t.DPD.Order != dpd.Mirror || t.IKEVersion != 2 {
+		if t.IKEVersion != 2 { // IKEv2 has no such messages
 			f.add("message", t.DPD.Order.String())
 		}
 		m.add("dpd", f)
