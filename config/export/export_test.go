@@ -3,6 +3,7 @@ package export
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -31,8 +32,11 @@ func load(t *testing.T, text string) *config.Config {
 // algorithms in the order of their types.
 func comparable(c *config.Connection) config.Connection {
 	out := *c
-	out.Dialect, out.Notes, out.Routing = "", nil, ""
+	out.Dialect, out.Notes, out.Routing, out.Choices = "", nil, "", nil
 	out.Tunnels = slices.Clone(c.Tunnels)
+	if len(out.Tunnels) == 1 && out.Tunnels[0].Routes == nil {
+		out.Tunnels[0].Routes = []netip.Prefix{}
+	}
 	for i := range out.Tunnels {
 		t := &out.Tunnels[i]
 		if t.IKEVersion == 2 {

@@ -4,6 +4,8 @@ package export
 func (g *generator) settle(connection map[string]any) {
 	body, _ := connection[g.dialect].(map[string]any)
 	switch g.dialect {
+	case "native":
+		g.settleNative(body)
 	case "alibaba":
 		settleAlibaba(g, body)
 	case "huawei":
@@ -11,11 +13,36 @@ func (g *generator) settle(connection map[string]any) {
 	case "tencent":
 		g.settleTencent(body)
 	}
+	if g.dialect == "native" && body["children"] == "lists" && body["initiate"] == nil {
+		connection["dpd"] = map[string]any{"interval": 30, "timeout": 45, "message": "seq-hash-notify"}
+	}
 	if _, dual := body["TunnelOptionsSpecification"]; !dual {
 		if names, ok := connection["device"].([]any); ok {
 			connection["device"] = names[0]
 		}
 	}
+}
+
+// settleNative writes a half of the bodies as a cloud could have them.
+func (g *generator) settleNative(body map[string]any) {
+	if inside, ok := body["inside"].(map[string]any); ok {
+		inside["local"], inside["remote"] = "169.254.11.2/30", "169.254.11.1"
+	} else {
+		delete(body, "bgp")
+	}
+	if g.IntN(2) == 0 {
+		return
+	}
+	pick := func(words ...string) string { return words[g.IntN(len(words))] }
+	for _, key := range []string{"role", "inside", "bgp", "health_check", "mode"} {
+		delete(body, key)
+	}
+	body["ike_version"] = pick("1", "2")
+	cipher, hash, group := pick("aes128", "aes256", "3des"), pick("md5", "sha1", "sha256"), pick("modp1024", "modp1536", "modp2048")
+	body["ike"] = map[string]any{"proposals": []string{cipher + "-" + hash + "-" + group}, "lifetime": 3600 * (1 + g.IntN(20))}
+	body["esp"] = map[string]any{"proposals": []string{cipher + "-" + hash + "-" + group + "-noesn"}, "lifetime": 3600 * (1 + g.IntN(20))}
+	delete(body, "initiate")
+	body["children"] = "lists"
 }
 
 func settleAlibaba(g *generator, body map[string]any) {
