@@ -112,7 +112,10 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 	version1(c, v, &t)
 	warnWeak(c, ike.Field("proposals"), esp.Field("proposals"))
 	return &dialect.Draft{
-		Connection: &Connection{Dialect: nativeName, Side: env.Side, Tunnels: []Tunnel{t}},
+		Connection: &Connection{
+			Dialect: nativeName, Side: env.Side, Tunnels: []Tunnel{t},
+			Routing: dialect.RoutingOf(t.BGP != nil, t.Local.Subnets, t.Remote.Subnets),
+		},
 		Places: []dialect.Place{{
 			IKE:     ike,
 			ESP:     esp.Field("proposals"),

@@ -32,7 +32,7 @@ func load(t *testing.T, text string) *config.Config {
 // algorithms in the order of their types.
 func comparable(c *config.Connection) config.Connection {
 	out := *c
-	out.Dialect, out.Notes, out.Routing, out.Choices = "", nil, "", nil
+	out.Dialect, out.Notes, out.Choices = "", nil, nil
 	out.Tunnels = slices.Clone(c.Tunnels)
 	if len(out.Tunnels) == 1 && out.Tunnels[0].Routes == nil {
 		out.Tunnels[0].Routes = []netip.Prefix{}
@@ -85,6 +85,9 @@ func TestNativeIsTheIdentity(t *testing.T) {
 				before := s.Connections[0]
 				first := Write(before, Options{Format: "native", Side: before.Side, Reveal: true})
 				if len(first.Lost) > 0 {
+					if len(before.Tunnels) == 1 {
+						t.Fatalf("of\n%s\nare lost %q", text, first.Lost)
+					}
 					lossy++
 					continue
 				}
@@ -96,7 +99,7 @@ func TestNativeIsTheIdentity(t *testing.T) {
 					t.Fatalf("got\n%s\nwant\n%s", second.Text, first.Text)
 				}
 			}
-			t.Logf("%d of %d cannot be said in full", lossy, connections)
+			t.Logf("%d of %d have two tunnels, which are two connections then", lossy, connections)
 		})
 	}
 }
@@ -156,8 +159,9 @@ func TestToACloudAndBack(t *testing.T) {
 }
 
 // same is a native file without what means the same either way: AS numbers without BGP,
-// and lists of one network as pairs.
+// lists of one network as pairs, and networks of a family that the other end has not.
 func same(text string) string {
+	text = regexp.MustCompile(`, "fd[0-9a-f]+::/16"`).ReplaceAllString(text, "")
 	text = regexp.MustCompile(`, asn: [0-9]+`).ReplaceAllString(text, "")
 	return regexp.MustCompile(`(?m)^ +children: .*\n`).ReplaceAllString(text, "")
 }
