@@ -132,6 +132,27 @@ func equal(a, b *Config) bool {
 	return fmt.Sprintf("%+v", *a.Connections[0]) == fmt.Sprintf("%+v", *b.Connections[0]) && a.Connections[0].Tunnels[0].PSK.Equal(b.Connections[0].Tunnels[0].PSK)
 }
 
+func TestTwoTunnelsTakeTwoKeysFromFiles(t *testing.T) {
+	f := rowsFiles(t)["alibaba"]
+	body := f.body(t, "dual", map[string]any{"TunnelOptionsSpecification.0.TunnelIkeConfig.Psk": nil, "TunnelOptionsSpecification.1.TunnelIkeConfig.Psk": nil})
+	for beside, want := range map[string][2]string{"psk_file: [a, b]": {"key-a", "key-b"}, "psk_file: a": {"key-a", "key-a"}} {
+		c, ps := Parse(files{"a": "key-a\n", "b": "key-b\n"}.read, "f", f.file(t, "alibaba", body, beside))
+		if c == nil {
+			t.Fatalf("%s:\n%s", beside, lines(ps))
+		}
+		for i, tun := range c.Connections[0].Tunnels {
+			if !tun.PSK.Equal(ipsec.Secret(want[i])) {
+				t.Errorf("%s: tunnel %d has another key", beside, i+1)
+			}
+		}
+	}
+	for _, beside := range []string{"psk_file: [a]", "psk_file: [a, b, a]", "psk_file: []"} {
+		if c, _ := Parse(files{"a": "key-a\n", "b": "key-b\n"}.read, "f", f.file(t, "alibaba", body, beside)); c != nil {
+			t.Errorf("%s was taken", beside)
+		}
+	}
+}
+
 func TestPSKOfAlibabaFromAFileKeepsTheCloudsRule(t *testing.T) {
 	text := string(alibabaFile(t, bodyWith(map[string]any{"IkeConfig.Psk": nil}), "psk_file: k"))
 	if tun := parse(t, text, files{"k": "not-a-real-secret\r\n"}).Connections[0].Tunnels[0]; !tun.PSK.Equal(ipsec.Secret("not-a-real-secret")) {

@@ -117,6 +117,17 @@ func TestHostileMegabyteIsRefusedCheaply(t *testing.T) {
 		"huge list":        "version: 1\nconnections:\n - native: {local: {subnets: [" + fill("a,") + "]}}",
 		"aliases of lists": "version: 1\nx: &x [" + fill("a,") + "]\nconnections:\n" + strings.Repeat(" - native: {local: {subnets: *x}}\n", 900),
 		"aliases of JSON":  "version: 1\nx: &x '{" + fill(`"a":1,`) + "\"b\":2}'\nconnections:\n" + strings.Repeat(" - alibaba: *x\n", 900),
+		"form":             "version: 1\nconnections:\n - alibaba: 'Action=C" + count("&k%d=v") + "'",
+		"form lists":       "version: 1\nconnections:\n - alibaba: 'Action=C" + count("&Tags.%d.Key=v") + "'",
+		"form depth":       "version: 1\nconnections:\n - alibaba: 'Action=C&" + fill("a.") + "=v'",
+		"form encoding":    "version: 1\nconnections:\n - alibaba: 'Action=" + fill("%20") + "'",
+		"form again":       "version: 1\nconnections:\n - alibaba: 'Action=C" + fill("&a=b") + "'",
+		"open JSON":        "version: 1\nconnections:\n - alibaba: 'Action=C" + fill("&a={") + "'",
+		"headers":          "version: 1\nconnections:\n - alibaba: |\n    POST / HTTP/1.1\n" + count("    H%d: v\n"),
+		"empty lines":      "version: 1\nconnections:\n - alibaba: |\n    POST / HTTP/1.1\n" + fill("    \n") + "    x",
+		"wrappers":         "version: 1\nconnections:\n - alibaba: " + fill(`{"VpnConnection": `),
+		"answers":          "version: 1\nconnections:\n - alibaba: {VpnConnections: {VpnConnection: [" + fill("{},") + "]}}",
+		"aliases of forms": "version: 1\nx: &x 'Action=C" + fill("&a=b") + "'\nconnections:\n" + strings.Repeat(" - alibaba: *x\n", 900),
 		"late invalid":     fill("# \n") + "\xff",
 	} {
 		t.Run(name, func(t *testing.T) {

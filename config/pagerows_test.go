@@ -21,6 +21,7 @@ import (
 // alibaba.yaml there.
 type rowsFile struct {
 	Gateways string           `json:"gateways"`
+	Beside   string           `json:"beside"` // every body
 	Bases    map[string]*base `json:"bases"`
 	Rows     []yamlRow        `json:"rows"`
 }
@@ -91,6 +92,13 @@ func plainValue(n *tree.Node) any {
 		if s, ok := out["repeat"].(string); ok {
 			return strings.Repeat(s, times)
 		}
+		if of, ok := out["count"]; ok {
+			list := []any{}
+			for i := range times {
+				list = append(list, numbered(of, i))
+			}
+			return list
+		}
 		if of, ok := out["list"].(map[string]any); ok {
 			list := []any{}
 			for i := range times {
@@ -115,6 +123,27 @@ func plainValue(n *tree.Node) any {
 		return json.Number(n.Text)
 	}
 	return n.Text
+}
+
+// numbered is v with n for every %d in it.
+func numbered(v any, n int) any {
+	switch v := v.(type) {
+	case string:
+		return strings.ReplaceAll(v, "%d", fmt.Sprint(n))
+	case []any:
+		out := []any{}
+		for _, item := range v {
+			out = append(out, numbered(item, n))
+		}
+		return out
+	case map[string]any:
+		out := map[string]any{}
+		for k, item := range v {
+			out[k] = numbered(item, n)
+		}
+		return out
+	}
+	return v
 }
 
 // body is a base with some parameters changed; nil takes one out. "Tags.0.Key" is a part of an
@@ -195,7 +224,7 @@ func (f *rowsFile) testRow(t *testing.T, dialectName string, r yamlRow) {
 		in = "single"
 	}
 	load := func(v any) (*Config, Problems) {
-		return Parse(nil, "f", f.file(t, dialectName, f.body(t, in, r.With, map[string]any{r.Row: v}), ""))
+		return Parse(nil, "f", f.file(t, dialectName, f.body(t, in, r.With, map[string]any{r.Row: v}), f.Beside))
 	}
 	has := func(ps Problems, code string, is func(Problem) bool) bool {
 		return slices.ContainsFunc(ps, func(p Problem) bool { return p.Code == code && is(p) })
@@ -272,7 +301,6 @@ func dialectNamed(name string) *dialect.Dialect {
 type tableRow struct {
 	*dialect.Row
 	path string // "Tags.Key"
-	list bool   // it is in the entries of a list
 }
 
 // tableRows are all rows of a table, each before those in it.
@@ -288,6 +316,8 @@ func tableRows(o *dialect.Object, path string) (out []tableRow) {
 			if inner, ok := t.Of.(*dialect.Object); ok {
 				out = append(out, tableRows(inner, p)...)
 			}
+		case interface{ Entry() *dialect.Object }:
+			out = append(out, tableRows(t.Entry(), p)...)
 		}
 	}
 	return out
@@ -299,7 +329,8 @@ func TestEveryKeyWithALetterDroppedIsAnsweredWithTheKey(t *testing.T) {
 		d := dialectNamed(name)
 		lists := map[string]bool{}
 		for _, r := range tableRows(d.Body, "") {
-			if _, ok := r.Type.(dialect.List); ok {
+			switch r.Type.(type) {
+			case dialect.List, interface{ Entry() *dialect.Object }:
 				lists[r.path] = true
 			}
 		}
@@ -320,10 +351,10 @@ func TestEveryKeyWithALetterDroppedIsAnsweredWithTheKey(t *testing.T) {
 				_, ps := Parse(nil, "f", f.file(t, name, f.body(t, "single", map[string]any{path: "x"}), ""))
 				unknown := slices.IndexFunc(ps, func(p Problem) bool { return strings.HasSuffix(p.Code, ".unknown") })
 				if unknown < 0 {
-					if !slices.ContainsFunc(r.Also, func(s string) bool { return strings.EqualFold(s, slip) }) {
+					if !slices.ContainsFunc(r.Also, func(s string) bool { return strings.EqualFold(s, slip) }) && !isRow(d, strings.TrimSuffix(r.path, r.Name)+slip) {
 						t.Errorf("%s: %s is taken", name, path)
 					}
-				} else if near := ps[unknown].Nearest; near != r.Name && !dropped(near, slip) {
+				} else if near := ps[unknown].Nearest; near != r.Name && dialect.Nearest(slip, []string{r.Name, near}) != r.Name {
 					t.Errorf("%s: %s is answered with %q", name, path, near)
 				}
 			}
@@ -331,12 +362,7 @@ func TestEveryKeyWithALetterDroppedIsAnsweredWithTheKey(t *testing.T) {
 	}
 }
 
-// dropped reports whether slip is s without a letter, so that it is as near.
-func dropped(s, slip string) bool {
-	for i := range s {
-		if s[:i]+s[i+1:] == slip {
-			return true
-		}
-	}
-	return false
+// isRow reports whether a table has a row.
+func isRow(d *dialect.Dialect, path string) bool {
+	return slices.ContainsFunc(tableRows(d.Body, ""), func(r tableRow) bool { return r.path == path })
 }

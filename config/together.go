@@ -156,8 +156,9 @@ func (l *loader) join(m member, others []member, codes *dialect.SameGateways, bu
 	first := others[0]
 	a, b := first.tunnel(), m.tunnel()
 	sameKey(m, first)
-	covered := codes == &ours && first.Dialect == m.Dialect && sameGateways(m.Draft) != nil // by the cloud's rule
-	if what := differ(a, b); what != "" && !covered {
+	cloud := sameGateways(m.Draft)
+	covered := cloud != nil && first.Dialect == m.Dialect && cloud.DifferentIKE != "" // by the cloud's rule
+	if what := differ(a, b); what != "" && (codes != &ours && codes.DifferentIKE != "" || codes == &ours && !covered) {
 		fail(m.place().IKE, codes.DifferentIKE, "the %s differs from that of connection %q, which is between the same ends and shares its IKE SA", what, first.Connection.Name)
 	}
 	if codes == &ours {
@@ -171,7 +172,7 @@ func (l *loader) join(m member, others []member, codes *dialect.SameGateways, bu
 		if *budget -= len(t.Local.Subnets)*len(b.Local.Subnets) + len(t.Remote.Subnets)*len(b.Remote.Subnets); *budget < 0 {
 			return
 		}
-		if anyOverlap(t.Local.Subnets, b.Local.Subnets) && anyOverlap(t.Remote.Subnets, b.Remote.Subnets) {
+		if bothOverlap(t, b) {
 			fail(m.place().Subnets, codes.Overlap, "its subnets overlap with those of connection %q, which is between the same ends", o.Connection.Name)
 			return
 		}
@@ -216,6 +217,24 @@ func (l *loader) agree(m, first member) {
 	take(a.Encap == b.Encap, "encap setting", "ESP encapsulation")
 	take(a.DPD == b.DPD, "dead peer detection", "dead peer detection")
 	b.NATT, b.Encap, b.DPD = a.NATT, a.Encap, a.DPD
+}
+
+// bothOverlap reports whether there is a packet that both tunnels select.
+func bothOverlap(t, u *Tunnel) bool {
+	if !anyOverlap(t.Local.Subnets, u.Local.Subnets) || !anyOverlap(t.Remote.Subnets, u.Remote.Subnets) {
+		return false
+	}
+	if t.Pairs == nil && u.Pairs == nil {
+		return true
+	}
+	for _, p := range t.EachPair() {
+		for _, q := range u.EachPair() {
+			if p.Local.Overlaps(q.Local) && p.Remote.Overlaps(q.Remote) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func anyOverlap(a, b []netip.Prefix) bool {

@@ -145,24 +145,9 @@ func childrenOf(t *config.Tunnel) []*sa.Child {
 		return []*sa.Child{child(t.Name, t.Local.Subnets, t.Remote.Subnets)}
 	}
 	var out []*sa.Child
-	for _, p := range pairsOf(t) {
+	for _, p := range t.EachPair() {
 		name := fmt.Sprintf("%s/%d", t.Name, len(out)+1)
 		out = append(out, child(name, []netip.Prefix{p.Local}, []netip.Prefix{p.Remote}))
-	}
-	return out
-}
-
-func pairsOf(t *config.Tunnel) []config.Pair {
-	if t.Pairs != nil {
-		return t.Pairs
-	}
-	var out []config.Pair
-	for _, l := range t.Local.Subnets {
-		for _, r := range t.Remote.Subnets {
-			if l.Addr().Is4() == r.Addr().Is4() {
-				out = append(out, config.Pair{Local: l, Remote: r})
-			}
-		}
 	}
 	return out
 }

@@ -13,7 +13,7 @@ import (
 
 func newCheck() *cobra.Command {
 	var file string
-	var asJSON bool
+	var asJSON, strict bool
 	cmd := &cobra.Command{
 		Use:   "check -c FILE",
 		Short: "Check a configuration file; touch nothing",
@@ -22,7 +22,9 @@ once, each with file, line and column. It needs no daemon, and root only where
 the files are root's.
 
 Errors keep the daemon from starting, or a reload from taking effect: exit code
-1. Warnings do not: exit code 0.`,
+1. Warnings do not: exit code 0, or with --strict 1. Some warnings are about what
+is right as the cloud has it and cannot run here as it stands, such as a key that
+the cloud chose and the body does not have: they say "run refuses this".`,
 		Example: `  vpngw check -c vpngw.yaml
   vpngw check -c vpngw.yaml --json | jq '.problems[] | select(.severity == "error")'`,
 		Args: noArgs,
@@ -35,24 +37,28 @@ Errors keep the daemon from starting, or a reload from taking effect: exit code
 			} else {
 				printCheck(cmd.OutOrStdout(), file, c, problems)
 			}
-			if problems.Failed() {
+			if problems.Failed() || strict && len(problems) > 0 {
 				return errSaid
 			}
 			return nil
 		},
 	}
 	fileFlag(cmd, &file)
+	cmd.Flags().BoolVar(&strict, "strict", false, "fail on warnings too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, `print {"problems":[…]}`)
 	return cmd
 }
 
 // printCheck prints the problems, and without an error what the file comes to.
 func printCheck(w io.Writer, file string, c *config.Config, problems config.Problems) {
-	warnings := 0
+	warnings, refused := 0, 0
 	problems.Write(w)
 	for _, p := range problems {
 		if p.Severity == config.Warning {
 			warnings++
+		}
+		if p.Refused {
+			refused++
 		}
 	}
 	if problems.Failed() {
@@ -69,7 +75,11 @@ func printCheck(w io.Writer, file string, c *config.Config, problems config.Prob
 			fmt.Fprintln(w, "  note: "+n)
 		}
 	}
-	fmt.Fprintf(w, "%s: ok, %s, %s\n", file, count(len(c.Connections), "connection"), count(warnings, "warning"))
+	verdict := "ok"
+	if refused > 0 {
+		verdict = "right, but run refuses it as it stands"
+	}
+	fmt.Fprintf(w, "%s: %s, %s, %s\n", file, verdict, count(len(c.Connections), "connection"), count(warnings, "warning"))
 }
 
 // ikeText is the version of IKE, and of IKEv1 the mode.

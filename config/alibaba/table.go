@@ -68,12 +68,12 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
 	{Name: "IkeConfig", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "IpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
-	{Name: "HealthCheckConfig", Also: []string{"VcoHealthCheck"}, Type: health, Default: "{}", Doc: "the cloud's pings through the tunnel"},
+	{Name: "HealthCheckConfig", Also: []string{"VcoHealthCheck"}, Type: health, Default: "{}", Doc: "the cloud's pings through the tunnel; not served yet"},
 	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Goes: "-", Doc: "the cloud's own route table; no meaning here"},
 	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
 	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
 	{
-		Name: "BgpConfig", Also: []string{"VpnBgpConfig"}, Type: bgp, Default: "{}", Doc: "BGP in the tunnel",
+		Name: "BgpConfig", Also: []string{"VpnBgpConfig"}, Type: bgp, Default: "{}", Doc: "BGP in the tunnel; not served yet",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.BgpConfig"},
 	},
 	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
@@ -83,9 +83,9 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	},
 	{
 		Name: "TunnelOptionsSpecification", Type: dialect.List{Of: tunnelOptions, Name: "TunnelOptionsSpecification", Max: 2, Within: "TunnelOptions"},
-		Doc: "the two tunnels of a dual-tunnel connection", Codes: missingTunnel,
+		Doc: "the two tunnels of a dual-tunnel connection; failover between them is not served yet", Codes: missingTunnel,
 	},
-	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "BGP in a dual-tunnel connection"},
+	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "BGP in the tunnels of a dual-tunnel connection; not served yet"},
 	{Name: "InternetIp", Type: dialect.Addr{}, Goes: "cloud address", Doc: "in answers: the address of the cloud's end"},
 }}
 
@@ -191,7 +191,7 @@ var bgpRows = []dialect.Row{
 		Name: "LocalBgpIp", Type: dialect.Addr{}, Goes: "cloud inside address", Doc: "the cloud's address in TunnelCidr",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidLocalBgpIp.Malformed", dialect.Invalid: "IllegalParam.LocalBgpIp"},
 	},
-	{Name: "PeerAsn", Type: dialect.ASN{}, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
+	{Name: "PeerAsn", Type: dialect.ASN{Zero: true}, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
 	{Name: "AuthKey", Type: dialect.Secret{Text: dialect.Text{Max: 80}}, Goes: "BGP key", Doc: "in answers: the key of RFC 2385"},
 }
 

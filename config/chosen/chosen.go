@@ -187,7 +187,11 @@ func (f *filler) takeInside(c *dialect.Choice, conn *dialect.Connection, text st
 	}
 	f.taken[p] = true
 	low, _ := dialect.Hosts(p)
-	conn.Tunnels[c.Tunnel].SetInside(p, low, conn.Side)
+	t := &conn.Tunnels[c.Tunnel]
+	t.SetInside(p, low, conn.Side)
+	if h := t.Health; h != nil && !h.Source.IsValid() { // it is between the two
+		h.Source, h.Target = t.Inside.Addr(), t.Peer
+	}
 	return nil
 }
 

@@ -20,11 +20,11 @@ func (Block) Read(c *Check, v *Value) {
 }
 
 // Inside is the address of an end in a tunnel with the mask of the block that both ends
-// are in: a host's address in a /30 of 169.254.0.0/16. Host refuses further ones.
+// are in: a host's address in a block of 169.254.0.0/16.
 type Inside struct {
 	shown
 	Bits   int
-	Except func(netip.Addr) string // what it must be, or nothing
+	Except func(netip.Addr) string // what else it must be, or nothing
 }
 
 func (t Inside) Read(c *Check, v *Value) {
@@ -42,7 +42,7 @@ func (t Inside) Read(c *Check, v *Value) {
 		want = fmt.Sprintf("have a mask of %d bits", t.Bits)
 	case !LinkLocal.Contains(p.Addr()):
 		want = "be in " + LinkLocal.String()
-	case !IsHost(p):
+	case !isHost(p):
 		want = "be the address of a host: neither the first nor the last of its block"
 	case t.Except != nil:
 		want = t.Except(p.Addr())
@@ -54,24 +54,7 @@ func (t Inside) Read(c *Check, v *Value) {
 	v.Set(p)
 }
 
-// LinkLocal is where clouds take the addresses of tunnels from.
-var LinkLocal = netip.MustParsePrefix("169.254.0.0/16")
-
-// IsHost reports whether an address with the mask of its block is a host's there.
-func IsHost(p netip.Prefix) bool {
-	first := p.Masked().Addr()
-	last := first
-	for a := first; p.Contains(a) && a.IsValid(); a = a.Next() {
-		last = a
-	}
-	return p.Addr() != first && p.Addr() != last
-}
-
-// OtherHost is the other host of a /30, when p is one.
-func OtherHost(p netip.Prefix) netip.Addr {
-	first := p.Masked().Addr().Next()
-	if first == p.Addr() {
-		return first.Next()
-	}
-	return first
+// isHost reports whether an address with the mask of its block is a host's there.
+func isHost(p netip.Prefix) bool {
+	return p.Addr() != p.Masked().Addr() && p.Masked().Contains(p.Addr().Next())
 }

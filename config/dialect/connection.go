@@ -116,6 +116,23 @@ func (t *Tunnel) SetPairs(ps []Pair) {
 	}
 }
 
+// EachPair are the pairs of subnets that the tunnel protects: those it lists, or each
+// local one with each remote one of its family.
+func (t *Tunnel) EachPair() []Pair {
+	if t.Pairs != nil {
+		return t.Pairs
+	}
+	var out []Pair
+	for _, l := range t.Local.Subnets {
+		for _, r := range t.Remote.Subnets {
+			if l.Addr().Is4() == r.Addr().Is4() {
+				out = append(out, Pair{l, r})
+			}
+		}
+	}
+	return out
+}
+
 // appendNew appends p unless it is there.
 func appendNew(ps []netip.Prefix, p netip.Prefix) []netip.Prefix {
 	if slices.Contains(ps, p) {

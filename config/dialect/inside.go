@@ -2,6 +2,9 @@ package dialect
 
 import "net/netip"
 
+// LinkLocal is where the clouds have the addresses inside their tunnels.
+var LinkLocal = netip.MustParsePrefix("169.254.0.0/16")
+
 // Hosts are the two addresses of a /30 that a host can have.
 func Hosts(block netip.Prefix) (low, high netip.Addr) {
 	low = block.Masked().Addr().Next()

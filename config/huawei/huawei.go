@@ -48,7 +48,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	conn.Tunnels = []dialect.Tunnel{t}
 
 	place := dialect.Place{
-		IKE: v.Field("ikepolicy"), ESP: v.Field("ipsecpolicy"), Subnets: v.Field("peer_subnets"), Inside: v.Field("tunnel_local_address"),
+		Gateway: v.Field("vgw_id"), IKE: v.Field("ikepolicy"), ESP: v.Field("ipsecpolicy"), Subnets: v.Field("peer_subnets"), Inside: v.Field("tunnel_local_address"),
 		PSK: v.Field("psk"), NoPSK: "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it",
 	}
 	if conn.Routing == dialect.RouteFlows {
@@ -144,10 +144,7 @@ func mirror(t *dialect.Tunnel) {
 	for i, p := range t.Pairs {
 		t.Pairs[i] = dialect.Pair{Local: p.Remote, Remote: p.Local}
 	}
-	if t.Inside.IsValid() {
-		peer := t.Peer
-		t.Peer, t.Inside = t.Inside.Addr(), netip.PrefixFrom(peer, t.Inside.Bits())
-	}
+	swapInside(t)
 }
 
 // algorithms sets versions, proposals, lifetimes and liveness.

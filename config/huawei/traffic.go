@@ -128,22 +128,27 @@ func insideAddresses(c *dialect.Check, v *dialect.Value, conn *dialect.Connectio
 		return
 	}
 	switch {
-	case local.OK() && peer.OK():
-		switch {
-		case local.Prefix().Masked() != peer.Prefix().Masked():
-			c.Fail(peer, dialect.Conflict, "it must be in the block of tunnel_local_address, %v", local.Prefix().Masked())
-		case local.Prefix() == peer.Prefix():
+	case local.OK():
+		t.SetInside(local.Prefix().Masked(), local.Prefix().Addr(), dialect.Cloud)
+		if block := local.Prefix().Masked(); peer.OK() && peer.Prefix().Masked() != block {
+			c.Fail(peer, dialect.Conflict, "it must be in the block of tunnel_local_address, %v", block)
+		} else if peer.OK() && peer.Prefix() == local.Prefix() {
 			c.Fail(peer, dialect.Conflict, "tunnel_local_address is the same")
 		}
-		t.Inside, t.Peer = local.Prefix(), peer.Prefix().Addr()
-	case local.OK() && !peer.Given:
-		t.Inside, t.Peer = local.Prefix(), dialect.OtherHost(local.Prefix())
 	case peer.OK() && !local.Given:
-		t.Inside, t.Peer = netip.PrefixFrom(dialect.OtherHost(peer.Prefix()), peer.Prefix().Bits()), peer.Prefix().Addr()
+		t.SetInside(peer.Prefix().Masked(), peer.Prefix().Addr(), dialect.Cloud)
+		swapInside(t)
 	case local.Given || peer.Given: // told already
 	case conn.Side == dialect.Customer && v.Field("style").Text() == "static" && !v.Field("enable_nqa").Bool():
 		conn.Notes = append(conn.Notes, "the cloud chose the tunnel addresses; nothing of this connection needs them")
 	default:
 		c.Chosen(local, conn, dialect.Choice{What: dialect.ChooseInside, Within: dialect.LinkLocal, Not: reserved}, "its Show answer, with tunnel_peer_address")
+	}
+}
+
+// swapInside turns the addresses in a tunnel round.
+func swapInside(t *dialect.Tunnel) {
+	if t.Inside.IsValid() {
+		t.Inside, t.Peer = netip.PrefixFrom(t.Peer, t.Inside.Bits()), t.Inside.Addr()
 	}
 }

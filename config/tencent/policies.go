@@ -34,7 +34,7 @@ var (
 	shortForm   = dialect.Table{Of: remotes, Name: "SecurityPolicyDatabases"}
 	policyCodes = dialect.Codes{
 		dialect.Missing: empty, dialect.WrongType: malformed, dialect.Malformed: malformed, dialect.TooMany: "LimitExceeded",
-		dialect.Conflict: "InvalidParameterValue.VpcCidrConflict", dialect.Twice: "InvalidParameter.Coexist",
+		dialect.Twice: "InvalidParameter.Coexist",
 	}
 )
 

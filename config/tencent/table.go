@@ -22,7 +22,10 @@ var Dialect = &dialect.Dialect{
 
 	Wrappers: []string{"Response", "VpnConnection", "VpnConnectionSet"},
 
-	Same: &dialect.SameGateways{Overlap: "InvalidParameterValue.VpnConnCidrConflict"},
+	Same: &dialect.SameGateways{
+		Overlap: "InvalidParameterValue.VpnConnCidrConflict",
+		Inside:  "InvalidParameterValue.VpnConnBgpTunnelCidrConflict",
+	},
 }
 
 // Sentences for what is recognised and not served.

@@ -49,7 +49,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		Connection: conn,
 		Name:       v.Field("VpnConnectionName"),
 		Places: []dialect.Place{{
-			IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
+			Gateway: v.Field("VpnGatewayId"), IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
 			PSK: v.Field("PreShareKey"), NoPSK: "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
 		}},
 		PSKWant: pskWant,
@@ -128,7 +128,7 @@ func traffic(c *dialect.Check, v, policies *dialect.Value, t *dialect.Tunnel) di
 	}
 	for _, p := range ps {
 		if p.Local.Bits() > 0 || p.Remote.Bits() > 0 {
-			c.FailCode(policies, "vpngw."+policies.Row.Name+".conflict", "the route type %s protects everything, and these are pairs of subnets: leave them out, or write the route type Policy", kind.Text())
+			c.Fail(policies, dialect.Conflict, "the route type %s protects everything, and these are pairs of subnets: leave them out, or write the route type Policy", kind.Text())
 			break
 		}
 	}
@@ -157,21 +157,20 @@ func session(c *dialect.Check, v *dialect.Value, routing dialect.Routing, t *dia
 		}
 	}
 	if p := cidr.Prefix(); p.IsValid() {
-		if p.Bits() != 30 {
+		if p.Bits() != 30 || !p.Addr().Is4() {
 			c.Fail(cidr, dialect.Illegal, "it must be a /30")
 			return
 		}
+		low, high := dialect.Hosts(p)
 		for _, a := range []*dialect.Value{local, remote} {
-			if a.OK() && !(p.Contains(a.Addr()) && dialect.IsHost(netip.PrefixFrom(a.Addr(), 30))) {
-				c.Fail(a, dialect.Conflict, "it must be the address of a host in TunnelCidr, %v", p)
+			if a.OK() && a.Addr() != low && a.Addr() != high {
+				c.Fail(a, dialect.Conflict, "it must be the address of a host in TunnelCidr, %v or %v", low, high)
 			}
 		}
+		t.SetInside(p, local.Addr(), dialect.Cloud)
 	}
 	if local.OK() && remote.OK() && local.Addr() == remote.Addr() {
 		c.Fail(remote, dialect.Conflict, "LocalBgpIp is the same")
-	}
-	if local.OK() && local.Addr().Is4() {
-		t.Inside, t.Peer = netip.PrefixFrom(local.Addr(), 30), remote.Addr()
 	}
 	asn := v.Field("CustomerGatewayId")
 	switch {
@@ -206,9 +205,15 @@ func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, 
 		Interval: ms("ProbeInterval"), Timeout: ms("ProbeTimeout"), Retries: int(how.Field("ProbeThreshold").Int()),
 		Ours: conn.Side == dialect.Cloud,
 	}
+	choice := dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}
+	for _, a := range []*dialect.Value{local, remote} {
+		if a.OK() && a.Addr().Is4() {
+			choice.Not = append(choice.Not, netip.PrefixFrom(a.Addr(), 32))
+		}
+	}
 	for _, a := range []*dialect.Value{local, remote} {
 		if !a.Given && len(conn.Choices) == 0 { // the one choice is of both
-			c.Chosen(a, conn, dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}, "DescribeVpnConnections' answer")
+			c.Chosen(a, conn, choice, "DescribeVpnConnections' answer")
 		}
 	}
 }

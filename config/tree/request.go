@@ -12,6 +12,7 @@ import (
 const (
 	maxParts = 16   // of a name
 	maxIndex = 1000 // of an entry of a list
+	maxLines = 200  // of a header
 )
 
 // Request is what a text with an HTTP request, or an answer, holds.
@@ -85,6 +86,7 @@ type request struct {
 	out  Request
 	root branch
 	errs []Error
+	open bool // a brace has been seen that is never closed, so none is looked for again
 }
 
 // branch is a parameter, or what is below the same beginning of some names.
@@ -167,22 +169,22 @@ func (q *request) target() {
 
 // headers reads header lines up to an empty one or the body, and the body.
 func (q *request) headers() {
-	for q.i < len(q.s) {
-		q.blanks()
+	for n := 0; ; n++ {
+		q.space() // and with it empty lines
 		start := q.i
-		switch end := strings.IndexByte(q.s[start:]+"\n", '\n') + start; {
-		case strings.TrimSpace(q.s[start:min(end, len(q.s))]) == "":
-			q.line()
-			if q.space(); q.i == len(q.s) || q.s[q.i] != '{' && !isForm(q.s[q.i:]) {
-				continue // another empty line, or "<Common request parameters>" below one
-			}
-			q.body()
+		switch {
+		case start == len(q.s):
 			return
+		case n == maxLines:
+			q.fail(start, "more than %d header lines", maxLines)
 		case q.s[start] == '{', isForm(q.s[start:]):
 			q.body()
 			return
 		case q.s[start] == '<':
-			q.line()
+			if strings.Contains(q.s[start:], "</") {
+				q.fail(start, "XML is not read; give the answer in JSON")
+			}
+			q.line() // <Common request parameters>, as the pages have it
 		default:
 			n := strings.IndexFunc(q.s[start:], func(r rune) bool { return !nameByte(r) })
 			if n <= 0 || q.s[start+n] != ':' {
@@ -255,7 +257,12 @@ func (q *request) pair(end int) {
 	}
 	from := q.i
 	if from < end && (q.s[from] == '{' || q.s[from] == '[') {
-		if to := closing(q.s[:end], from); to > 0 { // JSON as it is, though it should be encoded
+		to := -1
+		if !q.open {
+			to = closing(q.s[:end], from)
+			q.open = to < 0
+		}
+		if to > 0 { // JSON as it is, though it should be encoded
 			q.i = to
 			q.put(start, name, q.embedded(from, q.s[from:to], nil))
 			if q.skipSpace(end); q.i < end && q.s[q.i] != '&' {

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func FuzzAlibaba(f *testing.F) { fuzzDialect(f, "alibaba", alibabaPages) }
+func FuzzHuawei(f *testing.F)  { fuzzDialect(f, "huawei", pagesFile) }
+func FuzzTencent(f *testing.F) { fuzzDialect(f, "tencent", pagesFile) }
+
+// fuzzDialect: whatever a body's file holds, there is no panic; there is a connection, whole, if and
+// only if there is no error; and the cloud's side has the same tunnels, mirrored.
+func fuzzDialect(f *testing.F, name, frame string) {
+	paths, err := filepath.Glob("testdata/pages/" + name + "*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if filepath.Ext(path) != ".golden" {
+			f.Add(data)
+		}
+	}
+	text := func(side string) []byte {
+		if name == "alibaba" {
+			return fmt.Appendf(nil, frame, side, "body")
+		}
+		return fmt.Appendf(nil, frame, side, name, "body", "")
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		read := files{"body": string(in)}.read
+		here, ps := Parse(read, "f", text("customer"))
+		there, _ := Parse(read, "f", text("cloud"))
+		if (here == nil) != ps.Failed() || (here == nil) != (there == nil) {
+			t.Fatalf("one side loads and the other does not, or an error does:\n%s", lines(ps))
+		}
+		for _, p := range ps {
+			if p.File == "" || p.Code == "" || p.Message == "" {
+				t.Fatalf("incomplete: %+v", p)
+			}
+		}
+		if here == nil {
+			return
+		}
+		a, b := here.Connections[0], there.Connections[0]
+		if len(a.Tunnels) != len(b.Tunnels) || len(a.Tunnels) == 0 {
+			t.Fatalf("%d tunnels and %d", len(a.Tunnels), len(b.Tunnels))
+		}
+		for i := range a.Tunnels {
+			x, y := &a.Tunnels[i], &b.Tunnels[i]
+			if !mirrored(x, y) {
+				t.Fatalf("not mirrored:\n%s\n%s", described(a), described(b))
+			}
+			if len(x.IKEProposals) == 0 || len(x.ESPProposals) == 0 || !x.Remote.Address.IsValid() || x.Remote.ID.Type == 0 {
+				t.Fatalf("incomplete:\n%s", described(a))
+			}
+			if len(x.PSK) == 0 && !ps.Refused() {
+				t.Fatal("run takes a customer's tunnel without a key")
+			}
+		}
+	})
+}
+
+func mirrored(x, y *Tunnel) bool {
+	return fmt.Sprint(x.Local, x.Remote, x.IKEProposals, x.ESPProposals, x.IKELifetime, x.ESPLifetime) ==
+		fmt.Sprint(y.Remote, y.Local, y.IKEProposals, y.ESPProposals, y.IKELifetime, y.ESPLifetime) && x.PSK.Equal(y.PSK)
+}

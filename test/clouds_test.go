@@ -1,0 +1,163 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vpngw/test/lab"
+)
+
+// page is a request as it stands on a cloud's page, with its placeholders filled in.
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "config", "testdata", "pages", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// pageGateways is a configuration with the gateways that the pages' examples name.
+func pageGateways(side string, c lab.Connection) lab.Config {
+	return lab.Config{
+		Side: side,
+		VPNGateways: map[string]lab.Entry{
+			"b32d91a4-demo-a8df-va86-e907174eb11d": {Addresses: map[string]string{"0c464dad-demo-a8df-va86-c22bb0eb0bde": lab.CloudAddr}},
+			"vpngw-1w9tue3d":                       {Address: lab.CloudAddr},
+		},
+		CustomerGateways: map[string]lab.Entry{
+			"5247ae10-demo-a8df-va86-dd36659a7f5d": {Address: lab.CustomerAddr, ASN: 65010},
+			"cgw-qa9sxpy7":                         {Address: lab.CustomerAddr},
+		},
+		Connections: []lab.Connection{c},
+	}
+}
+
+// behind gives the two hosts an address in each of these subnets: .10, and .1 to their gateway.
+func behind(n *lab.Net, customer, cloud []string) {
+	for _, c := range []struct {
+		gateway, host *lab.Namespace
+		subnets       []string
+	}{{n.Customer, n.Host, customer}, {n.Cloud, n.CloudHost, cloud}} {
+		for _, s := range c.subnets {
+			c.gateway.Address("lan", hostIn(s, 1)+"/24")
+			c.host.Address("eth0", hostIn(s, 10)+"/24")
+		}
+	}
+}
+
+// hostIn is a host's address in a /24.
+func hostIn(subnet string, host int) string {
+	return fmt.Sprint(strings.TrimSuffix(subnet, "0/24"), host)
+}
+
+// Huawei's examples, as they stand on the page, are a tunnel between two hosts of which
+// one is the cloud. What the page does not say, the customer's routes, stands beside.
+func TestHuaweisPageOnBothHosts(t *testing.T) {
+	for _, tt := range []struct {
+		page            string
+		customer, cloud []string
+		routes          []string // of the customer
+		partial         bool
+	}{
+		{"static", []string{"192.168.44.0/24"}, []string{"10.0.0.0/24"}, []string{"10.0.0.0/24"}, false},
+		{"policy", []string{"192.168.0.0/24"}, []string{"10.0.0.0/24"}, nil, false},
+		{"bgp", []string{"192.168.44.0/24"}, []string{"10.0.0.0/24"}, []string{"10.0.0.0/24"}, true},
+	} {
+		t.Run(tt.page, func(t *testing.T) {
+			n := lab.Direct(t)
+			behind(n, tt.customer, tt.cloud)
+			c := lab.Connection{Huawei: page(t, "huawei-"+tt.page+".txt"), Name: "hq", Partial: tt.partial}
+			cloud := n.Cloud.Vpngw(pageGateways("cloud", c))
+			c.Routes = tt.routes
+			customer := n.Customer.Vpngw(pageGateways("customer", c))
+			customer.AwaitUp("hq")
+			cloud.AwaitUp("hq")
+			for _, p := range []lab.Pings{
+				n.Host.Ping(hostIn(tt.cloud[0], 10), 100, "-I", hostIn(tt.customer[0], 10)),
+				n.CloudHost.Ping(hostIn(tt.customer[0], 10), 100, "-I", hostIn(tt.cloud[0], 10)),
+			} {
+				if p.Lost() != 0 {
+					t.Errorf("ping: %v", p)
+				}
+			}
+			customer.Stop()
+			cloud.Stop()
+		})
+	}
+}
+
+// The body of Tencent's page with pairs of subnets of our own.
+func tencentPage(t *testing.T, policies map[string][]string) map[string]any {
+	t.Helper()
+	_, text, _ := strings.Cut(page(t, "tencent.txt"), "<Common request parameters>")
+	var body map[string]any
+	if err := json.Unmarshal([]byte(text), &body); err != nil {
+		t.Fatal(err)
+	}
+	body["SecurityPolicyDatabases"] = policies
+	return body
+}
+
+// Tencent's example, whose pairs of subnets have a Child SA each: all of 2 × 3, and a list of
+// three of them, of which the others carry nothing. With IKEv2 too, and with NULL encryption.
+func TestTencentsPageOnBothHosts(t *testing.T) {
+	customers, clouds := []string{"58.211.1.0/24", "192.168.5.0/24", "192.168.6.0/24"}, []string{"10.8.4.0/24", "10.8.5.0/24"}
+	for _, tt := range []struct {
+		name     string
+		policies map[string][]string
+		version  string
+		cipher   string
+	}{
+		{"2 x 3", map[string][]string{clouds[0]: customers, clouds[1]: customers}, "IKEV1", "3DES-CBC"},
+		{"2 x 3, IKEv2", map[string][]string{clouds[0]: customers, clouds[1]: customers}, "IKEV2", "3DES-CBC"},
+		{"a list", map[string][]string{clouds[0]: customers[:2], clouds[1]: customers[2:]}, "IKEV1", "3DES-CBC"},
+		{"a list, IKEv2", map[string][]string{clouds[0]: customers[:2], clouds[1]: customers[2:]}, "IKEV2", "AES128GCM128"},
+		{"NULL", map[string][]string{clouds[0]: customers}, "IKEV2", "NULL"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := lab.Direct(t)
+			behind(n, customers, clouds)
+			body := tencentPage(t, tt.policies)
+			body["IKEOptionsSpecification"].(map[string]any)["IKEVersion"] = tt.version
+			body["IPSECOptionsSpecification"].(map[string]any)["EncryptAlgorithm"] = tt.cipher
+			c := lab.Connection{Tencent: body}
+			if tt.cipher == "NULL" {
+				c.Allow = []string{"null-encryption"}
+			}
+			cloud := n.Cloud.Vpngw(pageGateways("cloud", c))
+			customer := n.Customer.Vpngw(pageGateways("customer", c))
+			up := customer.AwaitUp("TEST_CONN")
+			cloud.AwaitUp("TEST_CONN")
+			pairs := 0
+			for local, remotes := range tt.policies {
+				pairs += len(remotes)
+				for _, s := range customers {
+					listed := strings.Contains(strings.Join(remotes, " "), s)
+					count := 50
+					if !listed {
+						count = 3
+					}
+					p := n.Host.Ping(hostIn(local, 10), count, "-I", hostIn(s, 10))
+					if listed && p.Lost() != 0 || !listed && p.Received != 0 {
+						t.Errorf("%s to %s, listed %v: %v", s, local, listed, p)
+					}
+				}
+			}
+			if len(up.Children) < pairs {
+				t.Errorf("%d Child SAs for %d pairs", len(up.Children), pairs)
+			}
+			for _, ch := range customer.Tunnel("TEST_CONN").Children {
+				if ch.PacketsIn != ch.PacketsOut || ch.PacketsIn != 0 && ch.PacketsIn != 50 {
+					t.Errorf("%v === %v carried %d in and %d out, want 50 each", ch.LocalTS, ch.RemoteTS, ch.PacketsIn, ch.PacketsOut)
+				}
+			}
+			customer.Stop()
+			cloud.Stop()
+		})
+	}
+}
