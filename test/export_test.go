@@ -17,8 +17,6 @@ type exported struct {
 	pings   [][2]string // from behind the customer to behind the cloud
 }
 
-const cloudAddr2 = "198.51.100.2" // the cloud's second address
-
 // exportedCases are the clouds' defaults and the examples of their pages, with the lab's addresses.
 func exportedCases() []exported {
 	s := suites{ikeEncr: "aes256gcm16", ikeHash: "sha384", ikeGroup: "ecp384", espEncr: "aes128gcm16", initiate: true}
@@ -166,6 +164,7 @@ func TestExportForStrongswanCarriesTraffic(t *testing.T) {
 				}
 				carries(t, n, c)
 				if t.Failed() {
+					t.Log(gw.Command("status", "--drops"))
 					t.Log(text)
 				}
 			})
@@ -181,6 +180,7 @@ func carries(t *testing.T, n *lab.Net, c exported) {
 			t.Errorf("ping from %s to %s: %v\n%s", p[0], p[1], err, out)
 			for _, ns := range []*lab.Namespace{n.Customer, n.Cloud} {
 				t.Log(ns.Run("ip", "route", "show", "table", "all"))
+				t.Log(ns.Run("ip", "-s", "link"), ns.Run("ip", "rule"), ns.Run("ip", "addr"))
 			}
 		}
 	}

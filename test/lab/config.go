@@ -35,7 +35,6 @@ type Connection struct {
 	Side     string   `json:"side,omitempty"`
 	PSK      string   `json:"-"` // goes into a file that psk_file names
 	PSKFile  string   `json:"psk_file,omitempty"`
-	Partial  bool     `json:"partial,omitempty"`
 	Encap    string   `json:"encap,omitempty"`
 	SHA25696 string   `json:"sha256_96,omitempty"`
 	Device   string   `json:"device,omitempty"`
@@ -43,6 +42,7 @@ type Connection struct {
 	DPD      any      `json:"dpd,omitempty"`
 	Lifetime any      `json:"lifetime,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
+	Partial  bool     `json:"partial,omitempty"`
 }
 
 // Native is a connection in vpngw's own words.
