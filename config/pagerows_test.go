@@ -301,7 +301,6 @@ func dialectNamed(name string) *dialect.Dialect {
 type tableRow struct {
 	*dialect.Row
 	path string // "Tags.Key"
-	list bool   // it is in the entries of a list
 }
 
 // tableRows are all rows of a table, each before those in it.
