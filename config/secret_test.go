@@ -19,6 +19,13 @@ connections:
               RemoteSubnet: 192.168.3.0/24, IkeConfig: '{"IkeVersion":"ikev2","Psk":"not-a-real-secret","IkePfs":"group14"}'}
   - alibaba: '{"RegionId":"cn-shanghai","VpnGatewayId":"198.51.100.2","CustomerGatewayId":"203.0.113.9","LocalSubnet":"10.10.0.0/16",
       "RemoteSubnet":"192.168.3.0/24","IkeConfig":"{\"IkeVersion\":\"ikev2\",\"Psk\":\"not-a-real-secret\"}"}'
+  - alibaba: 'Action=CreateVpnConnection&Signature=not-a-real-secret&RegionId=x&VpnGatewayId=198.51.100.3&CustomerGatewayId=203.0.113.9&LocalSubnet=10.10.0.0/16&RemoteSubnet=192.168.3.0/24&IkeConfig.Psk=not-a-real-secret'
+  - alibaba: |
+      POST / HTTP/1.1
+      Authorization: not-a-real-secret
+
+      {"RegionId":"x","VpnGatewayId":"198.51.100.4","CustomerGatewayId":"203.0.113.9","LocalSubnet":"10.10.0.0/16",
+       "RemoteSubnet":"192.168.3.0/24","IkeConfig":{"Psk":"not-a-real-secret"}}
 `
 
 // Whatever slip of the pen is around it, the key is in no message.

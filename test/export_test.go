@@ -17,7 +17,6 @@ type exported struct {
 	pings   [][2]string // from behind the customer to behind the cloud
 }
 
-const cloudAddr2 = "198.51.100.2" // the cloud's second address
 
 // exportedCases are the clouds' defaults and the examples of their pages, with the lab's addresses.
 func exportedCases() []exported {

@@ -314,6 +314,7 @@ func (b *builder) notes() {
 	v := b.v
 	note := func(format string, args ...any) { b.d.Notes = append(b.d.Notes, fmt.Sprintf(format, args...)) }
 	note("AutoConfigRoute (%v) is about the cloud's own route table and has no effect here", v.Field("AutoConfigRoute").Bool())
+	note("the cloud's gateway neither fragments nor reassembles: what the tunnel's MTU does not hold is lost, so let path MTU discovery through")
 	var cloudOnly []string
 	for _, name := range []string{"Action", "RegionId", "ClientToken", "Tags"} {
 		if v.Field(name).Given {

@@ -191,7 +191,7 @@ var bgpRows = []dialect.Row{
 		Name: "LocalBgpIp", Type: dialect.Addr{}, Goes: "cloud inside address", Doc: "the cloud's address in TunnelCidr",
 		Codes: dialect.Codes{dialect.Malformed: "InvalidLocalBgpIp.Malformed", dialect.Invalid: "IllegalParam.LocalBgpIp"},
 	},
-	{Name: "PeerAsn", Type: dialect.ASN{}, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
+	{Name: "PeerAsn", Type: dialect.ASN{Zero: true}, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
 	{Name: "AuthKey", Type: dialect.Secret{Text: dialect.Text{Max: 80}}, Goes: "BGP key", Doc: "in answers: the key of RFC 2385"},
 }
 

@@ -101,9 +101,13 @@ func (c *Check) problem(v *Value, s Severity, why Reason, format string, args ..
 	return p
 }
 
-// printable is s for a message: short, on one line.
+// printable is s for a message: short, on one line. Of what looks like a pair of a form only
+// the name is shown: with an & forgotten, the next parameter is part of a value, and it can be secret.
 func printable(s string) string {
 	const most = 80
+	if name, _, pair := strings.Cut(s, "="); pair {
+		s = name + "=…"
+	}
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == utf8.RuneError {
 			return '�'

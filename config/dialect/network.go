@@ -125,9 +125,12 @@ func prefix(c *Check, v *Value, s string) (netip.Prefix, bool) {
 
 // ASN is an autonomous system number from 1 to 4294967295, or in two 16-bit
 // halves with a dot between them.
-type ASN struct{ shown }
+type ASN struct {
+	shown
+	Zero bool // 0 is allowed and means that there is none
+}
 
-func (ASN) Read(c *Check, v *Value) {
+func (t ASN) Read(c *Check, v *Value) {
 	s, ok := c.scalar(v, "an AS number")
 	if !ok {
 		return
@@ -141,6 +144,9 @@ func (ASN) Read(c *Check, v *Value) {
 			err = err2
 		}
 		n = h<<16 | l
+	}
+	if err == nil && n == 0 && t.Zero {
+		return
 	}
 	if err != nil || n == 0 {
 		c.Refuse(v, Illegal, s, []string{"1-4294967295", "0.1-65535.65535"}, "an AS number is expected here")
