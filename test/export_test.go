@@ -17,7 +17,6 @@ type exported struct {
 	pings   [][2]string // from behind the customer to behind the cloud
 }
 
-
 // exportedCases are the clouds' defaults and the examples of their pages, with the lab's addresses.
 func exportedCases() []exported {
 	s := suites{ikeEncr: "aes256gcm16", ikeHash: "sha384", ikeGroup: "ecp384", espEncr: "aes128gcm16", initiate: true}
