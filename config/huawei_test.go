@@ -54,7 +54,7 @@ func TestHuaweiDefaultsAreTheClouds(t *testing.T) {
 	if want := (dpd.Config{Interval: 30 * time.Second, Timeout: 45 * time.Second, Order: dpd.HashNotify}); tun.DPD != want {
 		t.Errorf("got %+v, want %+v", tun.DPD, want)
 	}
-	if conn.Routing != RouteDestination || fmt.Sprint(tun.Local.Subnets, tun.Remote.Subnets) != "[0.0.0.0/0] [0.0.0.0/0]" || tun.Local.ASN != 65010 || tun.Remote.ASN != 64512 {
+	if conn.Routing != RouteDestination || fmt.Sprint(tun.Local.Subnets, tun.Remote.Subnets) != "[0.0.0.0/0] [0.0.0.0/0]" || tun.Local.ASN != 65010 || tun.Remote.ASN != 0 {
 		t.Errorf("got %+v", conn)
 	}
 }
@@ -180,7 +180,7 @@ func TestHuaweiServices(t *testing.T) {
 		t.Errorf("NQA, at the cloud: got %+v", tun.Health)
 	}
 	conn, tun = huaweiTunnel(t, bgpStyle, "")
-	if tun.BGP == nil || conn.Routing != RouteBGP || fmt.Sprint(conn.Unserved()) != "[BGP]" {
+	if tun.BGP == nil || tun.Remote.ASN != 64512 || conn.Routing != RouteBGP || fmt.Sprint(conn.Unserved()) != "[BGP]" {
 		t.Errorf("bgp: got %+v", conn)
 	}
 	body := huaweiBody()
