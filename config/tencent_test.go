@@ -25,25 +25,10 @@ func spdOf(local string, remotes ...any) map[string]any {
 	return map[string]any{"LocalCidrBlock": local, "RemoteCidrBlock": remotes}
 }
 
-const (
-	tEmpty     = "InvalidParameterValue.Empty"
-	tMalformed = "InvalidParameterValue.Malformed"
-	tTooLong   = "InvalidParameterValue.TooLong"
-	tQuota     = "LimitExceeded"
-)
-
 var (
-	withIKEv1  = map[string]any{"IKEOptionsSpecification.IKEVersion": "IKEV1"}
 	withHealth = map[string]any{"EnableHealthCheck": true, "HealthCheckLocalIp": "169.254.128.1", "HealthCheckRemoteIp": "169.254.128.2"}
-	withDPD    = map[string]any{"DpdEnable": 1}
 	withBGP    = map[string]any{"RouteType": "Bgp", "SecurityPolicyDatabases": nil, "BgpConfig": map[string]any{"TunnelCidr": "169.254.64.44/30", "LocalBgpIp": "169.254.64.45", "RemoteBgpIp": "169.254.64.46"}}
-	withTag    = map[string]any{"Tags": []any{map[string]any{"Key": "city", "Value": "shanghai"}}}
 	withRoute  = map[string]any{"RouteType": "StaticRoute", "SecurityPolicyDatabases": nil, "Route": map[string]any{"DestinationCidrBlock": "192.168.3.0/24"}}
-)
-
-var (
-	tencentCiphers = []any{nil, "3DES-CBC", "AES-CBC-128", "AES-CBC-192", "AES-CBC-256", "DES-CBC", "AES128GCM128", "AES192GCM128", "AES256GCM128", "aes-cbc-128"}
-	tencentHashes  = []any{nil, "MD5", "SHA", "SHA1", "SHA-256", "SHA-384", "SHA-512"}
 )
 
 // nullAllowed is beside every body, so that NULL is a good value.

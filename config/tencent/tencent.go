@@ -71,7 +71,10 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel
 		c.Fail(v.Field("CustomerGatewayId"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
 	}
 	ike, bgp := v.Field("IKEOptionsSpecification"), v.Field("BgpConfig")
-	t.Local = dialect.End{Address: cloud.Address, ASN: first(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN, gatewayASN), ID: identity(c, ike, "Local", cloud.Address)}
+	if v.Field("RouteType").Text() == "Bgp" {
+		cloud.ASN = first(cloud.ASN, gatewayASN)
+	}
+	t.Local = dialect.End{Address: cloud.Address, ASN: first(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
 	t.Remote = dialect.End{Address: customer.Address, ASN: first(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
 }
 
