@@ -18,7 +18,7 @@ const nativeName = "native"
 
 var ikeVersions = map[string]int{"1": 1, "2": 2, "any": 0}
 
-var nativeBody = &dialect.Object{Rows: []dialect.Row{
+var nativeBody = &dialect.Object{Rows: append([]dialect.Row{
 	{
 		Name: "ike_version", Default: "2", Goes: "IKE version", Doc: "1, 2, or any: this end begins with 2 and answers either",
 		Type: dialect.Enum{Words: []string{"1", "2", "any"}},
@@ -44,7 +44,7 @@ var nativeBody = &dialect.Object{Rows: []dialect.Row{
 	},
 	{Name: "natt", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
 	{Name: "initiate", Type: dialect.Bool{}, Goes: "initiation", Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
-}}
+}, inTunnel...)}
 
 // anyID is the identity of an end that may say what it likes.
 const anyID = "%any"
@@ -107,11 +107,15 @@ func buildNative(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.D
 		t.Initiate = i.Bool()
 	}
 	listedPairs(c, v.Field("children"), &t)
+	withinTunnel(c, v, &t)
 	sequenceNumbers(c, esp, t.ESPProposals)
 	version1(c, v, &t)
 	warnWeak(c, ike.Field("proposals"), esp.Field("proposals"))
 	return &dialect.Draft{
-		Connection: &Connection{Dialect: nativeName, Side: env.Side, Tunnels: []Tunnel{t}},
+		Connection: &Connection{
+			Dialect: nativeName, Side: env.Side, Tunnels: []Tunnel{t},
+			Routing: dialect.RoutingOf(t.BGP != nil, t.Local.Subnets, t.Remote.Subnets),
+		},
 		Places: []dialect.Place{{
 			IKE:     ike,
 			ESP:     esp.Field("proposals"),

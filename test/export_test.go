@@ -164,6 +164,7 @@ func TestExportForStrongswanCarriesTraffic(t *testing.T) {
 				}
 				carries(t, n, c)
 				if t.Failed() {
+					t.Log(gw.Command("status", "--drops"))
 					t.Log(text)
 				}
 			})
@@ -179,6 +180,7 @@ func carries(t *testing.T, n *lab.Net, c exported) {
 			t.Errorf("ping from %s to %s: %v\n%s", p[0], p[1], err, out)
 			for _, ns := range []*lab.Namespace{n.Customer, n.Cloud} {
 				t.Log(ns.Run("ip", "route", "show", "table", "all"))
+				t.Log(ns.Run("ip", "-s", "link"), ns.Run("ip", "rule"), ns.Run("ip", "addr"))
 			}
 		}
 	}

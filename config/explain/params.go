@@ -22,8 +22,8 @@ var params = []struct {
 	{"partial", func(c *config.Connection, _ *config.Tunnel) []Param {
 		return when(c.Partial, "runs without "+strings.Join(c.Unserved(), ", "), "")
 	}},
-	{"role", func(c *config.Connection, t *config.Tunnel) []Param {
-		return when(len(c.Tunnels) > 1, string(t.Role), "")
+	{"role", func(_ *config.Connection, t *config.Tunnel) []Param {
+		return when(t.Role != config.Single, string(t.Role), "")
 	}},
 	{"routing", func(c *config.Connection, _ *config.Tunnel) []Param {
 		return when(c.Routing != "", string(c.Routing), "")

@@ -67,6 +67,7 @@ func (g *generator) file() string {
 	if g.IntN(8) == 0 {
 		c["allow"] = []string{"null-encryption"}
 	}
+	g.settle(c)
 	file := map[string]any{"version": 1, "connections": []any{c}}
 	for _, section := range []string{"vpn_gateways", "customer_gateways"} {
 		file[section] = gateways[section]
@@ -82,10 +83,11 @@ var gateways = map[string]map[string]any{
 	"vpn_gateways": {
 		"vpn-1": map[string]any{"address": "198.51.100.1", "asn": 65010},
 		"vpn-2": map[string]any{"address": "198.51.100.2"},
+		"vpn-3": map[string]any{"addresses": map[string]any{"master": "198.51.100.3", "slave": "198.51.100.4", "eip-1": "198.51.100.5"}},
 	},
 	"customer_gateways": {
 		"cgw-1": map[string]any{"address": "203.0.113.9", "asn": 65020, "name": "hq"},
-		"cgw-2": map[string]any{"address": "203.0.113.10"},
+		"cgw-2": map[string]any{"address": "203.0.113.10", "asn": 65030},
 	},
 }
 
@@ -94,13 +96,22 @@ func (g *generator) value(r *dialect.Row, t dialect.Type) any {
 	if v := g.fitting(r); v != nil {
 		return v
 	}
+	if strings.HasSuffix(r.Goes, "inside address") { // a text with a check of its own
+		return "169.254.11.2/30"
+	}
 	switch t := t.(type) {
 	case dialect.List:
 		out := []any{}
-		for range 1 + g.IntN(min(3, t.Max)) {
+		n := 1 + g.IntN(min(3, t.Max))
+		if t.Max == 2 { // both or none
+			n = 2
+		}
+		for range n {
 			out = append(out, g.value(r, t.Of))
 		}
 		return out
+	case interface{ Forms() []dialect.Type }:
+		return g.value(r, t.Forms()[0])
 	case dialect.Or:
 		if g.IntN(2) == 0 {
 			return g.value(r, t.Scalar)
@@ -122,7 +133,7 @@ func (g *generator) value(r *dialect.Row, t dialect.Type) any {
 		return g.number(int64((t.Min+time.Second-1)/time.Second), int64(t.Max/time.Second))
 	case dialect.Addr:
 		return fmt.Sprintf("203.0.113.%d", 1+g.IntN(250))
-	case dialect.Prefix:
+	case dialect.Prefix, dialect.Block:
 		return g.prefix(172)
 	case dialect.Prefixes:
 		return g.prefixes(t, 172)
@@ -143,27 +154,44 @@ func (g *generator) fitting(r *dialect.Row) any {
 		case "address":
 			_, text := r.Type.(dialect.Text) // an id
 			switch {
+			case text && far && r.Name == "vgw_ip":
+				return []string{"eip-1", "198.51.100.8"}[g.IntN(2)]
 			case text && far:
-				return []string{"vpn-1", "vpn-2", "198.51.100.7"}[g.IntN(3)]
+				return []string{"vpn-1", "vpn-2", "vpn-3", "198.51.100.7"}[g.IntN(4)]
 			case text:
 				return []string{"cgw-1", "cgw-2", "203.0.113.77"}[g.IntN(3)]
 			case far:
 				return fmt.Sprintf("198.51.100.%d", 1+g.IntN(250))
 			}
 		case "networks":
+			if _, ok := r.Type.(dialect.Block); ok {
+				return g.prefix(map[bool]int{true: 10, false: 192}[far])
+			}
 			if t, ok := r.Type.(dialect.Prefixes); ok {
 				if g.IntN(8) == 0 {
 					return g.everything(t)
 				}
 				return g.prefixes(t, map[bool]int{true: 10, false: 192}[far])
 			}
+		case "AS":
+			if _, text := r.Type.(dialect.Text); text { // an id
+				return "vpn-3"
+			}
 		case "inside address":
-			return "169.254.11.1"
+			address := map[bool]string{true: "169.254.11.1", false: "169.254.11.2"}[far]
+			switch r.Type.(type) {
+			case dialect.Inside:
+				return address + "/30"
+			case dialect.Addr:
+				return address
+			}
 		}
 	}
 	switch r.Name {
 	case "TunnelCidr":
 		return "169.254.11.0/30"
+	case "EnableTunnelsBgp":
+		return g.IntN(8) == 0
 	case "children":
 		return []string{"lists", "pairs"}[g.IntN(2)]
 	}
@@ -174,7 +202,7 @@ func (g *generator) object(o *dialect.Object) map[string]any {
 	out := map[string]any{}
 	for i := range o.Rows {
 		r := &o.Rows[i]
-		wanted := r.Required || holdsKey(r) || strings.HasSuffix(r.Goes, " address") || g.IntN(2) == 0
+		wanted := r.Required || holdsKey(r) || strings.Contains(r.Goes, " address") || g.IntN(2) == 0
 		if r.Type != nil && r.Later == "" && wanted {
 			out[r.Name] = g.value(r, r.Type)
 		}

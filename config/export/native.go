@@ -66,15 +66,7 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	}
 	body.add("natt", yesNo(t.NATT))
 	body.add("initiate", yesNo(t.Initiate))
-	if t.Inside.IsValid() {
-		body.comment(w.cannot("the addresses in the tunnel, %v here and %v there", t.Inside, t.Peer))
-	}
-	if t.BGP != nil {
-		body.comment(w.cannot("BGP"))
-	}
-	if t.Health != nil {
-		body.comment(w.cannot("the health check"))
-	}
+	w.inTunnel(&body, t)
 
 	m := mapping{{"native", body}}
 	m.add("name", t.Name)
@@ -90,6 +82,40 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	}
 	w.beside(&m, t, dpd.Config{Interval: 30 * time.Second}, false)
 	return m
+}
+
+// inTunnel writes what runs in the tunnel.
+func (w *writer) inTunnel(body *mapping, t *config.Tunnel) {
+	if t.Role != config.Single {
+		body.add("role", string(t.Role))
+	}
+	if t.Inside.IsValid() && t.Peer.IsValid() {
+		body.add("inside", flow{{"local", t.Inside.String()}, {"remote", t.Peer.String()}})
+	}
+	if t.BGP != nil {
+		f := flow{}
+		switch {
+		case len(t.BGP.AuthKey) == 0:
+		case w.Reveal:
+			f.add("key", string(t.BGP.AuthKey))
+		default:
+			body.comment("The BGP session has a key, which is shown with --reveal: bgp: {key: ...}")
+		}
+		body.add("bgp", f)
+	}
+	if h := t.Health; h != nil {
+		f := flow{{"from", map[bool]string{true: "local", false: "remote"}[h.Ours]}}
+		if h.Source.IsValid() {
+			f.add("source", h.Source.String())
+		}
+		if h.Target.IsValid() {
+			f.add("target", h.Target.String())
+		}
+		f.add("interval", span(h.Interval))
+		f.add("timeout", span(h.Timeout))
+		f.add("retries", count(uint64(h.Retries)))
+		body.add("health_check", f)
+	}
 }
 
 // get is what stands under a key.
@@ -140,7 +166,7 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 		m.add("routes", prefixTexts(t.Routes))
 	}
 	switch {
-	case t.DPD == alive:
+	case t.DPD == alive, t.IKEVersion == 2 && t.DPD.Interval == alive.Interval && t.DPD.Timeout == alive.Timeout:
 	case t.DPD.Interval == 0:
 		m.add("dpd", plain("off"))
 	default:
@@ -148,7 +174,7 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 		if t.DPD.Timeout > 0 {
 			f.add("timeout", span(t.DPD.Timeout))
 		}
-		if t.DPD.Order != dpd.Mirror || t.IKEVersion != 2 {
+		if t.IKEVersion != 2 { // IKEv2 has no such messages
 			f.add("message", t.DPD.Order.String())
 		}
 		m.add("dpd", f)

@@ -21,21 +21,20 @@ type Config struct {
 // Entry is what a gateway id stands for.
 type Entry struct {
 	Address   string            `json:"address,omitempty"`
-	Addresses map[string]string `json:"addresses,omitempty"` // instead: several, by their names
+	Addresses map[string]string `json:"addresses,omitempty"`
 	ASN       uint32            `json:"asn,omitempty"`
 }
 
 // Connection is one connection: a body and what may stand beside it.
 type Connection struct {
 	Alibaba  any      `json:"alibaba,omitempty"` // the body
-	Huawei   any      `json:"huawei,omitempty"`
-	Tencent  any      `json:"tencent,omitempty"`
+	Huawei   any      `json:"huawei,omitempty"`  // the body
+	Tencent  any      `json:"tencent,omitempty"` // the body
 	Native   *Native  `json:"native,omitempty"`
 	Name     string   `json:"name,omitempty"`
 	Side     string   `json:"side,omitempty"`
 	PSK      string   `json:"-"` // goes into a file that psk_file names
 	PSKFile  string   `json:"psk_file,omitempty"`
-	Partial  bool     `json:"partial,omitempty"`
 	Encap    string   `json:"encap,omitempty"`
 	SHA25696 string   `json:"sha256_96,omitempty"`
 	Device   string   `json:"device,omitempty"`
@@ -43,6 +42,7 @@ type Connection struct {
 	DPD      any      `json:"dpd,omitempty"`
 	Lifetime any      `json:"lifetime,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
+	Partial  bool     `json:"partial,omitempty"`
 }
 
 // Native is a connection in vpngw's own words.
