@@ -17,9 +17,9 @@ import (
 // floors is the map of the house, top floor first. A package imports packages
 // of lower floors only: never its own floor's, never a higher one's.
 var floors = [][]string{
-	{"cmd/vpngw"}, // the command line
-	{"control"},   // the daemon's face: HTTP on a Unix socket
-	{"gateway"},   // the running daemon: goroutines, timers, and who tells whom
+	{"cmd/vpngw"},                       // the command line
+	{"control"},                         // the daemon's face: HTTP on a Unix socket
+	{"gateway"},                         // the running daemon: goroutines, timers, and who tells whom
 	{"config/export"},                   // a configuration in other words
 	{"config/explain", "config/schema"}, // what can be said of one
 	{"ike", "esp", "host", "bgp", "config"},
