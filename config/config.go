@@ -131,6 +131,7 @@ func (l *loader) config(v *dialect.Value) (*Config, []*dialect.Draft) {
 		}
 	}
 	c.Packets = !v.Field("offload").Bool()
+	c.NoFrames = !v.Field("raw_frames").Bool()
 	if t := v.Field("threads"); t.Given && t.OK() {
 		c.Threads = int(t.Int())
 	}

@@ -11,7 +11,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// huaweiBody is a valid body; with style policy, policyBody.
+// huaweiBody is a valid body, of the style static.
 func huaweiBody() map[string]any {
 	return map[string]any{
 		"vgw_id": "vpn-of-a-cloud", "vgw_ip": "198.51.100.1", "cgw_id": "customer-with-asn",
@@ -30,26 +30,10 @@ func times(n int, f func(int) any) (out []any) {
 	return out
 }
 
-func subnetsOf(n int) []any {
-	return times(n, func(i int) any { return fmt.Sprintf("192.168.%d.0/24", i) })
-}
-
-func tagsOf(n int, key string) []any {
-	return times(n, func(i int) any { return map[string]any{key: fmt.Sprint("k", i)} })
-}
-
 var (
 	policyStyle = map[string]any{"style": "policy", "policy_rules": []any{ruleOf("10.0.0.0/24", "192.168.3.0/24")}}
-	twoRules    = map[string]any{"style": "policy", "policy_rules": []any{
-		map[string]any{"rule_index": 0, "source": "10.0.0.0/24", "destination": []any{"192.168.3.0/24"}},
-		map[string]any{"rule_index": 50, "source": "10.0.1.0/24", "destination": []any{"192.168.3.0/24"}},
-	}}
-	bgpStyle = map[string]any{"style": "bgp", "tunnel_local_address": "169.254.56.225/30", "tunnel_peer_address": "169.254.56.226/30"}
-	oneTag   = map[string]any{"tags": []any{map[string]any{"key": "city", "value": "x"}}}
-	ikeV1    = map[string]any{"ikepolicy": map[string]any{"ike_version": "v1"}}
+	bgpStyle    = map[string]any{"style": "bgp", "tunnel_local_address": "169.254.56.225/30", "tunnel_peer_address": "169.254.56.226/30"}
 )
-
-var groupWords = []any{"group1", "group2", "group5", "group14", "group15", "group16", "group19", "group20", "group21"}
 
 // huaweiTunnel is the tunnel of the valid body with some parameters set.
 func huaweiTunnel(t *testing.T, with map[string]any, beside string) (*Connection, Tunnel) {
@@ -70,7 +54,7 @@ func TestHuaweiDefaultsAreTheClouds(t *testing.T) {
 	if want := (dpd.Config{Interval: 30 * time.Second, Timeout: 45 * time.Second, Order: dpd.HashNotify}); tun.DPD != want {
 		t.Errorf("got %+v, want %+v", tun.DPD, want)
 	}
-	if conn.Routing != RouteDestination || fmt.Sprint(tun.Local.Subnets, tun.Remote.Subnets) != "[0.0.0.0/0] [0.0.0.0/0]" || tun.Local.ASN != 65010 || tun.Remote.ASN != 64512 {
+	if conn.Routing != RouteDestination || fmt.Sprint(tun.Local.Subnets, tun.Remote.Subnets) != "[0.0.0.0/0] [0.0.0.0/0]" || tun.Local.ASN != 65010 || tun.Remote.ASN != 0 {
 		t.Errorf("got %+v", conn)
 	}
 }
@@ -196,7 +180,7 @@ func TestHuaweiServices(t *testing.T) {
 		t.Errorf("NQA, at the cloud: got %+v", tun.Health)
 	}
 	conn, tun = huaweiTunnel(t, bgpStyle, "")
-	if tun.BGP == nil || conn.Routing != RouteBGP || fmt.Sprint(conn.Unserved()) != "[BGP]" {
+	if tun.BGP == nil || tun.Remote.ASN != 64512 || conn.Routing != RouteBGP || fmt.Sprint(conn.Unserved()) != "[BGP]" {
 		t.Errorf("bgp: got %+v", conn)
 	}
 	body := huaweiBody()

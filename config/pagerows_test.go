@@ -40,6 +40,17 @@ type yamlRow struct {
 	Default *any             `json:"default"`
 }
 
+// accepted are all values that load.
+func (r *yamlRow) accepted() []any {
+	out := slices.Clone(r.Good)
+	for _, more := range []map[string][]any{r.Warn, r.Refused} {
+		for _, vs := range more {
+			out = append(out, vs...)
+		}
+	}
+	return out
+}
+
 // rowsFiles are those of testdata/rows by the name of their dialect.
 func rowsFiles(t testing.TB) map[string]*rowsFile {
 	t.Helper()

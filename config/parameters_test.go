@@ -151,6 +151,9 @@ func valuesOf(t dialect.Type) string {
 	case dialect.Inside:
 		return fmt.Sprintf("host's address with a mask of %d bits", t.Bits)
 	}
+	if t, ok := t.(interface{ Values() string }); ok {
+		return t.Values()
+	}
 	return "" // a type of the dialect's own, which the next column describes
 }
 

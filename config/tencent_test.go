@@ -25,25 +25,10 @@ func spdOf(local string, remotes ...any) map[string]any {
 	return map[string]any{"LocalCidrBlock": local, "RemoteCidrBlock": remotes}
 }
 
-const (
-	tEmpty     = "InvalidParameterValue.Empty"
-	tMalformed = "InvalidParameterValue.Malformed"
-	tTooLong   = "InvalidParameterValue.TooLong"
-	tQuota     = "LimitExceeded"
-)
-
 var (
-	withIKEv1  = map[string]any{"IKEOptionsSpecification.IKEVersion": "IKEV1"}
 	withHealth = map[string]any{"EnableHealthCheck": true, "HealthCheckLocalIp": "169.254.128.1", "HealthCheckRemoteIp": "169.254.128.2"}
-	withDPD    = map[string]any{"DpdEnable": 1}
 	withBGP    = map[string]any{"RouteType": "Bgp", "SecurityPolicyDatabases": nil, "BgpConfig": map[string]any{"TunnelCidr": "169.254.64.44/30", "LocalBgpIp": "169.254.64.45", "RemoteBgpIp": "169.254.64.46"}}
-	withTag    = map[string]any{"Tags": []any{map[string]any{"Key": "city", "Value": "shanghai"}}}
 	withRoute  = map[string]any{"RouteType": "StaticRoute", "SecurityPolicyDatabases": nil, "Route": map[string]any{"DestinationCidrBlock": "192.168.3.0/24"}}
-)
-
-var (
-	tencentCiphers = []any{nil, "3DES-CBC", "AES-CBC-128", "AES-CBC-192", "AES-CBC-256", "DES-CBC", "AES128GCM128", "AES192GCM128", "AES256GCM128", "aes-cbc-128"}
-	tencentHashes  = []any{nil, "MD5", "SHA", "SHA1", "SHA-256", "SHA-384", "SHA-512"}
 )
 
 // nullAllowed is beside every body, so that NULL is a good value.
@@ -94,6 +79,8 @@ func TestTencentRouteTypes(t *testing.T) {
 		{map[string]any{"RouteType": "Policy"}, RouteFlows, "[10.8.4.0/24]"},
 		{map[string]any{"SecurityPolicyDatabases": []any{}}, RouteDestination, "[0.0.0.0/0]"},
 		{map[string]any{"SecurityPolicyDatabases": nil}, RouteDestination, "[0.0.0.0/0]"},
+		{map[string]any{"SecurityPolicyDatabases": []any{spdOf("0.0.0.0/0", "0.0.0.0/0")}}, RouteDestination, "[0.0.0.0/0]"},
+		{map[string]any{"SecurityPolicyDatabases": []any{spdOf("10.8.4.0/24", "192.168.3.0/24"), spdOf("0.0.0.0/0", "0.0.0.0/0")}}, RouteFlows, "[10.8.4.0/24 0.0.0.0/0]"},
 		{withRoute, RouteDestination, "[0.0.0.0/0]"},
 		{withBGP, RouteBGP, "[0.0.0.0/0]"},
 	} {
@@ -142,6 +129,21 @@ func TestTencentServices(t *testing.T) {
 	}
 	if fmt.Sprint(conn.Unserved()) != "[health checks]" {
 		t.Errorf("got %v", conn.Unserved())
+	}
+	for _, tt := range []struct {
+		spd  []any
+		warn bool
+	}{
+		{[]any{spdOf("10.8.4.0/24", "192.168.3.0/24")}, true},
+		{[]any{spdOf("10.8.4.0/24", "192.168.3.0/24"), spdOf("0.0.0.0/0", "0.0.0.0/0")}, false},
+		{[]any{spdOf("169.254.128.1/32", "169.254.128.2/32")}, false},
+		{[]any{spdOf("169.254.128.1/32", "169.254.128.3/32")}, true},
+	} {
+		body := changed(t, changed(t, tencentBody(), withHealth), map[string]any{"SecurityPolicyDatabases": tt.spd})
+		_, ps := Parse(nil, "f", cloudFile(t, "tencent", body, ""))
+		if got := strings.Contains(lines(ps), "no pair of subnets carries its pings"); got != tt.warn {
+			t.Errorf("%v: got\n%s", tt.spd, lines(ps))
+		}
 	}
 	for beside, want := range map[string]struct {
 		refused bool

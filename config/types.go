@@ -11,6 +11,7 @@ import (
 type Config struct {
 	Listen      []netip.Addr // underlay addresses; empty: all
 	Packets     bool         // offload is no: TUN devices are used by packets
+	NoFrames    bool         // raw_frames is no: ESP is never sent as Ethernet frames
 	Threads     int          // that carry packets; 0: as many as suits this machine
 	Connections []*Connection
 }

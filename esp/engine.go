@@ -28,7 +28,8 @@ type Poller interface {
 // every acknowledgement that a packet causes. What has something to read is served
 // in turn, a batch at a time, so nothing starves.
 //
-// All sockets belong to one Engine, tunnels may be spread over several.
+// Sockets and tunnels may be spread over several. Of what comes in to different ones at once, one
+// batch is opened at a time.
 type Engine struct {
 	plane    *Plane
 	poller   Poller
@@ -210,6 +211,8 @@ func (s *socketSource) read() (int, error) {
 		s.want = max(s.want/2, udpBatch)
 	case n == s.want:
 		s.want = min(s.want*2, maxBatch)
+	case n < s.want/4: // to ask for many costs something too
+		s.want = max(s.want/2, udpBatch)
 	}
 	return n, err
 }

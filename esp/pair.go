@@ -78,8 +78,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	return pr, nil
 }
 
-// inbound is the half of a Child SA that receives, for the Engine that has the
-// sockets alone.
+// inbound is the half of a Child SA that receives, for who holds Plane.opening.
 type inbound struct {
 	*pair
 	spi    uint32

@@ -80,6 +80,7 @@ type Plane struct {
 	sad      sad
 	outboxes outboxes
 	meter    meter
+	opening  sync.Mutex // held while a batch that came in is taken apart
 
 	mu      sync.Mutex // for what follows, and to change sad
 	tunnels map[string]*Tunnel

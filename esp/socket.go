@@ -61,8 +61,12 @@ func slab(n, size int) [][]byte {
 	return out
 }
 
-// batch takes in the datagrams that were read at now; flush must follow.
+// batch takes in the datagrams that were read at now; flush must follow. The packets of
+// an SA may come to several Engines, by UDP and by protocol 50 in turn (RFC 7296 section 2.23), and
+// its inbound half is one's at a time.
 func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
+	r.plane.opening.Lock()
+	defer r.plane.opening.Unlock()
 	r.transport, r.now = k, now
 	r.heard = max(1, int64(now.Sub(r.plane.epoch)))
 	for i := range ds {

@@ -14,24 +14,34 @@ type Poller interface {
 	Close()
 }
 
-// threads is how many threads carry packets where the configuration does not
-// say: one, which wakes nobody else for the acknowledgements that it causes, and is
-// the fastest by far where it and its peers share few processors; where there are more, one for each direction.
-func threads(configured, processors int) int {
-	switch {
-	case configured > 0:
-		return configured
-	case processors < 4:
-		return 1
-	}
-	return 2
+// layout is which threads carry packets. Where the configuration does not say: one
+// for everything in UDP, which wakes nobody else for the acknowledgements that it causes, and is
+// the fastest by far where it and its peers share few processors; where there are more, one for each
+// direction. Protocol 50 comes packet by packet, and costs a thread so much that it
+// has one of its own for what comes in.
+type layout struct {
+	threads  int
+	from, to int // those that read TUNs, [from, to)
+	raw      int // the one that reads protocol 50; UDP is the first's
 }
 
-// startEngines makes the engines: the first reads the sockets, and the TUNs too
-// if it is the only one.
+func layoutOf(configured, processors int) layout {
+	switch {
+	case configured == 1:
+		return layout{threads: 1, to: 1}
+	case configured > 1:
+		return layout{threads: configured, from: 1, to: configured}
+	case processors < 4:
+		return layout{threads: 2, to: 1, raw: 1}
+	}
+	return layout{threads: 2, from: 1, to: 2}
+}
+
+// startEngines makes the engines.
 func (g *Gateway) startEngines() error {
 	processors := runtime.GOMAXPROCS(0) // what this process may use, in a container too
-	n := threads(g.config.Threads, processors)
+	l := layoutOf(g.config.Threads, processors)
+	n := l.threads
 	// One for the control loop and one for the garbage collector, beside each engine, whose
 	// thread does not give way.
 	runtime.GOMAXPROCS(max(processors, n+2))
@@ -47,9 +57,13 @@ func (g *Gateway) startEngines() error {
 			return e.Run(g.io)
 		})
 	}
-	for _, list := range [][]Socket{g.sockets.NATT, g.sockets.Raw} {
-		for _, so := range list {
-			if err := g.engines[0].AddSocket(so, so.Local().Addr().Is6(), g.socketEnded(so)); err != nil {
+	g.readers = g.engines[l.from:l.to]
+	for _, r := range []struct {
+		list []Socket
+		by   *esp.Engine
+	}{{g.sockets.NATT, g.engines[0]}, {g.sockets.Marked, g.engines[0]}, {g.sockets.Raw, g.engines[l.raw]}} {
+		for _, so := range r.list {
+			if err := r.by.AddSocket(so, so.Local().Addr().Is6(), g.socketEnded(so)); err != nil {
 				return err
 			}
 		}
@@ -72,12 +86,8 @@ func (g *Gateway) socketEnded(so Socket) func(error) {
 
 // engine is the one that the next TUN is to be read by.
 func (g *Gateway) engine() *esp.Engine {
-	if len(g.engines) == 1 {
-		return g.engines[0]
-	}
-	others := g.engines[1:]
 	g.opened++
-	return others[g.opened%len(others)]
+	return g.readers[g.opened%len(g.readers)]
 }
 
 // espSocket is the socket of one kind and family to send from, or nil. Of several any can send from any address.

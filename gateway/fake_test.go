@@ -194,7 +194,8 @@ func (t *fakeTUN) closed() bool {
 
 // fakeHost is a Host in memory.
 type fakeHost struct {
-	poller    atomic.Pointer[esptest.Poller] // the newest run's
+	pollersMu sync.Mutex
+	pollers   []*esptest.Poller // of every run
 	ids       atomic.Int64
 	net       *fakeNet
 	addresses []netip.Addr
@@ -216,12 +217,16 @@ type fakeHost struct {
 
 func (h *fakeHost) Poller() (Poller, error) {
 	p := esptest.NewPoller()
-	h.poller.Store(p)
+	h.pollersMu.Lock()
+	defer h.pollersMu.Unlock()
+	h.pollers = append(h.pollers, p)
 	return p, nil
 }
 
 func (h *fakeHost) poke() {
-	if p := h.poller.Load(); p != nil {
+	h.pollersMu.Lock()
+	defer h.pollersMu.Unlock()
+	for _, p := range h.pollers {
 		p.Wake()
 	}
 }
@@ -251,11 +256,15 @@ func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 		return []Socket{s}
 	}
 	s := &Sockets{IKE: open(500), NATT: open(4500), Raw: open(0)}
-	s.ForSend = func(local netip.AddrPort, remote netip.Addr) Socket {
+	s.ForIKE = func(local netip.AddrPort, remote netip.Addr) Socket {
 		if remote.Is6() {
 			return nil
 		}
 		return h.socket(local.Port())
+	}
+	s.Run = func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
 	}
 	s.Close = func() error {
 		for _, so := range h.sockets {

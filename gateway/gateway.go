@@ -82,7 +82,8 @@ type Gateway struct {
 	plane   *esp.Plane
 	sockets *Sockets
 	engines []*esp.Engine
-	opened  int // TUNs, ever
+	readers []*esp.Engine // of these, those that read TUNs
+	opened  int           // TUNs, ever
 	group   *errgroup.Group
 	io      context.Context // ends when sockets and TUNs are closed
 
@@ -230,6 +231,14 @@ func (g *Gateway) start() error {
 	}
 	for _, so := range s.IKE {
 		g.group.Go(func() error { return g.readIKE(g.io, so) })
+	}
+	if !g.config.NoFrames {
+		g.group.Go(func() error {
+			if err := s.Run(g.io); err != nil {
+				g.Log.Warn("ESP is not sent as Ethernet frames any more", "err", err)
+			}
+			return nil
+		})
 	}
 	g.group.Go(g.watch)
 	if g.Hangup != nil {

@@ -57,10 +57,14 @@ type Socket interface {
 // for each address that `listen` names.
 type Sockets struct {
 	IKE  []Socket // UDP port 500
-	NATT []Socket // UDP port 4500: IKE behind the non-ESP marker, ESP in UDP
-	Raw  []Socket // protocol 50
-	// ForSend is the socket to send from local to remote, chosen by local's port
-	// and address; nil: there is none.
-	ForSend func(local netip.AddrPort, remote netip.Addr) Socket
-	Close   func() error
+	NATT []Socket // UDP port 4500: ESP in UDP, and what Marked does not get
+	// Marked is port 4500 again: what has the non-ESP marker, so that IKE has a queue of its own. May be empty.
+	Marked []Socket
+	Raw    []Socket // protocol 50
+	// ForIKE is the socket to send an IKE message from local to remote, chosen by
+	// local's port and address; nil: there is none.
+	ForIKE func(local netip.AddrPort, remote netip.Addr) Socket
+	// Run makes sending from Raw faster where that is safe, until ctx ends.
+	Run   func(ctx context.Context) error
+	Close func() error
 }

@@ -90,6 +90,9 @@ func (g *Gateway) reloadOnHangup() error {
 
 // adopt makes c the running configuration.
 func (g *Gateway) adopt(c *config.Config, now time.Time) (Reloaded, error) {
+	if c.NoFrames != g.config.NoFrames {
+		return Reloaded{}, errors.New("`raw_frames` has changed: it is chosen at the start only, so restart the daemon; nothing was changed")
+	}
 	if c.Packets != g.config.Packets {
 		return Reloaded{}, errors.New("`offload` has changed: devices are opened for one way, so restart the daemon; nothing was changed")
 	}

@@ -73,7 +73,7 @@ func (g *Gateway) send(p ipsec.Path, data []byte, isIKE bool) {
 		data = slices.Concat(make([]byte, 4), data)
 	}
 	err := errNoSocket
-	if so := g.sockets.ForSend(p.Local, p.Remote.Addr()); so != nil {
+	if so := g.sockets.ForIKE(p.Local, p.Remote.Addr()); so != nil {
 		err = so.WriteFragmentable(ipsec.Datagram{Local: p.Local, Remote: p.Remote, Data: data})
 	}
 	why := ""

@@ -40,13 +40,14 @@ func (s System) Open(listen []netip.Addr) (*Sockets, error) {
 		return out
 	}
 	return &Sockets{
-		IKE: list(so.IKE), NATT: list(so.NATT), Raw: list(so.Raw),
-		ForSend: func(local netip.AddrPort, remote netip.Addr) Socket {
-			if s := so.ForSend(local, remote); s != nil {
+		IKE: list(so.IKE), NATT: list(so.NATT), Marked: list(so.Marked), Raw: list(so.Raw),
+		ForIKE: func(local netip.AddrPort, remote netip.Addr) Socket {
+			if s := so.ForIKE(local, remote); s != nil {
 				return s
 			}
 			return nil
 		},
+		Run:   so.Run,
 		Close: so.Close,
 	}, nil
 }

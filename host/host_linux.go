@@ -16,6 +16,7 @@ type Host struct {
 	log     *slog.Logger
 	nl      *netlink.Handle
 	watched *events // Watch's; here, so that it is of the same namespace
+	filters filters
 
 	mu     sync.Mutex // of what follows, and of every change to the kernel
 	events *events
@@ -42,12 +43,19 @@ func New(c Config) (*Host, error) {
 		ev.Close()
 		return nil, fmt.Errorf("netlink subscription: %w", err)
 	}
+	filters, err := openFilters()
+	if err != nil {
+		nl.Close()
+		ev.Close()
+		watched.Close()
+		return nil, fmt.Errorf("netlink socket: %w", err)
+	}
 	log := c.Log
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return &Host{
-		log: log, nl: nl, watched: watched, events: ev,
+		log: log, nl: nl, watched: watched, events: ev, filters: filters,
 		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
 		have: newKernel(),
 	}, nil
@@ -59,5 +67,6 @@ func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.nl.Close()
+	h.filters.Close()
 	return errors.Join(h.events.Close(), h.watched.Close())
 }

@@ -28,10 +28,10 @@ type name = unix.RawSockaddrInet6
 type reader struct {
 	s        *Socket
 	msgs     [batch]unix.Mmsghdr
-	iovs     [batch][2]unix.Iovec
+	iovs     [batch]unix.Iovec
 	names    [batch]name
 	controls [batch]control
-	outer    [batch][ipv4Header]byte // raw IPv4 sockets deliver the outer header
+	fresh    int // messages from this on are as they have to be before a call
 	want     int
 }
 
@@ -42,18 +42,20 @@ func newReader(s *Socket) *reader {
 	r := &reader{s: s}
 	for i := range r.msgs {
 		h := &r.msgs[i].Hdr
-		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
-		h.Iov = &r.iovs[i][1]
+		h.Iov = &r.iovs[i]
 		h.SetIovlen(1)
-		if s.Raw() && !s.v6 {
-			r.iovs[i][0].Base = &r.outer[i][0]
-			r.iovs[i][0].SetLen(ipv4Header)
-			h.Iov = &r.iovs[i][0]
-			h.SetIovlen(2)
+		if !s.wholePackets() {
+			h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+			h.Control = (*byte)(unsafe.Pointer(&r.controls[i]))
 		}
 	}
+	r.fresh = batch
 	return r
 }
+
+// wholePackets reports whether the socket delivers the outer header too, which says what
+// else would have to be asked for.
+func (s *Socket) wholePackets() bool { return s.Raw() && !s.v6 }
 
 // FD is what a Poller can wait for.
 func (s *Socket) FD() int { return s.fd.fd }
@@ -80,7 +82,7 @@ func (s *Socket) ReadReady(ds []ipsec.Datagram) (int, error) {
 		return 0, nil
 	}
 	for i := range ds[:r.want] {
-		iov := &r.iovs[i][1]
+		iov := &r.iovs[i]
 		iov.Base = unsafe.SliceData(ds[i].Data)
 		iov.SetLen(len(ds[i].Data))
 	}
@@ -112,15 +114,20 @@ func (s *Socket) ReadReady(ds []ipsec.Datagram) (int, error) {
 
 // try is one recvmmsg. The socket does not block, so the scheduler need not hear of the call.
 func (r *reader) try(fd int) (int, unix.Errno) {
-	for i := range r.msgs[:r.want] {
+	for i := range r.msgs[:r.fresh] {
 		h := &r.msgs[i].Hdr
-		h.Namelen = uint32(unsafe.Sizeof(r.names[i]))
-		h.Control = (*byte)(unsafe.Pointer(&r.controls[i]))
-		h.SetControllen(int(unsafe.Sizeof(r.controls[i])))
+		if h.Name != nil {
+			h.Namelen = uint32(unsafe.Sizeof(r.names[i]))
+			h.SetControllen(int(unsafe.Sizeof(r.controls[i])))
+		}
 		h.Flags = 0
 	}
+	r.fresh = 0
 	for {
 		n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(r.want), 0, 0, 0)
+		if e == 0 {
+			r.fresh = int(n)
+		}
 		if e != unix.EINTR {
 			return int(n), e
 		}
@@ -131,31 +138,32 @@ func (r *reader) try(fd int) (int, unix.Errno) {
 func (r *reader) deliver(i int, d *ipsec.Datagram) {
 	m := &r.msgs[i]
 	d.Segment, d.TOS, d.Local = 0, 0, r.s.addr
-	d.Remote = r.remote(i)
 	if m.Hdr.Flags&unix.MSG_TRUNC != 0 {
 		r.s.cut.Add(1)
 		d.Data = d.Data[:0]
 		return
 	}
 	n := int(m.Len)
-	if r.s.Raw() && !r.s.v6 {
-		// The kernel checked the header; its options, if any, lead the payload.
-		h := &r.outer[i]
-		skip := int(h[0]&0x0f)*4 - ipv4Header
-		n -= ipv4Header
-		if n < skip || skip < 0 {
+	if r.s.wholePackets() { // which the kernel checked
+		if d.Data = d.Data[:n]; n < ipv4Header || n < headerLen(d.Data) {
 			d.Data = d.Data[:0]
 			return
 		}
+		h := d.Data[:ipv4Header]
 		d.TOS = h[1]
-		d.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(h[16:20])), 0)
-		d.Data = d.Data[skip:n]
+		d.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte(h[12:])), 0)
+		d.Local = netip.AddrPortFrom(netip.AddrFrom4([4]byte(h[16:])), 0)
+		d.Data = d.Data[headerLen(h):]
 		return
 	}
+	d.Remote = r.remote(i)
 	d.Data = d.Data[:n]
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&r.controls[i])), int(m.Hdr.Controllen))
 	readControl(b, d)
 }
+
+// headerLen is the length of an IPv4 header, its options included.
+func headerLen(b []byte) int { return int(b[0]&0x0f) * 4 }
 
 func (r *reader) remote(i int) netip.AddrPort {
 	if r.s.v6 {

@@ -16,10 +16,12 @@ import (
 // One goroutine at a time reads; any number write and close. Peers with a
 // link-local address are not served: a Datagram's addresses have no zone.
 type Socket struct {
-	fd   *descriptor
-	addr netip.AddrPort // bound to; port 0: raw
-	v6   bool
-	gso  atomic.Bool // UDP_SEGMENT works
+	fd    *descriptor
+	addr  netip.AddrPort // bound to; port 0: raw
+	v6    bool
+	ike   bool        // for IKE alone
+	ether *ethernet   // what a raw socket can send by instead; nil: nothing
+	gso   atomic.Bool // UDP_SEGMENT works
 
 	read    *reader
 	writers chan *writer // free ones; their number bounds the writers at work
@@ -35,6 +37,7 @@ type SocketStats struct {
 	Truncated   uint64 // received datagrams longer than the buffer; dropped
 	KernelDrops uint64 // received packets that the kernel dropped, mostly as our buffer was full
 	Segments    bool   // UDP_SEGMENT is in use
+	Frames      uint64 // packets that went as Ethernet frames, from all sockets
 }
 
 // ESP sockets take bursts of a whole batch from each of many peers.
@@ -45,6 +48,12 @@ const (
 
 // openSocket opens and binds a UDP socket, or with port 0 a raw ESP socket.
 func openSocket(addr netip.AddrPort) (*Socket, error) {
+	return (&Socket{addr: addr, ike: addr.Port() == PortIKE}).open(nil)
+}
+
+// open opens and binds s, with options more.
+func (s *Socket) open(more []option) (*Socket, error) {
+	addr := s.addr
 	v6 := addr.Addr().Is6()
 	family, typ, proto := unix.AF_INET, unix.SOCK_DGRAM, 0
 	if v6 {
@@ -57,8 +66,8 @@ func openSocket(addr netip.AddrPort) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{addr: addr, v6: v6, writers: make(chan *writer, 2*runtime.GOMAXPROCS(0))}
-	if err := s.setup(fd); err != nil {
+	s.v6, s.writers = v6, make(chan *writer, 2*runtime.GOMAXPROCS(0))
+	if err := s.setup(fd, more); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -80,9 +89,9 @@ type option struct {
 	must               bool
 }
 
-func (s *Socket) setup(fd int) error {
+func (s *Socket) setup(fd int, more []option) error {
 	buffer := bufferESP
-	if s.addr.Port() == PortIKE {
+	if s.ike {
 		buffer = bufferIKE
 	}
 	opts := []option{
@@ -104,7 +113,7 @@ func (s *Socket) setup(fd int) error {
 			option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
 			option{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1, true})
 	}
-	opts = append(opts, s.fragmentation(s.addr.Port() == PortIKE)...)
+	opts = append(append(opts, s.fragmentation(s.ike)...), more...)
 	for _, o := range opts {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && o.must {
 			return fmt.Errorf("%s: %w", o.what, err)
@@ -197,6 +206,9 @@ func (s *Socket) Stats() SocketStats {
 	st := SocketStats{
 		SendErrors: s.sendErrors.Load(), TooBig: s.tooBig.Load(),
 		Truncated: s.cut.Load(), Segments: s.gso.Load(),
+	}
+	if s.ether != nil {
+		st.Frames = s.ether.sent.Load()
 	}
 	s.fd.do(func(fd uintptr) {
 		const drops = 8            // SK_MEMINFO_DROPS, linux/sock_diag.h

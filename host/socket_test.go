@@ -128,7 +128,7 @@ func TestRunArrivesWhole(t *testing.T) {
 					Remote: netip.AddrPortFrom(k.right, k.port), Segment: 1300,
 				}
 				for i := range 150 { // more than one message holds
-					d.Data = append(d.Data, bytes.Repeat([]byte{byte(i)}, 1300)...)
+					d.Data = append(d.Data, bytes.Repeat([]byte{byte(i + 1)}, 1300)...)
 				}
 				d.Data = d.Data[:len(d.Data)-300]
 				s := from.ForSend(d.Local, d.Remote.Addr())
@@ -244,7 +244,7 @@ func TestIKEMessageMayBeFragmented(t *testing.T) {
 	left, right := wire(t)
 	from, to := left.open(left.host()), right.open(right.host())
 	for _, k := range kinds[:3] {
-		d := ipsec.Datagram{Remote: netip.AddrPortFrom(k.right, k.port), Data: make([]byte, 3000)}
+		d := ipsec.Datagram{Remote: netip.AddrPortFrom(k.right, k.port), Data: bytes.Repeat([]byte{1}, 3000)}
 		s := from.ForSend(netip.AddrPortFrom(k.left, k.port), k.right)
 		if err := s.WriteFragmentable(d); err != nil {
 			t.Errorf("%s: %v", k.name, err)
@@ -326,7 +326,7 @@ func TestManyWritersLoseNothing(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
-			d := ipsec.Datagram{Remote: netip.AddrPortFrom(right4, PortNATT), Data: bytes.Repeat([]byte{byte(g)}, 100)}
+			d := ipsec.Datagram{Remote: netip.AddrPortFrom(right4, PortNATT), Data: bytes.Repeat([]byte{byte(g + 1)}, 100)}
 			for range 20 {
 				if n, err := s.WriteBatch([]ipsec.Datagram{d, d, d, d, d}); n != 5 || err != nil {
 					t.Errorf("sent %d, %v", n, err)
@@ -343,8 +343,8 @@ func TestManyWritersLoseNothing(t *testing.T) {
 	}
 	wg.Wait()
 	for g := range 8 {
-		if count[byte(g)] != 100 {
-			t.Errorf("writer %d: %d packets", g, count[byte(g)])
+		if count[byte(g+1)] != 100 {
+			t.Errorf("writer %d: %d packets", g, count[byte(g+1)])
 		}
 	}
 }
@@ -368,7 +368,7 @@ func TestFullBufferIsWaitedFor(t *testing.T) {
 			d := ipsec.Datagram{Remote: netip.AddrPortFrom(right4, PortNATT), Segment: c.segment}
 			var ds []ipsec.Datagram
 			for i := range 200 {
-				if packet := bytes.Repeat([]byte{byte(i)}, 1000); c.segment == 0 {
+				if packet := bytes.Repeat([]byte{byte(i + 1)}, 1000); c.segment == 0 {
 					d.Data = packet
 					ds = append(ds, d)
 				} else if d.Data = append(d.Data, packet...); i%20 == 19 {
@@ -380,7 +380,7 @@ func TestFullBufferIsWaitedFor(t *testing.T) {
 				t.Fatalf("sent %d of %d, %v", n, len(ds), err)
 			}
 			for i, d := range inbox(t, to.NATT[0], 200) {
-				if d.Data[0] != byte(i) {
+				if d.Data[0] != byte(i+1) {
 					t.Fatalf("packet %d is %d", i, d.Data[0])
 				}
 			}
@@ -396,7 +396,7 @@ func TestBatchesDoNotAllocate(t *testing.T) {
 	for _, k := range kinds {
 		out := []ipsec.Datagram{{
 			Local: netip.AddrPortFrom(k.left, k.port), Remote: netip.AddrPortFrom(k.right, k.port),
-			Data: make([]byte, 1000), Segment: 400, TOS: 4,
+			Data: bytes.Repeat([]byte{1}, 1000), Segment: 400, TOS: 4,
 		}}
 		w, r := from.ForSend(out[0].Local, k.right), to.ForSend(out[0].Remote, k.left)
 		allocs := testing.AllocsPerRun(100, func() {

@@ -13,8 +13,15 @@ import (
 // one for each address to listen on.
 type Sockets struct {
 	IKE  []*Socket // UDP port 500
-	NATT []*Socket // UDP port 4500: IKE behind a non-ESP marker, and ESP
-	Raw  []*Socket // protocol 50
+	NATT []*Socket // UDP port 4500: ESP, and what Marked does not get
+	// Marked are for the addresses of NATT again, and get what has the non-ESP marker: so IKE does not wait
+	// in one queue with ESP, nor is it lost when that is full. A run that begins with an IKE
+	// message can hold ESP too, and the other way round. Empty where the kernel cannot tell them apart.
+	Marked []*Socket
+	Raw    []*Socket // protocol 50
+
+	host  *Host
+	ether *ethernet // beside Raw; nil: the kernel has none
 }
 
 // Open opens the sockets: on the addresses given, or on all where there are
@@ -30,7 +37,7 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 			}
 		}
 	}
-	s := new(Sockets)
+	s := &Sockets{host: h}
 	for _, l := range []struct {
 		to   *[]*Socket
 		port uint16
@@ -40,6 +47,14 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 			switch {
 			case err == nil:
 				*l.to = append(*l.to, sock)
+				if l.port != PortNATT {
+					continue
+				}
+				if m, err := sock.marked(); err == nil {
+					s.Marked = append(s.Marked, m)
+				} else {
+					h.log.Debug("IKE has no queue of its own on port 4500", "err", err)
+				}
 			case len(listen) == 0 && a.Is6() && errors.Is(err, unix.EAFNOSUPPORT):
 				h.log.Debug("no IPv6 on this host", "err", err)
 			default:
@@ -47,6 +62,14 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 				return nil, explainOpen(a, l.port, err)
 			}
 		}
+	}
+	var err error
+	if s.ether, err = newEthernet(); err != nil {
+		h.log.Debug("ESP is not sent as Ethernet frames", "err", err)
+		return s, nil
+	}
+	for _, r := range s.Raw {
+		r.ether = s.ether
 	}
 	return s, nil
 }
@@ -71,7 +94,17 @@ func explainOpen(a netip.Addr, port uint16, err error) error {
 
 // All lists every socket.
 func (s *Sockets) All() []*Socket {
-	return slices.Concat(s.IKE, s.NATT, s.Raw)
+	return slices.Concat(s.IKE, s.NATT, s.Marked, s.Raw)
+}
+
+// ForIKE is ForSend for an IKE message, or a keepalive.
+func (s *Sockets) ForIKE(local netip.AddrPort, remote netip.Addr) *Socket {
+	if local.Port() == PortNATT {
+		if m := pick(s.Marked, local, remote); m != nil {
+			return m
+		}
+	}
+	return s.ForSend(local, remote)
 }
 
 // ForSend picks the socket that a datagram goes out of. local.Port says which
@@ -86,6 +119,10 @@ func (s *Sockets) ForSend(local netip.AddrPort, remote netip.Addr) *Socket {
 	case PortNATT:
 		list = s.NATT
 	}
+	return pick(list, local, remote)
+}
+
+func pick(list []*Socket, local netip.AddrPort, remote netip.Addr) *Socket {
 	var best *Socket
 	for _, c := range list {
 		switch {
@@ -104,6 +141,9 @@ func (s *Sockets) Close() error {
 	var errs []error
 	for _, c := range s.All() {
 		errs = append(errs, c.Close())
+	}
+	if s.ether != nil {
+		errs = append(errs, s.ether.fd.Close())
 	}
 	return errors.Join(errs...)
 }

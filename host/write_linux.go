@@ -49,14 +49,16 @@ func (e *SendError) TooBig() (remote netip.AddrPort, ok bool) {
 type writer struct {
 	s        *Socket
 	msgs     [batch]unix.Mmsghdr
-	iovs     [batch]unix.Iovec
+	iovs     [batch][2]unix.Iovec // of a frame its header; the data
 	names    [batch]name
 	controls [batch]control
-	segment  [batch]int // of a run, else 0
-	index    [batch]int // of the datagram that the message is of
-	n, sent  int        // messages that are ready, and those done with
-	again    bool       // the socket's buffer is full
-	tries    int        // of msgs[sent], which failed by an error that may be another packet's
+	headers  [][maxFrameHeader]byte // of frames
+	way      *way                   // that this batch goes as frames; nil: by the socket
+	segment  [batch]int             // of a run, else 0
+	index    [batch]int             // of the datagram that the message is of
+	n, sent  int                    // messages that are ready, and those done with
+	again    bool                   // the socket's buffer is full
+	tries    int                    // of msgs[sent], which failed by an error that may be another packet's
 
 	ds      []ipsec.Datagram
 	fail    SendError
@@ -72,8 +74,11 @@ func newWriter(s *Socket) *writer {
 	for i := range w.msgs {
 		h := &w.msgs[i].Hdr
 		h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
-		h.Iov = &w.iovs[i]
+		h.Iov = &w.iovs[i][1]
 		h.SetIovlen(1)
+	}
+	if s.Raw() {
+		w.headers = make([][maxFrameHeader]byte, batch)
 	}
 	return w
 }
@@ -85,8 +90,19 @@ func newWriter(s *Socket) *writer {
 // long as it moves. After Close: net.ErrClosed.
 // Safe for concurrent use.
 func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
+	if len(ds) == 0 {
+		return 0, nil
+	}
+	var by *way
+	if s.ether != nil {
+		by = s.ether.way(ds, s.v6)
+	}
+	return s.writeBatch(ds, by)
+}
+
+func (s *Socket) writeBatch(ds []ipsec.Datagram, by *way) (int, error) {
 	w := <-s.writers
-	n, err := w.write(ds)
+	n, err := w.write(ds, by)
 	s.writers <- w
 	return n, err
 }
@@ -95,13 +111,13 @@ func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 // fragment: IKE messages have to get through where the path MTU is unknown.
 // ESP from other goroutines can go without DF at that moment, which harms nobody.
 func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
-	if s.addr.Port() != PortIKE { // there it is always so
+	if !s.ike { // there it is always so
 		s.frag.Lock()
 		defer s.frag.Unlock()
 		s.setFragmentation(true)
 		defer s.setFragmentation(false)
 	}
-	_, err := s.WriteBatch([]ipsec.Datagram{d})
+	_, err := s.writeBatch([]ipsec.Datagram{d}, nil)
 	return err
 }
 
@@ -113,8 +129,8 @@ func (s *Socket) setFragmentation(allowed bool) {
 	})
 }
 
-func (w *writer) write(ds []ipsec.Datagram) (int, error) {
-	w.ds, w.fail, w.failed = ds, SendError{}, -1
+func (w *writer) write(ds []ipsec.Datagram, by *way) (int, error) {
+	w.ds, w.way, w.fail, w.failed = ds, by, SendError{}, -1
 	var err error
 	for i := 0; i < len(ds) && err == nil; i++ {
 		err = w.add(i)
@@ -122,7 +138,7 @@ func (w *writer) write(ds []ipsec.Datagram) (int, error) {
 	if err == nil {
 		err = w.flush()
 	}
-	w.ds, w.n, w.sent, w.again = nil, 0, 0, false
+	w.ds, w.way, w.n, w.sent, w.again = nil, nil, 0, 0, false
 	if err != nil {
 		return 0, w.s.failed(err)
 	}
@@ -171,9 +187,23 @@ func (w *writer) message(i int, d *ipsec.Datagram, data []byte) error {
 	if d.Segment > 0 && len(data) > d.Segment {
 		w.segment[k] = d.Segment
 	}
-	w.iovs[k].Base = unsafe.SliceData(data)
-	w.iovs[k].SetLen(len(data))
+	iov := &w.iovs[k]
+	iov[1].Base = unsafe.SliceData(data)
+	iov[1].SetLen(len(data))
 	h := &w.msgs[k].Hdr
+	if w.headers != nil {
+		h.Iov = &iov[1]
+		h.SetIovlen(1)
+	}
+	if w.way != nil {
+		header := w.way.put(&w.headers[k], len(data), d.TOS)
+		iov[0].Base = unsafe.SliceData(header)
+		iov[0].SetLen(len(header))
+		h.Iov, h.Namelen, h.Control = &iov[0], w.way.name(&w.names[k]), nil
+		h.SetIovlen(2)
+		h.SetControllen(0)
+		return nil
+	}
 	h.Namelen = w.s.putName(&w.names[k], d.Remote)
 	n := w.s.putControl(&w.controls[k], d, w.segment[k])
 	h.Control = nil
@@ -191,6 +221,9 @@ func (w *writer) flush() error {
 	}
 	w.sent, w.onePart = 0, 0
 	fd := w.s.fd
+	if w.way != nil {
+		fd = w.s.ether.fd
+	}
 	if !fd.enter() {
 		return net.ErrClosed
 	}
@@ -226,6 +259,9 @@ func (w *writer) push(fd uintptr) {
 		switch {
 		case e == 0:
 			w.sent, w.tries = w.sent+n, 0
+			if w.way != nil {
+				w.s.ether.sent.Add(uint64(n))
+			}
 		case e == unix.EAGAIN:
 			w.again = true
 			return
@@ -233,7 +269,7 @@ func (w *writer) push(fd uintptr) {
 			// No checksum offload on the way out, or a kernel that says so of a segment
 			// over the path MTU: the segments by themselves tell which.
 			w.onePart, w.oneErr = 1, e
-		case w.s.queuesErrors() && w.tries < maxTries && slices.Contains(pending, e):
+		case w.way == nil && w.s.queuesErrors() && w.tries < maxTries && slices.Contains(pending, e):
 			w.s.dropErrors(fd)
 			w.tries++
 		default:
@@ -247,7 +283,7 @@ func (w *writer) push(fd uintptr) {
 // the socket uses UDP_SEGMENT no more. False: the socket would block.
 func (w *writer) pushSegments(fd uintptr) bool {
 	k := w.sent
-	run := unsafe.Slice(w.iovs[k].Base, int(w.iovs[k].Len))
+	run := unsafe.Slice(w.iovs[k][1].Base, int(w.iovs[k][1].Len))
 	size := w.segment[k]
 	w.one.Hdr = w.msgs[k].Hdr
 	w.one.Hdr.Iov = &w.oneIov
@@ -293,6 +329,9 @@ func sendmmsg(fd uintptr, m *unix.Mmsghdr, n int) (int, unix.Errno) {
 func (w *writer) refuse(i int, e unix.Errno) {
 	if w.fail.Err == nil || (e == unix.EMSGSIZE && w.fail.Err != unix.EMSGSIZE) {
 		w.fail.Remote, w.fail.Err = w.ds[i].Remote, e
+	}
+	if w.way != nil {
+		w.s.ether.ways.Store(&map[ends]*way{}) // something is amiss with it
 	}
 	if i == w.failed {
 		return

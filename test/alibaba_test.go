@@ -23,7 +23,7 @@ func alibabaGateways(side string, c lab.Connection) lab.Config {
 	}
 }
 
-const cloudAddr2 = "198.51.100.2"
+const cloudAddr2 = "198.51.100.2" // the cloud's second address
 
 // Alibaba's dual-tunnel example, as a form with flattened names, at both ends: both tunnels
 // are up, one of IKEv1 and one of IKEv2, and the active one carries what there is.

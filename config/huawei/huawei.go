@@ -65,7 +65,7 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel
 	if cloud.Address.IsValid() && cloud.Address == customer.Address {
 		c.Fail(v.Field("cgw_id"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
 	}
-	if cloud.ASN == 0 {
+	if cloud.ASN == 0 && v.Field("style").Text() == "bgp" {
 		cloud.ASN = gatewayASN
 	}
 	for _, id := range []string{"vgw_id", "cgw_id"} {

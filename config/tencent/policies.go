@@ -1,6 +1,7 @@
 package tencent
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -102,6 +103,11 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) 
 		c.Fail(v, dialect.TooMany, "%d pairs of subnets; at most %d are allowed", len(out), maxPairs)
 	}
 	return out, whole
+}
+
+// Values says what is taken, for the documentation.
+func (policies) Values() string {
+	return fmt.Sprintf("list of at most %d, or {local block: [remote blocks]}", maxPairs)
 }
 
 // Entry is the table of one policy.

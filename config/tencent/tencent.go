@@ -71,7 +71,10 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel
 		c.Fail(v.Field("CustomerGatewayId"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
 	}
 	ike, bgp := v.Field("IKEOptionsSpecification"), v.Field("BgpConfig")
-	t.Local = dialect.End{Address: cloud.Address, ASN: first(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN, gatewayASN), ID: identity(c, ike, "Local", cloud.Address)}
+	if v.Field("RouteType").Text() == "Bgp" {
+		cloud.ASN = first(cloud.ASN, gatewayASN)
+	}
+	t.Local = dialect.End{Address: cloud.Address, ASN: first(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
 	t.Remote = dialect.End{Address: customer.Address, ASN: first(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
 }
 
@@ -124,7 +127,7 @@ func traffic(c *dialect.Check, v, policies *dialect.Value, t *dialect.Tunnel) di
 		return dialect.RouteFlows
 	case byPolicy:
 		t.SetPairs(ps)
-		return dialect.RouteFlows
+		return dialect.RoutingOf(false, t.Local.Subnets, t.Remote.Subnets)
 	}
 	for _, p := range ps {
 		if p.Local.Bits() > 0 || p.Remote.Bits() > 0 {
@@ -205,6 +208,9 @@ func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, 
 		Interval: ms("ProbeInterval"), Timeout: ms("ProbeTimeout"), Retries: int(how.Field("ProbeThreshold").Int()),
 		Ours: conn.Side == dialect.Cloud,
 	}
+	if !carried(t, local, remote) {
+		c.Warn(v.Field("EnableHealthCheck"), dialect.Conflict, "no pair of subnets carries its pings: have LocalCidrBlock 0.0.0.0/0 with RemoteCidrBlock [0.0.0.0/0] among SecurityPolicyDatabases")
+	}
 	choice := dialect.Choice{What: dialect.ChooseHealth, Within: healthAddresses}
 	for _, a := range []*dialect.Value{local, remote} {
 		if a.OK() && a.Addr().Is4() {
@@ -216,6 +222,23 @@ func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, 
 			c.Chosen(a, conn, choice, "DescribeVpnConnections' answer")
 		}
 	}
+}
+
+// carried reports whether the tunnel protects packets between two addresses, of which one
+// that is not known is among those that the cloud chooses from. The view is the cloud's.
+func carried(t *dialect.Tunnel, local, remote *dialect.Value) bool {
+	in := func(p netip.Prefix, a *dialect.Value) bool {
+		if a.OK() {
+			return p.Contains(a.Addr())
+		}
+		return p.Bits() <= healthAddresses.Bits() && p.Contains(healthAddresses.Addr())
+	}
+	for _, p := range t.EachPair() {
+		if in(p.Local, local) && in(p.Remote, remote) {
+			return true
+		}
+	}
+	return false
 }
 
 // mirror turns the cloud's view into the customer's, who always initiates.
