@@ -71,6 +71,51 @@ func TestPagesOfHuaweiAndTencent(t *testing.T) {
 	}
 }
 
+// The answers that list connections are read when they list one.
+func TestAnswersOfOneConnectionAmongALayerOrTwo(t *testing.T) {
+	huawei, err := os.ReadFile("testdata/pages/huawei-static-answer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tencent, err := os.ReadFile("testdata/pages/tencent-answer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, one, _ := strings.Cut(string(huawei), `"vpn_connection": `)
+	one, _, _ = strings.Cut(one, `, "request_id"`)
+	_, vpnx, _ := strings.Cut(string(tencent), `"VpnConnection": `)
+	vpnx, _, _ = strings.Cut(vpnx, `,
+        "RequestId"`)
+	for _, tt := range []struct{ d, list, page, want string }{
+		{"huawei", `{"vpn_connections": [` + one + `], "total_count": 1, "page_info": {"current_count": 1}, "request_id": "x"}`, string(huawei), ""},
+		{"huawei", `{"vpn_connections": [` + one + `, ` + one + `], "total_count": 2}`, "", "holds 2 connections"},
+		{"huawei", one, string(huawei), ""},
+		{"tencent", `{"Response": {"TotalCount": 1, "VpnConnectionSet": [` + vpnx + `], "RequestId": "x"}}`, string(tencent), ""},
+		{"tencent", `{"Response": {"TotalCount": 0, "VpnConnectionSet": [], "RequestId": "x"}}`, "", "holds 0 connections"},
+		{"tencent", vpnx, string(tencent), ""},
+	} {
+		read := func(body string) (*Config, Problems) {
+			beside := map[string]string{"huawei": "psk_file: key"}[tt.d]
+			return Parse(files{"body": body, "key": "Not-a-real-secret"}.read, "f", []byte(fmt.Sprintf(pagesFile, "customer", tt.d, "body", beside)))
+		}
+		c, ps := read(tt.list)
+		if tt.want != "" {
+			if c != nil || !strings.Contains(lines(ps), tt.want) {
+				t.Errorf("%.80s: got\n%swant %s", tt.list, lines(ps), tt.want)
+			}
+			continue
+		}
+		if c == nil {
+			t.Errorf("%.80s was refused:\n%s", tt.list, lines(ps))
+			continue
+		}
+		page, _ := read(tt.page)
+		if !sameTunnels(c, page) {
+			t.Errorf("%.80s is not what stands on the page", tt.list)
+		}
+	}
+}
+
 // compare holds a text against a golden file, or writes it.
 func compare(t *testing.T, golden, got string) {
 	t.Helper()

@@ -165,7 +165,7 @@ func TestExportForStrongswanCarriesTraffic(t *testing.T) {
 					gw.AwaitUp(tunnel)
 				}
 				if len(c.tunnels) > 1 {
-					second(ours, gw.Tunnel(c.tunnels[1]).Device, map[string]string{"cloud": "10.10.0.11", "customer": "192.168.3.11"}[side])
+					second(ours, gw.Tunnel(c.tunnels[0]).Device, gw.Tunnel(c.tunnels[1]).Device, map[string]string{"cloud": "10.10.0.11", "customer": "192.168.3.11"}[side])
 				}
 				carries(t, n, c)
 				for _, tunnel := range c.tunnels {
@@ -189,9 +189,11 @@ func TestExportForStrongswanCarriesTraffic(t *testing.T) {
 // second routes one host into the second tunnel, which has no routes of its own. strongSwan
 // chooses either for its packets: a device without an address takes packets that are routed
 // to another only where nothing checks their way back.
-func second(ns *lab.Namespace, device, host string) {
-	ns.Sysctl("net.ipv4.conf."+device+".rp_filter", "0")
-	ns.Run("ip", "route", "add", host+"/32", "dev", device)
+func second(ns *lab.Namespace, one, two, host string) {
+	for _, device := range []string{one, two} {
+		ns.Sysctl("net.ipv4.conf."+device+".rp_filter", "0")
+	}
+	ns.Run("ip", "route", "add", host+"/32", "dev", two)
 }
 
 // carries pings from each source to its target.

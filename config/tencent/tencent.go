@@ -337,8 +337,11 @@ func notes(v *dialect.Value, env dialect.Env) []string {
 			}
 		}
 	}
-	if r := v.Field("Route"); r.Given && env.Side == dialect.Customer {
+	switch r := v.Field("Route"); {
+	case r.Given && env.Side == dialect.Customer:
 		note("Route is the cloud's own")
+	case r.Field("Priority").Given:
+		note("Priority of Route is among the cloud's own routes and has no effect here")
 	}
 	return out
 }
