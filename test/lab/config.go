@@ -21,24 +21,15 @@ type Config struct {
 // Entry is what a gateway id stands for.
 type Entry struct {
 	Address   string            `json:"address,omitempty"`
-<<<<<<< HEAD
-	Addresses map[string]string `json:"addresses,omitempty"` // instead: several, by their names
-=======
 	Addresses map[string]string `json:"addresses,omitempty"`
->>>>>>> reg
 	ASN       uint32            `json:"asn,omitempty"`
 }
 
 // Connection is one connection: a body and what may stand beside it.
 type Connection struct {
 	Alibaba  any      `json:"alibaba,omitempty"` // the body
-<<<<<<< HEAD
-	Huawei   any      `json:"huawei,omitempty"`
-	Tencent  any      `json:"tencent,omitempty"`
-=======
 	Huawei   any      `json:"huawei,omitempty"`  // the body
 	Tencent  any      `json:"tencent,omitempty"` // the body
->>>>>>> reg
 	Native   *Native  `json:"native,omitempty"`
 	Name     string   `json:"name,omitempty"`
 	Side     string   `json:"side,omitempty"`
