@@ -14,6 +14,7 @@ type reason uint8
 
 const (
 	carried reason = iota // not a drop
+	onHold                // nor this: see Plane.Hold
 
 	dropMalformed  // not a valid IP packet, or an ESP packet too short to be one
 	dropNoPolicy   // outbound: no SA's selectors cover the packet

@@ -360,6 +360,20 @@ func from(addr string, ds []ipsec.Datagram) []ipsec.Datagram {
 // couple installs a Child SA between two ends and returns each one's view of it.
 func couple(t testing.TB, a, b *end, s suite, k transport, f func(*ipsec.ChildSA)) (sa, sb *ipsec.ChildSA) {
 	t.Helper()
+	sa, sb = agree(t, a, b, s, k, f)
+	for _, err := range []error{
+		a.plane.InstallIn(sa), b.plane.InstallIn(sb), a.plane.InstallOut(sa), b.plane.InstallOut(sb),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return sa, sb
+}
+
+// agree makes a Child SA that is to be installed.
+func agree(t testing.TB, a, b *end, s suite, k transport, f func(*ipsec.ChildSA)) (sa, sb *ipsec.ChildSA) {
+	t.Helper()
 	ab, ba := keysFor(s.Suite), keysFor(s.Suite)
 	sa = &ipsec.ChildSA{
 		Tunnel: "t", Suite: s.Suite, Trunc96: s.trunc96, In: ba, Out: ab,
@@ -387,13 +401,6 @@ func couple(t testing.TB, a, b *end, s suite, k transport, f func(*ipsec.ChildSA
 	sb.SPIIn, sb.SPIOut, sb.In, sb.Out = sa.SPIOut, sa.SPIIn, sa.Out, sa.In
 	sb.Local, sb.Remote = sa.Remote, sa.Local
 	sb.Path.Local, sb.Path.Remote = sa.Path.Remote, sa.Path.Local
-	for _, err := range []error{
-		a.plane.InstallIn(sa), b.plane.InstallIn(sb), a.plane.InstallOut(sa), b.plane.InstallOut(sb),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	return sa, sb
 }
 

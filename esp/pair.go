@@ -106,6 +106,7 @@ type outbound struct {
 	local   []selector // immutable
 	remote  []selector
 	expired bool // Expired was told
+	held    bool // its packets are kept back; for the holder of the backlog's lock
 }
 
 func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*outbound, error) {
@@ -130,6 +131,8 @@ func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*ou
 // against the lifetime. Sequence numbers never wrap (RFC 4303 section 3.3.3).
 func (o *outbound) admit(n int) (seq uint64, why reason) {
 	switch {
+	case o.held:
+		return 0, onHold
 	case o.seq >= o.hardSeq:
 		return 0, dropSequence
 	case !o.quota.allows(n):

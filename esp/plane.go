@@ -172,6 +172,27 @@ func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
 	return nil
 }
 
+// Hold keeps back what would go out on an SA, until Resume, or until another SA
+// takes the packets or this one is removed. When it returns, all that was read before has
+// been sent. More than a tunnel can keep ends it early, so that nothing is lost.
+func (p *Plane) Hold(spiIn uint32) {
+	p.outbound(spiIn, (*Tunnel).hold)
+}
+
+// Resume ends a Hold. What was kept back goes out first.
+func (p *Plane) Resume(spiIn uint32) {
+	p.outbound(spiIn, (*Tunnel).resume)
+}
+
+// outbound calls f with the outbound half of an SA, if there is one.
+func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.sad.tenant(spiIn); t != nil && t.pair != nil && t.pair.out != nil {
+		f(t.pair.tunnel, t.pair.out)
+	}
+}
+
 // Remove takes both halves out and frees the SPI. An unknown one is ignored.
 func (p *Plane) Remove(spiIn uint32) {
 	p.mu.Lock()
@@ -250,6 +271,5 @@ func (p *Plane) RemoveTunnel(name string) {
 		p.sad.release(p.sad.tenant(spi))
 	}
 	clear(t.pairs)
-	t.outs = nil
-	t.spd.Store(newSPD(nil))
+	t.setOuts(nil)
 }

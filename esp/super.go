@@ -67,8 +67,9 @@ func (r *reader) superPacket(frame []byte) {
 	}
 	tos := outerTOS(trafficClass(b), r.CopyDSCP)
 	for r.cut.left() > 0 {
-		if why := r.out.add(out, r.cut.next(), tos); why != carried {
-			out.drop(why, 1)
+		b := r.cut.next()
+		if why := r.out.add(out, b, tos); why != carried {
+			r.left(out, b, why)
 		}
 		r.cut.done()
 	}

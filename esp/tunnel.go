@@ -27,6 +27,7 @@ type Tunnel struct {
 	running      atomic.Bool
 	meter        meter
 	told         bucket // PathMTU events; for Run
+	backlog      backlog
 
 	// For the holder of the plane's lock.
 	pairs map[uint32]*pair // by inbound SPI
@@ -48,16 +49,20 @@ func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff)))
 func (t *Tunnel) Counters() Counters { return t.meter.counters() }
 
 // install makes the snapshot with one more SA. For the holder of the plane's lock, as uninstall.
-func (t *Tunnel) install(o *outbound) {
-	t.outs = append(t.outs, o)
-	t.spd.Store(newSPD(t.outs))
-}
+func (t *Tunnel) install(o *outbound) { t.setOuts(append(t.outs, o)) }
 
 func (t *Tunnel) uninstall(o *outbound) {
 	if i := slices.Index(t.outs, o); i >= 0 {
-		t.outs = slices.Delete(t.outs, i, i+1)
-		t.spd.Store(newSPD(t.outs))
+		t.setOuts(slices.Delete(t.outs, i, i+1))
 	}
+}
+
+func (t *Tunnel) setOuts(outs []*outbound) {
+	t.change(func() {
+		t.outs = outs
+		t.spd.Store(newSPD(outs))
+		t.backlog.of = slices.DeleteFunc(t.backlog.of, func(o *outbound) bool { return !slices.Contains(outs, o) })
+	})
 }
 
 // headroom is kept free before each packet in a TUN buffer, for the device's virtio_net_hdr.
@@ -172,11 +177,21 @@ func (r *reader) batch(n int) {
 
 // begin makes ready for a batch, end sends it.
 func (r *reader) begin() {
+	r.backlog.mu.Lock()
+	r.open()
+}
+
+func (r *reader) end() {
+	r.close()
+	r.backlog.mu.Unlock()
+}
+
+func (r *reader) open() {
 	r.out = r.plane.outboxes.take()
 	r.spd = r.Tunnel.spd.Load()
 }
 
-func (r *reader) end() {
+func (r *reader) close() {
 	r.out.flush()
 	r.plane.outboxes.put(r.out)
 	r.out = nil
@@ -220,7 +235,7 @@ func (r *reader) send(b []byte, mtu int) {
 		r.out.flush()
 	}
 	if why := r.out.add(out, b, outerTOS(trafficClass(b), r.CopyDSCP)); why != carried {
-		out.drop(why, 1)
+		r.left(out, b, why)
 	}
 	if cut {
 		r.out.flushCut()

@@ -99,6 +99,10 @@ func (g *Gateway) perform() {
 			g.installIn(a.SA)
 		case sa.InstallOut:
 			g.installOut(a.SA)
+		case sa.Hold:
+			g.plane.Hold(a.SPIIn)
+		case sa.Resume:
+			g.plane.Resume(a.SPIIn)
 		case sa.Remove:
 			g.remove(a)
 		case sa.Move:

@@ -24,6 +24,18 @@ func dual() *config.Connection {
 	return c
 }
 
+// One of two connections can be the standby too, as with Huawei's ha_role; alone it has its routes.
+func TestStandbyAloneHasRoutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := hq()
+		c.Tunnels[0].Role = config.Standby
+		r := start(t, officeHost(), configOf(c), Options{})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.wantRoutes(hqRoute)
+	})
+}
+
 func TestStandbyComesUpWithoutRoutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -45,5 +57,9 @@ func TestStandbyComesUpWithoutRoutes(t *testing.T) {
 		if !strings.Contains(log.String(), `conn=hq what="failover between its tunnels, routes into hq-2, the standby"`) {
 			t.Errorf("the log does not say what is not served:\n%s", log.String())
 		}
+		if err := r.Down(context.Background(), "hq-1"); err != nil {
+			t.Fatal(err)
+		}
+		r.wantRoutes("10.10.0.0/16 dev vpngw1 src 192.168.3.1")
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"vpngw/config"
 	"vpngw/host"
 	"vpngw/ike"
 	"vpngw/ike/sa"
@@ -90,13 +91,17 @@ func parts(err error) []error {
 // hostState is what should be in the kernel.
 func (g *Gateway) hostState() host.State {
 	var want host.State
+	active := g.activeRoutes()
 	for _, t := range g.tunnels {
 		if t.tun == nil {
 			continue
 		}
 		d := host.DeviceState{Name: t.device, MTU: t.mtu, Sources: t.tunnel.Local.Subnets}
-		if t.routed && !t.standby() {
+		if t.routed {
 			for _, p := range t.tunnel.Routes {
+				if t.tunnel.Role == config.Standby && active[p] {
+					continue
+				}
 				d.Routes = append(d.Routes, host.Route{
 					Prefix: p, Source: sourceFor(p, t.tunnel.Local.Subnets, g.addresses),
 				})
@@ -116,6 +121,21 @@ func (g *Gateway) hostState() host.State {
 	}
 	slices.SortFunc(want.Peers, netip.Addr.Compare)
 	return want
+}
+
+// activeRoutes are those of the tunnels that are no standby. As there is no failover, a
+// standby has none of them until `vpngw down` has taken the other tunnel down.
+func (g *Gateway) activeRoutes() map[netip.Prefix]bool {
+	out := map[netip.Prefix]bool{}
+	for _, t := range g.tunnels {
+		if t.tunnel.Role == config.Standby || t.held {
+			continue
+		}
+		for _, p := range t.tunnel.Routes {
+			out[p] = true
+		}
+	}
+	return out
 }
 
 // setState is the only place where a tunnel's state changes.

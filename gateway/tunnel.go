@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"vpngw/config"
 	"vpngw/esp"
 	"vpngw/ike/sa"
 )
@@ -54,10 +53,6 @@ func newTunnel(w *wanted, device string) *tunnel {
 
 // initiates reports whether it is for us to bring the tunnel up.
 func (t *tunnel) initiates() bool { return t.tunnel.Initiate || t.raised }
-
-// standby reports whether the tunnel is the second of a connection. Its routes are those of
-// the first one, so they stay out as long as there is no failover.
-func (t *tunnel) standby() bool { return t.tunnel.Role == config.Standby }
 
 // ended tells the loop that the reader of a TUN has stopped.
 type ended struct {

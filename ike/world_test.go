@@ -47,6 +47,7 @@ type end struct {
 	free    map[uint32]bool
 	in, out map[uint32]*ipsec.ChildSA // by our SPI
 	newest  []*ipsec.ChildSA          // of out, by InstallOut
+	held    map[uint32]bool           // by our SPI
 	moved   map[uint32]ipsec.Path
 	trace   []string
 	alive   int // keepalives
@@ -64,7 +65,7 @@ func (w *world) host(addr string, spi uint32) *end {
 	a := netip.MustParseAddr(addr)
 	n := &end{
 		w: w, addr: a, spi: spi, free: map[uint32]bool{}, in: map[uint32]*ipsec.ChildSA{}, out: map[uint32]*ipsec.ChildSA{},
-		moved: map[uint32]ipsec.Path{}, last: map[uint32]time.Time{},
+		held: map[uint32]bool{}, moved: map[uint32]ipsec.Path{}, last: map[uint32]time.Time{},
 	}
 	level := slog.LevelError
 	if os.Getenv("VPNGW_TEST_LOG") != "" {
@@ -138,8 +139,18 @@ func (n *end) drain() {
 			}
 			n.out[a.SA.SPIIn] = a.SA
 			n.newest = append(n.newest, a.SA)
+		case sa.Hold:
+			n.trace = append(n.trace, "hold")
+			if n.out[a.SPIIn] == nil || n.held[a.SPIIn] {
+				n.w.t.Errorf("%v: SPI %08x is held twice, or does not carry anything", n.addr, a.SPIIn)
+			}
+			n.held[a.SPIIn] = true
+		case sa.Resume:
+			n.trace = append(n.trace, "resume")
+			delete(n.held, a.SPIIn)
 		case sa.Remove:
 			n.trace = append(n.trace, "remove")
+			delete(n.held, a.SPIIn)
 			if n.in[a.SPIIn] == nil {
 				n.w.t.Errorf("%v: removed what was not installed", n.addr)
 			}
@@ -358,6 +369,9 @@ func wantPairs(t testing.TB, a, b *end, n int) {
 	t.Helper()
 	if len(a.in) != n || len(b.in) != n || len(a.out) != n || len(b.out) != n {
 		t.Fatalf("inbound %d and %d, outbound %d and %d, want %d each", len(a.in), len(b.in), len(a.out), len(b.out), n)
+	}
+	if len(a.held)+len(b.held) > 0 {
+		t.Errorf("%d and %d Child SAs are on hold", len(a.held), len(b.held))
 	}
 	for _, x := range a.out {
 		y := b.in[x.SPIOut]

@@ -315,6 +315,9 @@ func (b *builder) notes() {
 	note := func(format string, args ...any) { b.d.Notes = append(b.d.Notes, fmt.Sprintf(format, args...)) }
 	note("AutoConfigRoute (%v) is about the cloud's own route table and has no effect here", v.Field("AutoConfigRoute").Bool())
 	note("the cloud's gateway neither fragments nor reassembles: what the tunnel's MTU does not hold is lost, so let path MTU discovery through")
+	if b.d.Routing != dialect.RouteFlows && len(b.d.Tunnels) > 0 && dialect.RoutingOf(false, v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes()) == dialect.RouteDestination {
+		note("with 0.0.0.0/0 nothing is routed into the tunnel by itself: what is to go into it stands in routes: beside the body")
+	}
 	var cloudOnly []string
 	for _, name := range []string{"Action", "RegionId", "ClientToken", "Tags"} {
 		if v.Field(name).Given {

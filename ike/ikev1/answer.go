@@ -82,6 +82,7 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	a.x.take, a.x.wants = a.qm3, shapes["qm3"]
 	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}
 	a.x.over = func(time.Time) { s.finish(now, a.x) }
+	a.x.before = func(now time.Time) { s.hold(now, a.c) }
 	s.say(now, a.x, true, hashed(reply, func(rest []byte) []byte { return s.keys.hash2(a.x.id, a.ni, rest) })...)
 	if !s.replaces(a.c) {
 		// Message 3 proves that the peer is ready. But the first packet can be faster than that, and there is

@@ -20,8 +20,10 @@ const (
 	deleteAfterPeer = 15 * time.Second
 	lingerTime      = 5 * time.Second  // keeps the inbound half of a deleted SA that has a successor
 	confirmTime     = 25 * time.Second // a responder waits so long for message 3
-	maxChildren     = 1024
-	maxUnconfirmed  = 64
+	// holdTime is how long a responder's packets wait for message 3, each time that it sends message 2.
+	holdTime       = 200 * time.Millisecond
+	maxChildren    = 1024
+	maxUnconfirmed = 64
 )
 
 // child is one Child SA: a pair of ESP SAs. Not to be confused with sa.Child,
@@ -38,6 +40,7 @@ type child struct {
 	softAt    time.Time // rekey
 	hardAt    time.Time // end
 	outAt     time.Time // install the outbound half
+	heldUntil time.Time // its packets are kept back
 	confirmBy time.Time // remove, if nothing has proven that the peer has it
 	deleteAt  time.Time // replaced: delete it
 	removeAt  time.Time // gone: forget it
@@ -47,7 +50,7 @@ type child struct {
 func (c *child) leaving() bool { return c.gone || c.successor != nil && c.successor.out }
 
 func (c *child) deadline() time.Time {
-	return sa.Earliest(c.softAt, c.hardAt, c.outAt, c.confirmBy, c.deleteAt, c.removeAt)
+	return sa.Earliest(c.softAt, c.hardAt, c.outAt, c.heldUntil, c.confirmBy, c.deleteAt, c.removeAt)
 }
 
 func (f *family) find(spiIn uint32) *child {
@@ -205,12 +208,37 @@ func (s *SA) sendOn(now time.Time, c *child) {
 	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "spi_out", sa.Hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
 		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
 	for _, old := range s.fam.children {
+		if sameTraffic(old, c) {
+			s.resume(old)
+		}
 		if old != c && !old.gone && old.leadsTo(c) {
 			old.successor = c
 			old.succeeded(now)
 		}
 	}
 	s.env.Owner.ChildChanged(now, s, c.cfg, "")
+}
+
+// hold keeps back what would go out on the children that c is to replace, until the peer has shown that it
+// has c, or for a moment. With our message 2 the peer can put c in their place, as strongSwan does, and
+// what is under way on them then is lost. All that was sent before comes to it before that message.
+func (s *SA) hold(now time.Time, c *child) {
+	if c.out || c.gone {
+		return
+	}
+	for _, old := range s.fam.children {
+		if old.carriesFor(c) && old.heldUntil.IsZero() {
+			old.heldUntil = now.Add(holdTime)
+			s.env.Owner.Emit(sa.Hold{SPIIn: old.sa.SPIIn})
+		}
+	}
+}
+
+func (s *SA) resume(c *child) {
+	if !c.heldUntil.IsZero() {
+		c.heldUntil = time.Time{}
+		s.env.Owner.Emit(sa.Resume{SPIIn: c.sa.SPIIn})
+	}
 }
 
 // remove takes a child out at once.
@@ -274,6 +302,7 @@ func (s *SA) retire(now time.Time, c *child, why string) {
 		s.sendOn(now, c.successor)
 	}
 	c.gone = true
+	s.resume(c)
 	c.softAt, c.hardAt, c.outAt, c.confirmBy, c.deleteAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	if c.successor == nil {
 		s.remove(now, c, why)
@@ -302,6 +331,9 @@ func (s *SA) advanceChildren(now time.Time) {
 	for _, c := range slices.Clone(s.fam.children) {
 		if sa.Due(now, c.outAt) {
 			s.sendOn(now, c)
+		}
+		if sa.Due(now, c.heldUntil) {
+			s.resume(c)
 		}
 		switch {
 		case sa.Due(now, c.removeAt):

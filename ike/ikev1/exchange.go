@@ -28,6 +28,8 @@ type exchange struct {
 	take  func(now time.Time, m *message) error
 	wants shape // what take needs
 	clear bool  // take also takes a message in the clear, though there are keys
+	// before does what must be done before sent goes out, each time; nil: nothing.
+	before func(now time.Time)
 
 	heard   [32]byte // hash of the last message that was taken
 	sent    [][]byte // what answered it, and is sent again when it comes again
@@ -78,7 +80,7 @@ func (x *exchange) advance(s *SA, now time.Time) {
 		if s.unconfirmed != nil {
 			s.send(s.path, s.fragments(s.unconfirmed))
 		}
-		s.send(s.path, msgs)
+		x.send(s, now, s.path, msgs)
 		if s.p1 != nil && s.p1.x == x {
 			s.p1.patience(now)
 		}
@@ -87,6 +89,13 @@ func (x *exchange) advance(s *SA, now time.Time) {
 		x.until = time.Time{}
 		x.over(now)
 	}
+}
+
+func (x *exchange) send(s *SA, now time.Time, p ipsec.Path, msgs [][]byte) {
+	if x.before != nil {
+		x.before(now)
+	}
+	s.send(p, msgs)
 }
 
 func (s *SA) send(p ipsec.Path, msgs [][]byte) {
@@ -175,7 +184,7 @@ func (s *SA) failed(now time.Time, x *exchange, err error) {
 func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram) error {
 	sum := sha256.Sum256(d.Data)
 	if sum == x.heard {
-		s.send(sa.ReplyPath(d), x.sent)
+		x.send(s, now, sa.ReplyPath(d), x.sent)
 		return nil
 	}
 	count := func(err error) error {
@@ -272,7 +281,7 @@ func (s *SA) say(now time.Time, x *exchange, repeat bool, ps ...wire.Payload) {
 	if x.retx.Stop(); repeat {
 		x.retx.Start(now, x.sent...)
 	}
-	s.send(s.path, x.sent)
+	x.send(s, now, s.path, x.sent)
 	s.env.Owner.Stirred(s)
 }
 
@@ -299,7 +308,7 @@ func (s *SA) forget(x *exchange) {
 // finish keeps an exchange that is over only for its last message, which the peer may ask for again.
 func (s *SA) finish(now time.Time, x *exchange) {
 	const remember = time.Minute
-	x.take = nil
+	x.take, x.before = nil, nil
 	x.retx.Stop()
 	x.until, x.over = now.Add(remember), func(time.Time) { s.forget(x) }
 }

@@ -195,12 +195,12 @@ func (q *quick) qm2(now time.Time, m *message) error {
 
 // replaces reports whether there is another child that carries traffic until c does.
 func (s *SA) replaces(c *child) bool {
-	for _, old := range s.fam.children {
-		if old != c && old.out && !old.gone && sameTraffic(old, c) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.fam.children, func(old *child) bool { return old.carriesFor(c) })
+}
+
+// carriesFor reports whether a child carries the traffic of c.
+func (old *child) carriesFor(c *child) bool {
+	return old != c && old.out && !old.gone && sameTraffic(old, c)
 }
 
 // accept turns the peer's answer into a child, or says what is wrong with it.

@@ -32,6 +32,14 @@ type InstallIn struct{ SA *ipsec.ChildSA }
 // take: most specific first, then newest.
 type InstallOut struct{ SA *ipsec.ChildSA }
 
+// Hold keeps back what would go out on a Child SA, until Resume, until the outbound half of
+// another is installed for it, or until there is more than can be kept. When it
+// is done, all that was read before has been sent.
+type Hold struct{ SPIIn uint32 }
+
+// Resume ends a Hold.
+type Resume struct{ SPIIn uint32 }
+
 // Remove takes both halves of a Child SA out and frees its SPI.
 type Remove struct {
 	SPIIn uint32
@@ -52,6 +60,8 @@ func (Send) action()       {}
 func (Keepalive) action()  {}
 func (InstallIn) action()  {}
 func (InstallOut) action() {}
+func (Hold) action()       {}
+func (Resume) action()     {}
 func (Remove) action()     {}
 func (Move) action()       {}
 func (Changed) action()    {}
