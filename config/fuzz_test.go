@@ -102,6 +102,17 @@ func TestHostileMegabyteIsRefusedCheaply(t *testing.T) {
 		}
 		return b.String()
 	}
+	spd := func() string {
+		var b strings.Builder
+		for i := range 250 {
+			fmt.Fprintf(&b, "      10.%d.0.0/16: [", i)
+			for j := range 200 {
+				fmt.Fprintf(&b, "11.%d.%d.0/24,", i, j)
+			}
+			b.WriteString("]\n")
+		}
+		return b.String()
+	}
 	for name, in := range map[string]string{
 		"deep":             fill("["),
 		"unknown keys":     "version: 1\n" + count("k%d: v\n"),
@@ -129,6 +140,10 @@ func TestHostileMegabyteIsRefusedCheaply(t *testing.T) {
 		"answers":          "version: 1\nconnections:\n - alibaba: {VpnConnections: {VpnConnection: [" + fill("{},") + "]}}",
 		"aliases of forms": "version: 1\nx: &x 'Action=C" + fill("&a=b") + "'\nconnections:\n" + strings.Repeat(" - alibaba: *x\n", 900),
 		"late invalid":     fill("# \n") + "\xff",
+		"SPD entries":      "version: 1\nconnections:\n - tencent: {SecurityPolicyDatabases: [" + fill("{LocalCidrBlock: 10.0.0.0/8, RemoteCidrBlock: [10.0.0.0/8]},") + "]}",
+		"SPD keys":         "version: 1\nconnections:\n - tencent:\n    SecurityPolicyDatabases:\n" + count("      \"10.0.0.%d/8\": [11.0.0.0/8]\n"),
+		"SPD blocks":       "version: 1\nconnections:\n - tencent:\n    SecurityPolicyDatabases:\n" + spd(),
+		"policy rules":     "version: 1\nconnections:\n - huawei: {style: policy, id: x, policy_rules: [" + fill("{source: 10.0.0.0/8, destination: [11.0.0.0/8]},") + "]}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := []byte(in)

@@ -169,7 +169,7 @@ func (l *loader) join(m member, others []member, codes *dialect.SameGateways, bu
 		if codes == &ours && o.Dialect == m.Dialect && sameGateways(m.Draft) != nil {
 			continue
 		}
-		if *budget -= len(t.Local.Subnets)*len(b.Local.Subnets) + len(t.Remote.Subnets)*len(b.Remote.Subnets); *budget < 0 {
+		if *budget -= len(t.Local.Subnets)*len(b.Local.Subnets) + len(t.Remote.Subnets)*len(b.Remote.Subnets) + len(t.Pairs)*len(b.Pairs); *budget < 0 {
 			return
 		}
 		if bothOverlap(t, b) {

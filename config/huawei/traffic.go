@@ -46,6 +46,9 @@ func traffic(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) dialect.Rout
 	return dialect.RouteDestination
 }
 
+// maxPairs are those of the most rules with the most destinations.
+const maxPairs = 5 * 50
+
 // pairs are the policy rules in the order of their indexes, those without one last: "if
 // multiple destination CIDR blocks are specified, the VPN service generates a rule for
 // each destination CIDR block". In an answer it has done so.
@@ -62,6 +65,7 @@ func pairs(c *dialect.Check, v *dialect.Value) []dialect.Pair {
 	uniqueRules(c, rules, v.Answer())
 	slices.SortStableFunc(rules, func(a, b *dialect.Value) int { return place(a) - place(b) })
 	var out []dialect.Pair
+	seen := map[dialect.Pair]bool{}
 	for _, r := range rules {
 		source, destination := r.Field("source"), r.Field("destination")
 		for _, f := range []*dialect.Value{source, destination} {
@@ -75,13 +79,17 @@ func pairs(c *dialect.Check, v *dialect.Value) []dialect.Pair {
 			case !p.Local.IsValid():
 			case p.Local.Addr().Is4() != d.Addr().Is4():
 				c.Fail(destination, dialect.Conflict, "%v and the source, %v, are of different families", d, p.Local)
-			case slices.Contains(out, p):
+			case seen[p]:
 				c.Warn(destination, dialect.Twice, "the pair %v and %v stands in the rules twice", p.Local, d)
 			default:
 				out = append(out, p)
 			}
+			seen[p] = true
 			outside(c, destination, d, v.Field("peer_subnets").Prefixes())
 		}
+	}
+	if len(out) > maxPairs {
+		c.Fail(list, dialect.TooMany, "%d pairs of subnets; at most %d are allowed", len(out), maxPairs)
 	}
 	return out
 }

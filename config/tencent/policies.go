@@ -57,18 +57,21 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) 
 		return nil, true
 	}
 	whole = v.OK()
+	seen := map[dialect.Pair]bool{}
 	add := func(local netip.Prefix, remote *dialect.Value) {
 		for _, r := range remote.Prefixes() {
 			p := dialect.Pair{Local: local, Remote: r}
 			switch {
+			case len(out) > maxPairs: // it is told below
 			case local.Addr().Is4() != r.Addr().Is4():
 				c.Fail(remote, dialect.Malformed, "%v and %v are of different families", local, r)
 				whole = false
-			case slices.Contains(out, p):
+			case seen[p]:
 				c.Fail(remote, dialect.Twice, "the pair %v and %v stands here twice", local, r)
 			default:
 				out = append(out, p)
 			}
+			seen[p] = true
 		}
 	}
 	for _, item := range v.Items() {
@@ -86,6 +89,9 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) 
 	slices.Sort(keys)
 	for _, key := range keys {
 		remote := v.Entries()[key]
+		if c.Full() || len(out) > maxPairs {
+			break
+		}
 		local, err := netip.ParsePrefix(key)
 		if err != nil {
 			c.Fail(v, dialect.Malformed, "a key of it is not a CIDR block; write a list of {LocalCidrBlock: …, RemoteCidrBlock: […]}")
@@ -100,7 +106,7 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) 
 		add(local, remote)
 	}
 	if len(out) > maxPairs {
-		c.Fail(v, dialect.TooMany, "%d pairs of subnets; at most %d are allowed", len(out), maxPairs)
+		c.Fail(v, dialect.TooMany, "more than %d pairs of subnets are not allowed", maxPairs)
 	}
 	return out, whole
 }
