@@ -132,7 +132,11 @@ func (from sources) set(s config.Source, d *dialect.Draft, p *Param, word string
 	case v.Given:
 		p.Source, p.Path = Given, v.Path()
 		if end, of, _ := strings.Cut(word, " "); (end == local || end == remote) && gatewayRows[of] != "" {
-			v = gateway(s.Root, v, gatewayRows[of], p.Value)
+			_, id := v.Row.Type.(dialect.Text)
+			if v = gateway(s.Root, v, gatewayRows[of], p.Value); id && v.Row.Name != gatewayRows[of] && of == "AS" {
+				p.Source, p.Path, p.Where = Default, "", "what the cloud's gateways have" // the id's entry says nothing of it
+				return
+			}
 		}
 		pos := v.Pos()
 		p.Where = fmt.Sprintf("%s:%d", filepath.Base(pos.File), pos.Line)
@@ -163,7 +167,7 @@ func (from sources) of(s dialect.Side, word string) *dialect.Value {
 
 // follows is what another parameter decides where nothing of its own is given.
 var follows = map[string]string{
-	"routes": "remote networks", "IKE PRF": "IKE integrity", "local networks": "routing", "remote networks": "routing",
+	"routes": "remote networks", "IKE PRF": "IKE integrity", "local networks": "routing", "remote networks": "routing", "BGP": "routing",
 }
 
 // side is whose end the local or the remote one is.

@@ -32,7 +32,7 @@ type Export struct {
 // formats are who writes them. A connection that they get is seen from the end that it
 // is to be written for.
 var formats = map[string]func(*writer, *config.Connection){
-	"native": native, "swanctl": swanctl, "alibaba": alibaba, "huawei": huawei, "tencent": tencent,
+	"native": native, "swanctl": swanctl, "alibaba": alibaba, "huawei": huawei, "tencent": tencent, "libreswan": libreswan,
 }
 
 // Formats are the names of the formats.

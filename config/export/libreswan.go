@@ -1,0 +1,196 @@
+package export
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"vpngw/config"
+	"vpngw/ipsec"
+)
+
+// libreswan writes a connection as a file of Libreswan's, 4 or later: the connections,
+// and as comments what belongs into the file with the secrets.
+func libreswan(w *writer, c *config.Connection) {
+	w.line("# Connection %s, the %v's end, for Libreswan: a file of /etc/ipsec.d, NAME.conf.", c.Name, c.Side)
+	if len(c.Tunnels) > 1 {
+		w.line("# %s", w.cannot("the failover between the two tunnels"))
+	}
+	for i := range c.Tunnels {
+		w.conn(&c.Tunnels[i])
+	}
+	w.line("")
+	w.line("# What follows belongs into a file of its own, /etc/ipsec.d/NAME.secrets, which nobody else may read;")
+	w.line("# take the # away there.")
+	for i := range c.Tunnels {
+		t := &c.Tunnels[i]
+		key := fmt.Sprintf("(the key in %s)", oneLine(w.keyFile(c, t)))
+		if w.Reveal && len(t.PSK) > 0 {
+			key = "0x" + hex.EncodeToString(t.PSK)
+		}
+		w.line("# %s %s : PSK %s", libreswanID(t.Local), libreswanID(t.Remote), key)
+	}
+}
+
+// conn is a tunnel as one conn, or one for each pair of networks.
+func (w *writer) conn(t *config.Tunnel) {
+	pairs := pairsOf(t)
+	if len(pairs) > 1 && t.IKEVersion != 1 && t.Children == config.Lists {
+		w.line("# %s", w.cannot("one Child SA for all networks: here each pair has its own"))
+	}
+	for i, p := range pairs {
+		name := t.Name
+		if len(pairs) > 1 {
+			name = fmt.Sprintf("%s-%d", t.Name, i+1)
+		}
+		w.line("")
+		w.line("conn %s", section(name))
+		w.set("auto", map[bool]string{true: "start", false: "add"}[t.Initiate])
+		w.set("authby", "secret")
+		w.set("type", "tunnel")
+		w.libreswanIKE(t)
+		w.libreswanEnd("left", t.Local)
+		w.line("    leftsubnet=%v", p.Local)
+		w.libreswanEnd("right", t.Remote)
+		w.line("    rightsubnet=%v", p.Remote)
+		if p.Local.Bits() == 0 && p.Remote.Bits() == 0 {
+			w.line("    # The networks are everything: bind them to an interface, and route into it what is to go there.")
+			w.set("ipsec-interface", "yes")
+		}
+		w.libreswanESP(t)
+	}
+}
+
+func (w *writer) set(key, value string) { w.line("    %s=%s", key, value) }
+
+func (w *writer) libreswanEnd(side string, e config.End) {
+	if e.Address.IsValid() {
+		w.line("    %s=%v", side, e.Address)
+	} else {
+		w.set(side, map[string]string{"left": "%defaultroute", "right": "%any"}[side])
+	}
+	if e.ID != ipsec.AnyIdentity && e.ID.Type != 0 {
+		w.set(side+"id", libreswanID(e))
+	}
+}
+
+// libreswanID is an identity: a name begins with @, and what is no name is hex.
+func libreswanID(e config.End) string {
+	switch e.ID.Type {
+	case ipsec.IDIPv4, ipsec.IDIPv6:
+		return e.ID.String()
+	case ipsec.IDFQDN:
+		if host.MatchString(e.ID.Data) {
+			return "@" + e.ID.Data
+		}
+	case ipsec.IDEmail:
+		if host.MatchString(strings.ReplaceAll(e.ID.Data, "@", "")) {
+			return e.ID.Data
+		}
+	case ipsec.IDKeyID:
+		return "@#0x" + hex.EncodeToString([]byte(e.ID.Data))
+	}
+	return "%any"
+}
+
+func (w *writer) libreswanIKE(t *config.Tunnel) {
+	w.set("ikev2", map[bool]string{true: "no", false: "yes"}[t.IKEVersion == 1])
+	if t.IKEVersion == 0 {
+		w.line("    # %s", w.cannot("that either version of IKE will do: it is IKEv2"))
+	}
+	if t.Aggressive && t.IKEVersion == 1 {
+		w.set("aggressive", "yes")
+	}
+	w.algorithms("ike", t.IKEProposals)
+	if t.IKELifetime > 0 {
+		w.set("ikelifetime", seconds(t.IKELifetime))
+	} else {
+		w.line("    # %s", w.cannot("an IKE SA without end"))
+	}
+	for _, id := range []ipsec.Identity{t.Local.ID, t.Remote.ID} {
+		if id.Type != 0 && id != ipsec.AnyIdentity && libreswanID(config.End{ID: id}) == "%any" {
+			w.line("    # %s", w.cannot("the identity %v", id))
+		}
+	}
+	switch {
+	case t.Encap == config.EncapAlways:
+		w.set("encapsulation", "yes")
+	case t.Encap == config.EncapNever, !t.NATT:
+		w.set("encapsulation", "no")
+	}
+	if t.DPD.Interval > 0 {
+		w.set("dpddelay", seconds(t.DPD.Interval))
+		w.set("dpdtimeout", seconds(t.DPD.Interval+max(t.DPD.Timeout, 4*t.DPD.Interval)))
+		w.set("dpdaction", map[bool]string{true: "restart", false: "clear"}[t.Initiate])
+	}
+}
+
+func (w *writer) libreswanESP(t *config.Tunnel) {
+	w.algorithms("phase2alg", t.ESPProposals)
+	pfs := false
+	for _, p := range t.ESPProposals {
+		pfs = pfs || len(p.Of(ipsec.KE)) > 0
+	}
+	w.line("    pfs=%s", map[bool]string{true: "yes", false: "no"}[pfs])
+	l := t.ESPLifetime
+	if l.Time > 0 {
+		w.set("salifetime", seconds(l.Time))
+	} else {
+		w.line("    # %s", w.cannot("Child SAs without end"))
+	}
+	if l.Bytes > 0 {
+		w.line("    # %s", w.cannot("that a Child SA ends after %d bytes", l.Bytes))
+	}
+	if l.Packets > 0 {
+		w.line("    # %s", w.cannot("that a Child SA ends after %d packets", l.Packets))
+	}
+	if t.Trunc96 {
+		w.set("sha2-truncbug", "yes")
+	}
+	if !t.CopyDSCP {
+		w.line("    # %s", w.cannot("that DSCP is not copied"))
+	}
+}
+
+// libreswanNames are its names of algorithms, where they are not ours. What has none is not there.
+var libreswanNames = map[string]string{
+	"aes256gcm16": "aes_gcm256", "aes192gcm16": "aes_gcm192", "aes128gcm16": "aes_gcm128", "chacha20poly1305": "chacha20_poly1305",
+	"sha256": "sha2_256", "sha384": "sha2_384", "sha512": "sha2_512", "prfsha256": "sha2_256", "prfsha384": "sha2_384", "prfsha512": "sha2_512",
+	"prfsha1": "sha1", "prfmd5": "md5", "x25519": "dh31", "ecp256": "dh19", "ecp384": "dh20", "ecp521": "dh21",
+	"des": "", "modp768": "", "modp1024": "", "modp2048s256": "",
+}
+
+// algorithms writes proposals as CIPHERS-HASHES-GROUPS.
+func (w *writer) algorithms(key string, ps []ipsec.Proposal) {
+	var out []string
+	for _, p := range ps {
+		hashes := ipsec.Integ
+		if len(p.Of(ipsec.Integ)) == 0 {
+			hashes = ipsec.PRF
+		}
+		var parts []string
+		for _, typ := range []ipsec.TransformType{ipsec.Encr, hashes, ipsec.KE} {
+			if part := w.libreswanList(p.Of(typ)); part != "" {
+				parts = append(parts, part)
+			}
+		}
+		out = append(out, strings.Join(parts, "-"))
+	}
+	w.set(key, strings.Join(out, ","))
+}
+
+func (w *writer) libreswanList(ts []ipsec.Transform) string {
+	var out []string
+	for _, t := range ts {
+		name, ok := libreswanNames[t.String()]
+		if !ok {
+			name = t.String()
+		}
+		if name == "" {
+			w.line("    # %s", w.cannot("%v, which Libreswan does not have unless it is built so", t))
+			continue
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, "+")
+}
