@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -160,10 +161,23 @@ func TestExportForStrongswanCarriesTraffic(t *testing.T) {
 					t.Fatalf("export: %v\n%s", err, text)
 				}
 				text, _, _ = strings.Cut(text, "vpngw: swanctl cannot say") // standard error, behind it
-				charonForAll(theirs, lan).LoadText(text)
+				peer := charonForAll(theirs, lan)
+				peer.LoadText(text)
+				children := 0
 				for _, tunnel := range c.tunnels {
-					gw.AwaitUp(tunnel)
+					children += len(gw.AwaitUp(tunnel).Children)
 				}
+				n.Await(lab.Patience, "strongSwan has them all", func() (bool, string) {
+					installed := 0
+					for _, ike := range peer.SAs() {
+						for _, sa := range ike.Children {
+							if sa.State == "INSTALLED" {
+								installed++
+							}
+						}
+					}
+					return installed >= children, fmt.Sprintf("%d of %d", installed, children)
+				})
 				if len(c.tunnels) > 1 {
 					second(ours, gw.Tunnel(c.tunnels[0]).Device, gw.Tunnel(c.tunnels[1]).Device, map[string]string{"cloud": "10.10.0.11", "customer": "192.168.3.11"}[side])
 				}
