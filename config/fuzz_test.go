@@ -51,17 +51,22 @@ func FuzzLoad(f *testing.F) {
 		if !reflect.DeepEqual(c, again) {
 			t.Fatal("read twice, the Configs differ")
 		}
-		names := map[string]bool{}
+		names, tunnels := map[string]bool{}, map[string]bool{}
 		for _, conn := range c.Connections {
-			tun := conn.Tunnels[0]
-			if names[conn.Name] || conn.Name == "" || tun.Name != conn.Name {
+			if names[conn.Name] || conn.Name == "" || len(conn.Tunnels) < 1 || len(conn.Tunnels) > 2 {
 				t.Fatalf("name %q", conn.Name)
 			}
 			names[conn.Name] = true
-			if len(tun.PSK) == 0 && !ps.Refused() && len(conn.Choices) == 0 || len(tun.IKEProposals) == 0 || len(tun.ESPProposals) == 0 ||
-				len(tun.Local.Subnets) == 0 || len(tun.Remote.Subnets) == 0 || !tun.Remote.Address.IsValid() ||
-				tun.Local.ID.Type == 0 || tun.Remote.ID.Type == 0 {
-				t.Fatalf("incomplete: %+v", tun)
+			for i, tun := range conn.Tunnels {
+				if len(conn.Tunnels) == 1 && tun.Name != conn.Name || len(conn.Tunnels) == 2 && tun.Name != fmt.Sprint(conn.Name, "-", i+1) || tunnels[tun.Name] {
+					t.Fatalf("name %q", tun.Name)
+				}
+				tunnels[tun.Name] = true
+				if len(tun.PSK) == 0 && !ps.Refused() && len(conn.Choices) == 0 || len(tun.IKEProposals) == 0 || len(tun.ESPProposals) == 0 ||
+					len(tun.Local.Subnets) == 0 || len(tun.Remote.Subnets) == 0 || !tun.Remote.Address.IsValid() ||
+					tun.Local.ID.Type == 0 || tun.Remote.ID.Type == 0 {
+					t.Fatalf("incomplete: %+v", tun)
+				}
 			}
 		}
 	})
