@@ -22,7 +22,10 @@ const (
 	gapGrace = 3 * time.Second
 	// dedupeAfter is when one of two IKE SAs goes that both ends began at once.
 	dedupeAfter = time.Second
-	dedupeOther = 30 * time.Second // the other end of IKEv1
+	// With IKEv1 it has time: strongSwan hands its Child SAs to the one that it answered, and deletes
+	// the other after 10 s. The other end waits longer, for nothing answers a Delete.
+	dedupeAfter1 = 15 * time.Second
+	dedupeOther1 = 30 * time.Second
 	// steadyTime is how long a connection must have lived for its end not to
 	// count as one more failure: a peer that accepts and deletes at once is backed off from.
 	steadyTime = 20 * time.Second
@@ -137,6 +140,9 @@ func (p *peer) established(now time.Time, m sa.Machine) {
 	}
 	if len(p.usable()) > 1 {
 		p.dedupeAt = now.Add(dedupeAfter)
+		if m.Info().Version == 1 {
+			p.dedupeAt = now.Add(dedupeAfter1)
+		}
 	}
 }
 
@@ -400,13 +406,26 @@ func (p *peer) dedupe(now time.Time) {
 		in := m.Info()
 		switch {
 		case m == keep || in.Initiator == keep.Info().Initiator:
-		case in.Initiator || in.Version == 1 && now.Sub(in.Established) >= dedupeOther:
+		case in.Version == 1 && (in.Initiator || now.Sub(in.Established) >= dedupeOther1):
+			p.supersede(now, m, keep)
+		case in.Version == 1:
+			p.dedupeAt = now.Add(dedupeOther1)
+		case in.Initiator:
 			m.Close(now, "both ends began at once; the other IKE SA stays")
 			p.e.touch(m)
-		case in.Version == 1:
-			p.dedupeAt = now.Add(dedupeOther)
 		}
 	}
+}
+
+// supersede puts one IKE SA of IKEv1 in another's place. To the peer the Child SAs may belong
+// to the one that goes, and go with it without a word, so they are made anew on the one that stays.
+func (p *peer) supersede(now time.Time, m, keep sa.Machine) {
+	keep.Inherit(now, m)
+	for _, w := range p.wants {
+		keep.RekeyChildren(now, w.cfg, "both ends began at once; the other ISAKMP SA goes")
+	}
+	p.e.touch(m)
+	p.e.touch(keep)
 }
 
 // key is what an IKE SA belongs to: addresses and identities.

@@ -17,8 +17,8 @@ const (
 	// deleteAfter is how long an SA that was replaced stays before the end that replaced
 	// it deletes it: packets on it are under way. The other end waits longer.
 	deleteAfter     = 3 * time.Second
-	deleteAfterPeer = 15 * time.Second
-	lingerTime      = 5 * time.Second  // keeps the inbound half of a deleted SA that has a successor
+	deleteAfterPeer = 5 * time.Second
+	lingerTime      = 3 * time.Second  // keeps the inbound half of a deleted SA that has a successor
 	confirmTime     = 25 * time.Second // a responder waits so long for message 3
 	// holdTime is how long a responder's packets wait for message 3, each time that it sends message 2.
 	holdTime       = 200 * time.Millisecond
@@ -164,7 +164,7 @@ func (s *SA) collide(now time.Time, a, b *child) {
 // message of them was lost, the ends can come to different ends of it, and each would
 // delete what the other keeps. Then the one with the lowest nonce goes after all.
 func (s *SA) spares(now time.Time, c *child) bool {
-	const disputed, long = 10 * time.Second, 20 * time.Second
+	const disputed, long = 10 * time.Second, 5500 * time.Millisecond
 	n := c.successor
 	crossed := c.made != n.made && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
 	heard := now.Sub(s.env.LastInbound(c.sa.SPIIn)) < deleteAfter/2
@@ -351,7 +351,7 @@ func (s *SA) advanceChildren(now time.Time) {
 			}
 			s.remove(now, c, "its lifetime ended before a rekey succeeded")
 		case sa.Due(now, c.deleteAt):
-			c.deleteAt = now.Add(deleteAfter)
+			c.deleteAt = now.Add(time.Second)
 			switch {
 			case c.successor != nil && !c.successor.out: // traffic is still on this one
 			case c.successor != nil && s.spares(now, c): // or the peer's may be
@@ -387,7 +387,7 @@ func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
 // RekeyChildren implements sa.Machine.
 func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
 	for _, c := range slices.Clone(s.fam.children) {
-		if c.cfg == cfg {
+		if c.cfg == cfg && (c.out || c.made) { // else the peer has begun to rekey this moment
 			s.fam.current.startRekey(now, c, why)
 		}
 	}

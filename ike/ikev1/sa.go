@@ -291,6 +291,7 @@ func (s *SA) Inherit(now time.Time, other sa.Machine) {
 func (s *SA) replaced(now time.Time, by *SA) {
 	s.rekeying = nil
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
+	s.dpd.retx.Stop()
 	s.expireAt = now.Add(handoverTime)
 	if by.initiator {
 		s.expireAt = now.Add(graceTime)

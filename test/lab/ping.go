@@ -37,6 +37,12 @@ func (n *Namespace) Ping(to string, count int, options ...string) Pings {
 	return p
 }
 
+// Pings reports whether an answer comes.
+func (n *Namespace) Pings(to string) bool {
+	_, err := n.Try("ping", "-n", "-c", "1", "-W", "1", to)
+	return err == nil
+}
+
 // Reaches waits until the host answers one ping.
 func (n *Namespace) Reaches(to string) {
 	n.lab.Helper()

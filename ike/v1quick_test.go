@@ -1,0 +1,99 @@
+package ike
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// A peer may install the new SA only with message 3, so whoever has sent that keeps to the old
+// one until the peer is seen on the new one, or for a second.
+func TestV1InitiatorKeepsToTheOldSA(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		for _, seen := range []bool{false, true} {
+			w, a, b := pairOf(t, change)
+			w.run(10 * time.Second)
+			wantPairs(t, a, b, 1)
+			old := a.newest[0].SPIIn
+			a.Do(w.now, sa.Rekey{Tunnel: "a"})
+			w.run(990 * time.Millisecond)
+			if len(b.newest) != 2 || len(a.newest) != 1 || len(a.in) != 2 {
+				t.Fatalf("before a second is over: the responder sends on %d SAs, the initiator on %d of %d", len(b.newest), len(a.newest), len(a.in))
+			}
+			if seen {
+				for spi := range a.in {
+					if spi != old {
+						a.Do(w.now, sa.SeenInbound{SPIIn: spi})
+					}
+				}
+				w.run(time.Millisecond)
+			} else {
+				w.run(20 * time.Millisecond)
+			}
+			if len(a.newest) != 2 {
+				t.Errorf("the peer was seen on the new SA: %v; the initiator keeps to the old one", seen)
+			}
+			w.run(time.Minute)
+			wantPairs(t, a, b, 1)
+		}
+	})
+}
+
+// Original addresses (RFC 3947 section 5.2) are of use in transport mode only. In tunnel mode they are ignored.
+func TestV1OriginalAddressesAreIgnored(t *testing.T) {
+	for _, kind := range []wire.PayloadType{wire.TypeNATOA1, wire.TypeNATOADraft} {
+		w, a, b, _ := behindNAT(t, v1)
+		tap := newTap1(w)
+		added := 0
+		w.filter = func(d *ipsec.Datagram) bool {
+			tap.see(d.Data)
+			if h, c, ok := tap.open(d.Data); ok && h.Exchange == wire.ExchangeQuick && c.Index(wire.TypeSA1) >= 0 {
+				oa := &wire.Raw{Kind: kind, Data: []byte{1, 0, 0, 0, 10, 0, 0, 1}}
+				d.Data = tap.forge(h, append(c.Payloads[1:], oa, oa), bytes.Clone(d.Data[len(d.Data)-16:]))
+				added++
+			}
+			tap.passed(d.Data)
+			return true
+		}
+		w.run(5 * time.Second)
+		wantPairs(t, a, b, 1)
+		if added != 2 {
+			t.Errorf("%d messages had an original address of type %v", added, kind)
+		}
+	}
+}
+
+// Of one configured proposal one goes out, with one transform.
+func TestV1OffersWhatIsConfigured(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, change)
+		tap := newTap1(w)
+		offers := 0
+		w.filter = func(d *ipsec.Datagram) bool {
+			tap.see(d.Data)
+			h, c, err := wire.Parse1(d.Data)
+			if err != nil || h.Flags&wire.FlagEncrypted != 0 {
+				h, c, _ = tap.open(d.Data)
+			}
+			if c != nil && d.Local.Addr() == b.addr {
+				if offer, ok := wire.Find[*wire.SA1](c.Payloads); ok {
+					offers++
+					if len(offer.Proposals) != 1 || len(offer.Proposals[0].Transforms) != 1 {
+						t.Errorf("%v offers %+v", h.Exchange, offer.Proposals)
+					}
+				}
+			}
+			tap.passed(d.Data)
+			return true
+		}
+		w.run(5 * time.Second)
+		wantPairs(t, a, b, 1)
+		if offers != 2 {
+			t.Errorf("%d offers seen, want one of each phase", offers)
+		}
+	})
+}
