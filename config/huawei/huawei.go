@@ -211,7 +211,11 @@ func notes(v *dialect.Value) []string {
 		out = append(out, "tags: of meaning to the cloud only")
 	}
 	if role := v.Field("ha_role"); role.Given {
-		out = append(out, fmt.Sprintf("ha_role (%s) has no effect here: vpngw does not move traffic between two connections", role.Text()))
+		text := "vpngw does not move traffic between two connections yet"
+		if role.Text() == "slave" {
+			text += "; this one goes without the routes that a master's connection has"
+		}
+		out = append(out, "ha_role: "+text)
 	}
 	ike := v.Field("ikepolicy")
 	if ike.Field("ike_version").Text() == "v2" {
