@@ -331,3 +331,69 @@ func TestV1WithoutLifetimeNothingIsRekeyed(t *testing.T) {
 		t.Error("the offer has a lifetime")
 	}
 }
+
+// Of two ISAKMP SAs that both ends began at once neither goes before the peer had time to end one, and the one
+// that goes has been rid of its Child SAs: to some peers they belong to it, and end with it without a word.
+func TestV1OfTwoPhases1OneGoesWithoutItsChildSAs(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, change)
+		w.run(10 * time.Second)
+		old := a.newest[0].SPIIn
+		w.lossless = true
+		a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
+		b.Do(w.now, sa.RekeyIKE{Tunnel: "b"})
+		w.run(14 * time.Second)
+		wantIKE(t, a, b, 2)
+		wantPairs(t, a, b, 1)
+		w.run(3 * time.Second)
+		wantIKE(t, a, b, 2)
+		for _, n := range []*end{a, b} {
+			if len(n.newest) != 2 {
+				t.Errorf("%v sends on %d Child SAs, want a new one", n.addr, len(n.newest))
+			}
+		}
+		w.run(15 * time.Second)
+		wantIKE(t, a, b, 1)
+		wantPairs(t, a, b, 1)
+		if a.newest[0].SPIIn == old {
+			t.Error("the Child SA was not made anew")
+		}
+	})
+}
+
+// An operator's rekey that comes while the peer's is under way is served by that.
+func TestV1RekeyIsNotAskedForTwice(t *testing.T) {
+	w, a, b := pairOf(t, v1)
+	w.run(10 * time.Second)
+	before := b.spi
+	quickOnly(w, 2) // message 3 comes later
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	w.run(50 * time.Millisecond)
+	b.Do(w.now, sa.Rekey{Tunnel: "b"})
+	w.run(time.Second)
+	w.filter = nil
+	w.run(time.Minute)
+	wantPairs(t, a, b, 1)
+	if n := b.spi - before; n != 1 {
+		t.Errorf("%d Child SAs were made, want 1", n)
+	}
+}
+
+// An ISAKMP SA that is replaced asks no more whether the peer is alive.
+func TestV1ReplacedPhase1AsksNoMore(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		v1(pa, pb)
+		pa.DPD = dpd.Config{Interval: 10 * time.Second, Timeout: 20 * time.Second}
+	})
+	w.filter = func(d *ipsec.Datagram) bool {
+		h, _ := wire.ParseHeader(d.Data)
+		return h.Exchange != wire.ExchangeInfo1
+	}
+	w.run(11 * time.Second)
+	a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
+	w.run(4 * time.Second) // it would not come to rest
+	w.filter = nil
+	w.run(time.Minute)
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+}
