@@ -14,7 +14,7 @@ import (
 // 10 s later. The loss is quoted beside that of charon with charon.
 func TestBothRekeyIKEv1AtOnceAgainstStrongswan(t *testing.T) {
 	const bar = 10 * time.Second
-	rounds := []collision{{}, {true, true}, {}, {true, true}, {}}
+	rounds := []collision{{}, {true, true}}
 	if soak {
 		rounds = nil
 		for range 10 {
@@ -66,6 +66,9 @@ func TestBothRekeyIKEv1AtOnceAgainstStrongswan(t *testing.T) {
 		})
 		t.Logf("%d times at once: there %v (%.1f %%); back %v (%.1f %%)", len(rounds), ab, share(ab), ba, share(ba))
 	})
+	if !soak {
+		return
+	}
 	t.Run("strongSwan with strongSwan", func(t *testing.T) {
 		n := lab.Direct(t, lab.CharonTools...)
 		cloud, customer := charon1(n.Cloud), charon1(n.Customer)
