@@ -16,7 +16,7 @@ func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
 	for _, p := range e.peers {
 		old[key(p.cfg)] = append(old[key(p.cfg)], p)
 	}
-	gone := e.peers
+	gone, were := e.peers, e.peerOf
 	e.peers = nil
 	kept := map[*peer]bool{}
 	for _, cfg := range ps {
@@ -41,6 +41,16 @@ func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
 		}
 		e.timers.remove(p)
 	}
+	e.each(func(m sa.Machine) { // a responder in aggressive mode has a peer, which does not know of it yet
+		cfg := m.Info().Peer
+		switch p := were[cfg]; {
+		case p == nil || e.peerOf[cfg] != nil || slices.Contains(p.machines, m):
+		case kept[p]:
+			m.Adopt(now, p.cfg)
+		default:
+			m.Close(now, "the configuration changed")
+		}
+	})
 	for _, p := range e.peers {
 		for _, m := range p.machines {
 			e.timers.touch(m)

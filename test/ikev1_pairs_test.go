@@ -262,8 +262,8 @@ func TestTsharkDecryptsIKEv1(t *testing.T) {
 						inside = append(inside, f[0]+":"+f[1])
 					}
 				}
-				if bad := n.Decrypted(pcap, keys, "-Y", "_ws.malformed"); bad != "" {
-					t.Errorf("malformed, says tshark:\n%s", bad)
+				if bad := malformed1(n, pcap, keys); len(bad) > 0 {
+					t.Errorf("malformed, says tshark: %q", bad)
 				}
 				pings := strings.Count(n.Decrypted(pcap, keys, "-Y", "esp && icmp && esp.icv_good == 1"), "\n")
 				slices.Sort(inside)
@@ -274,4 +274,18 @@ func TestTsharkDecryptsIKEv1(t *testing.T) {
 			})
 		}
 	}
+}
+
+// malformed1 are the IKEv1 messages of a capture that tshark cannot read, but those that were sent
+// before: it takes a retransmission for a further message, which would have another IV.
+func malformed1(n *lab.Net, pcap, keys string) (bad []string) {
+	sent := map[string]bool{}
+	for line := range strings.Lines(n.Decrypted(pcap, keys, "-Y", "isakmp", "-T", "fields", "-e", "_ws.malformed", "-e", "udp.payload")) {
+		why, payload, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
+		if why != "" && !sent[payload] {
+			bad = append(bad, why+" "+payload)
+		}
+		sent[payload] = true
+	}
+	return bad
 }

@@ -194,6 +194,9 @@ func (p1 *phase1) mm5(now time.Time, m *message) error {
 // settle makes a responder's SA one of the peer that it has proven to be.
 func (p1 *phase1) settle(m *message, who ipsec.Identity) error {
 	s := p1.s
+	if err := p1.refresh(m); err != nil {
+		return err
+	}
 	p, err := p1.identify(who)
 	if err != nil {
 		return err

@@ -239,6 +239,23 @@ func (p1 *phase1) initialContact(ps []wire.Payload) []wire.Payload {
 	return append(ps, &wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: wire.InitialContact1})
 }
 
+// refresh makes of a responder's candidates those of today: the configuration may have changed since message 1. In main
+// mode the keys are made with the pre-shared key of the first; in aggressive mode there is but the one.
+func (p1 *phase1) refresh(m *message) error {
+	if m.Exchange != wire.ExchangeMain {
+		p1.candidates = []*sa.Peer{p1.s.peer}
+		return nil
+	}
+	key := p1.candidates[0].PSK
+	p1.candidates = slices.DeleteFunc(p1.s.env.Owner.Candidates(1, m.d.Local.Addr(), m.d.Remote.Addr()), func(p *sa.Peer) bool {
+		return p.Aggressive || !p.PSK.Equal(key)
+	})
+	if len(p1.candidates) == 0 {
+		return refuse(wire.AuthenticationFailed1, "the configuration has changed since the peer began, and does not have it any more")
+	}
+	return nil
+}
+
 // identify finds the candidate that a responder's peer is, once its HASH has proven that it knows the key.
 func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
 	var expected []string
