@@ -51,10 +51,10 @@ func TestEveryListeningAddressIsRead(t *testing.T) {
 		if want := []string{"a", "b", "c", "d"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		h.second.Close()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		h.second.Close()
 	})
 }
