@@ -141,6 +141,7 @@ func (o *owner) Gone(m sa.Machine) {
 	e.firsts.remove(m)
 	if p := e.peerOf[in.Peer]; p != nil {
 		p.forget(m)
+		p.changed()
 	}
 	e.timers.remove(m)
 }

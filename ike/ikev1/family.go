@@ -17,18 +17,17 @@ type family struct {
 }
 
 // elect makes the newest established member the one that maintains the Child
-// SAs; without one, who has it keeps it.
+// SAs; without one, who has it keeps it while it lives, and leaves it to the newest of the others.
 func (f *family) elect() {
-	for _, m := range slices.Backward(f.members) {
-		if m.state == sa.Established {
-			f.current = m
-			return
-		}
+	if m := f.established(nil); m != nil {
+		f.current = m
+	} else if len(f.members) > 0 && !slices.Contains(f.members, f.current) {
+		f.current = f.members[len(f.members)-1]
 	}
 }
 
-// heir is the member that goes on when s does not, or nil.
-func (f *family) heir(s *SA) *SA {
+// established is the newest established member other than s, or nil.
+func (f *family) established(s *SA) *SA {
 	for _, m := range slices.Backward(f.members) {
 		if m != s && m.state == sa.Established {
 			return m
@@ -36,6 +35,9 @@ func (f *family) heir(s *SA) *SA {
 	}
 	return nil
 }
+
+// needs reports whether the Child SAs end with s, unless it stays for them.
+func (f *family) needs(s *SA) bool { return f.current == s && f.established(s) == nil }
 
 func (f *family) remove(s *SA) {
 	f.members = slices.DeleteFunc(f.members, func(m *SA) bool { return m == s })

@@ -69,7 +69,7 @@ type SA struct {
 	rekeyAt     time.Time
 	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of a replaced one
 	keepaliveAt time.Time
-	told        bool // Closed
+	told        bool // Closed, or its end is no news: it was replaced
 }
 
 var _ sa.Machine = (*SA)(nil)
@@ -193,7 +193,7 @@ func (s *SA) Close(now time.Time, why string) {
 		return
 	}
 	s.log.Info("deleting the ISAKMP SA", "why", why)
-	if s.fam.heir(s) == nil {
+	if s.fam.needs(s) {
 		var spis [][]byte
 		for _, c := range s.fam.children {
 			if !c.gone {
@@ -219,7 +219,7 @@ func (s *SA) Drop(now time.Time, why string) {
 	if s.state == sa.Dead {
 		return
 	}
-	if s.fam.heir(s) == nil {
+	if s.fam.needs(s) {
 		s.releaseChildren(now, why)
 	}
 	s.die(now, why)
@@ -228,7 +228,7 @@ func (s *SA) Drop(now time.Time, why string) {
 // leave ends the ISAKMP SA, and no Child SA: without another ISAKMP SA that
 // has them, this one keeps them until there is.
 func (s *SA) leave(now time.Time, why string) {
-	if s.fam.heir(s) != nil || len(s.fam.children) == 0 {
+	if !s.fam.needs(s) || len(s.fam.children) == 0 {
 		s.die(now, why)
 		return
 	}
@@ -289,7 +289,7 @@ func (s *SA) Inherit(now time.Time, other sa.Machine) {
 
 // replaced is for an SA whose successor is there. Who made that deletes this one.
 func (s *SA) replaced(now time.Time, by *SA) {
-	s.rekeying = nil
+	s.rekeying, s.told = nil, true
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
 	s.dpd.retx.Stop()
 	s.expireAt = now.Add(handoverTime)
