@@ -25,8 +25,10 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	} else {
 		b.single()
 	}
-	b.d.Routing = dialect.RoutingOf(b.bgp, v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes())
-	if b.bgp && dialect.RoutingOf(false, v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes()) != dialect.RouteDestination {
+	local, remote := v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes()
+	b.all = dialect.All(local, remote)
+	b.d.Routing = dialect.RoutingOf(b.bgp, local, remote)
+	if b.bgp && !b.all {
 		c.Warn(v.Field("LocalSubnet"), dialect.Conflict, "with BGP both subnets should be 0.0.0.0/0: the tunnel carries nothing else that BGP learns")
 	}
 	b.notes()
@@ -41,6 +43,7 @@ type builder struct {
 	env dialect.Env
 	d   *dialect.Draft
 	bgp bool
+	all bool // its tunnels carry everything
 }
 
 // options are the parameters of one tunnel.
@@ -156,9 +159,7 @@ func (b *builder) tunnel(o options) {
 	}
 	cloud := dialect.EndOf(o.vpn, v.Field("LocalSubnet"), localID)
 	customer := dialect.EndOf(cust, v.Field("RemoteSubnet"), o.ike.Field("RemoteId"))
-	if cloud.Address.IsValid() && cloud.Address == customer.Address {
-		b.Fail(id, dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
-	}
+	dialect.Apart(b.Check, id, cloud.Address, customer.Address)
 	t := dialect.Tunnel{
 		Role:     o.role,
 		Children: dialect.Lists,
@@ -216,12 +217,9 @@ var versions = map[string]int{"ikev1": 1, "ikev2": 2}
 func (b *builder) algorithms(o options, t *dialect.Tunnel) {
 	ike, esp := o.ike, o.ipsec
 	t.IKEVersion = versions[ike.Field("IkeVersion").Text()]
-	if t.IKEVersion == 1 {
-		t.Aggressive = ike.Field("IkeMode").Text() == "aggressive"
-		dialect.WarnAggressive(b.Check, ike.Field("IkeMode"), t.Aggressive)
-		if len(t.Local.Subnets)*len(t.Remote.Subnets) > 1 {
-			b.Warn(b.v.Field("LocalSubnet"), dialect.Conflict, "with ikev1 the cloud takes one CIDR block at each end: write ikev2, or 0.0.0.0/0, or a connection for each pair; this end asks for each pair by itself")
-		}
+	b.IKEv1(b.Check, t, ike.Field("IkeMode"), ike.Field("IkeEncAlg"))
+	if t.IKEVersion == 1 && len(t.Local.Subnets)*len(t.Remote.Subnets) > 1 {
+		b.Warn(b.v.Field("LocalSubnet"), dialect.Conflict, "with ikev1 the cloud takes one CIDR block at each end: write ikev2, or 0.0.0.0/0, or a connection for each pair; this end asks for each pair by itself")
 	}
 	t.IKEProposals = b.Propose(b.Check, ipsec.ProtoIKE, ike.Field("IkeEncAlg"), ike.Field("IkeAuthAlg"), ike.Field("IkePfs"))
 	t.ESPProposals = b.Propose(b.Check, ipsec.ProtoESP, esp.Field("IpsecEncAlg"), esp.Field("IpsecAuthAlg"), esp.Field("IpsecPfs"))
@@ -315,7 +313,7 @@ func (b *builder) notes() {
 	note := func(format string, args ...any) { b.d.Notes = append(b.d.Notes, fmt.Sprintf(format, args...)) }
 	note("AutoConfigRoute (%v) is about the cloud's own route table and has no effect here", v.Field("AutoConfigRoute").Bool())
 	note("the cloud's gateway neither fragments nor reassembles: what the tunnel's MTU does not hold is lost, so let path MTU discovery through")
-	if b.d.Routing != dialect.RouteFlows && len(b.d.Tunnels) > 0 && dialect.RoutingOf(false, v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes()) == dialect.RouteDestination {
+	if b.all && len(b.d.Tunnels) > 0 {
 		note("with 0.0.0.0/0 nothing is routed into the tunnel by itself: what is to go into it stands in routes: beside the body")
 	}
 	var cloudOnly []string

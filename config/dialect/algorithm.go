@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -59,14 +60,27 @@ func (a *Algorithms) Propose(c *Check, proto ipsec.Protocol, parts ...*Value) []
 	return []ipsec.Proposal{p}
 }
 
-// NoAEAD refuses, for an IKE SA of IKEv1, a cipher that authenticates by itself.
-func (a *Algorithms) NoAEAD(c *Check, encr *Value) {
+// IKEv1 sets a tunnel's phase 1 mode, where its version is 1, and refuses a cipher that
+// authenticates by itself.
+func (a *Algorithms) IKEv1(c *Check, t *Tunnel, mode, encr *Value) {
+	if t.IKEVersion != 1 {
+		return
+	}
+	t.Aggressive = strings.EqualFold(mode.Text(), "aggressive")
+	WarnAggressive(c, mode, t.Aggressive)
 	name, ok := a.Words[encr.Text()]
 	if !ok {
 		name = encr.Text()
 	}
 	if alg := ipsec.ByName(name); alg != nil && alg.AEAD {
 		c.Fail(encr, Conflict, "IKEv1 cannot protect itself with an AEAD such as AES-GCM; take IKEv2, or a cipher without GCM (ESP may have GCM)")
+	}
+}
+
+// Apart checks that two gateways, of which the customer's stands at v, have an address each.
+func Apart(c *Check, v *Value, cloud, customer netip.Addr) {
+	if cloud.IsValid() && cloud == customer {
+		c.Fail(v, Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud)
 	}
 }
 

@@ -1,6 +1,9 @@
 package dialect
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // LinkLocal is where the clouds have the addresses inside their tunnels.
 var LinkLocal = netip.MustParsePrefix("169.254.0.0/16")
@@ -30,14 +33,41 @@ func (t *Tunnel) SetInside(block netip.Prefix, cloud netip.Addr, side Side) bool
 	return true
 }
 
+// Mirror gives a tunnel the view of its other end.
+func (t *Tunnel) Mirror() {
+	t.Local, t.Remote = t.Remote, t.Local
+	t.Pairs = slices.Clone(t.Pairs)
+	for i, p := range t.Pairs {
+		t.Pairs[i] = Pair{Local: p.Remote, Remote: p.Local}
+	}
+	if t.Inside.IsValid() && t.Peer.IsValid() {
+		t.Inside, t.Peer = netip.PrefixFrom(t.Peer, t.Inside.Bits()), t.Inside.Addr()
+	}
+}
+
+// Everything is the selector of a tunnel into which routes lead.
+var Everything = netip.MustParsePrefix("0.0.0.0/0")
+
+// All reports whether a tunnel with these selectors carries everything.
+func All(local, remote []netip.Prefix) bool {
+	all := func(ps []netip.Prefix) bool { return len(ps) == 1 && ps[0].Bits() == 0 }
+	return all(local) && all(remote)
+}
+
 // RoutingOf is what decides which packets go into tunnels with these selectors.
 func RoutingOf(bgp bool, local, remote []netip.Prefix) Routing {
-	all := func(ps []netip.Prefix) bool { return len(ps) == 1 && ps[0].Bits() == 0 }
 	switch {
 	case bgp:
 		return RouteBGP
-	case all(local) && all(remote):
+	case All(local, remote):
 		return RouteDestination
 	}
 	return RouteFlows
+}
+
+// NoteRoutes says what the body of a cloud that routes cannot say to its customer.
+func (c *Connection) NoteRoutes() {
+	if c.Side == Customer && c.Routing != RouteFlows {
+		c.Notes = append(c.Notes, "the body does not say what is behind the cloud's gateway: what is to go into the tunnel stands in routes: beside it")
+	}
 }

@@ -2,7 +2,6 @@ package export
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"vpngw/config"
@@ -44,8 +43,8 @@ func alibaba(w *writer, c *config.Connection) {
 				{"enable", yesNo(true)},
 				{"dip", h.Target.String()},
 				{"sip", h.Source.String()},
-				{"interval", number64(int64(h.Interval / time.Second))},
-				{"retry", number64(int64(h.Retries))},
+				{"interval", whole(int64(h.Interval / time.Second))},
+				{"retry", whole(h.Retries)},
 			})
 		}
 	} else {
@@ -106,11 +105,8 @@ func (b *cloud) alibabaTunnel(m *mapping, t *config.Tunnel, prefix, ikeKey, espK
 		if prefix == "" {
 			bgp.add("EnableBgp", yesNo(true))
 		}
-		address := t.Inside.Addr()
-		if b.c.Side == config.Customer {
-			address = t.Peer
-		}
-		bgp.add("LocalAsn", number64(int64(cloud.ASN)))
+		address, _ := b.inside(t)
+		bgp.add("LocalAsn", whole(cloud.ASN))
 		bgp.add("TunnelCidr", t.Inside.Masked().String())
 		bgp.add("LocalBgpIp", address.String())
 		if b.Reveal && len(t.BGP.AuthKey) > 0 {
@@ -130,5 +126,3 @@ func (m *mapping) addWord(key, word string) {
 		m.add(key, word)
 	}
 }
-
-func number64(n int64) plain { return plain(strconv.FormatInt(n, 10)) }

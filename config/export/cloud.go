@@ -3,8 +3,8 @@ package export
 import (
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +48,14 @@ func (b *cloud) ends(t *config.Tunnel) (cloud, customer config.End) {
 		return t.Local, t.Remote
 	}
 	return t.Remote, t.Local
+}
+
+// inside are the addresses of the two in a tunnel.
+func (b *cloud) inside(t *config.Tunnel) (cloud, customer netip.Addr) {
+	if b.c.Side == config.Cloud {
+		return t.Inside.Addr(), t.Peer
+	}
+	return t.Peer, t.Inside.Addr()
 }
 
 // finish writes the file, after it has been read for trial.
@@ -239,7 +247,7 @@ func hash(ps []ipsec.Proposal) ipsec.TransformType {
 // lifetime adds a lifetime in seconds, if the body can have it.
 func lifetime(m *mapping, key string, d, low, high time.Duration) {
 	if d >= low && d <= high && d%time.Second == 0 {
-		m.add(key, plain(strconv.FormatInt(int64(d/time.Second), 10)))
+		m.add(key, whole(int64(d/time.Second)))
 	}
 }
 
@@ -263,7 +271,7 @@ func entryOf(e config.End) flow {
 		f.add("address", e.Address.String())
 	}
 	if e.ASN > 0 {
-		f.add("asn", plain(strconv.FormatUint(uint64(e.ASN), 10)))
+		f.add("asn", whole(e.ASN))
 	}
 	return f
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"vpngw/config"
-	"vpngw/config/dialect"
 	"vpngw/ipsec"
 )
 
@@ -83,14 +82,7 @@ func mirror(c *config.Connection) *config.Connection {
 	m.Tunnels = slices.Clone(c.Tunnels)
 	for i := range m.Tunnels {
 		t := &m.Tunnels[i]
-		t.Local, t.Remote = t.Remote, t.Local
-		t.Pairs = nil
-		for _, p := range c.Tunnels[i].Pairs {
-			t.Pairs = append(t.Pairs, dialect.Pair{Local: p.Remote, Remote: p.Local})
-		}
-		if t.Inside.IsValid() {
-			t.Inside, t.Peer = netip.PrefixFrom(t.Peer, t.Inside.Bits()), t.Inside.Addr()
-		}
+		t.Mirror()
 		if t.Local.ID == ipsec.AnyIdentity { // it may say what it likes
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}

@@ -128,9 +128,9 @@ func (g *generator) value(r *dialect.Row, t dialect.Type) any {
 	case dialect.Bool:
 		return g.IntN(2) == 0
 	case dialect.Int:
-		return g.number(t.Min, t.Max)
+		return g.whole(t.Min, t.Max)
 	case dialect.Duration:
-		return g.number(int64((t.Min+time.Second-1)/time.Second), int64(t.Max/time.Second))
+		return g.whole(int64((t.Min+time.Second-1)/time.Second), int64(t.Max/time.Second))
 	case dialect.Addr:
 		return fmt.Sprintf("203.0.113.%d", 1+g.IntN(250))
 	case dialect.Prefix, dialect.Block:
@@ -138,7 +138,7 @@ func (g *generator) value(r *dialect.Row, t dialect.Type) any {
 	case dialect.Prefixes:
 		return g.prefixes(t, 172)
 	case dialect.ASN:
-		return g.number(1, 1<<32-1)
+		return g.whole(1, 1<<32-1)
 	case dialect.Proposal:
 		return g.proposal(t.Proto)
 	}
@@ -239,7 +239,7 @@ func (g *generator) text(t dialect.Text) string {
 }
 
 // number is one from low to high, the ends more often.
-func (g *generator) number(low, high int64) int64 {
+func (g *generator) whole(low, high int64) int64 {
 	switch g.IntN(4) {
 	case 0:
 		return low

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/config/dialect"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -33,7 +34,7 @@ func (b *cloud) huawei(t *config.Tunnel) {
 	m.comment("The ids are not known here: write your own.")
 	vpn := flow{{"addresses", flow{{"eip-" + t.Name, cloud.Address.String()}}}}
 	if cloud.ASN > 0 {
-		vpn.add("asn", number64(int64(cloud.ASN)))
+		vpn.add("asn", whole(cloud.ASN))
 	}
 	m.add("vgw_id", gateway(&b.vpn, "vgw-"+t.Name, vpn))
 	m.add("vgw_ip", "eip-"+t.Name)
@@ -63,8 +64,8 @@ func (b *cloud) huawei(t *config.Tunnel) {
 	alive := dpd.Config{Interval: 30 * time.Second, Timeout: asked * 15 * time.Second, Order: dpd.HashNotify}
 	if d := t.DPD; d.Interval >= 10*time.Second && d.Interval%time.Second == 0 && d.Timeout%(asked*time.Second) == 0 && d.Timeout >= asked*2*time.Second && d.Timeout <= asked*time.Minute && d.Order != dpd.Mirror {
 		ike.add("dpd", flow{
-			{"timeout", number64(int64(d.Timeout / time.Second / asked))},
-			{"interval", number64(int64(d.Interval / time.Second))},
+			{"timeout", whole(int64(d.Timeout / time.Second / asked))},
+			{"interval", whole(int64(d.Interval / time.Second))},
 			{"msg", d.Order.String()},
 		})
 		alive = d
@@ -97,12 +98,7 @@ func huaweiID(m *mapping, key string, e config.End) {
 // huaweiTraffic writes the style and what goes with it, as the cloud has it.
 func (b *cloud) huaweiTraffic(m *mapping, t *config.Tunnel) {
 	cloud, customer := b.ends(t)
-	all := func(ps []netip.Prefix) bool { return len(ps) == 1 && ps[0].Bits() == 0 }
-	inside, peer := t.Inside.Addr(), t.Peer
-	if b.c.Side == config.Customer {
-		inside, peer = peer, inside
-	}
-	if !all(cloud.Subnets) || !all(customer.Subnets) {
+	if !dialect.All(cloud.Subnets, customer.Subnets) {
 		m.add("style", "policy")
 		var rules []mapping
 		for _, p := range b.rules(t) {
@@ -123,7 +119,7 @@ func (b *cloud) huaweiTraffic(m *mapping, t *config.Tunnel) {
 		m.comment("What the cloud routes into the tunnel is not known here: write the customer's networks.")
 		m.add("peer_subnets", []string{"192.0.2.0/24"})
 	}
-	if inside.IsValid() && peer.IsValid() {
+	if inside, peer := b.inside(t); inside.IsValid() && peer.IsValid() {
 		m.add("tunnel_local_address", netip.PrefixFrom(inside, t.Inside.Bits()).String())
 		m.add("tunnel_peer_address", netip.PrefixFrom(peer, t.Inside.Bits()).String())
 	}

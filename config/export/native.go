@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -51,8 +50,8 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	body.add("esp", flow{
 		{"proposals", proposals(t.ESPProposals)},
 		{"lifetime", span(t.ESPLifetime.Time)},
-		{"bytes", count(t.ESPLifetime.Bytes)},
-		{"packets", count(t.ESPLifetime.Packets)},
+		{"bytes", whole(t.ESPLifetime.Bytes)},
+		{"packets", whole(t.ESPLifetime.Packets)},
 	})
 	switch {
 	case len(t.Pairs) > 0:
@@ -113,7 +112,7 @@ func (w *writer) inTunnel(body *mapping, t *config.Tunnel) {
 		}
 		f.add("interval", span(h.Interval))
 		f.add("timeout", span(h.Timeout))
-		f.add("retries", count(uint64(h.Retries)))
+		f.add("retries", whole(uint64(h.Retries)))
 		body.add("health_check", f)
 	}
 }
@@ -142,7 +141,7 @@ func (w *writer) end(around *mapping, e config.End) flow {
 	}
 	f.add("subnets", prefixTexts(e.Subnets))
 	if e.ASN > 0 {
-		f.add("asn", plain(strconv.FormatUint(uint64(e.ASN), 10)))
+		f.add("asn", whole(e.ASN))
 	}
 	return f
 }
@@ -183,8 +182,8 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 		m.add("lifetime", flow{
 			{"ike", span(t.IKELifetime)},
 			{"esp", span(t.ESPLifetime.Time)},
-			{"bytes", count(t.ESPLifetime.Bytes)},
-			{"packets", count(t.ESPLifetime.Packets)},
+			{"bytes", whole(t.ESPLifetime.Bytes)},
+			{"packets", whole(t.ESPLifetime.Packets)},
 		})
 	}
 	null := ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull}
@@ -247,8 +246,6 @@ func prefixTexts(ps []netip.Prefix) []string {
 	}
 	return out
 }
-
-func count(n uint64) plain { return plain(strconv.FormatUint(n, 10)) }
 
 // pairsOf are the pairs of subnets of a tunnel that have a Child SA each.
 func pairsOf(t *config.Tunnel) []dialect.Pair {

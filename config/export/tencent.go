@@ -1,10 +1,10 @@
 package export
 
 import (
-	"net/netip"
 	"time"
 
 	"vpngw/config"
+	"vpngw/config/dialect"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -60,7 +60,7 @@ func (b *cloud) tencent(t *config.Tunnel) {
 	esp.addWord("PfsDhGroup", b.algorithm(table, "PfsDhGroup", t.ESPProposals, ipsec.KE, "NULL"))
 	lifetime(&esp, "IPSECSaLifetimeSeconds", t.ESPLifetime.Time, 3*time.Minute, 7*day)
 	if kb := t.ESPLifetime.Bytes >> 10; kb<<10 == t.ESPLifetime.Bytes && kb >= 2560 && kb <= 4294967295 {
-		esp.add("IPSECSaLifetimeTraffic", count(kb))
+		esp.add("IPSECSaLifetimeTraffic", whole(kb))
 	}
 	m.add("IPSECOptionsSpecification", esp)
 	b.bodies = append(b.bodies, body{mapping: m, t: t, alive: alive, name: t.Name})
@@ -82,13 +82,9 @@ func tencentID(m *mapping, end string, e config.End) {
 // tencentTraffic writes the route type and what goes with it, as the cloud has it.
 func (b *cloud) tencentTraffic(m *mapping, t *config.Tunnel) {
 	cloud, customer := b.ends(t)
-	all := func(ps []netip.Prefix) bool { return len(ps) == 1 && ps[0].Bits() == 0 }
-	local, remote := t.Inside.Addr(), t.Peer
-	if b.c.Side == config.Customer {
-		local, remote = remote, local
-	}
+	local, remote := b.inside(t)
 	switch {
-	case !all(cloud.Subnets) || !all(customer.Subnets):
+	case !dialect.All(cloud.Subnets, customer.Subnets):
 		m.add("RouteType", "Policy")
 		var list []mapping
 		for _, r := range b.rules(t) {
@@ -115,9 +111,9 @@ func (b *cloud) tencentTraffic(m *mapping, t *config.Tunnel) {
 			m.add("HealthCheckRemoteIp", h.Target.String())
 		}
 		m.add("HealthCheckConfig", flow{
-			{"ProbeInterval", number64(h.Interval.Milliseconds())},
-			{"ProbeThreshold", number64(int64(h.Retries))},
-			{"ProbeTimeout", number64(h.Timeout.Milliseconds())},
+			{"ProbeInterval", whole(h.Interval.Milliseconds())},
+			{"ProbeThreshold", whole(h.Retries)},
+			{"ProbeTimeout", whole(h.Timeout.Milliseconds())},
 		})
 	}
 }

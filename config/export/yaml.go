@@ -2,6 +2,7 @@ package export
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -128,6 +129,8 @@ func span(d time.Duration) string {
 	}
 	return s
 }
+
+func whole[T int | int64 | uint32 | uint64](n T) plain { return plain(fmt.Sprint(n)) }
 
 func yesNo(is bool) plain {
 	if is {

@@ -38,11 +38,10 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	insideAddresses(c, v, conn, &t)
 	conn.Routing = traffic(c, v, &t)
 	if env.Side == dialect.Customer {
-		mirror(&t)
-		if conn.Routing != dialect.RouteFlows {
-			conn.Notes = append(conn.Notes, "the body does not say what is behind the cloud's gateway: what is to go into the tunnel stands in routes: beside it")
-		}
+		t.Mirror()
+		t.Routes = nil
 	}
+	conn.NoteRoutes()
 	services(c, v, env, conn.Routing, &t)
 	algorithms(c, v, &t)
 	conn.Tunnels = []dialect.Tunnel{t}
@@ -62,9 +61,7 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel
 	ike := v.Field("ikepolicy")
 	cloud := cloudGateway(c, v, env)
 	customer, _ := env.Cust.One(c, v.Field("cgw_id"))
-	if cloud.Address.IsValid() && cloud.Address == customer.Address {
-		c.Fail(v.Field("cgw_id"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
-	}
+	dialect.Apart(c, v.Field("cgw_id"), cloud.Address, customer.Address)
 	if cloud.ASN == 0 && v.Field("style").Text() == "bgp" {
 		cloud.ASN = gatewayASN
 	}
@@ -137,28 +134,12 @@ func identityOf(c *dialect.Check, kind, id *dialect.Value, address netip.Addr) i
 	return ipsec.IdentityOf(address)
 }
 
-// mirror turns the cloud's view into the customer's.
-func mirror(t *dialect.Tunnel) {
-	t.Local, t.Remote = t.Remote, t.Local
-	t.Routes = nil
-	for i, p := range t.Pairs {
-		t.Pairs[i] = dialect.Pair{Local: p.Remote, Remote: p.Local}
-	}
-	swapInside(t)
-}
-
 // algorithms sets versions, proposals, lifetimes and liveness.
 func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
 	ike, esp := v.Field("ikepolicy"), v.Field("ipsecpolicy")
 	t.IKEVersion = map[string]int{"v1": 1, "v2": 2}[ike.Field("ike_version").Text()]
-	if t.IKEVersion == 1 {
-		t.Aggressive = ike.Field("phase1_negotiation_mode").Text() == "aggressive"
-		dialect.WarnAggressive(c, ike.Field("phase1_negotiation_mode"), t.Aggressive)
-	}
 	suite := dialect.Algorithms{Words: words}
-	if t.IKEVersion == 1 {
-		suite.NoAEAD(c, ike.Field("encryption_algorithm"))
-	}
+	suite.IKEv1(c, t, ike.Field("phase1_negotiation_mode"), ike.Field("encryption_algorithm"))
 	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("encryption_algorithm"), ike.Field("authentication_algorithm"), ike.Field("dh_group"))
 	t.ESPProposals = suite.Propose(c, ipsec.ProtoESP, esp.Field("encryption_algorithm"), esp.Field("authentication_algorithm"), esp.Field("pfs"))
 	t.IKELifetime = ike.Field("lifetime_seconds").Duration()
@@ -217,23 +198,14 @@ func notes(v *dialect.Value) []string {
 		}
 		out = append(out, "ha_role: "+text)
 	}
-	ike := v.Field("ikepolicy")
-	if ike.Field("ike_version").Text() == "v2" {
-		for _, f := range []struct{ at, name string }{{"ikepolicy", "phase1_negotiation_mode"}, {"dpd", "msg"}} {
-			in := ike
-			if f.at == "dpd" {
-				in = ike.Field("dpd")
-			}
-			if in.Field(f.name).Given {
-				out = append(out, f.name+" belongs to IKEv1 and has no effect with v2")
-			}
+	ike, esp := v.Field("ikepolicy"), v.Field("ipsecpolicy")
+	for _, f := range []*dialect.Value{ike.Field("phase1_negotiation_mode"), ike.Field("dpd").Field("msg")} {
+		if f.Given && ike.Field("ike_version").Text() == "v2" {
+			out = append(out, f.Row.Name+" belongs to IKEv1 and has no effect with v2")
 		}
 	}
-	for _, policy := range []string{"ikepolicy", "ipsecpolicy"} {
-		p := v.Field(policy)
-		if policy == "ipsecpolicy" && strings.Contains(p.Field("encryption_algorithm").Text(), "gcm") && p.Field("authentication_algorithm").Given {
-			out = append(out, "authentication_algorithm of ipsecpolicy has no effect with GCM, which authenticates by itself")
-		}
+	if strings.Contains(esp.Field("encryption_algorithm").Text(), "gcm") && esp.Field("authentication_algorithm").Given {
+		out = append(out, "authentication_algorithm of ipsecpolicy has no effect with GCM, which authenticates by itself")
 	}
 	if v.Field("style").Text() == "policy" && (v.Field("tunnel_local_address").Given || v.Field("tunnel_peer_address").Given) {
 		out = append(out, "tunnel addresses belong to the styles static and bgp and have no effect with policy")

@@ -7,8 +7,6 @@ import (
 	"vpngw/config/dialect"
 )
 
-var everything = netip.MustParsePrefix("0.0.0.0/0")
-
 // reserved is what the cloud gives no tunnel.
 var reserved = []netip.Prefix{netip.MustParsePrefix("169.254.195.0/24")}
 
@@ -35,7 +33,7 @@ func traffic(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) dialect.Rout
 	if len(rules.Items()) > 0 {
 		c.Fail(rules, dialect.Conflict, "they belong to the style policy; this is %s", style)
 	}
-	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{everything}, []netip.Prefix{everything}
+	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{dialect.Everything}, []netip.Prefix{dialect.Everything}
 	t.Routes = peers.Prefixes()
 	if style == "bgp" {
 		return dialect.RouteBGP
@@ -144,19 +142,11 @@ func insideAddresses(c *dialect.Check, v *dialect.Value, conn *dialect.Connectio
 			c.Fail(peer, dialect.Conflict, "tunnel_local_address is the same")
 		}
 	case peer.OK() && !local.Given:
-		t.SetInside(peer.Prefix().Masked(), peer.Prefix().Addr(), dialect.Cloud)
-		swapInside(t)
+		t.SetInside(peer.Prefix().Masked(), peer.Prefix().Addr(), dialect.Customer)
 	case local.Given || peer.Given: // told already
 	case conn.Side == dialect.Customer && v.Field("style").Text() == "static" && !v.Field("enable_nqa").Bool():
 		conn.Notes = append(conn.Notes, "the cloud chose the tunnel addresses; nothing of this connection needs them")
 	default:
 		c.Chosen(local, conn, dialect.Choice{What: dialect.ChooseInside, Within: dialect.LinkLocal, Not: reserved}, "its Show answer, with tunnel_peer_address")
-	}
-}
-
-// swapInside turns the addresses in a tunnel round.
-func swapInside(t *dialect.Tunnel) {
-	if t.Inside.IsValid() {
-		t.Inside, t.Peer = netip.PrefixFrom(t.Peer, t.Inside.Bits()), t.Inside.Addr()
 	}
 }

@@ -1,6 +1,7 @@
 package tencent
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -38,11 +39,10 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	session(c, v, conn.Routing, &t)
 	healthChecks(c, v, conn, &t)
 	if env.Side == dialect.Customer {
-		mirror(&t)
-		if conn.Routing != dialect.RouteFlows {
-			conn.Notes = append(conn.Notes, "the body does not say what is behind the cloud's gateway: what is to go into the tunnel stands in routes: beside it")
-		}
+		t.Mirror()
+		t.Initiate, t.Routes = true, nil // the customer always initiates
 	}
+	conn.NoteRoutes()
 	algorithms(c, v, &t)
 	conn.Tunnels = []dialect.Tunnel{t}
 	return &dialect.Draft{
@@ -67,25 +67,13 @@ func pskWant(k ipsec.Secret) string {
 func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
 	cloud, _ := env.VPN.One(c, v.Field("VpnGatewayId"))
 	customer, _ := env.Cust.One(c, v.Field("CustomerGatewayId"))
-	if cloud.Address.IsValid() && cloud.Address == customer.Address {
-		c.Fail(v.Field("CustomerGatewayId"), dialect.Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud.Address)
-	}
+	dialect.Apart(c, v.Field("CustomerGatewayId"), cloud.Address, customer.Address)
 	ike, bgp := v.Field("IKEOptionsSpecification"), v.Field("BgpConfig")
 	if v.Field("RouteType").Text() == "Bgp" {
-		cloud.ASN = first(cloud.ASN, gatewayASN)
+		cloud.ASN = cmp.Or(cloud.ASN, gatewayASN)
 	}
-	t.Local = dialect.End{Address: cloud.Address, ASN: first(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
-	t.Remote = dialect.End{Address: customer.Address, ASN: first(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
-}
-
-// first is the first that is not zero.
-func first(ns ...uint32) uint32 {
-	for _, n := range ns {
-		if n != 0 {
-			return n
-		}
-	}
-	return 0
+	t.Local = dialect.End{Address: cloud.Address, ASN: cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
+	t.Remote = dialect.End{Address: customer.Address, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
 }
 
 // identity is what an end says that it is: an address, by default its own, or a name.
@@ -107,8 +95,6 @@ func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) 
 	}
 	return ipsec.Identity{}
 }
-
-var everything = netip.MustParsePrefix("0.0.0.0/0")
 
 // traffic sets what the tunnel carries, seen from the cloud. STATIC is the old name of
 // Policy, and of routes where there are no policies.
@@ -135,7 +121,7 @@ func traffic(c *dialect.Check, v, policies *dialect.Value, t *dialect.Tunnel) di
 			break
 		}
 	}
-	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{everything}, []netip.Prefix{everything}
+	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{dialect.Everything}, []netip.Prefix{dialect.Everything}
 	if kind.Text() == "Bgp" {
 		return dialect.RouteBGP
 	}
@@ -241,30 +227,12 @@ func carried(t *dialect.Tunnel, local, remote *dialect.Value) bool {
 	return false
 }
 
-// mirror turns the cloud's view into the customer's, who always initiates.
-func mirror(t *dialect.Tunnel) {
-	t.Local, t.Remote = t.Remote, t.Local
-	t.Initiate, t.Routes = true, nil
-	for i, p := range t.Pairs {
-		t.Pairs[i] = dialect.Pair{Local: p.Remote, Remote: p.Local}
-	}
-	if t.Inside.IsValid() && t.Peer.IsValid() {
-		t.Peer, t.Inside = t.Inside.Addr(), netip.PrefixFrom(t.Peer, t.Inside.Bits())
-	}
-}
-
 // algorithms sets versions, proposals, lifetimes and liveness.
 func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
 	ike, esp := v.Field("IKEOptionsSpecification"), v.Field("IPSECOptionsSpecification")
 	t.IKEVersion = map[string]int{"IKEV1": 1, "IKEV2": 2}[ike.Field("IKEVersion").Text()]
-	if t.IKEVersion == 1 {
-		t.Aggressive = ike.Field("ExchangeMode").Text() == "AGGRESSIVE"
-		dialect.WarnAggressive(c, ike.Field("ExchangeMode"), t.Aggressive)
-	}
 	suite := dialect.Algorithms{Words: words}
-	if t.IKEVersion == 1 {
-		suite.NoAEAD(c, ike.Field("PropoEncryAlgorithm"))
-	}
+	suite.IKEv1(c, t, ike.Field("ExchangeMode"), ike.Field("PropoEncryAlgorithm"))
 	t.IKEProposals = suite.Propose(c, ipsec.ProtoIKE, ike.Field("PropoEncryAlgorithm"), ike.Field("PropoAuthenAlgorithm"), ike.Field("DhGroupName"))
 	parts := []*dialect.Value{esp.Field("EncryptAlgorithm"), hash(c, esp)}
 	if pfs := esp.Field("PfsDhGroup"); pfs.Text() != "NULL" {
