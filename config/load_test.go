@@ -65,19 +65,7 @@ func TestGoldenProblems(t *testing.T) {
 			if (c == nil) != ps.Failed() {
 				t.Errorf("Config is nil: %v, there are errors: %v", c == nil, ps.Failed())
 			}
-			got, golden := lines(ps), strings.TrimSuffix(name, ".yaml")+".problems"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%swant\n%s", got, want)
-			}
+			compare(t, strings.TrimSuffix(name, ".yaml")+".problems", lines(ps))
 			again, _ := Parse(testdata, name, data)
 			if !reflect.DeepEqual(c, again) {
 				t.Error("read twice, the Configs differ")

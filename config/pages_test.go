@@ -129,7 +129,7 @@ func compare(t *testing.T, golden, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("got\n%swant\n%s", got, want)
+		t.Errorf("%s is not what it was (-update writes it anew):\ngot\n%swant\n%s", golden, got, want)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,20 +14,7 @@ import (
 
 // TestParametersPage holds docs/parameters.md against the tables that validate; -update writes it.
 func TestParametersPage(t *testing.T) {
-	const path = "../docs/parameters.md"
-	got := parametersPage(t)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Error("docs/parameters.md is not what the tables say: go test ./config -run TestParametersPage -update")
-	}
+	compare(t, "../docs/parameters.md", parametersPage(t))
 }
 
 func parametersPage(t *testing.T) string {

@@ -1,13 +1,10 @@
 package esp
 
 import (
-	"context"
 	"encoding/binary"
 	"math/rand/v2"
 	"reflect"
-	"sync"
 	"testing"
-	"time"
 
 	"vpngw/ipsec"
 )
@@ -145,35 +142,7 @@ func TestSuperPacketsAreKeptBackToo(t *testing.T) {
 // ours was on hold before it had that: what was sent before comes to it before.
 func TestNothingIsLostByAPeerThatRemovesTheOldSAAtOnce(t *testing.T) {
 	a, b, sa, sb := ends(t, "aes128gcm16", udp4, nil)
-	a.socks[udp4].peer, b.socks[udp4].peer = b.socks[udp4], a.socks[udp4]
-	ctx, cancel := context.WithCancel(context.Background())
-	var loops sync.WaitGroup
-	for _, e := range []*end{a, b} {
-		loops.Go(func() { e.tunnel.Run(ctx) })
-		e.addSocket(udp4, func(error) {})
-		loops.Go(func() { e.engine.Run(ctx) })
-	}
-	const count = 20000
-	done := make(chan struct{})
-	var last uint32
-	b.tun.arrived = func(p []byte) {
-		if n := binary.BigEndian.Uint32(p[28:]); n != last+1 {
-			t.Errorf("packet %d after %d", n, last)
-		}
-		if last++; last == count {
-			close(done)
-		}
-	}
-	go func() {
-		for n := uint32(1); n <= count; {
-			var batch [][]byte
-			for range min(16, count-n+1) {
-				batch = append(batch, numbered(false, 1, n, 200))
-				n++
-			}
-			a.tun.kernel <- batch
-		}
-	}()
+	arrived := stream(t, a, b, 20000)
 	for range 30 {
 		na, nb := agree(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
 		do := func(err error) {
@@ -193,15 +162,5 @@ func TestNothingIsLostByAPeerThatRemovesTheOldSAAtOnce(t *testing.T) {
 		a.plane.Remove(sa.SPIIn)
 		sa, sb = na, nb
 	}
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		t.Errorf("lost packets: drops %v and %v", a.plane.PlaneCounters().Drops, b.plane.PlaneCounters().Drops)
-	}
-	cancel()
-	for _, e := range []*end{a, b} {
-		e.tun.Close()
-		e.socks[udp4].Close()
-	}
-	loops.Wait()
+	arrived()
 }

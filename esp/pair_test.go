@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,9 +133,9 @@ func streamPacket(i int, flow byte, n uint32) []byte {
 	return p
 }
 
-// SAs come, move and go while packets flow: for the race detector.
-func TestRekeysWhilePacketsFlow(t *testing.T) {
-	a, b, sa, sb := ends(t, "aes128gcm16", udp4, nil)
+// stream joins two ends and sends numbered packets from a to b, which all have to arrive in
+// order: the function that it returns waits for that, and ends the two.
+func stream(t *testing.T, a, b *end, count uint32) (arrived func()) {
 	a.socks[udp4].peer, b.socks[udp4].peer = b.socks[udp4], a.socks[udp4]
 	ctx, cancel := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
@@ -143,16 +144,15 @@ func TestRekeysWhilePacketsFlow(t *testing.T) {
 		e.addSocket(udp4, func(error) {})
 		loops.Go(func() { e.engine.Run(ctx) })
 	}
-	const count = 20000
-	var arrived sync.WaitGroup
-	arrived.Add(count)
-	var last uint32
+	done := make(chan struct{})
+	var last atomic.Uint32
 	b.tun.arrived = func(p []byte) {
-		if n := binary.BigEndian.Uint32(p[28:]); n != last+1 {
-			t.Errorf("packet %d after %d", n, last)
+		if n := binary.BigEndian.Uint32(p[28:]); n != last.Load()+1 {
+			t.Errorf("packet %d after %d", n, last.Load())
 		}
-		last++
-		arrived.Done()
+		if last.Add(1) == count {
+			close(done)
+		}
 	}
 	go func() {
 		for n := uint32(1); n <= count; {
@@ -164,6 +164,25 @@ func TestRekeysWhilePacketsFlow(t *testing.T) {
 			a.tun.kernel <- batch
 		}
 	}()
+	return func() {
+		select {
+		case <-done:
+		case <-time.After(30 * time.Second):
+			t.Errorf("lost packets: %d arrived, drops %v and %v", last.Load(), a.plane.PlaneCounters().Drops, b.plane.PlaneCounters().Drops)
+		}
+		cancel()
+		for _, e := range []*end{a, b} {
+			e.tun.Close()
+			e.socks[udp4].Close()
+		}
+		loops.Wait()
+	}
+}
+
+// SAs come, move and go while packets flow: for the race detector.
+func TestRekeysWhilePacketsFlow(t *testing.T) {
+	a, b, sa, sb := ends(t, "aes128gcm16", udp4, nil)
+	arrived := stream(t, a, b, 20000)
 	for range 30 {
 		// The order of IKE's actions: in at both, out at both, then the old pair goes.
 		na, nb := couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
@@ -181,17 +200,5 @@ func TestRekeysWhilePacketsFlow(t *testing.T) {
 		b.plane.Remove(sb.SPIIn)
 		sa, sb = na, nb
 	}
-	done := make(chan struct{})
-	go func() { arrived.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		t.Errorf("lost packets: %d arrived, drops %v", last, b.plane.PlaneCounters().Drops)
-	}
-	cancel()
-	for _, e := range []*end{a, b} {
-		e.tun.Close()
-		e.socks[udp4].Close()
-	}
-	loops.Wait()
+	arrived()
 }

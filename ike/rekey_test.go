@@ -22,20 +22,16 @@ type command struct {
 func rekeyChild(tunnel string) sa.Command { return sa.Rekey{Tunnel: tunnel} }
 func rekeyIKE(tunnel string) sa.Command   { return sa.RekeyIKE{Tunnel: tunnel} }
 
-// during starts with one pair up, gives the commands so that their messages cross,
-// loses the n-th message from then on, and checks that all ends well. What either end sends
-// on its newest Child SA, the other receives at every moment. It reports whether there was an n-th message.
-func during(t *testing.T, seed byte, lose int, commands ...command) bool {
-	t.Helper()
-	w, a, b := pairWith(t, seed, nil)
-	w.run(time.Second)
-	wantPairs(t, a, b, 1)
+// atOnce gives the commands so that their messages cross, and loses the n-th message from then on. It
+// returns how many there were, and a check that what was to be rekeyed has been.
+func atOnce(w *world, lose int, commands []command) (sent *int, rekeyed func(testing.TB)) {
+	a, b := w.order[0], w.order[1]
 	ike, spi := a.ikeOf().SPIi, a.newest[0].SPIIn
 	w.lossless = true
-	n := 0
+	sent = new(int)
 	w.filter = func(*ipsec.Datagram) bool {
-		n++
-		return n-1 != lose
+		*sent++
+		return *sent-1 != lose
 	}
 	rekeysIKE := false
 	for _, c := range commands {
@@ -45,20 +41,35 @@ func during(t *testing.T, seed byte, lose int, commands ...command) bool {
 			rekeysIKE = true
 		}
 	}
+	return sent, func(t testing.TB) {
+		t.Helper()
+		if rekeysIKE && a.ikeOf().SPIi == ike {
+			t.Error("the IKE SA was not rekeyed")
+		}
+		if !rekeysIKE && a.newest[0].SPIIn == spi {
+			t.Error("the Child SA was not rekeyed")
+		}
+		if a.ikeOf().SPIi != b.ikeOf().SPIi {
+			t.Error("the two ends use different IKE SAs")
+		}
+	}
+}
+
+// during starts with one pair up, gives the commands so that their messages cross,
+// loses the n-th message from then on, and checks that all ends well. What either end sends
+// on its newest Child SA, the other receives at every moment. It reports whether there was an n-th message.
+func during(t *testing.T, seed byte, lose int, commands ...command) bool {
+	t.Helper()
+	w, a, b := pairWith(t, seed, nil)
+	w.run(time.Second)
+	wantPairs(t, a, b, 1)
+	sent, rekeyed := atOnce(w, lose, commands)
 	w.run(20 * time.Second)
 	w.filter = nil
 	w.run(100 * time.Second) // longer than an end waits for the other's Delete
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
-	if rekeysIKE && a.ikeOf().SPIi == ike {
-		t.Error("the IKE SA was not rekeyed")
-	}
-	if !rekeysIKE && a.newest[0].SPIIn == spi {
-		t.Error("the Child SA was not rekeyed")
-	}
-	if a.ikeOf().SPIi != b.ikeOf().SPIi {
-		t.Error("the two ends use different IKE SAs")
-	}
+	rekeyed(t)
 	// What was agreed on works.
 	for _, c := range []command{{0, rekeyChild}, {1, rekeyIKE}} {
 		w.order[c.end].Do(w.now, c.do([...]string{"a", "b"}[c.end]))
@@ -66,7 +77,7 @@ func during(t *testing.T, seed byte, lose int, commands ...command) bool {
 	}
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
-	return lose < n
+	return lose < *sent
 }
 
 // TestRekeysLoseNothing rekeys from either end, from both at once, and both kinds at once, and

@@ -46,6 +46,19 @@ func decided(gw *lab.Vpngw) (child, ike int) {
 	return strings.Count(log, "rekey collision: ours goes"), strings.Count(log, "rekey collision: our IKE SA goes")
 }
 
+// between has two vpngw rekey at the same moment, and waits until both have done it.
+func (c collision) between(t *testing.T, gw, cloud *lab.Vpngw) {
+	before := map[*lab.Vpngw]lab.TunnelStatus{gw: gw.Tunnel("row"), cloud: cloud.Tunnel("row")}
+	atOnce(t, vpngwPeer{gw}.rekey, vpngwPeer{cloud}.rekey, c)
+	for end, b := range before {
+		for _, ike := range []bool{false, true} {
+			if ike == c.ours || ike == c.theirs {
+				end.AwaitRekey(b, ike)
+			}
+		}
+	}
+}
+
 func TestBothVpngwRekeyAtOnceWithoutLoss(t *testing.T) {
 	rounds := []struct {
 		collision
@@ -58,22 +71,11 @@ func TestBothVpngwRekeyAtOnceWithoutLoss(t *testing.T) {
 	}
 	n := lab.Direct(t)
 	c := native("row", collideSuites)
-	cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
-	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
-	gw.AwaitUp("row")
-	cloud.AwaitUp("row")
+	gw, cloud := joined(n, c)
 	flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 	for _, r := range rounds {
 		for range r.count {
-			before := map[*lab.Vpngw]lab.TunnelStatus{gw: gw.Tunnel("row"), cloud: cloud.Tunnel("row")}
-			atOnce(t, vpngwPeer{gw}.rekey, vpngwPeer{cloud}.rekey, r.collision)
-			for end, b := range before {
-				for _, ike := range []bool{false, true} {
-					if ike == r.ours || ike == r.theirs {
-						end.AwaitRekey(b, ike)
-					}
-				}
-			}
+			r.between(t, gw, cloud)
 		}
 		t.Logf("%d times at once: %v", r.count, r.collision)
 	}

@@ -67,10 +67,8 @@ func TestIKEv1HostilePacketsAndFlood(t *testing.T) {
 		t.Run(r.mode(), func(t *testing.T) {
 			n := lab.Direct(t)
 			c := native1("row", r)
-			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
-			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
-			up := gw.AwaitUp("row")
-			cloud.AwaitUp("row")
+			gw, cloud := joined(n, c)
+			up := gw.Tunnel("row")
 			s := newSpoofer(t, n.Internet)
 			from, to := netip.MustParseAddrPort(lab.CustomerAddr+":500"), netip.MustParseAddrPort(lab.CloudAddr+":500")
 			flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 500)

@@ -184,23 +184,12 @@ func TestBothVpngwRekeyIKEv1AtOnceWithoutLoss(t *testing.T) {
 		t.Run(r.mode(), func(t *testing.T) {
 			n := lab.Direct(t)
 			c := native1("row", r)
-			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
-			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
-			gw.AwaitUp("row")
-			cloud.AwaitUp("row")
+			gw, cloud := joined(n, c)
 			flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 			for _, r := range rounds {
 				for range r.count {
 					time.Sleep(2500 * time.Millisecond)
-					before := map[*lab.Vpngw]lab.TunnelStatus{gw: gw.Tunnel("row"), cloud: cloud.Tunnel("row")}
-					atOnce(t, vpngwPeer{gw}.rekey, vpngwPeer{cloud}.rekey, r.collision)
-					for end, b := range before {
-						for _, ike := range []bool{false, true} {
-							if ike == r.ours || ike == r.theirs {
-								end.AwaitRekey(b, ike)
-							}
-						}
-					}
+					r.between(t, gw, cloud)
 				}
 			}
 			n.Await(30*time.Second, "one pair at each end, the same", func() (bool, string) {

@@ -62,11 +62,7 @@ func (r mtuRow) start(n *lab.Net, v6 bool) (customer, cloud *lab.Vpngw) {
 		c.Native.Local.Subnets = append(c.Native.Local.Subnets, lab.CustomerLAN6)
 		c.Native.Remote.Subnets = append(c.Native.Remote.Subnets, lab.CloudLAN6)
 	}
-	cloud = n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
-	customer = n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
-	customer.AwaitUp("row")
-	cloud.AwaitUp("row")
-	return customer, cloud
+	return joined(n, c)
 }
 
 // big sends one ping that fills a packet of that size and may not be cut on its

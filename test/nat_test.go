@@ -93,11 +93,9 @@ func TestPeerFollowsANATThatMoves(t *testing.T) {
 	n := lab.BehindNAT(t)
 	n.NAT.Masquerade("wan", "40000-40009")
 	c := native("row", natSuites)
-	cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
-	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
-	gw.AwaitUp("row")
+	_, cloud := joined(n, c)
 	n.Host.Reaches(lab.CloudHost)
-	before := cloud.AwaitUp("row")
+	before := cloud.Tunnel("row")
 
 	f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 	arrived := func(more int) {

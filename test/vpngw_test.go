@@ -19,6 +19,16 @@ func mirror(c lab.Connection) lab.Connection {
 	return c
 }
 
+// joined starts both ends of the connection "row", and waits until they are up.
+func joined(n *lab.Net, c lab.Connection) (gw, cloud *lab.Vpngw) {
+	n.Helper()
+	cloud = n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
+	gw = n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
+	gw.AwaitUp("row")
+	cloud.AwaitUp("row")
+	return gw, cloud
+}
+
 // row is a row of the matrix between two vpngw.
 type row struct {
 	suites
@@ -72,10 +82,8 @@ func TestEveryAlgorithmBetweenTwoVpngw(t *testing.T) {
 		t.Run(fmt.Sprintf("%03d/%s/encap=%s/esn=%s/ike=%s/esp=%s", i+1, outer, r.encap, r.esn, r.ike(), r.esp()), func(t *testing.T) {
 			n.Use(t)
 			c := r.connection()
-			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
-			customer := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
-			up := customer.AwaitUp("row")
-			cloud.AwaitUp("row")
+			customer, cloud := joined(n, c)
+			up := customer.Tunnel("row")
 
 			udp := n.Internet.Filter("forward", "udp dport 4500 udp length > 200", "")
 			raw := n.Internet.Filter("forward", "meta l4proto esp", "")
