@@ -57,9 +57,12 @@ func newEthernet() (*ethernet, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	e.ways.Store(&map[ends]*way{})
+	e.forget()
 	return e, nil
 }
+
+// forget has packets go by the socket until ways are looked for again.
+func (e *ethernet) forget() { e.ways.Store(&map[ends]*way{}) }
 
 // way is the one that a batch goes as a whole, or nil.
 func (e *ethernet) way(ds []ipsec.Datagram, v6 bool) *way {

@@ -99,7 +99,7 @@ func TestFrameIsWhatTheSocketSends(t *testing.T) {
 				t.Fatalf("%v: it went by the socket", remote)
 			}
 			framed := f.captured()
-			f.ether.ways.Store(&map[ends]*way{})
+			f.ether.forget()
 			f.send("some ESP", remote, tos)
 			plain := f.captured()
 			if remote.Is6() { // the flow label is the kernel's choice

@@ -30,7 +30,6 @@ const (
 // they go by the raw socket.
 func (s *Sockets) Run(ctx context.Context) error {
 	if s.ether == nil {
-		<-ctx.Done()
 		return nil
 	}
 	ev, err := subscribe()
@@ -38,7 +37,7 @@ func (s *Sockets) Run(ctx context.Context) error {
 		return err
 	}
 	defer ev.Close()
-	defer s.ether.ways.Store(&map[ends]*way{})
+	defer s.ether.forget()
 	defer context.AfterFunc(ctx, func() { ev.SetReadDeadline(time.Unix(1, 0)) })()
 	look := looker{host: s.host, ether: s.ether}
 	next := time.Now().Add(lookAgain)
@@ -46,7 +45,7 @@ func (s *Sockets) Run(ctx context.Context) error {
 		ev.SetReadDeadline(next)
 		switch _, err := ev.wait(); {
 		case err == nil, err == errOverrun:
-			s.ether.ways.Store(&map[ends]*way{}) // they may all have changed
+			s.ether.forget() // they may all have changed
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return ended(ctx, err)
 		default:

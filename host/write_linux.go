@@ -330,8 +330,8 @@ func (w *writer) refuse(i int, e unix.Errno) {
 	if w.fail.Err == nil || (e == unix.EMSGSIZE && w.fail.Err != unix.EMSGSIZE) {
 		w.fail.Remote, w.fail.Err = w.ds[i].Remote, e
 	}
-	if w.way != nil {
-		w.s.ether.ways.Store(&map[ends]*way{}) // something is amiss with it
+	if w.way != nil && e != unix.EAGAIN {
+		w.s.ether.forget() // something is amiss with it
 	}
 	if i == w.failed {
 		return
