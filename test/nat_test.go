@@ -90,9 +90,13 @@ func mss(t *testing.T, n *lab.Net) {
 // When the NAT moves the flow to another port, the end that is not behind it
 // follows the first authenticated packet, and no other.
 func TestPeerFollowsANATThatMoves(t *testing.T) {
+	t.Run("IKEv2", func(t *testing.T) { natMoves(t, native("row", natSuites)) })
+	t.Run("IKEv1", func(t *testing.T) { natMoves(t, native1("row", row1Default)) })
+}
+
+func natMoves(t *testing.T, c lab.Connection) {
 	n := lab.BehindNAT(t)
 	n.NAT.Masquerade("wan", "40000-40009")
-	c := native("row", natSuites)
 	_, cloud := joined(n, c)
 	n.Host.Reaches(lab.CloudHost)
 	before := cloud.Tunnel("row")
