@@ -163,13 +163,15 @@ func (b *bench) round(round int) {
 			}
 		}
 	}
-	all := func(*row) bool { return true }
 	for turn := range b.turns {
 		every(ping, func(r *row) bool { return r.main || turn == 0 },
 			func(r *row) string { return r.measurePing(round*b.turns+turn, b.pings) })
 	}
-	every(tcp1, all, func(r *row) string { return r.measureTCP(round, 1, b.tcp) })
-	every(tcp4, all, func(r *row) string { return r.measureTCP(round, 4, b.tcp) })
+	for turn := range b.streams {
+		wanted := func(r *row) bool { return r.main || turn == 0 }
+		every(tcp1, wanted, func(r *row) string { return r.measureTCP(round*b.streams+turn, 1, b.tcp) })
+		every(tcp4, wanted, func(r *row) string { return r.measureTCP(round*b.streams+turn, 4, b.tcp) })
+	}
 	if round < b.udp {
 		every(udp64, func(r *row) bool { return r.main }, func(r *row) string { return r.measureUDP(round, udpOne, r.smallStream(), b.plan) })
 		every(udpMix, func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureUDP(round, udpMany, r.mixedStream(), b.plan) })

@@ -16,8 +16,9 @@ type plan struct {
 	udp    int // rounds that have a search for the loss-free rate
 
 	tcp      time.Duration // one TCP run
+	streams  int           // turns of TCP in a round, of one stream and of four: a pause of the machine spoils one, not the median of many
 	pings    int           // in one turn of them
-	turns    int           // of pings in a round: a pause of the machine spoils one, not the median of many
+	turns    int           // of pings in a round, likewise
 	probe    time.Duration // of a rate, while searching
 	confirm  time.Duration // of the rate found
 	flood    time.Duration // of every contender, for the memory that it takes then
@@ -45,8 +46,8 @@ const pingInterval = time.Millisecond
 // planned is what the environment asks for.
 func planned() (plan, error) {
 	p := plan{
-		rounds: 5, others: 3, udp: 3,
-		tcp: 2500 * time.Millisecond, pings: 300, turns: 5, probe: time.Second, confirm: 10 * time.Second,
+		rounds: 3, others: 3, udp: 3,
+		tcp: 2500 * time.Millisecond, streams: 3, pings: 300, turns: 5, probe: time.Second, confirm: 10 * time.Second,
 		flood: 2 * time.Second, overload: 60 * time.Second,
 		other: os.Getenv("BENCH_OTHER"),
 	}
@@ -54,7 +55,7 @@ func planned() (plan, error) {
 	case "", "full":
 	case "quick":
 		p.quick, p.rounds, p.others, p.udp = true, 3, 1, 1
-		p.tcp, p.turns, p.probe, p.confirm = 2*time.Second, 2, 500*time.Millisecond, 4*time.Second
+		p.tcp, p.streams, p.turns, p.probe, p.confirm = 2*time.Second, 1, 2, 500*time.Millisecond, 4*time.Second
 		p.flood, p.overload = 500*time.Millisecond, 15*time.Second
 	default:
 		return p, fmt.Errorf("BENCH is %q: it is quick, or nothing", v)

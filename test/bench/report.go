@@ -77,7 +77,7 @@ func (b *bench) markdown() string {
 		}
 	}
 	line("\n## How\n\n%s", b.how())
-	line("## Every round, one TCP stream, Mbit/s\n")
+	line("## Every turn, one TCP stream, Mbit/s\n")
 	for _, r := range b.rows {
 		line("* %s:%s", r.contender.name, series(r.figures[tcpOne], 1e-6))
 	}
@@ -198,14 +198,15 @@ func (b *bench) how() string {
   at most %.1f %% of a processor, and anything else %.1f %%.
 * Figures are medians of %d rounds (of %d for rows that no bar speaks of; of %d for UDP). A ratio is the median of the rounds' ratios, and the USO-off
   rows' are to the relay with USO off.
-* TCP: iperf3, %v, the receiver's count, from A to B. CPU: user and system time of both ends' daemons by /proc/PID/stat, over the run with one
+* TCP: iperf3, %v, the receiver's count, from A to B; of the main contenders (those that the bars speak of) %d turns in each round, one stream
+  and then four, and a ratio is that of a turn. CPU: user and system time of both ends' daemons by /proc/PID/stat, over the run with one
   stream. It contains the softirqs that run on their system calls' backs; those that run on the load's or in ksoftirqd are in nobody's.
 * UDP: the highest rate at which at most 0.1 %% is lost, %s, in the main contenders
-  only (those that the bars speak of). Individual datagrams from a paced sender, up to 16 in one system call; 64 bytes of UDP payload in one flow, or
+  only. Individual datagrams from a paced sender, up to 16 in one system call; 64 bytes of UDP payload in one flow, or
   16 flows (destination addresses) of 64, 576 and 1300 bytes (7:4:1) in random order.
 * Ping: %d at %v, 64 bytes of ICMP, nothing else going on; %d such turns in each round, mean and 99th percentile of each, medians of all.
 * RSS: of the larger daemon, when the tunnel was up first, and after %v of 64-byte packets as fast as they can be sent.
 * The relay: wireguard-go's packages conn and tun, one goroutine for each direction, one copy of each packet, nothing else. strongSwan has 16 MB
   receive buffers and a device queue of 10 000 packets, which it does not have of itself.
-`, 100*b.idle, 100*b.foreign, b.rounds, b.others, b.plan.udp, b.tcp, udp, b.pings, pingInterval, b.turns, b.flood)
+`, 100*b.idle, 100*b.foreign, b.rounds, b.others, b.plan.udp, b.tcp, b.streams, udp, b.pings, pingInterval, b.turns, b.flood)
 }
