@@ -1,22 +1,41 @@
 package host
 
 import (
+	"slices"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Poller waits for descriptors, by epoll(7). Its caller's thread is blocked meanwhile, and not the
+// A Poller waits for descriptors. Its caller's thread is blocked meanwhile, and not the
 // runtime's poller is waiting: that one would be woken for every packet, also while the caller is busy
 // and needs no waking, and would look for a goroutine to run, which costs more than a packet.
+//
+// Few it waits for by poll(2): then a packet that comes while nobody waits costs nothing
+// more. Many by epoll(7), which notes each such packet, but need not be told each time what to wait for.
 type Poller struct {
-	fd     int
+	fd     int // epoll's
 	wake   int // an eventfd
 	events [64]unix.EpollEvent
+	asked  [few]unix.PollFd // what poll(2) waits for
+
+	mu     sync.Mutex
+	some   []watched // those of poll(2)
+	many   bool      // epoll has them all
+	waited bool      // once at least
 }
 
-// wakeID is no member's.
-const wakeID = 0
+// watched is a descriptor with the number that Wait gives.
+type watched struct {
+	fd int
+	id uint32
+}
+
+const (
+	wakeID = 0 // is no member's
+	few    = 3 // raw sockets of both families, and wake
+)
 
 // NewPoller makes a Poller without members.
 func NewPoller() (*Poller, error) {
@@ -29,48 +48,103 @@ func NewPoller() (*Poller, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	if err := p.Add(p.wake, wakeID); err != nil {
-		p.Close()
-		return nil, err
-	}
+	p.some = []watched{{p.wake, wakeID}}
 	return p, nil
 }
 
 // Add watches a descriptor, under a number that Wait gives. 0 is taken.
 func (p *Poller) Add(fd int, id uint32) error {
-	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(id)})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.many {
+		return p.note(watched{fd, id})
+	}
+	p.some = append(p.some, watched{fd, id})
+	if len(p.some) > few {
+		for i, w := range p.some {
+			if err := p.note(w); err != nil && i == few { // an older one may be closed
+				p.some = p.some[:few]
+				return err
+			}
+		}
+		p.some, p.many = nil, true
+	}
+	p.changed()
+	return nil
+}
+
+func (p *Poller) note(w watched) error {
+	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, w.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(w.id)})
 }
 
 // Remove watches a descriptor no more.
-func (p *Poller) Remove(fd int) { unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) }
-
-// Wait waits until something can be read, or has an error, or Wake was called,
-// and returns which. One goroutine at a time.
-func (p *Poller) Wait(ready []uint32) (int, error) {
-	events := p.events[:min(len(ready), len(p.events))]
-	n, err := p.await(events)
-	if err != nil {
-		return 0, err
+func (p *Poller) Remove(fd int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.many {
+		unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil)
+		return
 	}
-	k := 0
-	for _, e := range events[:n] {
-		if id := uint32(e.Fd); id != wakeID {
-			ready[k] = id
-			k++
-		} else {
-			var count [8]byte
-			unix.Read(p.wake, count[:])
-		}
-	}
-	return k, nil
+	p.some = slices.DeleteFunc(p.some, func(w watched) bool { return w.fd == fd })
+	p.changed()
 }
 
-// await is epoll_wait, at first without a word to the scheduler: told of a system call, its monitor
-// would look every 20 µs whether the thread is still in it, and take its processor away, which costs
-// more than most of the waits last. The thread keeps its processor, of which the engines leave enough
-// for the others, until it has not returned for 10 ms: then the runtime interrupts it by a
-// signal, as it does when it wants to stop all threads.
-func (p *Poller) await(events []unix.EpollEvent) (int, error) {
+// changed has who waits by poll(2) look anew.
+func (p *Poller) changed() {
+	if p.waited {
+		p.Wake()
+	}
+}
+
+// Wait waits until something can be read, or has an error, or Wake was called, or what it waits
+// for has changed, and returns which. One goroutine at a time.
+//
+// At first the scheduler does not hear of it: told of a system call, its monitor would look every 20 µs
+// whether the thread is still in it, and take its processor away, which costs more than most of
+// the waits last. The thread keeps its processor, of which the engines leave enough for the
+// others, until it has not returned for 10 ms: then the runtime interrupts it by a signal, as it does
+// when it wants to stop all threads.
+func (p *Poller) Wait(ready []uint32) (int, error) {
+	p.mu.Lock()
+	p.waited = true
+	var ids [few]uint32
+	n := len(p.some)
+	for i, w := range p.some {
+		p.asked[i], ids[i] = unix.PollFd{Fd: int32(w.fd), Events: unix.POLLIN}, w.id
+	}
+	many := p.many
+	p.mu.Unlock()
+
+	k := 0
+	take := func(id uint32) {
+		if id == wakeID {
+			var count [8]byte
+			unix.Read(p.wake, count[:])
+			return
+		}
+		if k < len(ready) {
+			ready[k] = id
+			k++
+		}
+	}
+	if many {
+		events := p.events[:min(len(ready), len(p.events))]
+		n, err := p.epoll(events)
+		for _, e := range events[:n] {
+			take(uint32(e.Fd))
+		}
+		return k, err
+	}
+	err := poll(p.asked[:n])
+	for i := range n {
+		if err == nil && p.asked[i].Revents != 0 {
+			take(ids[i])
+		}
+	}
+	return k, err
+}
+
+func (p *Poller) epoll(events []unix.EpollEvent) (int, error) {
 	k, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), ^uintptr(0), 0, 0)
 	if e == 0 {
 		return int(k), nil
@@ -79,7 +153,19 @@ func (p *Poller) await(events []unix.EpollEvent) (int, error) {
 	for err == unix.EINTR {
 		n, err = unix.EpollWait(p.fd, events, -1)
 	}
-	return n, err
+	return max(n, 0), err
+}
+
+func poll(fds []unix.PollFd) error {
+	_, _, e := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), 0, 0, 0, 0)
+	if e == 0 {
+		return nil
+	}
+	err := error(e)
+	for err == unix.EINTR {
+		_, err = unix.Ppoll(fds, nil, nil)
+	}
+	return err
 }
 
 // Wake makes Wait return, or the next one if there is none now.

@@ -2,29 +2,15 @@ package host
 
 import (
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// TestWaitingHoldsNobodyUp: who waits keeps its processor, even the only one, and
-// neither the collector nor another goroutine waits for it.
-func TestWaitingHoldsNobodyUp(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	p, err := NewPoller()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pipe[0])
-	defer unix.Close(pipe[1])
-	if err := p.Add(pipe[0], 5); err != nil {
-		t.Fatal(err)
-	}
+// wait reads what a Poller says can be read, and gives the ids, until Wake after end.
+func wait(t *testing.T, p *Poller, fds []atomic.Int32, end *atomic.Bool) <-chan uint32 {
 	ready := make(chan uint32)
 	go func() {
 		runtime.LockOSThread()
@@ -32,28 +18,103 @@ func TestWaitingHoldsNobodyUp(t *testing.T) {
 		defer close(ready)
 		defer p.Close()
 		var ids [4]uint32
-		for end := false; !end; {
+		for !end.Load() {
 			n, err := p.Wait(ids[:])
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			for _, id := range ids[:n] {
+				unix.Read(int(fds[id].Load()), make([]byte, 1))
 				ready <- id
 			}
-			end = n == 0 // Wake
 		}
 	}()
-	for range 20 {
-		time.Sleep(time.Millisecond) // the waiter is in its call, told of or not
-		runtime.GC()
+	return ready
+}
+
+// pipe is a descriptor to read, and one to write to.
+func pipe(t *testing.T) (r, w int) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
 	}
-	unix.Write(pipe[1], []byte{1})
-	if id, ok := <-ready; id != 5 || !ok {
-		t.Errorf("Wait gave %d, %v; want 5", id, ok)
+	t.Cleanup(func() { unix.Close(p[0]); unix.Close(p[1]) })
+	return p[0], p[1]
+}
+
+// TestWaitingHoldsNobodyUp: who waits keeps its processor, even the only one, and
+// neither the collector nor another goroutine waits for it; for few descriptors and for many.
+func TestWaitingHoldsNobodyUp(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, count := range []int{1, few + 2} {
+		p, err := NewPoller()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, w := pipe(t)
+		if err := p.Add(r, 5); err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint32(count - 1) {
+			quiet, _ := pipe(t)
+			if err := p.Add(quiet, 6+i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var end atomic.Bool
+		var fds [6]atomic.Int32
+		fds[5].Store(int32(r))
+		ready := wait(t, p, fds[:], &end)
+		for range 20 {
+			time.Sleep(time.Millisecond) // the waiter is in its call, told of or not
+			runtime.GC()
+		}
+		unix.Write(w, []byte{1})
+		if id, ok := <-ready; id != 5 || !ok {
+			t.Errorf("Wait gave %d, %v; want 5", id, ok)
+		}
+		end.Store(true)
+		p.Wake()
+		for range ready {
+		}
 	}
-	unix.Read(pipe[0], make([]byte, 1))
-	p.Wake()
-	for range ready {
+}
+
+// TestPollerHearsOfWhatComesAndGoes, while it waits: past the number that poll(2) waits for, too.
+func TestPollerHearsOfWhatComesAndGoes(t *testing.T) {
+	for _, stay := range []bool{false, true} {
+		p, err := NewPoller()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fds [3*few + 1]atomic.Int32
+		var end atomic.Bool
+		ready := wait(t, p, fds[:], &end)
+		last := -1
+		for id := uint32(1); id <= 3*few; id++ {
+			r, w := pipe(t)
+			fds[id].Store(int32(r))
+			if err := p.Add(r, id); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				unix.Write(w, []byte{1})
+				if got := <-ready; got != id {
+					t.Fatalf("Wait gave %d, want %d", got, id)
+				}
+			}
+			if last >= 0 {
+				unix.Write(last, []byte{1}) // is watched no more
+			}
+			if !stay {
+				p.Remove(r)
+				last = w
+			}
+		}
+		end.Store(true)
+		p.Wake()
+		for range ready {
+		}
 	}
 }
