@@ -375,3 +375,40 @@ func TestV1ReplacedPhase1AsksNoMore(t *testing.T) {
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
 }
+
+// An ISAKMP SA that was replaced still answers quick modes. When its successor has died, what
+// comes of them belongs to it, and goes with it.
+func TestV1WhatAReplacedISAKMPSAMakesIsNotForgotten(t *testing.T) {
+	w, a, b := pairOf(t, v1)
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+	var late *ipsec.Datagram // b's quick mode
+	w.filter = func(d *ipsec.Datagram) bool {
+		if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeQuick {
+			late = &ipsec.Datagram{Local: d.Local, Remote: d.Remote, Data: bytes.Clone(d.Data)}
+			return false
+		}
+		return true
+	}
+	b.Do(w.now, rekeyChild("b"))
+	a.Do(w.now, rekeyIKE("a"))
+	w.run(100 * time.Millisecond)
+	w.filter = nil
+	if len(a.machines) != 2 || late == nil {
+		t.Fatalf("%d ISAKMP SAs, a message is late: %v", len(a.machines), late != nil)
+	}
+	a.peers[0].main().Drop(w.now, "the peer is dead")
+	w.arrive(*late)
+	w.run(20 * time.Millisecond)
+	if len(a.out) != 1 {
+		t.Fatalf("%d Child SAs after the late quick mode, want 1", len(a.out))
+	}
+	for _, n := range w.order {
+		n.SetPeers(w.now, nil)
+	}
+	w.run(time.Minute)
+	if len(a.in) != 0 || len(a.machines) != 0 {
+		t.Errorf("left are %d Child SAs and %d ISAKMP SAs", len(a.in), len(a.machines))
+	}
+	a.noLeaks()
+}
