@@ -142,7 +142,7 @@ func TestSuperPacketsAreKeptBackToo(t *testing.T) {
 // ours was on hold before it had that: what was sent before comes to it before.
 func TestNothingIsLostByAPeerThatRemovesTheOldSAAtOnce(t *testing.T) {
 	a, b, sa, sb := ends(t, "aes128gcm16", udp4, nil)
-	arrived := stream(t, a, b, 20000)
+	arrived := stream(t, a, b, maxBacklog/(200+maxTrailer)-1) // on a slow machine they may all come during one hold
 	for range 30 {
 		na, nb := agree(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
 		do := func(err error) {
