@@ -2,27 +2,13 @@ package config
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 )
 
 // FuzzAlibaba: whatever a body's file holds, there is no panic; there is a connection, whole, if and
 // only if there is no error; and the cloud's side has the same tunnels, mirrored.
 func FuzzAlibaba(f *testing.F) {
-	paths, err := filepath.Glob("testdata/pages/alibaba*")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		if filepath.Ext(path) != ".golden" {
-			f.Add(data)
-		}
-	}
+	addPages(f, "alibaba")
 	text := func(side string) []byte { return fmt.Appendf(nil, alibabaPages, side, "body") }
 	f.Fuzz(func(t *testing.T, in []byte) {
 		read := files{"body": string(in)}.read

@@ -13,19 +13,7 @@ import (
 // is no error; every problem has its place; the same text gives an equal Config, which the
 // daemon can use; and the two ends mirror each other.
 func fuzzBody(f *testing.F, d string) {
-	paths, err := filepath.Glob("testdata/pages/" + d + "*[nt]")
-	if err != nil || len(paths) == 0 {
-		f.Fatal(paths, err)
-	}
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		if filepath.Ext(path) != ".golden" {
-			f.Add(data)
-		}
-	}
+	addPages(f, d)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		read := files{"body": string(in), "key": "Not-a-real-secret"}.read
 		var ends []*Connection
@@ -65,6 +53,23 @@ func fuzzBody(f *testing.F, d string) {
 			}
 		}
 	})
+}
+
+// addPages has a fuzzer begin with the requests and answers on a cloud's pages.
+func addPages(f *testing.F, d string) {
+	paths, err := filepath.Glob("testdata/pages/" + d + "*[nt]")
+	if err != nil || len(paths) == 0 {
+		f.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if filepath.Ext(path) != ".golden" {
+			f.Add(data)
+		}
+	}
 }
 
 // usable wants all that the daemon needs of a connection.

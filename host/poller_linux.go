@@ -21,8 +21,7 @@ type Poller struct {
 	asked  [few]unix.PollFd // what poll(2) waits for
 
 	mu     sync.Mutex
-	some   []watched // those of poll(2)
-	many   bool      // epoll has them all
+	some   []watched // those of poll(2); nil: epoll has them all
 	waited bool      // once at least
 }
 
@@ -56,7 +55,7 @@ func NewPoller() (*Poller, error) {
 func (p *Poller) Add(fd int, id uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.many {
+	if p.some == nil {
 		return p.note(watched{fd, id})
 	}
 	p.some = append(p.some, watched{fd, id})
@@ -67,7 +66,7 @@ func (p *Poller) Add(fd int, id uint32) error {
 				return err
 			}
 		}
-		p.some, p.many = nil, true
+		p.some = nil
 	}
 	p.changed()
 	return nil
@@ -81,7 +80,7 @@ func (p *Poller) note(w watched) error {
 func (p *Poller) Remove(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.many {
+	if p.some == nil {
 		unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil)
 		return
 	}
@@ -112,7 +111,7 @@ func (p *Poller) Wait(ready []uint32) (int, error) {
 	for i, w := range p.some {
 		p.asked[i], ids[i] = unix.PollFd{Fd: int32(w.fd), Events: unix.POLLIN}, w.id
 	}
-	many := p.many
+	many := p.some == nil
 	p.mu.Unlock()
 
 	k := 0

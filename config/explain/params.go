@@ -69,7 +69,7 @@ var params = []struct {
 		return choice(t.DPD != dpd.Config{}, "on", "off")
 	}},
 	{"DPD interval", func(_ *config.Connection, t *config.Tunnel) []Param {
-		return when(t.DPD.Interval > 0, span(t.DPD.Interval), "")
+		return when(t.DPD.Interval > 0, Span(t.DPD.Interval), "")
 	}},
 	{"DPD timeout", dpdTimeout},
 	{"DPD messages", dpdMessages},
@@ -110,8 +110,8 @@ var params = []struct {
 	})},
 	{"health check source", health(func(h *config.Health) string { return h.Source.String() })},
 	{"health check target", health(func(h *config.Health) string { return h.Target.String() })},
-	{"health check interval", health(func(h *config.Health) string { return span(h.Interval) })},
-	{"health check timeout", health(func(h *config.Health) string { return span(h.Timeout) })},
+	{"health check interval", health(func(h *config.Health) string { return Span(h.Interval) })},
+	{"health check timeout", health(func(h *config.Health) string { return Span(h.Timeout) })},
 	{"health check retries", health(func(h *config.Health) string { return fmt.Sprint(h.Retries) })},
 }
 
@@ -195,7 +195,7 @@ func lifetime(t *config.Tunnel, d time.Duration, attribute string) []Param {
 	if d == 0 {
 		return []Param{{Value: "without end", Weak: "never rekeyed because of its age"}}
 	}
-	return []Param{{Value: span(d), Wire: wire}}
+	return []Param{{Value: Span(d), Wire: wire}}
 }
 
 func limit(n uint64) []Param {
@@ -234,7 +234,7 @@ func dpdTimeout(_ *config.Connection, t *config.Tunnel) []Param {
 	case t.DPD.Timeout == 0:
 		return []Param{{Value: "when retransmission ends"}}
 	}
-	return []Param{{Value: span(t.DPD.Timeout)}}
+	return []Param{{Value: Span(t.DPD.Timeout)}}
 }
 
 func dpdMessages(_ *config.Connection, t *config.Tunnel) []Param {
@@ -268,8 +268,8 @@ func list(ps []netip.Prefix) string {
 	return strings.Join(out, ", ")
 }
 
-// span is a time as people write it: 24h, 90s, 1h30m.
-func span(d time.Duration) string {
+// Span is a time as people write it: 24h, 90s, 1h30m.
+func Span(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -11,6 +11,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/config/explain"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -46,10 +47,10 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	if w.Reveal && utf8.Valid(t.PSK) && len(t.PSK) > 0 {
 		body.add("psk", string(t.PSK))
 	}
-	body.add("ike", flow{{"proposals", proposals(t.IKEProposals)}, {"lifetime", span(t.IKELifetime)}})
+	body.add("ike", flow{{"proposals", proposals(t.IKEProposals)}, {"lifetime", explain.Span(t.IKELifetime)}})
 	body.add("esp", flow{
 		{"proposals", proposals(t.ESPProposals)},
-		{"lifetime", span(t.ESPLifetime.Time)},
+		{"lifetime", explain.Span(t.ESPLifetime.Time)},
 		{"bytes", whole(t.ESPLifetime.Bytes)},
 		{"packets", whole(t.ESPLifetime.Packets)},
 	})
@@ -110,8 +111,8 @@ func (w *writer) inTunnel(body *mapping, t *config.Tunnel) {
 		if h.Target.IsValid() {
 			f.add("target", h.Target.String())
 		}
-		f.add("interval", span(h.Interval))
-		f.add("timeout", span(h.Timeout))
+		f.add("interval", explain.Span(h.Interval))
+		f.add("timeout", explain.Span(h.Timeout))
 		f.add("retries", whole(uint64(h.Retries)))
 		body.add("health_check", f)
 	}
@@ -169,9 +170,9 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 	case t.DPD.Interval == 0:
 		m.add("dpd", plain("off"))
 	default:
-		f := flow{{"interval", span(t.DPD.Interval)}}
+		f := flow{{"interval", explain.Span(t.DPD.Interval)}}
 		if t.DPD.Timeout > 0 {
-			f.add("timeout", span(t.DPD.Timeout))
+			f.add("timeout", explain.Span(t.DPD.Timeout))
 		}
 		if t.IKEVersion != 2 { // IKEv2 has no such messages
 			f.add("message", t.DPD.Order.String())
@@ -180,8 +181,8 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 	}
 	if lifetimes {
 		m.add("lifetime", flow{
-			{"ike", span(t.IKELifetime)},
-			{"esp", span(t.ESPLifetime.Time)},
+			{"ike", explain.Span(t.IKELifetime)},
+			{"esp", explain.Span(t.ESPLifetime.Time)},
 			{"bytes", whole(t.ESPLifetime.Bytes)},
 			{"packets", whole(t.ESPLifetime.Packets)},
 		})

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -116,18 +115,6 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// span is a time as people write it: 24h, 90s, 1h30m.
-func span(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 func whole[T int | int64 | uint32 | uint64](n T) plain { return plain(fmt.Sprint(n)) }
