@@ -96,20 +96,12 @@ func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) 
 	}
 	p.established(now, m)
 	others := p.others(m)
-	switch {
-	case initialContact:
-		for _, other := range others {
-			// RFC 7296 section 2.4 lets us forget it. A Delete costs nothing, and helps
-			// when both ends began at once and the peer still has it.
-			other.Close(now, "the peer started anew (INITIAL_CONTACT)")
-		}
-		others = nil
-	case len(others) > maxIKESAs+len(p.wants):
+	if !initialContact && len(others) > maxIKESAs+len(p.wants) {
 		others[0].Close(now, "the peer has too many IKE SAs")
 		others = others[1:]
 	}
 	for _, other := range others {
-		m.Inherit(now, other)
+		m.Inherit(now, other, initialContact)
 	}
 	p.changed()
 }

@@ -25,7 +25,7 @@ const (
 	// With IKEv1 it has time: strongSwan hands its Child SAs to the one that it answered, and deletes
 	// the other after 10 s. The other end waits longer, for nothing answers a Delete.
 	dedupeAfter1 = 15 * time.Second
-	dedupeOther1 = 30 * time.Second
+	dedupeOther1 = 20 * time.Second
 	// steadyTime is how long a connection must have lived for its end not to
 	// count as one more failure: a peer that accepts and deletes at once is backed off from.
 	steadyTime = 20 * time.Second
@@ -409,7 +409,7 @@ func (p *peer) dedupe(now time.Time) {
 		case in.Version == 1 && (in.Initiator || now.Sub(in.Established) >= dedupeOther1):
 			p.supersede(now, m, keep)
 		case in.Version == 1:
-			p.dedupeAt = now.Add(dedupeOther1)
+			p.dedupeAt = in.Established.Add(dedupeOther1)
 		case in.Initiator:
 			m.Close(now, "both ends began at once; the other IKE SA stays")
 			p.e.touch(m)
@@ -420,7 +420,7 @@ func (p *peer) dedupe(now time.Time) {
 // supersede puts one IKE SA of IKEv1 in another's place. To the peer the Child SAs may belong
 // to the one that goes, and go with it without a word, so they are made anew on the one that stays.
 func (p *peer) supersede(now time.Time, m, keep sa.Machine) {
-	keep.Inherit(now, m)
+	keep.Inherit(now, m, false)
 	for _, w := range p.wants {
 		keep.RekeyChildren(now, w.cfg, "both ends began at once; the other ISAKMP SA goes")
 	}

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -183,6 +184,51 @@ func TestV1InitialContactReplacesWhatThePeerForgot(t *testing.T) {
 	})
 }
 
+// A peer may say INITIAL-CONTACT and still have its Child SAs, as strongSwan when a quick mode crosses its rekey
+// of phase 1: they carry traffic until others do.
+func TestV1InitialContactStopsNoTraffic(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, change)
+		w.run(10 * time.Second)
+		old := a.newest[0].SPIIn
+		w.lossless = true
+		known := b.peersAt
+		b.peersAt = nil // it seems to have nothing else of the peer
+		b.Do(w.now, rekeyIKE("b"))
+		w.run(500 * time.Millisecond)
+		b.peersAt = known
+		wantIKE(t, a, b, 1) // INITIAL-CONTACT has ended the other at once
+		if wantPairs(t, a, b, 1); a.newest[len(a.newest)-1].SPIIn != old {
+			t.Error("the Child SA was made anew at once")
+		}
+		w.run(20 * time.Second)
+		wantIKE(t, a, b, 1)
+		if wantPairs(t, a, b, 1); a.newest[len(a.newest)-1].SPIIn == old {
+			t.Error("the Child SA was not made anew")
+		}
+	})
+}
+
+// The peer that says INITIAL-CONTACT and takes no quick mode has nothing: what we had of it goes.
+func TestV1AfterInitialContactNothingStaysForGood(t *testing.T) {
+	w, a, b := pairOf(t, v1)
+	w.run(10 * time.Second)
+	b = w.host(b.addr.String(), 0x9000)
+	pa, pb := peersFor()
+	v1(pa, pb)
+	pb.Children[0].Initiate, pb.Children[0].Proposals = true, proposals(ipsec.ProtoESP, "aes256-sha256-modp1024")
+	b.SetPeers(w.now, []*sa.Peer{pb})
+	w.run(20 * time.Second)
+	if len(a.in) != 1 {
+		t.Errorf("%d Child SAs while it is asked for another, want 1", len(a.in))
+	}
+	w.run(10 * time.Second)
+	if len(a.in) != 0 {
+		t.Errorf("%d Child SAs remain that the peer does not have", len(a.in))
+	}
+	wantWhy(t, "a", a.peers[0].wants[0].why, "NO-PROPOSAL-CHOSEN")
+}
+
 func TestV1DeadPeerIsNoticed(t *testing.T) {
 	for _, timeout := range []time.Duration{0, 30 * time.Second} {
 		both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
@@ -354,6 +400,37 @@ func TestV1RekeyIsNotAskedForTwice(t *testing.T) {
 	wantPairs(t, a, b, 1)
 	if n := b.spi - before; n != 1 {
 		t.Errorf("%d Child SAs were made, want 1", n)
+	}
+}
+
+// A quick mode whose ISAKMP SA is replaced or ends under it goes on over the next one.
+func TestV1RekeyOutlivesItsISAKMPSA(t *testing.T) {
+	for name, end := range map[string]func(w *world, a, b *end, tap *tap1){
+		"replaced": func(w *world, a, b *end, _ *tap1) { b.Do(w.now, rekeyIKE("b")) },
+		"deleted": func(w *world, a, b *end, tap *tap1) {
+			in := a.ikeOf()
+			cookies := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, in.SPIi), in.SPIr)
+			a.give(tap.forge(toOf(a, wire.ExchangeInfo1, 4711), []wire.Payload{&wire.Delete1{DOI: 1, Protocol: ipsec.ProtoIKE, SPIs: [][]byte{cookies}}}, nil))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, a, b, tap := established1(t, v1)
+			old, first := a.newest[0].SPIIn, a.ikeOf().SPIi
+			w.lossless = true
+			w.filter = func(d *ipsec.Datagram) bool { // its quick modes are lost
+				h, _ := wire.ParseHeader(d.Data)
+				return h.SPIi != first || h.Exchange != wire.ExchangeQuick
+			}
+			a.Do(w.now, rekeyChild("a"))
+			w.run(10 * time.Millisecond)
+			end(w, a, b, tap)
+			w.run(6 * time.Second)
+			if a.newest[len(a.newest)-1].SPIIn == old {
+				t.Error("the Child SA was not made anew")
+			}
+			w.run(30 * time.Second)
+			wantPairs(t, a, b, 1)
+		})
 	}
 }
 

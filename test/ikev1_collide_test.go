@@ -14,7 +14,7 @@ import (
 // 10 s later. The loss is quoted beside that of charon with charon.
 func TestBothRekeyIKEv1AtOnceAgainstStrongswan(t *testing.T) {
 	const bar = 10 * time.Second
-	rounds := []collision{{}, {true, true}}
+	rounds := []collision{{}, {true, true}, {false, true}}
 	if soak {
 		rounds = nil
 		for range 10 {

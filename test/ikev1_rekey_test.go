@@ -30,7 +30,7 @@ func onePair1(t *testing.T, n *lab.Net, gw *lab.Vpngw, peer *lab.Charon) {
 // settled waits until charon has one Child SA again, the other end of one of ours.
 func settled(t *testing.T, n *lab.Net, peer *lab.Charon) {
 	t.Helper()
-	n.Await(40*time.Second, "one ISAKMP SA and one Child SA at strongSwan", func() (bool, string) {
+	n.Await(60*time.Second, "one ISAKMP SA and one Child SA at strongSwan", func() (bool, string) {
 		count := 0
 		theirs := peer.SAs()
 		for _, ike := range theirs {

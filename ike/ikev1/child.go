@@ -17,9 +17,11 @@ const (
 	// deleteAfter is how long an SA that was replaced stays before the end that replaced
 	// it deletes it: packets on it are under way. The other end waits longer.
 	deleteAfter     = 3 * time.Second
-	deleteAfterPeer = 5 * time.Second
-	lingerTime      = 3 * time.Second  // keeps the inbound half of a deleted SA that has a successor
+	deleteAfterPeer = 4 * time.Second
+	lingerTime      = 2 * time.Second  // keeps the inbound half of a deleted SA that has a successor
 	confirmTime     = 25 * time.Second // a responder waits so long for message 3
+	// soonMin to soonMax is how long a new ISAKMP SA has until we rekey Child SAs over it, if they need that.
+	soonMin, soonMax = 600 * time.Millisecond, 900 * time.Millisecond
 	// holdTime is how long a responder's packets wait for message 3, each time that it sends message 2.
 	holdTime       = 200 * time.Millisecond
 	maxChildren    = 1024
@@ -35,8 +37,11 @@ type child struct {
 	out    bool   // the outbound half is installed
 	minted []byte // the lower of the nonces that made it
 
+	old       *child    // that we asked for this one to replace
 	successor *child    // has taken, or is to take, this one's place
 	gone      bool      // deleted; the inbound half lingers
+	doubted   bool      // the peer may have it no more
+	failed    string    // why it was not replaced yet, after an attempt
 	softAt    time.Time // rekey
 	hardAt    time.Time // end
 	outAt     time.Time // install the outbound half
@@ -162,16 +167,49 @@ func (s *SA) collide(now time.Time, a, b *child) {
 // spares reports whether a child that was replaced should stay a little longer: the peer still sends
 // on it, or may think that it is the other that was replaced. When two quick modes have crossed and a
 // message of them was lost, the ends can come to different ends of it, and each would
-// delete what the other keeps. Then the one with the lowest nonce goes after all.
+// delete what the other keeps. Then the one with the lowest nonce goes after all. (Where we asked for
+// the successor in its place, they have not crossed: it was up.)
 func (s *SA) spares(now time.Time, c *child) bool {
-	const disputed, long = 10 * time.Second, 5500 * time.Millisecond
+	const disputed, long = 10 * time.Second, 4500 * time.Millisecond
 	n := c.successor
-	crossed := c.made != n.made && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
+	crossed := c.made != n.made && n.old != c && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
 	heard := now.Sub(s.env.LastInbound(c.sa.SPIIn)) < deleteAfter/2
 	if crossed && slices.Compare(c.minted, n.minted) < 0 || now.Sub(n.sa.Created) > long {
 		return false
 	}
 	return crossed || heard
+}
+
+// doubt is for a peer that says INITIAL-CONTACT on a new ISAKMP SA: we "might then elect to delete any existing SA's"
+// (RFC 2407 section 4.6.3.3). But strongSwan says so too when a quick mode crosses its rekey, and keeps the Child
+// SAs. So what carries traffic does so until there is another, which the peer or else we ask for in a moment.
+// What was just made does not begin to: its last message may not have come to pass.
+func (s *SA) doubt(now time.Time) {
+	const longest = 25 * time.Second
+	for _, c := range s.fam.children {
+		if c.gone || !c.sa.Created.Before(s.authedAt) {
+			continue
+		}
+		c.doubted = true
+		c.hardAt = sa.Earliest(c.hardAt, now.Add(longest))
+		if c.out && (c.successor == nil || !c.successor.out) {
+			c.successor = nil
+			c.softAt = now.Add(s.env.Jitter(soonMin, soonMax))
+		}
+		c.outAt = time.Time{}
+	}
+}
+
+// expiry is why a child ends at its hard end.
+func (c *child) expiry() string {
+	why := "its lifetime ended before a rekey succeeded"
+	if c.doubted {
+		why = sa.StartedAnew + ", and no other Child SA came"
+	}
+	if c.failed != "" {
+		why += ": " + c.failed
+	}
+	return why
 }
 
 // leadsTo reports whether c comes after the child in the line of its successors.
@@ -344,12 +382,12 @@ func (s *SA) advanceChildren(now time.Time) {
 		case sa.Due(now, c.confirmBy):
 			s.remove(now, c, "the peer began a quick mode and did not finish it")
 		case sa.Due(now, c.hardAt):
-			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
+			s.log.Warn("Child SA expired", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "why", c.expiry())
 			s.inform(deletion(c))
 			if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
 				s.sendOn(now, c.successor)
 			}
-			s.remove(now, c, "its lifetime ended before a rekey succeeded")
+			s.remove(now, c, c.expiry())
 		case sa.Due(now, c.deleteAt):
 			c.deleteAt = now.Add(time.Second)
 			switch {

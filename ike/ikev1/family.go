@@ -67,10 +67,13 @@ func (f *family) pump(now time.Time) {
 	}
 }
 
-// requeue comes back to a quick mode whose ISAKMP SA ended under it.
-func (f *family) requeue(q *quick) {
+// requeue comes back to a quick mode whose ISAKMP SA ended under it. A rekey has a moment's time: what follows on the
+// heels of phase 1's last message can overtake it in a peer that has several threads, as strongSwan has.
+func (f *family) requeue(now time.Time, q *quick) {
 	if q.old == nil {
 		f.queue = append(f.queue, &quick{cfg: q.cfg, local: q.local, remote: q.remote})
+	} else if !q.old.gone && q.old.successor == nil {
+		q.old.softAt = now.Add(q.s.env.Jitter(soonMin, soonMax))
 	}
 }
 

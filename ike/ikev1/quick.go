@@ -173,7 +173,7 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	}
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
 	q.spiIn = 0 // the child has it
-	s.asking = nil
+	c.old, s.asking = q.old, nil
 	s.add(c) // before the message after which the peer may use it
 	if r := q.rival; r != nil && s.fam.find(r.sa.SPIIn) == r && !r.gone && !r.confirmBy.IsZero() {
 		// The peer has answered this before it had our answer, so it knows that the two have crossed. Had it
@@ -282,6 +282,15 @@ func (q *quick) refused(now time.Time, n *wire.Notify1) {
 // unanswered is for a peer that says nothing.
 func (q *quick) unanswered(now time.Time) {
 	s := q.s
+	if s.state == sa.Replaced && s.fam.current == s && !q.x.retx.Deadline().IsZero() { // its successor has died
+		return
+	}
+	if s.state == sa.Replaced && s.fam.current != s {
+		q.abandoned(s)
+		s.fam.requeue(now, q)
+		s.fam.pump(now)
+		return
+	}
 	why := fmt.Sprintf("no answer to a quick mode for %v here and %v there: the peer may have no such pair of subnets, or other ESP algorithms; look in its log", q.local, q.remote)
 	heard := s.lastHeard()
 	q.fail(now, why)
@@ -299,7 +308,7 @@ func (q *quick) fail(now time.Time, why string) {
 	s := q.s
 	q.abandoned(s)
 	if old := q.old; old != nil && s.fam.find(old.sa.SPIIn) == old && !old.gone && old.successor == nil {
-		old.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
+		old.softAt, old.failed = now.Add(s.env.Jitter(retryMin, retryMax)), why
 	}
 	s.env.Owner.ChildChanged(now, s, q.cfg, why)
 }

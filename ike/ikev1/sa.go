@@ -25,6 +25,7 @@ const (
 	// end that replaced it; the other end gives the peer's Delete more time, which may be lost.
 	graceTime    = 5 * time.Second
 	handoverTime = 8 * time.Second
+	openTime     = time.Second     // so long a replaced one waits for the answer to its quick mode; its successor asks then
 	crossTime    = 2 * time.Second // two phases 1 that are so close together were begun by both ends at once
 	retryMin     = 2 * time.Second // after a failed rekey
 	retryMax     = 6 * time.Second
@@ -250,7 +251,7 @@ func (s *SA) die(now time.Time, why string) {
 func (s *SA) end(now time.Time, to sa.State, why string) {
 	if q := s.asking; q != nil {
 		q.abandoned(s)
-		s.fam.requeue(q)
+		s.fam.requeue(now, q)
 	}
 	if s.p1 != nil {
 		s.p1.gaveUp(now)
@@ -271,19 +272,28 @@ func (s *SA) end(now time.Time, to sa.State, why string) {
 }
 
 // Inherit implements sa.Machine.
-func (s *SA) Inherit(now time.Time, other sa.Machine) {
+func (s *SA) Inherit(now time.Time, other sa.Machine, anew bool) {
 	o, ok := other.(*SA)
-	if !ok || o == s || o.state == sa.Dead || o.state == sa.Connecting {
+	switch {
+	case anew && (!ok || o.state == sa.Connecting):
+		other.Close(now, sa.StartedAnew)
+		return
+	case !ok || o == s || o.state == sa.Dead || o.state == sa.Connecting:
 		return
 	}
 	s.fam.merge(o.fam)
 	switch {
 	case o.state == sa.Outlived:
 		o.die(now, "another ISAKMP SA has its Child SAs")
+	case anew:
+		o.Close(now, sa.StartedAnew)
 	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= crossTime): // else both ends began at once: see Endpoint
 		o.replaced(now, s)
 	}
 	s.fam.elect()
+	if anew {
+		s.doubt(now)
+	}
 	s.fam.pump(now)
 }
 
@@ -295,6 +305,9 @@ func (s *SA) replaced(now time.Time, by *SA) {
 	s.expireAt = now.Add(handoverTime)
 	if by.initiator {
 		s.expireAt = now.Add(graceTime)
+	}
+	if q := s.asking; q != nil { // the peer may have ended this one already: strongSwan ends it for a quick mode that crosses its rekey
+		q.x.until = now.Add(openTime)
 	}
 	s.log.Info("ISAKMP SA replaced", "new_ispi", sa.Hex64(by.spiI), "new_rspi", sa.Hex64(by.spiR))
 	s.setState(now, sa.Replaced, "rekeyed")

@@ -300,7 +300,13 @@ func (s *SA) releaseChildren(now time.Time, why string) {
 }
 
 // Inherit implements sa.Machine: the Child SAs of IKEv2 end with their IKE SA, or go on with its successor.
-func (s *SA) Inherit(time.Time, sa.Machine) {}
+func (s *SA) Inherit(now time.Time, other sa.Machine, anew bool) {
+	if anew {
+		// RFC 7296 section 2.4 lets us forget it. A Delete costs nothing, and helps
+		// when both ends began at once and the peer still has it.
+		other.Close(now, sa.StartedAnew)
+	}
+}
 
 // Adopt implements sa.Machine.
 func (s *SA) Adopt(_ time.Time, p *sa.Peer) {

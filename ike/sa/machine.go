@@ -38,8 +38,9 @@ type Machine interface {
 	Drop(now time.Time, why string)
 
 	// Inherit takes over the Child SAs of another IKE SA of the same peer, which
-	// m comes in place of, where the version of IKE lets them live on: IKEv1.
-	Inherit(now time.Time, other Machine)
+	// m comes in place of, where the version of IKE lets them live on: IKEv1. Other ends without a
+	// successor if the peer started anew (INITIAL_CONTACT).
+	Inherit(now time.Time, other Machine, anew bool)
 
 	// Adopt exchanges the Peer for one that differs in its Children at most.
 	Adopt(now time.Time, p *Peer)
@@ -132,6 +133,9 @@ func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Log
 	}
 	return e.Log.With("conn", conn, "peer", remote, "ispi", Hex64(spiI), "rspi", Hex64(spiR))
 }
+
+// StartedAnew is why all that was there before INITIAL_CONTACT goes.
+const StartedAnew = "the peer started anew (INITIAL_CONTACT)"
 
 // ProbeInterval: at most one liveness check for so long is made on unprotected hints.
 const ProbeInterval = 10 * time.Second

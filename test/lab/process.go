@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -148,8 +149,11 @@ func (p *Process) AwaitLog(text string) {
 	})
 }
 
+// tail is the end of a log, without what the Lab's own questions left there.
 func tail(s string, lines int) string {
-	b := bytes.Split(bytes.TrimSpace([]byte(s)), []byte("\n"))
+	b := slices.DeleteFunc(bytes.Split(bytes.TrimSpace([]byte(s)), []byte("\n")), func(line []byte) bool {
+		return bytes.Contains(line, []byte("[CFG] vici client"))
+	})
 	if len(b) > lines {
 		b = b[len(b)-lines:]
 	}
