@@ -14,7 +14,7 @@ import (
 // 10 s later. The loss is quoted beside that of charon with charon.
 func TestBothRekeyIKEv1AtOnceAgainstStrongswan(t *testing.T) {
 	const bar = 10 * time.Second
-	rounds := []collision{{}, {true, true}, {false, true}}
+	rounds := []collision{{}, {true, true}} // ours of a Child SA with theirs of the ISAKMP SA can make charon hang
 	if soak {
 		rounds = nil
 		for range 10 {
