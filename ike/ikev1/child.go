@@ -37,7 +37,7 @@ type child struct {
 	out    bool   // the outbound half is installed
 	minted []byte // the lower of the nonces that made it
 
-	old       *child    // that we asked for this one to replace
+	asked     uint32    // SPIIn of the one that we asked for this one in place of; 0: of none
 	successor *child    // has taken, or is to take, this one's place
 	gone      bool      // deleted; the inbound half lingers
 	doubted   bool      // the peer may have it no more
@@ -172,7 +172,7 @@ func (s *SA) collide(now time.Time, a, b *child) {
 func (s *SA) spares(now time.Time, c *child) bool {
 	const disputed, long = 10 * time.Second, 4500 * time.Millisecond
 	n := c.successor
-	crossed := c.made != n.made && n.old != c && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
+	crossed := c.made != n.made && n.asked != c.sa.SPIIn && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
 	heard := now.Sub(s.env.LastInbound(c.sa.SPIIn)) < deleteAfter/2
 	if crossed && slices.Compare(c.minted, n.minted) < 0 || now.Sub(n.sa.Created) > long {
 		return false

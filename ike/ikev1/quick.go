@@ -173,7 +173,10 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	}
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
 	q.spiIn = 0 // the child has it
-	c.old, s.asking = q.old, nil
+	s.asking = nil
+	if q.old != nil {
+		c.asked = q.old.sa.SPIIn
+	}
 	s.add(c) // before the message after which the peer may use it
 	if r := q.rival; r != nil && s.fam.find(r.sa.SPIIn) == r && !r.gone && !r.confirmBy.IsZero() {
 		// The peer has answered this before it had our answer, so it knows that the two have crossed. Had it
