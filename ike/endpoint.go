@@ -44,7 +44,7 @@ type Counters struct {
 	CookiesSent    uint64
 	HalfOpenFull   uint64
 	HalfOpenShare  uint64 // too many from one address
-	Displaced      uint64 // half-open main modes that gave way to newer ones
+	Displaced      uint64 // main modes that waited for message 3 and gave way to newer ones
 	Limited        uint64 // aggressive modes that came too fast from one source
 	InitRefused    uint64
 	UnknownSources uint64           // first messages from addresses of no peer
@@ -64,6 +64,7 @@ type Endpoint struct {
 	machines map[uint64]sa.Machine // by the IKE SPI that is ours
 	inbound  map[uint32]*peer      // by the SPI of an inbound ESP SA
 	firsts   firsts
+	openings openings
 	actions  []sa.Action
 	timers   timers
 	stirred  []sa.Machine // since the last touch
@@ -87,7 +88,7 @@ func New(cfg Config) *Endpoint {
 	}
 	e := &Endpoint{
 		cfg: cfg, log: cfg.Log,
-		machines: map[uint64]sa.Machine{}, inbound: map[uint32]*peer{}, firsts: newFirsts(),
+		machines: map[uint64]sa.Machine{}, inbound: map[uint32]*peer{}, firsts: newFirsts(), openings: newOpenings(),
 		timers:  newTimers(),
 		cookies: cookies{rand: cfg.Rand},
 		replies: limiter{perSecond: 20},
@@ -274,7 +275,7 @@ func (e *Endpoint) newSPI() uint64 {
 			panic("ike: no randomness: " + err.Error())
 		}
 		spi := binary.BigEndian.Uint64(b[:])
-		if _, used := e.machines[spi]; spi != 0 && !used {
+		if _, used := e.machines[spi]; spi != 0 && !used && e.openings.byCookie[spi] == nil {
 			return spi
 		}
 	}

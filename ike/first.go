@@ -36,9 +36,6 @@ type firsts struct {
 	// opening are those of IKEv1 that are half-open. They do not count among the others: what
 	// anybody can begin of them must not keep IKEv2's out.
 	opening map[sa.Machine]struct{}
-	// early are IKEv1's main modes that were answered, the oldest first, with some among
-	// them that have gone on or are gone.
-	early []sa.Machine
 }
 
 func newFirsts() firsts {
@@ -51,22 +48,13 @@ func (f *firsts) add(k firstKey, m sa.Machine) {
 }
 
 // addV1 is add for an ISAKMP SA.
-func (f *firsts) addV1(k firstKey, m sa.Machine, main bool) {
+func (f *firsts) addV1(k firstKey, m sa.Machine) {
 	f.byKey[k], f.keys[m], f.opening[m] = m, k, struct{}{}
-	if main {
-		f.early = append(f.early, m)
-	}
 }
 
 // settled notes that m is half-open no more.
 func (f *firsts) settled(m sa.Machine) {
 	delete(f.opening, m)
-	for len(f.early) > 0 {
-		if _, open := f.opening[f.early[0]]; open {
-			break
-		}
-		f.early = f.early[1:]
-	}
 	if _, ok := f.halfOpen[m]; !ok {
 		return
 	}

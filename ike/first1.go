@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"net/netip"
@@ -16,10 +17,6 @@ const (
 	// aggressivePerSecond is how many first messages of aggressive mode are answered for one source
 	// in a second: each costs two exponentiations, and an answer that is longer than the question.
 	aggressivePerSecond = 5
-	// maxEarly is how many main modes there may be whose sender has not yet answered from where it
-	// claims to be. IKEv1 has no cookies that come back: when there are more, the oldest
-	// gives way, so that a flood of false senders leaves a true one the time of a round trip.
-	maxEarly = 4096
 )
 
 // handle1 takes one message of IKEv1.
@@ -27,6 +24,10 @@ func (e *Endpoint) handle1(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if m := e.find1(h); m != nil {
 		m.Handle(now, d)
 		e.touch(m)
+		return
+	}
+	if o := e.openings.find(h, d); o != nil {
+		e.resume(now, o, h, d)
 		return
 	}
 	if h.SPIr == 0 && len(e.peersAt[d.Remote.Addr().Unmap()]) > 0 && !e.speaks(1, d.Remote.Addr()) {
@@ -72,28 +73,66 @@ func (e *Endpoint) first1(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.touch(m)
 		return
 	}
-	switch h.Exchange {
-	case wire.ExchangeAggressive:
-		if !e.allow(now, from) {
-			e.counters.Limited++
-			return
-		}
-		if len(e.firsts.opening) >= e.cfg.MaxHalfOpen+maxEarly {
-			e.counters.HalfOpenFull++
-			return
-		}
-	default:
-		e.makeRoom(now)
+	if h.Exchange == wire.ExchangeMain {
+		e.open(now, key, d)
+		return
+	}
+	if !e.allow(now, from) {
+		e.counters.Limited++
+		return
+	}
+	if len(e.firsts.opening) >= e.cfg.MaxHalfOpen {
+		e.counters.HalfOpenFull++
+		return
 	}
 	m, err := ikev1.Respond(&e.env, now, d)
 	if err != nil {
-		e.counters.InitRefused++
-		if r := (*ikev1.Refusal)(nil); errors.As(err, &r) {
-			e.refuse1(now, h, d, r)
-		}
+		e.refuse1(now, h, d, err)
 		return
 	}
-	e.firsts.addV1(key, m, h.Exchange == wire.ExchangeMain)
+	e.firsts.addV1(key, m)
+	e.touch(m)
+}
+
+// open answers the first message of a main mode.
+func (e *Endpoint) open(now time.Time, key firstKey, d ipsec.Datagram) {
+	o := e.openings.byKey[key]
+	if o == nil {
+		o = &opening{key: key, cookie: e.newSPI(), first: d, at: now}
+		var err error
+		if o.answer, err = ikev1.Answer(&e.env, now, d, o.cookie); err != nil {
+			h, _ := wire.ParseHeader(d.Data)
+			e.refuse1(now, h, d, err)
+			return
+		}
+		o.first.Data = bytes.Clone(d.Data)
+		e.counters.Displaced += e.openings.add(o)
+		e.timers.touch(&e.openings)
+	}
+	for _, m := range o.answer {
+		e.emit(sa.Send{Path: sa.ReplyPath(d), Data: m})
+	}
+}
+
+// resume goes on with a main mode: its sender is where it claims to be.
+func (e *Endpoint) resume(now time.Time, o *opening, h wire.Header, d ipsec.Datagram) {
+	if h.Exchange != wire.ExchangeMain || h.Flags&wire.FlagEncrypted != 0 {
+		e.counters.Dropped[sa.DropTooEarly]++
+		return
+	}
+	if len(e.firsts.opening) >= e.cfg.MaxHalfOpen {
+		e.counters.HalfOpenFull++
+		return
+	}
+	m, err := ikev1.Resume(&e.env, now, o.first, o.cookie)
+	if err != nil { // the configuration has changed
+		e.counters.InitRefused++
+		return
+	}
+	e.firsts.addV1(o.key, m)
+	e.openings.remove(o)
+	e.timers.touch(&e.openings)
+	m.Handle(now, d)
 	e.touch(m)
 }
 
@@ -107,27 +146,11 @@ func (e *Endpoint) allow(now time.Time, from netip.Addr) bool {
 	return l.allow(now)
 }
 
-// makeRoom ends the oldest main mode that has not gone on, when there are too many.
-func (e *Endpoint) makeRoom(now time.Time) {
-	f := &e.firsts
-	for len(f.early) > 0 {
-		m := f.early[0]
-		_, open := f.opening[m]
-		switch {
-		case open && !m.Info().Reached && len(f.early) < maxEarly:
-			return
-		case open && !m.Info().Reached:
-			e.counters.Displaced++
-			m.Drop(now, "too many main modes are open") // which takes it off the list
-		default:
-			f.early = f.early[1:]
-		}
-	}
-}
-
-// refuse1 answers a first message in the clear, seldom.
-func (e *Endpoint) refuse1(now time.Time, h wire.Header, d ipsec.Datagram, r *ikev1.Refusal) {
-	if !e.replies.allow(now) {
+// refuse1 answers a first message in the clear, seldom, if its sender may be told why.
+func (e *Endpoint) refuse1(now time.Time, h wire.Header, d ipsec.Datagram, err error) {
+	e.counters.InitRefused++
+	r := (*ikev1.Refusal)(nil)
+	if !errors.As(err, &r) || !e.replies.allow(now) {
 		return
 	}
 	e.log.Info("refusing phase 1", "peer", d.Remote, "notify", r.Kind.String(), "why", r.Why)

@@ -66,7 +66,7 @@ func (o *owner) Stirred(m sa.Machine) { o.stirred = append(o.stirred, m) }
 // Sole implements sa.Owner. A half-open SA that could be the same peer's counts:
 // were both ends to assert INITIAL_CONTACT at once, they would delete each other's.
 func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
-	if o.firsts.from[cfg.Remote] > 0 {
+	if o.firsts.from[cfg.Remote] > 0 || m.Info().Version == 1 && o.openings.from[cfg.Remote] > 0 {
 		return false
 	}
 	for other := range o.firsts.opening {

@@ -108,7 +108,7 @@ func (p1 *phase1) mm6(now time.Time, m *message) error {
 }
 
 // HDR, SA, VID <-- and then HDR, SA, VID -->
-func (p1 *phase1) answerMM1(now time.Time, m *message) error {
+func (p1 *phase1) answerMM1(m *message) error {
 	s := p1.s
 	ps, err := p1.answering("mm1", m)
 	if err != nil {
@@ -120,9 +120,8 @@ func (p1 *phase1) answerMM1(now time.Time, m *message) error {
 	}
 	p1.candidates = ps
 	p1.keepNATT()
-	p1.accept(m)
 	p1.x.take, p1.x.wants, p1.waits = p1.mm3, shapes["mm3"], "message 3 of main mode"
-	s.say(now, p1.x, false, append([]wire.Payload{c.answer(c.proposal.SPI)}, s.peerSays.answer()...)...)
+	p1.x.sent = s.fragments(s.seal(p1.x, append([]wire.Payload{c.answer(c.proposal.SPI)}, s.peerSays.answer()...)))
 	return nil
 }
 
@@ -131,14 +130,6 @@ func (p1 *phase1) keepNATT() {
 	if !slices.ContainsFunc(p1.candidates, func(p *sa.Peer) bool { return p.NATT }) {
 		p1.s.peerSays.natt = nil
 	}
-}
-
-// accept gives the SA of a first message its place.
-func (p1 *phase1) accept(m *message) {
-	s := p1.s
-	s.spiR = s.env.Owner.NewSPI()
-	p1.x.heard = m.hash()
-	s.env.Owner.Spawned(s)
 }
 
 // HDR, KE, Ni, NAT-D <-- and then HDR, KE, Nr, NAT-D -->

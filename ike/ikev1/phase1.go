@@ -70,15 +70,57 @@ func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path) (*SA, error)
 	return s, nil
 }
 
-// Respond answers a first message, which is d. An error says what to tell the
+// Respond answers a first message of aggressive mode, which is d. An error says what to tell the
 // sender, if it is a *Refusal; no state is kept then.
 func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
-	h, c, err := wire.Parse1(d.Data)
+	s, m, err := receive(env, now, d)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.p1.answerAg1(now, m); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Answer is message 2 of main mode, where d is message 1 and spiR our cookie. No state is kept. An error is as that of Respond.
+func Answer(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) ([][]byte, error) {
+	s, _, err := opened(env, now, d, spiR)
+	if err != nil {
+		return nil, err
+	}
+	return s.p1.x.sent, nil
+}
+
+// Resume makes the SA that Answer has answered for, when message 3 comes.
+func Resume(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) (*SA, error) {
+	s, m, err := opened(env, now, d, spiR)
+	if err != nil {
+		return nil, err
+	}
+	s.p1.x.heard = m.hash()
+	env.Owner.Spawned(s)
+	return s, nil
+}
+
+// opened is an SA that has answered message 1 of main mode.
+func opened(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) (*SA, *message, error) {
+	s, m, err := receive(env, now, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.spiR = spiR
+	return s, m, s.p1.answerMM1(m)
+}
+
+// receive takes a first message.
+func receive(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, *message, error) {
+	h, c, err := wire.Parse1(d.Data)
+	if err != nil {
+		return nil, nil, err
+	}
 	if h.Flags&wire.FlagEncrypted != 0 || h.ID != 0 {
-		return nil, errors.New("a first message that is encrypted or has a message id")
+		return nil, nil, errors.New("a first message that is encrypted or has a message id")
 	}
 	s := newSA(env, now, false)
 	s.spiI = h.SPIi
@@ -86,18 +128,8 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
 	s.expireAt = now.Add(halfOpenTime)
 	s.peerSays = readVendors(c.Payloads)
 	s.log = env.Log // with names once it is worth them: there may be a flood
-	p1 := &phase1{s: s, x: &exchange{kind: h.Exchange}}
-	s.p1 = p1
-	m := &message{h, c, d}
-	if h.Exchange == wire.ExchangeAggressive {
-		err = p1.answerAg1(now, m)
-	} else {
-		err = p1.answerMM1(now, m)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.p1 = &phase1{s: s, x: &exchange{kind: h.Exchange}}
+	return s, &message{h, c, d}, nil
 }
 
 // Refusal is what may be told of a first message that is refused.

@@ -1,0 +1,87 @@
+package ike
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// openings1 is n first messages of main mode like one of a's, padded with vendor ids.
+func openings1(w *world, a, b *end, n, padding int) {
+	a.Advance(w.now)
+	a.drain()
+	h, c, _ := wire.Parse1(w.wire[0].Data)
+	w.wire = nil
+	ps := c.Payloads
+	for ; padding > 0; padding -= 1000 {
+		ps = append(ps, &wire.Raw{Kind: wire.TypeVendor1, Data: make([]byte, 1000)})
+	}
+	data := (&wire.Message{Header: h, Payloads: ps}).Marshal()
+	for i := range n {
+		d := bytes.Clone(data)
+		binary.BigEndian.PutUint64(d, uint64(i+1))
+		b.Handle(w.now, ipsec.Datagram{Local: netip.AddrPortFrom(b.addr, 500), Remote: netip.AddrPortFrom(a.addr, 500), Data: d})
+	}
+	b.drain()
+	w.wire = nil
+}
+
+// What first messages leave behind is bounded, in number and in bytes, and goes.
+func TestV1OpeningsAreBounded(t *testing.T) {
+	for name, c := range map[string]struct{ padding, most int }{
+		"many": {0, maxOpenings},
+		"long": {16000, maxOpeningBytes / 16000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, a, b := pairOf(t, v1)
+			openings1(w, a, b, c.most+100, c.padding)
+			if n := len(b.openings.byKey); n > c.most || n < c.most*9/10 || b.openings.bytes > maxOpeningBytes || len(b.machines) != 0 {
+				t.Errorf("%d openings of %d bytes, %d ISAKMP SAs; want at most %d openings of %d bytes, none", n, b.openings.bytes, len(b.machines), c.most, maxOpeningBytes)
+			}
+			if b.Counters().Displaced < 100 {
+				t.Errorf("%d displaced, want 100 and more", b.Counters().Displaced)
+			}
+			w.run(time.Second)
+			wantPairs(t, a, b, 1)
+			w.run(openingTime)
+			if b.openings.left() != 0 {
+				t.Errorf("left are %d openings", len(b.openings.byKey))
+			}
+		})
+	}
+}
+
+// Only who was told our cookie, from where he was told it, goes on with a main mode.
+func TestV1OpeningIsTheSendersOwn(t *testing.T) {
+	w, a, b := pairOf(t, v1)
+	var third []byte
+	w.filter = func(d *ipsec.Datagram) bool {
+		if h, _ := wire.ParseHeader(d.Data); d.Local.Addr() == a.addr && h.SPIr != 0 {
+			third = d.Data
+		}
+		return third == nil
+	}
+	w.run(100 * time.Millisecond)
+	try := func(what string, port uint16, change func(d []byte)) {
+		d := bytes.Clone(third)
+		change(d)
+		b.Handle(w.now, ipsec.Datagram{Local: netip.AddrPortFrom(b.addr, 500), Remote: netip.AddrPortFrom(a.addr, port), Data: d})
+		if len(b.machines) != 0 {
+			t.Errorf("%s makes an ISAKMP SA", what)
+		}
+	}
+	try("message 3 from another port", 501, func([]byte) {})
+	try("message 3 with another cookie of the initiator", 500, func(d []byte) { d[0] ^= 1 })
+	try("message 3 with another cookie of the responder", 500, func(d []byte) { d[8] ^= 1 })
+	try("message 3 of quick mode", 500, func(d []byte) { d[18] = byte(wire.ExchangeQuick) })
+	try("message 3 that is encrypted", 500, func(d []byte) { d[19] |= byte(wire.FlagEncrypted) })
+	b.drain()
+	w.filter = nil
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+}
