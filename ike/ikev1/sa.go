@@ -374,7 +374,6 @@ func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
 func (s *SA) Info() sa.Info {
 	return sa.Info{
 		Version: 1, Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator,
-		Reached: s.initiator || s.keys != nil && (s.p1 == nil || s.p1.x.kind == wire.ExchangeMain) || s.state != sa.Connecting,
 		Current: s.state == sa.Established || s.fam.current == s,
 		SPIi:    s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path, NAT: s.nat, Encap: s.encap(), Established: s.authedAt,
 	}

@@ -57,7 +57,6 @@ type Info struct {
 	State       State
 	Since       time.Time
 	Initiator   bool
-	Reached     bool // the peer has answered from where it claims to be
 	Lingering   bool // ended, and kept only to repeat its last response
 	Current     bool // the one of its line of rekeyed IKE SAs that has the Child SAs
 	SPIi, SPIr  uint64
