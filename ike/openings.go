@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// maxOpenings is how many main modes may wait for message 3, and maxOpeningBytes how much their messages may be
+	// maxOpenings is how many main modes may wait for message 3 (they take 16 MB), and maxOpeningBytes how much their messages may be
 	// together. When there are more, the oldest is forgotten: a flood of 20 000 false ones a second
-	// leaves a true sender 1.6 s to go on.
-	maxOpenings     = 32768
-	maxOpeningBytes = 16 << 20
+	// leaves a true sender 0.8 s to go on.
+	maxOpenings     = 16384
+	maxOpeningBytes = 8 << 20
 	openingTime     = 30 * time.Second
 )
 
