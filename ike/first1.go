@@ -74,7 +74,7 @@ func (e *Endpoint) first1(now time.Time, h wire.Header, d ipsec.Datagram) {
 		return
 	}
 	if h.Exchange == wire.ExchangeMain {
-		e.open(now, key, d)
+		e.open(now, key, h, d)
 		return
 	}
 	if !e.allow(now, from) {
@@ -95,13 +95,12 @@ func (e *Endpoint) first1(now time.Time, h wire.Header, d ipsec.Datagram) {
 }
 
 // open answers the first message of a main mode.
-func (e *Endpoint) open(now time.Time, key firstKey, d ipsec.Datagram) {
+func (e *Endpoint) open(now time.Time, key firstKey, h wire.Header, d ipsec.Datagram) {
 	o := e.openings.byKey[key]
 	if o == nil {
 		o = &opening{key: key, cookie: e.newSPI(), first: d, at: now}
 		var err error
 		if o.answer, err = ikev1.Answer(&e.env, now, d, o.cookie); err != nil {
-			h, _ := wire.ParseHeader(d.Data)
 			e.refuse1(now, h, d, err)
 			return
 		}

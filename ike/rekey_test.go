@@ -207,7 +207,7 @@ func TestResponderSendsOnTheNewChildOnlyWhenThePeerIsReady(t *testing.T) {
 			w.run(10 * time.Second)
 		}
 		b.drain()
-		if last := b.newest[len(b.newest)-1]; last == old {
+		if last := b.sendsOn(); last == old {
 			t.Errorf("%s: the responder still sends on the old Child SA", proof)
 		}
 		w.filter = nil

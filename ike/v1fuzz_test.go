@@ -182,8 +182,7 @@ func (g *game) payload1(b byte) wire.Payload {
 	}
 	var cookies []byte
 	if len(x.peers) > 0 && x.peers[0].main() != nil {
-		in := x.peers[0].main().Info()
-		cookies = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, in.SPIi), in.SPIr)
+		cookies = cookiesOf(x.peers[0].main().Info())
 	}
 	switch b % 8 {
 	case 0, 1, 2:

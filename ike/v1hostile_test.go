@@ -13,6 +13,11 @@ import (
 	"vpngw/ipsec"
 )
 
+// cookiesOf is how an ISAKMP SA is named where an SPI stands.
+func cookiesOf(in sa.Info) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, in.SPIi), in.SPIr)
+}
+
 // established1 is a pair that is up, whose messages a tap sees.
 func established1(t testing.TB, change func(pa, pb *sa.Peer)) (*world, *end, *end, *tap1) {
 	w, a, b := pairOf(t, change)
@@ -47,7 +52,7 @@ func TestV1HostileMessagesChangeNothing(t *testing.T) {
 		w, a, b, tap := established1(t, change)
 		for _, n := range []*end{b, a} {
 			spi := []byte(string(binary.BigEndian.AppendUint32(nil, n.newest[0].SPIOut)))
-			cookies := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, n.ikeOf().SPIi), n.ikeOf().SPIr)
+			cookies := cookiesOf(n.ikeOf())
 			del := &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{spi}}
 			delIKE := &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoIKE, SPIs: [][]byte{cookies}}
 			info, quick := toOf(n, wire.ExchangeInfo1, 4711), toOf(n, wire.ExchangeQuick, 4712)

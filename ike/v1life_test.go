@@ -2,7 +2,6 @@ package ike
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ func (w *world) esp() {
 		if len(n.newest) == 0 || n.dead {
 			continue
 		}
-		c := n.newest[len(n.newest)-1]
+		c := n.sendsOn()
 		for _, m := range w.order {
 			if m != n && !m.dead && m.in[c.SPIOut] != nil {
 				m.last[c.SPIOut] = w.now
@@ -198,12 +197,12 @@ func TestV1InitialContactStopsNoTraffic(t *testing.T) {
 		w.run(500 * time.Millisecond)
 		b.peersAt = known
 		wantIKE(t, a, b, 1) // INITIAL-CONTACT has ended the other at once
-		if wantPairs(t, a, b, 1); a.newest[len(a.newest)-1].SPIIn != old {
+		if wantPairs(t, a, b, 1); a.sendsOn().SPIIn != old {
 			t.Error("the Child SA was made anew at once")
 		}
 		w.run(20 * time.Second)
 		wantIKE(t, a, b, 1)
-		if wantPairs(t, a, b, 1); a.newest[len(a.newest)-1].SPIIn == old {
+		if wantPairs(t, a, b, 1); a.sendsOn().SPIIn == old {
 			t.Error("the Child SA was not made anew")
 		}
 	})
@@ -329,7 +328,7 @@ func TestV1LifetimesAreAgreed(t *testing.T) {
 			spi := a.newest[0].SPIIn
 			w.lossless = true
 			w.run(c.soonA * 97 / 100)
-			if a.newest[len(a.newest)-1].SPIIn == spi {
+			if a.sendsOn().SPIIn == spi {
 				t.Errorf("not rekeyed in %v", c.soonA)
 			}
 		})
@@ -408,9 +407,8 @@ func TestV1RekeyOutlivesItsISAKMPSA(t *testing.T) {
 	for name, end := range map[string]func(w *world, a, b *end, tap *tap1){
 		"replaced": func(w *world, a, b *end, _ *tap1) { b.Do(w.now, rekeyIKE("b")) },
 		"deleted": func(w *world, a, b *end, tap *tap1) {
-			in := a.ikeOf()
-			cookies := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, in.SPIi), in.SPIr)
-			a.give(tap.forge(toOf(a, wire.ExchangeInfo1, 4711), []wire.Payload{&wire.Delete1{DOI: 1, Protocol: ipsec.ProtoIKE, SPIs: [][]byte{cookies}}}, nil))
+			del := &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoIKE, SPIs: [][]byte{cookiesOf(a.ikeOf())}}
+			a.give(tap.forge(toOf(a, wire.ExchangeInfo1, 4711), []wire.Payload{del}, nil))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -425,7 +423,7 @@ func TestV1RekeyOutlivesItsISAKMPSA(t *testing.T) {
 			w.run(10 * time.Millisecond)
 			end(w, a, b, tap)
 			w.run(6 * time.Second)
-			if a.newest[len(a.newest)-1].SPIIn == old {
+			if a.sendsOn().SPIIn == old {
 				t.Error("the Child SA was not made anew")
 			}
 			w.run(30 * time.Second)

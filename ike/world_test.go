@@ -166,6 +166,9 @@ func (n *end) drain() {
 	}
 }
 
+// sendsOn is the newest SA of an end that has one.
+func (n *end) sendsOn() *ipsec.ChildSA { return n.newest[len(n.newest)-1] }
+
 // check holds the promise of a rekey: what either end sends on its newest SA, the other receives.
 func (w *world) check() {
 	if !w.lossless {
@@ -179,7 +182,7 @@ func (w *world) check() {
 			w.lossless = false
 			return
 		}
-		spi := from.newest[len(from.newest)-1].SPIOut
+		spi := from.sendsOn().SPIOut
 		if to.in[spi] == nil {
 			w.t.Errorf("%v sends on SPI %08x, which %v does not receive on", from.addr, spi, to.addr)
 			w.lossless = false

@@ -285,13 +285,14 @@ func (q *quick) refused(now time.Time, n *wire.Notify1) {
 // unanswered is for a peer that says nothing.
 func (q *quick) unanswered(now time.Time) {
 	s := q.s
-	if s.state == sa.Replaced && s.fam.current == s && !q.x.retx.Deadline().IsZero() { // its successor has died
-		return
-	}
-	if s.state == sa.Replaced && s.fam.current != s {
+	switch {
+	case s.state != sa.Replaced:
+	case s.fam.current != s:
 		q.abandoned(s)
 		s.fam.requeue(now, q)
 		s.fam.pump(now)
+		return
+	case q.x.retx.Active(): // its successor has died
 		return
 	}
 	why := fmt.Sprintf("no answer to a quick mode for %v here and %v there: the peer may have no such pair of subnets, or other ESP algorithms; look in its log", q.local, q.remote)
