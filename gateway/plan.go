@@ -21,16 +21,13 @@ import (
 // The result depends on nothing but its arguments and keeps their order, so
 // that a reload of an unchanged file yields equal peers.
 func peersOf(tunnels []*wanted, local func(netip.Addr) netip.Addr) ([]*sa.Peer, error) {
-	type key struct {
-		local, remote     netip.Addr
-		localID, remoteID ipsec.Identity
-	}
 	var peers []*sa.Peer
-	byKey := map[key]*sa.Peer{}
+	byKey := map[sa.PeerKey]*sa.Peer{}
 	for _, w := range tunnels {
 		t := w.tunnel
-		k := key{t.Local.Address, t.Remote.Address, t.Local.ID, t.Remote.ID}
 		own := peerOf(w, local)
+		k := own.PeerKey
+		k.Local = t.Local.Address // as configured
 		p := byKey[k]
 		switch {
 		case p == nil:
@@ -38,9 +35,9 @@ func peersOf(tunnels []*wanted, local func(netip.Addr) netip.Addr) ([]*sa.Peer, 
 			byKey[k] = p
 			peers = append(peers, p)
 		default:
-			if field := differ(p, own); field != "" {
+			if fields := p.Settings.Diff(&own.Settings); len(fields) > 0 {
 				return nil, fmt.Errorf("connections %q and %q have the same addresses and identities, so they share one IKE SA: their %s must be the same too",
-					p.Name, w.conn.Name, field)
+					p.Name, w.conn.Name, fields[0])
 			}
 			p.Name += "," + w.conn.Name
 		}
@@ -89,41 +86,23 @@ func peerOf(w *wanted, local func(netip.Addr) netip.Addr) *sa.Peer {
 		encap = sa.EncapNever
 	}
 	return &sa.Peer{
-		Name:    w.conn.Name,
-		Version: t.IKEVersion, Aggressive: t.Aggressive,
-		Local:     local(t.Local.Address),
-		Remote:    t.Remote.Address,
-		LocalID:   t.Local.ID,
-		RemoteID:  t.Remote.ID,
-		PSK:       t.PSK,
-		Proposals: t.IKEProposals,
-		Lifetime:  t.IKELifetime,
-		NATT:      t.NATT,
-		Encap:     encap,
-		DPD:       t.DPD,
+		Name: w.conn.Name,
+		PeerKey: sa.PeerKey{
+			Local:    local(t.Local.Address),
+			Remote:   t.Remote.Address,
+			LocalID:  t.Local.ID,
+			RemoteID: t.Remote.ID,
+		},
+		Settings: sa.Settings{
+			Version: t.IKEVersion, Aggressive: t.Aggressive,
+			PSK:       t.PSK,
+			Proposals: t.IKEProposals,
+			Lifetime:  t.IKELifetime,
+			NATT:      t.NATT,
+			Encap:     encap,
+			DPD:       t.DPD,
+		},
 	}
-}
-
-// differ names the first setting of the IKE SA in which p and q differ.
-func differ(p, q *sa.Peer) string {
-	for _, f := range [...]struct {
-		name string
-		same bool
-	}{
-		{"IKE version", p.Version == q.Version},
-		{"mode of IKEv1", p.Aggressive == q.Aggressive},
-		{"pre-shared key", p.PSK.Equal(q.PSK)},
-		{"IKE proposals", reflect.DeepEqual(p.Proposals, q.Proposals)},
-		{"IKE lifetime", p.Lifetime == q.Lifetime},
-		{"NAT traversal setting", p.NATT == q.NATT},
-		{"encap", p.Encap == q.Encap},
-		{"DPD settings", p.DPD == q.DPD},
-	} {
-		if !f.same {
-			return f.name
-		}
-	}
-	return ""
 }
 
 // childrenOf is the Child SAs that a tunnel wants: one for all its subnets, or one for

@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"bytes"
 	"encoding/binary"
 	"io"
 	"log/slog"
@@ -426,15 +425,4 @@ func (p *peer) supersede(now time.Time, m, keep sa.Machine) {
 	}
 	p.e.touch(m)
 	p.e.touch(keep)
-}
-
-// key is what an IKE SA belongs to: addresses and identities.
-func key(c *sa.Peer) string {
-	var b bytes.Buffer
-	b.WriteString(c.Local.String() + "|" + c.Remote.String())
-	b.WriteByte(byte(c.LocalID.Type))
-	b.WriteString(c.LocalID.Data + "|")
-	b.WriteByte(byte(c.RemoteID.Type))
-	b.WriteString(c.RemoteID.Data)
-	return b.String()
 }

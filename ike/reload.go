@@ -12,16 +12,16 @@ import (
 // SetPeers makes ps the peers that there are. What is the same as before is
 // untouched; what changed is deleted and brought up anew.
 func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
-	old := map[string][]*peer{}
+	old := map[sa.PeerKey][]*peer{}
 	for _, p := range e.peers {
-		old[key(p.cfg)] = append(old[key(p.cfg)], p)
+		old[p.cfg.PeerKey] = append(old[p.cfg.PeerKey], p)
 	}
 	gone, were := e.peers, e.peerOf
 	e.peers = nil
 	kept := map[*peer]bool{}
 	for _, cfg := range ps {
-		same := old[key(cfg)]
-		i := slices.IndexFunc(same, func(p *peer) bool { return !kept[p] && sameIKE(p.cfg, cfg) })
+		same := old[cfg.PeerKey]
+		i := slices.IndexFunc(same, func(p *peer) bool { return !kept[p] && len(p.cfg.Settings.Diff(&cfg.Settings)) == 0 })
 		if i < 0 {
 			e.peers = append(e.peers, e.newPeer(now, cfg))
 			continue
@@ -71,14 +71,6 @@ func (e *Endpoint) index() {
 			e.carriers[w.cfg.Tunnel] = p
 		}
 	}
-}
-
-// sameIKE reports whether two peers differ in name and children at most.
-func sameIKE(a, b *sa.Peer) bool {
-	x, y := *a, *b
-	x.Children, y.Children = nil, nil
-	x.Name, y.Name = "", ""
-	return reflect.DeepEqual(x, y)
 }
 
 // sameChild reports whether two children differ at most in who brings them up.

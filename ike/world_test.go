@@ -333,9 +333,12 @@ func peersFor() (pa, pb *sa.Peer) {
 func peerFor(name, local, remote string) *sa.Peer {
 	l, r := netip.MustParseAddr(local), netip.MustParseAddr(remote)
 	return &sa.Peer{
-		Name: name, Version: 2, Remote: r, LocalID: ipsec.IdentityOf(l), RemoteID: ipsec.IdentityOf(r),
-		PSK: ipsec.Secret("not a real key"), Proposals: proposals(ipsec.ProtoIKE, "aes128-sha256-x25519"),
-		Lifetime: 24 * time.Hour, NATT: true, DPD: dpd.Config{Interval: 30 * time.Second},
+		Name:    name,
+		PeerKey: sa.PeerKey{Remote: r, LocalID: ipsec.IdentityOf(l), RemoteID: ipsec.IdentityOf(r)},
+		Settings: sa.Settings{
+			Version: 2, PSK: ipsec.Secret("not a real key"), Proposals: proposals(ipsec.ProtoIKE, "aes128-sha256-x25519"),
+			Lifetime: 24 * time.Hour, NATT: true, DPD: dpd.Config{Interval: 30 * time.Second},
+		},
 		Children: []*sa.Child{childFor(name)},
 	}
 }

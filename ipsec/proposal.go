@@ -118,6 +118,9 @@ var prfOf = map[uint16]uint16{
 }
 
 // String is the inverse of ParseProposal, with every PRF written out.
+// Equal reports whether p and q have the same transforms in the same order.
+func (p Proposal) Equal(q Proposal) bool { return slices.Equal(p.Transforms, q.Transforms) }
+
 func (p Proposal) String() string {
 	var names []string
 	for _, typ := range [...]TransformType{Encr, Integ, PRF, KE, ESN} {

@@ -169,8 +169,12 @@ func peer1(r row1) *sa.Peer {
 	}
 	local, remote := netip.MustParseAddr(lab.CustomerAddr), netip.MustParseAddr(lab.CloudAddr)
 	return &sa.Peer{
-		Name: "row", Version: 1, Aggressive: r.aggressive, Remote: remote, LocalID: ipsec.IdentityOf(local), RemoteID: ipsec.IdentityOf(remote),
-		PSK: ipsec.Secret(psk), Proposals: parse(ipsec.ProtoIKE, r.ike()), Lifetime: time.Hour, NATT: true, Encap: sa.EncapAlways,
+		Name:    "row",
+		PeerKey: sa.PeerKey{Remote: remote, LocalID: ipsec.IdentityOf(local), RemoteID: ipsec.IdentityOf(remote)},
+		Settings: sa.Settings{
+			Version: 1, Aggressive: r.aggressive, PSK: ipsec.Secret(psk), Proposals: parse(ipsec.ProtoIKE, r.ike()),
+			Lifetime: time.Hour, NATT: true, Encap: sa.EncapAlways,
+		},
 		Children: []*sa.Child{{
 			Name: "row", Tunnel: "row", Initiate: r.initiate, Proposals: parse(ipsec.ProtoESP, r.esp()), Lifetime: ipsec.Lifetime{Time: time.Hour},
 			Local:  []ipsec.Selector{ipsec.SelectorOf(netip.MustParsePrefix(lab.CustomerLAN))},

@@ -24,9 +24,9 @@ var floors = [][]string{
 	{"config/explain", "config/schema"}, // what can be said of one
 	{"ike", "esp", "host", "bgp", "config"},
 	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent", "config/chosen"},
-	{"ike/sa", "config/dialect"},    // what any IKE SA is; what any way to write a connection down is
-	{"ike/wire", "esp/esptest"},     // messages; the operating system, for tests
-	{"ipsec", "dpd", "config/tree"}, // the words that all share
+	{"ike/sa", "config/dialect"},            // what any IKE SA is; what any way to write a connection down is
+	{"ike/wire", "esp/esptest"},             // messages; the operating system, for tests
+	{"ipsec", "dpd", "config/tree", "diag"}, // the words that all share
 }
 
 // only says which package alone may import something from outside.
@@ -46,7 +46,7 @@ var only = map[string]string{
 }
 
 // pure packages are told the time and given randomness; they start nothing.
-var pure = []string{"ike", "ike/ikev1", "ike/ikev2", "ike/sa", "ike/wire", "ipsec", "dpd"}
+var pure = []string{"ike", "ike/ikev1", "ike/ikev2", "ike/sa", "ike/wire", "ipsec", "dpd", "diag"}
 
 // source is one parsed Go file.
 type source struct {

@@ -24,7 +24,10 @@ func TestAuthIsOverTheIDPayloadAsItCame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &sa.Peer{PSK: ipsec.Secret("key"), RemoteID: ipsec.IdentityOf(netip.MustParseAddr("192.0.2.1"))}
+	p := &sa.Peer{
+		Settings: sa.Settings{PSK: ipsec.Secret("key")},
+		PeerKey:  sa.PeerKey{RemoteID: ipsec.IdentityOf(netip.MustParseAddr("192.0.2.1"))},
+	}
 	prf := func(key []byte, data ...[]byte) []byte {
 		m := hmac.New(sha256.New, key)
 		for _, d := range data {

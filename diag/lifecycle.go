@@ -1,0 +1,44 @@
+package diag
+
+// Why an SA began, was replaced, or ended, though nothing need be wrong.
+const (
+	OperatorDown    Code = "operator-down"
+	OperatorAsked   Code = "operator-asked"
+	ConfigChanged   Code = "config-changed"
+	ShuttingDown    Code = "shutting-down"
+	PeerDeletedIKE  Code = "peer-deleted-ike"
+	PeerDeletedESP  Code = "peer-deleted-child"
+	PeerStartedAnew Code = "peer-restarted"
+	Replaced        Code = "replaced"
+	LifetimeReached Code = "lifetime"
+	BytesReached    Code = "lifetime-bytes"
+	PacketsReached  Code = "lifetime-packets"
+	SequenceReached Code = "sequence-numbers"
+	LifetimeEnded   Code = "lifetime-ended"
+	Collision       Code = "collision"
+	TooManyIKE      Code = "too-many-ike"
+	TooManyChildren Code = "too-many-children"
+	NotWanted       Code = "not-wanted"
+	Internal        Code = "internal"
+)
+
+var lifecycle = []Entry{
+	{Code: OperatorDown, Severity: Info, Sentence: "taken down by `vpngw down`", Side: Ours},
+	{Code: OperatorAsked, Severity: Info, Sentence: "the operator asked for it", Side: Nowhere},
+	{Code: ConfigChanged, Severity: Info, Sentence: "the configuration changed", Side: Nowhere},
+	{Code: ShuttingDown, Severity: Info, Sentence: "this gateway shuts down", Side: Nowhere},
+	{Code: PeerDeletedIKE, Severity: Warning, Sentence: "the peer deleted the IKE SA", Side: Theirs},
+	{Code: PeerDeletedESP, Severity: Warning, Sentence: "the peer deleted the Child SA", Side: Theirs},
+	{Code: PeerStartedAnew, Severity: Warning, Sentence: "the peer started anew (INITIAL_CONTACT)", Side: Nowhere},
+	{Code: Replaced, Severity: Info, Sentence: "replaced by a newer SA", Side: Nowhere},
+	{Code: LifetimeReached, Severity: Info, Sentence: "its lifetime nears its end", Side: Nowhere, Change: "lifetime"},
+	{Code: BytesReached, Severity: Info, Sentence: "its lifetime in bytes nears its end", Side: Nowhere, Change: "lifetime.bytes"},
+	{Code: PacketsReached, Severity: Info, Sentence: "its lifetime in packets nears its end", Side: Nowhere, Change: "lifetime.packets"},
+	{Code: SequenceReached, Severity: Info, Sentence: "its sequence numbers near their end", Side: Nowhere},
+	{Code: LifetimeEnded, Severity: Error, Sentence: "its lifetime ended before a rekey succeeded", Side: Either, Change: "lifetime"},
+	{Code: Collision, Severity: Info, Sentence: "both ends began at once; the other IKE SA stays", Side: Nowhere},
+	{Code: TooManyIKE, Severity: Warning, Sentence: "the peer has too many IKE SAs", Side: Theirs},
+	{Code: TooManyChildren, Severity: Warning, Sentence: "the peer has {count} Child SAs already", Side: Theirs},
+	{Code: NotWanted, Severity: Info, Sentence: "no connection wants it any more", Side: Nowhere},
+	{Code: Internal, Severity: Error, Sentence: "vpngw could not {name}: {err}", Side: Ours},
+}

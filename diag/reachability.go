@@ -1,0 +1,32 @@
+package diag
+
+// Whether the two ends hear each other.
+const (
+	NoAnswer      Code = "no-answer"
+	NoAnswerYet   Code = "no-answer-yet"
+	NoAnswerAuth  Code = "no-answer-auth"
+	PeerStopped   Code = "peer-stopped"
+	PeerDead      Code = "peer-dead"
+	LivenessDead  Code = "peer-dead-liveness"
+	NoRoute       Code = "no-route"
+	SendFailed    Code = "send-failed"
+	NATForbidden  Code = "nat-forbidden"
+	NATModes      Code = "nat-modes"
+	AddressGone   Code = "address-gone"
+	PeerTemporary Code = "peer-busy"
+)
+
+var reachability = []Entry{
+	{Code: NoAnswer, Severity: Error, Sentence: "no answer to {message} from {peer}: is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?", Side: Path, Change: "remote.address"},
+	{Code: NoAnswerYet, Severity: Warning, Sentence: "no answer from {host} so far: is it up, and do firewalls let UDP port {port} through?", Side: Path, Change: "remote.address"},
+	{Code: NoAnswerAuth, Severity: Error, Sentence: "no answer to IKE_AUTH from {peer}: the peer answered IKE_SA_INIT, so look for a filter on UDP 4500 or for large packets that are lost, and in the peer's log", Side: Path},
+	{Code: PeerStopped, Severity: Error, Sentence: "the peer began and did not go on to {message} within {after}: did our answer reach it, and is UDP 4500 open on the way?", Side: Path},
+	{Code: PeerDead, Severity: Error, Sentence: "the peer is dead: no answer from {peer} to repeated requests", Side: Path},
+	{Code: LivenessDead, Severity: Error, Sentence: "the peer is dead: it did not answer a liveness check within {after}", Side: Path, Change: "dpd"},
+	{Code: NoRoute, Severity: Error, Sentence: "no route to {host}: {err}", Side: Ours},
+	{Code: SendFailed, Severity: Error, Sentence: "sending to {peer} failed: {err}", Side: Ours},
+	{Code: NATForbidden, Severity: Error, Sentence: "{name} is behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\"", Side: Ours, Change: "encap"},
+	{Code: NATModes, Severity: Error, Sentence: "there is {name} between us, and the peer does not offer {ours}", Side: Theirs},
+	{Code: AddressGone, Severity: Warning, Sentence: "our address {addr} is gone: connecting again from another", Side: Nowhere},
+	{Code: PeerTemporary, Severity: Error, Sentence: "the peer has answered TEMPORARY_FAILURE for {after}", Side: Theirs},
+}
