@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ipsec"
 )
 
@@ -23,19 +24,19 @@ type Machine interface {
 	// DeleteChildren deletes every Child SA of c.
 	DeleteChildren(now time.Time, c *Child)
 	// RekeyChildren and RekeyIKE start a rekey as a lifetime would.
-	RekeyChildren(now time.Time, c *Child, why string)
-	RekeyIKE(now time.Time, why string)
+	RekeyChildren(now time.Time, c *Child, why diag.Cause)
+	RekeyIKE(now time.Time, why diag.Cause)
 	// SeenInbound, Expired and Moved are what ESP noticed (see the Commands of
 	// the same names). They report whether the SPI is one of the Machine's.
 	SeenInbound(now time.Time, spiIn uint32) bool
-	Expired(now time.Time, spiIn uint32, why string) bool
+	Expired(now time.Time, spiIn uint32, limit ipsec.Limit) bool
 	Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool
 	// Probe checks that the peer is alive, now.
 	Probe(now time.Time)
 
 	// Close tells the peer that the SA ends; Drop only forgets it.
-	Close(now time.Time, why string)
-	Drop(now time.Time, why string)
+	Close(now time.Time, why diag.Cause)
+	Drop(now time.Time, why diag.Cause)
 
 	// Inherit takes over the Child SAs of another IKE SA of the same peer, which
 	// m comes in place of, where the version of IKE lets them live on: IKEv1. Other ends without a
@@ -134,7 +135,7 @@ func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Log
 }
 
 // StartedAnew is why all that was there before INITIAL_CONTACT goes.
-const StartedAnew = "the peer started anew (INITIAL_CONTACT)"
+var StartedAnew = diag.Cause{Code: diag.PeerStartedAnew}
 
 // ProbeInterval: at most one liveness check for so long is made on unprotected hints.
 const ProbeInterval = 10 * time.Second
@@ -154,12 +155,12 @@ type Owner interface {
 	Succeeded(now time.Time, old, successor Machine) // rekeyed: successor has the children now
 	Spawned(m Machine)                               // m exists and wants its messages
 	Stirred(m Machine)                               // m did something: its deadline may have changed
-	Closed(now time.Time, m Machine, why string)     // of no more use, but it may have messages to answer
+	Closed(now time.Time, m Machine, why diag.Cause) // of no more use, but it may have messages to answer
 	Gone(m Machine)                                  // forget it
-	// ChildChanged says that a Child SA of c came (why is empty), went or was refused.
-	ChildChanged(now time.Time, m Machine, c *Child, why string)
+	// ChildChanged says that a Child SA of c came (why is OK), went or was refused.
+	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
 	// Dropped counts a message that an IKE SA had no use for.
 	Dropped(why Drop)
 	// Troubled says why a first message of a peer was refused.
-	Troubled(now time.Time, p *Peer, why string)
+	Troubled(now time.Time, p *Peer, why diag.Cause)
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ipsec"
 )
 
@@ -45,16 +46,16 @@ func (n NAT) Follows(p *Peer, path ipsec.Path, local, remote netip.AddrPort) boo
 	return !n.Local && n.Encap(p) && local.Port() == PortNATT && remote != path.Remote
 }
 
-// Problem is the sentence for a NAT that the configuration does not allow.
-func (n NAT) Problem(p *Peer) string {
+// Problem is why the configuration does not allow a NAT; OK when it does.
+func (n NAT) Problem(p *Peer) diag.Cause {
 	if p.Encap != EncapNever || !n.Any() {
-		return ""
+		return diag.Cause{}
 	}
-	who := "the peer is"
+	who := "the peer"
 	if n.Local {
-		who = "this host is"
+		who = "this host"
 	}
-	return who + " behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\""
+	return diag.Cause{Code: diag.NATForbidden, Name: who}
 }
 
 // ChildPath is where the packets of a new Child SA go, when IKE goes over p.

@@ -6,6 +6,7 @@ package sa
 import (
 	"net/netip"
 
+	"vpngw/diag"
 	"vpngw/ipsec"
 )
 
@@ -43,7 +44,7 @@ type Resume struct{ SPIIn uint32 }
 // Remove takes both halves of a Child SA out and frees its SPI.
 type Remove struct {
 	SPIIn uint32
-	Why   string
+	Why   diag.Cause
 }
 
 // Move changes where the outbound half sends to (RFC 7296 section 2.23).
@@ -51,10 +52,6 @@ type Move struct {
 	SPIIn uint32
 	Path  ipsec.Path
 }
-
-// Changed tells that Status would now answer differently for a tunnel; the
-// gateway brings host state in step.
-type Changed struct{ Tunnel string }
 
 func (Send) action()       {}
 func (Keepalive) action()  {}
@@ -64,7 +61,6 @@ func (Hold) action()       {}
 func (Resume) action()     {}
 func (Remove) action()     {}
 func (Move) action()       {}
-func (Changed) action()    {}
 
 // Command is what goes into an Endpoint or Machine beside datagrams.
 type Command interface{ command() }
@@ -82,7 +78,7 @@ type SeenInbound struct{ SPIIn uint32 }
 // bytes or packets, or that its sequence numbers near their end.
 type Expired struct {
 	SPIIn uint32
-	Why   string // "bytes", "packets", "sequence numbers"
+	Limit ipsec.Limit
 }
 
 // Moved says that the newest authenticated packet of an inbound SA came from

@@ -1,20 +1,24 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+
+	"vpngw/diag"
+)
 
 // NotifyError is a failure that the peer hears of. What it hears is Kind and
-// Data; what the operator reads is Why.
+// Data; what the operator reads is Cause.
 type NotifyError struct {
-	Kind NotifyType
-	Data []byte
-	Why  string
+	Kind  NotifyType
+	Data  []byte
+	Cause diag.Cause
 }
 
 func (e *NotifyError) Error() string {
-	if e.Why == "" {
+	if e.Cause.OK() {
 		return e.Kind.String()
 	}
-	return e.Kind.String() + ": " + e.Why
+	return e.Kind.String() + ": " + e.Cause.String()
 }
 
 // UnsupportedCritical is a payload of an unknown type with the critical bit,
@@ -28,10 +32,13 @@ func (e *UnsupportedCritical) Error() string {
 // Notify is what the peer hears: "the Notification Data contains the one-octet
 // payload type" (RFC 7296 section 2.5).
 func (e *UnsupportedCritical) Notify() *NotifyError {
-	return &NotifyError{UnsupportedCriticalPayload, []byte{byte(e.Kind)}, e.Error()}
+	return &NotifyError{UnsupportedCriticalPayload, []byte{byte(e.Kind)}, malformed(e.Error())}
 }
 
 // syntax is the error for a message that does not parse.
 func syntax(format string, args ...any) *NotifyError {
-	return &NotifyError{Kind: InvalidSyntax, Why: fmt.Sprintf(format, args...)}
+	return &NotifyError{Kind: InvalidSyntax, Cause: malformed(fmt.Sprintf(format, args...))}
 }
+
+// malformed is the cause of a message that does not parse.
+func malformed(err string) diag.Cause { return diag.Cause{Code: diag.Malformed, Err: err} }

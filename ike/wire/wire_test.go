@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"vpngw/diag"
 	"vpngw/ipsec"
 )
 
@@ -434,7 +435,7 @@ func TestNames(t *testing.T) {
 		{TypeSA1.String(), "SA"},
 		{NoProposalChosen1.String(), "NO-PROPOSAL-CHOSEN"},
 		{NotifyType1(999).String(), "notify 999"},
-		{(&NotifyError{Kind: TSUnacceptable, Why: "no overlap"}).Error(), "TS_UNACCEPTABLE: no overlap"},
+		{(&NotifyError{Kind: TSUnacceptable, Cause: diag.Cause{Code: diag.Malformed, Err: "no overlap"}}).Error(), "TS_UNACCEPTABLE: the peer's message cannot be read: no overlap"},
 		{(&NotifyError{Kind: TSUnacceptable}).Error(), "TS_UNACCEPTABLE"},
 	} {
 		if c.got != c.want {
