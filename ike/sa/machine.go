@@ -159,6 +159,8 @@ type Owner interface {
 	Gone(m Machine)                                  // forget it
 	// ChildChanged says that a Child SA of c came (why is OK), went or was refused.
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
+	// PeerMoved says that m now sends to another address or port than was.
+	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
 	// Dropped counts a message that an IKE SA had no use for.
 	Dropped(why Drop)
 	// Troubled says why a first message of a peer was refused.
