@@ -1,0 +1,73 @@
+package tunnel
+
+import (
+	"net/netip"
+	"time"
+
+	"vpngw/diag"
+)
+
+// Action is what a Group wants done. Probes of a path and BGP neighbours will
+// be Actions too.
+type Action interface{ action() }
+
+// Open asks for the tunnel's TUN device. The answer is a Device fact.
+type Open struct{ Tunnel string }
+
+// Measure asks for the MTU of the path to Remote. The answer is a PathMTU fact.
+type Measure struct{ Remote netip.Addr }
+
+// Fit tells the data plane the largest inner packet that fits.
+type Fit struct {
+	Tunnel string
+	MTU    int
+}
+
+// Want is everything that the group wants in the kernel. It replaces the Want
+// before in one step, in which routes that move from one tunnel to another are
+// added before they are removed. The answer is an Applied fact.
+type Want struct {
+	Devices []Wanted
+	Peers   []netip.Addr // outer addresses that no route may capture; sorted
+}
+
+// Wanted is one tunnel's part of a Want.
+type Wanted struct {
+	Tunnel, Device string
+	MTU            int
+	Routes         []Route
+	Sources        []netip.Prefix // networks whose packets the device is for
+}
+
+// Route sends a prefix into a tunnel.
+type Route struct {
+	Prefix netip.Prefix
+	Source netip.Addr // of packets that this host itself originates; unset: the kernel chooses
+}
+
+// Reconnect asks for a new IKE SA of the tunnel: the address that its IKE SA
+// sends from is gone. It has no effect when no other address leads to the peer.
+type Reconnect struct {
+	Tunnel string
+	From   netip.Addr // the address that is gone
+	Cause  diag.Cause
+}
+
+// Changed says that a tunnel's state, or the cause of it, is another than before.
+type Changed struct {
+	At            time.Time
+	Conn, Tunnel  string
+	Was, State    State
+	Cause         diag.Cause
+	Device        string
+	MTU           int
+	Weak          []string // once it is up: why its algorithms are weak
+	OperatorsWish bool     // the operator took it down: no failure
+}
+
+func (Open) action()      {}
+func (Measure) action()   {}
+func (Fit) action()       {}
+func (Want) action()      {}
+func (Reconnect) action() {}
+func (Changed) action()   {}

@@ -1,0 +1,91 @@
+package tunnel
+
+import (
+	"net/netip"
+
+	"vpngw/ipsec"
+)
+
+// pair is what one Child SA may carry: packets between two address ranges.
+type pair struct{ local, remote ipsec.Selector }
+
+func (p pair) String() string { return p.local.String() + " === " + p.remote.String() }
+
+// Bounds on the work that a peer's choice of selectors can cause.
+const (
+	maxPairs   = 256  // pieces that the wanted pairs may fall into
+	maxProduct = 2048 // pairs of selectors looked at
+)
+
+// uncarried is what of local × remote no SA carries. A responder may get any
+// number of Child SAs, each with any part of what it wants, so a wanted pair
+// can be carried piecewise. SAs limited to a protocol or port don't count.
+func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []pair {
+	var open []pair
+	for _, l := range local {
+		for _, r := range remote {
+			if l.Start.BitLen() == r.Start.BitLen() {
+				open = append(open, pair{l, r})
+			}
+		}
+	}
+	looked := 0
+	for _, sa := range sas {
+		for _, l := range sa.Local {
+			for _, r := range sa.Remote {
+				if looked++; len(open) == 0 || looked > maxProduct {
+					return open
+				}
+				if l.AnyPort() && r.AnyPort() {
+					open = without(open, pair{l, r})
+				}
+			}
+		}
+	}
+	return open
+}
+
+// without cuts p out of every pair of open.
+func without(open []pair, p pair) []pair {
+	var out []pair
+	for _, o := range open {
+		if len(out) > maxPairs {
+			return open // as if p carried nothing: degraded, never a false up
+		}
+		l, ok1 := o.local.Intersect(p.local)
+		r, ok2 := o.remote.Intersect(p.remote)
+		if !ok1 || !ok2 {
+			out = append(out, o)
+			continue
+		}
+		// What is left of o stands around l × r: beside l at full width, and
+		// above and below r within l.
+		for _, rest := range outside(o.local, l) {
+			out = append(out, pair{rest, o.remote})
+		}
+		for _, rest := range outside(o.remote, r) {
+			out = append(out, pair{l, rest})
+		}
+	}
+	if len(out) > maxPairs {
+		return open
+	}
+	return out
+}
+
+// outside is the one or two ranges of s that lie before and after its part in.
+func outside(s, in ipsec.Selector) []ipsec.Selector {
+	var out []ipsec.Selector
+	add := func(from, to netip.Addr) {
+		r := s
+		r.Start, r.End = from, to
+		out = append(out, r)
+	}
+	if s.Start.Less(in.Start) {
+		add(s.Start, in.Start.Prev())
+	}
+	if in.End.Less(s.End) {
+		add(in.End.Next(), s.End)
+	}
+	return out
+}

@@ -1,0 +1,278 @@
+package tunnel
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"vpngw/diag"
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+// A device that could not be made, or was lost, is tried again after so long.
+const (
+	deviceRetry = 5 * time.Second
+	lostRetry   = time.Second // the first time
+)
+
+// initialMTU is a TUN's before the first Child SA says what fits.
+const initialMTU = 1400
+
+// member is one tunnel of a Group.
+type member struct {
+	Config
+
+	fault  diag.Cause // why there is no device; OK: there is one
+	openAt time.Time  // when the device is tried again
+	held   bool       // by `vpngw down`
+	raised bool       // by `vpngw up`
+
+	sas    map[uint32]*child     // Child SAs of the data plane, by the inbound SPI
+	open   []string              // wanted pairs of selectors that no Child SA carries
+	stale  bool                  // open must be worked out again
+	causes map[string]diag.Cause // of wanted Child SAs that were refused or lost, by the child's name
+
+	ikes     []ikeSA    // live, the newest last
+	failed   diag.Cause // why the peer has no IKE SA
+	sent     diag.Cause // why the last IKE message was not sent
+	silentAt time.Time  // when the peer counts as silent; zero: it does already, or nothing is asked
+	silent   bool       // it has not answered for a while
+	lacks    diag.Cause // what the kernel did not take of the last Want
+	stranded time.Time  // since when the IKE SA's address is gone; zero: it is there
+	asked    bool       // a Reconnect went out for that; the next Underlay fact allows another
+
+	routed bool // its routes are wanted
+	mtu    int  // of the device
+	fits   int  // the largest inner packet that the path takes; 0: not known yet
+
+	state State
+	since time.Time
+	cause diag.Cause
+}
+
+// child is one Child SA that the data plane has.
+type child struct {
+	sa   *ipsec.ChildSA
+	path ipsec.Path
+	out  bool // the outbound half is installed too
+}
+
+// ikeSA is an IKE SA that the tunnel is on, or that is under way.
+type ikeSA struct {
+	sa.IKESA
+	established bool
+	since       time.Time
+}
+
+func newMember(now time.Time, c Config) *member {
+	if c.From != nil {
+		return c.From.m.adopt(now, c)
+	}
+	return &member{
+		Config: c, fault: diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, openAt: now,
+		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: initialMTU,
+	}
+}
+
+// adopt goes on with another configuration.
+func (m *member) adopt(now time.Time, c Config) *member {
+	if c.Device != m.Device {
+		m.fault, m.openAt = diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, now
+	}
+	m.Config, m.stale = c, true
+	m.From = nil
+	m.failed = diag.Cause{}
+	clear(m.causes)
+	return m
+}
+
+// initiates reports whether it is for us to bring the tunnel up.
+func (m *member) initiates() bool { return m.Tunnel.Initiate || m.raised }
+
+func (m *member) noteDevice(now time.Time, cause diag.Cause) {
+	m.fault, m.openAt, m.fits = cause, time.Time{}, 0
+	switch {
+	case cause.OK():
+	case cause.Is(diag.DeviceGone):
+		m.openAt = now.Add(lostRetry)
+	default:
+		m.openAt = now.Add(deviceRetry)
+	}
+}
+
+// noteHeld begins or ends what the operator wants. What failed before does not
+// count afterwards.
+func (m *member) noteHeld(held bool) {
+	m.held = held
+	m.failed = diag.Cause{}
+	clear(m.causes)
+}
+
+func (m *member) noteIKE(now time.Time, f sa.Fact) {
+	switch f := f.(type) {
+	case sa.IKEConnecting:
+		m.ikes = append(m.ikes, ikeSA{IKESA: f.SA, since: now})
+		if m.silentAt.IsZero() && !m.silent {
+			m.silentAt = now.Add(silence)
+		}
+	case sa.IKEEstablished:
+		m.forget(f.SA)
+		m.ikes = append(m.ikes, ikeSA{f.SA, true, now})
+		m.failed, m.sent = diag.Cause{}, diag.Cause{}
+		m.silentAt, m.silent = time.Time{}, false
+		m.stranded, m.asked = time.Time{}, false
+	case sa.IKERekeyed:
+		m.forget(f.Old)
+		m.forget(f.SA)
+		m.ikes = append(m.ikes, ikeSA{f.SA, true, now})
+	case sa.IKEEnded:
+		m.forget(f.SA)
+		if !m.connecting() {
+			m.silentAt, m.silent = time.Time{}, false
+		}
+	case sa.IKEFailed:
+		m.failed = f.Cause
+	case sa.PeerMoved:
+		for i := range m.ikes {
+			if same(m.ikes[i].IKESA, f.SA) {
+				m.ikes[i].Path = f.SA.Path
+			}
+		}
+	case sa.ChildIn:
+		m.sas[f.SA.SPIIn], m.stale = &child{sa: f.SA, path: f.SA.Path}, true
+	case sa.ChildOut:
+		if c := m.sas[f.SA.SPIIn]; c != nil {
+			c.out, m.stale = true, true
+		}
+	case sa.ChildGone:
+		delete(m.sas, f.SA.SPIIn)
+		m.stale = true
+	case sa.ChildFailed:
+		if f.Cause.OK() {
+			delete(m.causes, f.Child.Name)
+		} else {
+			m.causes[f.Child.Name] = f.Cause
+		}
+	}
+}
+
+// same reports whether two facts are about one IKE SA. The responder's SPI is
+// not known while an IKE SA is connecting.
+func same(a, b sa.IKESA) bool { return a.SPIi == b.SPIi && a.Initiator == b.Initiator }
+
+func (m *member) forget(s sa.IKESA) {
+	m.ikes = slices.DeleteFunc(m.ikes, func(i ikeSA) bool { return same(i.IKESA, s) })
+}
+
+// ike is the IKE SA that the tunnel is on: the newest established one, or else
+// the newest that is under way.
+func (m *member) ike() *ikeSA {
+	for i := range slices.Backward(m.ikes) {
+		if m.ikes[i].established {
+			return &m.ikes[i]
+		}
+	}
+	if n := len(m.ikes); n > 0 {
+		return &m.ikes[n-1]
+	}
+	return nil
+}
+
+// connecting reports whether an IKE SA is under way and none is established.
+func (m *member) connecting() bool {
+	i := m.ike()
+	return i != nil && !i.established
+}
+
+// carrying are the Child SAs that are installed both ways.
+func (m *member) carrying() []*ipsec.ChildSA {
+	var out []*ipsec.ChildSA
+	for _, c := range m.sas {
+		if c.out {
+			out = append(out, c.sa)
+		}
+	}
+	return out
+}
+
+// carries reports whether a Child SA is installed both ways.
+func (m *member) carries() bool {
+	for _, c := range m.sas {
+		if c.out {
+			return true
+		}
+	}
+	return false
+}
+
+// missing are the wanted pairs of selectors that no Child SA carries.
+func (m *member) missing() []string {
+	if m.stale {
+		m.stale, m.open = false, nil
+		carrying := m.carrying()
+		for _, c := range m.Wants {
+			for _, p := range uncarried(c.Local, c.Remote, carrying) {
+				m.open = append(m.open, p.String())
+			}
+		}
+	}
+	return m.open
+}
+
+// remotes are the outer addresses that the tunnel's packets go to.
+func (m *member) remotes() []netip.Addr {
+	out := []netip.Addr{m.Tunnel.Remote.Address}
+	for _, c := range m.sas {
+		if a := c.path.Remote.Addr(); !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// An address may go and come back, as when a lease is renewed. After so long
+// it is taken to be gone.
+const strandedGrace = 2 * time.Second
+
+// advance does what is due. It asks for a device, and for another IKE SA when
+// the address that the present one sends from is gone: liveness checks would
+// find that out too, but only after a minute.
+func (m *member) advance(now time.Time, g *Group) {
+	if reached(m.openAt, now) {
+		m.openAt = time.Time{}
+		g.emit(Open{m.Tunnel.Name})
+	}
+	if reached(m.silentAt, now) {
+		m.silentAt, m.silent = time.Time{}, true
+	}
+	local, gone := m.lostAddress(g)
+	switch {
+	case !gone:
+		m.stranded, m.asked = time.Time{}, false
+	case m.stranded.IsZero():
+		m.stranded = now
+	case reached(m.stranded.Add(strandedGrace), now) && !m.asked && !m.held:
+		m.asked = true
+		g.emit(Reconnect{m.Tunnel.Name, local, diag.Cause{Code: diag.AddressGone, Addr: local}})
+	}
+}
+
+// lostAddress is the address that the tunnel's IKE SA sends from, if the host
+// does not have it any more.
+func (m *member) lostAddress(g *Group) (netip.Addr, bool) {
+	i := m.ike()
+	if i == nil || len(g.own) == 0 {
+		return netip.Addr{}, false
+	}
+	a := i.Path.Local.Addr()
+	return a, a.IsValid() && !slices.Contains(g.own, a)
+}
+
+func (m *member) deadline() time.Time {
+	d := sa.Earliest(m.openAt, m.silentAt)
+	if !m.stranded.IsZero() && !m.asked && !m.held {
+		d = sa.Earliest(d, m.stranded.Add(strandedGrace))
+	}
+	return d
+}

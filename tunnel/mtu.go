@@ -1,0 +1,101 @@
+package tunnel
+
+import (
+	"net/netip"
+	"time"
+)
+
+// What is known of a path's MTU is asked again after so long: the kernel keeps
+// what routers told it for ten minutes (RFC 1191 section 6.3).
+const pathMTULife = 10 * time.Minute
+
+// The least MTU of a TUN device, whatever the path: below it IPv6 has no link
+// (RFC 8200 section 5), and IPv4 little use (RFC 791's 576). The data plane is
+// told what fits all the same: it answers for the kernel, clamps the MSS of TCP
+// to that, and lets the underlay cut what IPv6 may send.
+const (
+	leastMTU4 = 576
+	leastMTU6 = 1280
+)
+
+// path is the largest outer packet that a path takes; 0: nobody knows. A zero
+// until means that Measure is under way.
+type path struct {
+	mtu   int
+	until time.Time
+}
+
+func (g *Group) notePath(now time.Time, f PathMTU) {
+	if _, ok := g.paths[f.Remote]; ok {
+		g.paths[f.Remote] = path{f.MTU, now.Add(pathMTULife)}
+	}
+}
+
+func (g *Group) noteTooBig(now time.Time, f TooBig) {
+	was, known := g.paths[f.Remote]
+	switch {
+	case !known: // no Child SA sends there
+	case f.MTU <= 0:
+		delete(g.paths, f.Remote) // measured again
+	case f.MTU < was.mtu:
+		g.paths[f.Remote] = path{f.MTU, now.Add(pathMTULife)}
+	}
+}
+
+// expirePaths forgets what is old, and what no Child SA uses.
+func (g *Group) expirePaths(now time.Time) {
+	for a, p := range g.paths {
+		if reached(p.until, now) || !g.sendsTo(a) {
+			delete(g.paths, a)
+		}
+	}
+}
+
+func (g *Group) sendsTo(a netip.Addr) bool {
+	for _, m := range g.members {
+		for _, c := range m.sas {
+			if c.path.Remote.Addr() == a {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fit makes each tunnel's MTU, and if it can its device's, the largest inner
+// packet that fits on each of its Child SAs. Without a Child SA it stays as it is.
+func (g *Group) fit() {
+	for _, m := range g.members {
+		mtu, known := g.smallest(m)
+		if !known || mtu == m.fits || !m.fault.OK() {
+			continue
+		}
+		least := leastMTU4
+		for _, s := range m.Tunnel.Remote.Subnets {
+			if s.Addr().Is6() {
+				least = leastMTU6
+			}
+		}
+		m.fits, m.mtu = mtu, max(mtu, least)
+		g.emit(Fit{m.Tunnel.Name, mtu})
+	}
+}
+
+// smallest is the largest inner packet that fits on each Child SA of m; false
+// while that is not known.
+func (g *Group) smallest(m *member) (int, bool) {
+	mtu := 0
+	for _, c := range m.sas {
+		remote := c.path.Remote.Addr()
+		p, ok := g.paths[remote]
+		if !ok {
+			g.paths[remote] = path{}
+			g.emit(Measure{remote})
+			continue
+		}
+		if n := g.inner(p.mtu, c.sa, c.path); n > 0 && (mtu == 0 || n < mtu) {
+			mtu = n
+		}
+	}
+	return mtu, mtu > 0
+}

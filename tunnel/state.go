@@ -1,0 +1,110 @@
+package tunnel
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"vpngw/diag"
+)
+
+// State is how a tunnel is.
+type State string
+
+const (
+	// Up: every wanted pair of subnets is carried by a Child SA installed both
+	// ways, addresses and routes are in place: a packet sent now is carried.
+	Up State = "up"
+	// Degraded: some of that.
+	Degraded State = "degraded"
+	// Connecting: none of it yet; vpngw keeps trying.
+	Connecting State = "connecting"
+	// Waiting: none of it yet, and it is the peer's part to begin.
+	Waiting State = "waiting"
+	// Down: taken down by `vpngw down`, or without a device.
+	Down State = "down"
+)
+
+// silence is how long a peer may take to answer before the cause says that it does not.
+const silence = 5 * time.Second
+
+// assess is the only place where a tunnel's state changes.
+func (g *Group) assess(now time.Time, m *member) {
+	state, cause := m.judge()
+	was := m.state
+	if state == was && cause.Equal(m.cause) {
+		return
+	}
+	if state != was {
+		m.state, m.since = state, now
+	}
+	m.cause = cause
+	c := Changed{
+		At: now, Conn: m.Conn.Name, Tunnel: m.Tunnel.Name, Was: was, State: state, Cause: cause,
+		Device: m.Device, MTU: m.mtu, OperatorsWish: m.held,
+	}
+	if state == Up && was != Up {
+		c.Weak = m.weak()
+	}
+	g.emit(c)
+}
+
+// judge says how the tunnel is, and if it is not up, why.
+func (m *member) judge() (State, diag.Cause) {
+	switch {
+	case !m.fault.OK():
+		return Down, m.fault
+	case m.held:
+		return Down, diag.Cause{Code: diag.OperatorDown}
+	}
+	carries, open := m.carries(), m.missing()
+	switch {
+	case len(open) == 0 && m.lacks.OK():
+		return Up, diag.Cause{}
+	case carries && !m.lacks.OK():
+		return Degraded, m.lacks
+	case carries:
+		return Degraded, diag.Cause{Code: diag.Uncovered, Ours: few(open)}.Since(m.trouble())
+	}
+	cause := diag.First(m.trouble(), m.sent)
+	if cause.OK() && m.silent && m.connecting() {
+		cause = diag.Cause{Code: diag.NoAnswerYet, Peer: m.ike().Path.Remote}
+	}
+	if m.initiates() {
+		return Connecting, cause
+	}
+	return Waiting, cause
+}
+
+// trouble is what IKE says. A child's own trouble says more than the IKE SA's.
+func (m *member) trouble() diag.Cause {
+	for _, c := range m.Wants {
+		if cause := m.causes[c.Name]; !cause.OK() {
+			return cause
+		}
+	}
+	return m.failed
+}
+
+// weak is why the algorithms that the tunnel has agreed on are weak.
+func (m *member) weak() []string {
+	var out []string
+	if i := m.ike(); i != nil {
+		out = append(out, i.Suite.Weak()...)
+	}
+	for _, c := range m.carrying() {
+		out = append(out, c.Suite.Weak()...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// few names a few of many.
+func few(s []string) string {
+	const most = 3
+	if len(s) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(s[:most], ", "), len(s)-most)
+	}
+	return strings.Join(s, ", ")
+}
