@@ -110,6 +110,15 @@ func (c Cause) Severity() Severity {
 	return Error
 }
 
+// Report is a cause for people and programs at once, as status prints it in JSON.
+type Report struct {
+	Why  string `json:"why"`  // the sentence; empty when nothing is wrong
+	Code Code   `json:"code"` // empty when nothing is wrong
+}
+
+// Report says c in both ways.
+func (c Cause) Report() Report { return Report{c.String(), c.Code} }
+
 // First is the first of causes with something to say, or the zero Cause.
 func First(causes ...Cause) Cause {
 	for _, c := range causes {

@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	"vpngw/ike/sa"
+	"vpngw/tunnel"
 )
 
 // ErrStopped is what commands get when the daemon is on its way out.
 var ErrStopped = errors.New("the daemon is shutting down")
 
-// UnknownNameError is what Up, Down and Rekey answer to a name that nothing has.
+// UnknownNameError is the answer of Up, Down and Rekey to an unknown name.
 type UnknownNameError struct {
 	Name  string
 	Known []string // names of connections
@@ -23,14 +24,14 @@ func (e *UnknownNameError) Error() string {
 	if len(e.Known) == 0 {
 		return fmt.Sprintf("there is no connection %q: none is configured", e.Name)
 	}
-	return fmt.Sprintf("there is no connection %q; there is %s", e.Name, list(e.Known))
+	return fmt.Sprintf("there is no connection %q; there is %s", e.Name, few(e.Known))
 }
 
 // call runs f in the control loop.
-func (g *Gateway) call(ctx context.Context, f func() error) error {
+func (g *Gateway) call(ctx context.Context, f func(now time.Time) error) error {
 	done := make(chan error, 1)
 	select {
-	case g.commands <- func(time.Time) { done <- f() }:
+	case g.commands <- func(now time.Time) { done <- f(now) }:
 		return <-done
 	case <-g.stopped:
 		return ErrStopped
@@ -40,68 +41,73 @@ func (g *Gateway) call(ctx context.Context, f func() error) error {
 }
 
 // Up brings a connection, or one tunnel of it, up and keeps it up. One that only
-// answers begins too from then on. It does not wait until it is up: Status tells.
+// answers begins too from then on. It does not wait until the tunnel is up: Status tells.
 func (g *Gateway) Up(ctx context.Context, name string) error {
-	return g.eachNamed(ctx, name, func(t *tunnel) {
-		g.Log.Info("up", "conn", t.conn.Name, "tunnel", t.tunnel.Name)
-		t.held = false
-		now := time.Now()
-		if !t.initiates() {
-			t.raised = true
-			g.setPeers(now)
+	return g.eachNamed(ctx, "up", name, func(now time.Time, e *entry) {
+		g.note(now, e, tunnel.Held{Tunnel: e.tunnel.Name, Held: false})
+		if !e.group.Initiates(e.tunnel.Name) {
+			g.note(now, e, tunnel.Raised{Tunnel: e.tunnel.Name})
+			g.peers.changed(e.peer)
+			g.tellPeers(now)
 		}
-		g.ike.Do(now, sa.Raise{Tunnel: t.tunnel.Name})
+		g.ike.Do(now, sa.Raise{Tunnel: e.tunnel.Name})
 	})
 }
 
 // Down takes a connection, or one tunnel of it, down and holds it down until Up
 // or a restart of the daemon.
 func (g *Gateway) Down(ctx context.Context, name string) error {
-	return g.eachNamed(ctx, name, func(t *tunnel) {
-		g.Log.Info("down", "conn", t.conn.Name, "tunnel", t.tunnel.Name)
-		t.held = true
-		g.ike.Do(time.Now(), sa.Lower{Tunnel: t.tunnel.Name})
+	return g.eachNamed(ctx, "down", name, func(now time.Time, e *entry) {
+		g.note(now, e, tunnel.Held{Tunnel: e.tunnel.Name, Held: true})
+		g.ike.Do(now, sa.Lower{Tunnel: e.tunnel.Name})
 	})
 }
 
 // Rekey replaces the Child SAs of a connection, or of one tunnel of it, as their
 // lifetimes would; with ike, the IKE SA that carries them instead.
 func (g *Gateway) Rekey(ctx context.Context, name string, ike bool) error {
-	return g.eachNamed(ctx, name, func(t *tunnel) {
-		g.Log.Info("rekey", "conn", t.conn.Name, "tunnel", t.tunnel.Name, "ike", ike)
+	verb := "rekey the Child SAs"
+	if ike {
+		verb = "rekey the IKE SA"
+	}
+	return g.eachNamed(ctx, verb, name, func(now time.Time, e *entry) {
 		if ike {
-			g.ike.Do(time.Now(), sa.RekeyIKE{Tunnel: t.tunnel.Name})
+			g.ike.Do(now, sa.RekeyIKE{Tunnel: e.tunnel.Name})
 		} else {
-			g.ike.Do(time.Now(), sa.Rekey{Tunnel: t.tunnel.Name})
+			g.ike.Do(now, sa.Rekey{Tunnel: e.tunnel.Name})
 		}
 	})
 }
 
-// eachNamed runs f for the tunnels of a connection, or for the tunnel of that name.
-func (g *Gateway) eachNamed(ctx context.Context, name string, f func(*tunnel)) error {
-	return g.call(ctx, func() error {
-		var hit []*tunnel
-		var known []string
-		for _, t := range g.tunnels {
-			if t.conn.Name == name {
-				hit = append(hit, t)
-			}
-			if !slices.Contains(known, t.conn.Name) {
-				known = append(known, t.conn.Name)
-			}
+// eachNamed does what an operator asks for to each tunnel of a connection, or to
+// the tunnel of that name.
+func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.Time, *entry)) error {
+	return g.call(ctx, func(now time.Time) error {
+		hit, err := g.fleet.named(name)
+		if err != nil {
+			return err
 		}
-		if t := g.byName[name]; len(hit) == 0 && t != nil {
-			hit = append(hit, t)
-		}
-		if len(hit) == 0 {
-			return &UnknownNameError{name, known}
-		}
-		for _, t := range hit {
-			f(t)
+		for _, e := range hit {
+			g.Log.Info("operator: "+verb, "conn", e.conn.Name, "tunnel", e.tunnel.Name)
+			f(now, e)
 		}
 		// The answer comes after the deed: status asked next shows it.
-		g.perform()
-		g.settle(time.Now())
+		g.perform(now)
+		for _, e := range hit {
+			g.decide(now, e.group)
+		}
+		g.tellPeers(now)
+		g.perform(now)
+		g.tellSummary()
 		return nil
 	})
+}
+
+// few names a few of many.
+func few(names []string) string {
+	const most = 3
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"vpngw/ike/sa"
 )
@@ -17,7 +18,7 @@ type Counters struct {
 // Counters is a snapshot. It may be called from any goroutine while Run runs.
 func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 	c := Counters{IKE: map[string]uint64{}, Tunnels: map[string]map[string]uint64{}}
-	err := g.call(ctx, func() error {
+	err := g.call(ctx, func(time.Time) error {
 		n := g.ike.Counters()
 		for name, n := range map[string]uint64{
 			"malformed": n.Malformed, "wrong-version": n.WrongVersion, "unknown-spi": n.UnknownSPI,
@@ -34,10 +35,10 @@ func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 				c.IKE[sa.Drop(why).String()] = n
 			}
 		}
-		c.ESP = g.plane.PlaneCounters().Drops
-		for _, t := range g.tunnels {
-			if t.data != nil {
-				c.Tunnels[t.tunnel.Name] = t.data.Counters().Drops
+		c.ESP = g.data.PlaneCounters().Drops
+		for _, e := range g.fleet.entries {
+			if e.open != nil {
+				c.Tunnels[e.tunnel.Name] = e.open.data.Counters().Drops
 			}
 		}
 		return nil

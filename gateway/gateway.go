@@ -1,18 +1,18 @@
-// Package gateway is the running daemon: it connects IKE, ESP and the operating
-// system, and owns every goroutine, timer and socket.
+// Package gateway is the running daemon: it connects IKE, ESP, the decisions of
+// package tunnel and the operating system, and owns every goroutine, timer and
+// socket. It decides nothing itself.
 //
 // One goroutine, the control loop (loop.go), owns all state: the IKE endpoint,
-// the table of tunnels, what is installed where. Everybody else talks to it
+// the groups of tunnels, what is installed where. Everybody else talks to it
 // through bounded channels: the readers of port 500 and 4500 hand over IKE
 // messages, the data plane its events, the control socket its commands, the
 // link monitor its wake-ups. Packets of the data plane never pass through the
-// loop: one goroutine for each TUN device seals, one for each ESP socket opens.
+// loop: engines, which are locked threads, carry them between TUNs and sockets.
 //
-// What leaves a host in clear is a security decision, so routes into a tunnel
-// are put in when the tunnel first comes up and then stay for as long as it is
-// wanted: while its SAs are gone, packets for the remote subnets are dropped
-// and counted, and do not fall through to the default route. `vpngw down`, a
-// reload without the tunnel, and the daemon's end take them out.
+// Facts flow up and Actions down: what IKE, the devices, the kernel and the
+// operator do are Facts for the tunnel.Group that they concern (perform.go), and
+// the Group's Actions are performed at once. So the work for a change is
+// proportional to its group, however many tunnels there are.
 package gateway
 
 import (
@@ -23,7 +23,6 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,8 +30,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
-	"vpngw/host"
 	"vpngw/ike"
 	"vpngw/ipsec"
 )
@@ -42,10 +41,6 @@ type Options struct {
 	Host   Host
 	Log    *slog.Logger // nil: none
 	KeyLog io.Writer    // receives every key, for Wireshark; nil in earnest
-	// Load reads the configuration anew, for Reload; nil: there is no reload.
-	Load func() (*config.Config, config.Problems)
-	// Hangup asks for a reload with each value; nil: nobody does.
-	Hangup <-chan os.Signal
 	// Notify tells the service manager how it stands (sd_notify(3)); nil: there is none.
 	Notify func(state string)
 	// IKE makes the IKE endpoint; nil: ike.New.
@@ -66,50 +61,30 @@ const shutdownGrace = 2 * time.Second
 type Gateway struct {
 	Options
 
-	commands  chan func(now time.Time)
-	datagrams chan ipsec.Datagram
-	events    chan esp.Event
-	ended     chan ended    // TUN readers that have stopped
-	underlay  chan struct{} // links, addresses or routes have changed
-	reloading chan struct{} // holds one token while a reload is under way
-	stopped   chan struct{} // closed when the loop serves no more commands
+	commands        chan func(now time.Time)
+	datagrams       chan ipsec.Datagram
+	events          chan esp.Event
+	lost            chan lost     // devices whose reading has ended by itself
+	underlayChanged chan struct{} // links, addresses or routes have changed
+	stopped         chan struct{} // closed when the loop serves no more commands
 
 	dropped atomic.Uint64 // IKE messages that found the loop's queue full
 
 	// All below is the control loop's alone.
-	config  *config.Config
-	ike     IKE
-	plane   *esp.Plane
-	sockets *Sockets
-	engines []*esp.Engine
-	readers []*esp.Engine // of these, those that read TUNs
-	opened  int           // TUNs, ever
-	group   *errgroup.Group
-	io      context.Context // ends when sockets and TUNs are closed
-
-	tunnels   []*tunnel // in the order of the file
-	byName    map[string]*tunnel
-	installed map[uint32]*installed // by SPIIn
-	seen      map[netip.Addr]bool   // configured addresses that this host has had
-	addresses []netip.Addr          // the host's, now
-	remotes   map[netip.Addr]string // configured peers, and why the last send to each failed
-	paths     map[netip.Addr]pathMTU
-	applied   host.State
-	unset     string            // why the last attempt to set it failed; empty: it has not
-	hostErr   string            // what of that concerns every tunnel
-	trouble   map[string]string // device → what of that, or which foreign route, concerns it alone
-	dirty     bool              // status or host state may have changed
-	again     time.Time         // when settle wants to run again; zero: not by itself
-	settled   time.Time         // settle does not run before
-	summary   string            // as last told to the service manager
-	lost      uint64            // dropped, as last logged
+	config        *config.Config
+	ike           IKE
+	data          *dataPlane
+	under         *underlay
+	fleet         fleet
+	peers         peers
+	group         *errgroup.Group
+	io            context.Context // ends when sockets and TUNs are closed
+	summary       string          // as last told to the service manager
+	droppedLogged uint64          // dropped, as last logged
 }
 
 // New makes a gateway of a valid configuration. It touches nothing yet.
 func New(c *config.Config, o Options) (*Gateway, error) {
-	if err := conflict(c); err != nil {
-		return nil, err
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -120,35 +95,26 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		o.IKE = func(c ike.Config) IKE { return ike.New(c) }
 	}
 	g := &Gateway{
-		Options:   o,
-		commands:  make(chan func(time.Time)),
-		datagrams: make(chan ipsec.Datagram, maxDatagrams),
-		events:    make(chan esp.Event, maxEvents),
-		ended:     make(chan ended),
-		underlay:  make(chan struct{}, 1),
-		reloading: make(chan struct{}, 1),
-		stopped:   make(chan struct{}),
-		config:    c,
-		byName:    map[string]*tunnel{},
-		installed: map[uint32]*installed{},
-		seen:      map[netip.Addr]bool{},
-		remotes:   map[netip.Addr]string{},
-		paths:     map[netip.Addr]pathMTU{},
+		Options:         o,
+		commands:        make(chan func(time.Time)),
+		datagrams:       make(chan ipsec.Datagram, maxDatagrams),
+		events:          make(chan esp.Event, maxEvents),
+		lost:            make(chan lost),
+		underlayChanged: make(chan struct{}, 1),
+		stopped:         make(chan struct{}),
+		config:          c,
+		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen, seen: map[netip.Addr]bool{}},
+		fleet:           fleet{byName: map[string]*entry{}},
+		peers:           newPeers(),
 	}
-	wanted := wantedOf(c)
-	names, err := deviceNames(wanted, nil)
-	if err != nil {
+	g.data = &dataPlane{
+		host: o.Host, log: o.Log, packets: c.Packets,
+		installed: map[uint32]*installed{}, byTunnel: map[string]map[uint32]*installed{},
+	}
+	if _, err := planOf(c, &g.fleet); err != nil {
 		return nil, err
 	}
-	for _, w := range wanted {
-		g.add(newTunnel(w, names[w.tunnel.Name]))
-	}
 	return g, nil
-}
-
-func (g *Gateway) add(t *tunnel) {
-	g.tunnels = append(g.tunnels, t)
-	g.byName[t.tunnel.Name] = t
 }
 
 // Run brings the tunnels up and keeps them up until ctx ends; then it says
@@ -160,29 +126,32 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	var err error
-	if g.sockets, err = g.Host.Open(g.config.Listen); err != nil {
+	s, err := g.Host.Open(g.config.Listen)
+	if err != nil {
 		return fmt.Errorf("open the underlay sockets: %w", err)
 	}
+	g.under.sockets = s
 	if err := g.Host.Clean(); err != nil {
-		g.sockets.Close()
+		s.Close()
 		return fmt.Errorf("remove what an earlier run left: %w", err)
 	}
 
 	io, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.group, g.io = errgroup.WithContext(io)
-	if err = g.start(); err == nil {
+	if err = g.start(s); err == nil {
 		err = g.loop(ctx)
 	}
 
-	if _, e := g.Host.Set(host.State{}); e != nil {
+	// One call takes out everything, devices included: the kernel removes many
+	// devices at once in the time of one.
+	if e := g.Host.Clean(); e != nil {
 		err = errors.Join(err, fmt.Errorf("put routes and addresses back: %w", e))
 	}
 	stop()
-	for _, t := range g.tunnels {
-		g.close(t)
+	for _, e := range g.fleet.entries {
+		g.data.close(e.open)
 	}
-	g.sockets.Close()
+	s.Close()
 	return errors.Join(g.group.Wait(), err)
 }
 
@@ -191,13 +160,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) check() error {
 	var fatal []string
 	for _, f := range g.Host.Check() {
+		port := f.Cause.Is(diag.PortTaken)
 		switch {
-		case f.Code == "port" && len(g.config.Listen) > 0:
+		case port && len(g.config.Listen) > 0:
 			// Perhaps not on the addresses that we want: opening them will tell.
-		case f.Fatal, f.Code == "port":
+		case f.Fatal, port:
 			fatal = append(fatal, f.String())
 		default:
-			g.Log.Warn(f.String())
+			g.Log.Warn(f.String(), "code", f.Cause.Code)
 		}
 	}
 	if len(fatal) > 0 {
@@ -206,31 +176,29 @@ func (g *Gateway) check() error {
 	return nil
 }
 
-// start builds the data plane and the IKE endpoint, opens the TUN devices and
-// starts the readers.
-func (g *Gateway) start() error {
-	s := g.sockets
-	c := esp.Config{
+// start builds the data plane and the IKE endpoint and starts the readers. The
+// tunnels get their devices from the loop.
+func (g *Gateway) start(s *Sockets) error {
+	g.data.Plane = esp.New(esp.Config{
 		Slots: spiSlots, Rand: rand.Reader, Notify: g.tell, IKE: g.deliver,
 		UDP4: espSocket(s.NATT, false), UDP6: espSocket(s.NATT, true),
 		Raw4: espSocket(s.Raw, false), Raw6: espSocket(s.Raw, true),
-	}
-	g.plane = esp.New(c)
+	})
 	g.ike = g.Options.IKE(ike.Config{
 		Rand: rand.Reader, Log: g.Log, KeyLog: g.KeyLog,
-		AllocSPI: g.plane.AllocSPI, FreeSPI: g.plane.FreeSPI, LastInbound: g.plane.LastInbound,
-		Source: g.source,
+		AllocSPI: g.data.AllocSPI, FreeSPI: g.data.FreeSPI, LastInbound: g.data.LastInbound,
+		Source: g.under.source,
 	})
-	if err := g.startEngines(); err != nil {
+	if err := g.startEngines(s); err != nil {
 		return err
 	}
-	g.lookAround()
+	g.under.look()
 	now := time.Now()
-	for _, t := range g.tunnels {
-		g.open(t, now)
+	if _, err := g.adopt(now, g.config); err != nil {
+		return err
 	}
 	for _, so := range s.IKE {
-		g.group.Go(func() error { return g.readIKE(g.io, so) })
+		g.group.Go(func() error { return g.under.readIKE(g.io, so, g.deliver) })
 	}
 	if !g.config.NoFrames {
 		g.group.Go(func() error {
@@ -240,13 +208,15 @@ func (g *Gateway) start() error {
 			return nil
 		})
 	}
-	g.group.Go(g.watch)
-	if g.Hangup != nil {
-		g.group.Go(g.reloadOnHangup)
-	}
-	g.setPeers(now)
-	g.tellUnserved()
+	g.group.Go(func() error {
+		return g.under.watch(g.io, func() { // one wake-up stands for many changes
+			select {
+			case g.underlayChanged <- struct{}{}:
+			default:
+			}
+		})
+	})
 	g.Notify("READY=1")
-	g.Log.Info("ready", "connections", len(g.config.Connections), "tunnels", len(g.tunnels))
+	g.Log.Info("ready", "connections", len(g.config.Connections), "tunnels", len(g.fleet.entries))
 	return nil
 }

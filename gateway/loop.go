@@ -2,10 +2,14 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/ike/sa"
+	"vpngw/ipsec"
+	"vpngw/tunnel"
 )
 
 // loop is the control loop. It ends when ctx does, after the peers were told,
@@ -24,9 +28,9 @@ func (g *Gateway) loop(ctx context.Context) error {
 			g.event(time.Now(), e)
 		case f := <-g.commands:
 			f(time.Now())
-		case e := <-g.ended:
-			g.lostDevice(e, time.Now())
-		case <-g.underlay:
+		case l := <-g.lost:
+			g.lostDevice(time.Now(), l)
+		case <-g.underlayChanged:
 			g.newUnderlay(time.Now())
 		case <-timer.C:
 		case <-g.io.Done():
@@ -38,79 +42,33 @@ func (g *Gateway) loop(ctx context.Context) error {
 	}
 }
 
-// step does what is due, performs the Actions, and brings status and host in
-// step with them.
+// step does what is due, performs the Actions, and has the groups conclude.
 func (g *Gateway) step(now time.Time) {
 	if due(g.ike.Deadline(), now) {
 		g.ike.Advance(now)
 	}
-	g.perform()
-	if due(g.again, now) {
-		g.again = time.Time{}
-		g.reopen(now)
-		g.rescue(now)
-		g.perform()
-		g.dirty = true
-	}
-	switch {
-	case !g.dirty:
-	case !now.Before(g.settled):
-		g.settle(now)
-		// With very many tunnels settling takes a while; it must not take all.
-		g.settled = now.Add(10 * time.Since(now))
-	default:
-		g.wakeAt(g.settled)
+	g.perform(now)
+	g.conclude(now)
+	g.perform(now)
+	if n := g.dropped.Load(); n != g.droppedLogged {
+		g.Log.Warn("IKE messages dropped: more came than could be handled", "count", n-g.droppedLogged)
+		g.droppedLogged = n
 	}
 }
 
-func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+func due(t, now time.Time) bool { return sa.Due(now, t) }
 
 // wait is how long the loop may sleep. The least wait keeps a deadline that
 // does not move from taking the whole processor.
 func (g *Gateway) wait(now time.Time) time.Duration {
+	if len(g.fleet.queue) > 0 {
+		return 0
+	}
 	wait := time.Hour
-	for _, t := range [...]time.Time{g.ike.Deadline(), g.again} {
-		if !t.IsZero() {
-			wait = min(wait, t.Sub(now))
-		}
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline()); !t.IsZero() {
+		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)
-}
-
-// wakeAt makes settle run again at t at the latest.
-func (g *Gateway) wakeAt(t time.Time) {
-	if g.again.IsZero() || t.Before(g.again) {
-		g.again = t
-	}
-}
-
-// perform carries out the endpoint's Actions in their order, which is the
-// safety argument of a rekey.
-func (g *Gateway) perform() {
-	for {
-		switch a := g.ike.Next().(type) {
-		case nil:
-			return
-		case sa.Send:
-			g.send(a.Path, a.Data, true)
-		case sa.Keepalive:
-			g.send(a.Path, []byte{0xff}, false)
-		case sa.InstallIn:
-			g.installIn(a.SA)
-		case sa.InstallOut:
-			g.installOut(a.SA)
-		case sa.Hold:
-			g.plane.Hold(a.SPIIn)
-		case sa.Resume:
-			g.plane.Resume(a.SPIIn)
-		case sa.Remove:
-			g.remove(a)
-		case sa.Move:
-			g.move(a)
-		case sa.Changed:
-			g.dirty = true
-		}
-	}
 }
 
 // event passes on what the data plane saw.
@@ -119,13 +77,17 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 	case esp.SeenInbound:
 		g.ike.Do(now, sa.SeenInbound{SPIIn: e.SPIIn})
 	case esp.Expired:
-		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Why: e.Why})
+		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Limit: e.Limit})
 	case esp.Moved:
 		g.ike.Do(now, sa.Moved{SPIIn: e.SPIIn, Remote: e.Remote})
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote})
 	case esp.PathMTU:
-		g.lowerPathMTU(e.Remote, e.MTU, now)
+		for _, gr := range g.data.groupsTo(e.Remote, g.fleet.byName) {
+			gr.Note(now, tunnel.TooBig{Remote: e.Remote, MTU: e.MTU})
+			g.carryOut(now, gr)
+			g.fleet.enqueue(gr)
+		}
 	}
 }
 
@@ -139,6 +101,93 @@ func (g *Gateway) tell(e esp.Event) bool {
 	}
 }
 
+// deliver puts an IKE message, whose Data it keeps, into the loop's queue. When
+// the queue is full the message is dropped and counted: IKE retransmits.
+func (g *Gateway) deliver(d ipsec.Datagram) {
+	select {
+	case g.datagrams <- d:
+	default:
+		g.dropped.Add(1)
+	}
+}
+
+// newUnderlay is called after links, addresses or routes of the host have changed.
+func (g *Gateway) newUnderlay(now time.Time) {
+	g.under.look()
+	g.see()
+	for _, gr := range g.fleet.groups {
+		gr.Note(now, tunnel.Underlay{Addresses: g.under.addresses})
+		g.fleet.enqueue(gr)
+	}
+	g.tellPeers(now)
+}
+
+// see tells IKE of the configured outer addresses that this host has for the first time.
+func (g *Gateway) see() {
+	for _, e := range g.fleet.entries {
+		if g.under.see(e.tunnel.Local.Address) {
+			for _, p := range g.peers.byKey {
+				if p.key.Local == e.tunnel.Local.Address {
+					g.peers.changed(p)
+				}
+			}
+		}
+	}
+}
+
+// tellPeers hands IKE the peers that have changed. A tunnel that the operator
+// took down stays down with its new settings.
+func (g *Gateway) tellPeers(now time.Time) {
+	for _, p := range g.peers.take() {
+		next := p.saPeer(g.under.local)
+		if p.told == nil && next == nil {
+			continue
+		}
+		g.ike.SetPeer(now, p.told, next)
+		p.told = next
+		for _, e := range p.entries {
+			if e.open != nil && e.status().Held {
+				g.ike.Do(now, sa.Lower{Tunnel: e.tunnel.Name})
+			}
+		}
+	}
+}
+
+// tellSummary tells the service manager how many tunnels are up.
+func (g *Gateway) tellSummary() {
+	s := fmt.Sprintf("STATUS=%d of %d tunnels up", g.fleet.up, len(g.fleet.entries))
+	if s != g.summary {
+		g.summary = s
+		g.Notify(s)
+	}
+}
+
+// open makes a tunnel's device.
+func (g *Gateway) open(now time.Time, e *entry) {
+	d, cause := g.data.open(e, g.group, g.io, g.lost)
+	e.open = d
+	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
+	if d != nil {
+		g.peers.changed(e.peer)
+	}
+}
+
+// lostDevice is called when the reading of a device has ended by itself: somebody
+// deleted the device, or reading it fails. The tunnel's SAs go with it, for
+// sequence numbers must never begin again.
+func (g *Gateway) lostDevice(now time.Time, l lost) {
+	e := g.fleet.byName[l.tunnel]
+	if e == nil || e.open != l.device {
+		return
+	}
+	e.open = nil
+	g.note(now, e, tunnel.Device{Tunnel: l.tunnel, Cause: diag.Cause{Code: diag.DeviceGone, Device: e.device, Err: l.text()}})
+	g.peers.changed(e.peer)
+	g.tellPeers(now)
+	g.perform(now)
+	g.data.close(l.device)
+}
+
 // goodbye deletes every IKE SA and gives the peers a little while to answer.
 func (g *Gateway) goodbye(timer *time.Timer) {
 	g.Log.Info("shutting down")
@@ -150,11 +199,15 @@ func (g *Gateway) goodbye(timer *time.Timer) {
 		if due(g.ike.Deadline(), now) {
 			g.ike.Advance(now)
 		}
-		g.perform()
+		g.perform(now)
 		if !now.Before(end) || g.ike.Idle() {
 			return
 		}
-		timer.Reset(min(g.wait(now), end.Sub(now)))
+		wait := end.Sub(now)
+		if t := g.ike.Deadline(); !t.IsZero() {
+			wait = min(wait, max(t.Sub(now), time.Millisecond))
+		}
+		timer.Reset(wait)
 		select {
 		case d := <-g.datagrams:
 			g.ike.Handle(time.Now(), d)

@@ -12,27 +12,29 @@ import (
 	"vpngw/ipsec"
 )
 
-// IKE is what the gateway needs of *ike.Endpoint. Only the control loop calls it.
+// IKE is an *ike.Endpoint, as the gateway uses it. Only the control loop calls it.
 type IKE interface {
-	SetPeers(now time.Time, peers []*sa.Peer)
+	// SetPeer puts next in the place of old, which is a pointer that was handed
+	// over before. A nil old adds, a nil next removes.
+	SetPeer(now time.Time, old, next *sa.Peer)
 	Handle(now time.Time, d ipsec.Datagram)
 	Do(now time.Time, c sa.Command)
 	Advance(now time.Time)
 	Deadline() time.Time
 	Next() sa.Action
-	Status() []ike.PeerStatus
+	Tunnel(name string) (ike.TunnelStatus, bool)
 	Idle() bool // no IKE SA is left
 	Counters() ike.Counters
 }
 
-// Host is what the gateway needs of the operating system: System is the real one.
+// Host is the operating system, as the gateway uses it: System is the real one.
 type Host interface {
 	Check() []host.Finding
 	Clean() error
 	Open(listen []netip.Addr) (*Sockets, error)
 	CreateTUN(name string, mtu int) (TUN, error)
 	Poller() (Poller, error)
-	Set(host.State) (host.Result, error)
+	Set(owner string, s host.State) (host.Result, error)
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)

@@ -1,10 +1,10 @@
 package gateway
 
 import (
-	"fmt"
 	"log/slog"
-	"time"
+	"net/netip"
 
+	"vpngw/esp"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
@@ -16,63 +16,121 @@ type installed struct {
 	out  bool       // the outbound half is in too
 }
 
-func (g *Gateway) installIn(c *ipsec.ChildSA) {
-	if err := g.plane.InstallIn(c); err != nil {
-		g.logSA(c).Error("cannot install inbound SA", "err", err)
+func (d *dataPlane) installIn(c *ipsec.ChildSA) {
+	if err := d.InstallIn(c); err != nil {
+		d.logSA(c).Error("cannot install inbound SA", "err", err)
 		return
 	}
 	in := &installed{sa: c, path: c.Path}
-	g.installed[c.SPIIn] = in
-	if t := g.byName[c.Tunnel]; t != nil {
-		t.sas[c.SPIIn], t.stale = in, true
+	d.installed[c.SPIIn] = in
+	if d.byTunnel[c.Tunnel] == nil {
+		d.byTunnel[c.Tunnel] = map[uint32]*installed{}
 	}
-	g.dirty = true
+	d.byTunnel[c.Tunnel][c.SPIIn] = in
 }
 
-func (g *Gateway) installOut(c *ipsec.ChildSA) {
-	in := g.installed[c.SPIIn]
+func (d *dataPlane) installOut(c *ipsec.ChildSA) {
+	in := d.installed[c.SPIIn]
 	if in == nil {
 		return // installIn has failed and said so
 	}
-	t := g.byName[c.Tunnel]
-	if t != nil {
-		g.fitMTU(t, time.Now()) // before the first packet meets the SA
-	}
-	if err := g.plane.InstallOut(c); err != nil {
-		g.logSA(c).Error("cannot install outbound SA", "err", err)
+	if err := d.InstallOut(c); err != nil {
+		d.logSA(c).Error("cannot install outbound SA", "err", err)
 		return
 	}
 	in.out = true
-	if t != nil {
-		t.stale = true
-	}
-	g.dirty = true
 }
 
-func (g *Gateway) remove(a sa.Remove) {
-	g.plane.Remove(a.SPIIn)
-	if in := g.installed[a.SPIIn]; in != nil {
-		g.logSA(in.sa).Debug("SA removed", "why", a.Why)
-		if t := g.byName[in.sa.Tunnel]; t != nil {
-			delete(t.sas, a.SPIIn)
-			t.stale = true
-		}
-		delete(g.installed, a.SPIIn)
+func (d *dataPlane) remove(a sa.Remove) {
+	d.Remove(a.SPIIn)
+	in := d.installed[a.SPIIn]
+	if in == nil {
+		return
 	}
-	g.dirty = true
+	d.logSA(in.sa).Debug("SA removed", "why", a.Why.String(), "code", a.Why.Code)
+	delete(d.installed, a.SPIIn)
+	delete(d.byTunnel[in.sa.Tunnel], a.SPIIn)
+	if len(d.byTunnel[in.sa.Tunnel]) == 0 {
+		delete(d.byTunnel, in.sa.Tunnel)
+	}
 }
 
-func (g *Gateway) move(a sa.Move) {
-	g.plane.Move(a.SPIIn, a.Path)
-	if in := g.installed[a.SPIIn]; in != nil {
+// move changes where an SA sends to; nil: there is no such SA.
+func (d *dataPlane) move(a sa.Move) *installed {
+	d.Move(a.SPIIn, a.Path)
+	in := d.installed[a.SPIIn]
+	if in != nil {
 		in.path = a.Path
-		g.logSA(in.sa).Info("peer has moved", "peer", a.Path.Remote)
+		d.logSA(in.sa).Info("peer has moved", "peer", a.Path.Remote)
 	}
-	g.dirty = true
+	return in
 }
 
-func (g *Gateway) logSA(c *ipsec.ChildSA) *slog.Logger {
-	return g.Log.With("tunnel", c.Tunnel, "spi", spiString(c.SPIIn))
+// concerned are the tunnels that a Fact is about. A Child SA that could not be
+// installed concerns none.
+func (d *dataPlane) concerned(f sa.Fact) []string {
+	switch f := f.(type) {
+	case sa.ChildIn:
+		if d.installed[f.SA.SPIIn] != nil {
+			return []string{f.SA.Tunnel}
+		}
+	case sa.ChildOut:
+		if in := d.installed[f.SA.SPIIn]; in != nil && in.out {
+			return []string{f.SA.Tunnel}
+		}
+	case sa.ChildGone:
+		return []string{f.SA.Tunnel}
+	case sa.ChildFailed:
+		return []string{f.Child.Tunnel}
+	case sa.IKEConnecting:
+		return tunnelsOf(f.SA.Peer)
+	case sa.IKEEstablished:
+		return tunnelsOf(f.SA.Peer)
+	case sa.IKERekeyed:
+		return tunnelsOf(f.SA.Peer)
+	case sa.IKEEnded:
+		return tunnelsOf(f.SA.Peer)
+	case sa.PeerMoved:
+		return tunnelsOf(f.SA.Peer)
+	case sa.IKEFailed:
+		return tunnelsOf(f.Peer)
+	}
+	return nil
 }
 
-func spiString(spi uint32) string { return fmt.Sprintf("%08x", spi) }
+// tunnelsOf are the tunnels of a peer, each once; p may be nil.
+func tunnelsOf(p *sa.Peer) []string {
+	if p == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range p.Children { // those of one tunnel stand together
+		if len(out) == 0 || out[len(out)-1] != c.Tunnel {
+			out = append(out, c.Tunnel)
+		}
+	}
+	return out
+}
+
+// groupsTo are the groups of the tunnels with an SA that sends to remote.
+func (d *dataPlane) groupsTo(remote netip.Addr, byName map[string]*entry) []*group {
+	var out []*group
+	seen := map[*group]bool{}
+	for _, in := range d.installed {
+		e := byName[in.sa.Tunnel]
+		if in.path.Remote.Addr() == remote && e != nil && !seen[e.group] {
+			seen[e.group] = true
+			out = append(out, e.group)
+		}
+	}
+	return out
+}
+
+// inner is a tunnel.Inner.
+func (d *dataPlane) inner(outer int, c *ipsec.ChildSA, path ipsec.Path) int {
+	return esp.MTU(outer, c.Suite, c.Trunc96, path.UDP, path.Remote.Addr().Is6())
+}
+
+func (d *dataPlane) logSA(c *ipsec.ChildSA) *slog.Logger {
+	return d.log.With("tunnel", c.Tunnel, "spi", sa.Hex32(c.SPIIn))
+}

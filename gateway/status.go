@@ -1,6 +1,11 @@
 package gateway
 
-import "time"
+import (
+	"time"
+
+	"vpngw/diag"
+	"vpngw/tunnel"
+)
 
 // Status is what the daemon is doing now, as `vpngw status --json` prints it.
 type Status struct {
@@ -17,30 +22,13 @@ type ConnectionStatus struct {
 	Unserved []string `json:"unserved,omitempty"`
 }
 
-// State is how a tunnel is.
-type State string
-
-const (
-	// Up: every wanted pair of subnets is carried by a Child SA installed both
-	// ways, addresses and routes are in place: a packet sent now is carried.
-	Up State = "up"
-	// Degraded: some of that.
-	Degraded State = "degraded"
-	// Connecting: none of it yet; vpngw keeps trying.
-	Connecting State = "connecting"
-	// Waiting: none of it yet, and it is the peer's part to begin.
-	Waiting State = "waiting"
-	// Down: taken down by `vpngw down`, or without a device.
-	Down State = "down"
-)
-
 // TunnelStatus is one tunnel of a connection.
 type TunnelStatus struct {
 	Name     string        `json:"name"`
 	Role     string        `json:"role"`
-	State    State         `json:"state"`
+	State    tunnel.State  `json:"state"`
 	Since    time.Time     `json:"since"`
-	Why      string        `json:"why"` // the last failure in a sentence; empty when up
+	diag.Report            // the last failure; empty when up
 	Device   string        `json:"device"`
 	Local    string        `json:"local"`  // outer address; empty while the route to the peer has not chosen one
 	Remote   string        `json:"remote"` // outer address

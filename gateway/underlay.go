@@ -1,97 +1,71 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
 
-	"vpngw/host"
-	"vpngw/ike/sa"
+	"vpngw/diag"
+	"vpngw/ipsec"
 )
 
-// watch runs the link monitor. When that fails the tunnels go on: it is started again.
-func (g *Gateway) watch() error {
-	for {
-		err := g.Host.Watch(g.io, g.underlayChanged)
-		if err != nil && g.io.Err() == nil {
-			g.Log.Error("the link monitor failed", "err", err)
-		}
-		select {
-		case <-g.io.Done():
-			return nil
-		case <-time.After(hostRetry):
-			g.underlayChanged() // what happened in between was not seen
-		}
-	}
+// underlay is this host as its peers see it: its addresses and the sockets of
+// IKE. It belongs to the control loop, apart from readIKE and watch.
+type underlay struct {
+	host      Host
+	log       *slog.Logger
+	listen    []netip.Addr // as configured; empty: all addresses
+	sockets   *Sockets
+	addresses []netip.Addr        // the host's, now
+	seen      map[netip.Addr]bool // configured addresses that this host has had
 }
 
-// underlayChanged wakes the loop; one wake-up stands for many changes.
-func (g *Gateway) underlayChanged() {
-	select {
-	case g.underlay <- struct{}{}:
-	default:
-	}
-}
-
-// newUnderlay is called after links, addresses or routes have changed.
-func (g *Gateway) newUnderlay(now time.Time) {
-	if g.lookAround() {
-		g.setPeers(now)
-	}
-	g.rescue(now)
-}
-
-// lookAround reads what the host's underlay is now. It reports whether see has news.
-func (g *Gateway) lookAround() (news bool) {
-	addresses, err := g.Host.Addresses()
+// look reads the host's addresses.
+func (u *underlay) look() {
+	addresses, err := u.host.Addresses()
 	if err != nil {
-		g.Log.Error("cannot read the host's addresses", "err", err)
-	} else {
-		g.addresses = addresses
+		u.log.Error("cannot read the host's addresses", "err", err)
+		return
 	}
-	news = g.see()
-	clear(g.paths)           // learned on an underlay that has changed
-	g.applied = host.State{} // what was blocked may be free now, and the other way round
-	g.dirty = true
-	return news
+	u.addresses = addresses
 }
 
-// see remembers which of the configured outer addresses this host has, and
-// reports whether there is one that it never had. One that went is still
-// remembered: a link that flaps must not cost the SAs.
-func (g *Gateway) see() (news bool) {
-	for _, t := range g.tunnels {
-		if a := t.tunnel.Local.Address; !g.seen[a] && slices.Contains(g.addresses, a) {
-			g.seen[a], news = true, true
-		}
+// see reports whether the host has a configured address that it never had
+// before. An address that went still counts: a link that flaps must not cost the SAs.
+func (u *underlay) see(configured netip.Addr) bool {
+	if u.seen[configured] || !slices.Contains(u.addresses, configured) {
+		return false
 	}
-	return news
+	u.seen[configured] = true
+	return true
 }
 
 // source is the local address that packets to remote leave from: the route's
 // choice, unless `listen` narrows it.
-func (g *Gateway) source(remote netip.Addr) (netip.Addr, error) {
-	a, err := g.Host.Source(remote)
-	listen := g.config.Listen
-	if len(listen) == 0 || err == nil && slices.Contains(listen, a) {
+func (u *underlay) source(remote netip.Addr) (netip.Addr, error) {
+	a, err := u.host.Source(remote)
+	if len(u.listen) == 0 || err == nil && slices.Contains(u.listen, a) {
 		return a, err
 	}
-	if l, ok := listenFor(listen, remote); ok {
+	if l, ok := listenFor(u.listen, remote); ok {
 		return l, nil
 	}
 	return netip.Addr{}, fmt.Errorf("none of the addresses under `listen` is of %v's family", remote)
 }
 
-// local is which of this host's addresses a configured outer address stands
-// for. Behind NAT it is on none of them, and the route to the peer chooses.
-func (g *Gateway) local(a netip.Addr) netip.Addr {
-	listen := g.config.Listen
+// local is the address of this host that a configured outer address stands for.
+// Behind a NAT the host has no such address, and the route to the peer chooses.
+func (u *underlay) local(a netip.Addr) netip.Addr {
 	switch {
-	case slices.Contains(listen, a), len(listen) == 0 && g.seen[a]:
+	case slices.Contains(u.listen, a), len(u.listen) == 0 && u.seen[a]:
 		return a
 	}
-	l, _ := listenFor(listen, a)
+	l, _ := listenFor(u.listen, a)
 	return l
 }
 
@@ -105,37 +79,91 @@ func listenFor(listen []netip.Addr, a netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// An address may go and come back, as when a lease is renewed. After so long
-// it is taken to be gone.
-const strandedGrace = 2 * time.Second
+// pathMTU is what the path to remote takes; 0 when nobody knows.
+func (u *underlay) pathMTU(remote netip.Addr) int {
+	mtu, err := u.host.PathMTU(remote)
+	if err != nil {
+		u.log.Debug("path MTU unknown", "peer", remote, "err", err)
+		return 0
+	}
+	return mtu
+}
 
-// rescue connects tunnels anew whose IKE SA sends from an address that this
-// host has lost, once the route to the peer offers another. Liveness
-// checks would find out too, but only after a minute.
-func (g *Gateway) rescue(now time.Time) {
-	for name, in := range g.ikeStatus() {
-		t := g.byName[name]
-		if t == nil || in.ike == nil {
+const portNATT = 4500
+
+// send puts one packet on the socket of its local port. An IKE message to port
+// 4500 goes behind the non-ESP marker (RFC 3948 section 2.2), a keepalive does
+// not. A failure is for status and the log: IKE sends again.
+func (u *underlay) send(p ipsec.Path, data []byte, isIKE bool) diag.Cause {
+	if isIKE && p.Local.Port() == portNATT {
+		data = slices.Concat(make([]byte, 4), data)
+	}
+	err := errors.New("there is no socket of its address family")
+	if so := u.sockets.ForIKE(p.Local, p.Remote.Addr()); so != nil {
+		err = so.WriteFragmentable(ipsec.Datagram{Local: p.Local, Remote: p.Remote, Data: data})
+	}
+	if err == nil {
+		return diag.Cause{}
+	}
+	u.log.Debug("cannot send IKE", "peer", p.Remote, "err", err)
+	return diag.Cause{Code: diag.SendFailed, Peer: p.Remote, Err: err.Error()}
+}
+
+// readPause is between a failure to read a socket and the next attempt.
+const readPause = time.Second
+
+// readIKE reads a socket of port 500 until ctx ends.
+func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Datagram)) error {
+	const batch, size = 8, 1 << 16
+	ds := make([]ipsec.Datagram, batch)
+	space := make([]byte, batch*size)
+	for {
+		for i := range ds {
+			ds[i] = ipsec.Datagram{Data: space[i*size : (i+1)*size : (i+1)*size]}
+		}
+		n, err := so.ReadBatch(ds)
+		if ctx.Err() != nil {
+			return nil
+		}
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("read port 500: %w", err)
+		case err != nil: // the kernel is short of memory, say
+			u.log.Error("cannot read port 500", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(readPause):
+			}
 			continue
 		}
-		old := in.ike.Local.Addr()
-		if !old.IsValid() || len(g.addresses) == 0 || slices.Contains(g.addresses, old) {
-			t.stranded = time.Time{}
-			continue
+		for _, d := range ds[:n] {
+			run, segment := d.Data, d.Segment
+			if segment <= 0 {
+				segment = len(run)
+			}
+			for d.Segment = 0; len(run) > 0; run = run[len(d.Data):] {
+				d.Data = slices.Clone(run[:min(segment, len(run))])
+				deliver(d)
+			}
 		}
-		if t.stranded.IsZero() {
-			t.stranded = now
+	}
+}
+
+// watchRetry is between a failure of the link monitor and its next start.
+const watchRetry = 5 * time.Second
+
+// watch runs the link monitor until ctx ends. When that fails the tunnels go on.
+func (u *underlay) watch(ctx context.Context, changed func()) error {
+	for {
+		err := u.host.Watch(ctx, changed)
+		if err != nil && ctx.Err() == nil {
+			u.log.Error("the link monitor failed", "err", err)
 		}
-		if again := t.stranded.Add(strandedGrace); !due(again, now) {
-			g.wakeAt(again)
-			continue
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchRetry):
+			changed() // what happened in between was not seen
 		}
-		if a, err := g.source(in.remote); err != nil || a == old || t.held {
-			continue // the next change of the underlay asks again
-		}
-		g.Log.Info("our address is gone: connecting anew", "conn", t.conn.Name, "tunnel", name, "address", old)
-		t.stranded = time.Time{}
-		g.ike.Do(now, sa.Lower{Tunnel: name})
-		g.ike.Do(now, sa.Raise{Tunnel: name})
 	}
 }

@@ -13,68 +13,20 @@ import (
 	"vpngw/ipsec"
 )
 
-// carrying is the SAs that are installed both ways.
-func (t *tunnel) carrying() []*ipsec.ChildSA {
-	var out []*ipsec.ChildSA
-	for _, in := range t.sas {
-		if in.out {
-			out = append(out, in.sa)
-		}
-	}
-	return out
-}
-
-// missing is the wanted pairs that no SA carries.
-func (t *tunnel) missing() []string {
-	if t.stale {
-		t.stale, t.open = false, nil
-		carrying := t.carrying()
-		for _, c := range childrenOf(t.tunnel) {
-			for _, p := range missing(c.Local, c.Remote, carrying) {
-				t.open = append(t.open, p.String())
-			}
-		}
-	}
-	return t.open
-}
-
-// ikeView is what IKE says of one tunnel.
-type ikeView struct {
-	ike    *ike.IKEStatus
-	remote netip.Addr
-	why    string
-}
-
-// ikeStatus is what IKE says, by tunnel.
-func (g *Gateway) ikeStatus() map[string]ikeView {
-	out := make(map[string]ikeView, len(g.tunnels))
-	for _, p := range g.ike.Status() {
-		for _, c := range p.Children {
-			v := out[c.Tunnel]
-			v.ike, v.remote = p.IKE, p.Remote
-			// The child's own trouble says more than the IKE SA's.
-			v.why = cmp.Or(v.why, c.Why, p.Why)
-			out[c.Tunnel] = v
-		}
-	}
-	return out
-}
-
 // Status is a snapshot of every connection. It may be called from any goroutine while Run runs.
 func (g *Gateway) Status(ctx context.Context) (Status, error) {
 	s := Status{Connections: []ConnectionStatus{}}
-	err := g.call(ctx, func() error {
-		ikes := g.ikeStatus()
-		for _, t := range g.tunnels {
+	err := g.call(ctx, func(time.Time) error {
+		for _, e := range g.fleet.entries {
 			n := len(s.Connections)
-			if n == 0 || s.Connections[n-1].Name != t.conn.Name {
+			if n == 0 || s.Connections[n-1].Name != e.conn.Name {
 				s.Connections = append(s.Connections, ConnectionStatus{
-					Name: t.conn.Name, Dialect: t.conn.Dialect, Side: t.conn.Side.String(), Unserved: unserved(t.conn),
+					Name: e.conn.Name, Dialect: e.conn.Dialect, Side: e.conn.Side.String(), Unserved: unserved(e.conn),
 				})
 				n++
 			}
 			c := &s.Connections[n-1]
-			c.Tunnels = append(c.Tunnels, g.tunnelStatus(t, ikes[t.tunnel.Name]))
+			c.Tunnels = append(c.Tunnels, g.tunnelStatus(e))
 		}
 		return nil
 	})
@@ -101,20 +53,23 @@ func (g *Gateway) tellUnserved() {
 	}
 }
 
-func (g *Gateway) tunnelStatus(t *tunnel, in ikeView) TunnelStatus {
+func (g *Gateway) tunnelStatus(e *entry) TunnelStatus {
+	t := e.tunnel
+	st := e.status()
 	s := TunnelStatus{
-		Name: t.tunnel.Name, Role: string(t.tunnel.Role), State: t.state, Since: t.since.UTC(), Why: t.why,
-		Device: t.device, Remote: t.tunnel.Remote.Address.String(), Children: []ChildStatus{},
+		Name: t.Name, Role: string(t.Role), State: st.State, Since: st.Since.UTC(), Report: st.Cause.Report(),
+		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{},
 	}
-	if a := g.local(t.tunnel.Local.Address); a.IsValid() {
+	if a := g.under.local(t.Local.Address); a.IsValid() {
 		s.Local = a.String()
-	} else if a, err := g.source(t.tunnel.Remote.Address); err == nil && a.IsValid() {
+	} else if a, err := g.under.source(t.Remote.Address); err == nil && a.IsValid() {
 		s.Local = a.String()
 	}
-	if i := in.ike; i != nil {
+	if i, ok := g.ike.Tunnel(t.Name); ok && i.IKE != nil {
+		i := i.IKE
 		s.IKE = &IKEStatus{
-			Version: i.Version, Mode: i.Mode, State: i.State, Proposal: i.Proposal, NAT: i.NAT, Encap: i.Encap,
-			SPIi: fmt.Sprintf("%016x", i.SPIi), SPIr: fmt.Sprintf("%016x", i.SPIr),
+			Version: i.Version, Mode: i.Mode, State: i.State.String(), Proposal: i.Proposal, NAT: i.NAT, Encap: i.Encap,
+			SPIi: sa.Hex64(i.SPIi), SPIr: sa.Hex64(i.SPIr),
 		}
 		if i.Local.Addr().IsValid() {
 			s.Local = i.Local.Addr().String()
@@ -123,8 +78,8 @@ func (g *Gateway) tunnelStatus(t *tunnel, in ikeView) TunnelStatus {
 			s.Remote = i.Remote.Addr().String()
 		}
 	}
-	for _, in := range t.sas {
-		s.Children = append(s.Children, g.childStatus(in))
+	for _, in := range g.data.byTunnel[t.Name] {
+		s.Children = append(s.Children, g.data.childStatus(in))
 	}
 	slices.SortFunc(s.Children, func(a, b ChildStatus) int {
 		return cmp.Or(slices.Compare(a.LocalTS, b.LocalTS), slices.Compare(a.RemoteTS, b.RemoteTS), cmp.Compare(a.SPIIn, b.SPIIn))
@@ -132,13 +87,13 @@ func (g *Gateway) tunnelStatus(t *tunnel, in ikeView) TunnelStatus {
 	return s
 }
 
-func (g *Gateway) childStatus(in *installed) ChildStatus {
-	n := g.plane.Counters(in.sa.SPIIn)
+func (d *dataPlane) childStatus(in *installed) ChildStatus {
+	n := d.Counters(in.sa.SPIIn)
 	if n.Drops == nil {
 		n.Drops = map[string]uint64{}
 	}
 	return ChildStatus{
-		SPIIn: spiString(in.sa.SPIIn), SPIOut: spiString(in.sa.SPIOut), Proposal: in.sa.Suite.String(),
+		SPIIn: sa.Hex32(in.sa.SPIIn), SPIOut: sa.Hex32(in.sa.SPIOut), Proposal: in.sa.Suite.String(),
 		LocalTS: cidrs(in.sa.Local), RemoteTS: cidrs(in.sa.Remote),
 		BytesIn: n.BytesIn, BytesOut: n.BytesOut, PacketsIn: n.PacketsIn, PacketsOut: n.PacketsOut,
 		Drops: n.Drops,

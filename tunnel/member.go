@@ -77,11 +77,11 @@ func newMember(now time.Time, c Config) *member {
 
 // adopt goes on with another configuration.
 func (m *member) adopt(now time.Time, c Config) *member {
-	if c.Device != m.Device {
+	if c.Device != m.Device || c.Reopen {
 		m.fault, m.openAt = diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, now
 	}
 	m.Config, m.stale = c, true
-	m.From = nil
+	m.From, m.Reopen = nil, false
 	m.failed = diag.Cause{}
 	clear(m.causes)
 	return m

@@ -31,6 +31,7 @@ type Config struct {
 	Device string      // the TUN's name
 	Wants  []*sa.Child // the Child SAs that make the tunnel whole
 	From   *Taken      // the tunnel as it was in another Group; nil: it is new
+	Reopen bool        // with From: its device is made again, though it keeps its name
 }
 
 // Taken is a tunnel that has left its Group, on its way into the next one.

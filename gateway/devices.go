@@ -1,0 +1,140 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"vpngw/config"
+	"vpngw/diag"
+	"vpngw/esp"
+)
+
+// initialMTU is a TUN's before a tunnel.Group says what fits.
+const initialMTU = 1400
+
+// device is a TUN device with its part of the data plane.
+type device struct {
+	tunnel string
+	data   *esp.Tunnel
+	shut   func() // ends its reading and closes it
+}
+
+// lost says that the reading of a device has ended by itself.
+type lost struct {
+	tunnel string
+	device *device
+	err    error // nil: somebody has removed the device
+}
+
+// text is what became of the device.
+func (l lost) text() string {
+	if l.err == nil {
+		return "somebody has removed it"
+	}
+	return l.err.Error()
+}
+
+// open makes the TUN device of an entry and starts reading it, in run until ctx
+// ends. losses hears when that ends by itself.
+func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, losses chan<- lost) (*device, diag.Cause) {
+	failed := func(err error) (*device, diag.Cause) {
+		return nil, diag.Cause{Code: diag.DeviceFailed, Device: e.device, Err: strings.TrimPrefix(err.Error(), "device "+e.device+": ")}
+	}
+	tun, err := d.host.CreateTUN(e.device, initialMTU)
+	if err != nil {
+		return failed(err)
+	}
+	cfg := esp.TunnelConfig{Name: e.tunnel.Name, Frames: tun, MTU: initialMTU, CopyDSCP: e.tunnel.CopyDSCP}
+	if d.packets {
+		cfg.Frames = nil
+		if cfg.Device, err = tun.Packets(); err != nil {
+			tun.Close()
+			return failed(err)
+		}
+	}
+	dev := &device{tunnel: e.tunnel.Name, data: d.AddTunnel(cfg)}
+	ctx, stop := context.WithCancel(ctx)
+	tell := func(err error) {
+		select {
+		case losses <- lost{e.tunnel.Name, dev, err}:
+		case <-ctx.Done():
+		}
+	}
+	if d.packets {
+		done := make(chan struct{})
+		run.Go(func() error {
+			err := dev.data.Run(ctx)
+			close(done)
+			tell(err)
+			return nil
+		})
+		dev.shut = func() {
+			stop()
+			tun.Close()
+			<-done
+		}
+		return dev, diag.Cause{}
+	}
+	reader := d.reader()
+	// The engine must not wait for the loop, which may be waiting for the engine.
+	ended := func(err error) {
+		run.Go(func() error { tell(err); return nil })
+	}
+	if err := reader.AddTunnel(dev.data, ended); err != nil {
+		stop()
+		d.RemoveTunnel(e.tunnel.Name)
+		tun.Close()
+		return failed(err)
+	}
+	dev.shut = func() {
+		stop()
+		reader.RemoveTunnel(dev.data)
+		tun.Close()
+	}
+	return dev, diag.Cause{}
+}
+
+// close ends a device's reading and with it the device. nil is none.
+func (d *dataPlane) close(dev *device) {
+	if dev != nil {
+		dev.shut()
+		d.RemoveTunnel(dev.tunnel)
+	}
+}
+
+const devicePrefix = "vpngw"
+
+// deviceNames gives every tunnel its TUN device: the configured name, or the
+// one it has in taken, or the lowest vpngwN that no other tunnel has.
+func deviceNames(tunnels []*config.Tunnel, taken map[string]string) (map[string]string, error) {
+	names := make(map[string]string, len(tunnels))
+	owner := make(map[string]string, len(tunnels))
+	for _, t := range tunnels {
+		if d := t.Device; d != "" {
+			if other, ok := owner[d]; ok {
+				return nil, fmt.Errorf("tunnels %q and %q both want device %s: give one of them another name under `device`", other, t.Name, d)
+			}
+			names[t.Name], owner[d] = d, t.Name
+		}
+	}
+	for _, t := range tunnels {
+		if d := taken[t.Name]; t.Device == "" && strings.HasPrefix(d, devicePrefix) && owner[d] == "" {
+			names[t.Name], owner[d] = d, t.Name
+		}
+	}
+	n := 0
+	for _, t := range tunnels {
+		if names[t.Name] != "" {
+			continue
+		}
+		d := fmt.Sprintf("%s%d", devicePrefix, n)
+		for ; owner[d] != ""; d = fmt.Sprintf("%s%d", devicePrefix, n) {
+			n++
+		}
+		names[t.Name], owner[d] = d, t.Name
+	}
+	return names, nil
+}

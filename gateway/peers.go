@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"vpngw/diag"
+	"vpngw/ike/sa"
+)
+
+// peers are the other ends, as IKE is told of them: tunnels with the same
+// addresses and identities share one, each with its own Child SAs.
+type peers struct {
+	byKey    map[sa.PeerKey]*peer // by the key as configured
+	byRemote map[netip.Addr]*remote
+	dirty    []*peer // IKE has not heard of their last change
+}
+
+// peer is one of them.
+type peer struct {
+	key     sa.PeerKey
+	entries []*entry // in the order of the configuration
+	told    *sa.Peer // what IKE was told last; nil: nothing
+	dirty   bool
+}
+
+// remote is a configured outer address of peers.
+type remote struct {
+	entries map[*entry]bool
+	sent    diag.Cause // why the last IKE message to it could not be sent; OK: it could
+}
+
+func newPeers() peers {
+	return peers{byKey: map[sa.PeerKey]*peer{}, byRemote: map[netip.Addr]*remote{}}
+}
+
+// add puts e to the tunnels of its peer.
+func (ps *peers) add(e *entry) {
+	k := e.tunnel.PeerKey()
+	p := ps.byKey[k]
+	if p == nil {
+		p = &peer{key: k}
+		ps.byKey[k] = p
+	}
+	p.entries = append(p.entries, e)
+	e.peer = p
+	a := e.tunnel.Remote.Address
+	if ps.byRemote[a] == nil {
+		ps.byRemote[a] = &remote{entries: map[*entry]bool{}}
+	}
+	ps.byRemote[a].entries[e] = true
+	ps.changed(p)
+}
+
+// remove undoes add. It comes before a change of the entry's tunnel.
+func (ps *peers) remove(e *entry) {
+	p := e.peer
+	p.entries = slices.DeleteFunc(p.entries, func(o *entry) bool { return o == e })
+	e.peer = nil
+	a := e.tunnel.Remote.Address
+	if r := ps.byRemote[a]; r != nil {
+		delete(r.entries, e)
+		if len(r.entries) == 0 {
+			delete(ps.byRemote, a)
+		}
+	}
+	ps.changed(p)
+}
+
+// changed has IKE told of p.
+func (ps *peers) changed(p *peer) {
+	if !p.dirty {
+		p.dirty = true
+		ps.dirty = append(ps.dirty, p)
+	}
+}
+
+// take returns the peers that IKE is to be told of.
+func (ps *peers) take() []*peer {
+	out := ps.dirty
+	ps.dirty = nil
+	for _, p := range out {
+		p.dirty = false
+		if len(p.entries) == 0 && ps.byKey[p.key] == p {
+			delete(ps.byKey, p.key)
+		}
+	}
+	return out
+}
+
+// saPeer is what IKE is to know: the tunnels that have a device. local answers
+// which of the host's addresses a configured one stands for; the zero address
+// lets the route choose. nil: there is no such tunnel.
+func (p *peer) saPeer(local func(netip.Addr) netip.Addr) *sa.Peer {
+	slices.SortFunc(p.entries, func(a, b *entry) int { return cmp.Compare(a.pos, b.pos) })
+	var out *sa.Peer
+	for _, e := range p.entries {
+		if e.open == nil {
+			continue
+		}
+		if out == nil {
+			out = &sa.Peer{Name: e.conn.Name, PeerKey: p.key, Settings: e.tunnel.Settings()}
+			out.Local = local(p.key.Local)
+		} else {
+			out.Name += "," + e.conn.Name
+		}
+		for _, c := range e.tunnel.ChildSAs() {
+			c.Initiate = e.group.Initiates(e.tunnel.Name)
+			out.Children = append(out.Children, c)
+		}
+	}
+	return out
+}
