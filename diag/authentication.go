@@ -16,7 +16,7 @@ var authentication = []Entry{
 	{Code: PeerIdentity, Severity: Error, Sentence: "the peer says that it is {theirs}; the configuration expects {ours}", Side: Either, Change: "remote.id"},
 	{Code: OurIdentity, Severity: Error, Sentence: "the peer asks for {theirs}; our identity is {ours}", Side: Either, Change: "local.id"},
 	{Code: AuthMethod, Severity: Error, Sentence: "the peer authenticates by method {count}; we know only the pre-shared key (2)", Side: Theirs},
-	{Code: AuthRefused, Severity: Error, Sentence: "we sent identity {ours} and expect {theirs}; the peer answered IKE_AUTH with {notify}: {err}", Side: Either, Change: "psk, local.id"},
+	{Code: AuthRefused, Severity: Error, Sentence: "we sent identity {ours} and expect {theirs}; the peer answered IKE_AUTH with {notify}: {hint}", Side: Either, Change: "psk, local.id"},
 	{Code: UnknownPeer, Severity: Warning, Sentence: "no connection has a peer at {host}[ that speaks IKEv{version}]", Side: Either, Change: "remote.address"},
 	{Code: SuiteOfOther, Severity: Error, Sentence: "{theirs} is negotiated, which the proposals of {name} ({ours}) do not have", Side: Either, Change: "ike.proposals"},
 }

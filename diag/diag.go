@@ -142,8 +142,8 @@ type Entry struct {
 	Code     Code
 	Severity Severity
 	// Sentence is the text with {details}: {peer} {host} {addr} {prefix} {device} {name}
-	// {ours} {theirs} {message} {notify} {version} {count} {after} {err}. {host} is Peer's address,
-	// and a part in [brackets] is left out when one of its details is unset.
+	// {ours} {theirs} {message} {notify} {version} {count} {after} {err} {hint}. {host} is Peer's
+	// address, {hint} is what Notify can mean, and a part in [brackets] is left out when one of its details is unset.
 	Sentence string
 	Side     Side
 	Change   string // which parameter to change, in native's words; empty: none
@@ -210,6 +210,8 @@ func (c Cause) detail(name string) (string, bool) {
 		return c.After.String(), c.After != 0
 	case "err":
 		return text(c.Err)
+	case "hint":
+		return text(c.hint())
 	}
 	return "", false
 }

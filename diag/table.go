@@ -4,4 +4,8 @@ import "slices"
 
 // Table is every cause, in the order of docs/diagnosis.md: one part for each of
 // the rooms that find causes.
-var Table = slices.Concat(negotiation, authentication, reachability, lifecycle, configuration, device)
+var Table = slices.Concat(
+	negotiation, authentication, reachability, lifecycle, configuration, device,
+	ikev1,
+	ikev2,
+)

@@ -21,8 +21,8 @@ func TestAnybodyWithTheKeyIsWelcome(t *testing.T) {
 				pa.Children[0].Initiate, pb.Children[0].Initiate = !anyInitiates, anyInitiates
 			})
 			w.run(2 * time.Second)
-			if !a.Status()[0].Children[0].Up || !b.Status()[0].Children[0].Up {
-				t.Errorf("%s, anybody initiates %v: %q, %q", name, anyInitiates, a.Status()[0].Why, b.Status()[0].Why)
+			if !a.view()[0].Children[0].Up || !b.view()[0].Children[0].Up {
+				t.Errorf("%s, anybody initiates %v: %q, %q", name, anyInitiates, a.view()[0].Why, b.view()[0].Why)
 			}
 		}
 		w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
@@ -31,7 +31,7 @@ func TestAnybodyWithTheKeyIsWelcome(t *testing.T) {
 			pb.PSK = ipsec.Secret("another key")
 		})
 		w.run(2 * time.Second)
-		if a.Status()[0].Children[0].Up || b.Status()[0].Children[0].Up {
+		if a.view()[0].Children[0].Up || b.view()[0].Children[0].Up {
 			t.Errorf("%s: up with another key", name)
 		}
 	}
@@ -48,7 +48,7 @@ func TestNamedPeerComesBeforeAnybody(t *testing.T) {
 	b.SetPeers(w.now, []*sa.Peer{&anybody, pb})
 	a.SetPeers(w.now, []*sa.Peer{pa})
 	w.run(2 * time.Second)
-	for _, st := range b.Status() {
+	for _, st := range b.view() {
 		if up := st.Children[0].Up; up != (st.Name == pb.Name) {
 			t.Errorf("%s: up %v", st.Name, up)
 		}

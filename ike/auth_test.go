@@ -42,8 +42,8 @@ func TestAuthenticationFailuresAreToldOnBothEnds(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w, a, b := pairOf(t, c.change)
 			w.run(2 * time.Second)
-			wantWhy(t, "initiator", a.Status()[0].Why, c.initiator)
-			wantWhy(t, "responder", b.Status()[0].Why, c.responder)
+			wantWhy(t, "initiator", a.view()[0].Why, c.initiator)
+			wantWhy(t, "responder", b.view()[0].Why, c.responder)
 			if len(a.in)+len(b.in) != 0 {
 				t.Error("a Child SA is installed")
 			}
@@ -51,8 +51,8 @@ func TestAuthenticationFailuresAreToldOnBothEnds(t *testing.T) {
 			if n := w.count(wire.ExchangeAuth, false); n < 15 || n > 40 {
 				t.Errorf("%d attempts in ten minutes", n)
 			}
-			if len(a.machines) > 1 || len(b.machines) > 1 {
-				t.Errorf("%d and %d IKE SAs are left", len(a.machines), len(b.machines))
+			if len(a.table.bySPI) > 1 || len(b.table.bySPI) > 1 {
+				t.Errorf("%d and %d IKE SAs are left", len(a.table.bySPI), len(b.table.bySPI))
 			}
 			a.noLeaks()
 			b.noLeaks()
@@ -73,8 +73,8 @@ func TestResponderThatCannotProveItselfIsTold(t *testing.T) {
 		return nil
 	})
 	w.run(500 * time.Millisecond)
-	wantWhy(t, "initiator", a.Status()[0].Why, "the pre-shared keys do not match")
-	wantWhy(t, "responder", b.Status()[0].Why, "the peer does not accept our proof of identity (AUTHENTICATION_FAILED)")
+	wantWhy(t, "initiator", a.view()[0].Why, "the pre-shared keys do not match")
+	wantWhy(t, "responder", b.view()[0].Why, "the peer does not accept our proof of identity (AUTHENTICATION_FAILED)")
 	if len(a.in)+len(b.in) != 0 {
 		t.Error("a Child SA is left")
 	}
@@ -97,7 +97,7 @@ func TestResponderWithAnotherIdentityIsTold(t *testing.T) {
 		return nil
 	})
 	w.run(500 * time.Millisecond)
-	wantWhy(t, "initiator", a.Status()[0].Why, "the peer says that it is mallory (FQDN); the configuration expects 192.0.2.2 (IPv4 address)")
+	wantWhy(t, "initiator", a.view()[0].Why, "the peer says that it is mallory (FQDN); the configuration expects 192.0.2.2 (IPv4 address)")
 	if len(a.in) != 0 {
 		t.Error("a Child SA is installed")
 	}
@@ -168,7 +168,7 @@ func TestTakingAnotherPeersAlgorithmsIsRefused(t *testing.T) {
 	if len(b.in) != 0 {
 		t.Fatal("a peer got by with another's weak algorithms")
 	}
-	wantWhy(t, "responder", b.Status()[0].Why, "is negotiated, which the proposals of b")
+	wantWhy(t, "responder", b.view()[0].Why, "is negotiated, which the proposals of b")
 }
 
 func TestConfigurationIsLookedUpAnewInIKEAuth(t *testing.T) {
@@ -185,7 +185,7 @@ func TestConfigurationIsLookedUpAnewInIKEAuth(t *testing.T) {
 	if len(b.in) != 0 || len(a.in) != 0 {
 		t.Fatal("the old key was good for one more IKE SA")
 	}
-	wantWhy(t, "responder", b.Status()[0].Why, "the pre-shared keys do not match")
+	wantWhy(t, "responder", b.view()[0].Why, "the pre-shared keys do not match")
 }
 
 func TestHostileIdentityDoesNotFillTheLog(t *testing.T) {
@@ -193,7 +193,7 @@ func TestHostileIdentityDoesNotFillTheLog(t *testing.T) {
 		pa.LocalID = ipsec.Identity{Type: ipsec.IDFQDN, Data: string(make([]byte, 30000))}
 	})
 	w.run(time.Second)
-	if n := len(b.Status()[0].Why); n > 500 {
+	if n := len(b.view()[0].Why); n > 500 {
 		t.Errorf("a reason of %d bytes", n)
 	}
 }

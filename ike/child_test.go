@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -26,7 +27,7 @@ func selectorsOf(n *end) string {
 func TestUnacceptableSelectorsAreToldOnBothEnds(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, _ *sa.Peer) { pa.Children[0].Local = selectors("10.9.0.0/16") })
 	w.run(2 * time.Second)
-	sa, sb := a.Status()[0], b.Status()[0]
+	sa, sb := a.view()[0], b.view()[0]
 	wantWhy(t, "initiator", sa.Children[0].Why, "we asked for [10.9.0.0/16] here and [10.2.0.0/16] there; the peer answered TS_UNACCEPTABLE: it has no such pair of subnets")
 	wantWhy(t, "responder", sb.Children[0].Why, "traffic selectors: the peer asks for [10.2.0.0/16] here and [10.9.0.0/16] there; we have [10.2.0.0/16] here and [10.1.0.0/16] there")
 	if sa.IKE == nil || sa.IKE.State != "established" || len(a.in)+len(b.in) != 0 {
@@ -44,8 +45,8 @@ func TestUnacceptableSelectorsAreToldOnBothEnds(t *testing.T) {
 func TestNoESPProposalInCommonIsToldOnBothEnds(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, _ *sa.Peer) { pa.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes256-sha512") })
 	w.run(500 * time.Millisecond)
-	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "we sent ESP proposals aes256-sha512; the peer answered NO_PROPOSAL_CHOSEN: it does not accept these ESP algorithms")
-	wantWhy(t, "responder", b.Status()[0].Children[0].Why, "encryption: ours aes128gcm16, theirs aes256; integrity: ours none, theirs sha512")
+	wantWhy(t, "initiator", a.view()[0].Children[0].Why, "we sent ESP proposals aes256-sha512; the peer answered NO_PROPOSAL_CHOSEN: it does not accept these ESP algorithms")
+	wantWhy(t, "responder", b.view()[0].Children[0].Why, "encryption: ours aes128gcm16, theirs aes256; integrity: ours none, theirs sha512")
 	a.noLeaks()
 	b.noLeaks()
 }
@@ -81,9 +82,9 @@ func TestNoSPILeftIsToldAndTriedAgain(t *testing.T) {
 	good := a.env.AllocSPI
 	a.env.AllocSPI = none
 	a.Do(w.now, sa.Rekey{Tunnel: "a"})
-	a.peers[0].main().DeleteChildren(w.now, a.peers[0].wants[1].cfg)
+	a.peer(0).main().DeleteChildren(w.now, a.peer(0).children[1].cfg)
 	w.run(30 * time.Second)
-	wantWhy(t, "initiator", a.Status()[0].Children[1].Why, "no SPI is left: all are in use")
+	wantWhy(t, "initiator", a.view()[0].Children[1].Why, "no SPI is left: all are in use")
 	wantPairs(t, a, b, 1)
 	old := a.newest[0]
 	a.env.AllocSPI = good
@@ -95,7 +96,7 @@ func TestNoSPILeftIsToldAndTriedAgain(t *testing.T) {
 	b.env.AllocSPI = none
 	a.Do(w.now, sa.Rekey{Tunnel: "a"})
 	w.run(time.Second)
-	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer answered NO_ADDITIONAL_SAS")
+	wantWhy(t, "initiator", a.view()[0].Children[0].Why, "the peer answered NO_ADDITIONAL_SAS")
 	wantPairs(t, a, b, 2)
 }
 
@@ -125,12 +126,12 @@ func TestNarrowingIsTaken(t *testing.T) {
 	if got, want := selectorsOf(a), "[10.1.0.0/16] [10.2.4.0/24]"; got != want {
 		t.Errorf("initiator has %s, want %s", got, want)
 	}
-	st := a.Status()[0].Children[0]
+	st := a.view()[0].Children[0]
 	if st.Up || !st.Partly {
 		t.Error("a narrowed child is not wholly up")
 	}
 	wantWhy(t, "initiator", st.Why, "the peer took only a part of 10.1.0.0/16 here and 10.2.0.0/16 there")
-	if st := b.Status()[0].Children[0]; !st.Up {
+	if st := b.view()[0].Children[0]; !st.Up {
 		t.Error("the responder has all that it wants")
 	}
 }
@@ -147,7 +148,7 @@ func TestPeerMayNotWiden(t *testing.T) {
 		return nil
 	})
 	w.run(500 * time.Millisecond)
-	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer answered with selectors that we did not offer")
+	wantWhy(t, "initiator", a.view()[0].Children[0].Why, "the peer answered with selectors that we did not offer")
 	if len(a.in)+len(b.in) != 0 {
 		t.Error("the Child SA is left at one end")
 	}
@@ -178,7 +179,7 @@ func TestListMeetsList(t *testing.T) {
 	w, a, b := pairOf(t, twoByTwo)
 	w.run(10 * time.Second)
 	wantPairs(t, a, b, 1)
-	if !a.Status()[0].Children[0].Up || !b.Status()[0].Children[0].Up {
+	if !a.view()[0].Children[0].Up || !b.view()[0].Children[0].Up {
 		t.Error("not up")
 	}
 }
@@ -203,7 +204,7 @@ func TestListMeetsPairs(t *testing.T) {
 				t.Errorf("%s, want %s", got, want)
 			}
 			for _, n := range []*end{a, b} {
-				for _, c := range n.Status()[0].Children {
+				for _, c := range n.view()[0].Children {
 					if !c.Up || c.Why != "" {
 						t.Errorf("%v: %s is not up: %q", n.addr, c.Name, c.Why)
 					}
@@ -308,7 +309,7 @@ func TestTunnelsShareAnIKESAAndAreLoweredAlone(t *testing.T) {
 	if selectorsOf(a) != "[172.16.1.0/24] [172.16.2.0/24]" || a.ikeOf().SPIi != spi {
 		t.Errorf("left: %s on IKE SA %x", selectorsOf(a), a.ikeOf().SPIi)
 	}
-	if st := a.Status()[0].Children[0]; !st.Held || st.Why != "taken down by the operator" {
+	if st := a.view()[0].Children[0]; !st.Held || !st.ChildStatus.Why.Is(diag.OperatorDown) {
 		t.Errorf("status %+v", st)
 	}
 	a.Do(w.now, sa.Lower{Tunnel: "a2"})
@@ -317,7 +318,7 @@ func TestTunnelsShareAnIKESAAndAreLoweredAlone(t *testing.T) {
 	wantIKE(t, a, b, 0)
 
 	a.Do(w.now, sa.Raise{Tunnel: "a"})
-	if why := a.Status()[0].Why; why != "" {
+	if why := a.view()[0].Why; why != "" {
 		t.Errorf("just raised, the peer's why is %q", why)
 	}
 	w.run(5 * time.Second)
@@ -413,15 +414,15 @@ func TestDeletesOfTheIKESACross(t *testing.T) {
 func TestPeerDeletesOneChildAndItComesBack(t *testing.T) {
 	w, a, b := pairOf(t, shared)
 	w.run(5 * time.Second)
-	b.peers[0].main().DeleteChildren(w.now, b.peers[0].wants[0].cfg)
+	b.peer(0).main().DeleteChildren(w.now, b.peer(0).children[0].cfg)
 	w.run(100 * time.Millisecond)
 	if len(a.in) != 1 || len(b.in) != 1 {
 		t.Fatal("not deleted")
 	}
-	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer deleted the Child SA")
+	wantWhy(t, "initiator", a.view()[0].Children[0].Why, "the peer deleted the Child SA")
 	w.run(5 * time.Second)
 	wantPairs(t, a, b, 2)
-	if why := a.Status()[0].Children[0].Why; why != "" {
+	if why := a.view()[0].Children[0].Why; why != "" {
 		t.Errorf("up again, but why is %q", why)
 	}
 }
@@ -429,7 +430,7 @@ func TestPeerDeletesOneChildAndItComesBack(t *testing.T) {
 func TestPeerCannotPileUpChildSAs(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
-	m, cfg := a.peers[0].main(), a.peers[0].wants[0].cfg
+	m, cfg := a.peer(0).main(), a.peer(0).children[0].cfg
 	for range 1100 {
 		m.Create(w.now, cfg, cfg.Local, cfg.Remote)
 	}
@@ -437,7 +438,7 @@ func TestPeerCannotPileUpChildSAs(t *testing.T) {
 	if len(b.in) != 1024 {
 		t.Errorf("%d Child SAs, want 1024", len(b.in))
 	}
-	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "NO_ADDITIONAL_SAS")
+	wantWhy(t, "initiator", a.view()[0].Children[0].Why, "NO_ADDITIONAL_SAS")
 }
 
 func TestManySelectorsAreNarrowedWithinBounds(t *testing.T) {

@@ -1,7 +1,8 @@
 // Package ike is the control plane around many IKE SAs: the table that finds
-// the SA of a message, the peers that are wanted and how they are brought up and
+// the SA of a message, the configured peers and how they are brought up and
 // kept up, cookies against floods. Bytes, Commands and time go in, Actions come
-// out; there is no I/O in it. What one IKE SA does is in ike/ikev1 and ike/ikev2.
+// out, and among them the Facts that say what has happened; there is no I/O in
+// it. What one IKE SA does is in ike/ikev1 and ike/ikev2.
 package ike
 
 import (
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -23,9 +25,9 @@ import (
 type Config struct {
 	Rand        io.Reader
 	Log         *slog.Logger           // nil: none
-	KeyLog      io.Writer              // nil: none. What it gets decrypts everything.
+	KeyLog      io.Writer              // nil: none. What is written to it decrypts everything.
 	AllocSPI    func() (uint32, error) // an SPI for a new inbound ESP SA
-	FreeSPI     func(uint32)           // one that was not installed after all
+	FreeSPI     func(uint32)           // takes back an SPI that was never installed
 	LastInbound func(spiIn uint32) time.Time
 	Source      func(remote netip.Addr) (netip.Addr, error) // our address on the route to remote
 
@@ -38,13 +40,13 @@ type Config struct {
 
 // Counters count what was dropped or refused without a trace elsewhere.
 type Counters struct {
-	Malformed      uint64 // not IKE, or of another length than it says
-	WrongVersion   uint64 // one that no peer there speaks, or above 2
+	Malformed      uint64 // not IKE, or of another length than the header says
+	WrongVersion   uint64 // a version that no peer at the address speaks, or above 2
 	UnknownSPI     uint64
 	CookiesSent    uint64
 	HalfOpenFull   uint64
 	HalfOpenShare  uint64 // too many from one address
-	Displaced      uint64 // main modes that waited for message 3 and gave way to newer ones
+	Displaced      uint64 // pending main modes that gave way to newer ones
 	Limited        uint64 // aggressive modes that came too fast from one source
 	InitRefused    uint64
 	UnknownSources uint64           // first messages from addresses of no peer
@@ -56,23 +58,36 @@ type Endpoint struct {
 	cfg      Config
 	env      sa.Env
 	log      *slog.Logger
-	peers    []*peer
-	peerOf   map[*sa.Peer]*peer
-	peersAt  map[netip.Addr][]*peer // by configured address
-	carriers map[string]*peer       // by tunnel
-	want     map[*sa.Child]*want
-	machines map[uint64]sa.Machine // by the IKE SPI that is ours
-	inbound  map[uint32]*peer      // by the SPI of an inbound ESP SA
-	firsts   firsts
-	openings openings
-	actions  []sa.Action
-	timers   timers
-	stirred  []sa.Machine // since the last touch
+	stopping bool
+
+	// The configuration, and how it fares.
+	peers   map[*sa.Peer]*peer // by what SetPeer and SetPeers were given
+	placed  int                // where the next peer goes in the order of Status
+	peerOf  map[*sa.Peer]*peer // by what the machines were given
+	peersAt map[netip.Addr][]*peer
+	childOf map[*sa.Child]*child // by what the machines were given
+	tunnels map[string][]*child
+
+	table       table
+	established map[sa.Machine]struct{} // IKE SAs that a Fact said are established
+	installed   map[uint32]installed    // Child SAs by our SPI
+
+	answered answered
+	pending  pendingMains
 	cookies  cookies
 	replies  limiter
-	sources  map[netip.Addr]*limiter // of aggressive mode
+	sources  map[netip.Addr]*limiter // of aggressive mode; for no more addresses than peers have
 	counters Counters
-	stopping bool
+
+	actions []sa.Action
+	timers  timers
+	stirred []sa.Machine // since the last touch
+}
+
+// installed is one Child SA that ESP has.
+type installed struct {
+	sa   *ipsec.ChildSA
+	peer *peer
 }
 
 // New makes an Endpoint without peers.
@@ -88,11 +103,14 @@ func New(cfg Config) *Endpoint {
 	}
 	e := &Endpoint{
 		cfg: cfg, log: cfg.Log,
-		machines: map[uint64]sa.Machine{}, inbound: map[uint32]*peer{}, firsts: newFirsts(), openings: newOpenings(),
-		timers:  newTimers(),
+		peers: map[*sa.Peer]*peer{}, peerOf: map[*sa.Peer]*peer{}, peersAt: map[netip.Addr][]*peer{},
+		childOf: map[*sa.Child]*child{}, tunnels: map[string][]*child{},
+		table: newTable(), established: map[sa.Machine]struct{}{}, installed: map[uint32]installed{},
+		answered: newAnswered(), pending: newPendingMains(),
 		cookies: cookies{rand: cfg.Rand},
 		replies: limiter{perSecond: 20},
 		sources: map[netip.Addr]*limiter{},
+		timers:  newTimers(),
 	}
 	e.env = sa.Env{
 		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog,
@@ -120,7 +138,7 @@ func (e *Endpoint) Deadline() time.Time { return e.timers.deadline() }
 
 // Advance does what is due.
 func (e *Endpoint) Advance(now time.Time) {
-	for range 2*e.timers.len() + 8 { // each may set itself due again, but not for ever
+	for range 2*e.timers.len() + 8 { // a timer may set itself due again, but not for ever
 		t := e.timers.due(now)
 		if t == nil {
 			return
@@ -137,27 +155,27 @@ func (e *Endpoint) Advance(now time.Time) {
 // Handle takes one IKE message, without non-ESP marker.
 func (e *Endpoint) Handle(now time.Time, d ipsec.Datagram) {
 	h, err := wire.ParseHeader(d.Data)
-	if err != nil {
+	switch {
+	case err != nil:
 		e.counters.Malformed++
-		return
-	}
-	if h.Major == 1 {
-		e.handle1(now, h, d)
-		return
-	}
-	if h.Major != 2 {
+	case h.Major == 1:
+		e.handleV1(now, h, d)
+	case h.Major != 2:
 		e.otherVersion(now, h, d)
-		return
+	case h.Exchange == wire.ExchangeSAInit && h.Flags&wire.FlagResponse == 0:
+		e.saInit(now, h, d)
+	default:
+		e.handleV2(now, h, d)
 	}
-	if h.Exchange == wire.ExchangeSAInit && h.Flags&wire.FlagResponse == 0 {
-		e.first(now, h, d)
-		return
-	}
+}
+
+// handleV2 takes a message of IKEv2 that belongs to an IKE SA.
+func (e *Endpoint) handleV2(now time.Time, h wire.Header, d ipsec.Datagram) {
 	own := h.SPIi
 	if h.Flags&wire.FlagInitiator != 0 {
 		own = h.SPIr
 	}
-	m, ok := e.machines[own]
+	m, ok := e.table.bySPI[own]
 	if !ok {
 		e.unknown(now, h, d)
 		return
@@ -181,44 +199,39 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 	case sa.SeenInbound:
 		e.carrying(c.SPIIn, func(m sa.Machine) { m.SeenInbound(now, c.SPIIn) })
 	case sa.Expired:
-		e.carrying(c.SPIIn, func(m sa.Machine) { m.Expired(now, c.SPIIn, c.Why) })
+		e.carrying(c.SPIIn, func(m sa.Machine) { m.Expired(now, c.SPIIn, c.Limit) })
 	case sa.Moved:
 		e.carrying(c.SPIIn, func(m sa.Machine) { m.Moved(now, c.SPIIn, c.Remote) })
 	case sa.InvalidSPI:
-		e.each(func(m sa.Machine) {
-			if m.Info().Path.Remote.Addr() == c.Remote.Addr() {
-				m.Probe(now)
-			}
-		})
+		e.each(e.table.at[c.Remote.Addr().Unmap()], func(m sa.Machine) { m.Probe(now) })
 	case sa.Raise:
 		e.raise(now, c.Tunnel)
 	case sa.Lower:
 		e.lower(now, c.Tunnel)
 	case sa.Rekey:
-		e.ofTunnel(c.Tunnel, func(m sa.Machine, cfg *sa.Child) { m.RekeyChildren(now, cfg, "asked for") })
+		e.ofTunnel(c.Tunnel, func(m sa.Machine, cfg *sa.Child) { m.RekeyChildren(now, cfg, operatorAsked) })
 	case sa.RekeyIKE:
-		e.ofTunnel(c.Tunnel, func(m sa.Machine, _ *sa.Child) { m.RekeyIKE(now, "asked for") })
+		e.ofTunnel(c.Tunnel, func(m sa.Machine, _ *sa.Child) { m.RekeyIKE(now, operatorAsked) })
 	case sa.Shutdown:
 		e.stopping = true
-		e.each(func(m sa.Machine) { m.Close(now, "this gateway shuts down") })
+		e.each(e.table.spi, func(m sa.Machine) { m.Close(now, diag.Cause{Code: diag.ShuttingDown}) })
 	}
 }
 
-// Idle reports whether no IKE SA waits for anything, as after a Shutdown. One
-// that only lingers to repeat its last response does not count.
-func (e *Endpoint) Idle() bool {
-	for _, m := range e.machines {
-		if !m.Info().Lingering {
-			return false
-		}
-	}
-	return true
-}
+var (
+	operatorAsked = diag.Cause{Code: diag.OperatorAsked}
+	operatorDown  = diag.Cause{Code: diag.OperatorDown}
+	configChanged = diag.Cause{Code: diag.ConfigChanged}
+)
 
-// each calls f for every machine, in an order that is the same each time.
-func (e *Endpoint) each(f func(sa.Machine)) {
-	for _, spi := range slices.Sorted(maps.Keys(e.machines)) {
-		if m, ok := e.machines[spi]; ok {
+// Idle reports whether no IKE SA waits for anything, as after a Shutdown. An
+// SA that only lingers to repeat its last response does not count.
+func (e *Endpoint) Idle() bool { return len(e.table.lingering) == len(e.table.spi) }
+
+// each calls f for some machines, in the order of their SPIs, so that a run can be repeated.
+func (e *Endpoint) each(machines map[sa.Machine]uint64, f func(sa.Machine)) {
+	for _, spi := range slices.Sorted(maps.Values(machines)) {
+		if m, ok := e.table.bySPI[spi]; ok {
 			f(m)
 			e.touch(m)
 		}
@@ -227,7 +240,7 @@ func (e *Endpoint) each(f func(sa.Machine)) {
 
 // carrying calls f for the machine that has the Child SA with our SPI.
 func (e *Endpoint) carrying(spiIn uint32, f func(sa.Machine)) {
-	p := e.inbound[spiIn]
+	p := e.installed[spiIn].peer
 	if p == nil {
 		return
 	}
@@ -239,32 +252,24 @@ func (e *Endpoint) carrying(spiIn uint32, f func(sa.Machine)) {
 	}
 }
 
-// emit queues an Action, and notes which SPIs there are.
-func (e *Endpoint) emit(a sa.Action) {
-	switch a := a.(type) {
-	case sa.InstallIn:
-		e.inbound[a.SA.SPIIn] = e.carriers[a.SA.Tunnel]
-	case sa.Remove:
-		delete(e.inbound, a.SPIIn)
-	}
-	e.actions = append(e.actions, a)
-}
-
-// touch asks anew when m, and everything that hangs together with it, is due. It
-// follows whatever may have changed a machine.
+// touch asks m and the machines of its peer when they are due. It follows
+// whatever may have changed a machine.
 func (e *Endpoint) touch(m sa.Machine) {
-	e.timers.touch(m)
+	e.look(m)
 	for _, other := range e.stirred {
-		e.timers.touch(other)
+		e.look(other)
 	}
 	clear(e.stirred)
 	e.stirred = e.stirred[:0]
 	if p := e.peerOf[m.Info().Peer]; p != nil {
-		for _, other := range p.machines {
-			e.timers.touch(other)
-		}
-		e.timers.touch(p)
+		p.wakeAll()
 	}
+}
+
+// look brings the timer and the table in step with one machine.
+func (e *Endpoint) look(m sa.Machine) {
+	e.timers.touch(m)
+	e.table.look(m)
 }
 
 // newSPI is random and unused.
@@ -275,7 +280,7 @@ func (e *Endpoint) newSPI() uint64 {
 			panic("ike: no randomness: " + err.Error())
 		}
 		spi := binary.BigEndian.Uint64(b[:])
-		if _, used := e.machines[spi]; spi != 0 && !used && e.openings.byCookie[spi] == nil {
+		if _, used := e.table.bySPI[spi]; spi != 0 && !used && e.pending.byCookie[spi] == nil {
 			return spi
 		}
 	}

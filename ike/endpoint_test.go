@@ -14,7 +14,7 @@ func TestEstablish(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
 	wantPairs(t, a, b, 1)
-	if st := a.Status()[0]; !st.Children[0].Up || st.IKE.NAT != "none" {
+	if st := a.view()[0]; !st.Children[0].Up || st.IKE.NAT != "none" {
 		t.Errorf("status %+v", st)
 	}
 	want := []string{"send IKE_SA_INIT 0", "send IKE_AUTH 1", "in", "out"}
@@ -92,8 +92,8 @@ func TestLongLife(t *testing.T) {
 	w.lossless = true
 	w.run(48 * time.Hour)
 	w.run(20 * time.Second)
-	if len(a.in) > 2 || len(b.in) > 2 || len(a.machines) > 2 || len(b.machines) > 2 {
-		t.Fatalf("%d and %d Child SAs, %d and %d IKE SAs", len(a.in), len(b.in), len(a.machines), len(b.machines))
+	if len(a.in) > 2 || len(b.in) > 2 || len(a.table.bySPI) > 2 || len(b.table.bySPI) > 2 {
+		t.Fatalf("%d and %d Child SAs, %d and %d IKE SAs", len(a.in), len(b.in), len(a.table.bySPI), len(b.table.bySPI))
 	}
 	for n, freed := range a.free {
 		if !freed && a.in[n] == nil {

@@ -75,7 +75,7 @@ func TestFragmentsOfARequestAndAResponseAreKeptApart(t *testing.T) {
 	w, a, b := pairOf(t, big)
 	w.run(time.Second)
 	for range 2 { // b's message ids catch up with a's
-		b.peers[0].main().Probe(w.now)
+		b.peer(0).main().Probe(w.now)
 		w.run(11 * time.Second)
 	}
 	w.lossless = true
@@ -132,7 +132,7 @@ func TestPeerThatDoesNotFragmentGetsWholeMessages(t *testing.T) {
 		t.Errorf("the longest message has %d bytes", longest)
 	}
 	// It was read, though what the test did to the first message makes AUTH fail.
-	wantWhy(t, "responder", b.Status()[0].Why, "the pre-shared keys do not match")
+	wantWhy(t, "responder", b.view()[0].Why, "the pre-shared keys do not match")
 }
 
 // TestRetransmissionOfAFragmentedRequestIsAnsweredOnce: it "MUST only trigger a
@@ -196,7 +196,7 @@ func TestHostileFragments(t *testing.T) {
 	for i := range uint16(64) {
 		send(i+1, 64, nil)
 	}
-	if len(b.machines) != 1 {
+	if len(b.table.bySPI) != 1 {
 		t.Fatal("the IKE SA is gone")
 	}
 }
@@ -231,7 +231,7 @@ func TestFragmentsOfMixedTotalsBeginAnewWithTheLarger(t *testing.T) {
 		t.Fatal("answered a mixture")
 	}
 	send(1, 3)
-	if got := w.count(wire.ExchangeInformational, true); got != before+1 || len(b.machines) != 1 {
+	if got := w.count(wire.ExchangeInformational, true); got != before+1 || len(b.table.bySPI) != 1 {
 		t.Fatal("the smaller fragments do not make a message")
 	}
 }

@@ -38,8 +38,8 @@ func FuzzFirst(f *testing.F) {
 			}
 		}
 		b.drain()
-		if len(w.wire) > 8 || len(b.machines) > 2 {
-			t.Errorf("%d answers, %d IKE SAs", len(w.wire), len(b.machines))
+		if len(w.wire) > 8 || len(b.table.bySPI) > 2 {
+			t.Errorf("%d answers, %d IKE SAs", len(w.wire), len(b.table.bySPI))
 		}
 		w.wire = nil
 		w.run(time.Minute)
@@ -346,14 +346,14 @@ func (g *game) payload(b byte) wire.Payload {
 // craft sends an authentic request of its own under the next message id.
 func (g *game) craft(who, what byte) {
 	from, to := g.end(who), g.end(who+1)
-	if len(from.peers) == 0 || len(to.peers) == 0 || from.peers[0].main() == nil {
+	if len(from.peers) == 0 || len(to.peers) == 0 || from.peer(0).main() == nil {
 		return
 	}
 	if g.tap1 != nil {
 		g.craft1(to, who, what)
 		return
 	}
-	in := from.peers[0].main().Info()
+	in := from.peer(0).main().Info()
 	h := wire.Header{SPIi: in.SPIi, SPIr: in.SPIr, Major: 2, Exchange: wire.ExchangeCreateChild, ID: uint32(who >> 1 & 7)}
 	if in.Initiator {
 		h.Flags = wire.FlagInitiator
@@ -363,10 +363,10 @@ func (g *game) craft(who, what byte) {
 	}
 	nonce := &wire.Nonce{Data: bytes.Repeat([]byte{what}, 32)}
 	ke := &wire.KE{Group: ipsec.KEX25519, Data: append(make([]byte, 31), what|1)}
-	cfg := to.peers[0].wants[0].cfg
+	cfg := to.peer(0).children[0].cfg
 	ts := []wire.Payload{&wire.TS{Selectors: cfg.Remote}, &wire.TS{Responder: true, Selectors: cfg.Local}}
 	esp := &wire.SA{Proposals: []wire.Proposal{{Number: 1, Protocol: ipsec.ProtoESP, SPI: []byte{1, 2, who, what}, Proposal: cfg.Proposals[0]}}}
-	ike := &wire.SA{Proposals: []wire.Proposal{{Number: 1, Protocol: ipsec.ProtoIKE, SPI: []byte{1, 2, 3, 4, 5, 6, who, what}, Proposal: to.peers[0].cfg.Proposals[0]}}}
+	ike := &wire.SA{Proposals: []wire.Proposal{{Number: 1, Protocol: ipsec.ProtoIKE, SPI: []byte{1, 2, 3, 4, 5, 6, who, what}, Proposal: to.peer(0).cfg.Proposals[0]}}}
 	var ps []wire.Payload
 	switch what % 6 {
 	case 0:
@@ -398,7 +398,7 @@ func (g *game) heard(what, which byte) {
 	case 0:
 		n.Do(g.w.now, sa.SeenInbound{SPIIn: spi})
 	case 1:
-		n.Do(g.w.now, sa.Expired{SPIIn: spi, Why: "bytes"})
+		n.Do(g.w.now, sa.Expired{SPIIn: spi, Limit: ipsec.LimitBytes})
 	case 2:
 		n.Do(g.w.now, sa.Moved{SPIIn: spi, Remote: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), uint16(which))})
 	case 3:
@@ -437,16 +437,16 @@ func (g *game) check(t *testing.T) {
 	t.Helper()
 	for _, n := range g.w.order {
 		machines, children := 8+2*g.steps, 16+4*g.steps
-		if len(n.machines) > machines || len(n.firsts.byKey) > machines {
-			t.Errorf("%v: %d IKE SAs after %d steps", n.addr, len(n.machines), g.steps)
+		if len(n.table.bySPI) > machines || len(n.answered.byKey) > machines {
+			t.Errorf("%v: %d IKE SAs after %d steps", n.addr, len(n.table.bySPI), g.steps)
 		}
-		if len(n.in) > children || len(n.inbound) != len(n.in) {
-			t.Errorf("%v: %d Child SAs, of which the endpoint knows %d, after %d steps", n.addr, len(n.in), len(n.inbound), g.steps)
+		if len(n.in) > children || len(n.installed) != len(n.in) {
+			t.Errorf("%v: %d Child SAs, of which the endpoint knows %d, after %d steps", n.addr, len(n.in), len(n.installed), g.steps)
 		}
-		if n.timers.len() > len(n.machines)+len(n.peers)+min(1, n.openings.left()) {
-			t.Errorf("%v: %d timers for %d IKE SAs and %d peers", n.addr, n.timers.len(), len(n.machines), len(n.peers))
+		if n.timers.len() > len(n.table.bySPI)+len(n.peers)+min(1, n.pending.left()) {
+			t.Errorf("%v: %d timers for %d IKE SAs and %d peers", n.addr, n.timers.len(), len(n.table.bySPI), len(n.peers))
 		}
-		for _, m := range n.machines {
+		for _, m := range n.table.bySPI {
 			if at := m.Deadline(); !at.IsZero() && (n.timers.index[m] == nil || !n.timers.index[m].at.Equal(at)) {
 				t.Errorf("%v: the timer of %v was not set anew", n.addr, m.Info())
 			}
@@ -458,8 +458,8 @@ func (g *game) check(t *testing.T) {
 }
 
 // left is whether there is anything.
-func (os *openings) left() int {
-	return len(os.byKey) + len(os.byCookie) + len(os.from) + len(os.queue) + os.bytes
+func (ps *pendingMains) left() int {
+	return len(ps.byKey) + len(ps.byCookie) + len(ps.from) + len(ps.queue) + ps.bytes
 }
 
 // over ends the game: without peers, nothing may be left after a while.
@@ -469,8 +469,8 @@ func (g *game) over(t *testing.T) {
 	}
 	g.w.run(3 * time.Minute)
 	for _, n := range g.w.order {
-		if len(n.machines) != 0 || len(n.in) != 0 || len(n.inbound) != 0 || n.timers.len() != 0 || len(n.firsts.byKey)+len(n.firsts.halfOpen)+len(n.firsts.from)+len(n.firsts.opening)+n.openings.left() != 0 {
-			t.Errorf("%v: left are %d IKE SAs, %d Child SAs, %d timers, %d first messages", n.addr, len(n.machines), len(n.in), n.timers.len(), len(n.firsts.byKey))
+		if len(n.table.bySPI) != 0 || len(n.in) != 0 || len(n.installed) != 0 || n.timers.len() != 0 || len(n.answered.byKey)+len(n.answered.v2.all)+len(n.answered.v2.from)+len(n.answered.v1.all)+n.pending.left() != 0 {
+			t.Errorf("%v: left are %d IKE SAs, %d Child SAs, %d timers, %d first messages", n.addr, len(n.table.bySPI), len(n.in), n.timers.len(), len(n.answered.byKey))
 		}
 		n.noLeaks()
 	}

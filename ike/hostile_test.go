@@ -79,8 +79,8 @@ func TestUnknownCriticalPayloadIsRefusedAndTheIKESALives(t *testing.T) {
 			t.Errorf("%v: answered %v", x, got)
 		}
 	}
-	if got := m.ask(wire.ExchangeInformational); len(got) != 0 || len(b.machines) != 1 || len(b.in) != 1 {
-		t.Errorf("then answered %v; %d IKE SAs", got, len(b.machines))
+	if got := m.ask(wire.ExchangeInformational); len(got) != 0 || len(b.table.bySPI) != 1 || len(b.in) != 1 {
+		t.Errorf("then answered %v; %d IKE SAs", got, len(b.table.bySPI))
 	}
 }
 
@@ -99,13 +99,13 @@ func TestUnknownCriticalPayloadInIKEAuth(t *testing.T) {
 			t.Error("the initiator is up")
 		}
 		if response {
-			wantWhy(t, "initiator", a.Status()[0].Why, "critical payload of unknown type 201")
-			wantWhy(t, "responder", b.Status()[0].Why, "the peer could not read our message: UNSUPPORTED_CRITICAL_PAYLOAD")
+			wantWhy(t, "initiator", a.view()[0].Why, "critical payload of unknown type 201")
+			wantWhy(t, "responder", b.view()[0].Why, "the peer could not read our message: UNSUPPORTED_CRITICAL_PAYLOAD")
 			if len(b.in) != 0 {
 				t.Error("the responder was not told")
 			}
 		} else {
-			wantWhy(t, "initiator", a.Status()[0].Why, "the peer answered IKE_AUTH with UNSUPPORTED_CRITICAL_PAYLOAD: it does not know a payload that we marked critical")
+			wantWhy(t, "initiator", a.view()[0].Why, "the peer answered IKE_AUTH with UNSUPPORTED_CRITICAL_PAYLOAD: it does not know a payload that we marked critical")
 			if len(b.in) != 0 {
 				t.Error("the responder is up")
 			}
@@ -167,7 +167,7 @@ func TestUnreadableRequestEndsTheIKESA(t *testing.T) {
 				t.Error("the Child SA is still there")
 			}
 			w.run(10 * time.Second)
-			if len(b.machines) != 0 {
+			if len(b.table.bySPI) != 0 {
 				t.Error("the IKE SA is still there")
 			}
 			b.noLeaks()
@@ -188,10 +188,10 @@ func TestInvalidSyntaxInAResponseEndsTheIKESAWithoutADelete(t *testing.T) {
 	before := w.count(wire.ExchangeInformational, false)
 	a.Do(w.now, sa.Rekey{Tunnel: "a"})
 	w.run(100 * time.Millisecond)
-	if len(a.in) != 0 || len(a.machines) != 0 || w.count(wire.ExchangeInformational, false) != before {
+	if len(a.in) != 0 || len(a.table.bySPI) != 0 || w.count(wire.ExchangeInformational, false) != before {
 		t.Error("the IKE SA is still there, or a Delete was sent")
 	}
-	wantWhy(t, "initiator", a.Status()[0].Why, "the peer could not read our CREATE_CHILD_SA request (INVALID_SYNTAX)")
+	wantWhy(t, "initiator", a.view()[0].Why, "the peer could not read our CREATE_CHILD_SA request (INVALID_SYNTAX)")
 	w.filter = nil
 	w.run(2 * time.Minute) // b notices by INITIAL_CONTACT
 	wantPairs(t, a, b, 1)
@@ -364,7 +364,7 @@ func TestForgedRefusalsDoNotStopAnInitiator(t *testing.T) {
 		}
 		w.run(time.Second)
 		wantPairs(t, a, b, 1)
-		if why := a.Status()[0].Why; why != "" {
+		if why := a.view()[0].Why; why != "" {
 			t.Errorf("up, but why is %q", why)
 		}
 	}

@@ -26,8 +26,8 @@ func TestCookieIsReturnedAndTheMessageIDStaysZero(t *testing.T) {
 	if got := b.Counters().CookiesSent; got != 1 {
 		t.Errorf("%d cookies sent, want 1", got)
 	}
-	if len(b.firsts.byKey) != 1 {
-		t.Errorf("%d first messages are remembered, want 1", len(b.firsts.byKey))
+	if len(b.answered.byKey) != 1 {
+		t.Errorf("%d first messages are remembered, want 1", len(b.answered.byKey))
 	}
 }
 
@@ -44,7 +44,7 @@ func TestInvalidKEPayloadIsAnsweredWithTheGroupAskedFor(t *testing.T) {
 	if got := a.ikeOf().Suite.KE.ID; got != ipsec.KEECP384 {
 		t.Errorf("group %d", got)
 	}
-	if len(b.firsts.byKey) != 1 {
+	if len(b.answered.byKey) != 1 {
 		t.Error("a refused first message left state behind")
 	}
 }
@@ -106,9 +106,9 @@ func TestNoProposalInCommonIsToldOnBothEnds(t *testing.T) {
 				pa.Proposals, pb.Proposals = proposals(ipsec.ProtoIKE, c.ours), proposals(ipsec.ProtoIKE, c.theirs)
 			})
 			w.run(2 * time.Second)
-			wantWhy(t, "initiator", a.Status()[0].Why, "we sent IKE proposals "+pa(c.ours)+"; the peer answered NO_PROPOSAL_CHOSEN: it has no connection for us with these IKE algorithms")
-			wantWhy(t, "responder", b.Status()[0].Why, "nothing in common: "+c.field)
-			if len(b.machines) != 0 {
+			wantWhy(t, "initiator", a.view()[0].Why, "we sent IKE proposals "+pa(c.ours)+"; the peer answered NO_PROPOSAL_CHOSEN: it has no connection for us with these IKE algorithms")
+			wantWhy(t, "responder", b.view()[0].Why, "nothing in common: "+c.field)
+			if len(b.table.bySPI) != 0 {
 				t.Error("a refused first message left state behind")
 			}
 			// Once the peer is set right, the connection comes by itself.
@@ -117,7 +117,7 @@ func TestNoProposalInCommonIsToldOnBothEnds(t *testing.T) {
 			b.SetPeers(w.now, []*sa.Peer{pb})
 			w.run(10 * time.Second)
 			wantPairs(t, a, b, 1)
-			if why := a.Status()[0].Why + b.Status()[0].Why; why != "" {
+			if why := a.view()[0].Why + b.view()[0].Why; why != "" {
 				t.Errorf("all is well, but the status says %q", why)
 			}
 		})
@@ -126,7 +126,7 @@ func TestNoProposalInCommonIsToldOnBothEnds(t *testing.T) {
 
 func pa(s string) string { return proposals(ipsec.ProtoIKE, s)[0].String() }
 
-func wantWhy(t *testing.T, who, got, want string) {
+func wantWhy(t testing.TB, who, got, want string) {
 	t.Helper()
 	if !strings.Contains(got, want) {
 		t.Errorf("%s says %q, want %q in it", who, got, want)
@@ -137,8 +137,8 @@ func TestSilenceIsTold(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	b.dead = true
 	w.run(61 * time.Second)
-	wantWhy(t, "initiator", a.Status()[0].Why, "no answer to IKE_SA_INIT from 192.0.2.2:500")
-	if n := len(a.machines); n > 1 {
+	wantWhy(t, "initiator", a.view()[0].Why, "no answer to IKE_SA_INIT from 192.0.2.2:500")
+	if n := len(a.table.bySPI); n > 1 {
 		t.Errorf("%d IKE SAs", n)
 	}
 	w.run(10 * time.Minute)
@@ -206,7 +206,7 @@ func TestFirstMessagesThatAreNone(t *testing.T) {
 			data := first(0x1234, c.change)
 			h, _ := wire.ParseHeader(data)
 			got := answers(b, w.now, c.from, data)
-			if len(b.machines) != 0 {
+			if len(b.table.bySPI) != 0 {
 				t.Error("it left state behind")
 			}
 			if c.want == 0 {
@@ -230,7 +230,7 @@ func TestFirstMessagesThatAreNone(t *testing.T) {
 func TestIKEv1IsNamedAsTheReason(t *testing.T) {
 	w, _, b := pairOf(t, nil)
 	answers(b, w.now, "192.0.2.1:500", first(1, func(m *wire.Message) { m.Major = 1 }))
-	wantWhy(t, "responder", b.Status()[0].Why, "the peer speaks IKEv1; this connection is IKEv2")
+	wantWhy(t, "responder", b.view()[0].Why, "the peer speaks IKEv1; this connection is IKEv2")
 }
 
 // TestFloodLeavesRoomForAGenuinePeer sends first messages that nobody stands behind.
@@ -240,7 +240,7 @@ func TestFloodLeavesRoomForAGenuinePeer(t *testing.T) {
 	for i := range 2000 {
 		answers(b, w.now, netip.AddrPortFrom(a.addr, uint16(1000+i)).String(), first(uint64(i)+1, nil))
 	}
-	if n := len(b.machines); n != b.cfg.CookieThreshold {
+	if n := len(b.table.bySPI); n != b.cfg.CookieThreshold {
 		t.Errorf("%d half-open IKE SAs, want %d", n, b.cfg.CookieThreshold)
 	}
 	if got := b.Counters().CookiesSent; got != 2000-32 {
@@ -254,8 +254,8 @@ func TestFloodLeavesRoomForAGenuinePeer(t *testing.T) {
 	w.run(time.Minute)
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
-	if len(b.firsts.byKey) != 1 || len(b.firsts.halfOpen)+len(b.firsts.from) != 0 || b.timers.len() > 2 {
-		t.Errorf("half-open IKE SAs did not expire: %d, %d, %d timers", len(b.firsts.byKey), len(b.firsts.halfOpen), b.timers.len())
+	if len(b.answered.byKey) != 1 || len(b.answered.v2.all)+len(b.answered.v2.from) != 0 || b.timers.len() > 2 {
+		t.Errorf("half-open IKE SAs did not expire: %d, %d, %d timers", len(b.answered.byKey), len(b.answered.v2.all), b.timers.len())
 	}
 }
 
@@ -267,8 +267,8 @@ func TestHalfOpenIKESAsAreBounded(t *testing.T) {
 	for i := range 200 {
 		answers(b, w.now, [...]string{"192.0.2.1:500", "192.0.2.3:500", "192.0.2.4:500"}[i%3], first(uint64(i)+1, nil))
 	}
-	if len(b.machines) != 50 || b.Counters().HalfOpenFull != 150 {
-		t.Errorf("%d half-open IKE SAs, %d refused", len(b.machines), b.Counters().HalfOpenFull)
+	if len(b.table.bySPI) != 50 || b.Counters().HalfOpenFull != 150 {
+		t.Errorf("%d half-open IKE SAs, %d refused", len(b.table.bySPI), b.Counters().HalfOpenFull)
 	}
 }
 
@@ -298,7 +298,7 @@ func TestOneAddressCannotUseUpAllHalfOpenIKESAs(t *testing.T) {
 	b.SetPeers(w.now, []*sa.Peer{pb, pbc})
 	a.dead = true
 	flood(b, w.now, "192.0.2.1", 2000)
-	if n, want := len(b.machines), 32+shareAlways; n != want || b.Counters().HalfOpenShare != uint64(2000-want) {
+	if n, want := len(b.table.bySPI), 32+shareAlways; n != want || b.Counters().HalfOpenShare != uint64(2000-want) {
 		t.Errorf("%d half-open IKE SAs, want %d; %d refused", n, want, b.Counters().HalfOpenShare)
 	}
 	c.SetPeers(w.now, []*sa.Peer{pc})
@@ -308,8 +308,8 @@ func TestOneAddressCannotUseUpAllHalfOpenIKESAs(t *testing.T) {
 	}
 	a.dead = false
 	w.run(time.Minute)
-	if len(a.out) != 1 || len(b.out) != 2 || len(b.firsts.from) != 0 {
-		t.Errorf("a minute later: %d and %d Child SAs, %d addresses", len(a.out), len(b.out), len(b.firsts.from))
+	if len(a.out) != 1 || len(b.out) != 2 || len(b.answered.v2.from) != 0 {
+		t.Errorf("a minute later: %d and %d Child SAs, %d addresses", len(a.out), len(b.out), len(b.answered.v2.from))
 	}
 }
 
@@ -327,7 +327,7 @@ func TestManyPeersBehindOneNATMayBeginAtOnce(t *testing.T) {
 		}
 		b.SetPeers(w.now, ps)
 		flood(b, w.now, "192.0.2.1", 600)
-		if got := len(b.machines); got != want {
+		if got := len(b.table.bySPI); got != want {
 			t.Errorf("%d peers: %d half-open IKE SAs, want %d", peers, got, want)
 		}
 	}
@@ -348,14 +348,14 @@ func TestRepeatedFirstMessageGetsTheSameAnswer(t *testing.T) {
 	w, _, b := pairOf(t, nil)
 	data := first(7, nil)
 	one, two := answers(b, w.now, "192.0.2.1:500", data), answers(b, w.now, "192.0.2.1:500", data)
-	if len(one) != 1 || len(two) != 1 || one[0].SPIr != two[0].SPIr || len(b.machines) != 1 {
+	if len(one) != 1 || len(two) != 1 || one[0].SPIr != two[0].SPIr || len(b.table.bySPI) != 1 {
 		t.Errorf("%v, then %v", one, two)
 	}
 	// The same SPI from another port or with another nonce is somebody else.
 	three := answers(b, w.now, "192.0.2.1:501", data)
 	four := answers(b, w.now, "192.0.2.1:500", first(7, func(m *wire.Message) { m.Payloads[2].(*wire.Nonce).Data[0] = 1 }))
-	if len(b.machines) != 3 || three[0].SPIr == one[0].SPIr || four[0].SPIr == one[0].SPIr {
-		t.Errorf("%d IKE SAs, want 3", len(b.machines))
+	if len(b.table.bySPI) != 3 || three[0].SPIr == one[0].SPIr || four[0].SPIr == one[0].SPIr {
+		t.Errorf("%d IKE SAs, want 3", len(b.table.bySPI))
 	}
 }
 

@@ -52,7 +52,7 @@ func TestDeadPeerIsNoticedAndComesBackByItself(t *testing.T) {
 			if len(a.in) != 0 {
 				t.Error("the Child SA of a dead peer is still there")
 			}
-			wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer is dead")
+			wantWhy(t, "initiator", a.view()[0].Children[0].Why, "the peer is dead")
 			w.run(10 * time.Minute)
 			a.noLeaks()
 			nb := w.host(b.addr.String(), 0x5000)
@@ -92,7 +92,7 @@ func TestInitialContactIsAssertedOnlyByTheFirst(t *testing.T) {
 		return nil
 	})
 	w.run(time.Second)
-	a.peers[0].initiate(w.now)
+	a.peer(0).initiate(w.now)
 	w.run(time.Second)
 	if want := []bool{true, false}; !slices.Equal(asserted, want) {
 		t.Errorf("INITIAL_CONTACT %v, want %v", asserted, want)
@@ -153,8 +153,8 @@ func TestFilteredPort4500IsTold(t *testing.T) {
 	w, a, b, _ := behindNAT(t, nil)
 	w.filter = func(d *ipsec.Datagram) bool { return d.Local.Port() == 500 }
 	w.run(61 * time.Second)
-	wantWhy(t, "initiator", a.Status()[0].Why, "no answer to IKE_AUTH from 192.0.2.2:4500: the peer answered IKE_SA_INIT, so look for a filter on UDP 4500")
-	wantWhy(t, "responder", b.Status()[0].Why, "the peer began and did not go on to IKE_AUTH within 30s")
+	wantWhy(t, "initiator", a.view()[0].Why, "no answer to IKE_AUTH from 192.0.2.2:4500: the peer answered IKE_SA_INIT, so look for a filter on UDP 4500")
+	wantWhy(t, "responder", b.view()[0].Why, "the peer began and did not go on to IKE_AUTH within 30s")
 	w.filter = nil
 	w.run(35 * time.Second)
 	wantPairs(t, a, b, 1)
@@ -169,7 +169,7 @@ func TestNoRouteIsToldAndTriedAgain(t *testing.T) {
 	b.SetPeers(w.now, []*sa.Peer{pb})
 	a.SetPeers(w.now, []*sa.Peer{pa})
 	w.run(2 * time.Minute)
-	wantWhy(t, "initiator", a.Status()[0].Why, "no route to 192.0.2.2: network is unreachable")
+	wantWhy(t, "initiator", a.view()[0].Why, "no route to 192.0.2.2: network is unreachable")
 	a.cfg.Source = good
 	w.run(31 * time.Second)
 	wantPairs(t, a, b, 1)
@@ -194,8 +194,8 @@ func TestPeerThatAcceptsAndDeletesIsBackedOffFrom(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	for range 1200 {
 		w.run(500 * time.Millisecond)
-		if m := b.peers[0].main(); m != nil {
-			m.Close(w.now, "no reason")
+		if m := b.peer(0).main(); m != nil {
+			m.Close(w.now, operatorAsked)
 			b.touch(m)
 		}
 	}
@@ -208,7 +208,7 @@ func TestPeerThatAcceptsAndDeletesIsBackedOffFrom(t *testing.T) {
 func TestPeerCannotPileUpIKESAs(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
-	p := a.peers[0]
+	p := a.peer(0)
 	for range 60 {
 		p.machines = nil // as if the peer had forgotten them, but for INITIAL_CONTACT
 		p.initiate(w.now)
@@ -221,7 +221,7 @@ func TestPeerCannotPileUpIKESAs(t *testing.T) {
 		})
 		w.run(time.Second)
 	}
-	if n := len(b.machines); n > 16 {
+	if n := len(b.table.bySPI); n > 16 {
 		t.Errorf("the peer has %d IKE SAs", n)
 	}
 }
@@ -269,7 +269,7 @@ func TestReloadOfTheSameTouchesNothing(t *testing.T) {
 		t.Error("a reload of the same settings sent something")
 	}
 	wantPairs(t, a, b, 2)
-	if name := a.Status()[0].Name; name != "renamed" {
+	if name := a.view()[0].Name; name != "renamed" {
 		t.Errorf("name %q", name)
 	}
 	// And the machines know their children still.
@@ -277,7 +277,7 @@ func TestReloadOfTheSameTouchesNothing(t *testing.T) {
 	b.Do(w.now, sa.Rekey{Tunnel: "b2"})
 	w.run(10 * time.Second)
 	wantPairs(t, a, b, 2)
-	for _, c := range append(a.Status()[0].Children, b.Status()[0].Children...) {
+	for _, c := range append(a.view()[0].Children, b.view()[0].Children...) {
 		if !c.Up {
 			t.Errorf("%s is not up after the reload", c.Name)
 		}
@@ -347,7 +347,7 @@ func TestChangeOfWhoBeginsTouchesNothing(t *testing.T) {
 	a.Do(w.now, sa.Lower{Tunnel: "a2"})
 	w.run(time.Minute)
 	a.Do(w.now, sa.Raise{Tunnel: "a"})
-	if !a.Status()[0].Children[0].Waiting {
+	if !a.view()[0].Children[0].Waiting {
 		t.Error("who only answers does not wait")
 	}
 	w.run(40 * time.Second)
@@ -437,8 +437,8 @@ func TestPeerRemovedByReloadIsDeleted(t *testing.T) {
 	w.run(time.Second)
 	a.SetPeers(w.now, nil)
 	w.run(time.Second)
-	if len(a.machines) != 0 || len(a.in) != 0 || len(b.in) != 0 || len(a.Status()) != 0 || a.timers.len() != 0 || len(a.inbound) != 0 {
-		t.Errorf("left: %d IKE SAs, %d Child SAs, %d timers", len(a.machines), len(a.in), a.timers.len())
+	if len(a.table.bySPI) != 0 || len(a.in) != 0 || len(b.in) != 0 || len(a.view()) != 0 || a.timers.len() != 0 || len(a.installed) != 0 {
+		t.Errorf("left: %d IKE SAs, %d Child SAs, %d timers", len(a.table.bySPI), len(a.in), a.timers.len())
 	}
 	w.run(time.Minute)
 	wantIKE(t, a, b, 0)
@@ -459,13 +459,13 @@ func TestShutdownTellsThePeerAndIsIdle(t *testing.T) {
 		t.Error("an SA that only repeats its last response is waited for")
 	}
 	w.run(time.Hour)
-	if len(a.machines) != 0 {
+	if len(a.table.bySPI) != 0 {
 		t.Error("it came back")
 	}
 	if got := answers(a, w.now, "192.0.2.2:500", first(1, nil)); len(got) != 0 {
 		t.Error("it answers a first message")
 	}
-	wantWhy(t, "responder", b.Status()[0].Why, "the peer deleted the IKE SA")
+	wantWhy(t, "responder", b.view()[0].Why, "the peer deleted the IKE SA")
 }
 
 func TestShutdownDoesNotWaitForADeadPeer(t *testing.T) {
@@ -488,11 +488,11 @@ func TestStatusTellsOfTheIKESA(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Proposals, pb.Proposals = proposals(ipsec.ProtoIKE, "3des-sha1-modp1024"), proposals(ipsec.ProtoIKE, "3des-sha1-modp1024")
 	})
-	if st := b.Status()[0]; !st.Children[0].Waiting || st.IKE != nil {
+	if st := b.view()[0]; !st.Children[0].Waiting || st.IKE != nil {
 		t.Errorf("a responder that nobody called: %+v", st)
 	}
 	w.run(time.Second)
-	st := a.Status()[0]
+	st := a.view()[0]
 	if st.IKE.State != "established" || st.IKE.Version != 2 || st.IKE.Proposal != "3des-sha1-prfsha1-modp1024" || len(st.IKE.Weak) != 3 || !st.Children[0].Up || st.Why != "" {
 		t.Errorf("%+v", st.IKE)
 	}

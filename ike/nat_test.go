@@ -30,10 +30,10 @@ func TestNATMovesEverythingToPort4500(t *testing.T) {
 	w, a, b, n := behindNAT(t, nil)
 	w.run(time.Second)
 	wantPairs(t, a, b, 1)
-	if st := a.Status()[0].IKE; st.NAT != "local" || !st.Encap {
+	if st := a.view()[0].IKE; st.NAT != "local" || !st.Encap {
 		t.Errorf("initiator: %+v", st)
 	}
-	if st := b.Status()[0].IKE; st.NAT != "remote" || !st.Encap {
+	if st := b.view()[0].IKE; st.NAT != "remote" || !st.Encap {
 		t.Errorf("responder: %+v", st)
 	}
 	if got, want := a.newest[0].Path, (ipsec.Path{Local: netip.MustParseAddrPort("10.0.0.1:4500"), Remote: netip.MustParseAddrPort("192.0.2.2:4500"), UDP: true}); got != want {
@@ -68,8 +68,8 @@ func TestResponderBehindNAT(t *testing.T) {
 	a.SetPeers(w.now, []*sa.Peer{pa})
 	w.run(time.Minute)
 	wantPairs(t, a, b, 1)
-	if a.Status()[0].IKE.NAT != "remote" || b.Status()[0].IKE.NAT != "local" || a.alive != 0 || b.alive == 0 {
-		t.Errorf("NAT %s and %s, keepalives %d and %d", a.Status()[0].IKE.NAT, b.Status()[0].IKE.NAT, a.alive, b.alive)
+	if a.view()[0].IKE.NAT != "remote" || b.view()[0].IKE.NAT != "local" || a.alive != 0 || b.alive == 0 {
+		t.Errorf("NAT %s and %s, keepalives %d and %d", a.view()[0].IKE.NAT, b.view()[0].IKE.NAT, a.alive, b.alive)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestNATTOffNeitherSendsNorBelievesNATDetection(t *testing.T) {
 			wantPairs(t, a, b, 1)
 			for _, n := range []*end{a, b} {
 				if off := name == "both" || (name == "initiator") == (n == a); off {
-					if st := n.Status()[0].IKE; st.Encap || st.NAT != "none" || n.newest[0].Path.UDP || n.newest[0].Path.Remote.Port() != 0 {
+					if st := n.view()[0].IKE; st.Encap || st.NAT != "none" || n.newest[0].Path.UDP || n.newest[0].Path.Remote.Port() != 0 {
 						t.Errorf("%v: %+v, ESP %+v", n.addr, st, n.newest[0].Path)
 					}
 					if sent[n == a] != 0 {
@@ -120,7 +120,7 @@ func TestEncapAlwaysMakesThePeerEncapsulateToo(t *testing.T) {
 			wantPairs(t, a, b, 1)
 			for _, n := range []*end{a, b} {
 				p := n.newest[0].Path
-				if !n.Status()[0].IKE.Encap || !p.UDP || p.Local.Port() != 4500 || p.Remote.Port() != 4500 {
+				if !n.view()[0].IKE.Encap || !p.UDP || p.Local.Port() != 4500 || p.Remote.Port() != 4500 {
 					t.Errorf("%v: ESP %+v", n.addr, p)
 				}
 			}
@@ -133,13 +133,13 @@ func TestEncapNeverWithANATIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	t.Run("initiator", func(t *testing.T) {
 		w, a, b, _ := behindNAT(t, func(pa, _ *sa.Peer) { pa.Encap = sa.EncapNever })
 		w.run(time.Second)
-		wantWhy(t, "initiator", a.Status()[0].Why, "this host is "+why)
+		wantWhy(t, "initiator", a.view()[0].Why, "this host is "+why)
 		wantPairs(t, a, b, 0)
 	})
 	t.Run("responder", func(t *testing.T) {
 		w, a, b, _ := behindNAT(t, func(_, pb *sa.Peer) { pb.Encap = sa.EncapNever })
 		w.run(time.Second)
-		wantWhy(t, "responder", b.Status()[0].Why, "the peer is "+why)
+		wantWhy(t, "responder", b.view()[0].Why, "the peer is "+why)
 		wantPairs(t, a, b, 0)
 	})
 	t.Run("no NAT", func(t *testing.T) {
@@ -187,8 +187,8 @@ func TestTwoPeersBehindOneNATWithTheSameSPI(t *testing.T) {
 		e.Do(w.now, sa.Rekey{Tunnel: "a"})
 	}
 	w.run(time.Minute)
-	if len(a1.out) != 1 || len(a2.out) != 1 || len(b.out) != 2 || len(b.machines) != 2 {
-		t.Errorf("later: %d, %d and %d Child SAs, %d IKE SAs", len(a1.out), len(a2.out), len(b.out), len(b.machines))
+	if len(a1.out) != 1 || len(a2.out) != 1 || len(b.out) != 2 || len(b.table.bySPI) != 2 {
+		t.Errorf("later: %d, %d and %d Child SAs, %d IKE SAs", len(a1.out), len(a2.out), len(b.out), len(b.table.bySPI))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
@@ -17,12 +18,14 @@ var _ sa.Owner = (*owner)(nil)
 
 func (o *owner) e() *Endpoint { return (*Endpoint)(o) }
 
+// Emit implements sa.Owner.
 func (o *owner) Emit(a sa.Action) { o.e().emit(a) }
 
+// NewSPI implements sa.Owner.
 func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
-// Candidates implements sa.Owner. A configured address of ours need not be the
-// one that the message came to, but it comes first; who takes any identity comes last.
+// Candidates implements sa.Owner. Peers whose configured address of ours is the one that the message came to, or
+// who have none configured, come before the others; a peer that may have any identity comes last.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
 	var exact, other []*sa.Peer
 	for _, p := range o.peersAt[remote.Unmap()] {
@@ -47,34 +50,26 @@ func anybody(p *sa.Peer) int {
 	return 0
 }
 
+// Spawned implements sa.Owner.
 func (o *owner) Spawned(m sa.Machine) {
-	in := m.Info()
-	own := in.SPIr
-	if in.Initiator {
-		own = in.SPIi
-	}
-	o.machines[own] = m
-	if p := o.peerOf[in.Peer]; p != nil {
+	o.table.add(m)
+	if p := o.peerOf[m.Info().Peer]; p != nil {
 		p.machines = append(p.machines, m)
 	}
-	o.timers.touch(m)
+	o.e().look(m)
 }
 
-// Stirred implements sa.Owner. What m is at changes until it returns, so it is looked at later.
+// Stirred implements sa.Owner. The deadline of m changes until m returns, so it is asked later.
 func (o *owner) Stirred(m sa.Machine) { o.stirred = append(o.stirred, m) }
 
 // Sole implements sa.Owner. A half-open SA that could be the same peer's counts:
 // were both ends to assert INITIAL_CONTACT at once, they would delete each other's.
 func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
-	if o.firsts.from[cfg.Remote] > 0 || m.Info().Version == 1 && o.openings.from[cfg.Remote] > 0 {
+	at := cfg.Remote
+	if o.answered.v2.from[at] > 0 || m.Info().Version == 1 && o.pending.from[at]+o.answered.v1.from[at] > 0 {
 		return false
 	}
-	for other := range o.firsts.opening {
-		if m.Info().Version == 1 && other.Info().Path.Remote.Addr() == cfg.Remote {
-			return false
-		}
-	}
-	for _, p := range o.peersAt[cfg.Remote] {
+	for _, p := range o.peersAt[at] {
 		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
 			return false
 		}
@@ -82,79 +77,108 @@ func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	return true
 }
 
-func (o *owner) Held(c *sa.Child) bool {
-	w := o.want[c]
-	return w == nil || w.held
+// Held implements sa.Owner.
+func (o *owner) Held(cfg *sa.Child) bool {
+	c := o.childOf[cfg]
+	return c == nil || c.held
 }
 
+// Authenticated implements sa.Owner.
 func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
 	e := o.e()
-	e.firsts.settled(m)
+	e.answered.settled(m)
 	p := e.peerOf[m.Info().Peer]
 	if p == nil {
 		return
 	}
-	p.established(now, m)
+	p.authenticated(now, m)
 	others := p.others(m)
-	if !initialContact && len(others) > maxIKESAs+len(p.wants) {
-		others[0].Close(now, "the peer has too many IKE SAs")
+	if !initialContact && len(others) > maxIKESAs+len(p.children) {
+		others[0].Close(now, diag.Cause{Code: diag.TooManyIKE})
 		others = others[1:]
 	}
 	for _, other := range others {
-		m.Inherit(now, other, initialContact)
+		e.inherit(now, m, other, initialContact)
 	}
-	p.changed()
+	if _, ok := e.established[m]; !ok && m.Info().State == sa.Established {
+		e.established[m] = struct{}{}
+		e.emit(sa.IKEEstablished{SA: e.about(m)})
+	}
+	p.wake()
 }
 
+// inherit has m take over the Child SAs of another IKE SA, and its place where IKEv1 rekeys so.
+func (e *Endpoint) inherit(now time.Time, m, other sa.Machine, anew bool) {
+	_, was := e.established[other]
+	m.Inherit(now, other, anew)
+	if was && other.Info().State == sa.Replaced {
+		e.replaced(m, other)
+	}
+}
+
+// Succeeded implements sa.Owner.
 func (o *owner) Succeeded(_ time.Time, old, successor sa.Machine) {
-	if p := o.peerOf[successor.Info().Peer]; p != nil {
-		p.changed()
+	e := o.e()
+	p := e.peerOf[successor.Info().Peer]
+	if _, ok := e.established[old]; ok || p != nil {
+		e.replaced(successor, old)
 	}
-	o.timers.touch(old)
-	o.timers.touch(successor)
+	if p != nil {
+		p.wake()
+	}
+	e.look(old)
+	e.look(successor)
 }
 
-func (o *owner) Closed(now time.Time, m sa.Machine, why string) {
+// PeerMoved implements sa.Owner.
+func (o *owner) PeerMoved(_ time.Time, m sa.Machine, was netip.AddrPort) {
 	e := o.e()
-	e.firsts.settled(m)
+	e.emit(sa.PeerMoved{SA: e.about(m), Was: was})
+	e.table.look(m)
+}
+
+// Closed implements sa.Owner.
+func (o *owner) Closed(now time.Time, m sa.Machine, why diag.Cause) {
+	e := o.e()
+	e.answered.settled(m)
+	e.ended(m, why)
 	if p := e.peerOf[m.Info().Peer]; p != nil {
 		p.lost(now, m, why)
 	}
 }
 
+// Gone implements sa.Owner.
 func (o *owner) Gone(m sa.Machine) {
 	e := o.e()
-	in := m.Info()
-	for _, spi := range [...]uint64{in.SPIi, in.SPIr} {
-		if e.machines[spi] == m {
-			delete(e.machines, spi)
-		}
-	}
-	e.firsts.remove(m)
-	if p := e.peerOf[in.Peer]; p != nil {
+	e.table.remove(m)
+	e.answered.remove(m)
+	delete(e.established, m)
+	if p := e.peerOf[m.Info().Peer]; p != nil {
 		p.forget(m)
-		p.changed()
+		p.wake()
 	}
 	e.timers.remove(m)
 }
 
-func (o *owner) ChildChanged(now time.Time, m sa.Machine, c *sa.Child, why string) {
-	w := o.want[c]
-	if w == nil || w.held { // held: the operator's wish is the reason
+// ChildChanged implements sa.Owner.
+func (o *owner) ChildChanged(now time.Time, m sa.Machine, cfg *sa.Child, why diag.Cause) {
+	c := o.childOf[cfg]
+	if c == nil || c.held { // held: the operator's wish is the reason
 		return
 	}
-	w.note(now, why)
-	w.peer.changed()
+	c.note(now, why)
+	c.peer.wake()
 }
 
+// Dropped implements sa.Owner.
 func (o *owner) Dropped(why sa.Drop) { o.counters.Dropped[why]++ }
 
 // Troubled implements sa.Owner. Anybody can send a bad first message, so it says
-// nothing of a peer with which all is well.
-func (o *owner) Troubled(now time.Time, cfg *sa.Peer, why string) {
-	if p := o.peerOf[cfg]; p != nil && p.why != why && p.main() == nil {
-		p.log.Warn("cannot connect", "why", why)
-		p.why, p.since = why, now
-		p.changed()
+// nothing about a peer that has an IKE SA.
+func (o *owner) Troubled(now time.Time, cfg *sa.Peer, why diag.Cause) {
+	if p := o.peerOf[cfg]; p != nil && !p.why.Equal(why) && p.main() == nil {
+		p.log.Warn("cannot connect", sa.Why(why))
+		p.fail(now, why)
+		p.wake()
 	}
 }

@@ -232,18 +232,18 @@ func TestOldChildLingersForPacketsUnderWay(t *testing.T) {
 func TestLifetimesInBytesAndPacketsRekey(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
-	for i, why := range []string{"bytes", "packets", "sequence numbers"} {
+	for i, limit := range []ipsec.Limit{ipsec.LimitBytes, ipsec.LimitPackets, ipsec.LimitSequence} {
 		n := w.order[i%2]
 		old := n.newest[0].SPIIn
 		w.lossless = true
-		n.Do(w.now, sa.Expired{SPIIn: old, Why: why})
-		n.Do(w.now, sa.Expired{SPIIn: old, Why: why}) // told twice
+		n.Do(w.now, sa.Expired{SPIIn: old, Limit: limit})
+		n.Do(w.now, sa.Expired{SPIIn: old, Limit: limit}) // told twice
 		w.run(10 * time.Second)
 		wantPairs(t, a, b, 1)
 		if n.newest[0].SPIIn == old {
-			t.Errorf("%s: no rekey", why)
+			t.Errorf("%s: no rekey", limit)
 		}
-		n.Do(w.now, sa.Expired{SPIIn: old, Why: why}) // too late
+		n.Do(w.now, sa.Expired{SPIIn: old, Limit: limit}) // too late
 	}
 	if got := w.count(wire.ExchangeCreateChild, false); got != 3 {
 		t.Errorf("%d CREATE_CHILD_SA requests, want 3", got)
@@ -283,7 +283,7 @@ func TestRefusedChildRekeyEndsHardAndComesBack(t *testing.T) {
 	if len(a.in) != 1 {
 		t.Fatalf("%d Child SAs just before the end", len(a.in))
 	}
-	wantWhy(t, "initiator", a.Status()[0].Children[0].Why, "the peer answered NO_ADDITIONAL_SAS: it takes no more Child SAs on this IKE SA")
+	wantWhy(t, "initiator", a.view()[0].Children[0].Why, "the peer answered NO_ADDITIONAL_SAS: it takes no more Child SAs on this IKE SA")
 	w.run(10 * time.Millisecond)
 	if len(a.in) != 0 || len(a.out) != 0 {
 		t.Fatal("the Child SA outlives its lifetime")
@@ -320,7 +320,7 @@ func TestOtherGroupForTheIKERekey(t *testing.T) {
 		pb.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-x25519-ecp256")
 	})
 	w.run(time.Second)
-	b.peers[0].cfg.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-ecp256")
+	b.peer(0).cfg.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-ecp256")
 	w.lossless = true
 	a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
 	w.run(10 * time.Second)
@@ -341,7 +341,7 @@ func TestRefusedIKERekeyEndsHardAndComesBack(t *testing.T) {
 	w.run(5*time.Minute - 2*time.Second)
 	spi := a.ikeOf().SPIi
 	w.run(2 * time.Second)
-	if m := a.peers[0].main(); m != nil && m.Info().SPIi == spi {
+	if m := a.peer(0).main(); m != nil && m.Info().SPIi == spi {
 		t.Fatal("the IKE SA outlives its lifetime")
 	}
 	w.filter = nil
@@ -367,7 +367,7 @@ func TestEndlessTemporaryFailureClosesTheIKESA(t *testing.T) {
 			t.Errorf("%s: %d attempts", name, n)
 		}
 		w.run(20 * time.Second)
-		if a.peers[0].main() != nil && a.ikeOf().SPIi == spi {
+		if a.peer(0).main() != nil && a.ikeOf().SPIi == spi {
 			t.Errorf("%s: still the same IKE SA", name)
 		}
 		w.filter = nil
@@ -384,8 +384,8 @@ func TestRekeyThatIsTriedAgainSaysWhy(t *testing.T) {
 		whys := func() (out []string) {
 			for line := range strings.Lines(log.String()) {
 				if strings.Contains(line, `msg="rekeying `+what+`"`) {
-					_, why, _ := strings.Cut(line, " why=")
-					out = append(out, strings.TrimSpace(why))
+					_, code, _ := strings.Cut(line, " code=")
+					out = append(out, strings.TrimSpace(code))
 				}
 			}
 			return out
@@ -395,7 +395,7 @@ func TestRekeyThatIsTriedAgainSaysWhy(t *testing.T) {
 		refuseRekeys(w, wire.TemporaryFailure)
 		a.Do(w.now, do("a"))
 		w.run(7 * time.Second)
-		if got := whys(); len(got) < 2 || got[0] != `"asked for"` || got[1] != `"the peer answered TEMPORARY_FAILURE"` {
+		if got := whys(); len(got) < 2 || got[0] != "operator-asked" || got[1] != "peer-answered" {
 			t.Errorf("%s is rekeyed because of %s", what, got)
 		}
 		w.filter = nil
@@ -444,7 +444,7 @@ func TestPeerThinksBetterOfARekey(t *testing.T) {
 	}
 	request()
 	m.ask(wire.ExchangeInformational, &wire.Delete{Protocol: ipsec.ProtoESP, SPIs: [][]byte{[]byte("1234")}})
-	if len(b.in) != 1 || len(b.out) != 1 || b.Status()[0].Children[0].SA != old {
+	if len(b.in) != 1 || len(b.out) != 1 || b.view()[0].Children[0].SA != old {
 		t.Fatal("the old Child SA did not stay")
 	}
 	request() // and once more

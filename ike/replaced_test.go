@@ -45,7 +45,7 @@ func TestDeleteOfAReplacedIKESAIsRepeatedAsAnyRequest(t *testing.T) {
 				t.Errorf("%d and %d Deletes in 40 s", deletes[a], deletes[b])
 			}
 			for _, n := range []*end{a, b} {
-				if st := n.Status()[0].IKE; st == nil || st.SPIi == old || st.State != "established" {
+				if st := n.view()[0].IKE; st == nil || st.SPIi == old || st.State != "established" {
 					t.Errorf("%v shows the IKE SA %+v", n.addr, st)
 				}
 			}
@@ -65,8 +65,8 @@ func TestDeleteOfAReplacedIKESAIsGivenUp(t *testing.T) {
 	dropDeletes(w)
 	a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
 	w.run(61 * time.Second)
-	if len(a.machines) != 1 {
-		t.Errorf("%d IKE SAs, though nobody has answered for a minute", len(a.machines))
+	if len(a.table.bySPI) != 1 {
+		t.Errorf("%d IKE SAs, though nobody has answered for a minute", len(a.table.bySPI))
 	}
 	w.run(10 * time.Second)
 	wantIKE(t, a, b, 1)
@@ -88,8 +88,8 @@ func TestReplacedIKESADelaysNoEnd(t *testing.T) {
 			w.run(when)
 			end(a)
 			w.run(6 * time.Second)
-			if len(a.machines) != 0 || !a.Idle() {
-				t.Errorf("%s %v after a rekey: %d IKE SAs are left after 6 s", name, when, len(a.machines))
+			if len(a.table.bySPI) != 0 || !a.Idle() {
+				t.Errorf("%s %v after a rekey: %d IKE SAs are left after 6 s", name, when, len(a.table.bySPI))
 			}
 			a.noLeaks()
 		}

@@ -1,10 +1,10 @@
 package ike
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
@@ -15,49 +15,89 @@ type PeerStatus struct {
 	Remote   netip.Addr
 	IKE      *IKEStatus // nil: there is no IKE SA, not even one under way
 	Children []ChildStatus
-	Why      string // the last failure; empty while all is well
+	Why      diag.Cause // the last failure; OK while nothing is wrong
 	Since    time.Time
+}
+
+// TunnelStatus is how one tunnel fares.
+type TunnelStatus struct {
+	Remote   netip.Addr    // the peer's, as configured
+	IKE      *IKEStatus    // nil: there is no IKE SA, not even one under way
+	Children []ChildStatus // the tunnel's only
+	Why      diag.Cause    // the first child's trouble, which says more, or else the peer's; OK while nothing is wrong
+	Since    time.Time     // of Why
 }
 
 // IKEStatus is one IKE SA.
 type IKEStatus struct {
 	Version       int
-	Mode          string // of IKEv1: "main", "aggressive"
-	State         string // "connecting", "established"
-	Proposal      string
-	Weak          []string // why its algorithms are weak
-	NAT           string   // who is behind one: "none", "local", "remote", "both"
-	Encap         bool     // ESP travels in UDP
+	Mode          string      // of IKEv1: "main", "aggressive"
+	State         sa.State    // Connecting or Established
+	Suite         ipsec.Suite // zero while it is not agreed
+	NAT           sa.NAT
+	Encap         bool // ESP travels in UDP
 	SPIi, SPIr    uint64
 	Local, Remote netip.AddrPort
 	Since         time.Time
 }
 
-// ChildStatus is one wanted child.
+// Proposal is the negotiated suite by name; empty while it is not agreed.
+func (s *IKEStatus) Proposal() string {
+	if s.Suite.Encr.Type == 0 {
+		return ""
+	}
+	return s.Suite.String()
+}
+
+// Weak says why the algorithms are weak.
+func (s *IKEStatus) Weak() []string {
+	if s.Suite.Encr.Type == 0 {
+		return nil
+	}
+	return s.Suite.Weak()
+}
+
+// ChildStatus is one configured child.
 type ChildStatus struct {
 	Name, Tunnel string
-	Up           bool // every wanted pair of selectors is served, both ways
-	Partly       bool // some are
-	SA           *ipsec.ChildSA
-	All          []*ipsec.ChildSA
-	Why          string
+	SAs          []sa.ChildInfo // installed in one direction at least, and to stay
+	Why          diag.Cause
 	Since        time.Time
 	Held         bool // taken down by the operator
 	Waiting      bool // only answers, and nobody has asked yet
 }
 
-// Status tells how every peer fares, in the order of SetPeers.
+// Status tells how every peer fares, in the order of SetPeers. Its cost is that of all peers.
 func (e *Endpoint) Status() []PeerStatus {
 	out := make([]PeerStatus, 0, len(e.peers))
-	for _, p := range e.peers {
-		st := PeerStatus{Name: p.cfg.Name, Remote: p.cfg.Remote, Why: p.why, Since: p.since}
-		st.IKE = p.ikeStatus()
-		for _, w := range p.wants {
-			st.Children = append(st.Children, w.status())
+	for _, p := range e.inOrder() {
+		st := PeerStatus{Name: p.cfg.Name, Remote: p.cfg.Remote, IKE: p.ikeStatus(), Why: p.why, Since: p.since}
+		for _, c := range p.children {
+			st.Children = append(st.Children, c.status())
 		}
 		out = append(out, st)
 	}
 	return out
+}
+
+// Tunnel tells how one tunnel fares; false: no peer has it.
+func (e *Endpoint) Tunnel(name string) (TunnelStatus, bool) {
+	cs := e.tunnels[name]
+	if len(cs) == 0 {
+		return TunnelStatus{}, false
+	}
+	p := cs[0].peer
+	st := TunnelStatus{Remote: p.cfg.Remote, IKE: p.ikeStatus(), Why: p.why, Since: p.since}
+	for _, c := range cs {
+		if c.peer != p { // the tunnel is on its way from one peer to another
+			continue
+		}
+		in := c.status()
+		if st.Children = append(st.Children, in); !in.Why.OK() && (st.Why.OK() || st.Why.Equal(p.why)) {
+			st.Why, st.Since = in.Why, in.Since
+		}
+	}
+	return st, true
 }
 
 func (p *peer) ikeStatus() *IKEStatus {
@@ -72,15 +112,10 @@ func (p *peer) ikeStatus() *IKEStatus {
 	if in.State != sa.Established && in.State != sa.Connecting {
 		return nil
 	}
-	st := &IKEStatus{
-		Version: in.Version, Mode: mode(in.Version, p.cfg), State: in.State.String(), Encap: in.Encap, SPIi: in.SPIi, SPIr: in.SPIr,
-		Local: in.Path.Local, Remote: in.Path.Remote, Since: in.Since,
-		NAT: in.NAT.String(),
+	return &IKEStatus{
+		Version: in.Version, Mode: mode(in.Version, p.cfg), State: in.State, Suite: in.Suite, NAT: in.NAT, Encap: in.Encap,
+		SPIi: in.SPIi, SPIr: in.SPIr, Local: in.Path.Local, Remote: in.Path.Remote, Since: in.Since,
 	}
-	if in.Suite.Encr.Type != 0 {
-		st.Proposal, st.Weak = in.Suite.String(), in.Suite.Weak()
-	}
-	return st
 }
 
 func mode(version int, p *sa.Peer) string {
@@ -93,25 +128,11 @@ func mode(version int, p *sa.Peer) string {
 	return "main"
 }
 
-func (w *want) status() ChildStatus {
-	st := ChildStatus{Name: w.cfg.Name, Tunnel: w.cfg.Tunnel, Why: w.why, Since: w.since, Held: w.held}
-	for _, c := range w.installed() {
-		st.All = append(st.All, c.SA)
-		if c.Out {
-			st.SA = c.SA
-		}
-	}
-	if st.SA == nil {
-		st.Waiting = !w.initiate && !w.held
-		return st
-	}
-	un := w.uncovered()
-	st.Up, st.Partly = len(un) == 0, len(un) > 0
-	if st.Partly && st.Why == "" {
-		st.Why = fmt.Sprintf("no Child SA for %v here and %v there (%d pairs lack one)", un[0].local, un[0].remote, len(un))
-		if len(w.missing()) == 0 {
-			st.Why = fmt.Sprintf("the peer took only a part of %v here and %v there", un[0].local, un[0].remote)
-		}
+func (c *child) status() ChildStatus {
+	st := ChildStatus{Name: c.given.Name, Tunnel: c.given.Tunnel, SAs: c.sas(), Why: c.why, Since: c.since, Held: c.held}
+	st.Waiting = !c.initiate && !c.held
+	for _, in := range st.SAs {
+		st.Waiting = st.Waiting && !in.Out
 	}
 	return st
 }

@@ -169,7 +169,7 @@ func TestV1FailuresAreTold(t *testing.T) {
 				w.run(5 * time.Second)
 				wantPairs(t, a, b, 0)
 				wa, wb := c.a, c.b
-				if a.peers[0].cfg.Aggressive {
+				if a.peer(0).cfg.Aggressive {
 					if c.agA != nil {
 						wa = c.agA
 					}
@@ -182,22 +182,22 @@ func TestV1FailuresAreTold(t *testing.T) {
 					n    *end
 					want []string
 				}{{"initiator", a, wa}, {"responder", b, wb}} {
-					st := x.n.Status()[0]
+					st := x.n.view()[0]
 					why := st.Why
 					if why == "" {
 						why = st.Children[0].Why
 					}
 					for _, words := range x.want {
 						if !strings.Contains(why, words) && words != "no answer to phase 1 of IKEv1" {
-							t.Errorf("aggressive %v: the %s says %q, want %q in it", a.peers[0].cfg.Aggressive, x.who, why, words)
+							t.Errorf("aggressive %v: the %s says %q, want %q in it", a.peer(0).cfg.Aggressive, x.who, why, words)
 						}
 					}
 				}
 				w.run(5 * time.Minute)
 				a.noLeaks()
 				b.noLeaks()
-				if len(a.machines)+len(b.machines) > 4 {
-					t.Errorf("%d and %d ISAKMP SAs", len(a.machines), len(b.machines))
+				if len(a.table.bySPI)+len(b.table.bySPI) > 4 {
+					t.Errorf("%d and %d ISAKMP SAs", len(a.table.bySPI), len(b.table.bySPI))
 				}
 			}
 		})
@@ -217,7 +217,7 @@ func TestV1AnyVersionAnswersBoth(t *testing.T) {
 			w, a, b := pairOf(t, any(version, aggr))
 			w.run(time.Second)
 			wantPairs(t, a, b, 1)
-			if got := b.Status()[0].IKE.Version; got != version {
+			if got := b.view()[0].IKE.Version; got != version {
 				t.Errorf("the responder speaks IKEv%d with an initiator of IKEv%d", got, version)
 			}
 		}
@@ -225,7 +225,7 @@ func TestV1AnyVersionAnswersBoth(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) { v1(pa, pb); pa.Version, pb.Version = 0, 0 })
 	w.run(time.Second)
 	wantPairs(t, a, b, 1)
-	if got := a.Status()[0].IKE.Version; got != 2 {
+	if got := a.view()[0].IKE.Version; got != 2 {
 		t.Errorf("two that speak both agree on IKEv%d", got)
 	}
 }
@@ -246,7 +246,7 @@ func TestV1ManyPairsOfSubnets(t *testing.T) {
 		wantPairs(t, a, b, 12)
 		wantIKE(t, a, b, 1)
 		w.run(30 * time.Hour) // rekeys of all
-		for _, c := range a.Status()[0].Children {
+		for _, c := range a.view()[0].Children {
 			if !c.Up {
 				t.Errorf("%s: %s", c.Name, c.Why)
 			}
@@ -271,7 +271,7 @@ func TestV1OneRefusedPairDoesNotStopTheOthers(t *testing.T) {
 				t.Errorf("%d and %d Child SAs", len(a.out), len(b.out))
 			}
 			refused := 0
-			for _, c := range a.Status()[0].Children {
+			for _, c := range a.view()[0].Children {
 				if c.Up {
 					continue
 				}
@@ -300,7 +300,7 @@ func TestV1ListIsAskedForPairByPair(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) { v1(pa, pb); twoByTwo(pa, pb) })
 	w.run(20 * time.Second)
 	wantPairs(t, a, b, 4)
-	if !a.Status()[0].Children[0].Up || !b.Status()[0].Children[0].Up {
+	if !a.view()[0].Children[0].Up || !b.view()[0].Children[0].Up {
 		t.Error("not up")
 	}
 }

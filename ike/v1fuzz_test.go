@@ -52,8 +52,8 @@ func FuzzFirst1(f *testing.F) {
 			for _, d := range w.wire {
 				size += len(d.Data)
 			}
-			if len(w.wire) > 4 || len(b.machines) > 2 || size > 2*2*len(data)+200 {
-				t.Errorf("%d answers of %d bytes to %d, %d ISAKMP SAs", len(w.wire), size, len(data), len(b.machines))
+			if len(w.wire) > 4 || len(b.table.bySPI) > 2 || size > 2*2*len(data)+200 {
+				t.Errorf("%d answers of %d bytes to %d, %d ISAKMP SAs", len(w.wire), size, len(data), len(b.table.bySPI))
 			}
 			w.wire = nil
 			w.run(2 * time.Minute)
@@ -181,8 +181,8 @@ func (g *game) payload1(b byte) wire.Payload {
 		spi = be32(x.newest[int(b>>1)%len(x.newest)].SPIOut)
 	}
 	var cookies []byte
-	if len(x.peers) > 0 && x.peers[0].main() != nil {
-		cookies = cookiesOf(x.peers[0].main().Info())
+	if len(x.peers) > 0 && x.peer(0).main() != nil {
+		cookies = cookiesOf(x.peer(0).main().Info())
 	}
 	switch b % 8 {
 	case 0, 1, 2:
@@ -212,13 +212,13 @@ func (g *game) payload1(b byte) wire.Payload {
 
 // craft1 sends an authentic message of its own to an end, under a message id that is new.
 func (g *game) craft1(to *end, who, what byte) {
-	if to.peers[0].main() == nil {
+	if to.peer(0).main() == nil {
 		return
 	}
-	in := to.peers[0].main().Info()
+	in := to.peer(0).main().Info()
 	h := wire.Header{SPIi: in.SPIi, SPIr: in.SPIr, Major: 1, Exchange: wire.ExchangeInfo1, ID: uint32(who)<<16 | uint32(what)<<8 | uint32(g.steps) + 1}
 	var ps []wire.Payload
-	if cfg := to.peers[0].wants; what%3 == 0 && len(cfg) > 0 {
+	if cfg := to.peer(0).children; what%3 == 0 && len(cfg) > 0 {
 		c := cfg[int(who>>1)%len(cfg)].cfg
 		h.Exchange = wire.ExchangeQuick
 		attrs := []wire.Attribute{

@@ -35,7 +35,7 @@ func established1(t testing.TB, change func(pa, pb *sa.Peer)) (*world, *end, *en
 // give hands a message over and returns what comes back at once.
 func (n *end) give(data []byte) [][]byte {
 	before := len(n.w.wire)
-	in := n.peers[0].main().Info()
+	in := n.peer(0).main().Info()
 	n.Handle(n.w.now, ipsec.Datagram{Local: in.Path.Local, Remote: in.Path.Remote, Data: bytes.Clone(data)})
 	n.drain()
 	var out [][]byte
@@ -266,7 +266,7 @@ func TestV1RepeatedMessageGetsTheSameAnswerWithoutComputation(t *testing.T) {
 }
 
 // ikeUp reports whether an end has an IKE SA.
-func (n *end) ikeUp() bool { return len(n.peers) > 0 && n.peers[0].main() != nil }
+func (n *end) ikeUp() bool { return len(n.peers) > 0 && n.peer(0).main() != nil }
 
 func TestV1Amplification(t *testing.T) {
 	worst := map[wire.Exchange]float64{}
@@ -464,15 +464,15 @@ func TestV1FloodLeavesRoomForAGenuinePeer(t *testing.T) {
 		t.Fatal("the genuine peer is not up within 5 s")
 	}
 	t.Logf("up after %v of a flood of 20 000 a second; %v for each of %d false messages; %d displaced", took, time.Since(start)/time.Duration(sent), sent, b.Counters().Displaced)
-	if len(b.openings.queue) > 2*maxOpenings || len(b.machines) > 64 {
-		t.Errorf("%d ISAKMP SAs", len(b.machines))
+	if len(b.pending.queue) > 2*maxPending || len(b.table.bySPI) > 64 {
+		t.Errorf("%d ISAKMP SAs", len(b.table.bySPI))
 	}
-	if a.in[ours] == nil || len(a.machines) != 1 {
+	if a.in[ours] == nil || len(a.table.bySPI) != 1 {
 		t.Error("the flood has touched another's tunnel")
 	}
 	w.run(5 * time.Minute)
-	if len(b.machines) != 2 || b.openings.left() != 0 || len(b.firsts.byKey) > 2 {
-		t.Errorf("left are %d ISAKMP SAs, %d openings, %d first messages", len(b.machines), len(b.openings.byKey), len(b.firsts.byKey))
+	if len(b.table.bySPI) != 2 || b.pending.left() != 0 || len(b.answered.byKey) > 2 {
+		t.Errorf("left are %d ISAKMP SAs, %d openings, %d first messages", len(b.table.bySPI), len(b.pending.byKey), len(b.answered.byKey))
 	}
 	b.noLeaks()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vpngw/dpd"
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -104,8 +105,8 @@ func TestV1LivesThroughItsLifetimes(t *testing.T) {
 		if n := len(a.in); n > 2 {
 			t.Errorf("%d Child SAs at the end", n)
 		}
-		if n := len(a.machines); n > 2 || len(b.machines) > 2 {
-			t.Errorf("%d and %d ISAKMP SAs at the end", n, len(b.machines))
+		if n := len(a.table.bySPI); n > 2 || len(b.table.bySPI) > 2 {
+			t.Errorf("%d and %d ISAKMP SAs at the end", n, len(b.table.bySPI))
 		}
 	})
 }
@@ -126,7 +127,7 @@ func TestV1ChildSAsOutliveTheirPhase1(t *testing.T) {
 		if a.in[spi] == nil || b.in[a.out[spi].SPIOut] == nil {
 			t.Fatal("a Child SA went with its ISAKMP SA")
 		}
-		st := a.Status()[0]
+		st := a.view()[0]
 		if !st.Children[0].Up || st.Why == "" || st.IKE != nil && st.IKE.State == "established" {
 			t.Errorf("up %v, why %q", st.Children[0].Up, st.Why)
 		}
@@ -162,8 +163,8 @@ func TestV1OperatorTakesDownAndUp(t *testing.T) {
 		wantPairs(t, a, b, 1)
 		a.Do(w.now, sa.Shutdown{})
 		w.run(time.Second)
-		if !a.Idle() || len(b.in) != 0 || len(b.machines) != 0 {
-			t.Errorf("idle %v; the other end has %d Child SAs, %d ISAKMP SAs", a.Idle(), len(b.in), len(b.machines))
+		if !a.Idle() || len(b.in) != 0 || len(b.table.bySPI) != 0 {
+			t.Errorf("idle %v; the other end has %d Child SAs, %d ISAKMP SAs", a.Idle(), len(b.in), len(b.table.bySPI))
 		}
 	})
 }
@@ -225,7 +226,7 @@ func TestV1AfterInitialContactNothingStaysForGood(t *testing.T) {
 	if len(a.in) != 0 {
 		t.Errorf("%d Child SAs remain that the peer does not have", len(a.in))
 	}
-	wantWhy(t, "a", a.peers[0].wants[0].why, "NO-PROPOSAL-CHOSEN")
+	wantWhy(t, "a", a.peer(0).children[0].why.String(), "NO-PROPOSAL-CHOSEN")
 }
 
 func TestV1DeadPeerIsNoticed(t *testing.T) {
@@ -469,10 +470,10 @@ func TestV1WhatAReplacedISAKMPSAMakesIsNotForgotten(t *testing.T) {
 	a.Do(w.now, rekeyIKE("a"))
 	w.run(100 * time.Millisecond)
 	w.filter = nil
-	if len(a.machines) != 2 || late == nil {
-		t.Fatalf("%d ISAKMP SAs, a message is late: %v", len(a.machines), late != nil)
+	if len(a.table.bySPI) != 2 || late == nil {
+		t.Fatalf("%d ISAKMP SAs, a message is late: %v", len(a.table.bySPI), late != nil)
 	}
-	a.peers[0].main().Drop(w.now, "the peer is dead")
+	a.peer(0).main().Drop(w.now, diag.Cause{Code: diag.PeerDead})
 	w.arrive(*late)
 	w.run(20 * time.Millisecond)
 	if len(a.out) != 1 {
@@ -482,8 +483,8 @@ func TestV1WhatAReplacedISAKMPSAMakesIsNotForgotten(t *testing.T) {
 		n.SetPeers(w.now, nil)
 	}
 	w.run(time.Minute)
-	if len(a.in) != 0 || len(a.machines) != 0 {
-		t.Errorf("left are %d Child SAs and %d ISAKMP SAs", len(a.in), len(a.machines))
+	if len(a.in) != 0 || len(a.table.bySPI) != 0 {
+		t.Errorf("left are %d Child SAs and %d ISAKMP SAs", len(a.in), len(a.table.bySPI))
 	}
 	a.noLeaks()
 }

@@ -99,7 +99,7 @@ func TestV1AcrossNATs(t *testing.T) {
 				w.run(time.Second)
 				wantPairs(t, a, b, 1)
 				want := map[string][2]string{"initiator": {"local", "remote"}, "responder": {"remote", "local"}, "both": {"both", "both"}}[where]
-				if x, y := a.Status()[0].IKE, b.Status()[0].IKE; x.NAT != want[0] || y.NAT != want[1] || !x.Encap || !y.Encap {
+				if x, y := a.view()[0].IKE, b.view()[0].IKE; x.NAT != want[0] || y.NAT != want[1] || !x.Encap || !y.Encap {
 					t.Errorf("%s, %s: NAT %s and %s", where, version, x.NAT, y.NAT)
 				}
 				for _, n := range []*end{a, b} {
@@ -155,6 +155,6 @@ func TestV1EncapAlwaysAndNever(t *testing.T) {
 		}
 		w, a, _, _ = behindNAT(t, func(pa, pb *sa.Peer) { change(pa, pb); pa.Encap, pb.Encap = sa.EncapNever, sa.EncapNever })
 		w.run(time.Second)
-		wantWhy(t, "initiator", a.Status()[0].Why, "set encap to \"auto\"")
+		wantWhy(t, "initiator", a.view()[0].Why, "set encap to \"auto\"")
 	})
 }

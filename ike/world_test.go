@@ -395,15 +395,15 @@ func wantPairs(t testing.TB, a, b *end, n int) {
 // wantIKE checks that both ends have n IKE SAs.
 func wantIKE(t testing.TB, a, b *end, n int) {
 	t.Helper()
-	if len(a.machines) != n || len(b.machines) != n {
-		t.Fatalf("%d and %d IKE SAs, want %d", len(a.machines), len(b.machines), n)
+	if len(a.table.bySPI) != n || len(b.table.bySPI) != n {
+		t.Fatalf("%d and %d IKE SAs, want %d", len(a.table.bySPI), len(b.table.bySPI), n)
 	}
 }
 
 // ikeOf is the one IKE SA that an end uses.
 func (n *end) ikeOf() sa.Info {
 	n.w.t.Helper()
-	m := n.peers[0].main()
+	m := n.peer(0).main()
 	if m == nil {
 		n.w.t.Fatalf("%v has no IKE SA", n.addr)
 	}

@@ -3,10 +3,10 @@ package ikev2
 import (
 	"bytes"
 	"crypto/hmac"
-	"fmt"
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -83,11 +83,10 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		if n != nil {
 			kind = n.Kind
 		}
-		s.Drop(now, fmt.Sprintf("we sent identity %s and expect %s; the peer answered IKE_AUTH with %v: %s",
-			s.peer.LocalID, s.peer.RemoteID, kind, meaning(kind, wire.ExchangeAuth)))
+		s.Drop(now, diag.Cause{Code: diag.AuthRefused, Ours: s.peer.LocalID.String(), Theirs: s.peer.RemoteID.String(), Notify: kind.String()})
 		return nil
 	}
-	if why := s.checkAuth(s.peer, id, mac); why != "" {
+	if why := s.checkAuth(s.peer, id, mac); !why.OK() {
 		t.abandoned(s)
 		// The peer thinks that all is well: "the notification MAY be returned in a
 		// separate INFORMATIONAL exchange" (section 2.21.2). A Delete goes with it, for
@@ -104,11 +103,11 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	}
 	if n := errorNotify(ps); n != nil {
 		t.abandoned(s)
-		s.childRefused(now, t.first, t.local, t.remote, n, wire.ExchangeAuth)
+		s.childRefused(now, t.first, t.local, t.remote, n)
 		return nil
 	}
 	c, why := s.acceptOffer(now, offered{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, s.ni, s.nr)
-	if why != "" {
+	if !why.OK() {
 		s.deleteSPI(t.spiIn) // the peer has it
 		t.abandoned(s)
 		s.env.Owner.ChildChanged(now, s, t.first, why)
@@ -120,21 +119,21 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 }
 
 // checkAuth verifies the other end's identity and AUTH payload, or says what is wrong.
-func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) string {
+func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) diag.Cause {
 	if !p.RemoteID.Welcomes(id.Identity) {
-		return fmt.Sprintf("the peer says that it is %s; the configuration expects %s", sa.IDText(id.Identity), sa.IDText(p.RemoteID))
+		return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(id.Identity), Ours: sa.IDText(p.RemoteID)}
 	}
 	if mac.Method != wire.AuthSharedKey {
-		return fmt.Sprintf("the peer authenticates by method %d; we know only the pre-shared key (2)", mac.Method)
+		return diag.Cause{Code: diag.AuthMethod, Count: int(mac.Method)}
 	}
 	message, nonce, skp := s.initReq, s.nr, s.keys.pi
 	if s.initiator {
 		message, nonce, skp = s.initResp, s.ni, s.keys.pr
 	}
 	if !hmac.Equal(mac.Data, s.keys.pskAuth(p.PSK, message, nonce, skp, id)) {
-		return "the pre-shared keys do not match"
+		return diag.Cause{Code: diag.PSKMismatch}
 	}
-	return ""
+	return diag.Cause{}
 }
 
 // answerAuth is the responder's end.
@@ -153,9 +152,9 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	if !p.NATT {
 		s.nat = sa.NAT{}
 	}
-	if why := s.nat.Problem(p); why != "" {
+	if why := s.nat.Problem(p); !why.OK() {
 		s.env.Owner.Troubled(now, p, why)
-		return nil, nil, refuse(wire.AuthenticationFailed, "%s", why)
+		return nil, nil, refuse(wire.AuthenticationFailed, why)
 	}
 	id := &wire.ID{Responder: true, Identity: p.LocalID}
 	reply := []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, id)}}
@@ -174,7 +173,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 		if n == nil || n.Kind == wire.InvalidSyntax {
 			return nil, nil, err
 		}
-		s.log.Info("refusing the peer's Child SA", "notify", n.Kind.String(), "why", n.Why)
+		s.log.Info("refusing the peer's Child SA", "notify", n.Kind.String(), sa.Why(n.Cause))
 		return append(reply, &wire.Notify{Kind: n.Kind, Data: n.Data}), nil, nil
 	}
 	s.add(c)
@@ -185,11 +184,11 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 // share an address are told apart by identity, and those that share identities
 // by the algorithms.
 func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
-	fail := func(ps []*sa.Peer, why string) (*sa.Peer, error) {
+	fail := func(ps []*sa.Peer, why diag.Cause) (*sa.Peer, error) {
 		for _, p := range ps {
 			s.env.Owner.Troubled(now, p, why)
 		}
-		return nil, refuse(wire.AuthenticationFailed, "%s", why)
+		return nil, refuse(wire.AuthenticationFailed, why)
 	}
 	var named []*sa.Peer
 	for _, p := range candidates {
@@ -202,22 +201,22 @@ func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, ha
 		for _, p := range candidates {
 			expected = append(expected, sa.IDText(p.RemoteID))
 		}
-		return fail(candidates, fmt.Sprintf("the peer says that it is %s; the configuration expects %s", sa.IDText(id.Identity), sa.Alternatives(expected)))
+		return fail(candidates, diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(id.Identity), Ours: sa.Alternatives(expected)})
 	}
 	if hasIDr {
 		mine := slices.DeleteFunc(slices.Clone(named), func(p *sa.Peer) bool { return p.LocalID != idr.Identity })
 		if len(mine) == 0 {
-			return fail(named, fmt.Sprintf("the peer asks for %s; our identity is %s", sa.IDText(idr.Identity), sa.IDText(named[0].LocalID)))
+			return fail(named, diag.Cause{Code: diag.OurIdentity, Theirs: sa.IDText(idr.Identity), Ours: sa.IDText(named[0].LocalID)})
 		}
 		named = mine
 	}
-	var why string
+	var why diag.Cause
 	for _, p := range named {
-		if why = s.checkAuth(p, id, mac); why != "" {
+		if why = s.checkAuth(p, id, mac); !why.OK() {
 			continue
 		}
 		if !allows(p, s.suite) {
-			return fail(named, fmt.Sprintf("%s is negotiated, which the proposals of %s (%s) do not have", s.suite, p.Name, sa.ProposalText(p.Proposals)))
+			return fail(named, diag.Cause{Code: diag.SuiteOfOther, Theirs: s.suite.String(), Name: p.Name, Ours: sa.ProposalText(p.Proposals)})
 		}
 		return p, nil
 	}
@@ -230,36 +229,6 @@ func allows(p *sa.Peer, suite ipsec.Suite) bool {
 		got, ok := o.Choose(suite.Proposal(), true)
 		return ok && got == suite
 	})
-}
-
-// meaning is what an error notification can mean to an operator.
-func meaning(k wire.NotifyType, x wire.Exchange) string {
-	switch k {
-	case wire.NoProposalChosen:
-		if x == wire.ExchangeSAInit {
-			return "it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, the IKE version, and whether it knows our address"
-		}
-		return "it does not accept these ESP algorithms; compare encryption, hash and PFS group"
-	case wire.AuthenticationFailed:
-		return "the pre-shared keys differ, or it does not know our identity or expects another of its own"
-	case wire.TSUnacceptable:
-		return "it has no such pair of subnets, or has taken the connection down; compare local and remote subnets, mirrored"
-	case wire.InvalidSyntax:
-		return "it could not read our message"
-	case wire.InvalidKEPayload:
-		return "it wants another DH group"
-	case wire.NoAdditionalSAs:
-		return "it takes no more Child SAs on this IKE SA"
-	case wire.TemporaryFailure:
-		return "it is busy with another exchange; this is retried"
-	case wire.InvalidMajorVersion:
-		return "it does not speak IKEv2"
-	case wire.SinglePairRequired:
-		return "it takes only single addresses as selectors"
-	case wire.UnsupportedCriticalPayload:
-		return "it does not know a payload that we marked critical"
-	}
-	return "see the peer's log"
 }
 
 // lowest is the smaller of two nonces, octet by octet (RFC 7296 section 2.8.1).

@@ -51,11 +51,11 @@ func TestAuthIsOverTheIDPayloadAsItCame(t *testing.T) {
 				t.Fatal(err)
 			}
 			mac := prf(prf(p.PSK, []byte("Key Pad for IKEv2")), c.message, c.nonce, prf(c.skp, []byte(body)))
-			if why := c.we.checkAuth(p, ps[0].(*wire.ID), &wire.Auth{Method: wire.AuthSharedKey, Data: mac}); why != "" {
+			if why := c.we.checkAuth(p, ps[0].(*wire.ID), &wire.Auth{Method: wire.AuthSharedKey, Data: mac}); !why.OK() {
 				t.Errorf("%s with ID payload %x is refused: %s", c.who, body, why)
 			}
 			mac[0] ^= 1
-			if c.we.checkAuth(p, ps[0].(*wire.ID), &wire.Auth{Method: wire.AuthSharedKey, Data: mac}) == "" {
+			if c.we.checkAuth(p, ps[0].(*wire.ID), &wire.Auth{Method: wire.AuthSharedKey, Data: mac}).OK() {
 				t.Errorf("%s with ID payload %x gets by with a wrong proof", c.who, body)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -25,7 +26,7 @@ type child struct {
 	deleting  bool        // our Delete is queued or under way
 	gone      bool        // deleted at both ends; the inbound half lingers
 	softAt    time.Time   // rekey
-	softWhy   string      // why then
+	softWhy   diag.Cause  // why then
 	hardAt    time.Time   // end
 	removeAt  time.Time   // gone: forget it
 	trouble   time.Time   // since when rekeying it has failed
@@ -83,12 +84,12 @@ type offered struct {
 }
 
 // acceptOffer turns a response to our request into a child, or says what is wrong with it.
-func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []byte) (*child, string) {
+func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []byte) (*child, diag.Cause) {
 	got, ok := wire.Find[*wire.SA](ps)
 	tsi, okI := wire.FindType[*wire.TS](ps, wire.TypeTSi)
 	tsr, okR := wire.FindType[*wire.TS](ps, wire.TypeTSr)
 	if !ok || !okI || !okR {
-		return nil, "the peer's answer has no Child SA in it"
+		return nil, incomplete("Child SA in it")
 	}
 	own := o.cfg.Proposals
 	if o.dh == nil {
@@ -96,24 +97,24 @@ func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []b
 	}
 	suite, ok := chosen(got, own, ipsec.ProtoESP, o.dh != nil)
 	if !ok || len(got.Proposals[0].SPI) != 4 {
-		return nil, "the peer chose an ESP proposal that we did not offer"
+		return nil, diag.Cause{Code: diag.ESPNotOffered}
 	}
 	if len(tsi.Selectors) == 0 || len(tsr.Selectors) == 0 || !ipsec.Covers(o.local, tsi.Selectors) || !ipsec.Covers(o.remote, tsr.Selectors) {
-		return nil, fmt.Sprintf("the peer answered with selectors that we did not offer: %s and %s", sa.ListText(tsi.Selectors), sa.ListText(tsr.Selectors))
+		return nil, diag.Cause{Code: diag.SelectorsWrong, Theirs: sa.ListText(tsi.Selectors) + " and " + sa.ListText(tsr.Selectors)}
 	}
 	spiOut := binary.BigEndian.Uint32(got.Proposals[0].SPI)
 	if spiOut < 256 {
-		return nil, "the peer chose a reserved SPI"
+		return nil, diag.Cause{Code: diag.ReservedSPI}
 	}
 	var shared []byte
 	if suite.KE.ID != 0 {
 		ke, ok := wire.Find[*wire.KE](ps)
 		if !ok || ke.Group != o.dh.Group() || suite.KE.ID != o.dh.Group() {
-			return nil, "the peer's answer has no key exchange value of the group that we sent"
+			return nil, incomplete("key exchange value of the group that we sent")
 		}
 		var err error
 		if shared, err = o.dh.Shared(ke.Data); err != nil {
-			return nil, "the peer's key exchange value is invalid: " + err.Error()
+			return nil, diag.Cause{Code: diag.KeyExchange, Err: err.Error()}
 		}
 	}
 	if wire.FindNotify(ps, wire.AdditionalTSPossible) != nil {
@@ -121,8 +122,11 @@ func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []b
 			"local", sa.ListText(tsi.Selectors), "remote", sa.ListText(tsr.Selectors))
 	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
-	return c, ""
+	return c, diag.Cause{}
 }
+
+// incomplete is why a response to a request for a Child SA is of no use.
+func incomplete(lacks string) diag.Cause { return diag.Cause{Code: diag.AnswerIncomplete, Ours: lacks} }
 
 // newChild makes a child from what was negotiated, and clears shared. made says
 // that we asked for it: the keys of our direction come first then.
@@ -140,7 +144,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		},
 	}
 	if life := cfg.Lifetime.Time; life > 0 {
-		c.softAt, c.softWhy = now.Add(s.env.SoftTime(life, made)), "lifetime"
+		c.softAt, c.softWhy = now.Add(s.env.SoftTime(life, made)), diag.Cause{Code: diag.LifetimeReached}
 		c.hardAt = now.Add(life)
 	}
 	if s.env.KeyLog != nil {
@@ -164,7 +168,7 @@ func (s *SA) sendOn(now time.Time, c *child) {
 	s.env.Owner.Emit(sa.InstallOut{SA: c.sa})
 	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "spi_out", sa.Hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
 		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
-	s.env.Owner.ChildChanged(now, s, c.cfg, "")
+	s.env.Owner.ChildChanged(now, s, c.cfg, diag.Cause{})
 }
 
 // install is add and sendOn: for the one who asked, the answer proves that the peer is ready.
@@ -184,7 +188,7 @@ func (s *SA) granted(now time.Time, c *child) {
 }
 
 // remove takes a child out at once.
-func (s *SA) remove(now time.Time, c *child, why string) {
+func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 	i := slices.Index(s.fam.children, c)
 	if i < 0 {
 		return
@@ -196,7 +200,7 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 		if old.successor == c && !old.gone && !old.deleting { // the peer thought better of replacing it
 			old.successor, stays = nil, true
 			if old.softAt.IsZero() && !old.hardAt.IsZero() {
-				s.rekeyLater(now, old, "the peer deleted what was to replace it")
+				s.rekeyLater(now, old, diag.Cause{Code: diag.SuccessorDeleted})
 			}
 		}
 	}
@@ -207,7 +211,7 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 
 // retire is for a child that both ends have deleted. One with a successor
 // lingers, because packets on it may be under way.
-func (s *SA) retire(now time.Time, c *child, why string) {
+func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 	c.gone, c.softAt, c.hardAt = true, time.Time{}, time.Time{}
 	if c.successor == nil {
 		s.remove(now, c, why)
@@ -250,12 +254,12 @@ func wantedChild(ps []wire.Payload) (wanted, bool, error) {
 func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire.Payload, error) {
 	cfg, local, remote := s.match(o)
 	if cfg == nil {
-		why := fmt.Sprintf("traffic selectors: the peer asks for %s here and %s there; we have %s", sa.ListText(o.local), sa.ListText(o.remote), s.peer.Wishes())
+		why := diag.Cause{Code: diag.Selectors, Theirs: selectorText(o.local, o.remote), Ours: s.peer.Wishes()}
 		s.toldAll(now, why)
-		return nil, nil, refuse(wire.TSUnacceptable, "%s", why)
+		return nil, nil, refuse(wire.TSUnacceptable, why)
 	}
 	if s.env.Owner.Held(cfg) {
-		return nil, nil, refuse(wire.TSUnacceptable, "%s is held down by the operator", cfg.Name)
+		return nil, nil, refuse(wire.TSUnacceptable, diag.Cause{Code: diag.ChildHeld, Name: cfg.Name})
 	}
 	own := cfg.Proposals
 	if !o.withKE {
@@ -270,12 +274,12 @@ func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire
 		number, suite, ok = choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, false)
 	}
 	if !ok {
-		why := "the peer's ESP proposals and ours have nothing in common: " + sa.Difference(proposalsOf(o.sa), own, o.withKE)
+		why := diag.Cause{Code: diag.ESPProposal, Theirs: sa.Difference(proposalsOf(o.sa), own, o.withKE)}
 		s.env.Owner.ChildChanged(now, s, cfg, why)
-		return nil, nil, refuse(wire.NoProposalChosen, "%s", why)
+		return nil, nil, refuse(wire.NoProposalChosen, why)
 	}
 	if suite.KE.ID != group && suite.KE.ID != 0 {
-		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Why: "the peer guessed another PFS group than " + suite.KE.String()}
+		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Cause: diag.Cause{Code: diag.ESPGroup, Ours: suite.KE.String()}}
 	}
 	i := slices.IndexFunc(o.sa.Proposals, func(p wire.Proposal) bool { return p.Number == number })
 	if len(o.sa.Proposals[i].SPI) != 4 {
@@ -296,7 +300,7 @@ func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire
 	}
 	spiIn, err := s.env.AllocSPI()
 	if err != nil {
-		return nil, nil, refuse(wire.NoAdditionalSAs, "no SPI left: %v", err)
+		return nil, nil, refuse(wire.NoAdditionalSAs, diag.Cause{Code: diag.NoSPI, Err: err.Error()})
 	}
 	c := s.newChild(now, cfg, suite, spiIn, spiOut, local, remote, false, secret, ni, nr)
 	ps := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoESP, SPI: u32(spiIn), Proposal: suite.Proposal()}}}}
@@ -312,10 +316,10 @@ func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire
 func (s *SA) exchangeKE(ke *wire.KE) (shared, public []byte, err error) {
 	dh, err := sa.NewDH(ke.Group, s.env.Rand)
 	if err != nil {
-		return nil, nil, refuse(wire.NoProposalChosen, "%v", err)
+		return nil, nil, refuse(wire.NoProposalChosen, internal("make a key exchange value", err))
 	}
 	if shared, err = dh.Shared(ke.Data); err != nil {
-		return nil, nil, syntax("the peer's key exchange value is invalid: %v", err)
+		return nil, nil, refuse(wire.InvalidSyntax, diag.Cause{Code: diag.KeyExchange, Err: err.Error()})
 	}
 	return shared, dh.Public(), nil
 }
@@ -361,7 +365,7 @@ func (s *SA) takesMore(o wanted, cfg *sa.Child, local, remote []ipsec.Selector) 
 }
 
 // toldAll notes a refusal that is not about one child, with those that are not up.
-func (s *SA) toldAll(now time.Time, why string) {
+func (s *SA) toldAll(now time.Time, why diag.Cause) {
 	for _, c := range s.peer.Children {
 		if !slices.ContainsFunc(s.fam.children, func(up *child) bool { return up.cfg == c }) {
 			s.env.Owner.ChildChanged(now, s, c, why)
@@ -369,16 +373,18 @@ func (s *SA) toldAll(now time.Time, why string) {
 	}
 }
 
+// selectorText is the selectors of a Child SA for a sentence.
+func selectorText(local, remote []ipsec.Selector) string {
+	return sa.ListText(local) + " here and " + sa.ListText(remote) + " there"
+}
+
 // childRefused takes the peer's no to a Child SA.
-func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Selector, n *wire.Notify, x wire.Exchange) {
-	why := ""
+func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Selector, n *wire.Notify) {
+	why := diag.Cause{Code: diag.ESPRefused, Ours: sa.ProposalText(cfg.Proposals), Notify: n.Kind.String()}
 	switch n.Kind {
 	case wire.TSUnacceptable, wire.SinglePairRequired, wire.InvalidSelectors:
-		why = fmt.Sprintf("we asked for %s here and %s there", sa.ListText(local), sa.ListText(remote))
-	default:
-		why = "we sent ESP proposals " + sa.ProposalText(cfg.Proposals)
+		why.Code, why.Ours = diag.SelectorsRefuse, selectorText(local, remote)
 	}
-	why += fmt.Sprintf("; the peer answered %v: %s", n.Kind, meaning(n.Kind, x))
 	s.log.Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
 	s.env.Owner.ChildChanged(now, s, cfg, why)
 }
@@ -393,19 +399,26 @@ func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	return true
 }
 
+// limits are why a Child SA is rekeyed that has used up a limit.
+var limits = map[ipsec.Limit]diag.Code{
+	ipsec.LimitBytes:    diag.BytesReached,
+	ipsec.LimitPackets:  diag.PacketsReached,
+	ipsec.LimitSequence: diag.SequenceReached,
+}
+
 // Expired implements sa.Machine.
-func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
+func (s *SA) Expired(now time.Time, spiIn uint32, limit ipsec.Limit) bool {
 	c := s.findIn(spiIn)
 	if c == nil || s.fam.current != s {
 		return false
 	}
-	s.startRekey(now, c, why)
+	s.startRekey(now, c, diag.Cause{Code: limits[limit]})
 	s.pump(now)
 	return true
 }
 
 // RekeyChildren implements sa.Machine.
-func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
+func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why diag.Cause) {
 	if s.fam.current != s {
 		return
 	}
@@ -435,13 +448,13 @@ func (s *SA) advanceChildren(now time.Time) {
 	for _, c := range slices.Clone(s.fam.children) {
 		switch {
 		case sa.Due(now, c.removeAt):
-			s.remove(now, c, "replaced")
+			s.remove(now, c, replaced)
 		case sa.Due(now, c.hardAt):
 			c.hardAt, c.softAt = time.Time{}, time.Time{}
 			s.sendOn(now, c.heir())
 			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			s.deleteChild(c)
-			s.remove(now, c, "its lifetime ended before a rekey succeeded") // it "MUST NOT be used" (section 2.8)
+			s.remove(now, c, diag.Cause{Code: diag.LifetimeEnded}) // it "MUST NOT be used" (section 2.8)
 		case sa.Due(now, c.softAt):
 			c.softAt = time.Time{}
 			s.startRekey(now, c, c.softWhy)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -57,19 +58,21 @@ func (t *createChild) build(s *SA, now time.Time) (request, bool) {
 	if s.state != sa.Established || s.fam.current != s || s.env.Owner.Held(t.cfg) {
 		return request{}, false
 	}
-	ps, ok := t.payloads(s, now)
-	return request{wire.ExchangeCreateChild, ps}, ok
+	ps, why := t.payloads(s)
+	if !why.OK() {
+		s.env.Owner.ChildChanged(now, s, t.cfg, why)
+	}
+	return request{wire.ExchangeCreateChild, ps}, why.OK()
 }
 
 // payloads are SA, Ni, [KEi,] TSi and TSr.
-func (t *createChild) payloads(s *SA, now time.Time) ([]wire.Payload, bool) {
+func (t *createChild) payloads(s *SA) ([]wire.Payload, diag.Cause) {
 	var err error
 	if t.spiIn, err = s.env.AllocSPI(); err != nil {
-		s.env.Owner.ChildChanged(now, s, t.cfg, "no SPI is left: "+err.Error())
-		return nil, false
+		return nil, diag.Cause{Code: diag.NoSPI, Err: err.Error()}
 	}
 	if t.ni, err = s.env.Nonce(); err != nil {
-		return nil, false
+		return nil, internal("make a nonce", err)
 	}
 	if t.group == 0 {
 		t.group = firstGroup(t.cfg.Proposals)
@@ -78,12 +81,11 @@ func (t *createChild) payloads(s *SA, now time.Time) ([]wire.Payload, bool) {
 	ps := []wire.Payload{cp[0], &wire.Nonce{Data: t.ni}}
 	if t.group != 0 {
 		if t.dh, err = sa.NewDH(t.group, s.env.Rand); err != nil {
-			s.env.Owner.ChildChanged(now, s, t.cfg, "cannot make a key exchange value: "+err.Error())
-			return nil, false
+			return nil, internal("make a key exchange value", err)
 		}
 		ps = append(ps, &wire.KE{Group: t.group, Data: t.dh.Public()})
 	}
-	return append(ps, cp[1:]...), true
+	return append(ps, cp[1:]...), diag.Cause{}
 }
 
 func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
@@ -98,11 +100,11 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 			s.enqueue(again)
 			return nil
 		}
-		s.childRefused(now, t.cfg, t.local, t.remote, n, wire.ExchangeCreateChild)
+		s.childRefused(now, t.cfg, t.local, t.remote, n)
 		return nil
 	}
 	c, why := t.accept(s, now, ps)
-	if why != "" {
+	if !why.OK() {
 		s.env.Owner.ChildChanged(now, s, t.cfg, why)
 		s.deleteSPI(t.spiIn)
 		return nil
@@ -128,14 +130,14 @@ func (t *createChild) otherGroup(s *SA, n *wire.Notify) *createChild {
 }
 
 // accept makes the child of a response. With it, the SPI is the child's.
-func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, string) {
+func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, diag.Cause) {
 	nonce, _ := wire.Find[*wire.Nonce](ps)
 	if nonce == nil {
-		return nil, "the peer's answer has no nonce"
+		return nil, incomplete("nonce")
 	}
 	o := offered{cfg: t.cfg, local: t.local, remote: t.remote, spiIn: t.spiIn, dh: t.dh}
 	c, why := s.acceptOffer(now, o, ps, t.ni, nonce.Data)
-	if why == "" {
+	if why.OK() {
 		t.spiIn = 0
 	}
 	return c, why
@@ -151,7 +153,7 @@ type rekeyChild struct {
 func (t *rekeyChild) child() *sa.Child { return nil }
 
 // startRekey queues the rekey of a child, once.
-func (s *SA) startRekey(now time.Time, c *child, why string) {
+func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 	if c.rekey != nil || c.leaving() || c.successor != nil || s.env.Owner.Held(c.cfg) {
 		return
 	}
@@ -159,13 +161,13 @@ func (s *SA) startRekey(now time.Time, c *child, why string) {
 		s.rekeyLater(now, c, why)
 		return
 	}
-	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "why", why)
+	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), sa.Why(why))
 	c.rekey = &rekeyChild{old: c, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote, group: c.sa.Suite.KE.ID}}
 	s.enqueue(c.rekey)
 }
 
 // rekeyLater comes to the rekey of a child in a while.
-func (s *SA) rekeyLater(now time.Time, c *child, why string) {
+func (s *SA) rekeyLater(now time.Time, c *child, why diag.Cause) {
 	c.softAt, c.softWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
 }
 
@@ -177,13 +179,14 @@ func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
 	}
 	// "The SA that the initiator attempted to rekey is indicated by the SPI field in
 	// the Notify payload": the one the exchange initiator expects in inbound packets.
-	ps, ok := t.payloads(s, now)
-	if !ok {
+	ps, why := t.payloads(s)
+	if !why.OK() {
 		old.rekey = nil
-		s.rekeyLater(now, old, "it could not be asked for")
+		s.env.Owner.ChildChanged(now, s, t.cfg, why)
+		s.rekeyLater(now, old, why)
 	}
 	n := &wire.Notify{Protocol: ipsec.ProtoESP, SPI: u32(old.sa.SPIIn), Kind: wire.RekeySA}
-	return request{wire.ExchangeCreateChild, append([]wire.Payload{n}, ps...)}, ok
+	return request{wire.ExchangeCreateChild, append([]wire.Payload{n}, ps...)}, why.OK()
 }
 
 func (t *rekeyChild) abandoned(s *SA) {
@@ -204,7 +207,7 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return t.refused(s, now, n)
 	}
 	c, why := t.accept(s, now, ps)
-	if why != "" {
+	if !why.OK() {
 		s.env.Owner.ChildChanged(now, s, t.cfg, why)
 		s.deleteSPI(t.spiIn)
 		t.retry(s, now, why)
@@ -254,21 +257,21 @@ func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
 	if n.Kind == wire.ChildSANotFound {
 		// "SHOULD silently delete the Child SA [...] and send a request to create a new
 		// Child SA from scratch": the Endpoint sees it missing.
-		s.remove(now, t.old, "the peer does not have the Child SA any more")
+		s.remove(now, t.old, diag.Cause{Code: diag.ChildNotFound})
 		return nil
 	}
-	s.childRefused(now, t.cfg, t.local, t.remote, n, wire.ExchangeCreateChild)
-	t.retry(s, now, "the peer answered "+n.Kind.String())
+	s.childRefused(now, t.cfg, t.local, t.remote, n)
+	t.retry(s, now, diag.Cause{Code: diag.PeerAnswered, Notify: n.Kind.String()})
 	return nil
 }
 
 // retry comes back to a rekey that failed.
-func (t *rekeyChild) retry(s *SA, now time.Time, why string) {
+func (t *rekeyChild) retry(s *SA, now time.Time, why diag.Cause) {
 	if t.old.trouble.IsZero() {
 		t.old.trouble = now
 	}
 	if now.Sub(t.old.trouble) > troubleTime {
-		s.Close(now, "the peer has refused to rekey for "+troubleTime.String())
+		s.Close(now, diag.Cause{Code: diag.RekeyRefused, After: troubleTime})
 		return
 	}
 	s.rekeyLater(now, t.old, why)
@@ -287,7 +290,7 @@ func (s *SA) movingOn() bool {
 
 func (s *SA) answerCreateChild(now time.Time, ps []wire.Payload) ([]wire.Payload, func(), error) {
 	if s.movingOn() {
-		return nil, nil, refuse(wire.TemporaryFailure, "the IKE SA is being replaced")
+		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.BeingReplaced, Name: "the IKE SA"})
 	}
 	reply, c, err := s.answerNew(now, ps, nil)
 	if err != nil {
@@ -309,10 +312,10 @@ func (s *SA) answerNew(now time.Time, ps []wire.Payload, rekeyed *child) ([]wire
 	}
 	nr, err := s.env.Nonce()
 	if err != nil {
-		return nil, nil, refuse(wire.TemporaryFailure, "no randomness: %v", err)
+		return nil, nil, refuse(wire.TemporaryFailure, internal("make a nonce", err))
 	}
 	if len(s.fam.children) >= maxChildren {
-		return nil, nil, refuse(wire.NoAdditionalSAs, "the peer has %d Child SAs already", len(s.fam.children))
+		return nil, nil, refuse(wire.NoAdditionalSAs, diag.Cause{Code: diag.TooManyChildren, Count: len(s.fam.children)})
 	}
 	o.withKE, o.rekeyed = true, rekeyed
 	c, more, err := s.answerChild(now, o, nonce.Data, nr)
@@ -324,14 +327,14 @@ func (s *SA) answerNew(now time.Time, ps []wire.Payload, rekeyed *child) ([]wire
 
 func (s *SA) answerRekeyChild(now time.Time, ps []wire.Payload, n *wire.Notify) ([]wire.Payload, func(), error) {
 	if s.movingOn() {
-		return nil, nil, refuse(wire.TemporaryFailure, "the IKE SA is being replaced")
+		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.BeingReplaced, Name: "the IKE SA"})
 	}
 	old := s.findOut(n.SPI)
 	switch {
 	case old == nil || old.gone || n.Protocol != ipsec.ProtoESP:
-		return nil, nil, &wire.NotifyError{Kind: wire.ChildSANotFound, Data: n.SPI, Why: "the peer wants to rekey a Child SA that we do not have"}
+		return nil, nil, &wire.NotifyError{Kind: wire.ChildSANotFound, Data: n.SPI, Cause: diag.Cause{Code: diag.UnknownChild}}
 	case old.deleting || old.successor != nil:
-		return nil, nil, refuse(wire.TemporaryFailure, "the Child SA is being replaced already")
+		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.BeingReplaced, Name: "the Child SA"})
 	}
 	reply, c, err := s.answerNew(now, ps, old)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -81,7 +82,7 @@ func (s *SA) pump(now time.Time) {
 		msgs, err := s.seal(r.exchange, 0, s.nextID, r.payloads)
 		if err != nil {
 			t.abandoned(s)
-			s.Drop(now, "cannot encrypt a request: "+err.Error())
+			s.Drop(now, internal("encrypt a request", err))
 			return
 		}
 		s.start(now, t, r.exchange, msgs)
@@ -103,7 +104,7 @@ func (s *SA) send(p ipsec.Path, msgs [][]byte) {
 }
 
 // linger ends an SA whose last response the peer may have to ask for again.
-func (s *SA) linger(now time.Time, why string) {
+func (s *SA) linger(now time.Time, why diag.Cause) {
 	s.releaseChildren(now, why)
 	s.abandon()
 	s.setState(now, sa.Deleting, why)
@@ -128,17 +129,11 @@ func (s *SA) unanswered(now time.Time) {
 	case *deleteIKE:
 		s.die(now, s.endWhy)
 	case *saInit:
-		if t.refused != "" {
-			s.Drop(now, t.refused)
-			return
-		}
-		s.Drop(now, "no answer to IKE_SA_INIT from "+s.path.Remote.String()+
-			": is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?")
+		s.Drop(now, diag.First(t.refused, diag.Cause{Code: diag.NoAnswer, Message: "IKE_SA_INIT", Peer: s.path.Remote}))
 	case *auth:
-		s.Drop(now, "no answer to IKE_AUTH from "+s.path.Remote.String()+
-			": the peer answered IKE_SA_INIT, so look for a filter on UDP 4500 or for large packets that are lost, and in the peer's log")
+		s.Drop(now, diag.Cause{Code: diag.NoAnswerAuth, Peer: s.path.Remote})
 	default:
-		s.Drop(now, "the peer is dead: no answer from "+s.path.Remote.String()+" to repeated requests")
+		s.Drop(now, diag.Cause{Code: diag.PeerDead, Peer: s.path.Remote})
 	}
 }
 
@@ -190,7 +185,7 @@ func (s *SA) answerTask(now time.Time, x wire.Exchange, t task, ps []wire.Payloa
 		t.abandoned(s)
 	case x != wire.ExchangeAuth && wire.FindNotify(ps, wire.InvalidSyntax) != nil:
 		t.abandoned(s)
-		s.Drop(now, "the peer could not read our "+x.String()+" request (INVALID_SYNTAX), which ends the IKE SA at both ends")
+		s.Drop(now, diag.Cause{Code: diag.RequestUnread, Message: x.String(), Notify: wire.InvalidSyntax.String()})
 	default:
 		err = t.answered(s, now, ps)
 	}
@@ -201,11 +196,11 @@ func (s *SA) answerTask(now time.Time, x wire.Exchange, t task, ps []wire.Payloa
 		if e := asNotify(err); e != nil {
 			n = &wire.Notify{Kind: e.Kind, Data: e.Data}
 		}
-		s.closing(now, err.Error(), n)
+		s.closing(now, causeOf(err), n)
 	default:
 		// "Such errors in parsing or processing response packets should still cause
 		// the recipient to clean up the IKE state" (RFC 7296 section 2.21).
-		s.Close(now, err.Error())
+		s.Close(now, causeOf(err))
 	}
 }
 
@@ -233,7 +228,7 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 
 	var reply []wire.Payload
 	var after func()
-	fatal := ""
+	var fatal diag.Cause
 	if err == nil {
 		err = checkShape(h.Exchange, false, ps)
 	}
@@ -242,7 +237,7 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 	}
 	if err != nil {
 		if reply, fatal = s.refusal(h.Exchange, err); reply == nil {
-			s.Drop(now, err.Error())
+			s.Drop(now, causeOf(err))
 		}
 	}
 	if s.state != sa.Dead {
@@ -254,17 +249,17 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if after != nil {
 		after()
 	}
-	if fatal != "" {
+	if !fatal.OK() {
 		s.linger(now, fatal)
 	}
 }
 
 // refusal is what the peer is told of an error, if it is told, and why that is
 // the end of the IKE SA, if it is.
-func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal string) {
+func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal diag.Cause) {
 	e := asNotify(err)
 	if e == nil {
-		return nil, ""
+		return nil, fatal
 	}
 	n := &wire.Notify{Kind: e.Kind, Data: e.Data}
 	if e.Kind == wire.ChildSANotFound {
@@ -272,11 +267,11 @@ func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal st
 		// REKEY_SA notification" (section 2.25)
 		n = &wire.Notify{Kind: e.Kind, Protocol: ipsec.ProtoESP, SPI: e.Data}
 	}
-	s.log.Info("refusing the peer's request", "exchange", x.String(), "notify", e.Kind.String(), "why", e.Why)
+	s.log.Info("refusing the peer's request", "exchange", x.String(), "notify", e.Kind.String(), sa.Why(e.Cause))
 	// INVALID_SYNTAX is "fatal in both peers" (RFC 7296 section 2.21.3), and so
 	// is every refusal of IKE_AUTH as a whole.
 	if e.Kind == wire.InvalidSyntax || x == wire.ExchangeAuth {
-		fatal = e.Why
+		fatal = causeOf(e)
 	}
 	return []wire.Payload{n}, fatal
 }
@@ -285,7 +280,7 @@ func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal st
 func (s *SA) respond(now time.Time, h wire.Header, d ipsec.Datagram, ps []wire.Payload) {
 	msgs, err := s.seal(h.Exchange, wire.FlagResponse, h.ID, ps)
 	if err != nil {
-		s.Drop(now, "cannot encrypt a response: "+err.Error())
+		s.Drop(now, internal("encrypt a response", err))
 		return
 	}
 	s.answer, s.answered = msgs, true
@@ -319,8 +314,21 @@ func (s *SA) answerRequest(now time.Time, x wire.Exchange, ps []wire.Payload, d 
 func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	s.monitor.Heard(now)
 	if s.state != sa.Connecting {
-		s.follow(d.Local, d.Remote)
+		s.follow(now, d.Local, d.Remote)
 	}
+}
+
+// causeOf is why an exchange failed.
+func causeOf(err error) diag.Cause {
+	if n := asNotify(err); n != nil && !n.Cause.OK() {
+		return n.Cause
+	}
+	return internal("go on with an exchange", err)
+}
+
+// internal is a failure of this end: it could not do something.
+func internal(do string, err error) diag.Cause {
+	return diag.Cause{Code: diag.Internal, Name: do, Err: err.Error()}
 }
 
 // asNotify finds what to tell the peer, or nil if it is not to be told.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -77,7 +78,7 @@ func (t *deleteChild) build(s *SA, _ time.Time) (request, bool) {
 
 func (t *deleteChild) answered(s *SA, now time.Time, _ []wire.Payload) error {
 	if t.c != nil {
-		s.retire(now, t.c, "deleted")
+		s.retire(now, t.c, diag.Cause{Code: diag.ChildDeleted})
 	}
 	return nil
 }
@@ -92,10 +93,10 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 		// (section 2.21.2). The first is what an initiator says that does not believe us.
 		switch n.Kind {
 		case wire.AuthenticationFailed:
-			why := "the peer does not accept our proof of identity (AUTHENTICATION_FAILED): the pre-shared keys differ, or it expects another identity than " + sa.IDText(s.peer.LocalID)
+			why := diag.Cause{Code: diag.AuthDisbelieved, Notify: n.Kind.String(), Ours: sa.IDText(s.peer.LocalID)}
 			return nil, func() { s.deletedByPeer(now, why) }, nil
 		case wire.InvalidSyntax, wire.UnsupportedCriticalPayload:
-			return nil, func() { s.deletedByPeer(now, "the peer could not read our message: "+n.Kind.String()) }, nil
+			return nil, func() { s.deletedByPeer(now, diag.Cause{Code: diag.MessageUnread, Notify: n.Kind.String()}) }, nil
 		}
 	}
 	for _, p := range ps {
@@ -104,7 +105,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 			continue
 		}
 		if p.Protocol == ipsec.ProtoIKE {
-			return nil, func() { s.deletedByPeer(now, "the peer deleted the IKE SA") }, nil
+			return nil, func() { s.deletedByPeer(now, diag.Cause{Code: diag.PeerDeletedIKE}) }, nil
 		}
 		for _, spi := range p.SPIs {
 			c := s.findOut(spi)
@@ -131,18 +132,18 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 			if c.successor == nil {
 				s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			}
-			s.retire(now, c, "the peer deleted the Child SA")
+			s.retire(now, c, diag.Cause{Code: diag.PeerDeletedESP})
 		}
 	}, nil
 }
 
 // deletedByPeer is the end of the IKE SA at the peer's wish.
-func (s *SA) deletedByPeer(now time.Time, why string) {
+func (s *SA) deletedByPeer(now time.Time, why diag.Cause) {
 	s.yield(now)
 	if s.fam.current != s {
-		why = "rekeyed"
+		why = replaced
 	} else {
-		s.log.Info(why)
+		s.log.Info("the peer ended the IKE SA", sa.Why(why))
 	}
 	s.linger(now, why)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -29,7 +30,7 @@ type saInit struct {
 	first         *sa.Child        // nil: none
 	cookie        []byte
 	retries       int
-	refused       string
+	refused       diag.Cause
 }
 
 func (t *saInit) child() *sa.Child { return t.first }
@@ -118,7 +119,7 @@ func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram)
 	if err := checkShape(wire.ExchangeSAInit, true, m.Payloads); err != nil || h.SPIr == 0 {
 		return
 	}
-	if why := t.accept(s, now, h, m.Payloads, d); why != "" {
+	if why := t.accept(s, now, h, m.Payloads, d); !why.OK() {
 		t.refused = why
 		s.env.Owner.Troubled(now, s.peer, why)
 	}
@@ -142,32 +143,32 @@ func (t *saInit) refusal(s *SA, now time.Time, n *wire.Notify) {
 			}
 			return
 		}
-		t.refused = "we offered key exchange in group " + sa.GroupText(s.dh.Group()) + "; the peer wants " + tr.String() + ", which our proposals do not have"
+		t.refused = diag.Cause{Code: diag.IKEGroup, Ours: sa.GroupText(s.dh.Group()), Theirs: tr.String()}
 	} else {
-		t.refused = "we sent IKE proposals " + sa.ProposalText(s.peer.Proposals) + "; the peer answered " + n.Kind.String() + ": " + meaning(n.Kind, wire.ExchangeSAInit)
+		t.refused = diag.Cause{Code: diag.IKERefused, Ours: sa.ProposalText(s.peer.Proposals), Notify: n.Kind.String()}
 	}
 	s.env.Owner.Troubled(now, s.peer, t.refused)
 }
 
 // accept goes on to IKE_AUTH, or says why it cannot.
-func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, d ipsec.Datagram) string {
+func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, d ipsec.Datagram) diag.Cause {
 	got, _ := wire.Find[*wire.SA](ps)
 	ke, _ := wire.Find[*wire.KE](ps)
 	nonce, _ := wire.Find[*wire.Nonce](ps)
 	suite, ok := chosen(got, s.peer.Proposals, ipsec.ProtoIKE, true)
 	if !ok {
-		return "the peer chose an IKE proposal that we did not offer"
+		return diag.Cause{Code: diag.IKENotOffered}
 	}
 	if suite.KE.ID != s.dh.Group() || ke.Group != s.dh.Group() {
-		return "the peer answered with a key exchange group other than the one it chose"
+		return diag.Cause{Code: diag.KEGroupChanged}
 	}
 	shared, err := s.dh.Shared(ke.Data)
 	if err != nil {
-		return "the peer's key exchange value is invalid: " + err.Error()
+		return diag.Cause{Code: diag.KeyExchange, Err: err.Error()}
 	}
 	k, err := firstKeys(suite, shared, s.ni, nonce.Data, s.spiI, h.SPIr)
 	if err != nil {
-		return err.Error()
+		return internal("derive keys", err)
 	}
 	s.keys, s.suite, s.spiR, s.nr, s.dh = k, suite, h.SPIr, nonce.Data, nil
 	s.initResp = bytes.Clone(d.Data)
@@ -176,9 +177,9 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	if s.peer.NATT {
 		s.detectNAT(ps, h.SPIr, d.Local, d.Remote)
 	}
-	if why := s.nat.Problem(s.peer); why != "" {
+	if why := s.nat.Problem(s.peer); !why.OK() {
 		s.Drop(now, why)
-		return ""
+		return diag.Cause{}
 	}
 	if s.encap() { // "MUST tunnel all future IKE and ESP packets [...] over UDP port 4500"
 		s.path.Local = netip.AddrPortFrom(d.Local.Addr(), sa.PortNATT)
@@ -191,17 +192,17 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	a := &auth{first: t.first, local: t.local, remote: t.remote}
 	r, ok := a.build(s, now)
 	if !ok {
-		s.Drop(now, "no SPI is left for a Child SA")
-		return ""
+		s.Drop(now, diag.Cause{Code: diag.NoSPI})
+		return diag.Cause{}
 	}
 	msgs, err := s.seal(r.exchange, 0, s.nextID, r.payloads)
 	if err != nil {
 		a.abandoned(s)
-		s.Drop(now, err.Error())
-		return ""
+		s.Drop(now, internal("encrypt a request", err))
+		return diag.Cause{}
 	}
 	s.start(now, a, r.exchange, msgs)
-	return ""
+	return diag.Cause{}
 }
 
 // Respond answers an IKE_SA_INIT request m, which is d. An error says what to
@@ -212,7 +213,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	}
 	candidates := env.Owner.Candidates(2, d.Local.Addr(), d.Remote.Addr())
 	if len(candidates) == 0 {
-		return nil, refuse(wire.NoProposalChosen, "no connection has a peer at %v", d.Remote.Addr())
+		return nil, refuse(wire.NoProposalChosen, diag.Cause{Code: diag.UnknownPeer, Peer: d.Remote})
 	}
 	offered, _ := wire.Find[*wire.SA](m.Payloads)
 	ke, _ := wire.Find[*wire.KE](m.Payloads)
@@ -220,16 +221,16 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 
 	peer, number, suite, ok := chooseIKE(candidates, offered, ke.Group)
 	if !ok {
-		why := "the peer's IKE proposals and ours have nothing in common: " + sa.Difference(proposalsOf(offered), candidates[0].Proposals, true)
+		why := diag.Cause{Code: diag.IKEProposal, Theirs: sa.Difference(proposalsOf(offered), candidates[0].Proposals, true)}
 		for _, p := range candidates {
 			env.Owner.Troubled(now, p, why)
 		}
-		return nil, refuse(wire.NoProposalChosen, "%s", why)
+		return nil, refuse(wire.NoProposalChosen, why)
 	}
 	if suite.KE.ID != ke.Group {
 		return nil, &wire.NotifyError{
 			Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID),
-			Why: "the peer guessed group " + sa.GroupText(ke.Group) + "; ours is " + suite.KE.String(),
+			Cause: groupGuess(ke.Group, suite.KE),
 		}
 	}
 	if len(ke.Data) != sa.PublicSize(ke.Group) {
@@ -270,6 +271,11 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	env.Owner.Spawned(s)
 	s.send(sa.ReplyPath(d), s.answer)
 	return s, nil
+}
+
+// groupGuess is why a key exchange value of group is of no use: it is to be of want.
+func groupGuess(group uint16, want ipsec.Transform) diag.Cause {
+	return diag.Cause{Code: diag.IKEGroupGuess, Theirs: sa.GroupText(group), Ours: want.String()}
 }
 
 // chooseIKE finds the first candidate with a proposal in common, by preference

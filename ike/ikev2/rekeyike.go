@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -25,7 +26,7 @@ type rekeyIKE struct {
 }
 
 // RekeyIKE implements sa.Machine.
-func (s *SA) RekeyIKE(now time.Time, why string) {
+func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 	if s.state != sa.Established || s.fam.current != s {
 		return
 	}
@@ -34,7 +35,7 @@ func (s *SA) RekeyIKE(now time.Time, why string) {
 			return
 		}
 	}
-	s.log.Debug("rekeying the IKE SA", "why", why)
+	s.log.Debug("rekeying the IKE SA", sa.Why(why))
 	s.enqueue(&rekeyIKE{})
 	s.pump(now)
 }
@@ -75,17 +76,17 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	ke, hasKE := wire.Find[*wire.KE](ps)
 	suite, ok := chosen(got, s.peer.Proposals, ipsec.ProtoIKE, true)
 	if !ok || !hasKE || ke.Group != t.group || suite.KE.ID != t.group || len(got.Proposals[0].SPI) != 8 || be64(got.Proposals[0].SPI) == 0 {
-		t.retry(s, now, "the peer's answer to the rekey of the IKE SA does not fit our request")
+		t.retry(s, now, diag.Cause{Code: diag.RekeyAnswer})
 		return nil
 	}
 	shared, err := t.dh.Shared(ke.Data)
 	if err != nil {
-		t.retry(s, now, "the peer's key exchange value is invalid: "+err.Error())
+		t.retry(s, now, diag.Cause{Code: diag.KeyExchange, Err: err.Error()})
 		return nil
 	}
 	next, err := s.successor(now, true, t.spi, be64(got.Proposals[0].SPI), suite, shared, t.ni, nonce.Data)
 	if err != nil {
-		t.retry(s, now, err.Error())
+		t.retry(s, now, internal("derive keys", err))
 		return nil
 	}
 	if s.state != sa.Established { // closed meanwhile; at the peer the new one has the Child SAs
@@ -99,14 +100,14 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", sa.Hex64(next.spiI))
 		s.handOver(now, s.rival)
 		s.await(now)
-		next.discard(now, "lost a rekey collision")
+		next.discard(now, diag.Cause{Code: diag.Collision})
 		return nil
 	}
 	s.handOver(now, next)
 	if s.rival != nil {
 		s.rival.await(now)
 	}
-	s.discard(now, "rekeyed")
+	s.discard(now, replaced)
 	return nil
 }
 
@@ -122,12 +123,12 @@ func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
 			}
 		}
 	}
-	t.retry(s, now, "the peer answered "+n.Kind.String())
+	t.retry(s, now, diag.Cause{Code: diag.PeerAnswered, Notify: n.Kind.String()})
 }
 
 // retry comes back to a rekey that failed, unless the peer's own has succeeded:
 // "the first peer can forget its own rekey attempt".
-func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
+func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 	if s.state != sa.Established {
 		return
 	}
@@ -136,21 +137,21 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why string) {
 		s.await(now)
 		return
 	}
-	s.log.Warn("rekey of the IKE SA failed; it is tried again", "why", why)
+	s.log.Warn("rekey of the IKE SA failed; it is tried again", sa.Why(why))
 	s.rekeyAt, s.rekeyWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
 }
 
 // answerRekeyIKE is the peer's rekey.
 func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([]wire.Payload, func(), error) {
 	if s.state != sa.Established || s.fam.current != s {
-		return nil, nil, refuse(wire.TemporaryFailure, "the IKE SA is being replaced already")
+		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.BeingReplaced, Name: "the IKE SA"})
 	}
 	if s.rivalAlive() {
-		return nil, nil, refuse(wire.TemporaryFailure, "the peer has rekeyed the IKE SA a moment ago")
+		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.RekeyedAlready})
 	}
 	switch s.out.(type) { // "currently creating, rekeying, or closing a Child SA"
 	case *createChild, *rekeyChild, *deleteChild:
-		return nil, nil, refuse(wire.TemporaryFailure, "a Child SA is being worked on")
+		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.ChildBusy})
 	}
 	ke, ok := wire.Find[*wire.KE](ps)
 	nonce, _ := wire.Find[*wire.Nonce](ps)
@@ -159,10 +160,10 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	}
 	_, number, suite, ok := chooseIKE([]*sa.Peer{s.peer}, offer, ke.Group)
 	if !ok {
-		return nil, nil, refuse(wire.NoProposalChosen, "the peer's IKE proposals and ours have nothing in common: %s", sa.Difference(proposalsOf(offer), s.peer.Proposals, true))
+		return nil, nil, refuse(wire.NoProposalChosen, diag.Cause{Code: diag.IKEProposal, Theirs: sa.Difference(proposalsOf(offer), s.peer.Proposals, true)})
 	}
 	if suite.KE.ID != ke.Group {
-		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Why: "another group is wanted"}
+		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Cause: groupGuess(ke.Group, suite.KE)}
 	}
 	var spi []byte
 	for _, p := range offer.Proposals {
@@ -179,12 +180,12 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	}
 	nr, err := s.env.Nonce()
 	if err != nil {
-		return nil, nil, refuse(wire.TemporaryFailure, "no randomness: %v", err)
+		return nil, nil, refuse(wire.TemporaryFailure, internal("make a nonce", err))
 	}
 	own := s.env.Owner.NewSPI()
 	n, err := s.successor(now, false, be64(spi), own, suite, shared, nonce.Data, nr)
 	if err != nil {
-		return nil, nil, refuse(wire.TemporaryFailure, "%v", err)
+		return nil, nil, refuse(wire.TemporaryFailure, internal("derive keys", err))
 	}
 	collision := s.rekeyingIKE()
 	if collision {
@@ -206,7 +207,7 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 // await leaves an SA that was replaced to the peer to delete, for a while.
 func (s *SA) await(now time.Time) {
 	if s.state == sa.Established {
-		s.setState(now, sa.Replaced, "rekeyed by the peer")
+		s.setState(now, sa.Replaced, replaced)
 		s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
 		s.expireAt = now.Add(handoverTime)
 	}
@@ -243,6 +244,7 @@ func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite i
 // handOver makes n the one that maintains the Child SAs, with what was still to do.
 func (s *SA) handOver(now time.Time, n *SA) {
 	s.fam.current = n
+	was := n.path.Remote
 	n.path = s.path // where the Child SAs are
 	if t, ok := s.out.(*deleteChild); ok {
 		// Its answer may be lost with this SA. To delete twice does no harm (section 2.25.1).
@@ -261,5 +263,8 @@ func (s *SA) handOver(now time.Time, n *SA) {
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
 	s.log.Info("IKE SA rekeyed", "new_ispi", sa.Hex64(n.spiI), "new_rspi", sa.Hex64(n.spiR))
 	s.env.Owner.Succeeded(now, s, n)
+	if was != n.path.Remote {
+		s.env.Owner.PeerMoved(now, n, was)
+	}
 	n.pump(now)
 }

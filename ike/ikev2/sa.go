@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -27,6 +28,9 @@ const (
 	// lingerTime keeps a replaced Child SA's inbound half: packets may be under way still.
 	lingerTime = 5 * time.Second
 )
+
+// replaced is why an SA goes whose successor is in use.
+var replaced = diag.Cause{Code: diag.Replaced}
 
 // family is what survives a rekey of the IKE SA: the Child SAs, and which IKE SA maintains them.
 type family struct {
@@ -67,10 +71,10 @@ type SA struct {
 	busySince time.Time // the peer has answered TEMPORARY_FAILURE and nothing else since
 
 	rekeyAt     time.Time
-	rekeyWhy    string    // why then
-	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of waiting for the peer's Delete
+	rekeyWhy    diag.Cause // why then
+	expireAt    time.Time  // hard end: of the lifetime, of a half-open SA, of waiting for the peer's Delete
 	keepaliveAt time.Time
-	endWhy      string // once it is Deleting
+	endWhy      diag.Cause // once it is Deleting
 	pumping     bool
 	told        bool // Closed
 	lingering   bool // only repeats its last response
@@ -91,11 +95,11 @@ func (s *SA) name() {
 }
 
 // setState is the only place that changes the state.
-func (s *SA) setState(now time.Time, to sa.State, why string) {
+func (s *SA) setState(now time.Time, to sa.State, why diag.Cause) {
 	if s.state == to {
 		return
 	}
-	s.log.Debug("IKE SA "+to.String(), "was", s.state.String(), "why", why)
+	s.log.Debug("IKE SA "+to.String(), "was", s.state.String(), sa.Why(why))
 	s.state, s.since = to, now
 	s.env.Owner.Stirred(s)
 }
@@ -149,19 +153,18 @@ func (s *SA) expired(now time.Time) {
 	s.expireAt = time.Time{}
 	switch s.state {
 	case sa.Connecting:
-		why := "the peer began and did not go on to IKE_AUTH within " + halfOpenTime.String() +
-			": did our answer reach it, and is UDP 4500 open on the way?"
+		why := diag.Cause{Code: diag.PeerStopped, Message: "IKE_AUTH", After: halfOpenTime}
 		for _, p := range s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr()) {
 			s.env.Owner.Troubled(now, p, why)
 		}
 		s.Drop(now, why)
 	case sa.Established:
 		s.yield(now)
-		s.Close(now, "the IKE SA's lifetime ended before a rekey succeeded")
+		s.Close(now, diag.Cause{Code: diag.IKELifetimeEnded})
 	case sa.Replaced:
 		// The peer should have deleted it. Its Delete is given up by now, or it never had
 		// the SA, because our answer was lost when both rekeyed: then nobody answers.
-		s.Close(now, "replaced")
+		s.Close(now, replaced)
 	default:
 		s.die(now, s.endWhy)
 	}
@@ -193,7 +196,7 @@ func (s *SA) checkAlive(now time.Time) {
 			s.enqueue(&liveness{})
 		}
 	case dpd.Dead:
-		s.Drop(now, "the peer is dead: it did not answer a liveness check within "+s.monitor.Timeout.String())
+		s.Drop(now, diag.Cause{Code: diag.LivenessDead, After: s.monitor.Timeout})
 	}
 }
 
@@ -208,7 +211,7 @@ func (s *SA) Probe(now time.Time) {
 }
 
 // Close implements sa.Machine.
-func (s *SA) Close(now time.Time, why string) {
+func (s *SA) Close(now time.Time, why diag.Cause) {
 	switch s.state {
 	case sa.Dead:
 		return
@@ -229,12 +232,12 @@ func (s *SA) Close(now time.Time, why string) {
 		s.ended(now, why)
 		return
 	}
-	s.log.Info("deleting the IKE SA", "why", why)
+	s.log.Info("deleting the IKE SA", sa.Why(why))
 	s.closing(now, why, nil)
 }
 
 // closing tells the peer that the SA ends, with a notification where it is to know why.
-func (s *SA) closing(now time.Time, why string, n *wire.Notify) {
+func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 	s.releaseChildren(now, why)
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
@@ -250,7 +253,7 @@ func (s *SA) closing(now time.Time, why string, n *wire.Notify) {
 // discard ends an SA that another one has taken the place of. Nobody waits for
 // the answer to its Delete, so that is repeated as long as any request: the peer
 // may not get to the first few, and without one it keeps an empty IKE SA.
-func (s *SA) discard(now time.Time, why string) {
+func (s *SA) discard(now time.Time, why diag.Cause) {
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt, s.expireAt, s.endWhy = time.Time{}, time.Time{}, time.Time{}, why
 	s.enqueue(&deleteIKE{})
@@ -258,10 +261,10 @@ func (s *SA) discard(now time.Time, why string) {
 }
 
 // Drop implements sa.Machine.
-func (s *SA) Drop(now time.Time, why string) { s.die(now, why) }
+func (s *SA) Drop(now time.Time, why diag.Cause) { s.die(now, why) }
 
 // die ends the SA without a word to the peer.
-func (s *SA) die(now time.Time, why string) {
+func (s *SA) die(now time.Time, why diag.Cause) {
 	if s.state == sa.Dead {
 		return
 	}
@@ -277,7 +280,7 @@ func (s *SA) die(now time.Time, why string) {
 }
 
 // ended tells once that the SA is of no more use.
-func (s *SA) ended(now time.Time, why string) {
+func (s *SA) ended(now time.Time, why diag.Cause) {
 	if !s.told {
 		s.told = true
 		s.env.Owner.Closed(now, s, why)
@@ -285,7 +288,7 @@ func (s *SA) ended(now time.Time, why string) {
 }
 
 // releaseChildren removes the Child SAs, if they are still this SA's to remove.
-func (s *SA) releaseChildren(now time.Time, why string) {
+func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 	if s.fam.current != s {
 		return
 	}
@@ -346,13 +349,13 @@ func (s *SA) Creating(c *sa.Child) bool {
 
 // established enters the state that the SA stays in, whoever began it.
 func (s *SA) established(now time.Time) {
-	s.setState(now, sa.Established, "")
+	s.setState(now, sa.Established, diag.Cause{})
 	s.authedAt = now
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
 	s.monitor = dpd.Monitor{Config: s.peer.DPD}
 	s.monitor.Heard(now)
 	if life := s.peer.Lifetime; life > 0 {
-		s.rekeyAt, s.rekeyWhy = now.Add(s.env.SoftTime(life, s.initiator)), "lifetime"
+		s.rekeyAt, s.rekeyWhy = now.Add(s.env.SoftTime(life, s.initiator)), diag.Cause{Code: diag.LifetimeReached}
 		s.expireAt = now.Add(life)
 	}
 	if s.nat.Local {
@@ -371,7 +374,7 @@ func (s *SA) busy(now time.Time, n *wire.Notify) {
 	case s.busySince.IsZero():
 		s.busySince = now
 	case now.Sub(s.busySince) > troubleTime && s.state == sa.Established:
-		s.Close(now, "the peer has answered TEMPORARY_FAILURE for "+troubleTime.String())
+		s.Close(now, diag.Cause{Code: diag.PeerTemporary, After: troubleTime})
 	}
 }
 

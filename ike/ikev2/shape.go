@@ -3,6 +3,7 @@ package ikev2
 import (
 	"fmt"
 
+	"vpngw/diag"
 	"vpngw/ike/wire"
 )
 
@@ -80,9 +81,9 @@ func errorNotify(ps []wire.Payload) *wire.Notify {
 }
 
 func syntax(format string, args ...any) *wire.NotifyError {
-	return refuse(wire.InvalidSyntax, format, args...)
+	return refuse(wire.InvalidSyntax, diag.Cause{Code: diag.Malformed, Err: fmt.Sprintf(format, args...)})
 }
 
-func refuse(kind wire.NotifyType, format string, args ...any) *wire.NotifyError {
-	return &wire.NotifyError{Kind: kind, Why: fmt.Sprintf(format, args...)}
+func refuse(kind wire.NotifyType, why diag.Cause) *wire.NotifyError {
+	return &wire.NotifyError{Kind: kind, Cause: why}
 }

@@ -9,8 +9,9 @@ import (
 )
 
 // Fact is an Action that asks for nothing: it says what has happened to which
-// SA. Facts come in the order of the Actions around them, so after an
-// InstallOut a ChildUp follows, and none is lost between two looks.
+// SA. Facts come in the order of the Actions around them, so a ChildOut follows
+// its InstallOut, and none is lost between two looks. A Peer and a Child in a Fact
+// are the pointers that the Endpoint was given last.
 type Fact interface {
 	Action
 	fact()
@@ -28,28 +29,32 @@ type IKESA struct {
 	Encap      bool // ESP travels in UDP
 }
 
-// IKEConnecting says that an IKE SA of ours was begun. Nobody has answered yet.
+// IKEConnecting says that we have begun an IKE SA. Nobody has answered yet. An
+// IKEEstablished or IKEFailed of the same peer follows.
 type IKEConnecting struct{ SA IKESA }
 
-// IKEEstablished says that an IKE SA was authenticated.
+// IKEEstablished says that an IKE SA was authenticated. A peer can have several
+// for a while, when both ends have begun at once.
 type IKEEstablished struct{ SA IKESA }
 
-// IKERekeyed says that SA has taken the place of Old, with its Child SAs.
+// IKERekeyed says that SA, new since then, has taken the place of Old, with its
+// Child SAs. No IKEEnded follows for Old.
 type IKERekeyed struct {
 	SA  IKESA
 	Old IKESA
-	Why diag.Cause
 }
 
-// IKEFailed says that a peer has no IKE SA, and why. Retry is when it is tried
-// again; zero: not by us.
+// IKEFailed says that a peer has no established IKE SA, and why. With an OK Cause the reason of
+// before is forgotten, because the operator or a new configuration wants a new attempt.
 type IKEFailed struct {
-	Peer  *Peer
-	Cause diag.Cause
-	Retry time.Time
+	Peer       *Peer
+	Cause      diag.Cause
+	Connecting bool      // an attempt is under way all the same
+	Retry      time.Time // when we try again; zero: not by ourselves, or Connecting
 }
 
-// IKEEnded says that an IKE SA is of no more use.
+// IKEEnded says that an established IKE SA is of no more use. If it was the
+// peer's last, an IKEFailed follows. Child SAs of IKEv1 may carry on without it.
 type IKEEnded struct {
 	SA  IKESA
 	Why diag.Cause
@@ -68,8 +73,8 @@ type ChildGone struct {
 	Why diag.Cause
 }
 
-// ChildFailed says that a wanted Child SA was refused, by either end, or was lost.
-// With an OK Cause the trouble of before is over.
+// ChildFailed says that a configured Child SA was refused by either end, was lost, or is held down
+// by a Lower. With an OK Cause the trouble of before is over.
 type ChildFailed struct {
 	Child *Child
 	Cause diag.Cause

@@ -2,11 +2,18 @@ package sa
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
+	"vpngw/diag"
 	"vpngw/ipsec"
 )
+
+// Why is a cause for a log line: its sentence as "why" and its code as "code".
+func Why(c diag.Cause) slog.Attr {
+	return slog.Attr{Value: slog.GroupValue(slog.String("why", c.String()), slog.String("code", string(c.Code)))}
+}
 
 // IDText is an identity for a sentence. A hostile one can be as long as a datagram.
 func IDText(id ipsec.Identity) string {

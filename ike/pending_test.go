@@ -12,7 +12,7 @@ import (
 )
 
 // openings1 is n first messages of main mode like one of a's, padded with vendor ids.
-func openings1(w *world, a, b *end, n, padding int) {
+func beginMains(w *world, a, b *end, n, padding int) {
 	a.Advance(w.now)
 	a.drain()
 	h, c, _ := wire.Parse1(w.wire[0].Data)
@@ -34,23 +34,23 @@ func openings1(w *world, a, b *end, n, padding int) {
 // What first messages leave behind is bounded, in number and in bytes, and goes.
 func TestV1OpeningsAreBounded(t *testing.T) {
 	for name, c := range map[string]struct{ padding, most int }{
-		"many": {0, maxOpenings},
-		"long": {16000, maxOpeningBytes / 16000},
+		"many": {0, maxPending},
+		"long": {16000, maxPendingBytes / 16000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, a, b := pairOf(t, v1)
-			openings1(w, a, b, c.most+100, c.padding)
-			if n := len(b.openings.byKey); n > c.most || n < c.most*9/10 || b.openings.bytes > maxOpeningBytes || len(b.machines) != 0 {
-				t.Errorf("%d openings of %d bytes, %d ISAKMP SAs; want at most %d openings of %d bytes, none", n, b.openings.bytes, len(b.machines), c.most, maxOpeningBytes)
+			beginMains(w, a, b, c.most+100, c.padding)
+			if n := len(b.pending.byKey); n > c.most || n < c.most*9/10 || b.pending.bytes > maxPendingBytes || len(b.table.bySPI) != 0 {
+				t.Errorf("%d openings of %d bytes, %d ISAKMP SAs; want at most %d openings of %d bytes, none", n, b.pending.bytes, len(b.table.bySPI), c.most, maxPendingBytes)
 			}
 			if b.Counters().Displaced < 100 {
 				t.Errorf("%d displaced, want 100 and more", b.Counters().Displaced)
 			}
 			w.run(time.Second)
 			wantPairs(t, a, b, 1)
-			w.run(openingTime)
-			if b.openings.left() != 0 {
-				t.Errorf("left are %d openings", len(b.openings.byKey))
+			w.run(pendingTime)
+			if b.pending.left() != 0 {
+				t.Errorf("left are %d openings", len(b.pending.byKey))
 			}
 		})
 	}
@@ -71,7 +71,7 @@ func TestV1OpeningIsTheSendersOwn(t *testing.T) {
 		d := bytes.Clone(third)
 		change(d)
 		b.Handle(w.now, ipsec.Datagram{Local: netip.AddrPortFrom(b.addr, 500), Remote: netip.AddrPortFrom(a.addr, port), Data: d})
-		if len(b.machines) != 0 {
+		if len(b.table.bySPI) != 0 {
 			t.Errorf("%s makes an ISAKMP SA", what)
 		}
 	}

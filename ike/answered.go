@@ -1,0 +1,70 @@
+package ike
+
+import (
+	"net/netip"
+
+	"vpngw/ike/sa"
+)
+
+// firstKey finds a responder's IKE SA again when the first message is
+// retransmitted. Address and port are in it because "two different peers behind a single NAT
+// could choose the same initiator SPI" (RFC 7296 section 2.1), and the message itself too.
+type firstKey struct {
+	remote netip.AddrPort
+	spiI   uint64
+	hash   [32]byte
+}
+
+// answered are the IKE SAs that the peer began, by their first messages.
+type answered struct {
+	byKey map[firstKey]sa.Machine
+	keys  map[sa.Machine]firstKey
+	v2    halfOpen
+	// v1 is counted apart: what anybody can begin of IKEv1 must not keep IKEv2's out.
+	v1 halfOpen
+}
+
+// halfOpen are the IKE SAs of answered whose peer has not proven who it is.
+type halfOpen struct {
+	all  map[sa.Machine]struct{}
+	from map[netip.Addr]int // how many are from an address
+}
+
+func newAnswered() answered {
+	return answered{byKey: map[firstKey]sa.Machine{}, keys: map[sa.Machine]firstKey{}, v2: newHalfOpen(), v1: newHalfOpen()}
+}
+
+func newHalfOpen() halfOpen {
+	return halfOpen{all: map[sa.Machine]struct{}{}, from: map[netip.Addr]int{}}
+}
+
+func (a *answered) add(k firstKey, m sa.Machine, h *halfOpen) {
+	a.byKey[k], a.keys[m] = m, k
+	h.all[m] = struct{}{}
+	h.from[k.remote.Addr().Unmap()]++
+}
+
+// settled notes that m is not half-open any more.
+func (a *answered) settled(m sa.Machine) {
+	from := a.keys[m].remote.Addr().Unmap()
+	a.v2.remove(m, from)
+	a.v1.remove(m, from)
+}
+
+func (a *answered) remove(m sa.Machine) {
+	if k, ok := a.keys[m]; ok {
+		a.settled(m)
+		delete(a.byKey, k)
+		delete(a.keys, m)
+	}
+}
+
+func (h *halfOpen) remove(m sa.Machine, from netip.Addr) {
+	if _, ok := h.all[m]; !ok {
+		return
+	}
+	delete(h.all, m)
+	if h.from[from]--; h.from[from] == 0 {
+		delete(h.from, from)
+	}
+}

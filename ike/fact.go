@@ -1,0 +1,95 @@
+package ike
+
+import (
+	"time"
+
+	"vpngw/diag"
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+)
+
+// emit queues an Action. What it does to a Child SA follows as a Fact.
+func (e *Endpoint) emit(a sa.Action) {
+	e.actions = append(e.actions, a)
+	switch a := a.(type) {
+	case sa.InstallIn:
+		e.installed[a.SA.SPIIn] = installed{a.SA, e.peerOfSA(a.SA)}
+		e.emit(sa.ChildIn{SA: a.SA})
+	case sa.InstallOut:
+		e.emit(sa.ChildOut{SA: a.SA})
+	case sa.Remove:
+		if in, ok := e.installed[a.SPIIn]; ok {
+			delete(e.installed, a.SPIIn)
+			e.emit(sa.ChildGone{SA: in.sa, Why: a.Why})
+		}
+	}
+}
+
+// peerOfSA is the peer that a Child SA is with, or nil.
+func (e *Endpoint) peerOfSA(c *ipsec.ChildSA) *peer {
+	var p *peer
+	for _, w := range e.tunnels[c.Tunnel] {
+		if p == nil || w.cfg.Name == c.Child {
+			p = w.peer
+		}
+	}
+	return p
+}
+
+// about is an IKE SA as a Fact names it.
+func (e *Endpoint) about(m sa.Machine) sa.IKESA {
+	in := m.Info()
+	cfg := in.Peer
+	if p := e.peerOf[cfg]; p != nil {
+		cfg = p.given
+	}
+	return sa.IKESA{
+		Peer: cfg, Version: in.Version, Initiator: in.Initiator, SPIi: in.SPIi, SPIr: in.SPIr,
+		Path: in.Path, Suite: in.Suite, NAT: in.NAT, Encap: in.Encap,
+	}
+}
+
+// replaced says that m has taken the place of old.
+func (e *Endpoint) replaced(m, old sa.Machine) {
+	delete(e.established, old)
+	e.established[m] = struct{}{}
+	e.emit(sa.IKERekeyed{SA: e.about(m), Old: e.about(old)})
+}
+
+// ended says that an established IKE SA is of no more use. A replaced one has been told of already.
+func (e *Endpoint) ended(m sa.Machine, why diag.Cause) {
+	if _, ok := e.established[m]; ok {
+		delete(e.established, m)
+		e.emit(sa.IKEEnded{SA: e.about(m), Why: why})
+	}
+}
+
+// fail notes why there is no IKE SA with a peer, and says so.
+func (p *peer) fail(now time.Time, why diag.Cause) {
+	p.why, p.since = why, now
+	f := sa.IKEFailed{Peer: p.given, Cause: why, Connecting: p.connecting()}
+	if !f.Connecting && !p.e.stopping && p.toInitiate() != nil {
+		f.Retry = p.nextTry
+	}
+	p.e.emit(f)
+}
+
+// forgive forgets why there was no IKE SA.
+func (p *peer) forgive(now time.Time) {
+	if !p.why.OK() {
+		p.why, p.since = diag.Cause{}, now
+		p.e.emit(sa.IKEFailed{Peer: p.given, Connecting: p.connecting()})
+	}
+}
+
+// fail notes why a Child SA is not there, or with an OK cause that the trouble is over, and says so.
+func (c *child) fail(now time.Time, why diag.Cause) {
+	if c.why.OK() && why.OK() {
+		return
+	}
+	if !c.why.Equal(why) {
+		c.since = now
+	}
+	c.why = why
+	c.peer.e.emit(sa.ChildFailed{Child: c.given, Cause: why})
+}

@@ -1,0 +1,222 @@
+package ike
+
+import (
+	"cmp"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"vpngw/ike/sa"
+)
+
+// SetPeers makes ps the configured peers, in this order. A peer with the same key and settings as before
+// keeps its IKE SAs; a changed one is deleted and connects again.
+func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
+	gone := map[sa.PeerKey][]*peer{}
+	for _, p := range e.inOrder() {
+		gone[p.cfg.PeerKey] = append(gone[p.cfg.PeerKey], p)
+	}
+	for n, cfg := range ps {
+		same := gone[cfg.PeerKey]
+		i := slices.IndexFunc(same, func(p *peer) bool { return p.sameIKE(cfg) })
+		if i < 0 {
+			e.add(e.newPeer(now, cfg, n))
+			continue
+		}
+		p := same[i]
+		gone[cfg.PeerKey] = slices.Delete(same, i, i+1)
+		p.place = n
+		p.adopt(now, cfg)
+	}
+	e.placed = len(ps)
+	var removed []*peer
+	for _, same := range gone {
+		removed = append(removed, same...)
+	}
+	for _, p := range inOrder(removed) {
+		e.remove(now, p)
+	}
+	for _, at := range e.peersAt {
+		inOrder(at)
+	}
+}
+
+// SetPeer changes one configured peer: old, as it was handed over before (nil: none), becomes next (nil: it is
+// removed). The others are untouched, and the cost does not depend on how many they are. What stays the same in
+// old and next is kept as by SetPeers.
+func (e *Endpoint) SetPeer(now time.Time, old, next *sa.Peer) {
+	p := e.peers[old]
+	if p != nil && next != nil && p.sameIKE(next) {
+		p.adopt(now, next)
+		return
+	}
+	if next != nil {
+		place := e.placed
+		if p != nil {
+			place = p.place
+		} else {
+			e.placed++
+		}
+		e.add(e.newPeer(now, next, place))
+	}
+	if p != nil {
+		e.remove(now, p)
+	}
+}
+
+// sameIKE reports whether an IKE SA of p can be one of cfg.
+func (p *peer) sameIKE(cfg *sa.Peer) bool {
+	return p.cfg.PeerKey == cfg.PeerKey && len(p.cfg.Diff(&cfg.Settings)) == 0
+}
+
+// inOrder are all peers in the order of SetPeers.
+func (e *Endpoint) inOrder() []*peer { return inOrder(slices.Collect(maps.Values(e.peers))) }
+
+func inOrder(ps []*peer) []*peer {
+	slices.SortFunc(ps, func(a, b *peer) int { return cmp.Compare(a.place, b.place) })
+	return ps
+}
+
+// add puts a new peer into the indexes.
+func (e *Endpoint) add(p *peer) {
+	e.peers[p.given], e.peerOf[p.cfg] = p, p
+	e.peersAt[p.cfg.Remote] = inOrder(append(e.peersAt[p.cfg.Remote], p))
+	for _, c := range p.children {
+		e.addChild(c)
+	}
+	p.wake()
+}
+
+// remove takes a peer out of the indexes, and ends its IKE SAs.
+func (e *Endpoint) remove(now time.Time, p *peer) {
+	p.forgive(now)
+	delete(e.peers, p.given)
+	delete(e.peerOf, p.cfg)
+	at := p.cfg.Remote
+	e.peersAt[at] = slices.DeleteFunc(e.peersAt[at], func(q *peer) bool { return q == p })
+	if len(e.peersAt[at]) == 0 {
+		delete(e.peersAt, at)
+		delete(e.sources, at)
+	}
+	for _, c := range p.children {
+		e.removeChild(now, c)
+	}
+	for _, m := range slices.Clone(p.machines) {
+		m.Close(now, configChanged)
+		e.touch(m)
+	}
+	e.timers.remove(p)
+}
+
+func (e *Endpoint) addChild(c *child) {
+	e.childOf[c.cfg] = c
+	e.tunnels[c.cfg.Tunnel] = append(e.tunnels[c.cfg.Tunnel], c)
+}
+
+// removeChild takes a child out of the indexes; to the machines it is Held from then on.
+func (e *Endpoint) removeChild(now time.Time, c *child) {
+	c.fail(now, noCause)
+	delete(e.childOf, c.cfg)
+	name := c.cfg.Tunnel
+	e.tunnels[name] = slices.DeleteFunc(e.tunnels[name], func(o *child) bool { return o == c })
+	if len(e.tunnels[name]) == 0 {
+		delete(e.tunnels, name)
+	}
+}
+
+// sameChild reports whether two children differ at most in who brings them up.
+func sameChild(a, b *sa.Child) bool {
+	x, y := *a, *b
+	x.Initiate, y.Initiate = false, false
+	return reflect.DeepEqual(x, y)
+}
+
+// adopt goes on with a new list of children. A child that is the same as before keeps the
+// *sa.Child that the machines know it by.
+func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
+	e := p.e
+	next := *cfg
+	next.Children = slices.Clone(cfg.Children)
+	old := p.children
+	p.children = nil
+	for n, c := range next.Children {
+		i := slices.IndexFunc(old, func(o *child) bool { return sameChild(o.cfg, c) })
+		if i < 0 {
+			added := p.newChild(now, c)
+			p.children = append(p.children, added)
+			e.addChild(added)
+			continue
+		}
+		next.Children[n], old[i].initiate, old[i].given = old[i].cfg, c.Initiate, c
+		p.children = append(p.children, old[i])
+		old = slices.Delete(old, i, i+1)
+	}
+	delete(e.peers, p.given)
+	delete(e.peerOf, p.cfg)
+	p.given, p.cfg = cfg, &next
+	e.peers[p.given], e.peerOf[p.cfg] = p, p
+	p.log = e.log.With("conn", cfg.Name)
+	for _, c := range old {
+		e.removeChild(now, c)
+	}
+	for _, m := range slices.Clone(p.machines) {
+		m.Adopt(now, p.cfg)
+		for _, c := range old {
+			m.DeleteChildren(now, c.cfg)
+		}
+	}
+	p.wakeAll()
+}
+
+// ofTunnel calls f for each established IKE SA and child of a tunnel.
+func (e *Endpoint) ofTunnel(tunnel string, f func(sa.Machine, *sa.Child)) {
+	for _, c := range slices.Clone(e.tunnels[tunnel]) {
+		for _, m := range c.peer.usable() {
+			f(m, c.cfg)
+			e.touch(m)
+		}
+	}
+}
+
+// raise ends what lower began, and tries at once what is for us to bring up.
+func (e *Endpoint) raise(now time.Time, tunnel string) {
+	for _, c := range e.tunnels[tunnel] {
+		c.held = false
+		c.fail(now, noCause)
+		c.since = now
+		c.failures, c.nextTry = 0, time.Time{}
+		p := c.peer
+		p.failures, p.nextTry = 0, time.Time{}
+		p.forgive(now)
+		p.wake()
+	}
+}
+
+// lower takes a tunnel down and holds it there. The IKE SA goes with the last
+// tunnel on it.
+func (e *Endpoint) lower(now time.Time, tunnel string) {
+	var peers []*peer
+	for _, c := range e.tunnels[tunnel] {
+		c.held = true
+		c.fail(now, operatorDown)
+		if !slices.Contains(peers, c.peer) {
+			peers = append(peers, c.peer)
+		}
+	}
+	for _, p := range peers {
+		last := !slices.ContainsFunc(p.children, func(c *child) bool { return !c.held })
+		for _, m := range slices.Clone(p.machines) {
+			if last {
+				m.Close(now, operatorDown)
+			}
+			for _, c := range p.children {
+				if c.held {
+					m.DeleteChildren(now, c.cfg)
+				}
+			}
+			e.touch(m)
+		}
+		p.wake()
+	}
+}

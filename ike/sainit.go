@@ -1,0 +1,166 @@
+package ike
+
+import (
+	"crypto/sha256"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"vpngw/diag"
+	"vpngw/ike/ikev2"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// IKE_SA_INIT requests of IKEv2. Nothing in such a message is authentic. So that a flood costs little, the
+// cheap questions come first: a hash, the address, the numbers of half-open IKE SAs, a cookie, and only then
+// a key exchange.
+
+const (
+	shareAlways  = 32 // half-open IKE SAs that one address may have, beside CookieThreshold
+	sharePerPeer = 4  // or so many for each peer configured at the address, since a NAT may hide them all
+)
+
+// saInit takes an IKE_SA_INIT request.
+func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
+	if h.SPIi == 0 || h.SPIr != 0 || h.ID != 0 || h.Flags&wire.FlagInitiator == 0 || e.stopping {
+		e.counters.Malformed++
+		return
+	}
+	key := firstKey{d.Remote, h.SPIi, sha256.Sum256(d.Data)}
+	if m, ok := e.answered.byKey[key]; ok { // a retransmission
+		m.Handle(now, d)
+		e.touch(m)
+		return
+	}
+	if !e.knowsV2(now, h, d) || !e.hasRoomV2(d.Remote.Addr().Unmap()) {
+		return
+	}
+	msg := e.readInit(now, h, d)
+	if msg == nil || !e.cookieV2(now, msg, d) {
+		return
+	}
+	m, err := ikev2.Respond(&e.env, now, d, msg)
+	if err != nil {
+		e.counters.InitRefused++
+		var n *wire.NotifyError
+		// INVALID_SYNTAX "may only be returned for and in an encrypted packet" (section 3.10.1).
+		if errors.As(err, &n) && n.Kind != wire.InvalidSyntax {
+			e.refuse(now, h, d, n)
+		}
+		return
+	}
+	e.answered.add(key, m, &e.answered.v2)
+	e.touch(m)
+}
+
+// knowsV2 reports whether a peer at the sender's address speaks IKEv2, and otherwise answers.
+func (e *Endpoint) knowsV2(now time.Time, h wire.Header, d ipsec.Datagram) bool {
+	switch {
+	case len(e.peersAt[d.Remote.Addr().Unmap()]) == 0:
+		e.counters.UnknownSources++
+		e.refuse(now, h, d, &wire.NotifyError{Kind: wire.NoProposalChosen, Cause: diag.Cause{Code: diag.UnknownPeer, Peer: d.Remote}})
+		return false
+	case !e.speaks(2, d.Remote.Addr()):
+		e.otherVersion(now, h, d)
+		return false
+	}
+	return true
+}
+
+// hasRoomV2 reports whether there may be one more half-open IKE SA, and one more from an address.
+func (e *Endpoint) hasRoomV2(from netip.Addr) bool {
+	switch {
+	case len(e.answered.v2.all) >= e.cfg.MaxHalfOpen:
+		e.counters.HalfOpenFull++
+		return false
+	case e.answered.v2.from[from] >= e.share(from):
+		e.counters.HalfOpenShare++
+		return false
+	}
+	return true
+}
+
+// share is how many half-open IKE SAs one address may have. Without a cookie anybody can begin CookieThreshold of
+// them in the address's name; the rest is for the host that really has the address.
+func (e *Endpoint) share(a netip.Addr) int {
+	own := max(shareAlways, sharePerPeer*len(e.peersAt[a]))
+	return min(e.cfg.CookieThreshold+own, (e.cfg.MaxHalfOpen+1)/2)
+}
+
+// readInit parses a request; nil: it was refused.
+func (e *Endpoint) readInit(now time.Time, h wire.Header, d ipsec.Datagram) *wire.Message {
+	msg, err := wire.Parse(d.Data)
+	var critical *wire.UnsupportedCritical
+	switch {
+	case errors.As(err, &critical): // "MUST be rejected", with a notification even so early (section 2.5)
+		e.counters.InitRefused++
+		e.refuse(now, h, d, critical.Notify())
+		return nil
+	case err != nil:
+		e.counters.Malformed++
+		return nil
+	}
+	return msg
+}
+
+// cookieV2 reports whether the sender has proven its address, or need not. It asks for a cookie otherwise.
+func (e *Endpoint) cookieV2(now time.Time, msg *wire.Message, d ipsec.Datagram) bool {
+	if len(e.answered.v2.all) < e.cfg.CookieThreshold || e.cookies.valid(now, msg, d.Remote) {
+		return true
+	}
+	if n, ok := wire.Find[*wire.Nonce](msg.Payloads); ok {
+		e.counters.CookiesSent++
+		e.notify(msg.Header, d, &wire.Notify{Kind: wire.Cookie, Data: e.cookies.mint(now, n.Data, d.Remote, msg.SPIi)})
+	}
+	return false
+}
+
+// refuse answers a first message in the clear, at a limited rate.
+func (e *Endpoint) refuse(now time.Time, h wire.Header, d ipsec.Datagram, n *wire.NotifyError) {
+	if e.replies.allow(now) {
+		e.log.Info("refusing IKE_SA_INIT", "peer", d.Remote, "notify", n.Kind.String(), sa.Why(n.Cause))
+		e.notify(h, d, &wire.Notify{Kind: n.Kind, Data: n.Data})
+	}
+}
+
+// otherVersion takes a message of a version that no peer at its source speaks, or of one above 2 (RFC 7296 section 2.5).
+func (e *Endpoint) otherVersion(now time.Time, h wire.Header, d ipsec.Datagram) {
+	e.counters.WrongVersion++
+	if h.Major <= 2 && h.SPIr == 0 {
+		for _, p := range e.peersAt[d.Remote.Addr().Unmap()] {
+			(*owner)(e).Troubled(now, p.cfg, diag.Cause{Code: diag.IKEVersion, Version: int(h.Major), Ours: versionText(p.cfg.Version)})
+		}
+	}
+	if h.Major > 2 && h.Flags&wire.FlagResponse == 0 && e.replies.allow(now) {
+		e.notify(h, d, &wire.Notify{Kind: wire.InvalidMajorVersion})
+	}
+}
+
+// versionText is a configured version of IKE for a sentence.
+func versionText(version int) string {
+	return map[int]string{0: "IKEv1 or IKEv2", 1: "IKEv1", 2: "IKEv2"}[version]
+}
+
+// speaks reports whether some peer at an address speaks a version.
+func (e *Endpoint) speaks(version int, a netip.Addr) bool {
+	return slices.ContainsFunc(e.peersAt[a.Unmap()], func(p *peer) bool { return p.cfg.Speaks(version) })
+}
+
+// unknown takes a message that belongs to no IKE SA of ours (RFC 7296 section 2.21.4).
+func (e *Endpoint) unknown(now time.Time, h wire.Header, d ipsec.Datagram) {
+	e.counters.UnknownSPI++
+	if h.Flags&wire.FlagResponse == 0 && e.replies.allow(now) {
+		e.notify(h, d, &wire.Notify{Kind: wire.InvalidIKESPI})
+	}
+}
+
+// notify answers a request in the clear, with the request's SPIs and message id.
+func (e *Endpoint) notify(h wire.Header, d ipsec.Datagram, n *wire.Notify) {
+	h.Flags = wire.FlagResponse | wire.FlagInitiator&^h.Flags
+	h.Major, h.Minor = 2, 0
+	m := wire.Message{Header: h, Payloads: []wire.Payload{n}}
+	e.emit(sa.Send{Path: sa.ReplyPath(d), Data: m.Marshal()})
+}
