@@ -6,7 +6,7 @@
 // through bounded channels: the readers of port 500 and 4500 hand over IKE
 // messages, the data plane its events, the control socket its commands, the
 // link monitor its wake-ups. Packets of the data plane never pass through the
-// loop: one goroutine for each TUN device seals, one for each ESP socket opens.
+// loop: esp.Engines, a thread each, read the TUN devices and ESP sockets, seal and open.
 //
 // What leaves a host in clear is a security decision, so routes into a tunnel
 // are put in when the tunnel first comes up and then stay for as long as it is
