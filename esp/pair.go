@@ -140,9 +140,9 @@ func (o *outbound) admit(n int) (seq uint64, why reason) {
 	o.seq++
 	limit := o.quota.spend(n)
 	if o.seq >= o.softSeq {
-		limit = "sequence numbers"
+		limit = ipsec.LimitSequence
 	}
-	if limit != "" && !o.expired {
+	if limit != ipsec.NoLimit && !o.expired {
 		o.expired = o.plane.cfg.Notify(Expired{o.pair.spi, limit})
 	}
 	return o.seq, carried

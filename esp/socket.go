@@ -208,7 +208,7 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 	if !in.quota.allows(len(b)) {
 		return dropLifetime
 	}
-	if limit := in.quota.spend(len(b)); limit != "" && !in.expired {
+	if limit := in.quota.spend(len(b)); limit != ipsec.NoLimit && !in.expired {
 		in.expired = r.plane.cfg.Notify(Expired{in.spi, limit})
 	}
 	if !decapECN(b, tos) {

@@ -119,7 +119,7 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 	case esp.SeenInbound:
 		g.ike.Do(now, sa.SeenInbound{SPIIn: e.SPIIn})
 	case esp.Expired:
-		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Why: e.Why})
+		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Why: e.Limit.String()})
 	case esp.Moved:
 		g.ike.Do(now, sa.Moved{SPIIn: e.SPIIn, Remote: e.Remote})
 	case esp.InvalidSPI:
