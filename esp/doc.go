@@ -43,12 +43,21 @@
 //
 // # Who owns what
 //
-// An Engine is one thread. All sockets belong to one Engine, so an inbound SA is used by that one alone, though
-// "all devices MUST be able to receive and process both UDP-encapsulated ESP and
-// non-UDP-encapsulated ESP packets at any time" (RFC 7296 section 2.23). A tunnel belongs to one Engine,
-// or to its Run, so an outbound SA's sequence number and cipher state need no lock either.
-// Everything else meets through atomic pointers to immutable snapshots: installing,
-// moving and removing an SA never waits for a packet, and a packet in flight
+// An Engine is one thread. Its members carry a batch at a time, and a batch holds one lock:
+//
+// Plane.receiving is held while a batch of datagrams is opened. It owns every inbound SA: "all
+// devices MUST be able to receive and process both UDP-encapsulated ESP and
+// non-UDP-encapsulated ESP packets at any time" (RFC 7296 section 2.23), so the packets of one SA may come to
+// the Engines of two sockets.
+//
+// Tunnel.sending is held while a batch of the tunnel's packets is sealed and sent. It owns the tunnel's
+// outbound SAs: their sealers, sequence numbers and quotas, and the backlog of packets kept back. A tunnel has
+// one reader, an Engine or its Run, which takes the lock without waiting as a rule. The other
+// user is the goroutine that calls InstallOut, Hold, Resume, Remove or RemoveTunnel: it seals the backlog that
+// its change lets go. Without the lock both could seal with one sequence number, and an AEAD would
+// use a nonce twice.
+//
+// Everything else meets through atomic pointers to immutable snapshots: a packet in flight
 // finishes with the SA that it began with (its keys are left to the garbage
 // collector, never overwritten under it).
 //

@@ -1,6 +1,10 @@
 package esp
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"vpngw/ipsec"
+)
 
 // Event is something that the data plane noticed and the control plane acts on.
 type Event interface{ event() }
@@ -13,7 +17,7 @@ type SeenInbound struct{ SPIIn uint32 }
 // sequence numbers near their end. It is told once for each SA and direction.
 type Expired struct {
 	SPIIn uint32
-	Why   string // "bytes", "packets", "sequence numbers"
+	Limit ipsec.Limit
 }
 
 // Moved says that the newest authenticated packet of a UDP-encapsulated inbound

@@ -1,19 +1,16 @@
 package esp
 
-import (
-	"slices"
-	"sync"
-)
+import "slices"
 
 // maxBacklog bounds the memory of a backlog, in bytes: at a gigabit per second
-// it takes what comes in 30 ms.
+// it takes the packets of 30 ms.
 const maxBacklog = 4 << 20
 
-// A backlog is what a tunnel keeps back while SAs of it are on hold, in the order in which it
-// came. It is looked up anew when it is sent, so it takes the SA that has come in place of the one on hold.
+// A backlog keeps back the packets of a tunnel whose SAs are on hold, in the order in which
+// the packets came. Each is looked up again when it is sent, so it takes the SA that has replaced
+// the one on hold. For the holder of Tunnel.sending.
 type backlog struct {
-	mu      sync.Mutex  // held while packets of the tunnel are carried
-	of      []*outbound // on hold
+	held    []*outbound // on hold
 	packets [][]byte    // each with room for maxTrailer
 	bytes   int
 }
@@ -23,7 +20,7 @@ func (t *Tunnel) hold(o *outbound) {
 	t.change(func() {
 		if !o.held {
 			o.held = true
-			t.backlog.of = append(t.backlog.of, o)
+			t.backlog.held = append(t.backlog.held, o)
 		}
 	})
 }
@@ -31,26 +28,27 @@ func (t *Tunnel) hold(o *outbound) {
 func (t *Tunnel) resume(o *outbound) {
 	t.change(func() {
 		o.held = false
-		t.backlog.of = slices.DeleteFunc(t.backlog.of, func(h *outbound) bool { return h == o })
+		t.backlog.held = slices.DeleteFunc(t.backlog.held, func(h *outbound) bool { return h == o })
 	})
 }
 
-// change changes, between two batches, which SA takes what. Then it sends what was kept
-// back, as far as that need not be kept any longer.
+// change calls f between two batches of the tunnel's reader: f may change which SA a packet
+// takes. Then it seals the backlog on the caller's goroutine, as far as no SA on hold keeps it back
+// any longer.
 func (t *Tunnel) change(f func()) {
-	t.backlog.mu.Lock()
-	defer t.backlog.mu.Unlock()
+	t.sending.Lock()
+	defer t.sending.Unlock()
 	f()
 	if len(t.backlog.packets) > 0 {
 		r := &reader{Tunnel: t}
 		r.open()
-		r.letGo()
+		r.sendBacklog()
 		r.close()
 	}
 }
 
-// letGo sends what was kept back.
-func (r *reader) letGo() {
+// sendBacklog sends the backlog. A packet whose SA is on hold becomes the first of the next one.
+func (r *reader) sendBacklog() {
 	packets := r.backlog.packets
 	r.backlog.packets, r.backlog.bytes = nil, 0
 	for _, b := range packets {
@@ -60,8 +58,8 @@ func (r *reader) letGo() {
 	}
 }
 
-// left deals with a packet that was not taken: it is kept back, or dropped.
-func (r *reader) left(out *outbound, b []byte, why reason) {
+// notSealed keeps back a packet whose SA is on hold, and counts any other as dropped.
+func (r *reader) notSealed(out *outbound, b []byte, why reason) {
 	if why != onHold {
 		out.drop(why, 1)
 		return
@@ -71,9 +69,9 @@ func (r *reader) left(out *outbound, b []byte, why reason) {
 	if k.bytes += len(b) + maxTrailer; k.bytes < maxBacklog {
 		return
 	}
-	for _, o := range k.of {
+	for _, o := range k.held {
 		o.held = false
 	}
-	k.of = nil
-	r.letGo()
+	k.held = nil
+	r.sendBacklog()
 }

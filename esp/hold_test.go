@@ -2,8 +2,11 @@ package esp
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"vpngw/ipsec"
@@ -59,8 +62,8 @@ func TestResumeSendsInOrder(t *testing.T) {
 	ds := append(a.socks[udp4].take(), a.out(numbered(false, 1, 6, 200))...)
 	same(t, b.in(udp4, from(endAddrs[0][udp4], ds)...), append(kept, numbered(false, 1, 6, 200)))
 	a.plane.Resume(sa.SPIIn)
-	if ds := a.socks[udp4].take(); len(ds) != 0 || len(a.tunnel.backlog.of) != 0 {
-		t.Errorf("%d datagrams more, %d SAs on hold", len(ds), len(a.tunnel.backlog.of))
+	if ds := a.socks[udp4].take(); len(ds) != 0 || len(a.tunnel.backlog.held) != 0 {
+		t.Errorf("%d datagrams more, %d SAs on hold", len(ds), len(a.tunnel.backlog.held))
 	}
 }
 
@@ -83,7 +86,7 @@ func TestMoreThanABacklogGoesOnTheOldSA(t *testing.T) {
 	if spi := spiOf(ds[0]); spi != sa.SPIOut {
 		t.Errorf("sent on SPI %08x, want %08x", spi, sa.SPIOut)
 	}
-	if a.tunnel.backlog.packets != nil || a.tunnel.backlog.of != nil {
+	if a.tunnel.backlog.packets != nil || a.tunnel.backlog.held != nil {
 		t.Error("something is left of it")
 	}
 }
@@ -101,7 +104,7 @@ func TestHoldConcernsItsSAOnly(t *testing.T) {
 	}
 	a.plane.Hold(0x1234567) // unknown
 	a.plane.Resume(0x1234567)
-	if n := len(a.tunnel.backlog.of); n != 0 {
+	if n := len(a.tunnel.backlog.held); n != 0 {
 		t.Errorf("%d SAs are still on hold", n)
 	}
 }
@@ -163,4 +166,58 @@ func TestNothingIsLostByAPeerThatRemovesTheOldSAAtOnce(t *testing.T) {
 		sa, sb = na, nb
 	}
 	arrived()
+}
+
+// The tunnel's reader and a caller of Hold and Resume both seal. Were there no lock between them, the
+// race detector would see two users of one sealer, and without it two packets might have one number.
+func TestOneGoroutineAtATimeSeals(t *testing.T) {
+	for _, frames := range []bool{false, true} {
+		t.Run(fmt.Sprintf("frames=%v", frames), func(t *testing.T) {
+			a, b := newEnd(t, 0), newEnd(t, 1)
+			carry := func() { a.reader.batch(8) }
+			if frames {
+				a.byFrames()
+				frame := append(make([]byte, vnetHeader), udpPacket(false, 1, 2, 200)...)
+				carry = func() {
+					for range 8 {
+						a.reader.frame(append(make([]byte, 0, len(frame)+maxTrailer), frame...))
+					}
+					a.reader.end()
+				}
+			} else {
+				a.reader.makeRoom()
+				for i := range 8 {
+					a.reader.sizes[i] = copy(a.reader.bufs[i][headroom:], udpPacket(false, 1, 2, 200))
+				}
+			}
+			sa, _ := couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+			const batches = 500
+			var done atomic.Bool
+			var changes sync.WaitGroup
+			changes.Go(func() {
+				for !done.Load() {
+					a.plane.Hold(sa.SPIIn)
+					a.plane.Resume(sa.SPIIn)
+				}
+			})
+			for range batches {
+				carry()
+			}
+			done.Store(true)
+			changes.Wait()
+			seen := map[uint32]bool{}
+			for _, d := range a.socks[udp4].take() {
+				for _, d := range split(d) {
+					if n := sequence(d.Data); seen[n] {
+						t.Fatalf("two packets have sequence number %d", n)
+					} else {
+						seen[n] = true
+					}
+				}
+			}
+			if len(seen) != 8*batches {
+				t.Errorf("%d of %d packets went out", len(seen), 8*batches)
+			}
+		})
+	}
 }

@@ -256,7 +256,7 @@ func TestSequenceNumbersNeverWrap(t *testing.T) {
 			t.Errorf("%s: %d carried, sequence number %d", tt.proposal, len(got), o.seq)
 		}
 		wantDrops(t, a, sa.SPIIn, map[string]uint64{"sequence": 2})
-		if got := a.told(); !reflect.DeepEqual(got, []Event{Expired{sa.SPIIn, "sequence numbers"}}) {
+		if got := a.told(); !reflect.DeepEqual(got, []Event{Expired{sa.SPIIn, ipsec.LimitSequence}}) {
 			t.Errorf("told %+v", got)
 		}
 	}
@@ -275,7 +275,7 @@ func TestSequenceNumbersAreToldToEndLongBefore(t *testing.T) {
 	a.out(p)
 	a.deaf = false
 	a.out(p, p)
-	if got := a.told(); !reflect.DeepEqual(got, []Event{Expired{sa.SPIIn, "sequence numbers"}}) {
+	if got := a.told(); !reflect.DeepEqual(got, []Event{Expired{sa.SPIIn, ipsec.LimitSequence}}) {
 		t.Errorf("told %+v", got)
 	}
 }
@@ -283,11 +283,11 @@ func TestSequenceNumbersAreToldToEndLongBefore(t *testing.T) {
 // Each direction counts alone: at 80 to 90 % it is told, at 100 % it ends.
 func TestLifetimes(t *testing.T) {
 	for _, tt := range []struct {
-		why      string
+		limit    ipsec.Limit
 		lifetime ipsec.Lifetime
 	}{
-		{"packets", ipsec.Lifetime{Packets: 100}},
-		{"bytes", ipsec.Lifetime{Bytes: 100 * 100}},
+		{ipsec.LimitPackets, ipsec.Lifetime{Packets: 100}},
+		{ipsec.LimitBytes, ipsec.Lifetime{Bytes: 100 * 100}},
 	} {
 		a, b, sa, sb := ends(t, "aes128gcm16", udp4, func(sa *ipsec.ChildSA) { sa.Lifetime = tt.lifetime })
 		carried, toldOut, toldIn := 0, 0, 0
@@ -298,13 +298,13 @@ func TestLifetimes(t *testing.T) {
 			}
 			carried += len(b.in(udp4, from(endAddrs[0][udp4], ds)...))
 			for _, ev := range b.told() {
-				if ev == (Expired{sb.SPIIn, tt.why}) {
+				if ev == (Expired{sb.SPIIn, tt.limit}) {
 					toldIn = n
 				}
 			}
 		}
 		if carried != 100 || toldOut < 80 || toldOut > 91 || toldIn < 80 || toldIn > 91 {
-			t.Errorf("%s: %d carried, told out at %d, in at %d", tt.why, carried, toldOut, toldIn)
+			t.Errorf("%s: %d carried, told out at %d, in at %d", tt.limit, carried, toldOut, toldIn)
 		}
 		wantDrops(t, a, sa.SPIIn, map[string]uint64{"lifetime": 10})
 
@@ -312,7 +312,7 @@ func TestLifetimes(t *testing.T) {
 		o := a.tunnel.outs[0]
 		o.quota = quota{softBytes: math.MaxUint64, softPackets: math.MaxUint64, hardBytes: math.MaxUint64, hardPackets: math.MaxUint64}
 		if got := b.in(udp4, from(endAddrs[0][udp4], a.out(udpPacket(false, 1, 2, 100)))...); len(got) != 0 {
-			t.Errorf("%s: carried beyond the inbound limit", tt.why)
+			t.Errorf("%s: carried beyond the inbound limit", tt.limit)
 		}
 		wantDrops(t, b, sb.SPIIn, map[string]uint64{"lifetime": 1})
 	}

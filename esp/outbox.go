@@ -158,7 +158,7 @@ func (x *outbox) refused(n int, err error) {
 	if errors.As(err, &big) {
 		if remote, ok := big.TooBig(); ok {
 			why = dropUnderlay
-			if p.tunnel.told.take(time.Now(), 1, 3) {
+			if p.tunnel.pathMTUs.take(time.Now(), 1, 3) {
 				p.plane.cfg.Notify(PathMTU{Remote: remote.Addr()})
 			}
 		}

@@ -44,7 +44,7 @@ func (p *Plane) routeTo(path ipsec.Path) *route {
 	return &route{path, p.sockets[transportOf(path)]}
 }
 
-// pair is a Child SA in the plane: what its two halves share. The half-owners
+// pair is a Child SA in the plane: what its two halves share. Whoever carries its packets
 // and the control plane meet in its atomics.
 type pair struct {
 	plane  *Plane
@@ -78,7 +78,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	return pr, nil
 }
 
-// inbound is the half of a Child SA that receives, for who holds Plane.opening.
+// inbound is the half of a Child SA that receives, for the holder of Plane.receiving.
 type inbound struct {
 	*pair
 	spi    uint32
@@ -93,8 +93,7 @@ type inbound struct {
 	moved   bucket
 }
 
-// outbound is the half of a Child SA that sends, for the Engine that has its
-// tunnel, or its tunnel's Run, alone.
+// outbound is the half of a Child SA that sends, for the holder of its tunnel's sending.
 type outbound struct {
 	*pair
 	sealer  *sealer
@@ -106,7 +105,7 @@ type outbound struct {
 	local   []selector // immutable
 	remote  []selector
 	expired bool // Expired was told
-	held    bool // its packets are kept back; for the holder of the backlog's lock
+	held    bool // its packets are kept back
 }
 
 func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*outbound, error) {
@@ -141,9 +140,9 @@ func (o *outbound) admit(n int) (seq uint64, why reason) {
 	o.seq++
 	limit := o.quota.spend(n)
 	if o.seq >= o.softSeq {
-		limit = "sequence numbers"
+		limit = ipsec.LimitSequence
 	}
-	if limit != "" && !o.expired {
+	if limit != ipsec.NoLimit && !o.expired {
 		o.expired = o.plane.cfg.Notify(Expired{o.pair.spi, limit})
 	}
 	return o.seq, carried

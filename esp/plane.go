@@ -80,11 +80,14 @@ type Plane struct {
 	sad      sad
 	outboxes outboxes
 	meter    meter
-	opening  sync.Mutex // held while a batch that came in is taken apart
 
-	mu      sync.Mutex // for what follows, and to change sad
+	// receiving is held while a batch that came in is opened. It owns the openers, windows and
+	// quotas of all inbound SAs. Tunnel.sending is its counterpart.
+	receiving sync.Mutex
+
+	mu      sync.Mutex // owns what follows and the changes of sad; locked before any other lock
 	tunnels map[string]*Tunnel
-	order   uint64 // of outbound installations
+	order   uint64 // of the last outbound half that was installed
 }
 
 // New makes a Plane. It starts nothing: its Engines are run by the caller.
@@ -174,7 +177,9 @@ func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
 
 // Hold keeps back what would go out on an SA, until Resume, or until another SA
 // takes the packets or this one is removed. When it returns, all that was read before has
-// been sent. More than a tunnel can keep ends it early, so that nothing is lost.
+// been sent. More than a tunnel can keep ends it early, so that nothing is lost. The caller
+// seals and sends the packets that a change of the plane lets go: it may wait for the
+// tunnel's batch under way.
 func (p *Plane) Hold(spiIn uint32) {
 	p.outbound(spiIn, (*Tunnel).hold)
 }

@@ -42,15 +42,15 @@ func (q *quota) allows(n int) bool {
 	return q.packets < q.hardPackets && q.hardBytes-q.bytes >= uint64(n)
 }
 
-// spend counts a packet of n bytes, and tells which soft limit is reached: "" for none.
-func (q *quota) spend(n int) string {
+// spend counts a packet of n bytes and returns the soft limit that is reached.
+func (q *quota) spend(n int) ipsec.Limit {
 	q.bytes += uint64(n)
 	q.packets++
 	switch {
 	case q.bytes >= q.softBytes:
-		return "bytes"
+		return ipsec.LimitBytes
 	case q.packets >= q.softPackets:
-		return "packets"
+		return ipsec.LimitPackets
 	}
-	return ""
+	return ipsec.NoLimit
 }

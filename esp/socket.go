@@ -65,8 +65,8 @@ func slab(n, size int) [][]byte {
 // an SA may come to several Engines, by UDP and by protocol 50 in turn (RFC 7296 section 2.23), and
 // its inbound half is one's at a time.
 func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
-	r.plane.opening.Lock()
-	defer r.plane.opening.Unlock()
+	r.plane.receiving.Lock()
+	defer r.plane.receiving.Unlock()
 	r.transport, r.now = k, now
 	r.heard = max(1, int64(now.Sub(r.plane.epoch)))
 	for i := range ds {
@@ -208,7 +208,7 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 	if !in.quota.allows(len(b)) {
 		return dropLifetime
 	}
-	if limit := in.quota.spend(len(b)); limit != "" && !in.expired {
+	if limit := in.quota.spend(len(b)); limit != ipsec.NoLimit && !in.expired {
 		in.expired = r.plane.cfg.Notify(Expired{in.spi, limit})
 	}
 	if !decapECN(b, tos) {

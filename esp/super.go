@@ -69,7 +69,7 @@ func (r *reader) superPacket(frame []byte) {
 	for r.cut.left() > 0 {
 		b := r.cut.next()
 		if why := r.out.add(out, b, tos); why != carried {
-			r.left(out, b, why)
+			r.notSealed(out, b, why)
 		}
 		r.cut.done()
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,8 +27,14 @@ type Tunnel struct {
 	spd          atomic.Pointer[spd]
 	running      atomic.Bool
 	meter        meter
-	told         bucket // PathMTU events; for Run
-	backlog      backlog
+
+	// sending is held while a batch is sealed and sent, whoever does it: the tunnel's reader, or a
+	// caller of the Plane whose change lets the backlog go out (see change). It owns the sealers, sequence
+	// numbers and quotas of the tunnel's outbound SAs, of which two users at once would use
+	// a nonce twice, and these two.
+	sending  sync.Mutex
+	backlog  backlog
+	pathMTUs bucket // events
 
 	// For the holder of the plane's lock.
 	pairs map[uint32]*pair // by inbound SPI
@@ -61,7 +68,7 @@ func (t *Tunnel) setOuts(outs []*outbound) {
 	t.change(func() {
 		t.outs = outs
 		t.spd.Store(newSPD(outs))
-		t.backlog.of = slices.DeleteFunc(t.backlog.of, func(o *outbound) bool { return !slices.Contains(outs, o) })
+		t.backlog.held = slices.DeleteFunc(t.backlog.held, func(o *outbound) bool { return !slices.Contains(outs, o) })
 	})
 }
 
@@ -175,15 +182,15 @@ func (r *reader) batch(n int) {
 	r.end()
 }
 
-// begin makes ready for a batch, end sends it.
+// begin starts a batch; until end has sent it, the tunnel's sending side is the reader's.
 func (r *reader) begin() {
-	r.backlog.mu.Lock()
+	r.sending.Lock()
 	r.open()
 }
 
 func (r *reader) end() {
 	r.close()
-	r.backlog.mu.Unlock()
+	r.sending.Unlock()
 }
 
 func (r *reader) open() {
@@ -235,7 +242,7 @@ func (r *reader) send(b []byte, mtu int) {
 		r.out.flush()
 	}
 	if why := r.out.add(out, b, outerTOS(trafficClass(b), r.CopyDSCP)); why != carried {
-		r.left(out, b, why)
+		r.notSealed(out, b, why)
 	}
 	if cut {
 		r.out.flushCut()

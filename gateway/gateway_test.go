@@ -167,7 +167,7 @@ func TestDataPlaneEventsBecomeCommands(t *testing.T) {
 		defer r.stop()
 		peer := netip.MustParseAddrPort("198.51.100.1:4500")
 		for _, e := range []esp.Event{
-			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Why: "bytes"}, esp.Moved{SPIIn: 3, Remote: peer}, esp.InvalidSPI{Remote: peer},
+			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, esp.Moved{SPIIn: 3, Remote: peer}, esp.InvalidSPI{Remote: peer},
 		} {
 			r.tell(e)
 		}
