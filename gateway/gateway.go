@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ike"
@@ -43,7 +44,7 @@ type Options struct {
 	Log    *slog.Logger // nil: none
 	KeyLog io.Writer    // receives every key, for Wireshark; nil in earnest
 	// Load reads the configuration anew, for Reload; nil: there is no reload.
-	Load func() (*config.Config, config.Problems)
+	Load func() (*config.Config, diag.Problems)
 	// Hangup asks for a reload with each value; nil: nobody does.
 	Hangup <-chan os.Signal
 	// Notify tells the service manager how it stands (sd_notify(3)); nil: there is none.

@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 )
 
 // InvalidConfigError is a reload's answer to a file with errors, which changes nothing.
-type InvalidConfigError struct{ Problems config.Problems }
+type InvalidConfigError struct{ Problems diag.Problems }
 
 func (e *InvalidConfigError) Error() string {
 	return "the configuration has errors; nothing was changed"
@@ -19,12 +20,12 @@ func (e *InvalidConfigError) Error() string {
 // Reloaded is what a reload has done, in tunnels, and what is wrong though it
 // has been done.
 type Reloaded struct {
-	Added    int             `json:"added"`
-	Changed  int             `json:"changed"`
-	Removed  int             `json:"removed"`
-	Kept     int             `json:"kept"`
-	Warnings config.Problems `json:"warnings"`
-	Faults   []Fault         `json:"faults"`
+	Added    int           `json:"added"`
+	Changed  int           `json:"changed"`
+	Removed  int           `json:"removed"`
+	Kept     int           `json:"kept"`
+	Warnings diag.Problems `json:"warnings"`
+	Faults   []Fault       `json:"faults"`
 }
 
 // Fault is a tunnel that is down because it has no device. It is tried again.
@@ -112,7 +113,7 @@ func (g *Gateway) adopt(c *config.Config, now time.Time) (Reloaded, error) {
 		return Reloaded{}, err
 	}
 
-	done := Reloaded{Warnings: config.Problems{}, Faults: []Fault{}}
+	done := Reloaded{Warnings: diag.Problems{}, Faults: []Fault{}}
 	var tunnels, closing []*tunnel
 	byName := map[string]*tunnel{}
 	for _, w := range wanted {
