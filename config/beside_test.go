@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -160,7 +161,7 @@ func TestPSKInAFileThatOthersCanReadIsAWarning(t *testing.T) {
 		_, ps := Load(main)
 		got := 0
 		for _, p := range ps {
-			if p.Code == "vpngw.psk.exposed" && p.File == main && p.Line == 6 && p.Severity == Warning {
+			if p.Code == "vpngw.psk.exposed" && p.File == main && p.Line == 6 && p.Severity == diag.Warning {
 				got++
 			}
 		}

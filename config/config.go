@@ -14,6 +14,7 @@ import (
 
 	"vpngw/config/dialect"
 	"vpngw/config/tree"
+	"vpngw/diag"
 )
 
 // ReadFile reads a file of at most limit bytes, and tells its mode. The mode 0
@@ -22,7 +23,7 @@ type ReadFile func(name string, limit int) ([]byte, fs.FileMode, error)
 
 // Load reads the file at path, and the files it names. The Config is nil if
 // and only if there is an error among the problems; warnings come with it.
-func Load(path string) (*Config, Problems) {
+func Load(path string) (*Config, diag.Problems) {
 	s, ps := Trace(path)
 	return s.Config, ps
 }
@@ -35,23 +36,23 @@ type Source struct {
 }
 
 // Trace is Load that keeps the values, with their places.
-func Trace(path string) (Source, Problems) {
+func Trace(path string) (Source, diag.Problems) {
 	budget := tree.NewBudget()
 	data, mode, err := readFile(path, budget.Bytes(), true)
 	if err != nil {
-		return Source{}, Problems{{Severity: Error, Code: "vpngw.config.unreadable", File: path, Message: reason(err)}}
+		return Source{}, diag.Problems{{Severity: diag.Error, Code: "vpngw.config.unreadable", File: path, Message: reason(err)}}
 	}
 	regular := func(name string, limit int) ([]byte, fs.FileMode, error) { return readFile(name, limit, false) }
 	return load(path, data, mode, regular, budget)
 }
 
 // TraceText is Trace as Parse is Load.
-func TraceText(read ReadFile, name string, data []byte) (Source, Problems) {
+func TraceText(read ReadFile, name string, data []byte) (Source, diag.Problems) {
 	return load(name, data, 0, read, tree.NewBudget())
 }
 
 // Parse is Load of a text that is named name; files that it names are read by read.
-func Parse(read ReadFile, name string, data []byte) (*Config, Problems) {
+func Parse(read ReadFile, name string, data []byte) (*Config, diag.Problems) {
 	s, ps := TraceText(read, name, data)
 	return s.Config, ps
 }
@@ -72,7 +73,7 @@ type body struct {
 	err  error
 }
 
-func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tree.Budget) (Source, Problems) {
+func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tree.Budget) (Source, diag.Problems) {
 	l := &loader{
 		Check: dialect.NewCheck(budget), main: name, read: read,
 		modes: map[string]fs.FileMode{name: mode}, bodies: map[string]body{},

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"vpngw/diag"
 )
 
 // fuzzBody reads a body of a dialect at both ends: no panic; a Config if and only if there
@@ -73,7 +75,7 @@ func addPages(f *testing.F, d string) {
 }
 
 // usable wants all that the daemon needs of a connection.
-func usable(t *testing.T, c *Connection, ps Problems) {
+func usable(t *testing.T, c *Connection, ps diag.Problems) {
 	t.Helper()
 	tun := &c.Tunnels[0]
 	switch {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -142,7 +143,7 @@ func TestHuaweiInsideAddresses(t *testing.T) {
 		if c == nil {
 			t.Fatalf("%+v: refused:\n%s", tt, lines(ps))
 		}
-		refused := slices.ContainsFunc(ps, func(p Problem) bool { return p.Refused && p.Code == "vpngw.tunnel_local_address.missing" })
+		refused := slices.ContainsFunc(ps, func(p diag.Problem) bool { return p.Refused && p.Code == "vpngw.tunnel_local_address.missing" })
 		if refused != tt.refused || len(c.Connections[0].Choices) != tt.choices {
 			t.Errorf("%+v: %d choices, problems\n%s", tt, len(c.Connections[0].Choices), lines(ps))
 		}

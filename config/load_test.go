@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"vpngw/diag"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -34,7 +36,7 @@ func parse(t *testing.T, text string, f files) *Config {
 	return c
 }
 
-func lines(ps Problems) string {
+func lines(ps diag.Problems) string {
 	var b strings.Builder
 	ps.Write(&b)
 	return b.String()

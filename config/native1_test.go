@@ -6,12 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
 
 // said checks that a file has one problem with these words in it.
-func said(t *testing.T, text string, s Severity, words ...string) {
+func said(t *testing.T, text string, s diag.Severity, words ...string) {
 	t.Helper()
 	_, ps := Parse(nil, "f", []byte(text))
 	for _, p := range ps {
@@ -65,23 +66,23 @@ func TestNativeAnyTakesBothVersions(t *testing.T) {
 	if tun := tunnel(t, "ike_version: any", ""); tun.IKEVersion != 0 || len(tun.IKEProposals) != 2 {
 		t.Errorf("got IKEv%d, %v", tun.IKEVersion, tun.IKEProposals)
 	}
-	said(t, lab(key+"\n      ike_version: any\n      ike: {proposals: [aes128gcm16-prfsha256-modp2048]}", ""), Error, "none of the proposals can be said in IKEv1", "aes128gcm16")
+	said(t, lab(key+"\n      ike_version: any\n      ike: {proposals: [aes128gcm16-prfsha256-modp2048]}", ""), diag.Error, "none of the proposals can be said in IKEv1", "aes128gcm16")
 }
 
 func TestNativeIKEv1RefusesWhatItDoesNotHave(t *testing.T) {
 	one := func(body, beside string) string { return lab(key+"\n      ike_version: 1\n      "+body, beside) }
-	said(t, one("ike: {proposals: [aes256gcm16-prfsha384-ecp384]}", ""), Error, "aes256gcm16", "AES-GCM")
-	said(t, one("ike: {proposals: [aes128-sha256-x25519]}", ""), Error, "x25519")
-	said(t, one("ike: {proposals: [aes128-sha1-prfsha256-modp2048]}", ""), Error, "one hash")
-	said(t, one("esp: {proposals: [chacha20poly1305]}", ""), Error, "ChaCha20")
-	said(t, one("esp: {esn: yes}", ""), Error, "extended sequence numbers")
-	said(t, one("esp: {proposals: [aes128-sha256-esn]}", ""), Error, "extended sequence numbers")
-	said(t, one("mode: aggressive", ""), Warning, "aggressive mode is weak", "[vpngw.mode.weak]")
-	said(t, one("ike: {lifetime: 0s}", ""), Warning, "8 hours")
-	said(t, one(`esp: {proposals: ["null-sha1"]}`, ""), Error, "allow: [null-encryption]")
-	said(t, one("", "allow: [null-encryption]"), Warning, "no ESP proposal")
-	said(t, lab(key+"\n      mode: main", ""), Warning, "belongs to IKEv1")
-	said(t, lab(key, "dpd: {message: auto}"), Warning, "only IKEv1 has messages of this kind")
+	said(t, one("ike: {proposals: [aes256gcm16-prfsha384-ecp384]}", ""), diag.Error, "aes256gcm16", "AES-GCM")
+	said(t, one("ike: {proposals: [aes128-sha256-x25519]}", ""), diag.Error, "x25519")
+	said(t, one("ike: {proposals: [aes128-sha1-prfsha256-modp2048]}", ""), diag.Error, "one hash")
+	said(t, one("esp: {proposals: [chacha20poly1305]}", ""), diag.Error, "ChaCha20")
+	said(t, one("esp: {esn: yes}", ""), diag.Error, "extended sequence numbers")
+	said(t, one("esp: {proposals: [aes128-sha256-esn]}", ""), diag.Error, "extended sequence numbers")
+	said(t, one("mode: aggressive", ""), diag.Warning, "aggressive mode is weak", "[vpngw.mode.weak]")
+	said(t, one("ike: {lifetime: 0s}", ""), diag.Warning, "8 hours")
+	said(t, one(`esp: {proposals: ["null-sha1"]}`, ""), diag.Error, "allow: [null-encryption]")
+	said(t, one("", "allow: [null-encryption]"), diag.Warning, "no ESP proposal")
+	said(t, lab(key+"\n      mode: main", ""), diag.Warning, "belongs to IKEv1")
+	said(t, lab(key, "dpd: {message: auto}"), diag.Warning, "only IKEv1 has messages of this kind")
 }
 
 // two is a file with two connections to one peer address.
@@ -99,8 +100,8 @@ connections:
 }
 
 func TestTwoKeysForOneAddressInMainMode(t *testing.T) {
-	said(t, two("ike_version: 1\n      psk: one", "ike_version: 1\n      psk: two"), Error, "another pre-shared key for the same peer address, 198.51.100.9")
-	said(t, two("ike_version: any\n      psk: one", "ike_version: 1\n      psk: two"), Error, "another pre-shared key")
+	said(t, two("ike_version: 1\n      psk: one", "ike_version: 1\n      psk: two"), diag.Error, "another pre-shared key for the same peer address, 198.51.100.9")
+	said(t, two("ike_version: any\n      psk: one", "ike_version: 1\n      psk: two"), diag.Error, "another pre-shared key")
 	for _, good := range []string{
 		two("ike_version: 1\n      psk: one", "ike_version: 1\n      psk: one"),
 		two("ike_version: 1\n      psk: one", "psk: two"),
@@ -131,6 +132,6 @@ func TestAlibabaDefaultsAreIKEv1(t *testing.T) {
 	if c == nil || !c.Connections[0].Tunnels[0].Aggressive || c.Connections[0].Tunnels[0].IKEProposals[0].String() != "aes128-sha256-prfsha256-modp2048s256" {
 		t.Errorf("got\n%s", lines(ps))
 	}
-	said(t, string(alibabaFile(t, body, "")), Warning, "aggressive mode is weak")
-	said(t, string(alibabaFile(t, body, "")), Warning, "one CIDR block at each end")
+	said(t, string(alibabaFile(t, body, "")), diag.Warning, "aggressive mode is weak")
+	said(t, string(alibabaFile(t, body, "")), diag.Warning, "one CIDR block at each end")
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"vpngw/diag"
 )
 
 // A list of pairs is taken as it stands: no other pair of the same subnets is protected.
@@ -30,7 +32,7 @@ connections:
 		{"all", "vpngw.children.illegal"},
 	} {
 		c, ps := Parse(nil, "f", []byte(subnets+tt.children))
-		if c != nil || !slices.ContainsFunc(ps, func(p Problem) bool { return p.Code == tt.code }) {
+		if c != nil || !slices.ContainsFunc(ps, func(p diag.Problem) bool { return p.Code == tt.code }) {
 			t.Errorf("%s: got\n%swant %s", tt.children, lines(ps), tt.code)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"vpngw/config/dialect"
 	"vpngw/config/tree"
+	"vpngw/diag"
 )
 
 // rowsFile is a file of testdata/rows: what the rows of a cloud's pages take. See
@@ -234,11 +235,11 @@ func (f *rowsFile) testRow(t *testing.T, dialectName string, r yamlRow) {
 	if in == "" {
 		in = "single"
 	}
-	load := func(v any) (*Config, Problems) {
+	load := func(v any) (*Config, diag.Problems) {
 		return Parse(nil, "f", f.file(t, dialectName, f.body(t, in, r.With, map[string]any{r.Row: v}), f.Beside))
 	}
-	has := func(ps Problems, code string, is func(Problem) bool) bool {
-		return slices.ContainsFunc(ps, func(p Problem) bool { return p.Code == code && is(p) })
+	has := func(ps diag.Problems, code string, is func(diag.Problem) bool) bool {
+		return slices.ContainsFunc(ps, func(p diag.Problem) bool { return p.Code == code && is(p) })
 	}
 	for _, v := range r.Good {
 		if c, ps := load(v); c == nil {
@@ -248,11 +249,11 @@ func (f *rowsFile) testRow(t *testing.T, dialectName string, r yamlRow) {
 	for _, group := range []struct {
 		values map[string][]any
 		loads  bool
-		is     func(Problem) bool
+		is     func(diag.Problem) bool
 	}{
-		{r.Warn, true, func(p Problem) bool { return p.Severity == Warning && !p.Refused }},
-		{r.Refused, true, func(p Problem) bool { return p.Severity == Warning && p.Refused }},
-		{r.Bad, false, func(p Problem) bool { return p.Severity == Error }},
+		{r.Warn, true, func(p diag.Problem) bool { return p.Severity == diag.Warning && !p.Refused }},
+		{r.Refused, true, func(p diag.Problem) bool { return p.Severity == diag.Warning && p.Refused }},
+		{r.Bad, false, func(p diag.Problem) bool { return p.Severity == diag.Error }},
 	} {
 		for code, values := range group.values {
 			for _, v := range values {
@@ -360,7 +361,7 @@ func TestEveryKeyWithALetterDroppedIsAnsweredWithTheKey(t *testing.T) {
 				}
 				path := strings.Join(append(slices.Clone(at), slip), ".")
 				_, ps := Parse(nil, "f", f.file(t, name, f.body(t, "single", map[string]any{path: "x"}), ""))
-				unknown := slices.IndexFunc(ps, func(p Problem) bool { return strings.HasSuffix(p.Code, ".unknown") })
+				unknown := slices.IndexFunc(ps, func(p diag.Problem) bool { return strings.HasSuffix(p.Code, ".unknown") })
 				if unknown < 0 {
 					if !slices.ContainsFunc(r.Also, func(s string) bool { return strings.EqualFold(s, slip) }) && !isRow(d, strings.TrimSuffix(r.path, r.Name)+slip) {
 						t.Errorf("%s: %s is taken", name, path)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"vpngw/diag"
 )
 
 // pagesFile names the gateways of the pages' examples.
@@ -94,7 +96,7 @@ func TestAnswersOfOneConnectionAmongALayerOrTwo(t *testing.T) {
 		{"tencent", `{"Response": {"TotalCount": 0, "VpnConnectionSet": [], "RequestId": "x"}}`, "", "holds 0 connections"},
 		{"tencent", vpnx, string(tencent), ""},
 	} {
-		read := func(body string) (*Config, Problems) {
+		read := func(body string) (*Config, diag.Problems) {
 			beside := map[string]string{"huawei": "psk_file: key"}[tt.d]
 			return Parse(files{"body": body, "key": "Not-a-real-secret"}.read, "f", []byte(fmt.Sprintf(pagesFile, "customer", tt.d, "body", beside)))
 		}

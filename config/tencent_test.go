@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -155,7 +156,7 @@ func TestTencentServices(t *testing.T) {
 		if c == nil {
 			t.Fatal(lines(ps))
 		}
-		if refused := slices.ContainsFunc(ps, func(p Problem) bool { return p.Refused && p.Code == "vpngw.HealthCheckLocalIp.missing" }); refused != want.refused || len(c.Connections[0].Choices) != want.choices {
+		if refused := slices.ContainsFunc(ps, func(p diag.Problem) bool { return p.Refused && p.Code == "vpngw.HealthCheckLocalIp.missing" }); refused != want.refused || len(c.Connections[0].Choices) != want.choices {
 			t.Errorf("%s: choices %v, problems\n%s", beside, c.Connections[0].Choices, lines(ps))
 		}
 	}

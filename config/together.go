@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"vpngw/config/dialect"
+	"vpngw/diag"
 )
 
 // maxCompared bounds the comparisons of subnets, which are quadratic in the
@@ -54,8 +55,8 @@ func (l *loader) together(ds []*dialect.Draft) {
 		}
 	}
 	if budget < 0 {
-		l.Add(Problem{
-			Severity: Error, Code: "vpngw.connections.too-many", Path: "connections", File: l.main,
+		l.Add(diag.Problem{
+			Severity: diag.Error, Code: "vpngw.connections.too-many", Path: "connections", File: l.main,
 			Message: "too many connections with too many subnets share an IKE SA to be held against each other",
 		})
 	}

@@ -30,10 +30,6 @@ type (
 	Routing    = dialect.Routing
 	BGP        = dialect.BGP
 	Health     = dialect.Health
-
-	Problem  = dialect.Problem
-	Problems = dialect.Problems
-	Severity = dialect.Severity
 )
 
 const (
@@ -54,7 +50,4 @@ const (
 	RouteFlows       = dialect.RouteFlows
 	RouteDestination = dialect.RouteDestination
 	RouteBGP         = dialect.RouteBGP
-
-	Error   = dialect.Error
-	Warning = dialect.Warning
 )

@@ -12,7 +12,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/gateway"
 )
 
@@ -22,7 +22,7 @@ var ErrUnreachable = errors.New("the vpngw daemon is not reachable")
 // RefusedError is the daemon's own answer to a request that failed.
 type RefusedError struct {
 	Message  string
-	Problems config.Problems // of a reload
+	Problems diag.Problems // of a reload
 }
 
 func (e *RefusedError) Error() string { return e.Message }

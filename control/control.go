@@ -20,7 +20,7 @@ import (
 	"context"
 	"time"
 
-	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/gateway"
 )
 
@@ -67,6 +67,6 @@ type Version struct {
 
 // failure is the answer to a request that failed.
 type failure struct {
-	Error    string          `json:"error"`
-	Problems config.Problems `json:"problems,omitempty"`
+	Error    string        `json:"error"`
+	Problems diag.Problems `json:"problems,omitempty"`
 }

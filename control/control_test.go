@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/gateway"
 )
 
@@ -106,13 +106,13 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 }
 
 func TestRefusalsAreTold(t *testing.T) {
-	problem := config.Problem{Severity: config.Error, File: "x.yaml", Line: 3, Message: "no"}
+	problem := diag.Problem{Severity: diag.Error, File: "x.yaml", Line: 3, Message: "no"}
 	for _, c := range []struct {
 		err  error
 		want int
 	}{
 		{&gateway.UnknownNameError{Name: "hg", Known: []string{"hq"}}, http.StatusNotFound},
-		{&gateway.InvalidConfigError{Problems: config.Problems{problem}}, http.StatusUnprocessableEntity},
+		{&gateway.InvalidConfigError{Problems: diag.Problems{problem}}, http.StatusUnprocessableEntity},
 		{gateway.ErrStopped, http.StatusServiceUnavailable},
 		{errors.New("something else"), http.StatusInternalServerError},
 	} {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/ipsec"
 )
 
@@ -220,7 +221,7 @@ func TestReloadLosesNoPacketOfTheOtherConnection(t *testing.T) {
 		both := mirror(lab())
 		both.Tunnels[0].ESPProposals = append(both.Tunnels[0].ESPProposals, changed.Tunnels[0].ESPProposals...)
 		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1", "192.168.4.1"), configOf(hq(), lab()), Options{
-			Load: func() (*config.Config, config.Problems) { return configOf(hq(), changed), nil },
+			Load: func() (*config.Config, diag.Problems) { return configOf(hq(), changed), nil },
 		})
 		defer customer.stop()
 		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1", "10.20.0.1"), configOf(mirror(hq()), both), Options{})

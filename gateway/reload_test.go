@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/ike/sa"
 )
 
@@ -21,7 +22,7 @@ func TestReloadLeavesUnchangedConnectionsAlone(t *testing.T) {
 		hangup := make(chan os.Signal, 1)
 		r := start(t, officeHost(), configOf(hq(), lab()), Options{
 			Hangup: hangup,
-			Load:   func() (*config.Config, config.Problems) { return next, nil },
+			Load:   func() (*config.Config, diag.Problems) { return next, nil },
 		})
 		defer r.stop()
 		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
@@ -60,10 +61,10 @@ func TestReloadLeavesUnchangedConnectionsAlone(t *testing.T) {
 
 func TestReloadWithErrorsChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		problems := config.Problems{{Severity: config.Error, Message: "no"}}
+		problems := diag.Problems{{Severity: diag.Error, Message: "no"}}
 		var next *config.Config
 		r := start(t, officeHost(), configOf(hq()), Options{
-			Load: func() (*config.Config, config.Problems) { return next, problems },
+			Load: func() (*config.Config, diag.Problems) { return next, problems },
 		})
 		defer r.stop()
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
@@ -94,7 +95,7 @@ func TestHeldTunnelStaysHeldOverReload(t *testing.T) {
 		changed := hq()
 		changed.Tunnels[0].ESPLifetime.Time = time.Minute
 		r := start(t, officeHost(), configOf(hq()), Options{
-			Load: func() (*config.Config, config.Problems) { return configOf(changed), nil },
+			Load: func() (*config.Config, diag.Problems) { return configOf(changed), nil },
 		})
 		defer r.stop()
 		if err := r.Down(context.Background(), "hq"); err != nil {
@@ -116,15 +117,15 @@ func TestReloadTellsWhatItDidAndWhatIsWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		changed := hq()
 		changed.Tunnels[0].ESPLifetime.Time = time.Minute
-		warning := config.Problem{Severity: config.Warning, Message: "weak"}
+		warning := diag.Problem{Severity: diag.Warning, Message: "weak"}
 		r := start(t, officeHost(), configOf(hq()), Options{
-			Load: func() (*config.Config, config.Problems) { return configOf(changed, lab()), config.Problems{warning} },
+			Load: func() (*config.Config, diag.Problems) { return configOf(changed, lab()), diag.Problems{warning} },
 		})
 		defer r.stop()
 		r.loop(func() { r.host.tunError = errors.New("device vpngw1: busy") })
 		got, err := r.Reload(context.Background())
 		want := Reloaded{
-			Added: 1, Changed: 1, Warnings: config.Problems{warning},
+			Added: 1, Changed: 1, Warnings: diag.Problems{warning},
 			Faults: []Fault{{"lab", "device vpngw1: busy"}},
 		}
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -141,7 +142,7 @@ func TestReloadFindsTheHostsAddresses(t *testing.T) {
 		other := lab()
 		other.Tunnels[0].Local.Address = addr("192.168.4.1") // the host has it, and nobody wanted it so far
 		r := start(t, officeHost(), configOf(hq()), Options{
-			Load: func() (*config.Config, config.Problems) { return configOf(hq(), other), nil },
+			Load: func() (*config.Config, diag.Problems) { return configOf(hq(), other), nil },
 		})
 		defer r.stop()
 		if _, err := r.Reload(context.Background()); err != nil {

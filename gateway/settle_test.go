@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ike"
@@ -67,7 +68,7 @@ func TestUpOfAResponderBegins(t *testing.T) {
 		c.Tunnels[0].Initiate, moved.Tunnels[0].Initiate = false, false
 		moved.Tunnels[0].Device = "vpngw7"
 		r := start(t, officeHost(), configOf(c, lab()), Options{
-			Load: func() (*config.Config, config.Problems) { return configOf(moved, lab()), nil },
+			Load: func() (*config.Config, diag.Problems) { return configOf(moved, lab()), nil },
 		})
 		defer r.stop()
 		wantInitiate := func(want bool) {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/ipsec"
 )
 
@@ -50,11 +51,11 @@ the cloud chose and the body does not have: they say "run refuses this".`,
 }
 
 // printCheck prints the problems, and without an error what the file comes to.
-func printCheck(w io.Writer, file string, c *config.Config, problems config.Problems) {
+func printCheck(w io.Writer, file string, c *config.Config, problems diag.Problems) {
 	warnings, refused := 0, 0
 	problems.Write(w)
 	for _, p := range problems {
-		if p.Severity == config.Warning {
+		if p.Severity == diag.Warning {
 			warnings++
 		}
 		if p.Refused {

@@ -9,6 +9,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/config/explain"
+	"vpngw/diag"
 )
 
 func newExplain() *cobra.Command {
@@ -59,7 +60,7 @@ func trace(cmd *cobra.Command, file string) (config.Source, error) {
 	s, problems := config.Trace(file)
 	if problems.Failed() {
 		for _, p := range problems {
-			if p.Severity == config.Error {
+			if p.Severity == diag.Error {
 				fmt.Fprintln(cmd.ErrOrStderr(), p)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"vpngw/config"
 	"vpngw/config/chosen"
 	"vpngw/control"
+	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/host"
 )
@@ -63,10 +64,10 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
-	load := func() (*config.Config, config.Problems) { return loadToRun(file, s.state) }
+	load := func() (*config.Config, diag.Problems) { return loadToRun(file, s.state) }
 	c, problems := load()
 	for _, p := range problems {
-		if p.Severity == config.Warning && !p.Refused {
+		if p.Severity == diag.Warning && !p.Refused {
 			log.Warn("config: " + p.String())
 		} else {
 			fmt.Fprintln(stderr, p)
@@ -125,13 +126,13 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 
 // loadToRun reads the configuration, and fills in what this host is to choose where it is the
 // cloud. That is kept in the directory state.
-func loadToRun(file, state string) (*config.Config, config.Problems) {
+func loadToRun(file, state string) (*config.Config, diag.Problems) {
 	c, problems := config.Load(file)
 	if c == nil || problems.Refused() {
 		return c, problems
 	}
 	if err := chosen.Fill(c.Connections, filepath.Join(state, "chosen"), rand.Reader); err != nil {
-		problems = append(problems, config.Problem{Severity: config.Error, Code: "vpngw.state.unusable", File: state, Message: err.Error()})
+		problems = append(problems, diag.Problem{Severity: diag.Error, Code: "vpngw.state.unusable", File: state, Message: err.Error()})
 		return nil, problems
 	}
 	return c, problems

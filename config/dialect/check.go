@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"vpngw/config/tree"
+	"vpngw/diag"
 )
 
 // Limits of one check; past them the rest is not looked at.
@@ -23,7 +24,7 @@ type Check struct {
 	// Open reads the file that a text names, relative to the main file.
 	Open func(name string) (*tree.Request, []tree.Error, error)
 
-	problems Problems
+	problems diag.Problems
 	values   int
 	reported map[any]bool // files by name, and texts with JSON by node, whose errors are told
 }
@@ -36,20 +37,20 @@ func NewCheck(b *tree.Budget) *Check {
 }
 
 // Problems are those found so far.
-func (c *Check) Problems() Problems { return c.problems }
+func (c *Check) Problems() diag.Problems { return c.problems }
 
 // Full reports whether no more problems are taken, so that looking on is of no use.
 func (c *Check) Full() bool { return len(c.problems) > maxProblems || c.values > maxValues }
 
 // Add notes a problem. Of equal ones it keeps the first: a value with an alias can be met often.
-func (c *Check) Add(p Problem) {
-	if c.Full() || slices.ContainsFunc(c.problems[max(0, len(c.problems)-8):], func(q Problem) bool {
+func (c *Check) Add(p diag.Problem) {
+	if c.Full() || slices.ContainsFunc(c.problems[max(0, len(c.problems)-8):], func(q diag.Problem) bool {
 		return p.File == q.File && p.Line == q.Line && p.Column == q.Column && p.Code == q.Code && p.Message == q.Message
 	}) {
 		return
 	}
 	if len(c.problems) == maxProblems {
-		p = Problem{Severity: Error, Code: "vpngw.config.too-many", File: p.File, Message: fmt.Sprintf("more than %d problems; the rest is not shown", maxProblems)}
+		p = diag.Problem{Severity: diag.Error, Code: "vpngw.config.too-many", File: p.File, Message: fmt.Sprintf("more than %d problems; the rest is not shown", maxProblems)}
 	}
 	c.problems = append(c.problems, p)
 }
@@ -57,23 +58,23 @@ func (c *Check) Add(p Problem) {
 // Fail notes an error at v, Warn a warning. The message is a sentence without
 // a full stop, and never holds a secret.
 func (c *Check) Fail(v *Value, why Reason, format string, args ...any) {
-	c.Add(c.problem(v, Error, why, format, args...))
+	c.Add(c.problem(v, diag.Error, why, format, args...))
 }
 
 func (c *Check) Warn(v *Value, why Reason, format string, args ...any) {
-	c.Add(c.problem(v, Warning, why, format, args...))
+	c.Add(c.problem(v, diag.Warning, why, format, args...))
 }
 
 // WarnRun notes a warning that keeps a daemon from running.
 func (c *Check) WarnRun(v *Value, why Reason, format string, args ...any) {
-	p := c.problem(v, Warning, why, format, args...)
+	p := c.problem(v, diag.Warning, why, format, args...)
 	p.Refused = true
 	c.Add(p)
 }
 
 // FailCode is Fail with the code that a page gives for the case.
 func (c *Check) FailCode(v *Value, code, format string, args ...any) {
-	p := c.problem(v, Error, Invalid, format, args...)
+	p := c.problem(v, diag.Error, Invalid, format, args...)
 	p.Code = code
 	c.Add(p)
 }
@@ -81,7 +82,7 @@ func (c *Check) FailCode(v *Value, code, format string, args ...any) {
 // Refuse is Fail for a word, in v or v itself, that is none of allowed. When
 // it may be a slip of the pen, the nearest of them is named.
 func (c *Check) Refuse(v *Value, why Reason, word string, allowed []string, format string, args ...any) {
-	p := c.problem(v, Error, why, format, args...)
+	p := c.problem(v, diag.Error, why, format, args...)
 	p.Allowed = allowed
 	if why == Illegal {
 		p.Nearest = Nearest(word, allowed)
@@ -89,9 +90,9 @@ func (c *Check) Refuse(v *Value, why Reason, word string, allowed []string, form
 	c.Add(p)
 }
 
-func (c *Check) problem(v *Value, s Severity, why Reason, format string, args ...any) Problem {
+func (c *Check) problem(v *Value, s diag.Severity, why Reason, format string, args ...any) diag.Problem {
 	pos := v.pos()
-	p := Problem{
+	p := diag.Problem{
 		Severity: s, Code: v.code(why, s), Path: v.Path(), Message: fmt.Sprintf(format, args...),
 		File: pos.File, Line: pos.Line, Column: pos.Column,
 	}
@@ -123,8 +124,8 @@ func printable(s string) string {
 // Syntax notes what tree found in a file.
 func (c *Check) Syntax(path string, errs []tree.Error) {
 	for _, e := range errs {
-		c.Add(Problem{
-			Severity: Error, Code: "vpngw.config.syntax", Path: path,
+		c.Add(diag.Problem{
+			Severity: diag.Error, Code: "vpngw.config.syntax", Path: path,
 			File: e.File, Line: e.Line, Column: e.Column, Message: e.Msg,
 		})
 	}

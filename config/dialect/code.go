@@ -1,5 +1,7 @@
 package dialect
 
+import "vpngw/diag"
+
 // Reason is why a value is wrong: the last part of a code of ours.
 type Reason string
 
@@ -30,12 +32,12 @@ const (
 type Codes map[Reason]string
 
 // code is the code of a problem with v. The clouds' codes are of errors, so a warning has ours.
-func (v *Value) code(why Reason, s Severity) string {
+func (v *Value) code(why Reason, s diag.Severity) string {
 	name := "config"
 	if v.Row != nil && v.Row.Name != "" {
 		name = v.Row.Name
 	}
-	if v.Row != nil && s == Error {
+	if v.Row != nil && s == diag.Error {
 		if code := v.Row.Codes[why]; code != "" {
 			return code
 		}

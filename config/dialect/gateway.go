@@ -3,6 +3,8 @@ package dialect
 import (
 	"net/netip"
 	"strings"
+
+	"vpngw/diag"
 )
 
 // Gateways is a table of gateways: what ids stand for.
@@ -106,7 +108,7 @@ const (
 func (g Gateways) Find(c *Check, v *Value, like string) (Gateway, bool) {
 	out, ok := g.Lookup(v)
 	if !ok && v.OK() && g.Entries[v.Text()] == nil {
-		p := c.problem(v, Error, NotFound, "%s has no such entry; add to it the line  %s: %s", g.Section, printable(v.Text()), like)
+		p := c.problem(v, diag.Error, NotFound, "%s has no such entry; add to it the line  %s: %s", g.Section, printable(v.Text()), like)
 		p.Nearest = Nearest(v.Text(), names(g.Entries))
 		c.Add(p)
 	}

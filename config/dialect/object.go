@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"vpngw/config/tree"
+	"vpngw/diag"
 )
 
 // Object is a mapping with a table of its keys: the one place that says what a
@@ -113,8 +114,8 @@ func spells(row *Row, n *tree.Node) bool {
 func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	pos := key.Pos()
 	name := keyName(key)
-	p := Problem{
-		Severity: Error, Code: v.code(Unknown, Error), Path: join(v.Path(), name),
+	p := diag.Problem{
+		Severity: diag.Error, Code: v.code(Unknown, diag.Error), Path: join(v.Path(), name),
 		File: pos.File, Line: pos.Line, Column: pos.Column,
 		Message: fmt.Sprintf("there is no key %q here", name),
 	}

@@ -11,6 +11,7 @@ import (
 	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/config/explain"
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -135,7 +136,7 @@ func (b *cloud) trial(text string) []string {
 	var lost []string
 	if s.Config == nil {
 		for _, p := range problems {
-			if p.Severity == config.Error {
+			if p.Severity == diag.Error {
 				lost = append(lost, p.Path+": "+p.Message)
 			}
 		}

@@ -1,4 +1,4 @@
-package dialect
+package diag
 
 import (
 	"cmp"
@@ -9,18 +9,12 @@ import (
 	"strings"
 )
 
-// Severity says whether a Problem keeps the configuration from being used.
-type Severity string
-
-const (
-	Error   Severity = "error"
-	Warning Severity = "warning"
-)
-
-// Problem is one thing wrong with a configuration. It never holds a secret.
+// Problem is one thing wrong with a configuration, and its place there. A Cause
+// says why a running tunnel is as it is; a Problem is found before anything
+// runs. It never holds a secret.
 type Problem struct {
 	Severity Severity `json:"severity"`
-	Refused  bool     `json:"refused"` // a warning of check's that keeps run from starting
+	Refused  bool     `json:"refused"` // a warning that keeps `vpngw run` from starting
 	Code     string   `json:"code"`    // the cloud's where its page gives one for the case, else vpngw.<Field>.<reason>
 	Path     string   `json:"path"`    // "connections[1].native.ike.proposals[0]"
 	File     string   `json:"file"`
@@ -57,16 +51,16 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Problems are in the order of the files' lines.
+// Problems are in the order of the files' lines once Sort has been called.
 type Problems []Problem
 
-// Failed reports whether there is an error among them.
+// Failed reports whether one of the problems is an error.
 func (ps Problems) Failed() bool {
 	return slices.ContainsFunc(ps, func(p Problem) bool { return p.Severity == Error })
 }
 
-// Refused reports whether a daemon may not run with what they are about: there is
-// an error among them, or a warning that is one to run.
+// Refused reports whether one of the problems keeps `vpngw run` from starting:
+// an error, or a warning that is Refused.
 func (ps Problems) Refused() bool {
 	return slices.ContainsFunc(ps, func(p Problem) bool { return p.Severity == Error || p.Refused })
 }
@@ -101,7 +95,8 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(p))
 }
 
-// Sort brings problems into the order of their places, those of main first.
+// Sort brings problems into the order of their places: first the file main, then
+// the files that it names.
 func (ps Problems) Sort(main string) {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(
