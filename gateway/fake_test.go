@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -16,12 +17,14 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/esp/esptest"
 	"vpngw/host"
 	"vpngw/ike"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
+	"vpngw/tunnel"
 )
 
 // fakeNet carries datagrams between fakeHosts by their addresses.
@@ -203,14 +206,15 @@ type fakeHost struct {
 	pathMTU   int
 
 	mu        sync.Mutex
-	cleaned   bool
+	cleaned   int
 	sockets   []*fakeSocket
 	tuns      map[string]*fakeTUN
 	made      int // TUNs, ever
+	sets      int // calls of Set
 	tunError  error
 	sendError error
 	setError  error
-	state     host.State
+	states    map[string]host.State // by owner
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
 }
@@ -234,7 +238,7 @@ func (h *fakeHost) poke() {
 func (h *fakeHost) newID() int { return int(h.ids.Add(1)) }
 
 func newHost(n *fakeNet, addresses ...string) *fakeHost {
-	h := &fakeHost{net: n, pathMTU: 1500, tuns: map[string]*fakeTUN{}, foreign: map[netip.Prefix]bool{}}
+	h := &fakeHost{net: n, pathMTU: 1500, tuns: map[string]*fakeTUN{}, states: map[string]host.State{}, foreign: map[netip.Prefix]bool{}}
 	for _, a := range addresses {
 		h.addresses = append(h.addresses, addr(a))
 	}
@@ -245,7 +249,13 @@ func newHost(n *fakeNet, addresses ...string) *fakeHost {
 }
 
 func (h *fakeHost) Check() []host.Finding { return h.findings }
-func (h *fakeHost) Clean() error          { h.cleaned = true; return nil }
+func (h *fakeHost) Clean() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cleaned++
+	clear(h.states)
+	return nil
+}
 
 func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 	open := func(port uint16) []Socket {
@@ -307,19 +317,38 @@ func (h *fakeHost) tun(name string) *fakeTUN {
 	return h.tuns[name]
 }
 
-func (h *fakeHost) Set(s host.State) (host.Result, error) {
+func (h *fakeHost) Set(owner string, s host.State) (host.Result, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state = s
+	h.sets++
+	delete(h.states, owner)
+	if len(s.Devices)+len(s.Peers) > 0 {
+		h.states[owner] = s
+	}
 	var res host.Result
 	for _, d := range s.Devices {
 		for _, r := range d.Routes {
 			if h.foreign[r.Prefix] {
-				res.Blocked = append(res.Blocked, host.BlockedRoute{Device: d.Name, Route: r, By: "the route " + r.Prefix.String() + " through eth0"})
+				res.Blocked = append(res.Blocked, host.BlockedRoute{Device: d.Name, Route: r, Cause: diag.Cause{
+					Code: diag.RouteBlocked, Prefix: r.Prefix, Err: "the route " + r.Prefix.String() + " through eth0",
+				}})
 			}
 		}
 	}
 	return res, h.setError
+}
+
+// devices are what is in the kernel, by name.
+func (h *fakeHost) devices() map[string]host.DeviceState {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := map[string]host.DeviceState{}
+	for _, s := range h.states {
+		for _, d := range s.Devices {
+			out[d.Name] = d
+		}
+	}
+	return out
 }
 
 // failSet makes Set answer err.
@@ -329,31 +358,21 @@ func (h *fakeHost) failSet(err error) {
 	h.setError = err
 }
 
-// routes lists what is in the kernel, as "prefix dev device src address".
+// routes lists what is in the kernel, as "prefix dev device src address", by device.
 func (h *fakeHost) routes() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	devices := h.devices()
 	out := []string{}
-	for _, d := range h.state.Devices {
-		for _, r := range d.Routes {
+	for _, name := range slices.Sorted(maps.Keys(devices)) {
+		for _, r := range devices[name].Routes {
 			if !h.foreign[r.Prefix] {
-				out = append(out, fmt.Sprintf("%v dev %s src %v", r.Prefix, d.Name, r.Source))
+				out = append(out, fmt.Sprintf("%v dev %s src %v", r.Prefix, name, r.Source))
 			}
 		}
 	}
 	return out
 }
 
-func (h *fakeHost) mtu(device string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, d := range h.state.Devices {
-		if d.Name == device {
-			return d.MTU
-		}
-	}
-	return 0
-}
+func (h *fakeHost) mtu(device string) int { return h.devices()[device].MTU }
 
 func (h *fakeHost) Source(netip.Addr) (netip.Addr, error) { return h.addresses[0], nil }
 func (h *fakeHost) PathMTU(netip.Addr) (int, error)       { return h.pathMTU, nil }
@@ -370,19 +389,31 @@ func (h *fakeHost) Watch(ctx context.Context, changed func()) error {
 // script is an IKE that does what a test says. The gateway's loop owns it.
 type script struct {
 	config   ike.Config
-	peers    []*sa.Peer
+	peers    []*sa.Peer // in the order in which they came
 	set      int
 	handled  []ipsec.Datagram
 	commands []sa.Command
 	actions  []sa.Action
-	why      string
+	sas      map[uint32]*ipsec.ChildSA
 	status   *ike.IKEStatus
 	live     bool // Idle answers no until Shutdown
 }
 
-func (s *script) new(c ike.Config) IKE { s.config = c; return s }
+func (s *script) new(c ike.Config) IKE { s.config, s.sas = c, map[uint32]*ipsec.ChildSA{}; return s }
 
-func (s *script) SetPeers(_ time.Time, ps []*sa.Peer) { s.peers = ps; s.set++ }
+func (s *script) SetPeer(_ time.Time, old, next *sa.Peer) {
+	i := slices.Index(s.peers, old)
+	switch {
+	case i < 0:
+		s.peers = append(s.peers, next)
+	case next == nil:
+		s.peers = slices.Delete(s.peers, i, i+1)
+	default:
+		s.peers[i] = next
+	}
+	s.set++
+}
+
 func (s *script) Handle(_ time.Time, d ipsec.Datagram) {
 	d.Data = slices.Clone(d.Data)
 	s.handled = append(s.handled, d)
@@ -399,25 +430,30 @@ func (s *script) Deadline() time.Time    { return time.Time{} }
 func (s *script) Idle() bool             { return !s.live }
 func (s *script) Counters() ike.Counters { return ike.Counters{UnknownSPI: 7} }
 
+// Next brings the Facts that an Endpoint has behind such Actions.
 func (s *script) Next() sa.Action {
 	if len(s.actions) == 0 {
 		return nil
 	}
 	a := s.actions[0]
 	s.actions = s.actions[1:]
+	var f sa.Fact
+	switch a := a.(type) {
+	case sa.InstallIn:
+		s.sas[a.SA.SPIIn] = a.SA
+		f = sa.ChildIn{SA: a.SA}
+	case sa.InstallOut:
+		f = sa.ChildOut{SA: a.SA}
+	case sa.Remove:
+		f = sa.ChildGone{SA: s.sas[a.SPIIn], Why: a.Why}
+	}
+	if f != nil {
+		s.actions = slices.Insert(s.actions, 0, sa.Action(f))
+	}
 	return a
 }
 
-func (s *script) Status() (out []ike.PeerStatus) {
-	for _, p := range s.peers {
-		st := ike.PeerStatus{Name: p.Name, Remote: p.Remote, IKE: s.status, Why: s.why}
-		for _, c := range p.Children {
-			st.Children = append(st.Children, ike.ChildStatus{Name: c.Name, Tunnel: c.Tunnel})
-		}
-		out = append(out, st)
-	}
-	return out
-}
+func (s *script) Tunnel(string) (ike.TunnelStatus, bool) { return ike.TunnelStatus{IKE: s.status}, true }
 
 // running is a gateway that runs in a test, with a scripted IKE.
 type running struct {
@@ -455,9 +491,19 @@ func (r *running) do(actions ...sa.Action) {
 // loop runs f in the control loop.
 func (r *running) loop(f func()) {
 	r.Helper()
-	if err := r.call(context.Background(), func() error { f(); return nil }); err != nil {
+	if err := r.call(context.Background(), func(time.Time) error { f(); return nil }); err != nil {
 		r.Fatal(err)
 	}
+}
+
+// adopt makes connections the running configuration.
+func (r *running) adopt(cs ...*config.Connection) Adopted {
+	r.Helper()
+	done, err := r.Gateway.Adopt(context.Background(), configOf(cs...))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return done
 }
 
 func (r *running) tunnelStatus(name string) TunnelStatus {
@@ -477,7 +523,7 @@ func (r *running) tunnelStatus(name string) TunnelStatus {
 	return TunnelStatus{}
 }
 
-func (r *running) wantState(name string, want State) TunnelStatus {
+func (r *running) wantState(name string, want tunnel.State) TunnelStatus {
 	r.Helper()
 	s := r.tunnelStatus(name)
 	if s.State != want {

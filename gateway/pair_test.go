@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"vpngw/config"
-	"vpngw/diag"
 	"vpngw/ipsec"
+	"vpngw/tunnel"
 )
 
 // mirror is the other end of a connection, which only answers.
@@ -90,12 +90,12 @@ func TestTwoGatewaysCarryPackets(t *testing.T) {
 				defer customer.stop()
 				// The daemon is there before its peer, and comes up by itself.
 				time.Sleep(20 * time.Second)
-				customer.wantState("hq", Connecting)
+				customer.wantState("hq", tunnel.Connecting)
 				cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(ours)), Options{})
 				defer cloud.stop()
 				time.Sleep(40 * time.Second)
 
-				a, b := customer.wantState("hq", Up), cloud.wantState("hq", Up)
+				a, b := customer.wantState("hq", tunnel.Up), cloud.wantState("hq", tunnel.Up)
 				if a.IKE == nil || b.IKE == nil || a.IKE.SPIi != b.IKE.SPIi || a.IKE.State != "established" {
 					t.Errorf("got IKE SAs %+v and %+v, want the same one", a.IKE, b.IKE)
 				}
@@ -122,19 +122,19 @@ func TestPeersDeleteAndRestartAreOvercome(t *testing.T) {
 		h := newHost(n, "198.51.100.1", "10.10.0.1")
 		cloud := startReal(t, h, configOf(mirror(hq())), Options{})
 		time.Sleep(40 * time.Second)
-		customer.wantState("hq", Up)
+		customer.wantState("hq", tunnel.Up)
 
 		// An orderly end: Deletes, then nobody answers.
 		if err := cloud.stop(); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Second)
-		customer.wantState("hq", Connecting)
+		customer.wantState("hq", tunnel.Connecting)
 		customer.wantRoutes(hqRoute)
 		cloud = startReal(t, h, configOf(mirror(hq())), Options{})
 		time.Sleep(40 * time.Second)
-		customer.wantState("hq", Up)
-		cloud.wantState("hq", Up)
+		customer.wantState("hq", tunnel.Up)
+		cloud.wantState("hq", tunnel.Up)
 		ping(t, customer.host.tun("vpngw0"), h.tun("vpngw0"), "192.168.3.7", "10.10.0.7", 1)
 
 		// Down holds, also against the peer; up undoes it.
@@ -142,13 +142,13 @@ func TestPeersDeleteAndRestartAreOvercome(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		customer.wantState("hq", Down)
-		cloud.wantState("hq", Waiting)
+		customer.wantState("hq", tunnel.Down)
+		cloud.wantState("hq", tunnel.Waiting)
 		if err := customer.Up(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
-		customer.wantState("hq", Up)
+		customer.wantState("hq", tunnel.Up)
 		if err := cloud.stop(); err != nil {
 			t.Error(err)
 		}
@@ -165,15 +165,15 @@ func TestUpBeginsThoughBothEndsOnlyAnswer(t *testing.T) {
 		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(hq())), Options{})
 		defer cloud.stop()
 		time.Sleep(time.Minute)
-		customer.wantState("hq", Waiting)
-		cloud.wantState("hq", Waiting)
+		customer.wantState("hq", tunnel.Waiting)
+		cloud.wantState("hq", tunnel.Waiting)
 
 		if err := cloud.Up(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		customer.wantState("hq", Up)
-		was := cloud.wantState("hq", Up).Children
+		customer.wantState("hq", tunnel.Up)
+		was := cloud.wantState("hq", tunnel.Up).Children
 		ping(t, customer.host.tun("vpngw0"), cloud.host.tun("vpngw0"), "192.168.3.7", "10.10.0.7", 1)
 
 		// What is up already stays as it is.
@@ -181,7 +181,7 @@ func TestUpBeginsThoughBothEndsOnlyAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if is := cloud.wantState("hq", Up).Children; len(was) != 1 || len(is) != 1 || is[0].SPIIn != was[0].SPIIn {
+		if is := cloud.wantState("hq", tunnel.Up).Children; len(was) != 1 || len(is) != 1 || is[0].SPIIn != was[0].SPIIn {
 			t.Errorf("got Child SAs %+v after %+v", is, was)
 		}
 
@@ -191,7 +191,7 @@ func TestUpBeginsThoughBothEndsOnlyAnswer(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		customer.wantState("hq", Up)
+		customer.wantState("hq", tunnel.Up)
 	})
 }
 
@@ -205,7 +205,7 @@ func TestWrongKeyIsTheReasonAtBothEnds(t *testing.T) {
 		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(theirs), Options{})
 		defer cloud.stop()
 		time.Sleep(40 * time.Second)
-		for _, s := range []TunnelStatus{customer.wantState("hq", Connecting), cloud.wantState("hq", Waiting)} {
+		for _, s := range []TunnelStatus{customer.wantState("hq", tunnel.Connecting), cloud.wantState("hq", tunnel.Waiting)} {
 			if !strings.Contains(strings.ToLower(s.Why), "pre-shared key") || strings.Contains(s.Why, "staple") {
 				t.Errorf("got why %q, want the pre-shared key named and not told", s.Why)
 			}
@@ -213,34 +213,30 @@ func TestWrongKeyIsTheReasonAtBothEnds(t *testing.T) {
 	})
 }
 
-func TestReloadLosesNoPacketOfTheOtherConnection(t *testing.T) {
+func TestAdoptLosesNoPacketOfTheOtherConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet()
 		changed := lab()
 		changed.Tunnels[0].ESPProposals = proposals(ipsec.ProtoESP, "aes256gcm16")
 		both := mirror(lab())
 		both.Tunnels[0].ESPProposals = append(both.Tunnels[0].ESPProposals, changed.Tunnels[0].ESPProposals...)
-		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1", "192.168.4.1"), configOf(hq(), lab()), Options{
-			Load: func() (*config.Config, diag.Problems) { return configOf(hq(), changed), nil },
-		})
+		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1", "192.168.4.1"), configOf(hq(), lab()), Options{})
 		defer customer.stop()
 		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1", "10.20.0.1"), configOf(mirror(hq()), both), Options{})
 		defer cloud.stop()
 		time.Sleep(40 * time.Second)
-		customer.wantState("hq", Up)
-		customer.wantState("lab", Up)
+		customer.wantState("hq", tunnel.Up)
+		customer.wantState("lab", tunnel.Up)
 		here, there := customer.host.tun("vpngw0"), cloud.host.tun("vpngw0")
 		for i := range uint32(100) {
 			if i == 50 {
-				if _, err := customer.Reload(context.Background()); err != nil {
-					t.Fatal(err)
-				}
+				customer.adopt(hq(), changed)
 			}
 			ping(t, here, there, "192.168.3.7", "10.10.0.7", i)
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(10 * time.Second)
-		if s := customer.wantState("lab", Up); s.Children[0].Proposal != "aes256gcm16" {
+		if s := customer.wantState("lab", tunnel.Up); s.Children[0].Proposal != "aes256gcm16" {
 			t.Errorf("got proposal %s, want the new one", s.Children[0].Proposal)
 		}
 	})
@@ -256,7 +252,7 @@ func TestKilledDaemonIsBackAtOnce(t *testing.T) {
 		defer cloud.stop()
 		first := startReal(t, h, configOf(hq()), Options{})
 		time.Sleep(10 * time.Second)
-		first.wantState("hq", Up)
+		first.wantState("hq", tunnel.Up)
 
 		h.net = newNet() // nothing that it says from now on is heard
 		if err := first.stop(); err != nil {
@@ -266,8 +262,8 @@ func TestKilledDaemonIsBackAtOnce(t *testing.T) {
 		second := startReal(t, h, configOf(hq()), Options{})
 		defer second.stop()
 		time.Sleep(3 * time.Second)
-		second.wantState("hq", Up)
-		cloud.wantState("hq", Up)
+		second.wantState("hq", tunnel.Up)
+		cloud.wantState("hq", tunnel.Up)
 		ping(t, h.tun("vpngw0"), cloud.host.tun("vpngw0"), "192.168.3.7", "10.10.0.7", 1)
 		ping(t, cloud.host.tun("vpngw0"), h.tun("vpngw0"), "10.10.0.7", "192.168.3.7", 2)
 	})
@@ -281,14 +277,14 @@ func TestRekeyReplacesWhatItIsAskedFor(t *testing.T) {
 		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(hq())), Options{})
 		defer cloud.stop()
 		time.Sleep(40 * time.Second)
-		first := customer.wantState("hq", Up)
+		first := customer.wantState("hq", tunnel.Up)
 		for _, ike := range []bool{false, true} {
-			before := customer.wantState("hq", Up)
+			before := customer.wantState("hq", tunnel.Up)
 			if err := customer.Rekey(context.Background(), "hq", ike); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
-			after := customer.wantState("hq", Up)
+			after := customer.wantState("hq", tunnel.Up)
 			if got := after.IKE.SPIi != before.IKE.SPIi; got != ike {
 				t.Errorf("ike %v: a new IKE SA is %v", ike, got)
 			}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"vpngw/config"
+	"vpngw/tunnel"
 )
 
 // dual is a connection with an active tunnel and a standby one, with the same subnets.
@@ -42,7 +43,7 @@ func TestStandbyComesUpWithoutRoutes(t *testing.T) {
 		r := start(t, officeHost(), configOf(dual()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		defer r.stop()
 		r.up("hq-2", "192.168.3.0/24", "10.10.0.0/16")
-		r.wantState("hq-2", Up)
+		r.wantState("hq-2", tunnel.Up)
 		r.wantRoutes()
 		r.up("hq-1", "192.168.3.0/24", "10.10.0.0/16")
 		r.wantRoutes(hqRoute)

@@ -70,6 +70,10 @@ type TooBig struct {
 	MTU    int
 }
 
+// Disturbed says that the kernel may have less than the last Want, because of
+// what another group or another program did.
+type Disturbed struct{}
+
 // Underlay says that links, addresses or routes of the host have changed.
 // Addresses are the host's own now.
 type Underlay struct{ Addresses []netip.Addr }
@@ -84,3 +88,4 @@ func (Applied) fact()  {}
 func (PathMTU) fact()  {}
 func (TooBig) fact()   {}
 func (Underlay) fact() {}
+func (Disturbed) fact() {}

@@ -33,7 +33,8 @@ type member struct {
 	stale  bool                  // open must be worked out again
 	causes map[string]diag.Cause // of wanted Child SAs that were refused or lost, by the child's name
 
-	ikes     []ikeSA    // live, the newest last
+	ikes     []sa.IKESA // established, the newest last
+	attempt  *sa.IKESA  // the one that is under way; nil: none
 	failed   diag.Cause // why the peer has no IKE SA
 	sent     diag.Cause // why the last IKE message was not sent
 	silentAt time.Time  // when the peer counts as silent; zero: it does already, or nothing is asked
@@ -58,13 +59,6 @@ type child struct {
 	out  bool // the outbound half is installed too
 }
 
-// ikeSA is an IKE SA that the tunnel is on, or that is under way.
-type ikeSA struct {
-	sa.IKESA
-	established bool
-	since       time.Time
-}
-
 func newMember(now time.Time, c Config) *member {
 	if c.From != nil {
 		return c.From.m.adopt(now, c)
@@ -79,6 +73,7 @@ func newMember(now time.Time, c Config) *member {
 func (m *member) adopt(now time.Time, c Config) *member {
 	if c.Device != m.Device || c.Reopen {
 		m.fault, m.openAt = diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, now
+		m.routed = false // the old device and its SAs go: it is a new tunnel
 	}
 	m.Config, m.stale = c, true
 	m.From, m.Reopen = nil, false
@@ -112,30 +107,28 @@ func (m *member) noteHeld(held bool) {
 func (m *member) noteIKE(now time.Time, f sa.Fact) {
 	switch f := f.(type) {
 	case sa.IKEConnecting:
-		m.ikes = append(m.ikes, ikeSA{IKESA: f.SA, since: now})
-		if m.silentAt.IsZero() && !m.silent {
+		m.attempt = &f.SA
+		if m.silentAt.IsZero() && !m.silent && len(m.ikes) == 0 {
 			m.silentAt = now.Add(silence)
 		}
 	case sa.IKEEstablished:
-		m.forget(f.SA)
-		m.ikes = append(m.ikes, ikeSA{f.SA, true, now})
+		m.attempted()
+		m.ikes = append(m.ikes, f.SA)
 		m.failed, m.sent = diag.Cause{}, diag.Cause{}
-		m.silentAt, m.silent = time.Time{}, false
 		m.stranded, m.asked = time.Time{}, false
 	case sa.IKERekeyed:
 		m.forget(f.Old)
-		m.forget(f.SA)
-		m.ikes = append(m.ikes, ikeSA{f.SA, true, now})
+		m.ikes = append(m.ikes, f.SA)
 	case sa.IKEEnded:
 		m.forget(f.SA)
-		if !m.connecting() {
-			m.silentAt, m.silent = time.Time{}, false
-		}
 	case sa.IKEFailed:
 		m.failed = f.Cause
+		if !f.Connecting {
+			m.attempted()
+		}
 	case sa.PeerMoved:
 		for i := range m.ikes {
-			if same(m.ikes[i].IKESA, f.SA) {
+			if same(m.ikes[i], f.SA) {
 				m.ikes[i].Path = f.SA.Path
 			}
 		}
@@ -157,32 +150,25 @@ func (m *member) noteIKE(now time.Time, f sa.Fact) {
 	}
 }
 
-// same reports whether two facts are about one IKE SA. The responder's SPI is
-// not known while an IKE SA is connecting.
-func same(a, b sa.IKESA) bool { return a.SPIi == b.SPIi && a.Initiator == b.Initiator }
-
-func (m *member) forget(s sa.IKESA) {
-	m.ikes = slices.DeleteFunc(m.ikes, func(i ikeSA) bool { return same(i.IKESA, s) })
+// attempted ends an attempt, whatever came of it.
+func (m *member) attempted() {
+	m.attempt, m.silentAt, m.silent = nil, time.Time{}, false
 }
 
-// ike is the IKE SA that the tunnel is on: the newest established one, or else
-// the newest that is under way.
-func (m *member) ike() *ikeSA {
-	for i := range slices.Backward(m.ikes) {
-		if m.ikes[i].established {
-			return &m.ikes[i]
-		}
-	}
+// same reports whether two facts are about one IKE SA.
+func same(a, b sa.IKESA) bool { return a.SPIi == b.SPIi && a.SPIr == b.SPIr }
+
+func (m *member) forget(s sa.IKESA) {
+	m.ikes = slices.DeleteFunc(m.ikes, func(i sa.IKESA) bool { return same(i, s) })
+}
+
+// ike is the IKE SA that the tunnel is on, the newest of several, or else the
+// one that is under way; nil: there is none.
+func (m *member) ike() *sa.IKESA {
 	if n := len(m.ikes); n > 0 {
 		return &m.ikes[n-1]
 	}
-	return nil
-}
-
-// connecting reports whether an IKE SA is under way and none is established.
-func (m *member) connecting() bool {
-	i := m.ike()
-	return i != nil && !i.established
+	return m.attempt
 }
 
 // carrying are the Child SAs that are installed both ways.

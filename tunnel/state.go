@@ -68,8 +68,8 @@ func (m *member) judge() (State, diag.Cause) {
 		return Degraded, diag.Cause{Code: diag.Uncovered, Ours: few(open)}.Since(m.trouble())
 	}
 	cause := diag.First(m.trouble(), m.sent)
-	if cause.OK() && m.silent && m.connecting() {
-		cause = diag.Cause{Code: diag.NoAnswerYet, Peer: m.ike().Path.Remote}
+	if cause.OK() && m.silent && len(m.ikes) == 0 {
+		cause = diag.Cause{Code: diag.NoAnswerYet, Peer: m.attempt.Path.Remote}
 	}
 	if m.initiates() {
 		return Connecting, cause

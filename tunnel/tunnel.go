@@ -121,6 +121,8 @@ func (g *Group) Note(now time.Time, f Fact) {
 		g.notePath(now, f)
 	case TooBig:
 		g.noteTooBig(now, f)
+	case Disturbed:
+		g.again = true
 	case Underlay:
 		g.own = f.Addresses
 		clear(g.paths) // learned on an underlay that has changed

@@ -12,42 +12,41 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/host"
-	"vpngw/ike"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
+	"vpngw/tunnel"
 )
 
 func TestTunnelIsUpWhenAPacketIsCarried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		defer r.stop()
-		r.loop(func() { r.ike.why = "NO_PROPOSAL_CHOSEN"; r.dirty = true })
-		if s := r.wantState("hq", Connecting); s.Why != "NO_PROPOSAL_CHOSEN" || s.IKE != nil || len(s.Children) != 0 {
-			t.Errorf("got %+v, want the endpoint's why and nothing else", s)
+		r.do(sa.IKEFailed{Peer: r.ike.peers[0], Cause: diag.Cause{Code: diag.IKENotOffered}})
+		if s := r.wantState("hq", tunnel.Connecting); s.Code != diag.IKENotOffered || s.Why == "" || s.IKE != nil || len(s.Children) != 0 {
+			t.Errorf("got %+v, want the endpoint's cause and nothing else", s)
 		}
 		r.wantRoutes()
 
 		c := r.child("hq", "192.168.3.0/24", "10.10.0.0/16")
 		r.do(sa.InstallIn{SA: c})
-		r.wantState("hq", Connecting) // one half does not carry
+		r.wantState("hq", tunnel.Connecting) // one half does not carry
 		time.Sleep(time.Second)
 		r.do(sa.InstallOut{SA: c})
-		s := r.wantState("hq", Up)
+		s := r.wantState("hq", tunnel.Up)
 		if s.Why != "" || !s.Since.Equal(time.Now()) {
 			t.Errorf("got why %q since %v, want none since now", s.Why, s.Since)
 		}
-		if len(s.Children) != 1 || s.Children[0].SPIIn != spiString(c.SPIIn) || s.Children[0].RemoteTS[0] != "10.10.0.0/16" {
+		if len(s.Children) != 1 || s.Children[0].SPIIn != sa.Hex32(c.SPIIn) || s.Children[0].RemoteTS[0] != "10.10.0.0/16" {
 			t.Errorf("got children %+v", s.Children)
 		}
 		r.wantRoutes(hqRoute)
 		if got, want := r.host.mtu("vpngw0"), esp.MTU(1500, c.Suite, false, true, false); got != want {
 			t.Errorf("got MTU %d, want %d", got, want)
 		}
-		r.wantState("hq", Up)
+		r.wantState("hq", tunnel.Up)
 	})
 }
 
@@ -57,7 +56,7 @@ func TestResponderWaits(t *testing.T) {
 		c.Tunnels[0].Initiate = false
 		r := start(t, officeHost(), configOf(c), Options{})
 		defer r.stop()
-		r.wantState("hq", Waiting)
+		r.wantState("hq", tunnel.Waiting)
 	})
 }
 
@@ -67,9 +66,7 @@ func TestUpOfAResponderBegins(t *testing.T) {
 		c, moved := hq(), hq()
 		c.Tunnels[0].Initiate, moved.Tunnels[0].Initiate = false, false
 		moved.Tunnels[0].Device = "vpngw7"
-		r := start(t, officeHost(), configOf(c, lab()), Options{
-			Load: func() (*config.Config, diag.Problems) { return configOf(moved, lab()), nil },
-		})
+		r := start(t, officeHost(), configOf(c, lab()), Options{})
 		defer r.stop()
 		wantInitiate := func(want bool) {
 			t.Helper()
@@ -84,13 +81,13 @@ func TestUpOfAResponderBegins(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantInitiate(true)
-		r.wantState("hq", Connecting)
+		r.wantState("hq", tunnel.Connecting)
 		r.wantCommands(sa.Raise{Tunnel: "hq"})
-		if _, err := r.Reload(context.Background()); err != nil {
+		if _, err := r.Adopt(context.Background(), configOf(moved, lab())); err != nil {
 			t.Fatal(err)
 		}
-		wantInitiate(true) // like what is held, over a reload
-		r.wantState("hq", Connecting)
+		wantInitiate(true) // as a held tunnel stays held
+		r.wantState("hq", tunnel.Connecting)
 	})
 }
 
@@ -99,11 +96,11 @@ func TestPartIsDegraded(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		defer r.stop()
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/17")
-		if s := r.wantState("hq", Degraded); !strings.Contains(s.Why, "10.10.128.0/17") {
+		if s := r.wantState("hq", tunnel.Degraded); !strings.Contains(s.Why, "10.10.128.0/17") {
 			t.Errorf("got why %q, want what is missing in it", s.Why)
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.128.0/17")
-		r.wantState("hq", Up)
+		r.wantState("hq", tunnel.Up)
 	})
 }
 
@@ -114,14 +111,14 @@ func TestBlockedRouteIsDegraded(t *testing.T) {
 		r := start(t, h, configOf(hq()), Options{})
 		defer r.stop()
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
-		if s := r.wantState("hq", Degraded); !strings.Contains(s.Why, "through eth0") {
+		if s := r.wantState("hq", tunnel.Degraded); !strings.Contains(s.Why, "through eth0") {
 			t.Errorf("got why %q, want the foreign route in it", s.Why)
 		}
 		// The link monitor tells that it went.
 		delete(h.foreign, prefixes("10.10.0.0/16")[0])
 		h.changed()
 		synctest.Wait()
-		r.wantState("hq", Up)
+		r.wantState("hq", tunnel.Up)
 		r.wantRoutes(hqRoute)
 	})
 }
@@ -134,19 +131,19 @@ func TestErrorOfOneDeviceIsItsTunnelsAlone(t *testing.T) {
 		h.failSet(errors.Join(nil, errors.Join(&host.DeviceError{Device: "vpngw1", Err: syscall.ENOBUFS})))
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 		r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
-		r.wantState("hq", Up)
-		if s := r.wantState("lab", Degraded); s.Why != "device vpngw1: no buffer space available" {
+		r.wantState("hq", tunnel.Up)
+		if s := r.wantState("lab", tunnel.Degraded); s.Why != "device vpngw1: no buffer space available" {
 			t.Errorf("got why %q, want the device's error", s.Why)
 		}
 		h.failSet(errors.New("dump routes: no"))
-		time.Sleep(hostRetry + time.Second)
+		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		r.wantState("hq", Degraded)
+		r.wantState("hq", tunnel.Degraded)
 		h.failSet(nil)
-		time.Sleep(hostRetry + time.Second)
+		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		r.wantState("hq", Up)
-		r.wantState("lab", Up)
+		r.wantState("hq", tunnel.Up)
+		r.wantState("lab", tunnel.Up)
 	})
 }
 
@@ -156,20 +153,20 @@ func TestRoutesStayWhileTheTunnelIsWanted(t *testing.T) {
 		defer r.stop()
 		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 		r.wantRoutes(hqRoute)
-		r.do(sa.Remove{SPIIn: c.SPIIn, Why: "the peer is dead"})
-		r.wantState("hq", Connecting)
+		r.do(sa.Remove{SPIIn: c.SPIIn, Why: diag.Cause{Code: diag.PeerDead}})
+		r.wantState("hq", tunnel.Connecting)
 		r.wantRoutes(hqRoute) // else packets would leave in clear
 
 		if err := r.Down(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
-		r.wantState("hq", Down)
+		r.wantState("hq", tunnel.Down)
 		r.wantRoutes()
 		r.wantCommands(sa.Lower{Tunnel: "hq"})
 		if err := r.Up(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
-		r.wantState("hq", Connecting)
+		r.wantState("hq", tunnel.Connecting)
 		r.wantCommands(sa.Raise{Tunnel: "hq"})
 		r.wantRoutes() // not before it has come up again
 	})
@@ -185,12 +182,12 @@ func TestFailedSendIsTheReason(t *testing.T) {
 		}}
 		r.host.sendError = syscall.ENETUNREACH
 		r.do(send)
-		if s := r.wantState("hq", Connecting); !strings.Contains(s.Why, "network is unreachable") {
+		if s := r.wantState("hq", tunnel.Connecting); !strings.Contains(s.Why, "network is unreachable") {
 			t.Errorf("got why %q, want what the system said", s.Why)
 		}
 		r.host.sendError = nil
 		r.do(send)
-		if s := r.wantState("hq", Connecting); s.Why != "" {
+		if s := r.wantState("hq", tunnel.Connecting); s.Why != "" {
 			t.Errorf("after one that went: got why %q, want none", s.Why)
 		}
 	})
@@ -200,18 +197,13 @@ func TestSilentPeerIsTheReasonLongBeforeIKEGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		defer r.stop()
-		r.loop(func() {
-			r.ike.status = &ike.IKEStatus{
-				State: "connecting", Since: time.Now(), Remote: netip.MustParseAddrPort("198.51.100.1:500"),
-			}
-			r.dirty = true
-		})
-		if s := r.wantState("hq", Connecting); s.Why != "" {
+		r.do(sa.IKEConnecting{SA: sa.IKESA{Peer: r.ike.peers[0], Path: ipsec.Path{Remote: netip.MustParseAddrPort("198.51.100.1:500")}}})
+		if s := r.wantState("hq", tunnel.Connecting); s.Why != "" {
 			t.Errorf("got why %q at once", s.Why)
 		}
-		time.Sleep(silence + time.Second)
+		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if s := r.wantState("hq", Connecting); !strings.Contains(s.Why, "no answer from 198.51.100.1 so far") {
+		if s := r.wantState("hq", tunnel.Connecting); !strings.Contains(s.Why, "no answer from 198.51.100.1 so far") {
 			t.Errorf("got why %q, want that there is no answer", s.Why)
 		}
 	})
@@ -225,7 +217,7 @@ func TestWhatTheOperatorWantedIsNoWarning(t *testing.T) {
 		if err := r.Down(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
-		r.wantState("hq", Down)
+		r.wantState("hq", tunnel.Down)
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,94 @@
+// Package desired is what should run, wherever that is written down. Today that
+// is one file; objects of an API and leases between nodes will be further
+// sources. It loads, and has the daemon adopt what it loaded: on SIGHUP, and when
+// an operator asks for it. It knows nothing of tunnels, sockets or keys.
+package desired
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"vpngw/config"
+	"vpngw/diag"
+	"vpngw/gateway"
+)
+
+// Load reads a source again. A nil Config, or a refusal among the problems, means
+// that nothing may be adopted.
+type Load func() (*config.Config, diag.Problems)
+
+// Daemon adopts a configuration: a *gateway.Gateway.
+type Daemon interface {
+	Adopt(ctx context.Context, c *config.Config) (gateway.Adopted, error)
+}
+
+// State is the source of what should run, with the daemon that runs it.
+type State struct {
+	load   Load
+	daemon Daemon
+	log    *slog.Logger
+	token  chan struct{} // held by the reload that is under way
+}
+
+// New makes a State.
+func New(load Load, d Daemon, log *slog.Logger) *State {
+	return &State{load: load, daemon: d, log: log, token: make(chan struct{}, 1)}
+}
+
+// InvalidError is a reload's answer to a source with errors, which changes nothing.
+type InvalidError struct{ Problems diag.Problems }
+
+func (e *InvalidError) Error() string {
+	return "the configuration has errors; nothing was changed"
+}
+
+// Reloaded is what a reload has done, and what is wrong though it has been done.
+type Reloaded struct {
+	gateway.Adopted
+	Warnings diag.Problems `json:"warnings"`
+}
+
+// Reload loads again and has the daemon adopt what it finds. Connections that have
+// not changed keep their devices and SAs and lose no packet. A configuration with
+// errors changes nothing. It may be called from any goroutine.
+func (s *State) Reload(ctx context.Context) (Reloaded, error) {
+	// Loading takes a while; one reload waits for the other, so that the newest file wins.
+	select {
+	case s.token <- struct{}{}:
+		defer func() { <-s.token }()
+	case <-ctx.Done():
+		return Reloaded{}, ctx.Err()
+	}
+	c, problems := s.load()
+	if c == nil || problems.Refused() {
+		return Reloaded{}, &InvalidError{problems}
+	}
+	for _, p := range problems {
+		s.log.Warn("config: " + p.String())
+	}
+	done, err := s.daemon.Adopt(ctx, c)
+	return Reloaded{done, append(diag.Problems{}, problems...)}, err
+}
+
+// Run reloads for each value of hangup until ctx ends. There is nobody to
+// answer, so problems are logged.
+func (s *State) Run(ctx context.Context, hangup <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+		}
+		_, err := s.Reload(ctx)
+		if invalid := (*InvalidError)(nil); errors.As(err, &invalid) {
+			for _, p := range invalid.Problems {
+				s.log.Error("config: " + p.String())
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("reload failed", "err", err)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package desired
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"vpngw/config"
+	"vpngw/diag"
+	"vpngw/gateway"
+)
+
+// daemon remembers what it adopted.
+type daemon struct {
+	adopted []*config.Config
+	err     error
+}
+
+func (d *daemon) Adopt(_ context.Context, c *config.Config) (gateway.Adopted, error) {
+	if d.err != nil {
+		return gateway.Adopted{}, d.err
+	}
+	d.adopted = append(d.adopted, c)
+	return gateway.Adopted{Added: 1}, nil
+}
+
+func TestReloadWithErrorsChangesNothing(t *testing.T) {
+	d := &daemon{}
+	var c *config.Config
+	problems := diag.Problems{{Severity: diag.Error, Message: "no"}}
+	s := New(func() (*config.Config, diag.Problems) { return c, problems }, d, slog.New(slog.DiscardHandler))
+	var invalid *InvalidError
+	if _, err := s.Reload(context.Background()); !errors.As(err, &invalid) || len(invalid.Problems) != 1 {
+		t.Errorf("got %v, want an InvalidError with the problem", err)
+	}
+	c, problems = &config.Config{}, diag.Problems{{Severity: diag.Warning, Refused: true}}
+	if _, err := s.Reload(context.Background()); !errors.As(err, &invalid) {
+		t.Errorf("what run refuses: got %v, want an InvalidError", err)
+	}
+	if len(d.adopted) > 0 {
+		t.Error("something was adopted")
+	}
+	problems = diag.Problems{{Severity: diag.Warning, Message: "weak"}}
+	done, err := s.Reload(context.Background())
+	if err != nil || done.Added != 1 || len(done.Warnings) != 1 || len(d.adopted) != 1 || d.adopted[0] != c {
+		t.Errorf("got %+v, %v", done, err)
+	}
+	d.err = errors.New("cannot")
+	if _, err := s.Reload(context.Background()); !errors.Is(err, d.err) {
+		t.Errorf("got %v, want the daemon's error", err)
+	}
+}
+
+func TestHangupReloadsAndLogsWhatIsWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		d := &daemon{}
+		var problems diag.Problems
+		s := New(func() (*config.Config, diag.Problems) { return &config.Config{}, problems }, d, slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, cancel := context.WithCancel(context.Background())
+		hangup := make(chan os.Signal)
+		done := make(chan struct{})
+		go func() { s.Run(ctx, hangup); close(done) }()
+		hangup <- syscall.SIGHUP
+		synctest.Wait()
+		if len(d.adopted) != 1 {
+			t.Fatal("a hangup does not reload")
+		}
+		problems = diag.Problems{{Severity: diag.Error, Message: "a bad line", File: "vpngw.yaml"}}
+		hangup <- syscall.SIGHUP
+		synctest.Wait()
+		if len(d.adopted) != 1 || !strings.Contains(log.String(), "a bad line") || !strings.Contains(log.String(), "reload failed") {
+			t.Errorf("adopted %d times, and the log says\n%s", len(d.adopted), &log)
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestOneReloadWaitsForTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &daemon{}
+		gate := make(chan struct{})
+		loads := 0
+		s := New(func() (*config.Config, diag.Problems) { loads++; <-gate; return &config.Config{}, nil }, d, slog.New(slog.DiscardHandler))
+		for range 2 {
+			go s.Reload(context.Background())
+		}
+		synctest.Wait()
+		if loads != 1 {
+			t.Errorf("%d loads at once, want 1", loads)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if _, err := s.Reload(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v from a reload that nobody waits for", err)
+		}
+		close(gate)
+		synctest.Wait()
+		if len(d.adopted) != 2 {
+			t.Errorf("adopted %d times, want 2", len(d.adopted))
+		}
+	})
+}
