@@ -162,7 +162,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if g.sockets, err = g.Host.Open(g.config.Listen); err != nil {
+	if g.sockets, err = g.Host.Open(g.config.Listen.List()); err != nil {
 		return fmt.Errorf("open the underlay sockets: %w", err)
 	}
 	if err := g.Host.Clean(); err != nil {
@@ -193,7 +193,7 @@ func (g *Gateway) check() error {
 	var fatal []string
 	for _, f := range g.Host.Check() {
 		switch {
-		case f.Code == "port" && len(g.config.Listen) > 0:
+		case f.Code == "port" && g.config.Listen != config.Addrs{}:
 			// Perhaps not on the addresses that we want: opening them will tell.
 		case f.Fatal, f.Code == "port":
 			fatal = append(fatal, f.String())

@@ -10,7 +10,6 @@ import (
 
 	"vpngw/config"
 	"vpngw/ike/sa"
-	"vpngw/ipsec"
 )
 
 // peersOf turns tunnels into the peers that IKE talks to. An IKE SA belongs to
@@ -25,9 +24,9 @@ func peersOf(tunnels []*wanted, local func(netip.Addr) netip.Addr) ([]*sa.Peer, 
 	byKey := map[sa.PeerKey]*sa.Peer{}
 	for _, w := range tunnels {
 		t := w.tunnel
-		own := peerOf(w, local)
+		own := &sa.Peer{Name: w.conn.Name, PeerKey: t.PeerKey(), Settings: t.Settings()}
 		k := own.PeerKey
-		k.Local = t.Local.Address // as configured
+		own.Local = local(t.Local.Address)
 		p := byKey[k]
 		switch {
 		case p == nil:
@@ -41,7 +40,7 @@ func peersOf(tunnels []*wanted, local func(netip.Addr) netip.Addr) ([]*sa.Peer, 
 			}
 			p.Name += "," + w.conn.Name
 		}
-		p.Children = append(p.Children, childrenOf(t)...)
+		p.Children = append(p.Children, t.ChildSAs()...)
 	}
 	return peers, nil
 }
@@ -74,61 +73,6 @@ func wantedOf(c *config.Config) []*wanted {
 func (w *wanted) same(v *wanted) bool {
 	return w.conn.Name == v.conn.Name && w.conn.Side == v.conn.Side && w.conn.Dialect == v.conn.Dialect &&
 		reflect.DeepEqual(w.tunnel, v.tunnel)
-}
-
-func peerOf(w *wanted, local func(netip.Addr) netip.Addr) *sa.Peer {
-	t := w.tunnel
-	encap := sa.EncapAuto
-	switch t.Encap {
-	case config.EncapAlways:
-		encap = sa.EncapAlways
-	case config.EncapNever:
-		encap = sa.EncapNever
-	}
-	return &sa.Peer{
-		Name: w.conn.Name,
-		PeerKey: sa.PeerKey{
-			Local:    local(t.Local.Address),
-			Remote:   t.Remote.Address,
-			LocalID:  t.Local.ID,
-			RemoteID: t.Remote.ID,
-		},
-		Settings: sa.Settings{
-			Version: t.IKEVersion, Aggressive: t.Aggressive,
-			PSK:       t.PSK,
-			Proposals: t.IKEProposals,
-			Lifetime:  t.IKELifetime,
-			NATT:      t.NATT,
-			Encap:     encap,
-			DPD:       t.DPD,
-		},
-	}
-}
-
-// childrenOf is the Child SAs that a tunnel wants: one for all its subnets, or one for
-// each pair that it lists, or each pair of subnets of one family. IKEv1 knows only pairs.
-func childrenOf(t *config.Tunnel) []*sa.Child {
-	child := func(name string, local, remote []netip.Prefix) *sa.Child {
-		return &sa.Child{
-			Name:      name,
-			Tunnel:    t.Name,
-			Initiate:  t.Initiate,
-			Local:     ipsec.SelectorsOf(local),
-			Remote:    ipsec.SelectorsOf(remote),
-			Proposals: t.ESPProposals,
-			Lifetime:  t.ESPLifetime,
-			Trunc96:   t.Trunc96,
-		}
-	}
-	if t.Pairs == nil && t.Children != config.Pairs && t.IKEVersion != 1 {
-		return []*sa.Child{child(t.Name, t.Local.Subnets, t.Remote.Subnets)}
-	}
-	var out []*sa.Child
-	for _, p := range t.EachPair() {
-		name := fmt.Sprintf("%s/%d", t.Name, len(out)+1)
-		out = append(out, child(name, []netip.Prefix{p.Local}, []netip.Prefix{p.Remote}))
-	}
-	return out
 }
 
 // deviceNames gives every tunnel its TUN device: the configured name, or the

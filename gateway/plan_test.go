@@ -106,51 +106,6 @@ func TestSharedPeerMustAgreeOnItsIKESA(t *testing.T) {
 	}
 }
 
-func TestPairsMakeOneChildForEachPairOfAFamily(t *testing.T) {
-	c := connection("lab", "192.168.3.0/24", "10.20.0.0/16")
-	tun := &c.Tunnels[0]
-	tun.Children = config.Pairs
-	tun.Local.Subnets = prefixes("192.168.3.0/24", "fd00:3::/64")
-	tun.Remote.Subnets = prefixes("10.20.0.0/16", "10.21.0.0/16", "fd00:20::/64")
-	var got []string
-	for _, ch := range childrenOf(tun) {
-		got = append(got, ch.Name+" "+ch.Local[0].String()+" "+ch.Remote[0].String())
-	}
-	want := []string{
-		"lab/1 192.168.3.0/24 10.20.0.0/16",
-		"lab/2 192.168.3.0/24 10.21.0.0/16",
-		"lab/3 fd00:3::/64 fd00:20::/64",
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	tun.SetPairs([]config.Pair{
-		{Local: prefixes("192.168.4.0/24")[0], Remote: prefixes("10.20.0.0/16")[0]},
-		{Local: prefixes("192.168.3.0/24")[0], Remote: prefixes("10.21.0.0/16")[0]},
-		{Local: prefixes("192.168.3.0/24")[0], Remote: prefixes("10.22.0.0/16")[0]},
-	})
-	if l, r := len(tun.Local.Subnets), len(tun.Remote.Subnets); l != 2 || r != 3 {
-		t.Errorf("pairs of %d and %d subnets, want 2 and 3", l, r)
-	}
-	got = nil
-	for _, ch := range childrenOf(tun) {
-		got = append(got, ch.Name+" "+ch.Local[0].String()+" "+ch.Remote[0].String())
-	}
-	want = []string{
-		"lab/1 192.168.4.0/24 10.20.0.0/16",
-		"lab/2 192.168.3.0/24 10.21.0.0/16",
-		"lab/3 192.168.3.0/24 10.22.0.0/16",
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("listed: got %q, want %q", got, want)
-	}
-	tun.Children, tun.Pairs = config.Lists, nil
-	tun.Local.Subnets = prefixes("192.168.3.0/24", "fd00:3::/64")
-	if ch := childrenOf(tun); len(ch) != 1 || len(ch[0].Local) != 2 || len(ch[0].Remote) != 3 {
-		t.Errorf("lists: got %+v, want one child with all", ch)
-	}
-}
-
 func TestDeviceNamesAreKeptAndFilledUp(t *testing.T) {
 	a, b, c := connection("a", "192.168.3.0/24", "10.0.0.0/24"), connection("b", "192.168.3.0/24", "10.0.1.0/24"),
 		connection("c", "192.168.3.0/24", "10.0.2.0/24")

@@ -3,7 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
-	"slices"
+	"fmt"
+	"strings"
 	"time"
 
 	"vpngw/config"
@@ -91,17 +92,8 @@ func (g *Gateway) reloadOnHangup() error {
 
 // adopt makes c the running configuration.
 func (g *Gateway) adopt(c *config.Config, now time.Time) (Reloaded, error) {
-	if c.NoFrames != g.config.NoFrames {
-		return Reloaded{}, errors.New("`raw_frames` has changed: it is chosen at the start only, so restart the daemon; nothing was changed")
-	}
-	if c.Packets != g.config.Packets {
-		return Reloaded{}, errors.New("`offload` has changed: devices are opened for one way, so restart the daemon; nothing was changed")
-	}
-	if c.Threads != g.config.Threads {
-		return Reloaded{}, errors.New("`threads` has changed: they are started once, so restart the daemon; nothing was changed")
-	}
-	if !slices.Equal(c.Listen, g.config.Listen) {
-		return Reloaded{}, errors.New("`listen` has changed: the sockets are opened at the start only, so restart the daemon; nothing was changed")
+	if keys := c.Startup.Diff(g.config.Startup); len(keys) > 0 {
+		return Reloaded{}, fmt.Errorf("a reload cannot change `%s`: restart the daemon; nothing was changed", strings.Join(keys, "`, `"))
 	}
 	wanted := wantedOf(c)
 	taken := map[string]string{}

@@ -3,9 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"os"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -59,6 +59,29 @@ func TestReloadLeavesUnchangedConnectionsAlone(t *testing.T) {
 	})
 }
 
+func TestReloadNamesTheSettingsThatNeedARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next := configOf(hq())
+		next.Startup = config.Startup{Listen: config.AddrsOf(addr("192.0.2.1")), Threads: 2}
+		r := start(t, officeHost(), configOf(hq()), Options{
+			Load: func() (*config.Config, diag.Problems) { return next, nil },
+		})
+		defer r.stop()
+		_, err := r.Reload(context.Background())
+		if err == nil {
+			t.Fatal("a reload changed the sockets and threads")
+		}
+		for _, want := range []string{"`listen`", "`threads`", "restart the daemon; nothing was changed"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %s in it", err, want)
+			}
+		}
+		if strings.Contains(err.Error(), "offload") {
+			t.Errorf("%v names a setting that is the same", err)
+		}
+	})
+}
+
 func TestReloadWithErrorsChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		problems := diag.Problems{{Severity: diag.Error, Message: "no"}}
@@ -75,7 +98,7 @@ func TestReloadWithErrorsChangesNothing(t *testing.T) {
 		}
 		problems = nil
 		for _, c := range []*config.Config{
-			{Connections: configOf(hq()).Connections, Listen: []netip.Addr{addr("192.0.2.1")}},
+			{Connections: configOf(hq()).Connections, Startup: config.Startup{Listen: config.AddrsOf(addr("192.0.2.1"))}},
 			func() *config.Config { c := configOf(hq(), lab()); c.Connections[1].Tunnels[0].NATT = false; return c }(),
 		} {
 			next = c

@@ -73,7 +73,7 @@ func (g *Gateway) see() (news bool) {
 // choice, unless `listen` narrows it.
 func (g *Gateway) source(remote netip.Addr) (netip.Addr, error) {
 	a, err := g.Host.Source(remote)
-	listen := g.config.Listen
+	listen := g.config.Listen.List()
 	if len(listen) == 0 || err == nil && slices.Contains(listen, a) {
 		return a, err
 	}
@@ -86,7 +86,7 @@ func (g *Gateway) source(remote netip.Addr) (netip.Addr, error) {
 // local is which of this host's addresses a configured outer address stands
 // for. Behind NAT it is on none of them, and the route to the peer chooses.
 func (g *Gateway) local(a netip.Addr) netip.Addr {
-	listen := g.config.Listen
+	listen := g.config.Listen.List()
 	switch {
 	case slices.Contains(listen, a), len(listen) == 0 && g.seen[a]:
 		return a

@@ -29,7 +29,7 @@ func (t *tunnel) missing() []string {
 	if t.stale {
 		t.stale, t.open = false, nil
 		carrying := t.carrying()
-		for _, c := range childrenOf(t.tunnel) {
+		for _, c := range t.tunnel.ChildSAs() {
 			for _, p := range missing(c.Local, c.Remote, carrying) {
 				t.open = append(t.open, p.String())
 			}
@@ -83,7 +83,10 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 
 // unserved is what a connection is without, because vpngw does not serve it yet.
 func unserved(c *config.Connection) []string {
-	out := c.Unserved()
+	var out []string
+	for _, f := range Unserved(c) {
+		out = append(out, string(f))
+	}
 	for _, t := range c.Tunnels {
 		if t.Role == config.Standby && len(c.Tunnels) > 1 {
 			out = append(out, "routes into "+t.Name+", the standby")
