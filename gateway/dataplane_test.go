@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"vpngw/config"
 	"vpngw/ipsec"
 )
 
@@ -29,7 +30,7 @@ func TestEveryListeningAddressIsRead(t *testing.T) {
 		h.second = &fakeSocket{host: h.fakeHost, id: h.newID(), port: 4500, in: make(chan ipsec.Datagram, 16), done: make(chan struct{})}
 		s := &script{}
 		c := configOf(hq())
-		c.Listen = []netip.Addr{addr("203.0.113.9"), addr("203.0.113.10")}
+		c.Listen = config.AddrsOf(addr("203.0.113.9"), addr("203.0.113.10"))
 		g, err := New(c, Options{Host: h, IKE: s.new})
 		if err != nil {
 			t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 // page is a request as it stands on a cloud's page, with its placeholders filled in.
 func page(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "config", "testdata", "pages", name))
+	text, err := os.ReadFile(filepath.Join("..", "config", "load", "testdata", "pages", name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"vpngw/config"
+	configload "vpngw/config/load"
+	"vpngw/gateway"
 )
 
 // valid loads a configuration from a folder of its own, together with other files.
@@ -29,7 +30,7 @@ func valid(t *testing.T, text string, files map[string]string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, problems := config.Load(path)
+	c, problems := configload.File(path, configload.Options{Unserved: gateway.Unserved})
 	for _, p := range problems {
 		t.Errorf("%v", p)
 	}

@@ -19,14 +19,17 @@ import (
 var floors = [][]string{
 	{"cmd/vpngw"},                       // the command line
 	{"control"},                         // the daemon's face: HTTP on a Unix socket
-	{"gateway"},                         // the running daemon: goroutines, timers, and who tells whom
-	{"config/export"},                   // a configuration in other words
-	{"config/explain", "config/schema"}, // what can be said of one
-	{"ike", "esp", "host", "bgp", "config"},
-	{"ike/ikev1", "ike/ikev2", "config/alibaba", "config/huawei", "config/tencent", "config/chosen"},
-	{"ike/sa", "config/dialect"},            // what any IKE SA is; what any way to write a connection down is
+	{"desired"},                         // what should run, from whatever source
+	{"gateway"},                         // the running daemon: the loop, goroutines, timers and sockets
+	{"config/export"},                   // a configuration for other programs and for the other end
+	{"config/explain", "config/schema"}, // what can be said of a configuration
+	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
+	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
+	{"config/dialect"},                      // tables, types and checks of any dialect
+	{"ike/ikev1", "ike/ikev2", "config"},    // one IKE SA with its exchanges; the model of a connection
+	{"ike/sa"},                              // what any IKE SA is
 	{"ike/wire", "esp/esptest"},             // messages; the operating system, for tests
-	{"ipsec", "dpd", "config/tree", "diag"}, // the words that all share
+	{"ipsec", "dpd", "diag", "config/tree"}, // the words that all share
 }
 
 // only says which package alone may import something from outside.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/config"
+	"vpngw/config/load"
 	"vpngw/diag"
 	"vpngw/ipsec"
 )
@@ -30,13 +31,13 @@ the cloud chose and the body does not have: they say "run refuses this".`,
   vpngw check -c vpngw.yaml --json | jq '.problems[] | select(.severity == "error")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, problems := config.Load(file)
+			r, problems := readConfig(file)
 			if asJSON {
 				if err := problems.WriteJSON(cmd.OutOrStdout()); err != nil {
 					return err
 				}
 			} else {
-				printCheck(cmd.OutOrStdout(), file, c, problems)
+				printCheck(cmd.OutOrStdout(), file, r, problems)
 			}
 			if problems.Failed() || strict && len(problems) > 0 {
 				return errSaid
@@ -51,7 +52,7 @@ the cloud chose and the body does not have: they say "run refuses this".`,
 }
 
 // printCheck prints the problems, and without an error what the file comes to.
-func printCheck(w io.Writer, file string, c *config.Config, problems diag.Problems) {
+func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems) {
 	warnings, refused := 0, 0
 	problems.Write(w)
 	for _, p := range problems {
@@ -66,7 +67,7 @@ func printCheck(w io.Writer, file string, c *config.Config, problems diag.Proble
 		fmt.Fprintf(w, "%s: %s, %s\n", file, count(len(problems)-warnings, "error"), count(warnings, "warning"))
 		return
 	}
-	for _, conn := range c.Connections {
+	for _, conn := range r.Drafts {
 		for _, t := range conn.Tunnels {
 			fmt.Fprintf(w, "%s (%s, side %v): %v [%v] %v === %v [%v] %v\n", t.Name, conn.Dialect, conn.Side,
 				t.Local.Address, t.Local.ID, t.Local.Subnets, t.Remote.Address, t.Remote.ID, t.Remote.Subnets)
@@ -80,7 +81,7 @@ func printCheck(w io.Writer, file string, c *config.Config, problems diag.Proble
 	if refused > 0 {
 		verdict = "right, but run refuses it as it stands"
 	}
-	fmt.Fprintf(w, "%s: %s, %s, %s\n", file, verdict, count(len(c.Connections), "connection"), count(warnings, "warning"))
+	fmt.Fprintf(w, "%s: %s, %s, %s\n", file, verdict, count(len(r.Connections), "connection"), count(warnings, "warning"))
 }
 
 // ikeText is the version of IKE, and of IKEv1 the mode.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"vpngw/config"
 	"vpngw/config/explain"
+	"vpngw/config/load"
 	"vpngw/diag"
 )
 
@@ -56,20 +56,20 @@ never shown. It touches nothing and needs no daemon.`,
 }
 
 // trace loads a file; what is wrong with it has been said when there is an error.
-func trace(cmd *cobra.Command, file string) (config.Source, error) {
-	s, problems := config.Trace(file)
+func trace(cmd *cobra.Command, file string) (*load.Result, error) {
+	r, problems := readConfig(file)
 	if problems.Failed() {
 		for _, p := range problems {
 			if p.Severity == diag.Error {
 				fmt.Fprintln(cmd.ErrOrStderr(), p)
 			}
 		}
-		return s, errSaid
+		return nil, errSaid
 	}
-	return s, nil
+	return r, nil
 }
 
-func unknownName(s config.Source, name string) error {
+func unknownName(s *load.Result, name string) error {
 	known := ""
 	for _, c := range s.Connections {
 		known += " " + c.Name

@@ -8,7 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/config/load"
 	"vpngw/control"
+	"vpngw/diag"
+	"vpngw/gateway"
 )
 
 // settings are the flags that every command has.
@@ -90,6 +93,11 @@ func oneName(_ *cobra.Command, args []string) error {
 		return &usageError{fmt.Errorf("exactly one name of a connection or tunnel is needed; there are %d", len(args))}
 	}
 	return nil
+}
+
+// readConfig loads the configuration file for this daemon, whichever command asks.
+func readConfig(file string) (*load.Result, diag.Problems) {
+	return load.File(file, load.Options{Unserved: gateway.Unserved})
 }
 
 // fileFlag adds -c, which must be given.

@@ -127,15 +127,18 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 // loadToRun reads the configuration, and fills in what this host is to choose where it is the
 // cloud. That is kept in the directory state.
 func loadToRun(file, state string) (*config.Config, diag.Problems) {
-	c, problems := config.Load(file)
-	if c == nil || problems.Refused() {
-		return c, problems
+	r, problems := readConfig(file)
+	if r == nil {
+		return nil, problems
 	}
-	if err := chosen.Fill(c.Connections, filepath.Join(state, "chosen"), rand.Reader); err != nil {
+	if problems.Refused() {
+		return r.Config, problems
+	}
+	if err := chosen.Fill(r.Drafts, filepath.Join(state, "chosen"), rand.Reader); err != nil {
 		problems = append(problems, diag.Problem{Severity: diag.Error, Code: "vpngw.state.unusable", File: state, Message: err.Error()})
 		return nil, problems
 	}
-	return c, problems
+	return r.Config, problems
 }
 
 // openKeyLog opens the file of --insecure-keylog; nil without one.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/ipsec"
 )
@@ -16,7 +17,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	dialect.TagsTwice(c, v.Field("Tags"), "Key")
 	b := &builder{Check: c, v: v, env: env, Algorithms: dialect.Algorithms{Words: words}}
 	b.d = &dialect.Draft{
-		Connection: &dialect.Connection{Dialect: name, Side: env.Side},
+		Connection: &config.Connection{Dialect: name, Side: env.Side},
 		Name:       v.Field("Name"),
 		PSKWant:    pskWant,
 	}
@@ -26,8 +27,8 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		b.single()
 	}
 	local, remote := v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes()
-	b.all = dialect.All(local, remote)
-	b.d.Routing = dialect.RoutingOf(b.bgp, local, remote)
+	b.all = config.CarriesAll(local, remote)
+	b.d.Routing = config.RoutingOf(b.bgp, local, remote)
 	if b.bgp && !b.all {
 		c.Warn(v.Field("LocalSubnet"), dialect.Conflict, "with BGP both subnets should be 0.0.0.0/0: the tunnel carries nothing else that BGP learns")
 	}
@@ -48,7 +49,7 @@ type builder struct {
 
 // options are the parameters of one tunnel.
 type options struct {
-	role            dialect.Role
+	role            config.Role
 	at              *dialect.Value // what has them
 	ike, ipsec, bgp *dialect.Value
 	vpn             dialect.Gateway
@@ -64,7 +65,7 @@ func (b *builder) single() {
 		b.Fail(cust, dialect.Missing, "CustomerGatewayId is missing")
 	}
 	o := options{
-		role: dialect.Single, at: v,
+		role: config.Single, at: v,
 		ike: v.Field("IkeConfig"), ipsec: v.Field("IpsecConfig"), bgp: v.Field("BgpConfig"),
 		bgpOn: v.Field("BgpConfig").Field("EnableBgp").Bool(),
 	}
@@ -103,12 +104,12 @@ func (b *builder) dual(tunnels *dialect.Value) {
 			continue
 		}
 		o := options{
-			role: dialect.Active, at: t,
+			role: config.Active, at: t,
 			ike: t.Field("TunnelIkeConfig"), ipsec: t.Field("TunnelIpsecConfig"), bgp: t.Field("TunnelBgpConfig"),
 			bgpOn: v.Field("EnableTunnelsBgp").Bool(),
 		}
 		if role == "slave" {
-			o.role = dialect.Standby
+			o.role = config.Standby
 		}
 		o.vpn = b.gateway(t.Field("InternetIp"), func() (dialect.Gateway, bool) {
 			return b.env.VPN.At(b.Check, v.Field("VpnGatewayId"), v.Field("VpnGatewayId"), role, dialect.TwoAddress)
@@ -154,19 +155,19 @@ func (b *builder) tunnel(o options) {
 	id := o.at.Field("CustomerGatewayId")
 	cust, _ := b.env.Cust.One(b.Check, id)
 	localID := o.ike.Field("LocalId")
-	if o.role == dialect.Single {
+	if o.role == config.Single {
 		localID = b.oldID(o.ike)
 	}
 	cloud := dialect.EndOf(o.vpn, v.Field("LocalSubnet"), localID)
 	customer := dialect.EndOf(cust, v.Field("RemoteSubnet"), o.ike.Field("RemoteId"))
 	dialect.Apart(b.Check, id, cloud.Address, customer.Address)
-	t := dialect.Tunnel{
+	t := config.Tunnel{
 		Role:     o.role,
-		Children: dialect.Lists,
+		Children: config.Lists,
 		NATT:     o.at.Field("EnableNatTraversal").Bool(),
-		Encap:    dialect.EncapAuto,
+		Encap:    config.EncapAuto,
 		CopyDSCP: true,
-		Initiate: v.Field("EffectImmediately").Bool() || side == dialect.Customer,
+		Initiate: v.Field("EffectImmediately").Bool() || side == config.Customer,
 		PSK:      o.ike.Field("Psk").Secret(),
 	}
 	if o.at.Field("EnableDpd").Bool() {
@@ -174,7 +175,7 @@ func (b *builder) tunnel(o options) {
 	}
 	b.insideTunnel(o, id, &t, &cloud, &customer)
 	t.Local, t.Remote = cloud, customer
-	if side == dialect.Customer {
+	if side == config.Customer {
 		t.Local, t.Remote = customer, cloud
 	}
 	b.algorithms(o, &t)
@@ -214,7 +215,7 @@ var versions = map[string]int{"ikev1": 1, "ikev2": 2}
 
 // algorithms sets proposals and lifetimes. Extended sequence numbers have no
 // parameter, and are not proposed.
-func (b *builder) algorithms(o options, t *dialect.Tunnel) {
+func (b *builder) algorithms(o options, t *config.Tunnel) {
 	ike, esp := o.ike, o.ipsec
 	t.IKEVersion = versions[ike.Field("IkeVersion").Text()]
 	b.IKEv1(b.Check, t, ike.Field("IkeMode"), ike.Field("IkeEncAlg"))
@@ -229,10 +230,10 @@ func (b *builder) algorithms(o options, t *dialect.Tunnel) {
 }
 
 // insideTunnel is about the addresses in the tunnel and BGP between them.
-func (b *builder) insideTunnel(o options, id *dialect.Value, t *dialect.Tunnel, cloud, customer *dialect.End) {
+func (b *builder) insideTunnel(o options, id *dialect.Value, t *config.Tunnel, cloud, customer *config.End) {
 	cidr, ip := o.bgp.Field("TunnelCidr"), o.bgp.Field("LocalBgpIp")
 	p := cidr.Prefix()
-	low, high := dialect.Hosts(p)
+	low, high := config.Hosts(p)
 	switch {
 	case !p.IsValid():
 	case p.Bits() != 30 || !dialect.LinkLocal.Contains(p.Addr()):
@@ -247,7 +248,7 @@ func (b *builder) insideTunnel(o options, id *dialect.Value, t *dialect.Tunnel, 
 	}
 	b.bgp = true
 	asn := o.bgp.Field("LocalAsn")
-	t.BGP = &dialect.BGP{AuthKey: o.bgp.Field("AuthKey").Secret()}
+	t.BGP = &config.BGP{AuthKey: o.bgp.Field("AuthKey").Secret()}
 	cloud.ASN = uint32(asn.Int())
 	if customer.ASN == 0 {
 		customer.ASN = uint32(o.bgp.Field("PeerAsn").Int())
@@ -262,8 +263,8 @@ func (b *builder) insideTunnel(o options, id *dialect.Value, t *dialect.Tunnel, 
 	case ip.OK():
 		t.SetInside(p, ip.Addr(), b.env.Side)
 	case !ip.Given:
-		if b.env.Side == dialect.Customer {
-			b.Chosen(ip, b.d.Connection, dialect.Choice{}, answer)
+		if b.env.Side == config.Customer {
+			b.Chosen(ip, b.d, dialect.Choice{}, answer)
 		}
 		t.SetInside(p, low, b.env.Side) // the cloud's end is ours to choose, and a guess on the other side
 	}
@@ -276,7 +277,7 @@ func reserved(p netip.Prefix) bool {
 }
 
 // health is the cloud's check, by pings from its side to the customer's.
-func (b *builder) health(h *dialect.Value, t *dialect.Tunnel) {
+func (b *builder) health(h *dialect.Value, t *config.Tunnel) {
 	dip, sip := h.Field("dip"), h.Field("sip")
 	if !h.Field("enable").Bool() {
 		return
@@ -286,11 +287,11 @@ func (b *builder) health(h *dialect.Value, t *dialect.Tunnel) {
 			b.Fail(a, dialect.Missing, "%s is needed when health checks are enabled", a.Row.Name)
 		}
 	}
-	t.Health = &dialect.Health{
+	t.Health = &config.Health{
 		Source: sip.Addr(), Target: dip.Addr(),
 		Interval: time.Duration(h.Field("interval").Int()) * time.Second,
 		Retries:  int(h.Field("retry").Int()),
-		Ours:     b.env.Side == dialect.Cloud,
+		Ours:     b.env.Side == config.Cloud,
 	}
 	within := func(a, subnets *dialect.Value) {
 		ps := b.v.Field(subnets.Row.Name).Prefixes()

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/ipsec"
 )
@@ -25,19 +26,19 @@ var ErrNone = errors.New("not chosen yet; the daemon does that when it first run
 
 // Fill puts into connections what is theirs to choose: as it is kept in dir, or made of
 // rand and kept from now on. With a nil rand nothing is made, and what is not there is ErrNone.
-func Fill(conns []*dialect.Connection, dir string, rand io.Reader) error {
+func Fill(drafts []*dialect.Draft, dir string, rand io.Reader) error {
 	f := &filler{dir: dir, rand: rand, taken: map[netip.Prefix]bool{}}
-	for _, c := range conns {
-		for _, t := range c.Tunnels {
+	for _, d := range drafts {
+		for _, t := range d.Tunnels {
 			if t.Inside.IsValid() {
 				f.taken[t.Inside.Masked()] = true
 			}
 		}
 	}
-	for _, c := range conns {
-		for i := range c.Choices {
-			if err := f.fill(c, &c.Choices[i]); err != nil {
-				return fmt.Errorf("connection %q: %w", c.Name, err)
+	for _, d := range drafts {
+		for i := range d.Choices {
+			if err := f.fill(d, &d.Choices[i]); err != nil {
+				return fmt.Errorf("connection %q: %w", d.Connection.Name, err)
 			}
 		}
 	}
@@ -53,14 +54,14 @@ type filler struct {
 // kinds are what can be chosen: how it is made, and how it is taken from its text.
 var kinds = map[dialect.What]struct {
 	make func(*filler, *dialect.Choice) (string, error)
-	take func(*filler, *dialect.Choice, *dialect.Connection, string) error
+	take func(*filler, *dialect.Choice, *dialect.Draft, string) error
 }{
 	dialect.ChoosePSK:    {(*filler).makePSK, (*filler).takePSK},
 	dialect.ChooseInside: {(*filler).makeInside, (*filler).takeInside},
 	dialect.ChooseHealth: {(*filler).makeHealth, (*filler).takeHealth},
 }
 
-func (f *filler) fill(c *dialect.Connection, choice *dialect.Choice) error {
+func (f *filler) fill(c *dialect.Draft, choice *dialect.Choice) error {
 	kind, ok := kinds[choice.What]
 	if !ok || choice.Tunnel >= len(c.Tunnels) {
 		return fmt.Errorf("bug: nobody knows how to choose %q", choice.What)
@@ -141,7 +142,7 @@ func (f *filler) makePSK(c *dialect.Choice) (string, error) {
 	return string(out), nil
 }
 
-func (f *filler) takePSK(c *dialect.Choice, conn *dialect.Connection, text string) error {
+func (f *filler) takePSK(c *dialect.Choice, conn *dialect.Draft, text string) error {
 	if len(text) != c.Length || strings.Trim(text, c.Letters) != "" {
 		return fmt.Errorf("it does not hold a key of %d letters and digits", c.Length)
 	}
@@ -177,7 +178,7 @@ func (f *filler) makeInside(c *dialect.Choice) (string, error) {
 	return "", fmt.Errorf("no block is left in %v", c.Within)
 }
 
-func (f *filler) takeInside(c *dialect.Choice, conn *dialect.Connection, text string) error {
+func (f *filler) takeInside(c *dialect.Choice, conn *dialect.Draft, text string) error {
 	p, err := netip.ParsePrefix(text)
 	if err != nil || p.Bits() != 30 || p != p.Masked() || !c.Within.Contains(p.Addr()) || excluded(c, p) {
 		return fmt.Errorf("it does not hold a /30 in %v", c.Within)
@@ -186,7 +187,7 @@ func (f *filler) takeInside(c *dialect.Choice, conn *dialect.Connection, text st
 		return fmt.Errorf("its block, %v, is another tunnel's by now", p)
 	}
 	f.taken[p] = true
-	low, _ := dialect.Hosts(p)
+	low, _ := config.Hosts(p)
 	t := &conn.Tunnels[c.Tunnel]
 	t.SetInside(p, low, conn.Side)
 	if h := t.Health; h != nil && !h.Source.IsValid() { // it is between the two
@@ -211,7 +212,7 @@ func (f *filler) makeHealth(c *dialect.Choice) (string, error) {
 }
 
 // takeHealth fills in those of the two addresses that the body does not give.
-func (f *filler) takeHealth(c *dialect.Choice, conn *dialect.Connection, text string) error {
+func (f *filler) takeHealth(c *dialect.Choice, conn *dialect.Draft, text string) error {
 	one, two, _ := strings.Cut(text, " ")
 	source, err := netip.ParseAddr(one)
 	target, err2 := netip.ParseAddr(two)

@@ -11,16 +11,19 @@ import (
 	"strings"
 	"testing"
 
+	"vpngw/config"
 	"vpngw/config/dialect"
 )
 
 var block = netip.MustParsePrefix("169.254.0.0/16")
 
 // cloud is a connection that leaves everything to its cloud.
-func cloud(name string) *dialect.Connection {
-	return &dialect.Connection{
-		Name: name, Side: dialect.Cloud,
-		Tunnels: []dialect.Tunnel{{Name: name, Health: &dialect.Health{}}},
+func cloud(name string) *dialect.Draft {
+	return &dialect.Draft{
+		Connection: &config.Connection{
+			Name: name, Side: config.Cloud,
+			Tunnels: []config.Tunnel{{Name: name, Health: &config.Health{}}},
+		},
 		Choices: []dialect.Choice{
 			{What: dialect.ChoosePSK, Kept: "psk-" + name, Letters: "abc123", Length: 16},
 			{What: dialect.ChooseInside, Kept: "inside-" + name, Within: block, Not: []netip.Prefix{netip.MustParsePrefix("169.254.195.0/24")}},
@@ -31,7 +34,7 @@ func cloud(name string) *dialect.Connection {
 
 func TestWhatIsChosenStays(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	a := []*dialect.Connection{cloud("one"), cloud("two")}
+	a := []*dialect.Draft{cloud("one"), cloud("two")}
 	if err := Fill(a, dir, nil); !errors.Is(err, ErrNone) {
 		t.Errorf("got %v before anything was chosen, want ErrNone", err)
 	}
@@ -50,7 +53,7 @@ func TestWhatIsChosenStays(t *testing.T) {
 	if a[0].Tunnels[0].PSK.Equal(a[1].Tunnels[0].PSK) || a[0].Tunnels[0].Inside == a[1].Tunnels[0].Inside {
 		t.Error("two connections have the same values")
 	}
-	b := []*dialect.Connection{cloud("one"), cloud("two")}
+	b := []*dialect.Draft{cloud("one"), cloud("two")}
 	if err := Fill(b, dir, nil); err != nil || !reflect.DeepEqual(a, b) {
 		t.Errorf("the next start has other values: %v", err)
 	}
@@ -70,15 +73,15 @@ func TestBlocksThatAreTakenAreNotChosen(t *testing.T) {
 	c.Choices = c.Choices[1:2]
 	c.Choices[0].Within = netip.MustParsePrefix("169.254.195.0/28")
 	c.Choices[0].Not = []netip.Prefix{netip.MustParsePrefix("169.254.195.8/29")}
-	other := &dialect.Connection{Tunnels: []dialect.Tunnel{{Inside: netip.MustParsePrefix("169.254.195.1/30")}}}
-	if err := Fill([]*dialect.Connection{other, c}, t.TempDir(), bytes.NewReader(make([]byte, 100))); err != nil {
+	other := &dialect.Draft{Connection: &config.Connection{Tunnels: []config.Tunnel{{Inside: netip.MustParsePrefix("169.254.195.1/30")}}}}
+	if err := Fill([]*dialect.Draft{other, c}, t.TempDir(), bytes.NewReader(make([]byte, 100))); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.Tunnels[0].Inside.String(); got != "169.254.195.5/30" {
 		t.Errorf("got %s, want the one block that is left", got)
 	}
 	c.Choices[0].Kept, c.Tunnels[0].Inside = "another", netip.MustParsePrefix("169.254.195.5/30")
-	if err := Fill([]*dialect.Connection{other, c}, t.TempDir(), bytes.NewReader(make([]byte, 100))); err == nil || !strings.Contains(err.Error(), "no block is left") {
+	if err := Fill([]*dialect.Draft{other, c}, t.TempDir(), bytes.NewReader(make([]byte, 100))); err == nil || !strings.Contains(err.Error(), "no block is left") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -94,7 +97,7 @@ func TestSpoiledFilesAreNamed(t *testing.T) {
 			}
 			one := cloud("one")
 			one.Choices = c.Choices[i : i+1]
-			err := Fill([]*dialect.Connection{one}, dir, rand.Reader)
+			err := Fill([]*dialect.Draft{one}, dir, rand.Reader)
 			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove the file") {
 				t.Errorf("%q for %s: got %v", text, choice.What, err)
 			}
@@ -107,7 +110,7 @@ func TestSpoiledFilesAreNamed(t *testing.T) {
 
 func TestLongNamesHaveShortFiles(t *testing.T) {
 	c := cloud(strings.Repeat("总", 100))
-	if err := Fill([]*dialect.Connection{c}, t.TempDir(), rand.Reader); err != nil {
+	if err := Fill([]*dialect.Draft{c}, t.TempDir(), rand.Reader); err != nil {
 		t.Error(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"vpngw/config"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -62,7 +63,7 @@ func (a *Algorithms) Propose(c *Check, proto ipsec.Protocol, parts ...*Value) []
 
 // IKEv1 sets a tunnel's phase 1 mode, where its version is 1, and refuses a cipher that
 // authenticates by itself.
-func (a *Algorithms) IKEv1(c *Check, t *Tunnel, mode, encr *Value) {
+func (a *Algorithms) IKEv1(c *Check, t *config.Tunnel, mode, encr *Value) {
 	if t.IKEVersion != 1 {
 		return
 	}
@@ -85,8 +86,8 @@ func Apart(c *Check, v *Value, cloud, customer netip.Addr) {
 }
 
 // EndOf is one end of a tunnel. Its identity is its address, unless id gives one.
-func EndOf(g Gateway, subnets, id *Value) End {
-	e := End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}
+func EndOf(g Gateway, subnets, id *Value) config.End {
+	e := config.End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}
 	switch {
 	case id.Text() != "":
 		e.ID = ipsec.ParseIdentity(id.Text())

@@ -1,6 +1,10 @@
 package dialect
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"vpngw/config"
+)
 
 // Choice is a value that the body leaves to the cloud. Where this host is the cloud,
 // it is made once, by the daemon, and kept; package chosen does that.
@@ -24,12 +28,12 @@ const (
 	ChooseHealth What = "health" // Health.Source and Target: two addresses
 )
 
-// Chosen is about v, a value that is absent and that the cloud chooses then. On the
-// customer's side a daemon can't run without it: that is noted, with answer, the
-// cloud's request that tells it. On the cloud's side it is this host's to choose.
-func (c *Check) Chosen(v *Value, conn *Connection, what Choice, answer string) {
-	if conn.Side == Cloud {
-		conn.Choices = append(conn.Choices, what)
+// Chosen is called for v, an absent value that the cloud chooses then. On the cloud's
+// side this host chooses it. On the customer's side the daemon can't run without it:
+// the problem names answer, the cloud's answer that tells the value.
+func (c *Check) Chosen(v *Value, d *Draft, what Choice, answer string) {
+	if d.Side == config.Cloud {
+		d.Choices = append(d.Choices, what)
 		return
 	}
 	c.WarnRun(v, Missing, "%s is not given: the cloud chose this value; copy it from %s", v.Row.Name, answer)

@@ -1,10 +1,14 @@
 // Package dialect is what every way to write a connection down has in common:
 // tables of parameters with their types, ranges, defaults and codes; the check
-// that reads a tree with them and collects every problem with its place; and the
-// Connection, in neutral words, that a body becomes.
+// that reads a tree by these tables and collects every problem with its place; and
+// the Draft, the connection that a body becomes.
 package dialect
 
-import "vpngw/ipsec"
+import "vpngw/config"
+
+import (
+	"vpngw/ipsec"
+)
 
 // Dialect is one way to write a connection down.
 type Dialect struct {
@@ -36,7 +40,7 @@ type SameGateways struct {
 
 // Env is what surrounds a body.
 type Env struct {
-	Side Side
+	Side config.Side
 	VPN  Gateways // what ids of the cloud's gateways stand for
 	Cust Gateways // and of the customer's
 }
@@ -44,13 +48,25 @@ type Env struct {
 // Draft is a connection as its body alone describes it, with the places at
 // which later checks report.
 type Draft struct {
-	*Connection
+	*config.Connection
+	Choices  []Choice        // what this host, being the cloud, is to choose
+	Notes    []string        // what the body says that has no effect here, a sentence each
+	Unserved config.Features // what it asks for and the daemon does not serve
+
 	Entry   *Value                    // its entry in the list of connections
 	Body    *Value                    // the body there
 	Taken   map[string]string         // parameters, as Row.Goes has them, that another connection decides, with its name
 	Name    *Value                    // the body's own name, may be absent
 	Places  []Place                   // of each tunnel
 	PSKWant func(ipsec.Secret) string // what a PSK of a file must be, or nothing
+}
+
+// NoteRoutes notes that the body of a cloud that routes cannot tell its customer
+// what is behind the cloud's gateway.
+func (d *Draft) NoteRoutes() {
+	if d.Side == config.Customer && d.Routing != config.RouteFlows {
+		d.Notes = append(d.Notes, "the body does not say what is behind the cloud's gateway: what is to go into the tunnel stands in routes: beside it")
+	}
 }
 
 // Place is where a tunnel's parameters stand in the body.

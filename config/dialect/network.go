@@ -154,3 +154,9 @@ func (t ASN) Read(c *Check, v *Value) {
 	}
 	v.Set(int64(n))
 }
+
+// LinkLocal is where the clouds have the addresses inside their tunnels.
+var LinkLocal = netip.MustParsePrefix("169.254.0.0/16")
+
+// Everything is the selector of a tunnel into which routes lead.
+var Everything = netip.MustParsePrefix("0.0.0.0/0")

@@ -12,6 +12,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/config/load"
 )
 
 // Tunnel is what is to say of one tunnel.
@@ -55,27 +56,27 @@ func (p Param) From() string {
 }
 
 // Of is what is to say of the connection or tunnel of that name; empty: of all.
-func Of(s config.Source, name string) []Tunnel {
+func Of(r *load.Result, name string) []Tunnel {
 	var out []Tunnel
-	for _, d := range s.Drafts {
+	for _, d := range r.Drafts {
 		for i := range d.Tunnels {
 			t := &d.Tunnels[i]
 			if name != "" && name != d.Connection.Name && name != t.Name {
 				continue
 			}
-			out = append(out, tunnel(s, d, i))
+			out = append(out, tunnel(r, d, i))
 		}
 	}
 	return out
 }
 
-func tunnel(s config.Source, d *dialect.Draft, i int) Tunnel {
+func tunnel(r *load.Result, d *dialect.Draft, i int) Tunnel {
 	t := &d.Tunnels[i]
 	out := Tunnel{Name: t.Name, Connection: d.Connection.Name, Dialect: d.Dialect, Side: d.Side.String()}
 	from := origins(d, i)
-	for _, said := range values(d.Connection, t) {
+	for _, said := range values(&subject{t, d.Connection, d.Unserved}) {
 		word, _, _ := strings.Cut(said.Name, ", ")
-		from.set(s, d, &said, word)
+		from.set(r, d, &said, word)
 		out.Parameters = append(out.Parameters, said)
 	}
 	return out
@@ -116,7 +117,7 @@ func others(d *dialect.Draft, i int, v *dialect.Value) bool {
 }
 
 // set says where a parameter comes from.
-func (from sources) set(s config.Source, d *dialect.Draft, p *Param, word string) {
+func (from sources) set(r *load.Result, d *dialect.Draft, p *Param, word string) {
 	p.Source = Ours
 	if name := d.Taken[word]; name != "" {
 		p.Source, p.Where = Given, "connection "+name
@@ -133,7 +134,7 @@ func (from sources) set(s config.Source, d *dialect.Draft, p *Param, word string
 		p.Source, p.Path = Given, v.Path()
 		if end, of, _ := strings.Cut(word, " "); (end == local || end == remote) && gatewayRows[of] != "" {
 			_, id := v.Row.Type.(dialect.Text)
-			if v = gateway(s.Root, v, gatewayRows[of], p.Value); id && v.Row.Name != gatewayRows[of] && of == "AS" {
+			if v = gateway(r.Root, v, gatewayRows[of], p.Value); id && v.Row.Name != gatewayRows[of] && of == "AS" {
 				p.Source, p.Path, p.Where = Default, "", "what the cloud's gateways have" // the id's entry says nothing of it
 				return
 			}
@@ -155,7 +156,7 @@ const (
 
 // of is the value that decides a parameter. A cloud's body says of the ends whose they
 // are, and of the cloud's end only what this end does.
-func (from sources) of(s dialect.Side, word string) *dialect.Value {
+func (from sources) of(s config.Side, word string) *dialect.Value {
 	if v := from[word]; v != nil {
 		return v
 	}
@@ -171,11 +172,11 @@ var follows = map[string]string{
 }
 
 // side is whose end the local or the remote one is.
-func side(s dialect.Side, end string) string {
-	if (s == dialect.Cloud) == (end == local) {
-		return dialect.Cloud.String()
+func side(s config.Side, end string) string {
+	if (s == config.Cloud) == (end == local) {
+		return config.Cloud.String()
 	}
-	return dialect.Customer.String()
+	return config.Customer.String()
 }
 
 // gatewayRows are what of an end stands in the table of gateways.
@@ -204,7 +205,7 @@ func gateway(root, v *dialect.Value, row, value string) *dialect.Value {
 
 // page is where a cloud's defaults stand.
 func page(name string) string {
-	for _, d := range config.Dialects() {
+	for _, d := range load.Dialects() {
 		if d.Name == name {
 			return d.Page
 		}
@@ -218,9 +219,9 @@ func Words() []string {
 	for _, p := range params {
 		out = append(out, p.name)
 		if end, of, ok := strings.Cut(p.name, " "); ok && (end == local || end == remote) {
-			out = append(out, dialect.Cloud.String()+" "+of, dialect.Customer.String()+" "+of)
+			out = append(out, config.Cloud.String()+" "+of, config.Customer.String()+" "+of)
 		}
-		out = append(out, dialect.Cloud.String()+" "+p.name)
+		out = append(out, config.Cloud.String()+" "+p.name)
 	}
 	return out
 }
@@ -229,15 +230,15 @@ func Words() []string {
 func Values(c *config.Connection) [][]Param {
 	var out [][]Param
 	for i := range c.Tunnels {
-		out = append(out, values(c, &c.Tunnels[i]))
+		out = append(out, values(&subject{&c.Tunnels[i], c, nil}))
 	}
 	return out
 }
 
-func values(c *config.Connection, t *config.Tunnel) []Param {
+func values(t *subject) []Param {
 	var out []Param
 	for _, p := range params {
-		for _, said := range p.of(c, t) {
+		for _, said := range p.of(t) {
 			said.Name = p.name + said.Name
 			out = append(out, said)
 		}

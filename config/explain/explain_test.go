@@ -12,6 +12,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/config/load"
 	"vpngw/ipsec"
 )
 
@@ -28,7 +29,7 @@ func read(name string, _ int) ([]byte, fs.FileMode, error) {
 }
 
 // said is what is to say of a file, a parameter a line.
-func said(s config.Source) string {
+func said(s *load.Result) string {
 	var b strings.Builder
 	for _, tun := range Of(s, "") {
 		fmt.Fprintf(&b, "%s (%s, side %s)\n", tun.Name, tun.Dialect, tun.Side)
@@ -78,13 +79,13 @@ customer_gateways:
   cgw-qa9sxpy7: {address: 203.0.113.9}
   cgw-7lhl5331: {address: 39.97.38.104}
 connections:
-  - %s: ../testdata/pages/%s
+  - %s: ../load/testdata/pages/%s
     %s
 `
 
 // Every request and answer on the pages is explained.
 func TestPages(t *testing.T) {
-	paths, err := filepath.Glob("../testdata/pages/*.*")
+	paths, err := filepath.Glob("../load/testdata/pages/*.*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +102,8 @@ func TestPages(t *testing.T) {
 			if cloud == "huawei" && strings.Contains(name, "answer") {
 				beside = "psk_file: hq.psk"
 			}
-			s, ps := config.TraceText(read, "vpngw.yaml", fmt.Appendf(nil, pagesFile, cloud, name, beside))
-			if s.Config == nil {
+			s, ps := load.Text("vpngw.yaml", fmt.Appendf(nil, pagesFile, cloud, name, beside), read, load.Options{Unserved: (*config.Connection).Features})
+			if s == nil {
 				t.Fatal(ps)
 			}
 			compare(t, "pages/"+name, said(s))
@@ -116,7 +117,7 @@ func TestPages(t *testing.T) {
 // Each file that loads has what is to say of it in a golden file of its name.
 func TestGolden(t *testing.T) {
 	mine, _ := filepath.Glob("testdata/*.yaml")
-	others, _ := filepath.Glob("../testdata/*.yaml")
+	others, _ := filepath.Glob("../load/testdata/*.yaml")
 	explained := 0
 	for _, name := range slices.Concat(mine, others) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
@@ -124,8 +125,8 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, ps := config.TraceText(read, name, data)
-			if s.Config == nil {
+			s, ps := load.Text(name, data, read, load.Options{Unserved: (*config.Connection).Features})
+			if s == nil {
 				if slices.Contains(mine, name) {
 					t.Errorf("it does not load: %v", ps)
 				}
@@ -172,7 +173,7 @@ func TestEveryRowSaysWhatItDecides(t *testing.T) {
 			look(path, r.Type)
 		}
 	}
-	for _, r := range config.Table().Type.(*dialect.Object).Rows {
+	for _, r := range load.Table().Type.(*dialect.Object).Rows {
 		if r.Name == "connections" {
 			look(r.Name, r.Type)
 		}
@@ -197,8 +198,8 @@ connections:
         "IkeEncAlg":"aes256", "RemoteId": "hq.example.org"}'
     lifetime: {esp: 1h}
 `
-	s, ps := config.TraceText(read, "dir/vpngw.yaml", []byte(file))
-	if s.Config == nil {
+	s, ps := load.Text("dir/vpngw.yaml", []byte(file), read, load.Options{Unserved: (*config.Connection).Features})
+	if s == nil {
 		t.Fatal(ps)
 	}
 	got := map[string]string{}
@@ -243,8 +244,8 @@ func TestTakenFromAnotherConnection(t *testing.T) {
 	for i := range 2 {
 		text += "  - native:" + fmt.Sprintf(body, i, i, i == 0, i)
 	}
-	s, ps := config.TraceText(read, "f", []byte(text))
-	if s.Config == nil {
+	s, ps := load.Text("f", []byte(text), read, load.Options{Unserved: (*config.Connection).Features})
+	if s == nil {
 		t.Fatal(ps)
 	}
 	for _, p := range Of(s, "c1")[0].Parameters {

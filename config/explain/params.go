@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,103 +17,122 @@ import (
 // there can be several; none where it has no meaning.
 var params = []struct {
 	name string
-	of   func(*config.Connection, *config.Tunnel) []Param
+	of   func(*subject) []Param
 }{
-	{"name", func(_ *config.Connection, t *config.Tunnel) []Param { return []Param{{Value: t.Name}} }},
-	{"partial", func(c *config.Connection, _ *config.Tunnel) []Param {
-		return when(c.Partial, "runs without "+strings.Join(c.Unserved(), ", "), "")
+	{"name", func(t *subject) []Param { return []Param{{Value: t.Name}} }},
+	{"partial", func(t *subject) []Param {
+		if t.unserved == nil {
+			return when(t.conn.Partial, "runs without what is not served yet", "")
+		}
+		return when(t.conn.Partial, "runs without "+t.unserved.String(), "")
 	}},
-	{"role", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"role", func(t *subject) []Param {
 		return when(t.Role != config.Single, string(t.Role), "")
 	}},
-	{"routing", func(c *config.Connection, _ *config.Tunnel) []Param {
-		return when(c.Routing != "", string(c.Routing), "")
+	{"routing", func(t *subject) []Param {
+		return when(t.conn.Routing != "", string(t.conn.Routing), "")
 	}},
-	{"local address", func(_ *config.Connection, t *config.Tunnel) []Param { return address(t.Local.Address) }},
-	{"remote address", func(_ *config.Connection, t *config.Tunnel) []Param { return address(t.Remote.Address) }},
-	{"local identity", func(_ *config.Connection, t *config.Tunnel) []Param { return identity(t.Local.ID) }},
-	{"remote identity", func(_ *config.Connection, t *config.Tunnel) []Param { return identity(t.Remote.ID) }},
-	{"local networks", func(_ *config.Connection, t *config.Tunnel) []Param { return networks(t, t.Local.Subnets) }},
-	{"remote networks", func(_ *config.Connection, t *config.Tunnel) []Param { return networks(t, t.Remote.Subnets) }},
+	{"local address", func(t *subject) []Param { return address(t.Local.Address) }},
+	{"remote address", func(t *subject) []Param { return address(t.Remote.Address) }},
+	{"local identity", func(t *subject) []Param { return identity(t.Local.ID) }},
+	{"remote identity", func(t *subject) []Param { return identity(t.Remote.ID) }},
+	{"local networks", func(t *subject) []Param { return networks(t.Tunnel, t.Local.Subnets) }},
+	{"remote networks", func(t *subject) []Param { return networks(t.Tunnel, t.Remote.Subnets) }},
 	{"pairs of networks", pairs},
 	{"Child SAs", children},
 
 	{"IKE version", version},
 	{"IKEv1 mode", mode},
 	{"authentication", authentication},
-	{"pre-shared key", func(*config.Connection, *config.Tunnel) []Param { return []Param{{Value: "(not shown)"}} }},
-	{"IKE encryption", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, ike, ipsec.Encr) }},
-	{"IKE integrity", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, ike, ipsec.Integ) }},
-	{"IKE PRF", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, ike, ipsec.PRF) }},
-	{"IKE key exchange", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, ike, ipsec.KE) }},
-	{"IKE lifetime", func(_ *config.Connection, t *config.Tunnel) []Param {
-		return lifetime(t, t.IKELifetime, "life duration")
+	{"pre-shared key", func(*subject) []Param { return []Param{{Value: "(not shown)"}} }},
+	{"IKE encryption", func(t *subject) []Param { return algorithms(t.Tunnel, ike, ipsec.Encr) }},
+	{"IKE integrity", func(t *subject) []Param { return algorithms(t.Tunnel, ike, ipsec.Integ) }},
+	{"IKE PRF", func(t *subject) []Param { return algorithms(t.Tunnel, ike, ipsec.PRF) }},
+	{"IKE key exchange", func(t *subject) []Param { return algorithms(t.Tunnel, ike, ipsec.KE) }},
+	{"IKE lifetime", func(t *subject) []Param {
+		return lifetime(t.Tunnel, t.IKELifetime, "life duration")
 	}},
 
-	{"ESP encryption", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, esp, ipsec.Encr) }},
-	{"ESP integrity", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, esp, ipsec.Integ) }},
-	{"PFS", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, esp, ipsec.KE) }},
-	{"sequence numbers", func(_ *config.Connection, t *config.Tunnel) []Param { return algorithms(t, esp, ipsec.ESN) }},
+	{"ESP encryption", func(t *subject) []Param { return algorithms(t.Tunnel, esp, ipsec.Encr) }},
+	{"ESP integrity", func(t *subject) []Param { return algorithms(t.Tunnel, esp, ipsec.Integ) }},
+	{"PFS", func(t *subject) []Param { return algorithms(t.Tunnel, esp, ipsec.KE) }},
+	{"sequence numbers", func(t *subject) []Param { return algorithms(t.Tunnel, esp, ipsec.ESN) }},
 	{"SHA-256 of ESP", truncation},
-	{"ESP lifetime", func(_ *config.Connection, t *config.Tunnel) []Param {
-		return lifetime(t, t.ESPLifetime.Time, "SA life duration")
+	{"ESP lifetime", func(t *subject) []Param {
+		return lifetime(t.Tunnel, t.ESPLifetime.Time, "SA life duration")
 	}},
-	{"ESP bytes", func(_ *config.Connection, t *config.Tunnel) []Param { return limit(t.ESPLifetime.Bytes) }},
-	{"ESP packets", func(_ *config.Connection, t *config.Tunnel) []Param { return limit(t.ESPLifetime.Packets) }},
+	{"ESP bytes", func(t *subject) []Param { return limit(t.ESPLifetime.Bytes) }},
+	{"ESP packets", func(t *subject) []Param { return limit(t.ESPLifetime.Packets) }},
 
 	{"NAT traversal", natTraversal},
 	{"ESP encapsulation", encapsulation},
-	{"DSCP", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"DSCP", func(t *subject) []Param {
 		return choice(t.CopyDSCP, "copied to the outer header", "not copied")
 	}},
-	{"dead peer detection", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"dead peer detection", func(t *subject) []Param {
 		return choice(t.DPD != dpd.Config{}, "on", "off")
 	}},
-	{"DPD interval", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"DPD interval", func(t *subject) []Param {
 		return when(t.DPD.Interval > 0, Span(t.DPD.Interval), "")
 	}},
 	{"DPD timeout", dpdTimeout},
 	{"DPD messages", dpdMessages},
-	{"initiation", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"initiation", func(t *subject) []Param {
 		return choice(t.Initiate, "this end initiates", "this end only answers")
 	}},
 
-	{"device", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"device", func(t *subject) []Param {
 		if t.Device == "" {
 			return []Param{{Value: "the first free vpngwN"}}
 		}
 		return []Param{{Value: t.Device}}
 	}},
-	{"routes", func(_ *config.Connection, t *config.Tunnel) []Param { return []Param{{Value: list(t.Routes)}} }},
-	{"local inside address", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"routes", func(t *subject) []Param { return []Param{{Value: list(t.Routes)}} }},
+	{"local inside address", func(t *subject) []Param {
 		return when(t.Inside.IsValid(), t.Inside.String(), "")
 	}},
-	{"remote inside address", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"remote inside address", func(t *subject) []Param {
 		return when(t.Peer.IsValid(), t.Peer.String(), "")
 	}},
-	{"local AS", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"local AS", func(t *subject) []Param {
 		return when(t.Local.ASN > 0, fmt.Sprint(t.Local.ASN), "")
 	}},
-	{"remote AS", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"remote AS", func(t *subject) []Param {
 		return when(t.Remote.ASN > 0, fmt.Sprint(t.Remote.ASN), "")
 	}},
-	{"BGP", func(_ *config.Connection, t *config.Tunnel) []Param {
-		return when(t.BGP != nil, "wanted; not served yet", "")
+	{"BGP", func(t *subject) []Param {
+		return when(t.BGP != nil, "wanted"+t.without(config.BGPSessions), "")
 	}},
-	{"BGP key", func(_ *config.Connection, t *config.Tunnel) []Param {
+	{"BGP key", func(t *subject) []Param {
 		return when(t.BGP != nil && len(t.BGP.AuthKey) > 0, "(not shown)", "")
 	}},
-	{"health check", health(func(h *config.Health) string {
-		if h.Ours {
-			return "this end pings; not served yet"
+	{"health check", func(t *subject) []Param {
+		if t.Health == nil {
+			return nil
 		}
-		return "the other end pings; not served yet"
-	})},
+		without := t.without(config.HealthChecks)
+		return choice(t.Health.Ours, "this end pings"+without, "the other end pings"+without)
+	}},
 	{"health check source", health(func(h *config.Health) string { return h.Source.String() })},
 	{"health check target", health(func(h *config.Health) string { return h.Target.String() })},
 	{"health check interval", health(func(h *config.Health) string { return Span(h.Interval) })},
 	{"health check timeout", health(func(h *config.Health) string { return Span(h.Timeout) })},
 	{"health check retries", health(func(h *config.Health) string { return fmt.Sprint(h.Retries) })},
+}
+
+// subject is a tunnel, its connection, and what the daemon does not serve of that.
+type subject struct {
+	*config.Tunnel
+	conn     *config.Connection
+	unserved config.Features // nil also where the daemon was not asked
+}
+
+// without says behind a value that the daemon does not serve it.
+func (t *subject) without(f config.Feature) string {
+	if slices.Contains(t.unserved, f) {
+		return "; not served yet"
+	}
+	return ""
 }
 
 // when is a value if there is one.
@@ -151,7 +171,7 @@ func networks(t *config.Tunnel, ps []netip.Prefix) []Param {
 	return []Param{{Value: list(ps), Wire: versions(t, selectors(ps, selector2), selectors(ps, selector1))}}
 }
 
-func pairs(_ *config.Connection, t *config.Tunnel) []Param {
+func pairs(t *subject) []Param {
 	var out []string
 	for _, p := range t.Pairs {
 		out = append(out, fmt.Sprintf("%v - %v", p.Local, p.Remote))
@@ -159,21 +179,21 @@ func pairs(_ *config.Connection, t *config.Tunnel) []Param {
 	return when(len(out) > 0, strings.Join(out, ", "), "")
 }
 
-func children(_ *config.Connection, t *config.Tunnel) []Param {
+func children(t *subject) []Param {
 	if t.IKEVersion == 1 || t.Children == config.Pairs {
 		return []Param{{Value: "one for each pair of networks"}}
 	}
 	return []Param{{Value: "one for all networks"}}
 }
 
-func version(_ *config.Connection, t *config.Tunnel) []Param {
+func version(t *subject) []Param {
 	return []Param{{
 		Value: map[int]string{0: "2, and 1 if the peer begins so", 1: "1", 2: "2"}[t.IKEVersion],
-		Wire:  versions(t, "version 0x20", "version 0x10"),
+		Wire:  versions(t.Tunnel, "version 0x20", "version 0x10"),
 	}}
 }
 
-func mode(_ *config.Connection, t *config.Tunnel) []Param {
+func mode(t *subject) []Param {
 	switch {
 	case t.IKEVersion == 2:
 		return nil
@@ -183,8 +203,8 @@ func mode(_ *config.Connection, t *config.Tunnel) []Param {
 	return []Param{{Value: "main", Wire: "exchange type 2"}}
 }
 
-func authentication(_ *config.Connection, t *config.Tunnel) []Param {
-	return []Param{{Value: "pre-shared key", Wire: versions(t, "Shared Key Message Integrity Code (2)", "authentication method 1")}}
+func authentication(t *subject) []Param {
+	return []Param{{Value: "pre-shared key", Wire: versions(t.Tunnel, "Shared Key Message Integrity Code (2)", "authentication method 1")}}
 }
 
 func lifetime(t *config.Tunnel, d time.Duration, attribute string) []Param {
@@ -206,18 +226,18 @@ func limit(n uint64) []Param {
 }
 
 // truncation shows when HMAC-SHA-256 of ESP is cut to 96 bits.
-func truncation(_ *config.Connection, t *config.Tunnel) []Param {
+func truncation(t *subject) []Param {
 	return when(t.Trunc96, "cut to 96 bits", "ICV of 12 bytes in place of 16")
 }
 
-func natTraversal(_ *config.Connection, t *config.Tunnel) []Param {
+func natTraversal(t *subject) []Param {
 	if !t.NATT {
 		return []Param{{Value: "off"}}
 	}
-	return []Param{{Value: "on", Wire: versions(t, "NAT_DETECTION_SOURCE_IP (16388), NAT_DETECTION_DESTINATION_IP (16389)", "vendor ID of RFC 3947, NAT-D (20)")}}
+	return []Param{{Value: "on", Wire: versions(t.Tunnel, "NAT_DETECTION_SOURCE_IP (16388), NAT_DETECTION_DESTINATION_IP (16389)", "vendor ID of RFC 3947, NAT-D (20)")}}
 }
 
-func encapsulation(_ *config.Connection, t *config.Tunnel) []Param {
+func encapsulation(t *subject) []Param {
 	switch t.Encap {
 	case config.EncapAlways:
 		return []Param{{Value: "always in UDP", Wire: "UDP 4500"}}
@@ -227,7 +247,7 @@ func encapsulation(_ *config.Connection, t *config.Tunnel) []Param {
 	return []Param{{Value: "in UDP where there is a NAT", Wire: "protocol 50, or UDP 4500"}}
 }
 
-func dpdTimeout(_ *config.Connection, t *config.Tunnel) []Param {
+func dpdTimeout(t *subject) []Param {
 	switch {
 	case t.DPD.Interval == 0:
 		return nil
@@ -237,7 +257,7 @@ func dpdTimeout(_ *config.Connection, t *config.Tunnel) []Param {
 	return []Param{{Value: Span(t.DPD.Timeout)}}
 }
 
-func dpdMessages(_ *config.Connection, t *config.Tunnel) []Param {
+func dpdMessages(t *subject) []Param {
 	if t.DPD.Interval == 0 {
 		return nil
 	}
@@ -245,11 +265,11 @@ func dpdMessages(_ *config.Connection, t *config.Tunnel) []Param {
 	if t.IKEVersion != 2 {
 		value = t.DPD.Order.String()
 	}
-	return []Param{{Value: value, Wire: versions(t, "INFORMATIONAL without payloads", "R-U-THERE (36136), R-U-THERE-ACK (36137)")}}
+	return []Param{{Value: value, Wire: versions(t.Tunnel, "INFORMATIONAL without payloads", "R-U-THERE (36136), R-U-THERE-ACK (36137)")}}
 }
 
-func health(of func(*config.Health) string) func(*config.Connection, *config.Tunnel) []Param {
-	return func(_ *config.Connection, t *config.Tunnel) []Param {
+func health(of func(*config.Health) string) func(*subject) []Param {
+	return func(t *subject) []Param {
 		if t.Health == nil {
 			return nil
 		}

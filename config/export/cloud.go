@@ -11,6 +11,7 @@ import (
 	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/config/explain"
+	"vpngw/config/load"
 	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ipsec"
@@ -38,7 +39,7 @@ type body struct {
 }
 
 func newCloud(w *writer, c *config.Connection, name string) *cloud {
-	ds := config.Dialects()
+	ds := load.Dialects()
 	i := slices.IndexFunc(ds, func(d *dialect.Dialect) bool { return d.Name == name })
 	return &cloud{writer: w, c: c, words: ds[i]}
 }
@@ -132,9 +133,9 @@ func (b *cloud) trial(text string) []string {
 		}
 		return []byte("Any-key.1"), 0o600, nil
 	}
-	s, problems := config.TraceText(key, "export", []byte(text))
+	s, problems := load.Text("export", []byte(text), key, load.Options{})
 	var lost []string
-	if s.Config == nil {
+	if s == nil {
 		for _, p := range problems {
 			if p.Severity == diag.Error {
 				lost = append(lost, p.Path+": "+p.Message)

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"vpngw/config"
-	"vpngw/config/dialect"
+	"vpngw/config/load"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -27,21 +27,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// load reads an export, which must have no errors.
-func load(t *testing.T, text string) *config.Config {
+// loaded is an export that was read, which must have no errors.
+func loaded(t *testing.T, text string) *config.Config {
 	t.Helper()
-	c, ps := config.Parse(keyFile, "vpngw.yaml", []byte(text))
+	c, ps := load.Text("vpngw.yaml", []byte(text), keyFile, load.Options{})
 	if c == nil {
 		t.Fatalf("the export does not load: %v\n%s", ps, text)
 	}
-	return c
+	return c.Config
 }
 
 // comparable is a connection as its meaning is: without the dialect it came in, and with
 // algorithms in the order of their types.
 func comparable(c *config.Connection) config.Connection {
 	out := *c
-	out.Dialect, out.Notes, out.Choices = "", nil, nil
+	out.Dialect = ""
 	out.Tunnels = slices.Clone(c.Tunnels)
 	if len(out.Tunnels) == 1 && out.Tunnels[0].Routes == nil {
 		out.Tunnels[0].Routes = []netip.Prefix{}
@@ -85,7 +85,7 @@ func differences(got, want config.Connection) string {
 
 // A connection of any dialect, written in vpngw's own words and read again, is the same.
 func TestNativeIsTheIdentity(t *testing.T) {
-	for _, d := range config.Dialects() {
+	for _, d := range load.Dialects() {
 		t.Run(d.Name, func(t *testing.T) {
 			g := &generator{rand.New(rand.NewPCG(1, 2)), d.Name}
 			lossy := 0
@@ -100,7 +100,7 @@ func TestNativeIsTheIdentity(t *testing.T) {
 					lossy++
 					continue
 				}
-				after := load(t, first.Text).Connections[0]
+				after := loaded(t, first.Text).Connections[0]
 				if d := differences(comparable(after), comparable(before)); d != "" {
 					t.Fatalf("of\n%s\nthere came\n%s\nwhich is another connection: %s", text, first.Text, d)
 				}
@@ -120,12 +120,12 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 	for range connections / 10 {
 		_, s := g.valid()
 		c := s.Connections[0]
-		other := map[dialect.Side]dialect.Side{dialect.Customer: dialect.Cloud, dialect.Cloud: dialect.Customer}[c.Side]
+		other := map[config.Side]config.Side{config.Customer: config.Cloud, config.Cloud: config.Customer}[c.Side]
 		e := Write(c, Options{Format: "native", Side: other, Reveal: true})
 		if len(e.Lost) > 0 {
 			continue // this end's address is not known
 		}
-		there := load(t, e.Text).Connections[0]
+		there := loaded(t, e.Text).Connections[0]
 		if there.Side != other || there.Tunnels[0].Initiate == c.Tunnels[0].Initiate {
 			t.Fatalf("got side %v, initiates %v", there.Side, there.Tunnels[0].Initiate)
 		}
@@ -139,7 +139,7 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 
 // What a cloud's body can say comes back from it, and what it cannot is told.
 func TestToACloudAndBack(t *testing.T) {
-	for _, from := range config.Dialects() {
+	for _, from := range load.Dialects() {
 		for _, to := range []string{"alibaba", "huawei", "tencent"} {
 			t.Run(from.Name+" to "+to, func(t *testing.T) {
 				g := &generator{rand.New(rand.NewPCG(5, 6)), from.Name}
@@ -152,7 +152,7 @@ func TestToACloudAndBack(t *testing.T) {
 						continue
 					}
 					whole++
-					after := load(t, e.Text).Connections[0]
+					after := loaded(t, e.Text).Connections[0]
 					a := Write(after, Options{Format: "native", Side: after.Side, Reveal: true}).Text
 					b := Write(before, Options{Format: "native", Side: before.Side, Reveal: true}).Text
 					if a, b := same(a), same(b); a != b {

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/config/load"
 	"vpngw/ipsec"
 )
 
@@ -24,16 +24,16 @@ type generator struct {
 }
 
 // valid makes a file with one connection that loads.
-func (g *generator) valid() (string, config.Source) {
+func (g *generator) valid() (string, *load.Result) {
 	for range 10_000 {
 		text := g.file()
-		s, _ := config.TraceText(keyFile, "vpngw.yaml", []byte(text))
-		if s.Config != nil {
+		s, _ := load.Text("vpngw.yaml", []byte(text), keyFile, load.Options{})
+		if s != nil {
 			return text, s
 		}
 	}
 	text := g.file()
-	_, ps := config.TraceText(keyFile, "vpngw.yaml", []byte(text))
+	_, ps := load.Text("vpngw.yaml", []byte(text), keyFile, load.Options{})
 	panic(fmt.Sprintf("nothing valid comes of the tables of %s: %v\n%s", g.dialect, ps, text))
 }
 
@@ -45,7 +45,7 @@ func keyFile(name string, _ int) ([]byte, fs.FileMode, error) {
 }
 
 func (g *generator) file() string {
-	root := config.Table().Type.(*dialect.Object)
+	root := load.Table().Type.(*dialect.Object)
 	var connection *dialect.Object
 	for _, r := range root.Rows {
 		if r.Name == "connections" {

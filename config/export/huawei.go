@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"vpngw/config"
-	"vpngw/config/dialect"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -98,7 +97,7 @@ func huaweiID(m *mapping, key string, e config.End) {
 // huaweiTraffic writes the style and what goes with it, as the cloud has it.
 func (b *cloud) huaweiTraffic(m *mapping, t *config.Tunnel) {
 	cloud, customer := b.ends(t)
-	if !dialect.All(cloud.Subnets, customer.Subnets) {
+	if !config.CarriesAll(cloud.Subnets, customer.Subnets) {
 		m.add("style", "policy")
 		var rules []mapping
 		for _, p := range b.rules(t) {

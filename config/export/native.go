@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"vpngw/config"
-	"vpngw/config/dialect"
 	"vpngw/config/explain"
 	"vpngw/dpd"
 	"vpngw/ipsec"
@@ -249,15 +248,15 @@ func prefixTexts(ps []netip.Prefix) []string {
 }
 
 // pairsOf are the pairs of subnets of a tunnel that have a Child SA each.
-func pairsOf(t *config.Tunnel) []dialect.Pair {
+func pairsOf(t *config.Tunnel) []config.Pair {
 	if len(t.Pairs) > 0 {
 		return t.Pairs
 	}
-	var out []dialect.Pair
+	var out []config.Pair
 	for _, l := range t.Local.Subnets {
 		for _, r := range t.Remote.Subnets {
 			if l.Addr().Is4() == r.Addr().Is4() {
-				out = append(out, dialect.Pair{Local: l, Remote: r})
+				out = append(out, config.Pair{Local: l, Remote: r})
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"vpngw/config"
+	"vpngw/config/load"
 	"vpngw/config/schema"
 )
 
@@ -31,7 +31,7 @@ func TestGeneratedFilesAreValidByTheSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range config.Dialects() {
+	for _, d := range load.Dialects() {
 		g := &generator{rand.New(rand.NewPCG(7, 8)), d.Name}
 		for range 300 {
 			text, _ := g.valid()

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"vpngw/config"
-	"vpngw/config/dialect"
 	"vpngw/ipsec"
 )
 
@@ -161,7 +160,7 @@ func (w *writer) child(name string, t *config.Tunnel, local, remote string) {
 }
 
 func isWide(t *config.Tunnel) bool {
-	return wide(&config.Connection{Tunnels: []dialect.Tunnel{*t}}) != nil
+	return wide(&config.Connection{Tunnels: []config.Tunnel{*t}}) != nil
 }
 
 func soft(n uint64) uint64 { return n - n/10 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"vpngw/config"
-	"vpngw/config/dialect"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
@@ -84,7 +83,7 @@ func (b *cloud) tencentTraffic(m *mapping, t *config.Tunnel) {
 	cloud, customer := b.ends(t)
 	local, remote := b.inside(t)
 	switch {
-	case !dialect.All(cloud.Subnets, customer.Subnets):
+	case !config.CarriesAll(cloud.Subnets, customer.Subnets):
 		m.add("RouteType", "Policy")
 		var list []mapping
 		for _, r := range b.rules(t) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/dpd"
 	"vpngw/ipsec"
@@ -21,43 +22,47 @@ const gatewayASN = 64512
 // customer's side is the mirror of it.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	dialect.TagsTwice(c, v.Field("tags"), "key")
-	t := dialect.Tunnel{
-		Role:     dialect.Single,
-		Children: dialect.Lists,
+	t := config.Tunnel{
+		Role:     config.Single,
+		Children: config.Lists,
 		NATT:     true,
-		Encap:    dialect.EncapAuto,
+		Encap:    config.EncapAuto,
 		CopyDSCP: true,
-		Initiate: env.Side == dialect.Customer,
+		Initiate: env.Side == config.Customer,
 		PSK:      v.Field("psk").Secret(),
 	}
 	if v.Field("ha_role").Text() == "slave" {
-		t.Role = dialect.Standby
+		t.Role = config.Standby
 	}
 	ends(c, v, env, &t)
-	conn := &dialect.Connection{Dialect: name, Side: env.Side, Notes: notes(v)}
-	insideAddresses(c, v, conn, &t)
-	conn.Routing = traffic(c, v, &t)
-	if env.Side == dialect.Customer {
+	d := &dialect.Draft{
+		Connection: &config.Connection{Dialect: name, Side: env.Side},
+		Notes:      notes(v), Name: v.Field("name"), PSKWant: pskWant,
+	}
+	insideAddresses(c, v, d, &t)
+	d.Routing = traffic(c, v, &t)
+	if env.Side == config.Customer {
 		t.Mirror()
 		t.Routes = nil
 	}
-	conn.NoteRoutes()
-	services(c, v, env, conn.Routing, &t)
+	d.NoteRoutes()
+	services(c, v, env, d.Routing, &t)
 	algorithms(c, v, &t)
-	conn.Tunnels = []dialect.Tunnel{t}
+	d.Tunnels = []config.Tunnel{t}
 
 	place := dialect.Place{
 		Gateway: v.Field("vgw_id"), IKE: v.Field("ikepolicy"), ESP: v.Field("ipsecpolicy"), Subnets: v.Field("peer_subnets"), Inside: v.Field("tunnel_local_address"),
 		PSK: v.Field("psk"), NoPSK: "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it",
 	}
-	if conn.Routing == dialect.RouteFlows {
+	if d.Routing == config.RouteFlows {
 		place.Subnets = v.Field("policy_rules")
 	}
-	return &dialect.Draft{Connection: conn, Name: v.Field("name"), Places: []dialect.Place{place}, PSKWant: pskWant}
+	d.Places = []dialect.Place{place}
+	return d
 }
 
 // ends sets the addresses and identities: Local is the cloud's.
-func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
+func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel) {
 	ike := v.Field("ikepolicy")
 	cloud := cloudGateway(c, v, env)
 	customer, _ := env.Cust.One(c, v.Field("cgw_id"))
@@ -70,9 +75,9 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel
 			c.Warn(f, dialect.Illegal, "the cloud's ids have 36 characters; this one has %d", len(f.Text()))
 		}
 	}
-	t.Local = dialect.End{Address: cloud.Address, ASN: cloud.ASN, ID: identityOf(c, ike.Field("local_id_type"), ike.Field("local_id"), cloud.Address)}
-	t.Remote = dialect.End{Address: customer.Address, ASN: customer.ASN, ID: identityOf(c, ike.Field("peer_id_type"), ike.Field("peer_id"), customer.Address)}
-	if env.Side == dialect.Cloud && ike.Field("peer_id_type").Text() == "any" {
+	t.Local = config.End{Address: cloud.Address, ASN: cloud.ASN, ID: identityOf(c, ike.Field("local_id_type"), ike.Field("local_id"), cloud.Address)}
+	t.Remote = config.End{Address: customer.Address, ASN: customer.ASN, ID: identityOf(c, ike.Field("peer_id_type"), ike.Field("peer_id"), customer.Address)}
+	if env.Side == config.Cloud && ike.Field("peer_id_type").Text() == "any" {
 		t.Remote.ID = ipsec.AnyIdentity
 	}
 }
@@ -135,7 +140,7 @@ func identityOf(c *dialect.Check, kind, id *dialect.Value, address netip.Addr) i
 }
 
 // algorithms sets versions, proposals, lifetimes and liveness.
-func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
+func algorithms(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	ike, esp := v.Field("ikepolicy"), v.Field("ipsecpolicy")
 	t.IKEVersion = map[string]int{"v1": 1, "v2": 2}[ike.Field("ike_version").Text()]
 	suite := dialect.Algorithms{Words: words}
@@ -156,14 +161,14 @@ var orders = map[string]dpd.Order{"seq-hash-notify": dpd.HashNotify, "seq-notify
 
 // services is what runs in the tunnel: BGP, and the cloud's pings. The page has no
 // numbers for these; ours find a dead tunnel within 15 seconds.
-func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing dialect.Routing, t *dialect.Tunnel) {
+func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing config.Routing, t *config.Tunnel) {
 	customer := &t.Local
 	cloud := &t.Remote
-	if env.Side == dialect.Cloud {
+	if env.Side == config.Cloud {
 		customer, cloud = cloud, customer
 	}
-	if routing == dialect.RouteBGP {
-		t.BGP = &dialect.BGP{}
+	if routing == config.RouteBGP {
+		t.BGP = &config.BGP{}
 		switch {
 		case !customer.Address.IsValid():
 		case customer.ASN == 0:
@@ -174,10 +179,10 @@ func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing diale
 	}
 	nqa := v.Field("enable_nqa")
 	switch {
-	case nqa.Bool() && routing != dialect.RouteDestination:
+	case nqa.Bool() && routing != config.RouteDestination:
 		c.Fail(nqa, dialect.Conflict, "it belongs to the style static")
 	case nqa.Bool():
-		t.Health = &dialect.Health{Interval: 5 * time.Second, Retries: 3, Ours: env.Side == dialect.Cloud}
+		t.Health = &config.Health{Interval: 5 * time.Second, Retries: 3, Ours: env.Side == config.Cloud}
 		t.Health.Source, t.Health.Target = t.Peer, t.Inside.Addr()
 		if t.Health.Ours {
 			t.Health.Source, t.Health.Target = t.Inside.Addr(), t.Peer

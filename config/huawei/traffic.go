@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"vpngw/config"
 	"vpngw/config/dialect"
 )
 
@@ -15,7 +16,7 @@ var kept = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustPars
 
 // traffic sets what the tunnel carries, seen from the cloud. In the styles static and
 // bgp that is everything, and peer_subnets are routed into it by the cloud.
-func traffic(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) dialect.Routing {
+func traffic(c *dialect.Check, v *dialect.Value, t *config.Tunnel) config.Routing {
 	style, peers, rules := v.Field("style").Text(), v.Field("peer_subnets"), v.Field("policy_rules")
 	for _, p := range peers.Prefixes() {
 		for _, k := range kept {
@@ -28,7 +29,7 @@ func traffic(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) dialect.Rout
 		if ps := pairs(c, v); len(ps) > 0 {
 			t.SetPairs(ps)
 		}
-		return dialect.RouteFlows
+		return config.RouteFlows
 	}
 	if len(rules.Items()) > 0 {
 		c.Fail(rules, dialect.Conflict, "they belong to the style policy; this is %s", style)
@@ -36,12 +37,12 @@ func traffic(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) dialect.Rout
 	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{dialect.Everything}, []netip.Prefix{dialect.Everything}
 	t.Routes = peers.Prefixes()
 	if style == "bgp" {
-		return dialect.RouteBGP
+		return config.RouteBGP
 	}
 	if style == "static" && len(peers.Prefixes()) == 0 && (peers.OK() || !peers.Given) {
 		c.Fail(peers, dialect.Missing, "the style static needs the customer's subnets")
 	}
-	return dialect.RouteDestination
+	return config.RouteDestination
 }
 
 // maxPairs are those of the most rules with the most destinations.
@@ -50,7 +51,7 @@ const maxPairs = 5 * 50
 // pairs are the policy rules in the order of their indexes, those without one last: "if
 // multiple destination CIDR blocks are specified, the VPN service generates a rule for
 // each destination CIDR block". In an answer it has done so.
-func pairs(c *dialect.Check, v *dialect.Value) []dialect.Pair {
+func pairs(c *dialect.Check, v *dialect.Value) []config.Pair {
 	list := v.Field("policy_rules")
 	rules := slices.Clone(list.Items())
 	switch {
@@ -62,8 +63,8 @@ func pairs(c *dialect.Check, v *dialect.Value) []dialect.Pair {
 	}
 	uniqueRules(c, rules, v.Answer())
 	slices.SortStableFunc(rules, func(a, b *dialect.Value) int { return place(a) - place(b) })
-	var out []dialect.Pair
-	seen := map[dialect.Pair]bool{}
+	var out []config.Pair
+	seen := map[config.Pair]bool{}
 	for _, r := range rules {
 		source, destination := r.Field("source"), r.Field("destination")
 		for _, f := range []*dialect.Value{source, destination} {
@@ -72,7 +73,7 @@ func pairs(c *dialect.Check, v *dialect.Value) []dialect.Pair {
 			}
 		}
 		for _, d := range destination.Prefixes() {
-			p := dialect.Pair{Local: source.Prefix(), Remote: d}
+			p := config.Pair{Local: source.Prefix(), Remote: d}
 			switch {
 			case !p.Local.IsValid():
 			case p.Local.Addr().Is4() != d.Addr().Is4():
@@ -128,25 +129,25 @@ func outside(c *dialect.Check, v *dialect.Value, d netip.Prefix, peers []netip.P
 
 // insideAddresses sets the ends' addresses in the tunnel, seen from the cloud. A /30 has
 // two hosts, so that one address tells the other.
-func insideAddresses(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, t *dialect.Tunnel) {
+func insideAddresses(c *dialect.Check, v *dialect.Value, d *dialect.Draft, t *config.Tunnel) {
 	local, peer := v.Field("tunnel_local_address"), v.Field("tunnel_peer_address")
 	if v.Field("style").Text() == "policy" {
 		return
 	}
 	switch {
 	case local.OK():
-		t.SetInside(local.Prefix().Masked(), local.Prefix().Addr(), dialect.Cloud)
+		t.SetInside(local.Prefix().Masked(), local.Prefix().Addr(), config.Cloud)
 		if block := local.Prefix().Masked(); peer.OK() && peer.Prefix().Masked() != block {
 			c.Fail(peer, dialect.Conflict, "it must be in the block of tunnel_local_address, %v", block)
 		} else if peer.OK() && peer.Prefix() == local.Prefix() {
 			c.Fail(peer, dialect.Conflict, "tunnel_local_address is the same")
 		}
 	case peer.OK() && !local.Given:
-		t.SetInside(peer.Prefix().Masked(), peer.Prefix().Addr(), dialect.Customer)
+		t.SetInside(peer.Prefix().Masked(), peer.Prefix().Addr(), config.Customer)
 	case local.Given || peer.Given: // told already
-	case conn.Side == dialect.Customer && v.Field("style").Text() == "static" && !v.Field("enable_nqa").Bool():
-		conn.Notes = append(conn.Notes, "the cloud chose the tunnel addresses; nothing of this connection needs them")
+	case d.Side == config.Customer && v.Field("style").Text() == "static" && !v.Field("enable_nqa").Bool():
+		d.Notes = append(d.Notes, "the cloud chose the tunnel addresses; nothing of this connection needs them")
 	default:
-		c.Chosen(local, conn, dialect.Choice{What: dialect.ChooseInside, Within: dialect.LinkLocal, Not: reserved}, "its Show answer, with tunnel_peer_address")
+		c.Chosen(local, d, dialect.Choice{What: dialect.ChooseInside, Within: dialect.LinkLocal, Not: reserved}, "its Show answer, with tunnel_peer_address")
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/config/load"
 )
 
 // Schema is a JSON Schema, or a part of one.
@@ -74,7 +74,7 @@ func (ps Properties) MarshalJSON() ([]byte, error) {
 // File is the schema of a configuration file.
 func File() *Schema {
 	w := &writer{names: map[*dialect.Object]string{}}
-	s := w.row(config.Table(), "", false)
+	s := w.row(load.Table(), "", false)
 	s.Dialect = "https://json-schema.org/draft/2020-12/schema"
 	s.Title = "Configuration of vpngw"
 	s.Defs = append(Properties{{absentName, absent()}}, w.defs...)

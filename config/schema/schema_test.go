@@ -11,8 +11,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/config/load"
 )
 
 func printed(t *testing.T) []byte {
@@ -59,7 +59,7 @@ func validate(t *testing.T, s *jsonschema.Schema, text []byte) error {
 // Whatever loads is valid.
 func TestWhatLoadsIsValid(t *testing.T) {
 	s := compiled(t)
-	paths, _ := filepath.Glob("../testdata/*.yaml")
+	paths, _ := filepath.Glob("../load/testdata/*.yaml")
 	paths = append(paths, "../../cmd/vpngw/vpngw.example.yaml", "testdata/forms.yaml")
 	loaded := 0
 	for _, path := range paths {
@@ -67,14 +67,14 @@ func TestWhatLoadsIsValid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, ps := config.Parse(func(name string, _ int) ([]byte, os.FileMode, error) {
+		c, ps := load.Text(path, text, func(name string, _ int) ([]byte, os.FileMode, error) {
 			if filepath.Ext(name) == ".psk" {
 				return []byte("not-a-real-Secret.1"), 0o600, nil
 			}
 			data, err := os.ReadFile(name)
 			return data, 0o600, err
-		}, path, text)
-		if filepath.Dir(path) != "../testdata" && c == nil {
+		}, load.Options{})
+		if filepath.Dir(path) != "../load/testdata" && c == nil {
 			t.Errorf("%s does not load: %v", path, ps)
 		}
 		if c == nil {
@@ -139,7 +139,7 @@ func TestEveryKeyIsThere(t *testing.T) {
 			look(typ.Of)
 		}
 	}
-	look(config.Table().Type)
+	look(load.Table().Type)
 	if rows < 100 {
 		t.Errorf("only %d rows were looked at", rows)
 	}

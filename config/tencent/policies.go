@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/config/tree"
 )
@@ -52,15 +53,15 @@ var policy = &dialect.Object{Rows: []dialect.Row{
 
 // pairs are those of the policies, each local block with each of its remote ones, in their
 // order; whole is false when one cannot be read.
-func pairs(c *dialect.Check, v *dialect.Value) (out []dialect.Pair, whole bool) {
+func pairs(c *dialect.Check, v *dialect.Value) (out []config.Pair, whole bool) {
 	if !v.Given {
 		return nil, true
 	}
 	whole = v.OK()
-	seen := map[dialect.Pair]bool{}
+	seen := map[config.Pair]bool{}
 	add := func(local netip.Prefix, remote *dialect.Value) {
 		for _, r := range remote.Prefixes() {
-			p := dialect.Pair{Local: local, Remote: r}
+			p := config.Pair{Local: local, Remote: r}
 			switch {
 			case len(out) > maxPairs: // it is told below
 			case local.Addr().Is4() != r.Addr().Is4():

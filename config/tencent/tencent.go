@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/dpd"
 	"vpngw/ipsec"
@@ -23,30 +24,20 @@ const silence = 10 * time.Second
 // customer's side is the mirror of it.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	dialect.TagsTwice(c, v.Field("Tags"), "Key")
-	t := dialect.Tunnel{
-		Role:     dialect.Single,
-		Children: dialect.Lists,
+	t := config.Tunnel{
+		Role:     config.Single,
+		Children: config.Lists,
 		NATT:     true,
-		Encap:    dialect.EncapAuto,
+		Encap:    config.EncapAuto,
 		CopyDSCP: true,
 		Initiate: v.Field("NegotiationType").Text() != "passive",
 		PSK:      v.Field("PreShareKey").Secret(),
 	}
 	ends(c, v, env, &t)
-	conn := &dialect.Connection{Dialect: name, Side: env.Side, Notes: notes(v, env)}
 	policies := v.Field("SecurityPolicyDatabases")
-	conn.Routing = traffic(c, v, policies, &t)
-	session(c, v, conn.Routing, &t)
-	healthChecks(c, v, conn, &t)
-	if env.Side == dialect.Customer {
-		t.Mirror()
-		t.Initiate, t.Routes = true, nil // the customer always initiates
-	}
-	conn.NoteRoutes()
-	algorithms(c, v, &t)
-	conn.Tunnels = []dialect.Tunnel{t}
-	return &dialect.Draft{
-		Connection: conn,
+	d := &dialect.Draft{
+		Connection: &config.Connection{Dialect: name, Side: env.Side},
+		Notes:      notes(v, env),
 		Name:       v.Field("VpnConnectionName"),
 		Places: []dialect.Place{{
 			Gateway: v.Field("VpnGatewayId"), IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
@@ -54,6 +45,17 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		}},
 		PSKWant: pskWant,
 	}
+	d.Routing = traffic(c, v, policies, &t)
+	session(c, v, d.Routing, &t)
+	healthChecks(c, v, d, &t)
+	if env.Side == config.Customer {
+		t.Mirror()
+		t.Initiate, t.Routes = true, nil // the customer always initiates
+	}
+	d.NoteRoutes()
+	algorithms(c, v, &t)
+	d.Tunnels = []config.Tunnel{t}
+	return d
 }
 
 func pskWant(k ipsec.Secret) string {
@@ -64,7 +66,7 @@ func pskWant(k ipsec.Secret) string {
 }
 
 // ends sets the addresses and identities: Local is the cloud's.
-func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel) {
+func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel) {
 	cloud, _ := env.VPN.One(c, v.Field("VpnGatewayId"))
 	customer, _ := env.Cust.One(c, v.Field("CustomerGatewayId"))
 	dialect.Apart(c, v.Field("CustomerGatewayId"), cloud.Address, customer.Address)
@@ -72,8 +74,8 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *dialect.Tunnel
 	if v.Field("RouteType").Text() == "Bgp" {
 		cloud.ASN = cmp.Or(cloud.ASN, gatewayASN)
 	}
-	t.Local = dialect.End{Address: cloud.Address, ASN: cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
-	t.Remote = dialect.End{Address: customer.Address, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
+	t.Local = config.End{Address: cloud.Address, ASN: cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
+	t.Remote = config.End{Address: customer.Address, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
 }
 
 // identity is what an end says that it is: an address, by default its own, or a name.
@@ -98,7 +100,7 @@ func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) 
 
 // traffic sets what the tunnel carries, seen from the cloud. STATIC is the old name of
 // Policy, and of routes where there are no policies.
-func traffic(c *dialect.Check, v, policies *dialect.Value, t *dialect.Tunnel) dialect.Routing {
+func traffic(c *dialect.Check, v, policies *dialect.Value, t *config.Tunnel) config.Routing {
 	ps, whole := pairs(c, policies)
 	kind := v.Field("RouteType")
 	if r := v.Field("Route").Field("DestinationCidrBlock"); r.OK() {
@@ -110,10 +112,10 @@ func traffic(c *dialect.Check, v, policies *dialect.Value, t *dialect.Tunnel) di
 		if whole {
 			c.Fail(policies, dialect.Missing, "the route type Policy needs pairs of subnets")
 		}
-		return dialect.RouteFlows
+		return config.RouteFlows
 	case byPolicy:
 		t.SetPairs(ps)
-		return dialect.RoutingOf(false, t.Local.Subnets, t.Remote.Subnets)
+		return config.RoutingOf(false, t.Local.Subnets, t.Remote.Subnets)
 	}
 	for _, p := range ps {
 		if p.Local.Bits() > 0 || p.Remote.Bits() > 0 {
@@ -123,23 +125,23 @@ func traffic(c *dialect.Check, v, policies *dialect.Value, t *dialect.Tunnel) di
 	}
 	t.Local.Subnets, t.Remote.Subnets = []netip.Prefix{dialect.Everything}, []netip.Prefix{dialect.Everything}
 	if kind.Text() == "Bgp" {
-		return dialect.RouteBGP
+		return config.RouteBGP
 	}
-	return dialect.RouteDestination
+	return config.RouteDestination
 }
 
 // session sets the BGP session, seen from the cloud.
-func session(c *dialect.Check, v *dialect.Value, routing dialect.Routing, t *dialect.Tunnel) {
+func session(c *dialect.Check, v *dialect.Value, routing config.Routing, t *config.Tunnel) {
 	bgp := v.Field("BgpConfig")
 	cidr, local, remote := bgp.Field("TunnelCidr"), bgp.Field("LocalBgpIp"), bgp.Field("RemoteBgpIp")
 	given := cidr.Given || local.Given || remote.Given
-	if routing != dialect.RouteBGP {
+	if routing != config.RouteBGP {
 		if given {
 			c.Fail(bgp, dialect.Conflict, "it belongs to the route type Bgp; this is %s", v.Field("RouteType").Text())
 		}
 		return
 	}
-	t.BGP = &dialect.BGP{}
+	t.BGP = &config.BGP{}
 	for _, f := range []*dialect.Value{cidr, local, remote} {
 		if !f.Given && (bgp.OK() || !bgp.Given) {
 			c.Fail(f, dialect.Missing, "the route type Bgp needs it")
@@ -150,13 +152,13 @@ func session(c *dialect.Check, v *dialect.Value, routing dialect.Routing, t *dia
 			c.Fail(cidr, dialect.Illegal, "it must be a /30")
 			return
 		}
-		low, high := dialect.Hosts(p)
+		low, high := config.Hosts(p)
 		for _, a := range []*dialect.Value{local, remote} {
 			if a.OK() && a.Addr() != low && a.Addr() != high {
 				c.Fail(a, dialect.Conflict, "it must be the address of a host in TunnelCidr, %v or %v", low, high)
 			}
 		}
-		t.SetInside(p, local.Addr(), dialect.Cloud)
+		t.SetInside(p, local.Addr(), config.Cloud)
 	}
 	if local.OK() && remote.OK() && local.Addr() == remote.Addr() {
 		c.Fail(remote, dialect.Conflict, "LocalBgpIp is the same")
@@ -175,7 +177,7 @@ func session(c *dialect.Check, v *dialect.Value, routing dialect.Routing, t *dia
 var healthAddresses = netip.MustParsePrefix("169.254.128.0/17")
 
 // healthChecks sets the cloud's pings through the tunnel.
-func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, t *dialect.Tunnel) {
+func healthChecks(c *dialect.Check, v *dialect.Value, d *dialect.Draft, t *config.Tunnel) {
 	local, remote, how := v.Field("HealthCheckLocalIp"), v.Field("HealthCheckRemoteIp"), v.Field("HealthCheckConfig")
 	for _, p := range t.Local.Subnets {
 		if remote.OK() && p.Bits() > 0 && p.Contains(remote.Addr()) {
@@ -189,10 +191,10 @@ func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, 
 		return
 	}
 	ms := func(name string) time.Duration { return time.Duration(how.Field(name).Int()) * time.Millisecond }
-	t.Health = &dialect.Health{
+	t.Health = &config.Health{
 		Source: local.Addr(), Target: remote.Addr(),
 		Interval: ms("ProbeInterval"), Timeout: ms("ProbeTimeout"), Retries: int(how.Field("ProbeThreshold").Int()),
-		Ours: conn.Side == dialect.Cloud,
+		Ours: d.Side == config.Cloud,
 	}
 	if !carried(t, local, remote) {
 		c.Warn(v.Field("EnableHealthCheck"), dialect.Conflict, "no pair of subnets carries its pings: have LocalCidrBlock 0.0.0.0/0 with RemoteCidrBlock [0.0.0.0/0] among SecurityPolicyDatabases")
@@ -204,15 +206,15 @@ func healthChecks(c *dialect.Check, v *dialect.Value, conn *dialect.Connection, 
 		}
 	}
 	for _, a := range []*dialect.Value{local, remote} {
-		if !a.Given && len(conn.Choices) == 0 { // the one choice is of both
-			c.Chosen(a, conn, choice, "DescribeVpnConnections' answer")
+		if !a.Given && len(d.Choices) == 0 { // the one choice is of both
+			c.Chosen(a, d, choice, "DescribeVpnConnections' answer")
 		}
 	}
 }
 
 // carried reports whether the tunnel protects packets between two addresses, of which one
 // that is not known is among those that the cloud chooses from. The view is the cloud's.
-func carried(t *dialect.Tunnel, local, remote *dialect.Value) bool {
+func carried(t *config.Tunnel, local, remote *dialect.Value) bool {
 	in := func(p netip.Prefix, a *dialect.Value) bool {
 		if a.OK() {
 			return p.Contains(a.Addr())
@@ -228,7 +230,7 @@ func carried(t *dialect.Tunnel, local, remote *dialect.Value) bool {
 }
 
 // algorithms sets versions, proposals, lifetimes and liveness.
-func algorithms(c *dialect.Check, v *dialect.Value, t *dialect.Tunnel) {
+func algorithms(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	ike, esp := v.Field("IKEOptionsSpecification"), v.Field("IPSECOptionsSpecification")
 	t.IKEVersion = map[string]int{"IKEV1": 1, "IKEV2": 2}[ike.Field("IKEVersion").Text()]
 	suite := dialect.Algorithms{Words: words}
@@ -293,7 +295,7 @@ func notes(v *dialect.Value, env dialect.Env) []string {
 			note("DpdAction (%s): after a timeout the end that initiates tries again, whatever it says", v.Field(name).Text())
 		}
 	}
-	if n := v.Field("NegotiationType"); n.Given && env.Side == dialect.Customer {
+	if n := v.Field("NegotiationType"); n.Given && env.Side == config.Customer {
 		note("NegotiationType (%s) is about the cloud's end; the customer's initiates", n.Text())
 	} else if n.Text() == "flowTrigger" {
 		note("NegotiationType flowTrigger: the tunnel comes up at once here, and does not wait for a packet")
@@ -306,7 +308,7 @@ func notes(v *dialect.Value, env dialect.Env) []string {
 		}
 	}
 	switch r := v.Field("Route"); {
-	case r.Given && env.Side == dialect.Customer:
+	case r.Given && env.Side == config.Customer:
 		note("Route is the cloud's own")
 	case r.Field("Priority").Given:
 		note("Priority of Route is among the cloud's own routes and has no effect here")

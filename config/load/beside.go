@@ -1,0 +1,119 @@
+package load
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+	"vpngw/config/native"
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// beside applies what stands beside the body to a tunnel.
+func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
+	if e := v.Field("encap"); e.OK() {
+		t.Encap = config.Encap(e.Text())
+	}
+	t.CopyDSCP = v.Field("copy_dscp").Bool()
+	if cut := v.Field("sha256_96"); cut.Bool() {
+		t.Trunc96 = true
+		if !uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}) {
+			l.Warn(cut, dialect.NoEffect, "no ESP proposal of this connection has HMAC-SHA-256")
+		}
+	}
+	switch d := v.Field("dpd"); {
+	case d.OK() && dialect.Data[bool](d):
+		if t.DPD == (dpd.Config{}) {
+			t.DPD = native.Liveness
+		}
+	case dialect.Is[bool](d):
+		t.DPD = dpd.Config{}
+	case d.OK():
+		if t.DPD == (dpd.Config{}) {
+			t.DPD = native.Liveness
+		}
+		set(&t.DPD.Interval, d.Field("interval"))
+		set(&t.DPD.Timeout, d.Field("timeout"))
+		if m := d.Field("message"); m.OK() {
+			t.DPD.Order = dpdOrders[m.Text()]
+			if t.IKEVersion == 2 {
+				l.Warn(m, dialect.NoEffect, "only IKEv1 has messages of this kind; this connection is IKEv2")
+			}
+		}
+	}
+	if o := v.Field("lifetime"); o.OK() {
+		if f := o.Field("ike"); f.OK() && !isNative(v) && f.Duration() != t.IKELifetime {
+			l.Warn(f, dialect.Conflict, "by the body the other end has %v; the lifetimes must agree", t.IKELifetime)
+		}
+		if f := o.Field("esp"); f.OK() && !isNative(v) && f.Duration() != t.ESPLifetime.Time {
+			l.Warn(f, dialect.Conflict, "by the body the other end has %v; the lifetimes must agree", t.ESPLifetime.Time)
+		}
+		set(&t.IKELifetime, o.Field("ike"))
+		set(&t.ESPLifetime.Time, o.Field("esp"))
+		set(&t.ESPLifetime.Bytes, o.Field("bytes"))
+		set(&t.ESPLifetime.Packets, o.Field("packets"))
+	}
+	l.allow(v.Field("allow"), at, t)
+	l.routes(v.Field("routes"), t)
+}
+
+var dpdOrders = map[string]dpd.Order{
+	dpd.HashNotify.String(): dpd.HashNotify, dpd.NotifyHash.String(): dpd.NotifyHash,
+}
+
+// allow refuses what has to be allowed by name.
+func (l *loader) allow(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
+	allowed := slices.ContainsFunc(v.Items(), func(i *dialect.Value) bool { return i.Text() == allowNull })
+	null := uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull})
+	switch {
+	case null && !allowed:
+		l.Fail(at.ESP, dialect.Illegal, "NULL does not encrypt at all; if that is what you want, write beside the body  allow: [%s]", allowNull)
+	case allowed && !null:
+		l.Warn(v, dialect.NoEffect, "no ESP proposal of this connection has NULL encryption")
+	}
+}
+
+// isNative reports whether a connection's body is our own, which speaks for this end alone.
+func isNative(v *dialect.Value) bool { return v.Field(native.Name).Given }
+
+// set changes to when v is given.
+func set[T time.Duration | uint64](to *T, v *dialect.Value) {
+	switch {
+	case dialect.Is[time.Duration](v):
+		*to = T(v.Duration())
+	case dialect.Is[int64](v):
+		*to = T(v.Int())
+	}
+}
+
+func uses(ps []ipsec.Proposal, t ipsec.Transform) bool {
+	return slices.ContainsFunc(ps, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, t) })
+}
+
+// routes are those listed, or else those of the body, or else the remote subnets without
+// the default routes.
+func (l *loader) routes(v *dialect.Value, t *config.Tunnel) {
+	if !v.Given {
+		if t.Routes != nil {
+			return
+		}
+		for _, p := range t.Remote.Subnets {
+			if p.Bits() > 0 && !slices.Contains(t.Routes, p) {
+				t.Routes = append(t.Routes, p)
+			}
+		}
+		return
+	}
+	t.Routes = v.Prefixes()
+	for _, p := range t.Routes {
+		if !slices.ContainsFunc(t.Remote.Subnets, func(r netip.Prefix) bool { return contains(r, p) }) {
+			l.Warn(v, dialect.NoEffect, "%v is not within a remote subnet of the connection: its packets will be dropped", p)
+		}
+	}
+}
+
+// contains reports whether all of q is in p.
+func contains(p, q netip.Prefix) bool { return p.Bits() <= q.Bits() && p.Contains(q.Addr()) }

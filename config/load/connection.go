@@ -1,0 +1,156 @@
+package load
+
+import (
+	"fmt"
+	"strings"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+)
+
+// names are what connections have taken so far, each with the path of its connection.
+type names struct {
+	connections, tunnels, devices map[string]string
+}
+
+// connection makes a Draft of the i-th entry, v, of the list of connections. It
+// returns nil when it can't.
+func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.Draft {
+	d, bodyValue := l.dialect(v)
+	if d == nil {
+		return nil
+	}
+	if s := v.Field("side"); s.OK() {
+		env.Side = sides[s.Text()]
+	}
+	if !bodyValue.OK() {
+		return nil
+	}
+	draft := d.Build(l.Check, bodyValue, env)
+	if draft == nil {
+		return nil
+	}
+	draft.Entry, draft.Body = v, bodyValue
+	if unused := bodyValue.Unused(); len(unused) > 0 {
+		draft.Notes = append(draft.Notes, strings.Join(unused, ", ")+": no meaning here")
+	}
+	l.name(v, draft, fmt.Sprintf("%s-%d", d.Name, i+1))
+	if !l.oneEach(v, draft) {
+		return draft
+	}
+	l.tunnelNames(v, draft)
+	l.psk(v, draft)
+	for i := range draft.Tunnels {
+		t := &draft.Tunnels[i]
+		l.device(ofTunnel(v.Field("device"), i), v, t)
+		l.beside(v, &draft.Places[i], t)
+		l.ends(v, &draft.Places[i], t)
+	}
+	l.partial(v.Field("partial"), draft)
+	for i := range draft.Choices {
+		c := &draft.Choices[i]
+		c.Kept = string(c.What) + "-" + draft.Tunnels[c.Tunnel].Name
+	}
+	return draft
+}
+
+// oneEach reports whether a value beside the body that each tunnel has for itself is
+// there as often as there are tunnels.
+func (l *loader) oneEach(v *dialect.Value, d *dialect.Draft) bool {
+	for _, name := range []string{"device", "psk_file"} {
+		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != len(d.Tunnels) && len(d.Tunnels) > 0 {
+			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give as many, in a list if it is two", len(d.Tunnels))
+			return false
+		}
+	}
+	return true
+}
+
+// tunnelNames gives the tunnels their names, which follow from the connection's.
+func (l *loader) tunnelNames(v *dialect.Value, d *dialect.Draft) {
+	for i := range d.Tunnels {
+		t := &d.Tunnels[i]
+		if t.Name = d.Connection.Name; len(d.Tunnels) > 1 {
+			t.Name = fmt.Sprintf("%s-%d", t.Name, i+1)
+		}
+		if first, ok := l.tunnels[t.Name]; ok && first != v.Path() && l.connections[d.Connection.Name] == v.Path() {
+			l.Fail(v, dialect.Twice, "a tunnel of %s is called %q already; write another name: beside the body", first, t.Name)
+		}
+		l.tunnels[t.Name] = v.Path()
+	}
+}
+
+// partial says what the connection asks for and the daemon does not serve. v is
+// `partial:`, which accepts that.
+func (l *loader) partial(v *dialect.Value, d *dialect.Draft) {
+	d.Partial = v.Bool()
+	if l.Unserved == nil {
+		return
+	}
+	d.Unserved = l.Unserved(d.Connection)
+	switch {
+	case d.Partial && len(d.Unserved) == 0:
+		l.Warn(v, dialect.NoEffect, "all that this connection asks for is served")
+	case d.Partial:
+	case len(d.Unserved) > 0:
+		l.WarnRun(d.Body, dialect.Unsupported, "not served yet: %v; to run the connection without, write beside the body  partial: true", d.Unserved)
+	}
+}
+
+// device gives a tunnel the name of its TUN device.
+func (l *loader) device(dev, v *dialect.Value, t *config.Tunnel) {
+	if !dev.OK() {
+		return
+	}
+	t.Device = dev.Text()
+	if first, ok := l.devices[t.Device]; ok {
+		l.Fail(dev, dialect.Twice, "%s has this device already", first)
+	}
+	l.devices[t.Device] = v.Path()
+}
+
+// dialect finds the one body of a connection, and the dialect that it is in.
+func (l *loader) dialect(v *dialect.Value) (*dialect.Dialect, *dialect.Value) {
+	if !v.OK() {
+		return nil, nil
+	}
+	var known, given []string
+	var found *dialect.Dialect
+	for _, d := range dialects {
+		known = append(known, d.Name)
+		if v.Field(d.Name).Given {
+			given = append(given, d.Name)
+			found = d
+		}
+	}
+	switch len(given) {
+	case 0:
+		l.Fail(v, dialect.Missing, "a body is missing: one of %s", strings.Join(known, ", "))
+		return nil, nil
+	case 1:
+		return found, v.Field(found.Name)
+	}
+	l.Fail(v, dialect.Conflict, "%s stand here; a connection has one body", strings.Join(given, " and "))
+	return nil, nil
+}
+
+// name gives the connection its name: the one beside the body, else the body's, else fallback.
+func (l *loader) name(v *dialect.Value, d *dialect.Draft, fallback string) {
+	own, at := v.Field("name"), v
+	switch {
+	case own.Given:
+		d.Connection.Name, at = own.Text(), own
+	case d.Name.Text() != "":
+		at = d.Name
+		if d.Connection.Name = config.SafeName(at.Text()); d.Connection.Name != at.Text() {
+			l.Warn(at, dialect.Illegal, "called %q here, because names stand in commands and paths; choose another with name: beside the body", d.Connection.Name)
+		}
+	default:
+		d.Connection.Name = fallback
+	}
+	if first, ok := l.connections[d.Connection.Name]; ok && d.Connection.Name != "" {
+		l.Fail(at, dialect.Twice, "%s is called %q already; write name: beside the body", first, d.Connection.Name)
+		return
+	}
+	l.connections[d.Connection.Name] = v.Path()
+}

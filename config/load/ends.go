@@ -1,0 +1,52 @@
+package load
+
+import (
+	"net/netip"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+)
+
+// ends checks what is between the two ends of a tunnel.
+func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
+	a, b := t.Local, t.Remote
+	if a.Address.IsValid() && b.Address.IsValid() && a.Address.Is4() != b.Address.Is4() {
+		l.Fail(v, dialect.Conflict, "the ends' addresses, %v and %v, are of different families", a.Address, b.Address)
+	}
+	if len(a.Subnets) == 0 || len(b.Subnets) == 0 {
+		return // said already
+	}
+	families := func(ps []netip.Prefix) (v4, v6 bool) {
+		for _, p := range ps {
+			v4, v6 = v4 || p.Addr().Is4(), v6 || p.Addr().Is6()
+		}
+		return v4, v6
+	}
+	a4, a6 := families(a.Subnets)
+	b4, b6 := families(b.Subnets)
+	switch {
+	case !(a4 && b4) && !(a6 && b6):
+		l.Fail(at.Subnets, dialect.Conflict, "the local and the remote subnets are of different families, so there is no traffic between them")
+	case a4 != b4 || a6 != b6:
+		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
+	}
+	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
+		report := l.WarnRun // Alibaba's page has it in an example
+		if at.Subnets.Row.Codes[dialect.Conflict] != "" {
+			report = l.Fail // and another page a code for it
+		}
+		report(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
+	}
+}
+
+// overlap finds two blocks, neither of them everything, that have addresses in common.
+func overlap(a, b []netip.Prefix) (p, q netip.Prefix, ok bool) {
+	for _, p := range a {
+		for _, q := range b {
+			if p.Bits() > 0 && q.Bits() > 0 && p.Overlaps(q) {
+				return p, q, true
+			}
+		}
+	}
+	return p, q, false
+}

@@ -1,0 +1,77 @@
+package load
+
+import (
+	"bytes"
+	"slices"
+
+	"vpngw/config/dialect"
+	"vpngw/ipsec"
+)
+
+const maxPSKFile = 4096
+
+// psk gives the tunnels their pre-shared key: the body's, or that of psk_file.
+func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
+	file := v.Field("psk_file")
+	given := slices.IndexFunc(d.Places, func(p dialect.Place) bool { return p.PSK.Given })
+	switch {
+	case file.Given && given >= 0:
+		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.Places[given].PSK.Path())
+	case file.OK():
+		for i := range d.Tunnels {
+			l.pskFile(ofTunnel(file, i), d, i)
+		}
+	case !file.Given:
+		for i := range d.Places {
+			l.bodyPSK(d, i)
+		}
+	}
+}
+
+// bodyPSK is about the key of a tunnel as the body has it, or has it not.
+func (l *loader) bodyPSK(d *dialect.Draft, i int) {
+	p := &d.Places[i]
+	switch {
+	case p.PSK.OK():
+		if name := p.PSK.Node.Pos().File; othersRead(l.modes[name]) {
+			l.Warn(p.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
+		}
+	case p.PSK.Given: // it has been told what is wrong
+	case p.NoPSK != "":
+		l.Fail(p.PSK, dialect.Missing, "%s", p.NoPSK)
+	case p.ChoosePSK != nil:
+		choice := *p.ChoosePSK
+		choice.Tunnel = i
+		l.Chosen(p.PSK, d, choice, p.Answer+" into the body, or into a file named by psk_file beside it")
+	}
+}
+
+// pskFile reads the file of a pre-shared key. One line end behind the key does not belong to it.
+func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
+	if !v.OK() {
+		return
+	}
+	path := l.path(v.Text())
+	data, mode, err := l.read(path, maxPSKFile)
+	switch {
+	case err != nil:
+		l.Fail(v, dialect.NotFound, "the file cannot be read: %s", reason(err))
+		return
+	case othersRead(mode) || othersWrite(mode):
+		l.Fail(v, dialect.Exposed, "everybody on this host can read or change the file (mode %04o): chmod o= %s", mode.Perm(), path)
+		clear(data)
+		return
+	}
+	key := ipsec.Secret(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")))
+	want := ""
+	if len(key) == 0 {
+		want = "not be empty"
+	} else if d.PSKWant != nil {
+		want = d.PSKWant(key)
+	}
+	if want != "" {
+		l.Fail(v, dialect.Illegal, "the key in the file must %s", want)
+		return
+	}
+	d.Tunnels[tunnel].PSK = key
+}

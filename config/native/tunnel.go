@@ -1,0 +1,66 @@
+package native
+
+import (
+	"net/netip"
+	"time"
+
+	"vpngw/config"
+	"vpngw/config/dialect"
+)
+
+// inTunnel are the rows of a native body about what runs in its tunnel.
+var inTunnel = []dialect.Row{
+	{
+		Name: "role", Type: dialect.Enum{Words: []string{string(config.Single), string(config.Active), string(config.Standby)}}, Default: string(config.Single),
+		Goes: "role", Doc: "of one of two tunnels between the same networks",
+	},
+	{Name: "inside", Doc: "addresses in the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
+		{Name: "local", Type: dialect.Text{Check: hostWithMask}, Required: true, Goes: "local inside address", Doc: "this end's, with its mask: 169.254.11.2/30"},
+		{Name: "remote", Type: dialect.Addr{}, Required: true, Goes: "remote inside address", Doc: "the other end's"},
+	}}},
+	{Name: "bgp", Goes: "BGP", Doc: "BGP between the addresses in the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
+		{Name: "key", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 80}}, Goes: "BGP key", Doc: "of RFC 2385"},
+	}}},
+	{Name: "health_check", Goes: "health check", Doc: "pings through the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
+		{Name: "from", Type: dialect.Enum{Words: []string{"local", "remote"}}, Default: "local", Goes: "health check", Doc: "the end that pings"},
+		{Name: "source", Type: dialect.Addr{}, Goes: "health check source", Doc: "who pings"},
+		{Name: "target", Type: dialect.Addr{}, Goes: "health check target", Doc: "who is pinged"},
+		{Name: "interval", Type: pinged, Default: "5s", Goes: "health check interval", Doc: "between pings"},
+		{Name: "timeout", Type: pinged, Default: "0", Goes: "health check timeout", Doc: "of one; 0: the interval"},
+		{Name: "retries", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "pings without an answer"},
+	}}},
+}
+
+var pinged = dialect.Duration{Max: 24 * time.Hour}
+
+func hostWithMask(s string) string {
+	if p, err := netip.ParsePrefix(s); err != nil || p.Addr().Is4In6() {
+		return "be an address with a mask, such as 169.254.11.2/30"
+	}
+	return ""
+}
+
+// withinTunnel sets what runs in the tunnel.
+func withinTunnel(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
+	t.Role = config.Role(v.Field("role").Text())
+	if in := v.Field("inside"); in.OK() && in.Field("local").OK() && in.Field("remote").OK() {
+		t.Inside, _ = netip.ParsePrefix(in.Field("local").Text()) // the table has checked it
+		t.Peer = in.Field("remote").Addr()
+		if !t.Inside.Contains(t.Peer) || t.Peer == t.Inside.Addr() {
+			c.Fail(in.Field("remote"), dialect.Conflict, "it must be another address in %v", t.Inside.Masked())
+		}
+	}
+	if b := v.Field("bgp"); b.OK() {
+		t.BGP = &config.BGP{AuthKey: b.Field("key").Secret()}
+		if !v.Field("inside").Given {
+			c.Fail(b, dialect.Missing, "BGP needs the addresses in the tunnel: inside")
+		}
+	}
+	if h := v.Field("health_check"); h.OK() {
+		t.Health = &config.Health{
+			Source: h.Field("source").Addr(), Target: h.Field("target").Addr(),
+			Interval: h.Field("interval").Duration(), Timeout: h.Field("timeout").Duration(),
+			Retries: int(h.Field("retries").Int()), Ours: h.Field("from").Text() == "local",
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ipsec"
+)
+
+// Tunnel is one IPsec tunnel with a TUN device of its own.
+type Tunnel struct {
+	Name string // unique; the connection's name, or with two tunnels NAME-1 and NAME-2
+	Role Role
+
+	Local, Remote End
+	// Inside is this end's address in the tunnel, with the mask of the block that both
+	// ends have addresses in; Peer is the other end's. Both are invalid where none are given.
+	Inside netip.Prefix
+	Peer   netip.Addr
+
+	IKEVersion   int  // 1 or 2; 0: begins with 2 and answers either
+	Aggressive   bool // IKEv1's phase 1 is aggressive mode; false: main mode
+	PSK          ipsec.Secret
+	IKEProposals []ipsec.Proposal
+	IKELifetime  time.Duration // 0: without end
+
+	ESPProposals []ipsec.Proposal // a key exchange group in a proposal is PFS
+	ESPLifetime  ipsec.Lifetime
+	Children     Children // IKEv1 has a Child SA for each pair, whatever Children says
+	Pairs        []Pair   // the pairs of subnets that have a Child SA each; nil: as Children says. The ends' Subnets list the same blocks.
+	Trunc96      bool     // sha256_96: the ICV of HMAC-SHA-256 in ESP has 96 bits
+
+	NATT     bool // detect NATs
+	Encap    Encap
+	CopyDSCP bool // copy the DSCP of an inner packet to the outer header
+	DPD      dpd.Config
+	Initiate bool // bring the tunnel up; false: only answer
+
+	Device string // name of the TUN device; empty: the daemon chooses one ("vpngw0", …)
+	// Routes lead into the tunnel: those that `routes:` lists, else the remote subnets
+	// without 0.0.0.0/0 and ::/0.
+	Routes []netip.Prefix
+
+	BGP    *BGP    // nil: none
+	Health *Health // nil: none
+}
+
+// Role is a tunnel's part among the tunnels between the same networks.
+type Role string
+
+const (
+	Single  Role = "single"
+	Active  Role = "active"
+	Standby Role = "standby"
+)
+
+// End is one end of a tunnel.
+type End struct {
+	Address netip.Addr // the public address, by which the other end knows it
+	ID      ipsec.Identity
+	ASN     uint32 // 0: none is given
+	Subnets []netip.Prefix
+}
+
+// Encap says when ESP travels in UDP.
+type Encap string
+
+const (
+	EncapAuto   Encap = "auto" // where there is a NAT
+	EncapAlways Encap = "always"
+	EncapNever  Encap = "never"
+)
+
+// BGP is a session between Inside and Peer. The AS numbers are those of the tunnel's
+// ends.
+type BGP struct {
+	AuthKey ipsec.Secret // RFC 2385; empty: none
+}
+
+// Health is a check of the tunnel by pings.
+type Health struct {
+	Source, Target netip.Addr    // of the pings
+	Interval       time.Duration // between pings
+	Timeout        time.Duration // of one ping; 0: the interval
+	Retries        int           // unanswered pings in a row after which the tunnel is ill
+	Ours           bool          // this end pings; false: the peer does, and Target is an address of ours
+}
+
+// Hosts are the two addresses of a /30 that hosts can have.
+func Hosts(block netip.Prefix) (low, high netip.Addr) {
+	low = block.Masked().Addr().Next()
+	return low, low.Next()
+}
+
+// SetInside gives the tunnel its addresses in a /30: cloud is the cloud's, the other
+// host's address is the customer's. It reports whether cloud is a host's address there.
+func (t *Tunnel) SetInside(block netip.Prefix, cloud netip.Addr, side Side) bool {
+	low, high := Hosts(block)
+	other := high
+	switch cloud {
+	case low:
+	case high:
+		other = low
+	default:
+		return false
+	}
+	if side == Customer {
+		cloud, other = other, cloud
+	}
+	t.Inside, t.Peer = netip.PrefixFrom(cloud, block.Bits()), other
+	return true
+}
+
+// Mirror turns the tunnel into the one that the other end has: addresses, subnets
+// and pairs change sides.
+func (t *Tunnel) Mirror() {
+	t.Local, t.Remote = t.Remote, t.Local
+	t.Pairs = slices.Clone(t.Pairs)
+	for i, p := range t.Pairs {
+		t.Pairs[i] = Pair{Local: p.Remote, Remote: p.Local}
+	}
+	if t.Inside.IsValid() && t.Peer.IsValid() {
+		t.Inside, t.Peer = netip.PrefixFrom(t.Peer, t.Inside.Bits()), t.Inside.Addr()
+	}
+}

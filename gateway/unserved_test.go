@@ -1,0 +1,21 @@
+package gateway
+
+import (
+	"slices"
+	"testing"
+
+	"vpngw/config"
+)
+
+func TestUnservedNamesWhatAConnectionAsksForInVain(t *testing.T) {
+	c := dual()
+	c.Tunnels[0].BGP = &config.BGP{}
+	c.Tunnels[1].Health = &config.Health{}
+	want := config.Features{config.HealthChecks, config.BGPSessions, config.Failover}
+	if got := Unserved(c); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := Unserved(hq()); len(got) > 0 {
+		t.Errorf("a plain connection goes without %v", got)
+	}
+}
