@@ -101,6 +101,7 @@ type Gateway struct {
 	dirty     bool              // status or host state may have changed
 	again     time.Time         // when settle wants to run again; zero: not by itself
 	settled   time.Time         // settle does not run before
+	moves     time.Time         // when plane.Moves wants to be asked again; zero: at an event
 	summary   string            // as last told to the service manager
 	lost      uint64            // dropped, as last logged
 }

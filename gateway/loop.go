@@ -44,6 +44,11 @@ func (g *Gateway) step(now time.Time) {
 	if due(g.ike.Deadline(), now) {
 		g.ike.Advance(now)
 	}
+	var moved []esp.Moved
+	moved, g.moves = g.plane.Moves(now)
+	for _, m := range moved {
+		g.ike.Do(now, sa.Moved{SPIIn: m.SPIIn, Remote: m.Remote})
+	}
 	g.perform()
 	if due(g.again, now) {
 		g.again = time.Time{}
@@ -69,7 +74,7 @@ func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 // does not move from taking the whole processor.
 func (g *Gateway) wait(now time.Time) time.Duration {
 	wait := time.Hour
-	for _, t := range [...]time.Time{g.ike.Deadline(), g.again} {
+	for _, t := range [...]time.Time{g.ike.Deadline(), g.again, g.moves} {
 		if !t.IsZero() {
 			wait = min(wait, t.Sub(now))
 		}
@@ -120,8 +125,8 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 		g.ike.Do(now, sa.SeenInbound{SPIIn: e.SPIIn})
 	case esp.Expired:
 		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Why: e.Limit.String()})
-	case esp.Moved:
-		g.ike.Do(now, sa.Moved{SPIIn: e.SPIIn, Remote: e.Remote})
+	case esp.PeersMoved:
+		// step asks where to.
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote})
 	case esp.PathMTU:
