@@ -20,13 +20,8 @@ type Expired struct {
 	Limit ipsec.Limit
 }
 
-// Moved says that the newest authenticated packet of a UDP-encapsulated inbound
-// SA came from another address or port than its Path sends to (RFC 7296 section
-// 2.23). It is repeated for as long as that is so, at most ten times a second.
-type Moved struct {
-	SPIIn  uint32
-	Remote netip.AddrPort
-}
+// PeersMoved says that Plane.Moves has something to tell.
+type PeersMoved struct{}
 
 // InvalidSPI says that an ESP packet of an unknown SPI came in. The address is
 // unauthenticated. At most ten a second are told for each socket.
@@ -41,6 +36,6 @@ type PathMTU struct {
 
 func (SeenInbound) event() {}
 func (Expired) event()     {}
-func (Moved) event()       {}
+func (PeersMoved) event()  {}
 func (InvalidSPI) event()  {}
 func (PathMTU) event()     {}

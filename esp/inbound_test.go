@@ -129,55 +129,6 @@ func TestLastInboundIsWhenTheBatchCame(t *testing.T) {
 	}
 }
 
-// RFC 7296 section 2.23: only the newest authentic packet tells where the peer is.
-func TestMovedIsToldOfTheNewestPacketOnly(t *testing.T) {
-	a, b, _, sb := ends(t, "aes128gcm16", udp4, nil)
-	packet := func() []ipsec.Datagram { return a.out(udpPacket(false, 1, 2, 100)) }
-	old := packet()
-	b.in(udp4, from(endAddrs[0][udp4], packet())...)
-	b.told()
-
-	b.in(udp4, from("198.51.100.7:1024", old)...)
-	if got := b.told(); len(got) != 0 {
-		t.Errorf("an old packet: told %+v", got)
-	}
-	moved := Event(Moved{sb.SPIIn, netip.MustParseAddrPort("198.51.100.7:1024")})
-	for range 5 {
-		b.in(udp4, from("198.51.100.7:1024", packet())...)
-	}
-	if got := b.told(); !reflect.DeepEqual(got, []Event{moved}) {
-		t.Errorf("new packets: told %+v", got)
-	}
-	b.now = b.now.Add(100 * time.Millisecond)
-	b.in(udp4, from("[::ffff:198.51.100.7]:1024", packet())...)
-	if got := b.told(); !reflect.DeepEqual(got, []Event{moved}) {
-		t.Errorf("a tenth of a second later: told %+v", got)
-	}
-
-	path := sb.Path
-	path.Remote = netip.MustParseAddrPort("198.51.100.7:1024")
-	b.plane.Move(sb.SPIIn, path)
-	b.now = b.now.Add(time.Second)
-	b.in(udp4, from("198.51.100.7:1024", packet())...)
-	if got := b.told(); len(got) != 0 {
-		t.Errorf("after the move: told %+v", got)
-	}
-	reply := ipPacketOf(host(false, 2, 2), host(false, 1, 1), protoUDP, make([]byte, 30))
-	if out := b.out(reply); len(out) != 1 || out[0].Remote != path.Remote {
-		t.Errorf("after the move packets go to %+v", out)
-	}
-}
-
-func TestRawPacketsTellNoMove(t *testing.T) {
-	a, b, _, _ := ends(t, "aes128gcm16", raw4, nil)
-	b.in(raw4, from("198.51.100.7:0", a.out(udpPacket(false, 1, 2, 100)))...)
-	for _, ev := range b.told() {
-		if m, ok := ev.(Moved); ok {
-			t.Errorf("told %+v", m)
-		}
-	}
-}
-
 func TestUnknownSPIsAreToldAtALimitedRate(t *testing.T) {
 	b := newEnd(t, 1)
 	d := ipsec.Datagram{Remote: netip.MustParseAddrPort("203.0.113.5:4500"), Data: make([]byte, 60)}

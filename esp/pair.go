@@ -36,12 +36,13 @@ func transportOf(path ipsec.Path) transport {
 // route is where an outbound SA sends to. Immutable: it is compared by pointer.
 type route struct {
 	ipsec.Path
-	socket Socket // nil: there is none of the kind
+	socket  Socket // nil: there is none of the kind
+	follows bool   // the newest packet that comes in by UDP changes Remote: see moves
 }
 
-func (p *Plane) routeTo(path ipsec.Path) *route {
+func (p *Plane) routeTo(path ipsec.Path, follow bool) *route {
 	path.Remote = netip.AddrPortFrom(path.Remote.Addr().Unmap(), path.Remote.Port())
-	return &route{path, p.sockets[transportOf(path)]}
+	return &route{path, p.sockets[transportOf(path)], follow && path.UDP}
 }
 
 // pair is a Child SA in the plane: what its two halves share. Whoever carries its packets
@@ -55,6 +56,10 @@ type pair struct {
 	route  atomic.Pointer[route]
 	heard  atomic.Int64 // when the last authenticated packet came, in ns after plane.epoch; 0: never
 	meter  meter
+
+	// For the holder of Plane.moves.mu.
+	follow bool // as the control plane said
+	move   move
 }
 
 // newPair makes the inbound half and what it shares with the outbound one.
@@ -63,7 +68,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t}
+	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t, follow: sa.Follow}
 	pr.in = &inbound{pair: pr, spi: sa.SPIIn, opener: o}
 	if pr.in.local, err = compile(sa.Local); err != nil {
 		return nil, fmt.Errorf("%w (local)", err)
@@ -74,7 +79,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	if pr.in.quota, err = newQuota(sa.Lifetime, p.cfg.Rand); err != nil {
 		return nil, err
 	}
-	pr.route.Store(p.routeTo(sa.Path))
+	pr.route.Store(p.routeTo(sa.Path, sa.Follow))
 	return pr, nil
 }
 
@@ -90,7 +95,6 @@ type inbound struct {
 	quota   quota
 	seen    bool // SeenInbound was told
 	expired bool // Expired was told
-	moved   bucket
 }
 
 // outbound is the half of a Child SA that sends, for the holder of its tunnel's sending.

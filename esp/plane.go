@@ -85,6 +85,8 @@ type Plane struct {
 	// quotas of all inbound SAs. Tunnel.sending is its counterpart.
 	receiving sync.Mutex
 
+	moves moves
+
 	mu      sync.Mutex // owns what follows and the changes of sad; locked before any other lock
 	tunnels map[string]*Tunnel
 	order   uint64 // of the last outbound half that was installed
@@ -206,14 +208,6 @@ func (p *Plane) Remove(spiIn uint32) {
 		delete(t.pair.tunnel.pairs, spiIn)
 		t.pair.tunnel.uninstall(t.pair.out)
 		p.sad.release(t)
-	}
-}
-
-// Move changes where the outbound half sends to. The inbound half goes on
-// accepting the transport and family that it was installed with.
-func (p *Plane) Move(spiIn uint32, path ipsec.Path) {
-	if pr := p.pair(spiIn); pr != nil {
-		pr.route.Store(p.routeTo(path))
 	}
 }
 

@@ -182,8 +182,8 @@ func (r *receiver) authentic(in *inbound, newest bool) {
 	if !newest || r.transport == raw4 || r.transport == raw6 {
 		return
 	}
-	if to := in.route.Load(); to.UDP && to.Remote != r.remote && in.moved.take(r.now, 10, 1) {
-		notify(Moved{in.spi, r.remote})
+	if to := in.route.Load(); to.follows && to.Remote != r.remote {
+		r.plane.peerMoved(in.pair, r.remote, r.now)
 	}
 }
 

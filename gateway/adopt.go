@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"vpngw/config"
@@ -95,7 +96,7 @@ type change struct {
 }
 
 func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
-	if keys := g.config.Startup().Diff(c.Startup()); len(keys) > 0 {
+	if keys := g.config.Startup.Diff(c.Startup); len(keys) > 0 {
 		return Adopted{}, &RestartError{keys}
 	}
 	plan, err := planOf(c, &g.fleet)
@@ -235,16 +236,5 @@ func (g *Gateway) change(e *entry, w wanted, ch *change) tunnel.Config {
 type RestartError struct{ Keys []string }
 
 func (e *RestartError) Error() string {
-	keys := ""
-	for i, k := range e.Keys {
-		if i > 0 {
-			keys += " and "
-		}
-		keys += "`" + k + "`"
-	}
-	have := "has"
-	if len(e.Keys) > 1 {
-		have = "have"
-	}
-	return keys + " " + have + " changed, and takes effect at the start only: restart the daemon; nothing was changed"
+	return "a reload cannot change `" + strings.Join(e.Keys, "`, `") + "`: restart the daemon; nothing was changed"
 }

@@ -55,7 +55,7 @@ func TestWhatCannotBeAdoptedChangesNothing(t *testing.T) {
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 		set := r.ike.set
 		listening := configOf(hq())
-		listening.Listen = []netip.Addr{addr("192.0.2.1")}
+		listening.Listen = config.AddrsOf(addr("192.0.2.1"))
 		conflicting := configOf(hq(), lab())
 		conflicting.Connections[1].Tunnels[0].NATT = false
 		for _, c := range []*config.Config{listening, conflicting} {

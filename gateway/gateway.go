@@ -79,6 +79,7 @@ type Gateway struct {
 	peers         peers
 	group         *errgroup.Group
 	io            context.Context // ends when sockets and TUNs are closed
+	moves         time.Time       // when the data plane wants to be asked again for moved peers; zero: at an event
 	summary       string          // as last told to the service manager
 	droppedLogged uint64          // dropped, as last logged
 }
@@ -103,7 +104,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		underlayChanged: make(chan struct{}, 1),
 		stopped:         make(chan struct{}),
 		config:          c,
-		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen, seen: map[netip.Addr]bool{}},
+		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
 		fleet:           fleet{byName: map[string]*entry{}},
 		peers:           newPeers(),
 	}
@@ -126,7 +127,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	s, err := g.Host.Open(g.config.Listen)
+	s, err := g.Host.Open(g.under.listen)
 	if err != nil {
 		return fmt.Errorf("open the underlay sockets: %w", err)
 	}
@@ -162,7 +163,7 @@ func (g *Gateway) check() error {
 	for _, f := range g.Host.Check() {
 		port := f.Cause.Is(diag.PortTaken)
 		switch {
-		case port && len(g.config.Listen) > 0:
+		case port && len(g.under.listen) > 0:
 			// Perhaps not on the addresses that we want: opening them will tell.
 		case f.Fatal, port:
 			fatal = append(fatal, f.String())

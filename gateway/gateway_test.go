@@ -3,6 +3,9 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -168,13 +171,56 @@ func TestDataPlaneEventsBecomeCommands(t *testing.T) {
 		defer r.stop()
 		peer := netip.MustParseAddrPort("198.51.100.1:4500")
 		for _, e := range []esp.Event{
-			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, esp.Moved{SPIIn: 3, Remote: peer}, esp.InvalidSPI{Remote: peer},
+			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, esp.InvalidSPI{Remote: peer},
 		} {
 			r.tell(e)
 		}
 		synctest.Wait()
-		r.wantCommands(sa.SeenInbound{SPIIn: 1}, sa.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, sa.Moved{SPIIn: 3, Remote: peer}, sa.InvalidSPI{Remote: peer})
+		r.wantCommands(sa.SeenInbound{SPIIn: 1}, sa.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, sa.InvalidSPI{Remote: peer})
 	})
+}
+
+// The NAT moves the peer twice at once, and no packet follows: IKE hears of both, of the second a
+// tenth of a second later.
+func TestThePeersLastMoveReachesIKE(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		c := r.child("hq", "192.168.3.0/24", "10.10.0.0/16")
+		c.Follow = true
+		r.do(sa.InstallIn{SA: c}, sa.InstallOut{SA: c})
+		seq := uint64(0)
+		from := func(remote string) netip.AddrPort {
+			seq++
+			p := netip.MustParseAddrPort(remote)
+			r.host.socket(4500).put(ipsec.Datagram{Local: c.Path.Local, Remote: p, Data: sealed(c, seq, udpPacket(addr("10.10.0.7"), addr("192.168.3.7"), 1))})
+			synctest.Wait()
+			return p
+		}
+		first := from("198.51.100.1:40000")
+		r.wantCommands(sa.SeenInbound{SPIIn: c.SPIIn}, sa.Moved{SPIIn: c.SPIIn, Remote: first})
+		from("198.51.100.1:40001")
+		last := from("198.51.100.1:40002")
+		r.wantCommands()
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		r.wantCommands(sa.Moved{SPIIn: c.SPIIn, Remote: last})
+	})
+}
+
+// sealed is the peer's ESP packet: AES-GCM, as in running.child.
+func sealed(c *ipsec.ChildSA, seq uint64, inner []byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, c.SPIIn)
+	b = binary.BigEndian.AppendUint32(b, uint32(seq))
+	iv := binary.BigEndian.AppendUint64(nil, seq)
+	pad := -(len(inner) + 2) & 3
+	for i := range pad {
+		inner = append(inner, byte(i+1))
+	}
+	inner = append(inner, byte(pad), 4)
+	block, _ := aes.NewCipher(c.In.Encr[:16])
+	gcm, _ := cipher.NewGCM(block)
+	return gcm.Seal(slices.Concat(b, iv), slices.Concat(c.In.Encr[16:], iv), inner, b)
 }
 
 func TestLostDeviceIsMadeAgain(t *testing.T) {

@@ -47,6 +47,11 @@ func (g *Gateway) step(now time.Time) {
 	if due(g.ike.Deadline(), now) {
 		g.ike.Advance(now)
 	}
+	var moved []esp.Moved
+	moved, g.moves = g.data.Moves(now)
+	for _, m := range moved {
+		g.ike.Do(now, sa.Moved{SPIIn: m.SPIIn, Remote: m.Remote})
+	}
 	g.perform(now)
 	g.conclude(now)
 	g.perform(now)
@@ -65,7 +70,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline()); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)
@@ -78,8 +83,8 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 		g.ike.Do(now, sa.SeenInbound{SPIIn: e.SPIIn})
 	case esp.Expired:
 		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Limit: e.Limit})
-	case esp.Moved:
-		g.ike.Do(now, sa.Moved{SPIIn: e.SPIIn, Remote: e.Remote})
+	case esp.PeersMoved:
+		// step asks where to.
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote})
 	case esp.PathMTU:

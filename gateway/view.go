@@ -35,7 +35,10 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 
 // unserved is what a connection is without, because vpngw does not serve it yet.
 func unserved(c *config.Connection) []string {
-	out := c.Unserved()
+	var out []string
+	for _, f := range Unserved(c) {
+		out = append(out, string(f))
+	}
 	for _, t := range c.Tunnels {
 		if t.Role == config.Standby && len(c.Tunnels) > 1 {
 			out = append(out, "routes into "+t.Name+", the standby")

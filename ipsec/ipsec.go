@@ -53,8 +53,11 @@ type ChildSA struct {
 
 	Local, Remote []Selector // negotiated; outbound: source in Local, destination in Remote
 	Path          Path
-	Lifetime      Lifetime
-	Created       time.Time
+	// Follow lets ESP change Path.Remote, if Path is by UDP, to where the newest authenticated packet came
+	// from. IKE says so of an end that is not behind a NAT itself (RFC 7296 section 2.23).
+	Follow   bool
+	Lifetime Lifetime
+	Created  time.Time
 }
 
 // Keys are the keys of one direction, with the salt of an AEAD at the end of
