@@ -147,8 +147,6 @@ type Entry struct {
 	Sentence string
 	Side     Side
 	Change   string // which parameter to change, in native's words; empty: none
-	// Clouds are the codes that clouds use for the same thing, by dialect.
-	Clouds map[string][]string
 }
 
 // Side is which end has to change something.

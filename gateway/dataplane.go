@@ -15,7 +15,7 @@ type dataPlane struct {
 	*esp.Plane
 	host      Host
 	log       *slog.Logger
-	packets   bool          // TUNs are used packet by packet
+	packets   bool // TUNs are used packet by packet
 	engines   []*esp.Engine
 	readers   []*esp.Engine // engines that read TUNs
 	opened    int           // TUNs, ever

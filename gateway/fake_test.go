@@ -453,7 +453,9 @@ func (s *script) Next() sa.Action {
 	return a
 }
 
-func (s *script) Tunnel(string) (ike.TunnelStatus, bool) { return ike.TunnelStatus{IKE: s.status}, true }
+func (s *script) Tunnel(string) (ike.TunnelStatus, bool) {
+	return ike.TunnelStatus{IKE: s.status}, true
+}
 
 // running is a gateway that runs in a test, with a scripted IKE.
 type running struct {

@@ -40,9 +40,9 @@ type fleet struct {
 	entries []*entry // in the order of the configuration
 	byName  map[string]*entry
 	groups  []*group
-	queue   []*group                // have facts that nothing was concluded from yet
-	due     schedule.Queue[*group]  // when a Group wants to be called without one
-	up      int                     // tunnels that are up
+	queue   []*group               // have facts that nothing was concluded from yet
+	due     schedule.Queue[*group] // when a Group wants to be called without one
+	up      int                    // tunnels that are up
 }
 
 // enqueue has a group's facts concluded from in this turn of the loop, or the next.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"vpngw/diag"
-	"vpngw/host"
 	"vpngw/ike/sa"
 	"vpngw/tunnel"
 )
@@ -116,41 +115,6 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 		}
 	}
 	return any
-}
-
-// apply sets a group's part of the host's state.
-func (g *Gateway) apply(gr *group, w tunnel.Want) tunnel.Applied {
-	s := host.State{Peers: w.Peers}
-	tunnelOf := map[string]string{} // by device
-	for _, d := range w.Devices {
-		tunnelOf[d.Device] = d.Tunnel
-		ds := host.DeviceState{Name: d.Device, MTU: d.MTU, Sources: d.Sources}
-		for _, r := range d.Routes {
-			ds.Routes = append(ds.Routes, host.Route{Prefix: r.Prefix, Source: r.Source})
-		}
-		s.Devices = append(s.Devices, ds)
-	}
-	res, err := g.Host.Set(gr.name, s)
-	out := tunnel.Applied{Trouble: map[string]diag.Cause{}, Refused: err != nil}
-	for _, b := range res.Blocked {
-		if name := tunnelOf[b.Device]; out.Trouble[name].OK() {
-			out.Trouble[name] = b.Cause
-		}
-	}
-	if err == nil {
-		return out
-	}
-	g.Log.Error("cannot set up devices and routes", "conn", gr.name, "err", err)
-	for _, c := range host.Causes(err) {
-		if name, one := tunnelOf[c.Device]; one {
-			out.Trouble[name] = c
-			continue
-		}
-		for _, name := range tunnelOf { // it concerns them all
-			out.Trouble[name] = c
-		}
-	}
-	return out
 }
 
 // reconnect begins another IKE SA for a tunnel whose address is gone, if another

@@ -24,16 +24,16 @@ type ConnectionStatus struct {
 
 // TunnelStatus is one tunnel of a connection.
 type TunnelStatus struct {
-	Name     string        `json:"name"`
-	Role     string        `json:"role"`
-	State    tunnel.State  `json:"state"`
-	Since    time.Time     `json:"since"`
-	diag.Report            // the last failure; empty when up
-	Device   string        `json:"device"`
-	Local    string        `json:"local"`  // outer address; empty while the route to the peer has not chosen one
-	Remote   string        `json:"remote"` // outer address
-	IKE      *IKEStatus    `json:"ike"`    // null: no IKE SA
-	Children []ChildStatus `json:"children"`
+	Name        string        `json:"name"`
+	Role        string        `json:"role"`
+	State       tunnel.State  `json:"state"`
+	Since       time.Time     `json:"since"`
+	diag.Report               // the last failure; empty when up
+	Device      string        `json:"device"`
+	Local       string        `json:"local"`  // outer address; empty while the route to the peer has not chosen one
+	Remote      string        `json:"remote"` // outer address
+	IKE         *IKEStatus    `json:"ike"`    // null: no IKE SA
+	Children    []ChildStatus `json:"children"`
 }
 
 // IKEStatus is the IKE SA that a tunnel is on. SPIs are hexadecimal.

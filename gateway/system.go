@@ -16,13 +16,13 @@ func (s System) CreateTUN(name string, mtu int) (TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	return device{t}, nil
+	return tun{t}, nil
 }
 
-type device struct{ *host.TUN }
+type tun struct{ *host.TUN }
 
 // Packets is host.TUN's, as the interface that the data plane asks for.
-func (d device) Packets() (esp.Device, error) { return d.TUN.Packets() }
+func (t tun) Packets() (esp.Device, error) { return t.TUN.Packets() }
 
 // Poller is a host.Poller.
 func (s System) Poller() (Poller, error) { return host.NewPoller() }

@@ -71,7 +71,7 @@ func (g *Gateway) tunnelStatus(e *entry) TunnelStatus {
 	if i, ok := g.ike.Tunnel(t.Name); ok && i.IKE != nil {
 		i := i.IKE
 		s.IKE = &IKEStatus{
-			Version: i.Version, Mode: i.Mode, State: i.State.String(), Proposal: i.Proposal, NAT: i.NAT, Encap: i.Encap,
+			Version: i.Version, Mode: i.Mode, State: i.State.String(), Proposal: i.Proposal(), NAT: i.NAT.String(), Encap: i.Encap,
 			SPIi: sa.Hex64(i.SPIi), SPIr: sa.Hex64(i.SPIr),
 		}
 		if i.Local.Addr().IsValid() {

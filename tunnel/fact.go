@@ -78,14 +78,14 @@ type Disturbed struct{}
 // Addresses are the host's own now.
 type Underlay struct{ Addresses []netip.Addr }
 
-func (IKE) fact()      {}
-func (Moved) fact()    {}
-func (Device) fact()   {}
-func (Held) fact()     {}
-func (Raised) fact()   {}
-func (Sent) fact()     {}
-func (Applied) fact()  {}
-func (PathMTU) fact()  {}
-func (TooBig) fact()   {}
-func (Underlay) fact() {}
+func (IKE) fact()       {}
+func (Moved) fact()     {}
+func (Device) fact()    {}
+func (Held) fact()      {}
+func (Raised) fact()    {}
+func (Sent) fact()      {}
+func (Applied) fact()   {}
+func (PathMTU) fact()   {}
+func (TooBig) fact()    {}
+func (Underlay) fact()  {}
 func (Disturbed) fact() {}

@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"errors"
+
+	"vpngw/diag"
+	"vpngw/host"
+	"vpngw/tunnel"
+)
+
+// apply sets a group's part of the host's state.
+func (g *Gateway) apply(gr *group, w tunnel.Want) tunnel.Applied {
+	s := host.State{Peers: w.Peers}
+	tunnelOf := map[string]string{} // by device
+	for _, d := range w.Devices {
+		tunnelOf[d.Device] = d.Tunnel
+		ds := host.DeviceState{Name: d.Device, MTU: d.MTU, Sources: d.Sources}
+		for _, r := range d.Routes {
+			ds.Routes = append(ds.Routes, host.Route{Prefix: r.Prefix, Source: r.Source})
+		}
+		s.Devices = append(s.Devices, ds)
+	}
+	res, err := g.Host.Set(gr.name, s)
+	out := tunnel.Applied{Trouble: map[string]diag.Cause{}, Refused: err != nil}
+	for _, b := range res.Blocked {
+		if name := tunnelOf[b.Device]; out.Trouble[name].OK() {
+			out.Trouble[name] = b.Cause
+		}
+	}
+	if err == nil {
+		return out
+	}
+	g.Log.Error("cannot set up devices and routes", "conn", gr.name, "err", err)
+	for _, c := range causesOf(err) {
+		if name, one := tunnelOf[c.Device]; one {
+			out.Trouble[name] = c
+			continue
+		}
+		for _, name := range tunnelOf { // it concerns them all
+			out.Trouble[name] = c
+		}
+	}
+	return out
+}
+
+// causesOf are the causes in an error of host.Set.
+func causesOf(err error) []diag.Cause {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []diag.Cause
+		for _, err := range joined.Unwrap() {
+			out = append(out, causesOf(err)...)
+		}
+		return out
+	}
+	if d := (*host.DeviceError)(nil); errors.As(err, &d) {
+		return []diag.Cause{d.Cause()}
+	}
+	return []diag.Cause{{Code: diag.HostRefused, Err: err.Error()}}
+}
