@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/gateway"
 )
@@ -76,7 +77,7 @@ func (c *Client) Rekey(ctx context.Context, name string, ike bool) error {
 }
 
 // Reload makes the daemon read its config file again.
-func (c *Client) Reload(ctx context.Context) (r gateway.Reloaded, err error) {
+func (c *Client) Reload(ctx context.Context) (r desired.Reloaded, err error) {
 	return r, c.do(ctx, http.MethodPost, "/v1/reload", nil, &r)
 }
 

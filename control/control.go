@@ -20,6 +20,7 @@ import (
 	"context"
 	"time"
 
+	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/gateway"
 )
@@ -27,14 +28,15 @@ import (
 // DefaultSocket is where the daemon listens when nobody says otherwise.
 const DefaultSocket = "/run/vpngw/control.sock"
 
-// Daemon is what the socket commands: *gateway.Gateway.
+// Daemon is commanded through the socket: a *gateway.Gateway, with the *desired.State
+// that reloads.
 type Daemon interface {
 	Status(context.Context) (gateway.Status, error)
 	Counters(context.Context) (gateway.Counters, error)
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
 	Rekey(ctx context.Context, name string, ike bool) error
-	Reload(context.Context) (gateway.Reloaded, error)
+	Reload(context.Context) (desired.Reloaded, error)
 }
 
 // Bounds on what a client can ask of the daemon.

@@ -17,8 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/gateway"
+	"vpngw/tunnel"
 )
 
 // fakeDaemon remembers what it was told.
@@ -49,9 +51,9 @@ func (d *fakeDaemon) Rekey(_ context.Context, name string, ike bool) error {
 	return d.err
 }
 
-func (d *fakeDaemon) Reload(context.Context) (gateway.Reloaded, error) {
+func (d *fakeDaemon) Reload(context.Context) (desired.Reloaded, error) {
 	d.told = append(d.told, "reload")
-	return gateway.Reloaded{Added: 2, Faults: []gateway.Fault{{Tunnel: "hq", Why: "no"}}}, d.err
+	return desired.Reloaded{Adopted: gateway.Adopted{Added: 2, Faults: []gateway.Fault{{Tunnel: "hq", Report: diag.Report{Why: "no"}}}}}, d.err
 }
 
 // serve starts a server for d and returns its socket.
@@ -78,7 +80,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	d := &fakeDaemon{status: gateway.Status{Connections: []gateway.ConnectionStatus{{
 		Name: "hq", Dialect: "native", Side: "customer",
 		Tunnels: []gateway.TunnelStatus{{
-			Name: "hq", State: gateway.Up, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+			Name: "hq", State: tunnel.Up, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 			IKE:      &gateway.IKEStatus{Version: 2, SPIi: "0123456789abcdef"},
 			Children: []gateway.ChildStatus{{BytesIn: 1 << 60, Drops: map[string]uint64{"replay": 1}}},
 		}},
@@ -112,7 +114,7 @@ func TestRefusalsAreTold(t *testing.T) {
 		want int
 	}{
 		{&gateway.UnknownNameError{Name: "hg", Known: []string{"hq"}}, http.StatusNotFound},
-		{&gateway.InvalidConfigError{Problems: diag.Problems{problem}}, http.StatusUnprocessableEntity},
+		{&desired.InvalidError{Problems: diag.Problems{problem}}, http.StatusUnprocessableEntity},
 		{gateway.ErrStopped, http.StatusServiceUnavailable},
 		{errors.New("something else"), http.StatusInternalServerError},
 	} {

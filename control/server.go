@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"vpngw/desired"
 	"vpngw/gateway"
 )
 
@@ -117,7 +118,7 @@ func read(w http.ResponseWriter, r *http.Request, v interface{ name() string }) 
 // answer writes v, or why there is none.
 func answer(w http.ResponseWriter, v any, err error) {
 	unknown := (*gateway.UnknownNameError)(nil)
-	invalid := (*gateway.InvalidConfigError)(nil)
+	invalid := (*desired.InvalidError)(nil)
 	switch {
 	case err == nil && v == nil:
 		write(w, http.StatusOK, struct{}{})

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vpngw/control"
+	"vpngw/desired"
 	"vpngw/gateway"
 )
 
@@ -78,7 +79,7 @@ func answering(ts *testscript.TestScript, _ bool, args []string) {
 // canned is a daemon with one status, that knows one connection.
 type canned struct {
 	status   gateway.Status
-	reloaded gateway.Reloaded
+	reloaded desired.Reloaded
 }
 
 func (d *canned) Status(context.Context) (gateway.Status, error) { return d.status, nil }
@@ -93,7 +94,7 @@ func (d *canned) Down(_ context.Context, name string) error { return d.known(nam
 
 func (d *canned) Rekey(_ context.Context, name string, _ bool) error { return d.known(name) }
 
-func (d *canned) Reload(context.Context) (gateway.Reloaded, error) { return d.reloaded, nil }
+func (d *canned) Reload(context.Context) (desired.Reloaded, error) { return d.reloaded, nil }
 
 func (d *canned) known(name string) error {
 	if name != "hq" {

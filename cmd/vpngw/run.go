@@ -16,6 +16,7 @@ import (
 	"vpngw/config"
 	"vpngw/config/chosen"
 	"vpngw/control"
+	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/host"
@@ -97,10 +98,8 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	defer h.Close()
 	o := gateway.Options{
-		Host:   gateway.System{Host: h},
-		Log:    log,
-		Load:   load,
-		Hangup: hangup,
+		Host: gateway.System{Host: h},
+		Log:  log,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("cannot tell systemd", "state", state, "err", err)
@@ -115,7 +114,12 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 		return err
 	}
 	log.Info("starting", "version", version, "config", file, "control", s.control)
-	server := control.Serve(l, g, version, log)
+	state := desired.New(load, g, log)
+	go state.Run(ctx, hangup)
+	server := control.Serve(l, struct {
+		*gateway.Gateway
+		*desired.State
+	}{g, state}, version, log)
 	defer server.Close()
 	if err := g.Run(ctx); err != nil {
 		return err
