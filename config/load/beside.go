@@ -100,11 +100,7 @@ func (l *loader) routes(v *dialect.Value, t *config.Tunnel) {
 		if t.Routes != nil {
 			return
 		}
-		for _, p := range t.Remote.Subnets {
-			if p.Bits() > 0 && !slices.Contains(t.Routes, p) {
-				t.Routes = append(t.Routes, p)
-			}
-		}
+		t.Routes = t.DefaultRoutes()
 		return
 	}
 	t.Routes = v.Prefixes()
