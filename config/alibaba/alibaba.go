@@ -11,8 +11,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// build makes a connection of a body. The body's "local" is the cloud, so the
-// customer's side is the mirror of it.
+// build makes a Draft of a body. The body's "local" is the cloud, so the customer's side
+// is the mirror image.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	dialect.TagsTwice(c, v.Field("Tags"), "Key")
 	b := &builder{Check: c, v: v, env: env, Algorithms: dialect.Algorithms{Words: words}}
@@ -36,7 +36,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	return b.d
 }
 
-// builder makes one connection.
+// builder makes one Draft.
 type builder struct {
 	*dialect.Check
 	dialect.Algorithms
@@ -44,13 +44,13 @@ type builder struct {
 	env dialect.Env
 	d   *dialect.Draft
 	bgp bool
-	all bool // its tunnels carry everything
+	all bool // the tunnels' selectors are 0.0.0.0/0
 }
 
 // options are the parameters of one tunnel.
 type options struct {
 	role            config.Role
-	at              *dialect.Value // what has them
+	at              *dialect.Value // the value that has the options
 	ike, ipsec, bgp *dialect.Value
 	vpn             dialect.Gateway
 	bgpOn           bool
@@ -74,8 +74,8 @@ func (b *builder) single() {
 	b.health(v.Field("HealthCheckConfig"), &b.d.Tunnels[0])
 }
 
-// gateway is the cloud's, as it is looked up; or, when nothing is known of it, at the
-// address that an answer has in ip.
+// gateway is the cloud's gateway as find looks it up. One that is unknown has the
+// address ip, which answers tell.
 func (b *builder) gateway(ip *dialect.Value, find func() (dialect.Gateway, bool)) dialect.Gateway {
 	if _, known := b.env.VPN.Lookup(b.v.Field("VpnGatewayId")); !known && ip.OK() {
 		return dialect.Gateway{Address: ip.Addr()}
@@ -121,8 +121,8 @@ func (b *builder) dual(tunnels *dialect.Value) {
 	}
 }
 
-// roles are those of the tunnels. One without is what the other is not; of two without, the
-// first is the master.
+// roles are the tunnels' roles. Where one tunnel has none, its role is the other's
+// opposite; where both have none, the first is the master.
 func (b *builder) roles(items []*dialect.Value) []string {
 	out := make([]string, len(items))
 	for i, t := range items {
@@ -181,7 +181,7 @@ func (b *builder) tunnel(o options) {
 	b.algorithms(o, &t)
 
 	choose := &dialect.Choice{What: dialect.ChoosePSK, Letters: pskLetters, Length: 16}
-	if !o.ike.OK() { // it cannot be read, so nobody knows
+	if !o.ike.OK() { // an unreadable body may have a key
 		choose = nil
 	}
 	b.d.Tunnels = append(b.d.Tunnels, t)
@@ -191,7 +191,7 @@ func (b *builder) tunnel(o options) {
 	})
 }
 
-// oldID is LocalId, by that name or by its older one.
+// oldID is LocalId, under its present name or its older one.
 func (b *builder) oldID(ike *dialect.Value) *dialect.Value {
 	id, old := ike.Field("LocalId"), ike.Field("LocalIdIPsec")
 	switch {
@@ -205,7 +205,8 @@ func (b *builder) oldID(ike *dialect.Value) *dialect.Value {
 	return old
 }
 
-// words are the page's for our names of algorithms; those of hashes and of other ciphers are ours too.
+// words are the page's words for algorithms, to our names. For hashes and the other
+// ciphers the page has our names.
 var words = map[string]string{
 	"aes": "aes128", "disabled": "",
 	"group1": "modp768", "group2": "modp1024", "group5": "modp1536", "group14": "modp2048", "group24": "modp2048s256",
@@ -213,8 +214,8 @@ var words = map[string]string{
 
 var versions = map[string]int{"ikev1": 1, "ikev2": 2}
 
-// algorithms sets proposals and lifetimes. Extended sequence numbers have no
-// parameter, and are not proposed.
+// algorithms sets proposals and lifetimes. The page has no parameter for extended
+// sequence numbers, so they are not proposed.
 func (b *builder) algorithms(o options, t *config.Tunnel) {
 	ike, esp := o.ike, o.ipsec
 	t.IKEVersion = versions[ike.Field("IkeVersion").Text()]
@@ -229,7 +230,7 @@ func (b *builder) algorithms(o options, t *config.Tunnel) {
 	dialect.WarnEndless(b.Check, ike.Field("IkeLifetime"), esp.Field("IpsecLifetime"))
 }
 
-// insideTunnel is about the addresses in the tunnel and BGP between them.
+// insideTunnel sets the addresses inside the tunnel and the BGP session between them.
 func (b *builder) insideTunnel(o options, id *dialect.Value, t *config.Tunnel, cloud, customer *config.End) {
 	cidr, ip := o.bgp.Field("TunnelCidr"), o.bgp.Field("LocalBgpIp")
 	p := cidr.Prefix()
@@ -266,17 +267,18 @@ func (b *builder) insideTunnel(o options, id *dialect.Value, t *config.Tunnel, c
 		if b.env.Side == config.Customer {
 			b.Chosen(ip, b.d, dialect.Choice{}, answer)
 		}
-		t.SetInside(p, low, b.env.Side) // the cloud's end is ours to choose, and a guess on the other side
+		t.SetInside(p, low, b.env.Side) // chosen by the cloud's end; on the customer's side a guess
 	}
 }
 
-// reserved: 169.254.0.0/30 to 169.254.6.0/30, and 169.254.169.252/30.
+// reserved reports whether the cloud keeps p for itself: 169.254.0.0/30 to
+// 169.254.6.0/30, and 169.254.169.252/30.
 func reserved(p netip.Prefix) bool {
 	a := p.Addr().As4()
 	return a[2] <= 6 && a[3] == 0 || a[2] == 169 && a[3] == 252
 }
 
-// health is the cloud's check, by pings from its side to the customer's.
+// health sets the cloud's health check: pings from its side to the customer's.
 func (b *builder) health(h *dialect.Value, t *config.Tunnel) {
 	dip, sip := h.Field("dip"), h.Field("sip")
 	if !h.Field("enable").Bool() {
@@ -308,7 +310,7 @@ func (b *builder) health(h *dialect.Value, t *config.Tunnel) {
 	within(sip, b.v.Field("LocalSubnet"))
 }
 
-// notes say what in the body has no effect here.
+// notes collects what in the body has no effect here.
 func (b *builder) notes() {
 	v := b.v
 	note := func(format string, args ...any) { b.d.Notes = append(b.d.Notes, fmt.Sprintf(format, args...)) }

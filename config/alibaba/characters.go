@@ -6,8 +6,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// The rules for texts, as dialect.Text.Check takes them: each returns what a
-// text must be, or nothing.
+// The rules for texts, for dialect.Text.Check: each returns what a text must do and does
+// not, or empty.
 
 func ascii(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return r > '~' || r < ' ' }) >= 0 {
@@ -23,10 +23,10 @@ func noURL(s string) string {
 	return ""
 }
 
-// pskSpecials are the page's own; its list escapes the backquote.
+// pskSpecials are the page's special characters; its list escapes the backquote.
 const pskSpecials = "~!`@#$%^&*()_-+={}[]|;:',.<>/?"
 
-// pskLetters are what the key is made of that the cloud chooses.
+// pskLetters is the alphabet of a key that the cloud chooses.
 const pskLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 func pskCharacters(s string) string {
@@ -38,7 +38,7 @@ func pskCharacters(s string) string {
 	return ""
 }
 
-// pskWant is the page's rule for a key from a file.
+// pskWant applies the page's rule to a key from a file.
 func pskWant(k ipsec.Secret) string {
 	if len(k) < 1 || len(k) > 100 {
 		return "have 1 to 100 characters"

@@ -1,7 +1,7 @@
-// Package alibaba reads the body of Alibaba Cloud's CreateVpnConnection
-// request, as its API page of 13 November 2024 describes it, into a connection: of
-// one tunnel or of two. What only older versions of the page allow is taken with a
-// warning. DescribeVpnConnection's answer is read too.
+// Package alibaba reads the body of Alibaba Cloud's CreateVpnConnection request, as its
+// API page of 13 November 2024 describes it, into a connection with one tunnel or two. It
+// takes with a warning what only older versions of the page allow. It also reads the
+// answer of DescribeVpnConnection.
 package alibaba
 
 import (
@@ -12,7 +12,7 @@ import (
 
 const name = "alibaba"
 
-// Dialect is how this package's bodies are written and what becomes of them.
+// Dialect reads the bodies of this cloud.
 var Dialect = &dialect.Dialect{
 	Name:     name,
 	Page:     "Alibaba Cloud, CreateVpnConnection, 13 Nov 2024",
@@ -29,21 +29,21 @@ var Dialect = &dialect.Dialect{
 	},
 }
 
-// answer is the one that tells what the cloud chose.
+// answer is the answer that tells what the cloud chose.
 const answer = "DescribeVpnConnection's answer"
 
-// noShangMi is about what is recognised and not served.
+// noShangMi is the message for the Chinese standards, which are recognised and not served.
 const noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"
 
-// unused are the common parameters of requests, and what answers tell of the state.
+// unused are the common parameters of requests, and the state in answers.
 var unused = []string{
 	"Version", "Format", "Timestamp", "Signature*", "AccessKeyId", "SecurityToken", "Owner*", "ResourceOwner*", "ResourceGroupId", "DryRun",
 	"VpnConnectionId", "RequestId", "Status", "State", "CreateTime", "AttachType", "AttachInstanceId", "NetworkType", "Spec",
 	"TransitRouterId", "TransitRouterName", "CrossAccountAuthorized", "ZoneNo", "TotalCount", "PageNumber", "PageSize",
 }
 
-// body is the page's table of request parameters. Codes are those of its table
-// of error codes; the defaults are the cloud's.
+// body is the page's table of request parameters, with the codes of its table of error
+// codes and the cloud's defaults.
 var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
 	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection"}}, Goes: "-", Doc: "what is asked of the API; no meaning here"},
 	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Requests: true, Goes: "-", Doc: "the region; no meaning here"},
@@ -95,7 +95,7 @@ var (
 	missingTunnel = dialect.Codes{dialect.Missing: "MissingParameter.TunnelOptionsSpecification"}
 )
 
-// noASN is why a customer gateway will not do for BGP.
+// noASN is the Reason for a customer gateway without the AS number that BGP needs.
 const noASN dialect.Reason = "asn"
 
 var tunnelOptions = &dialect.Object{

@@ -1,6 +1,7 @@
-// Package chosen makes the values that a body leaves to the cloud, where this host is
-// the cloud: once, at the first start, and keeps them in a directory, so that they are
-// the same ever after. It is no part of reading the configuration, which changes nothing.
+// Package chosen makes the values that a body leaves to the cloud, where this host is the
+// cloud. Each is made once, when the daemon first runs with its connection, and kept in a
+// directory, so that later starts have the same value. Package config/load, which changes
+// nothing, only names the values to choose.
 package chosen
 
 import (
@@ -21,11 +22,12 @@ import (
 	"vpngw/ipsec"
 )
 
-// ErrNone is that a value has not been chosen yet: the daemon does that when it starts.
+// ErrNone says that a value has not been chosen yet.
 var ErrNone = errors.New("not chosen yet; the daemon does that when it first runs with this connection")
 
-// Fill puts into connections what is theirs to choose: as it is kept in dir, or made of
-// rand and kept from now on. With a nil rand nothing is made, and what is not there is ErrNone.
+// Fill sets the values that the connections' Choices name: to what is kept in dir, or to
+// what it makes from rand and keeps there. With a nil rand it makes nothing, and a value
+// that is not kept is ErrNone.
 func Fill(drafts []*dialect.Draft, dir string, rand io.Reader) error {
 	f := &filler{dir: dir, rand: rand, taken: map[netip.Prefix]bool{}}
 	for _, d := range drafts {
@@ -48,10 +50,11 @@ func Fill(drafts []*dialect.Draft, dir string, rand io.Reader) error {
 type filler struct {
 	dir   string
 	rand  io.Reader
-	taken map[netip.Prefix]bool // blocks inside tunnels
+	taken map[netip.Prefix]bool // blocks that tunnels have inside
 }
 
-// kinds are what can be chosen: how it is made, and how it is taken from its text.
+// kinds are the values that can be chosen: make returns a new one as a text, and take
+// sets it from its text.
 var kinds = map[dialect.What]struct {
 	make func(*filler, *dialect.Choice) (string, error)
 	take func(*filler, *dialect.Choice, *dialect.Draft, string) error
@@ -90,7 +93,7 @@ func (f *filler) fill(c *dialect.Draft, choice *dialect.Choice) error {
 	return nil
 }
 
-// fileName is the name of the file of what is kept: short enough for every file system.
+// fileName is the name of a kept value's file, short enough for every file system.
 func fileName(kept string) string {
 	const most = 200
 	if len(kept) > most {
@@ -99,7 +102,7 @@ func fileName(kept string) string {
 	return kept
 }
 
-// write makes a file that is there whole or not at all.
+// write makes a file atomically: a crash leaves all of it or nothing.
 func write(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -116,9 +119,9 @@ func write(path string, text []byte) error {
 	return os.Rename(tmp.Name(), path)
 }
 
-// number is a random one below n.
+// number is a random number below n.
 func (f *filler) number(n uint32) (uint32, error) {
-	limit := ^uint32(0) - ^uint32(0)%n // so that each is as likely
+	limit := ^uint32(0) - ^uint32(0)%n // so that each number is equally likely
 	for {
 		var b [4]byte
 		if _, err := io.ReadFull(f.rand, b[:]); err != nil {
@@ -190,7 +193,7 @@ func (f *filler) takeInside(c *dialect.Choice, conn *dialect.Draft, text string)
 	low, _ := config.Hosts(p)
 	t := &conn.Tunnels[c.Tunnel]
 	t.SetInside(p, low, conn.Side)
-	if h := t.Health; h != nil && !h.Source.IsValid() { // it is between the two
+	if h := t.Health; h != nil && !h.Source.IsValid() { // the pings go between the two addresses
 		h.Source, h.Target = t.Inside.Addr(), t.Peer
 	}
 	return nil
@@ -211,7 +214,7 @@ func (f *filler) makeHealth(c *dialect.Choice) (string, error) {
 	return strings.Join(out, " "), nil
 }
 
-// takeHealth fills in those of the two addresses that the body does not give.
+// takeHealth sets the addresses of the health check that the body does not give.
 func (f *filler) takeHealth(c *dialect.Choice, conn *dialect.Draft, text string) error {
 	one, two, _ := strings.Cut(text, " ")
 	source, err := netip.ParseAddr(one)

@@ -10,19 +10,19 @@ import (
 	"vpngw/ipsec"
 )
 
-// Algorithms turns a cloud's words into proposals: a cloud wants exactly one value of
-// each kind. It warns of weak ones, of each once.
+// Algorithms turns a cloud's words into proposals: a cloud's body has exactly one value
+// of each kind. It warns once of each weak algorithm.
 type Algorithms struct {
-	// Words are the cloud's own for our names of algorithms; a word that is not there is
-	// our name already, and the empty name means: none.
+	// Words maps the cloud's words to our names of algorithms, or to "" for none. A word
+	// that is missing here is our name already.
 	Words map[string]string
 	Weaknesses
 }
 
-// Propose makes one proposal of the parts: cipher, hash, group, in any order. The hash
-// of an IKE SA is that of its PRF too. With a cipher that brings its own
-// integrity it is the PRF's alone, and in ESP nothing. It returns nil when a part is not
-// valid, which has been said already.
+// Propose makes one proposal of its parts: cipher, hash and group, in any order. The hash
+// of an IKE SA serves integrity and PRF. Beside an AEAD, which authenticates by itself,
+// the hash serves the PRF alone, and ESP leaves it out. Propose returns nil when a part is
+// not valid; its table has reported that.
 func (a *Algorithms) Propose(c *Check, proto ipsec.Protocol, parts ...*Value) []ipsec.Proposal {
 	var found []*ipsec.Algorithm
 	var at []*Value
@@ -61,8 +61,8 @@ func (a *Algorithms) Propose(c *Check, proto ipsec.Protocol, parts ...*Value) []
 	return []ipsec.Proposal{p}
 }
 
-// IKEv1 sets a tunnel's phase 1 mode, where its version is 1, and refuses a cipher that
-// authenticates by itself.
+// IKEv1 sets the phase 1 mode of a tunnel whose version is 1, and refuses an AEAD for its
+// IKE SA.
 func (a *Algorithms) IKEv1(c *Check, t *config.Tunnel, mode, encr *Value) {
 	if t.IKEVersion != 1 {
 		return
@@ -78,14 +78,14 @@ func (a *Algorithms) IKEv1(c *Check, t *config.Tunnel, mode, encr *Value) {
 	}
 }
 
-// Apart checks that two gateways, of which the customer's stands at v, have an address each.
+// Apart checks that the two gateways have different addresses. v has the customer's.
 func Apart(c *Check, v *Value, cloud, customer netip.Addr) {
 	if cloud.IsValid() && cloud == customer {
 		c.Fail(v, Conflict, "the customer gateway and the VPN gateway have the same address, %v", cloud)
 	}
 }
 
-// EndOf is one end of a tunnel. Its identity is its address, unless id gives one.
+// EndOf is one end of a tunnel. Its identity is what id gives, else its address.
 func EndOf(g Gateway, subnets, id *Value) config.End {
 	e := config.End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}
 	switch {
@@ -97,8 +97,8 @@ func EndOf(g Gateway, subnets, id *Value) config.End {
 	return e
 }
 
-// Liveness is dead peer detection where a page gives no numbers: it finds a dead peer
-// within a minute and asks only one that is silent.
+// Liveness is dead peer detection for a cloud whose page gives no numbers: it asks
+// only a silent peer, and finds a dead one within a minute.
 var Liveness = dpd.Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}
 
 // WarnEndless warns of lifetimes, in seconds, that are 0.
@@ -110,8 +110,7 @@ func WarnEndless(c *Check, lifetimes ...*Value) {
 	}
 }
 
-// TagsTwice checks what is between tags, objects whose row key holds their key; their
-// table checks each.
+// TagsTwice reports tags with the same key, which stands in the row called key.
 func TagsTwice(c *Check, tags *Value, key string) {
 	seen := map[string]bool{}
 	for _, t := range tags.Items() {

@@ -19,12 +19,12 @@ func (Block) Read(c *Check, v *Value) {
 	}
 }
 
-// Inside is the address of an end in a tunnel with the mask of the block that both ends
-// are in: a host's address in a block of 169.254.0.0/16.
+// Inside is the address of one end in the tunnel, with the mask of the block that both
+// ends have addresses in: a host's address in a block of 169.254.0.0/16.
 type Inside struct {
 	shown
 	Bits   int
-	Except func(netip.Addr) string // what else it must be, or nothing
+	Except func(netip.Addr) string // what it must do besides and does not, or empty
 }
 
 func (t Inside) Read(c *Check, v *Value) {
@@ -54,7 +54,7 @@ func (t Inside) Read(c *Check, v *Value) {
 	v.Set(p)
 }
 
-// isHost reports whether an address with the mask of its block is a host's there.
+// isHost reports whether p's address is neither the first nor the last of its block.
 func isHost(p netip.Prefix) bool {
 	return p.Addr() != p.Masked().Addr() && p.Masked().Contains(p.Addr().Next())
 }

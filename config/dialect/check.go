@@ -11,7 +11,7 @@ import (
 	"vpngw/diag"
 )
 
-// Limits of one check; past them the rest is not looked at.
+// Limits of one check. When one is passed, the rest of the file is not read.
 const (
 	maxProblems = 1000
 	maxValues   = 1 << 21
@@ -26,7 +26,7 @@ type Check struct {
 
 	problems diag.Problems
 	values   int
-	reported map[any]bool // files by name, and texts with JSON by node, whose errors are told
+	reported map[any]bool // whose errors are reported: files by name, texts with JSON by node
 }
 
 // NewCheck returns a Check that reads within b and opens no files.
@@ -36,13 +36,14 @@ func NewCheck(b *tree.Budget) *Check {
 	}}
 }
 
-// Problems are those found so far.
+// Problems are the problems found so far.
 func (c *Check) Problems() diag.Problems { return c.problems }
 
-// Full reports whether no more problems are taken, so that looking on is of no use.
+// Full reports whether a limit has been passed, so that reading on is of no use.
 func (c *Check) Full() bool { return len(c.problems) > maxProblems || c.values > maxValues }
 
-// Add notes a problem. Of equal ones it keeps the first: a value with an alias can be met often.
+// Add notes a problem, unless it equals one of the latest: a value with a YAML alias is
+// read once for each place where the alias stands.
 func (c *Check) Add(p diag.Problem) {
 	if c.Full() || slices.ContainsFunc(c.problems[max(0, len(c.problems)-8):], func(q diag.Problem) bool {
 		return p.File == q.File && p.Line == q.Line && p.Column == q.Column && p.Code == q.Code && p.Message == q.Message
@@ -72,15 +73,15 @@ func (c *Check) WarnRun(v *Value, why Reason, format string, args ...any) {
 	c.Add(p)
 }
 
-// FailCode is Fail with the code that a page gives for the case.
+// FailCode is Fail with the code that the cloud's page gives for the case.
 func (c *Check) FailCode(v *Value, code, format string, args ...any) {
 	p := c.problem(v, diag.Error, Invalid, format, args...)
 	p.Code = code
 	c.Add(p)
 }
 
-// Refuse is Fail for a word, in v or v itself, that is none of allowed. When
-// it may be a slip of the pen, the nearest of them is named.
+// Refuse is Fail for a word of v that is not among allowed. Where a typing error is
+// likely, the problem names the nearest allowed word.
 func (c *Check) Refuse(v *Value, why Reason, word string, allowed []string, format string, args ...any) {
 	p := c.problem(v, diag.Error, why, format, args...)
 	p.Allowed = allowed
@@ -102,8 +103,9 @@ func (c *Check) problem(v *Value, s diag.Severity, why Reason, format string, ar
 	return p
 }
 
-// printable is s for a message: short, on one line. Of what looks like a pair of a form only
-// the name is shown: with an & forgotten, the next parameter is part of a value, and it can be secret.
+// printable is s for a message: short and on one line. Of NAME=VALUE it shows only the
+// name: where an & is missing in a form, the next parameter, which can be secret, becomes part
+// of a value.
 func printable(s string) string {
 	const most = 80
 	if name, _, pair := strings.Cut(s, "="); pair {
@@ -121,7 +123,7 @@ func printable(s string) string {
 	return s
 }
 
-// Syntax notes what tree found in a file.
+// Syntax notes the errors of package tree in a file.
 func (c *Check) Syntax(path string, errs []tree.Error) {
 	for _, e := range errs {
 		c.Add(diag.Problem{
@@ -138,14 +140,14 @@ func (c *Check) Root(n *tree.Node, row *Row) *Value {
 	return v
 }
 
-// read lets v's type look at it.
+// read has v's type read v.
 func (c *Check) read(v *Value) {
 	if c.values++; !c.Full() {
 		v.Row.Type.Read(c, v)
 	}
 }
 
-// scalar is v's text, if it is one.
+// scalar is v's text; ok is false, and the problem noted, if v is not a scalar or null.
 func (c *Check) scalar(v *Value, want string) (string, bool) {
 	switch {
 	case v.Node.Kind != tree.Scalar:

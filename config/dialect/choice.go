@@ -7,19 +7,19 @@ import (
 )
 
 // Choice is a value that the body leaves to the cloud. Where this host is the cloud,
-// it is made once, by the daemon, and kept; package chosen does that.
+// the daemon makes the value once and keeps it; package chosen does that.
 type Choice struct {
 	What   What
-	Tunnel int    // of the connection's
-	Kept   string // the name under which it is kept; empty: one is made of the connection's
+	Tunnel int    // index of the tunnel
+	Kept   string // the name under which the value is kept
 
-	Letters string         // of a key: what it is made of,
-	Length  int            // and how long it is
-	Within  netip.Prefix   // of addresses: where they lie,
-	Not     []netip.Prefix // and where they don't
+	Letters string         // of a key: its alphabet
+	Length  int            // of a key
+	Within  netip.Prefix   // of addresses: the block they come from
+	Not     []netip.Prefix // of addresses: blocks in Within that they avoid
 }
 
-// What a Choice is of.
+// What says which value a Choice is.
 type What string
 
 const (

@@ -2,36 +2,37 @@ package dialect
 
 import "vpngw/diag"
 
-// Reason is why a value is wrong: the last part of a code of ours.
+// Reason is why a value is wrong. It is the last part of vpngw's own codes.
 type Reason string
 
 const (
 	Missing     Reason = "missing"
 	Unknown     Reason = "unknown"     // a key that the table does not have
-	Twice       Reason = "twice"       // it stands there a second time
+	Twice       Reason = "twice"       // given a second time
 	WrongType   Reason = "type"        // a list for a text, a text for a number
-	Malformed   Reason = "malformed"   // it does not read as what it should be
-	Illegal     Reason = "illegal"     // it reads, and is not allowed
+	Malformed   Reason = "malformed"   // it cannot be parsed
+	Illegal     Reason = "illegal"     // it can be parsed, and is not allowed
 	TooMany     Reason = "too-many"    // more entries than allowed
-	Unsupported Reason = "unsupported" // it is allowed, and vpngw does not serve it
+	Unsupported Reason = "unsupported" // the cloud allows it, and vpngw does not serve it
 	NotFound    Reason = "not-found"   // it names something that is not there
 	Ambiguous   Reason = "ambiguous"   // it stands for one of several, or for too few
-	Conflict    Reason = "conflict"    // it does not go with something else
+	Conflict    Reason = "conflict"    // it contradicts something else
 	Weak        Reason = "weak"        // an algorithm that the RFCs advise against
 	HostBits    Reason = "host-bits"   // a CIDR block with bits behind its mask
 	Older       Reason = "older"       // an older version of the page allows it
-	NoEffect    Reason = "no-effect"   // nothing comes of it
+	NoEffect    Reason = "no-effect"   // it changes nothing
 	Exposed     Reason = "exposed"     // others can read it
 
-	// Invalid stands in Codes for all of WrongType, Malformed, Illegal and
-	// TooMany that have no code of their own there.
+	// Invalid stands in Codes for WrongType, Malformed, Illegal and TooMany where
+	// these have no code of their own.
 	Invalid Reason = "invalid"
 )
 
 // Codes are the error codes that a cloud's page gives for a parameter.
 type Codes map[Reason]string
 
-// code is the code of a problem with v. The clouds' codes are of errors, so a warning has ours.
+// code is the code of a problem with v. The clouds have codes for errors only, so a
+// warning has one of vpngw's.
 func (v *Value) code(why Reason, s diag.Severity) string {
 	name := "config"
 	if v.Row != nil && v.Row.Name != "" {

@@ -12,22 +12,22 @@ import (
 
 // Dialect is one way to write a connection down.
 type Dialect struct {
-	Name  string            // the key that holds the body
-	Words map[string]string // its own words for our names of algorithms; empty: none
-	Page  string            // the cloud's page that has its defaults; empty: they are ours
+	Name  string            // the key that holds a body
+	Words map[string]string // the cloud's words for algorithms, to our names
+	Page  string            // the cloud's page with its defaults; empty: the defaults are vpngw's
 	Body  *Object
-	// Build makes a connection of a body. It notes what is wrong, and returns
-	// nil when nothing can be made of it.
+	// Build makes a Draft of a body. It notes what is wrong, and returns nil when
+	// the body is too broken for a Draft.
 	Build func(*Check, *Value, Env) *Draft
-	// Wrappers are keys around a body, in a request or an answer. They are taken off,
-	// layer by layer; of a list there, the one entry is the body.
+	// Wrappers are the keys that stand around a body in a request or an answer, in any
+	// number of layers. Where one holds a list, its only entry is the body.
 	Wrappers []string
-	// Receipt are the keys of an answer that says nothing of a connection but that it was
-	// made, and Tells is the one that does.
+	// Receipt are the keys of an answer that tells no more of a connection than that it
+	// was created. Tells names the answer that describes it.
 	Receipt []string
 	Tells   string
-	// Same are the codes for connections between the same two gateways that
-	// do not go together; nil if the cloud has no rule for them.
+	// Same are the codes for conflicts of connections between the same two gateways;
+	// nil: the cloud has no rule for these.
 	Same *SameGateways
 }
 
@@ -35,30 +35,30 @@ type Dialect struct {
 type SameGateways struct {
 	DifferentIKE string // pre-shared key or IKE settings differ
 	Overlap      string // traffic selectors overlap
-	Inside       string // the blocks inside the tunnels are the same; of a VPN gateway's connections
+	Inside       string // connections of one VPN gateway have the same block inside their tunnels
 }
 
 // Env is what surrounds a body.
 type Env struct {
 	Side config.Side
-	VPN  Gateways // what ids of the cloud's gateways stand for
-	Cust Gateways // and of the customer's
+	VPN  Gateways // the cloud's gateways by id
+	Cust Gateways // the customer's gateways by id
 }
 
-// Draft is a connection as its body alone describes it, with the places at
-// which later checks report.
+// Draft is a connection as its body describes it, with the places where later checks
+// report problems.
 type Draft struct {
 	*config.Connection
 	Choices  []Choice        // what this host, being the cloud, is to choose
 	Notes    []string        // what the body says that has no effect here, a sentence each
-	Unserved config.Features // what it asks for and the daemon does not serve
+	Unserved config.Features // what the connection asks for and the daemon does not serve
 
 	Entry   *Value                    // its entry in the list of connections
 	Body    *Value                    // the body there
-	Taken   map[string]string         // parameters, as Row.Goes has them, that another connection decides, with its name
-	Name    *Value                    // the body's own name, may be absent
-	Places  []Place                   // of each tunnel
-	PSKWant func(ipsec.Secret) string // what a PSK of a file must be, or nothing
+	Taken   map[string]string         // by parameter, as in Row.Goes: the connection that it was taken over from
+	Name    *Value                    // the name that the body gives; may be absent
+	Places  []Place                   // one for each tunnel
+	PSKWant func(ipsec.Secret) string // what a PSK from a file must do and does not, or empty
 }
 
 // NoteRoutes notes that the body of a cloud that routes cannot tell its customer
@@ -77,8 +77,8 @@ type Place struct {
 	Subnets *Value
 	Inside  *Value // its addresses in the tunnel; nil: none
 	PSK     *Value // may be absent
-	NoPSK   string // what to say then, if there is no psk_file either; empty: nothing
-	// ChoosePSK is how the cloud makes a PSK when the body has none; nil: it makes none.
+	NoPSK   string // the error where neither the body nor a psk_file has a PSK; empty: none
+	// ChoosePSK says how the cloud makes a PSK when the body has none; nil: it does not.
 	ChoosePSK *Choice
-	Answer    string // the cloud's answer that tells it
+	Answer    string // the cloud's answer that tells the PSK
 }

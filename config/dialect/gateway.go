@@ -7,7 +7,7 @@ import (
 	"vpngw/diag"
 )
 
-// Gateways is a table of gateways: what ids stand for.
+// Gateways is a table of gateways by id.
 type Gateways struct {
 	Section string // "vpn_gateways"
 	Entries map[string]*Value
@@ -15,13 +15,13 @@ type Gateways struct {
 
 // Gateway is what an id stands for.
 type Gateway struct {
-	Address   netip.Addr            // the one it has; invalid with several
-	Addresses map[string]netip.Addr // several: by "master" and "slave", or the ids of EIPs
+	Address   netip.Addr            // invalid where it has several
+	Addresses map[string]netip.Addr // where it has several: by "master" and "slave", or by the ids of EIPs
 	ASN       uint32                // 0: none is given
 	Name      string
 }
 
-// The tables of one gateway. A cloud's can have several addresses.
+// The tables of one gateway. A cloud's gateway can have several addresses.
 var (
 	VPNGateway      Type = gatewayType{&Object{Rows: append(gatewayRows(), severalAddresses)}}
 	CustomerGateway Type = gatewayType{&Object{Rows: gatewayRows()}}
@@ -40,7 +40,7 @@ var severalAddresses = Row{
 	Doc: "several public addresses: by master and slave for a dual-tunnel gateway, by the ids of its EIPs for Huawei's",
 }
 
-// gatewayType is an entry with one address, or several with names.
+// gatewayType is an entry with one address or with several named ones.
 type gatewayType struct{ *Object }
 
 func (t gatewayType) Read(c *Check, v *Value) {
@@ -64,8 +64,8 @@ func (t gatewayType) Read(c *Check, v *Value) {
 	}
 }
 
-// Lookup is what the id in v, a text, stands for. An id that is an address stands
-// for itself. It is silent about one that is not known.
+// Lookup is the gateway that v, the text of an id, stands for. An address stands for a
+// gateway with this address. An unknown id is not reported.
 func (g Gateways) Lookup(v *Value) (Gateway, bool) {
 	id := v.Text()
 	if !v.OK() {
@@ -97,14 +97,14 @@ func plainAddress(s string) (netip.Addr, bool) {
 	return a.Unmap(), true
 }
 
-// How an entry is written, for messages.
+// How a message shows an entry.
 const (
 	OneAddress = "{address: A.B.C.D}"
 	TwoAddress = "{addresses: {master: A.B.C.D, slave: A.B.C.D}}"
 )
 
-// Find is Lookup; one that is not known is an error, with the line to add: id and
-// like, which is OneAddress, TwoAddress or a dialect's own.
+// Find is Lookup, and reports an unknown id with the line to add: the id, and like,
+// which is OneAddress, TwoAddress or an entry as the dialect needs it.
 func (g Gateways) Find(c *Check, v *Value, like string) (Gateway, bool) {
 	out, ok := g.Lookup(v)
 	if !ok && v.OK() && g.Entries[v.Text()] == nil {
@@ -115,7 +115,7 @@ func (g Gateways) Find(c *Check, v *Value, like string) (Gateway, bool) {
 	return out, ok
 }
 
-// One is the gateway that v names, with the one address that it must have.
+// One is the gateway that v names. A gateway with several addresses is an error.
 func (g Gateways) One(c *Check, v *Value) (Gateway, bool) {
 	out, ok := g.Find(c, v, OneAddress)
 	if ok && !out.Address.IsValid() && len(out.Addresses) > 0 {
@@ -126,8 +126,8 @@ func (g Gateways) One(c *Check, v *Value) (Gateway, bool) {
 	return out, ok
 }
 
-// At is the gateway that v names, with the one of its addresses that is called name
-// as its Address. What is wrong is reported at v, or at at if name stands there.
+// At is the gateway that v names; its Address is the one that is called name. at is the
+// value that has this name: v, or another parameter.
 func (g Gateways) At(c *Check, v, at *Value, name, like string) (Gateway, bool) {
 	out, ok := g.Find(c, v, like)
 	if !ok {

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Nearest is the one of names that resembles s, or the empty string when none
-// does: at most one letter in three is wrong.
+// Nearest is the name that resembles s most, or the empty string when in each more than
+// one letter in three is wrong.
 func Nearest(s string, names []string) string {
 	if len(s) > 64 {
 		return ""

@@ -27,13 +27,13 @@ func (Addr) Read(c *Check, v *Value) {
 	}
 }
 
-// Prefixes is a list of CIDR blocks, at least one and at most Max, or one text
-// with commas between them if Comma is set. Host bits are masked with a warning.
+// Prefixes is a list of one to Max CIDR blocks; with Comma it is a text with commas
+// between the blocks. Host bits are masked with a warning.
 type Prefixes struct {
 	shown
 	Max   int
 	Comma bool
-	Empty bool // none at all is allowed
+	Empty bool // the list may be empty
 }
 
 func (t Prefixes) Read(c *Check, v *Value) {
@@ -123,11 +123,11 @@ func prefix(c *Check, v *Value, s string) (netip.Prefix, bool) {
 	return p, true
 }
 
-// ASN is an autonomous system number from 1 to 4294967295, or in two 16-bit
+// ASN is an autonomous system number from 1 to 4294967295, also written as two 16-bit
 // halves with a dot between them.
 type ASN struct {
 	shown
-	Zero bool // 0 is allowed and means that there is none
+	Zero bool // 0 is allowed and means: no AS number
 }
 
 func (t ASN) Read(c *Check, v *Value) {
@@ -155,8 +155,8 @@ func (t ASN) Read(c *Check, v *Value) {
 	v.Set(int64(n))
 }
 
-// LinkLocal is where the clouds have the addresses inside their tunnels.
+// LinkLocal is the block from which the clouds take the addresses inside tunnels.
 var LinkLocal = netip.MustParsePrefix("169.254.0.0/16")
 
-// Everything is the selector of a tunnel into which routes lead.
+// Everything is the selector at both ends of a tunnel whose traffic routes decide.
 var Everything = netip.MustParsePrefix("0.0.0.0/0")

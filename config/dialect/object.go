@@ -10,32 +10,32 @@ import (
 	"vpngw/diag"
 )
 
-// Object is a mapping with a table of its keys: the one place that says what a
-// part of a file can hold.
+// Object is a mapping with a table of its keys. The table is the only place that says
+// what this part of a file can hold.
 type Object struct {
 	hidden
 	Rows []Row
-	// Loose is how the clouds' bodies are read, the parts of this object
-	// included: texts, numbers and booleans alike, JSON inside a text, upper and lower
-	// case mixed, and null or an empty text for what is absent.
+	// Loose reads this object and its parts as the clouds read their bodies: a number
+	// or boolean may be a text, an object may stand in a text as JSON, case does not count,
+	// and null or an empty text means absent.
 	Loose bool
-	// Unused are keys that are accepted and have no meaning here, whatever they say:
-	// common parameters of requests, and the state that answers tell. "X-*" is every name
-	// with that beginning.
+	// Unused are keys that are accepted with any value and have no meaning here: common
+	// parameters of requests, and the state in answers. "X-*" is every name that begins
+	// with "X-".
 	Unused []string
-	// Answer is a key that only an answer of the API has, and no request.
+	// Answer is a key that answers of the API have and requests do not.
 	Answer string
 }
 
 // Table is o itself: every Type that reads a mapping with a table has this method.
 func (o *Object) Table() *Object { return o }
 
-// row is the number of the row with a name, or -1.
+// row is the index of the row called name, or -1.
 func (o *Object) row(name string) int {
 	return slices.IndexFunc(o.Rows, func(r Row) bool { return r.Name == name })
 }
 
-// find is the number of the row of a key as it stands in the file, or -1.
+// find is the index of the row for a key of the file, or -1.
 func (o *Object) find(key string, loose bool) int {
 	if i := o.row(key); i >= 0 || !loose {
 		return i
@@ -43,8 +43,8 @@ func (o *Object) find(key string, loose bool) int {
 	return slices.IndexFunc(o.Rows, func(r Row) bool { return strings.EqualFold(r.Name, key) || matches(r.Also, key) })
 }
 
-// fields are what an Object makes of a mapping: the values of its rows, in
-// their order. What is absent and has no default is nil.
+// fields are the values of an Object's rows, in their order. The value of an absent key
+// without a default is nil.
 type fields []*Value
 
 func (o *Object) Read(c *Check, v *Value) {
@@ -88,7 +88,7 @@ func (o *Object) Read(c *Check, v *Value) {
 	for i := range o.Rows {
 		row := &o.Rows[i]
 		if have[i] != nil || row.Default == "" && (!row.Required || v.answer && row.Requests) {
-			continue // what is absent, Field makes when it is asked for
+			continue // Field makes the Value of an absent key when it is asked
 		}
 		f := v.part(row, row.Name, 0, nil)
 		have[i] = f
@@ -102,10 +102,11 @@ func (o *Object) Read(c *Check, v *Value) {
 	v.Set(have)
 }
 
-// absent reports whether n is how an API says that there is nothing.
+// absent reports whether n is null or empty, by which an API means an absent value.
 func absent(n *tree.Node) bool { return n.Kind == tree.Scalar && (n.Text == "" || n.IsNull()) }
 
-// spells reports whether NULL, which YAML takes for nothing, is a word of a row's.
+// spells reports whether n is a word like NULL, which YAML takes for null, and the row
+// has this word among its values.
 func spells(row *Row, n *tree.Node) bool {
 	e, ok := row.Type.(Enum)
 	return ok && n.Text != "" && slices.Contains(e.Words, n.Text)
@@ -132,7 +133,7 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	c.Add(p)
 }
 
-// known are all keys that a mapping can have, the likelier ones first.
+// known are all keys that a mapping can have, the likeliest first.
 func (o *Object) known(v *Value, rows []string) []string {
 	out := absentFirst(rows, v.Node)
 	var also []string
@@ -147,8 +148,8 @@ func (o *Object) known(v *Value, rows []string) []string {
 	return append(out, o.Unused...)
 }
 
-// absentFirst are names with those first that a mapping does not have: of two that
-// are as near, the one that is missing is meant.
+// absentFirst sorts names so that those missing in a mapping come first: of two names
+// that resemble an unknown key equally, the missing one is meant.
 func absentFirst(names []string, n *tree.Node) []string {
 	var missing, there []string
 	have := map[string]bool{}
@@ -165,8 +166,8 @@ func absentFirst(names []string, n *tree.Node) []string {
 	return append(missing, there...)
 }
 
-// keyName is an unknown key for a message. What does not look like one is not
-// shown: with a slip of the pen a secret can become part of it.
+// keyName is an unknown key for a message. A text that does not look like a key is not
+// shown: after a typing error it can hold part of a secret.
 func keyName(key *tree.Node) string {
 	odd := func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-<", r)
@@ -177,7 +178,7 @@ func keyName(key *tree.Node) string {
 	return key.Text
 }
 
-// later refuses a parameter that is not served yet, unless it says that it is not wanted.
+// later refuses a parameter that is not served yet, unless its value switches it off.
 func (o *Object) later(c *Check, f *Value) {
 	n := f.Node
 	if f.Row.Type != nil {
@@ -190,8 +191,8 @@ func (o *Object) later(c *Check, f *Value) {
 	c.Fail(f, Unsupported, "%s", f.Row.Later)
 }
 
-// unwrap makes v.Node the collection that is wanted: in a loose form it may
-// stand inside a text, as JSON.
+// unwrap makes v.Node a collection of the kind want. In a loose form the collection may
+// stand in a text as JSON.
 func (c *Check) unwrap(v *Value, want tree.Kind) bool {
 	if v.loose && v.Node.LooksLikeJSON() && !c.embedded(v) {
 		return false
@@ -228,9 +229,9 @@ func (c *Check) embedded(v *Value) bool {
 type List struct {
 	hidden
 	Of   Type
-	Name string // what problems with one are called in codes; empty: as the list
+	Name string // the name of an entry in codes of problems; empty: the list's
 	Max  int
-	// Within is the one key of a mapping around the list, as answers have it: {"Tag": […]}.
+	// Within is the only key of the mapping that answers put around the list: {"Tag": […]}.
 	Within string
 }
 
@@ -266,11 +267,11 @@ func (t List) Read(c *Check, v *Value) {
 	v.Set(items)
 }
 
-// Table is a mapping from names of the user's own to values of one kind.
+// Table is a mapping from names that the user chooses to values of one kind.
 type Table struct {
 	hidden
 	Of   Type
-	Name string // what problems with one are called in codes
+	Name string // the name of an entry in codes of problems
 }
 
 func (t Table) Read(c *Check, v *Value) {

@@ -6,7 +6,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// Proposal is a set of algorithms as "aes256gcm16-prfsha384-ecp384". It becomes an ipsec.Proposal.
+// Proposal is a set of algorithms such as "aes256gcm16-prfsha384-ecp384", and becomes an
+// ipsec.Proposal.
 type Proposal struct {
 	shown
 	Proto ipsec.Protocol

@@ -7,8 +7,8 @@ import (
 	"vpngw/config/tree"
 )
 
-// Request is a connection's body in all the forms in which people have it: a mapping;
-// a text with the request or an answer itself; or the name of a file with one of these.
+// Request is a connection's body in each form in which people have it: a mapping; a
+// text with the whole request or answer; or the name of a file with one of these.
 type Request struct{ *Dialect }
 
 func (t Request) Table() *Object { return t.Body }
@@ -25,7 +25,7 @@ func (t Request) Read(c *Check, v *Value) {
 	}
 }
 
-// text replaces v's text by what it holds, or the file that it names does.
+// text replaces v's text by the parameters that it holds, or that the file it names holds.
 func (t Request) text(c *Check, v *Value) bool {
 	if v.Node.LooksLikeJSON() {
 		return c.embedded(v)
@@ -75,13 +75,13 @@ func (t Request) text(c *Check, v *Value) bool {
 	return true
 }
 
-// httpHeaders are those of any request or answer.
+// httpHeaders are header lines that any request or answer can have.
 var httpHeaders = []string{
 	"Accept*", "Authorization", "Connection", "Content-*", "Date", "Host", "Server", "User-Agent", "Cache-Control", "Transfer-Encoding", "Vary",
 	"X-Request-Id", "X-Acs-*", "X-Auth-Token", "X-Sdk-*", "X-Project-Id", "X-Domain-Id", "X-Language", "X-TC-*", "Access-Control-*", "Keep-Alive",
 }
 
-// peel takes off what the API puts around a body, layer by layer.
+// peel takes off the wrappers that the API puts around a body, layer by layer.
 func (t Request) peel(c *Check, v *Value) bool {
 	for range 4 {
 		if !c.unwrap(v, tree.Map) {
@@ -112,7 +112,7 @@ func (t Request) peel(c *Check, v *Value) bool {
 	return c.unwrap(v, tree.Map)
 }
 
-// wrapped finds a wrapper in a mapping, and what it holds.
+// wrapped is the wrapper in a mapping and the node that it holds.
 func (t Request) wrapped(n *tree.Node) (string, *tree.Node) {
 	for key, inner := range n.Pairs() {
 		if i := slices.IndexFunc(t.Wrappers, func(w string) bool { return strings.EqualFold(w, key.Text) }); i >= 0 {
@@ -122,7 +122,7 @@ func (t Request) wrapped(n *tree.Node) (string, *tree.Node) {
 	return "", nil
 }
 
-// receipt refuses an answer that says nothing of the connection but that it was made.
+// receipt refuses an answer that tells no more of the connection than that it was created.
 func (t Request) receipt(c *Check, v *Value) bool {
 	if len(t.Receipt) == 0 || v.Node.Len() == 0 {
 		return false
@@ -140,8 +140,8 @@ func (t Request) receipt(c *Check, v *Value) bool {
 	return answer
 }
 
-// matches reports whether name is one of names, in any case; "X-*" is every name with
-// that beginning.
+// matches reports whether name is among names, in any case. "X-*" is every name that
+// begins with "X-".
 func matches(names []string, name string) bool {
 	return slices.ContainsFunc(names, func(n string) bool {
 		if start, ok := strings.CutSuffix(n, "*"); ok {
@@ -151,11 +151,11 @@ func matches(names []string, name string) bool {
 	})
 }
 
-// unusedName reports whether a key is one that has no meaning here.
+// unusedName reports whether a key is accepted and has no meaning here.
 func (o *Object) unusedName(key string) bool { return matches(o.Unused, key) }
 
-// Unused are the names in v, and in what it holds, that were accepted and have no
-// meaning here. What they say is not read.
+// Unused are the keys in v and its parts that were accepted and have no meaning here.
+// Their values are not read.
 func (v *Value) Unused() []string {
 	out := slices.Clone(v.unused)
 	for _, f := range get[fields](v) {
@@ -170,5 +170,5 @@ func (v *Value) Unused() []string {
 	return slices.Compact(out)
 }
 
-// Answer reports whether v is an answer of the API, or in one, and not a request.
+// Answer reports whether v is an answer of the API, or a part of one.
 func (v *Value) Answer() bool { return v.answer }

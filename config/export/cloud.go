@@ -206,7 +206,7 @@ func orNone(s string) string {
 
 // childrenOf are the Child SAs of a tunnel, as texts.
 func childrenOf(t *config.Tunnel) []string {
-	pairs := pairsOf(t)
+	pairs := t.EachPair()
 	if t.IKEVersion != 1 && t.Children == config.Lists && len(pairs) != 1 {
 		return []string{joined(t.Local.Subnets) + " - " + joined(t.Remote.Subnets)}
 	}

@@ -6,7 +6,6 @@ package export
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -31,7 +30,7 @@ type Export struct {
 // formats are who writes them. A connection that they get is seen from the end that it
 // is to be written for.
 var formats = map[string]func(*writer, *config.Connection){
-	"native": native, "swanctl": swanctl, "alibaba": alibaba, "huawei": huawei, "tencent": tencent, "libreswan": libreswan,
+	"native": nativeFile, "swanctl": swanctl, "alibaba": alibaba, "huawei": huawei, "tencent": tencent, "libreswan": libreswan,
 }
 
 // Formats are the names of the formats.
@@ -78,7 +77,7 @@ func (w *writer) keyFile(c *config.Connection, t *config.Tunnel) string {
 // mirror is the connection as the other end has it.
 func mirror(c *config.Connection) *config.Connection {
 	m := *c
-	m.Side = map[config.Side]config.Side{config.Customer: config.Cloud, config.Cloud: config.Customer}[c.Side]
+	m.Side = c.Side.Other()
 	m.Tunnels = slices.Clone(c.Tunnels)
 	for i := range m.Tunnels {
 		t := &m.Tunnels[i]
@@ -86,7 +85,7 @@ func mirror(c *config.Connection) *config.Connection {
 		if t.Local.ID == ipsec.AnyIdentity { // it may say what it likes
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
-		t.Device, t.Routes = "", defaultRoutes(t)
+		t.Device, t.Routes = "", t.DefaultRoutes()
 		// One of the two must begin; of a cloud's connection the customer always does.
 		t.Initiate = !t.Initiate || m.Side == config.Customer && c.Dialect != "native"
 		if h := t.Health; h != nil {
@@ -96,15 +95,4 @@ func mirror(c *config.Connection) *config.Connection {
 		}
 	}
 	return &m
-}
-
-// defaultRoutes are a tunnel's routes where none are listed.
-func defaultRoutes(t *config.Tunnel) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range t.Remote.Subnets {
-		if p.Bits() > 0 && !slices.Contains(out, p) {
-			out = append(out, p)
-		}
-	}
-	return out
 }

@@ -137,7 +137,7 @@ type rule struct {
 func (b *cloud) rules(t *config.Tunnel) []rule {
 	var out []rule
 	at := map[string]int{}
-	for _, p := range pairsOf(t) {
+	for _, p := range t.EachPair() {
 		local, remote := p.Local.String(), p.Remote.String()
 		if b.c.Side == config.Customer {
 			local, remote = remote, local

@@ -34,7 +34,7 @@ func libreswan(w *writer, c *config.Connection) {
 
 // conn is a tunnel as one conn, or one for each pair of networks.
 func (w *writer) conn(t *config.Tunnel) {
-	pairs := pairsOf(t)
+	pairs := t.EachPair()
 	if len(pairs) > 1 && t.IKEVersion != 1 && t.Children == config.Lists {
 		w.line("# %s", w.cannot("one Child SA for all networks: here each pair has its own"))
 	}

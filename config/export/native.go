@@ -6,17 +6,17 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"vpngw/config"
 	"vpngw/config/explain"
+	"vpngw/config/native"
 	"vpngw/dpd"
 	"vpngw/ipsec"
 )
 
-// native writes a connection in vpngw's own words: everything, defaults too.
-func native(w *writer, c *config.Connection) {
+// nativeFile writes a connection in vpngw's own words: everything, defaults too.
+func nativeFile(w *writer, c *config.Connection) {
 	var list []mapping
 	for i := range c.Tunnels {
 		list = append(list, w.native(c, &c.Tunnels[i]))
@@ -79,7 +79,7 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	if c.Partial {
 		m.add("partial", yesNo(true))
 	}
-	w.beside(&m, t, dpd.Config{Interval: 30 * time.Second}, false)
+	w.beside(&m, t, native.Liveness, false)
 	return m
 }
 
@@ -161,7 +161,7 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 	if t.Device != "" {
 		m.add("device", t.Device)
 	}
-	if !slices.Equal(t.Routes, defaultRoutes(t)) {
+	if !slices.Equal(t.Routes, t.DefaultRoutes()) {
 		m.add("routes", prefixTexts(t.Routes))
 	}
 	switch {
@@ -243,22 +243,6 @@ func prefixTexts(ps []netip.Prefix) []string {
 	out := []string{}
 	for _, p := range ps {
 		out = append(out, p.String())
-	}
-	return out
-}
-
-// pairsOf are the pairs of subnets of a tunnel that have a Child SA each.
-func pairsOf(t *config.Tunnel) []config.Pair {
-	if len(t.Pairs) > 0 {
-		return t.Pairs
-	}
-	var out []config.Pair
-	for _, l := range t.Local.Subnets {
-		for _, r := range t.Remote.Subnets {
-			if l.Addr().Is4() == r.Addr().Is4() {
-				out = append(out, config.Pair{Local: l, Remote: r})
-			}
-		}
 	}
 	return out
 }

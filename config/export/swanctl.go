@@ -37,7 +37,7 @@ func swanctl(w *writer, c *config.Connection) {
 // wide is the advice for selectors of everything.
 func wide(c *config.Connection) []string {
 	for i := range c.Tunnels {
-		for _, p := range pairsOf(&c.Tunnels[i]) {
+		for _, p := range c.Tunnels[i].EachPair() {
 			if p.Local.Bits() == 0 && p.Remote.Bits() == 0 {
 				return []string{
 					"The selectors are everything. With kernel ESP, a policy of that kind takes all of this host's",
@@ -104,7 +104,7 @@ func (w *writer) connection(t *config.Tunnel) {
 
 // children are the Child SAs: one for all subnets, or one for each pair.
 func (w *writer) children(t *config.Tunnel) {
-	pairs := pairsOf(t)
+	pairs := t.EachPair()
 	switch {
 	case t.IKEVersion != 1 && t.Children == config.Lists, len(pairs) == 1:
 		w.child(t.Name, t, joined(t.Local.Subnets), joined(t.Remote.Subnets))

@@ -9,8 +9,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// The rules for texts, as dialect.Text.Check takes them: each returns what a
-// text must be, or nothing.
+// The rules for texts, for dialect.Text.Check: each returns what a text must do and does
+// not, or empty.
 
 func nameCharacters(s string) string {
 	if !plain(s, "_-.") {
@@ -26,7 +26,7 @@ func idCharacters(s string) string {
 	return ""
 }
 
-// tagCharacters takes letters of every language for the page's Spanish and Portuguese ones.
+// tagCharacters allows letters of every language; the page names Spanish and Portuguese.
 func tagCharacters(s string) string {
 	for _, r := range s {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(" _.:=+-@", r) {
@@ -36,7 +36,7 @@ func tagCharacters(s string) string {
 	return ""
 }
 
-// pskSpecials are the page's own, among them a space.
+// pskSpecials are the page's special characters, among them a space.
 const pskSpecials = "~!@#$%^()-_+={ },./:;"
 
 func pskCharacters(s string) string {
@@ -67,7 +67,7 @@ func pskCharacters(s string) string {
 	return ""
 }
 
-// pskWant is the page's rule for a key from a file.
+// pskWant applies the page's rule to a key from a file.
 func pskWant(k ipsec.Secret) string {
 	if len(k) < 8 || len(k) > 128 {
 		return "have 8 to 128 characters"
@@ -75,14 +75,14 @@ func pskWant(k ipsec.Secret) string {
 	return pskCharacters(string(k))
 }
 
-// plain reports whether s holds only ASCII letters, digits and those of more.
+// plain reports whether s holds only ASCII letters, digits and the characters in more.
 func plain(s, more string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r|0x20 && r|0x20 <= 'z' && r < 0x80) && !('0' <= r && r <= '9') && !strings.ContainsRune(more, r)
 	})
 }
 
-// tunnelAddress is the page's exception among tunnel addresses.
+// tunnelAddress refuses the tunnel addresses that the page excepts.
 func tunnelAddress(a netip.Addr) string {
 	for _, r := range reserved {
 		if r.Contains(a) {

@@ -12,14 +12,14 @@ import (
 	"vpngw/ipsec"
 )
 
-// asked is how often the cloud asks a silent peer whether it is there.
+// asked is how many times the cloud asks a silent peer whether it is there.
 const asked = 3
 
 // gatewayASN is the AS number of a VPN gateway that was given none.
 const gatewayASN = 64512
 
-// build makes a connection of a body. The body's "local" is the cloud, so the
-// customer's side is the mirror of it.
+// build makes a Draft of a body. The body's "local" is the cloud, so the customer's side
+// is the mirror image.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	dialect.TagsTwice(c, v.Field("tags"), "key")
 	t := config.Tunnel{
@@ -82,8 +82,8 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel)
 	}
 }
 
-// cloudGateway is the cloud's gateway with the address that vgw_ip names: itself one, or
-// that of an EIP. A gateway with one address needs no name for it.
+// cloudGateway is the cloud's gateway with the address that vgw_ip gives, or with the
+// address of the EIP whose id vgw_ip is. A gateway with one address needs no vgw_ip.
 func cloudGateway(c *dialect.Check, v *dialect.Value, env dialect.Env) dialect.Gateway {
 	id, ip := v.Field("vgw_id"), v.Field("vgw_ip")
 	g, known := env.VPN.Lookup(id)
@@ -103,7 +103,7 @@ func isAddress(s string) bool {
 	return err == nil
 }
 
-// identityOf is what an end says that it is: its address unless an id is given.
+// identityOf is the identity of an end: the id that is given, else its address.
 func identityOf(c *dialect.Check, kind, id *dialect.Value, address netip.Addr) ipsec.Identity {
 	text := id.Text()
 	switch kind.Text() {
@@ -159,8 +159,8 @@ func algorithms(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 
 var orders = map[string]dpd.Order{"seq-hash-notify": dpd.HashNotify, "seq-notify-hash": dpd.NotifyHash}
 
-// services is what runs in the tunnel: BGP, and the cloud's pings. The page has no
-// numbers for these; ours find a dead tunnel within 15 seconds.
+// services sets BGP and the cloud's pings. The page has no numbers for the pings; ours
+// find a dead tunnel within 15 seconds.
 func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing config.Routing, t *config.Tunnel) {
 	customer := &t.Local
 	cloud := &t.Remote

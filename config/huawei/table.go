@@ -1,6 +1,6 @@
 // Package huawei reads the body of Huawei Cloud's CreateVpnConnection request (POST
-// /v5/{project_id}/vpn-connection), or the answer to it, into a connection. What the page
-// lost (enumerations, some defaults) is that of the cloud's SDK.
+// /v5/{project_id}/vpn-connection), or the answer to it, into a connection. Enumerations
+// and defaults that the page lacks come from the cloud's SDK.
 package huawei
 
 import (
@@ -11,7 +11,7 @@ import (
 
 const name = "huawei"
 
-// Dialect is how this package's bodies are written and what becomes of them.
+// Dialect reads the bodies of this cloud.
 var Dialect = &dialect.Dialect{
 	Name:  name,
 	Page:  "Huawei Cloud, Creating a VPN Connection (v5)",
@@ -22,7 +22,7 @@ var Dialect = &dialect.Dialect{
 	Wrappers: []string{"vpn_connection", "vpn_connections"},
 }
 
-// Sentences for what is recognised and not served.
+// The messages for parameters that are recognised and not served.
 const (
 	noShangMi  = "ShangMi (GM) gateways are not served: vpngw has neither SM4 nor SM3 nor certificates"
 	noTemplate = "a policy template has its settings on the gateway and not in this body, and takes any peer; give the connection in the style policy, static or bgp"
@@ -32,7 +32,7 @@ const (
 	noHealth   = "enable_health_check is newer than the page of this API, and is not served; enable_nqa is its older form"
 )
 
-// body is the page's tables 3 to 8, and what its answers have beside them (table 10).
+// body is the page's tables 3 to 8, and the further parameters of its answers (table 10).
 // The page has no error codes.
 var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []dialect.Row{
 	{Name: "name", Type: dialect.Text{Min: 1, Max: 64, Check: nameCharacters}, Goes: "name", Doc: "the connection's name"},
@@ -63,7 +63,7 @@ var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []di
 	{Name: "tunnel_peer_address_v6", Type: nil, Later: noIPv6, Doc: "refused"},
 }}
 
-// unused are what the answers (table 10) and the request's address have beside the body.
+// unused are further parameters of the answers (table 10) and of the request's URL.
 var unused = []string{
 	"project_id", "request_id", "page_info", "total_count",
 	"id", "status", "created_at", "updated_at", "enterprise_project_id", "connection_monitor_id",
@@ -130,7 +130,8 @@ var (
 	identity = dialect.Text{Max: 255, Check: idCharacters}
 )
 
-// words are the page's for algorithms, in ours. GCM's 16 are bytes and its 128 are bits of the same tag.
+// words are the page's words for algorithms, to our names. "128" of a GCM and our "16"
+// are the same tag in bits and in bytes.
 var words = map[string]string{
 	"aes-128": "aes128", "aes-192": "aes192", "aes-256": "aes256",
 	"aes-128-gcm-16": "aes128gcm16", "aes-256-gcm-16": "aes256gcm16",

@@ -8,14 +8,14 @@ import (
 	"vpngw/config/dialect"
 )
 
-// reserved is what the cloud gives no tunnel.
+// reserved are the blocks that the cloud gives to no tunnel.
 var reserved = []netip.Prefix{netip.MustParsePrefix("169.254.195.0/24")}
 
-// kept are the cloud's own addresses, which no customer's subnet may have.
+// kept are the cloud's own addresses, with which no customer's subnet may overlap.
 var kept = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("214.0.0.0/8")}
 
 // traffic sets what the tunnel carries, seen from the cloud. In the styles static and
-// bgp that is everything, and peer_subnets are routed into it by the cloud.
+// bgp the selectors are 0.0.0.0/0, and the cloud routes peer_subnets into the tunnel.
 func traffic(c *dialect.Check, v *dialect.Value, t *config.Tunnel) config.Routing {
 	style, peers, rules := v.Field("style").Text(), v.Field("peer_subnets"), v.Field("policy_rules")
 	for _, p := range peers.Prefixes() {
@@ -45,12 +45,12 @@ func traffic(c *dialect.Check, v *dialect.Value, t *config.Tunnel) config.Routin
 	return config.RouteDestination
 }
 
-// maxPairs are those of the most rules with the most destinations.
+// maxPairs is the largest number of rules times the largest number of destinations.
 const maxPairs = 5 * 50
 
-// pairs are the policy rules in the order of their indexes, those without one last: "if
-// multiple destination CIDR blocks are specified, the VPN service generates a rule for
-// each destination CIDR block". In an answer it has done so.
+// pairs are the pairs of the policy rules, in the order of the rules' indexes and last
+// those without: "if multiple destination CIDR blocks are specified, the VPN service
+// generates a rule for each destination CIDR block". Its answers list these generated rules.
 func pairs(c *dialect.Check, v *dialect.Value) []config.Pair {
 	list := v.Field("policy_rules")
 	rules := slices.Clone(list.Items())
@@ -97,10 +97,11 @@ func place(rule *dialect.Value) int {
 	if i := rule.Field("rule_index"); i.OK() {
 		return int(i.Int())
 	}
-	return 51 // behind the last
+	return 51 // behind the largest index
 }
 
-// uniqueRules holds rules against each other. Those of an answer share their sources.
+// uniqueRules reports rules with the same index or source. In an answer rules share
+// sources.
 func uniqueRules(c *dialect.Check, rules []*dialect.Value, answer bool) {
 	indexes, sources := map[int64]bool{}, map[netip.Prefix]bool{}
 	for _, r := range rules {
@@ -119,7 +120,8 @@ func uniqueRules(c *dialect.Check, rules []*dialect.Value, answer bool) {
 	}
 }
 
-// outside warns of a destination that is in no customer's subnet, as on the page.
+// outside warns of a destination that is in none of peer_subnets. The page has such an
+// example.
 func outside(c *dialect.Check, v *dialect.Value, d netip.Prefix, peers []netip.Prefix) {
 	in := func(p netip.Prefix) bool { return p.Bits() <= d.Bits() && p.Contains(d.Addr()) }
 	if len(peers) > 0 && !slices.ContainsFunc(peers, in) {
@@ -128,7 +130,7 @@ func outside(c *dialect.Check, v *dialect.Value, d netip.Prefix, peers []netip.P
 }
 
 // insideAddresses sets the ends' addresses in the tunnel, seen from the cloud. A /30 has
-// two hosts, so that one address tells the other.
+// two hosts, so one address tells the other.
 func insideAddresses(c *dialect.Check, v *dialect.Value, d *dialect.Draft, t *config.Tunnel) {
 	local, peer := v.Field("tunnel_local_address"), v.Field("tunnel_peer_address")
 	if v.Field("style").Text() == "policy" {
@@ -144,7 +146,7 @@ func insideAddresses(c *dialect.Check, v *dialect.Value, d *dialect.Draft, t *co
 		}
 	case peer.OK() && !local.Given:
 		t.SetInside(peer.Prefix().Masked(), peer.Prefix().Addr(), config.Customer)
-	case local.Given || peer.Given: // told already
+	case local.Given || peer.Given: // its row has reported what is wrong
 	case d.Side == config.Customer && v.Field("style").Text() == "static" && !v.Field("enable_nqa").Bool():
 		d.Notes = append(d.Notes, "the cloud chose the tunnel addresses; nothing of this connection needs them")
 	default:

@@ -64,7 +64,7 @@ var dpdOrders = map[string]dpd.Order{
 	dpd.HashNotify.String(): dpd.HashNotify, dpd.NotifyHash.String(): dpd.NotifyHash,
 }
 
-// allow refuses what has to be allowed by name.
+// allow refuses NULL encryption, unless `allow:` names it.
 func (l *loader) allow(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	allowed := slices.ContainsFunc(v.Items(), func(i *dialect.Value) bool { return i.Text() == allowNull })
 	null := uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull})
@@ -76,10 +76,11 @@ func (l *loader) allow(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	}
 }
 
-// isNative reports whether a connection's body is our own, which speaks for this end alone.
+// isNative reports whether a connection's body is native: that says nothing about the
+// other end.
 func isNative(v *dialect.Value) bool { return v.Field(native.Name).Given }
 
-// set changes to when v is given.
+// set stores v in to, if v has a value.
 func set[T time.Duration | uint64](to *T, v *dialect.Value) {
 	switch {
 	case dialect.Is[time.Duration](v):
@@ -93,18 +94,13 @@ func uses(ps []ipsec.Proposal, t ipsec.Transform) bool {
 	return slices.ContainsFunc(ps, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, t) })
 }
 
-// routes are those listed, or else those of the body, or else the remote subnets without
-// the default routes.
+// routes sets the tunnel's routes: those that v lists, else the body's, else the default.
 func (l *loader) routes(v *dialect.Value, t *config.Tunnel) {
 	if !v.Given {
 		if t.Routes != nil {
 			return
 		}
-		for _, p := range t.Remote.Subnets {
-			if p.Bits() > 0 && !slices.Contains(t.Routes, p) {
-				t.Routes = append(t.Routes, p)
-			}
-		}
+		t.Routes = t.DefaultRoutes()
 		return
 	}
 	t.Routes = v.Prefixes()

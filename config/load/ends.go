@@ -7,14 +7,14 @@ import (
 	"vpngw/config/dialect"
 )
 
-// ends checks what is between the two ends of a tunnel.
+// ends checks the two ends of a tunnel against each other.
 func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	a, b := t.Local, t.Remote
 	if a.Address.IsValid() && b.Address.IsValid() && a.Address.Is4() != b.Address.Is4() {
 		l.Fail(v, dialect.Conflict, "the ends' addresses, %v and %v, are of different families", a.Address, b.Address)
 	}
 	if len(a.Subnets) == 0 || len(b.Subnets) == 0 {
-		return // said already
+		return // that has been reported
 	}
 	families := func(ps []netip.Prefix) (v4, v6 bool) {
 		for _, p := range ps {
@@ -31,15 +31,16 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
 	}
 	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
-		report := l.WarnRun // Alibaba's page has it in an example
+		report := l.WarnRun // an example on Alibaba's page overlaps
 		if at.Subnets.Row.Codes[dialect.Conflict] != "" {
-			report = l.Fail // and another page a code for it
+			report = l.Fail // another cloud has a code for it
 		}
 		report(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
 	}
 }
 
-// overlap finds two blocks, neither of them everything, that have addresses in common.
+// overlap is a block of a and one of b that have addresses in common. A block of
+// everything does not count.
 func overlap(a, b []netip.Prefix) (p, q netip.Prefix, ok bool) {
 	for _, p := range a {
 		for _, q := range b {

@@ -10,7 +10,7 @@ import (
 
 const maxPSKFile = 4096
 
-// psk gives the tunnels their pre-shared key: the body's, or that of psk_file.
+// psk gives the tunnels their pre-shared keys: from the body or from psk_file.
 func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 	file := v.Field("psk_file")
 	given := slices.IndexFunc(d.Places, func(p dialect.Place) bool { return p.PSK.Given })
@@ -28,7 +28,8 @@ func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 	}
 }
 
-// bodyPSK is about the key of a tunnel as the body has it, or has it not.
+// bodyPSK checks who can read the key in the body. Where the body has none, the cloud may
+// choose it, or it is an error.
 func (l *loader) bodyPSK(d *dialect.Draft, i int) {
 	p := &d.Places[i]
 	switch {
@@ -36,7 +37,7 @@ func (l *loader) bodyPSK(d *dialect.Draft, i int) {
 		if name := p.PSK.Node.Pos().File; othersRead(l.modes[name]) {
 			l.Warn(p.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
 		}
-	case p.PSK.Given: // it has been told what is wrong
+	case p.PSK.Given: // its table has reported what is wrong
 	case p.NoPSK != "":
 		l.Fail(p.PSK, dialect.Missing, "%s", p.NoPSK)
 	case p.ChoosePSK != nil:
@@ -46,7 +47,7 @@ func (l *loader) bodyPSK(d *dialect.Draft, i int) {
 	}
 }
 
-// pskFile reads the file of a pre-shared key. One line end behind the key does not belong to it.
+// pskFile reads the file of a tunnel's pre-shared key, without a line end behind the key.
 func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
 	if !v.OK() {
 		return

@@ -13,10 +13,10 @@ import (
 	"vpngw/dpd"
 )
 
-// dialects are the ways to write a connection down. A further cloud is one more line.
+// dialects are the ways to write a connection down. Another cloud is one more entry.
 var dialects = []*dialect.Dialect{native.Dialect, alibaba.Dialect, huawei.Dialect, tencent.Dialect}
 
-// Table is the table of the whole file, which all others are parts of.
+// Table is the table of the whole file. All other tables are parts of it.
 func Table() *dialect.Row { return fileRow }
 
 // Dialects are the ways to write a connection down.
@@ -39,7 +39,8 @@ var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect
 	{Name: "connections", Type: dialect.List{Of: connectionObject(), Name: "connection", Max: 100_000}, Required: true, Doc: "the connections"},
 }}}
 
-// connectionObject is the table of one connection: a body in one dialect, and what stands beside it.
+// connectionObject is the table of one connection: a body in one dialect, and the
+// parameters beside it.
 func connectionObject() *dialect.Object {
 	o := &dialect.Object{Rows: []dialect.Row{
 		{Name: "name", Type: dialect.Text{Min: 1, Max: 100, Check: config.CheckName}, Goes: "name", Doc: "unique; the body's name by default, else DIALECT-N"},
@@ -61,12 +62,12 @@ func connectionObject() *dialect.Object {
 	return o
 }
 
-// oneOrTwo is a value, or a list with one for each of two tunnels.
+// oneOrTwo is one value, or a list with one for each of two tunnels.
 func oneOrTwo(t dialect.Type) dialect.Type {
 	return dialect.Or{Scalar: t, Other: dialect.List{Of: t, Max: 2}}
 }
 
-// ofTunnel is what such a value says of a tunnel, or an absent value.
+// ofTunnel is the i-th tunnel's value of a oneOrTwo.
 func ofTunnel(v *dialect.Value, i int) *dialect.Value {
 	if items := v.Items(); i < len(items) {
 		return items[i]

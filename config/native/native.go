@@ -1,6 +1,5 @@
-// Package native is vpngw's own way to write a connection down, seen from this host.
-// It can say everything that a Connection can be, and so whatever the clouds' bodies
-// become.
+// Package native is vpngw's own way to write a connection down, seen from this host. It
+// can say everything that a Connection can be, so it can say what any cloud's body says.
 package native
 
 import (
@@ -15,16 +14,16 @@ import (
 	"vpngw/ipsec"
 )
 
-// Dialect is vpngw's own.
+// Dialect is vpngw's own way to write a connection down.
 var Dialect = &dialect.Dialect{Name: Name, Body: body, Build: build}
 
 // Name is the key that holds a body.
 const Name = "native"
 
-// Liveness is dead peer detection where nothing is said of it.
+// Liveness is dead peer detection by default.
 var Liveness = dpd.Config{Interval: 30 * time.Second}
 
-// What a lifetime, and a limit of what an SA carries, can be.
+// The types of lifetimes, and of limits to what an SA carries.
 var (
 	Lifetime = dialect.Duration{Max: 30 * 24 * time.Hour}
 	Counter  = dialect.Int{Max: math.MaxInt64}
@@ -60,7 +59,7 @@ var body = &dialect.Object{Rows: append([]dialect.Row{
 	{Name: "initiate", Type: dialect.Bool{}, Goes: "initiation", Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
 }, inTunnel...)}
 
-// anyID is the identity of an end that may say what it likes.
+// anyID is the identity of a peer that may have any.
 const anyID = "%any"
 
 func endObject(remote bool) *dialect.Object {
@@ -73,8 +72,8 @@ func endObject(remote bool) *dialect.Object {
 	}}
 }
 
-// What is proposed when nothing is given: what RFC 8247 and RFC 8221 say MUST or
-// SHOULD, in vpngw's order of preference. ESP without PFS, which every peer takes.
+// defaultProposals are the algorithms that RFC 8247 and RFC 8221 say MUST or SHOULD be
+// there, in vpngw's order of preference. ESP has no PFS by default, which every peer takes.
 var defaultProposals = map[ipsec.Protocol][]ipsec.Proposal{
 	ipsec.ProtoIKE: mustParse(ipsec.ProtoIKE,
 		"aes256gcm16-aes128gcm16-chacha20poly1305-prfsha256-prfsha384-prfsha512-x25519-ecp256-ecp384-modp2048-modp3072",
@@ -156,7 +155,7 @@ func end(v *dialect.Value) config.End {
 	return e
 }
 
-// proposals are those given, or the defaults.
+// proposals are the proposals that v lists, or the defaults.
 func proposals(c *dialect.Check, v *dialect.Value, proto ipsec.Protocol) []ipsec.Proposal {
 	var out []ipsec.Proposal
 	if v.Given {
@@ -182,7 +181,8 @@ func mustParse(proto ipsec.Protocol, texts ...string) (out []ipsec.Proposal) {
 	return out
 }
 
-// sequenceNumbers puts what esn says into the ESP proposals that do not say it themselves.
+// sequenceNumbers adds what esn says to the ESP proposals that do not name sequence
+// numbers themselves.
 func sequenceNumbers(c *dialect.Check, esp *dialect.Value, ps []ipsec.Proposal) {
 	esn := esp.Field("esn")
 	want := map[string][]string{"auto": {"esn", "noesn"}, "yes": {"esn"}, "no": {"noesn"}}[esn.Text()]

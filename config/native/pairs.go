@@ -7,13 +7,14 @@ import (
 	"vpngw/config/dialect"
 )
 
-// pair is an entry of native's children, where not every pair of subnets is wanted.
+// pair is an entry of children, which lists pairs where not every pair of subnets is wanted.
 var pair = &dialect.Object{Rows: []dialect.Row{
 	{Name: "local", Type: dialect.Prefix{}, Required: true, Goes: "pairs of networks", Doc: "a subnet of this end"},
 	{Name: "remote", Type: dialect.Prefix{}, Required: true, Goes: "pairs of networks", Doc: "a subnet of the other end"},
 }}
 
-// listedPairs makes those the tunnel's. Each is of the ends' subnets, and each subnet is in one.
+// listedPairs makes the listed pairs the tunnel's. A pair must be of subnets of the ends;
+// a subnet in no pair draws a warning.
 func listedPairs(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	if !dialect.Is[[]*dialect.Value](v) {
 		return

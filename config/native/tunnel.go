@@ -8,7 +8,7 @@ import (
 	"vpngw/config/dialect"
 )
 
-// inTunnel are the rows of a native body about what runs in its tunnel.
+// inTunnel are the rows about the inside of a tunnel: role, addresses, BGP, health check.
 var inTunnel = []dialect.Row{
 	{
 		Name: "role", Type: dialect.Enum{Words: []string{string(config.Single), string(config.Active), string(config.Standby)}}, Default: string(config.Single),
@@ -40,11 +40,11 @@ func hostWithMask(s string) string {
 	return ""
 }
 
-// withinTunnel sets what runs in the tunnel.
+// withinTunnel sets role, inside addresses, BGP and health check of t.
 func withinTunnel(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	t.Role = config.Role(v.Field("role").Text())
 	if in := v.Field("inside"); in.OK() && in.Field("local").OK() && in.Field("remote").OK() {
-		t.Inside, _ = netip.ParsePrefix(in.Field("local").Text()) // the table has checked it
+		t.Inside, _ = netip.ParsePrefix(in.Field("local").Text()) // its row has checked it
 		t.Peer = in.Field("remote").Addr()
 		if !t.Inside.Contains(t.Peer) || t.Peer == t.Inside.Addr() {
 			c.Fail(in.Field("remote"), dialect.Conflict, "it must be another address in %v", t.Inside.Masked())

@@ -8,7 +8,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// version1 holds a native connection against what IKEv1 has.
+// version1 checks that IKEv1, where t may speak it, has what the body asks for.
 func version1(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	mode := v.Field("mode")
 	if t.IKEVersion == 2 {
@@ -20,7 +20,7 @@ func version1(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	}
 	dialect.WarnAggressive(c, mode, t.Aggressive)
 	ike, esp := v.Field("ike"), v.Field("esp")
-	if t.IKEVersion == 0 { // each version takes those of the proposals that it can say
+	if t.IKEVersion == 0 { // each version uses the proposals that it can say
 		for _, p := range t.IKEProposals {
 			if q := inV1(p); len(q.Of(ipsec.KE)) > 0 && unsayable(q) == "" {
 				return
@@ -51,12 +51,13 @@ func version1(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	}
 }
 
-// sayable are the proposals that IKEv1 can say: of those given all must be, of the defaults some are.
+// sayable are the proposals that IKEv1 can say. A given proposal that it can't say is an
+// error; of the defaults the rest remains.
 func sayable(c *dialect.Check, v *dialect.Value, ps []ipsec.Proposal) []ipsec.Proposal {
 	var out []ipsec.Proposal
 	items := v.Items()
 	for i, p := range ps {
-		if !v.Given { // groups of the defaults are alternatives
+		if !v.Given { // the defaults have alternatives of each kind
 			p = inV1(p)
 		}
 		why := unsayable(p)
@@ -76,12 +77,12 @@ var notInV1 = map[ipsec.Transform]string{
 	{Type: ipsec.Encr, ID: ipsec.EncrChaCha20Poly1305}: "IKEv1 has no ChaCha20-Poly1305",
 }
 
-// inV1 is a proposal without those of its alternatives.
+// inV1 is a proposal without the algorithms that IKEv1 has no number for.
 func inV1(p ipsec.Proposal) ipsec.Proposal {
 	return ipsec.Proposal{Transforms: slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return notInV1[t] != "" })}
 }
 
-// unsayable is why IKEv1 cannot say a proposal, or nothing.
+// unsayable is why IKEv1 cannot say a proposal, or empty.
 func unsayable(p ipsec.Proposal) string {
 	for _, t := range p.Transforms {
 		if a := ipsec.Lookup(t); len(p.Of(ipsec.PRF)) > 0 && a != nil && a.AEAD {

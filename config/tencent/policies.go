@@ -10,11 +10,11 @@ import (
 	"vpngw/config/tree"
 )
 
-// maxPairs is the cloud's quota of a gateway.
+// maxPairs is the cloud's quota for one gateway.
 const maxPairs = 200
 
-// policies is SecurityPolicyDatabases: a list of one local block with its remote ones, or
-// the short form that the page's text has: {"10.0.0.5/24": ["172.123.10.5/16"]}.
+// policies is the type of SecurityPolicyDatabases: a list of local blocks, each with its
+// remote ones, or the short form in the page's text: {"10.0.0.5/24": ["172.123.10.5/16"]}.
 type policies struct{}
 
 func (policies) Hides() bool { return false }
@@ -51,8 +51,8 @@ var policy = &dialect.Object{Rows: []dialect.Row{
 	},
 }}
 
-// pairs are those of the policies, each local block with each of its remote ones, in their
-// order; whole is false when one cannot be read.
+// pairs are each local block of the policies with each of its remote ones, in their
+// order. whole is false when one cannot be read.
 func pairs(c *dialect.Check, v *dialect.Value) (out []config.Pair, whole bool) {
 	if !v.Given {
 		return nil, true
@@ -63,7 +63,7 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []config.Pair, whole bool) {
 		for _, r := range remote.Prefixes() {
 			p := config.Pair{Local: local, Remote: r}
 			switch {
-			case len(out) > maxPairs: // it is told below
+			case len(out) > maxPairs: // reported below
 			case local.Addr().Is4() != r.Addr().Is4():
 				c.Fail(remote, dialect.Malformed, "%v and %v are of different families", local, r)
 				whole = false
@@ -112,7 +112,7 @@ func pairs(c *dialect.Check, v *dialect.Value) (out []config.Pair, whole bool) {
 	return out, whole
 }
 
-// Values says what is taken, for the documentation.
+// Values describes the values for docs/parameters.md.
 func (policies) Values() string {
 	return fmt.Sprintf("list of at most %d, or {local block: [remote blocks]}", maxPairs)
 }

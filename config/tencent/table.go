@@ -1,7 +1,6 @@
 // Package tencent reads the body of Tencent Cloud's CreateVpnConnection request, or an
-// answer that describes a connection, into a connection. The API page has the
-// parameters, but not what is inside its two Specifications: that, and their defaults,
-// are the cloud's SDK's.
+// answer that describes a connection, into a connection. The API page does not say what is
+// inside its two Specifications: their parameters and defaults come from the cloud's SDK.
 package tencent
 
 import (
@@ -12,7 +11,7 @@ import (
 
 const name = "tencent"
 
-// Dialect is how this package's bodies are written and what becomes of them.
+// Dialect reads the bodies of this cloud.
 var Dialect = &dialect.Dialect{
 	Name:  name,
 	Page:  "Tencent Cloud, CreateVpnConnection, 13 Nov 2025",
@@ -28,24 +27,24 @@ var Dialect = &dialect.Dialect{
 	},
 }
 
-// Sentences for what is recognised and not served.
+// The messages for parameters that are recognised and not served.
 const (
 	noShangMi = "ShangMi is not served: vpngw has neither SM4 nor SM3"
 	noAH      = "only ESP in tunnel mode is served"
 )
 
-// The page's codes that fit parameters of every kind.
+// The page's codes for parameters of any kind.
 const (
 	empty     = "InvalidParameterValue.Empty"
 	malformed = "InvalidParameterValue.Malformed"
 	tooLong   = "InvalidParameterValue.TooLong"
 )
 
-// codes are for a parameter whose form can be wrong.
+// codes are the codes of a parameter whose form can be wrong.
 var codes = dialect.Codes{dialect.Missing: empty, dialect.Malformed: malformed, dialect.WrongType: malformed}
 
-// body is the page's table of input parameters, and what its answers have beside them.
-// What the page has no default for is the SDK's.
+// body is the page's table of input parameters, and the further parameters of its
+// answers. Defaults that the page lacks come from the SDK.
 var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
 	{
 		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address, cloud AS", Doc: "the cloud's end",
@@ -92,18 +91,18 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	{Name: "BgpConfig", Type: bgp, Codes: codes, Doc: "BGP in the tunnel"},
 	{Name: "Route", Type: route, Codes: codes, Doc: "what the cloud routes into the tunnel; newer than the page"},
 
-	// Of answers.
+	// In answers only.
 	{Name: "VpnProto", Type: dialect.Enum{Words: []string{"IPSEC"}}, Goes: "-", Doc: "in answers: IPSEC"},
 	{Name: "EncryptProto", Type: dialect.Enum{Words: []string{"IKE"}}, Goes: "-", Doc: "in answers: IKE"},
 }}
 
-// unused are the common parameters of requests, and the state that answers tell.
+// unused are the common parameters of requests, and the state in answers.
 var unused = []string{
 	"Action", "Version", "Region", "Language", "Timestamp", "Nonce", "SecretId", "Signature", "SignatureMethod", "Token", "RequestClient", "X-TC-*",
 	"RequestId", "TotalCount", "VpnConnectionId", "State", "NetStatus", "HealthCheckStatus", "CreatedTime",
 }
 
-const maxPSK = 4096 // the page has no bound
+const maxPSK = 4096 // our bound; the page has none
 
 var ike = &dialect.Object{Rows: []dialect.Row{
 	{Name: "IKEVersion", Type: dialect.Enum{Words: []string{"IKEV1", "IKEV2"}}, Default: "IKEV1", Codes: codes, Goes: "IKE version", Doc: "the version of IKE (default: SDK)"},
@@ -166,7 +165,7 @@ var (
 	integrityCodes = dialect.Codes{dialect.Malformed: malformed, dialect.WrongType: malformed, dialect.Conflict: "InvalidParameter.Coexist"}
 )
 
-// words are the cloud's for algorithms, in ours.
+// words are the cloud's words for algorithms, to our names.
 var words = map[string]string{
 	"NULL": "null", "3DES-CBC": "3des", "DES-CBC": "des", "AES-CBC-128": "aes128", "AES-CBC-192": "aes192", "AES-CBC-256": "aes256",
 	"AES128GCM128": "aes128gcm16", "AES192GCM128": "aes192gcm16", "AES256GCM128": "aes256gcm16",
@@ -177,7 +176,8 @@ var words = map[string]string{
 	"DH-GROUP16": "modp4096", "DH-GROUP19": "ecp256", "DH-GROUP20": "ecp384", "DH-GROUP21": "ecp521", "DH-GROUP24": "modp2048s256",
 }
 
-// healthCheck has its bounds and defaults from the SDK and the product's pages. Times are in milliseconds.
+// healthCheck takes its bounds and defaults from the SDK and the product's pages. Times
+// are in milliseconds.
 var healthCheck = &dialect.Object{Rows: []dialect.Row{
 	{Name: "ProbeType", Type: dialect.Enum{Words: []string{"NQA"}}, Default: "NQA", Codes: codes, Goes: "-", Doc: "NQA: pings"},
 	{Name: "ProbeInterval", Type: dialect.Int{Min: 1000, Max: 5000}, Default: "5000", Codes: codes, Goes: "health check interval", Doc: "milliseconds between two"},
@@ -208,7 +208,7 @@ var route = &dialect.Object{Rows: []dialect.Row{
 }}
 
 var (
-	tags      = dialect.List{Of: tag, Name: "Tags", Max: 50} // the bound is the tag product's
+	tags      = dialect.List{Of: tag, Name: "Tags", Max: 50} // the bound comes from the pages about tags
 	tagsCodes = dialect.Codes{dialect.TooMany: "LimitExceeded.TagKeyPerResourceExceeded", dialect.WrongType: malformed}
 )
 

@@ -16,12 +16,12 @@ import (
 // gatewayASN is the AS number of a VPN gateway that was given none.
 const gatewayASN = 64551
 
-// silence is how long a peer may be silent before it is asked. The page has only the
-// time that it then has for its answer.
+// silence is how long a peer may be silent before it is asked. The page has only the time
+// for its answer.
 const silence = 10 * time.Second
 
-// build makes a connection of a body. The body's "local" is the cloud, so the
-// customer's side is the mirror of it.
+// build makes a Draft of a body. The body's "local" is the cloud, so the customer's side
+// is the mirror image.
 func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	dialect.TagsTwice(c, v.Field("Tags"), "Key")
 	t := config.Tunnel{
@@ -78,7 +78,7 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel)
 	t.Remote = config.End{Address: customer.Address, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
 }
 
-// identity is what an end says that it is: an address, by default its own, or a name.
+// identity is the identity of an end: a name, or an address, which by default is its own.
 func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) ipsec.Identity {
 	fqdn, address := ike.Field(end+"FqdnName"), ike.Field(end+"Address")
 	switch {
@@ -99,7 +99,7 @@ func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) 
 }
 
 // traffic sets what the tunnel carries, seen from the cloud. STATIC is the old name of
-// Policy, and of routes where there are no policies.
+// Policy where there are policies, and of StaticRoute where there are none.
 func traffic(c *dialect.Check, v, policies *dialect.Value, t *config.Tunnel) config.Routing {
 	ps, whole := pairs(c, policies)
 	kind := v.Field("RouteType")
@@ -173,7 +173,7 @@ func session(c *dialect.Check, v *dialect.Value, routing config.Routing, t *conf
 	}
 }
 
-// healthAddresses are what the cloud chooses from.
+// healthAddresses is the block from which the cloud chooses addresses for health checks.
 var healthAddresses = netip.MustParsePrefix("169.254.128.0/17")
 
 // healthChecks sets the cloud's pings through the tunnel.
@@ -206,14 +206,14 @@ func healthChecks(c *dialect.Check, v *dialect.Value, d *dialect.Draft, t *confi
 		}
 	}
 	for _, a := range []*dialect.Value{local, remote} {
-		if !a.Given && len(d.Choices) == 0 { // the one choice is of both
+		if !a.Given && len(d.Choices) == 0 { // one Choice covers both addresses
 			c.Chosen(a, d, choice, "DescribeVpnConnections' answer")
 		}
 	}
 }
 
-// carried reports whether the tunnel protects packets between two addresses, of which one
-// that is not known is among those that the cloud chooses from. The view is the cloud's.
+// carried reports whether the tunnel protects packets between two addresses, seen from
+// the cloud. An unknown address is one of healthAddresses.
 func carried(t *config.Tunnel, local, remote *dialect.Value) bool {
 	in := func(p netip.Prefix, a *dialect.Value) bool {
 		if a.OK() {
@@ -251,7 +251,7 @@ func algorithms(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	}
 }
 
-// hash is the integrity algorithm under either of its names.
+// hash is the integrity algorithm under either spelling of its parameter.
 func hash(c *dialect.Check, esp *dialect.Value) *dialect.Value {
 	old, now := esp.Field("IntegrityAlgorith"), esp.Field("IntegrityAlgorithm")
 	if !old.Given {
