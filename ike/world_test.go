@@ -29,11 +29,12 @@ type world struct {
 	// filter sees each datagram when it arrives; false drops it. It may change it.
 	filter func(d *ipsec.Datagram) bool
 	// lossless says that packets are never lost: check fails the test when one would be.
-	lossless bool
-	sent     []wire.Header    // of everything
-	got      []ipsec.Datagram // everything that arrived
-	rand     *rand.ChaCha8
-	drawn    int // bytes of randomness that the ends have asked for
+	lossless  bool
+	sent      []wire.Header    // of everything
+	got       []ipsec.Datagram // everything that arrived
+	rand      *rand.ChaCha8
+	bySetPeer bool // how reload hands over the peers
+	drawn     int  // bytes of randomness that the ends have asked for
 }
 
 func (w *world) Read(b []byte) (int, error) { w.drawn += len(b); return w.rand.Read(b) }
