@@ -253,11 +253,24 @@ func reload(n *end, change func(p *sa.Peer)) {
 	if change != nil {
 		change(p)
 	}
+	if n.w.bySetPeer && len(n.Endpoint.peers) == 1 {
+		n.SetPeer(n.w.now, n.peer(0).given, p)
+		return
+	}
 	n.SetPeers(n.w.now, []*sa.Peer{p})
 }
 
-func TestReloadOfTheSameTouchesNothing(t *testing.T) {
+// bothWays runs a test of reloads with SetPeers and with SetPeer, which make the same promises.
+func bothWays(t *testing.T, f func(t *testing.T, bySetPeer bool)) {
+	t.Run("SetPeers", func(t *testing.T) { f(t, false) })
+	t.Run("SetPeer", func(t *testing.T) { f(t, true) })
+}
+
+func TestReloadOfTheSameTouchesNothing(t *testing.T) { bothWays(t, reloadOfTheSameTouchesNothing) }
+
+func reloadOfTheSameTouchesNothing(t *testing.T, bySetPeer bool) {
 	w, a, b := pairOf(t, shared)
+	w.bySetPeer = bySetPeer
 	w.run(5 * time.Second)
 	sent, ike := len(w.sent), a.ikeOf().SPIi
 	for range 3 {
@@ -284,7 +297,9 @@ func TestReloadOfTheSameTouchesNothing(t *testing.T) {
 	}
 }
 
-func TestReloadTouchesOnlyWhatChanged(t *testing.T) {
+func TestReloadTouchesOnlyWhatChanged(t *testing.T) { bothWays(t, reloadTouchesOnlyWhatChanged) }
+
+func reloadTouchesOnlyWhatChanged(t *testing.T, bySetPeer bool) {
 	for name, c := range map[string]struct {
 		change func(p *sa.Peer)
 		pairs  int
@@ -295,6 +310,7 @@ func TestReloadTouchesOnlyWhatChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, a, b := pairOf(t, shared)
+			w.bySetPeer = bySetPeer
 			w.run(5 * time.Second)
 			ike := a.ikeOf().SPIi
 			var untouched, touched *ipsec.ChildSA
@@ -326,8 +342,11 @@ func TestReloadTouchesOnlyWhatChanged(t *testing.T) {
 }
 
 // TestChangeOfWhoBeginsTouchesNothing: it says who is to bring a Child SA up, not what that is.
-func TestChangeOfWhoBeginsTouchesNothing(t *testing.T) {
+func TestChangeOfWhoBeginsTouchesNothing(t *testing.T) { bothWays(t, changeOfWhoBeginsTouchesNothing) }
+
+func changeOfWhoBeginsTouchesNothing(t *testing.T, bySetPeer bool) {
 	w, a, b := pairOf(t, shared)
+	w.bySetPeer = bySetPeer
 	w.run(5 * time.Second)
 	sent, ike := len(w.sent), a.ikeOf().SPIi
 	begin := func(n *end, initiate bool) {
@@ -357,8 +376,11 @@ func TestChangeOfWhoBeginsTouchesNothing(t *testing.T) {
 	}
 }
 
-func TestReloadAddsAChild(t *testing.T) {
+func TestReloadAddsAChild(t *testing.T) { bothWays(t, reloadAddsAChild) }
+
+func reloadAddsAChild(t *testing.T, bySetPeer bool) {
 	w, a, b := pairOf(t, nil)
+	w.bySetPeer = bySetPeer
 	w.run(5 * time.Second)
 	reload(b, nil)
 	reload(a, nil)
@@ -369,6 +391,10 @@ func TestReloadAddsAChild(t *testing.T) {
 
 // TestReloadWithOtherIKESettingsReplacesTheIKESA, at both ends one after the other.
 func TestReloadWithOtherIKESettingsReplacesTheIKESA(t *testing.T) {
+	bothWays(t, reloadWithOtherIKESettingsReplacesTheIKESA)
+}
+
+func reloadWithOtherIKESettingsReplacesTheIKESA(t *testing.T, bySetPeer bool) {
 	for name, change := range map[string]func(p *sa.Peer){
 		"key":       func(p *sa.Peer) { p.PSK = ipsec.Secret("new") },
 		"proposals": func(p *sa.Peer) { p.Proposals = proposals(ipsec.ProtoIKE, "aes256-sha256-x25519") },
@@ -376,6 +402,7 @@ func TestReloadWithOtherIKESettingsReplacesTheIKESA(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, a, b := pairOf(t, shared)
+			w.bySetPeer = bySetPeer
 			w.run(5 * time.Second)
 			ike := a.ikeOf().SPIi
 			reload(b, change)
@@ -392,7 +419,9 @@ func TestReloadWithOtherIKESettingsReplacesTheIKESA(t *testing.T) {
 }
 
 // TestReloadDuringAnyExchange removes a child, or changes it, while a message is under way.
-func TestReloadDuringAnyExchange(t *testing.T) {
+func TestReloadDuringAnyExchange(t *testing.T) { bothWays(t, reloadDuringAnyExchange) }
+
+func reloadDuringAnyExchange(t *testing.T, bySetPeer bool) {
 	for name, change := range map[string]func(p *sa.Peer){
 		"same":    nil,
 		"removed": func(p *sa.Peer) { p.Children = p.Children[1:] },
@@ -401,6 +430,7 @@ func TestReloadDuringAnyExchange(t *testing.T) {
 		for n := range 16 {
 			for which := range 2 {
 				w, a, b := pairOf(t, shared)
+				w.bySetPeer = bySetPeer
 				seen := 0
 				w.filter = func(*ipsec.Datagram) bool {
 					if seen == n {

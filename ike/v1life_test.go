@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"vpngw/dpd"
 	"vpngw/diag"
+	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -473,7 +473,7 @@ func TestV1WhatAReplacedISAKMPSAMakesIsNotForgotten(t *testing.T) {
 	if len(a.table.bySPI) != 2 || late == nil {
 		t.Fatalf("%d ISAKMP SAs, a message is late: %v", len(a.table.bySPI), late != nil)
 	}
-	a.peer(0).main().Drop(w.now, diag.Cause{Code: diag.PeerDead})
+	a.peer(0).main().Drop(w.now, diag.Cause{Code: diag.LivenessDead, After: time.Minute})
 	w.arrive(*late)
 	w.run(20 * time.Millisecond)
 	if len(a.out) != 1 {

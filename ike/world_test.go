@@ -29,11 +29,12 @@ type world struct {
 	// filter sees each datagram when it arrives; false drops it. It may change it.
 	filter func(d *ipsec.Datagram) bool
 	// lossless says that packets are never lost: check fails the test when one would be.
-	lossless bool
-	sent     []wire.Header    // of everything
-	got      []ipsec.Datagram // everything that arrived
-	rand     *rand.ChaCha8
-	drawn    int // bytes of randomness that the ends have asked for
+	lossless  bool
+	sent      []wire.Header    // of everything
+	got       []ipsec.Datagram // everything that arrived
+	rand      *rand.ChaCha8
+	bySetPeer bool // how reload hands over the peers
+	drawn     int  // bytes of randomness that the ends have asked for
 }
 
 func (w *world) Read(b []byte) (int, error) { w.drawn += len(b); return w.rand.Read(b) }
@@ -54,6 +55,8 @@ type end struct {
 	last    map[uint32]time.Time
 	keys    bytes.Buffer
 	dead    bool // hears nothing, says nothing
+	mirror  *mirror
+	see     func(sa.Action) // nil: nobody
 }
 
 func newWorld(t testing.TB, seed byte) *world {
@@ -66,6 +69,7 @@ func (w *world) host(addr string, spi uint32) *end {
 	n := &end{
 		w: w, addr: a, spi: spi, free: map[uint32]bool{}, in: map[uint32]*ipsec.ChildSA{}, out: map[uint32]*ipsec.ChildSA{},
 		held: map[uint32]bool{}, moved: map[uint32]ipsec.Path{}, last: map[uint32]time.Time{},
+		mirror: newMirror(),
 	}
 	level := slog.LevelError
 	if os.Getenv("VPNGW_TEST_LOG") != "" {
@@ -107,9 +111,14 @@ func (n *end) noLeaks() {
 
 // drain performs the Actions that wait.
 func (n *end) drain() {
+	done := false
 	for a := n.Next(); a != nil; a = n.Next() {
-		if n.dead {
+		if done = true; n.dead {
 			continue
+		}
+		n.mirror.note(n.w.t, a)
+		if n.see != nil {
+			n.see(a)
 		}
 		switch a := a.(type) {
 		case sa.Send:
@@ -163,6 +172,9 @@ func (n *end) drain() {
 			n.moved[a.SPIIn] = a.Path
 		}
 		n.w.check()
+	}
+	if done && !n.dead {
+		n.mirror.agrees(n)
 	}
 }
 
