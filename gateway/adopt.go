@@ -128,7 +128,6 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	for _, gr := range ch.groups {
 		g.decide(now, gr)
 	}
-	g.tellSummary()
 
 	ch.done.Kept = len(plan) - ch.done.Added - ch.done.Changed
 	for _, e := range g.fleet.entries {

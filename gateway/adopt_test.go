@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"reflect"
 	"testing"
 	"testing/synctest"

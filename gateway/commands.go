@@ -98,7 +98,6 @@ func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.
 		}
 		g.tellPeers(now)
 		g.perform(now)
-		g.tellSummary()
 		return nil
 	})
 }

@@ -32,12 +32,10 @@ func (g *Gateway) apply(gr *group, w tunnel.Want) tunnel.Applied {
 	}
 	g.Log.Error("cannot set up devices and routes", "conn", gr.name, "err", err)
 	for _, c := range causesOf(err) {
-		if name, one := tunnelOf[c.Device]; one {
-			out.Trouble[name] = c
-			continue
-		}
-		for _, name := range tunnelOf { // it concerns them all
-			out.Trouble[name] = c
+		for device, name := range tunnelOf {
+			if c.Device == "" || c.Device == device { // without a device it concerns them all
+				out.Trouble[name] = c
+			}
 		}
 	}
 	return out

@@ -127,3 +127,5 @@ func TestDeviceNamesAreKeptAndFilledUp(t *testing.T) {
 		t.Error("two tunnels on one device: no error")
 	}
 }
+
+func selectors(s string) []ipsec.Selector { return ipsec.SelectorsOf(prefixes(strings.Fields(s)...)) }

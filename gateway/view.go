@@ -3,13 +3,12 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"vpngw/config"
-	"vpngw/ike"
+	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
 
