@@ -206,7 +206,7 @@ func (g *Gateway) regroup(now time.Time, plan []wanted, ch *change) {
 		keep, ch.groups = append(keep, gr), append(ch.groups, gr)
 	}
 	g.fleet.groups, g.fleet.entries, g.fleet.byName = keep, entries, byName
-	g.fleet.recount()
+	g.fleet.index()
 	for _, e := range entries {
 		if e.peer == nil {
 			g.peers.add(e)

@@ -548,6 +548,10 @@ func (r *running) child(tunnel, local, remote string) *ipsec.ChildSA {
 	if err != nil {
 		r.Fatal(err)
 	}
+	return childOf(tunnel, local, remote, spi)
+}
+
+func childOf(tunnel, local, remote string, spi uint32) *ipsec.ChildSA {
 	key := func(b byte) ipsec.Keys { return ipsec.Keys{Encr: slices.Repeat(ipsec.Secret{b}, 20)} }
 	return &ipsec.ChildSA{
 		Tunnel: tunnel, Child: tunnel, SPIIn: spi, SPIOut: 0xc0000000 | spi,

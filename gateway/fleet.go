@@ -37,8 +37,9 @@ func (e *entry) status() tunnel.Status {
 
 // fleet is the table of what runs.
 type fleet struct {
-	entries []*entry // in the order of the configuration
-	byName  map[string]*entry
+	entries []*entry            // in the order of the configuration
+	byName  map[string]*entry   // by the tunnel's name
+	byConn  map[string][]*entry // by the connection's
 	groups  []*group
 	queue   []*group               // have facts that nothing was concluded from yet
 	due     schedule.Queue[*group] // when a Group wants to be called without one
@@ -69,10 +70,12 @@ func (f *fleet) next(now time.Time) *group {
 	return g
 }
 
-// recount counts the tunnels that are up.
-func (f *fleet) recount() {
-	f.up = 0
+// index makes what follows from the entries: who is found by a connection's name,
+// and how many tunnels are up.
+func (f *fleet) index() {
+	f.up, f.byConn = 0, map[string][]*entry{}
 	for _, e := range f.entries {
+		f.byConn[e.conn.Name] = append(f.byConn[e.conn.Name], e)
 		if e.status().State == tunnel.Up {
 			f.up++
 		}
@@ -87,21 +90,17 @@ func (f *fleet) forget(g *group) {
 
 // named are the entries of a connection, or the one of a tunnel, of that name.
 func (f *fleet) named(name string) ([]*entry, error) {
-	var hit []*entry
+	if hit := f.byConn[name]; len(hit) > 0 {
+		return hit, nil
+	}
+	if e := f.byName[name]; e != nil {
+		return []*entry{e}, nil
+	}
 	var known []string
 	for _, e := range f.entries {
-		if e.conn.Name == name {
-			hit = append(hit, e)
-		}
 		if len(known) == 0 || known[len(known)-1] != e.conn.Name {
 			known = append(known, e.conn.Name)
 		}
 	}
-	if e := f.byName[name]; len(hit) == 0 && e != nil {
-		hit = append(hit, e)
-	}
-	if len(hit) == 0 {
-		return nil, &UnknownNameError{name, known}
-	}
-	return hit, nil
+	return nil, &UnknownNameError{name, known}
 }

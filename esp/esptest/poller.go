@@ -9,6 +9,7 @@ import "sync"
 type Poller struct {
 	mu      sync.Mutex
 	members map[int]uint32
+	pending []uint32 // members that a Wait has still to return
 	news    chan struct{}
 }
 
@@ -33,15 +34,23 @@ func (p *Poller) Remove(fd int) {
 	delete(p.members, fd)
 }
 
-// Wait waits for news and returns every member.
+// Wait waits for news and returns every member, as many at a time as fit.
 func (p *Poller) Wait(ready []uint32) (n int, _ error) {
-	<-p.news
+	p.mu.Lock()
+	left := len(p.pending)
+	p.mu.Unlock()
+	if left == 0 {
+		<-p.news
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, id := range p.members {
-		ready[n] = id
-		n++
+	if left == 0 {
+		for _, id := range p.members {
+			p.pending = append(p.pending, id)
+		}
 	}
+	n = copy(ready, p.pending)
+	p.pending = p.pending[n:]
 	return n, nil
 }
 
