@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/esp/esptest"
 	"vpngw/host"
@@ -307,7 +308,7 @@ func (h *fakeHost) tun(name string) *fakeTUN {
 	return h.tuns[name]
 }
 
-func (h *fakeHost) Set(s host.State) (host.Result, error) {
+func (h *fakeHost) Set(_ string, s host.State) (host.Result, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.state = s
@@ -315,7 +316,9 @@ func (h *fakeHost) Set(s host.State) (host.Result, error) {
 	for _, d := range s.Devices {
 		for _, r := range d.Routes {
 			if h.foreign[r.Prefix] {
-				res.Blocked = append(res.Blocked, host.BlockedRoute{Device: d.Name, Route: r, By: "the route " + r.Prefix.String() + " through eth0"})
+				res.Blocked = append(res.Blocked, host.BlockedRoute{Device: d.Name, Route: r, Cause: diag.Cause{
+					Code: diag.RouteBlocked, Device: d.Name, Prefix: r.Prefix, Err: "the route " + r.Prefix.String() + " through eth0",
+				}})
 			}
 		}
 	}

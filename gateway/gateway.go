@@ -175,7 +175,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		err = g.loop(ctx)
 	}
 
-	if _, e := g.Host.Set(host.State{}); e != nil {
+	if _, e := g.Host.Set(hostOwner, host.State{}); e != nil {
 		err = errors.Join(err, fmt.Errorf("put routes and addresses back: %w", e))
 	}
 	stop()

@@ -32,7 +32,7 @@ type Host interface {
 	Open(listen []netip.Addr) (*Sockets, error)
 	CreateTUN(name string, mtu int) (TUN, error)
 	Poller() (Poller, error)
-	Set(host.State) (host.Result, error)
+	Set(owner string, s host.State) (host.Result, error)
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)

@@ -16,6 +16,9 @@ import (
 	"vpngw/ike/sa"
 )
 
+// hostOwner is the one owner of everything that the gateway has in the kernel.
+const hostOwner = "gateway"
+
 // A host state that the kernel refused is tried again after so long.
 const hostRetry = 5 * time.Second
 
@@ -51,11 +54,10 @@ func (g *Gateway) setHost(now time.Time) {
 	if g.unset == "" && reflect.DeepEqual(want, g.applied) {
 		return
 	}
-	res, err := g.Host.Set(want)
+	res, err := g.Host.Set(hostOwner, want)
 	g.applied, g.hostErr, g.trouble = want, "", map[string]string{}
 	for _, b := range res.Blocked {
-		g.trouble[b.Device] = cmp.Or(g.trouble[b.Device],
-			fmt.Sprintf("route %v is not in: %s is there already", b.Route.Prefix, b.By))
+		g.trouble[b.Device] = cmp.Or(g.trouble[b.Device], b.Cause.String())
 	}
 	if err == nil {
 		g.unset = ""
