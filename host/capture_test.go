@@ -25,7 +25,7 @@ func TestNoRouteCapturesOurOwnPackets(t *testing.T) {
 	s, h := world(t, "vpn0", "vpn1")
 	s.ip("route", "add", "203.0.113.0/24", "via", "192.0.2.253")
 	peer4, peer6 := netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8:9::1")
-	res, err := h.Set(State{
+	res, err := h.Set("a", State{
 		Peers: []netip.Addr{peer4, peer6},
 		Devices: []DeviceState{
 			{Name: "vpn0", Routes: []Route{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}}},
@@ -77,7 +77,7 @@ func TestMarkedSocketPassesTheTunnelBy(t *testing.T) {
 	left.must(err)
 	defer tun.Close()
 	from, to := left.open(h), right.open(right.host())
-	_, err = h.Set(State{
+	_, err = h.Set("a", State{
 		Peers: []netip.Addr{right4, right6},
 		Devices: []DeviceState{{Name: "vpn0", Routes: []Route{
 			{Prefix: netip.MustParsePrefix("0.0.0.0/0")},

@@ -11,7 +11,7 @@ import (
 // routes and rules that carry our marks. It goes by the kernel alone.
 //
 // Call it at the start, after Open: that the ports were free shows that no other
-// vpngw is at work here. It takes out what Set put in, too.
+// vpngw is at work here. It takes out what Set put in, of all owners, too.
 func (h *Host) Clean() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -28,7 +28,14 @@ func (h *Host) Clean() error {
 			}
 		}
 	}
-	h.have.fresh = false
-	_, err = h.set(State{})
-	return errors.Join(append(errs, err)...)
+	came := h.want.came
+	h.want, h.work, h.have.fresh = newSum(), work{}, false
+	h.want.came = came
+	if err := h.update(); err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, f := range h.enforce() {
+		errs = append(errs, f.err)
+	}
+	return errors.Join(errs...)
 }

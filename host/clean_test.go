@@ -39,7 +39,7 @@ func crash() {
 		_, err = h.CreateTUN("vpn0", 1400)
 	}
 	if err == nil {
-		_, err = h.Set(crashState)
+		_, err = h.Set("a", crashState)
 	}
 	if err != nil {
 		println(err.Error())
@@ -86,7 +86,7 @@ func TestCleanAfterKill(t *testing.T) {
 
 func TestSetTakesOverWhatACrashLeft(t *testing.T) {
 	s, h := world(t, "vpn0")
-	first, err := h.Set(crashState)
+	first, err := h.Set("a", crashState)
 	if err != nil || len(first.Blocked) > 0 {
 		t.Fatal(first, err)
 	}
@@ -94,7 +94,7 @@ func TestSetTakesOverWhatACrashLeft(t *testing.T) {
 	later := s.host() // another Host knows nothing of the first
 	later.tuns, later.owned = h.tuns, h.owned
 	later.have.addrs = h.have.addrs
-	if res, err := later.Set(crashState); err != nil || len(res.Blocked) > 0 {
+	if res, err := later.Set("a", crashState); err != nil || len(res.Blocked) > 0 {
 		t.Fatal(res, err)
 	}
 	got, _ := s.kernelState()

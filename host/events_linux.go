@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -91,26 +92,40 @@ func (e *events) receive(fd uintptr) ([]syscall.NetlinkMessage, error) {
 	return syscall.ParseNetlinkMessage(e.buf[:n])
 }
 
-// catchUp makes h.have what the kernel has: by the events since last time, or by
-// a dump at the start, after an overrun, and where an event does not tell all.
-func (h *Host) catchUp() error {
-	h.follow(h.apply)
-	if h.have.fresh {
-		return nil
-	}
-	return h.dump()
+// source is where a Host takes its events from: an *events.
+type source interface {
+	take() ([]syscall.NetlinkMessage, error)
+	Close() error
 }
 
-// settle takes the events of what we did ourselves, and have in h.have already.
-func (h *Host) settle() {
-	h.follow(func(e event) {
+// doubtful is how long after a dump an error of the kernel leads to another. The events tell
+// what is there; should they ever not, that ends after this time.
+const doubtful = 10 * time.Second
+
+// update makes h.have what the kernel has, by the events since the last time. At
+// the start, after an overrun, and where an event does not tell all, a dump is needed.
+func (h *Host) update() error {
+	h.readEvents(h.apply)
+	if h.have.fresh && !(h.doubt && time.Since(h.dumped) > doubtful) {
+		return nil
+	}
+	if err := h.dump(); err != nil {
+		return err
+	}
+	h.decideAll()
+	return nil
+}
+
+// skipEcho takes the events of what we did ourselves, which h.have has already.
+func (h *Host) skipEcho() {
+	h.readEvents(func(e event) {
 		if !e.ours {
 			h.apply(e)
 		}
 	})
 }
 
-func (h *Host) follow(do func(event)) {
+func (h *Host) readEvents(do func(event)) {
 	for {
 		msgs, err := h.events.take()
 		switch {
@@ -144,6 +159,7 @@ type event struct {
 	key     tablePrefix // route
 	metric  int
 	route   foreignRoute
+	source  netip.Addr
 	replace bool
 	several bool // next hops, which foreignRoute does not hold
 }
@@ -225,6 +241,8 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 			e.route.metric = number
 		case unix.RTA_OIF:
 			e.route.index = number
+		case unix.RTA_PREFSRC:
+			e.source = addrOf(a.Value)
 		case unix.RTA_GATEWAY:
 			e.route.gateway = addrOf(a.Value)
 		case unix.RTA_MULTIPATH:
@@ -232,7 +250,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 		}
 	}
 	e.metric = e.route.metric
-	if e.key.table != unix.RT_TABLE_MAIN && e.key.table != Table && e.key.table <= sharedTable {
+	if !ourTable(e.key.table) {
 		return false
 	}
 	// What the kernel itself puts on our devices goes with them.
@@ -250,9 +268,10 @@ func attributes(b []byte, header int) []syscall.NetlinkRouteAttr {
 	return attrs
 }
 
-// apply brings h.have in step with an event. What happened to an object of ours
-// was not our doing, as settle took those; and IPv4 does not tell of routes that
-// go with a link or a source address. Both want a dump.
+// apply brings h.have in step with an event, and decides what depends on it. What happened to an
+// object of ours was not our doing, as skipEcho took those events; and IPv4 does not tell of
+// routes that go with a link or a source address. Both need a dump, but for a route of ours
+// that was removed alone.
 func (h *Host) apply(e event) {
 	k := &h.have
 	switch {
@@ -265,11 +284,42 @@ func (h *Host) apply(e event) {
 	case e.typ == unix.RTM_NEWADDR && e.ours: // left alone
 	case e.typ == unix.RTM_NEWADDR:
 		k.own(e.addr.Addr(), e.index)
+		for _, a := range h.want.addresses[e.addr.Addr()] {
+			h.decideAddress(a)
+			for _, c := range a.device.claims {
+				if c.address == a {
+					h.decide(c.prefix, c)
+				}
+			}
+		}
+		for c := range h.want.sources[e.addr.Addr()] {
+			h.decide(c.prefix, c)
+		}
 	case e.typ == unix.RTM_NEWROUTE && !e.ours && !e.several:
 		k.addForeign(e)
+		h.decide(e.key.prefix)
 	case e.typ == unix.RTM_DELROUTE && !e.ours && !e.several && k.dropForeign(e):
+		h.decide(e.key.prefix)
+	case e.typ == unix.RTM_DELROUTE && e.ours:
+		h.lostRoute(e)
 	default:
 		k.fresh = false
+	}
+}
+
+// lostRoute notes that somebody removed a route of ours.
+func (h *Host) lostRoute(e event) {
+	key := routeKey{e.key, e.metric}
+	switch v, ok := h.have.routes[key]; {
+	case !ok:
+	case v != routeValue{e.route.index, e.source}:
+		h.have.fresh = false
+	default:
+		delete(h.have.routes, key)
+		h.work.routes = append(h.work.routes, e.key)
+		if c := h.want.routes[e.key]; c != nil {
+			h.work.claims = append(h.work.claims, c)
+		}
 	}
 }
 

@@ -15,6 +15,8 @@ package host
 import (
 	"log/slog"
 	"net/netip"
+
+	"vpngw/diag"
 )
 
 // What marks kernel objects as ours.
@@ -45,11 +47,11 @@ type Config struct {
 	Log *slog.Logger // nil: discard
 }
 
-// State is everything that we want in the kernel beside the devices themselves.
+// State is everything that one owner wants in the kernel beside the devices themselves.
 // The zero State is nothing.
 type State struct {
 	Devices []DeviceState
-	// Peers are the outer addresses that no route may capture.
+	// Peers are the outer addresses that no route, of whatever owner, may capture.
 	Peers []netip.Addr
 }
 
@@ -63,6 +65,7 @@ type DeviceState struct {
 	Routes    []Route
 	// Sources are the networks whose packets the device is for. Of two devices
 	// with a route for one prefix the first has it; the other one's is for packets from its Sources.
+	// Set says which is the first.
 	Sources []netip.Prefix
 }
 
@@ -72,9 +75,11 @@ type Route struct {
 	Source netip.Addr // of packets that this host itself originates; unset: the kernel chooses
 }
 
-// Result is what Set could not do because the host is in the way.
+// Result is what Set could not do because something is in the way, and who else
+// is concerned by what it did.
 type Result struct {
-	Blocked []BlockedRoute
+	Blocked []BlockedRoute // of the owner that called
+	Others  []string       // owners whose own Set would now have another outcome than their last, sorted
 }
 
 // DeviceError is an error of Set in what one device should have: the other
@@ -88,11 +93,16 @@ func (e *DeviceError) Error() string { return "device " + e.Device + ": " + e.Er
 
 func (e *DeviceError) Unwrap() error { return e.Err }
 
+// Cause says the same as the error.
+func (e *DeviceError) Cause() diag.Cause {
+	return diag.Cause{Code: diag.DeviceFailed, Device: e.Device, Err: e.Err.Error()}
+}
+
 // BlockedRoute is a route, or an address as a route to itself, that was left out.
 type BlockedRoute struct {
 	Device string
 	Route  Route
-	By     string // a phrase: "the route 10.0.0.0/8 through eth0, metric 100"
+	Cause  diag.Cause // diag.RouteBlocked, RouteTaken, RouteSource or AddressTaken
 }
 
 // Finding is one thing about the host that stops the gateway or a part of it.

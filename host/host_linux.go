@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -15,14 +16,19 @@ import (
 type Host struct {
 	log     *slog.Logger
 	nl      *netlink.Handle
-	watched *events // Watch's; here, so that it is of the same namespace
+	rt      rtnetlink // nl
+	watched *events   // Watch's; here, so that it is of the same namespace
 	filters filters
 
-	mu     sync.Mutex // of what follows, and of every change to the kernel
-	events *events
+	mu     sync.Mutex // of the fields below, and of every change to the kernel
+	events source
 	tuns   map[string]*TUN // by name
 	owned  map[int]*TUN    // the same by index
+	want   sum
 	have   kernel
+	work   work      // where the two may differ
+	dumped time.Time // when have was read from the kernel as a whole
+	doubt  bool      // the kernel has refused something since
 }
 
 // New returns the Host of the caller's network namespace. It needs no privilege
@@ -55,14 +61,14 @@ func New(c Config) (*Host, error) {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return &Host{
-		log: log, nl: nl, watched: watched, events: ev, filters: filters,
+		log: log, nl: nl, rt: nl, watched: watched, events: ev, filters: filters,
 		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
-		have: newKernel(),
+		want: newSum(), have: newKernel(),
 	}, nil
 }
 
 // Close gives the netlink sockets back. It leaves the kernel's state alone: to
-// take that out is what Set(State{}) is for.
+// take that out is what Clean is for.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -6,10 +6,28 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
+
+// rtnetlink is what Set needs of *netlink.Handle.
+type rtnetlink interface {
+	LinkList() ([]netlink.Link, error)
+	LinkByIndex(index int) (netlink.Link, error)
+	LinkSetMTU(link netlink.Link, mtu int) error
+	LinkSetUp(link netlink.Link) error
+	AddrList(link netlink.Link, family int) ([]netlink.Addr, error)
+	AddrAdd(link netlink.Link, addr *netlink.Addr) error
+	AddrDel(link netlink.Link, addr *netlink.Addr) error
+	RouteListFiltered(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error)
+	RouteAdd(route *netlink.Route) error
+	RouteDel(route *netlink.Route) error
+	RuleList(family int) ([]netlink.Rule, error)
+	RuleAdd(rule *netlink.Rule) error
+	RuleDel(rule *netlink.Rule) error
+}
 
 // kernel is what we know of the kernel's state: ours, as far as we put it there,
 // and of what is foreign as much as can be in our way. Set would otherwise dump
@@ -77,26 +95,11 @@ func newKernel() kernel {
 	}
 }
 
-// forget drops what went with a device of ours.
-func (k *kernel) forget(index int) {
-	delete(k.links, index)
-	for a := range k.addrs {
-		if a.index == index {
-			delete(k.addrs, a)
-		}
-	}
-	for key, v := range k.routes {
-		if v.index == index {
-			delete(k.routes, key)
-		}
-	}
-}
-
 // dump reads the kernel's state anew. Of the addresses on our devices only those
 // that we put there are ours: had is what we knew before.
 func (h *Host) dump() error {
 	had, k := h.have, newKernel()
-	links, err := again(func() ([]netlink.Link, error) { return h.nl.LinkList() })
+	links, err := again(func() ([]netlink.Link, error) { return h.rt.LinkList() })
 	if err != nil {
 		return fmt.Errorf("dump links: %w", err)
 	}
@@ -105,7 +108,7 @@ func (h *Host) dump() error {
 			k.links[a.Index] = linkState{up: a.Flags&net.FlagUp != 0, mtu: a.MTU}
 		}
 	}
-	addrs, err := again(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := again(func() ([]netlink.Addr, error) { return h.rt.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("dump addresses: %w", err)
 	}
@@ -117,37 +120,45 @@ func (h *Host) dump() error {
 			k.addrs[address{a.LinkIndex, p}] = struct{}{}
 		}
 	}
-	tables := []int{unix.RT_TABLE_MAIN, Table} // and those that our rules lead to
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		rules, err := again(func() ([]netlink.Rule, error) { return h.nl.RuleList(family) })
+		rules, err := again(func() ([]netlink.Rule, error) { return h.rt.RuleList(family) })
 		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return fmt.Errorf("dump rules: %w", err)
 		}
 		for _, r := range rules {
 			if r.Protocol == Protocol {
 				k.rules[ruleKeyOf(r, family)] = struct{}{}
-				if r.Table > sharedTable && !slices.Contains(tables, r.Table) {
-					tables = append(tables, r.Table)
-				}
 			}
 		}
-		for _, table := range tables {
-			if err := h.dumpRoutes(&k, family, table); err != nil {
-				return fmt.Errorf("dump routes: %w", err)
-			}
+		if err := h.dumpRoutes(&k, family); err != nil {
+			return fmt.Errorf("dump routes: %w", err)
+		}
+	}
+	for a := range had.addrs {
+		if _, ok := k.addrs[a]; !ok {
+			h.work.gone = append(h.work.gone, a.prefix.Addr())
+		}
+	}
+	for a := range had.owners {
+		if _, ok := k.owners[a]; !ok {
+			h.work.gone = append(h.work.gone, a)
 		}
 	}
 	k.fresh = true
 	h.have = k
+	h.dumped, h.doubt = time.Now(), false
 	return nil
 }
 
-func (h *Host) dumpRoutes(k *kernel, family, table int) error {
-	routes, err := again(func() ([]netlink.Route, error) {
-		return h.nl.RouteListFiltered(family, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+func (h *Host) dumpRoutes(k *kernel, family int) error {
+	routes, err := again(func() ([]netlink.Route, error) { // of every table, in one dump
+		return h.rt.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	})
 	for _, r := range routes {
-		key := tablePrefix{table, prefixOf(r.Dst)}
+		if !ourTable(r.Table) {
+			continue
+		}
+		key := tablePrefix{r.Table, prefixOf(r.Dst)}
 		if r.Dst == nil {
 			key.prefix = everything(family == netlink.FAMILY_V6)
 		}
@@ -162,6 +173,11 @@ func (h *Host) dumpRoutes(k *kernel, family, table int) error {
 		}
 	}
 	return err
+}
+
+// ourTable reports whether Set writes to a table.
+func ourTable(table int) bool {
+	return table == unix.RT_TABLE_MAIN || table == Table || table > sharedTable
 }
 
 // own notes that a foreign device has an address.

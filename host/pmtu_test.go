@@ -31,7 +31,7 @@ func TestPathMTUIsLearntFromTheWay(t *testing.T) {
 			tun, err := h.CreateTUN("vpn0", 1400)
 			left.must(err)
 			defer tun.Close()
-			_, err = h.Set(State{Peers: []netip.Addr{to}, Devices: []DeviceState{{Name: "vpn0", Routes: []Route{
+			_, err = h.Set("a", State{Peers: []netip.Addr{to}, Devices: []DeviceState{{Name: "vpn0", Routes: []Route{
 				{Prefix: netip.MustParsePrefix("0.0.0.0/0")},
 				{Prefix: netip.MustParsePrefix("10.10.0.0/16")},
 				{Prefix: netip.MustParsePrefix("::/0")},

@@ -3,226 +3,160 @@ package host
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+	"vpngw/diag"
 )
 
-// Set makes the kernel's addresses, routes and rules what s says, and our
-// devices up with their MTU. It is idempotent and touches only what differs from what
-// is there. Nothing foreign is changed or replaced: what it blocks is told in the
-// Result, and tried again by the next Set. An error does not stop the rest: it
-// is errors.Join of all that came, a *DeviceError each where it is of one device.
+// Set makes s the part of an owner in what we want in the kernel: addresses, routes and rules
+// as s says, and the owner's devices up with their MTU. State{} takes the owner's part out.
+// What the kernel gets is the sum of the parts of all owners. Set is its only writer.
 //
-// Set(State{}) takes everything out.
-func (h *Host) Set(s State) (Result, error) {
+// Set is idempotent. It touches only what differs from what is there, and costs what the owner's
+// part costs, not what all parts cost: except at the start, after an overrun of netlink's events
+// and when somebody else changed something of ours, when it compares everything with the kernel.
+//
+// Owners meet in five places:
+//
+//   - A device belongs to the owner that named it first; another gets a *DeviceError until it
+//     is given up.
+//   - Of several routes to one prefix the one of the owner that came first counts, and within
+//     an owner that of the first device. An owner comes with its first Set and stays in its
+//     place until Set(owner, State{}). So it does not matter in which order routes come and go:
+//     a route that is in is displaced only by an owner that was there before. (By name, a
+//     new owner could take over the traffic of one that runs.) The others' devices have theirs for
+//     packets from their Sources; without Sources, or where the prefix contains a peer, they are blocked.
+//   - A prefix that contains a peer of any owner has its route in our own table.
+//   - A route whose Source is an address of another owner's device is in while the address is.
+//   - Rules are shared.
+//
+// So a Set may bring in, move or take out routes of other owners. It does so at once. Owners
+// whose own Set would now have another Result, because something of theirs came in or went out or
+// could not be done, are listed in Result.Others: Set them again to learn it.
+//
+// Nothing foreign is changed or replaced: what it blocks is told in the
+// Result, and tried again by the owner's next Set. An error does not stop the rest: it
+// is errors.Join of all that came, a *DeviceError each where it concerns one device.
+func (h *Host) Set(owner string, s State) (Result, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.set(s)
-}
-
-func (h *Host) set(s State) (Result, error) {
-	if err := h.catchUp(); err != nil {
+	if err := h.update(); err != nil {
 		return Result{}, err
 	}
-	want, blocked, planErr := h.plan(s)
-	errs := []error{planErr}
-	errs = append(errs, h.setLinks(want)...)
-	errs = append(errs, h.addAddresses(want)...)
-	more, routeErrs := h.setRoutes(want)
-	blocked, errs = append(blocked, more...), append(errs, routeErrs...)
-	errs = append(errs, h.setRules(want)...)
-	errs = append(errs, h.removeAddresses(want)...)
-	if !h.have.fresh { // routes went with an address
-		errs = append(errs, h.dump())
-		_, routeErrs = h.setRoutes(want)
-		errs = append(errs, routeErrs...)
+	errs := h.replace(owner, s)
+	failures := h.enforce()
+	res := Result{Blocked: h.blocked(h.want.parts[owner]), Others: h.others(owner, failures)}
+	for _, f := range failures {
+		if f.part == nil || f.part.owner == owner {
+			errs = append(errs, f.err)
+		}
 	}
-	err := errors.Join(errs...)
-	if err != nil {
-		h.have.fresh = false // whatever we believed, look again next time
-	}
-	h.settle()
-	return Result{Blocked: blocked}, err
+	return res, errors.Join(errs...)
 }
 
-func (h *Host) setLinks(want wanted) (errs []error) {
-	for index, w := range want.links {
-		have := h.have.links[index]
-		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
-		if w.mtu != 0 && w.mtu != have.mtu {
-			if err := h.nl.LinkSetMTU(link, w.mtu); err != nil {
-				errs = append(errs, &DeviceError{h.owned[index].name, fmt.Errorf("MTU %d: %w", w.mtu, err)})
-				continue
+// others are the owners other than one that have something new to learn.
+func (h *Host) others(but string, failures []failure) []string {
+	owners := make(map[string]struct{})
+	for _, c := range h.work.claims {
+		if c.removed {
+			continue
+		}
+		if in := h.isIn(c); in != c.in {
+			c.in = in
+			owners[c.device.part.owner] = struct{}{}
+		}
+	}
+	for _, a := range h.work.addresses {
+		if set := a.takenBy == 0; set != a.set {
+			a.set = set
+			owners[a.device.part.owner] = struct{}{}
+		}
+	}
+	for _, f := range failures {
+		if f.part != nil {
+			owners[f.part.owner] = struct{}{}
+		}
+	}
+	h.work.claims, h.work.addresses = nil, nil
+	delete(owners, but)
+	var out []string
+	for o := range owners {
+		if h.want.parts[o] != nil {
+			out = append(out, o)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (h *Host) isIn(c *claim) bool {
+	if !c.placed {
+		return false
+	}
+	_, ok := h.haveRoute(c)
+	return ok
+}
+
+// blocked lists what of a part the host, or another part, is in the way of.
+func (h *Host) blocked(p *part) (out []BlockedRoute) {
+	if p == nil {
+		return nil
+	}
+	for _, d := range p.devices {
+		for _, a := range d.addresses {
+			if a.takenBy != 0 && d.index != 0 {
+				out = append(out, BlockedRoute{
+					Device: d.name, Route: Route{Prefix: around(a.prefix.Addr(), a.prefix.Addr().BitLen())},
+					Cause: diag.Cause{Code: diag.AddressTaken, Device: d.name, Addr: a.prefix.Addr(), Name: h.linkName(a.takenBy)},
+				})
 			}
-			have.mtu = w.mtu
 		}
-		if !have.up {
-			if err := h.nl.LinkSetUp(link); err != nil {
-				errs = append(errs, &DeviceError{h.owned[index].name, fmt.Errorf("up: %w", err)})
-				continue
+		for _, c := range d.claims {
+			if why := h.why(c); !why.OK() {
+				out = append(out, BlockedRoute{Device: d.name, Route: Route{c.prefix, c.source}, Cause: why})
 			}
-			have.up = true
 		}
-		h.have.links[index] = have
 	}
-	return errs
+	return out
 }
 
-func (h *Host) addAddresses(want wanted) (errs []error) {
-	for a := range want.addrs {
-		if _, ok := h.have.addrs[a]; ok {
-			continue
-		}
-		if err := h.nl.AddrAdd(nil, a.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
-			errs = append(errs, &DeviceError{h.owned[a.index].name, fmt.Errorf("address %s: %w", a.prefix, err)})
-			continue
-		}
-		h.have.addrs[a] = struct{}{}
+// why says what keeps a claim's route out.
+func (h *Host) why(c *claim) diag.Cause {
+	if !c.alive() {
+		return diag.Cause{} // an error or the blocked address tells
 	}
-	return errs
+	why := diag.Cause{Device: c.device.name, Prefix: c.prefix}
+	switch q := h.want.contests[c.prefix]; {
+	case q.obstacle != (obstacle{}):
+		why.Code, why.Err = diag.RouteBlocked, h.describe(c.prefix, q.obstacle)
+	case !c.placed:
+		why.Code, why.Name = diag.RouteTaken, q.first.device.name
+	default:
+		return c.refused
+	}
+	return why
 }
 
-func (h *Host) removeAddresses(want wanted) (errs []error) {
-	for a := range h.have.addrs {
-		if _, ok := want.addrs[a]; ok {
-			continue
-		}
-		if err := h.nl.AddrDel(nil, a.netlink()); err != nil && !gone(err) {
-			errs = append(errs, fmt.Errorf("remove address %s: %w", a.prefix, err))
-			continue
-		}
-		delete(h.have.addrs, a)
-		if a.prefix.Addr().Is4() && want.routesIPv4(a.index) {
-			// With a device's last IPv4 address the kernel drops its IPv4 routes, those
-			// without a source too, and sends no event (fib_inetaddr_event).
-			h.have.fresh = false
-		}
+func (h *Host) describe(p fmt.Stringer, o obstacle) string {
+	s := "the route " + p.String()
+	if o.route.gateway.IsValid() {
+		s += " via " + o.route.gateway.String()
 	}
-	return errs
+	if o.route.index != 0 {
+		s += " on " + h.linkName(o.route.index)
+	}
+	if o.route.metric != 0 {
+		s += fmt.Sprintf(", metric %d", o.route.metric)
+	}
+	if o.table == Table {
+		s += fmt.Sprintf(" in table %d", o.table)
+	}
+	return s
 }
 
-func (w wanted) routesIPv4(index int) bool {
-	return slices.ContainsFunc(w.routes, func(r wantedRoute) bool {
-		return r.index == index && r.prefix.Addr().Is4()
-	})
-}
-
-// netlink is the address without its prefix route, which plan makes one of ours.
-func (a address) netlink() *netlink.Addr {
-	flags := unix.IFA_F_NOPREFIXROUTE
-	if a.prefix.Addr().Is6() {
-		flags |= unix.IFA_F_NODAD
+func (h *Host) linkName(index int) string {
+	if l, err := h.rt.LinkByIndex(index); err == nil {
+		return l.Attrs().Name
 	}
-	return &netlink.Addr{
-		IPNet: ipNet(a.prefix), LinkIndex: a.index, Flags: flags,
-		Broadcast: net.IPv4zero, // for the package: none
-	}
-}
-
-// setRoutes adds before it removes: a route that changes is there all the time,
-// its successor under the other of our two metrics.
-func (h *Host) setRoutes(want wanted) (blocked []BlockedRoute, errs []error) {
-	keep := make(map[routeKey]bool, len(want.routes))
-	for _, w := range want.routes {
-		key, found := h.haveRoute(w)
-		if found {
-			keep[key] = true
-			continue
-		}
-		err := h.nl.RouteAdd(key.netlink(w.routeValue)) // with NLM_F_EXCL
-		switch {
-		case err == nil:
-			h.have.routes[key], keep[key] = w.routeValue, true
-		case errors.Is(err, unix.EEXIST):
-			h.have.fresh = false
-			blocked = append(blocked, w.blocked("a route that another program has just added"))
-		case errors.Is(err, unix.EINVAL) && w.source.IsValid() && !h.local(w):
-			blocked = append(blocked, w.blocked("that its source address "+w.source.String()+" is on no interface of this host"))
-		default:
-			errs = append(errs, &DeviceError{w.device, fmt.Errorf("route %s: %w", w.prefix, err)})
-		}
-	}
-	for key, v := range h.have.routes {
-		if keep[key] {
-			continue
-		}
-		if err := h.nl.RouteDel(key.netlink(v)); err != nil && !gone(err) {
-			errs = append(errs, fmt.Errorf("remove route %s: %w", key.prefix, err))
-			continue
-		}
-		delete(h.have.routes, key)
-	}
-	return blocked, errs
-}
-
-// haveRoute finds a route that is in place, or else the key to add it under.
-func (h *Host) haveRoute(w wantedRoute) (routeKey, bool) {
-	free := routeKey{w.tablePrefix, Metric}
-	for _, metric := range []int{Metric + 1, Metric} {
-		key := routeKey{w.tablePrefix, metric}
-		switch v, ok := h.have.routes[key]; {
-		case !ok:
-			free = key
-		case v == w.routeValue:
-			return key, true
-		}
-	}
-	if v, ok := h.have.routes[free]; ok { // both are in use, which a crash can leave
-		if err := h.nl.RouteDel(free.netlink(v)); err == nil || gone(err) {
-			delete(h.have.routes, free)
-		}
-	}
-	return free, false
-}
-
-func (w wantedRoute) blocked(by string) BlockedRoute {
-	return BlockedRoute{w.device, Route{w.prefix, w.source}, by}
-}
-
-// local reports whether a route's source is an address of this host.
-func (h *Host) local(w wantedRoute) bool {
-	if len(h.have.owners[w.source]) > 0 {
-		return true
-	}
-	for a := range h.have.addrs {
-		if a.prefix.Addr() == w.source {
-			return true
-		}
-	}
-	return false
-}
-
-func (h *Host) setRules(want wanted) (errs []error) {
-	for _, k := range sortedKeys(want.rules) {
-		if _, ok := h.have.rules[k]; ok {
-			continue
-		}
-		switch err := h.nl.RuleAdd(k.netlink()); {
-		case err == nil:
-			h.have.rules[k] = struct{}{}
-		case errors.Is(err, unix.EEXIST): // another's, which does as well and stays another's
-		default:
-			errs = append(errs, fmt.Errorf("rule %d: %w", k.priority, err))
-		}
-	}
-	for _, k := range sortedKeys(h.have.rules) {
-		if _, ok := want.rules[k]; ok {
-			continue
-		}
-		if err := h.nl.RuleDel(k.netlink()); err != nil && !gone(err) {
-			errs = append(errs, fmt.Errorf("remove rule %d: %w", k.priority, err))
-			continue
-		}
-		delete(h.have.rules, k)
-	}
-	return errs
-}
-
-// gone reports whether what was to be removed is not there.
-func gone(err error) bool {
-	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) ||
-		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL)
+	return fmt.Sprintf("interface %d", index)
 }

@@ -38,7 +38,13 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 			to[fmt.Sprintf("addr %s %s", names[a.LinkIndex], a.IPNet)] = true
 		}
 		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-			for _, table := range []int{unix.RT_TABLE_MAIN, Table} {
+			tables := []int{unix.RT_TABLE_MAIN, Table}
+			for index, name := range names {
+				if strings.HasPrefix(name, "vpn") {
+					tables = append(tables, sharedTable+index)
+				}
+			}
+			for _, table := range tables {
 				routes, err := s.nl.RouteListFiltered(family, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
 				s.must(err)
 				for _, r := range routes {
@@ -46,7 +52,7 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 					if r.Dst != nil {
 						dst = prefixOf(r.Dst)
 					}
-					line := fmt.Sprintf("route %d %s %s src %s", table, dst, names[r.LinkIndex], addrOf(r.Src))
+					line := fmt.Sprintf("route %s %s %s src %s", tableName(table, names), dst, names[r.LinkIndex], addrOf(r.Src))
 					if r.Protocol == Protocol {
 						ours[line] = true
 					} else {
@@ -57,10 +63,12 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 			rules, err := s.nl.RuleList(family)
 			s.must(err)
 			for _, r := range rules {
+				k := ruleKeyOf(r, family)
+				line := ruleLine(k, tableName(k.table, names))
 				if r.Protocol == Protocol {
-					ours["rule "+fmt.Sprint(ruleKeyOf(r, family))] = true
+					ours[line] = true
 				} else {
-					foreign["rule "+fmt.Sprint(ruleKeyOf(r, family))] = true
+					foreign[line] = true
 				}
 			}
 		}
@@ -68,10 +76,24 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 	return ours, foreign
 }
 
-// model says what the kernel ought to hold of ours, worked out from the State
-// and a list of what is foreign, in the plainest way.
-func model(s State, tuns []string, foreign map[string]bool) (ours map[string]bool, blocked int) {
-	ours = make(map[string]bool)
+// tableName is a table's number, or of a device's own table its device.
+func tableName(table int, names map[int]string) string {
+	if table > sharedTable {
+		return names[table-sharedTable]
+	}
+	return fmt.Sprint(table)
+}
+
+func ruleLine(k ruleKey, table string) string {
+	k.table = 0
+	return fmt.Sprintf("rule %v table %s", k, table)
+}
+
+// model says what the kernel ought to hold of ours, and what is "device prefix" by
+// "device prefix" blocked, worked out from the wanted states of the owners in the order of
+// their coming and a list of what is foreign, in the plainest way.
+func model(states []State, foreign map[string]bool) (ours, blocked map[string]bool) {
+	ours, blocked = make(map[string]bool), make(map[string]bool)
 	taken := make(map[netip.Prefix]string)
 	has := func(start string) bool {
 		for line := range foreign {
@@ -81,37 +103,78 @@ func model(s State, tuns []string, foreign map[string]bool) (ours map[string]boo
 		}
 		return false
 	}
-	for _, d := range s.Devices {
+	foreignAddress := func(a netip.Addr) bool { return has("addr eth0 "+a.String()+"/") || has("addr eth1 "+a.String()+"/") }
+	var all State
+	for _, s := range states {
+		all.Devices = append(all.Devices, s.Devices...)
+		all.Peers = append(all.Peers, s.Peers...)
+	}
+	local := make(map[netip.Addr]bool)
+	for _, d := range all.Devices {
+		for _, a := range d.Addresses {
+			local[a.Addr()] = true
+		}
+	}
+	for _, d := range all.Devices {
 		routes := slices.Clone(d.Routes)
 		for _, a := range d.Addresses {
+			if foreignAddress(a.Addr()) {
+				blocked[fmt.Sprintf("%s %s", d.Name, around(a.Addr(), a.Addr().BitLen()))] = true
+				continue
+			}
 			ours[fmt.Sprintf("addr %s %s", d.Name, a)] = true
 			routes = append(routes, Route{a.Masked(), a.Addr()})
 		}
 		for _, r := range routes {
-			table := unix.RT_TABLE_MAIN
-			if r.Prefix.Bits() == 0 || slices.ContainsFunc(s.Peers, r.Prefix.Contains) {
-				table = Table
+			table := fmt.Sprint(unix.RT_TABLE_MAIN)
+			if r.Prefix.Bits() == 0 || slices.ContainsFunc(all.Peers, r.Prefix.Contains) {
+				table = fmt.Sprint(Table)
 			}
-			switch by, ok := taken[r.Prefix]; {
+			line := fmt.Sprintf("%s %s", d.Name, r.Prefix)
+			better := ruleKey{v6: r.Prefix.Addr().Is6(), priority: 7300 + 2*(128-r.Prefix.Bits()), suppress: r.Prefix.Bits(), goTo: -1}
+			if r.Prefix.Bits() > 0 {
+				better.to = r.Prefix
+			}
+			by, ok := taken[r.Prefix]
+			switch {
 			case ok && by == d.Name:
 				continue
-			case ok, r.Prefix.Bits() > 0 && has(fmt.Sprintf("route 254 %s ", r.Prefix)):
-				blocked++
+			case r.Prefix.Bits() > 0 && has(fmt.Sprintf("route 254 %s ", r.Prefix)):
+				blocked[line] = true
+				continue
+			case ok && table == fmt.Sprint(Table):
+				blocked[line] = true
+				continue
+			case ok:
+				table = d.Name
+				for _, from := range d.Sources {
+					if from.Addr().Is4() == r.Prefix.Addr().Is4() {
+						ours[ruleLine(better, "254")] = true
+						ours[ruleLine(ruleKey{v6: better.v6, priority: better.priority + 1, from: from, to: r.Prefix, suppress: -1, goTo: -1}, table)] = true
+						line = ""
+					}
+				}
+				if line != "" {
+					blocked[line] = true
+					continue
+				}
+				line = fmt.Sprintf("%s %s", d.Name, r.Prefix)
+			default:
+				taken[r.Prefix] = d.Name
+			}
+			if r.Source.IsValid() && !foreignAddress(r.Source) && !local[r.Source] {
+				blocked[line] = true
+			} else {
+				ours[fmt.Sprintf("route %s %s %s src %s", table, r.Prefix, d.Name, r.Source)] = true
+			}
+			if table != fmt.Sprint(Table) {
 				continue
 			}
-			taken[r.Prefix] = d.Name
-			ours[fmt.Sprintf("route %d %s %s src %s", table, r.Prefix, d.Name, r.Source)] = true
-			if table != Table {
-				continue
-			}
-			k := ruleKey{v6: r.Prefix.Addr().Is6(), priority: 7558, table: Table, suppress: -1, goTo: -1, mark: Mark, invert: true}
-			ours["rule "+fmt.Sprint(k)] = true
-			k = ruleKey{v6: k.v6, priority: 7300 + 2*(128-r.Prefix.Bits()), table: 254, suppress: r.Prefix.Bits(), goTo: -1}
+			ours[ruleLine(better, "254")] = true
+			ours[ruleLine(ruleKey{v6: better.v6, priority: 7558, suppress: -1, goTo: -1, mark: Mark, invert: true}, table)] = true
 			if r.Prefix.Bits() > 0 {
-				k.to = r.Prefix
-				ours["rule "+fmt.Sprint(ruleKey{v6: k.v6, priority: k.priority + 1, to: r.Prefix, suppress: -1, goTo: 7558})] = true
+				ours[ruleLine(ruleKey{v6: better.v6, priority: better.priority + 1, to: r.Prefix, suppress: -1, goTo: 7558}, "0")] = true
 			}
-			ours["rule "+fmt.Sprint(k)] = true
 		}
 	}
 	return ours, blocked
@@ -123,13 +186,18 @@ var pool = struct {
 	prefixes, foreign []netip.Prefix
 	sources, peers    []netip.Addr
 	addresses         []netip.Prefix
+	networks          []netip.Prefix // of ours, behind devices
 }{
 	prefixes: prefixes("10.20.0.0/16", "10.20.1.0/24", "10.21.0.0/16", "198.51.100.0/24", "198.51.100.9/32", "0.0.0.0/0",
 		"172.16.0.0/12", "192.0.2.0/24", "fd20::/16", "fd21:1::/64", "2001:db8:9::/48", "2001:db8:9::1/128", "::/0"),
-	foreign:   prefixes("10.20.1.0/24", "172.16.0.0/12", "198.51.100.0/24", "fd21:1::/64", "2001:db8:9::/48"),
-	sources:   []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+	foreign: prefixes("10.20.1.0/24", "172.16.0.0/12", "198.51.100.0/24", "fd21:1::/64", "2001:db8:9::/48"),
+	sources: []netip.Addr{
+		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"),
+		netip.MustParseAddr("169.254.7.1"), netip.MustParseAddr("fd77::1"), // there while a device has it
+	},
 	peers:     []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8:9::1"), netip.MustParseAddr("10.21.3.4")},
 	addresses: prefixes("169.254.7.1/30", "169.254.7.5/30", "fd77::1/64", "fd78::1/64"),
+	networks:  prefixes("10.1.0.0/16", "10.2.0.0/16", "fd00:1::/48"),
 }
 
 func prefixes(s ...string) (out []netip.Prefix) {
@@ -139,10 +207,14 @@ func prefixes(s ...string) (out []netip.Prefix) {
 	return out
 }
 
+// randomState is a wanted state of some devices; State{} now and then.
 func randomState(r *rand.Rand, tuns []string) State {
 	var s State
+	if r.IntN(8) == 0 {
+		return s
+	}
 	for _, p := range pool.peers {
-		if r.IntN(2) == 0 {
+		if r.IntN(4) == 0 {
 			s.Peers = append(s.Peers, p)
 		}
 	}
@@ -155,7 +227,7 @@ func randomState(r *rand.Rand, tuns []string) State {
 		for _, p := range pool.prefixes {
 			if r.IntN(3) == 0 {
 				route := Route{Prefix: p}
-				if src := pool.sources[r.IntN(2)]; src.Is4() == p.Addr().Is4() {
+				if src := pool.sources[r.IntN(len(pool.sources))]; src.Is4() == p.Addr().Is4() {
 					route.Source = src
 				}
 				d.Routes = append(d.Routes, route)
@@ -164,6 +236,11 @@ func randomState(r *rand.Rand, tuns []string) State {
 		if i := r.IntN(2 * len(addresses)); i < len(addresses) {
 			d.Addresses = append(d.Addresses, addresses[i])
 			addresses = slices.Delete(addresses, i, i+1)
+		}
+		for _, p := range pool.networks {
+			if r.IntN(2) == 0 {
+				d.Sources = append(d.Sources, p)
+			}
 		}
 		s.Devices = append(s.Devices, d)
 	}
@@ -198,7 +275,7 @@ func TestErrorOfOneDeviceDoesNotStopTheOthers(t *testing.T) {
 	tun, err := h.CreateTUN("vpn0", 1400)
 	s.must(err)
 	defer tun.Close()
-	_, err = h.Set(State{Devices: []DeviceState{
+	_, err = h.Set("a", State{Devices: []DeviceState{
 		{Name: "vpn1", Routes: []Route{{Prefix: netip.MustParsePrefix("10.21.0.0/16")}}},
 		{Name: "vpn0", Routes: []Route{{Prefix: netip.MustParsePrefix("10.20.0.0/16")}}},
 	}})
@@ -211,20 +288,77 @@ func TestErrorOfOneDeviceDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// TestSetCyclesThroughRandomStates applies states one after the other, while
-// foreign routes come and go and somebody meddles, and compares with the kernel.
+// owners are what the owners want, in the order in which they came.
+type owners struct {
+	names  []string
+	states map[string]State
+}
+
+func (o *owners) set(name string, s State) {
+	_, known := o.states[name]
+	switch empty := len(s.Devices)+len(s.Peers) == 0; {
+	case empty:
+		o.names = slices.DeleteFunc(o.names, func(n string) bool { return n == name })
+		delete(o.states, name)
+		return
+	case !known:
+		o.names = append(o.names, name)
+	}
+	o.states[name] = s
+}
+
+func (o *owners) inOrder() (out []State) {
+	for _, n := range o.names {
+		out = append(out, o.states[n])
+	}
+	return out
+}
+
+// free are the devices that no owner but one has.
+func (o *owners) free(but string, tuns []string) []string {
+	return slices.DeleteFunc(slices.Clone(tuns), func(tun string) bool {
+		for n, s := range o.states {
+			if n != but && slices.ContainsFunc(s.Devices, func(d DeviceState) bool { return d.Name == tun }) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// of is what an owner has of "device prefix" lines.
+func (o *owners) of(name string, lines map[string]bool) map[string]bool {
+	out := make(map[string]bool)
+	for _, d := range o.states[name].Devices {
+		for line := range lines {
+			if strings.HasPrefix(line, d.Name+" ") {
+				out[line] = true
+			}
+		}
+	}
+	return out
+}
+
+// TestSetCyclesThroughRandomStates applies random states of random owners, while foreign routes
+// and addresses come and go and somebody meddles, and compares the kernel with the sum.
 func TestSetCyclesThroughRandomStates(t *testing.T) {
-	tuns := []string{"vpn0", "vpn1", "vpn2"}
+	tuns := []string{"vpn0", "vpn1", "vpn2", "vpn3"}
 	s, h := world(t, tuns...)
 	r := rand.New(rand.NewPCG(1, 2))
 	theirs := make(map[netip.Prefix]bool)
-	total, blockedSeen := 0, 0
-	for step := range 300 {
+	all := owners{states: make(map[string]State)}
+	told := make(map[string]map[string]bool) // what is blocked, as its owner was last told
+	total, blockedSeen, othersSeen, dumps := 0, 0, 0, 0
+	for step := range 600 {
 		if p := pool.foreign[r.IntN(len(pool.foreign))]; r.IntN(3) == 0 {
 			s.foreignRoute(p, theirs[p], r.IntN(2)*20000)
 			theirs[p] = !theirs[p]
 		}
-		switch r.IntN(30) { // meddling that Set has to find out about
+		if p := pool.addresses[r.IntN(2)]; r.IntN(10) == 0 {
+			s.ip("addr", map[bool]string{false: "add", true: "del"}[theirs[p]], p.String(), "dev", "eth1")
+			theirs[p] = !theirs[p]
+		}
+		switch r.IntN(40) { // meddling that Set has to find out about
 		case 0:
 			s.ip("link", "set", "vpn1", "down")
 		case 1:
@@ -236,14 +370,20 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		case 4: // an overrun
 			h.have.fresh = false
 		}
+		owner := []string{"a", "b", "c"}[r.IntN(3)]
+		state := randomState(r, all.free(owner, tuns))
+		all.set(owner, state)
 		_, foreign := s.kernelState()
-		state := randomState(r, tuns)
-		got, err := h.Set(state)
+		before := h.dumped
+		got, err := h.Set(owner, state)
 		if err != nil {
 			t.Fatalf("step %d: %v", step, err)
 		}
+		if h.dumped != before {
+			dumps++
+		}
 		ours, after := s.kernelState()
-		want, blocked := model(state, tuns, foreign)
+		want, blocked := model(all.inOrder(), foreign)
 		for line := range maps.Keys(ours) {
 			if strings.HasPrefix(line, "link ") {
 				delete(ours, line)
@@ -251,20 +391,42 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		}
 		compare(t, fmt.Sprintf("step %d, ours", step), ours, want)
 		compare(t, fmt.Sprintf("step %d, foreign", step), after, foreign)
-		if len(got.Blocked) != blocked {
-			t.Errorf("step %d: %d blocked, want %d: %v", step, len(got.Blocked), blocked, got.Blocked)
+		check := func(got Result) {
+			lines := make(map[string]bool)
+			for _, b := range got.Blocked {
+				lines[b.Device+" "+b.Route.Prefix.String()] = true
+			}
+			compare(t, fmt.Sprintf("step %d, blocked of %s", step, owner), lines, all.of(owner, blocked))
+			told[owner] = lines
+			others := make(map[string]bool)
+			for _, n := range got.Others {
+				others[n] = true
+			}
+			changed := make(map[string]bool)
+			for _, n := range all.names {
+				if is := all.of(n, blocked); n != owner && !maps.Equal(is, told[n]) {
+					changed[n], told[n] = true, is
+				}
+			}
+			compare(t, fmt.Sprintf("step %d, other owners than %s", step, owner), others, changed)
+			othersSeen += len(changed)
 		}
+		check(got)
 		if t.Failed() {
-			t.Fatalf("after %+v", state)
+			t.Fatalf("%s wants %+v\nin all: %v", owner, state, all)
 		}
-		if again, err := h.Set(state); err != nil || len(again.Blocked) != blocked || !h.have.fresh {
+		again, err := h.Set(owner, state)
+		check(again)
+		if err != nil || !h.have.fresh || t.Failed() {
 			t.Fatalf("step %d, again: %v, %v", step, again, err)
 		}
-		total, blockedSeen = total+len(want), blockedSeen+blocked
+		total, blockedSeen = total+len(want), blockedSeen+len(blocked)
 	}
-	t.Logf("%d objects wanted and %d routes blocked in all", total, blockedSeen)
-	if _, err := h.Set(State{}); err != nil {
-		t.Fatal(err)
+	t.Logf("%d objects wanted and %d routes blocked in all, %d times of another owner's Set; %d dumps", total, blockedSeen, othersSeen, dumps)
+	for _, n := range all.names {
+		if _, err := h.Set(n, State{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ours, _ := s.kernelState()
 	for line := range ours {

@@ -46,7 +46,7 @@ func TestTunnelsShareAPrefixBySource(t *testing.T) {
 		}
 	}
 	for range 2 { // the second time it is there already
-		res, err := h.Set(state)
+		res, err := h.Set("a", state)
 		if err != nil || len(res.Blocked) > 0 {
 			t.Fatal(res, err)
 		}
@@ -67,13 +67,13 @@ func TestTunnelsShareAPrefixBySource(t *testing.T) {
 	// Each goes alone.
 	first := state.Devices[0]
 	first.Routes = nil
-	if _, err := h.Set(State{Devices: []DeviceState{first, state.Devices[1]}}); err != nil {
+	if _, err := h.Set("a", State{Devices: []DeviceState{first, state.Devices[1]}}); err != nil {
 		t.Fatal(err)
 	}
 	check("the second alone", map[[2]string]string{{"10.2.0.7", "10.20.0.7"}: "vpn1", {"10.1.0.7", "10.20.0.7"}: "vpn1"})
 
 	// What a crash leaves of it is recognised by rules alone, as the routes go with the devices.
-	if _, err := h.Set(state); err != nil {
+	if _, err := h.Set("a", state); err != nil {
 		t.Fatal(err)
 	}
 	other := s.host()
@@ -90,7 +90,7 @@ func TestCapturedPrefixIsNotShared(t *testing.T) {
 	_, h := world(t, "vpn0", "vpn1")
 	all := []Route{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}
 	own := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
-	res, err := h.Set(State{Devices: []DeviceState{{Name: "vpn0", Routes: all, Sources: own}, {Name: "vpn1", Routes: all, Sources: own}}})
+	res, err := h.Set("a", State{Devices: []DeviceState{{Name: "vpn0", Routes: all, Sources: own}, {Name: "vpn1", Routes: all, Sources: own}}})
 	if err != nil || len(res.Blocked) != 1 || res.Blocked[0].Device != "vpn1" {
 		t.Errorf("got %+v, %v; want vpn1's route blocked", res, err)
 	}

@@ -31,7 +31,7 @@ func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.follow(h.apply)
+	h.readEvents(h.apply)
 	t, err := openTUN(name)
 	if err != nil {
 		return nil, h.explainTUN(name, err)
@@ -39,13 +39,13 @@ func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	t.host = h
 	if err := h.brand(t, mtu); err != nil {
 		t.end()
-		h.settle()
+		h.skipEcho()
 		return nil, fmt.Errorf("device %s: %w", name, err)
 	}
 	h.tuns[name] = t
 	h.owned[t.index] = t
 	h.have.links[t.index] = linkState{mtu: mtu}
-	h.settle()
+	h.skipEcho()
 	return t, nil
 }
 
@@ -222,10 +222,11 @@ func (t *TUN) Close() error {
 	if h.tuns[t.name] != t {
 		return nil
 	}
-	h.follow(h.apply)
+	h.readEvents(h.apply)
 	err := t.end()
-	h.settle()
-	h.have.forget(t.index)
+	h.skipEcho()
+	h.unbind(t.name)
+	delete(h.have.links, t.index)
 	delete(h.tuns, t.name)
 	delete(h.owned, t.index)
 	return err

@@ -39,7 +39,7 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 			t.Errorf("%s is %q, want %q", knob, got, want)
 		}
 	}
-	_, err = h.Set(State{Devices: []DeviceState{{Name: "vpn.0", MTU: 1400}}})
+	_, err = h.Set("a", State{Devices: []DeviceState{{Name: "vpn.0", MTU: 1400}}})
 	s.must(err)
 	if out := s.ip("-6", "addr", "show", "dev", "vpn.0"); strings.Contains(out, "inet6") {
 		t.Errorf("an address came by itself:\n%s", out)
@@ -49,7 +49,7 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 	if _, err := s.nl.LinkByName("vpn.0"); err == nil {
 		t.Error("the device outlives Close")
 	}
-	if _, err := h.Set(State{Devices: []DeviceState{{Name: "vpn.0"}}}); err == nil {
+	if _, err := h.Set("a", State{Devices: []DeviceState{{Name: "vpn.0"}}}); err == nil {
 		t.Error("Set took a device that is gone")
 	}
 }
@@ -142,7 +142,7 @@ func testTUN(t *testing.T, by func(*TUN) (onePacket, error)) {
 	s.must(err)
 	dev, err := by(tun)
 	s.must(err)
-	_, err = h.Set(State{Devices: []DeviceState{{
+	_, err = h.Set("a", State{Devices: []DeviceState{{
 		Name: "vpn0", Addresses: prefixes("169.254.7.1/30"),
 		Routes: []Route{{Prefix: netip.MustParsePrefix("10.20.0.0/16"), Source: netip.MustParseAddr("192.0.2.1")}},
 	}}})

@@ -29,7 +29,7 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 	}
 	quiet()
 	for _, state := range []State{crashState, {}, crashState} {
-		_, err := h.Set(state)
+		_, err := h.Set("a", state)
 		s.must(err)
 		time.Sleep(3 * coalesce)
 	}
@@ -62,7 +62,7 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 		if n := calls.Load(); n > c.most {
 			t.Errorf("%s: %d calls", c.what, n)
 		}
-		_, err := h.Set(crashState)
+		_, err := h.Set("a", crashState)
 		s.must(err)
 	}
 	cancel()
@@ -74,9 +74,9 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 // Events that were lost are made up for by a dump.
 func TestSetIsRightAfterAnOverrun(t *testing.T) {
 	s, h := world(t, "vpn0")
-	_, err := h.Set(crashState)
+	_, err := h.Set("a", crashState)
 	s.must(err)
-	h.events.rc.Control(func(fd uintptr) {
+	h.events.(*events).rc.Control(func(fd uintptr) {
 		s.must(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1))
 	})
 	for i := range 100 {
@@ -84,9 +84,9 @@ func TestSetIsRightAfterAnOverrun(t *testing.T) {
 	}
 	s.ip("route", "flush", "proto", "73")
 	s.foreignRoute(netip.MustParsePrefix("198.51.100.0/24"), false, 0)
-	res, err := h.Set(crashState)
+	res, err := h.Set("a", crashState)
 	s.must(err)
-	if len(res.Blocked) != 1 || res.Blocked[0].By != "the route 198.51.100.0/24 on eth0" {
+	if len(res.Blocked) != 1 || res.Blocked[0].Cause.Err != "the route 198.51.100.0/24 on eth0" {
 		t.Errorf("blocked: %+v", res.Blocked)
 	}
 	if got := s.via("10.20.1.1", 0); got != "vpn0" {
@@ -97,12 +97,12 @@ func TestSetIsRightAfterAnOverrun(t *testing.T) {
 // A Set of what is there asks nothing of the kernel.
 func TestSetIsIdempotent(t *testing.T) {
 	s, h := world(t, "vpn0")
-	_, err := h.Set(crashState)
+	_, err := h.Set("a", crashState)
 	s.must(err)
 	ev, err := subscribe()
 	s.must(err)
 	defer ev.Close()
-	_, err = h.Set(crashState)
+	_, err = h.Set("a", crashState)
 	s.must(err)
 	if msgs, err := ev.take(); err != errNone {
 		t.Errorf("%d events, %v", len(msgs), err)

@@ -1,0 +1,306 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
+)
+
+// failure is something that the kernel refused. part has it in its wanted state; nil: it
+// is to be removed, and stays in the work.
+type failure struct {
+	part *part
+	err  error
+}
+
+func (d *device) failed(err error) failure {
+	return failure{d.part, &DeviceError{d.name, err}}
+}
+
+// enforce makes the kernel's objects that h.work lists as the sum says. A route that
+// moves or changes is there all the time: what leads packets to its new place is complete
+// before anything of its old place is removed.
+func (h *Host) enforce() []failure {
+	failures := h.pass()
+	if !h.have.fresh { // another program was here at this moment
+		if err := h.dump(); err != nil {
+			return append(failures, failure{err: err})
+		}
+		h.decideAll()
+		failures = h.pass()
+		h.have.fresh = true // whatever is odd now, a dump does not help
+	}
+	if len(failures) > 0 {
+		h.doubt = true
+	}
+	h.skipEcho()
+	return failures
+}
+
+// pass is one pass over the work.
+func (h *Host) pass() []failure {
+	w := &h.work
+	failures := h.setLinks(w.links)
+	failures = append(failures, h.addAddresses(w.addrs)...)
+	failures = append(failures, h.addRoutes(w.routes)...)
+	rules := sortRules(w.rules)
+	failures = append(failures, h.addRules(rules)...)
+	routes, strays, addrs, gone := w.routes, w.strays, w.addrs, w.gone
+	w.links, w.addrs, w.routes, w.strays, w.rules, w.gone = nil, nil, nil, nil, nil, nil // and what cannot be removed stays on the list
+	failures = append(failures, h.removeRules(rules)...)
+	failures = append(failures, h.removeRoutes(routes, strays)...)
+	failures = append(failures, h.removeAddresses(addrs)...)
+	for _, a := range gone {
+		failures = append(failures, h.checkSource(a)...)
+	}
+	return failures
+}
+
+func (h *Host) setLinks(indexes []int) (failures []failure) {
+	for _, index := range indexes {
+		d := h.want.links[index]
+		if d == nil {
+			continue
+		}
+		have := h.have.links[index]
+		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+		if d.mtu != 0 && d.mtu != have.mtu {
+			if err := h.rt.LinkSetMTU(link, d.mtu); err != nil {
+				failures = append(failures, d.failed(fmt.Errorf("MTU %d: %w", d.mtu, err)))
+				continue
+			}
+			have.mtu = d.mtu
+		}
+		if !have.up {
+			if err := h.rt.LinkSetUp(link); err != nil {
+				failures = append(failures, d.failed(fmt.Errorf("up: %w", err)))
+				continue
+			}
+			have.up = true
+		}
+		h.have.links[index] = have
+	}
+	return failures
+}
+
+func (h *Host) addAddresses(addrs []address) (failures []failure) {
+	for _, a := range addrs {
+		own := h.want.addrs[a]
+		if _, ok := h.have.addrs[a]; ok || own == nil {
+			continue
+		}
+		if err := h.rt.AddrAdd(nil, a.netlink()); err != nil && !errors.Is(err, unix.EEXIST) {
+			failures = append(failures, own.device.failed(fmt.Errorf("address %s: %w", a.prefix, err)))
+			continue
+		}
+		h.have.addrs[a] = struct{}{}
+	}
+	return failures
+}
+
+func (h *Host) removeAddresses(addrs []address) (failures []failure) {
+	for _, a := range addrs {
+		if _, ok := h.have.addrs[a]; !ok || h.want.addrs[a] != nil {
+			continue
+		}
+		if err := h.rt.AddrDel(nil, a.netlink()); err != nil && !gone(err) {
+			failures = append(failures, failure{err: fmt.Errorf("remove address %s: %w", a.prefix, err)})
+			h.work.addrs = append(h.work.addrs, a)
+			continue
+		}
+		delete(h.have.addrs, a)
+		failures = append(failures, h.restoreRoutes(a)...)
+	}
+	return failures
+}
+
+// restoreRoutes puts back the routes that the kernel drops with a device's last IPv4 address:
+// all its IPv4 routes, without an event (fib_inetaddr_event).
+func (h *Host) restoreRoutes(a address) (failures []failure) {
+	if d := h.want.links[a.index]; d != nil && a.prefix.Addr().Is4() {
+		for _, c := range d.claims {
+			if key, ok := h.haveRoute(c); ok && c.placed && c.prefix.Addr().Is4() && c.source != a.prefix.Addr() {
+				delete(h.have.routes, key)
+				failures = append(failures, h.addRoute(c, key, true)...)
+				h.work.claims = append(h.work.claims, c)
+			}
+		}
+	}
+	return append(failures, h.checkSource(a.prefix.Addr())...)
+}
+
+// checkSource has the kernel judge again the routes that have an address for their
+// source, which went. IPv4 has dropped them, but only from main and without an event; IPv6 keeps
+// them without their source.
+func (h *Host) checkSource(a netip.Addr) (failures []failure) {
+	for c := range h.want.sources[a] {
+		if key, ok := h.haveRoute(c); ok && c.placed {
+			h.rt.RouteDel(key.netlink(c.value()))
+			delete(h.have.routes, key)
+			failures = append(failures, h.addRoute(c, key, true)...)
+			h.work.claims = append(h.work.claims, c)
+		}
+	}
+	return failures
+}
+
+// netlink is the address without its prefix route, which newPart makes one of ours.
+func (a address) netlink() *netlink.Addr {
+	flags := unix.IFA_F_NOPREFIXROUTE
+	if a.prefix.Addr().Is6() {
+		flags |= unix.IFA_F_NODAD
+	}
+	return &netlink.Addr{
+		IPNet: ipNet(a.prefix), LinkIndex: a.index, Flags: flags,
+		Broadcast: net.IPv4zero, // for the package: none
+	}
+}
+
+func (h *Host) addRoutes(keys []tablePrefix) (failures []failure) {
+	for _, k := range keys {
+		c := h.want.routes[k]
+		if c == nil {
+			continue
+		}
+		if key, ok := h.haveRoute(c); !ok {
+			if v, used := h.have.routes[key]; used { // both metrics are, which a crash can leave
+				failures = append(failures, h.removeRoute(key, v)...)
+			}
+			failures = append(failures, h.addRoute(c, key, false)...)
+		}
+	}
+	return failures
+}
+
+// addRoute adds a claim's route. The kernel's answer that one is there
+// already says nothing new if ours may be: that is for the caller to say.
+func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
+	c.refused = diag.Cause{}
+	err := h.rt.RouteAdd(key.netlink(c.value())) // with NLM_F_EXCL
+	switch {
+	case err == nil, maybeThere && errors.Is(err, unix.EEXIST):
+		h.have.routes[key] = c.value()
+	case errors.Is(err, unix.EEXIST):
+		h.have.fresh = false
+		c.refused = diag.Cause{Code: diag.RouteBlocked, Device: c.device.name, Prefix: c.prefix, Err: "a route that another program has just added"}
+	case errors.Is(err, unix.EINVAL) && c.source.IsValid() && !h.local(c.source):
+		c.refused = diag.Cause{Code: diag.RouteSource, Device: c.device.name, Prefix: c.prefix, Addr: c.source}
+	default:
+		return []failure{c.device.failed(fmt.Errorf("route %s: %w", c.prefix, err))}
+	}
+	return nil
+}
+
+func (c *claim) value() routeValue { return routeValue{c.device.index, c.source} }
+
+// haveRoute finds a claim's route that is in place, or else the key to add it under:
+// that of the two metrics which is free.
+func (h *Host) haveRoute(c *claim) (routeKey, bool) {
+	free := routeKey{c.key, Metric}
+	for _, metric := range []int{Metric + 1, Metric} {
+		key := routeKey{c.key, metric}
+		switch v, ok := h.have.routes[key]; {
+		case !ok:
+			free = key
+		case v == c.value():
+			return key, true
+		}
+	}
+	return free, false
+}
+
+// local reports whether an address is one of this host's.
+func (h *Host) local(a netip.Addr) bool {
+	return len(h.have.owners[a]) > 0 || slices.ContainsFunc(h.want.addresses[a], func(o *ownAddress) bool {
+		_, ok := h.have.addrs[address{o.device.index, o.prefix}]
+		return ok
+	})
+}
+
+func (h *Host) removeRoutes(keys []tablePrefix, strays []routeKey) (failures []failure) {
+	for _, k := range keys {
+		var keep routeKey
+		if c := h.want.routes[k]; c != nil {
+			keep, _ = h.haveRoute(c)
+		}
+		for _, metric := range []int{Metric, Metric + 1} {
+			key := routeKey{k, metric}
+			if v, ok := h.have.routes[key]; ok && key != keep {
+				failures = append(failures, h.removeRoute(key, v)...)
+			}
+		}
+	}
+	for _, key := range strays {
+		if v, ok := h.have.routes[key]; ok {
+			failures = append(failures, h.removeRoute(key, v)...)
+		}
+	}
+	return failures
+}
+
+func (h *Host) removeRoute(key routeKey, v routeValue) []failure {
+	if err := h.rt.RouteDel(key.netlink(v)); err != nil && !gone(err) {
+		h.work.routes = append(h.work.routes, key.tablePrefix)
+		return []failure{{err: fmt.Errorf("remove route %s: %w", key.prefix, err)}}
+	}
+	delete(h.have.routes, key)
+	return nil
+}
+
+// addRules adds rules. A rule may serve many claims: those that the work is about fail with it.
+func (h *Host) addRules(rules []ruleKey) (failures []failure) {
+	refused := make(map[ruleKey]error)
+	for _, k := range rules {
+		if _, ok := h.have.rules[k]; ok || len(h.want.rules[k]) == 0 {
+			continue
+		}
+		switch err := h.rt.RuleAdd(k.netlink()); {
+		case err == nil:
+			h.have.rules[k] = struct{}{}
+		case errors.Is(err, unix.EEXIST): // another's, which does as well and stays another's
+		default:
+			refused[k] = fmt.Errorf("rule %d: %w", k.priority, err)
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	told := make(map[*claim]bool)
+	for _, c := range h.work.claims {
+		for _, k := range c.rules {
+			if err := refused[k]; err != nil && !told[c] {
+				told[c] = true
+				failures = append(failures, c.device.failed(err))
+			}
+		}
+	}
+	return failures
+}
+
+func (h *Host) removeRules(rules []ruleKey) (failures []failure) {
+	for _, k := range rules {
+		if _, ok := h.have.rules[k]; !ok || len(h.want.rules[k]) > 0 {
+			continue
+		}
+		if err := h.rt.RuleDel(k.netlink()); err != nil && !gone(err) {
+			failures = append(failures, failure{err: fmt.Errorf("remove rule %d: %w", k.priority, err)})
+			h.work.rules = append(h.work.rules, k)
+			continue
+		}
+		delete(h.have.rules, k)
+	}
+	return failures
+}
+
+// gone reports whether what was to be removed is not there.
+func gone(err error) bool {
+	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) ||
+		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL)
+}

@@ -1,0 +1,488 @@
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
+)
+
+// sum is the wanted state of all owners together. Its indexes keep the cost of
+// a change proportional to what the change concerns: an owner's own part, and of
+// other parts only the routes to a prefix that the change decides about.
+//
+// A sum changes without I/O: replace, decide and decideAddress note in Host.work
+// which objects the kernel may now have to have otherwise, and enforce compares these.
+type sum struct {
+	parts map[string]*part
+	came  uint64 // how many parts there have been
+
+	devices   map[string]*device // by name
+	contests  map[netip.Prefix]*contest
+	addresses map[netip.Addr][]*ownAddress
+	sources   map[netip.Addr]map[*claim]struct{} // by Route.Source
+	peers     peers
+
+	// What all of that makes of the kernel.
+	links  map[int]*device
+	addrs  map[address]*ownAddress
+	routes map[tablePrefix]*claim
+	rules  map[ruleKey]map[*claim]struct{} // with the claims that need the rule
+}
+
+// part is what one owner wants.
+type part struct {
+	owner   string
+	rank    uint64 // parts have the order in which their owners came
+	devices []*device
+	peers   []netip.Addr
+}
+
+type device struct {
+	part      *part
+	name      string
+	index     int // 0: the device is not there
+	mtu       int
+	sources   []netip.Prefix
+	addresses []*ownAddress
+	claims    []*claim
+}
+
+// ownAddress is an address that one of our devices should have.
+type ownAddress struct {
+	device  *device
+	prefix  netip.Prefix // with the host part
+	takenBy int          // the foreign device that has the address; 0: none
+	set     bool         // as its owner was last told
+}
+
+// claim is the wish for a route to a prefix into a device.
+type claim struct {
+	device  *device
+	order   int // within the part
+	prefix  netip.Prefix
+	source  netip.Addr
+	address *ownAddress // which the route goes with; nil: a route of its own
+	removed bool        // the owner does not want it any longer
+
+	// What decide has made of it.
+	placed bool
+	key    tablePrefix // where the route is to be
+	rules  []ruleKey   // which lead there
+
+	refused diag.Cause // by the kernel
+	in      bool       // as its owner was last told
+}
+
+// contest is a prefix with everything that is decided about it.
+type contest struct {
+	claims []*claim // by the rank of their parts
+	standing
+}
+
+// standing is what the claims to a prefix have in common.
+type standing struct {
+	table    int      // main, or Table if the prefix contains a peer
+	obstacle obstacle // a foreign route; it blocks every claim
+	first    *claim   // has the prefix; nil: no claim's device is there
+}
+
+// obstacle is a foreign route in one of the tables; the zero obstacle is none.
+type obstacle struct {
+	table int
+	route foreignRoute
+}
+
+func newSum() sum {
+	return sum{
+		parts: make(map[string]*part), devices: make(map[string]*device),
+		contests: make(map[netip.Prefix]*contest), addresses: make(map[netip.Addr][]*ownAddress),
+		sources: make(map[netip.Addr]map[*claim]struct{}), peers: newPeers(),
+		links: make(map[int]*device), addrs: make(map[address]*ownAddress),
+		routes: make(map[tablePrefix]*claim), rules: make(map[ruleKey]map[*claim]struct{}),
+	}
+}
+
+// work lists the objects of the kernel that are to be compared with the sum, and
+// the claims and addresses whose owners may have to be told of the outcome. An
+// object may be listed twice.
+type work struct {
+	links  []int
+	addrs  []address
+	routes []tablePrefix
+	strays []routeKey // routes of ours under a metric that Set does not use
+	rules  []ruleKey
+	gone   []netip.Addr // that this host had; routes may have them for their source
+
+	claims    []*claim
+	addresses []*ownAddress
+}
+
+// replace makes s the part of an owner, and decides everything that this changes.
+func (h *Host) replace(owner string, s State) []error {
+	old := h.want.parts[owner]
+	next, errs := h.newPart(owner, old, s)
+	changed := make(map[netip.Prefix][]*claim)
+	if old != nil {
+		h.withdraw(old, changed)
+	}
+	if next != nil {
+		h.enter(next, changed)
+	}
+	for p, claims := range changed {
+		h.decide(p, claims...)
+	}
+	return errs
+}
+
+// newPart is the part that a State describes, nil for none. Of what makes no sense
+// in it there is an error, and the part goes without.
+func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
+	if len(s.Devices) == 0 && len(s.Peers) == 0 {
+		return nil, nil
+	}
+	p := &part{owner: owner}
+	if old != nil {
+		p.rank = old.rank
+	} else {
+		h.want.came++
+		p.rank = h.want.came
+	}
+	for _, a := range s.Peers {
+		if a = a.Unmap().WithZone(""); !slices.Contains(p.peers, a) {
+			p.peers = append(p.peers, a)
+		}
+	}
+	var errs []error
+	order := 0
+	for _, ds := range s.Devices {
+		other := h.want.devices[ds.Name]
+		switch {
+		case slices.ContainsFunc(p.devices, func(d *device) bool { return d.name == ds.Name }):
+			errs = append(errs, &DeviceError{ds.Name, errors.New("wanted twice")})
+			continue
+		case other != nil && other.part != old:
+			errs = append(errs, &DeviceError{ds.Name, errors.New("belongs to " + other.part.owner)})
+			continue
+		}
+		d := &device{part: p, name: ds.Name, mtu: ds.MTU, sources: slices.Clone(ds.Sources)}
+		if t := h.tuns[d.name]; t != nil {
+			d.index = t.index
+		} else {
+			errs = append(errs, &DeviceError{d.name, errors.New("not created")})
+		}
+		for _, r := range ds.Routes {
+			if !r.Prefix.IsValid() || (r.Source.IsValid() && r.Source.Is4() != r.Prefix.Addr().Is4()) {
+				errs = append(errs, &DeviceError{d.name, fmt.Errorf("route %s from %s makes no sense", r.Prefix, r.Source)})
+				continue
+			}
+			d.claim(r, nil)
+		}
+		for _, a := range ds.Addresses {
+			own := &ownAddress{device: d, prefix: a}
+			d.addresses = append(d.addresses, own)
+			if !a.IsSingleIP() {
+				d.claim(Route{Prefix: a, Source: a.Addr()}, own)
+			}
+		}
+		for _, c := range d.claims {
+			c.order = order
+			order++
+		}
+		p.devices = append(p.devices, d)
+	}
+	return p, errs
+}
+
+// claim adds a claim unless the device has one to that prefix.
+func (d *device) claim(r Route, a *ownAddress) {
+	prefix := r.Prefix.Masked()
+	if !slices.ContainsFunc(d.claims, func(c *claim) bool { return c.prefix == prefix }) {
+		d.claims = append(d.claims, &claim{device: d, prefix: prefix, source: r.Source, address: a})
+	}
+}
+
+// enter puts a part into the sum. changed gets the prefixes to decide.
+func (h *Host) enter(p *part, changed map[netip.Prefix][]*claim) {
+	w := &h.want
+	w.parts[p.owner] = p
+	for _, a := range p.peers {
+		mark(changed, w.peers.add(a))
+	}
+	for _, d := range p.devices {
+		w.devices[d.name] = d
+		if d.index != 0 {
+			w.links[d.index] = d
+			h.work.links = append(h.work.links, d.index)
+		}
+		for _, a := range d.addresses {
+			w.addresses[a.prefix.Addr()] = append(w.addresses[a.prefix.Addr()], a)
+			h.decideAddress(a)
+			h.markSource(a.prefix.Addr(), changed)
+		}
+		for _, c := range d.claims {
+			q := w.contests[c.prefix]
+			if q == nil {
+				q = new(contest)
+				w.contests[c.prefix] = q
+			}
+			i, _ := slices.BinarySearchFunc(q.claims, c, compareClaims)
+			q.claims = slices.Insert(q.claims, i, c)
+			if c.source.IsValid() {
+				if w.sources[c.source] == nil {
+					w.sources[c.source] = make(map[*claim]struct{})
+				}
+				w.sources[c.source][c] = struct{}{}
+			}
+			changed[c.prefix] = append(changed[c.prefix], c)
+		}
+	}
+}
+
+// withdraw takes a part out of the sum.
+func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
+	w := &h.want
+	delete(w.parts, p.owner)
+	for _, a := range p.peers {
+		mark(changed, w.peers.remove(a))
+	}
+	for _, d := range p.devices {
+		delete(w.devices, d.name)
+		delete(w.links, d.index)
+		for _, c := range d.claims {
+			c.removed = true
+			q := w.contests[c.prefix]
+			if i, ok := slices.BinarySearchFunc(q.claims, c, compareClaims); ok {
+				q.claims = slices.Delete(q.claims, i, i+1)
+			}
+			if delete(w.sources[c.source], c); len(w.sources[c.source]) == 0 {
+				delete(w.sources, c.source)
+			}
+			changed[c.prefix] = append(changed[c.prefix], c)
+		}
+		for _, a := range d.addresses {
+			h.removeAddress(a)
+			h.markSource(a.prefix.Addr(), changed)
+		}
+	}
+}
+
+func mark(changed map[netip.Prefix][]*claim, prefixes []netip.Prefix) {
+	for _, p := range prefixes {
+		changed[p] = append(changed[p], nil...)
+	}
+}
+
+// markSource has the claims decided whose packets are to come from an address, which is one of
+// this host's from now on, or is so no longer.
+func (h *Host) markSource(a netip.Addr, changed map[netip.Prefix][]*claim) {
+	for c := range h.want.sources[a] {
+		changed[c.prefix] = append(changed[c.prefix], c)
+	}
+}
+
+func compareClaims(a, b *claim) int {
+	return cmp.Or(cmp.Compare(a.device.part.rank, b.device.part.rank), cmp.Compare(a.order, b.order))
+}
+
+func (h *Host) decideAddress(a *ownAddress) {
+	a.takenBy = 0
+	if on := h.have.owners[a.prefix.Addr()]; len(on) > 0 {
+		a.takenBy = on[0]
+	}
+	key := address{a.device.index, a.prefix}
+	if a.wanted() {
+		h.want.addrs[key] = a
+	} else if h.want.addrs[key] == a {
+		delete(h.want.addrs, key)
+	}
+	h.work.addrs = append(h.work.addrs, key)
+	h.work.addresses = append(h.work.addresses, a)
+}
+
+func (h *Host) removeAddress(a *ownAddress) {
+	w := &h.want
+	addr, key := a.prefix.Addr(), address{a.device.index, a.prefix}
+	if w.addrs[key] == a {
+		delete(w.addrs, key)
+	}
+	h.work.addrs = append(h.work.addrs, key)
+	list := w.addresses[addr]
+	if list = slices.DeleteFunc(list, func(b *ownAddress) bool { return b == a }); len(list) == 0 {
+		delete(w.addresses, addr)
+	} else {
+		w.addresses[addr] = list
+	}
+}
+
+func (a *ownAddress) wanted() bool { return a.device.index != 0 && a.takenBy == 0 }
+
+// alive reports whether a claim counts: its device is there, and so is the address
+// that it goes with.
+func (c *claim) alive() bool {
+	return c.device.index != 0 && (c.address == nil || c.address.wanted())
+}
+
+// decide works out who has a prefix. changed are claims to it that are new,
+// were removed, or changed; of the others only those are touched whose standing changed.
+func (h *Host) decide(p netip.Prefix, changed ...*claim) {
+	q := h.want.contests[p]
+	if q == nil {
+		return
+	}
+	was := q.standing
+	q.standing = h.standing(p, q.claims)
+	switch {
+	case was.table != q.table || was.obstacle != q.obstacle:
+		changed = slices.Concat(changed, q.claims)
+	case was.first != q.first:
+		changed = append(slices.Clip(changed), was.first, q.first)
+	}
+	for _, c := range changed {
+		if c != nil {
+			h.displace(c)
+		}
+	}
+	for _, c := range changed {
+		if c != nil && !c.removed && !c.placed {
+			h.place(q, c)
+			h.work.claims = append(h.work.claims, c)
+		}
+	}
+	if len(q.claims) == 0 {
+		delete(h.want.contests, p)
+	}
+}
+
+func (h *Host) standing(p netip.Prefix, claims []*claim) standing {
+	s := standing{table: unix.RT_TABLE_MAIN}
+	if p.Bits() == 0 || h.want.peers.contain(p) {
+		s.table = Table
+	}
+	s.obstacle = h.obstacle(tablePrefix{s.table, p})
+	if i := slices.IndexFunc(claims, (*claim).alive); i >= 0 {
+		s.first = claims[i]
+	}
+	return s
+}
+
+// obstacle is the foreign route that a route of ours would compete with.
+// The host's default route is none: 0.0.0.0/0 in our Table stands beside it.
+func (h *Host) obstacle(key tablePrefix) obstacle {
+	if key.prefix.Bits() > 0 {
+		if in := h.have.foreign[tablePrefix{unix.RT_TABLE_MAIN, key.prefix}]; len(in) > 0 {
+			return obstacle{unix.RT_TABLE_MAIN, in[0]}
+		}
+	}
+	if in := h.have.foreign[key]; len(in) > 0 {
+		return obstacle{key.table, in[0]}
+	}
+	return obstacle{}
+}
+
+// place gives a claim its route and rules, if it is to have a route.
+func (h *Host) place(q *contest, c *claim) {
+	c.refused = diag.Cause{}
+	if !c.alive() || q.obstacle != (obstacle{}) {
+		return
+	}
+	key := tablePrefix{q.table, c.prefix}
+	var rules []ruleKey
+	switch {
+	case c != q.first && q.table == Table:
+		return
+	case c != q.first:
+		key.table = sharedTable + c.device.index
+		if rules = share(c.prefix, c.device.sources, key.table); len(rules) == 0 {
+			return
+		}
+	case q.table == Table:
+		rules = capture(c.prefix)
+	}
+	c.placed, c.key, c.rules = true, key, rules
+	h.want.routes[key] = c
+	for _, r := range rules {
+		if h.want.rules[r] == nil {
+			h.want.rules[r] = make(map[*claim]struct{})
+		}
+		h.want.rules[r][c] = struct{}{}
+	}
+	h.touch(c)
+}
+
+// displace undoes place.
+func (h *Host) displace(c *claim) {
+	if !c.placed {
+		return
+	}
+	h.touch(c)
+	delete(h.want.routes, c.key)
+	for _, r := range c.rules {
+		if delete(h.want.rules[r], c); len(h.want.rules[r]) == 0 {
+			delete(h.want.rules, r)
+		}
+	}
+	c.placed, c.rules = false, nil
+}
+
+// touch has a claim's route and rules compared with the kernel's.
+func (h *Host) touch(c *claim) {
+	h.work.routes = append(h.work.routes, c.key)
+	h.work.rules = append(h.work.rules, c.rules...)
+}
+
+// decideAll decides about everything again, and has all that the kernel has of ours compared.
+func (h *Host) decideAll() {
+	w := &h.want
+	for index := range w.links {
+		h.work.links = append(h.work.links, index)
+	}
+	for _, list := range w.addresses {
+		for _, a := range list {
+			h.decideAddress(a)
+		}
+	}
+	for p, q := range w.contests {
+		h.decide(p, slices.Clone(q.claims)...)
+	}
+	for a := range h.have.addrs {
+		h.work.addrs = append(h.work.addrs, a)
+	}
+	for key := range h.have.routes {
+		h.work.routes = append(h.work.routes, key.tablePrefix)
+		if key.metric != Metric && key.metric != Metric+1 {
+			h.work.strays = append(h.work.strays, key)
+		}
+	}
+	for r := range h.have.rules {
+		h.work.rules = append(h.work.rules, r)
+	}
+}
+
+// unbind notes that a device went, and everything of it with it. Other claims to its
+// prefixes get their routes in the next Set.
+func (h *Host) unbind(name string) {
+	d := h.want.devices[name]
+	if d == nil || d.index == 0 {
+		return
+	}
+	for _, a := range d.addresses {
+		delete(h.want.addrs, address{d.index, a.prefix})
+		delete(h.have.addrs, address{d.index, a.prefix})
+	}
+	for _, c := range d.claims {
+		if key, ok := h.haveRoute(c); c.placed && ok {
+			delete(h.have.routes, key)
+		}
+	}
+	delete(h.want.links, d.index)
+	d.index = 0
+	for _, c := range d.claims {
+		h.decide(c.prefix, c)
+	}
+}
