@@ -533,3 +533,31 @@ func TestV1BigMessagesAreFragmented(t *testing.T) {
 		}
 	})
 }
+
+// TestV1ForgedAggressiveModeDoesNotKeepUsFromBeginning: a first message in the peer's name makes a half-open ISAKMP SA.
+func TestV1ForgedAggressiveModeDoesNotKeepUsFromBeginning(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) { aggressive(pa, pb); pb.Children[0].Initiate = true })
+	a.Advance(w.now)
+	a.drain()
+	first := w.wire[0].Data
+	w.wire = nil
+	begun := 0 // messages of ours
+	w.filter = func(d *ipsec.Datagram) bool {
+		if h, _ := wire.ParseHeader(d.Data); h.SPIr == 0 && d.Local.Addr() == a.addr {
+			begun++
+		}
+		return false
+	}
+	b.Advance(w.now)
+	b.drain()
+	w.wire = nil
+	for i := range 20 {
+		d := bytes.Clone(first)
+		binary.BigEndian.PutUint64(d, uint64(i+1))
+		b.Handle(w.now, ipsec.Datagram{Local: netip.AddrPortFrom(b.addr, 500), Remote: netip.AddrPortFrom(a.addr, 500), Data: d})
+		w.run(10 * time.Second)
+	}
+	if begun < 25 {
+		t.Errorf("%d first messages in 200 s", begun)
+	}
+}
