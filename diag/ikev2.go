@@ -75,6 +75,9 @@ func (c Cause) hint() string {
 		if h, ok := hints[code][c.Notify]; ok {
 			return h
 		}
+		if h, ok := hints1[code][c.Notify]; ok {
+			return h
+		}
 	}
 	return "see the peer's log"
 }

@@ -6,5 +6,6 @@ import "slices"
 // the rooms that find causes.
 var Table = slices.Concat(
 	negotiation, authentication, reachability, lifecycle, configuration, device,
+	ikev1,
 	ikev2,
 )

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
+	"vpngw/ipsec"
 )
 
 // Aggressive mode with a pre-shared key, RFC 2409 section 5.4, with the payloads
@@ -39,13 +41,8 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 	if m.SPIr == 0 {
 		return drop(sa.DropMalformed, "an answer without the responder's cookie")
 	}
-	doubt := func(why sa.Drop, format string, args ...any) error {
-		p1.refused = fmt.Sprintf(format, args...)
-		s.env.Owner.Troubled(now, s.peer, p1.refused)
-		return drop(why, "%s", p1.refused)
-	}
-	if why := p1.takeChoice(m); why != "" {
-		return doubt(sa.DropMalformed, "%s", why)
+	if why := p1.takeChoice(m); !why.OK() {
+		return p1.distrust(now, sa.DropMalformed, why)
 	}
 	// Until HASH_R is known to be right, another answer may come.
 	dh, spiR := p1.dh, s.spiR
@@ -55,26 +52,26 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 	again := func() { p1.dh, s.spiR, s.keys, p1.x.iv = dh, spiR, nil, nil }
 	if err != nil {
 		again()
-		return doubt(sa.DropMalformed, "the peer's key exchange value is invalid: %v", err)
+		return p1.distrust(now, sa.DropMalformed, invalidKey(err))
 	}
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	if !proven(m, p1.hashR(who.Body())) {
 		again()
-		return doubt(sa.DropBadHash, "HASH_R in message 2 of aggressive mode is wrong: the pre-shared keys differ")
+		return p1.distrust(now, sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: "HASH_R", Message: "message 2 of aggressive mode"})
 	}
 	if !s.peer.RemoteID.Welcomes(who.Identity()) {
 		again()
-		return doubt(sa.DropMalformed, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.IDText(s.peer.RemoteID))
+		return p1.distrust(now, sa.DropMalformed, otherIdentity(who.Identity(), s.peer.RemoteID))
 	}
 	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
 	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
-	if why := s.nat.Problem(s.peer); why != "" {
+	if why := s.nat.Problem(s.peer); !why.OK() {
 		s.Drop(now, why)
 		return nil
 	}
 	s.float()
 	s.name()
-	p1.refused = ""
+	p1.refused = diag.Cause{}
 	ps := []wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: p1.hashI(id(s.peer.LocalID).Body())}}
 	ps = append(ps, s.natPayloads(s.peer, s.path.Local, s.path.Remote)...)
 	msg := s.seal(p1.x, p1.initialContact(ps))
@@ -98,15 +95,15 @@ func (p1 *phase1) answerAg1(now time.Time, m *message) error {
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	p1.candidates = ps
 	var p *sa.Peer
-	var expected []string
+	var expected []ipsec.Identity
 	for _, c := range ps {
-		expected = append(expected, sa.IDText(c.RemoteID))
+		expected = append(expected, c.RemoteID)
 		if c.RemoteID.Welcomes(who.Identity()) && p == nil {
 			p = c
 		}
 	}
 	if p == nil {
-		return p1.trouble(ps, wire.InvalidID1, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.Alternatives(expected))
+		return p1.trouble(ps, wire.InvalidID1, otherIdentity(who.Identity(), expected...))
 	}
 	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
 	c, err := p1.choose(m, []*sa.Peer{p}, 0)
@@ -118,7 +115,7 @@ func (p1 *phase1) answerAg1(now time.Time, m *message) error {
 			}
 		}
 		if err == nil && len(ke.Data) != sa.PublicSize(c.suite.KE.ID) {
-			err = p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, "a key exchange value of %d bytes in group %s", len(ke.Data), c.suite.KE)
+			err = p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, invalidKey(fmt.Errorf("%d bytes in group %v", len(ke.Data), c.suite.KE)))
 		}
 	}
 	if err != nil {
@@ -136,7 +133,7 @@ func (p1 *phase1) answerAg1(now time.Time, m *message) error {
 	p1.take(m)
 	s.spiR = s.env.Owner.NewSPI()
 	if err := p1.derive(p.PSK, p1.gxi); err != nil {
-		return p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, "the peer's key exchange value is invalid: %v", err)
+		return p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, invalidKey(err))
 	}
 	own := id(p.LocalID)
 	answer := []wire.Payload{
@@ -147,8 +144,9 @@ func (p1 *phase1) answerAg1(now time.Time, m *message) error {
 	answer = append(answer, s.natPayloads(p, m.d.Local, m.d.Remote)...)
 	msg := (&wire.Message{Header: s.header(p1.x.kind, 0), Payloads: answer}).Marshal()
 	if len(msg) > maxAmplification*len(m.d.Data) {
-		return p1.trouble([]*sa.Peer{p}, wire.PayloadMalformed1, "message 1 of aggressive mode has %d bytes, and ours would have %d, which is more than twice as many: nobody answers so much to whom it does not know",
-			len(m.d.Data), len(msg))
+		return p1.trouble([]*sa.Peer{p}, wire.PayloadMalformed1, diag.Cause{
+			Code: diag.AnswerTooLong, Theirs: fmt.Sprintf("%d bytes", len(m.d.Data)), Ours: fmt.Sprintf("%d bytes", len(msg)),
+		})
 	}
 	s.name()
 	p1.x.heard = m.hash()
@@ -165,7 +163,7 @@ func (m *message) hash() [32]byte { return sha256.Sum256(m.d.Data) }
 func (p1 *phase1) ag3(now time.Time, m *message) error {
 	s := p1.s
 	if !proven(m, p1.hashI(p1.idi)) {
-		return drop(sa.DropBadHash, "HASH_I in message 3 of aggressive mode is wrong: the pre-shared keys differ")
+		return wrongHash("HASH_I", "message 3 of aggressive mode")
 	}
 	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
 	if err := p1.settle(m, s.peer.RemoteID); err != nil {

@@ -3,10 +3,10 @@ package ikev1
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -36,11 +36,11 @@ func (s *SA) answerQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 		return
 	}
 	if !s.used.note(wire.ExchangeQuick, h.ID) {
-		s.Close(now, "the peer has used up the quick modes of the ISAKMP SA")
+		s.Close(now, diag.Cause{Code: diag.QuickModesUsed, Count: maxQuickModes})
 		return
 	}
 	if r := (*refusal)(nil); errors.As(err, &r) {
-		s.log.Info("refusing the peer's Child SA", "notify", r.kind.String(), "why", r.why)
+		s.log.Info("refusing the peer's Child SA", "notify", r.kind.String(), sa.Why(r.cause))
 		a.x.sent = s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: a.spi, Kind: r.kind})
 		s.track(a.x) // the same question gets the same answer
 		s.finish(now, a.x)
@@ -119,25 +119,25 @@ func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
 	}
 	cfg := s.match(local, remote)
 	if cfg == nil {
-		why := fmt.Sprintf("traffic selectors: the peer asks for %v here and %v there; we have %s", local, remote, s.peer.Wishes())
+		why := diag.Cause{Code: diag.Selectors, Theirs: hereAndThere(local, remote), Ours: s.peer.Wishes()}
 		s.toldAll(now, why)
-		return nil, refuse(wire.InvalidID1, "%s", why)
+		return nil, refuse(wire.InvalidID1, why)
 	}
 	if s.env.Owner.Held(cfg) {
-		return nil, refuse(wire.InvalidID1, "%s is held down by the operator", cfg.Name)
+		return nil, refuse(wire.InvalidID1, diag.Cause{Code: diag.ChildHeld, Name: cfg.Name})
 	}
 	c, ok := chooseESP(offer, espSuites(cfg.Proposals, true), s.modes())
 	if ok && (c.suite.KE.ID != 0) != withKE {
 		ok = false
 	}
 	if !ok {
-		why := "the peer's ESP proposals and ours have nothing in common: " + s.differ(offer, cfg, withKE)
+		why := s.differ(offer, cfg)
 		s.env.Owner.ChildChanged(now, s, cfg, why)
-		return nil, refuse(wire.NoProposalChosen1, "%s", why)
+		return nil, refuse(wire.NoProposalChosen1, why)
 	}
 	out := binary.BigEndian.Uint32(c.proposal.SPI)
 	if out < 256 {
-		return nil, refuse(wire.InvalidSPI1, "a reserved SPI")
+		return nil, refuse(wire.InvalidSPI1, diag.Cause{Code: diag.ReservedSPI})
 	}
 	a.ni = nonce.Data
 	if a.nr, err = s.env.Nonce(); err != nil {
@@ -148,16 +148,16 @@ func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
 	if withKE {
 		dh, err := sa.NewDH(c.suite.KE.ID, s.env.Rand)
 		if err != nil {
-			return nil, refuse(wire.NoProposalChosen1, "%v", err)
+			return nil, refuse(wire.NoProposalChosen1, noKeyPair(err))
 		}
 		if shared, err = dh.Shared(ke.Data); err != nil {
-			return nil, refuse(wire.InvalidKey1, "the peer's key exchange value is invalid: %v", err)
+			return nil, refuse(wire.InvalidKey1, invalidKey(err))
 		}
 		public = []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: dh.Public()}}
 	}
 	in, err := s.env.AllocSPI()
 	if err != nil {
-		return nil, refuse(wire.NoProposalChosen1, "no SPI left: %v", err)
+		return nil, refuse(wire.NoProposalChosen1, diag.Cause{Code: diag.NoSPI, Err: err.Error()})
 	}
 	life, notice := agree(c.life, cfg.Lifetime, in)
 	a.c = s.newChild(now, negotiated{
@@ -186,7 +186,7 @@ func (s *SA) selectors(m *message) (remote, local ipsec.Selector, ids []wire.Pay
 	remote, okI = idSelector(ps[0])
 	local, okR = idSelector(ps[1])
 	if !okI || !okR {
-		return remote, local, nil, refuse(wire.InvalidID1, "the peer asks for what is no address, subnet or range")
+		return remote, local, nil, refuse(wire.InvalidID1, diag.Cause{Code: diag.Selectors, Theirs: "no address, subnet or range", Ours: s.peer.Wishes()})
 	}
 	return remote, local, ids, nil
 }
@@ -207,7 +207,7 @@ func (s *SA) match(local, remote ipsec.Selector) *sa.Child {
 }
 
 // toldAll notes a refusal that is not about one child, with those that are not up.
-func (s *SA) toldAll(now time.Time, why string) {
+func (s *SA) toldAll(now time.Time, why diag.Cause) {
 	for _, c := range s.peer.Children {
 		if !slices.ContainsFunc(s.fam.children, func(up *child) bool { return up.cfg == c }) {
 			s.env.Owner.ChildChanged(now, s, c, why)
@@ -216,18 +216,18 @@ func (s *SA) toldAll(now time.Time, why string) {
 }
 
 // differ says why no transform is taken.
-func (s *SA) differ(offer *wire.SA1, cfg *sa.Child, withKE bool) string {
+func (s *SA) differ(offer *wire.SA1, cfg *sa.Child) diag.Cause {
 	if _, ok := chooseESP(offer, espSuites(cfg.Proposals, true), []uint16{1, 2, 3, 4, modeUDPDraft, 61444}); ok {
 		if s.encap() {
-			return "there is a NAT between us, and the peer offers no tunnel mode in UDP"
+			return diag.Cause{Code: diag.NATModes, Name: "a NAT", Ours: "tunnel mode in UDP"}
 		}
-		return "there is no NAT between us, and the peer does not offer plain tunnel mode"
+		return diag.Cause{Code: diag.NATModes, Name: "no NAT", Ours: "plain tunnel mode"}
 	}
 	var own []ipsec.Proposal
 	for _, o := range espSuites(cfg.Proposals, true) {
 		own = append(own, o.Proposal())
 	}
-	return sa.Difference(offered(offer, ipsec.ProtoESP), own, true)
+	return diag.Cause{Code: diag.ESPProposal, Theirs: sa.Difference(offered(offer, ipsec.ProtoESP), own, true)}
 }
 
 // agree is the lifetime of both ends: the shorter one. When that is ours the peer hears

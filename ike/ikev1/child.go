@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -37,18 +38,18 @@ type child struct {
 	out    bool   // the outbound half is installed
 	minted []byte // the lower of the nonces that made it
 
-	asked     uint32    // SPIIn of the one that we asked for this one in place of; 0: of none
-	successor *child    // has taken, or is to take, this one's place
-	gone      bool      // deleted; the inbound half lingers
-	doubted   bool      // the peer may have it no more
-	failed    string    // why it was not replaced yet, after an attempt
-	softAt    time.Time // rekey
-	hardAt    time.Time // end
-	outAt     time.Time // install the outbound half
-	heldUntil time.Time // its packets are kept back
-	confirmBy time.Time // remove, if nothing has proven that the peer has it
-	deleteAt  time.Time // replaced: delete it
-	removeAt  time.Time // gone: forget it
+	asked     uint32     // SPIIn of the one that we asked for this one in place of; 0: of none
+	successor *child     // has taken, or is to take, this one's place
+	gone      bool       // deleted; the inbound half lingers
+	doubted   bool       // the peer may have it no more
+	failed    diag.Cause // why it was not replaced yet, after an attempt
+	softAt    time.Time  // rekey
+	hardAt    time.Time  // end
+	outAt     time.Time  // install the outbound half
+	heldUntil time.Time  // its packets are kept back
+	confirmBy time.Time  // remove, if nothing has proven that the peer has it
+	deleteAt  time.Time  // replaced: delete it
+	removeAt  time.Time  // gone: forget it
 }
 
 // leaving reports whether the child is on its way out.
@@ -201,16 +202,16 @@ func (s *SA) doubt(now time.Time) {
 }
 
 // expiry is why a child ends at its hard end.
-func (c *child) expiry() string {
-	why := "its lifetime ended before a rekey succeeded"
+func (c *child) expiry() diag.Cause {
+	why := diag.Cause{Code: diag.LifetimeEnded}
 	if c.doubted {
-		why = sa.StartedAnew + ", and no other Child SA came"
+		why.Code = diag.NoneSince
 	}
-	if c.failed != "" {
-		why += ": " + c.failed
-	}
-	return why
+	return why.Since(c.failed)
 }
+
+// notWanted is why a child goes that the operator or the configuration took away.
+var notWanted = diag.Cause{Code: diag.NotWanted}
 
 // leadsTo reports whether c comes after the child in the line of its successors.
 func (c *child) leadsTo(to *child) bool {
@@ -254,7 +255,7 @@ func (s *SA) sendOn(now time.Time, c *child) {
 			old.succeeded(now)
 		}
 	}
-	s.env.Owner.ChildChanged(now, s, c.cfg, "")
+	s.env.Owner.ChildChanged(now, s, c.cfg, diag.Cause{})
 }
 
 // hold keeps back what would go out on the children that c is to replace, until the peer has shown that it
@@ -280,7 +281,7 @@ func (s *SA) resume(c *child) {
 }
 
 // remove takes a child out at once.
-func (s *SA) remove(now time.Time, c *child, why string) {
+func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 	i := slices.Index(s.fam.children, c)
 	if i < 0 {
 		return
@@ -316,13 +317,13 @@ func (s *SA) remove(now time.Time, c *child, why string) {
 // lastGone ends an ISAKMP SA that was kept for its Child SAs only.
 func (s *SA) lastGone(now time.Time) {
 	if c := s.fam.current; c.state == sa.Outlived && len(s.fam.children) == 0 {
-		c.die(now, "its last Child SA is gone")
+		c.die(now, c.why)
 	}
 }
 
 // deleteChild tells the peer that a child is deleted, by the SPI that we receive
 // on, and takes it out: at once, or if it has a successor when nothing can be under way any more.
-func (s *SA) deleteChild(now time.Time, c *child, why string) {
+func (s *SA) deleteChild(now time.Time, c *child, why diag.Cause) {
 	if c.gone {
 		return
 	}
@@ -335,7 +336,7 @@ func deletion(c *child) wire.Payload {
 }
 
 // retire is for a child that is deleted.
-func (s *SA) retire(now time.Time, c *child, why string) {
+func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 	if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
 		s.sendOn(now, c.successor)
 	}
@@ -350,7 +351,7 @@ func (s *SA) retire(now time.Time, c *child, why string) {
 }
 
 // releaseChildren removes them all, without a word to the peer.
-func (s *SA) releaseChildren(now time.Time, why string) {
+func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 	if s.fam.current != s {
 		return
 	}
@@ -378,11 +379,11 @@ func (s *SA) advanceChildren(now time.Time) {
 			if c.made { // the Delete may have been lost, and nobody answers it
 				s.inform(deletion(c))
 			}
-			s.remove(now, c, "replaced")
+			s.remove(now, c, replacedBy)
 		case sa.Due(now, c.confirmBy):
-			s.remove(now, c, "the peer began a quick mode and did not finish it")
+			s.remove(now, c, diag.Cause{Code: diag.PeerStopped, Message: "message 3 of quick mode", After: confirmTime})
 		case sa.Due(now, c.hardAt):
-			s.log.Warn("Child SA expired", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "why", c.expiry())
+			s.log.Warn("Child SA expired", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), sa.Why(c.expiry()))
 			s.inform(deletion(c))
 			if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
 				s.sendOn(now, c.successor)
@@ -394,11 +395,11 @@ func (s *SA) advanceChildren(now time.Time) {
 			case c.successor != nil && !c.successor.out: // traffic is still on this one
 			case c.successor != nil && s.spares(now, c): // or the peer's may be
 			default:
-				s.deleteChild(now, c, "replaced")
+				s.deleteChild(now, c, replacedBy)
 			}
 		case sa.Due(now, c.softAt):
 			c.softAt = time.Time{}
-			s.startRekey(now, c, "lifetime")
+			s.startRekey(now, c, diag.Cause{Code: diag.LifetimeReached})
 		}
 	}
 }
@@ -412,18 +413,23 @@ func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	return c != nil
 }
 
+// limits are the causes of a rekey that is not for the time.
+var limits = map[ipsec.Limit]diag.Code{
+	ipsec.LimitBytes: diag.BytesReached, ipsec.LimitPackets: diag.PacketsReached, ipsec.LimitSequence: diag.SequenceReached,
+}
+
 // Expired implements sa.Machine.
-func (s *SA) Expired(now time.Time, spiIn uint32, why string) bool {
+func (s *SA) Expired(now time.Time, spiIn uint32, limit ipsec.Limit) bool {
 	c := s.fam.find(spiIn)
 	if c != nil {
-		s.fam.current.startRekey(now, c, why)
+		s.fam.current.startRekey(now, c, diag.Cause{Code: limits[limit]})
 		s.fam.pump(now)
 	}
 	return c != nil
 }
 
 // RekeyChildren implements sa.Machine.
-func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why string) {
+func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why diag.Cause) {
 	for _, c := range slices.Clone(s.fam.children) {
 		if c.cfg == cfg && (c.out || c.made) { // else the peer has begun to rekey this moment
 			s.fam.current.startRekey(now, c, why)
@@ -441,7 +447,7 @@ func (s *SA) DeleteChildren(now time.Time, cfg *sa.Child) {
 	for _, c := range slices.Clone(s.fam.children) {
 		if c.cfg == cfg && !c.gone {
 			c.successor = nil
-			s.deleteChild(now, c, "not wanted any more")
+			s.deleteChild(now, c, notWanted)
 		}
 	}
 }

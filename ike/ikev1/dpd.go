@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -77,7 +78,7 @@ func (s *SA) checkAlive(now time.Time) {
 }
 
 func (s *SA) dead(now time.Time, after time.Duration) {
-	s.Drop(now, "the peer is dead: it did not answer a liveness check within "+after.String())
+	s.Drop(now, diag.Cause{Code: diag.LivenessDead, After: after})
 }
 
 // askAlive begins to ask, once.

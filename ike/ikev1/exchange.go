@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -48,27 +49,34 @@ type message struct {
 
 // dropped is an error that nobody hears of: a message that may be anybody's.
 type dropped struct {
-	why  sa.Drop
-	text string
+	why   sa.Drop
+	text  string
+	cause diag.Cause // OK: there is nothing to tell the operator
 }
 
 func (e *dropped) Error() string { return e.text }
 
 func drop(why sa.Drop, format string, args ...any) error {
-	return &dropped{why, fmt.Sprintf(format, args...)}
+	return &dropped{why: why, text: fmt.Sprintf(format, args...)}
+}
+
+// doubt drops a message that says something about the peer, if it is the peer's.
+func doubt(why sa.Drop, cause diag.Cause) error { return &dropped{why, cause.String(), cause} }
+
+// wrongHash is for a HASH payload of phase 1 that does not prove the pre-shared key.
+func wrongHash(hash, message string) error {
+	return doubt(sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: hash, Message: message})
 }
 
 // refusal is an error in an authentic message. The peer is told its kind.
 type refusal struct {
-	kind wire.NotifyType1
-	why  string
+	kind  wire.NotifyType1
+	cause diag.Cause
 }
 
-func (e *refusal) Error() string { return e.kind.String() + ": " + e.why }
+func (e *refusal) Error() string { return e.kind.String() + ": " + e.cause.String() }
 
-func refuse(kind wire.NotifyType1, format string, args ...any) error {
-	return &refusal{kind, fmt.Sprintf(format, args...)}
-}
+func refuse(kind wire.NotifyType1, cause diag.Cause) error { return &refusal{kind, cause} }
 
 func (x *exchange) deadline() time.Time { return sa.Earliest(x.retx.Deadline(), x.until) }
 

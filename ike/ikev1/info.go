@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -40,7 +41,7 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 	x.take = func(now time.Time, m *message) error { return s.informed(now, m) }
 	err := s.deliver(now, x, h, d)
 	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && s.initiator {
-		s.p1.refused = "the peer answers message 5 with what does not decrypt: the pre-shared keys differ"
+		s.p1.refused = diag.Cause{Code: diag.NotDecrypted, Message: "the peer's answer to message 5"}
 		s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 	}
 }
@@ -51,13 +52,9 @@ func (s *SA) hint(now time.Time, ps []wire.Payload) {
 	if !ok || !n.Kind.IsError() || !s.initiator {
 		return
 	}
-	s.p1.refused = "the peer answered " + n.Kind.String() + ": "
-	switch {
-	case n.Kind == wire.NoProposalChosen1 && s.spiR == 0:
-		s.p1.refused = "we sent IKE proposals " + sa.ProposalText(s.peer.Proposals) + "; " + s.p1.refused +
-			"it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, main or aggressive mode, and whether it knows our address"
-	default:
-		s.p1.refused += meaning(n.Kind)
+	s.p1.refused = diag.Cause{Code: diag.Phase1Refused, Notify: n.Kind.String()}
+	if n.Kind == wire.NoProposalChosen1 && s.spiR == 0 {
+		s.p1.refused.Code, s.p1.refused.Ours = diag.IKERefused, sa.ProposalText(s.peer.Proposals)
 	}
 	s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 }
@@ -102,17 +99,17 @@ func (s *SA) deleted(now time.Time, p *wire.Delete1) {
 				if c.successor == nil {
 					s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 				}
-				s.fam.current.retire(now, c, "the peer deleted the Child SA")
+				s.fam.current.retire(now, c, diag.Cause{Code: diag.PeerDeletedESP})
 			}
 		case ipsec.ProtoIKE:
 			if bytes.Equal(spi, append(u64(s.spiI), u64(s.spiR)...)) {
-				s.leave(now, "the peer deleted the ISAKMP SA")
+				s.leave(now, diag.Cause{Code: diag.PeerDeletedIKE})
 				return
 			}
 			// Another of the peer's, deleted over this one.
 			for _, m := range slices.Clone(s.fam.members) {
 				if m.live() && bytes.Equal(spi, append(u64(m.spiI), u64(m.spiR)...)) {
-					m.leave(now, "the peer deleted the ISAKMP SA")
+					m.leave(now, diag.Cause{Code: diag.PeerDeletedIKE})
 				}
 			}
 		}
@@ -132,14 +129,14 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 	case !n.Kind.IsError():
 	case s.state == sa.Connecting:
 		if s.initiator {
-			s.Drop(now, "the peer answered "+n.Kind.String()+": "+meaning(n.Kind))
+			s.Drop(now, diag.Cause{Code: diag.Phase1Refused, Notify: n.Kind.String()})
 		}
 	default:
 		s.log.Info("the peer notes an error", "notify", n.Kind.String())
 		if q := s.asking; q != nil && !s.known(n.SPI) {
 			q.refused(now, n)
 		} else if s.disowned(now, n) {
-			s.leave(now, "the peer does not accept our proof of identity ("+n.Kind.String()+"): it expects another identity than "+sa.IDText(s.peer.LocalID))
+			s.leave(now, diag.Cause{Code: diag.IDDisbelieved, Notify: n.Kind.String(), Ours: sa.IDText(s.peer.LocalID)})
 		}
 	}
 	return nil
@@ -218,7 +215,7 @@ func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	}
 	s.unconfirmed = nil
 	s.confirm.Stop()
-	s.follow(d.Local, d.Remote)
+	s.follow(now, d.Local, d.Remote)
 }
 
 // random32 is for the first sequence number.

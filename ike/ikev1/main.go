@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -38,20 +39,18 @@ func (p1 *phase1) mm2(now time.Time, m *message) error {
 	if m.SPIr == 0 {
 		return drop(sa.DropMalformed, "an answer without the responder's cookie")
 	}
-	if why := p1.takeChoice(m); why != "" {
-		p1.refused = why
-		s.env.Owner.Troubled(now, s.peer, why)
-		return drop(sa.DropMalformed, "%s", why)
+	if why := p1.takeChoice(m); !why.OK() {
+		return p1.distrust(now, sa.DropMalformed, why)
 	}
 	dh, err := sa.NewDH(s.suite.KE.ID, s.env.Rand)
 	if err != nil {
-		s.Drop(now, err.Error())
+		s.Drop(now, noKeyPair(err))
 		return nil
 	}
 	p1.dh, p1.gxi, s.spiR = dh, dh.Public(), m.SPIr
 	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
 	s.name()
-	p1.refused = ""
+	p1.refused = diag.Cause{}
 	p1.x.take, p1.x.wants, p1.waits = p1.mm4, shapes["mm4"], "message 4 of main mode"
 	ps := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxi}, &wire.Nonce1{Data: p1.ni}}
 	s.say(now, p1.x, true, append(ps, s.natPayloads(s.peer, s.path.Local, s.path.Remote)...)...)
@@ -63,10 +62,10 @@ func (p1 *phase1) mm4(now time.Time, m *message) error {
 	s := p1.s
 	p1.take(m)
 	if err := p1.derive(s.peer.PSK, p1.gxr); err != nil {
-		return drop(sa.DropMalformed, "the peer's key exchange value is invalid: %v", err)
+		return doubt(sa.DropMalformed, invalidKey(err))
 	}
 	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
-	if why := s.nat.Problem(s.peer); why != "" {
+	if why := s.nat.Problem(s.peer); !why.OK() {
 		s.Drop(now, why)
 		return nil
 	}
@@ -96,10 +95,10 @@ func (p1 *phase1) mm6(now time.Time, m *message) error {
 	s := p1.s
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	if !proven(m, p1.hashR(who.Body())) {
-		return drop(sa.DropBadHash, "HASH_R in message 6 of main mode is wrong")
+		return wrongHash("HASH_R", "message 6 of main mode")
 	}
 	if !s.peer.RemoteID.Welcomes(who.Identity()) {
-		return refuse(wire.InvalidID1, "the peer says that it is %s; the configuration expects %s", sa.IDText(who.Identity()), sa.IDText(s.peer.RemoteID))
+		return refuse(wire.InvalidID1, otherIdentity(who.Identity(), s.peer.RemoteID))
 	}
 	s.lastIV = p1.x.iv
 	s.lifetimeNotice(m)
@@ -156,7 +155,7 @@ func (p1 *phase1) mm3(now time.Time, m *message) error {
 	msg := s.fragments(s.seal(p1.x, answer)) // in the clear: the keys come next
 	// The key can only be that of the address: who the peer is comes encrypted (RFC 2409 section 5.4).
 	if err := p1.derive(p1.candidates[0].PSK, p1.gxi); err != nil {
-		return drop(sa.DropMalformed, "the peer's key exchange value is invalid: %v", err)
+		return doubt(sa.DropMalformed, invalidKey(err))
 	}
 	p1.x.take, p1.x.wants, p1.waits = p1.mm5, shapes["mm5"], "message 5"
 	p1.x.sent = msg
@@ -169,7 +168,7 @@ func (p1 *phase1) mm5(now time.Time, m *message) error {
 	s := p1.s
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	if !proven(m, p1.hashI(who.Body())) {
-		return drop(sa.DropBadHash, "HASH_I in message 5 of main mode is wrong")
+		return wrongHash("HASH_I", "message 5 of main mode")
 	}
 	if err := p1.settle(m, who.Identity()); err != nil {
 		return err
@@ -198,8 +197,8 @@ func (p1 *phase1) settle(m *message, who ipsec.Identity) error {
 	}
 	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
 	s.name()
-	if why := s.nat.Problem(p); why != "" {
-		return refuse(wire.AuthenticationFailed1, "%s", why)
+	if why := s.nat.Problem(p); !why.OK() {
+		return refuse(wire.AuthenticationFailed1, why)
 	}
 	return nil
 }

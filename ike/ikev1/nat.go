@@ -96,28 +96,29 @@ func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 // follow is section 7: "ends that are NOT behind NAT SHOULD use the last valid
 // UDP encapsulated IKE or IPsec packet from the other end to determine which IP and
 // port addresses should be used." The caller vouches that the packet is authentic and new.
-func (s *SA) follow(local, remote netip.AddrPort) {
+func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
 	if !s.nat.Follows(s.peer, s.path, local, remote) {
 		return
 	}
-	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)
+	was := s.path.Remote
+	s.log.Info("the peer's address changed", "was", was, "is", remote)
 	s.path.Local, s.path.Remote = local, remote
 	s.name()
-	if s.fam.current != s {
-		return
+	if s.fam.current == s {
+		for _, c := range s.fam.children {
+			s.env.Owner.Emit(sa.Move{SPIIn: c.sa.SPIIn, Path: s.childPath()})
+		}
 	}
-	for _, c := range s.fam.children {
-		s.env.Owner.Emit(sa.Move{SPIIn: c.sa.SPIIn, Path: s.childPath()})
-	}
+	s.env.Owner.PeerMoved(now, s, was)
 }
 
 // Moved implements sa.Machine.
-func (s *SA) Moved(_ time.Time, spiIn uint32, remote netip.AddrPort) bool {
+func (s *SA) Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool {
 	if s.fam.find(spiIn) == nil {
 		return false
 	}
 	if c := s.fam.current; c.state == sa.Established {
-		c.follow(netip.AddrPortFrom(c.path.Local.Addr(), sa.PortNATT), remote)
+		c.follow(now, netip.AddrPortFrom(c.path.Local.Addr(), sa.PortNATT), remote)
 	}
 	return true
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -25,10 +26,10 @@ type phase1 struct {
 	dh       *sa.DH
 	gxi, gxr []byte
 	ni, nr   []byte
-	sai      []byte // SAi_b
-	idi      []byte // IDii_b, of aggressive mode's responder
-	waits    string // the message that is waited for, "message 2 of main mode"
-	refused  string // what an answer that nobody can trust said
+	sai      []byte     // SAi_b
+	idi      []byte     // IDii_b, of aggressive mode's responder
+	waits    string     // the message that is waited for, "message 2 of main mode"
+	refused  diag.Cause // what an answer that nobody can trust said
 }
 
 // Initiate starts phase 1 with p. local is the address that the route to the peer takes.
@@ -134,11 +135,11 @@ func receive(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, *message, error
 
 // Refusal is what may be told of a first message that is refused.
 type Refusal struct {
-	Kind wire.NotifyType1
-	Why  string
+	Kind  wire.NotifyType1
+	Cause diag.Cause
 }
 
-func (e *Refusal) Error() string { return e.Kind.String() + ": " + e.Why }
+func (e *Refusal) Error() string { return e.Kind.String() + ": " + e.Cause.String() }
 
 // answering checks the shape of a first message and finds the candidates that are in its mode.
 func (p1 *phase1) answering(step string, m *message) ([]*sa.Peer, error) {
@@ -162,19 +163,18 @@ func (p1 *phase1) answering(step string, m *message) ([]*sa.Peer, error) {
 		return out, nil
 	case other != nil:
 		has := map[bool]string{false: "main", true: "aggressive"}
-		return nil, p1.trouble([]*sa.Peer{other}, wire.InvalidExchange1, "the peer begins in %s mode; this connection is in %s mode: set the same at both ends", has[aggressive], has[!aggressive])
+		return nil, p1.trouble([]*sa.Peer{other}, wire.InvalidExchange1, diag.Cause{Code: diag.IKEMode, Theirs: has[aggressive], Ours: has[!aggressive]})
 	}
-	return nil, &Refusal{wire.NoProposalChosen1, fmt.Sprintf("no connection has a peer at %v that speaks IKEv1", m.d.Remote.Addr())}
+	return nil, &Refusal{wire.NoProposalChosen1, diag.Cause{Code: diag.UnknownPeer, Peer: m.d.Remote, Version: 1}}
 }
 
 // trouble notes why a first message is refused with those that it could be of.
-func (p1 *phase1) trouble(ps []*sa.Peer, kind wire.NotifyType1, format string, args ...any) error {
-	why := fmt.Sprintf(format, args...)
+func (p1 *phase1) trouble(ps []*sa.Peer, kind wire.NotifyType1, why diag.Cause) error {
 	p1.troubled(p1.s.since, ps, why)
 	return &Refusal{kind, why}
 }
 
-func (p1 *phase1) troubled(now time.Time, ps []*sa.Peer, why string) {
+func (p1 *phase1) troubled(now time.Time, ps []*sa.Peer, why diag.Cause) {
 	for _, p := range ps {
 		p1.s.env.Owner.Troubled(now, p, why)
 	}
@@ -195,8 +195,9 @@ func (p1 *phase1) choose(m *message, candidates []*sa.Peer, group uint16) (*choi
 			return c, nil
 		}
 	}
-	return nil, p1.trouble(candidates, wire.NoProposalChosen1, "the peer's IKE proposals and ours have nothing in common: %s",
-		sa.Difference(offered(offer, ipsec.ProtoIKE), candidates[0].Proposals, true))
+	return nil, p1.trouble(candidates, wire.NoProposalChosen1, diag.Cause{
+		Code: diag.IKEProposal, Theirs: sa.Difference(offered(offer, ipsec.ProtoIKE), candidates[0].Proposals, true),
+	})
 }
 
 // lifeOf is the lifetime that an offer means. One that has none means 8 hours,
@@ -209,21 +210,46 @@ func lifeOf(offered, own time.Duration) time.Duration {
 }
 
 // takeChoice is what an initiator learns of the responder's SA payload, or why it cannot be.
-func (p1 *phase1) takeChoice(m *message) string {
+func (p1 *phase1) takeChoice(m *message) diag.Cause {
 	answer, _ := wire.Find[*wire.SA1](m.Payloads)
-	if len(answer.Proposals) != 1 || len(answer.Proposals[0].Transforms) != 1 {
-		return "the peer's answer chooses more than one proposal"
+	if n := answer.Transforms(); n != 1 {
+		return diag.Cause{Code: diag.SeveralChosen, Count: n}
 	}
 	c, ok := chooseIKE(answer, p1.own)
 	if !ok {
-		return "the peer chose an IKE proposal that we did not offer"
+		return diag.Cause{Code: diag.IKENotOffered}
 	}
 	p1.s.suite, p1.s.life = c.suite, c.life.time
 	p1.s.peerSays = readVendors(m.Payloads)
 	if !p1.s.peer.NATT {
 		p1.s.peerSays.natt = nil
 	}
-	return ""
+	return diag.Cause{}
+}
+
+// distrust is for an answer to an initiator that anybody may have sent: what it says
+// about the peer is told, and another answer may still come.
+func (p1 *phase1) distrust(now time.Time, drop sa.Drop, why diag.Cause) error {
+	p1.refused = why
+	p1.s.env.Owner.Troubled(now, p1.s.peer, why)
+	return doubt(drop, why)
+}
+
+// invalidKey is for a public value that is none of its group.
+func invalidKey(err error) diag.Cause { return diag.Cause{Code: diag.KeyExchange, Err: err.Error()} }
+
+// noKeyPair is for a key exchange that cannot begin on this host.
+func noKeyPair(err error) diag.Cause {
+	return diag.Cause{Code: diag.Internal, Name: "make a key pair", Err: err.Error()}
+}
+
+// otherIdentity is for a peer that is none of those that are expected.
+func otherIdentity(who ipsec.Identity, expected ...ipsec.Identity) diag.Cause {
+	var names []string
+	for _, id := range expected {
+		names = append(names, sa.IDText(id))
+	}
+	return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(who), Ours: sa.Alternatives(names)}
 }
 
 // derive makes the keys of both public values.
@@ -283,25 +309,27 @@ func (p1 *phase1) refresh(m *message) error {
 		return p.Aggressive || !p.PSK.Equal(key)
 	})
 	if len(p1.candidates) == 0 {
-		return refuse(wire.AuthenticationFailed1, "the configuration has changed since the peer began, and does not have it any more")
+		return refuse(wire.AuthenticationFailed1, diag.Cause{Code: diag.ConfigChanged})
 	}
 	return nil
 }
 
 // identify finds the candidate that a responder's peer is, once its HASH has proven that it knows the key.
 func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
-	var expected []string
+	var expected []ipsec.Identity
 	for _, p := range p1.candidates {
 		if !p.RemoteID.Welcomes(who) {
-			expected = append(expected, sa.IDText(p.RemoteID))
+			expected = append(expected, p.RemoteID)
 			continue
 		}
 		if !slices.Contains(ikeSuites(p.Proposals), p1.s.suite) {
-			return nil, refuse(wire.NoProposalChosen1, "%s is negotiated, which the proposals of %s (%s) do not have", p1.s.suite, p.Name, sa.ProposalText(p.Proposals))
+			return nil, refuse(wire.NoProposalChosen1, diag.Cause{
+				Code: diag.SuiteOfOther, Theirs: p1.s.suite.String(), Name: p.Name, Ours: sa.ProposalText(p.Proposals),
+			})
 		}
 		return p, nil
 	}
-	return nil, refuse(wire.InvalidID1, "the peer says that it is %s; the configuration expects %s", sa.IDText(who), sa.Alternatives(expected))
+	return nil, refuse(wire.InvalidID1, otherIdentity(who, expected...))
 }
 
 // failed is for a message of phase 1 that went wrong. What was dropped may be
@@ -315,10 +343,10 @@ func (p1 *phase1) failed(now time.Time, err error) {
 		if s.peer != nil {
 			p1.candidates = []*sa.Peer{s.peer}
 		}
-		p1.troubled(now, p1.candidates, r.why)
+		p1.troubled(now, p1.candidates, r.cause)
 		s.lastIV = p1.x.iv
 		s.tell(r)
-		s.Drop(now, r.why)
+		s.Drop(now, r.cause)
 	default:
 		p1.suspect(now, err)
 	}
@@ -330,9 +358,9 @@ func (p1 *phase1) suspect(now time.Time, err error) {
 	if !errors.As(err, &e) || s.keys == nil || e.why == sa.DropCleartext || e.why == sa.DropRepeated {
 		return
 	}
-	why := p1.waits + " does not decrypt: the pre-shared keys differ"
-	if e.why == sa.DropBadHash {
-		why = e.text
+	why := diag.Cause{Code: diag.NotDecrypted, Message: p1.waits}
+	if !e.cause.OK() {
+		why = e.cause
 	}
 	ps := p1.candidates
 	if s.peer != nil {
@@ -343,27 +371,27 @@ func (p1 *phase1) suspect(now time.Time, err error) {
 }
 
 // waitedFor is the sentence for a phase 1 that does not go on.
-func (p1 *phase1) waitedFor() string {
-	if p1.refused != "" {
+func (p1 *phase1) waitedFor() diag.Cause {
+	if !p1.refused.OK() {
 		return p1.refused
 	}
-	from := p1.s.path.Remote.String()
+	why := diag.Cause{Peer: p1.s.path.Remote, Message: p1.waits}
 	switch {
 	case !p1.s.initiator:
-		return "the peer began and did not go on to " + p1.waits + " within " + halfOpenTime.String() +
-			": did our answer reach it, and is UDP 4500 open on the way?"
+		why.Code, why.After = diag.PeerStopped, halfOpenTime
 	case p1.s.keys != nil:
-		return "no " + p1.waits + " from " + from + ": the pre-shared keys or the identities differ, or UDP 4500 is closed on the way; look in the peer's log"
+		why.Code = diag.NoAnswerKeys
 	case p1.s.spiR != 0:
-		return "no " + p1.waits + " from " + from + ": the peer answered message 1, so look for large packets that are lost, and in its log"
+		why.Code = diag.NoAnswerSize
+	default:
+		why.Code, why.Message = diag.NoAnswer, "phase 1 of IKEv1 in "+p1.x.kind.String()
 	}
-	return "no answer to phase 1 of IKEv1 from " + from +
-		": is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing, in " + p1.x.kind.String() + "?"
+	return why
 }
 
 // patience tells the operator before it is over why it may take so long.
 func (p1 *phase1) patience(now time.Time) {
-	if p1.s.initiator && p1.s.state == sa.Connecting && p1.x.repeats == 3 && (p1.s.keys != nil || p1.refused != "") {
+	if p1.s.initiator && p1.s.state == sa.Connecting && p1.x.repeats == 3 && (p1.s.keys != nil || !p1.refused.OK()) {
 		p1.s.env.Owner.Troubled(now, p1.s.peer, p1.waitedFor())
 	}
 }

@@ -2,10 +2,12 @@ package ikev1
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -56,7 +58,7 @@ func (s *SA) Create(now time.Time, c *sa.Child, local, remote []ipsec.Selector) 
 }
 
 // startRekey queues the replacement of a child, once.
-func (s *SA) startRekey(now time.Time, c *child, why string) {
+func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 	if c.leaving() || s.env.Owner.Held(c.cfg) || s.fam.asked(func(q *quick) bool { return q.old == c }) != nil {
 		return
 	}
@@ -64,7 +66,7 @@ func (s *SA) startRekey(now time.Time, c *child, why string) {
 		c.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
 		return
 	}
-	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "why", why)
+	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), sa.Why(why))
 	s.fam.queue = append(s.fam.queue, &quick{cfg: c.cfg, local: c.sa.Local[0], remote: c.sa.Remote[0], old: c})
 }
 
@@ -82,7 +84,7 @@ func (q *quick) begin(s *SA, now time.Time) {
 	q.s, q.began = s, now
 	if err := q.prepare(); err != nil {
 		q.abandoned(s)
-		q.fail(now, "cannot ask for a Child SA: "+err.Error())
+		q.fail(now, diag.Cause{Code: diag.Internal, Name: "ask for a Child SA", Err: err.Error()})
 		return
 	}
 	s.asking = q
@@ -166,7 +168,7 @@ func (q *quick) qm2(now time.Time, m *message) error {
 		return drop(sa.DropBadHash, "HASH(2) of a quick mode is wrong")
 	}
 	c, why := q.accept(now, m)
-	if why != "" {
+	if !why.OK() {
 		s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: u32(q.spiIn), Kind: wire.NoProposalChosen1})
 		q.fail(now, why)
 		return nil
@@ -187,7 +189,7 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	s.finish(now, q.x)
 	switch {
 	case s.env.Owner.Held(q.cfg):
-		s.deleteChild(now, c, "not wanted any more")
+		s.deleteChild(now, c, notWanted)
 	case s.replaces(c):
 		c.outAt = now.Add(switchTime)
 	default:
@@ -207,30 +209,30 @@ func (old *child) carriesFor(c *child) bool {
 }
 
 // accept turns the peer's answer into a child, or says what is wrong with it.
-func (q *quick) accept(now time.Time, m *message) (*child, string) {
+func (q *quick) accept(now time.Time, m *message) (*child, diag.Cause) {
 	s := q.s
 	answer, _ := wire.Find[*wire.SA1](m.Payloads)
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
-	if len(answer.Proposals) != 1 || len(answer.Proposals[0].Transforms) != 1 {
-		return nil, "the peer's answer to a quick mode chooses more than one proposal"
+	if n := answer.Transforms(); n != 1 {
+		return nil, diag.Cause{Code: diag.SeveralChosen, Count: n}
 	}
 	c, ok := chooseESP(answer, q.own, s.modes())
 	if !ok {
-		return nil, "the peer chose an ESP proposal that we did not offer"
+		return nil, diag.Cause{Code: diag.ESPNotOffered}
 	}
 	out := binary.BigEndian.Uint32(c.proposal.SPI)
 	if out < 256 {
-		return nil, "the peer chose a reserved SPI"
+		return nil, diag.Cause{Code: diag.ReservedSPI}
 	}
 	if i := m.Index(wire.TypeID1); i >= 0 {
 		if string(m.Body(i)) != string(q.idci) || m.Raw[i+1] == nil || string(m.Body(i+1)) != string(q.idcr) {
-			return nil, fmt.Sprintf("the peer answered with other subnets than %v here and %v there", q.local, q.remote)
+			return nil, diag.Cause{Code: diag.SelectorsWrong, Theirs: saidSelectors(m)}
 		}
 	} else if !s.implied(q.local, q.remote) {
-		return nil, "the peer's answer leaves the subnets out"
+		return nil, diag.Cause{Code: diag.SelectorsWrong, Theirs: "none"}
 	}
 	shared, why := q.secret(m)
-	if why != "" {
+	if !why.OK() {
 		return nil, why
 	}
 	life := q.wanted
@@ -243,23 +245,23 @@ func (q *quick) accept(now time.Time, m *message) (*child, string) {
 	return s.newChild(now, negotiated{
 		cfg: q.cfg, suite: c.suite, in: q.spiIn, out: out, local: q.local, remote: q.remote, made: true, shared: shared,
 		ni: q.ni, nr: nonce.Data, life: life, rekeyed: q.wanted.time > 0,
-	}), ""
+	}), diag.Cause{}
 }
 
 // secret is g(qm)^xy, or nil without PFS.
-func (q *quick) secret(m *message) ([]byte, string) {
+func (q *quick) secret(m *message) ([]byte, diag.Cause) {
 	ke, ok := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
 	switch {
 	case q.dh == nil:
-		return nil, ""
+		return nil, diag.Cause{}
 	case !ok:
-		return nil, "the peer's answer has no key exchange value, though it took a proposal with PFS"
+		return nil, invalidKey(errors.New("there is none, though the peer took a proposal with PFS"))
 	}
 	shared, err := q.dh.Shared(ke.Data)
 	if err != nil {
-		return nil, "the peer's key exchange value is invalid: " + err.Error()
+		return nil, invalidKey(err)
 	}
-	return shared, ""
+	return shared, diag.Cause{}
 }
 
 // shorter is the lifetime that a RESPONDER-LIFETIME notification gives, or 0.
@@ -274,12 +276,12 @@ func (q *quick) shorter(m *message) time.Duration {
 
 // refused takes the peer's no, which comes in an informational exchange.
 func (q *quick) refused(now time.Time, n *wire.Notify1) {
-	why := "we sent ESP proposals " + sa.ProposalText(q.cfg.Proposals)
+	why := diag.Cause{Code: diag.ESPRefused, Ours: sa.ProposalText(q.cfg.Proposals), Notify: n.Kind.String()}
 	if n.Kind == wire.InvalidID1 {
-		why = fmt.Sprintf("we asked for %v here and %v there", q.local, q.remote)
+		why.Code, why.Ours = diag.SelectorsRefuse, hereAndThere(q.local, q.remote)
 	}
 	q.s.log.Warn("Child SA refused", "child", q.cfg.Name, "notify", n.Kind.String())
-	q.fail(now, fmt.Sprintf("%s; the peer answered %v: %s", why, n.Kind, meaning(n.Kind)))
+	q.fail(now, why)
 }
 
 // unanswered is for a peer that says nothing.
@@ -295,39 +297,23 @@ func (q *quick) unanswered(now time.Time) {
 	case q.x.retx.Active(): // its successor has died
 		return
 	}
-	why := fmt.Sprintf("no answer to a quick mode for %v here and %v there: the peer may have no such pair of subnets, or other ESP algorithms; look in its log", q.local, q.remote)
 	heard := s.lastHeard()
-	q.fail(now, why)
+	q.fail(now, diag.Cause{Code: diag.NoAnswerQuick, Ours: hereAndThere(q.local, q.remote)})
 	switch {
 	case !heard.Before(q.began):
 	case s.peerSays.dpd:
 		s.askAlive(now)
 	default:
-		s.Drop(now, "the peer is dead: no answer from "+s.path.Remote.String()+" to repeated requests")
+		s.Drop(now, diag.Cause{Code: diag.PeerDead, Peer: s.path.Remote})
 	}
 }
 
 // fail ends the exchange without a child.
-func (q *quick) fail(now time.Time, why string) {
+func (q *quick) fail(now time.Time, why diag.Cause) {
 	s := q.s
 	q.abandoned(s)
 	if old := q.old; old != nil && s.fam.find(old.sa.SPIIn) == old && !old.gone && old.successor == nil {
 		old.softAt, old.failed = now.Add(s.env.Jitter(retryMin, retryMax)), why
 	}
 	s.env.Owner.ChildChanged(now, s, q.cfg, why)
-}
-
-// meaning is what an error notification can mean to an operator.
-func meaning(k wire.NotifyType1) string {
-	switch k {
-	case wire.NoProposalChosen1:
-		return "compare encryption, hash, PFS group and encapsulation mode with the peer's"
-	case wire.InvalidID1:
-		return "it has no such pair of subnets; compare local and remote subnets, mirrored"
-	case wire.AuthenticationFailed1, wire.InvalidHash1, wire.PayloadMalformed1:
-		return "the pre-shared keys differ, or it does not know our identity or expects another of its own"
-	case wire.InvalidKey1:
-		return "it wants another DH group"
-	}
-	return "see the peer's log"
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -38,6 +39,7 @@ type SA struct {
 	log   *slog.Logger
 	state sa.State
 	since time.Time
+	why   diag.Cause // of the state; OK while all is well
 
 	initiator  bool
 	spiI, spiR uint64   // the cookies
@@ -88,15 +90,18 @@ func (s *SA) name() {
 }
 
 // setState is the only place that changes the state.
-func (s *SA) setState(now time.Time, to sa.State, why string) {
+func (s *SA) setState(now time.Time, to sa.State, why diag.Cause) {
 	if s.state == to {
 		return
 	}
-	s.log.Debug("ISAKMP SA "+to.String(), "was", s.state.String(), "why", why)
-	s.state, s.since = to, now
+	s.log.Debug("ISAKMP SA "+to.String(), "was", s.state.String(), sa.Why(why))
+	s.state, s.since, s.why = to, now, why
 	s.fam.elect()
 	s.env.Owner.Stirred(s)
 }
+
+// replacedBy is why an SA that has a successor goes.
+var replacedBy = diag.Cause{Code: diag.Replaced}
 
 // live reports whether messages can be sent under the SA's protection.
 func (s *SA) live() bool { return s.state == sa.Established || s.state == sa.Replaced }
@@ -145,7 +150,7 @@ func (s *SA) Advance(now time.Time) {
 	}
 	if sa.Due(now, s.rekeyAt) {
 		s.rekeyAt = time.Time{}
-		s.RekeyIKE(now, "lifetime")
+		s.RekeyIKE(now, diag.Cause{Code: diag.LifetimeReached})
 	}
 	if sa.Due(now, s.keepaliveAt) {
 		s.keepaliveAt = now.Add(sa.KeepaliveTime)
@@ -170,18 +175,18 @@ func (s *SA) expired(now time.Time) {
 		s.Drop(now, why)
 	case sa.Established:
 		s.tellEnd()
-		s.leave(now, "the ISAKMP SA's lifetime ended before a rekey succeeded")
+		s.leave(now, diag.Cause{Code: diag.IKELifetimeEnded})
 	case sa.Replaced:
 		if s.asking != nil {
 			s.expireAt = now.Add(graceTime)
 			return
 		}
-		s.Close(now, "replaced")
+		s.Close(now, replacedBy)
 	}
 }
 
 // Close implements sa.Machine.
-func (s *SA) Close(now time.Time, why string) {
+func (s *SA) Close(now time.Time, why diag.Cause) {
 	switch s.state {
 	case sa.Dead:
 		return
@@ -193,7 +198,7 @@ func (s *SA) Close(now time.Time, why string) {
 		s.die(now, why)
 		return
 	}
-	s.log.Info("deleting the ISAKMP SA", "why", why)
+	s.log.Info("deleting the ISAKMP SA", sa.Why(why))
 	if s.fam.needs(s) {
 		var spis [][]byte
 		for _, c := range s.fam.children {
@@ -216,7 +221,7 @@ func (s *SA) tellEnd() {
 }
 
 // Drop implements sa.Machine.
-func (s *SA) Drop(now time.Time, why string) {
+func (s *SA) Drop(now time.Time, why diag.Cause) {
 	if s.state == sa.Dead {
 		return
 	}
@@ -228,17 +233,17 @@ func (s *SA) Drop(now time.Time, why string) {
 
 // leave ends the ISAKMP SA, and no Child SA: without another ISAKMP SA that
 // has them, this one keeps them until there is.
-func (s *SA) leave(now time.Time, why string) {
+func (s *SA) leave(now time.Time, why diag.Cause) {
 	if !s.fam.needs(s) || len(s.fam.children) == 0 {
 		s.die(now, why)
 		return
 	}
-	s.log.Info("the ISAKMP SA has ended; its Child SAs work on", "why", why)
+	s.log.Info("the ISAKMP SA has ended; its Child SAs work on", sa.Why(why))
 	s.end(now, sa.Outlived, why)
 }
 
 // die is the last of an ISAKMP SA.
-func (s *SA) die(now time.Time, why string) {
+func (s *SA) die(now time.Time, why diag.Cause) {
 	if s.state == sa.Dead {
 		return
 	}
@@ -248,7 +253,7 @@ func (s *SA) die(now time.Time, why string) {
 }
 
 // end gives up what is under way and forgets the keys.
-func (s *SA) end(now time.Time, to sa.State, why string) {
+func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
 	if q := s.asking; q != nil {
 		q.abandoned(s)
 		s.fam.requeue(now, q)
@@ -284,7 +289,7 @@ func (s *SA) Inherit(now time.Time, other sa.Machine, anew bool) {
 	s.fam.merge(o.fam)
 	switch {
 	case o.state == sa.Outlived:
-		o.die(now, "another ISAKMP SA has its Child SAs")
+		o.die(now, replacedBy)
 	case anew:
 		o.Close(now, sa.StartedAnew)
 	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= crossTime): // else both ends began at once: see Endpoint
@@ -310,15 +315,15 @@ func (s *SA) replaced(now time.Time, by *SA) {
 		q.x.until = now.Add(openTime)
 	}
 	s.log.Info("ISAKMP SA replaced", "new_ispi", sa.Hex64(by.spiI), "new_rspi", sa.Hex64(by.spiR))
-	s.setState(now, sa.Replaced, "rekeyed")
+	s.setState(now, sa.Replaced, replacedBy)
 }
 
 // RekeyIKE implements sa.Machine: a new phase 1 from where the peer is now, "using UDP(4500,Y)" (RFC 3947 section 4).
-func (s *SA) RekeyIKE(now time.Time, why string) {
+func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 	if s.state != sa.Established || s.rekeying != nil {
 		return
 	}
-	s.log.Debug("rekeying the ISAKMP SA", "why", why)
+	s.log.Debug("rekeying the ISAKMP SA", sa.Why(why))
 	n, err := begin(s.env, now, s.peer, s.path)
 	if err != nil {
 		s.log.Warn("cannot rekey the ISAKMP SA", "err", err)
@@ -350,7 +355,7 @@ func (s *SA) established(now time.Time, initialContact bool) {
 	if s.nat.Local {
 		s.keepaliveAt = now.Add(sa.KeepaliveTime)
 	}
-	s.setState(now, sa.Established, "")
+	s.setState(now, sa.Established, diag.Cause{})
 	s.log.Info("ISAKMP SA established", "mode", s.p1.x.kind.String(), "proposal", s.suite.String(), "nat", s.nat.String(), "natt", s.peerSays.text(), "encap", s.encap())
 	if s.env.KeyLog != nil {
 		sa.LogIKEv1(s.env.KeyLog, s.spiI, s.keys.key, s.keys.a)

@@ -1,6 +1,7 @@
 package ikev1
 
 import (
+	"fmt"
 	"net/netip"
 
 	"vpngw/ike/wire"
@@ -45,6 +46,26 @@ func mask(p netip.Prefix) []byte {
 
 // idPayload is a payload with a body that selectorID made.
 func idPayload(body []byte) wire.Payload { return &wire.Raw{Kind: wire.TypeID1, Data: body} }
+
+// hereAndThere is a pair of selectors for a sentence.
+func hereAndThere(local, remote ipsec.Selector) string {
+	return fmt.Sprintf("%v here and %v there", local, remote)
+}
+
+// saidSelectors are those in an answer to our quick mode, for a sentence.
+func saidSelectors(m *message) string {
+	var out []ipsec.Selector
+	for _, p := range m.Payloads {
+		if p, ok := p.(*wire.ID1); ok {
+			s, ok := idSelector(p)
+			if !ok {
+				return fmt.Sprintf("an ID payload of type %d", p.Kind)
+			}
+			out = append(out, s)
+		}
+	}
+	return hereAndThere(out[0], out[len(out)-1])
+}
 
 // idSelector is the traffic that an ID payload means; false: none that can be.
 func idSelector(p *wire.ID1) (ipsec.Selector, bool) {

@@ -24,6 +24,15 @@ const (
 // situation SIT_IDENTITY_ONLY (RFC 2408 section 3.4, RFC 2407 section 4.6.1).
 type SA1 struct{ Proposals []Proposal1 }
 
+// Transforms is how many transforms there are in all proposals: an answer has one.
+func (p *SA1) Transforms() int {
+	n := 0
+	for _, q := range p.Proposals {
+		n += len(q.Transforms)
+	}
+	return n
+}
+
 // Proposal1 is a proposal payload of IKEv1 (RFC 2408 section 3.5): alternatives of one
 // protocol, in order of preference. Proposals of one number belong together.
 //
