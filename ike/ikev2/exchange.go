@@ -22,6 +22,8 @@ type task interface {
 	abandoned(s *SA)
 	// child is what the task wants to bring up, or nil.
 	child() *sa.Child
+	// freeze lists the task; k numbers the Child SAs that it refers to.
+	freeze(s *SA, k *kin) FrozenTask
 }
 
 // plain is a task that brings no child up and holds nothing.

@@ -89,6 +89,14 @@ func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
 	return s
 }
 
+// own is the SPI that is ours.
+func (s *SA) own() uint64 {
+	if s.initiator {
+		return s.spiI
+	}
+	return s.spiR
+}
+
 // name heads the log lines with who the peer is.
 func (s *SA) name() {
 	s.log = s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
