@@ -2,18 +2,49 @@ package ikev2
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"vpngw/diag"
 	"vpngw/ike/sa"
+	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
 
-// thawed puts a thawed copy in the place of every machine of h, destroys the
-// originals, and returns what was frozen.
+// destroy overwrites all that s refers to: nobody may need it after a Freeze.
+func (s *SA) destroy() {
+	for _, b := range slices.Concat(s.answer, s.requests.parts, s.responses.parts, [][]byte{s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin}) {
+		clear(b)
+	}
+	if s.keys != nil {
+		s.keys.clear()
+	}
+	for _, c := range s.fam.children {
+		clear(c.minted)
+		c.sa.In.Clear()
+		c.sa.Out.Clear()
+	}
+	for _, t := range s.tasks() {
+		switch t := t.(type) {
+		case *saInit:
+			clear(t.cookie)
+		case *createChild:
+			clear(t.ni)
+		case *rekeyChild:
+			clear(t.ni)
+		case *rekeyIKE:
+			clear(t.ni)
+		}
+	}
+	*s = SA{state: sa.Dead, fam: &family{}}
+}
+
+// thawed destroys every machine of h, puts a thawed one in its place, and returns
+// what was frozen.
 func (h *host) thawed() Frozen {
 	key := func(p *sa.Peer) string {
 		if p == h.peer {
@@ -22,6 +53,9 @@ func (h *host) thawed() Frozen {
 		return ""
 	}
 	f := Freeze(h.machines, key)
+	for _, m := range h.machines {
+		m.(*SA).destroy()
+	}
 	ms, err := Thaw(h.env, f, func(key string) *sa.Peer {
 		if key == "peer" {
 			return h.peer
@@ -33,21 +67,6 @@ func (h *host) thawed() Frozen {
 	}
 	if g := Freeze(ms, key); !reflect.DeepEqual(f, g) {
 		h.w.t.Fatalf("%v: frozen, thawed and frozen again it is another:\n%+v\n%+v", h.addr, f, g)
-	}
-	for _, m := range h.machines {
-		s := m.(*SA)
-		for _, b := range append(s.answer, s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin) {
-			clear(b)
-		}
-		if s.keys != nil {
-			s.keys.clear()
-		}
-		for _, c := range s.fam.children {
-			clear(c.minted)
-			c.sa.In.Clear()
-			c.sa.Out.Clear()
-		}
-		*s = SA{state: sa.Dead}
 	}
 	h.machines = ms
 	// What ESP has is not IKE's: it has copies of the keys.
@@ -65,51 +84,54 @@ func (h *host) thawed() Frozen {
 	return f
 }
 
+type script struct {
+	name   string
+	pairs  int
+	before func(w *world) // before the first message
+	do     func(w *world)
+}
+
 // scripts are every exchange of IKEv2, from the first on. Each ends with one IKE
 // SA and so many Child SAs.
-var scripts = []struct {
-	name  string
-	pairs int
-	do    func(w *world)
-}{
-	{"IKE_SA_INIT and IKE_AUTH", 1, func(*world) {}},
-	{"a new child", 2, func(w *world) {
+var scripts = []script{
+	{name: "IKE_SA_INIT and IKE_AUTH", pairs: 1},
+	{name: "a new child", pairs: 2, do: func(w *world) {
 		c := w.a.peer.Children[1]
 		w.a.current().Create(w.now, c, c.Local, c.Remote)
 	}},
-	{"a new child, asked for by the responder", 2, func(w *world) {
+	{name: "a new child, asked for by the responder", pairs: 2, do: func(w *world) {
 		c := w.b.peer.Children[1]
 		w.b.current().Create(w.now, c, c.Local, c.Remote)
 	}},
-	{"a rekeyed child", 1, func(w *world) { w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked) }},
-	{"a rekeyed child, by the responder", 1, func(w *world) { w.b.current().RekeyChildren(w.now, w.b.peer.Children[0], asked) }},
-	{"a child rekeyed by both", 1, func(w *world) {
+	{name: "a rekeyed child", pairs: 1, do: func(w *world) { w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked) }},
+	{name: "a rekeyed child, by the responder", pairs: 1, do: func(w *world) { w.b.current().RekeyChildren(w.now, w.b.peer.Children[0], asked) }},
+	{name: "a child rekeyed by both", pairs: 1, do: func(w *world) {
 		w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked)
 		w.b.current().RekeyChildren(w.now, w.b.peer.Children[0], asked)
 	}},
-	{"a rekeyed IKE SA", 1, func(w *world) { w.a.current().RekeyIKE(w.now, asked) }},
-	{"a rekeyed IKE SA, by the responder", 1, func(w *world) { w.b.current().RekeyIKE(w.now, asked) }},
-	{"an IKE SA rekeyed by both", 1, func(w *world) {
+	{name: "a rekeyed IKE SA", pairs: 1, do: func(w *world) { w.a.current().RekeyIKE(w.now, asked) }},
+	{name: "a rekeyed IKE SA, by the responder", pairs: 1, do: func(w *world) { w.b.current().RekeyIKE(w.now, asked) }},
+	{name: "an IKE SA rekeyed by both", pairs: 1, do: func(w *world) {
 		w.a.current().RekeyIKE(w.now, asked)
 		w.b.current().RekeyIKE(w.now, asked)
 	}},
-	{"an IKE SA and its child rekeyed", 1, func(w *world) {
+	{name: "an IKE SA and its child rekeyed", pairs: 1, do: func(w *world) {
 		w.a.current().RekeyIKE(w.now, asked)
 		w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked)
 		w.b.current().RekeyChildren(w.now, w.b.peer.Children[0], asked)
 	}},
-	{"a liveness check", 1, func(w *world) { w.run(2 * time.Minute) }},
-	{"a deleted child", 0, func(w *world) { w.a.current().DeleteChildren(w.now, w.a.peer.Children[0]) }},
-	{"a child deleted and rekeyed at once", 0, func(w *world) {
+	{name: "a liveness check", pairs: 1, do: func(w *world) { w.run(2 * time.Minute) }},
+	{name: "a deleted child", pairs: 0, do: func(w *world) { w.a.current().DeleteChildren(w.now, w.a.peer.Children[0]) }},
+	{name: "a child deleted and rekeyed at once", pairs: 0, do: func(w *world) {
 		w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked)
 		w.b.current().DeleteChildren(w.now, w.b.peer.Children[0])
 	}},
-	{"a child deleted while it is created", 1, func(w *world) {
+	{name: "a child deleted while it is created", pairs: 1, do: func(w *world) {
 		c := w.a.peer.Children[1]
 		w.a.current().Create(w.now, c, c.Local, c.Remote)
 		w.a.held[c] = true
 	}},
-	{"a child that the configuration lost", 1, func(w *world) {
+	{name: "a child that the configuration lost", pairs: 1, do: func(w *world) {
 		c := w.a.peer.Children[1]
 		w.a.current().Create(w.now, c, c.Local, c.Remote)
 		w.run(time.Millisecond)
@@ -119,12 +141,57 @@ var scripts = []struct {
 		w.a.current().Adopt(w.now, w.a.peer)
 		w.a.current().DeleteChildren(w.now, c)
 	}},
-	{"a deleted IKE SA", 1, func(w *world) {
+	{name: "a deleted IKE SA, and another at once", pairs: 1, do: func(w *world) {
 		w.a.current().Close(w.now, asked)
-		w.run(10 * time.Second)
 		w.start()
 	}},
-	{"an IKE SA that ends with an open rekey", 1, func(w *world) {
+	{name: "an IKE SA whose peer the configuration lost", pairs: 1, do: func(w *world) {
+		w.b.current().Close(w.now, asked)
+		next := *w.b.peer
+		w.b.peer = &next
+		w.run(20 * time.Second)
+		w.start()
+	}},
+	{name: "a probe", pairs: 1, do: func(w *world) { w.a.current().Probe(w.now) }},
+	{name: "a NAT that appears and moves", pairs: 1, before: func(w *world) { w.nat = 20000 }, do: func(w *world) {
+		w.run(time.Minute)
+		w.nat = 30000
+		w.run(time.Minute)
+		if len(w.b.moved) == 0 || len(w.a.moved) > 0 {
+			w.t.Errorf("the ends were told of %d and %d moves", len(w.a.moved), len(w.b.moved))
+		}
+	}},
+	{name: "a cookie, and a refusal that somebody forged", pairs: 1, before: func(w *world) {
+		answers := []*wire.Notify{{Kind: wire.Cookie, Data: []byte("cookie")}, {Kind: wire.NoProposalChosen}}
+		w.meddle = func(d *ipsec.Datagram) { // the peer's answers are replaced
+			h, _ := wire.ParseHeader(d.Data)
+			if h.Flags&wire.FlagResponse == 0 || h.Exchange != wire.ExchangeSAInit || len(answers) == 0 {
+				return
+			}
+			d.Data = (&wire.Message{Header: h, Payloads: []wire.Payload{answers[0]}}).Marshal()
+			answers = answers[1:]
+		}
+	}},
+	{name: "a response that does not prove who sent it", pairs: 1, before: func(w *world) {
+		right := w.a.peer
+		w.meddle = func(d *ipsec.Datagram) { // the key at a changes while IKE_AUTH is open
+			h, _ := wire.ParseHeader(d.Data)
+			if h.Flags&wire.FlagResponse == 0 || h.Exchange != wire.ExchangeAuth {
+				return
+			}
+			next := *right
+			next.PSK = ipsec.Secret("another")
+			w.a.peer, w.meddle = &next, nil
+			w.a.machines[0].Adopt(w.now, w.a.peer)
+		}
+	}, do: func(w *world) {
+		next := *w.a.peer
+		next.PSK = w.b.peer.PSK
+		w.a.peer = &next
+		w.run(time.Minute)
+		w.start()
+	}},
+	{name: "an IKE SA that ends with an open rekey", pairs: 1, do: func(w *world) {
 		w.a.current().RekeyIKE(w.now, asked)
 		w.b.current().Close(w.now, asked)
 		w.run(3 * time.Minute)
@@ -136,7 +203,7 @@ var scripts = []struct {
 		}
 		w.start()
 	}},
-	{"four hours, with all lifetimes", 1, func(w *world) { w.run(4 * time.Hour) }},
+	{name: "41 minutes, with all lifetimes", pairs: 1, do: func(w *world) { w.run(41 * time.Minute) }},
 }
 
 var asked = diag.Cause{Code: diag.OperatorAsked}
@@ -157,6 +224,18 @@ var suites = []struct {
 		}
 	}},
 	{name: "behind a NAT", change: func(a, b *sa.Peer) { a.Encap, b.Encap = sa.EncapAlways, sa.EncapAlways }},
+	{name: "another group", change: func(a, b *sa.Peer) { // the first guess is wrong
+		ike, err := ipsec.ParseProposal(ipsec.ProtoIKE, "aes128gcm16-prfsha256-x25519-ecp256")
+		esp, err2 := ipsec.ParseProposal(ipsec.ProtoESP, "aes128gcm16-x25519-ecp256")
+		if err != nil || err2 != nil {
+			panic(errors.Join(err, err2))
+		}
+		a.Proposals, a.Children[0].Proposals, a.Children[1].Proposals = []ipsec.Proposal{ike}, []ipsec.Proposal{esp}, []ipsec.Proposal{esp}
+		for _, p := range [...]*ipsec.Proposal{&b.Proposals[0], &b.Children[0].Proposals[0], &b.Children[1].Proposals[0]} {
+			p.Transforms = slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.KE })
+			p.Transforms = append(p.Transforms, ipsec.Transform{Type: ipsec.KE, ID: ipsec.KEECP256})
+		}
+	}},
 	{name: "in fragments", change: func(a, b *sa.Peer) {
 		for i := range a.Children {
 			x, y := many(byte(2*i), 60), many(byte(2*i+1), 60)
@@ -167,16 +246,21 @@ var suites = []struct {
 }
 
 // play runs a script in a world, which step may interfere with.
-func play(t testing.TB, change func(a, b *sa.Peer), do func(*world), lossy bool, step func(w *world)) *world {
+func play(t testing.TB, change func(a, b *sa.Peer), s script, lossy bool, step func(w *world)) *world {
 	w := newWorld(t, change)
 	if lossy {
 		n := 0
 		w.lose = func(ipsec.Datagram) bool { n++; return n%5 == 2 }
 	}
 	w.step = func() { step(w) }
+	if s.before != nil {
+		s.before(w)
+	}
 	w.start()
 	w.run(20 * time.Second)
-	do(w)
+	if s.do != nil {
+		s.do(w)
+	}
 	w.run(3 * time.Minute)
 	return w
 }
@@ -191,9 +275,9 @@ func TestFrozenWorldGoesOn(t *testing.T) {
 			for _, lossy := range []bool{false, true} {
 				name := fmt.Sprintf("%s/%s/lossy %v", suite.name, s.name, lossy)
 				t.Run(name, func(t *testing.T) {
-					want := play(t, suite.change, s.do, lossy, func(*world) {})
+					want := play(t, suite.change, s, lossy, func(*world) {})
 					want.wantPairs(s.pairs)
-					got := play(t, suite.change, s.do, lossy, func(w *world) {
+					got := play(t, suite.change, s, lossy, func(w *world) {
 						for _, h := range [...]*host{w.a, w.b} {
 							note(seen, h.thawed())
 						}
@@ -221,10 +305,8 @@ func TestFrozenWorldGoesOn(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []string{"half open", "queue", "rival IKE SA", "rival child", "successor", "removed child", "gone wish", "replaced", "lingering", "answer in fragments", "fragments of a request", "fragments of a response"} {
-		if !seen[what] {
-			t.Errorf("never frozen: %s", what)
-		}
+	for _, what := range unseen(reflect.TypeFor[Frozen](), seen) {
+		t.Errorf("never frozen with a value: %s", what)
 	}
 }
 
@@ -234,23 +316,45 @@ func note(seen map[string]bool, f Frozen) {
 		if s.Open.Kind != "" {
 			seen[fmt.Sprintf("open %s, initiator %v", s.Open.Kind, s.Initiator)] = true
 		}
-		seen["half open"] = seen["half open"] || s.PeerKE != nil
-		seen["queue"] = seen["queue"] || len(s.Queue) > 0
-		seen["rival IKE SA"] = seen["rival IKE SA"] || s.Rival != 0
-		seen["rival child"] = seen["rival child"] || s.Open.Rival != 0
-		seen["replaced"] = seen["replaced"] || s.State == sa.Replaced
-		seen["lingering"] = seen["lingering"] || s.Lingering
-		seen["fragments of a request"] = seen["fragments of a request"] || s.Requests.Active
-		seen["fragments of a response"] = seen["fragments of a response"] || s.Responses.Active
-		seen["answer in fragments"] = seen["answer in fragments"] || len(s.Answer) > 1
 	}
-	for _, fam := range f.Families {
-		for _, c := range fam.Children {
-			seen["successor"] = seen["successor"] || c.Successor != 0
-			seen["removed child"] = seen["removed child"] || c.Removed
-			seen["gone wish"] = seen["gone wish"] || c.Wish.Gone
+	notice(reflect.ValueOf(f), seen)
+}
+
+// notice writes down which fields of the types of this package have a value.
+func notice(v reflect.Value, seen map[string]bool) {
+	if v.Kind() == reflect.Slice {
+		for i := range v.Len() {
+			notice(v.Index(i), seen)
 		}
 	}
+	if v.Kind() != reflect.Struct || v.Type().PkgPath() != reflect.TypeFor[Frozen]().PkgPath() {
+		return
+	}
+	for i := range v.NumField() {
+		if !v.Field(i).IsZero() {
+			seen[v.Type().Name()+"."+v.Type().Field(i).Name] = true
+			notice(v.Field(i), seen)
+		}
+	}
+}
+
+// unseen are the fields in which notice never found a value.
+func unseen(t reflect.Type, seen map[string]bool) []string {
+	if t.Kind() == reflect.Slice {
+		return unseen(t.Elem(), seen)
+	}
+	if t.Kind() != reflect.Struct || t.PkgPath() != reflect.TypeFor[Frozen]().PkgPath() {
+		return nil
+	}
+	var out []string
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if what := t.Name() + "." + f.Name; !seen[what] {
+			out = append(out, what)
+		}
+		out = append(out, unseen(f.Type, seen)...)
+	}
+	return out
 }
 
 // TestFrozenOnce freezes one end only, and only once, at each step of an exchange in turn.
@@ -258,10 +362,10 @@ func TestFrozenOnce(t *testing.T) {
 	for _, s := range scripts[:9] {
 		for _, responder := range []bool{false, true} {
 			steps := 0
-			play(t, nil, s.do, false, func(*world) { steps++ })
+			play(t, nil, s, false, func(*world) { steps++ })
 			for at := range steps {
 				n := 0
-				w := play(t, nil, s.do, false, func(w *world) {
+				w := play(t, nil, s, false, func(w *world) {
 					h := w.a
 					if responder {
 						h = w.b

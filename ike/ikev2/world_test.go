@@ -32,9 +32,14 @@ type world struct {
 	rand io.Reader
 	// step is called before each datagram that arrives and each Advance.
 	step func()
-	// lose reports whether a datagram is lost on the way.
-	lose func(d ipsec.Datagram) bool
+	// lose reports whether a datagram is lost on the way. One that arrives may be changed by meddle.
+	lose   func(d ipsec.Datagram) bool
+	meddle func(d *ipsec.Datagram)
+	nat    uint16 // a is behind one, which adds so much to its ports; 0: none
 }
+
+// outside is the address of the NAT.
+var outside = netip.MustParseAddr("203.0.113.1")
 
 // host is one end: what its machines have made of ESP. It is their Owner.
 type host struct {
@@ -99,7 +104,7 @@ func peerFor(h, other *host) *sa.Peer {
 		PeerKey: sa.PeerKey{Remote: other.addr, LocalID: ipsec.IdentityOf(h.addr), RemoteID: ipsec.IdentityOf(other.addr)},
 		Settings: sa.Settings{
 			Version: 2, PSK: ipsec.Secret("not a real key"), Proposals: parse(ipsec.ProtoIKE, "aes128gcm16-prfsha256-x25519"),
-			Lifetime: 3 * time.Hour, NATT: true, DPD: dpd.Config{Interval: 30 * time.Second},
+			Lifetime: 30 * time.Minute, NATT: true, DPD: dpd.Config{Interval: 30 * time.Second},
 		},
 	}
 }
@@ -110,7 +115,7 @@ func childFor(name, local, remote string) *sa.Child {
 		panic(err)
 	}
 	return &sa.Child{
-		Name: name, Tunnel: name, Initiate: true, Proposals: []ipsec.Proposal{p}, Lifetime: ipsec.Lifetime{Time: time.Hour},
+		Name: name, Tunnel: name, Initiate: true, Proposals: []ipsec.Proposal{p}, Lifetime: ipsec.Lifetime{Time: 10 * time.Minute},
 		Local:  []ipsec.Selector{ipsec.SelectorOf(netip.MustParsePrefix(local))},
 		Remote: []ipsec.Selector{ipsec.SelectorOf(netip.MustParsePrefix(remote))},
 	}
@@ -139,18 +144,21 @@ func (h *host) Emit(a sa.Action) {
 	}
 }
 
-func (h *host) NewSPI() uint64                                        { h.spi++; return h.spi }
-func (h *host) Candidates(int, netip.Addr, netip.Addr) []*sa.Peer     { return []*sa.Peer{h.peer} }
-func (h *host) Sole(sa.Machine, *sa.Peer) bool                        { return len(h.machines) == 1 }
-func (h *host) Held(c *sa.Child) bool                                 { return h.held[c] || !slices.Contains(h.peer.Children, c) }
-func (h *host) Authenticated(time.Time, sa.Machine, bool)             {}
-func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)           {}
-func (h *host) Spawned(m sa.Machine)                                  { h.machines = append(h.machines, m) }
-func (h *host) Stirred(sa.Machine)                                    {}
-func (h *host) Dropped(sa.Drop)                                       {}
-func (h *host) Troubled(time.Time, *sa.Peer, diag.Cause)              {}
-func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause)      { h.closed = append(h.closed, why) }
+func (h *host) NewSPI() uint64                                    { h.spi++; return h.spi }
+func (h *host) Candidates(int, netip.Addr, netip.Addr) []*sa.Peer { return []*sa.Peer{h.peer} }
+func (h *host) Sole(sa.Machine, *sa.Peer) bool                    { return len(h.machines) == 1 }
+
+func (h *host) Held(c *sa.Child) bool                            { return h.held[c] || !slices.Contains(h.peer.Children, c) }
+func (h *host) Authenticated(time.Time, sa.Machine, bool)        {}
+func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)      {}
+func (h *host) Spawned(m sa.Machine)                             { h.machines = append(h.machines, m) }
+func (h *host) Stirred(sa.Machine)                               {}
+func (h *host) Dropped(sa.Drop)                                  {}
+func (h *host) Troubled(time.Time, *sa.Peer, diag.Cause)         {}
+func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { h.closed = append(h.closed, why) }
+
 func (h *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { h.moved = append(h.moved, w) }
+
 func (h *host) ChildChanged(_ time.Time, _ sa.Machine, c *sa.Child, why diag.Cause) {
 	if !slices.Contains(h.peer.Children, c) && !h.Held(c) {
 		h.w.t.Errorf("%v: told of a child that it does not have: %s", h.addr, c.Name)
@@ -188,23 +196,12 @@ func (h *host) current() *SA {
 	return nil
 }
 
-// newest is the Child SA of a child that is to stay.
-func (h *host) newest(c *sa.Child) *ipsec.ChildSA {
-	var out *ipsec.ChildSA
-	for _, i := range h.current().Children() {
-		if i.Child == c {
-			out = i.SA
-		}
-	}
-	return out
-}
-
 func (h *host) receive(d ipsec.Datagram) {
 	m, err := wire.ParseHeader(d.Data)
 	if err != nil {
 		h.w.t.Fatal(err)
 	}
-	if m.SPIr != 0 {
+	if m.SPIr != 0 || m.Flags&wire.FlagResponse != 0 {
 		own := m.SPIr
 		if m.Flags&wire.FlagInitiator == 0 {
 			own = m.SPIi
@@ -225,7 +222,13 @@ func (h *host) receive(d ipsec.Datagram) {
 		h.w.t.Fatal(err)
 	}
 	if _, err := Respond(h.env, h.w.now, d, msg); err != nil {
-		h.w.t.Errorf("%v: %v", h.addr, err)
+		n := asNotify(err)
+		if n == nil {
+			h.w.t.Fatalf("%v: %v", h.addr, err)
+		}
+		m.Flags = wire.FlagResponse
+		refusal := wire.Message{Header: m, Payloads: []wire.Payload{&wire.Notify{Kind: n.Kind, Data: n.Data}}}
+		h.Emit(sa.Send{Path: sa.ReplyPath(d), Data: refusal.Marshal()})
 	}
 }
 
@@ -241,7 +244,19 @@ func (w *world) run(d time.Duration) {
 			if w.lose != nil && w.lose(d) {
 				continue
 			}
+			if w.meddle != nil {
+				w.meddle(&d)
+			}
 			h := w.a
+			if w.nat != 0 && d.Remote.Addr() == w.a.addr {
+				d.Remote = netip.AddrPortFrom(outside, d.Remote.Port()+w.nat)
+			}
+			if d.Local.Addr() == outside {
+				if d.Local.Port() < w.nat {
+					continue // the NAT has forgotten it
+				}
+				d.Local = netip.AddrPortFrom(w.a.addr, d.Local.Port()-w.nat)
+			}
 			if d.Local.Addr() == w.b.addr {
 				h = w.b
 			}
