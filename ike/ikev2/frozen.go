@@ -58,10 +58,10 @@ type FrozenSA struct {
 	Retransmit sa.FrozenRetransmitter
 	Queue      []FrozenTask
 
-	WantID   uint32
-	Answered bool
-	Answer   [][]byte
-	Asked    [32]byte
+	PeerNextID  uint32
+	HasResponse bool
+	Response    [][]byte
+	RequestHash [32]byte
 
 	Fragment            bool
 	Requests, Responses FrozenFragments
@@ -76,7 +76,7 @@ type FrozenSA struct {
 	ExpireAt    time.Time
 	KeepaliveAt time.Time
 	EndWhy      diag.Cause
-	Told        bool
+	Reported    bool
 	Lingering   bool
 }
 
@@ -111,9 +111,9 @@ type FrozenDH struct {
 	Private ipsec.Secret
 }
 
-// FrozenWish is the configured child that a Child SA or an exchange serves; the
+// FrozenConfig is the configured child that a Child SA or an exchange serves; the
 // zero value: none.
-type FrozenWish struct {
+type FrozenConfig struct {
 	Set   bool
 	Gone  bool // the peer does not have it any more
 	Child sa.Child
@@ -121,28 +121,28 @@ type FrozenWish struct {
 
 // FrozenChild is one Child SA.
 type FrozenChild struct {
-	Wish    FrozenWish
-	SA      ipsec.ChildSA
-	Removed bool // it is not installed any more, and only referred to; SA is without keys
-	Made    bool
-	Out     bool
-	Minted  []byte
+	Config   FrozenConfig
+	SA       ipsec.ChildSA
+	Removed  bool // it is not installed any more, and only referred to; SA is without keys
+	Made     bool
+	Out      bool
+	LowNonce []byte
 
-	Successor int
-	Deleting  bool
-	Gone      bool
-	SoftAt    time.Time
-	SoftWhy   diag.Cause
-	HardAt    time.Time
-	RemoveAt  time.Time
-	Trouble   time.Time
+	Successor    int
+	Deleting     bool
+	Gone         bool
+	SoftAt       time.Time
+	SoftWhy      diag.Cause
+	HardAt       time.Time
+	RemoveAt     time.Time
+	FailingSince time.Time
 }
 
 // FrozenTask is an exchange that this end starts. Kind says which fields count.
 type FrozenTask struct {
 	Kind TaskKind
 
-	Wish          FrozenWish // saInit, auth, createChild, rekeyChild
+	Config        FrozenConfig // saInit, auth, createChild, rekeyChild
 	Local, Remote []ipsec.Selector
 	SPIIn         uint32 // auth, createChild, rekeyChild, deleteChild
 
@@ -183,7 +183,7 @@ const (
 // with the same message ids and IVs: the caller discards it, and calls none of
 // its methods.
 func Freeze(ms []sa.Machine, key func(*sa.Peer) string) Frozen {
-	f := freezer{key: key, listed: map[*SA]bool{}, families: map[*family]*kin{}}
+	f := freezer{key: key, listed: map[*SA]bool{}, families: map[*family]*numberedFamily{}}
 	var all []*SA
 	for _, m := range ms {
 		if s, ok := m.(*SA); ok && s.state != sa.Dead {
@@ -207,12 +207,12 @@ func Freeze(ms []sa.Machine, key func(*sa.Peer) string) Frozen {
 type freezer struct {
 	key      func(*sa.Peer) string
 	listed   map[*SA]bool
-	families map[*family]*kin
-	order    []*kin
+	families map[*family]*numberedFamily
+	order    []*numberedFamily
 }
 
-// kin is a family with the numbers of its children.
-type kin struct {
+// numberedFamily is a family with the numbers of its children.
+type numberedFamily struct {
 	*family
 	number   int
 	peer     *sa.Peer
@@ -220,7 +220,7 @@ type kin struct {
 }
 
 // ref is the number of a child, from 1; nil: 0.
-func (k *kin) ref(c *child) int {
+func (k *numberedFamily) ref(c *child) int {
 	if c == nil {
 		return 0
 	}
@@ -236,7 +236,7 @@ func (k *kin) ref(c *child) int {
 func (f *freezer) meet(s *SA) {
 	k := f.families[s.fam]
 	if k == nil {
-		k = &kin{family: s.fam, number: len(f.order), children: slices.Clone(s.fam.children)}
+		k = &numberedFamily{family: s.fam, number: len(f.order), children: slices.Clone(s.fam.children)}
 		f.families[s.fam], f.order = k, append(f.order, k)
 	}
 	if k.peer == nil || s.fam.current == s {
@@ -244,14 +244,14 @@ func (f *freezer) meet(s *SA) {
 	}
 }
 
-func (f *freezer) family(k *kin) FrozenFamily {
+func (f *freezer) family(k *numberedFamily) FrozenFamily {
 	out := FrozenFamily{Peer: f.peer(k.peer), Current: f.own(k.current)}
 	for i := 0; i < len(k.children); i++ { // a successor may be a new one
 		c := k.children[i]
 		fc := FrozenChild{
-			Wish: wish(k.peer, c.cfg), SA: *c.sa, Removed: i >= len(k.family.children), Made: c.made, Out: c.out, Minted: bytes.Clone(c.minted),
+			Config: childConfig(k.peer, c.cfg), SA: *c.sa, Removed: i >= len(k.family.children), Made: c.made, Out: c.out, LowNonce: bytes.Clone(c.lowNonce),
 			Successor: k.ref(c.successor), Deleting: c.deleting, Gone: c.gone,
-			SoftAt: c.softAt, SoftWhy: c.softWhy, HardAt: c.hardAt, RemoveAt: c.removeAt, Trouble: c.trouble,
+			SoftAt: c.softAt, SoftWhy: c.softWhy, HardAt: c.hardAt, RemoveAt: c.removeAt, FailingSince: c.failingSince,
 		}
 		fc.SA.In, fc.SA.Out = cloneKeys(c.sa.In), cloneKeys(c.sa.Out)
 		if fc.Removed {
@@ -271,11 +271,11 @@ func (f *freezer) sa(s *SA) FrozenSA {
 		InitReq: bytes.Clone(s.initReq), InitResp: bytes.Clone(s.initResp), Authed: s.authedAt,
 		Path: s.path, NAT: s.nat,
 		OpenKind: s.outKind, OpenID: s.outID, NextID: s.nextID, Retransmit: s.retx.Freeze(),
-		WantID: s.wantID, Answered: s.answered, Answer: cloneAll(s.answer), Asked: s.asked,
+		PeerNextID: s.peerNextID, HasResponse: s.hasResponse, Response: cloneAll(s.response), RequestHash: s.requestHash,
 		Fragment: s.fragment, Requests: s.requests.freeze(), Responses: s.responses.freeze(),
 		Monitor: s.monitor.Freeze(), Probed: s.probed, Rival: f.own(s.rival), BusySince: s.busySince,
 		RekeyAt: s.rekeyAt, RekeyWhy: s.rekeyWhy, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, EndWhy: s.endWhy,
-		Told: s.told, Lingering: s.lingering,
+		Reported: s.reported, Lingering: s.lingering,
 	}
 	out.Retransmit.Msgs = cloneAll(out.Retransmit.Msgs)
 	if out.Rival != 0 {
@@ -310,11 +310,11 @@ func (f *freezer) peer(p *sa.Peer) FrozenPeer {
 	return out
 }
 
-func wish(p *sa.Peer, c *sa.Child) FrozenWish {
+func childConfig(p *sa.Peer, c *sa.Child) FrozenConfig {
 	if c == nil {
-		return FrozenWish{}
+		return FrozenConfig{}
 	}
-	return FrozenWish{Set: true, Gone: p == nil || !slices.Contains(p.Children, c), Child: *c}
+	return FrozenConfig{Set: true, Gone: p == nil || !slices.Contains(p.Children, c), Child: *c}
 }
 
 func (k *keys) freeze(initiator bool) FrozenKeys {
@@ -358,20 +358,20 @@ func cloneAll(msgs [][]byte) [][]byte {
 	return out
 }
 
-func (t *saInit) freeze(s *SA, _ *kin) FrozenTask {
+func (t *saInit) freeze(s *SA, _ *numberedFamily) FrozenTask {
 	return FrozenTask{
-		Kind: kindSAInit, Wish: wish(s.peer, t.first), Local: t.local, Remote: t.remote,
+		Kind: kindSAInit, Config: childConfig(s.peer, t.first), Local: t.local, Remote: t.remote,
 		Cookie: bytes.Clone(t.cookie), Tries: t.retries, Refused: t.refused,
 	}
 }
 
-func (t *auth) freeze(s *SA, _ *kin) FrozenTask {
-	return FrozenTask{Kind: kindAuth, Wish: wish(s.peer, t.first), Local: t.local, Remote: t.remote, SPIIn: t.spiIn}
+func (t *auth) freeze(s *SA, _ *numberedFamily) FrozenTask {
+	return FrozenTask{Kind: kindAuth, Config: childConfig(s.peer, t.first), Local: t.local, Remote: t.remote, SPIIn: t.spiIn}
 }
 
-func (t *createChild) freeze(s *SA, _ *kin) FrozenTask {
+func (t *createChild) freeze(s *SA, _ *numberedFamily) FrozenTask {
 	out := FrozenTask{
-		Kind: kindCreateChild, Wish: wish(s.peer, t.cfg), Local: t.local, Remote: t.remote, SPIIn: t.spiIn,
+		Kind: kindCreateChild, Config: childConfig(s.peer, t.cfg), Local: t.local, Remote: t.remote, SPIIn: t.spiIn,
 		Group: t.group, DH: freezeDH(t.dh), Ni: bytes.Clone(t.ni),
 	}
 	if t.retried {
@@ -380,19 +380,19 @@ func (t *createChild) freeze(s *SA, _ *kin) FrozenTask {
 	return out
 }
 
-func (t *rekeyChild) freeze(s *SA, k *kin) FrozenTask {
+func (t *rekeyChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 	out := t.createChild.freeze(s, k)
 	out.Kind, out.Child, out.Rival = kindRekeyChild, k.ref(t.old), k.ref(t.rival)
 	return out
 }
 
-func (t *rekeyIKE) freeze(*SA, *kin) FrozenTask {
+func (t *rekeyIKE) freeze(*SA, *numberedFamily) FrozenTask {
 	return FrozenTask{Kind: kindRekeyIKE, SPI: t.spi, Group: t.group, DH: freezeDH(t.dh), Ni: bytes.Clone(t.ni), Tries: t.tries}
 }
 
-func (*liveness) freeze(*SA, *kin) FrozenTask { return FrozenTask{Kind: kindLiveness} }
+func (*liveness) freeze(*SA, *numberedFamily) FrozenTask { return FrozenTask{Kind: kindLiveness} }
 
-func (t *deleteIKE) freeze(*SA, *kin) FrozenTask {
+func (t *deleteIKE) freeze(*SA, *numberedFamily) FrozenTask {
 	out := FrozenTask{Kind: kindDeleteIKE}
 	if t.notify != nil {
 		out.Notify = *t.notify
@@ -400,6 +400,6 @@ func (t *deleteIKE) freeze(*SA, *kin) FrozenTask {
 	return out
 }
 
-func (t *deleteChild) freeze(_ *SA, k *kin) FrozenTask {
+func (t *deleteChild) freeze(_ *SA, k *numberedFamily) FrozenTask {
 	return FrozenTask{Kind: kindDeleteChild, SPIIn: t.spiIn, Child: k.ref(t.c)}
 }

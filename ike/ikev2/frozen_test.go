@@ -17,14 +17,14 @@ import (
 
 // destroy overwrites all that s refers to: nobody may need it after a Freeze.
 func (s *SA) destroy() {
-	for _, b := range slices.Concat(s.answer, s.requests.parts, s.responses.parts, [][]byte{s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin}) {
+	for _, b := range slices.Concat(s.response, s.requests.parts, s.responses.parts, [][]byte{s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin}) {
 		clear(b)
 	}
 	if s.keys != nil {
 		s.keys.clear()
 	}
 	for _, c := range s.fam.children {
-		clear(c.minted)
+		clear(c.lowNonce)
 		c.sa.In.Clear()
 		c.sa.Out.Clear()
 	}

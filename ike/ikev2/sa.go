@@ -76,7 +76,7 @@ type SA struct {
 	keepaliveAt time.Time
 	endWhy      diag.Cause // once it is Deleting
 	pumping     bool
-	told        bool // Closed
+	reported    bool // Closed
 	lingering   bool // only repeats its last response
 }
 
@@ -167,7 +167,7 @@ func (s *SA) expired(now time.Time) {
 		}
 		s.Drop(now, why)
 	case sa.Established:
-		s.yield(now)
+		s.concede(now)
 		s.Close(now, diag.Cause{Code: diag.IKELifetimeEnded})
 	case sa.Replaced:
 		// The peer should have deleted it. Its Delete is given up by now, or it never had
@@ -276,7 +276,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 	if s.state == sa.Dead {
 		return
 	}
-	s.yield(now)
+	s.concede(now)
 	s.releaseChildren(now, why)
 	s.abandon()
 	s.setState(now, sa.Dead, why)
@@ -289,8 +289,8 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 
 // ended tells once that the SA is of no more use.
 func (s *SA) ended(now time.Time, why diag.Cause) {
-	if !s.told {
-		s.told = true
+	if !s.reported {
+		s.reported = true
 		s.env.Owner.Closed(now, s, why)
 	}
 }

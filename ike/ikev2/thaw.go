@@ -77,9 +77,9 @@ func (t *thawer) family(f *FrozenFamily) error {
 		esp := fc.SA
 		esp.In, esp.Out = cloneKeys(esp.In), cloneKeys(esp.Out)
 		all[i] = &child{
-			cfg: fc.Wish.find(p), sa: &esp, made: fc.Made, out: fc.Out, minted: slices.Clone(fc.Minted),
+			cfg: fc.Config.find(p), sa: &esp, made: fc.Made, out: fc.Out, lowNonce: slices.Clone(fc.LowNonce),
 			deleting: fc.Deleting, gone: fc.Gone,
-			softAt: fc.SoftAt, softWhy: fc.SoftWhy, hardAt: fc.HardAt, removeAt: fc.RemoveAt, trouble: fc.Trouble,
+			softAt: fc.SoftAt, softWhy: fc.SoftWhy, hardAt: fc.HardAt, removeAt: fc.RemoveAt, failingSince: fc.FailingSince,
 		}
 		if all[i].cfg == nil {
 			return errors.New("a Child SA without a child")
@@ -112,12 +112,12 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 		path: f.Path, nat: f.NAT,
 		channel: channel{
 			outKind: f.OpenKind, outID: f.OpenID, nextID: f.NextID,
-			wantID: f.WantID, answered: f.Answered, answer: cloneAll(f.Answer), asked: f.Asked,
+			peerNextID: f.PeerNextID, hasResponse: f.HasResponse, response: cloneAll(f.Response), requestHash: f.RequestHash,
 			fragment: f.Fragment, requests: thawFragments(f.Requests), responses: thawFragments(f.Responses),
 		},
 		probed: f.Probed, rivalMin: slices.Clone(f.RivalMin), busySince: f.BusySince,
 		rekeyAt: f.RekeyAt, rekeyWhy: f.RekeyWhy, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, endWhy: f.EndWhy,
-		told: f.Told, lingering: f.Lingering,
+		reported: f.Reported, lingering: f.Lingering,
 	}
 	s.name()
 	s.monitor.Thaw(f.Monitor)
@@ -148,7 +148,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 
 // task makes the exchange that a FrozenTask stands for.
 func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
-	cfg := f.Wish.find(s.peer)
+	cfg := f.Config.find(s.peer)
 	c, err := t.ref(family, f.Child)
 	if err != nil {
 		return nil, err
@@ -210,7 +210,7 @@ func (t *thawer) findPeer(f FrozenPeer) (*sa.Peer, error) {
 }
 
 // find is the child of p that is wished for, or nil.
-func (f *FrozenWish) find(p *sa.Peer) *sa.Child {
+func (f *FrozenConfig) find(p *sa.Peer) *sa.Child {
 	if !f.Set {
 		return nil
 	}
