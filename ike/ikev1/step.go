@@ -47,6 +47,8 @@ var table [steps]row
 
 func init() {
 	table = [steps]row{
+		none: {name: "none"},
+
 		mm1: {"mm1", "message 1 of main mode", shape{must: types{wire.TypeSA1}, first: wire.TypeSA1}, inPhase1((*phase1).mm1)},
 		mm2: {"mm2", "message 2 of main mode", shape{must: types{wire.TypeSA1}, first: wire.TypeSA1}, inPhase1((*phase1).mm2)},
 		mm3: {"mm3", "message 3 of main mode", shape{must: types{wire.TypeKE1, wire.TypeNonce1}}, inPhase1((*phase1).mm3)},
@@ -107,8 +109,8 @@ var firstSteps = map[wire.Exchange]step{wire.ExchangeMain: mm1, wire.ExchangeAgg
 
 // String is the name of a step in the code and in a frozen SA.
 func (st step) String() string {
-	if name := st.row().name; name != "" {
-		return name
+	if st < steps {
+		return table[st].name
 	}
 	return "step " + strconv.Itoa(int(st))
 }
