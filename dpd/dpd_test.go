@@ -65,3 +65,22 @@ func TestWithoutTimeoutTheRetransmissionsDecide(t *testing.T) {
 		t.Error("it decides by itself")
 	}
 }
+
+// A thawed Monitor decides at the same times as the frozen one would have, before a question and while one is open.
+func TestMonitorThaws(t *testing.T) {
+	for frozenAt := range 50 {
+		stays := Monitor{Config: Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}}
+		stays.Heard(start)
+		frozen := stays
+		for s := range 50 {
+			if s == frozenAt {
+				f := frozen.Freeze()
+				frozen = Monitor{}
+				frozen.Thaw(f)
+			}
+			if got, want := frozen.Due(at(s)), stays.Due(at(s)); got != want || !frozen.Last().Equal(stays.Last()) {
+				t.Fatalf("frozen at %d s: verdict %d at %d s, want %d", frozenAt, got, s, want)
+			}
+		}
+	}
+}

@@ -60,8 +60,7 @@ func TestAuthenticationFailuresAreToldOnBothEnds(t *testing.T) {
 	}
 }
 
-// TestResponderThatCannotProveItselfIsTold has a responder with the right identity
-// for us and the wrong proof.
+// TestResponderThatCannotProveItselfIsTold: the responder says the identity that we expect, and its proof is wrong.
 func TestResponderThatCannotProveItselfIsTold(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	tap := newTap(w)
@@ -103,8 +102,8 @@ func TestResponderWithAnotherIdentityIsTold(t *testing.T) {
 	}
 }
 
-// TestPeersAtOneAddressAreToldApartByIdentity has a responder with several peers
-// at one address, each with its own key, and one with its own algorithms.
+// TestPeersAtOneAddressAreToldApartByIdentity: a responder has several peers at one address. Each has a key of its
+// own, and one has algorithms of its own.
 func TestPeersAtOneAddressAreToldApartByIdentity(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.host("192.0.2.1", 0x1000), w.host("192.0.2.2", 0x2000)
@@ -129,8 +128,7 @@ func TestPeersAtOneAddressAreToldApartByIdentity(t *testing.T) {
 	wantIKE(t, a, b, 3)
 }
 
-// TestPeersAreToldApartByOurAddress has one identity at the other end reach two
-// addresses of ours, for which there are different keys.
+// TestPeersAreToldApartByOurAddress: one identity at the other end reaches two addresses of ours, which have different keys.
 func TestPeersAreToldApartByOurAddress(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.host("192.0.2.1", 0x1000), w.host("192.0.2.2", 0x2000)
@@ -152,8 +150,7 @@ func TestPeersAreToldApartByOurAddress(t *testing.T) {
 	wantPairs(t, a, b, 2)
 }
 
-// TestTakingAnotherPeersAlgorithmsIsRefused has one peer negotiate what only another at
-// its address may have.
+// TestTakingAnotherPeersAlgorithmsIsRefused: one peer negotiates algorithms that only another at the same address may use.
 func TestTakingAnotherPeersAlgorithmsIsRefused(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b := w.host("192.0.2.1", 0x1000), w.host("192.0.2.2", 0x2000)
@@ -171,7 +168,7 @@ func TestTakingAnotherPeersAlgorithmsIsRefused(t *testing.T) {
 	wantWhy(t, "responder", b.view()[0].Why, "is negotiated, which the proposals of b")
 }
 
-func TestConfigurationIsLookedUpAnewInIKEAuth(t *testing.T) {
+func TestConfigurationIsLookedUpAgainInIKEAuth(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.filter = func(d *ipsec.Datagram) bool {
 		if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeAuth && d.Local.Addr() == b.addr {

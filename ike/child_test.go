@@ -51,7 +51,8 @@ func TestNoESPProposalInCommonIsToldOnBothEnds(t *testing.T) {
 	b.noLeaks()
 }
 
-// TestOtherPFSGroupIsTriedAgain differs in the group's order: the first Child SA has none, the rekey meets INVALID_KE_PAYLOAD.
+// TestOtherPFSGroupIsTriedAgain: the ends prefer different groups. The first Child SA has no key exchange, and the
+// rekey gets INVALID_KE_PAYLOAD.
 func TestOtherPFSGroupIsTriedAgain(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes128gcm16-x25519-ecp256")
@@ -74,7 +75,7 @@ func TestOtherPFSGroupIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestNoSPILeftIsToldAndTriedAgain: other Child SAs have taken them all.
+// TestNoSPILeftIsToldAndTriedAgain: other Child SAs have all SPIs.
 func TestNoSPILeftIsToldAndTriedAgain(t *testing.T) {
 	w, a, b := pairOf(t, shared)
 	w.run(5 * time.Second)
@@ -100,7 +101,7 @@ func TestNoSPILeftIsToldAndTriedAgain(t *testing.T) {
 	wantPairs(t, a, b, 2)
 }
 
-// TestPFSOnlyWherePeersAgree has one proposal with a group and one without.
+// TestPFSOnlyWherePeersAgree: of the two proposals one has a group and one has not.
 func TestPFSOnlyWherePeersAgree(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes256gcm16-x25519", "aes128gcm16")
@@ -136,7 +137,7 @@ func TestNarrowingIsTaken(t *testing.T) {
 	}
 }
 
-// TestPeerMayNotWiden answers with selectors that were not asked for.
+// TestPeerMayNotWiden: the peer answers with selectors that we did not ask for.
 func TestPeerMayNotWiden(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	tap := newTap(w)
@@ -184,7 +185,7 @@ func TestListMeetsList(t *testing.T) {
 	}
 }
 
-// TestListMeetsPairs asks for two by two subnets at once; the peer has four children of one pair each.
+// TestListMeetsPairs: one end asks for two by two subnets at once, and the other has four children with one pair each.
 func TestListMeetsPairs(t *testing.T) {
 	for _, initiator := range []string{"list", "pairs"} {
 		t.Run("initiator has "+initiator, func(t *testing.T) {
@@ -222,7 +223,7 @@ func TestListMeetsPairs(t *testing.T) {
 
 // TestNarrowingTellsWhatElseIsPossible is N(ADDITIONAL_TS_POSSIBLE) of RFC 7296 section 2.9.
 func TestNarrowingTellsWhatElseIsPossible(t *testing.T) {
-	halves := func(pa, pb *sa.Peer) { // a asks for both at once; b has each for itself
+	halves := func(pa, pb *sa.Peer) { // a asks for both subnets at once; b has a child for each
 		twoByTwo(pa, pb)
 		pb.Children[0].Local = pb.Children[0].Local[:1]
 		other := *pb.Children[0]
@@ -233,11 +234,11 @@ func TestNarrowingTellsWhatElseIsPossible(t *testing.T) {
 		name   string
 		change func(pa, pb *sa.Peer)
 		held   string
-		want   string // of each answer: whether it has the notification
+		want   string // whether each answer has the notification
 	}{
 		{"not narrowed", twoByTwo, "", "[false]"},
 		{"a part is all", func(_, pb *sa.Peer) { pb.Children[0].Local = selectors("10.2.4.0/24") }, "", "[false]"},
-		{"one of two", halves, "", "[true false false]"}, // then a asks for what it lacks, pair by pair
+		{"one of two", halves, "", "[true false false]"}, // then a asks for each missing pair
 		{"the other is down", halves, "b2", "[false]"},
 		{"one in the other", func(pa, pb *sa.Peer) {
 			halves(pa, pb)
@@ -376,7 +377,7 @@ func TestLowerDuringAnyExchange(t *testing.T) {
 	}
 }
 
-// TestDeletesOfOneChildCross has both ends delete the same Child SA at once (RFC 7296 section 1.4.1).
+// TestDeletesOfOneChildCross: both ends delete the same Child SA at once (RFC 7296 section 1.4.1).
 func TestDeletesOfOneChildCross(t *testing.T) {
 	w, a, b := pairOf(t, shared)
 	w.run(5 * time.Second)
@@ -410,7 +411,7 @@ func TestDeletesOfTheIKESACross(t *testing.T) {
 	wantIKE(t, a, b, 0)
 }
 
-// TestPeerDeletesOneChildAndItComesBack is what a peer's own lifetime or operator may do.
+// TestPeerDeletesOneChildAndItComesBack: the peer's lifetime or operator may delete a Child SA.
 func TestPeerDeletesOneChildAndItComesBack(t *testing.T) {
 	w, a, b := pairOf(t, shared)
 	w.run(5 * time.Second)

@@ -11,11 +11,11 @@ import (
 	"vpngw/ike/wire"
 )
 
-// cookieLife is how long a secret mints; its cookies are good for as long again.
+// cookieLife is how long cookies are made with one secret. They are accepted for as long again.
 const cookieLife = time.Minute
 
-// cookies are stateless proofs that a first message's sender can receive at the
-// address that it gives (RFC 7296 section 2.6):
+// cookies are stateless proofs that the sender of a first message receives at the
+// address that it claims (RFC 7296 section 2.6):
 //
 //	Cookie = <VersionIDofSecret> | Hash(Ni | IPi | SPIi | <secret>)
 //
@@ -23,9 +23,9 @@ const cookieLife = time.Minute
 type cookies struct {
 	rand    io.Reader
 	version byte
-	secret  [2][32]byte // by version modulo 2: the one that mints, and the one before
+	secret  [2][32]byte // by version modulo 2: the present one, and the one before
 	made    time.Time
-	old     bool // the one before is good
+	old     bool // the secret before is still accepted
 }
 
 func (c *cookies) turn(now time.Time) {
@@ -56,7 +56,7 @@ func (c *cookies) sum(version byte, ni []byte, remote netip.AddrPort, spiI uint6
 	return h.Sum([]byte{version})
 }
 
-// valid reports whether the message brings a good cookie.
+// valid reports whether the message has a cookie of ours for its sender.
 func (c *cookies) valid(now time.Time, m *wire.Message, remote netip.AddrPort) bool {
 	c.turn(now)
 	n := wire.FindNotify(m.Payloads, wire.Cookie)
@@ -71,7 +71,7 @@ func (c *cookies) valid(now time.Time, m *wire.Message, remote netip.AddrPort) b
 	return hmac.Equal(n.Data, c.sum(v, ni.Data, remote, m.SPIi))
 }
 
-// limiter lets so many through in each second.
+// limiter allows perSecond events in each second.
 type limiter struct {
 	perSecond int
 	second    int64

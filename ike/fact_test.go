@@ -14,15 +14,15 @@ import (
 	"vpngw/ipsec"
 )
 
-// mirror is what a reader of the Facts knows of an end. In every transcript of this package
-// it is compared with the end itself, so no Fact may be lost, late or wrong.
+// mirror is what a reader of the Facts knows about an end. Every transcript of this package
+// compares it with the end itself, so no Fact may be lost, late or wrong.
 type mirror struct {
 	ike      map[[2]uint64]*sa.Peer // established, by SPIs
 	peers    map[sa.PeerKey]diag.Cause
 	children map[[2]string]diag.Cause // by tunnel and name
 	in, out  map[uint32]*ipsec.ChildSA
 	last     sa.Action
-	seen     []string // what happened, by type and code
+	seen     []string // type and code of every Fact
 }
 
 func newMirror() *mirror {
@@ -95,7 +95,7 @@ func (r *mirror) add(t testing.TB, s sa.IKESA) {
 	r.ike[k] = s.Peer
 }
 
-// follows holds the order: what was done to a Child SA is said right after it.
+// follows checks the order: the Fact about a Child SA comes right after the Action.
 func (r *mirror) follows(t testing.TB, a sa.Action) {
 	t.Helper()
 	var want, got any
@@ -138,7 +138,7 @@ func (r *mirror) agrees(n *end) {
 			}
 		}
 	}
-	for spis := range r.ike { // the Peer of a Fact is the one of then
+	for spis := range r.ike { // a reload gives the peer another pointer
 		if ike[spis] != nil {
 			r.ike[spis] = ike[spis]
 		}
@@ -151,7 +151,7 @@ func (r *mirror) agrees(n *end) {
 	}
 }
 
-// facts are the Facts of an end since the last call, without those that f leaves out.
+// facts are the Facts of an end since the last call, except those in without.
 func (n *end) facts(without ...string) []string {
 	seen := n.mirror.seen
 	n.mirror.seen = nil
@@ -194,7 +194,7 @@ func TestFactsOfAConnection(t *testing.T) {
 	}
 }
 
-// TestUpDownUpBetweenTwoLooks: a reader that comes late still hears of each.
+// TestUpDownUpBetweenTwoLooks: a reader that comes late still gets each Fact.
 func TestUpDownUpBetweenTwoLooks(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
@@ -203,7 +203,7 @@ func TestUpDownUpBetweenTwoLooks(t *testing.T) {
 	look := func() {
 		for act := b.Next(); act != nil; act = b.Next() {
 			late = append(late, act)
-			if s, ok := act.(sa.Send); ok { // messages go out all the same
+			if s, ok := act.(sa.Send); ok { // messages go out even so
 				w.send(ipsec.Datagram{Local: s.Path.Remote, Remote: s.Path.Local, Data: s.Data})
 			}
 		}
@@ -274,7 +274,7 @@ func TestFailureSaysWhyAndWhenItIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestWhoOnlyAnswersNamesNoTimeOfRetry: the peer is to try.
+// TestWhoOnlyAnswersNamesNoTimeOfRetry: the peer has to try.
 func TestWhoOnlyAnswersNamesNoTimeOfRetry(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)

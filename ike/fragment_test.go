@@ -69,8 +69,8 @@ func TestFragmentsSurviveLossRepetitionAndReordering(t *testing.T) {
 	}
 }
 
-// TestFragmentsOfARequestAndAResponseAreKeptApart has both ends send fragments
-// under one message id, which arrive mixed.
+// TestFragmentsOfARequestAndAResponseAreKeptApart: both ends send fragments with the same message id, and they
+// arrive mixed.
 func TestFragmentsOfARequestAndAResponseAreKeptApart(t *testing.T) {
 	w, a, b := pairOf(t, big)
 	w.run(time.Second)
@@ -106,7 +106,7 @@ func TestFragmentsOfARequestAndAResponseAreKeptApart(t *testing.T) {
 	}
 }
 
-// TestPeerThatDoesNotFragmentGetsWholeMessages: nothing is fragmented unless both ends said that they can.
+// TestPeerThatDoesNotFragmentGetsWholeMessages: an end fragments only if both have said that they can.
 func TestPeerThatDoesNotFragmentGetsWholeMessages(t *testing.T) {
 	w, _, b := pairOf(t, big)
 	longest := 0
@@ -131,7 +131,7 @@ func TestPeerThatDoesNotFragmentGetsWholeMessages(t *testing.T) {
 	if longest < 6000 {
 		t.Errorf("the longest message has %d bytes", longest)
 	}
-	// It was read, though what the test did to the first message makes AUTH fail.
+	// The message was read; AUTH fails only because the test has changed the first message.
 	wantWhy(t, "responder", b.view()[0].Why, "the pre-shared keys do not match")
 }
 
@@ -159,7 +159,7 @@ func TestRetransmissionOfAFragmentedRequestIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// TestHostileFragments come from a peer that holds the keys.
+// TestHostileFragments: a peer that has the keys sends bad fragments.
 func TestHostileFragments(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
@@ -183,16 +183,16 @@ func TestHostileFragments(t *testing.T) {
 	}
 	vendor := wire.AppendChain(nil, []wire.Payload{&wire.Vendor{Data: make([]byte, 100)}})
 	before := len(w.sent)
-	send(1, 65535, vendor)      // more than anybody needs
+	send(1, 65535, vendor)      // more fragments than any message needs
 	send(1, 64, vendor)         // 64
-	for i := range uint16(63) { // of a thousand bytes each, and more
+	for i := range uint16(63) { // each of a thousand bytes and more
 		send(i+1, 64, make([]byte, 1200))
 	}
-	send(2, 3, vendor[50:80]) // fewer than before: stale
+	send(2, 3, vendor[50:80]) // fewer fragments than before: an old set
 	if len(w.sent) != before {
 		t.Fatalf("%d answers to parts", len(w.sent)-before)
 	}
-	// Smaller fragments than before begin anew (RFC 7383 section 2.6.1).
+	// A set of smaller fragments replaces the first set (RFC 7383 section 2.6.1).
 	for i := range uint16(64) {
 		send(i+1, 64, nil)
 	}
@@ -223,7 +223,7 @@ func TestFragmentsOfMixedTotalsBeginAnewWithTheLarger(t *testing.T) {
 		w.run(0)
 	}
 	before := w.count(wire.ExchangeInformational, true)
-	send(1, 2) // lost its second half
+	send(1, 2) // the second half is lost
 	send(3, 3)
 	send(2, 2) // too late
 	send(2, 3)

@@ -48,14 +48,14 @@ func FuzzFirst(f *testing.F) {
 	})
 }
 
-// FuzzEndpoint plays a script between two Endpoints: which messages arrive, how often, in which
-// order and what is in them; how time passes; what operators and ESP say. It holds the
-// keys, so what it changes inside a message is authentic.
+// FuzzEndpoint plays a script between two Endpoints. The script says which messages arrive, how often, in which
+// order and with which content, how time passes, and what operators and ESP say. The game has the keys, so a
+// changed message is still authentic.
 func FuzzEndpoint(f *testing.F) {
 	fuzzGames(f, "FuzzEndpoint", play)
 }
 
-// fuzzGames plays every script, the seeds and what the fuzzer makes of them. At least
+// fuzzGames plays every script: the seeds, and the variants that the fuzzer derives from them. At least
 // half of them must reach an established SA.
 func fuzzGames(f *testing.F, name string, play func(*testing.T, []byte) *game) {
 	for _, s := range scripts {
@@ -106,9 +106,9 @@ type game struct {
 	tap    *tap
 	script []byte
 	steps  int
-	up     bool // there was an established SA
+	up     bool // an SA was established at some time
 
-	tap1   *tap1 // of IKEv1; nil: the game is of IKEv2
+	tap1   *tap1 // of a game in IKEv1; nil: in IKEv2
 	change func(pa, pb *sa.Peer)
 }
 
@@ -123,9 +123,9 @@ func (g *game) byte() byte {
 
 func (g *game) end(b byte) *end { return g.w.order[b&1] }
 
-// begins reports whether the first exchanges pass before a script is played, as for
-// three in four. It is a checksum that says so, which a fuzzer cannot steer: led by coverage alone
-// it would spend most executions on what never comes up.
+// begins reports whether the first exchanges pass before a script is played, as they do for three scripts in
+// four. A checksum of the script decides, because a fuzzer cannot steer it: led by coverage alone, the fuzzer
+// would spend most executions on connections that never come up.
 func begins(script []byte) bool { return crc32.ChecksumIEEE(script)%4 != 0 }
 
 // play plays a script. Bits 2 and 3 of its first byte choose a constellation.
@@ -212,7 +212,7 @@ func (g *game) step() {
 		g.craft(g.byte(), g.byte())
 	case 13:
 		g.reload(g.byte())
-	case 14: // all that is under way, and the answers
+	case 14: // everything under way, and the answers
 		for range 100 {
 			if !g.deliver() {
 				break
@@ -315,14 +315,14 @@ func (g *game) mutate(d *ipsec.Datagram) {
 	d.Data = g.tap.forge(h, ps...)
 }
 
-// notifies are what may come from a peer.
+// notifies are notifications that a peer may send.
 var notifies = [...]wire.NotifyType{
 	wire.InvalidSyntax, wire.NoProposalChosen, wire.InvalidKEPayload, wire.AuthenticationFailed, wire.TSUnacceptable, wire.TemporaryFailure,
 	wire.ChildSANotFound, wire.NoAdditionalSAs, wire.UnsupportedCriticalPayload, wire.InvalidIKESPI, wire.InvalidSPI, 8000,
 	wire.InitialContact, wire.RekeySA, wire.Cookie, wire.UseTransportMode, wire.FragmentationSupported, wire.SetWindowSize, 50000,
 }
 
-// payload is one that a peer could send.
+// payload is some payload that a peer could send.
 func (g *game) payload(b byte) wire.Payload {
 	x := g.end(b)
 	spi := []byte{0, 0, 0x10, b}
@@ -343,7 +343,7 @@ func (g *game) payload(b byte) wire.Payload {
 	}
 }
 
-// craft sends an authentic request of its own under the next message id.
+// craft sends an authentic request that neither end has made, with the next message id.
 func (g *game) craft(who, what byte) {
 	from, to := g.end(who), g.end(who+1)
 	if len(from.peers) == 0 || len(to.peers) == 0 || from.peer(0).main() == nil {
@@ -387,7 +387,7 @@ func (g *game) craft(who, what byte) {
 	g.w.send(ipsec.Datagram{Local: in.Path.Remote, Remote: in.Path.Local, Data: g.tap.forge(h, ps...)})
 }
 
-// heard is what ESP has to say.
+// heard has ESP report something.
 func (g *game) heard(what, which byte) {
 	n := g.end(which)
 	spi := uint32(which)
@@ -431,8 +431,8 @@ func (g *game) reload(b byte) {
 	n.SetPeers(g.w.now, []*sa.Peer{p})
 }
 
-// check holds what must be so at any time. That no SPI is freed twice, and that
-// nothing goes out on what cannot come in, drain holds.
+// check checks what must hold at any time. drain checks that no SPI is freed twice, and that an
+// outbound half is installed only after its inbound half.
 func (g *game) check(t *testing.T) {
 	t.Helper()
 	for _, n := range g.w.order {
@@ -448,7 +448,7 @@ func (g *game) check(t *testing.T) {
 		}
 		for _, m := range n.table.bySPI {
 			if at := m.Deadline(); !at.IsZero() && (n.timers.index[m] == nil || !n.timers.index[m].at.Equal(at)) {
-				t.Errorf("%v: the timer of %v was not set anew", n.addr, m.Info())
+				t.Errorf("%v: the timer of %v was not set again", n.addr, m.Info())
 			}
 		}
 	}
@@ -457,7 +457,7 @@ func (g *game) check(t *testing.T) {
 	}
 }
 
-// left is whether there is anything.
+// left is how much is kept, in pieces.
 func (ps *pendingMains) left() int {
 	return len(ps.byKey) + len(ps.byCookie) + len(ps.from) + len(ps.queue) + ps.bytes
 }

@@ -13,7 +13,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// mallory holds the keys of an IKE SA and speaks as its initiator to its responder.
+// mallory has the keys of an IKE SA and speaks to its responder as the initiator.
 type mallory struct {
 	*tap
 	to   *end
@@ -193,11 +193,11 @@ func TestInvalidSyntaxInAResponseEndsTheIKESAWithoutADelete(t *testing.T) {
 	}
 	wantWhy(t, "initiator", a.view()[0].Why, "the peer could not read our CREATE_CHILD_SA request (INVALID_SYNTAX)")
 	w.filter = nil
-	w.run(2 * time.Minute) // b notices by INITIAL_CONTACT
+	w.run(2 * time.Minute) // INITIAL_CONTACT tells b
 	wantPairs(t, a, b, 1)
 }
 
-// TestRefusalsThatLeaveEverythingAsItIs are requests that get an error and change nothing.
+// TestRefusalsThatLeaveEverythingAsItIs: these requests get an error and change nothing.
 func TestRefusalsThatLeaveEverythingAsItIs(t *testing.T) {
 	nonce := &wire.Nonce{Data: make([]byte, 32)}
 	ke := &wire.KE{Group: ipsec.KEX25519, Data: append(make([]byte, 31), 9)}
@@ -247,7 +247,7 @@ func TestRefusalsThatLeaveEverythingAsItIs(t *testing.T) {
 	}
 }
 
-// counting counts what is read from it.
+// counting counts the bytes read from a reader.
 type counting struct{ n int }
 
 func (c *counting) Read(b []byte) (int, error) { c.n += len(b); return zeros{}.Read(b) }
@@ -273,9 +273,9 @@ func TestRetransmittedRequestIsAnsweredFromCache(t *testing.T) {
 		}
 	}
 	if rnd.n != used || len(b.in) != children || len(b.trace) != trace+3 {
-		t.Error("a retransmission was computed anew")
+		t.Error("a retransmission was computed again")
 	}
-	// Other bytes under the old message id are no retransmission.
+	// Other bytes with the old message id are not a retransmission.
 	if out := m.deliver(m.forge(m.h, &wire.Delete{Protocol: ipsec.ProtoIKE})); len(out) != 0 {
 		t.Error("another request with an old message id was answered")
 	}
@@ -302,7 +302,7 @@ func TestOutOfWindowMessagesAreIgnored(t *testing.T) {
 	}
 }
 
-// TestForgeriesChangeNothing sends what anybody on the path can.
+// TestForgeriesChangeNothing: somebody on the path sends messages without having the keys.
 func TestForgeriesChangeNothing(t *testing.T) {
 	_, _, b, m := established(t)
 	m.h.Exchange = wire.ExchangeInformational
@@ -370,7 +370,7 @@ func TestForgedRefusalsDoNotStopAnInitiator(t *testing.T) {
 	}
 }
 
-// TestForgedFirstResponseDoesNotStopAnInitiator has somebody on the path answer first.
+// TestForgedFirstResponseDoesNotStopAnInitiator: somebody on the path answers first.
 func TestForgedFirstResponseDoesNotStopAnInitiator(t *testing.T) {
 	for name, change := range map[string]func(m *wire.Message){
 		"another group":   func(m *wire.Message) { m.Payloads[1] = &wire.KE{Group: 19, Data: make([]byte, 64)} },
@@ -440,7 +440,7 @@ func TestResponseOfAnotherExchangeIsIgnored(t *testing.T) {
 	wantIKE(t, a, b, 1)
 }
 
-// TestStrangersAreNotHeardOnEstablishedIKESAs uses the right SPIs from the wrong place.
+// TestStrangersAreNotHeardOnEstablishedIKESAs: the SPIs are right, and the sender is not the peer.
 func TestStrangersAreNotHeardOnEstablishedIKESAs(t *testing.T) {
 	_, _, b, m := established(t)
 	m.h.Exchange = wire.ExchangeInformational

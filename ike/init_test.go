@@ -49,7 +49,7 @@ func TestInvalidKEPayloadIsAnsweredWithTheGroupAskedFor(t *testing.T) {
 	}
 }
 
-// TestCookieIsKeptWhenTheGroupChanges is the shorter exchange of RFC 7296 section 2.6.1.
+// TestCookieIsKeptWhenTheGroupChanges: this is the shorter exchange of RFC 7296 section 2.6.1.
 func TestCookieIsKeptWhenTheGroupChanges(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-x25519-ecp384")
@@ -63,8 +63,8 @@ func TestCookieIsKeptWhenTheGroupChanges(t *testing.T) {
 	}
 }
 
-// TestRepliesToFirstMessagesDoNotGoInCircles has somebody answer every first
-// message with a new cookie, or with the one group and then the other.
+// TestRepliesToFirstMessagesDoNotGoInCircles: somebody answers every first message with a new cookie, or asks for
+// one group and then for the other.
 func TestRepliesToFirstMessagesDoNotGoInCircles(t *testing.T) {
 	for name, notify := range map[string]func(n int) *wire.Notify{
 		"cookies": func(n int) *wire.Notify { return &wire.Notify{Kind: wire.Cookie, Data: []byte{1, byte(n)}} },
@@ -111,7 +111,7 @@ func TestNoProposalInCommonIsToldOnBothEnds(t *testing.T) {
 			if len(b.table.bySPI) != 0 {
 				t.Error("a refused first message left state behind")
 			}
-			// Once the peer is set right, the connection comes by itself.
+			// Once the peer has the right configuration, the connection comes up by itself.
 			_, pb := peersFor()
 			pb.Proposals = proposals(ipsec.ProtoIKE, c.ours)
 			b.SetPeers(w.now, []*sa.Peer{pb})
@@ -164,7 +164,7 @@ func first(spi uint64, change func(m *wire.Message)) []byte {
 	return m.Marshal()
 }
 
-// answers are what an end sends back to one message, in the clear.
+// answers are the messages in the clear that an end sends back to one message.
 func answers(n *end, now time.Time, from string, data []byte) []*wire.Message {
 	n.Handle(now, ipsec.Datagram{Local: netip.AddrPortFrom(n.addr, 500), Remote: netip.MustParseAddrPort(from), Data: data})
 	var out []*wire.Message
@@ -181,7 +181,7 @@ func TestFirstMessagesThatAreNone(t *testing.T) {
 	for name, c := range map[string]struct {
 		from   string
 		change func(m *wire.Message)
-		want   wire.NotifyType // 0: silence
+		want   wire.NotifyType // 0: no answer
 	}{
 		"unknown critical payload": {"192.0.2.1:500", func(m *wire.Message) {
 			m.Payloads = append(m.Payloads, &wire.Raw{Kind: 200, Critical: true})
@@ -233,7 +233,7 @@ func TestIKEv1IsNamedAsTheReason(t *testing.T) {
 	wantWhy(t, "responder", b.view()[0].Why, "the peer speaks IKEv1; this connection is IKEv2")
 }
 
-// TestFloodLeavesRoomForAGenuinePeer sends first messages that nobody stands behind.
+// TestFloodLeavesRoomForAGenuinePeer: a flood of first messages has forged sources.
 func TestFloodLeavesRoomForAGenuinePeer(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	a.dead = true
@@ -272,8 +272,8 @@ func TestHalfOpenIKESAsAreBounded(t *testing.T) {
 	}
 }
 
-// flood begins n IKE SAs from one address, each from a port of its own, with the cookies
-// that are asked for, and goes on with none.
+// flood begins n IKE SAs from one address, each from another port and with a cookie where it is asked for. It never
+// sends IKE_AUTH.
 func flood(n *end, now time.Time, from string, count int) {
 	for i := range count {
 		at := fmt.Sprintf("%s:%d", from, 1000+i)
@@ -287,7 +287,7 @@ func flood(n *end, now time.Time, from string, count int) {
 	}
 }
 
-// TestOneAddressCannotUseUpAllHalfOpenIKESAs: somebody there can bring cookies.
+// TestOneAddressCannotUseUpAllHalfOpenIKESAs: the flood comes from a host that receives its cookies.
 func TestOneAddressCannotUseUpAllHalfOpenIKESAs(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	c := w.host("192.0.2.3", 0x3000)
@@ -313,7 +313,8 @@ func TestOneAddressCannotUseUpAllHalfOpenIKESAs(t *testing.T) {
 	}
 }
 
-// TestManyPeersBehindOneNATMayBeginAtOnce, as after a restart of ours: an address has its share by how many there may be.
+// TestManyPeersBehindOneNATMayBeginAtOnce, as after a restart of this end: the share of an address grows with the
+// number of peers configured there.
 func TestManyPeersBehindOneNATMayBeginAtOnce(t *testing.T) {
 	for peers, want := range map[int]int{1: 64, 100: 432, 200: 512} {
 		w := newWorld(t, 0)
@@ -351,7 +352,7 @@ func TestRepeatedFirstMessageGetsTheSameAnswer(t *testing.T) {
 	if len(one) != 1 || len(two) != 1 || one[0].SPIr != two[0].SPIr || len(b.table.bySPI) != 1 {
 		t.Errorf("%v, then %v", one, two)
 	}
-	// The same SPI from another port or with another nonce is somebody else.
+	// The same SPI from another port or with another nonce belongs to another peer.
 	three := answers(b, w.now, "192.0.2.1:501", data)
 	four := answers(b, w.now, "192.0.2.1:500", first(7, func(m *wire.Message) { m.Payloads[2].(*wire.Nonce).Data[0] = 1 }))
 	if len(b.table.bySPI) != 3 || three[0].SPIr == one[0].SPIr || four[0].SPIr == one[0].SPIr {

@@ -18,7 +18,7 @@ func TestLivenessIsAskedOnlyWhenNothingIsHeard(t *testing.T) {
 	w, a, b := pairOf(t, func(_, pb *sa.Peer) { pb.DPD = dpd.Config{} })
 	w.run(time.Second)
 	before := w.count(wire.ExchangeInformational, false)
-	for range 10 { // traffic is proof enough
+	for range 10 { // traffic proves that the peer is alive
 		a.last[a.newest[0].SPIIn] = w.now
 		w.run(20 * time.Second)
 	}
@@ -65,7 +65,7 @@ func TestDeadPeerIsNoticedAndComesBackByItself(t *testing.T) {
 	}
 }
 
-// TestRestartedInitiatorReplacesItsOldIKESA: INITIAL_CONTACT.
+// TestRestartedInitiatorReplacesItsOldIKESA by saying INITIAL_CONTACT.
 func TestRestartedInitiatorReplacesItsOldIKESA(t *testing.T) {
 	w, a, b := pairOf(t, shared)
 	w.run(5 * time.Second)
@@ -101,20 +101,20 @@ func TestInitialContactIsAssertedOnlyByTheFirst(t *testing.T) {
 	wantPairs(t, a, b, 2)
 }
 
-// TestRestartedResponderIsAskedAnew: it answers INVALID_IKE_SPI, which is a hint to look whether it is alive.
-func TestRestartedResponderIsAskedAnew(t *testing.T) {
+// TestRestartedResponderIsConnectedAgain: it answers INVALID_IKE_SPI, a hint to check whether it is alive.
+func TestRestartedResponderIsConnectedAgain(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
 	nb := w.host(b.addr.String(), 0x5000)
 	_, pb := peersFor()
 	nb.SetPeers(w.now, []*sa.Peer{pb})
-	a.Do(w.now, sa.InvalidSPI{Remote: netip.MustParseAddrPort("192.0.2.2:0")}) // its ESP says so too
+	a.Do(w.now, sa.InvalidSPI{Remote: netip.MustParseAddrPort("192.0.2.2:0")}) // its ESP gives the same hint
 	w.run(65 * time.Second)
 	wantPairs(t, a, nb, 1)
 	wantIKE(t, a, nb, 1)
 }
 
-// TestHintsAreFollowedSeldom: whoever forges INVALID_IKE_SPI or bad ESP must not make us ask all the time.
+// TestHintsAreFollowedSeldom: forged INVALID_IKE_SPI or bad ESP must not make us ask all the time.
 func TestHintsAreFollowedSeldom(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) { pa.DPD, pb.DPD = dpd.Config{}, dpd.Config{} })
 	w.run(time.Second)
@@ -148,7 +148,7 @@ func TestDaemonStartedBeforeThePeer(t *testing.T) {
 	wantPairs(t, a, b, 1)
 }
 
-// TestFilteredPort4500IsTold: the first exchange passes, the second does not.
+// TestFilteredPort4500IsTold: the filter lets the first exchange pass, and not the second.
 func TestFilteredPort4500IsTold(t *testing.T) {
 	w, a, b, _ := behindNAT(t, nil)
 	w.filter = func(d *ipsec.Datagram) bool { return d.Local.Port() == 500 }
@@ -189,7 +189,7 @@ func TestConfiguredLocalAddressIsTheOneToSendFrom(t *testing.T) {
 	}
 }
 
-// TestPeerThatAcceptsAndDeletesIsBackedOffFrom: established is not yet success.
+// TestPeerThatAcceptsAndDeletesIsBackedOffFrom: an IKE SA that ends at once is a failure.
 func TestPeerThatAcceptsAndDeletesIsBackedOffFrom(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	for range 1200 {
@@ -285,7 +285,7 @@ func reloadOfTheSameTouchesNothing(t *testing.T, bySetPeer bool) {
 	if name := a.view()[0].Name; name != "renamed" {
 		t.Errorf("name %q", name)
 	}
-	// And the machines know their children still.
+	// The machines still know their children.
 	a.Do(w.now, sa.Rekey{Tunnel: "a"})
 	b.Do(w.now, sa.Rekey{Tunnel: "b2"})
 	w.run(10 * time.Second)
@@ -341,7 +341,7 @@ func reloadTouchesOnlyWhatChanged(t *testing.T, bySetPeer bool) {
 	}
 }
 
-// TestChangeOfWhoBeginsTouchesNothing: it says who is to bring a Child SA up, not what that is.
+// TestChangeOfWhoBeginsTouchesNothing: Initiate says which end brings a Child SA up, and does not change the SA.
 func TestChangeOfWhoBeginsTouchesNothing(t *testing.T) { bothWays(t, changeOfWhoBeginsTouchesNothing) }
 
 func changeOfWhoBeginsTouchesNothing(t *testing.T, bySetPeer bool) {
@@ -513,7 +513,7 @@ func TestShutdownDoesNotWaitForADeadPeer(t *testing.T) {
 	}
 }
 
-// TestStatusTellsOfTheIKESA is what an operator sees.
+// TestStatusTellsOfTheIKESA: an operator sees the state, the proposal and why it is weak.
 func TestStatusTellsOfTheIKESA(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Proposals, pb.Proposals = proposals(ipsec.ProtoIKE, "3des-sha1-modp1024"), proposals(ipsec.ProtoIKE, "3des-sha1-modp1024")
@@ -528,7 +528,7 @@ func TestStatusTellsOfTheIKESA(t *testing.T) {
 	}
 }
 
-// TestRunsAreRepeatable: a failure can be looked at again.
+// TestRunsAreRepeatable: a failed run can be repeated exactly.
 func TestRunsAreRepeatable(t *testing.T) {
 	run := func() ([]string, []wire.Header) {
 		w, a, b := pairWith(t, 7, func(_, pb *sa.Peer) { pb.Children[0].Initiate = true })

@@ -10,7 +10,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// behindNAT is pairOf with a masqueraded behind 192.0.2.99, known to b by that address.
+// behindNAT is pairOf with a behind a NAT. b knows a by the outside address, 192.0.2.99.
 func behindNAT(t testing.TB, change func(pa, pb *sa.Peer)) (*world, *end, *end, *nat) {
 	w := newWorld(t, 0)
 	a, b := w.host("10.0.0.1", 0x1000), w.host("192.0.2.2", 0x2000)
@@ -152,7 +152,7 @@ func TestEncapNeverWithANATIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	})
 }
 
-// TestTwoPeersBehindOneNATWithTheSameSPI is why first messages are told apart by address, port and hash.
+// TestTwoPeersBehindOneNATWithTheSameSPI: first messages are told apart by address, port and hash.
 func TestTwoPeersBehindOneNATWithTheSameSPI(t *testing.T) {
 	w := newWorld(t, 0)
 	a1, a2, b := w.host("10.0.0.1", 0x1000), w.host("10.0.0.2", 0x3000), w.host("192.0.2.2", 0x2000)
@@ -182,7 +182,7 @@ func TestTwoPeersBehindOneNATWithTheSameSPI(t *testing.T) {
 	if a1.newest[0].Path.Remote != a2.newest[0].Path.Remote || b.newest[0].Path.Remote.Port() == b.newest[1].Path.Remote.Port() {
 		t.Error("the ports do not tell the peers apart")
 	}
-	// Each lives on and rekeys on its own.
+	// Each IKE SA lives on and is rekeyed without the other.
 	for _, e := range []*end{a1, a2} {
 		e.Do(w.now, sa.Rekey{Tunnel: "a"})
 	}
@@ -206,7 +206,7 @@ func TestNATPortChangeIsFollowedOnANewAuthenticPacketOnly(t *testing.T) {
 	w.run(time.Second)
 	old := b.ikeOf().Path.Remote
 
-	// ESP, then IKE: what is authentic and newest moves the path.
+	// ESP, then IKE: the newest authentic packet moves the path.
 	spi := b.newest[0].SPIIn
 	moved := netip.AddrPortFrom(n.outside, 31000)
 	b.Do(w.now, sa.Moved{SPIIn: spi, Remote: moved})
@@ -278,7 +278,7 @@ func TestEndBehindNATDoesNotFollow(t *testing.T) {
 func TestRetransmissionsFollowToo(t *testing.T) {
 	w, a, b, n := behindNAT(t, nil)
 	w.run(time.Second)
-	n.rebind() // b's way to a is shut now
+	n.rebind() // b cannot reach a any more
 	b.Do(w.now, sa.Rekey{Tunnel: "b"})
 	w.run(2 * time.Second)
 	a.Do(w.now, sa.Rekey{Tunnel: "a"})

@@ -175,9 +175,13 @@ func (p *peer) toInitiate() *child {
 	return nil
 }
 
-// connecting reports whether an IKE SA is under way.
+// connecting reports whether an IKE SA of ours is under way. One that the peer has begun says nothing: anybody
+// can begin an aggressive mode in the peer's name.
 func (p *peer) connecting() bool {
-	return slices.ContainsFunc(p.machines, func(m sa.Machine) bool { return m.Info().State == sa.Connecting })
+	return slices.ContainsFunc(p.machines, func(m sa.Machine) bool {
+		in := m.Info()
+		return in.Initiator && in.State == sa.Connecting
+	})
 }
 
 // Deadline is when Advance has something to do.

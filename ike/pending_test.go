@@ -11,7 +11,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// openings1 is n first messages of main mode like one of a's, padded with vendor ids.
+// beginMains sends b n first messages of main mode like one of a's, padded with vendor ids.
 func beginMains(w *world, a, b *end, n, padding int) {
 	a.Advance(w.now)
 	a.drain()
@@ -31,8 +31,8 @@ func beginMains(w *world, a, b *end, n, padding int) {
 	w.wire = nil
 }
 
-// What first messages leave behind is bounded, in number and in bytes, and goes.
-func TestV1OpeningsAreBounded(t *testing.T) {
+// TestV1PendingMainModesAreBounded in number and in bytes, and go after a while.
+func TestV1PendingMainModesAreBounded(t *testing.T) {
 	for name, c := range map[string]struct{ padding, most int }{
 		"many": {0, maxPending},
 		"long": {16000, maxPendingBytes / 16000},
@@ -41,7 +41,7 @@ func TestV1OpeningsAreBounded(t *testing.T) {
 			w, a, b := pairOf(t, v1)
 			beginMains(w, a, b, c.most+100, c.padding)
 			if n := len(b.pending.byKey); n > c.most || n < c.most*9/10 || b.pending.bytes > maxPendingBytes || len(b.table.bySPI) != 0 {
-				t.Errorf("%d openings of %d bytes, %d ISAKMP SAs; want at most %d openings of %d bytes, none", n, b.pending.bytes, len(b.table.bySPI), c.most, maxPendingBytes)
+				t.Errorf("%d pending main modes of %d bytes, %d ISAKMP SAs; want at most %d of %d bytes, none", n, b.pending.bytes, len(b.table.bySPI), c.most, maxPendingBytes)
 			}
 			if b.Counters().Displaced < 100 {
 				t.Errorf("%d displaced, want 100 and more", b.Counters().Displaced)
@@ -50,14 +50,14 @@ func TestV1OpeningsAreBounded(t *testing.T) {
 			wantPairs(t, a, b, 1)
 			w.run(pendingTime)
 			if b.pending.left() != 0 {
-				t.Errorf("left are %d openings", len(b.pending.byKey))
+				t.Errorf("%d pending main modes are left", len(b.pending.byKey))
 			}
 		})
 	}
 }
 
-// Only who was told our cookie, from where he was told it, goes on with a main mode.
-func TestV1OpeningIsTheSendersOwn(t *testing.T) {
+// TestV1PendingMainModeIsTheSendersOwn: only the host that received our cookie goes on with a main mode.
+func TestV1PendingMainModeIsTheSendersOwn(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	var third []byte
 	w.filter = func(d *ipsec.Datagram) bool {

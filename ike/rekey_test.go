@@ -13,7 +13,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// command is what one end is told to do.
+// command is a command for one end.
 type command struct {
 	end int // 0: a, 1: b
 	do  func(tunnel string) sa.Command
@@ -23,7 +23,7 @@ func rekeyChild(tunnel string) sa.Command { return sa.Rekey{Tunnel: tunnel} }
 func rekeyIKE(tunnel string) sa.Command   { return sa.RekeyIKE{Tunnel: tunnel} }
 
 // atOnce gives the commands so that their messages cross, and loses the n-th message from then on. It
-// returns how many there were, and a check that what was to be rekeyed has been.
+// returns the number of messages, and a check that the SAs were rekeyed.
 func atOnce(w *world, lose int, commands []command) (sent *int, rekeyed func(testing.TB)) {
 	a, b := w.order[0], w.order[1]
 	ike, spi := a.ikeOf().SPIi, a.newest[0].SPIIn
@@ -55,9 +55,9 @@ func atOnce(w *world, lose int, commands []command) (sent *int, rekeyed func(tes
 	}
 }
 
-// during starts with one pair up, gives the commands so that their messages cross,
-// loses the n-th message from then on, and checks that all ends well. What either end sends
-// on its newest Child SA, the other receives at every moment. It reports whether there was an n-th message.
+// during connects two ends, gives the commands so that their messages cross, loses the n-th message from then on,
+// and checks that one pair of SAs is left. At every moment each end can receive on the newest Child SA of the other.
+// during reports whether there was an n-th message.
 func during(t *testing.T, seed byte, lose int, commands ...command) bool {
 	t.Helper()
 	w, a, b := pairWith(t, seed, nil)
@@ -70,7 +70,7 @@ func during(t *testing.T, seed byte, lose int, commands ...command) bool {
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
 	rekeyed(t)
-	// What was agreed on works.
+	// The SAs that are left can be rekeyed.
 	for _, c := range []command{{0, rekeyChild}, {1, rekeyIKE}} {
 		w.order[c.end].Do(w.now, c.do([...]string{"a", "b"}[c.end]))
 		w.run(10 * time.Second)
@@ -80,8 +80,8 @@ func during(t *testing.T, seed byte, lose int, commands ...command) bool {
 	return lose < *sent
 }
 
-// TestRekeysLoseNothing rekeys from either end, from both at once, and both kinds at once, and
-// loses each message in turn.
+// TestRekeysLoseNothing: either end rekeys, or both at once, a Child SA or the IKE SA or both, and each message is
+// lost in turn.
 func TestRekeysLoseNothing(t *testing.T) {
 	for name, commands := range map[string][]command{
 		"child by the initiator":            {{0, rekeyChild}},
@@ -124,13 +124,13 @@ func TestRekeyCollisionLowestNonceLoses(t *testing.T) {
 			w, a, b := pairWith(t, seed, nil)
 			w.run(time.Second)
 			tap := newTap(w)
-			lowest := map[bool][]byte{}   // by who asked: a
+			lowest := map[bool][]byte{}   // by whether a asked
 			deleter := map[bool]int{}     // Deletes that an end began
 			spis := map[bool][]uint64{}   // IKE SAs that the exchange of an end made
 			children := map[bool]uint32{} // inbound SPI at a of the child that the exchange made
 			w.filter = tap.change(func(h *wire.Header, ps []wire.Payload) []wire.Payload {
 				fromA := h.Flags&wire.FlagInitiator != 0
-				asked := fromA == (h.Flags&wire.FlagResponse == 0) // by a
+				asked := fromA == (h.Flags&wire.FlagResponse == 0) // whether a asked
 				if nonce, ok := wire.Find[*wire.Nonce](ps); ok {
 					if n := lowest[asked]; n == nil || bytes.Compare(nonce.Data, n) < 0 {
 						lowest[asked] = nonce.Data
@@ -161,7 +161,7 @@ func TestRekeyCollisionLowestNonceLoses(t *testing.T) {
 			} else if got, want := a.ikeOf().Initiator, winnerIsA; got != want {
 				t.Errorf("seed %d: the IKE SA that a made stays: %v, want %v", seed, got, want)
 			}
-			// The winner deletes the old one, the loser its own.
+			// The winner deletes the old SA, the loser its own new one.
 			if c.what == "child" && (deleter[true] != 1 || deleter[false] != 1) {
 				t.Errorf("seed %d: Deletes %v, want one from each end", seed, deleter)
 			}
@@ -174,8 +174,8 @@ func TestRekeyCollisionLowestNonceLoses(t *testing.T) {
 	}
 }
 
-// TestResponderSendsOnTheNewChildOnlyWhenThePeerIsReady is RFC 7296 section 2.8: by
-// a packet on it, or by the Delete of the old one.
+// TestResponderSendsOnTheNewChildOnlyWhenThePeerIsReady: a packet on the new Child SA proves it, or the Delete of the
+// old one (RFC 7296 section 2.8).
 func TestResponderSendsOnTheNewChildOnlyWhenThePeerIsReady(t *testing.T) {
 	for _, proof := range []string{"packet", "Delete"} {
 		w, a, b := pairOf(t, nil)
@@ -196,7 +196,7 @@ func TestResponderSendsOnTheNewChildOnlyWhenThePeerIsReady(t *testing.T) {
 			t.Fatal("the initiator does not send on the new Child SA yet")
 		}
 		if proof == "packet" {
-			b.Do(w.now, sa.SeenInbound{SPIIn: old.SPIIn}) // says nothing
+			b.Do(w.now, sa.SeenInbound{SPIIn: old.SPIIn}) // proves nothing
 			b.drain()
 			if len(b.newest) != 1 {
 				t.Fatal("moved on a packet of the old Child SA")
@@ -250,8 +250,7 @@ func TestLifetimesInBytesAndPacketsRekey(t *testing.T) {
 	}
 }
 
-// refuseRekeys has b see an empty INFORMATIONAL for each CREATE_CHILD_SA of a, and a see
-// a notification for the answer.
+// refuseRekeys replaces each CREATE_CHILD_SA of a by an empty INFORMATIONAL, and its answer by a notification.
 func refuseRekeys(w *world, kind wire.NotifyType) {
 	tap, refused := newTap(w), map[uint32]bool{}
 	w.filter = func(d *ipsec.Datagram) bool {
@@ -295,7 +294,7 @@ func TestRefusedChildRekeyEndsHardAndComesBack(t *testing.T) {
 	}
 }
 
-// TestChildEndsHardThoughThePeerIsSilent: the Delete cannot be answered, the end comes all the same.
+// TestChildEndsHardThoughThePeerIsSilent: the end does not wait for an answer to the Delete.
 func TestChildEndsHardThoughThePeerIsSilent(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Children[0].Lifetime.Time = 40 * time.Second
@@ -313,7 +312,7 @@ func TestChildEndsHardThoughThePeerIsSilent(t *testing.T) {
 	}
 }
 
-// TestOtherGroupForTheIKERekey meets INVALID_KE_PAYLOAD, as after a change of the peer's settings.
+// TestOtherGroupForTheIKERekey: the peer answers INVALID_KE_PAYLOAD, as after a change of its settings.
 func TestOtherGroupForTheIKERekey(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Proposals = proposals(ipsec.ProtoIKE, "aes128-sha256-x25519-ecp256")
@@ -376,7 +375,7 @@ func TestEndlessTemporaryFailureClosesTheIKESA(t *testing.T) {
 	}
 }
 
-// TestRekeyThatIsTriedAgainSaysWhy: it is not the lifetime that makes it so.
+// TestRekeyThatIsTriedAgainSaysWhy: the log names the failure, not the lifetime.
 func TestRekeyThatIsTriedAgainSaysWhy(t *testing.T) {
 	for what, do := range map[string]func(string) sa.Command{"a Child SA": rekeyChild, "the IKE SA": rekeyIKE} {
 		w, a, _ := pairOf(t, nil)
@@ -406,8 +405,8 @@ func TestRekeyThatIsTriedAgainSaysWhy(t *testing.T) {
 	}
 }
 
-// TestChildThatThePeerLostIsMadeAnew: "CHILD_SA_NOT_FOUND [...] silently delete the Child SA [...] and send a request to create a new Child SA from scratch".
-func TestChildThatThePeerLostIsMadeAnew(t *testing.T) {
+// TestChildThatThePeerLostIsCreatedAgain: "CHILD_SA_NOT_FOUND [...] silently delete the Child SA [...] and send a request to create a new Child SA from scratch".
+func TestChildThatThePeerLostIsCreatedAgain(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
 	old := a.newest[0].SPIIn
@@ -425,7 +424,7 @@ func TestChildThatThePeerLostIsMadeAnew(t *testing.T) {
 	_ = b
 }
 
-// TestPeerThinksBetterOfARekey has the peer delete the new Child SA instead of the old.
+// TestPeerThinksBetterOfARekey: the peer deletes the new Child SA instead of the old one.
 func TestPeerThinksBetterOfARekey(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)

@@ -9,9 +9,9 @@ import (
 	"vpngw/ipsec"
 )
 
-// What becomes of an IKE SA whose place another one has taken.
+// The end of an IKE SA that was replaced.
 
-// dropDeletes loses every request that deletes an IKE SA, and counts them by who sent them.
+// dropDeletes loses every request that deletes an IKE SA, and counts them by sender.
 func dropDeletes(w *world) map[*end]int {
 	tap, n := newTap(w), map[*end]int{}
 	w.filter = func(d *ipsec.Datagram) bool {
@@ -26,8 +26,8 @@ func dropDeletes(w *world) map[*end]int {
 	return n
 }
 
-// TestDeleteOfAReplacedIKESAIsRepeatedAsAnyRequest: a peer that does not get to it at first would
-// keep an empty IKE SA. In a collision the winner deletes the old one and the loser its own.
+// TestDeleteOfAReplacedIKESAIsRepeatedAsAnyRequest: a peer that misses the first Delete would keep an empty IKE
+// SA. In a collision the winner deletes the old SA and the loser its own new one.
 func TestDeleteOfAReplacedIKESAIsRepeatedAsAnyRequest(t *testing.T) {
 	for name, rekey := range map[string]func(a, b *end){
 		"by one":  func(a, _ *end) { a.Do(a.w.now, sa.RekeyIKE{Tunnel: "a"}) },
@@ -73,7 +73,7 @@ func TestDeleteOfAReplacedIKESAIsGivenUp(t *testing.T) {
 	wantPairs(t, a, b, 1)
 }
 
-// TestReplacedIKESADelaysNoEnd: what an operator waits for does not take longer because of it.
+// TestReplacedIKESADelaysNoEnd: a shutdown or a Lower does not wait for the Delete of a replaced IKE SA.
 func TestReplacedIKESADelaysNoEnd(t *testing.T) {
 	for name, end := range map[string]func(a *end){
 		"shutdown": func(a *end) { a.Do(a.w.now, sa.Shutdown{}) },

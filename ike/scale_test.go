@@ -10,7 +10,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// manyPeers are a peer for each of n pairs of hosts, from the view of both ends.
+// manyPeers is n peers for one end, and the n peers that fit them for the other.
 func manyPeers(n int) (as, bs []*sa.Peer) {
 	for i := range n {
 		a, b := addr(10, i).String(), addr(11, i).String()
@@ -29,7 +29,7 @@ func addr(net byte, i int) netip.Addr {
 }
 
 // BenchmarkOnePeerChanges changes a child of one peer among N, takes the tunnel down and up, and hears an invalid
-// SPI from the peer. What it costs must not depend on N.
+// SPI from the peer. The cost must not depend on N.
 func BenchmarkOnePeerChanges(b *testing.B) {
 	for _, n := range []int{1, 100, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -17,8 +17,8 @@ import (
 )
 
 // tap1 reads and forges what is inside messages of IKEv1, with the keys of the key log.
-// It knows one suite: aes128-md5. What it cannot know of the log (the last block of phase 1, the
-// nonces, where in an exchange the ends are) it sees on the wire.
+// It knows one suite: aes128-md5. What the log does not say (the last block of phase 1, the
+// nonces, how far an exchange is) it reads on the wire.
 type tap1 struct {
 	w    *world
 	read map[*end]int // of its key log
@@ -66,7 +66,7 @@ func (t *tap1) learn() {
 	}
 }
 
-// see notes a message in the order in which the ends send them.
+// see notes a message, in the order of sending.
 func (t *tap1) see(data []byte) {
 	h, err := wire.ParseHeader(data)
 	if err != nil || h.Flags&wire.FlagEncrypted == 0 || len(data) < wire.HeaderSize+16 {
@@ -77,7 +77,7 @@ func (t *tap1) see(data []byte) {
 	}
 }
 
-// iv is that of the next message of an exchange.
+// iv is for the next message of an exchange.
 func (t *tap1) iv(s *tapped, id uint32) []byte {
 	if iv := s.ivs[id]; iv != nil {
 		return iv
@@ -121,8 +121,8 @@ func (t *tap1) prf(key []byte, parts ...[]byte) []byte {
 	return m.Sum(nil)
 }
 
-// forge makes a message of payloads, with the HASH that they should have before
-// them. end, if not nil, is what its last block has to be, which the padding sees to.
+// forge makes a message of payloads, with the right HASH before them. The padding makes end its last block, if end
+// is not nil.
 func (t *tap1) forge(h wire.Header, ps []wire.Payload, end []byte) []byte {
 	t.learn()
 	s := t.of(h.SPIi)

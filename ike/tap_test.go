@@ -75,7 +75,7 @@ func (t *tap) learn(line string) {
 	t.ciphers[spi] = &c
 }
 
-// open is what a message has inside; false: it has no encrypted payload that the tap can read.
+// open decrypts a message; false: it has no encrypted payload that the tap can read.
 func (t *tap) open(data []byte) (h wire.Header, first wire.PayloadType, plain []byte, ok bool) {
 	m, err := wire.Parse(data)
 	if err != nil || len(m.Payloads) == 0 {
@@ -93,7 +93,7 @@ func (t *tap) open(data []byte) (h wire.Header, first wire.PayloadType, plain []
 	return m.Header, sk.Next, plain, err == nil
 }
 
-// payloads is open and parsed.
+// payloads decrypts and parses a message.
 func (t *tap) payloads(data []byte) (wire.Header, []wire.Payload, bool) {
 	h, first, plain, ok := t.open(data)
 	if !ok {
@@ -120,7 +120,7 @@ func (t *tap) forge(h wire.Header, ps ...wire.Payload) []byte {
 	return t.seal(h, wire.FirstType(ps), wire.AppendChain(nil, ps))
 }
 
-// change alters the payloads of every message that f wants to alter.
+// change replaces the payloads of every message for which f returns others.
 func (t *tap) change(f func(h *wire.Header, ps []wire.Payload) []wire.Payload) func(*ipsec.Datagram) bool {
 	return func(d *ipsec.Datagram) bool {
 		if h, ps, ok := t.payloads(d.Data); ok {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// timed is what waits for its time: a peer, or an IKE SA.
+// timed is something with a deadline: a peer, an IKE SA, the pending main modes.
 type timed interface {
 	Deadline() time.Time
 	Advance(now time.Time)
 }
 
-// timers is a heap of who is due next. Whoever changes must be touched.
+// timers is a heap of what is due next. When a deadline may have changed, touch must be called.
 type timers struct {
 	heap  timerHeap
 	index map[timed]*timer
@@ -27,7 +27,7 @@ func newTimers() timers { return timers{index: map[timed]*timer{}} }
 
 func (t *timers) len() int { return len(t.heap) }
 
-// touch asks who for its deadline anew.
+// touch asks who for its deadline.
 func (t *timers) touch(who timed) {
 	at := who.Deadline()
 	e, ok := t.index[who]
@@ -59,7 +59,7 @@ func (t *timers) deadline() time.Time {
 	return t.heap[0].at
 }
 
-// due is one that is due at now, or nil.
+// due is the first to be due at now, or nil.
 func (t *timers) due(now time.Time) timed {
 	if len(t.heap) == 0 || now.Before(t.heap[0].at) {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// v1 makes a pair of peers one of IKEv1, with Alibaba's default algorithms.
+// v1 makes two peers speak IKEv1 in main mode, with Alibaba's default algorithms.
 func v1(pa, pb *sa.Peer) {
 	for _, p := range []*sa.Peer{pa, pb} {
 		p.Version = 1
@@ -72,7 +72,7 @@ func TestV1ConnectsAndInstallsInOrder(t *testing.T) {
 	}
 }
 
-// trimIDs takes the random message ids of quick modes off a trace.
+// trimIDs removes the random message ids of quick modes from a trace.
 func trimIDs(trace []string) []string {
 	var out []string
 	for _, s := range trace {

@@ -81,7 +81,7 @@ func TestV1Identities(t *testing.T) {
 	}
 }
 
-// told is what both ends say when something differs between them.
+// What both ends say when their settings differ.
 func TestV1FailuresAreTold(t *testing.T) {
 	id := func(s string) ipsec.Identity { return ipsec.ParseIdentity(s) }
 	for _, c := range []struct {
@@ -230,7 +230,7 @@ func TestV1AnyVersionAnswersBoth(t *testing.T) {
 	}
 }
 
-// manyPairs is the 3 local and 4 remote subnets.
+// manyPairs has 3 local and 4 remote subnets.
 func manyPairs(pa, pb *sa.Peer) {
 	x, y := selectors("10.1.0.0/24", "10.1.1.0/24", "10.1.2.0/24"), selectors("10.2.0.0/24", "10.2.1.0/24", "10.2.2.0/24", "10.2.3.0/24")
 	pa.Children[0].Local, pa.Children[0].Remote = x, y
@@ -245,7 +245,7 @@ func TestV1ManyPairsOfSubnets(t *testing.T) {
 		w.run(2 * time.Second)
 		wantPairs(t, a, b, 12)
 		wantIKE(t, a, b, 1)
-		w.run(30 * time.Hour) // rekeys of all
+		w.run(30 * time.Hour) // long enough to rekey everything
 		for _, c := range a.view()[0].Children {
 			if !c.Up {
 				t.Errorf("%s: %s", c.Name, c.Why)
@@ -260,9 +260,9 @@ func TestV1OneRefusedPairDoesNotStopTheOthers(t *testing.T) {
 			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 				v1(pa, pb)
 				manyPairs(pa, pb)
-				pb.Children = append(pb.Children[:5:5], pb.Children[6:]...) // 11 of them
+				pb.Children = append(pb.Children[:5:5], pb.Children[6:]...) // 11 are left
 			})
-			w.filter = func(d *ipsec.Datagram) bool { // the refusal goes lost, as at a peer that gives none
+			w.filter = func(d *ipsec.Datagram) bool { // the refusal is lost, as if the peer gave none
 				h, _ := wire.ParseHeader(d.Data)
 				return !silent || h.Exchange != wire.ExchangeInfo1 || d.Local.Addr() != a.addr
 			}
@@ -295,7 +295,7 @@ func TestV1OneRefusedPairDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// A list at one end of any version, and one pair at a time.
+// One end speaks either version and has a list; the other asks for one pair at a time.
 func TestV1ListIsAskedForPairByPair(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) { v1(pa, pb); twoByTwo(pa, pb) })
 	w.run(20 * time.Second)

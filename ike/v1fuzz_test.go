@@ -12,7 +12,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// light makes a pair of peers one that is soon connected.
+// light chooses algorithms that cost little.
 func light(change func(pa, pb *sa.Peer)) func(pa, pb *sa.Peer) {
 	return func(pa, pb *sa.Peer) {
 		change(pa, pb)
@@ -113,7 +113,7 @@ func play1(t *testing.T, script []byte) *game {
 	return g
 }
 
-// mutate1 changes what is inside a message, and authenticates it again. An encrypted one keeps its
+// mutate1 changes what is inside a message, and authenticates it again. An encrypted message keeps its
 // last block, so that the exchange can go on.
 func (g *game) mutate1(d *ipsec.Datagram) {
 	kind := g.byte() % 8
@@ -173,7 +173,7 @@ var notifies1 = [...]wire.NotifyType1{
 	wire.InvalidHash1, 8000, wire.Connected1, wire.ResponderLifetime, wire.ReplayStatus, wire.InitialContact1, wire.RUThere, wire.RUThereAck, 50000,
 }
 
-// payload1 is one that a peer could send.
+// payload1 is some payload that a peer could send.
 func (g *game) payload1(b byte) wire.Payload {
 	x := g.end(b)
 	spi := []byte{0, 0, 0x10, b}
@@ -210,7 +210,7 @@ func (g *game) payload1(b byte) wire.Payload {
 	}
 }
 
-// craft1 sends an authentic message of its own to an end, under a message id that is new.
+// craft1 sends an end an authentic message that the other end has not made, with a new message id.
 func (g *game) craft1(to *end, who, what byte) {
 	if to.peer(0).main() == nil {
 		return

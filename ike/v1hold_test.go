@@ -11,7 +11,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// quickOnly drops the quick modes' n-th message, from 0 on, and what repeats it.
+// quickOnly drops the n-th message of quick modes, counted from 0, and its retransmissions.
 func quickOnly(w *world, n int) {
 	var lost []byte
 	seen := 0
@@ -27,8 +27,8 @@ func quickOnly(w *world, n int) {
 	}
 }
 
-// A peer may delete its old inbound SA as soon as it has our message 2. So nothing goes out on ours
-// from just before that until message 3 proves that the new one can be used.
+// A peer may delete its old inbound SA as soon as it has our message 2. So from just before message 2, until message
+// 3 proves that the peer has the new SA, nothing goes out on our old one.
 func TestV1ResponderHoldsItsPacketsBackUntilMessage3(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -40,7 +40,7 @@ func TestV1ResponderHoldsItsPacketsBackUntilMessage3(t *testing.T) {
 		{"message 1 lost", 0, 900 * time.Millisecond, ""},
 		{"message 2 lost", 1, 400 * time.Millisecond, "in hold QM resume"},
 		{"message 3 lost", 2, 100 * time.Millisecond, "in hold QM"},
-		// The hold ends after a moment, and begins anew when message 2 is repeated.
+		// The hold ends after a moment, and begins again when message 2 is repeated.
 		{"message 3 lost", 2, 1700 * time.Millisecond, "in hold QM resume hold QM resume"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestV1ResponderHoldsItsPacketsBackUntilMessage3(t *testing.T) {
 	}
 }
 
-// The first packet on the new SA proves as much as message 3.
+// The first packet on the new SA is as good a proof as message 3.
 func TestV1HoldEndsWithTheFirstPacketOnTheNewSA(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	w.run(10 * time.Second)
@@ -84,7 +84,7 @@ func TestV1HoldEndsWithTheFirstPacketOnTheNewSA(t *testing.T) {
 	}
 }
 
-// There is nothing to hold where nothing is replaced, and nothing stays on hold when what is, goes.
+// Without an old SA nothing is held, and a hold ends when the old SA goes.
 func TestV1HoldEndsWithTheChildSA(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	w.run(10 * time.Second)
@@ -104,7 +104,7 @@ func TestV1HoldEndsWithTheChildSA(t *testing.T) {
 	}
 }
 
-// A repeated message 1 has message 2 sent again, and begins a hold anew; it makes none longer.
+// A repeated message 1 causes message 2 again and a new hold; it does not make a hold longer.
 func TestV1RepeatedMessage1HoldsAnew(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	w.run(10 * time.Second)

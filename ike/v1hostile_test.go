@@ -13,12 +13,12 @@ import (
 	"vpngw/ipsec"
 )
 
-// cookiesOf is how an ISAKMP SA is named where an SPI stands.
+// cookiesOf names an ISAKMP SA in the SPI field of a payload.
 func cookiesOf(in sa.Info) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, in.SPIi), in.SPIr)
 }
 
-// established1 is a pair that is up, whose messages a tap sees.
+// established1 is a connected pair with a tap on its messages.
 func established1(t testing.TB, change func(pa, pb *sa.Peer)) (*world, *end, *end, *tap1) {
 	w, a, b := pairOf(t, change)
 	tap := newTap1(w)
@@ -46,7 +46,7 @@ func (n *end) give(data []byte) [][]byte {
 	return out
 }
 
-// The negative list: nothing changes, nobody answers, and each is counted under its name.
+// Bad messages change nothing, get no answer, and are counted each under its name.
 func TestV1HostileMessagesChangeNothing(t *testing.T) {
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		w, a, b, tap := established1(t, change)
@@ -77,7 +77,7 @@ func TestV1HostileMessagesChangeNothing(t *testing.T) {
 				h.ID = id
 				return tap.forge(h, []wire.Payload{&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: cookies, Kind: wire.RUThere, Data: binary.BigEndian.AppendUint32(nil, seq)}}, nil)
 			}
-			n.give(dpdBack(4000, 1000)) // an honest one, to be older than
+			n.give(dpdBack(4000, 1000)) // a true one, so that the others are older
 			type hostile struct {
 				name string
 				data []byte
@@ -189,7 +189,7 @@ func TestV1PhaseTwoBeforePhaseOne(t *testing.T) {
 	})
 }
 
-// Replays of everything that was ever sent, in any order: no key and no count changes.
+// Replays of everything that was ever sent, in any order, change no key and no counter.
 func TestV1ReplaysChangeNothing(t *testing.T) {
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		w, a, b, _ := established1(t, change)
@@ -222,8 +222,7 @@ func TestV1ReplaysChangeNothing(t *testing.T) {
 	})
 }
 
-// A repeated message gets the answer that it had, bit for bit, and no randomness is
-// drawn for it: no nonce, no exponent.
+// A repeated message gets the same answer again, bit for bit, without a new nonce or exponent.
 func TestV1RepeatedMessageGetsTheSameAnswerWithoutComputation(t *testing.T) {
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		w, a, b := pairOf(t, change)
@@ -296,7 +295,7 @@ func TestV1Amplification(t *testing.T) {
 							note(h.Exchange, request, len(d.Data))
 						}
 						if h.Exchange == wire.ExchangeMain && d.Local.Addr() == a.addr {
-							request = 0 // only the first answer goes to who has not proven his address
+							request = 0 // only one answer may go to an address that is not proven
 							w.filter = spare
 						}
 						return true
@@ -313,7 +312,7 @@ func TestV1Amplification(t *testing.T) {
 	}
 }
 
-// The smallest first message of aggressive mode against the longest answer: none.
+// The smallest first message of aggressive mode would have the longest answer, and gets none.
 func TestV1AggressiveModeAnswersNoMoreThanTwice(t *testing.T) {
 	w, _, b := pairOf(t, func(pa, pb *sa.Peer) {
 		aggressive(pa, pb)
@@ -361,7 +360,7 @@ func TestV1AggressiveModeRepliesOnceAndIsLimited(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d answers to one message, without a third", n)
 	}
-	// A flood of first messages with its source: few a second are answered.
+	// Of a flood from one source a few messages a second are answered.
 	answers := 0
 	for i := range 1000 {
 		d := bytes.Clone(one.Data)
@@ -388,7 +387,7 @@ func TestV1AggressiveModeOnlyForWhoAsksForIt(t *testing.T) {
 		}
 	}
 	wantPairs(t, a, b, 0)
-	// Nor for a source that is nobody's.
+	// A source where no peer is configured gets no answer.
 	w, a, b = pairOf(t, aggressive)
 	a.Advance(w.now)
 	a.drain()
@@ -402,8 +401,8 @@ func TestV1AggressiveModeOnlyForWhoAsksForIt(t *testing.T) {
 	}
 }
 
-// A flood of first messages with the address of a peer that is to come: 20 000 a second, and the
-// peer is up within 5 s. The tunnel of another is untouched.
+// While 20 000 first messages a second carry the address of a peer, that peer connects within 5 s, and the
+// tunnel of another peer is untouched.
 func TestV1FloodLeavesRoomForAGenuinePeer(t *testing.T) {
 	w := newWorld(t, 0)
 	a, b, c := w.host("192.0.2.1", 0x1000), w.host("192.0.2.2", 0x2000), w.host("192.0.2.3", 0x3000)
@@ -444,7 +443,7 @@ func TestV1FloodLeavesRoomForAGenuinePeer(t *testing.T) {
 		var under, deliver []ipsec.Datagram
 		for _, d := range w.wire {
 			if d.Local.Addr() == c.addr && d.Local.Port() != 500 && d.Local.Port() != 4500 {
-				continue // to the flood's false ports
+				continue // an answer to a port of the flood
 			}
 			under = append(under, d)
 		}
@@ -472,7 +471,7 @@ func TestV1FloodLeavesRoomForAGenuinePeer(t *testing.T) {
 	}
 	w.run(5 * time.Minute)
 	if len(b.table.bySPI) != 2 || b.pending.left() != 0 || len(b.answered.byKey) > 2 {
-		t.Errorf("left are %d ISAKMP SAs, %d openings, %d first messages", len(b.table.bySPI), len(b.pending.byKey), len(b.answered.byKey))
+		t.Errorf("left are %d ISAKMP SAs, %d pending main modes, %d first messages", len(b.table.bySPI), len(b.pending.byKey), len(b.answered.byKey))
 	}
 	b.noLeaks()
 }
@@ -509,7 +508,7 @@ func TestV1BigMessagesAreFragmented(t *testing.T) {
 				t.Errorf("%d fragments, the longest message has %d bytes", pieces, longest)
 			}
 		}
-		// A peer that does not say that it takes them gets whole messages.
+		// A peer that does not offer fragmentation gets whole messages.
 		w, a, b := pairOf(t, func(pa, pb *sa.Peer) { change(pa, pb); big(pa, pb) })
 		fragmented := false
 		w.filter = func(d *ipsec.Datagram) bool {
@@ -532,4 +531,32 @@ func TestV1BigMessagesAreFragmented(t *testing.T) {
 			t.Error("a peer that does not take fragments got some")
 		}
 	})
+}
+
+// TestV1ForgedAggressiveModeDoesNotKeepUsFromBeginning: a first message in the peer's name makes a half-open ISAKMP SA.
+func TestV1ForgedAggressiveModeDoesNotKeepUsFromBeginning(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) { aggressive(pa, pb); pb.Children[0].Initiate = true })
+	a.Advance(w.now)
+	a.drain()
+	first := w.wire[0].Data
+	w.wire = nil
+	begun := 0 // messages of ours
+	w.filter = func(d *ipsec.Datagram) bool {
+		if h, _ := wire.ParseHeader(d.Data); h.SPIr == 0 && d.Local.Addr() == a.addr {
+			begun++
+		}
+		return false
+	}
+	b.Advance(w.now)
+	b.drain()
+	w.wire = nil
+	for i := range 20 {
+		d := bytes.Clone(first)
+		binary.BigEndian.PutUint64(d, uint64(i+1))
+		b.Handle(w.now, ipsec.Datagram{Local: netip.AddrPortFrom(b.addr, 500), Remote: netip.AddrPortFrom(a.addr, 500), Data: d})
+		w.run(10 * time.Second)
+	}
+	if begun < 25 {
+		t.Errorf("%d first messages in 200 s", begun)
+	}
 }

@@ -13,7 +13,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// esp lets a packet through each SA that carries traffic, as ESP would.
+// esp sends a packet through each SA that carries traffic.
 func (w *world) esp() {
 	for _, n := range w.order {
 		if len(n.newest) == 0 || n.dead {
@@ -51,7 +51,7 @@ func during1(t *testing.T, seed byte, lose int, traffic bool, change func(pa, pb
 	}
 	go1(25 * time.Second)
 	w.filter = nil
-	go1(30 * time.Second) // the 30 s after the last
+	go1(30 * time.Second) // 30 s after the last command
 	wantPairs(t, a, b, 1)
 	go1(50 * time.Second) // longer than an end waits for the other's Delete of an ISAKMP SA
 	wantPairs(t, a, b, 1)
@@ -136,7 +136,7 @@ func TestV1ChildSAsOutliveTheirPhase1(t *testing.T) {
 		wantPairs(t, a, b, 1)
 		wantIKE(t, a, b, 1)
 		if a.newest[0].SPIIn != spi {
-			t.Error("the Child SA was made anew")
+			t.Error("the Child SA was rekeyed")
 		}
 		a.Do(w.now, sa.Rekey{Tunnel: "a"})
 		w.run(30 * time.Second)
@@ -174,7 +174,7 @@ func TestV1InitialContactReplacesWhatThePeerForgot(t *testing.T) {
 		w, a, b := pairOf(t, change)
 		w.run(10 * time.Second)
 		wantPairs(t, a, b, 1)
-		a = w.host("192.0.2.1", 0x9000) // it crashed, and starts anew
+		a = w.host("192.0.2.1", 0x9000) // it crashed, and starts again
 		pa, pb := peersFor()
 		change(pa, pb)
 		a.SetPeers(w.now, []*sa.Peer{pa})
@@ -184,8 +184,8 @@ func TestV1InitialContactReplacesWhatThePeerForgot(t *testing.T) {
 	})
 }
 
-// A peer may say INITIAL-CONTACT and still have its Child SAs, as strongSwan when a quick mode crosses its rekey
-// of phase 1: they carry traffic until others do.
+// A peer may say INITIAL-CONTACT and still have its Child SAs, as strongSwan does when a quick mode crosses its rekey
+// of phase 1. So they carry traffic until others do.
 func TestV1InitialContactStopsNoTraffic(t *testing.T) {
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		w, a, b := pairOf(t, change)
@@ -193,23 +193,23 @@ func TestV1InitialContactStopsNoTraffic(t *testing.T) {
 		old := a.newest[0].SPIIn
 		w.lossless = true
 		known := b.peersAt
-		b.peersAt = nil // it seems to have nothing else of the peer
+		b.peersAt = nil // so that b finds no other IKE SA of the peer
 		b.Do(w.now, rekeyIKE("b"))
 		w.run(500 * time.Millisecond)
 		b.peersAt = known
 		wantIKE(t, a, b, 1) // INITIAL-CONTACT has ended the other at once
 		if wantPairs(t, a, b, 1); a.sendsOn().SPIIn != old {
-			t.Error("the Child SA was made anew at once")
+			t.Error("the Child SA was rekeyed at once")
 		}
 		w.run(20 * time.Second)
 		wantIKE(t, a, b, 1)
 		if wantPairs(t, a, b, 1); a.sendsOn().SPIIn == old {
-			t.Error("the Child SA was not made anew")
+			t.Error("the Child SA was not rekeyed")
 		}
 	})
 }
 
-// The peer that says INITIAL-CONTACT and takes no quick mode has nothing: what we had of it goes.
+// A peer that says INITIAL-CONTACT and takes no quick mode has lost its Child SAs: ours go too.
 func TestV1AfterInitialContactNothingStaysForGood(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	w.run(10 * time.Second)
@@ -356,8 +356,8 @@ func TestV1WithoutLifetimeNothingIsRekeyed(t *testing.T) {
 	}
 }
 
-// Of two ISAKMP SAs that both ends began at once neither goes before the peer had time to end one, and the one
-// that goes has been rid of its Child SAs: to some peers they belong to it, and end with it without a word.
+// Of two ISAKMP SAs that both ends began at once, one goes only after the peer had time to end one, and only after
+// its Child SAs were rekeyed over the other: some peers end them with it without a word.
 func TestV1OfTwoPhases1OneGoesWithoutItsChildSAs(t *testing.T) {
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		w, a, b := pairOf(t, change)
@@ -380,12 +380,12 @@ func TestV1OfTwoPhases1OneGoesWithoutItsChildSAs(t *testing.T) {
 		wantIKE(t, a, b, 1)
 		wantPairs(t, a, b, 1)
 		if a.newest[0].SPIIn == old {
-			t.Error("the Child SA was not made anew")
+			t.Error("the Child SA was not rekeyed")
 		}
 	})
 }
 
-// An operator's rekey that comes while the peer's is under way is served by that.
+// An operator's rekey while the peer's is under way starts no second one.
 func TestV1RekeyIsNotAskedForTwice(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	w.run(10 * time.Second)
@@ -403,7 +403,7 @@ func TestV1RekeyIsNotAskedForTwice(t *testing.T) {
 	}
 }
 
-// A quick mode whose ISAKMP SA is replaced or ends under it goes on over the next one.
+// A quick mode whose ISAKMP SA is replaced or ends meanwhile is done over the next ISAKMP SA.
 func TestV1RekeyOutlivesItsISAKMPSA(t *testing.T) {
 	for name, end := range map[string]func(w *world, a, b *end, tap *tap1){
 		"replaced": func(w *world, a, b *end, _ *tap1) { b.Do(w.now, rekeyIKE("b")) },
@@ -425,7 +425,7 @@ func TestV1RekeyOutlivesItsISAKMPSA(t *testing.T) {
 			end(w, a, b, tap)
 			w.run(6 * time.Second)
 			if a.sendsOn().SPIIn == old {
-				t.Error("the Child SA was not made anew")
+				t.Error("the Child SA was not rekeyed")
 			}
 			w.run(30 * time.Second)
 			wantPairs(t, a, b, 1)
@@ -433,7 +433,7 @@ func TestV1RekeyOutlivesItsISAKMPSA(t *testing.T) {
 	}
 }
 
-// An ISAKMP SA that is replaced asks no more whether the peer is alive.
+// A replaced ISAKMP SA does not check any more whether the peer is alive.
 func TestV1ReplacedPhase1AsksNoMore(t *testing.T) {
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		v1(pa, pb)
@@ -445,15 +445,15 @@ func TestV1ReplacedPhase1AsksNoMore(t *testing.T) {
 	}
 	w.run(11 * time.Second)
 	a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
-	w.run(4 * time.Second) // it would not come to rest
+	w.run(4 * time.Second) // a check would go on for longer
 	w.filter = nil
 	w.run(time.Minute)
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
 }
 
-// An ISAKMP SA that was replaced still answers quick modes. When its successor has died, what
-// comes of them belongs to it, and goes with it.
+// A replaced ISAKMP SA still answers quick modes. If its successor has died, the new Child SAs belong to the
+// replaced SA, and go with it.
 func TestV1WhatAReplacedISAKMPSAMakesIsNotForgotten(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	w.run(10 * time.Second)

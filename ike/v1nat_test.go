@@ -20,7 +20,7 @@ var vids = map[string]string{
 	"draft 02":  "cd60464335df21f87cfdb2fc68b6a448",
 }
 
-// speakOnly takes all vendor ids of NAT traversal but one off first messages.
+// speakOnly removes all vendor ids of NAT traversal but one from first messages.
 func speakOnly(keep string) func(d *ipsec.Datagram) bool {
 	return func(d *ipsec.Datagram) bool {
 		h, c, err := wire.Parse1(d.Data)
@@ -45,7 +45,7 @@ func speakOnly(keep string) func(d *ipsec.Datagram) bool {
 	}
 }
 
-// atNAT is what the two ends are behind.
+// atNAT says behind which NAT each end is.
 var atNAT = map[string]func(t *testing.T, change func(pa, pb *sa.Peer)) (*world, *end, *end, *nat){
 	"initiator": func(t *testing.T, change func(pa, pb *sa.Peer)) (*world, *end, *end, *nat) {
 		return behindNAT(t, change)
@@ -77,7 +77,7 @@ var atNAT = map[string]func(t *testing.T, change func(pa, pb *sa.Peer)) (*world,
 	},
 }
 
-// forwarded is a NAT that passes ports 500 and 4500 in, as at a cloud.
+// forwarded is a NAT that forwards ports 500 and 4500, as clouds do.
 func forwarded(w *world, e *end, outside string) *nat {
 	n := w.nat(outside, e)
 	for _, port := range []uint16{500, 4500} {
@@ -138,7 +138,7 @@ func TestV1FollowsANATThatChangesThePort(t *testing.T) {
 			wantIKE(t, a, b, 1)
 		}
 		b.Do(w.now, sa.Rekey{Tunnel: "b"})
-		b.Do(w.now, sa.RekeyIKE{Tunnel: "b"}) // it begins where the peer is now
+		b.Do(w.now, sa.RekeyIKE{Tunnel: "b"}) // phase 1 begins at the address where the peer is now
 		w.run(2 * time.Minute)
 		wantPairs(t, a, b, 1)
 		wantIKE(t, a, b, 1)

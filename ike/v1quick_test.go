@@ -10,8 +10,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// A peer may install the new SA only with message 3, so whoever has sent that keeps to the old
-// one until the peer is seen on the new one, or for a second.
+// A peer may install the new SA only with message 3, so the end that has sent message 3 goes on with the old SA until
+// it sees a packet on the new one, or for a second.
 func TestV1InitiatorKeepsToTheOldSA(t *testing.T) {
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		for _, seen := range []bool{false, true} {
@@ -67,7 +67,7 @@ func TestV1OriginalAddressesAreIgnored(t *testing.T) {
 	}
 }
 
-// Of one configured proposal one goes out, with one transform.
+// One configured proposal goes out as one proposal with one transform.
 func TestV1OffersWhatIsConfigured(t *testing.T) {
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		w, a, b := pairOf(t, change)

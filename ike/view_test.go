@@ -22,7 +22,7 @@ type ikeView struct {
 	Weak                 []string
 }
 
-// childView is a ChildStatus with its coverage, which is decided by whoever reads the Facts.
+// childView is a ChildStatus with its coverage. The product decides coverage in package tunnel.
 type childView struct {
 	ChildStatus
 	Up     bool           // every pair of selectors is carried both ways
@@ -76,7 +76,7 @@ func (p selectorPair) String() string {
 	return p.local.String() + " here and " + p.remote.String() + " there"
 }
 
-// uncovered are the pairs that are not wholly served in both directions.
+// uncovered are the pairs of selectors that are not carried whole in both directions.
 func (c *child) uncovered() []selectorPair {
 	have := c.sas()
 	return slices.DeleteFunc(selectorPairs(c.cfg), func(p selectorPair) bool {

@@ -17,20 +17,20 @@ import (
 	"vpngw/ipsec"
 )
 
-// world is two or more Endpoints on a network without time of its own: run
-// delivers what is under way, and then moves the clock to whatever is due next.
+// world is two or more Endpoints on a network in which time stands still: run delivers the messages under way, and
+// then sets the clock to the next deadline.
 type world struct {
 	t     testing.TB
 	now   time.Time
 	ends  map[netip.Addr]*end
-	order []*end // as they came
+	order []*end // in the order of host
 	nats  []*nat
-	wire  []ipsec.Datagram // under way, oldest first, as the receiver will see them
+	wire  []ipsec.Datagram // messages under way, oldest first, with the addresses that the receiver will see
 	// filter sees each datagram when it arrives; false drops it. It may change it.
 	filter func(d *ipsec.Datagram) bool
 	// lossless says that packets are never lost: check fails the test when one would be.
 	lossless  bool
-	sent      []wire.Header    // of everything
+	sent      []wire.Header    // headers of all messages
 	got       []ipsec.Datagram // everything that arrived
 	rand      *rand.ChaCha8
 	bySetPeer bool // how reload hands over the peers
@@ -39,7 +39,7 @@ type world struct {
 
 func (w *world) Read(b []byte) (int, error) { w.drawn += len(b); return w.rand.Read(b) }
 
-// end is one host: an Endpoint, and what its Actions would have done to ESP.
+// end is one host: an Endpoint, and the state of ESP that its Actions have made.
 type end struct {
 	*Endpoint
 	w       *world
@@ -47,7 +47,7 @@ type end struct {
 	spi     uint32
 	free    map[uint32]bool
 	in, out map[uint32]*ipsec.ChildSA // by our SPI
-	newest  []*ipsec.ChildSA          // of out, by InstallOut
+	newest  []*ipsec.ChildSA          // out in the order of InstallOut
 	held    map[uint32]bool           // by our SPI
 	moved   map[uint32]ipsec.Path
 	trace   []string
@@ -63,7 +63,7 @@ func newWorld(t testing.TB, seed byte) *world {
 	return &world{t: t, rand: rand.NewChaCha8([32]byte{seed}), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ends: map[netip.Addr]*end{}}
 }
 
-// host adds one, or starts one anew at the same address.
+// host adds a host, or restarts the one at the same address.
 func (w *world) host(addr string, spi uint32) *end {
 	a := netip.MustParseAddr(addr)
 	n := &end{
@@ -181,7 +181,7 @@ func (n *end) drain() {
 // sendsOn is the newest SA of an end that has one.
 func (n *end) sendsOn() *ipsec.ChildSA { return n.newest[len(n.newest)-1] }
 
-// check holds the promise of a rekey: what either end sends on its newest SA, the other receives.
+// check checks the promise of a rekey: each end can receive on the newest SA of the other.
 func (w *world) check() {
 	if !w.lossless {
 		return
@@ -259,7 +259,7 @@ func (w *world) arrive(d ipsec.Datagram) {
 	if n := w.ends[d.Local.Addr()]; n != nil && !n.dead {
 		d.Data = bytes.Clone(d.Data)
 		n.Handle(w.now, d)
-		clear(d.Data) // it was lent only
+		clear(d.Data) // Handle may not keep it
 	}
 }
 
@@ -316,7 +316,7 @@ func (n *nat) inward(d *ipsec.Datagram) bool {
 	return ok
 }
 
-// pairOf are two hosts that want one tunnel.
+// pairOf is two hosts with one tunnel between them.
 func pairOf(t testing.TB, change func(a, b *sa.Peer)) (*world, *end, *end) {
 	return pairWith(t, 0, change)
 }
@@ -333,7 +333,7 @@ func pairWith(t testing.TB, seed byte, change func(a, b *sa.Peer)) (*world, *end
 	return w, a, b
 }
 
-// peersFor are a peer for each of two hosts, of which the first begins.
+// peersFor is a peer for each of two hosts. The first begins.
 func peersFor() (pa, pb *sa.Peer) {
 	pa, pb = peerFor("a", "192.0.2.1", "192.0.2.2"), peerFor("b", "192.0.2.2", "192.0.2.1")
 	pa.Children[0].Local, pa.Children[0].Remote = selectors("10.1.0.0/16"), selectors("10.2.0.0/16")

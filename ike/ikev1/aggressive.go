@@ -1,7 +1,6 @@
 package ikev1
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -26,11 +25,11 @@ import (
 const maxAmplification = 2
 
 // HDR, SA, KE, Ni, IDii, VID -->
-func (p1 *phase1) ag1(now time.Time) {
+func (p1 *phase1) beginAggressive(now time.Time) {
 	s := p1.s
 	offer := offerIKE(p1.own, s.peer.Lifetime)
 	p1.sai = body(offer)
-	p1.x.take, p1.x.wants, p1.waits = p1.ag2, shapes["ag2"], "message 2 of aggressive mode"
+	p1.x.step = ag2
 	ps := []wire.Payload{offer, &wire.Raw{Kind: wire.TypeKE1, Data: p1.gxi}, &wire.Nonce1{Data: p1.ni}, id(s.peer.LocalID)}
 	s.say(now, p1.x, true, append(ps, allVendors(s.peer)...)...)
 }
@@ -57,7 +56,7 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	if !proven(m, p1.hashR(who.Body())) {
 		again()
-		return p1.distrust(now, sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: "HASH_R", Message: "message 2 of aggressive mode"})
+		return p1.distrust(now, sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: "HASH_R", Message: p1.x.step.text()})
 	}
 	if !s.peer.RemoteID.Welcomes(who.Identity()) {
 		again()
@@ -86,9 +85,9 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 }
 
 // HDR, SA, KE, Ni, IDii, VID <-- and then HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D -->
-func (p1 *phase1) answerAg1(now time.Time, m *message) error {
+func (p1 *phase1) ag1(now time.Time, m *message) error {
 	s := p1.s
-	ps, err := p1.answering("ag1", m)
+	ps, err := p1.answering(m)
 	if err != nil {
 		return err
 	}
@@ -151,19 +150,17 @@ func (p1 *phase1) answerAg1(now time.Time, m *message) error {
 	s.name()
 	p1.x.heard = m.hash()
 	p1.x.sent = [][]byte{msg} // never in pieces: to one message goes one
-	p1.x.take, p1.x.wants, p1.x.clear, p1.waits = p1.ag3, shapes["ag3"], true, "message 3 of aggressive mode"
+	p1.x.step = ag3
 	s.env.Owner.Spawned(s)
 	s.send(s.path, p1.x.sent)
 	return nil
 }
 
-func (m *message) hash() [32]byte { return sha256.Sum256(m.d.Data) }
-
 // HDR*, HASH_I, NAT-D <--
 func (p1 *phase1) ag3(now time.Time, m *message) error {
 	s := p1.s
 	if !proven(m, p1.hashI(p1.idi)) {
-		return wrongHash("HASH_I", "message 3 of aggressive mode")
+		return wrongHash("HASH_I", p1.x.step.text())
 	}
 	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
 	if err := p1.settle(m, s.peer.RemoteID); err != nil {

@@ -29,8 +29,8 @@ func (s *SA) answerQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 		s.env.Owner.Dropped(sa.DropRepeated)
 		return
 	}
-	a := &answer{s: s, x: &exchange{kind: wire.ExchangeQuick, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID), wants: shapes["qm1"]}}
-	a.x.take = a.qm1
+	a := &answer{s: s, x: &exchange{kind: wire.ExchangeQuick, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID), step: qm1}}
+	a.x.answers = a
 	err := s.deliver(now, a.x, h, d)
 	if e := (*dropped)(nil); errors.As(err, &e) {
 		return
@@ -79,10 +79,8 @@ func (a *answer) qm1(now time.Time, m *message) error {
 		}
 	}
 	a.c.confirmBy = now.Add(confirmTime)
-	a.x.take, a.x.wants = a.qm3, shapes["qm3"]
+	a.x.step, a.x.then = qm3, forgetsQuick
 	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}
-	a.x.over = func(time.Time) { s.finish(now, a.x) }
-	a.x.before = func(now time.Time) { s.hold(now, a.c) }
 	s.say(now, a.x, true, hashed(reply, func(rest []byte) []byte { return s.keys.hash2(a.x.id, a.ni, rest) })...)
 	if !s.replaces(a.c) {
 		// Message 3 proves that the peer is ready. But the first packet can be faster than that, and there is

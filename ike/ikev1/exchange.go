@@ -6,81 +6,62 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 	"time"
 
-	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
 
-// exchange carries the messages of one message id. The ends take turns, so
-// each message answers the one before, and one that comes again gets the same answer again:
-// "a repeated message" is told by its hash, at no other cost.
+// exchange is the messages of one message id, as data: which step comes next, whom it is
+// for, and what is to be done when it ends. The ends take turns, so each message answers
+// the one before. A message that comes again is known by its hash, and gets the same answer again.
 type exchange struct {
 	kind wire.Exchange
 	id   uint32
 	iv   []byte // of the next encrypted message, whoever sends it; nil: nothing is encrypted yet
-	// take is the next step; nil: there is none. What it refuses with a *dropped was
-	// not authentic, and must have changed nothing.
-	take  func(now time.Time, m *message) error
-	wants shape // what take needs
-	clear bool  // take also takes a message in the clear, though there are keys
-	// before does what must be done before sent goes out, each time; nil: nothing.
-	before func(now time.Time)
+	step step   // the message that it takes next
+
+	asks    *quick  // the Child SA that this end asks for, in an open quick mode of ours
+	answers *answer // the Child SA that the peer asks for, in an open quick mode of the peer's
 
 	heard   [32]byte // hash of the last message that was taken
-	sent    [][]byte // what answered it, and is sent again when it comes again
+	sent    [][]byte // the answer to it, which is sent again when it comes again
 	retx    sa.Retransmitter
 	repeats int
-	until   time.Time // when it is forgotten
-	over    func(now time.Time)
+	until   time.Time // when it ends
+	then    ending
 }
 
-// message is one that came, decrypted.
+// ending is what an exchange does when nobody has answered it, or when its time is over.
+type ending uint8
+
+const (
+	nothing       ending = iota // its ISAKMP SA has a time of its own
+	failsPhase1                 // an initiator's phase 1 takes its ISAKMP SA along
+	forgetsPhase1               // phase 1 is done, and its last message is repeated no longer
+	failsQuick                  // our quick mode
+	forgetsQuick                // a quick mode of the peer's, or one that is done
+	endings                     // how many there are
+)
+
+func (e ending) String() string {
+	return [...]string{"nothing", "fails phase 1", "forgets phase 1", "fails quick mode", "forgets quick mode"}[e]
+}
+
+// message is a message that came, decrypted.
 type message struct {
 	wire.Header
 	*wire.Chain1
 	d ipsec.Datagram
 }
 
-// dropped is an error that nobody hears of: a message that may be anybody's.
-type dropped struct {
-	why   sa.Drop
-	text  string
-	cause diag.Cause // OK: there is nothing to tell the operator
-}
-
-func (e *dropped) Error() string { return e.text }
-
-func drop(why sa.Drop, format string, args ...any) error {
-	return &dropped{why: why, text: fmt.Sprintf(format, args...)}
-}
-
-// doubt drops a message that says something about the peer, if it is the peer's.
-func doubt(why sa.Drop, cause diag.Cause) error { return &dropped{why, cause.String(), cause} }
-
-// wrongHash is for a HASH payload of phase 1 that does not prove the pre-shared key.
-func wrongHash(hash, message string) error {
-	return doubt(sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: hash, Message: message})
-}
-
-// refusal is an error in an authentic message. The peer is told its kind.
-type refusal struct {
-	kind  wire.NotifyType1
-	cause diag.Cause
-}
-
-func (e *refusal) Error() string { return e.kind.String() + ": " + e.cause.String() }
-
-func refuse(kind wire.NotifyType1, cause diag.Cause) error { return &refusal{kind, cause} }
+func (m *message) hash() [32]byte { return sha256.Sum256(m.d.Data) }
 
 func (x *exchange) deadline() time.Time { return sa.Earliest(x.retx.Deadline(), x.until) }
 
-// advance repeats what was not answered.
+// advance repeats what was not answered, and ends what is over.
 func (x *exchange) advance(s *SA, now time.Time) {
 	msgs, gaveUp := x.retx.Due(now)
 	if len(msgs) > 0 {
@@ -93,15 +74,33 @@ func (x *exchange) advance(s *SA, now time.Time) {
 			s.p1.patience(now)
 		}
 	}
-	if (gaveUp || sa.Due(now, x.until)) && x.over != nil {
-		x.until = time.Time{}
-		x.over(now)
+	if gaveUp || sa.Due(now, x.until) {
+		x.end(s, now)
 	}
 }
 
+func (x *exchange) end(s *SA, now time.Time) {
+	if x.then == nothing {
+		return
+	}
+	x.until = time.Time{}
+	switch x.then {
+	case failsPhase1:
+		s.Drop(now, s.p1.waitedFor())
+	case forgetsPhase1:
+		s.p1 = nil
+	case failsQuick:
+		x.asks.unanswered(now)
+	case forgetsQuick:
+		s.forget(x)
+	}
+}
+
+// send puts messages of an exchange on their way. Message 2 of a quick mode first holds
+// the packets back that it could make the peer lose.
 func (x *exchange) send(s *SA, now time.Time, p ipsec.Path, msgs [][]byte) {
-	if x.before != nil {
-		x.before(now)
+	if x.answers != nil {
+		s.hold(now, x.answers.c)
 	}
 	s.send(p, msgs)
 }
@@ -143,7 +142,7 @@ func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
 		s.handleQuick(now, h, d)
 	case wire.ExchangeInfo1:
 		s.handleInformational(now, h, d)
-	default: // mode config and the like: nothing that a site-to-site peer needs
+	default: // mode config and the like: a site-to-site peer needs none of them
 		s.env.Owner.Dropped(sa.DropMalformed)
 	}
 	if s.state != sa.Dead {
@@ -162,7 +161,8 @@ func (s *SA) handlePhase1(now time.Time, h wire.Header, d ipsec.Datagram) {
 	}
 }
 
-// handleQuick finds or begins the quick mode of a message.
+// handleQuick finds or begins the quick mode of a message. A message of an open one is
+// taken or dropped: only message 1 can be refused.
 func (s *SA) handleQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if !s.live() {
 		s.env.Owner.Dropped(sa.DropTooEarly)
@@ -173,22 +173,10 @@ func (s *SA) handleQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 		s.answerQuick(now, h, d)
 		return
 	}
-	x := s.exchanges[i]
-	if err := s.deliver(now, x, h, d); err != nil {
-		s.failed(now, x, err)
-	}
+	s.deliver(now, s.exchanges[i], h, d)
 }
 
-// failed is for a quick mode's message that went wrong.
-func (s *SA) failed(now time.Time, x *exchange, err error) {
-	if r := (*refusal)(nil); errors.As(err, &r) {
-		if x.take = nil; x.over != nil {
-			x.over(now)
-		}
-	}
-}
-
-// deliver gives a message to its exchange. A *dropped has been counted.
+// deliver gives a message to its exchange. It counts a message that is dropped.
 func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram) error {
 	sum := sha256.Sum256(d.Data)
 	if sum == x.heard {
@@ -202,19 +190,16 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 		}
 		return err
 	}
-	if x.take == nil {
+	if x.step.row().take == nil {
 		return count(drop(sa.DropRepeated, "the exchange is over"))
 	}
 	m, iv, err := s.open(x, h, d)
 	if err != nil {
 		return count(err)
 	}
-	if err := x.wants.check(h.Exchange, m.Payloads); err != nil {
-		return count(err)
-	}
 	before, sent := x.iv, x.sent
-	x.iv, x.sent = iv, nil // what take does not answer is not answered when it comes again
-	err = x.take(now, m)
+	x.iv, x.sent = iv, nil // a message that the step does not answer is not answered when it comes again
+	err = s.take(now, x, m)
 	if e := (*dropped)(nil); errors.As(err, &e) {
 		x.iv, x.sent = before, sent
 		return count(err)
@@ -226,10 +211,11 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 	return err
 }
 
-// open decrypts a message if it is encrypted, and must be. It returns the IV of the next one.
+// open decrypts a message, which may be in the clear only before there are keys. It
+// returns the IV of the next message.
 func (s *SA) open(x *exchange, h wire.Header, d ipsec.Datagram) (*message, []byte, error) {
 	if h.Flags&wire.FlagEncrypted == 0 {
-		if x.iv != nil && !x.clear {
+		if x.iv != nil && !x.step.clear() {
 			return nil, nil, drop(sa.DropCleartext, "it is not encrypted")
 		}
 		_, c, err := wire.Parse1(d.Data)
@@ -255,12 +241,12 @@ func (s *SA) open(x *exchange, h wire.Header, d ipsec.Datagram) (*message, []byt
 	return &message{h, c, d}, bytes.Clone(body[len(body)-n:]), nil
 }
 
-// header is a message's, from this end.
+// header is the header of a message from this end.
 func (s *SA) header(kind wire.Exchange, id uint32) wire.Header {
 	return wire.Header{SPIi: s.spiI, SPIr: s.spiR, Major: 1, Exchange: kind, ID: id}
 }
 
-// seal makes a message of an exchange, encrypted once that has an IV: "Each message
+// seal makes a message of an exchange, encrypted once the exchange has an IV: "Each message
 // should be padded up to the nearest block size using bytes containing 0x00" (RFC
 // 2409 appendix B).
 func (s *SA) seal(x *exchange, ps []wire.Payload) []byte {
@@ -281,8 +267,8 @@ func (s *SA) seal(x *exchange, ps []wire.Payload) []byte {
 	return b
 }
 
-// say sends the next message of an exchange. With repeat it goes out again until
-// it is answered; without, when what it answers comes again.
+// say sends the next message of an exchange. With repeat it goes out again until it is
+// answered; without, when the message that it answers comes again.
 func (s *SA) say(now time.Time, x *exchange, repeat bool, ps ...wire.Payload) {
 	x.sent = s.fragments(s.seal(x, ps))
 	x.repeats = 0
@@ -293,16 +279,16 @@ func (s *SA) say(now time.Time, x *exchange, repeat bool, ps ...wire.Payload) {
 	s.env.Owner.Stirred(s)
 }
 
-// hashed is payloads behind a HASH that hash makes of their bytes.
+// hashed puts a HASH payload in front of ps. hash computes it from their bytes.
 func hashed(ps []wire.Payload, hash func(rest []byte) []byte) []wire.Payload {
 	return append([]wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: hash(wire.AppendChain(nil, ps))}}, ps...)
 }
 
-// track keeps a quick mode: of those that are over the oldest make room.
+// track keeps a quick mode. When there are many, the oldest that is over makes room.
 func (s *SA) track(x *exchange) {
 	const most = 256
 	if len(s.exchanges) >= most {
-		if i := slices.IndexFunc(s.exchanges, func(x *exchange) bool { return x.take == nil }); i >= 0 {
+		if i := slices.IndexFunc(s.exchanges, func(x *exchange) bool { return x.step == none }); i >= 0 {
 			s.exchanges = slices.Delete(s.exchanges, i, i+1)
 		}
 	}
@@ -313,66 +299,11 @@ func (s *SA) forget(x *exchange) {
 	s.exchanges = slices.DeleteFunc(s.exchanges, func(y *exchange) bool { return x == y })
 }
 
-// finish keeps an exchange that is over only for its last message, which the peer may ask for again.
+// finish keeps a quick mode that is over only for its last message: the peer repeats the
+// message before it when that one was lost.
 func (s *SA) finish(now time.Time, x *exchange) {
 	const remember = time.Minute
-	x.take, x.before = nil, nil
+	x.step, x.asks, x.answers = none, nil, nil
 	x.retx.Stop()
-	x.until, x.over = now.Add(remember), func(time.Time) { s.forget(x) }
-}
-
-// messageIDs, whose zero value is ready, are those that the peer has used on an ISAKMP SA: none may come
-// twice, or a message that was listened in on could be sent once more. Those of
-// informational exchanges, of which there are many, are forgotten in the end.
-type messageIDs struct {
-	quick  map[uint32]struct{}
-	recent map[uint32]struct{}
-	ring   []uint32
-	next   int
-}
-
-const (
-	maxQuickModes   = 1 << 14 // on one ISAKMP SA; then it must be replaced
-	maxRecentInform = 1 << 10
-)
-
-func (u *messageIDs) seen(id uint32) bool {
-	_, q := u.quick[id]
-	_, r := u.recent[id]
-	return q || r || id == 0
-}
-
-// note is false when no more can be kept.
-func (u *messageIDs) note(kind wire.Exchange, id uint32) bool {
-	if u.quick == nil {
-		u.quick, u.recent = map[uint32]struct{}{}, map[uint32]struct{}{}
-	}
-	switch {
-	case kind == wire.ExchangeQuick:
-		u.quick[id] = struct{}{}
-		return len(u.quick) <= maxQuickModes
-	case len(u.ring) < maxRecentInform:
-		u.ring = append(u.ring, id)
-	default:
-		delete(u.recent, u.ring[u.next])
-		u.ring[u.next] = id
-		u.next = (u.next + 1) % maxRecentInform
-	}
-	u.recent[id] = struct{}{}
-	return true
-}
-
-// newID is a message id of ours: random, and not in use by either end.
-func (s *SA) newID() (uint32, error) {
-	for range 64 {
-		var b [4]byte
-		if _, err := io.ReadFull(s.env.Rand, b[:]); err != nil {
-			return 0, err
-		}
-		id := binary.BigEndian.Uint32(b[:])
-		if !s.used.seen(id) && !slices.ContainsFunc(s.exchanges, func(x *exchange) bool { return x.id == id }) {
-			return id, nil
-		}
-	}
-	return 0, errors.New("no unused message id: the source of randomness is broken")
+	x.until, x.then = now.Add(remember), forgetsQuick
 }

@@ -37,8 +37,7 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 		s.env.Owner.Dropped(why)
 		return
 	}
-	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID)}
-	x.take = func(now time.Time, m *message) error { return s.informed(now, m) }
+	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID), step: inf1}
 	err := s.deliver(now, x, h, d)
 	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && s.initiator {
 		s.p1.refused = diag.Cause{Code: diag.NotDecrypted, Message: "the peer's answer to message 5"}
@@ -61,11 +60,8 @@ func (s *SA) hint(now time.Time, ps []wire.Payload) {
 
 // informed takes an authentic informational exchange. The HASH may be at its head (RFC 2409)
 // or at its end (RFC 3706), over whatever else there is.
-func (s *SA) informed(now time.Time, m *message) error {
+func (s *SA) informed(_ *exchange, now time.Time, m *message) error {
 	i := m.Index(wire.TypeHash1)
-	if i < 0 {
-		return drop(sa.DropBadHash, "an informational exchange without HASH")
-	}
 	rest := slices.Concat(m.Raw[:i], m.Raw[i+1:])
 	if !proven(m, s.keys.hash1(m.ID, rest...)) {
 		return drop(sa.DropBadHash, "HASH(1) of an informational exchange is wrong")

@@ -22,11 +22,11 @@ import (
 //	                    <--          HDR*, IDir, HASH_R
 
 // HDR, SA, VID -->
-func (p1 *phase1) mm1(now time.Time) {
+func (p1 *phase1) beginMain(now time.Time) {
 	s := p1.s
 	offer := offerIKE(p1.own, s.peer.Lifetime)
 	p1.sai = body(offer)
-	p1.x.take, p1.x.wants, p1.waits = p1.mm2, shapes["mm2"], "message 2 of main mode"
+	p1.x.step = mm2
 	s.say(now, p1.x, true, append([]wire.Payload{offer}, allVendors(s.peer)...)...)
 }
 
@@ -51,7 +51,7 @@ func (p1 *phase1) mm2(now time.Time, m *message) error {
 	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
 	s.name()
 	p1.refused = diag.Cause{}
-	p1.x.take, p1.x.wants, p1.waits = p1.mm4, shapes["mm4"], "message 4 of main mode"
+	p1.x.step = mm4
 	ps := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxi}, &wire.Nonce1{Data: p1.ni}}
 	s.say(now, p1.x, true, append(ps, s.natPayloads(s.peer, s.path.Local, s.path.Remote)...)...)
 	return nil
@@ -71,7 +71,7 @@ func (p1 *phase1) mm4(now time.Time, m *message) error {
 	}
 	s.float()
 	s.name()
-	p1.x.take, p1.x.wants, p1.waits = p1.mm6, shapes["mm6"], "message 6"
+	p1.x.step = mm6
 	own := id(s.peer.LocalID)
 	ps := []wire.Payload{own, &wire.Raw{Kind: wire.TypeHash1, Data: p1.hashI(own.Body())}}
 	s.say(now, p1.x, true, p1.initialContact(ps)...)
@@ -95,7 +95,7 @@ func (p1 *phase1) mm6(now time.Time, m *message) error {
 	s := p1.s
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	if !proven(m, p1.hashR(who.Body())) {
-		return wrongHash("HASH_R", "message 6 of main mode")
+		return wrongHash("HASH_R", table[mm6].text+" of main mode")
 	}
 	if !s.peer.RemoteID.Welcomes(who.Identity()) {
 		return refuse(wire.InvalidID1, otherIdentity(who.Identity(), s.peer.RemoteID))
@@ -107,9 +107,9 @@ func (p1 *phase1) mm6(now time.Time, m *message) error {
 }
 
 // HDR, SA, VID <-- and then HDR, SA, VID -->
-func (p1 *phase1) answerMM1(m *message) error {
+func (p1 *phase1) mm1(_ time.Time, m *message) error {
 	s := p1.s
-	ps, err := p1.answering("mm1", m)
+	ps, err := p1.answering(m)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (p1 *phase1) answerMM1(m *message) error {
 	}
 	p1.candidates = ps
 	p1.keepNATT()
-	p1.x.take, p1.x.wants, p1.waits = p1.mm3, shapes["mm3"], "message 3 of main mode"
+	p1.x.step = mm3
 	p1.x.sent = s.fragments(s.seal(p1.x, append([]wire.Payload{c.answer(c.proposal.SPI)}, s.peerSays.answer()...)))
 	return nil
 }
@@ -157,7 +157,7 @@ func (p1 *phase1) mm3(now time.Time, m *message) error {
 	if err := p1.derive(p1.candidates[0].PSK, p1.gxi); err != nil {
 		return doubt(sa.DropMalformed, invalidKey(err))
 	}
-	p1.x.take, p1.x.wants, p1.waits = p1.mm5, shapes["mm5"], "message 5"
+	p1.x.step = mm5
 	p1.x.sent = msg
 	s.send(s.path, msg)
 	return nil
@@ -168,7 +168,7 @@ func (p1 *phase1) mm5(now time.Time, m *message) error {
 	s := p1.s
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	if !proven(m, p1.hashI(who.Body())) {
-		return wrongHash("HASH_I", "message 5 of main mode")
+		return wrongHash("HASH_I", table[mm5].text+" of main mode")
 	}
 	if err := p1.settle(m, who.Identity()); err != nil {
 		return err

@@ -28,7 +28,6 @@ type phase1 struct {
 	ni, nr   []byte
 	sai      []byte     // SAi_b
 	idi      []byte     // IDii_b, of aggressive mode's responder
-	waits    string     // the message that is waited for, "message 2 of main mode"
 	refused  diag.Cause // what an answer that nobody can trust said
 }
 
@@ -61,12 +60,12 @@ func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path) (*SA, error)
 		p1.gxi = p1.dh.Public()
 	}
 	p1.x.retx.Rand = env.Rand
-	p1.x.over = p1.unanswered
+	p1.x.then = failsPhase1
 	env.Owner.Spawned(s)
 	if p.Aggressive {
-		p1.ag1(now)
+		p1.beginAggressive(now)
 	} else {
-		p1.mm1(now)
+		p1.beginMain(now)
 	}
 	return s, nil
 }
@@ -78,7 +77,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.p1.answerAg1(now, m); err != nil {
+	if err := s.take(now, s.p1.x, m); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -111,7 +110,7 @@ func opened(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) (*SA, *me
 		return nil, nil, err
 	}
 	s.spiR = spiR
-	return s, m, s.p1.answerMM1(m)
+	return s, m, s.take(now, s.p1.x, m)
 }
 
 // receive takes a first message.
@@ -129,24 +128,12 @@ func receive(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, *message, error
 	s.expireAt = now.Add(halfOpenTime)
 	s.peerSays = readVendors(c.Payloads)
 	s.log = env.Log // with names once it is worth them: there may be a flood
-	s.p1 = &phase1{s: s, x: &exchange{kind: h.Exchange}}
+	s.p1 = &phase1{s: s, x: &exchange{kind: h.Exchange, step: firstSteps[h.Exchange]}}
 	return s, &message{h, c, d}, nil
 }
 
-// Refusal is what may be told of a first message that is refused.
-type Refusal struct {
-	Kind  wire.NotifyType1
-	Cause diag.Cause
-}
-
-func (e *Refusal) Error() string { return e.Kind.String() + ": " + e.Cause.String() }
-
-// answering checks the shape of a first message and finds the candidates that are in its mode.
-func (p1 *phase1) answering(step string, m *message) ([]*sa.Peer, error) {
-	sh := shapes[step]
-	if err := sh.check(m.Exchange, m.Payloads); err != nil {
-		return nil, err
-	}
+// answering finds the candidates for a first message: the peers at its source that are in its mode.
+func (p1 *phase1) answering(m *message) ([]*sa.Peer, error) {
 	aggressive := m.Exchange == wire.ExchangeAggressive
 	var out []*sa.Peer
 	var other *sa.Peer
@@ -358,7 +345,7 @@ func (p1 *phase1) suspect(now time.Time, err error) {
 	if !errors.As(err, &e) || s.keys == nil || e.why == sa.DropCleartext || e.why == sa.DropRepeated {
 		return
 	}
-	why := diag.Cause{Code: diag.NotDecrypted, Message: p1.waits}
+	why := diag.Cause{Code: diag.NotDecrypted, Message: p1.x.step.text()}
 	if !e.cause.OK() {
 		why = e.cause
 	}
@@ -375,7 +362,7 @@ func (p1 *phase1) waitedFor() diag.Cause {
 	if !p1.refused.OK() {
 		return p1.refused
 	}
-	why := diag.Cause{Peer: p1.s.path.Remote, Message: p1.waits}
+	why := diag.Cause{Peer: p1.s.path.Remote, Message: p1.x.step.text()}
 	switch {
 	case !p1.s.initiator:
 		why.Code, why.After = diag.PeerStopped, halfOpenTime
@@ -396,17 +383,13 @@ func (p1 *phase1) patience(now time.Time) {
 	}
 }
 
-// unanswered ends an initiator's phase 1.
-func (p1 *phase1) unanswered(now time.Time) { p1.s.Drop(now, p1.waitedFor()) }
-
 // done drops what only the first messages needed.
 func (p1 *phase1) done(now time.Time) {
-	p1.x.take, p1.dh = nil, nil
+	p1.x.step, p1.dh = none, nil
 	p1.x.retx.Stop()
 	p1.ni, p1.nr, p1.gxi, p1.gxr, p1.sai, p1.idi, p1.candidates, p1.own = nil, nil, nil, nil, nil, nil, nil, nil
 	p1.predecessor = nil
-	p1.x.until = now.Add(time.Minute)
-	p1.x.over = func(time.Time) { p1.s.p1 = nil }
+	p1.x.until, p1.x.then = now.Add(time.Minute), forgetsPhase1
 }
 
 // gaveUp lets the SA that this one was to replace try again.

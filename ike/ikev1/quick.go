@@ -88,7 +88,7 @@ func (q *quick) begin(s *SA, now time.Time) {
 		return
 	}
 	s.asking = q
-	q.qm1(now)
+	q.ask(now)
 }
 
 // carries reports whether there is a child for what a quick mode would ask for.
@@ -127,7 +127,7 @@ func (q *quick) prepare() error {
 			return err
 		}
 	}
-	q.x = &exchange{kind: wire.ExchangeQuick, id: mid, iv: s.keys.nextIV(s.lastIV, mid), over: q.unanswered}
+	q.x = &exchange{kind: wire.ExchangeQuick, id: mid, iv: s.keys.nextIV(s.lastIV, mid), asks: q, then: failsQuick}
 	q.x.retx = sa.Retransmitter{Total: quickTime, Rand: s.env.Rand}
 	s.track(q.x)
 	q.spiIn, err = s.env.AllocSPI()
@@ -149,7 +149,7 @@ func (q *quick) abandoned(s *SA) {
 }
 
 // HDR*, HASH(1), SA, Ni [, KE ] , IDci, IDcr -->
-func (q *quick) qm1(now time.Time) {
+func (q *quick) ask(now time.Time) {
 	s, life := q.s, q.cfg.Lifetime
 	q.wanted = lifetime{life.Time, life.Bytes}
 	ps := []wire.Payload{offerESP(q.spiIn, q.own, q.wanted, s.modes()[0]), &wire.Nonce1{Data: q.ni}}
@@ -157,7 +157,7 @@ func (q *quick) qm1(now time.Time) {
 		ps = append(ps, &wire.Raw{Kind: wire.TypeKE1, Data: q.dh.Public()})
 	}
 	ps = append(ps, idPayload(q.idci), idPayload(q.idcr))
-	q.x.take, q.x.wants = q.qm2, shapes["qm2"]
+	q.x.step = qm2
 	s.say(now, q.x, true, hashed(ps, func(rest []byte) []byte { return s.keys.hash1(q.x.id, rest) })...)
 }
 

@@ -106,7 +106,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.childRefused(now, t.first, t.local, t.remote, n)
 		return nil
 	}
-	c, why := s.acceptOffer(now, offered{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, s.ni, s.nr)
+	c, why := s.acceptOffer(now, childOffer{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, s.ni, s.nr)
 	if !why.OK() {
 		s.deleteSPI(t.spiIn) // the peer has it
 		t.abandoned(s)
@@ -114,7 +114,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	t.spiIn = 0
-	s.granted(now, c)
+	s.useChild(now, c)
 	return nil
 }
 
@@ -163,7 +163,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 
-	o, hasChild, err := wantedChild(ps)
+	o, hasChild, err := readChildRequest(ps)
 	if !hasChild || err != nil {
 		return reply, nil, err
 	}
@@ -176,8 +176,8 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 		s.log.Info("refusing the peer's Child SA", "notify", n.Kind.String(), sa.Why(n.Cause))
 		return append(reply, &wire.Notify{Kind: n.Kind, Data: n.Data}), nil, nil
 	}
-	s.add(c)
-	return append(reply, more...), func() { s.sendOn(now, c) }, nil
+	s.installIn(c)
+	return append(reply, more...), func() { s.installOut(now, c) }, nil
 }
 
 // identify finds the peer that the initiator is, and proves it. Peers that

@@ -15,28 +15,28 @@ import (
 // child is one Child SA: a pair of ESP SAs. Not to be confused with sa.Child,
 // which is the wish for one.
 type child struct {
-	cfg    *sa.Child
-	sa     *ipsec.ChildSA
-	made   bool   // we asked for it
-	out    bool   // the outbound half is installed
-	minted []byte // the lower of the nonces that made it
+	cfg      *sa.Child
+	sa       *ipsec.ChildSA
+	made     bool   // we asked for it
+	out      bool   // the outbound half is installed
+	lowNonce []byte // the lower of the nonces that made it
 
-	successor *child      // installed to take this one's place
-	rekey     *rekeyChild // ours, from when it is queued until it is answered
-	deleting  bool        // our Delete is queued or under way
-	gone      bool        // deleted at both ends; the inbound half lingers
-	softAt    time.Time   // rekey
-	softWhy   diag.Cause  // why then
-	hardAt    time.Time   // end
-	removeAt  time.Time   // gone: forget it
-	trouble   time.Time   // since when rekeying it has failed
+	successor    *child      // installed to take this one's place
+	rekey        *rekeyChild // ours, from when it is queued until it is answered
+	deleting     bool        // our Delete is queued or under way
+	gone         bool        // deleted at both ends; the inbound half lingers
+	softAt       time.Time   // rekey
+	softWhy      diag.Cause  // why then
+	hardAt       time.Time   // end
+	removeAt     time.Time   // gone: forget it
+	failingSince time.Time   // since when rekeying it has failed
 }
 
 // leaving reports whether the child is on its way out.
 func (c *child) leaving() bool { return c.gone || c.deleting || c.successor != nil && c.successor.out }
 
 // heir is the last of the child's successors, or the child itself.
-func (c *child) heir() *child {
+func (c *child) latest() *child {
 	for n := 0; c.successor != nil && n < 8; n++ {
 		c = c.successor
 	}
@@ -75,8 +75,8 @@ func childPayloads(spi uint32, ps []ipsec.Proposal, local, remote []ipsec.Select
 	}
 }
 
-// offered is what we asked for.
-type offered struct {
+// childOffer is what we asked for.
+type childOffer struct {
 	cfg           *sa.Child
 	local, remote []ipsec.Selector
 	spiIn         uint32
@@ -84,7 +84,7 @@ type offered struct {
 }
 
 // acceptOffer turns a response to our request into a child, or says what is wrong with it.
-func (s *SA) acceptOffer(now time.Time, o offered, ps []wire.Payload, ni, nr []byte) (*child, diag.Cause) {
+func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr []byte) (*child, diag.Cause) {
 	got, ok := wire.Find[*wire.SA](ps)
 	tsi, okI := wire.FindType[*wire.TS](ps, wire.TypeTSi)
 	tsr, okR := wire.FindType[*wire.TS](ps, wire.TypeTSr)
@@ -137,7 +137,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		mine, theirs = theirs, mine
 	}
 	c := &child{
-		cfg: cfg, made: made, minted: lowest(ni, nr),
+		cfg: cfg, made: made, lowNonce: lowest(ni, nr),
 		sa: &ipsec.ChildSA{
 			Tunnel: cfg.Tunnel, Child: cfg.Name, SPIIn: in, SPIOut: out, Suite: suite, In: theirs, Out: mine,
 			Trunc96: cfg.Trunc96, Local: local, Remote: remote, Path: s.childPath(), Lifetime: cfg.Lifetime, Created: now,
@@ -154,13 +154,13 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 }
 
 // add makes the inbound half of a child ready.
-func (s *SA) add(c *child) {
+func (s *SA) installIn(c *child) {
 	s.fam.children = append(s.fam.children, c)
 	s.env.Owner.Emit(sa.InstallIn{SA: c.sa})
 }
 
-// sendOn lets new packets take a child.
-func (s *SA) sendOn(now time.Time, c *child) {
+// installOut lets new packets take a child.
+func (s *SA) installOut(now time.Time, c *child) {
 	if c.out || c.gone || c.deleting || s.findIn(c.sa.SPIIn) != c {
 		return
 	}
@@ -171,20 +171,20 @@ func (s *SA) sendOn(now time.Time, c *child) {
 	s.env.Owner.ChildChanged(now, s, c.cfg, diag.Cause{})
 }
 
-// install is add and sendOn: for the one who asked, the answer proves that the peer is ready.
-func (s *SA) install(now time.Time, c *child) {
-	s.add(c)
-	s.sendOn(now, c)
+// install is add and installOut: for the one who asked, the answer proves that the peer is ready.
+func (s *SA) installBoth(now time.Time, c *child) {
+	s.installIn(c)
+	s.installOut(now, c)
 }
 
-// granted puts a child to use for which we asked, unless it is not wanted any more.
-func (s *SA) granted(now time.Time, c *child) {
+// useChild puts a child to use for which we asked, unless it is not wanted any more.
+func (s *SA) useChild(now time.Time, c *child) {
 	if s.env.Owner.Held(c.cfg) {
-		s.add(c)
+		s.installIn(c)
 		s.deleteChild(c)
 		return
 	}
-	s.install(now, c)
+	s.installBoth(now, c)
 }
 
 // remove takes a child out at once.
@@ -220,8 +220,8 @@ func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 	c.removeAt = now.Add(lingerTime)
 }
 
-// wanted is what the peer asks for.
-type wanted struct {
+// childRequest is what the peer asks for.
+type childRequest struct {
 	sa            *wire.SA
 	local, remote []ipsec.Selector // TSr and TSi
 	tsi, tsr      *wire.TS
@@ -230,9 +230,9 @@ type wanted struct {
 	withKE        bool
 }
 
-// wantedChild reads a request for a Child SA; false: the message has none.
-func wantedChild(ps []wire.Payload) (wanted, bool, error) {
-	var o wanted
+// readChildRequest reads a request for a Child SA; false: the message has none.
+func readChildRequest(ps []wire.Payload) (childRequest, bool, error) {
+	var o childRequest
 	var okS, okI, okR bool
 	o.sa, okS = wire.Find[*wire.SA](ps)
 	o.tsi, okI = wire.FindType[*wire.TS](ps, wire.TypeTSi)
@@ -251,11 +251,11 @@ func wantedChild(ps []wire.Payload) (wanted, bool, error) {
 // answerChild negotiates a Child SA that the peer asks for. It returns the
 // child, not installed yet, and the payloads SA, [KE,] TSi, TSr and
 // [N(ADDITIONAL_TS_POSSIBLE)].
-func (s *SA) answerChild(now time.Time, o wanted, ni, nr []byte) (*child, []wire.Payload, error) {
+func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, []wire.Payload, error) {
 	cfg, local, remote := s.match(o)
 	if cfg == nil {
 		why := diag.Cause{Code: diag.Selectors, Theirs: selectorText(o.local, o.remote), Ours: s.peer.Wishes()}
-		s.toldAll(now, why)
+		s.noteRefusal(now, why)
 		return nil, nil, refuse(wire.TSUnacceptable, why)
 	}
 	if s.env.Owner.Held(cfg) {
@@ -328,7 +328,7 @@ func (s *SA) exchangeKE(ke *wire.KE) (shared, public []byte, err error) {
 // the selectors to it (RFC 7296 section 2.9): one that covers the whole request, else one that
 // covers the first selectors of it, for a subset "that includes the
 // initiator's first choices" is a MUST, else the first that covers a part.
-func (s *SA) match(o wanted) (cfg *sa.Child, local, remote []ipsec.Selector) {
+func (s *SA) match(o childRequest) (cfg *sa.Child, local, remote []ipsec.Selector) {
 	candidates := s.peer.Children
 	if o.rekeyed != nil {
 		candidates = []*sa.Child{o.rekeyed.cfg}
@@ -356,7 +356,7 @@ func (s *SA) match(o wanted) (cfg *sa.Child, local, remote []ipsec.Selector) {
 // remote could have another Child SA, as ADDITIONAL_TS_POSSIBLE says: "the responder
 // narrowed the proposed Traffic Selectors but that other Traffic
 // Selectors would also have been acceptable, though only in a separate SA".
-func (s *SA) takesMore(o wanted, cfg *sa.Child, local, remote []ipsec.Selector) bool {
+func (s *SA) takesMore(o childRequest, cfg *sa.Child, local, remote []ipsec.Selector) bool {
 	return slices.ContainsFunc(s.peer.Children, func(c *sa.Child) bool {
 		l, r := ipsec.Narrow(o.local, c.Local), ipsec.Narrow(o.remote, c.Remote)
 		return c != cfg && len(l) > 0 && len(r) > 0 && !s.env.Owner.Held(c) &&
@@ -364,8 +364,8 @@ func (s *SA) takesMore(o wanted, cfg *sa.Child, local, remote []ipsec.Selector) 
 	})
 }
 
-// toldAll notes a refusal that is not about one child, with those that are not up.
-func (s *SA) toldAll(now time.Time, why diag.Cause) {
+// noteRefusal notes a refusal that is not about one child, with those that are not up.
+func (s *SA) noteRefusal(now time.Time, why diag.Cause) {
 	for _, c := range s.peer.Children {
 		if !slices.ContainsFunc(s.fam.children, func(up *child) bool { return up.cfg == c }) {
 			s.env.Owner.ChildChanged(now, s, c, why)
@@ -395,7 +395,7 @@ func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	if c == nil || s.fam.current != s {
 		return false
 	}
-	s.sendOn(now, c)
+	s.installOut(now, c)
 	return true
 }
 
@@ -451,7 +451,7 @@ func (s *SA) advanceChildren(now time.Time) {
 			s.remove(now, c, replaced)
 		case sa.Due(now, c.hardAt):
 			c.hardAt, c.softAt = time.Time{}, time.Time{}
-			s.sendOn(now, c.heir())
+			s.installOut(now, c.latest())
 			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			s.deleteChild(c)
 			s.remove(now, c, diag.Cause{Code: diag.LifetimeEnded}) // it "MUST NOT be used" (section 2.8)

@@ -109,7 +109,7 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.deleteSPI(t.spiIn)
 		return nil
 	}
-	s.granted(now, c)
+	s.useChild(now, c)
 	return nil
 }
 
@@ -135,7 +135,7 @@ func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, d
 	if nonce == nil {
 		return nil, incomplete("nonce")
 	}
-	o := offered{cfg: t.cfg, local: t.local, remote: t.remote, spiIn: t.spiIn, dh: t.dh}
+	o := childOffer{cfg: t.cfg, local: t.local, remote: t.remote, spiIn: t.spiIn, dh: t.dh}
 	c, why := s.acceptOffer(now, o, ps, t.ni, nonce.Data)
 	if why.OK() {
 		t.spiIn = 0
@@ -218,16 +218,16 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		rival = nil // the peer has deleted it again
 	}
 	if s.env.Owner.Held(c.cfg) { // the old one is being deleted; so is this
-		s.add(c)
+		s.installIn(c)
 		s.deleteChild(c)
 		return nil
 	}
-	if rival != nil && bytes.Compare(c.minted, rival.minted) < 0 {
+	if rival != nil && bytes.Compare(c.lowNonce, rival.lowNonce) < 0 {
 		// "the SA created with the lowest of the four nonces used in the two exchanges
 		// SHOULD be closed by the endpoint that created it" (section 2.8.1). The peer
 		// deletes the old one.
 		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
-		s.add(c)
+		s.installIn(c)
 		c.successor = rival
 		s.deleteChild(c)
 		return nil
@@ -236,7 +236,7 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if rival != nil {
 		rival.successor = c // the peer deletes it
 	}
-	s.install(now, c)
+	s.installBoth(now, c)
 	if s.findIn(t.old.sa.SPIIn) == t.old { // else it ended meanwhile
 		s.deleteChild(t.old)
 	}
@@ -267,10 +267,10 @@ func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
 
 // retry comes back to a rekey that failed.
 func (t *rekeyChild) retry(s *SA, now time.Time, why diag.Cause) {
-	if t.old.trouble.IsZero() {
-		t.old.trouble = now
+	if t.old.failingSince.IsZero() {
+		t.old.failingSince = now
 	}
-	if now.Sub(t.old.trouble) > troubleTime {
+	if now.Sub(t.old.failingSince) > troubleTime {
 		s.Close(now, diag.Cause{Code: diag.RekeyRefused, After: troubleTime})
 		return
 	}
@@ -283,26 +283,26 @@ func (s *SA) rekeyingIKE() bool {
 	return ok
 }
 
-// movingOn reports whether the IKE SA is not one to make Child SAs on any more.
-func (s *SA) movingOn() bool {
+// beingReplaced reports whether the IKE SA is not one to make Child SAs on any more.
+func (s *SA) beingReplaced() bool {
 	return s.state != sa.Established || s.fam.current != s || s.rekeyingIKE()
 }
 
 func (s *SA) answerCreateChild(now time.Time, ps []wire.Payload) ([]wire.Payload, func(), error) {
-	if s.movingOn() {
+	if s.beingReplaced() {
 		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.BeingReplaced, Name: "the IKE SA"})
 	}
 	reply, c, err := s.answerNew(now, ps, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	s.add(c)
-	return reply, func() { s.sendOn(now, c) }, nil
+	s.installIn(c)
+	return reply, func() { s.installOut(now, c) }, nil
 }
 
 // answerNew is what new and rekeyed Child SAs have in common.
 func (s *SA) answerNew(now time.Time, ps []wire.Payload, rekeyed *child) ([]wire.Payload, *child, error) {
-	o, ok, err := wantedChild(ps)
+	o, ok, err := readChildRequest(ps)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -326,7 +326,7 @@ func (s *SA) answerNew(now time.Time, ps []wire.Payload, rekeyed *child) ([]wire
 }
 
 func (s *SA) answerRekeyChild(now time.Time, ps []wire.Payload, n *wire.Notify) ([]wire.Payload, func(), error) {
-	if s.movingOn() {
+	if s.beingReplaced() {
 		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.BeingReplaced, Name: "the IKE SA"})
 	}
 	old := s.findOut(n.SPI)
@@ -349,7 +349,7 @@ func (s *SA) answerRekeyChild(now time.Time, ps []wire.Payload, n *wire.Notify) 
 	}
 	old.successor = c
 	old.softAt = time.Time{}
-	s.add(c)
+	s.installIn(c)
 	// Outbound traffic stays on the old SA until the peer proves that it is ready
 	// on the new: a packet on it (SeenInbound), or the Delete of the old (section 2.8).
 	return reply, nil, nil

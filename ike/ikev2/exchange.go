@@ -22,6 +22,8 @@ type task interface {
 	abandoned(s *SA)
 	// child is what the task wants to bring up, or nil.
 	child() *sa.Child
+	// freeze lists the task; k numbers the Child SAs that it refers to.
+	freeze(s *SA, k *numberedFamily) FrozenTask
 }
 
 // plain is a task that brings no child up and holds nothing.
@@ -45,10 +47,10 @@ type channel struct {
 	nextID  uint32
 	retx    sa.Retransmitter
 
-	wantID   uint32   // the next request of the peer
-	answer   [][]byte // to request wantID-1
-	asked    [32]byte // hash of that request, or of its first fragment
-	answered bool
+	peerNextID  uint32   // the next request of the peer
+	response    [][]byte // to request peerNextID-1
+	requestHash [32]byte // hash of that request, or of its first fragment
+	hasResponse bool
 
 	fragment            bool // both ends take fragments
 	requests, responses fragments
@@ -205,16 +207,16 @@ func (s *SA) answerTask(now time.Time, x wire.Exchange, t task, ps []wire.Payloa
 }
 
 func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
-	if h.ID+1 == s.wantID {
-		if s.answered && sha256.Sum256(d.Data) == s.asked {
-			s.send(sa.ReplyPath(d), s.answer)
+	if h.ID+1 == s.peerNextID {
+		if s.hasResponse && sha256.Sum256(d.Data) == s.requestHash {
+			s.send(sa.ReplyPath(d), s.response)
 		}
 		return
 	}
 	if s.authenticating() {
 		return // it has overtaken the IKE_AUTH response; the peer will send it again
 	}
-	if h.ID != s.wantID || h.Exchange == wire.ExchangeSAInit || !s.ready() {
+	if h.ID != s.peerNextID || h.Exchange == wire.ExchangeSAInit || !s.haveKeys() {
 		return
 	}
 	ps, err := s.open(now, h, d.Data, &s.requests)
@@ -222,9 +224,9 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 		return
 	}
 	s.heard(now, d)
-	s.asked = s.requests.firstHash(d.Data)
+	s.requestHash = s.requests.firstHash(d.Data)
 	s.requests = fragments{}
-	s.wantID++
+	s.peerNextID++
 
 	var reply []wire.Payload
 	var after func()
@@ -283,7 +285,7 @@ func (s *SA) respond(now time.Time, h wire.Header, d ipsec.Datagram, ps []wire.P
 		s.Drop(now, internal("encrypt a response", err))
 		return
 	}
-	s.answer, s.answered = msgs, true
+	s.response, s.hasResponse = msgs, true
 	s.send(sa.ReplyPath(d), msgs)
 }
 

@@ -124,7 +124,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	}
 	for _, c := range ended { // before the response: then the peer removes its half
 		if c.successor != nil {
-			s.sendOn(now, c.heir())
+			s.installOut(now, c.latest())
 		}
 	}
 	return out, func() {
@@ -139,7 +139,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 
 // deletedByPeer is the end of the IKE SA at the peer's wish.
 func (s *SA) deletedByPeer(now time.Time, why diag.Cause) {
-	s.yield(now)
+	s.concede(now)
 	if s.fam.current != s {
 		why = replaced
 	} else {

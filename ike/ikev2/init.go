@@ -266,10 +266,10 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	}
 	s.initReq = bytes.Clone(d.Data)
 	s.initResp = (&wire.Message{Header: s.header(wire.ExchangeSAInit, wire.FlagResponse, 0), Payloads: ps}).Marshal()
-	s.asked, s.wantID = sha256.Sum256(d.Data), 1
-	s.answer, s.answered = [][]byte{s.initResp}, true
+	s.requestHash, s.peerNextID = sha256.Sum256(d.Data), 1
+	s.response, s.hasResponse = [][]byte{s.initResp}, true
 	env.Owner.Spawned(s)
-	s.send(sa.ReplyPath(d), s.answer)
+	s.send(sa.ReplyPath(d), s.response)
 	return s, nil
 }
 
@@ -332,7 +332,7 @@ func chosen(got *wire.SA, own []ipsec.Proposal, proto ipsec.Protocol, withKE boo
 
 // ready makes the keys when the first encrypted request comes: until the peer
 // answers from where it claims to be, no more than one exponentiation is spent on it.
-func (s *SA) ready() bool {
+func (s *SA) haveKeys() bool {
 	if s.lingering {
 		return false
 	}

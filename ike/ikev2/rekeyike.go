@@ -99,13 +99,13 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		// peer deletes the old one.
 		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", sa.Hex64(next.spiI))
 		s.handOver(now, s.rival)
-		s.await(now)
+		s.awaitDelete(now)
 		next.discard(now, diag.Cause{Code: diag.Collision})
 		return nil
 	}
 	s.handOver(now, next)
 	if s.rival != nil {
-		s.rival.await(now)
+		s.rival.awaitDelete(now)
 	}
 	s.discard(now, replaced)
 	return nil
@@ -134,7 +134,7 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 	}
 	if s.rivalAlive() {
 		s.handOver(now, s.rival)
-		s.await(now)
+		s.awaitDelete(now)
 		return
 	}
 	s.log.Warn("rekey of the IKE SA failed; it is tried again", sa.Why(why))
@@ -199,13 +199,13 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	return reply, func() {
 		if !collision {
 			s.handOver(now, n)
-			s.await(now)
+			s.awaitDelete(now)
 		}
 	}, nil
 }
 
 // await leaves an SA that was replaced to the peer to delete, for a while.
-func (s *SA) await(now time.Time) {
+func (s *SA) awaitDelete(now time.Time) {
 	if s.state == sa.Established {
 		s.setState(now, sa.Replaced, replaced)
 		s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
@@ -216,7 +216,7 @@ func (s *SA) await(now time.Time) {
 // yield ends an open rekey collision for the peer, when this SA ends before it
 // is decided: the peer did not notice ours, so "the first peer can forget its own
 // rekey attempt" (section 2.8.2).
-func (s *SA) yield(now time.Time) {
+func (s *SA) concede(now time.Time) {
 	if s.fam.current == s && s.rivalAlive() {
 		s.handOver(now, s.rival)
 	}

@@ -76,7 +76,7 @@ type SA struct {
 	keepaliveAt time.Time
 	endWhy      diag.Cause // once it is Deleting
 	pumping     bool
-	told        bool // Closed
+	reported    bool // Closed
 	lingering   bool // only repeats its last response
 }
 
@@ -87,6 +87,14 @@ func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
 	s.fam = &family{current: s}
 	s.retx.Rand = env.Rand
 	return s
+}
+
+// own is the SPI that is ours.
+func (s *SA) own() uint64 {
+	if s.initiator {
+		return s.spiI
+	}
+	return s.spiR
 }
 
 // name heads the log lines with who the peer is.
@@ -159,7 +167,7 @@ func (s *SA) expired(now time.Time) {
 		}
 		s.Drop(now, why)
 	case sa.Established:
-		s.yield(now)
+		s.concede(now)
 		s.Close(now, diag.Cause{Code: diag.IKELifetimeEnded})
 	case sa.Replaced:
 		// The peer should have deleted it. Its Delete is given up by now, or it never had
@@ -268,7 +276,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 	if s.state == sa.Dead {
 		return
 	}
-	s.yield(now)
+	s.concede(now)
 	s.releaseChildren(now, why)
 	s.abandon()
 	s.setState(now, sa.Dead, why)
@@ -281,8 +289,8 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 
 // ended tells once that the SA is of no more use.
 func (s *SA) ended(now time.Time, why diag.Cause) {
-	if !s.told {
-		s.told = true
+	if !s.reported {
+		s.reported = true
 		s.env.Owner.Closed(now, s, why)
 	}
 }

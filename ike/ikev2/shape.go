@@ -14,14 +14,14 @@ type shape struct {
 	may  []wire.PayloadType // each at most once
 }
 
-type door struct {
+type messageKind struct {
 	exchange wire.Exchange
 	response bool
 }
 
-// shapes is checked once at the door, so that steps need not. Responses may be
+// shapes is checked once at the messageKind, so that steps need not. Responses may be
 // a lone error notification instead.
-var shapes = map[door]shape{
+var shapes = map[messageKind]shape{
 	{wire.ExchangeSAInit, false}: {must: []wire.PayloadType{wire.TypeSA, wire.TypeKE, wire.TypeNonce}},
 	{wire.ExchangeSAInit, true}:  {must: []wire.PayloadType{wire.TypeSA, wire.TypeKE, wire.TypeNonce}},
 	{wire.ExchangeAuth, false}: {
@@ -46,7 +46,7 @@ var shapes = map[door]shape{
 
 // checkShape reports what a message lacks or has too often.
 func checkShape(x wire.Exchange, response bool, ps []wire.Payload) error {
-	sh, ok := shapes[door{x, response}]
+	sh, ok := shapes[messageKind{x, response}]
 	if !ok {
 		return syntax("exchange type %v is not known", x)
 	}

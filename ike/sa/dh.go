@@ -12,27 +12,28 @@ import (
 // DH is our half of one Diffie-Hellman exchange. The private value is fresh for
 // each and used with one peer value only.
 type DH struct {
-	group  uint16
-	public []byte
-	shared func(peer []byte) ([]byte, error)
+	group   uint16
+	private ipsec.Secret
+	public  []byte
+	shared  func(peer []byte) ([]byte, error)
 }
 
 // NewDH makes a key pair of a group, by its transform id, from rand.
 func NewDH(group uint16, rand io.Reader) (*DH, error) {
 	d := &DH{group: group}
-	var err error
+	err := errUnsupported
 	if g := modpGroups[group]; g != nil {
 		err = d.newMODP(g, rand)
 	} else if g, ok := curves[group]; ok {
 		err = d.newECDH(g, rand)
-	} else {
-		err = errors.New("not supported")
 	}
 	if err != nil {
 		return nil, groupError(group, err)
 	}
 	return d, nil
 }
+
+var errUnsupported = errors.New("not supported")
 
 func groupError(group uint16, err error) error {
 	return fmt.Errorf("key exchange %v: %w", ipsec.Transform{Type: ipsec.KE, ID: group}, err)
@@ -79,6 +80,13 @@ func (d *DH) newMODP(g *modp, rand io.Reader) error {
 		return err
 	}
 	x[0] |= 0x80 // full length, never zero
+	d.useMODP(g, x)
+	return nil
+}
+
+// useMODP makes x the private value.
+func (d *DH) useMODP(g *modp, x ipsec.Secret) {
+	d.private = x
 	d.public = g.exp(g.base(), x)
 	d.shared = func(peer []byte) ([]byte, error) {
 		y, err := g.element(peer)
@@ -87,7 +95,6 @@ func (d *DH) newMODP(g *modp, rand io.Reader) error {
 		}
 		return g.exp(y, x), nil
 	}
-	return nil
 }
 
 // curve is a group of crypto/ecdh, which checks that points are on the curve
@@ -114,6 +121,13 @@ func (d *DH) newECDH(g curve, rand io.Reader) error {
 	if err != nil {
 		return err
 	}
+	d.useECDH(g, key)
+	return nil
+}
+
+// useECDH makes key the private value.
+func (d *DH) useECDH(g curve, key *ecdh.PrivateKey) {
+	d.private = key.Bytes()
 	d.public = key.PublicKey().Bytes()[len(g.prefix):]
 	d.shared = func(peer []byte) ([]byte, error) {
 		public, err := g.NewPublicKey(append(g.prefix[:len(g.prefix):len(g.prefix)], peer...))
@@ -126,7 +140,6 @@ func (d *DH) newECDH(g curve, rand io.Reader) error {
 		}
 		return s, nil
 	}
-	return nil
 }
 
 // privateKey draws keys until one is in range (FIPS 186-5 appendix A.2.2). For

@@ -1,0 +1,405 @@
+package ikev2
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"vpngw/diag"
+	"vpngw/dpd"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+// Frozen is IKE SAs as plain data, in the middle of whatever they were doing:
+// what a restart without loss hands to the next process. Secrets stay in
+// ipsec.Secret, which never prints itself, and are to be written nowhere.
+//
+// What a Frozen refers to it names: a peer by a key of the caller's, an IKE SA by
+// the SPI that is ours, a Child SA by its place in its family, from 1; 0 is none.
+type Frozen struct {
+	SAs      []FrozenSA
+	Families []FrozenFamily
+}
+
+// FrozenFamily is the Child SAs that an IKE SA hands on when it is rekeyed.
+type FrozenFamily struct {
+	Peer     FrozenPeer
+	Current  uint64 // the IKE SA that maintains them
+	Children []FrozenChild
+}
+
+// FrozenSA is one IKE SA.
+type FrozenSA struct {
+	State      sa.State
+	Since      time.Time
+	Initiator  bool
+	SPIi, SPIr uint64
+	Peer       FrozenPeer
+	Suite      ipsec.Suite
+	Keys       FrozenKeys
+	Family     int // in Frozen.Families, from 0
+
+	DH       FrozenDH
+	PeerKE   []byte
+	Ni, Nr   []byte
+	InitReq  []byte
+	InitResp []byte
+	Authed   time.Time
+
+	Path ipsec.Path
+	NAT  sa.NAT
+
+	Open       FrozenTask // waits for the response to request OpenID
+	OpenKind   wire.Exchange
+	OpenID     uint32
+	NextID     uint32
+	Retransmit sa.FrozenRetransmitter
+	Queue      []FrozenTask
+
+	PeerNextID  uint32
+	HasResponse bool
+	Response    [][]byte
+	RequestHash [32]byte
+
+	Fragment            bool
+	Requests, Responses FrozenFragments
+
+	Monitor     dpd.Frozen
+	Probed      time.Time
+	Rival       uint64
+	RivalMin    []byte
+	BusySince   time.Time
+	RekeyAt     time.Time
+	RekeyWhy    diag.Cause
+	ExpireAt    time.Time
+	KeepaliveAt time.Time
+	EndWhy      diag.Cause
+	Reported    bool
+	Lingering   bool
+}
+
+// FrozenFragments is one message that has not come whole.
+type FrozenFragments struct {
+	Active bool
+	ID     uint32
+	Next   wire.PayloadType
+	Parts  []ipsec.Secret // decrypted; nil: not there yet
+	First  [32]byte
+	Since  time.Time
+}
+
+// FrozenPeer is which peer an IKE SA has; the zero value: not known yet.
+type FrozenPeer struct {
+	Known bool
+	Key   string // empty: the caller knows it no more, and it was as follows
+	Name  string
+	sa.PeerKey
+	sa.Settings // without the pre-shared key
+}
+
+// FrozenKeys are the seven secrets of an IKE SA; without D there are none yet.
+type FrozenKeys struct {
+	D, AI, AR, EI, ER, PI, PR ipsec.Secret
+	IV                        uint64 // the next one of ours, with an AEAD
+}
+
+// FrozenDH is our half of a Diffie-Hellman exchange; without Private there is none.
+type FrozenDH struct {
+	Group   uint16
+	Private ipsec.Secret
+}
+
+// FrozenConfig is the configured child that a Child SA or an exchange serves; the
+// zero value: none.
+type FrozenConfig struct {
+	Set   bool
+	Gone  bool // the peer does not have it any more
+	Child sa.Child
+}
+
+// FrozenChild is one Child SA.
+type FrozenChild struct {
+	Config   FrozenConfig
+	SA       ipsec.ChildSA
+	Removed  bool // it is not installed any more, and only referred to; SA is without keys
+	Made     bool
+	Out      bool
+	LowNonce []byte
+
+	Successor    int
+	Deleting     bool
+	Gone         bool
+	SoftAt       time.Time
+	SoftWhy      diag.Cause
+	HardAt       time.Time
+	RemoveAt     time.Time
+	FailingSince time.Time
+}
+
+// FrozenTask is an exchange that this end starts. Kind says which fields count.
+type FrozenTask struct {
+	Kind TaskKind
+
+	Config        FrozenConfig // saInit, auth, createChild, rekeyChild
+	Local, Remote []ipsec.Selector
+	SPIIn         uint32 // auth, createChild, rekeyChild, deleteChild
+
+	Cookie  []byte // saInit
+	Refused diag.Cause
+
+	Group uint16 // createChild, rekeyChild, rekeyIKE
+	DH    FrozenDH
+	Ni    []byte
+	Tries int // rekeyIKE; saInit and createChild: how often it was sent back
+
+	Child int    // rekeyChild: the old one; deleteChild
+	Rival int    // rekeyChild
+	SPI   uint64 // rekeyIKE
+
+	Notify wire.Notify // deleteIKE; of kind 0: none
+}
+
+// TaskKind tells the exchanges of a FrozenTask apart.
+type TaskKind string
+
+const (
+	kindSAInit      TaskKind = "IKE_SA_INIT"
+	kindAuth        TaskKind = "IKE_AUTH"
+	kindCreateChild TaskKind = "create child"
+	kindRekeyChild  TaskKind = "rekey child"
+	kindRekeyIKE    TaskKind = "rekey IKE"
+	kindLiveness    TaskKind = "liveness"
+	kindDeleteIKE   TaskKind = "delete IKE"
+	kindDeleteChild TaskKind = "delete child"
+)
+
+// Freeze lists the IKE SAs among ms that are of IKEv2 and not dead, with what
+// hangs on them. key names a Peer, so that Thaw's caller finds it again; of one
+// that the caller has no more it returns "".
+//
+// A machine that was frozen must not act any more, or two would use the same keys
+// with the same message ids and IVs: the caller discards it, and calls none of
+// its methods.
+func Freeze(ms []sa.Machine, key func(*sa.Peer) string) Frozen {
+	f := freezer{key: key, listed: map[*SA]bool{}, families: map[*family]*numberedFamily{}}
+	var all []*SA
+	for _, m := range ms {
+		if s, ok := m.(*SA); ok && s.state != sa.Dead {
+			all, f.listed[s] = append(all, s), true
+		}
+	}
+	for _, s := range all {
+		f.meet(s)
+	}
+	var out Frozen
+	for _, s := range all {
+		out.SAs = append(out.SAs, f.sa(s))
+	}
+	for _, k := range f.order {
+		out.Families = append(out.Families, f.family(k))
+	}
+	return out
+}
+
+// freezer is a Freeze under way.
+type freezer struct {
+	key      func(*sa.Peer) string
+	listed   map[*SA]bool
+	families map[*family]*numberedFamily
+	order    []*numberedFamily
+}
+
+// numberedFamily is a family with the numbers of its children.
+type numberedFamily struct {
+	*family
+	number   int
+	peer     *sa.Peer
+	children []*child // the installed ones first, then those that are only referred to
+}
+
+// ref is the number of a child, from 1; nil: 0.
+func (k *numberedFamily) ref(c *child) int {
+	if c == nil {
+		return 0
+	}
+	i := slices.Index(k.children, c)
+	if i < 0 {
+		i = len(k.children)
+		k.children = append(k.children, c)
+	}
+	return i + 1
+}
+
+// meet notes the family of an IKE SA.
+func (f *freezer) meet(s *SA) {
+	k := f.families[s.fam]
+	if k == nil {
+		k = &numberedFamily{family: s.fam, number: len(f.order), children: slices.Clone(s.fam.children)}
+		f.families[s.fam], f.order = k, append(f.order, k)
+	}
+	if k.peer == nil || s.fam.current == s {
+		k.peer = s.peer
+	}
+}
+
+func (f *freezer) family(k *numberedFamily) FrozenFamily {
+	out := FrozenFamily{Peer: f.peer(k.peer), Current: f.own(k.current)}
+	for i := 0; i < len(k.children); i++ { // a successor may be a new one
+		c := k.children[i]
+		fc := FrozenChild{
+			Config: childConfig(k.peer, c.cfg), SA: *c.sa, Removed: i >= len(k.family.children), Made: c.made, Out: c.out, LowNonce: bytes.Clone(c.lowNonce),
+			Successor: k.ref(c.successor), Deleting: c.deleting, Gone: c.gone,
+			SoftAt: c.softAt, SoftWhy: c.softWhy, HardAt: c.hardAt, RemoveAt: c.removeAt, FailingSince: c.failingSince,
+		}
+		fc.SA.In, fc.SA.Out = cloneKeys(c.sa.In), cloneKeys(c.sa.Out)
+		if fc.Removed {
+			fc.SA.In, fc.SA.Out = ipsec.Keys{}, ipsec.Keys{}
+		}
+		out.Children = append(out.Children, fc)
+	}
+	return out
+}
+
+func (f *freezer) sa(s *SA) FrozenSA {
+	k := f.families[s.fam]
+	out := FrozenSA{
+		State: s.state, Since: s.since, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR, Peer: f.peer(s.peer), Suite: s.suite,
+		Keys: s.keys.freeze(s.initiator), Family: k.number,
+		DH: freezeDH(s.dh), PeerKE: bytes.Clone(s.peerKE), Ni: bytes.Clone(s.ni), Nr: bytes.Clone(s.nr),
+		InitReq: bytes.Clone(s.initReq), InitResp: bytes.Clone(s.initResp), Authed: s.authedAt,
+		Path: s.path, NAT: s.nat,
+		OpenKind: s.outKind, OpenID: s.outID, NextID: s.nextID, Retransmit: s.retx.Freeze(),
+		PeerNextID: s.peerNextID, HasResponse: s.hasResponse, Response: cloneAll(s.response), RequestHash: s.requestHash,
+		Fragment: s.fragment, Requests: s.requests.freeze(), Responses: s.responses.freeze(),
+		Monitor: s.monitor.Freeze(), Probed: s.probed, Rival: f.own(s.rival), BusySince: s.busySince,
+		RekeyAt: s.rekeyAt, RekeyWhy: s.rekeyWhy, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, EndWhy: s.endWhy,
+		Reported: s.reported, Lingering: s.lingering,
+	}
+	out.Retransmit.Msgs = cloneAll(out.Retransmit.Msgs)
+	if out.Rival != 0 {
+		out.RivalMin = bytes.Clone(s.rivalMin)
+	}
+	if s.out != nil {
+		out.Open = s.out.freeze(s, k)
+	}
+	for _, t := range s.queue {
+		out.Queue = append(out.Queue, t.freeze(s, k))
+	}
+	return out
+}
+
+// own is the SPI that is ours of an IKE SA that is frozen too; else 0.
+func (f *freezer) own(s *SA) uint64 {
+	if !f.listed[s] {
+		return 0
+	}
+	return s.own()
+}
+
+func (f *freezer) peer(p *sa.Peer) FrozenPeer {
+	if p == nil {
+		return FrozenPeer{}
+	}
+	if key := f.key(p); key != "" {
+		return FrozenPeer{Known: true, Key: key}
+	}
+	out := FrozenPeer{Known: true, Name: p.Name, PeerKey: p.PeerKey, Settings: p.Settings}
+	out.PSK = nil
+	return out
+}
+
+func childConfig(p *sa.Peer, c *sa.Child) FrozenConfig {
+	if c == nil {
+		return FrozenConfig{}
+	}
+	return FrozenConfig{Set: true, Gone: p == nil || !slices.Contains(p.Children, c), Child: *c}
+}
+
+func (k *keys) freeze(initiator bool) FrozenKeys {
+	if k == nil {
+		return FrozenKeys{}
+	}
+	c := k.toI
+	if initiator {
+		c = k.fromI
+	}
+	return FrozenKeys{
+		D: bytes.Clone(k.d), AI: bytes.Clone(k.ai), AR: bytes.Clone(k.ar), EI: bytes.Clone(k.ei), ER: bytes.Clone(k.er),
+		PI: bytes.Clone(k.pi), PR: bytes.Clone(k.pr), IV: c.NextIV(),
+	}
+}
+
+func (f *fragments) freeze() FrozenFragments {
+	out := FrozenFragments{Active: f.active, ID: f.id, Next: f.next, First: f.first, Since: f.since}
+	for _, p := range f.parts {
+		out.Parts = append(out.Parts, bytes.Clone(p))
+	}
+	return out
+}
+
+func freezeDH(d *sa.DH) FrozenDH {
+	if d == nil {
+		return FrozenDH{}
+	}
+	return FrozenDH{Group: d.Group(), Private: d.Private()}
+}
+
+func cloneKeys(k ipsec.Keys) ipsec.Keys {
+	return ipsec.Keys{Encr: bytes.Clone(k.Encr), Integ: bytes.Clone(k.Integ)}
+}
+
+func cloneAll(msgs [][]byte) [][]byte {
+	var out [][]byte
+	for _, m := range msgs {
+		out = append(out, bytes.Clone(m))
+	}
+	return out
+}
+
+func (t *saInit) freeze(s *SA, _ *numberedFamily) FrozenTask {
+	return FrozenTask{
+		Kind: kindSAInit, Config: childConfig(s.peer, t.first), Local: t.local, Remote: t.remote,
+		Cookie: bytes.Clone(t.cookie), Tries: t.retries, Refused: t.refused,
+	}
+}
+
+func (t *auth) freeze(s *SA, _ *numberedFamily) FrozenTask {
+	return FrozenTask{Kind: kindAuth, Config: childConfig(s.peer, t.first), Local: t.local, Remote: t.remote, SPIIn: t.spiIn}
+}
+
+func (t *createChild) freeze(s *SA, _ *numberedFamily) FrozenTask {
+	out := FrozenTask{
+		Kind: kindCreateChild, Config: childConfig(s.peer, t.cfg), Local: t.local, Remote: t.remote, SPIIn: t.spiIn,
+		Group: t.group, DH: freezeDH(t.dh), Ni: bytes.Clone(t.ni),
+	}
+	if t.retried {
+		out.Tries = 1
+	}
+	return out
+}
+
+func (t *rekeyChild) freeze(s *SA, k *numberedFamily) FrozenTask {
+	out := t.createChild.freeze(s, k)
+	out.Kind, out.Child, out.Rival = kindRekeyChild, k.ref(t.old), k.ref(t.rival)
+	return out
+}
+
+func (t *rekeyIKE) freeze(*SA, *numberedFamily) FrozenTask {
+	return FrozenTask{Kind: kindRekeyIKE, SPI: t.spi, Group: t.group, DH: freezeDH(t.dh), Ni: bytes.Clone(t.ni), Tries: t.tries}
+}
+
+func (*liveness) freeze(*SA, *numberedFamily) FrozenTask { return FrozenTask{Kind: kindLiveness} }
+
+func (t *deleteIKE) freeze(*SA, *numberedFamily) FrozenTask {
+	out := FrozenTask{Kind: kindDeleteIKE}
+	if t.notify != nil {
+		out.Notify = *t.notify
+	}
+	return out
+}
+
+func (t *deleteChild) freeze(_ *SA, k *numberedFamily) FrozenTask {
+	return FrozenTask{Kind: kindDeleteChild, SPIIn: t.spiIn, Child: k.ref(t.c)}
+}
