@@ -70,7 +70,7 @@ func (fs Features) String() string {
 	return strings.Join(out, ", ")
 }
 
-// Features are those that the connection asks for.
+// Features are the features that the connection asks for.
 func (c *Connection) Features() Features {
 	var health, bgp bool
 	for i := range c.Tunnels {

@@ -19,8 +19,8 @@ func (t *Tunnel) PeerKey() sa.PeerKey {
 	}
 }
 
-// Settings are those of the tunnel's IKE SA. Tunnels that share one must have equal
-// Settings.
+// Settings are the settings of the tunnel's IKE SA. Tunnels that share one must have
+// equal Settings.
 func (t *Tunnel) Settings() sa.Settings {
 	return sa.Settings{
 		Version:    t.IKEVersion,
@@ -37,8 +37,8 @@ func (t *Tunnel) Settings() sa.Settings {
 
 var encaps = map[Encap]sa.Encap{EncapAuto: sa.EncapAuto, EncapAlways: sa.EncapAlways, EncapNever: sa.EncapNever}
 
-// ChildSAs are those that the tunnel wants: one for all its subnets; or one for each pair
-// that it lists, else for each pair of subnets of one family. IKEv1 knows only pairs.
+// ChildSAs are the Child SAs that the tunnel wants: one for all its subnets; or one for
+// each pair that it lists, else for each pair of subnets of one family. IKEv1 has pairs only.
 func (t *Tunnel) ChildSAs() []*sa.Child {
 	if t.Pairs == nil && t.Children != Pairs && t.IKEVersion != 1 {
 		return []*sa.Child{t.child(t.Name, t.Local.Subnets, t.Remote.Subnets)}

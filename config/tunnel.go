@@ -39,8 +39,8 @@ type Tunnel struct {
 	Initiate bool // bring the tunnel up; false: only answer
 
 	Device string // name of the TUN device; empty: the daemon chooses one ("vpngw0", …)
-	// Routes lead into the tunnel: those that `routes:` lists, else the remote subnets
-	// without 0.0.0.0/0 and ::/0.
+	// Routes lead into the tunnel: the list of `routes:`, else the remote subnets without
+	// 0.0.0.0/0 and ::/0.
 	Routes []netip.Prefix
 
 	BGP    *BGP    // nil: none

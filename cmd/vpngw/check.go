@@ -23,10 +23,10 @@ func newCheck() *cobra.Command {
 once, each with file, line and column. It needs no daemon, and root only where
 the files are root's.
 
-Errors keep the daemon from starting, or a reload from taking effect: exit code
-1. Warnings do not: exit code 0, or with --strict 1. Some warnings are about what
-is right as the cloud has it and cannot run here as it stands, such as a key that
-the cloud chose and the body does not have: they say "run refuses this".`,
+Errors keep the daemon from starting and a reload from taking effect: exit code
+1. Warnings do not: exit code 0, or 1 with --strict. Warnings that say "run
+refuses this" are about a body that is valid for the cloud and cannot run here as
+it stands, such as one without the key that the cloud chose.`,
 		Example: `  vpngw check -c vpngw.yaml
   vpngw check -c vpngw.yaml --json | jq '.problems[] | select(.severity == "error")'`,
 		Args: noArgs,
@@ -51,7 +51,7 @@ the cloud chose and the body does not have: they say "run refuses this".`,
 	return cmd
 }
 
-// printCheck prints the problems, and without an error what the file comes to.
+// printCheck prints the problems and, if none is an error, a summary of each tunnel.
 func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems) {
 	warnings, refused := 0, 0
 	problems.Write(w)
@@ -79,12 +79,12 @@ func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems
 	}
 	verdict := "ok"
 	if refused > 0 {
-		verdict = "right, but run refuses it as it stands"
+		verdict = "valid, but run refuses it as it stands"
 	}
 	fmt.Fprintf(w, "%s: %s, %s, %s\n", file, verdict, count(len(r.Connections), "connection"), count(warnings, "warning"))
 }
 
-// ikeText is the version of IKE, and of IKEv1 the mode.
+// ikeText is the version of IKE, and the mode of IKEv1.
 func ikeText(t config.Tunnel) string {
 	one := "IKEv1 main mode"
 	if t.Aggressive {

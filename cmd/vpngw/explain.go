@@ -18,16 +18,16 @@ func newExplain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [NAME] -c FILE",
 		Short: "Show every effective parameter of each tunnel, and where it comes from",
-		Long: `Explain shows what a configuration comes to: every parameter of each tunnel, or of
-the connection or tunnel NAME, with its value, what stands for it in IKE's
-messages, and its source:
+		Long: `Explain shows what a configuration means: every parameter of each tunnel, or of
+the connection or tunnel NAME, with its value, its form in IKE's messages, and
+its source:
 
-  given (FILE:LINE)  it stands there
-  default (PAGE)     the cloud's own, by the page of its API
-  ours               nobody said anything
+  given (FILE:LINE)  the line that gives it
+  default (PAGE)     the cloud's default, from the page of its API
+  ours               vpngw's default
 
-"!" marks what RFC 8247 (IKE) or RFC 8221 (ESP) advises against. Pre-shared keys are
-never shown. It touches nothing and needs no daemon.`,
+"!" marks what RFC 8247 (IKE) or RFC 8221 (ESP) advises against. Explain never
+shows pre-shared keys, touches nothing and needs no daemon.`,
 		Example: `  vpngw explain hq -c vpngw.yaml
   vpngw explain -c vpngw.yaml --json | jq -r '.tunnels[].parameters[] | select(.weak != "") | "\(.name): \(.weak)"'`,
 		Args: atMostOneName,
@@ -55,7 +55,7 @@ never shown. It touches nothing and needs no daemon.`,
 	return cmd
 }
 
-// trace loads a file; what is wrong with it has been said when there is an error.
+// trace loads a file. On an error it has printed the problems.
 func trace(cmd *cobra.Command, file string) (*load.Result, error) {
 	r, problems := readConfig(file)
 	if problems.Failed() {
@@ -75,7 +75,7 @@ func unknownName(s *load.Result, name string) error {
 		known += " " + c.Name
 	}
 	if known == "" {
-		return fmt.Errorf("no connection is called %q; the file has none", name)
+		return fmt.Errorf("no connection is called %q: the file has no connections", name)
 	}
 	return fmt.Errorf("no connection is called %q; there are:%s", name, known)
 }

@@ -14,7 +14,7 @@ import (
 	"vpngw/config/export"
 )
 
-// errLost is an export that lacks what its format cannot say.
+// errLost says that an export lacks something that its format cannot say.
 var errLost = errors.New("the format cannot say everything")
 
 func newExport() *cobra.Command {
@@ -22,13 +22,13 @@ func newExport() *cobra.Command {
 	var reveal bool
 	cmd := &cobra.Command{
 		Use:   "export NAME -c FILE --format FORMAT",
-		Short: "Write a connection down for another program, or for the other end",
+		Short: "Print a connection for another program or for the other end",
 		Long: `Export prints the connection NAME in another form: in vpngw's own words or a cloud's,
 as a file that vpngw loads, or for strongSwan (swanctl) or Libreswan. Without --side
 it is for this end; with the other --side it is what the other end needs.
 
-The pre-shared key stays in a file, which the text names, unless --reveal has it
-written out. What the format cannot say is a comment in the text and a line on
+The pre-shared key stays in a file, which the text names; with --reveal the text
+holds the key. What the format cannot say stands in the text as a comment and on
 standard error, and the exit code is 4.`,
 		Example: `  vpngw export hq -c vpngw.yaml --format swanctl --side cloud --reveal > hq.conf
   vpngw export hq -c vpngw.yaml --format native`,
@@ -71,12 +71,12 @@ standard error, and the exit code is 4.`,
 	}
 	fileFlag(cmd, &file)
 	cmd.Flags().StringVar(&format, "format", "", "the `format`: "+strings.Join(export.Formats(), ", "))
-	cmd.Flags().StringVar(&side, "side", "", "whose `end` it is for: customer or cloud; this one's by default")
-	cmd.Flags().BoolVar(&reveal, "reveal", false, "write the pre-shared key out")
+	cmd.Flags().StringVar(&side, "side", "", "the `end` that the text is for: customer or cloud; by default this one")
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print the pre-shared key")
 	return cmd
 }
 
-// keyFiles are the files that psk_file names: none, one, or a list.
+// keyFiles are the files that psk_file names.
 func keyFiles(v *dialect.Value) []string {
 	if v.Text() != "" {
 		return []string{v.Text()}

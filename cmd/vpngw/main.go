@@ -54,16 +54,16 @@ func vpngw(args []string, stdout, stderr io.Writer) int {
 	return exitError
 }
 
-// complain prints an error, each of its lines as one of ours: what is missing on
-// the host is named in a line each.
+// complain prints an error, with our name before each of its lines: an error about the
+// host has a line for each missing thing.
 func complain(w io.Writer, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(w, "vpngw: %s\n", line)
 	}
 }
 
-// usageError is a command line that makes no sense.
+// usageError is a wrong command line.
 type usageError struct{ error }
 
-// errSaid is a failure that has been printed already.
+// errSaid is a failure whose reason has been printed.
 var errSaid = errors.New("failed")

@@ -28,12 +28,13 @@ func newRoot() *cobra.Command {
 		Use:   "vpngw",
 		Short: "The customer's, or the cloud's, end of an IPsec VPN",
 		Long: `vpngw is one end of an IPsec VPN. It takes its settings from the very request
-body that created the connection in the cloud, negotiates with IKEv2 (RFC 7296),
-and carries packets with ESP (RFC 4303) over one TUN device for each tunnel.
+body that created the connection in the cloud, negotiates with IKEv2 (RFC 7296) or
+IKEv1 (RFC 2409), and carries packets with ESP (RFC 4303) over one TUN device for
+each tunnel.
 
-  vpngw check -c FILE     is the configuration right? every problem at once
+  vpngw check -c FILE     check the configuration; name every problem at once
   vpngw run   -c FILE     run the daemon (as root; systemd starts it so)
-  vpngw status            what it is doing, and if a tunnel is not up, why`,
+  vpngw status            show what each tunnel does, and why one is not up`,
 		Example: `  vpngw check -c /etc/vpngw/vpngw.yaml && systemctl reload vpngw
   vpngw down hq           take the connection "hq" down until "vpngw up hq"
   vpngw status --json | jq -r '.connections[].tunnels[] | "\(.name) \(.state)"'`,
@@ -57,7 +58,7 @@ and carries packets with ESP (RFC 4303) over one TUN device for each tunnel.
 
 	f := root.PersistentFlags()
 	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`; its mode is 0660")
-	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for what the daemon must remember: keys and addresses that it chose")
+	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for the keys and addresses that the daemon chose")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -71,7 +72,7 @@ and carries packets with ESP (RFC 4303) over one TUN device for each tunnel.
 	return root
 }
 
-// logger writes to w as the flags say.
+// logger logs to w, in the format and from the level that the flags give.
 func (s *settings) logger(w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: s.logLevel}
 	if s.logFormat == "json" {
@@ -80,7 +81,7 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// noArgs and oneName are what may stand behind a command.
+// noArgs and oneName check the arguments behind a command.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return &usageError{fmt.Errorf("nothing may follow here, but %q does", args[0])}
@@ -100,7 +101,7 @@ func readConfig(file string) (*load.Result, diag.Problems) {
 	return load.File(file, load.Options{Unserved: gateway.Unserved})
 }
 
-// fileFlag adds -c, which must be given.
+// fileFlag adds the mandatory flag -c.
 func fileFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", "", "the configuration `file` (YAML or JSON)")
 	cmd.PreRunE = func(*cobra.Command, []string) error {

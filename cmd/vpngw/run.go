@@ -32,26 +32,26 @@ SIGINT. SIGHUP, like "vpngw reload", reads the file again: a file with errors
 changes nothing, and connections that have not changed lose no packet.
 
 It needs root or CAP_NET_ADMIN and CAP_NET_RAW, /dev/net/tun, and UDP ports 500
-and 4500. What is missing is named with its remedy. It changes no sysctl of
-other devices, and puts everything back when it ends; what a killed daemon left
-is removed at the next start.
+and 4500. Run names what is missing, with the remedy. It changes no sysctl of
+other devices and undoes its changes when it ends; the next start removes what a
+killed daemon left behind.
 
-Routes into a tunnel appear when it first comes up. From then on they stay, also
-while the tunnel is interrupted, so that nothing leaves this host in clear;
-"vpngw down", a reload without the connection and the daemon's end remove them.
+Routes into a tunnel appear when it first comes up. They stay while the tunnel is
+interrupted, so that nothing leaves this host in clear, until "vpngw down", a
+reload without the connection or the end of the daemon removes them.
 
-Where the file has this host be the cloud ("side: cloud"), values that the cloud
-chooses when a body leaves them out, such as the pre-shared key, are made at the
-first start and kept in the directory of --state.
+Where this host is the cloud ("side: cloud") and a body leaves a value to the
+cloud, such as the pre-shared key, the first start makes the value and keeps it in
+the directory of --state.
 
-Under systemd (Type=notify) it says when it is ready and how many tunnels are up.`,
+Under systemd (Type=notify) it reports when it is ready and how many tunnels are up.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), s, file, keylog, cmd.ErrOrStderr())
 		},
 	}
 	fileFlag(cmd, &file)
-	cmd.Flags().StringVar(&keylog, "insecure-keylog", "", "append every key to `file`, for Wireshark: whoever reads it reads the traffic")
+	cmd.Flags().StringVar(&keylog, "insecure-keylog", "", "append every key to `file`, for Wireshark: anyone who reads it can read the traffic")
 	cmd.Flags().MarkHidden("insecure-keylog")
 	return cmd
 }
@@ -82,7 +82,7 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 		return err
 	}
 	if keys != nil {
-		log.Warn("every key is written to a file: whoever can read it can read the traffic", "file", keylog)
+		log.Warn("every key is written to a file: anyone who can read it can read the traffic", "file", keylog)
 		defer keys.Close()
 	}
 
@@ -128,8 +128,8 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	return nil
 }
 
-// loadToRun reads the configuration, and fills in what this host is to choose where it is the
-// cloud. That is kept in the directory state.
+// loadToRun loads the configuration and sets the values that this host, being the cloud,
+// is to choose. It keeps them in the directory state.
 func loadToRun(file, state string) (*config.Config, diag.Problems) {
 	r, problems := readConfig(file)
 	if r == nil {
@@ -145,7 +145,7 @@ func loadToRun(file, state string) (*config.Config, diag.Problems) {
 	return r.Config, problems
 }
 
-// openKeyLog opens the file of --insecure-keylog; nil without one.
+// openKeyLog opens the file of --insecure-keylog. Without a path it returns nil.
 func openKeyLog(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil

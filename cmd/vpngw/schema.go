@@ -11,7 +11,7 @@ func newSchema() *cobra.Command {
 		Use:   "schema",
 		Short: "Print a JSON Schema of the configuration file",
 		Long: `Schema prints a JSON Schema (draft 2020-12) of the configuration file, the clouds'
-bodies included. Editors check and complete with it; "vpngw check" knows more.`,
+bodies included. Editors check and complete a file with it; "vpngw check" checks more.`,
 		Example: `  vpngw schema > vpngw.schema.json
   # then, as the first line of vpngw.yaml, for editors with the YAML language server:
   # yaml-language-server: $schema=vpngw.schema.json`,

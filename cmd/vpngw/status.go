@@ -25,18 +25,18 @@ func newStatus(s *settings) *cobra.Command {
 		Short: "Show what every tunnel does, and why one is not up",
 		Long: `Status shows one line for each tunnel.
 
-  up          every wanted pair of subnets is carried; a packet sent now gets through
-  degraded    some of them, or a route is blocked by another
-  connecting  not yet; vpngw keeps trying
-  waiting     not yet; it is the peer's part to begin
+  up          SAs carry every pair of subnets; a packet sent now gets through
+  degraded    SAs carry some pairs only, or another route blocks one of ours
+  connecting  not up yet; vpngw keeps trying
+  waiting     not up yet; the peer has to begin
   down        taken down by "vpngw down", or without a device
 
 WHY is the last failure. IN and OUT count the bytes of inner packets that the
 present Child SAs have carried. Algorithms marked "!" are weak.
 
-With --drops it shows what was dropped and refused since the daemon began, by
+With --drops it counts what was dropped and refused since the daemon started, by
 name: "no-sa" are packets for a tunnel that is not up, "no-policy" packets that
-no Child SA's selectors cover, "replay" and "bad-icv" what somebody repeated or forged.`,
+no Child SA's selectors cover, "replay" repeated packets, "bad-icv" forged ones.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, out := control.NewClient(s.control), cmd.OutOrStdout()
@@ -128,13 +128,13 @@ func ikeColumn(i *gateway.IKEStatus) string {
 	if i.Mode != "" {
 		v += " " + i.Mode
 	}
-	if i.Mode == "aggressive" { // weak, as the check says
+	if i.Mode == "aggressive" { // weak, as `vpngw check` warns
 		v += "!"
 	}
 	return v + " " + i.State + " " + dash(marked(i.Proposal))
 }
 
-// childrenColumn is how many SAs there are, and what they agreed on.
+// childrenColumn is the number of Child SAs, and the algorithms of the newest.
 func childrenColumn(cs []gateway.ChildStatus) string {
 	if len(cs) == 0 {
 		return "-"
@@ -160,7 +160,7 @@ func dash(s string) string {
 	return s
 }
 
-// ago is a duration as people say it, in its two largest units.
+// ago is a duration in its two largest units.
 func ago(d time.Duration) string {
 	d = max(d, 0).Truncate(time.Second)
 	switch {
@@ -183,7 +183,7 @@ func bytes(n uint64) string {
 	return fmt.Sprintf("%.3g %cB", f, " kMGTP"[unit])
 }
 
-// plain keeps what a peer said from moving the cursor.
+// plain replaces unprintable characters, so that a text from the peer can't move the cursor.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

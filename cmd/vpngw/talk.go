@@ -15,8 +15,8 @@ func newUp(s *settings) *cobra.Command {
 		Use:   "up NAME",
 		Short: "Bring a connection up and keep it up",
 		Long: `Up brings a connection, or one tunnel of it, up and keeps it up. It undoes
-"vpngw down". A connection that only answers begins by itself from then on, until
-a restart of the daemon. It does not wait until the tunnel is up: see "vpngw status".`,
+"vpngw down". A connection that only answers initiates from then on, until a
+restart of the daemon. Up does not wait until the tunnel is up: see "vpngw status".`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Up(cmd.Context(), args[0])
@@ -28,9 +28,9 @@ func newDown(s *settings) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down NAME",
 		Short: "Take a connection down and hold it down",
-		Long: `Down takes a connection, or one tunnel of it, down: the peer is told, routes are
-removed, and the peer's attempts are refused. It holds until "vpngw up" or a
-restart of the daemon; a reload does not end it.`,
+		Long: `Down takes a connection, or one tunnel of it, down: vpngw tells the peer, removes
+the routes and refuses the peer's attempts. The tunnel stays down until "vpngw up"
+or a restart of the daemon; a reload does not change that.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Down(cmd.Context(), args[0])
@@ -38,8 +38,8 @@ restart of the daemon; a reload does not end it.`,
 	}
 }
 
-// newRekey is for tests and for whoever looks for the cause of a fault; lifetimes
-// do the daily work.
+// newRekey is for tests and for the search for a fault. In operation lifetimes start
+// rekeys.
 func newRekey(s *settings) *cobra.Command {
 	var ike bool
 	cmd := &cobra.Command{
@@ -47,7 +47,7 @@ func newRekey(s *settings) *cobra.Command {
 		Hidden: true,
 		Short:  "Replace the keys of a connection now",
 		Long: `Rekey starts a rekey of the Child SAs of a connection, or of one tunnel of it, as
-the end of their lifetime would. It does not wait until it is done.`,
+the end of their lifetime would. It does not wait for the new SAs.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Rekey(cmd.Context(), args[0], ike)
@@ -62,12 +62,13 @@ func newReload(s *settings) *cobra.Command {
 		Use:   "reload",
 		Short: "Make the daemon read its configuration again",
 		Long: `Reload makes the daemon read its configuration again, as SIGHUP does, and prints
-how many tunnels that has changed. Connections that have not changed keep their
-SAs and lose no packet.
+how many tunnels were added, changed and removed. Connections that have not
+changed keep their SAs and lose no packet.
 
-A file with errors changes nothing: its problems are printed, and the exit code
-is 1. Warnings are printed too, and so is a tunnel that has got no device;
-the daemon goes on trying, and the exit code is 0. To change "listen", restart it.`,
+A file with errors changes nothing: Reload prints its problems, and the exit code
+is 1. It prints warnings too, and each tunnel that got no device: the daemon goes
+on trying, and the exit code is 0. A reload cannot change "listen", "offload",
+"raw_frames" and "threads": restart the daemon for these.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			done, err := control.NewClient(s.control).Reload(cmd.Context())

@@ -45,7 +45,7 @@ var unused = []string{
 // body is the page's table of request parameters, with the codes of its table of error
 // codes and the cloud's defaults.
 var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
-	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection"}}, Goes: "-", Doc: "what is asked of the API; no meaning here"},
+	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection"}}, Goes: "-", Doc: "the operation of the API; no meaning here"},
 	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Requests: true, Goes: "-", Doc: "the region; no meaning here"},
 	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Goes: "-", Doc: "makes the request idempotent; no meaning here"},
 	{Name: "CustomerGatewayId", Type: gatewayID, Goes: "customer address, customer AS", Doc: "the customer's end", Codes: customerCodes},
@@ -103,7 +103,7 @@ var tunnelOptions = &dialect.Object{
 	Rows: []dialect.Row{
 		{Name: "Role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Goes: "role", Doc: "the active tunnel, or the standby"},
 		{
-			Name: "CustomerGatewayId", Type: gatewayID, Required: true, Goes: "customer address, customer AS", Doc: "the tunnel's customer's end",
+			Name: "CustomerGatewayId", Type: gatewayID, Required: true, Goes: "customer address, customer AS", Doc: "the customer's end of this tunnel",
 			Codes: dialect.Codes{
 				dialect.NotFound: customerCodes[dialect.NotFound], dialect.Conflict: customerCodes[dialect.Conflict], noASN: customerCodes[noASN],
 				dialect.Missing: missingTunnel[dialect.Missing],
@@ -124,7 +124,7 @@ var subnets = dialect.Prefixes{Comma: true, Max: 255} // as many as a traffic se
 var ikeRows = []dialect.Row{
 	{Name: "Psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 100, Check: pskCharacters}}, Goes: "pre-shared key", Doc: "pre-shared key"},
 	{Name: "IkeVersion", Type: dialect.Enum{Words: []string{"ikev1", "ikev2"}}, Default: "ikev1", Goes: "IKE version", Doc: "the version of IKE"},
-	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of IKEv1 only"},
+	{Name: "IkeMode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "IKEv1 only"},
 	{Name: "IkeEncAlg", Type: encryption, Default: "aes", Goes: "IKE encryption", Doc: "encryption"},
 	{Name: "IkeAuthAlg", Type: authentication, Default: "md5", Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF"},
 	{
@@ -139,7 +139,7 @@ var ikeRows = []dialect.Row{
 var (
 	ike       = &dialect.Object{Rows: append(ikeRows[:len(ikeRows):len(ikeRows)], oldID)}
 	tunnelIKE = &dialect.Object{Rows: ikeRows}
-	oldID     = dialect.Row{Name: "LocalIdIPsec", Type: dialect.Text{Max: 100}, Goes: "cloud identity", Doc: "LocalId by an older version of the page"}
+	oldID     = dialect.Row{Name: "LocalIdIPsec", Type: dialect.Text{Max: 100}, Goes: "cloud identity", Doc: "the name of LocalId on an older version of the page"}
 )
 
 var ipsecConfig = &dialect.Object{Rows: []dialect.Row{
@@ -170,10 +170,10 @@ var (
 
 var health = &dialect.Object{Unused: []string{"Status", "Policy"}, Rows: []dialect.Row{
 	{Name: "enable", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "whether the cloud pings"},
-	{Name: "dip", Type: dialect.Addr{}, Goes: "health check target", Doc: "what it pings, at the customer's end"},
-	{Name: "sip", Type: dialect.Addr{}, Goes: "health check source", Doc: "where it pings from"},
+	{Name: "dip", Type: dialect.Addr{}, Goes: "health check target", Doc: "the address that is pinged, at the customer's end"},
+	{Name: "sip", Type: dialect.Addr{}, Goes: "health check source", Doc: "the address that pings"},
 	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check interval", Doc: "seconds between pings"},
-	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "pings without an answer"},
+	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "unanswered pings in a row after which the tunnel is ill"},
 }}
 
 var enableBGP = dialect.Row{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "whether there is BGP"}

@@ -15,9 +15,9 @@ import (
 
 // Type is what a parameter's value can be.
 type Type interface {
-	// Read makes a value of v.Node and stores it with v.Set, or notes what is wrong.
+	// Read makes a value of v.Node and stores it with v.Set, or notes a problem.
 	Read(c *Check, v *Value)
-	// Hides reports whether what is written there may be, or hold, a secret: then no message shows it.
+	// Hides reports whether the text of a value can hold a secret. No message shows it then.
 	Hides() bool
 }
 
@@ -29,9 +29,9 @@ type (
 func (shown) Hides() bool  { return false }
 func (hidden) Hides() bool { return true }
 
-// Text is a text of Min to Max characters (Max 0: any) that Check finds
-// nothing wrong with: it returns what the text must be, or nothing. Up to Older
-// characters were allowed by an older version of the page.
+// Text is a text of Min to Max characters (Max 0: any number). Check returns what the
+// text must do and does not, or empty. An older version of the page allowed up to Older
+// characters.
 type Text struct {
 	shown
 	Min, Max int
@@ -83,7 +83,7 @@ type Enum struct {
 	shown
 	Words []string
 	Older []string          // words of an older version of the page
-	Later map[string]string // words that are recognised and not served, with a sentence
+	Later map[string]string // words that are recognised and not served, each with the message
 }
 
 func (t Enum) Read(c *Check, v *Value) {
@@ -114,7 +114,8 @@ func (t Enum) Read(c *Check, v *Value) {
 	c.Refuse(v, Illegal, s, t.Words, "%q is none of its values", printable(s))
 }
 
-// Bool is true or false. Where people write it, yes, on, no and off too.
+// Bool is true or false; also yes, on, no and off, where the text has no quotes or the
+// form is loose.
 type Bool struct{ shown }
 
 func (Bool) Read(c *Check, v *Value) {
@@ -153,7 +154,7 @@ func (t Int) Read(c *Check, v *Value) {
 	v.Set(n)
 }
 
-// integer reads a decimal number; one past the range of int64 becomes its end.
+// integer reads a decimal number. A number beyond int64 becomes the nearest int64.
 func integer(c *Check, v *Value, s string) (int64, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	digits := strings.TrimLeft(s, "+-")
@@ -164,8 +165,8 @@ func integer(c *Check, v *Value, s string) (int64, bool) {
 	return n, true
 }
 
-// Duration is a time span from Min to Max: "24h", "1h30m", "90s", or a number
-// of seconds. Seconds: only a number.
+// Duration is a time span from Min to Max: "24h", "1h30m", "90s", or a number of
+// seconds. With Seconds only a number is allowed.
 type Duration struct {
 	shown
 	Min, Max time.Duration
@@ -202,7 +203,7 @@ func (t Duration) Read(c *Check, v *Value) {
 	v.Set(d)
 }
 
-// Or is one thing as a scalar and another as a collection.
+// Or is a Scalar, or the Other type where the value is a collection.
 type Or struct {
 	Scalar, Other Type
 }

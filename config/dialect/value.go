@@ -10,36 +10,36 @@ import (
 	"vpngw/ipsec"
 )
 
-// Value is one parameter as it holds: given in a file, or its row's default.
+// Value is the effective value of one parameter: given in a file, or its row's default.
 type Value struct {
 	Row   *Row
-	Node  *tree.Node // what is read: as given, or the default
+	Node  *tree.Node // the node that is read: given, or the default
 	Given bool       // it stands in a file
 
-	up     *Value     // what it is a part of
-	key    string     // its name there; empty for an item of a list, or the whole
-	index  int        // of an item
-	at     *tree.Node // where problems are reported: Node, or what it is missing in
-	answer bool       // it is of an answer of the API, not of a request
-	unused []string   // keys in it without a meaning here
-	known  []string   // keys that it can have, once one is not known
-	loose  bool       // texts, numbers and booleans are alike, and JSON may stand in a text
-	data   any        // what Row.Type made of it; nil: nothing, or nothing valid
+	up     *Value     // the value that it is a part of
+	key    string     // its key in up; empty for an item of a list, or the whole file
+	index  int        // of an item of a list
+	at     *tree.Node // where problems are reported: Node, or the node that it is missing in
+	answer bool       // it is an answer of the API, or a part of one
+	unused []string   // keys in it that have no meaning here
+	known  []string   // keys that it can have; set when one is unknown
+	loose  bool       // as Object.Loose
+	data   any        // the value that Row.Type made; nil: absent or not valid
 }
 
 // OK reports whether there is a valid value, given or by default.
 func (v *Value) OK() bool { return v != nil && v.data != nil }
 
-// Set is how a Type stores what it made of v.Node.
+// Set stores the value that a Type made of v.Node.
 func (v *Value) Set(data any) { v.data = data }
 
 func (v *Value) pos() tree.Pos { return v.at.Pos() }
 
-// Pos is where v stands, or where it is missing.
+// Pos is where v stands, or where it is missing in a file.
 func (v *Value) Pos() tree.Pos { return v.pos() }
 
-// Parts are the values that v is made of: of an object all that its table has, absent
-// ones too; of a list its items.
+// Parts are the values in v: of an object one for each row of its table, absent ones
+// too; of a list its items.
 func (v *Value) Parts() iter.Seq[*Value] {
 	return func(yield func(*Value) bool) {
 		for _, p := range v.Items() {
@@ -84,7 +84,7 @@ func (v *Value) Entries() map[string]*Value {
 	return get[map[string]*Value](v)
 }
 
-// Data is what a Type of a dialect's own stored.
+// Data is the value that a Type stored, if it is a T.
 func Data[T any](v *Value) T { return get[T](v) }
 
 func get[T any](v *Value) (out T) {
@@ -94,8 +94,8 @@ func get[T any](v *Value) (out T) {
 	return out
 }
 
-// Field is a parameter of an Object, or an absent value without a place of its
-// own when the object is absent. It panics if the table has no such row.
+// Field is the parameter of an Object that is called name. Of an absent object every
+// field is absent. Field panics if the table has no such row.
 func (v *Value) Field(name string) *Value {
 	i := -1
 	t, ok := v.Row.Type.(interface{ Table() *Object })
@@ -143,15 +143,15 @@ func join(path, name string) string {
 type Row struct {
 	Name     string
 	Type     Type
-	Also     []string // other names that it has in answers or had in older versions of the page
+	Also     []string // its names in answers and on older versions of the page
 	Required bool
-	Requests bool   // it is required in requests only, not in answers
-	Default  string // what holds when it is absent, as it would be written; empty: nothing
+	Requests bool   // Required holds for requests only, not for answers
+	Default  string // the value of an absent parameter, as in a file; empty: none
 	Codes    Codes  // the cloud's own codes
-	Later    string // recognised, not served: a sentence that says so. What means "no" is accepted.
-	Else     string // what holds by the cloud's page when it is absent, where that is no Default
+	Later    string // the message for a parameter that is recognised and not served. A value that means "no" is accepted.
+	Else     string // what an absent parameter means on the cloud's page, where no Default says it
 	Doc      string // one line
-	Goes     string // what of a tunnel it decides, in the words of config/explain, with commas between them; "-": nothing here
+	Goes     string // the parameters of config/explain that it decides, with commas between them; "-": none
 }
 
 // Is reports whether v has a value that a Type stored as a T.

@@ -6,22 +6,22 @@ import (
 	"vpngw/ipsec"
 )
 
-// Weaknesses warns of the weak algorithms of one connection, of each once.
+// Weaknesses warns once of each weak algorithm of a connection.
 type Weaknesses struct {
 	told map[string]bool
 }
 
-// WarnAggressive says what is wrong with aggressive mode, which v chooses.
+// WarnAggressive warns of aggressive mode, which v chooses.
 func WarnAggressive(c *Check, v *Value, aggressive bool) {
 	if aggressive {
 		c.Warn(v, Weak, "aggressive mode is weak: the identities go in clear, and whoever hears or asks for one answer can try pre-shared keys on it at home; take main mode or IKEv2, or a long random key")
 	}
 }
 
-// Tell warns if t, which v names, is weak by RFC 8247 or RFC 8221.
+// Tell warns if t, which v names, is weak according to RFC 8247 or RFC 8221.
 func (w *Weaknesses) Tell(c *Check, v *Value, t ipsec.Transform) {
 	why := t.Weak()
-	same := strings.TrimPrefix(t.String(), "prf") // a hash is weak or not, whatever it is for
+	same := strings.TrimPrefix(t.String(), "prf") // a weak hash is weak for any purpose
 	if why == "" || w.told[same] {
 		return
 	}

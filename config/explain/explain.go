@@ -1,7 +1,7 @@
-// Package explain says what a configuration comes to: every effective parameter of
-// each tunnel in neutral words, its value, what stands for it on the wire, and
-// where it comes from. The values are the Tunnel's; the places are those of the rows
-// whose Goes names the parameter. It never shows a secret.
+// Package explain shows what a configuration means: every effective parameter of each
+// tunnel in neutral words, with its value, its form on the wire and its source. Values
+// come from the Tunnel, sources from the rows whose Goes names the parameter. It never
+// shows a secret.
 package explain
 
 import (
@@ -15,7 +15,7 @@ import (
 	"vpngw/config/load"
 )
 
-// Tunnel is what is to say of one tunnel.
+// Tunnel is one tunnel, explained.
 type Tunnel struct {
 	Name       string  `json:"name"`
 	Connection string  `json:"connection"`
@@ -28,11 +28,11 @@ type Tunnel struct {
 type Param struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
-	Wire   string `json:"wire"` // empty: nothing on the wire says so
+	Wire   string `json:"wire"` // empty: it is not on the wire
 	Source Source `json:"source"`
 	Where  string `json:"where"` // given: file:line; default: the page; ours: empty
 	Path   string `json:"path"`  // given: "connections[0].alibaba.IkeConfig.IkeEncAlg"
-	Weak   string `json:"weak"`  // what RFC 8247 or RFC 8221 says of it; empty: nothing against it
+	Weak   string `json:"weak"`  // what RFC 8247 or RFC 8221 says against it; empty: nothing
 }
 
 // Source is where a value comes from.
@@ -40,7 +40,7 @@ type Source string
 
 const (
 	Given   Source = "given"
-	Default Source = "default" // the cloud's, by its page
+	Default Source = "default" // the cloud's default, from its page
 	Ours    Source = "ours"
 )
 
@@ -55,7 +55,7 @@ func (p Param) From() string {
 	return "ours"
 }
 
-// Of is what is to say of the connection or tunnel of that name; empty: of all.
+// Of explains the tunnels of the connection or tunnel called name; empty: all tunnels.
 func Of(r *load.Result, name string) []Tunnel {
 	var out []Tunnel
 	for _, d := range r.Drafts {
@@ -82,11 +82,11 @@ func tunnel(r *load.Result, d *dialect.Draft, i int) Tunnel {
 	return out
 }
 
-// sources are the values that decide a tunnel, by the parameter that they decide.
+// sources are, for each parameter of a tunnel, the value that decides it.
 type sources map[string]*dialect.Value
 
-// origins looks for the values that decide tunnel i of d: what stands beside the body
-// before what is in it, what is given before defaults.
+// origins finds the values that decide tunnel i of d. A value beside the body goes before
+// one in the body, and a given value before a default.
 func origins(d *dialect.Draft, i int) sources {
 	out := sources{}
 	var look func(*dialect.Value)
@@ -110,13 +110,13 @@ func origins(d *dialect.Draft, i int) sources {
 	return out
 }
 
-// others reports whether v is another tunnel's than tunnel i of d.
+// others reports whether v belongs to a tunnel of d other than tunnel i.
 func others(d *dialect.Draft, i int, v *dialect.Value) bool {
 	another := func(p dialect.Place) bool { return p.IKE != nil && p.IKE.In(v) }
 	return !another(d.Places[i]) && slices.ContainsFunc(d.Places, another)
 }
 
-// set says where a parameter comes from.
+// set sets the source of a parameter.
 func (from sources) set(r *load.Result, d *dialect.Draft, p *Param, word string) {
 	p.Source = Ours
 	if name := d.Taken[word]; name != "" {
@@ -154,8 +154,8 @@ const (
 	remote = "remote"
 )
 
-// of is the value that decides a parameter. A cloud's body says of the ends whose they
-// are, and of the cloud's end only what this end does.
+// of is the value that decides a parameter. In a cloud's row the ends are cloud and
+// customer, and a parameter that concerns one side only begins with that side.
 func (from sources) of(s config.Side, word string) *dialect.Value {
 	if v := from[word]; v != nil {
 		return v
@@ -166,12 +166,12 @@ func (from sources) of(s config.Side, word string) *dialect.Value {
 	return from[s.String()+" "+word]
 }
 
-// follows is what another parameter decides where nothing of its own is given.
+// follows names, for a parameter that is not given, the one that decides it.
 var follows = map[string]string{
 	"routes": "remote networks", "IKE PRF": "IKE integrity", "local networks": "routing", "remote networks": "routing", "BGP": "routing",
 }
 
-// side is whose end the local or the remote one is.
+// side is the side that has the local or the remote end.
 func side(s config.Side, end string) string {
 	if (s == config.Cloud) == (end == local) {
 		return config.Cloud.String()
@@ -179,10 +179,10 @@ func side(s config.Side, end string) string {
 	return config.Customer.String()
 }
 
-// gatewayRows are what of an end stands in the table of gateways.
+// gatewayRows are the parameters of an end that the tables of gateways have.
 var gatewayRows = map[string]string{"address": "address", "AS": "asn"}
 
-// gateway is the row, with a value, of the gateway whose id v may be, or else v.
+// gateway is the value that the gateway whose id is v has in row, or else v.
 func gateway(root, v *dialect.Value, row, value string) *dialect.Value {
 	for _, section := range []string{"vpn_gateways", "customer_gateways"} {
 		e := root.Field(section).Entries()[v.Text()]
@@ -203,7 +203,7 @@ func gateway(root, v *dialect.Value, row, value string) *dialect.Value {
 	return v
 }
 
-// page is where a cloud's defaults stand.
+// page is the page with a cloud's defaults.
 func page(name string) string {
 	for _, d := range load.Dialects() {
 		if d.Name == name {

@@ -16,7 +16,7 @@ import (
 	"vpngw/ipsec"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
 const secret = "not-a-real-Secret.1"
 
@@ -28,7 +28,7 @@ func read(name string, _ int) ([]byte, fs.FileMode, error) {
 	return data, 0o600, err
 }
 
-// said is what is to say of a file, a parameter a line.
+// said is every tunnel of a file explained, one parameter on a line.
 func said(s *load.Result) string {
 	var b strings.Builder
 	for _, tun := range Of(s, "") {
@@ -92,7 +92,7 @@ func TestPages(t *testing.T) {
 	explained := 0
 	for _, path := range paths {
 		name := filepath.Base(path)
-		if filepath.Ext(name) == ".golden" || strings.Contains(name, "created") { // what was created says nothing of itself
+		if filepath.Ext(name) == ".golden" || strings.Contains(name, "created") { // these answers do not describe the connection
 			continue
 		}
 		explained++
@@ -114,7 +114,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// Each file that loads has what is to say of it in a golden file of its name.
+// Each file that loads is explained in a golden file of its name.
 func TestGolden(t *testing.T) {
 	mine, _ := filepath.Glob("testdata/*.yaml")
 	others, _ := filepath.Glob("../load/testdata/*.yaml")
@@ -180,7 +180,7 @@ func TestEveryRowSaysWhatItDecides(t *testing.T) {
 	}
 }
 
-// Where a value comes from, by the kinds of sources that there are.
+// A value of each kind of source names its source.
 func TestSources(t *testing.T) {
 	const file = `version: 1
 vpn_gateways:
@@ -231,7 +231,7 @@ connections:
 	}
 }
 
-// What a connection takes over from another is said to come from there.
+// The source of a setting that is taken over from another connection is that connection.
 func TestTakenFromAnotherConnection(t *testing.T) {
 	const body = `
       local: {address: 203.0.113.9, subnets: [192.168.%d.0/24]}

@@ -12,9 +12,9 @@ import (
 	"vpngw/ipsec"
 )
 
-// params are the parameters of a tunnel, in the order in which they are shown. A name is
-// what Goes of a row says; of is the values, with what follows upon the name where
-// there can be several; none where it has no meaning.
+// params are the parameters of a tunnel, in the order in which they are shown. The name is
+// the word in a row's Goes. of returns the values: none where the parameter has no meaning,
+// and where there can be several, each with what to append to the name.
 var params = []struct {
 	name string
 	of   func(*subject) []Param
@@ -127,7 +127,7 @@ type subject struct {
 	unserved config.Features // nil also where the daemon was not asked
 }
 
-// without says behind a value that the daemon does not serve it.
+// without is what follows a value to say that the daemon does not serve f.
 func (t *subject) without(f config.Feature) string {
 	if slices.Contains(t.unserved, f) {
 		return "; not served yet"
@@ -135,7 +135,7 @@ func (t *subject) without(f config.Feature) string {
 	return ""
 }
 
-// when is a value if there is one.
+// when is a value, or none.
 func when(is bool, value, wire string) []Param {
 	if !is {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// versions is what stands for something in the versions of IKE that a tunnel may speak.
+// versions is the form on the wire in the versions of IKE that a tunnel may speak.
 func versions(t *config.Tunnel, two, one string) string {
 	switch t.IKEVersion {
 	case 1:
@@ -24,11 +24,11 @@ func versions(t *config.Tunnel, two, one string) string {
 	return two + "; IKEv1: " + one
 }
 
-// phase is which of the two SAs' algorithms is meant.
+// phase is one of the two SAs that have algorithms: the IKE SA, or the Child SA.
 type phase struct {
 	of     func(*config.Tunnel) []ipsec.Proposal
-	number func(wireName) string // of IKEv1
-	says   func(wireName) string // what the RFC for it says against it
+	number func(wireName) string // the number in IKEv1
+	says   func(wireName) string // what the phase's RFC says against it
 	rfc    string
 }
 
@@ -37,7 +37,7 @@ var (
 	esp = phase{func(t *config.Tunnel) []ipsec.Proposal { return t.ESPProposals }, func(w wireName) string { return w.esp1 }, func(w wireName) string { return w.rfc8221 }, "RFC 8221"}
 )
 
-// algorithms are those of one type, a Param for each proposal.
+// algorithms are the algorithms of one type, a Param for each proposal.
 func algorithms(t *config.Tunnel, of phase, typ ipsec.TransformType) []Param {
 	var out []Param
 	ps := of.of(t)
@@ -89,9 +89,9 @@ func bits(s, format string, n uint16) string {
 	return s + fmt.Sprintf(format, n)
 }
 
-// wireName is what stands for an algorithm in a message: its name in IANA's registry of
+// wireName is the form of an algorithm on the wire: its name in IANA's registry for
 // IKEv2, and its attribute or transform in IKEv1's phases (RFC 2409 appendix A, RFC 2407
-// section 4.4.4 and 4.5); and what the RFCs say against it.
+// section 4.4.4 and 4.5). It also has what the RFCs say against the algorithm.
 type wireName struct {
 	ikev2, ike1, esp1, rfc8247, rfc8221 string
 }

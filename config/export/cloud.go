@@ -17,25 +17,25 @@ import (
 	"vpngw/ipsec"
 )
 
-// cloud is a connection as a cloud's body, in a file that vpngw loads. What the body
-// makes of the connection is found by reading it: whatever differs then cannot be said.
+// cloud is a connection as a cloud's body, in a file that vpngw loads. Loading the file
+// for trial finds what the body can't say: whatever differs then.
 type cloud struct {
 	*writer
 	c      *config.Connection
 	words  *dialect.Dialect
-	vpn    mapping // entries of vpn_gateways,
-	cust   mapping // and of customer_gateways
+	vpn    mapping // entries of vpn_gateways
+	cust   mapping // entries of customer_gateways
 	bodies []body
 }
 
 // body is an entry of the list of connections.
 type body struct {
 	mapping
-	t     *config.Tunnel // whose beside
-	alive dpd.Config     // what the body says of dead peer detection
+	t     *config.Tunnel // the tunnel that the parameters beside the body are for
+	alive dpd.Config     // dead peer detection as the body has it
 	name  string
 
-	lifetimes bool // the body cannot say them all
+	lifetimes bool // the body cannot say all lifetimes, so lifetime: stands beside it
 }
 
 func newCloud(w *writer, c *config.Connection, name string) *cloud {
@@ -44,7 +44,7 @@ func newCloud(w *writer, c *config.Connection, name string) *cloud {
 	return &cloud{writer: w, c: c, words: ds[i]}
 }
 
-// ends are the cloud's end of a tunnel, and the customer's.
+// ends are the cloud's and the customer's end of a tunnel.
 func (b *cloud) ends(t *config.Tunnel) (cloud, customer config.End) {
 	if b.c.Side == config.Cloud {
 		return t.Local, t.Remote
@@ -52,7 +52,7 @@ func (b *cloud) ends(t *config.Tunnel) (cloud, customer config.End) {
 	return t.Remote, t.Local
 }
 
-// inside are the addresses of the two in a tunnel.
+// inside are the two ends' addresses in a tunnel.
 func (b *cloud) inside(t *config.Tunnel) (cloud, customer netip.Addr) {
 	if b.c.Side == config.Cloud {
 		return t.Inside.Addr(), t.Peer
@@ -60,7 +60,7 @@ func (b *cloud) inside(t *config.Tunnel) (cloud, customer netip.Addr) {
 	return t.Peer, t.Inside.Addr()
 }
 
-// finish writes the file, after it has been read for trial.
+// finish writes the file, after loading it for trial.
 func (b *cloud) finish() {
 	lost := b.trial(b.file(nil))
 	if slices.ContainsFunc(lost, func(s string) bool { return strings.HasPrefix(s, "IKE lifetime") || strings.HasPrefix(s, "ESP ") }) {
@@ -123,7 +123,7 @@ func (b *cloud) files(one body) []string {
 	return out
 }
 
-// trial reads a file and says what it does not say of the connection.
+// trial loads a file and returns what of the connection it does not say.
 func (b *cloud) trial(text string) []string {
 	key := func(name string, _ int) ([]byte, fs.FileMode, error) {
 		for i := range b.c.Tunnels {
@@ -167,7 +167,7 @@ func (b *cloud) trial(text string) []string {
 	return lost
 }
 
-// differ names what of before is not in after.
+// differ names the parameters that differ between before and after.
 func differ(before, after []explain.Param) []string {
 	ignored := []string{"name", "pairs of networks", "Child SAs", "device", "pre-shared key", "local networks", "remote networks"}
 	values := func(ps []explain.Param) map[string]string {
@@ -187,7 +187,7 @@ func differ(before, after []explain.Param) []string {
 		}
 	}
 	for _, p := range after {
-		if strings.HasSuffix(p.Name, " AS") { // it has a default, and a meaning with BGP only
+		if strings.HasSuffix(p.Name, " AS") { // a cloud has a default AS number, which only BGP uses
 			continue
 		}
 		if _, ok := is[p.Name]; !ok && have[p.Name] != "" {
@@ -217,8 +217,9 @@ func childrenOf(t *config.Tunnel) []string {
 	return out
 }
 
-// algorithm is the cloud's word for the first algorithm of a type, of the words that a
-// row has; absent is what stands for none. It is empty where the cloud has no word.
+// algorithm is the cloud's word for the first algorithm of a type, among the words that
+// the row takes. absent is the word for no algorithm. The result is empty where the cloud
+// has no word.
 func (b *cloud) algorithm(o *dialect.Object, row string, ps []ipsec.Proposal, typ ipsec.TransformType, absent string) string {
 	name := absent
 	if len(ps) > 0 && len(ps[0].Of(typ)) > 0 {
@@ -238,7 +239,8 @@ func (b *cloud) algorithm(o *dialect.Object, row string, ps []ipsec.Proposal, ty
 	return ""
 }
 
-// hash is the type of algorithm whose hash a body names: with an AEAD it is the PRF's.
+// hash is the type of the algorithm whose hash a body names: the PRF with an AEAD, else
+// integrity.
 func hash(ps []ipsec.Proposal) ipsec.TransformType {
 	if len(ps) > 0 && len(ps[0].Of(ipsec.Integ)) == 0 {
 		return ipsec.PRF
@@ -246,7 +248,7 @@ func hash(ps []ipsec.Proposal) ipsec.TransformType {
 	return ipsec.Integ
 }
 
-// lifetime adds a lifetime in seconds, if the body can have it.
+// lifetime adds a lifetime in seconds, if it is in the body's range.
 func lifetime(m *mapping, key string, d, low, high time.Duration) {
 	if d >= low && d <= high && d%time.Second == 0 {
 		m.add(key, whole(int64(d/time.Second)))
@@ -278,7 +280,7 @@ func entryOf(e config.End) flow {
 	return f
 }
 
-// ofItsOwn reports whether an end's identity is not just its address.
+// ofItsOwn reports whether an end has an identity other than its address.
 func ofItsOwn(e config.End) bool {
 	return e.ID.Type != 0 && e.ID != ipsec.AnyIdentity && (!e.Address.IsValid() || e.ID != ipsec.IdentityOf(e.Address))
 }

@@ -1,6 +1,6 @@
-// Package export writes a connection down for others: in vpngw's own words or in a
-// cloud's, as a file that loads, or as the configuration of strongSwan or Libreswan;
-// for either end. What a format cannot say stands in it as a comment, and is told.
+// Package export writes a connection for either end in another form: in vpngw's own words
+// or a cloud's, as a file that loads, or as the configuration of strongSwan or Libreswan.
+// What a format cannot say stands in the text as a comment, and in Export.Lost.
 package export
 
 import (
@@ -13,12 +13,12 @@ import (
 	"vpngw/ipsec"
 )
 
-// Options say how.
+// Options say how a connection is written.
 type Options struct {
 	Format string // one of Formats
 	Side   config.Side
 	Reveal bool     // write pre-shared keys out
-	Keys   []string // the files with the pre-shared keys of the tunnels, where they are named already
+	Keys   []string // the files that have the tunnels' pre-shared keys already; empty: new names
 }
 
 // Export is a connection in some format.
@@ -27,8 +27,8 @@ type Export struct {
 	Lost []string // what the format cannot say, a sentence each; they stand in Text too
 }
 
-// formats are who writes them. A connection that they get is seen from the end that it
-// is to be written for.
+// formats are the writers by format. The connection that a writer gets is seen from the
+// end that the text is for.
 var formats = map[string]func(*writer, *config.Connection){
 	"native": nativeFile, "swanctl": swanctl, "alibaba": alibaba, "huawei": huawei, "tencent": tencent, "libreswan": libreswan,
 }
@@ -36,7 +36,7 @@ var formats = map[string]func(*writer, *config.Connection){
 // Formats are the names of the formats.
 func Formats() []string { return slices.Sorted(maps.Keys(formats)) }
 
-// Write writes a connection down. It panics on a format that is none of Formats.
+// Write writes a connection. It panics on a format that is not among Formats.
 func Write(c *config.Connection, o Options) Export {
 	if o.Side != c.Side {
 		c = mirror(c)
@@ -82,11 +82,11 @@ func mirror(c *config.Connection) *config.Connection {
 	for i := range m.Tunnels {
 		t := &m.Tunnels[i]
 		t.Mirror()
-		if t.Local.ID == ipsec.AnyIdentity { // it may say what it likes
+		if t.Local.ID == ipsec.AnyIdentity { // that end may have any identity
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
 		t.Device, t.Routes = "", t.DefaultRoutes()
-		// One of the two must begin; of a cloud's connection the customer always does.
+		// One end must initiate; with a cloud the customer always does.
 		t.Initiate = !t.Initiate || m.Side == config.Customer && c.Dialect != "native"
 		if h := t.Health; h != nil {
 			other := *h

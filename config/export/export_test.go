@@ -17,7 +17,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// connections are how many are generated in each dialect; with SOAK=1 the full count.
+// connections is how many are generated in each dialect; SOAK=1 raises it.
 var connections = 500
 
 func TestMain(m *testing.M) {
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// loaded is an export that was read, which must have no errors.
+// loaded is the Config of an export, which must have no errors.
 func loaded(t *testing.T, text string) *config.Config {
 	t.Helper()
 	c, ps := load.Text("vpngw.yaml", []byte(text), keyFile, load.Options{})
@@ -37,8 +37,8 @@ func loaded(t *testing.T, text string) *config.Config {
 	return c.Config
 }
 
-// comparable is a connection as its meaning is: without the dialect it came in, and with
-// algorithms in the order of their types.
+// comparable reduces a connection to its meaning: without its dialect, and with algorithms
+// in the order of their types.
 func comparable(c *config.Connection) config.Connection {
 	out := *c
 	out.Dialect = ""
@@ -137,7 +137,7 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 	}
 }
 
-// What a cloud's body can say comes back from it, and what it cannot is told.
+// What a cloud's body can say comes back from it; what it cannot say is in Lost.
 func TestToACloudAndBack(t *testing.T) {
 	for _, from := range load.Dialects() {
 		for _, to := range []string{"alibaba", "huawei", "tencent"} {
@@ -168,8 +168,8 @@ func TestToACloudAndBack(t *testing.T) {
 	}
 }
 
-// same is a native file without what means the same either way: AS numbers without BGP,
-// lists of one network as pairs, and networks of a family that the other end has not.
+// same is a native file without differences that mean nothing: AS numbers without BGP,
+// one network written as lists or pairs, and networks of a family that the other end lacks.
 func same(text string) string {
 	text = regexp.MustCompile(`, "fd[0-9a-f]+::/16"`).ReplaceAllString(text, "")
 	text = regexp.MustCompile(`, asn: [0-9]+`).ReplaceAllString(text, "")

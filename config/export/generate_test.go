@@ -15,9 +15,9 @@ import (
 	"vpngw/ipsec"
 )
 
-// generator makes connections of the tables: for each row a value that its type takes.
-// What must fit together goes by what the rows decide: networks of the two ends
-// lie apart, addresses differ. What still does not fit is refused, and tried again.
+// generator makes connections from the tables: for each row a value that its type takes.
+// Rows that decide related parameters get values that fit together: the two ends'
+// networks lie apart, their addresses differ. A file that is refused nevertheless is made again.
 type generator struct {
 	*rand.Rand
 	dialect string
@@ -145,7 +145,7 @@ func (g *generator) value(r *dialect.Row, t dialect.Type) any {
 	panic(fmt.Sprintf("no value for %s, a %T", r.Name, t))
 }
 
-// fitting is a value that goes together with others, for rows that decide such things.
+// fitting is a value that fits the values of related rows.
 func (g *generator) fitting(r *dialect.Row) any {
 	for word := range strings.SplitSeq(r.Goes, ", ") {
 		end, of, _ := strings.Cut(word, " ")
@@ -238,7 +238,7 @@ func (g *generator) text(t dialect.Text) string {
 	panic("no text passes the check")
 }
 
-// number is one from low to high, the ends more often.
+// number is a number from low to high, more often one of the bounds.
 func (g *generator) whole(low, high int64) int64 {
 	switch g.IntN(4) {
 	case 0:
@@ -279,7 +279,8 @@ func (g *generator) everything(t dialect.Prefixes) any {
 	return []string{"0.0.0.0/0"}
 }
 
-// proposal is one that reads: the cipher, what goes with it, and more of each type at times.
+// proposal is a valid proposal: a cipher, the algorithms that it needs, and sometimes more
+// of each type.
 func (g *generator) proposal(proto ipsec.Protocol) string {
 	for range 1000 {
 		var names []string

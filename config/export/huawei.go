@@ -19,7 +19,7 @@ func huawei(w *writer, c *config.Connection) {
 	b.finish()
 }
 
-// asked is how often this cloud asks a silent peer.
+// asked is how many times this cloud asks a silent peer.
 const asked = 3
 
 var huaweiName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -94,7 +94,7 @@ func huaweiID(m *mapping, key string, e config.End) {
 	}
 }
 
-// huaweiTraffic writes the style and what goes with it, as the cloud has it.
+// huaweiTraffic writes the style and its parameters, seen from the cloud.
 func (b *cloud) huaweiTraffic(m *mapping, t *config.Tunnel) {
 	cloud, customer := b.ends(t)
 	if !config.CarriesAll(cloud.Subnets, customer.Subnets) {
@@ -127,13 +127,13 @@ func (b *cloud) huaweiTraffic(m *mapping, t *config.Tunnel) {
 	}
 }
 
-// rule is a network of the cloud's with those of the customer's that it is paired with.
+// rule is a network of the cloud with the customer's networks that it is paired with.
 type rule struct {
 	local   string
 	remotes []string
 }
 
-// rules are the pairs of a tunnel, as the cloud has them.
+// rules are the pairs of a tunnel, seen from the cloud.
 func (b *cloud) rules(t *config.Tunnel) []rule {
 	var out []rule
 	at := map[string]int{}

@@ -9,8 +9,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// libreswan writes a connection as a file of Libreswan's, 4 or later: the connections,
-// and as comments what belongs into the file with the secrets.
+// libreswan writes a connection as a configuration file of Libreswan 4 or later, with the
+// lines for the file of secrets as comments.
 func libreswan(w *writer, c *config.Connection) {
 	w.line("# Connection %s, the %v's end, for Libreswan: a file of /etc/ipsec.d, NAME.conf.", c.Name, c.Side)
 	if len(c.Tunnels) > 1 {
@@ -32,7 +32,7 @@ func libreswan(w *writer, c *config.Connection) {
 	}
 }
 
-// conn is a tunnel as one conn, or one for each pair of networks.
+// conn writes a tunnel as one conn, or as one for each pair of networks.
 func (w *writer) conn(t *config.Tunnel) {
 	pairs := t.EachPair()
 	if len(pairs) > 1 && t.IKEVersion != 1 && t.Children == config.Lists {
@@ -74,7 +74,8 @@ func (w *writer) libreswanEnd(side string, e config.End) {
 	}
 }
 
-// libreswanID is an identity: a name begins with @, and what is no name is hex.
+// libreswanID is an identity as Libreswan writes it: a name begins with @, and anything
+// else is hex.
 func libreswanID(e config.End) string {
 	switch e.ID.Type {
 	case ipsec.IDIPv4, ipsec.IDIPv6:
@@ -152,7 +153,8 @@ func (w *writer) libreswanESP(t *config.Tunnel) {
 	}
 }
 
-// libreswanNames are its names of algorithms, where they are not ours. What has none is not there.
+// libreswanNames are Libreswan's names of algorithms. It lacks an algorithm that is
+// missing here.
 var libreswanNames = map[string]string{
 	"aes256gcm16": "aes_gcm256", "aes192gcm16": "aes_gcm192", "aes128gcm16": "aes_gcm128", "chacha20poly1305": "chacha20_poly1305",
 	"sha256": "sha2_256", "sha384": "sha2_384", "sha512": "sha2_512", "prfsha256": "sha2_256", "prfsha384": "sha2_384", "prfsha512": "sha2_512",

@@ -15,7 +15,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// nativeFile writes a connection in vpngw's own words: everything, defaults too.
+// nativeFile writes a connection in vpngw's own words, with every default written out.
 func nativeFile(w *writer, c *config.Connection) {
 	var list []mapping
 	for i := range c.Tunnels {
@@ -83,7 +83,7 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	return m
 }
 
-// inTunnel writes what runs in the tunnel.
+// inTunnel writes role, inside addresses, BGP and health check.
 func (w *writer) inTunnel(body *mapping, t *config.Tunnel) {
 	if t.Role != config.Single {
 		body.add("role", string(t.Role))
@@ -117,7 +117,7 @@ func (w *writer) inTunnel(body *mapping, t *config.Tunnel) {
 	}
 }
 
-// get is what stands under a key.
+// get is the value of a key.
 func (m mapping) get(key string) (any, bool) {
 	i := slices.IndexFunc(m, func(e entry) bool { return e.key == key })
 	if i < 0 {
@@ -146,8 +146,8 @@ func (w *writer) end(around *mapping, e config.End) flow {
 	return f
 }
 
-// beside writes what stands beside a body, where it is not what the body says by itself:
-// alive is its dead peer detection; with lifetimes there are some that it cannot say.
+// beside writes the parameters beside a body that differ from the body: alive is the
+// body's dead peer detection; lifetimes says that the body lacks some lifetimes.
 func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetimes bool) {
 	if t.Encap != config.EncapAuto {
 		m.add("encap", string(t.Encap))
@@ -192,7 +192,7 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetime
 	}
 }
 
-// identityText is what ipsec.ParseIdentity makes an identity of.
+// identityText is the text of which ipsec.ParseIdentity makes id.
 func identityText(id ipsec.Identity) string {
 	text := id.String()
 	if id == ipsec.ParseIdentity("%any") {
@@ -215,7 +215,7 @@ func identityText(id ipsec.Identity) string {
 	return text
 }
 
-// proposals are texts of proposals, with their sequence numbers always said.
+// proposals are the texts of proposals, which always name their sequence numbers.
 func proposals(ps []ipsec.Proposal) []string {
 	var out []string
 	for _, p := range ps {
@@ -228,7 +228,7 @@ func proposals(ps []ipsec.Proposal) []string {
 	return out
 }
 
-// proposal is the text of one. A PRF is left out where it follows from the hash.
+// proposal is the text of a proposal, without a PRF that follows from the hash.
 func proposal(p ipsec.Proposal) string {
 	short := ipsec.Proposal{Transforms: slices.DeleteFunc(slices.Clone(p.Transforms), func(t ipsec.Transform) bool { return t.Type == ipsec.PRF })}
 	if len(p.Of(ipsec.PRF)) > 0 && len(p.Of(ipsec.Integ)) > 0 {

@@ -34,7 +34,7 @@ func swanctl(w *writer, c *config.Connection) {
 	w.line("}")
 }
 
-// wide is the advice for selectors of everything.
+// wide is the advice for selectors that cover everything.
 func wide(c *config.Connection) []string {
 	for i := range c.Tunnels {
 		for _, p := range c.Tunnels[i].EachPair() {
@@ -52,7 +52,7 @@ func wide(c *config.Connection) []string {
 	return nil
 }
 
-// connection is a tunnel as a section of connections.
+// connection writes a tunnel as a section of connections.
 func (w *writer) connection(t *config.Tunnel) {
 	w.line("  %s {", section(t.Name))
 	w.line("    version = %d", t.IKEVersion)
@@ -102,7 +102,7 @@ func (w *writer) connection(t *config.Tunnel) {
 	w.line("  }")
 }
 
-// children are the Child SAs: one for all subnets, or one for each pair.
+// children writes the Child SAs: one for all subnets, or one for each pair.
 func (w *writer) children(t *config.Tunnel) {
 	pairs := t.EachPair()
 	switch {
@@ -165,7 +165,7 @@ func isWide(t *config.Tunnel) bool {
 
 func soft(n uint64) uint64 { return n - n/10 }
 
-// secret is the pre-shared key, or the file that holds it.
+// secret writes the pre-shared key, or names the file that holds it.
 func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 	w.line("  ike-%s {", section(t.Name))
 	for i, id := range []ipsec.Identity{t.Local.ID, t.Remote.ID} {
@@ -183,7 +183,7 @@ func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 	w.line("  }")
 }
 
-// section is a name of a section: what settings files take there.
+// section turns a name into one that strongSwan takes for a section.
 func section(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '.' || r > '~' { // a dot separates sections
@@ -193,7 +193,8 @@ func section(name string) string {
 	}, name)
 }
 
-// swanctlProposals have strongSwan's names of algorithms, which are ours. IKEv1 has no PRF of its own.
+// swanctlProposals are proposals in strongSwan's names of algorithms, which are ours
+// too. IKEv1 has no PRF of its own.
 func swanctlProposals(ps []ipsec.Proposal) string {
 	var out []string
 	for _, p := range ps {
@@ -202,7 +203,7 @@ func swanctlProposals(ps []ipsec.Proposal) string {
 	return strings.Join(out, ",")
 }
 
-// withoutESN leaves extended sequence numbers out of proposals that have a choice.
+// withoutESN leaves extended sequence numbers out of proposals that offer both kinds.
 func withoutESN(ps []ipsec.Proposal) (out []ipsec.Proposal, had bool) {
 	for _, p := range ps {
 		if len(p.Of(ipsec.ESN)) > 1 {
@@ -214,10 +215,10 @@ func withoutESN(ps []ipsec.Proposal) (out []ipsec.Proposal, had bool) {
 	return out, had
 }
 
-// host is what strongSwan takes for an FQDN or an e-mail address without being told.
+// host matches what strongSwan takes for an FQDN or an e-mail address by itself.
 var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
-// swanctlID is an identity with its type named wherever it could be taken for another one.
+// swanctlID is an identity, with its type where strongSwan could take it for another type.
 func swanctlID(id ipsec.Identity) string {
 	hexed := "#" + hex.EncodeToString([]byte(id.Data))
 	switch id.Type {
@@ -238,7 +239,8 @@ func swanctlID(id ipsec.Identity) string {
 	return "%any"
 }
 
-// quotable are keys that stand in quotes without any escape, and that are not taken for hex or base64.
+// quotable matches keys that need no escapes in quotes and that strongSwan does not take
+// for hex or base64.
 var quotable = regexp.MustCompile(`^[A-Za-z1-9.,:;_+=/!@^*()~&-][A-Za-z0-9.,:;_+=/!@^*()~& -]*$`)
 
 func swanctlSecret(s ipsec.Secret) string {

@@ -78,7 +78,7 @@ func tencentID(m *mapping, end string, e config.End) {
 	}
 }
 
-// tencentTraffic writes the route type and what goes with it, as the cloud has it.
+// tencentTraffic writes the route type and its parameters, seen from the cloud.
 func (b *cloud) tencentTraffic(m *mapping, t *config.Tunnel) {
 	cloud, customer := b.ends(t)
 	local, remote := b.inside(t)

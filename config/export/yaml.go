@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// mapping is a YAML mapping on its way. A value is a text, a mapping, which is written as a
-// block, a flow, or any of lists of these; a plain is written as it is.
+// mapping is a YAML mapping to be written. A value is a text, a plain, a mapping (written
+// as a block), a flow, or a list of these.
 type mapping []entry
 
 type entry struct {
@@ -28,7 +28,7 @@ func (m *mapping) add(key string, value any) { *m = append(*m, entry{key, value}
 
 func (m *flow) add(key string, value any) { *m = append(*m, entry{key, value}) }
 
-// comment puts a line of comment behind what is there.
+// comment appends a comment line.
 func (m *mapping) comment(s string) { m.add("", s) }
 
 // block writes a mapping, each line after the indent.
@@ -82,7 +82,7 @@ func inline(v any) string {
 	panic("export: no YAML for this")
 }
 
-// simple are texts that need no quotes, wherever they stand.
+// simple matches texts that need no quotes anywhere.
 var simple = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/@-]*$`)
 
 // scalar is a text, in quotes where it could be read as something else.
@@ -96,7 +96,7 @@ func scalar(s string) string {
 
 var number = regexp.MustCompile(`^[0-9][0-9_]*(\.[0-9_]*)?([eE][0-9]*)?$|^0[xo]`)
 
-// quoted is a text as JSON has it, which YAML reads.
+// quoted is a text in JSON, which is YAML too.
 func quoted(s string) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)

@@ -37,7 +37,7 @@ const (
 var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []dialect.Row{
 	{Name: "name", Type: dialect.Text{Min: 1, Max: 64, Check: nameCharacters}, Goes: "name", Doc: "the connection's name"},
 	{Name: "vgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud AS", Doc: "the cloud's gateway"},
-	{Name: "vgw_ip", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address", Doc: "the EIP id, or the private address, that the cloud's end has"},
+	{Name: "vgw_ip", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address", Doc: "id of the EIP, or private address, of the cloud's end"},
 	{
 		Name: "style", Default: "static", Goes: "routing", Doc: "how traffic finds the tunnel: by policy rules, static routes or BGP (default: SDK)",
 		Type: dialect.Enum{Words: []string{"static", "policy", "bgp"}, Later: map[string]string{"policy-template": noTemplate}},
@@ -51,7 +51,7 @@ var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []di
 	{Name: "policy_rules", Type: dialect.List{Of: rule, Name: "policy_rules", Max: 250}, Doc: "pairs of subnets; at most 5 in a request"},
 	{Name: "ikepolicy", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "ipsecpolicy", Type: ipsecPolicy, Default: "{}", Doc: "Child SAs"},
-	{Name: "ha_role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Default: "master", Goes: "role", Doc: "of the two connections of a gateway"},
+	{Name: "ha_role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Default: "master", Goes: "role", Doc: "part among the two connections of a gateway"},
 	{Name: "tags", Type: dialect.List{Of: tag, Name: "tags", Max: 20}, Doc: "no meaning here"},
 
 	// Newer than the page.
@@ -74,25 +74,25 @@ var inside = dialect.Inside{Bits: 30, Except: tunnelAddress}
 // rule is table 4, seen from the cloud: the source is behind its gateway.
 var rule = &dialect.Object{Rows: []dialect.Row{
 	{Name: "rule_index", Type: dialect.Int{Min: 0, Max: 50}, Goes: "-", Doc: "place among the rules"},
-	{Name: "source", Type: dialect.Block{}, Goes: "cloud networks, pairs of networks", Doc: "a subnet of the cloud's"},
-	{Name: "destination", Type: dialect.Prefixes{Max: 50}, Goes: "customer networks, pairs of networks", Doc: "subnets of the customer's"},
+	{Name: "source", Type: dialect.Block{}, Goes: "cloud networks, pairs of networks", Doc: "a subnet behind the cloud's gateway"},
+	{Name: "destination", Type: dialect.Prefixes{Max: 50}, Goes: "customer networks, pairs of networks", Doc: "subnets behind the customer's gateway"},
 }}
 
 // ike is table 5.
 var ike = &dialect.Object{Rows: []dialect.Row{
 	{Name: "ike_version", Type: dialect.Enum{Words: []string{"v1", "v2"}}, Default: "v2", Goes: "IKE version", Doc: "the version of IKE (default: SDK)"},
-	{Name: "phase1_negotiation_mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of v1 only (default: SDK)"},
+	{Name: "phase1_negotiation_mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "v1 only (default: SDK)"},
 	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF (default: SDK)"},
 	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Goes: "IKE encryption", Doc: "encryption (default: SDK)"},
 	{Name: "dh_group", Type: dialect.Enum{Words: groups}, Default: "group15", Goes: "IKE key exchange", Doc: "key exchange"},
 	{
-		Name: "authentication_method", Default: "pre-share", Goes: "authentication", Doc: "of the two ends (default: SDK)",
+		Name: "authentication_method", Default: "pre-share", Goes: "authentication", Doc: "how the two ends authenticate (default: SDK)",
 		Type: dialect.Enum{Words: []string{"pre-share"}, Later: map[string]string{"digital-envelope-v2": noShangMi}},
 	},
 	{Name: "lifetime_seconds", Type: dialect.Duration{Min: 60 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "86400", Goes: "IKE lifetime", Doc: "seconds"},
-	{Name: "local_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn"}}, Default: "ip", Goes: "cloud identity", Doc: "of the cloud's identity"},
+	{Name: "local_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn"}}, Default: "ip", Goes: "cloud identity", Doc: "type of the cloud's identity"},
 	{Name: "local_id", Type: identity, Goes: "cloud identity", Doc: "the cloud's identity; by default its address"},
-	{Name: "peer_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn", "any"}}, Default: "ip", Goes: "customer identity", Doc: "of the customer's identity; any: the cloud takes every one"},
+	{Name: "peer_id_type", Type: dialect.Enum{Words: []string{"ip", "fqdn", "any"}}, Default: "ip", Goes: "customer identity", Doc: "type of the customer's identity; any: the cloud takes every identity"},
 	{Name: "peer_id", Type: identity, Goes: "customer identity", Doc: "the customer's identity; by default its address"},
 	{Name: "dpd", Type: liveness, Default: "{}", Goes: "dead peer detection", Doc: "dead peer detection"},
 }}
@@ -100,8 +100,8 @@ var ike = &dialect.Object{Rows: []dialect.Row{
 // liveness is table 6. The cloud asks three times.
 var liveness = &dialect.Object{Rows: []dialect.Row{
 	{Name: "timeout", Type: dialect.Duration{Min: 2 * time.Second, Max: 60 * time.Second, Seconds: true}, Default: "15", Goes: "DPD timeout", Doc: "seconds between two questions without an answer"},
-	{Name: "interval", Type: dialect.Duration{Min: 10 * time.Second, Max: 3600 * time.Second, Seconds: true}, Default: "30", Goes: "DPD interval", Doc: "seconds of silence before the first"},
-	{Name: "msg", Type: dialect.Enum{Words: []string{"seq-hash-notify", "seq-notify-hash"}}, Default: "seq-hash-notify", Goes: "DPD messages", Doc: "order of the payloads; of v1 only (default: SDK)"},
+	{Name: "interval", Type: dialect.Duration{Min: 10 * time.Second, Max: 3600 * time.Second, Seconds: true}, Default: "30", Goes: "DPD interval", Doc: "seconds of silence before the first question"},
+	{Name: "msg", Type: dialect.Enum{Words: []string{"seq-hash-notify", "seq-notify-hash"}}, Default: "seq-hash-notify", Goes: "DPD messages", Doc: "order of the payloads; v1 only (default: SDK)"},
 }}
 
 // ipsecPolicy is table 7.

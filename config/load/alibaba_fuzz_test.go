@@ -7,8 +7,8 @@ import (
 	"vpngw/config"
 )
 
-// FuzzAlibaba: whatever a body's file holds, there is no panic; there is a connection, whole, if and
-// only if there is no error; and the cloud's side has the same tunnels, mirrored.
+// FuzzAlibaba: no file of a body makes a panic; a complete connection comes out if and only
+// if no problem is an error; and the cloud's side has the same tunnels, mirrored.
 func FuzzAlibaba(f *testing.F) {
 	addPages(f, "alibaba")
 	text := func(side string) []byte { return fmt.Appendf(nil, alibabaPages, side, "body") }

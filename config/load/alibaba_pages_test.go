@@ -24,8 +24,8 @@ connections:
   - alibaba: %s
 `
 
-// What each request on Alibaba's pages becomes, at both ends, and what an answer of
-// DescribeVpnConnection does, and why that of CreateVpnConnection is refused.
+// Each request on Alibaba's pages, and each answer of DescribeVpnConnection, becomes at
+// both ends the connection of its golden file. An answer of CreateVpnConnection is refused.
 func TestPagesOfAlibaba(t *testing.T) {
 	paths, err := filepath.Glob("testdata/pages/alibaba-*.*")
 	if err != nil {

@@ -94,7 +94,7 @@ func uses(ps []ipsec.Proposal, t ipsec.Transform) bool {
 	return slices.ContainsFunc(ps, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, t) })
 }
 
-// routes sets the tunnel's routes: those that v lists, else the body's, else the default.
+// routes sets the tunnel's routes: v's list, else the body's, else the default.
 func (l *loader) routes(v *dialect.Value, t *config.Tunnel) {
 	if !v.Given {
 		if t.Routes != nil {

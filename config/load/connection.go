@@ -59,7 +59,7 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 func (l *loader) oneEach(v *dialect.Value, d *dialect.Draft) bool {
 	for _, name := range []string{"device", "psk_file"} {
 		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != len(d.Tunnels) && len(d.Tunnels) > 0 {
-			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give as many, in a list if it is two", len(d.Tunnels))
+			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one value for each, two of them in a list", len(d.Tunnels))
 			return false
 		}
 	}
@@ -90,7 +90,7 @@ func (l *loader) partial(v *dialect.Value, d *dialect.Draft) {
 	d.Unserved = l.Unserved(d.Connection)
 	switch {
 	case d.Partial && len(d.Unserved) == 0:
-		l.Warn(v, dialect.NoEffect, "all that this connection asks for is served")
+		l.Warn(v, dialect.NoEffect, "everything that this connection asks for is served")
 	case d.Partial:
 	case len(d.Unserved) > 0:
 		l.WarnRun(d.Body, dialect.Unsupported, "not served yet: %v; to run the connection without, write beside the body  partial: true", d.Unserved)

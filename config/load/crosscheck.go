@@ -62,7 +62,7 @@ func (l *loader) crossCheck(ds []*dialect.Draft) {
 	if budget < 0 {
 		l.Add(diag.Problem{
 			Severity: diag.Error, Code: "vpngw.connections.too-many", Path: "connections", File: l.main,
-			Message: "too many connections with too many subnets share an IKE SA to be held against each other",
+			Message: "too many connections with too many subnets share an IKE SA to compare them all",
 		})
 	}
 }

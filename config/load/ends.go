@@ -28,7 +28,7 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	case !(a4 && b4) && !(a6 && b6):
 		l.Fail(at.Subnets, dialect.Conflict, "the local and the remote subnets are of different families, so there is no traffic between them")
 	case a4 != b4 || a6 != b6:
-		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end has not: they carry no traffic")
+		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end lacks: they carry no traffic")
 	}
 	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
 		report := l.WarnRun // an example on Alibaba's page overlaps

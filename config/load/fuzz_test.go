@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// FuzzLoad: no panic; a Config if and only if there is no error; every problem
-// has its place; the same text gives an equal Config; and every proposal, name and
-// subnet of a Config is one that the daemon can use.
+// FuzzLoad: no panic; a Config if and only if no problem is an error; every problem has its
+// place; the same text gives an equal Config; and the daemon can use every proposal, name
+// and subnet of a Config.
 func FuzzLoad(f *testing.F) {
 	paths, _ := filepath.Glob("testdata/*.yaml")
 	for _, path := range paths {
@@ -170,8 +170,8 @@ func TestHostileMegabyteIsRefusedCheaply(t *testing.T) {
 	}
 }
 
-// cpuTime is what this process has used of the processors. Unlike the clock it
-// does not count what others on the machine use meanwhile.
+// cpuTime is the processor time of this process. Unlike the clock it does not count what
+// other processes use meanwhile.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

@@ -12,9 +12,9 @@ import (
 	"vpngw/diag"
 )
 
-// fuzzBody reads a body of a dialect at both ends: no panic; a Config if and only if there
-// is no error; every problem has its place; the same text gives an equal Config, which the
-// daemon can use; and the two ends mirror each other.
+// fuzzBody reads a body of a dialect at both ends: no panic; a Config if and only if no
+// problem is an error; every problem has its place; the same text gives an equal Config,
+// which the daemon can use; and the two ends mirror each other.
 func fuzzBody(f *testing.F, d string) {
 	addPages(f, d)
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -75,7 +75,7 @@ func addPages(f *testing.F, d string) {
 	}
 }
 
-// usable wants all that the daemon needs of a connection.
+// usable checks that a connection has everything that the daemon needs.
 func usable(t *testing.T, c *dialect.Draft, ps diag.Problems) {
 	t.Helper()
 	tun := &c.Tunnels[0]

@@ -61,7 +61,7 @@ func TestHuaweiDefaultsAreTheClouds(t *testing.T) {
 	}
 }
 
-// The cloud routes peer_subnets into the tunnel; what the customer does is not in the body.
+// The cloud routes peer_subnets into the tunnel; the body does not say what the customer routes.
 func TestHuaweiRoutes(t *testing.T) {
 	for beside, want := range map[string]string{
 		"side: customer":                           "[]",

@@ -16,7 +16,7 @@ import (
 	"vpngw/diag"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
 // files is a ReadFile of a few texts.
 type files map[string]string
@@ -61,7 +61,7 @@ func lines(ps diag.Problems) string {
 	return b.String()
 }
 
-// testdata is what lies in the folder of that name, read as a private file.
+// testdata reads a file of testdata as a private file.
 func testdata(name string, limit int) ([]byte, fs.FileMode, error) {
 	if path.Base(name) == "lab.psk" {
 		return []byte("not-a-real-secret\n"), 0o600, nil

@@ -18,8 +18,8 @@ import (
 	"vpngw/diag"
 )
 
-// rowsFile is a file of testdata/rows: what the rows of a cloud's pages take. See
-// alibaba.yaml there.
+// rowsFile is a file of testdata/rows: the values that the rows of a cloud's pages take
+// and refuse. alibaba.yaml there explains the form.
 type rowsFile struct {
 	Gateways string           `json:"gateways"`
 	Beside   string           `json:"beside"` // every body
@@ -220,8 +220,8 @@ func (f *rowsFile) file(t testing.TB, dialectName string, body any, beside strin
 	return fmt.Appendf(nil, "version: 1\n%sconnections:\n  - %s: %s\n    %s\n", f.Gateways, dialectName, text, beside)
 }
 
-// Each row of the pages' tables takes the values that it should, to the bounds, refuses those
-// just outside with their code, and means the default when it is absent.
+// Each row of the pages' tables takes its values up to the bounds, refuses values just
+// outside with their code, and means the default when it is absent.
 func TestRows(t *testing.T) {
 	for name, f := range rowsFiles(t) {
 		for _, r := range f.Rows {
@@ -277,7 +277,8 @@ func sameTunnels(a, b *Result) bool {
 	return reflect.DeepEqual(x.Tunnels, y.Tunnels) && x.Routing == y.Routing && reflect.DeepEqual(a.Drafts[0].Choices, b.Drafts[0].Choices)
 }
 
-// Every row that the pages name is tested, and every row of our tables is on a page or in an answer.
+// Every row on the pages has a test, and every row of our tables is on a page or in an
+// answer.
 func TestEveryRowOfThePagesIsTested(t *testing.T) {
 	number := regexp.MustCompile(`\.[0-9]+`)
 	for name, f := range rowsFiles(t) {

@@ -28,8 +28,8 @@ connections:
     %s
 `
 
-// What each request and answer on the pages of Huawei and Tencent becomes, at both
-// ends, with all that there is to say of it.
+// Each request and answer on the pages of Huawei and Tencent becomes, at both ends, the
+// connection and the problems of its golden file.
 func TestPagesOfHuaweiAndTencent(t *testing.T) {
 	paths, err := filepath.Glob("testdata/pages/*.*")
 	if err != nil {
@@ -133,7 +133,7 @@ func compare(t *testing.T, golden, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s is not what it was (-update writes it anew):\ngot\n%swant\n%s", golden, got, want)
+		t.Errorf("%s is not what it was (-update writes it):\ngot\n%swant\n%s", golden, got, want)
 	}
 }
 

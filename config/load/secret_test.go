@@ -28,7 +28,7 @@ connections:
        "RemoteSubnet":"192.168.3.0/24","IkeConfig":{"Psk":"not-a-real-secret"}}
 `
 
-// Whatever slip of the pen is around it, the key is in no message.
+// No typing error around the key brings it into a message.
 func TestNoProblemShowsASecret(t *testing.T) {
 	if c, ps := parseText(nil, "f", []byte(secretFile)); c == nil {
 		t.Fatalf("the file itself is refused:\n%s", lines(ps))

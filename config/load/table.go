@@ -28,14 +28,14 @@ var side = dialect.Enum{Words: []string{"customer", "cloud"}}
 
 // fileRow is the table of the file itself.
 var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect.Row{
-	{Name: "version", Type: dialect.Int{Min: 1, Max: 1}, Required: true, Doc: "of this form of file: 1"},
+	{Name: "version", Type: dialect.Int{Min: 1, Max: 1}, Required: true, Doc: "version of the file's form: 1"},
 	{Name: "side", Type: side, Default: "customer", Goes: "-", Doc: "which end this host is"},
-	{Name: "listen", Type: dialect.List{Of: dialect.Addr{}, Max: 256}, Doc: "our underlay addresses; all by default"},
-	{Name: "offload", Type: dialect.Bool{}, Default: "true", Doc: "move super-packets between TUN and sockets in one pass; no: the slower way, by packets"},
-	{Name: "raw_frames", Type: dialect.Bool{}, Default: "true", Doc: "send ESP that is not in UDP as Ethernet frames where only the speed tells; no: always through the IP stack"},
-	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "that carry packets; by default 1 and one for protocol 50, or with four processors and more one for each direction"},
-	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.VPNGateway, Name: "vpn_gateways"}, Doc: "what the ids of the cloud's gateways stand for"},
-	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.CustomerGateway, Name: "customer_gateways"}, Doc: "what the ids of the customer's gateways stand for"},
+	{Name: "listen", Type: dialect.List{Of: dialect.Addr{}, Max: 256}, Doc: "this host's underlay addresses that the daemon uses; all by default"},
+	{Name: "offload", Type: dialect.Bool{}, Default: "true", Doc: "move super-packets between TUN and sockets in one pass; no: one packet at a time, which is slower"},
+	{Name: "raw_frames", Type: dialect.Bool{}, Default: "true", Doc: "send ESP outside UDP as Ethernet frames where nothing but the speed differs; no: always through the IP stack"},
+	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "threads that carry packets; by default one, and one for protocol 50; with four or more processors one for each direction"},
+	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.VPNGateway, Name: "vpn_gateways"}, Doc: "the cloud's gateways by id"},
+	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.CustomerGateway, Name: "customer_gateways"}, Doc: "the customer's gateways by id"},
 	{Name: "connections", Type: dialect.List{Of: connectionObject(), Name: "connection", Max: 100_000}, Required: true, Doc: "the connections"},
 }}}
 
@@ -44,17 +44,17 @@ var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect
 func connectionObject() *dialect.Object {
 	o := &dialect.Object{Rows: []dialect.Row{
 		{Name: "name", Type: dialect.Text{Min: 1, Max: 100, Check: config.CheckName}, Goes: "name", Doc: "unique; the body's name by default, else DIALECT-N"},
-		{Name: "side", Type: side, Goes: "-", Doc: "instead of the file's"},
+		{Name: "side", Type: side, Goes: "-", Doc: "overrides the file's"},
 		{Name: "psk_file", Type: oneOrTwo(dialect.Text{Min: 1, Max: 4096}), Goes: "pre-shared key", Doc: "the pre-shared key, in a file that others cannot read; or a list, one for each tunnel"},
-		{Name: "partial", Type: dialect.Bool{}, Default: "no", Goes: "partial", Doc: "run it without what is not served yet"},
-		{Name: "encap", Type: dialect.Enum{Words: []string{"auto", "always", "never"}}, Goes: "ESP encapsulation", Doc: "ESP in UDP; by default what the body says"},
+		{Name: "partial", Type: dialect.Bool{}, Default: "no", Goes: "partial", Doc: "run the connection without the features that are not served yet"},
+		{Name: "encap", Type: dialect.Enum{Words: []string{"auto", "always", "never"}}, Goes: "ESP encapsulation", Doc: "when ESP travels in UDP; auto: where there is a NAT"},
 		{Name: "sha256_96", Type: dialect.Bool{}, Default: "no", Goes: "SHA-256 of ESP", Doc: "cut HMAC-SHA-256 of ESP to 96 bits"},
 		{Name: "copy_dscp", Type: dialect.Bool{}, Default: "true", Goes: "DSCP", Doc: "copy the DSCP to the outer header"},
 		{Name: "device", Type: oneOrTwo(dialect.Text{Check: config.CheckDevice}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
-		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "what is routed into the tunnel; the remote subnets by default"},
+		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "prefixes that are routed into the tunnel; the remote subnets by default"},
 		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval and timeout"},
-		{Name: "lifetime", Type: lifetimeObject, Doc: "instead of the body's"},
-		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Goes: "-", Doc: "what is refused otherwise: null-encryption"},
+		{Name: "lifetime", Type: lifetimeObject, Doc: "overrides the body's"},
+		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Goes: "-", Doc: "permits null-encryption, which is refused otherwise"},
 	}}
 	for _, d := range dialects {
 		o.Rows = append(o.Rows, dialect.Row{Name: d.Name, Type: dialect.Request{Dialect: d}, Doc: "the connection, or the name of a file with it"})
@@ -76,9 +76,9 @@ func ofTunnel(v *dialect.Value, i int) *dialect.Value {
 }
 
 var dpdObject = &dialect.Object{Rows: []dialect.Row{
-	{Name: "interval", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD interval", Doc: "of silence, after which the peer is asked"},
-	{Name: "timeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD timeout", Doc: "without an answer, after which it is dead; by default when retransmission ends"},
-	{Name: "message", Type: dialect.Enum{Words: []string{dpd.Mirror.String(), dpd.HashNotify.String(), dpd.NotifyHash.String()}}, Goes: "DPD messages", Doc: "order of the payloads of IKEv1's messages; auto: as the peer does"},
+	{Name: "interval", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD interval", Doc: "silence after which the peer is asked"},
+	{Name: "timeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD timeout", Doc: "time without an answer after which the peer is dead; by default when retransmission ends"},
+	{Name: "message", Type: dialect.Enum{Words: []string{dpd.Mirror.String(), dpd.HashNotify.String(), dpd.NotifyHash.String()}}, Goes: "DPD messages", Doc: "order of the payloads in IKEv1's messages; auto: the peer's order"},
 }}
 
 const allowNull = "null-encryption"
@@ -86,6 +86,6 @@ const allowNull = "null-encryption"
 var lifetimeObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "ike", Type: native.Lifetime, Goes: "IKE lifetime", Doc: "of the IKE SA; 0: without end"},
 	{Name: "esp", Type: native.Lifetime, Goes: "ESP lifetime", Doc: "of Child SAs; 0: without end"},
-	{Name: "bytes", Type: native.Counter, Goes: "ESP bytes", Doc: "that a Child SA may carry; 0: any number"},
-	{Name: "packets", Type: native.Counter, Goes: "ESP packets", Doc: "that a Child SA may carry; 0: any number"},
+	{Name: "bytes", Type: native.Counter, Goes: "ESP bytes", Doc: "limit for what a Child SA carries; 0: none"},
+	{Name: "packets", Type: native.Counter, Goes: "ESP packets", Doc: "limit for what a Child SA carries; 0: none"},
 }}

@@ -36,7 +36,7 @@ var body = &dialect.Object{Rows: append([]dialect.Row{
 		Name: "ike_version", Default: "2", Goes: "IKE version", Doc: "1, 2, or any: this end begins with 2 and answers either",
 		Type: dialect.Enum{Words: []string{"1", "2", "any"}},
 	},
-	{Name: "mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "of IKEv1's phase 1"},
+	{Name: "mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "mode of IKEv1's phase 1"},
 	{Name: "local", Type: endObject(false), Required: true, Doc: "this end"},
 	{Name: "remote", Type: endObject(true), Required: true, Doc: "the other end"},
 	{Name: "psk", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 4096}}, Goes: "pre-shared key", Doc: "pre-shared key; or psk_file beside the body"},
@@ -47,8 +47,8 @@ var body = &dialect.Object{Rows: append([]dialect.Row{
 	{Name: "esp", Default: "{}", Doc: "Child SAs", Type: &dialect.Object{Rows: []dialect.Row{
 		{Name: "proposals", Type: dialect.List{Of: dialect.Proposal{Proto: ipsec.ProtoESP}, Name: "proposals", Max: 32}, Goes: "ESP encryption, ESP integrity, PFS, sequence numbers", Doc: "the first is preferred; a group in them is PFS"},
 		{Name: "lifetime", Type: Lifetime, Default: "1h", Goes: "ESP lifetime", Doc: "0: without end"},
-		{Name: "bytes", Type: Counter, Default: "0", Goes: "ESP bytes", Doc: "0: any number"},
-		{Name: "packets", Type: Counter, Default: "0", Goes: "ESP packets", Doc: "0: any number"},
+		{Name: "bytes", Type: Counter, Default: "0", Goes: "ESP bytes", Doc: "0: no limit"},
+		{Name: "packets", Type: Counter, Default: "0", Goes: "ESP packets", Doc: "0: no limit"},
 		{Name: "esn", Type: dialect.Enum{Words: []string{"auto", "yes", "no"}}, Default: "auto", Goes: "sequence numbers", Doc: "extended sequence numbers; auto: if the peer has them"},
 	}}},
 	{
@@ -65,9 +65,9 @@ const anyID = "%any"
 func endObject(remote bool) *dialect.Object {
 	which := map[bool]string{false: "local ", true: "remote "}[remote]
 	return &dialect.Object{Rows: []dialect.Row{
-		{Name: "address", Type: dialect.Addr{}, Required: remote, Goes: which + "address", Doc: "public address; of this end by default the one that the route chooses"},
-		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Goes: which + "identity", Doc: "identity; the address by default; of the other end also %any: whoever has the key"},
-		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Goes: which + "networks", Doc: "what is behind it"},
+		{Name: "address", Type: dialect.Addr{}, Required: remote, Goes: which + "address", Doc: "public address; this end's default is the one that the route chooses"},
+		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Goes: which + "identity", Doc: "identity; the address by default; %any for the other end: anyone who has the key"},
+		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Goes: which + "networks", Doc: "the subnets behind the end"},
 		{Name: "asn", Type: dialect.ASN{}, Goes: which + "AS", Doc: "AS number"},
 	}}
 }

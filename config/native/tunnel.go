@@ -12,22 +12,22 @@ import (
 var inTunnel = []dialect.Row{
 	{
 		Name: "role", Type: dialect.Enum{Words: []string{string(config.Single), string(config.Active), string(config.Standby)}}, Default: string(config.Single),
-		Goes: "role", Doc: "of one of two tunnels between the same networks",
+		Goes: "role", Doc: "part among the tunnels between the same networks",
 	},
 	{Name: "inside", Doc: "addresses in the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
 		{Name: "local", Type: dialect.Text{Check: hostWithMask}, Required: true, Goes: "local inside address", Doc: "this end's, with its mask: 169.254.11.2/30"},
 		{Name: "remote", Type: dialect.Addr{}, Required: true, Goes: "remote inside address", Doc: "the other end's"},
 	}}},
 	{Name: "bgp", Goes: "BGP", Doc: "BGP between the addresses in the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "key", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 80}}, Goes: "BGP key", Doc: "of RFC 2385"},
+		{Name: "key", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 80}}, Goes: "BGP key", Doc: "key of TCP MD5 (RFC 2385)"},
 	}}},
 	{Name: "health_check", Goes: "health check", Doc: "pings through the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
 		{Name: "from", Type: dialect.Enum{Words: []string{"local", "remote"}}, Default: "local", Goes: "health check", Doc: "the end that pings"},
-		{Name: "source", Type: dialect.Addr{}, Goes: "health check source", Doc: "who pings"},
-		{Name: "target", Type: dialect.Addr{}, Goes: "health check target", Doc: "who is pinged"},
+		{Name: "source", Type: dialect.Addr{}, Goes: "health check source", Doc: "address that pings"},
+		{Name: "target", Type: dialect.Addr{}, Goes: "health check target", Doc: "address that is pinged"},
 		{Name: "interval", Type: pinged, Default: "5s", Goes: "health check interval", Doc: "between pings"},
-		{Name: "timeout", Type: pinged, Default: "0", Goes: "health check timeout", Doc: "of one; 0: the interval"},
-		{Name: "retries", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "pings without an answer"},
+		{Name: "timeout", Type: pinged, Default: "0", Goes: "health check timeout", Doc: "for the answer to one ping; 0: the interval"},
+		{Name: "retries", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "unanswered pings in a row after which the tunnel is ill"},
 	}}},
 }
 

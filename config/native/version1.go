@@ -46,7 +46,7 @@ func version1(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 	}
 	for _, l := range []*dialect.Value{ike.Field("lifetime"), esp.Field("lifetime")} {
 		if l.OK() && l.Duration() == 0 {
-			c.Warn(l, dialect.Weak, "0 means that this end never rekeys because of the SA's age; IKEv1 can not say so, and the peer may take it for 8 hours")
+			c.Warn(l, dialect.Weak, "0 means that this end never rekeys because of the SA's age; IKEv1 cannot say so, and the peer may take it for 8 hours")
 		}
 	}
 }

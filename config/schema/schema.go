@@ -1,7 +1,7 @@
-// Package schema writes the tables that check a configuration down as a JSON
-// Schema (draft 2020-12), for editors. What loads is valid by it, as long as the
-// required keys of a cloud's body are written as its page has them. What is valid by it
-// may still not load, because the tables hold more than a schema can say.
+// Package schema turns the tables that check a configuration into a JSON Schema (draft
+// 2020-12), for editors. A file that loads is valid under the schema, if it spells the
+// required keys of a cloud's body as the cloud's page does. A valid file may not load,
+// because the tables say more than a schema can.
 package schema
 
 import (
@@ -44,7 +44,7 @@ type Schema struct {
 // Properties are schemas by name, in the order of their table.
 type Properties []Property
 
-// Property is one of them.
+// Property is one entry of Properties.
 type Property struct {
 	Name   string
 	Schema *Schema
@@ -99,7 +99,7 @@ func (w *writer) row(r *dialect.Row, path string, loose bool) *Schema {
 	return s
 }
 
-// absentName is the definition of how an API says that there is nothing.
+// absentName is the definition of null and the empty text, by which an API means absent.
 const absentName = "absent"
 
 func absent() *Schema {

@@ -13,14 +13,14 @@ import (
 	"vpngw/ipsec"
 )
 
-// writer is one schema on its way.
+// writer writes one schema.
 type writer struct {
-	defs  Properties                 // of the objects that the clouds' bodies are made of
-	names map[*dialect.Object]string // of those
+	defs  Properties                 // of the objects in the clouds' bodies
+	names map[*dialect.Object]string // of the defs
 }
 
-// of is the schema of a type, which stands at a path. A type that is not here is a
-// mistake, which a test finds.
+// of is the schema of the type at a path. It panics on an unknown type; a test visits
+// them all.
 func (w *writer) of(t dialect.Type, path string, loose bool) *Schema {
 	switch t := t.(type) {
 	case dialect.Request:
@@ -84,10 +84,10 @@ func (w *writer) of(t dialect.Type, path string, loose bool) *Schema {
 
 const cidr = `[0-9a-fA-F:.]+/[0-9]{1,3}`
 
-// object is the schema of an object. One of a cloud's body becomes a definition, since its
-// keys stand there twice: as the page has them, and in any case of letters.
+// object is the schema of an object. An object of a cloud's body becomes a definition,
+// because the schema refers to it twice: under its key, and under its key in any case.
 func (w *writer) object(o *dialect.Object, path string, loose bool) *Schema {
-	inside := loose // of a body: then it may be a text with JSON
+	inside := loose // in a body an object may be a text with JSON
 	if loose = loose || o.Loose; !loose {
 		return w.table(o, path, false)
 	}
@@ -135,7 +135,7 @@ func (w *writer) table(o *dialect.Object, path string, loose bool) *Schema {
 	return s
 }
 
-// join is the name of the definition of a part: "alibaba.IkeConfig".
+// join is the name of a part's definition: "alibaba.IkeConfig".
 func join(path, name string) string {
 	if path == "" || strings.HasPrefix(path, "connections") && !strings.Contains(path, ".") {
 		return name
@@ -148,7 +148,7 @@ func jsonText(begin string) *Schema {
 	return &Schema{Type: "string", Pattern: `^\s*` + regexp.QuoteMeta(begin), Description: "JSON"}
 }
 
-// text is any scalar: what YAML takes for a number is a text here.
+// text is any scalar: a text that YAML takes for a number is a text here.
 func text(t dialect.Text) *Schema {
 	return &Schema{Type: []string{"string", "number", "boolean"}, MinLength: t.Min, MaxLength: max(t.Max, t.Older)}
 }
@@ -194,7 +194,7 @@ func prefixes(t dialect.Prefixes) *Schema {
 	return s
 }
 
-// literal is a row's default as JSON has it.
+// literal is a row's default in JSON.
 func literal(r *dialect.Row) any {
 	switch r.Type.(type) {
 	case dialect.Bool:

@@ -19,7 +19,7 @@ type policies struct{}
 
 func (policies) Hides() bool { return false }
 
-// Forms are those that it may have.
+// Forms are the forms that the value may have.
 func (policies) Forms() []dialect.Type { return []dialect.Type{longForm, shortForm} }
 
 func (policies) Read(c *dialect.Check, v *dialect.Value) {
@@ -41,9 +41,9 @@ var (
 )
 
 var policy = &dialect.Object{Rows: []dialect.Row{
-	{Name: "LocalCidrBlock", Type: dialect.Block{}, Required: true, Codes: codes, Goes: "cloud networks, pairs of networks", Doc: "a subnet of the cloud's"},
+	{Name: "LocalCidrBlock", Type: dialect.Block{}, Required: true, Codes: codes, Goes: "cloud networks, pairs of networks", Doc: "a subnet behind the cloud's gateway"},
 	{
-		Name: "RemoteCidrBlock", Type: remotes, Required: true, Goes: "customer networks, pairs of networks", Doc: "subnets of the customer's",
+		Name: "RemoteCidrBlock", Type: remotes, Required: true, Goes: "customer networks, pairs of networks", Doc: "subnets behind the customer's gateway",
 		Codes: dialect.Codes{
 			dialect.Missing: empty, dialect.WrongType: malformed, dialect.Malformed: malformed, dialect.TooMany: "LimitExceeded",
 			dialect.Twice: "InvalidParameterValue.Duplicate",

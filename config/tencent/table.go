@@ -71,23 +71,23 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	{Name: "IPSECOptionsSpecification", Type: ipsecOptions, Default: "{}", Codes: codes, Doc: "Child SAs"},
 	{Name: "Tags", Also: []string{"TagSet"}, Type: tags, Codes: tagsCodes, Doc: "no meaning here"},
 	{Name: "EnableHealthCheck", Type: dialect.Bool{}, Default: "false", Codes: codes, Goes: "health check", Doc: "the cloud pings through the tunnel"},
-	{Name: "HealthCheckLocalIp", Type: dialect.Addr{}, Codes: codes, Goes: "health check source", Doc: "who pings: the cloud's end"},
+	{Name: "HealthCheckLocalIp", Type: dialect.Addr{}, Codes: codes, Goes: "health check source", Doc: "the address that pings, at the cloud's end"},
 	{
-		Name: "HealthCheckRemoteIp", Type: dialect.Addr{}, Goes: "health check target", Doc: "who is pinged: the customer's end",
+		Name: "HealthCheckRemoteIp", Type: dialect.Addr{}, Goes: "health check target", Doc: "the address that is pinged, at the customer's end",
 		Codes: dialect.Codes{dialect.Malformed: malformed, dialect.WrongType: malformed, dialect.Conflict: "InvalidParameterValue.VpnConnHealthCheckIpConflict"},
 	},
 	{Name: "HealthCheckConfig", Type: healthCheck, Default: "{}", Codes: codes, Doc: "how it pings"},
 	{
 		Name: "RouteType", Type: dialect.Enum{Words: []string{"STATIC", "StaticRoute", "Policy", "Bgp"}}, Default: "STATIC", Codes: codes,
-		Goes: "routing", Doc: "what decides on packets: STATIC and Policy the pairs of subnets, StaticRoute routes, Bgp BGP (default: SDK)",
+		Goes: "routing", Doc: "what decides which packets go into the tunnel: STATIC and Policy the pairs of subnets, StaticRoute routes, Bgp BGP (default: SDK)",
 	},
 	{Name: "NegotiationType", Type: dialect.Enum{Words: []string{"active", "passive", "flowTrigger"}}, Default: "active", Codes: codes, Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
-	{Name: "DpdEnable", Type: dialect.Enum{Words: []string{"0", "1", "-1"}}, Default: "0", Codes: codes, Goes: "dead peer detection", Doc: "dead peer detection; -1, in answers: as by default (default: SDK)"},
+	{Name: "DpdEnable", Type: dialect.Enum{Words: []string{"0", "1", "-1"}}, Default: "0", Codes: codes, Goes: "dead peer detection", Doc: "dead peer detection; -1, in answers: the default (default: SDK)"},
 	{
 		Name: "DpdTimeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour, Seconds: true}, Default: "30", Codes: codes,
-		Goes: "DPD timeout", Doc: "seconds without an answer, after which the peer is dead",
+		Goes: "DPD timeout", Doc: "seconds without an answer after which the peer is dead",
 	},
-	{Name: "DpdAction", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Default: "restart", Codes: codes, Goes: "-", Doc: "what the cloud does then (default: SDK)"},
+	{Name: "DpdAction", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Default: "restart", Codes: codes, Goes: "-", Doc: "what the cloud does with a dead peer (default: SDK)"},
 	{Name: "BgpConfig", Type: bgp, Codes: codes, Doc: "BGP in the tunnel"},
 	{Name: "Route", Type: route, Codes: codes, Doc: "what the cloud routes into the tunnel; newer than the page"},
 
@@ -106,7 +106,7 @@ const maxPSK = 4096 // our bound; the page has none
 
 var ike = &dialect.Object{Rows: []dialect.Row{
 	{Name: "IKEVersion", Type: dialect.Enum{Words: []string{"IKEV1", "IKEV2"}}, Default: "IKEV1", Codes: codes, Goes: "IKE version", Doc: "the version of IKE (default: SDK)"},
-	{Name: "ExchangeMode", Type: dialect.Enum{Words: []string{"MAIN", "AGGRESSIVE"}}, Default: "MAIN", Codes: codes, Goes: "IKEv1 mode", Doc: "of IKEV1 only (default: SDK)"},
+	{Name: "ExchangeMode", Type: dialect.Enum{Words: []string{"MAIN", "AGGRESSIVE"}}, Default: "MAIN", Codes: codes, Goes: "IKEv1 mode", Doc: "IKEV1 only (default: SDK)"},
 	{
 		Name: "PropoEncryAlgorithm", Default: "3DES-CBC", Codes: codes, Goes: "IKE encryption", Doc: "encryption (default: SDK)",
 		Type: dialect.Enum{Words: ciphers, Later: map[string]string{"SM4": noShangMi}},
@@ -123,8 +123,8 @@ var ike = &dialect.Object{Rows: []dialect.Row{
 		Name: "IKESaLifetimeSeconds", Type: dialect.Duration{Min: 60 * time.Second, Max: 604800 * time.Second, Seconds: true}, Default: "86400", Codes: codes,
 		Goes: "IKE lifetime", Doc: "seconds (default: SDK)",
 	},
-	{Name: "LocalIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Goes: "cloud identity", Doc: "kind of the cloud's identity (default: SDK)"},
-	{Name: "RemoteIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Goes: "customer identity", Doc: "kind of the customer's identity (default: SDK)"},
+	{Name: "LocalIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Goes: "cloud identity", Doc: "type of the cloud's identity (default: SDK)"},
+	{Name: "RemoteIdentity", Type: dialect.Enum{Words: []string{"ADDRESS", "FQDN"}}, Default: "ADDRESS", Codes: codes, Goes: "customer identity", Doc: "type of the customer's identity (default: SDK)"},
 	{Name: "LocalAddress", Type: dialect.Addr{}, Codes: codes, Goes: "cloud identity", Doc: "the cloud's identity; by default its gateway's address"},
 	{Name: "RemoteAddress", Type: dialect.Addr{}, Codes: codes, Goes: "customer identity", Doc: "the customer's identity; by default its gateway's address"},
 	{Name: "LocalFqdnName", Type: dialect.Text{Max: 255}, Codes: codes, Goes: "cloud identity", Doc: "the cloud's identity"},
@@ -150,7 +150,7 @@ var ipsecOptions = &dialect.Object{Rows: []dialect.Row{
 	},
 	{
 		Name: "IPSECSaLifetimeTraffic", Type: dialect.Int{Min: 2560, Max: 4294967295}, Default: "4096000000", Codes: codes,
-		Goes: "ESP bytes", Doc: "KB (default: SDK; the page's example of an answer has 1843200)",
+		Goes: "ESP bytes", Doc: "kilobytes (default: SDK; the page's example of an answer has 1843200)",
 	},
 	{Name: "SecurityProto", Type: dialect.Enum{Words: []string{"ESP"}, Later: map[string]string{"AH": noAH}}, Codes: codes, Goes: "-", Doc: "in answers: ESP"},
 	{Name: "EncapMode", Type: dialect.Enum{Words: []string{"TUNNEL"}, Later: map[string]string{"TRANSPORT": noAH}}, Codes: codes, Goes: "-", Doc: "in answers: TUNNEL"},
@@ -180,18 +180,18 @@ var words = map[string]string{
 // are in milliseconds.
 var healthCheck = &dialect.Object{Rows: []dialect.Row{
 	{Name: "ProbeType", Type: dialect.Enum{Words: []string{"NQA"}}, Default: "NQA", Codes: codes, Goes: "-", Doc: "NQA: pings"},
-	{Name: "ProbeInterval", Type: dialect.Int{Min: 1000, Max: 5000}, Default: "5000", Codes: codes, Goes: "health check interval", Doc: "milliseconds between two"},
-	{Name: "ProbeThreshold", Type: dialect.Int{Min: 3, Max: 8}, Default: "3", Codes: codes, Goes: "health check retries", Doc: "pings without an answer, after which the tunnel is ill"},
-	{Name: "ProbeTimeout", Type: dialect.Int{Min: 10, Max: 5000}, Default: "150", Codes: codes, Goes: "health check timeout", Doc: "milliseconds until one is lost"},
+	{Name: "ProbeInterval", Type: dialect.Int{Min: 1000, Max: 5000}, Default: "5000", Codes: codes, Goes: "health check interval", Doc: "milliseconds between two pings"},
+	{Name: "ProbeThreshold", Type: dialect.Int{Min: 3, Max: 8}, Default: "3", Codes: codes, Goes: "health check retries", Doc: "unanswered pings in a row after which the tunnel is ill"},
+	{Name: "ProbeTimeout", Type: dialect.Int{Min: 10, Max: 5000}, Default: "150", Codes: codes, Goes: "health check timeout", Doc: "milliseconds until a ping counts as unanswered"},
 }}
 
 var bgp = &dialect.Object{Rows: []dialect.Row{
 	{
-		Name: "TunnelCidr", Type: dialect.Prefix{}, Goes: "local inside address, remote inside address", Doc: "the /30 of both ends",
+		Name: "TunnelCidr", Type: dialect.Prefix{}, Goes: "local inside address, remote inside address", Doc: "the /30 of the two ends' addresses in the tunnel",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.Malformed: malformed, dialect.WrongType: malformed, dialect.Illegal: "InvalidParameterValue.VpnConnBgpTunnelCidrMask"},
 	},
-	{Name: "LocalBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Goes: "cloud inside address", Doc: "the cloud's address in it"},
-	{Name: "RemoteBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Goes: "customer inside address", Doc: "the customer's address in it"},
+	{Name: "LocalBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Goes: "cloud inside address", Doc: "the cloud's address in TunnelCidr"},
+	{Name: "RemoteBgpIp", Type: dialect.Addr{}, Codes: bgpAddressCodes, Goes: "customer inside address", Doc: "the customer's address in TunnelCidr"},
 	{Name: "LocalBgpAsn", Type: dialect.ASN{}, Codes: codes, Goes: "cloud AS", Doc: "in answers: the cloud's AS number"},
 	{Name: "RemoteBgpAsn", Type: dialect.ASN{}, Codes: codes, Goes: "customer AS", Doc: "in answers: the customer's AS number"},
 }}
@@ -202,8 +202,8 @@ var bgpAddressCodes = dialect.Codes{
 }
 
 var route = &dialect.Object{Rows: []dialect.Row{
-	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Goes: "cloud routes", Doc: "a subnet of the customer's"},
-	{Name: "Priority", Type: dialect.Enum{Words: []string{"0", "100"}}, Codes: codes, Goes: "-", Doc: "among the cloud's routes; no meaning here"},
+	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Goes: "cloud routes", Doc: "a subnet behind the customer's gateway"},
+	{Name: "Priority", Type: dialect.Enum{Words: []string{"0", "100"}}, Codes: codes, Goes: "-", Doc: "priority among the cloud's routes; no meaning here"},
 	{Name: "Description", Type: dialect.Text{Max: 200}, Codes: codes, Goes: "-", Doc: "no meaning here"},
 }}
 

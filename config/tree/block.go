@@ -27,9 +27,9 @@ func (r *reader) block(parent int) *Node {
 		indent = r.blockIndent(parent)
 	}
 
-	// Lines keep what they have beyond indent. held counts the breaks that wait
-	// for the next line with text: what becomes of them depends on it. ended says
-	// that the last line with text has a line end.
+	// A line keeps its text beyond indent. held counts the breaks since the last line with
+	// text: the next line with text decides what becomes of them. ended says that the last
+	// line with text has a line end.
 	var out []byte
 	var rows []row
 	held, deep, any, ended := 0, false, false, false
@@ -84,8 +84,8 @@ func (r *reader) blockIndent(parent int) int {
 	return parent + 1
 }
 
-// blockLine reads one line of a block scalar, or returns nil where a line is
-// indented less. Blank lines are empty ones.
+// blockLine reads one line of a block scalar, or returns nil at a line that is indented
+// less. A line of blanks is empty.
 func (r *reader) blockLine(indent int) *string {
 	end := strings.IndexByte(r.s[r.i:], '\n')
 	next := r.i + end + 1

@@ -90,8 +90,8 @@ func TestHostileMegabyteIsReadOrRefusedCheaply(t *testing.T) {
 	}
 }
 
-// cpuTime is what this process has used of the processors. Unlike the clock it
-// does not count what others on the machine use meanwhile.
+// cpuTime is the processor time of this process. Unlike the clock it does not count what
+// other processes use meanwhile.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

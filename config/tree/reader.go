@@ -7,23 +7,23 @@ import (
 
 const bom = "\ufeff"
 
-// reader walks over one text. Its methods are named for what they read; each
-// begins at the first byte of that and ends behind its last. What cannot be
-// read ends the walk by panicking with an Error, which read turns into a result.
+// reader walks over one text. Its methods are named for what they read: each begins at the
+// first byte of its subject and ends behind the last. A syntax error ends the walk by a
+// panic with an Error, which read turns into a result.
 type reader struct {
 	src  *source
 	s    string
 	i    int // the next byte
-	line int // where its line begins
+	line int // the offset where its line begins
 	json bool
 	b    *Budget
 
 	depth   int
 	anchors map[string]anchored
-	twice   []Error // keys that stand in their mapping twice
+	twice   []Error // errors about keys that stand in their mapping twice
 }
 
-// anchored is a node with a name, and how many nodes it has.
+// anchored is a node with an anchor, and the number of nodes in it.
 type anchored struct {
 	node  *Node
 	nodes int
@@ -121,8 +121,8 @@ func (r *reader) node(parent int, inline bool) *Node {
 	return n
 }
 
-// line1 reads a scalar that may turn out to be a key: a quoted one whole, of a plain one
-// what stands on this line.
+// line1 reads a scalar that may turn out to be a key: all of a quoted scalar, or the first
+// line of a plain one.
 func (r *reader) line1(parent int) *Node {
 	line := r.line
 	if c := r.peek(); c == '"' || c == '\'' {
@@ -135,7 +135,7 @@ func (r *reader) line1(parent int) *Node {
 	return r.plain(false)
 }
 
-// mapping reads the rest of a block mapping of which key is the first key.
+// mapping reads the rest of a block mapping, whose first key is key.
 func (r *reader) mapping(col int, key *Node) *Node {
 	m := r.collection(Map, int(key.off))
 	seen := map[string]bool{}
@@ -161,7 +161,7 @@ func (r *reader) mapping(col int, key *Node) *Node {
 	return m
 }
 
-// pair adds a key with its value. A key that is there already is an error, but not the end.
+// pair adds a key with its value. A repeated key is an error, but reading goes on.
 func (r *reader) pair(m *Node, seen map[string]bool, key, value *Node) {
 	if seen[key.Text] {
 		r.twice = append(r.twice, Error{key.Pos(), "this key stands in the mapping twice"})
@@ -295,8 +295,8 @@ func (r *reader) scalar(off int, text string, plain bool) *Node {
 	return &Node{Plain: plain, Text: text, off: int32(off), src: r.src}
 }
 
-// content goes to the next thing that is neither space nor comment. It reports
-// whether there is one before the document ends.
+// content goes to the next byte that is neither space nor comment. It reports whether
+// there is one before the document ends.
 func (r *reader) content() bool {
 	for {
 		r.blanks()
@@ -311,7 +311,8 @@ func (r *reader) content() bool {
 	return !r.marker("---") && !r.marker("...")
 }
 
-// restOfLine skips a comment and reports whether anything else is left on the line. Blanks have been skipped.
+// restOfLine skips a comment and reports whether anything else is left on the line. The
+// caller has skipped blanks.
 func (r *reader) restOfLine() bool {
 	if r.peek() == '#' && (r.i == r.line || isBlank(r.s[r.i-1])) {
 		if r.json {
@@ -369,7 +370,7 @@ func (r *reader) indicator(c byte) bool {
 	return r.peek() == c && (r.i+1 == len(r.s) || isSpace(r.s[r.i+1]))
 }
 
-// colon reports whether what was just read is a key.
+// colon reports whether a colon follows that makes the scalar just read a key.
 func (r *reader) colon() bool {
 	i := r.i
 	for i < len(r.s) && isBlank(r.s[i]) {

@@ -10,23 +10,23 @@ import (
 
 // Limits of a query or form with flattened names, such as "Tags.1.Key".
 const (
-	maxParts = 16   // of a name
-	maxIndex = 1000 // of an entry of a list
-	maxLines = 200  // of a header
+	maxParts = 16   // parts of a name
+	maxIndex = 1000 // index in a list
+	maxLines = 200  // header lines
 )
 
-// Request is what a text with an HTTP request, or an answer, holds.
+// Request is the content of a text with an HTTP request or an answer.
 type Request struct {
-	Root    *Node   // the parameters: of the query, the form, or the JSON body; or the whole of a text that is no request
-	Headers []*Node // the names of the header lines; what they say is not read
+	Root    *Node   // the parameters in the query, the form or the JSON body; or a whole text that is no request
+	Headers []*Node // the names of the header lines; their values are not read
 }
 
-// The beginnings of a request or an answer, in lower case.
+// How a request or an answer begins, in lower case.
 var requestStarts = []string{"post ", "get ", "put ", "http://", "https://", "http(s)://", "http/"}
 
-// IsRequest reports whether a text is a request itself, as the clouds' pages and
-// their tools print them: a URL with a query, a query or form, or a start line with
-// header lines and JSON.
+// IsRequest reports whether a text is a request, in one of the forms that the clouds'
+// pages and tools print: a URL with a query, a query or form, or a start line with header
+// lines and JSON.
 func IsRequest(s string) bool {
 	return startsRequest(s) || strings.Contains(s, "Action=") || isForm(s) && strings.Contains(s, "&")
 }
@@ -65,13 +65,13 @@ func ReadBody(name string, data []byte, b *Budget) (*Request, []Error) {
 	return &Request{Root: root}, errs
 }
 
-// Request reads the text of a scalar as a request. Positions are those in the file around it.
+// Request reads the text of a scalar as a request. Positions count in the file around it.
 func (n *Node) Request(b *Budget) (*Request, []Error) {
 	src := source{outer: n.src, base: int(n.off)}
 	if n.json != nil {
 		src = n.json.src
 	} else if s := n.src.text[n.off:]; !strings.HasPrefix(s, n.Text) {
-		src.at = []int32{n.off} // it is put together of several lines
+		src.at = []int32{n.off} // the scalar spans several lines
 	}
 	src.text = n.Text
 	return readRequest(&src, b)
@@ -86,12 +86,12 @@ type request struct {
 	out  Request
 	root branch
 	errs []Error
-	open bool // a brace has been seen that is never closed, so none is looked for again
+	open bool // a brace that is never closed has been seen: don't look for the end of another
 }
 
-// branch is a parameter, or what is below the same beginning of some names.
+// branch is a parameter, or the parameters whose names begin alike.
 type branch struct {
-	off   int   // where it is first named
+	off   int   // where it is named first
 	value *Node // of a parameter
 	names []string
 	below map[string]*branch
@@ -142,8 +142,8 @@ func (q *request) read() {
 	}
 }
 
-// target reads a URL with what follows it: the rest of a query that is printed on several
-// lines, or header lines and a body.
+// target reads a URL and what follows it: the rest of a query that spans several lines,
+// or header lines and a body.
 func (q *request) target() {
 	start := q.i
 	q.word()
@@ -170,7 +170,7 @@ func (q *request) target() {
 // headers reads header lines up to an empty one or the body, and the body.
 func (q *request) headers() {
 	for n := 0; ; n++ {
-		q.space() // and with it empty lines
+		q.space() // empty lines too
 		start := q.i
 		switch {
 		case start == len(q.s):
@@ -184,7 +184,7 @@ func (q *request) headers() {
 			if strings.Contains(q.s[start:], "</") {
 				q.fail(start, "XML is not read; give the answer in JSON")
 			}
-			q.line() // <Common request parameters>, as the pages have it
+			q.line() // the pages print <Common request parameters> here
 		default:
 			n := strings.IndexFunc(q.s[start:], func(r rune) bool { return !nameByte(r) })
 			if n <= 0 || q.s[start+n] != ':' {
@@ -218,8 +218,8 @@ func (q *request) pop() Error {
 	return last
 }
 
-// form reads name=value pairs with & between them, up to end. Space around them is the
-// page's, and what stands in <> too.
+// form reads name=value pairs with & between them, up to end. It skips space around them
+// and text in <>, which the pages print.
 func (q *request) form(end int) {
 	for q.i < end {
 		q.skip(end)
@@ -262,7 +262,7 @@ func (q *request) pair(end int) {
 			to = closing(q.s[:end], from)
 			q.open = to < 0
 		}
-		if to > 0 { // JSON as it is, though it should be encoded
+		if to > 0 { // JSON that is not encoded, though it should be
 			q.i = to
 			q.put(start, name, q.embedded(from, q.s[from:to], nil))
 			if q.skipSpace(end); q.i < end && q.s[q.i] != '&' {
@@ -303,7 +303,7 @@ func (q *request) scalar(off int, text string) *Node {
 	return &Node{Text: text, off: int32(off), src: q.src}
 }
 
-// closing is behind the brace or bracket that closes the one at i, or -1.
+// closing is the offset behind the brace or bracket that closes the one at i, or -1.
 func closing(s string, i int) int {
 	depth, text := 0, false
 	for ; i < len(s); i++ {
@@ -324,8 +324,8 @@ func closing(s string, i int) int {
 	return -1
 }
 
-// decode is the text from one offset to another without the encoding of URLs and
-// forms, and where each of its bytes stands; nil: in a row.
+// decode undoes the encoding of URLs and forms between two offsets. It also returns where
+// each byte of the result stands; nil: in a row.
 func (q *request) decode(from, to int) (string, []int32) {
 	s := q.s[from:to]
 	if !strings.ContainsAny(s, "%+") {
@@ -358,7 +358,7 @@ func (q *request) decode(from, to int) (string, []int32) {
 	return string(out), append(at, int32(to))
 }
 
-// put puts a value where its flattened name says.
+// put stores a value at the place that its flattened name gives.
 func (q *request) put(off int, name string, v *Node) {
 	parts := strings.SplitN(name, ".", maxParts+1)
 	if len(parts) > maxParts {
@@ -416,7 +416,7 @@ func (q *request) tree(b *branch, off int) *Node {
 	return n
 }
 
-// list makes the entries of a list, which are counted from 1.
+// list makes the entries of a list, which count from 1.
 func (q *request) list(n *Node, b *branch) {
 	for i := range b.names {
 		below := b.below[strconv.Itoa(i+1)]

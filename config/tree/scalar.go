@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// plain reads what one line has of a scalar without quotes.
+// plain reads the part of a plain scalar on one line.
 func (r *reader) plain(flow bool) *Node {
 	start := r.i
 	next := byte(' ')
@@ -46,8 +46,8 @@ func (r *reader) plainLine(flow bool) string {
 	return r.s[start:end]
 }
 
-// plainRest adds the lines on which a plain scalar goes on: those indented
-// deeper than parent. A line break becomes a space; empty lines become breaks.
+// plainRest adds the further lines of a plain scalar, which are indented deeper than
+// parent. A line break becomes a space; empty lines become breaks.
 func (r *reader) plainRest(n *Node, parent int, flow bool) {
 	var text []byte
 	for {
@@ -77,7 +77,7 @@ func (r *reader) breaks() (n int) {
 	return n
 }
 
-// continues reports whether the text here belongs to the plain scalar of the line before.
+// continues reports whether the text here continues the plain scalar of the line before.
 func (r *reader) continues(parent int, flow bool) bool {
 	if r.i == len(r.s) || r.peek() == '#' || r.marker("---") || r.marker("...") {
 		return false
@@ -143,7 +143,7 @@ func (r *reader) quoted(parent int) *Node {
 	}
 }
 
-// embed remembers where the bytes of a text that looks like JSON or a request stand.
+// embed remembers where each byte of the text stands, if that looks like JSON or a request.
 func (r *reader) embed(n *Node, src source) {
 	if beginsJSON(n.Text) || IsRequest(n.Text) {
 		src.outer = r.src
@@ -157,7 +157,7 @@ type text struct {
 	parent int
 	buf    []byte
 	at     []int32 // where each byte of buf stands
-	keep   int     // buf up to here was written as escapes: no blank in it is trimmed
+	keep   int     // no blank of buf before here is trimmed: it was written as an escape
 }
 
 func (t *text) put(bs ...byte) {
@@ -166,7 +166,7 @@ func (t *text) put(bs ...byte) {
 	}
 }
 
-// newline folds a line end with the blanks around it. An escaped one leaves no trace.
+// newline folds a line end with the blanks around it. An escaped line end becomes nothing.
 func (t *text) newline(escaped bool) {
 	r := t.r
 	if !escaped {
@@ -197,7 +197,7 @@ var escapes = map[byte]string{
 	' ': " ", '"': "\"", '/': "/", '\\': "\\", 'N': "\u0085", '_': "\u00a0", 'L': "\u2028", 'P': "\u2029",
 }
 
-// escape decodes what a backslash in double quotes begins.
+// escape decodes an escape sequence in double quotes.
 func (t *text) escape() {
 	r, start := t.r, t.r.i
 	if start+1 >= len(r.s) {

@@ -1,5 +1,5 @@
-// Package tree reads YAML, and JSON with it, into nodes that know where they
-// stand: file, line and column, through a JSON text inside a string too.
+// Package tree reads YAML, and JSON with it, into nodes that know their place: file, line
+// and column, also in JSON inside a string.
 //
 // It is not a YAML library. It reads the part of YAML 1.2 that people write
 // by hand (block and flow collections, every kind of scalar, comments, anchors
@@ -22,13 +22,13 @@ import (
 // Limits of what is read.
 const (
 	MaxBytes = 16 << 20 // of a file
-	MaxDepth = 64       // of collections inside each other
+	MaxDepth = 64       // of nested collections
 	MaxMarks = 1000     // anchors and aliases
 	MaxNodes = 1 << 20  // with every alias counted as a copy
 )
 
-// Budget is what may still be read. Files that are read for one purpose share
-// one. Not safe for concurrent use.
+// Budget is how much may still be read. The files of one load share a Budget. Not safe
+// for concurrent use.
 type Budget struct {
 	bytes, nodes, marks int
 }
@@ -39,7 +39,7 @@ func NewBudget() *Budget { return &Budget{MaxBytes, MaxNodes, MaxMarks} }
 // Bytes is how many bytes may still be read.
 func (b *Budget) Bytes() int { return b.bytes }
 
-// Kind is what a Node is.
+// Kind says whether a Node is a scalar, a list or a map.
 type Kind uint8
 
 const (
@@ -58,12 +58,12 @@ type Node struct {
 	off   int32
 	Text  string // of a scalar
 
-	kids []*Node // of a list its items; of a map keys and values in turn
+	kids []*Node // the items of a list; the keys and values of a map in turn
 	src  *source
 	json *embedded // of a scalar that looks like JSON or a request
 }
 
-// Literal is a node that stands in no file: an empty map for {}, else a plain scalar.
+// Literal is a node outside any file: an empty map for {}, else a plain scalar.
 func Literal(text string) *Node {
 	if text == "{}" {
 		return &Node{Kind: Map}
@@ -79,7 +79,7 @@ func (n *Node) Len() int {
 	return len(n.kids)
 }
 
-// Items are those of a list.
+// Items are the items of a list.
 func (n *Node) Items() []*Node { return n.kids }
 
 // Pairs are the keys and values of a map, in the file's order.
@@ -93,7 +93,7 @@ func (n *Node) Pairs() iter.Seq2[*Node, *Node] {
 	}
 }
 
-// IsNull reports whether n says that there is nothing: null, ~ or no text at all.
+// IsNull reports whether n is null: null, ~ or no text at all.
 func (n *Node) IsNull() bool {
 	if n.Kind != Scalar || !n.Plain {
 		return false
@@ -132,12 +132,13 @@ func (e Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Lin
 type source struct {
 	name  string
 	text  string
-	lines []int // offsets of line starts, once they are asked for
+	lines []int // offsets of line starts; computed when asked for
 
-	outer *source // of the content of a scalar: the text it stands in,
-	base  int     // where it begins there,
-	at    []int32 // and where each of its bytes stands, unless they stand in a row,
-	rows  []row   // or where each of its lines does
+	// Of the content of a scalar:
+	outer *source // the text that it stands in
+	base  int     // where it begins there, if its bytes stand in a row
+	at    []int32 // else where each of its bytes stands,
+	rows  []row   // or where each of its lines begins
 }
 
 // row is a line of a block scalar: where it begins in the scalar's text, and in the file.
@@ -176,8 +177,8 @@ func (s *source) pos(off int) Pos {
 	return Pos{s.name, line + 1, utf8.RuneCountInString(s.text[start:off]) + 1}
 }
 
-// embedded is where the bytes of a scalar's text stand, and what it holds when it
-// is read as JSON.
+// embedded has the places of the bytes of a scalar's text, and the node that the text is
+// when read as JSON.
 type embedded struct {
 	src  source
 	done bool
@@ -193,8 +194,8 @@ func beginsJSON(s string) bool {
 	return s != "" && (s[0] == '{' || s[0] == '[')
 }
 
-// JSON reads the text of a scalar as strict JSON, once. Positions are those in
-// the file around it.
+// JSON reads the text of a scalar as strict JSON, once. Positions count in the file around
+// it.
 func (n *Node) JSON(b *Budget) (*Node, []Error) {
 	e := n.json
 	if e == nil {
@@ -208,8 +209,8 @@ func (n *Node) JSON(b *Budget) (*Node, []Error) {
 	return e.root, e.errs
 }
 
-// Read reads a file's bytes. A nil Node means that it cannot be read at all;
-// errors beside a Node are keys that stand in a mapping twice.
+// Read reads a file's bytes. A nil Node means that they cannot be read at all. Errors that
+// come with a Node are about keys that stand in a mapping twice.
 func Read(name string, data []byte, b *Budget) (*Node, []Error) {
 	src, errs := take(name, data, b)
 	if src == nil {
@@ -218,7 +219,7 @@ func Read(name string, data []byte, b *Budget) (*Node, []Error) {
 	return read(src, b, false)
 }
 
-// take is a file's bytes as a source, if they are text and within the budget.
+// take makes a source of a file's bytes, if they are text and within the budget.
 func take(name string, data []byte, b *Budget) (*source, []Error) {
 	src := &source{name: name, text: string(data)}
 	if len(data) > b.bytes {
