@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vpngw/ipsec"
@@ -87,6 +88,8 @@ type Plane struct {
 
 	moves moves
 
+	frozen atomic.Bool // changes under mu
+
 	mu      sync.Mutex // owns what follows and the changes of sad; locked before any other lock
 	tunnels map[string]*Tunnel
 	order   uint64 // of the last outbound half that was installed
@@ -117,6 +120,9 @@ func New(cfg Config) *Plane {
 func (p *Plane) AllocSPI() (uint32, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.frozen.Load() {
+		return 0, errFrozen
+	}
 	return p.sad.reserve(p.cfg.Rand)
 }
 
@@ -136,6 +142,8 @@ func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	defer p.mu.Unlock()
 	t := p.sad.tenant(sa.SPIIn)
 	switch {
+	case p.frozen.Load():
+		return errFrozen
 	case t == nil:
 		return fmt.Errorf("esp: inbound SPI %08x was not reserved", sa.SPIIn)
 	case t.pair != nil:
@@ -162,6 +170,8 @@ func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
 	defer p.mu.Unlock()
 	t := p.sad.tenant(sa.SPIIn)
 	switch {
+	case p.frozen.Load():
+		return errFrozen
 	case t == nil || t.pair == nil:
 		return fmt.Errorf("esp: inbound SPI %08x is not installed", sa.SPIIn)
 	case t.pair.out != nil:
@@ -218,11 +228,15 @@ func (p *Plane) LastInbound(spiIn uint32) time.Time {
 	if pr == nil {
 		return time.Time{}
 	}
-	heard := pr.heard.Load()
+	return pr.lastInbound()
+}
+
+func (p *pair) lastInbound() time.Time {
+	heard := p.heard.Load()
 	if heard == 0 {
 		return time.Time{}
 	}
-	return p.epoch.Add(time.Duration(heard))
+	return p.plane.epoch.Add(time.Duration(heard))
 }
 
 // Counters is what the SA pair carried and dropped; zero if there is none.

@@ -97,6 +97,36 @@ func (s *sad) tenant(spi uint32) *tenant {
 // install makes in the one that lookup finds.
 func (s *sad) install(in *inbound) { s.slots[int(in.spi)&(len(s.slots)-1)].Store(in) }
 
+// close makes lookup find nothing any more.
+func (s *sad) close() {
+	for i := range s.slots {
+		s.slots[i].Store(nil)
+	}
+}
+
+// take reserves the SPIs given in a sad that has given out none. An error changes nothing.
+func (s *sad) take(spis []uint32) error {
+	slots := make(map[uint32]bool, len(spis))
+	for _, spi := range spis {
+		slot := spi & uint32(len(s.slots)-1)
+		if spi < minSlots || slots[slot] {
+			return fmt.Errorf("esp: inbound SPI %08x finds no slot among %d", spi, len(s.slots))
+		}
+		slots[slot] = true
+	}
+	for _, spi := range spis {
+		s.tenants[spi&uint32(len(s.slots)-1)] = tenant{spi: spi, held: true}
+	}
+	s.free, s.first, s.unused = s.free[:0], 0, len(s.slots)-len(spis)
+	for slot := range uint32(len(s.slots)) {
+		if !slots[slot] {
+			s.free = append(s.free, slot)
+		}
+	}
+	s.free = s.free[:len(s.slots)]
+	return nil
+}
+
 // release takes out an SPI's inbound SA, if it has one, and frees the slot.
 func (s *sad) release(t *tenant) {
 	slot := t.spi & uint32(len(s.slots)-1)

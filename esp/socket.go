@@ -108,6 +108,10 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 		return
 	}
 	in := r.plane.sad.lookup(binary.BigEndian.Uint32(b))
+	if in == nil && r.plane.frozen.Load() {
+		r.drop(dropFrozen)
+		return
+	}
 	if in == nil {
 		r.drop(dropNoSA)
 		if r.unknown.take(r.now, 10, 10) {
