@@ -107,7 +107,7 @@ func (m *meter) add(c Counters) {
 // A tally counts packets of one SA after another in plain variables and
 // publishes them when the SA changes or the batch ends. Not safe for concurrent use.
 type tally struct {
-	way            func(*meter) *traffic // in or out
+	direction      func(*meter) *traffic // in or out
 	pair           *pair
 	bytes, packets uint64
 }
@@ -126,7 +126,7 @@ func (t *tally) publish() {
 		return
 	}
 	for _, m := range [...]*meter{&t.pair.meter, &t.pair.tunnel.meter, &t.pair.plane.meter} {
-		t.way(m).add(t.bytes, t.packets)
+		t.direction(m).add(t.bytes, t.packets)
 	}
 	t.pair, t.bytes, t.packets = nil, 0, 0
 }

@@ -84,8 +84,8 @@ func (p *Plane) Freeze() (Frozen, error) {
 	f.Counters = p.meter.counters()
 	p.moves.mu.Lock()
 	defer p.moves.mu.Unlock()
-	for i := range p.sad.tenants {
-		switch t := &p.sad.tenants[i]; {
+	for i := range p.sad.entries {
+		switch t := &p.sad.entries[i]; {
 		case !t.held:
 		case t.pair == nil:
 			f.Reserved = append(f.Reserved, t.spi)
@@ -172,7 +172,7 @@ func (p *Plane) Thaw(f Frozen) error {
 	}
 	outs := make(map[*Tunnel][]*outbound)
 	for i, pr := range pairs {
-		p.sad.tenant(pr.spi).pair = pr
+		p.sad.entry(pr.spi).pair = pr
 		pr.tunnel.pairs[pr.spi] = pr
 		p.sad.install(pr.in)
 		if pr.out != nil {

@@ -130,7 +130,7 @@ func (p *Plane) AllocSPI() (uint32, error) {
 func (p *Plane) FreeSPI(spi uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spi); t != nil && t.pair == nil {
+	if t := p.sad.entry(spi); t != nil && t.pair == nil {
 		p.sad.release(t)
 	}
 }
@@ -140,7 +140,7 @@ func (p *Plane) FreeSPI(spi uint32) {
 func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.sad.tenant(sa.SPIIn)
+	t := p.sad.entry(sa.SPIIn)
 	switch {
 	case p.frozen.Load():
 		return errFrozen
@@ -168,7 +168,7 @@ func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.sad.tenant(sa.SPIIn)
+	t := p.sad.entry(sa.SPIIn)
 	switch {
 	case p.frozen.Load():
 		return errFrozen
@@ -205,7 +205,7 @@ func (p *Plane) Resume(spiIn uint32) {
 func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spiIn); t != nil && t.pair != nil && t.pair.out != nil {
+	if t := p.sad.entry(spiIn); t != nil && t.pair != nil && t.pair.out != nil {
 		f(t.pair.tunnel, t.pair.out)
 	}
 }
@@ -214,7 +214,7 @@ func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 func (p *Plane) Remove(spiIn uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spiIn); t != nil && t.pair != nil {
+	if t := p.sad.entry(spiIn); t != nil && t.pair != nil {
 		delete(t.pair.tunnel.pairs, spiIn)
 		t.pair.tunnel.uninstall(t.pair.out)
 		p.sad.release(t)
@@ -254,7 +254,7 @@ func (p *Plane) PlaneCounters() Counters { return p.meter.counters() }
 func (p *Plane) pair(spiIn uint32) *pair {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spiIn); t != nil {
+	if t := p.sad.entry(spiIn); t != nil {
 		return t.pair
 	}
 	return nil
@@ -281,7 +281,7 @@ func (p *Plane) RemoveTunnel(name string) {
 	}
 	delete(p.tunnels, name)
 	for spi := range t.pairs {
-		p.sad.release(p.sad.tenant(spi))
+		p.sad.release(p.sad.entry(spi))
 	}
 	clear(t.pairs)
 	t.setOuts(nil)
