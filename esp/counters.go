@@ -1,6 +1,9 @@
 package esp
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // Counters are what an SA pair, a tunnel or the plane carried and dropped.
 type Counters struct {
@@ -36,6 +39,7 @@ const (
 	dropWrite      // the TUN refused it
 	dropKeepalive  // a NAT keepalive (RFC 3948 section 2.3): nothing is lost
 	dropRead       // a read failed
+	dropFrozen     // the plane is frozen
 
 	numReasons
 )
@@ -47,6 +51,7 @@ var names = [numReasons]string{
 	dropLifetime: "lifetime", dropReplay: "replay", dropBadICV: "bad-icv",
 	dropPadding: "padding", dropNextHeader: "next-header", dropDummy: "dummy", dropInner: "inner",
 	dropSelector: "selector", dropECN: "ecn", dropWrite: "tun-write", dropKeepalive: "keepalive", dropRead: "read",
+	dropFrozen: "frozen",
 }
 
 func (r reason) String() string { return names[r] }
@@ -88,10 +93,21 @@ func (m *meter) counters() Counters {
 	return c
 }
 
+// add counts what c did. A name that is unknown is left out.
+func (m *meter) add(c Counters) {
+	m.in.add(c.BytesIn, c.PacketsIn)
+	m.out.add(c.BytesOut, c.PacketsOut)
+	for name, n := range c.Drops {
+		if r := slices.Index(names[:], name); r >= int(dropMalformed) {
+			m.drops[r].Add(n)
+		}
+	}
+}
+
 // A tally counts packets of one SA after another in plain variables and
 // publishes them when the SA changes or the batch ends. Not safe for concurrent use.
 type tally struct {
-	way            func(*meter) *traffic // in or out
+	direction      func(*meter) *traffic // in or out
 	pair           *pair
 	bytes, packets uint64
 }
@@ -110,7 +126,7 @@ func (t *tally) publish() {
 		return
 	}
 	for _, m := range [...]*meter{&t.pair.meter, &t.pair.tunnel.meter, &t.pair.plane.meter} {
-		t.way(m).add(t.bytes, t.packets)
+		t.direction(m).add(t.bytes, t.packets)
 	}
 	t.pair, t.bytes, t.packets = nil, 0, 0
 }

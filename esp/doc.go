@@ -10,7 +10,7 @@
 //	OUT reader.step    frames, until there are none    super.go
 //	    parse          addresses, protocol, ports      packet.go
 //	    spd.lookup     most specific, then newest      spd.go
-//	    cutter         a super-packet's segments       cut.go
+//	    segmenter         a super-packet's segments       cut.go
 //	    MTU, MSS       too big? SYN?                   icmp.go frag.go mss.go
 //	    sealer.seal    straight into the send buffer   sealer.go
 //	    outbox         runs of one size, one call      outbox.go
@@ -33,7 +33,7 @@
 // # Checksums
 //
 // A frame of the kernel's may leave the transport checksum to be done (its field holds the
-// pseudo-header's sum): it is completed once, by the cutter for each segment, or for a packet that is
+// pseudo-header's sum): it is completed once, by the segmenter for each segment, or for a packet that is
 // whole. What is written to the TUN has either the packet's own checksum, untouched, right or
 // wrong, with nothing claimed of it; or it is a super-packet that asks the
 // kernel to do the checksums of its segments, of which every one had been found right before. The ICV

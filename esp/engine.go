@@ -178,7 +178,7 @@ func (s *socketSource) fd() int { return s.socket.FD() }
 func (s *socketSource) step() error {
 	n, err := s.read()
 	if s.kind >= raw4 {
-		for total, tries := n, 0; err == nil && s.gather.grows && total < maxBatch && tries < lingerTries; total += n {
+		for total, tries := n, 0; err == nil && s.coalescer.grows && total < maxBatch && tries < lingerTries; total += n {
 			if n, err = s.read(); n > 0 {
 				tries = 0
 			} else {

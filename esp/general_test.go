@@ -60,7 +60,7 @@ func TestCutIsWhatTheKernelAndWireguardCut(t *testing.T) {
 	buf := make([]byte, maxRead, maxRead+maxTrailer)
 	bufs, sizes := slab(tunBatch, 2048), make([]int, tunBatch)
 	var fl flow
-	var c cutter
+	var c segmenter
 	segments := 0
 	for n := range *supers {
 		frame := randomFrame(r, 1<<r.IntN(16))
@@ -96,7 +96,7 @@ func TestCutIsWhatTheKernelAndWireguardCut(t *testing.T) {
 			case !fl.parse(p) || !c.begin(h, &fl, p):
 				t.Fatalf("frame %d is no super-packet: %+v %s", n, h, brief(p))
 			default:
-				for c.left() > 0 {
+				for c.remaining() > 0 {
 					ours = append(ours, bytes.Clone(c.next()))
 					c.done()
 				}

@@ -18,8 +18,8 @@ type backlog struct {
 // hold and resume are for the holder of the plane's lock.
 func (t *Tunnel) hold(o *outbound) {
 	t.change(func() {
-		if !o.held {
-			o.held = true
+		if o.barred == carried {
+			o.barred = onHold
 			t.backlog.held = append(t.backlog.held, o)
 		}
 	})
@@ -27,7 +27,9 @@ func (t *Tunnel) hold(o *outbound) {
 
 func (t *Tunnel) resume(o *outbound) {
 	t.change(func() {
-		o.held = false
+		if o.barred == onHold {
+			o.barred = carried
+		}
 		t.backlog.held = slices.DeleteFunc(t.backlog.held, func(h *outbound) bool { return h == o })
 	})
 }
@@ -70,7 +72,7 @@ func (r *reader) notSealed(out *outbound, b []byte, why reason) {
 		return
 	}
 	for _, o := range k.held {
-		o.held = false
+		o.barred = carried
 	}
 	k.held = nil
 	r.sendBacklog()

@@ -128,7 +128,7 @@ func TestSuperPacketsAreKeptBackToo(t *testing.T) {
 		for range 1 + r.IntN(3) {
 			f := randomFrame(r, 1<<r.IntN(16))
 			d.frames = append(d.frames, f)
-			want = append(want, plainCut(f)...)
+			want = append(want, plainSegments(f)...)
 		}
 		a.plane.Hold(sa.SPIIn)
 		ds := a.outFrames()

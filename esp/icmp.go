@@ -2,7 +2,6 @@ package esp
 
 import (
 	"encoding/binary"
-	"time"
 )
 
 const (
@@ -94,21 +93,4 @@ func (a addr) unicast(v6 bool) bool {
 	}
 	first := a.lo >> 24
 	return first != 0 && first != 127 && first < 224
-}
-
-// A bucket lets through burst events at once and perSecond in the long run. The
-// zero value is full. Not safe for concurrent use.
-type bucket struct {
-	used float64
-	last time.Time
-}
-
-func (b *bucket) take(now time.Time, perSecond, burst float64) bool {
-	b.used = max(0, b.used-now.Sub(b.last).Seconds()*perSecond)
-	b.last = now
-	if b.used+1 > burst {
-		return false
-	}
-	b.used++
-	return true
 }

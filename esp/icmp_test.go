@@ -82,18 +82,18 @@ func TestTooBigDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestBucket(t *testing.T) {
-	var b bucket
+func TestLimiter(t *testing.T) {
+	var b limiter
 	now := time.Unix(1000, 0)
 	for i := range 5 {
-		if !b.take(now, 10, 5) {
+		if !b.allow(now, 10, 5) {
 			t.Errorf("event %d of the burst is held back", i)
 		}
 	}
-	if b.take(now, 10, 5) {
+	if b.allow(now, 10, 5) {
 		t.Error("more than the burst")
 	}
-	if !b.take(now.Add(100*time.Millisecond), 10, 5) || b.take(now.Add(100*time.Millisecond), 10, 5) {
+	if !b.allow(now.Add(100*time.Millisecond), 10, 5) || b.allow(now.Add(100*time.Millisecond), 10, 5) {
 		t.Error("a tenth of a second is worth one event")
 	}
 }

@@ -50,7 +50,7 @@ func (xs outboxes) take() *outbox {
 		return x
 	default:
 		return &outbox{
-			sent:  tally{way: func(m *meter) *traffic { return &m.out }},
+			sent:  tally{direction: func(m *meter) *traffic { return &m.out }},
 			buf:   make([]byte, sendBuffer),
 			ds:    make([]ipsec.Datagram, 0, maxDatagrams),
 			pairs: make([]*pair, 0, maxDatagrams),
@@ -125,8 +125,8 @@ func (x *outbox) flush() {
 	x.clear()
 }
 
-// flushCut sends what was gathered so that the underlay may cut it.
-func (x *outbox) flushCut() {
+// flushFragmentable sends what was gathered so that the underlay may cut it.
+func (x *outbox) flushFragmentable() {
 	x.sent.publish()
 	for _, d := range x.ds {
 		if err := x.socket.WriteFragmentable(d); err != nil {
@@ -158,7 +158,7 @@ func (x *outbox) refused(n int, err error) {
 	if errors.As(err, &big) {
 		if remote, ok := big.TooBig(); ok {
 			why = dropUnderlay
-			if p.tunnel.pathMTUs.take(time.Now(), 1, 3) {
+			if p.tunnel.pathMTUs.allow(time.Now(), 1, 3) {
 				p.plane.cfg.Notify(PathMTU{Remote: remote.Addr()})
 			}
 		}

@@ -54,7 +54,8 @@ type pair struct {
 	in     *inbound
 	out    *outbound // nil until InstallOut; for the holder of the plane's lock
 	route  atomic.Pointer[route]
-	heard  atomic.Int64 // when the last authenticated packet came, in ns after plane.epoch; 0: never
+	sa     ipsec.ChildSA // as it was installed, and the plane's own; for Freeze
+	heard  atomic.Int64  // when the last authenticated packet came, in ns after plane.epoch; 0: never
 	meter  meter
 
 	// For the holder of Plane.moves.mu.
@@ -68,7 +69,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t, follow: sa.Follow}
+	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t, sa: clone(sa), follow: sa.Follow}
 	pr.in = &inbound{pair: pr, spi: sa.SPIIn, opener: o}
 	if pr.in.local, err = compile(sa.Local); err != nil {
 		return nil, fmt.Errorf("%w (local)", err)
@@ -108,8 +109,8 @@ type outbound struct {
 	order   uint64     // of installation; immutable
 	local   []selector // immutable
 	remote  []selector
-	expired bool // Expired was told
-	held    bool // its packets are kept back
+	expired bool   // Expired was told
+	barred  reason // onHold or dropFrozen: it seals nothing
 }
 
 func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*outbound, error) {
@@ -134,8 +135,8 @@ func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*ou
 // against the lifetime. Sequence numbers never wrap (RFC 4303 section 3.3.3).
 func (o *outbound) admit(n int) (seq uint64, why reason) {
 	switch {
-	case o.held:
-		return 0, onHold
+	case o.barred != carried:
+		return 0, o.barred
 	case o.seq >= o.hardSeq:
 		return 0, dropSequence
 	case !o.quota.allows(n):

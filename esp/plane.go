@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vpngw/ipsec"
@@ -87,6 +88,8 @@ type Plane struct {
 
 	moves moves
 
+	frozen atomic.Bool // changes under mu
+
 	mu      sync.Mutex // owns what follows and the changes of sad; locked before any other lock
 	tunnels map[string]*Tunnel
 	order   uint64 // of the last outbound half that was installed
@@ -117,6 +120,9 @@ func New(cfg Config) *Plane {
 func (p *Plane) AllocSPI() (uint32, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.frozen.Load() {
+		return 0, errFrozen
+	}
 	return p.sad.reserve(p.cfg.Rand)
 }
 
@@ -124,7 +130,7 @@ func (p *Plane) AllocSPI() (uint32, error) {
 func (p *Plane) FreeSPI(spi uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spi); t != nil && t.pair == nil {
+	if t := p.sad.entry(spi); t != nil && t.pair == nil {
 		p.sad.release(t)
 	}
 }
@@ -134,8 +140,10 @@ func (p *Plane) FreeSPI(spi uint32) {
 func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.sad.tenant(sa.SPIIn)
+	t := p.sad.entry(sa.SPIIn)
 	switch {
+	case p.frozen.Load():
+		return errFrozen
 	case t == nil:
 		return fmt.Errorf("esp: inbound SPI %08x was not reserved", sa.SPIIn)
 	case t.pair != nil:
@@ -160,8 +168,10 @@ func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.sad.tenant(sa.SPIIn)
+	t := p.sad.entry(sa.SPIIn)
 	switch {
+	case p.frozen.Load():
+		return errFrozen
 	case t == nil || t.pair == nil:
 		return fmt.Errorf("esp: inbound SPI %08x is not installed", sa.SPIIn)
 	case t.pair.out != nil:
@@ -195,7 +205,7 @@ func (p *Plane) Resume(spiIn uint32) {
 func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spiIn); t != nil && t.pair != nil && t.pair.out != nil {
+	if t := p.sad.entry(spiIn); t != nil && t.pair != nil && t.pair.out != nil {
 		f(t.pair.tunnel, t.pair.out)
 	}
 }
@@ -204,7 +214,7 @@ func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 func (p *Plane) Remove(spiIn uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spiIn); t != nil && t.pair != nil {
+	if t := p.sad.entry(spiIn); t != nil && t.pair != nil {
 		delete(t.pair.tunnel.pairs, spiIn)
 		t.pair.tunnel.uninstall(t.pair.out)
 		p.sad.release(t)
@@ -218,11 +228,15 @@ func (p *Plane) LastInbound(spiIn uint32) time.Time {
 	if pr == nil {
 		return time.Time{}
 	}
-	heard := pr.heard.Load()
+	return pr.lastInbound()
+}
+
+func (p *pair) lastInbound() time.Time {
+	heard := p.heard.Load()
 	if heard == 0 {
 		return time.Time{}
 	}
-	return p.epoch.Add(time.Duration(heard))
+	return p.plane.epoch.Add(time.Duration(heard))
 }
 
 // Counters is what the SA pair carried and dropped; zero if there is none.
@@ -240,7 +254,7 @@ func (p *Plane) PlaneCounters() Counters { return p.meter.counters() }
 func (p *Plane) pair(spiIn uint32) *pair {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.tenant(spiIn); t != nil {
+	if t := p.sad.entry(spiIn); t != nil {
 		return t.pair
 	}
 	return nil
@@ -267,7 +281,7 @@ func (p *Plane) RemoveTunnel(name string) {
 	}
 	delete(p.tunnels, name)
 	for spi := range t.pairs {
-		p.sad.release(p.sad.tenant(spi))
+		p.sad.release(p.sad.entry(spi))
 	}
 	clear(t.pairs)
 	t.setOuts(nil)

@@ -233,7 +233,7 @@ func TestTenThousandTunnels(t *testing.T) {
 }
 
 // Bar: nothing is allocated on the whole ways, out and in.
-func TestWholeWaysDoNotAllocate(t *testing.T) {
+func TestPacketPathDoesNotAllocate(t *testing.T) {
 	for _, k := range []transport{udp4, raw6} {
 		for _, proposal := range []string{"aes128gcm16", "aes256gcm16-esn", "chacha20poly1305", "aes128-sha256", "3des-md5"} {
 			a, b, _, _ := ends(t, proposal, k, nil)
@@ -271,10 +271,10 @@ func TestWholeWaysDoNotAllocate(t *testing.T) {
 }
 
 // The same by frames: super-packets and single ones.
-func TestWholeWaysByFramesDoNotAllocate(t *testing.T) {
+func TestFramePathDoesNotAllocate(t *testing.T) {
 	for _, k := range []transport{udp4, raw6} {
 		for _, proposal := range []string{"aes128gcm16", "aes256gcm16-esn", "chacha20poly1305", "aes128-sha256", "3des-md5"} {
-			w := newFrameWay(t, proposal, k)
+			w := newFramePath(t, proposal, k)
 			w.carry()
 			before := w.b.plane.PlaneCounters().PacketsIn
 			if n := testing.AllocsPerRun(50, w.carry); n != 0 {
@@ -287,8 +287,8 @@ func TestWholeWaysByFramesDoNotAllocate(t *testing.T) {
 	}
 }
 
-// frameWay carries a super-packet of 11 segments and a packet by frames, from a to b.
-type frameWay struct {
+// framePath carries a super-packet of 11 segments and a packet by frames, from a to b.
+type framePath struct {
 	a, b   *end
 	k      transport
 	sink   *sinkSocket
@@ -296,8 +296,8 @@ type frameWay struct {
 	buf    []byte
 }
 
-func newFrameWay(t testing.TB, proposal string, k transport) *frameWay {
-	w := &frameWay{a: newEnd(t, 0), b: newEnd(t, 1), k: k, buf: make([]byte, maxRead+maxTrailer)}
+func newFramePath(t testing.TB, proposal string, k transport) *framePath {
+	w := &framePath{a: newEnd(t, 0), b: newEnd(t, 1), k: k, buf: make([]byte, maxRead+maxTrailer)}
 	w.a.byFrames()
 	w.b.byFrames().arrived = func([]byte) {}
 	couple(t, w.a, w.b, suite{Suite: named(t, proposal)}, k, nil)
@@ -308,7 +308,7 @@ func newFrameWay(t testing.TB, proposal string, k transport) *frameWay {
 	return w
 }
 
-func (w *frameWay) carry() {
+func (w *framePath) carry() {
 	w.out()
 	r := w.b.receiver
 	for i, d := range w.sink.ds[:w.sink.n] {
@@ -320,7 +320,7 @@ func (w *frameWay) carry() {
 	r.flush()
 }
 
-func (w *frameWay) out() {
+func (w *framePath) out() {
 	w.sink.n = 0
 	r := w.a.reader
 	for _, f := range w.frames {
@@ -342,12 +342,12 @@ func tcpFrame(n int) []byte {
 	return append(frame, b...)
 }
 
-// BenchmarkWayOut is from a frame of the TUN to what is sent, of 44 segments or
-// of one packet; BenchmarkWayIn from there to the frame for the other TUN.
-func BenchmarkWayOut(b *testing.B) {
+// BenchmarkFramesOut is from a frame of the TUN to what is sent, of 44 segments or
+// of one packet; BenchmarkFramesIn from there to the frame for the other TUN.
+func BenchmarkFramesOut(b *testing.B) {
 	for _, size := range []int{64, 44 * 1300} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			w := newFrameWay(b, "aes128gcm16", udp4)
+			w := newFramePath(b, "aes128gcm16", udp4)
 			w.frames = benchFrames(size)
 			b.SetBytes(int64(size * len(w.frames)))
 			b.ReportAllocs()
@@ -368,10 +368,10 @@ func benchFrames(size int) (frames [][]byte) {
 	return frames
 }
 
-func BenchmarkWayIn(b *testing.B) {
+func BenchmarkFramesIn(b *testing.B) {
 	for _, size := range []int{64, 44 * 1300} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			w := newFrameWay(b, "aes128gcm16", udp4)
+			w := newFramePath(b, "aes128gcm16", udp4)
 			w.frames = benchFrames(size)
 			w.carry()
 			d := w.sink.ds[0]
@@ -392,31 +392,31 @@ func BenchmarkWayIn(b *testing.B) {
 	}
 }
 
-func BenchmarkCut(b *testing.B) {
+func BenchmarkSegment(b *testing.B) {
 	frame := append(tcpFrame(44*1300), make([]byte, maxTrailer)...)
 	frame = frame[:len(frame)-maxTrailer]
 	h, p := parseVnet(frame), frame[vnetHeader:]
 	head := bytes.Clone(p[:40])
 	var fl flow
-	var c cutter
+	var c segmenter
 	b.SetBytes(int64(len(p)))
 	b.ReportAllocs()
 	for b.Loop() {
 		copy(p, head)
 		fl.parse(p)
 		c.begin(h, &fl, p)
-		for c.left() > 0 {
+		for c.remaining() > 0 {
 			c.next()
 			c.done()
 		}
 	}
 }
 
-func BenchmarkGather(b *testing.B) {
-	segments := plainCut(tcpFrame(44 * 1300))
+func BenchmarkCoalesce(b *testing.B) {
+	segments := plainSegments(tcpFrame(44 * 1300))
 	d := &fakeFrames{t: b, arrived: func([]byte) {}}
 	tunnel := New(Config{Slots: 256}).AddTunnel(TunnelConfig{Name: "t", Frames: d, MTU: 1400})
-	var g gather
+	var g coalescer
 	var fl flow
 	b.SetBytes(44 * 1300)
 	b.ReportAllocs()

@@ -11,19 +11,19 @@ import (
 
 // A sad finds the inbound SA of an SPI. It is an array of slots, and the slot's
 // number is the low bits of the SPI, since it is we who choose it; the high bits
-// are random and tell a new tenant's packets from an old one's.
+// are random and tell a new entry's packets from an old one's.
 //
 // lookup may be called at any time. The rest is for the holder of the plane's lock.
 type sad struct {
 	slots   []atomic.Pointer[inbound]
-	tenants []tenant // by slot
+	entries []entry  // by slot
 	free    []uint32 // slots, a ring: the one that is free for longest is next
 	first   int
 	unused  int
 }
 
-// tenant is who holds a slot.
-type tenant struct {
+// entry is who holds a slot.
+type entry struct {
 	spi  uint32 // the last one given out
 	held bool
 	pair *pair // nil: reserved only
@@ -42,7 +42,7 @@ func newSAD(slots int) sad {
 	n := 1 << bits.Len(uint(min(max(slots, minSlots), maxSlots)-1))
 	s := sad{
 		slots:   make([]atomic.Pointer[inbound], n),
-		tenants: make([]tenant, n),
+		entries: make([]entry, n),
 		free:    make([]uint32, n),
 		unused:  n,
 	}
@@ -69,7 +69,7 @@ func (s *sad) reserve(rand io.Reader) (uint32, error) {
 		return 0, errFull
 	}
 	slot := s.free[s.first]
-	t := &s.tenants[slot]
+	t := &s.entries[slot]
 	for range 64 {
 		var b [4]byte
 		if _, err := io.ReadFull(rand, b[:]); err != nil {
@@ -77,7 +77,7 @@ func (s *sad) reserve(rand io.Reader) (uint32, error) {
 		}
 		spi := binary.BigEndian.Uint32(b[:])&^uint32(len(s.slots)-1) | slot
 		if spi >= minSlots && spi != t.spi {
-			*t = tenant{spi: spi, held: true}
+			*t = entry{spi: spi, held: true}
 			s.first = (s.first + 1) % len(s.free)
 			s.unused--
 			return spi, nil
@@ -86,9 +86,9 @@ func (s *sad) reserve(rand io.Reader) (uint32, error) {
 	return 0, errors.New("esp: SPI: the source of randomness is none")
 }
 
-// tenant is who holds spi, or nil.
-func (s *sad) tenant(spi uint32) *tenant {
-	if t := &s.tenants[int(spi)&(len(s.slots)-1)]; t.held && t.spi == spi {
+// entry is who holds spi, or nil.
+func (s *sad) entry(spi uint32) *entry {
+	if t := &s.entries[int(spi)&(len(s.slots)-1)]; t.held && t.spi == spi {
 		return t
 	}
 	return nil
@@ -97,8 +97,38 @@ func (s *sad) tenant(spi uint32) *tenant {
 // install makes in the one that lookup finds.
 func (s *sad) install(in *inbound) { s.slots[int(in.spi)&(len(s.slots)-1)].Store(in) }
 
+// close makes lookup find nothing any more.
+func (s *sad) close() {
+	for i := range s.slots {
+		s.slots[i].Store(nil)
+	}
+}
+
+// take reserves the SPIs given in a sad that has given out none. An error changes nothing.
+func (s *sad) take(spis []uint32) error {
+	slots := make(map[uint32]bool, len(spis))
+	for _, spi := range spis {
+		slot := spi & uint32(len(s.slots)-1)
+		if spi < minSlots || slots[slot] {
+			return fmt.Errorf("esp: inbound SPI %08x finds no slot among %d", spi, len(s.slots))
+		}
+		slots[slot] = true
+	}
+	for _, spi := range spis {
+		s.entries[spi&uint32(len(s.slots)-1)] = entry{spi: spi, held: true}
+	}
+	s.free, s.first, s.unused = s.free[:0], 0, len(s.slots)-len(spis)
+	for slot := range uint32(len(s.slots)) {
+		if !slots[slot] {
+			s.free = append(s.free, slot)
+		}
+	}
+	s.free = s.free[:len(s.slots)]
+	return nil
+}
+
 // release takes out an SPI's inbound SA, if it has one, and frees the slot.
-func (s *sad) release(t *tenant) {
+func (s *sad) release(t *entry) {
 	slot := t.spi & uint32(len(s.slots)-1)
 	s.slots[slot].Store(nil)
 	t.held, t.pair = false, nil

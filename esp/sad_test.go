@@ -43,8 +43,8 @@ func TestAnOldTenantsPacketsDoNotReachTheNewOne(t *testing.T) {
 	if s.lookup(first) == nil {
 		t.Fatal("not found")
 	}
-	s.release(s.tenant(first))
-	if s.lookup(first) != nil || s.tenant(first) != nil {
+	s.release(s.entry(first))
+	if s.lookup(first) != nil || s.entry(first) != nil {
 		t.Error("still there")
 	}
 	for { // until the slot comes round again: it is the last of the queue
@@ -59,7 +59,7 @@ func TestAnOldTenantsPacketsDoNotReachTheNewOne(t *testing.T) {
 		break
 	}
 	if s.unused != 0 || s.lookup(first) != nil {
-		t.Error("the old SPI finds the new tenant")
+		t.Error("the old SPI finds the new SA")
 	}
 }
 

@@ -20,8 +20,9 @@ type sealer struct {
 	cbc resettable // nil: AEAD or NULL
 	// ivs encrypts the sequence number under a key of its own to a CBC IV, which
 	// nobody can predict (RFC 3602 section 3 wants that) and which does not repeat within 16 bytes.
-	ivs cipher.Block
-	iv  [aes.BlockSize]byte
+	ivs   cipher.Block
+	ivKey ipsec.Secret
+	iv    [aes.BlockSize]byte
 }
 
 // newSealer makes the sealer of sa's outbound half.
@@ -34,15 +35,20 @@ func newSealer(sa *ipsec.ChildSA, rand io.Reader) (*sealer, error) {
 	if t.block == nil {
 		return s, nil
 	}
-	var key [16]byte
-	if _, err := io.ReadFull(rand, key[:]); err != nil {
+	key := make(ipsec.Secret, ivKeySize)
+	if _, err := io.ReadFull(rand, key); err != nil {
 		return nil, fmt.Errorf("esp: key for initialisation vectors: %w", err)
 	}
-	if s.ivs, err = aes.NewCipher(key[:]); err != nil {
-		return nil, err
-	}
 	s.cbc = cipher.NewCBCEncrypter(t.block, s.iv[:t.ivLen]).(resettable)
-	return s, nil
+	return s, s.setIVKey(key)
+}
+
+const ivKeySize = 16
+
+func (s *sealer) setIVKey(key ipsec.Secret) (err error) {
+	s.ivKey = key
+	s.ivs, err = aes.NewCipher(key)
+	return err
 }
 
 // seal writes the ESP packet numbered seq that carries inner into dst and

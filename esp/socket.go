@@ -35,11 +35,11 @@ type receiver struct {
 	flow   flow           // the packet's
 	opened []byte         // the packet
 
-	gather  gather  // for tunnels by frames
-	packets packets // for tunnels by packets
+	coalescer coalescer // for tunnels by frames
+	packets   packets   // for tunnels by packets
 
-	received tally
-	unknown  bucket // InvalidSPI events
+	received    tally
+	invalidSPIs limiter // InvalidSPI events
 }
 
 func newReceiver(p *Plane) *receiver {
@@ -47,7 +47,7 @@ func newReceiver(p *Plane) *receiver {
 		plane:    p,
 		ds:       make([]ipsec.Datagram, maxBatch),
 		bufs:     slab(maxBatch, socketBuffer+socketStride),
-		received: tally{way: func(m *meter) *traffic { return &m.in }},
+		received: tally{direction: func(m *meter) *traffic { return &m.in }},
 	}
 }
 
@@ -108,9 +108,13 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 		return
 	}
 	in := r.plane.sad.lookup(binary.BigEndian.Uint32(b))
+	if in == nil && r.plane.frozen.Load() {
+		r.drop(dropFrozen)
+		return
+	}
 	if in == nil {
 		r.drop(dropNoSA)
-		if r.unknown.take(r.now, 10, 10) {
+		if r.invalidSPIs.allow(r.now, 10, 10) {
 			r.plane.cfg.Notify(InvalidSPI{r.remote})
 		}
 		return
@@ -139,13 +143,13 @@ func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
 	var why reason
 	if in.tunnel.Frames != nil {
 		r.packets.flush()
-		if why = r.open(in, r.gather.room(in.tunnel, len(b)), b, seq, tos); why == carried {
-			r.gather.add(&r.flow, r.opened)
+		if why = r.open(in, r.coalescer.room(in.tunnel, len(b)), b, seq, tos); why == carried {
+			r.coalescer.add(&r.flow, r.opened)
 		} else {
-			r.gather.refuse()
+			r.coalescer.restore()
 		}
 	} else {
-		r.gather.flush()
+		r.coalescer.flush()
 		if why = r.open(in, r.packets.room(in.tunnel), b, seq, tos); why == carried {
 			r.packets.add(r.opened)
 		}
@@ -221,7 +225,7 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 // flush writes what waits to its TUN.
 func (r *receiver) flush() {
 	r.received.publish()
-	r.gather.flush()
+	r.coalescer.flush()
 	r.packets.flush()
 }
 

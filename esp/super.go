@@ -47,30 +47,30 @@ func (r *reader) superPacket(frame []byte) {
 		}
 		return
 	}
-	if !r.flow.parse(b) || !r.cut.begin(h, &r.flow, b) {
+	if !r.flow.parse(b) || !r.segments.begin(h, &r.flow, b) {
 		r.drop(dropMalformed, 1)
 		return
 	}
 	mtu := int(r.mtu.Load())
-	if r.cut.largest() > mtu || r.cut.syn() {
+	if r.segments.largest() > mtu || r.segments.syn() {
 		// Each is answered, fragmented or changed by itself.
-		for r.cut.left() > 0 {
-			r.packet(r.cut.next())
-			r.cut.done()
+		for r.segments.remaining() > 0 {
+			r.packet(r.segments.next())
+			r.segments.done()
 		}
 		return
 	}
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
-		r.dropUncovered(r.cut.left())
+		r.dropUncovered(r.segments.remaining())
 		return
 	}
 	tos := outerTOS(trafficClass(b), r.CopyDSCP)
-	for r.cut.left() > 0 {
-		b := r.cut.next()
+	for r.segments.remaining() > 0 {
+		b := r.segments.next()
 		if why := r.out.add(out, b, tos); why != carried {
 			r.notSealed(out, b, why)
 		}
-		r.cut.done()
+		r.segments.done()
 	}
 }

@@ -21,7 +21,7 @@ func FuzzCut(f *testing.F) {
 		b := append(make([]byte, 0, len(frame)+maxTrailer), frame...)
 		h, p := parseVnet(b), b[vnetHeader:]
 		var fl flow
-		var c cutter
+		var c segmenter
 		if h.gso == gsoNone {
 			h.complete(p)
 			return
@@ -40,9 +40,9 @@ func FuzzCut(f *testing.F) {
 		}
 		whole := append(make([]byte, vnetHeader), p...)
 		h.put(whole)
-		want := plainCut(whole)
-		if c.left() != len(want) {
-			t.Fatalf("%d segments, want %d", c.left(), len(want))
+		want := plainSegments(whole)
+		if c.remaining() != len(want) {
+			t.Fatalf("%d segments, want %d", c.remaining(), len(want))
 		}
 		for i := range want {
 			seg := c.next()
@@ -70,7 +70,7 @@ func FuzzGather(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 40 {
 		var in []byte
-		for _, p := range plainCut(randomFrame(r, 3000)) {
+		for _, p := range plainSegments(randomFrame(r, 3000)) {
 			for _, p := range disturb(r, p) {
 				in = append(binary.BigEndian.AppendUint16(in, uint16(len(p))), p...)
 			}
@@ -81,7 +81,7 @@ func FuzzGather(f *testing.F) {
 	tunnel := New(Config{Slots: 256}).AddTunnel(TunnelConfig{Name: "t", Frames: d, MTU: 1400})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		d.written = nil
-		var g gather
+		var g coalescer
 		var want [][]byte
 		for len(in) > 2 {
 			n := int(binary.BigEndian.Uint16(in))
@@ -96,7 +96,7 @@ func FuzzGather(f *testing.F) {
 			var fl flow
 			if !fl.parse(room[:len(p)]) {
 				clear(room)
-				g.refuse()
+				g.restore()
 				continue
 			}
 			want = append(want, bytes.Clone(p[:fl.length]))

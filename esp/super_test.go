@@ -79,9 +79,9 @@ func plainSum(b []byte, transport int, protocol uint8) uint16 {
 	return sum16(addresses, []byte{0, protocol, byte(n >> 8), byte(n)}, b[transport:])
 }
 
-// plainCut is what the packets of a frame are: written to be read, and to be
+// plainSegments is what the packets of a frame are: written to be read, and to be
 // compared with. It believes the header.
-func plainCut(frame []byte) [][]byte {
+func plainSegments(frame []byte) [][]byte {
 	h, b := parseVnet(frame), bytes.Clone(frame[vnetHeader:])
 	start := int(h.start)
 	if h.gso == gsoNone {
@@ -242,7 +242,7 @@ func TestCutIsTheGeneralPath(t *testing.T) {
 				for range min(left, 1+r.IntN(4)) {
 					f := randomFrame(r, 1<<r.IntN(16))
 					d.frames = append(d.frames, f)
-					want = append(want, plainCut(f)...)
+					want = append(want, plainSegments(f)...)
 					left--
 				}
 				same(t, b.in(udp4, from(endAddrs[0][udp4], a.outFrames())...), want)
@@ -299,7 +299,7 @@ func TestGatherIsTheGeneralPath(t *testing.T) {
 			for left := *supers / 2; left > 0; {
 				var sent [][]byte
 				for range min(left, 1+r.IntN(4)) {
-					for _, p := range plainCut(randomFrame(r, 1<<(6+r.IntN(10)))) {
+					for _, p := range plainSegments(randomFrame(r, 1<<(6+r.IntN(10)))) {
 						sent = append(sent, disturb(r, p)...)
 					}
 					left--
@@ -330,7 +330,7 @@ func sameButIDs(t *testing.T, frames, want [][]byte) int {
 	t.Helper()
 	var got [][]byte
 	for _, f := range frames {
-		got = append(got, plainCut(f)...)
+		got = append(got, plainSegments(f)...)
 	}
 	if len(got) == len(want) {
 		forgetIDs(got)

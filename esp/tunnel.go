@@ -34,7 +34,7 @@ type Tunnel struct {
 	// a nonce twice, and these two.
 	sending  sync.Mutex
 	backlog  backlog
-	pathMTUs bucket // events
+	pathMTUs limiter // events
 
 	// For the holder of the plane's lock.
 	pairs map[uint32]*pair // by inbound SPI
@@ -114,7 +114,7 @@ type reader struct {
 	spd   *spd    // the batch's snapshot
 	out   *outbox // the batch's
 	flow  flow    // the packet's
-	icmp  bucket
+	icmp  limiter
 	spare []byte // where rare packets are built: fragments, ICMP
 
 	// By packets.
@@ -122,11 +122,11 @@ type reader struct {
 	sizes []int
 
 	// By frames.
-	space []byte
-	take  func([]byte) bool // frame
-	cut   cutter
-	read  int // frames of the batch
-	bytes int // in them
+	space    []byte
+	take     func([]byte) bool // frame
+	segments segmenter
+	read     int // frames of the batch
+	bytes    int // in them
 }
 
 func newReader(t *Tunnel) *reader {
@@ -245,7 +245,7 @@ func (r *reader) send(b []byte, mtu int) {
 		r.notSealed(out, b, why)
 	}
 	if cut {
-		r.out.flushCut()
+		r.out.flushFragmentable()
 	}
 }
 
@@ -265,7 +265,7 @@ func (r *reader) refuse(b []byte, mtu int) {
 		return
 	}
 	out.drop(dropTooBig, 1)
-	if !r.icmp.take(time.Now(), icmpPerSecond, icmpBurst) {
+	if !r.icmp.allow(time.Now(), icmpPerSecond, icmpBurst) {
 		return
 	}
 	r.makeSpare()

@@ -12,7 +12,7 @@ const (
 	tcpCWR = 0x80
 )
 
-// A cutter takes a super-packet apart where it lies, without moving its
+// A segmenter takes a super-packet apart where it lies, without moving its
 // payload: each segment's headers are written just before its part, over the end of the
 // segment before, which must have been dealt with by then.
 //
@@ -23,7 +23,7 @@ const (
 //
 // What follows a segment may be overwritten by maxTrailer bytes while it is
 // dealt with: next saves them and done puts them back.
-type cutter struct {
+type segmenter struct {
 	b         []byte // the super-packet; its capacity leaves room for maxTrailer bytes
 	at        int    // where the next segment's payload begins
 	size      int    // of each payload but the last
@@ -40,7 +40,7 @@ type cutter struct {
 }
 
 // begin takes a super-packet that f describes. false: it is none.
-func (c *cutter) begin(h vnet, f *flow, b []byte) bool {
+func (c *segmenter) begin(h vnet, f *flow, b []byte) bool {
 	b = b[:f.length]
 	tcp := !f.v6 && h.gso&^gsoECN == gsoTCP4 || f.v6 && h.gso&^gsoECN == gsoTCP6
 	udp := h.gso == gsoUDP
@@ -85,16 +85,16 @@ func (c *cutter) begin(h vnet, f *flow, b []byte) bool {
 }
 
 // largest is the size of the largest segment.
-func (c *cutter) largest() int { return min(c.head+c.size, len(c.b)) }
+func (c *segmenter) largest() int { return min(c.head+c.size, len(c.b)) }
 
 // syn reports whether it is of TCP and opens a connection.
-func (c *cutter) syn() bool { return !c.udp && c.flags&tcpSYN != 0 }
+func (c *segmenter) syn() bool { return !c.udp && c.flags&tcpSYN != 0 }
 
 // left is how many segments there still are.
-func (c *cutter) left() int { return (len(c.b) - c.at + c.size - 1) / c.size }
+func (c *segmenter) remaining() int { return (len(c.b) - c.at + c.size - 1) / c.size }
 
 // next makes the next segment, of which there is one left. done must follow.
-func (c *cutter) next() []byte {
+func (c *segmenter) next() []byte {
 	n := min(c.size, len(c.b)-c.at)
 	end := c.at + n
 	seg := c.b[c.at-c.head : end : end+maxTrailer]
@@ -124,7 +124,7 @@ func (c *cutter) next() []byte {
 
 // flagsOf are the flags of the segment at index: FIN and PSH belong to the last,
 // CWR, which answers one ECE, to the first (RFC 3168 section 6.1.2).
-func (c *cutter) flagsOf(last bool) uint8 {
+func (c *segmenter) flagsOf(last bool) uint8 {
 	flags := c.flags
 	if !last {
 		flags &^= tcpFIN | tcpPSH
@@ -136,4 +136,4 @@ func (c *cutter) flagsOf(last bool) uint8 {
 }
 
 // done puts back what the segment's trailer has overwritten.
-func (c *cutter) done() { copy(c.b[c.at:c.at+maxTrailer], c.saved[:]) }
+func (c *segmenter) done() { copy(c.b[c.at:c.at+maxTrailer], c.saved[:]) }

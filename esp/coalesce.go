@@ -12,7 +12,7 @@ const (
 )
 
 // A gather opens consecutive packets of a flow so that their payloads lie side by
-// side, and writes them to the TUN as one super-packet: the inverse of a cutter. A
+// side, and writes them to the TUN as one super-packet: the inverse of a segmenter. A
 // packet is opened where its payload belongs if it continues the frame; its headers then cover the
 // end of the payload before, which is saved and put back. When it turns out to be no
 // continuation it is moved.
@@ -21,7 +21,7 @@ const (
 // identification included unless DF is set, which makes it meaningless (RFC 6864 section 4.1). The kernel then makes new
 // checksums, so a packet is merged only after its own was verified; others pass as they
 // are. Not safe for concurrent use.
-type gather struct {
+type coalescer struct {
 	tunnel *Tunnel
 	buf    []byte // headroom | frame | room to open one more
 	other  []byte // a buffer as well
@@ -40,14 +40,14 @@ type gather struct {
 	push      bool             // the last one had PSH
 }
 
-// gatherBuffer holds the largest frame and, behind it, the largest ESP packet.
-const gatherBuffer = headroom + maxFrame + socketBuffer
+// coalesceBuffer holds the largest frame and, behind it, the largest ESP packet.
+const coalesceBuffer = headroom + maxFrame + socketBuffer
 
 // room is where a packet of a tunnel is to be opened that takes up to n bytes
 // then. What is in the frame may be written first.
-func (g *gather) room(t *Tunnel, n int) []byte {
+func (g *coalescer) room(t *Tunnel, n int) []byte {
 	if g.buf == nil {
-		g.buf, g.other = make([]byte, gatherBuffer), make([]byte, gatherBuffer)
+		g.buf, g.other = make([]byte, coalesceBuffer), make([]byte, coalesceBuffer)
 	}
 	if t != g.tunnel || !g.grows {
 		g.flush()
@@ -62,24 +62,24 @@ func (g *gather) room(t *Tunnel, n int) []byte {
 }
 
 // refuse puts the frame right after an open that gave no packet.
-func (g *gather) refuse() {
+func (g *coalescer) restore() {
 	if g.packets > 0 {
 		copy(g.buf[headroom+g.at:], g.saved[:g.head])
 	}
 }
 
 // add takes the packet that was opened at the last room, which f describes.
-func (g *gather) add(f *flow, b []byte) {
+func (g *coalescer) add(f *flow, b []byte) {
 	if g.packets > 0 {
 		if g.continues(f, b) {
-			g.refuse()
+			g.restore()
 			g.end += len(b) - g.head
 			g.packets++
 			return
 		}
 		moved := g.other[headroom:][:copy(g.other[headroom:], b)]
 		t := g.tunnel
-		g.refuse()
+		g.restore()
 		g.flush()
 		g.buf, g.other, g.tunnel = g.other, g.buf, t
 		b = moved
@@ -88,7 +88,7 @@ func (g *gather) add(f *flow, b []byte) {
 }
 
 // begin makes b the first packet of a frame.
-func (g *gather) begin(f *flow, b []byte) {
+func (g *coalescer) begin(f *flow, b []byte) {
 	g.packets, g.end = 1, len(b)
 	g.v6, g.udp, g.transport, g.push = f.v6, f.protocol == protoUDP, f.transport, false
 	g.grows = false
@@ -136,7 +136,7 @@ func verified(f *flow, b []byte) bool {
 
 // continues reports whether b is one more segment of the frame, and notes it.
 // b lies in the frame, its headers over the last payload.
-func (g *gather) continues(f *flow, b []byte) bool {
+func (g *coalescer) continues(f *flow, b []byte) bool {
 	first := g.first[:g.head]
 	n := len(b) - g.head
 	if f.v6 != g.v6 || f.transport != g.transport || f.fragment || b[g.ipProtocolAt()] != first[g.ipProtocolAt()] ||
@@ -177,7 +177,7 @@ func (g *gather) continues(f *flow, b []byte) bool {
 	return true
 }
 
-func (g *gather) ipProtocolAt() int {
+func (g *coalescer) ipProtocolAt() int {
 	if g.v6 {
 		return 6
 	}
@@ -185,14 +185,14 @@ func (g *gather) ipProtocolAt() int {
 }
 
 // flush writes the frame.
-func (g *gather) flush() {
+func (g *coalescer) flush() {
 	if g.packets == 0 {
 		return
 	}
 	frame := g.buf[headroom-vnetHeader : headroom+g.end]
 	h := vnet{}
 	if g.packets > 1 {
-		h = g.seal(frame[vnetHeader:])
+		h = g.superHeaders(frame[vnetHeader:])
 	}
 	h.put(frame)
 	if err := g.tunnel.Frames.WriteFrame(frame); err != nil {
@@ -203,7 +203,7 @@ func (g *gather) flush() {
 
 // seal makes the headers those of a super-packet, the transport checksum left to
 // the kernel.
-func (g *gather) seal(b []byte) vnet {
+func (g *coalescer) superHeaders(b []byte) vnet {
 	h := vnet{
 		flags: needsChecksum, gso: gsoUDP, head: uint16(g.head), segment: uint16(g.size),
 		start: uint16(g.transport), offset: udpChecksum,

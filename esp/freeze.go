@@ -1,0 +1,239 @@
+package esp
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"vpngw/ipsec"
+)
+
+// Frozen is the state of a Plane as plain data, for another Plane to go on with. It shares no memory
+// with the plane. Keys print as "[redacted]". It does not have: sockets, tunnels (their names
+// alone), the backlog of packets kept back, what Events were told.
+type Frozen struct {
+	Reserved []uint32            // inbound SPIs given out and not installed
+	SAs      []FrozenSA          // by inbound SPI
+	Counters Counters            // of the whole plane
+	Tunnels  map[string]Counters // by name
+}
+
+// FrozenSA is one Child SA of a Plane.
+type FrozenSA struct {
+	SA          ipsec.ChildSA // Path and Follow as they are now
+	LastInbound time.Time
+	Counters    Counters
+	MovedAt     time.Time // of a move that Plane.Moves has still to tell; zero: there is none
+
+	// The inbound half.
+	Window  FrozenWindow
+	QuotaIn FrozenQuota
+
+	// The outbound half, if Order is not 0.
+	Order    uint64 // of installation, among all SAs of the plane
+	Sequence uint64 // the last number used
+	IVKey    ipsec.Secret
+	QuotaOut FrozenQuota
+	Held     bool // see Plane.Hold
+}
+
+// FrozenWindow is a replay window: the highest number accepted, and a bit for each number up
+// to it, number n's at n modulo the size.
+type FrozenWindow struct {
+	Top  uint64
+	Bits [windowWords]uint64
+}
+
+// FrozenQuota is what one half of an SA has carried, and its soft limits. SA.Lifetime has the hard ones.
+type FrozenQuota struct{ Bytes, Packets, SoftBytes, SoftPackets uint64 }
+
+// thawSkip is how many sequence numbers a thawed SA leaves out. An AEAD's nonce is the sequence
+// number, and a CBC IV comes from it, so no number may be used twice under one key. Freeze stops the
+// original, and with its last state none need be left out. But a state that was saved for a crash is
+// older than the last packets sent: these are fewer than 2^20 if it is less than a second old. 4000
+// such restarts use up numbers of 32 bits, and the SA is rekeyed long before.
+const thawSkip = 1 << 20
+
+var errFrozen = errors.New("esp: the plane is frozen")
+
+// Freeze stops the plane for good and returns its state. When it returns, the plane has sent its
+// last ESP packet and accepts none: such packets are counted as "frozen", as the packets of a backlog are.
+// IKE messages still come in. The state must be thawed at most once: two planes that go on with the same
+// state would use the same nonces.
+func (p *Plane) Freeze() (Frozen, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frozen.Load() {
+		return Frozen{}, errFrozen
+	}
+	p.receiving.Lock()
+	p.frozen.Store(true)
+	p.sad.close()
+	p.receiving.Unlock()
+	f := Frozen{Tunnels: make(map[string]Counters, len(p.tunnels))}
+	held := make(map[*outbound]bool)
+	for _, t := range p.tunnels {
+		t.freeze(held)
+	}
+	for name, t := range p.tunnels {
+		f.Tunnels[name] = t.Counters()
+	}
+	f.Counters = p.meter.counters()
+	p.moves.mu.Lock()
+	defer p.moves.mu.Unlock()
+	for i := range p.sad.entries {
+		switch t := &p.sad.entries[i]; {
+		case !t.held:
+		case t.pair == nil:
+			f.Reserved = append(f.Reserved, t.spi)
+		default:
+			f.SAs = append(f.SAs, t.pair.frozen(held[t.pair.out]))
+		}
+	}
+	slices.Sort(f.Reserved)
+	slices.SortFunc(f.SAs, func(a, b FrozenSA) int { return cmp.Compare(a.SA.SPIIn, b.SA.SPIIn) })
+	return f, nil
+}
+
+// freeze stops the tunnel's outbound SAs, drops the backlog, and adds the SAs that were on hold to held.
+func (t *Tunnel) freeze(held map[*outbound]bool) {
+	t.change(func() {
+		for _, o := range t.outs {
+			held[o] = o.barred == onHold
+			o.barred = dropFrozen
+		}
+		t.backlog.held = nil
+	})
+}
+
+// frozen is p's state. For the holder of the locks of a frozen plane and of its moves.
+func (p *pair) frozen(held bool) FrozenSA {
+	s := FrozenSA{
+		SA: clone(&p.sa), LastInbound: p.lastInbound().Round(0), Counters: p.meter.counters(),
+		Window: FrozenWindow{p.in.window.top, p.in.window.ring}, QuotaIn: p.in.quota.frozen(),
+	}
+	if p.move.number > 0 {
+		s.MovedAt = p.move.at.Round(0)
+	}
+	s.SA.Path, s.SA.Follow = p.route.Load().Path, p.follow
+	if o := p.out; o != nil {
+		s.Order, s.Sequence, s.QuotaOut, s.Held = o.order, o.seq, o.quota.frozen(), held
+		s.IVKey = bytes.Clone(o.sealer.ivKey)
+	}
+	return s
+}
+
+func (q *quota) frozen() FrozenQuota {
+	return FrozenQuota{q.bytes, q.packets, q.softBytes, q.softPackets}
+}
+
+func (q *quota) thaw(f FrozenQuota) {
+	q.bytes, q.packets, q.softBytes, q.softPackets = f.Bytes, f.Packets, f.SoftBytes, f.SoftPackets
+}
+
+// clone copies sa with all that it refers to.
+func clone(sa *ipsec.ChildSA) ipsec.ChildSA {
+	c := *sa
+	c.Local, c.Remote = slices.Clone(sa.Local), slices.Clone(sa.Remote)
+	for _, k := range []*ipsec.Keys{&c.In, &c.Out} {
+		k.Encr, k.Integ = bytes.Clone(k.Encr), bytes.Clone(k.Integ)
+	}
+	return c
+}
+
+// Thaw makes the SAs of f, with their SPIs, in a plane that has given out no SPI yet and has the
+// tunnels of the same names. Sequence numbers go on thawSkip later; replay windows, quotas, counters and holds
+// are as they were. An SA that was told to have been used, or to be used up, is told again. An
+// error changes nothing.
+func (p *Plane) Thaw(f Frozen) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frozen.Load() {
+		return errFrozen
+	}
+	if p.sad.unused < len(p.sad.slots) {
+		return errors.New("esp: a plane that has SAs cannot take those of another")
+	}
+	spis := slices.Clone(f.Reserved)
+	var pairs []*pair
+	for i := range f.SAs {
+		pr, err := p.thaw(&f.SAs[i])
+		if err != nil {
+			return err
+		}
+		pairs = append(pairs, pr)
+		spis = append(spis, pr.spi)
+	}
+	if err := p.sad.take(spis); err != nil {
+		return err
+	}
+	outs := make(map[*Tunnel][]*outbound)
+	for i, pr := range pairs {
+		p.sad.entry(pr.spi).pair = pr
+		pr.tunnel.pairs[pr.spi] = pr
+		p.sad.install(pr.in)
+		if pr.out != nil {
+			outs[pr.tunnel] = append(outs[pr.tunnel], pr.out)
+			p.order = max(p.order, pr.out.order)
+		}
+		if at := f.SAs[i].MovedAt; !at.IsZero() {
+			p.moves.mu.Lock()
+			p.moves.note(pr, at)
+			p.moves.mu.Unlock()
+		}
+		if pr.out != nil && f.SAs[i].Held {
+			pr.tunnel.hold(pr.out)
+		}
+	}
+	for t, os := range outs {
+		slices.SortFunc(os, func(a, b *outbound) int { return cmp.Compare(a.order, b.order) })
+		t.setOuts(os)
+	}
+	for name, c := range f.Tunnels {
+		if t := p.tunnels[name]; t != nil {
+			t.meter.add(c)
+		}
+	}
+	p.meter.add(f.Counters)
+	return nil
+}
+
+// thaw makes the pair of s, and does not install it.
+func (p *Plane) thaw(s *FrozenSA) (*pair, error) {
+	tunnel := p.tunnels[s.SA.Tunnel]
+	if tunnel == nil {
+		return nil, fmt.Errorf("esp: there is no tunnel %q", s.SA.Tunnel)
+	}
+	pr, err := newPair(p, tunnel, &s.SA)
+	if err != nil {
+		return nil, err
+	}
+	pr.in.window = window{s.Window.Top, s.Window.Bits}
+	pr.in.quota.thaw(s.QuotaIn)
+	pr.meter.add(s.Counters)
+	if !s.LastInbound.IsZero() {
+		pr.heard.Store(int64(s.LastInbound.Sub(p.epoch)))
+	}
+	if s.Order == 0 {
+		return pr, nil
+	}
+	o, err := newOutbound(pr, &s.SA, s.Order, p.cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	o.quota.thaw(s.QuotaOut)
+	o.seq = o.hardSeq
+	if s.Sequence < o.hardSeq && o.hardSeq-s.Sequence > thawSkip {
+		o.seq = s.Sequence + thawSkip
+	}
+	if o.sealer.ivs != nil {
+		if err := o.sealer.setIVKey(bytes.Clone(s.IVKey)); err != nil {
+			return nil, fmt.Errorf("esp: key for initialisation vectors: %w", err)
+		}
+	}
+	pr.out = o
+	return pr, nil
+}
