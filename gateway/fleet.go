@@ -37,13 +37,14 @@ func (e *entry) status() tunnel.Status {
 
 // fleet is the table of what runs.
 type fleet struct {
-	entries []*entry            // in the order of the configuration
-	byName  map[string]*entry   // by the tunnel's name
-	byConn  map[string][]*entry // by the connection's
-	groups  []*group
-	queue   []*group               // have facts that nothing was concluded from yet
-	due     schedule.Queue[*group] // when a Group wants to be called without one
-	up      int                    // tunnels that are up
+	entries    []*entry            // in the order of the configuration
+	byName     map[string]*entry   // by the tunnel's name
+	byConn     map[string][]*entry // by the connection's
+	groups     []*group
+	groupNamed map[string]*group
+	queue      []*group               // have facts that nothing was concluded from yet
+	due        schedule.Queue[*group] // when a Group wants to be called without one
+	up         int                    // tunnels that are up
 }
 
 // enqueue has a group's facts concluded from in this turn of the loop, or the next.
@@ -73,7 +74,10 @@ func (f *fleet) next(now time.Time) *group {
 // index makes what follows from the entries: who is found by a connection's name,
 // and how many tunnels are up.
 func (f *fleet) index() {
-	f.up, f.byConn = 0, map[string][]*entry{}
+	f.up, f.byConn, f.groupNamed = 0, map[string][]*entry{}, map[string]*group{}
+	for _, g := range f.groups {
+		f.groupNamed[g.name] = g
+	}
 	for _, e := range f.entries {
 		f.byConn[e.conn.Name] = append(f.byConn[e.conn.Name], e)
 		if e.status().State == tunnel.Up {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"time"
 
 	"vpngw/diag"
 	"vpngw/host"
@@ -9,7 +10,7 @@ import (
 )
 
 // apply sets a group's part of the host's state.
-func (g *Gateway) apply(gr *group, w tunnel.Want) tunnel.Applied {
+func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied {
 	s := host.State{Peers: w.Peers}
 	tunnelOf := map[string]string{} // by device
 	for _, d := range w.Devices {
@@ -21,6 +22,12 @@ func (g *Gateway) apply(gr *group, w tunnel.Want) tunnel.Applied {
 		s.Devices = append(s.Devices, ds)
 	}
 	res, err := g.Host.Set(gr.name, s)
+	for _, name := range res.Others { // what is in the kernel for these has changed
+		if o := g.fleet.groupNamed[name]; o != nil {
+			o.Note(now, tunnel.Disturbed{})
+			g.fleet.enqueue(o)
+		}
+	}
 	out := tunnel.Applied{Trouble: map[string]diag.Cause{}, Refused: err != nil}
 	for _, b := range res.Blocked {
 		if name := tunnelOf[b.Device]; out.Trouble[name].OK() {

@@ -107,7 +107,7 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 				e.open.data.SetMTU(a.MTU)
 			}
 		case tunnel.Want:
-			gr.Note(now, g.apply(gr, a))
+			gr.Note(now, g.apply(now, gr, a))
 		case tunnel.Reconnect:
 			g.reconnect(now, g.fleet.byName[a.Tunnel], a)
 		case tunnel.Changed:
