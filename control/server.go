@@ -89,8 +89,8 @@ func handler(d Daemon, version string) http.Handler {
 
 // read reads a body that names a target; false when it has answered already.
 func read(w http.ResponseWriter, r *http.Request, v interface{ name() string }) bool {
-	bad := func(status int, why string) bool {
-		write(w, status, failure{Error: why})
+	bad := func(status int, text string) bool {
+		write(w, status, failure{Error: text})
 		return false
 	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))

@@ -25,11 +25,11 @@ var floors = [][]string{
 	{"config/explain", "config/schema"}, // what can be said of a configuration
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
-	{"config/dialect"},                      // tables, types and checks of any dialect
-	{"ike/ikev1", "ike/ikev2", "config"},    // one IKE SA with its exchanges; the model of a connection
-	{"ike/sa"},                              // what any IKE SA is
-	{"ike/wire", "esp/esptest"},             // messages; the operating system, for tests
-	{"ipsec", "dpd", "diag", "config/tree"}, // the words that all share
+	{"config/dialect"},                                  // tables, types and checks of any dialect
+	{"ike/ikev1", "ike/ikev2", "config"},                // one IKE SA with its exchanges; the model of a connection
+	{"ike/sa"},                                          // what any IKE SA is
+	{"ike/wire", "esp/esptest"},                         // messages; the operating system, for tests
+	{"ipsec", "dpd", "diag", "schedule", "config/tree"}, // the words that all share
 }
 
 // only says which package alone may import something from outside.
@@ -49,7 +49,7 @@ var only = map[string]string{
 }
 
 // pure packages are told the time and given randomness; they start nothing.
-var pure = []string{"ike", "ike/ikev1", "ike/ikev2", "ike/sa", "ike/wire", "ipsec", "dpd", "diag"}
+var pure = []string{"ike", "ike/ikev1", "ike/ikev2", "ike/sa", "ike/wire", "ipsec", "dpd", "diag", "schedule", "tunnel"}
 
 // source is one parsed Go file.
 type source struct {
