@@ -30,7 +30,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vpngw/config"
-	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/ike"
 	"vpngw/ipsec"
@@ -161,14 +160,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) check() error {
 	var fatal []string
 	for _, f := range g.Host.Check() {
-		port := f.Cause.Is(diag.PortTaken)
+		port := f.Code == "port"
 		switch {
 		case port && len(g.under.listen) > 0:
 			// Perhaps not on the addresses that we want: opening them will tell.
 		case f.Fatal, port:
 			fatal = append(fatal, f.String())
 		default:
-			g.Log.Warn(f.String(), "code", f.Cause.Code)
+			g.Log.Warn(f.String())
 		}
 	}
 	if len(fatal) > 0 {

@@ -256,8 +256,8 @@ func TestFatalFindingTouchesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := officeHost()
 		h.findings = []host.Finding{
-			{Cause: diag.Cause{Code: diag.ForwardingOff}},
-			{Cause: diag.Cause{Code: diag.PortTaken, Count: 500, Name: "charon"}},
+			{Code: "ip-forward", Message: "ip_forward is 0"},
+			{Code: "port", Message: "UDP port 500 is in use by charon"},
 		}
 		var log bytes.Buffer
 		r := start(t, h, configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
