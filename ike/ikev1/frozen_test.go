@@ -104,7 +104,7 @@ var scripts = []struct {
 	{name: "phase 1 and a quick mode", pairs: 1},
 	{name: "each datagram is lost at first", pairs: 1, before: func(w *world) {
 		came := map[string]bool{}
-		w.lose = func(d ipsec.Datagram) bool {
+		w.lose = func(d *ipsec.Datagram) bool {
 			again := came[string(d.Data)]
 			came[string(d.Data)] = true
 			return !again
@@ -113,7 +113,7 @@ var scripts = []struct {
 		w.run(20 * time.Second)
 		w.a.ask("one")
 		w.run(20 * time.Second)
-		w.lose = func(ipsec.Datagram) bool { return false }
+		w.lose = func(*ipsec.Datagram) bool { return false }
 	}},
 	{name: "another child", pairs: 2, do: func(w *world) { w.a.ask("two") }},
 	{name: "another child, asked for by the responder", pairs: 2, do: func(w *world) { w.b.ask("two") }},
@@ -129,7 +129,7 @@ var scripts = []struct {
 	}},
 	{name: "a rekeyed child, with message 3 lost", pairs: 1, do: func(w *world) {
 		n := 0
-		w.lose = func(d ipsec.Datagram) bool {
+		w.lose = func(d *ipsec.Datagram) bool {
 			h, _ := wire.ParseHeader(d.Data)
 			if h.Exchange == wire.ExchangeQuick {
 				n++
@@ -149,11 +149,11 @@ var scripts = []struct {
 	{name: "liveness checks", pairs: 1, do: func(w *world) { w.run(3 * time.Minute) }},
 	{name: "liveness checks that are lost for a while", pairs: 1, do: func(w *world) {
 		until := w.now.Add(50 * time.Second)
-		w.lose = func(ipsec.Datagram) bool { return w.now.Before(until) }
+		w.lose = func(*ipsec.Datagram) bool { return w.now.Before(until) }
 		w.run(2 * time.Minute)
 	}},
 	{name: "a peer that dies", pairs: 0, do: func(w *world) {
-		w.lose = func(ipsec.Datagram) bool { return true }
+		w.lose = func(*ipsec.Datagram) bool { return true }
 		w.run(5 * time.Minute)
 	}},
 	{name: "a deleted child", pairs: 0, do: func(w *world) { w.a.main().DeleteChildren(w.now, w.a.peer.Children[0]) }},
@@ -167,7 +167,7 @@ var scripts = []struct {
 		}
 	}},
 	{name: "a child that the peer deletes while we rekey it", pairs: 1, do: func(w *world) {
-		w.lose = func(d ipsec.Datagram) bool {
+		w.lose = func(d *ipsec.Datagram) bool {
 			h, _ := wire.ParseHeader(d.Data)
 			return h.Exchange == wire.ExchangeQuick
 		}
@@ -175,11 +175,11 @@ var scripts = []struct {
 		w.run(time.Second)
 		w.b.main().DeleteChildren(w.now, w.b.peer.Children[0])
 		w.run(time.Second)
-		w.lose = func(ipsec.Datagram) bool { return false }
+		w.lose = func(*ipsec.Datagram) bool { return false }
 	}},
 	{name: "a child that the configuration loses while we ask for it", pairs: 1, do: func(w *world) {
 		until := w.now.Add(time.Second)
-		w.lose = func(ipsec.Datagram) bool { return w.now.Before(until) }
+		w.lose = func(*ipsec.Datagram) bool { return w.now.Before(until) }
 		w.a.ask("two")
 		w.run(time.Millisecond)
 		lost, next := w.a.peer.Children[1], *w.a.peer
@@ -357,7 +357,7 @@ func TestFrozenIsPlainData(t *testing.T) {
 func TestFrozenShowsNoSecret(t *testing.T) {
 	w := newWorld(t, nil)
 	n := 0
-	w.lose = func(ipsec.Datagram) bool { n++; return n == 4 } // message 4: both have a private value, and b has keys
+	w.lose = func(*ipsec.Datagram) bool { n++; return n == 4 } // message 4: both have a private value, and b has keys
 	w.a.peer.PSK = ipsec.Secret("not a real key")
 	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr); err != nil {
 		t.Fatal(err)
@@ -400,7 +400,7 @@ func TestThawRefusesWhatIsIncomplete(t *testing.T) {
 	frozen := func() Frozen {
 		w := newWorld(t, nil)
 		w.begin()
-		w.lose = func(ipsec.Datagram) bool { return true }
+		w.lose = func(*ipsec.Datagram) bool { return true }
 		w.a.ask("two")
 		return w.a.freeze()
 	}
@@ -441,7 +441,6 @@ func TestThawRefusesWhatIsIncomplete(t *testing.T) {
 		}
 	}
 }
-
 
 // Whoever adds a field to the state of an ISAKMP SA decides here whether it is frozen. What is not frozen
 // is made again by Thaw, or may be lost.
