@@ -20,28 +20,28 @@ import (
 	"vpngw/ipsec"
 )
 
-// world is two hosts with their machines of IKEv2 and nothing around them, on a
-// network that delivers in order at once. Everything in it is determined by the
-// seed: two worlds in which the same is done send the same bytes.
+// world is two hosts with machines of IKEv2, without an Endpoint, on a network that
+// delivers at once and in order. Its randomness has a fixed seed: if the same is done
+// in two worlds, they send the same bytes.
 type world struct {
 	t    testing.TB
 	now  time.Time
 	a, b *host
-	wire []ipsec.Datagram // under way, as the receiver will see them
+	wire []ipsec.Datagram // under way, from the receiver's view
 	sent [][]byte         // everything that was sent
 	rand io.Reader
 	// step is called before each datagram that arrives and each Advance.
 	step func()
-	// lose reports whether a datagram is lost on the way. One that arrives may be changed by meddle.
+	// lose reports whether a datagram is lost; meddle may change a datagram before it arrives.
 	lose   func(d ipsec.Datagram) bool
 	meddle func(d *ipsec.Datagram)
-	nat    uint16 // a is behind one, which adds so much to its ports; 0: none
+	nat    uint16 // a is behind a NAT that adds this to its ports; 0: it is not
 }
 
 // outside is the address of the NAT.
 var outside = netip.MustParseAddr("203.0.113.1")
 
-// host is one end: what its machines have made of ESP. It is their Owner.
+// host is one end: the Owner of its machines, with the Child SAs that they installed.
 type host struct {
 	w        *world
 	addr     netip.Addr
@@ -232,7 +232,7 @@ func (h *host) receive(d ipsec.Datagram) {
 	}
 }
 
-// run delivers, and lets time pass for d.
+// run delivers datagrams, and lets d pass.
 func (w *world) run(d time.Duration) {
 	w.t.Helper()
 	end := w.now.Add(d)
@@ -253,7 +253,7 @@ func (w *world) run(d time.Duration) {
 			}
 			if d.Local.Addr() == outside {
 				if d.Local.Port() < w.nat {
-					continue // the NAT has forgotten it
+					continue // the NAT has no such mapping any more
 				}
 				d.Local = netip.AddrPortFrom(w.a.addr, d.Local.Port()-w.nat)
 			}
@@ -286,7 +286,7 @@ func (w *world) run(d time.Duration) {
 	w.t.Fatal("the world does not come to rest")
 }
 
-// start has a bring up its first child.
+// start makes a bring up its first child.
 func (w *world) start() {
 	w.t.Helper()
 	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, w.a.peer.Children[0]); err != nil {
@@ -294,7 +294,7 @@ func (w *world) start() {
 	}
 }
 
-// wantPairs checks that the ends have one IKE SA and n Child SAs that fit each other.
+// wantPairs checks that each end has one IKE SA, and n Child SAs that fit the other end's.
 func (w *world) wantPairs(n int) {
 	w.t.Helper()
 	if len(w.a.machines) != 1 || len(w.b.machines) != 1 {
@@ -319,7 +319,7 @@ func (w *world) wantPairs(n int) {
 	}
 }
 
-// many are n selectors, so many that a message with them goes in fragments.
+// many returns n selectors. With enough of them a message needs fragments.
 func many(second byte, n int) []ipsec.Selector {
 	var out []ipsec.Selector
 	for i := range n {
