@@ -442,7 +442,6 @@ func TestThawRefusesWhatIsIncomplete(t *testing.T) {
 	}
 }
 
-
 // Whoever adds a field to the state of an ISAKMP SA decides here whether it is frozen. What is not frozen
 // is made again by Thaw, or may be lost.
 func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
