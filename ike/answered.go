@@ -51,6 +51,12 @@ func (a *answered) settled(m sa.Machine) {
 	a.v1.remove(m, from)
 }
 
+func (a *answered) isHalfOpen(m sa.Machine) bool {
+	_, v2 := a.v2.all[m]
+	_, v1 := a.v1.all[m]
+	return v2 || v1
+}
+
 func (a *answered) remove(m sa.Machine) {
 	if k, ok := a.keys[m]; ok {
 		a.settled(m)

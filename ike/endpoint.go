@@ -88,6 +88,7 @@ type Endpoint struct {
 type installed struct {
 	sa   *ipsec.ChildSA
 	peer *peer
+	out  bool
 }
 
 // New makes an Endpoint without peers.

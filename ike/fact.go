@@ -1,6 +1,8 @@
 package ike
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"vpngw/diag"
@@ -13,9 +15,13 @@ func (e *Endpoint) emit(a sa.Action) {
 	e.actions = append(e.actions, a)
 	switch a := a.(type) {
 	case sa.InstallIn:
-		e.installed[a.SA.SPIIn] = installed{a.SA, e.peerOfSA(a.SA)}
+		e.installed[a.SA.SPIIn] = installed{sa: a.SA, peer: e.peerOfSA(a.SA)}
 		e.emit(sa.ChildIn{SA: a.SA})
 	case sa.InstallOut:
+		if in, ok := e.installed[a.SA.SPIIn]; ok {
+			in.out = true
+			e.installed[a.SA.SPIIn] = in
+		}
 		e.emit(sa.ChildOut{SA: a.SA})
 	case sa.Remove:
 		if in, ok := e.installed[a.SPIIn]; ok {
@@ -34,6 +40,36 @@ func (e *Endpoint) peerOfSA(c *ipsec.ChildSA) *peer {
 		}
 	}
 	return p
+}
+
+// tellAll says what there is, for a reader that knows nothing yet.
+func (e *Endpoint) tellAll() {
+	e.each(e.table.spi, func(m sa.Machine) {
+		if _, ok := e.established[m]; ok {
+			e.emit(sa.IKEEstablished{SA: e.about(m)})
+		}
+	})
+	for _, spi := range slices.Sorted(maps.Keys(e.installed)) {
+		in := e.installed[spi]
+		if e.emit(sa.ChildIn{SA: in.sa}); in.out {
+			e.emit(sa.ChildOut{SA: in.sa})
+		}
+	}
+	for _, p := range e.inOrder() {
+		for _, m := range p.machines {
+			if in := m.Info(); in.Initiator && in.State == sa.Connecting {
+				e.emit(sa.IKEConnecting{SA: e.about(m)})
+			}
+		}
+		if !p.why.OK() {
+			e.emit(p.failure())
+		}
+		for _, c := range p.children {
+			if !c.why.OK() {
+				e.emit(sa.ChildFailed{Child: c.given, Cause: c.why})
+			}
+		}
+	}
 }
 
 // about is an IKE SA as a Fact names it.
@@ -67,11 +103,15 @@ func (e *Endpoint) ended(m sa.Machine, why diag.Cause) {
 // fail notes why there is no IKE SA with a peer, and says so.
 func (p *peer) fail(now time.Time, why diag.Cause) {
 	p.why, p.since = why, now
-	f := sa.IKEFailed{Peer: p.given, Cause: why, Connecting: p.connecting()}
+	p.e.emit(p.failure())
+}
+
+func (p *peer) failure() sa.IKEFailed {
+	f := sa.IKEFailed{Peer: p.given, Cause: p.why, Connecting: p.connecting()}
 	if !f.Connecting && !p.e.stopping && p.toInitiate() != nil {
 		f.Retry = p.nextTry
 	}
-	p.e.emit(f)
+	return f
 }
 
 // forgive forgets why there was no IKE SA.

@@ -13,28 +13,17 @@ import (
 // SetPeers makes ps the configured peers, in this order. A peer with the same key and settings as before
 // keeps its IKE SAs; a changed one is deleted and connects again.
 func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
-	gone := map[sa.PeerKey][]*peer{}
-	for _, p := range e.inOrder() {
-		gone[p.cfg.PeerKey] = append(gone[p.cfg.PeerKey], p)
-	}
-	for n, cfg := range ps {
-		same := gone[cfg.PeerKey]
-		i := slices.IndexFunc(same, func(p *peer) bool { return p.sameIKE(cfg) })
-		if i < 0 {
-			e.add(e.newPeer(now, cfg, n))
+	others, kept := e.match(ps)
+	for n, p := range kept {
+		if p == nil {
+			e.add(e.newPeer(now, ps[n], n))
 			continue
 		}
-		p := same[i]
-		gone[cfg.PeerKey] = slices.Delete(same, i, i+1)
 		p.place = n
-		p.adopt(now, cfg)
+		p.adopt(now, ps[n])
 	}
 	e.placed = len(ps)
-	var removed []*peer
-	for _, same := range gone {
-		removed = append(removed, same...)
-	}
-	for _, p := range inOrder(removed) {
+	for _, p := range others {
 		e.remove(now, p)
 	}
 	for _, at := range e.peersAt {
@@ -63,6 +52,28 @@ func (e *Endpoint) SetPeer(now time.Time, old, next *sa.Peer) {
 	if p != nil {
 		e.remove(now, p)
 	}
+}
+
+// match finds for each of ps the peer that it goes on with; nil: none. It returns the others too, in order.
+func (e *Endpoint) match(ps []*sa.Peer) (others, kept []*peer) {
+	byKey := map[sa.PeerKey][]*peer{}
+	for _, p := range e.inOrder() {
+		byKey[p.cfg.PeerKey] = append(byKey[p.cfg.PeerKey], p)
+	}
+	for _, cfg := range ps {
+		same := byKey[cfg.PeerKey]
+		i := slices.IndexFunc(same, func(p *peer) bool { return p.sameIKE(cfg) })
+		if i < 0 {
+			kept = append(kept, nil)
+			continue
+		}
+		kept = append(kept, same[i])
+		byKey[cfg.PeerKey] = slices.Delete(same, i, i+1)
+	}
+	for _, same := range byKey {
+		others = append(others, same...)
+	}
+	return inOrder(others), kept
 }
 
 // sameIKE reports whether an IKE SA of p can be one of cfg.
