@@ -1,22 +1,22 @@
-// Package dpd decides when a peer is dead: RFC 7296 section 2.4's liveness
-// check, and RFC 3706. It is pure: time comes in, decisions go out.
+// Package dpd decides when a peer is dead: the liveness check of RFC 7296 section 2.4,
+// and dead peer detection of RFC 3706. It is pure: time comes in, decisions go out.
 package dpd
 
 import "time"
 
-// Config says when to ask and when to give up. The zero value never asks.
+// Config says when to ask a peer for a sign of life and when to give it up. The zero value never asks.
 type Config struct {
-	Interval time.Duration // nothing heard for so long: ask. 0: never ask
-	Timeout  time.Duration // no answer for so long: dead. 0: the retransmission's own end
-	Order    Order         // of IKEv1's messages
+	Interval time.Duration // ask after this long without a sign of life; 0: never ask
+	Timeout  time.Duration // give up after this long without an answer; 0: when retransmission ends
+	Order    Order         // of the payloads in IKEv1's messages
 }
 
-// Order is that of the payloads in IKEv1's messages: RFC 2409 has the HASH
-// first, RFC 3706 prints it last, and there are peers that take only the one they know.
+// Order is the order of the payloads in IKEv1's messages: RFC 2409 has the HASH
+// first, RFC 3706 prints it last, and some peers accept only one of the two.
 type Order uint8
 
 const (
-	Mirror     Order = iota // as the peer does; HASH first until it has shown
+	Mirror     Order = iota // the peer's order; HASH first until the peer has sent a message
 	HashNotify              // HASH, then NOTIFY
 	NotifyHash              // NOTIFY, then HASH
 )
@@ -26,11 +26,11 @@ func (o Order) String() string { return [...]string{"auto", "seq-hash-notify", "
 // Monitor watches one peer. The zero value with a Config is ready.
 type Monitor struct {
 	Config
-	heard time.Time // last proof of life
-	asked time.Time // zero: no question is open
+	heard time.Time // last sign of life
+	asked time.Time // when Due said Ask; zero: no answer is awaited
 }
 
-// Heard notes proof of life at t: a fresh authenticated message or ESP packet.
+// Heard notes a sign of life at t: a new authenticated message or ESP packet.
 func (m *Monitor) Heard(t time.Time) {
 	if t.After(m.heard) {
 		m.heard = t
@@ -38,10 +38,10 @@ func (m *Monitor) Heard(t time.Time) {
 	}
 }
 
-// Last is the last proof of life.
+// Last is when the last sign of life came.
 func (m *Monitor) Last() time.Time { return m.heard }
 
-// Deadline is when Due wants to be asked next; zero: never.
+// Deadline is when to call Due next; zero: never.
 func (m *Monitor) Deadline() time.Time {
 	if m.Interval <= 0 || m.heard.IsZero() {
 		return time.Time{}
@@ -55,16 +55,16 @@ func (m *Monitor) Deadline() time.Time {
 	return time.Time{}
 }
 
-// Verdict is what Due decides.
+// Verdict is a decision of Due.
 type Verdict uint8
 
 const (
-	Fine Verdict = iota
-	Ask          // send a liveness check now
-	Dead         // the peer did not answer in time
+	Fine Verdict = iota // nothing is to be done
+	Ask                 // send a liveness check now
+	Dead                // the peer did not answer in time
 )
 
-// Due decides at now. Ask is returned once per question.
+// Due decides at now. It says Ask once, and then waits for Heard or the timeout.
 func (m *Monitor) Due(now time.Time) Verdict {
 	d := m.Deadline()
 	if d.IsZero() || now.Before(d) {

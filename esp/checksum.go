@@ -6,11 +6,11 @@ import (
 )
 
 // onesSum is the ones' complement sum (RFC 1071) of from and the 16-bit words of
-// b; a last odd byte counts as the first of a word. Sums of adjoining parts add up when all but
-// the last have an even length.
+// b; an odd last byte is the high byte of a word. The sums of adjoining parts add up if all
+// parts but the last have an even length.
 //
-// The sum is worked out in the machine's own byte order, which does not matter to
-// ones' complement arithmetic (RFC 1071 section 2B), and eight bytes at a time.
+// It adds eight bytes at a time, in little-endian order: ones' complement arithmetic does not
+// depend on the byte order (RFC 1071 section 2B).
 func onesSum(from uint16, b []byte) uint16 {
 	var s, c uint64
 	for len(b) >= 64 {
@@ -48,8 +48,7 @@ func onesAdd(a, b uint16) uint16 {
 }
 
 // pseudoSum is the sum of the pseudo-header (RFC 9293 section 3.1, RFC 8200 section
-// 8.1) of n bytes of the protocol in the IP packet b. The addresses lie side by side, and what stands
-// between the numbers in the headers is zero.
+// 8.1) of n bytes of the protocol in the IP packet b. In both headers the two addresses lie side by side.
 func pseudoSum(b []byte, protocol uint8, n int) uint16 {
 	addresses := b[12:20]
 	if b[0]>>4 == 6 {
@@ -61,8 +60,8 @@ func pseudoSum(b []byte, protocol uint8, n int) uint16 {
 // checksum is the Internet checksum of b, starting from a partial sum.
 func checksum(from uint16, b []byte) uint16 { return ^onesSum(from, b) }
 
-// checksumAdjust is what the checksum sum becomes when a 16-bit word it covers
-// changes from old to new (RFC 1624).
+// checksumAdjust is the checksum sum after a 16-bit word that it covers
+// has changed from old to new (RFC 1624).
 func checksumAdjust(sum, old, new uint16) uint16 {
 	return ^onesAdd(onesAdd(^sum, ^old), new)
 }

@@ -6,26 +6,26 @@ import (
 )
 
 const (
-	maxFrame   = 0xffff // IP's largest packet
+	maxFrame   = 0xffff // the largest IP packet
 	maxMerged  = 64     // datagrams in one UDP super-packet
 	maxHeaders = ipv6Header + 60
 )
 
-// A gather opens consecutive packets of a flow so that their payloads lie side by
-// side, and writes them to the TUN as one super-packet: the inverse of a segmenter. A
-// packet is opened where its payload belongs if it continues the frame; its headers then cover the
-// end of the payload before, which is saved and put back. When it turns out to be no
-// continuation it is moved.
+// A coalescer opens consecutive packets of a flow so that their payloads lie side by
+// side, and writes them to the TUN as one super-packet: the inverse of a segmenter. It
+// opens each packet where its payload belongs if the packet continues the frame; the headers then cover the
+// end of the payload before, which is saved and restored. A packet that turns out to be no
+// continuation is moved.
 //
-// What is merged is cut again by the kernel, into the very packets that came: same headers, IPv4
-// identification included unless DF is set, which makes it meaningless (RFC 6864 section 4.1). The kernel then makes new
-// checksums, so a packet is merged only after its own was verified; others pass as they
-// are. Not safe for concurrent use.
+// The kernel cuts a super-packet again into the very packets that came: with the same headers, the IPv4
+// identification too unless DF is set, which makes it meaningless (RFC 6864 section 4.1). The kernel then makes new
+// checksums, so a packet is merged only after its own checksum was verified. Any other packet is
+// written as it came. Not safe for concurrent use.
 type coalescer struct {
 	tunnel *Tunnel
 	buf    []byte // headroom | frame | room to open one more
-	other  []byte // a buffer as well
-	at     int    // where the last room was, in the frame
+	other  []byte // a second buffer, for a packet that is moved
+	at     int    // where the last room begins, in the frame
 	saved  [maxHeaders]byte
 
 	packets   int // in the frame
@@ -35,16 +35,16 @@ type coalescer struct {
 	head      int              // length of the headers
 	transport int              // where the TCP or UDP header begins
 	size      int              // of the first payload
-	first     [maxHeaders]byte // the first packet's headers: later ones may lie over it
-	next      uint32           // sequence number that continues, TCP
-	push      bool             // the last one had PSH
+	first     [maxHeaders]byte // the first packet's headers, which a later packet may overwrite in buf
+	next      uint32           // TCP sequence number of a packet that continues the frame
+	push      bool             // the last packet had PSH
 }
 
 // coalesceBuffer holds the largest frame and, behind it, the largest ESP packet.
 const coalesceBuffer = headroom + maxFrame + socketBuffer
 
-// room is where a packet of a tunnel is to be opened that takes up to n bytes
-// then. What is in the frame may be written first.
+// room is where to open the next packet, which belongs to t and takes up to n bytes once it is
+// open. It may write the frame first. add or restore must follow.
 func (g *coalescer) room(t *Tunnel, n int) []byte {
 	if g.buf == nil {
 		g.buf, g.other = make([]byte, coalesceBuffer), make([]byte, coalesceBuffer)
@@ -61,14 +61,14 @@ func (g *coalescer) room(t *Tunnel, n int) []byte {
 	return frame[g.at : g.at+n : g.at+n]
 }
 
-// refuse puts the frame right after an open that gave no packet.
+// restore puts back the bytes of the frame that opening at the last room has overwritten.
 func (g *coalescer) restore() {
 	if g.packets > 0 {
 		copy(g.buf[headroom+g.at:], g.saved[:g.head])
 	}
 }
 
-// add takes the packet that was opened at the last room, which f describes.
+// add takes the packet b, which f describes and which was opened at the last room.
 func (g *coalescer) add(f *flow, b []byte) {
 	if g.packets > 0 {
 		if g.continues(f, b) {
@@ -104,7 +104,7 @@ func (g *coalescer) begin(f *flow, b []byte) {
 		}
 		g.head = f.transport + udpHeader
 	case protoTCP:
-		if len(t) <= tcpHeader || t[13]&^tcpECE != tcpACK { // neither PSH nor any other
+		if len(t) <= tcpHeader || t[13]&^tcpECE != tcpACK { // no PSH and no other flag
 			return
 		}
 		n := int(t[12]>>4) * 4
@@ -124,8 +124,7 @@ func (g *coalescer) begin(f *flow, b []byte) {
 
 const tcpECE = 0x40
 
-// verified reports whether the checksums of b are right, of its header and of
-// what it carries.
+// verified reports whether the checksums of b are right: of the IPv4 header and of the transport.
 func verified(f *flow, b []byte) bool {
 	if !f.v6 && onesSum(0, b[:ipv4Header]) != 0xffff {
 		return false
@@ -134,8 +133,8 @@ func verified(f *flow, b []byte) bool {
 	return onesSum(pseudoSum(b, f.protocol, len(t)), t) == 0xffff
 }
 
-// continues reports whether b is one more segment of the frame, and notes it.
-// b lies in the frame, its headers over the last payload.
+// continues reports whether b is one more segment of the frame, and updates the frame if so.
+// b lies in the frame, its headers over the end of the last payload.
 func (g *coalescer) continues(f *flow, b []byte) bool {
 	first := g.first[:g.head]
 	n := len(b) - g.head
@@ -201,8 +200,7 @@ func (g *coalescer) flush() {
 	g.packets, g.grows, g.tunnel = 0, false, nil
 }
 
-// seal makes the headers those of a super-packet, the transport checksum left to
-// the kernel.
+// superHeaders turns the headers of b into a super-packet's; the kernel completes the transport checksum.
 func (g *coalescer) superHeaders(b []byte) vnet {
 	h := vnet{
 		flags: needsChecksum, gso: gsoUDP, head: uint16(g.head), segment: uint16(g.size),

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// Counters are what an SA pair, a tunnel or the plane carried and dropped.
+// Counters count what an SA pair, a tunnel or the plane carried and dropped.
 type Counters struct {
 	BytesIn, BytesOut     uint64 // of inner packets
 	PacketsIn, PacketsOut uint64
-	Drops                 map[string]uint64 // by name; names that counted nothing are left out
+	Drops                 map[string]uint64 // packets by name; a name that counted nothing is left out
 }
 
 // reason is why a packet was not carried.
@@ -17,22 +17,22 @@ type reason uint8
 
 const (
 	carried reason = iota // not a drop
-	onHold                // nor this: see Plane.Hold
+	onHold                // kept back, not a drop either: see Plane.Hold
 
 	dropMalformed  // not a valid IP packet, or an ESP packet too short to be one
 	dropNoPolicy   // outbound: no SA's selectors cover the packet
 	dropNoSA       // outbound: the tunnel has no SA; inbound: unknown SPI
 	dropNoSocket   // the SA's path needs a socket that the plane does not have
-	dropTooBig     // larger than the tunnel's MTU, answered with ICMP where that is allowed
+	dropTooBig     // larger than the tunnel's MTU; answered with ICMP where an answer is allowed
 	dropUnderlay   // too big for the underlay; counts datagrams, each a packet or a run
-	dropSend       // the socket refused it; counts datagrams, too
+	dropSend       // the socket refused it; counts datagrams too
 	dropSequence   // the SA's sequence numbers are used up
 	dropLifetime   // the SA's hard limit of bytes or packets is reached
 	dropReplay     // seen before, or older than the window
 	dropBadICV     // not authentic
 	dropPadding    // authentic, but its padding is wrong
 	dropNextHeader // authentic, but neither IPv4 nor IPv6
-	dropDummy      // RFC 4303 section 2.6: meant to be dropped
+	dropDummy      // a dummy packet, which its sender wants dropped (RFC 4303 section 2.6)
 	dropInner      // authentic, but the inner packet is malformed
 	dropSelector   // authentic, but outside the SA's selectors
 	dropECN        // congestion marked on a packet that cannot carry the mark (RFC 6040 section 4.2)
@@ -44,7 +44,7 @@ const (
 	numReasons
 )
 
-// names are stable: they are what operators and dashboards see.
+// names are stable: operators and dashboards rely on them.
 var names = [numReasons]string{
 	dropMalformed: "malformed", dropNoPolicy: "no-policy", dropNoSA: "no-sa", dropNoSocket: "no-socket",
 	dropTooBig: "too-big", dropUnderlay: "underlay-too-big", dropSend: "send", dropSequence: "sequence",
@@ -69,7 +69,7 @@ func (d *drops) addTo(m map[string]uint64) {
 	}
 }
 
-// traffic counts what was carried one way.
+// traffic counts the packets carried in one direction.
 type traffic struct{ bytes, packets atomic.Uint64 }
 
 func (t *traffic) add(bytes, packets uint64) {
@@ -77,7 +77,7 @@ func (t *traffic) add(bytes, packets uint64) {
 	t.packets.Add(packets)
 }
 
-// meter is both ways and the drops.
+// meter counts both directions and the drops.
 type meter struct {
 	in, out traffic
 	drops   drops
@@ -93,7 +93,7 @@ func (m *meter) counters() Counters {
 	return c
 }
 
-// add counts what c did. A name that is unknown is left out.
+// add adds c. Drops under an unknown name are left out.
 func (m *meter) add(c Counters) {
 	m.in.add(c.BytesIn, c.PacketsIn)
 	m.out.add(c.BytesOut, c.PacketsOut)
@@ -104,10 +104,10 @@ func (m *meter) add(c Counters) {
 	}
 }
 
-// A tally counts packets of one SA after another in plain variables and
-// publishes them when the SA changes or the batch ends. Not safe for concurrent use.
+// A tally counts the packets of one SA after another in plain variables. It
+// adds them to the meters when the SA changes or the batch ends. Not safe for concurrent use.
 type tally struct {
-	direction      func(*meter) *traffic // in or out
+	direction      func(*meter) *traffic // meter.in or meter.out
 	pair           *pair
 	bytes, packets uint64
 }

@@ -13,8 +13,8 @@ const (
 	dscpMask = 0xfc
 )
 
-// outerTOS is what an inner packet's TOS makes of the outer one: ECN copied
-// (RFC 6040 section 4.1, normal mode), DSCP too if wanted.
+// outerTOS is the outer header's TOS for an inner packet's TOS: ECN is copied
+// (RFC 6040 section 4.1, normal mode), and DSCP with copyDSCP.
 func outerTOS(inner uint8, copyDSCP bool) uint8 {
 	if copyDSCP {
 		return inner
@@ -22,8 +22,8 @@ func outerTOS(inner uint8, copyDSCP bool) uint8 {
 	return inner & ecnMask
 }
 
-// decapsulated is the inner packet's ECN after the tunnel (RFC 6040 section
-// 4.2, figure 4), by inner then outer codepoint.
+// decapsulated is the inner packet's ECN codepoint after the tunnel (RFC 6040 section
+// 4.2, figure 4), by the inner and then the outer codepoint.
 var decapsulated = [4][4]uint8{
 	notECT: {notECT: notECT, ect0: notECT, ect1: notECT, ce: ecnLost},
 	ect0:   {notECT: ect0, ect0: ect0, ect1: ect1, ce: ce},

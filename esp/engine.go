@@ -11,25 +11,25 @@ import (
 	"vpngw/ipsec"
 )
 
-// Poller waits for what an Engine reads.
+// Poller waits until a descriptor of an Engine can be read.
 type Poller interface {
-	// Add watches a descriptor, under a number that Wait gives.
+	// Add begins to watch a descriptor; Wait names it by id.
 	Add(fd int, id uint32) error
-	// Remove watches it no more. A closed one is not watched anyway.
+	// Remove ends it. A descriptor that was closed is not watched anyway.
 	Remove(fd int)
-	// Wait waits until something can be read or Wake was called, and returns
-	// which can.
+	// Wait waits until a descriptor can be read or Wake was called. It fills ready with the
+	// ids of descriptors that can be read and returns how many.
 	Wait(ready []uint32) (int, error)
 	Wake()
 }
 
 // An Engine carries packets on one thread: from its sockets to the TUNs, and
-// from its TUNs to the sockets. Both ways on one thread save waking another one for
-// every acknowledgement that a packet causes. What has something to read is served
-// in turn, a batch at a time, so nothing starves.
+// from its TUNs to the sockets. One thread for both directions wakes no other thread for
+// the acknowledgements that a packet causes. Members that can be read are served
+// in turn, a batch at a time, so none starves.
 //
-// Sockets and tunnels may be spread over several. Of what comes in to different ones at once, one
-// batch is opened at a time.
+// Sockets and tunnels may be spread over several Engines. When datagrams come in to several at once,
+// one batch is opened at a time.
 type Engine struct {
 	plane    *Plane
 	poller   Poller
@@ -37,20 +37,20 @@ type Engine struct {
 
 	mu      sync.Mutex // held while packets are carried
 	sources map[uint32]*member
-	last    uint32 // number given out
+	last    uint32 // the last id given out
 }
 
-// source is what an Engine reads.
+// source is a socket or a TUN that an Engine reads.
 type source interface {
 	fd() int
-	step() error // carries a batch of what is there
+	step() error // reads and carries one batch
 }
 
-// member is a source with its history.
+// member is a source of an Engine.
 type member struct {
 	source
-	failed int // reads, one after another
-	ended  func(error)
+	failed int         // reads that failed since the last that did not
+	ended  func(error) // as AddSocket says
 }
 
 // NewEngine makes an Engine without members.
@@ -58,10 +58,10 @@ func (p *Plane) NewEngine(poller Poller) *Engine {
 	return &Engine{plane: p, poller: poller, receiver: newReceiver(p), sources: make(map[uint32]*member)}
 }
 
-// maxReady is how many members one look at the poller gives.
+// maxReady is how many members one call of Poller.Wait returns at most.
 const maxReady = 64
 
-// Run carries packets until ctx is done, and returns nil then. One at a time.
+// Run carries packets until ctx is done, and returns nil then. An Engine has one Run at a time.
 func (e *Engine) Run(ctx context.Context) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -84,7 +84,7 @@ func (e *Engine) serve(ready []uint32) {
 	for _, id := range ready {
 		m := e.sources[id]
 		if m == nil {
-			continue // it left meanwhile
+			continue // it was removed meanwhile
 		}
 		err := m.step()
 		if err == nil {
@@ -102,8 +102,8 @@ func (e *Engine) serve(ready []uint32) {
 	}
 }
 
-// AddSocket has the Engine read s. ended is called when that has ended by itself:
-// with nil if s was closed. It must neither block nor call the Engine.
+// AddSocket has the Engine read s. The Engine calls ended when it has stopped reading s by itself:
+// with nil if s was closed, else with the error. ended must neither block nor call the Engine.
 func (e *Engine) AddSocket(s Socket, v6 bool, ended func(error)) error {
 	k := udp4
 	if s.Raw() {
@@ -115,10 +115,10 @@ func (e *Engine) AddSocket(s Socket, v6 bool, ended func(error)) error {
 	return e.add(&socketSource{e.receiver, s, k, udpBatch}, ended)
 }
 
-// AddTunnel has the Engine read the frames of t, as AddSocket does a socket.
+// AddTunnel has the Engine read the frames of t; ended is as AddSocket has it.
 func (e *Engine) AddTunnel(t *Tunnel, ended func(error)) error {
 	if t.Frames == nil {
-		return errors.New("esp: the tunnel is one by packets: Run it")
+		return errors.New("esp: the tunnel has a Device: call Run")
 	}
 	if !t.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
@@ -141,8 +141,8 @@ func (e *Engine) add(s source, ended func(error)) error {
 	return nil
 }
 
-// RemoveTunnel takes t out. When it returns no packet of t is under way, and
-// ended is not called any more unless it has been.
+// RemoveTunnel ends the reading of t. When it returns, no packet of t is under way, and
+// ended will not be called any more.
 func (e *Engine) RemoveTunnel(t *Tunnel) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -172,9 +172,9 @@ type socketSource struct {
 
 func (s *socketSource) fd() int { return s.socket.FD() }
 
-// step carries a batch. Without UDP_GRO the packets of a peer's burst come one by
-// one, and faster than it sends them we would write each to the TUN alone, and sleep and be woken for
-// each: so while a frame grows it is worth to ask a few times more.
+// step carries a batch. A raw socket has no UDP_GRO: the packets of a peer's burst come one by
+// one, and we are faster than the peer. We would sleep, wake and write a frame for each of them. So
+// while a frame still grows, polling again pays.
 func (s *socketSource) step() error {
 	n, err := s.read()
 	if s.kind >= raw4 {
@@ -190,11 +190,11 @@ func (s *socketSource) step() error {
 	return err
 }
 
-// lingerTries, in vain and one after another, take about as long as a peer takes to send two packets.
+// lingerTries polls that find nothing take about as long as a peer takes to send two packets.
 const lingerTries = 16
 
-// read takes in what is there. Of long runs few are asked for at once, so that they are
-// still in the cache when their turn comes; of single packets many.
+// read reads and opens a batch. It asks for few datagrams while they are long runs, so that the last of
+// them is still in the cache when its turn comes, and for many while they are single packets.
 func (s *socketSource) read() (int, error) {
 	ds := s.receiver.room(s.want)
 	n, err := s.socket.ReadReady(ds)
@@ -211,13 +211,13 @@ func (s *socketSource) read() (int, error) {
 		s.want = max(s.want/2, udpBatch)
 	case n == s.want:
 		s.want = min(s.want*2, maxBatch)
-	case n < s.want/4: // to ask for many costs something too
+	case n < s.want/4: // preparing many buffers costs something too
 		s.want = max(s.want/2, udpBatch)
 	}
 	return n, err
 }
 
-// room makes datagrams to read into.
+// room returns n datagrams with buffers to read into.
 func (r *receiver) room(n int) []ipsec.Datagram {
 	for i := range n {
 		r.ds[i] = ipsec.Datagram{Data: r.bufs[i]}

@@ -6,14 +6,14 @@ import (
 	"vpngw/ipsec"
 )
 
-// Event is something that the data plane noticed and the control plane acts on.
+// Event is an observation of the data plane on which the control plane acts.
 type Event interface{ event() }
 
 // SeenInbound says that the first packet of an inbound SA was authenticated:
 // the peer uses it.
 type SeenInbound struct{ SPIIn uint32 }
 
-// Expired says that a Child SA has used up its soft limit, or that its outbound
+// Expired says that a Child SA has reached its soft limit, or that its outbound
 // sequence numbers near their end. It is told once for each SA and direction.
 type Expired struct {
 	SPIIn uint32
@@ -23,12 +23,12 @@ type Expired struct {
 // PeersMoved says that Plane.Moves has something to tell.
 type PeersMoved struct{}
 
-// InvalidSPI says that an ESP packet of an unknown SPI came in. The address is
-// unauthenticated. At most ten a second are told for each socket.
+// InvalidSPI says that an ESP packet of an unknown SPI came in. Its address is
+// unauthenticated. Each Engine makes ten such events a second at most.
 type InvalidSPI struct{ Remote netip.AddrPort }
 
 // PathMTU says that the underlay refused a packet to Remote as too big. MTU 0
-// means that the refusal did not say how much would fit: ask the kernel.
+// means that the refusal did not say how much fits: the kernel knows.
 type PathMTU struct {
 	Remote netip.Addr
 	MTU    int

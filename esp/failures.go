@@ -17,9 +17,9 @@ const (
 )
 
 // pauseAfter keeps a loop from spinning when its reads fail one after another.
-// It does not end the loop: errors are of single packets (an ICMP error that was
+// The loop goes on: an error concerns a single packet (an ICMP error that was
 // queued on a UDP socket, a packet that the device could not cut), and a host
-// behind us could send nothing else.
+// behind us could send such packets only.
 func pauseAfter(failed int) {
 	if failed >= maxFailures {
 		time.Sleep(failurePause)

@@ -85,8 +85,8 @@ func (d *fakeTUN) take() [][]byte {
 	return out
 }
 
-// fakeSocket is a socket that holds its user to the rules of UDP_SEGMENT. What
-// is written goes to peer's reader, or is kept when there is none.
+// fakeSocket is a socket that checks the rules of UDP_SEGMENT. It hands datagrams
+// to the reader of peer, or keeps them if there is no peer.
 type fakeSocket struct {
 	t     testing.TB
 	raw   bool

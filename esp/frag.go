@@ -3,16 +3,16 @@ package esp
 import "encoding/binary"
 
 // fragments cuts the IPv4 packet b, whose header is valid, into fragments of at
-// most mtu bytes (RFC 791 section 3.2) and hands each to emit in order; they are built in
-// buf, one after another in the same place. b may be a fragment itself. false: mtu leaves no
-// room for any data, or buf is too short.
+// most mtu bytes (RFC 791 section 3.2) and hands each to emit in order. It builds each in
+// buf, over the one before. b may be a fragment itself. false: mtu or buf leaves no
+// room for any data, or b cannot be reassembled.
 func fragments(buf, b []byte, mtu int, emit func([]byte)) bool {
 	header := int(b[0]&15) * 4
 	word := binary.BigEndian.Uint16(b[6:])
 	first, last := word&^moreFragments, word&moreFragments // of the whole b
 	mtu = min(mtu, len(buf))
 	if int(word&fragmentOffset)*8+len(b)-header > 0xffff {
-		return false // the reassembled packet could not be
+		return false // the reassembled packet would be too long
 	}
 	at := 0
 	for data := b[header:]; len(data) > 0; {
@@ -40,8 +40,8 @@ func fragments(buf, b []byte, mtu int, emit func([]byte)) bool {
 	return true
 }
 
-// laterOptions leaves in an IPv4 header the options that every fragment
-// carries, those with the copied flag, and returns its new length.
+// laterOptions removes from an IPv4 header the options without the copied flag, which only the first
+// fragment carries, and returns the new length of the header.
 func laterOptions(header []byte) int {
 	out := ipv4Header
 	for at := ipv4Header; at < len(header); {

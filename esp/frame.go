@@ -2,21 +2,21 @@ package esp
 
 import "encoding/binary"
 
-// vnetHeader is the size of a virtio_net_hdr, which stands before each packet of
-// a Framer.
+// vnetHeader is the size of the virtio_net_hdr before each packet of a Framer.
 const vnetHeader = 10
 
-// vnet is a virtio_net_hdr (virtio 1.2 section 5.1.6, linux/virtio_net.h): what the kernel left
-// undone in a packet, or leaves to us to ask for. Its numbers are in the machine's byte order.
+// vnet is a virtio_net_hdr (virtio 1.2 section 5.1.6, linux/virtio_net.h). It says what is still to be
+// done to a packet: by us in a frame that the kernel gave, by the kernel in a frame that we write. Its
+// numbers are in the machine's byte order.
 //
 //	flags(1) | gso(1) | head(2) | segment(2) | start(2) | offset(2)
 type vnet struct {
 	flags   uint8
-	gso     uint8  // the packet is to be cut into segments
-	head    uint16 // length of the headers; a hint, not to be trusted
-	segment uint16 // how much each segment carries
-	start   uint16 // needsChecksum: what is summed begins here
-	offset  uint16 // and the checksum goes so far behind
+	gso     uint8  // how the packet is to be cut into segments
+	head    uint16 // length of the headers; a hint that must not be trusted
+	segment uint16 // payload of each segment
+	start   uint16 // with needsChecksum: where the summed part begins
+	offset  uint16 // with needsChecksum: where the checksum goes, counted from start
 }
 
 const needsChecksum = 1 // in vnet.flags: the field holds the pseudo-header's sum only
@@ -27,7 +27,7 @@ const (
 	gsoTCP4 = 1
 	gsoTCP6 = 4
 	gsoUDP  = 5    // UDP_L4: datagrams of one size
-	gsoECN  = 0x80 // besides a TCP one: the first segment has CWR
+	gsoECN  = 0x80 // together with gsoTCP4 or gsoTCP6: the first segment has CWR
 )
 
 func parseVnet(b []byte) vnet {
@@ -48,8 +48,8 @@ func (h vnet) put(b []byte) {
 	binary.NativeEndian.PutUint16(b[8:], h.offset)
 }
 
-// complete works out the checksum that the kernel left partial in the packet b.
-// false: it would lie outside.
+// complete completes the checksum that the kernel left partial in the packet b.
+// false: its field would lie outside b.
 func (h vnet) complete(b []byte) bool {
 	start, at := int(h.start), int(h.start)+int(h.offset)
 	if h.flags&needsChecksum == 0 {
@@ -66,14 +66,13 @@ func (h vnet) complete(b []byte) bool {
 	return true
 }
 
-// Where the checksum is in a transport header.
+// Offsets of the checksum in a transport header.
 const (
 	tcpChecksum = 16
 	udpChecksum = 6
 )
 
-// nonZero is how a UDP checksum of zero is sent, since zero means that there is
-// none (RFC 768).
+// nonZero is sum as UDP sends it: all ones instead of zero, which means that there is no checksum (RFC 768).
 func nonZero(sum uint16) uint16 {
 	if sum == 0 {
 		return 0xffff

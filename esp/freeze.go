@@ -11,11 +11,11 @@ import (
 	"vpngw/ipsec"
 )
 
-// Frozen is the state of a Plane as plain data, for another Plane to go on with. It shares no memory
-// with the plane. Keys print as "[redacted]". It does not have: sockets, tunnels (their names
-// alone), the backlog of packets kept back, what Events were told.
+// Frozen is the state of a Plane as plain data, from which another Plane goes on. It shares no memory
+// with the plane. Keys print as "[redacted]". It leaves out the sockets, the tunnels' devices, the backlogs of packets
+// kept back, and the Events that were told.
 type Frozen struct {
-	Reserved []uint32            // inbound SPIs given out and not installed
+	Reserved []uint32            // inbound SPIs that are reserved and not installed
 	SAs      []FrozenSA          // by inbound SPI
 	Counters Counters            // of the whole plane
 	Tunnels  map[string]Counters // by name
@@ -26,22 +26,22 @@ type FrozenSA struct {
 	SA          ipsec.ChildSA // Path and Follow as they are now
 	LastInbound time.Time
 	Counters    Counters
-	MovedAt     time.Time // of a move that Plane.Moves has still to tell; zero: there is none
+	MovedAt     time.Time // when the move was that Plane.Moves has still to tell; zero: there is none
 
 	// The inbound half.
 	Window  FrozenWindow
 	QuotaIn FrozenQuota
 
 	// The outbound half, if Order is not 0.
-	Order    uint64 // of installation, among all SAs of the plane
-	Sequence uint64 // the last number used
-	IVKey    ipsec.Secret
+	Order    uint64       // place of its installation among all of the plane
+	Sequence uint64       // the last number used
+	IVKey    ipsec.Secret // makes CBC IVs of sequence numbers
 	QuotaOut FrozenQuota
-	Held     bool // see Plane.Hold
+	Held     bool // on hold: see Plane.Hold
 }
 
-// FrozenWindow is a replay window: the highest number accepted, and a bit for each number up
-// to it, number n's at n modulo the size.
+// FrozenWindow is a replay window: the highest number accepted, and a ring of bits in which the bit of number n
+// is at n modulo its size.
 type FrozenWindow struct {
 	Top  uint64
 	Bits [windowWords]uint64
@@ -51,18 +51,18 @@ type FrozenWindow struct {
 type FrozenQuota struct{ Bytes, Packets, SoftBytes, SoftPackets uint64 }
 
 // thawSkip is how many sequence numbers a thawed SA leaves out. An AEAD's nonce is the sequence
-// number, and a CBC IV comes from it, so no number may be used twice under one key. Freeze stops the
-// original, and with its last state none need be left out. But a state that was saved for a crash is
-// older than the last packets sent: these are fewer than 2^20 if it is less than a second old. 4000
-// such restarts use up numbers of 32 bits, and the SA is rekeyed long before.
+// number, and a CBC IV is made of it, so no number may be used twice under one key. Freeze stops the
+// original, so its state needs no gap. But a state that was saved in case of a crash is older than the last packets
+// sent. They are fewer than 2^20 if the state is less than a second old and the SA carries less than a million
+// packets a second. 4000 thaws use up the numbers of 32 bits; the SA is rekeyed long before.
 const thawSkip = 1 << 20
 
 var errFrozen = errors.New("esp: the plane is frozen")
 
 // Freeze stops the plane for good and returns its state. When it returns, the plane has sent its
-// last ESP packet and accepts none: such packets are counted as "frozen", as the packets of a backlog are.
-// IKE messages still come in. The state must be thawed at most once: two planes that go on with the same
-// state would use the same nonces.
+// last ESP packet and accepts no more: it drops ESP packets both ways, and the packets of the backlogs, under the
+// name "frozen". IKE messages still come in. A caller thaws a state once at most: two planes that go on
+// from one state would use the same nonces.
 func (p *Plane) Freeze() (Frozen, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +86,7 @@ func (p *Plane) Freeze() (Frozen, error) {
 	defer p.moves.mu.Unlock()
 	for i := range p.sad.entries {
 		switch t := &p.sad.entries[i]; {
-		case !t.held:
+		case !t.used:
 		case t.pair == nil:
 			f.Reserved = append(f.Reserved, t.spi)
 		default:
@@ -109,7 +109,7 @@ func (t *Tunnel) freeze(held map[*outbound]bool) {
 	})
 }
 
-// frozen is p's state. For the holder of the locks of a frozen plane and of its moves.
+// frozen is the state of p, whose plane is frozen. For the holder of Plane.mu and Plane.moves.mu.
 func (p *pair) frozen(held bool) FrozenSA {
 	s := FrozenSA{
 		SA: clone(&p.sa), LastInbound: p.lastInbound().Round(0), Counters: p.meter.counters(),
@@ -134,7 +134,7 @@ func (q *quota) thaw(f FrozenQuota) {
 	q.bytes, q.packets, q.softBytes, q.softPackets = f.Bytes, f.Packets, f.SoftBytes, f.SoftPackets
 }
 
-// clone copies sa with all that it refers to.
+// clone is a deep copy of sa.
 func clone(sa *ipsec.ChildSA) ipsec.ChildSA {
 	c := *sa
 	c.Local, c.Remote = slices.Clone(sa.Local), slices.Clone(sa.Remote)
@@ -144,10 +144,9 @@ func clone(sa *ipsec.ChildSA) ipsec.ChildSA {
 	return c
 }
 
-// Thaw makes the SAs of f, with their SPIs, in a plane that has given out no SPI yet and has the
-// tunnels of the same names. Sequence numbers go on thawSkip later; replay windows, quotas, counters and holds
-// are as they were. An SA that was told to have been used, or to be used up, is told again. An
-// error changes nothing.
+// Thaw installs the SAs of f with their SPIs. The plane must have the tunnels that f names, and must not have
+// reserved any SPI yet. Sequence numbers go on thawSkip later; replay windows, quotas, counters and holds are as they
+// were. SeenInbound and Expired are told again. An error changes nothing.
 func (p *Plane) Thaw(f Frozen) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,7 +154,7 @@ func (p *Plane) Thaw(f Frozen) error {
 		return errFrozen
 	}
 	if p.sad.unused < len(p.sad.slots) {
-		return errors.New("esp: a plane that has SAs cannot take those of another")
+		return errors.New("esp: cannot thaw into a plane that has SPIs in use")
 	}
 	spis := slices.Clone(f.Reserved)
 	var pairs []*pair
@@ -167,7 +166,7 @@ func (p *Plane) Thaw(f Frozen) error {
 		pairs = append(pairs, pr)
 		spis = append(spis, pr.spi)
 	}
-	if err := p.sad.take(spis); err != nil {
+	if err := p.sad.reserveAll(spis); err != nil {
 		return err
 	}
 	outs := make(map[*Tunnel][]*outbound)
@@ -201,7 +200,7 @@ func (p *Plane) Thaw(f Frozen) error {
 	return nil
 }
 
-// thaw makes the pair of s, and does not install it.
+// thaw makes the pair of s without installing it.
 func (p *Plane) thaw(s *FrozenSA) (*pair, error) {
 	tunnel := p.tunnels[s.SA.Tunnel]
 	if tunnel == nil {

@@ -211,8 +211,7 @@ func TestAFrozenPlaneCarriesNothing(t *testing.T) {
 	a.plane.RemoveTunnel("t")
 }
 
-// nonces collects what is used once under one key: the IVs of packets, of which an AEAD's are
-// its nonces.
+// nonces collects the IVs of packets, by SPI. The IV of an AEAD is its nonce without the salt.
 type nonces map[string]bool
 
 func (n nonces) add(t *testing.T, ivLen int, ds []ipsec.Datagram) {
@@ -258,7 +257,7 @@ func TestNoNonceRepeatsAfterAThaw(t *testing.T) {
 	}
 }
 
-// An Engine's and a Run's worth of packets is under way when the plane is frozen.
+// Packets are under way when the plane is frozen, and go on coming.
 func TestAPlaneFreezesWhilePacketsFlow(t *testing.T) {
 	for range 5 {
 		a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
@@ -366,7 +365,7 @@ func TestThawRefuses(t *testing.T) {
 	}
 }
 
-// The state is what it says, and shares no memory with the plane.
+// The state has no pointer, function or hidden field, and shares no memory with the plane.
 func TestFrozenIsPlainData(t *testing.T) {
 	plain(t, reflect.TypeFor[Frozen](), "Frozen")
 	a, b, sa, _ := ends(t, "aes128-sha256", udp4, nil)
@@ -393,7 +392,7 @@ func TestFrozenIsPlainData(t *testing.T) {
 	}
 }
 
-// plain fails for a type that is not data all through.
+// plain fails for a type that refers to anything but data.
 func plain(t *testing.T, typ reflect.Type, path string) {
 	switch typ {
 	case reflect.TypeFor[time.Time](), reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Addr]():

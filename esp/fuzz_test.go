@@ -11,8 +11,8 @@ import (
 // fuzzSuites are one of each kind of transform.
 var fuzzSuites = []string{"aes128gcm16", "aes256gcm16-esn", "chacha20poly1305", "aes128-sha256", "3des-md5", "aes256-sha512-esn", "null-sha1"}
 
-// FuzzOpen sends what an attacker could into a socket's reader, and what a peer
-// could that holds the keys. Nothing of the first may reach the TUN; of the second only
+// FuzzOpen gives a socket's reader packets of an attacker, and packets of a peer
+// that has the keys. No packet of the attacker may reach the TUN, and of the peer's only
 // valid packets within the selectors.
 func FuzzOpen(f *testing.F) {
 	type link struct {

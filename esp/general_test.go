@@ -16,9 +16,9 @@ import (
 )
 
 // TestCutIsWhatTheKernelAndWireguardCut gives each random super-packet to two real
-// TUN devices, as a kernel hands it to a driver: one is read by frames and cut by us, the
-// other by packets and cut by wireguard/tun, or by the kernel itself where the device cannot
-// take it. They are the same packets.
+// TUN devices, as a kernel hands it to a driver. We read frames from one and cut them;
+// wireguard/tun cuts the frames of the other, or the kernel does if the device cannot
+// take them. The packets must be the same.
 func TestCutIsWhatTheKernelAndWireguardCut(t *testing.T) {
 	if os.Getuid() != 0 {
 		if os.Getenv("CI") == "true" {
@@ -123,9 +123,8 @@ func TestCutIsWhatTheKernelAndWireguardCut(t *testing.T) {
 	t.Logf("%d packets", segments)
 }
 
-// mend puts right what wireguard/tun gets wrong: in an IPv6 packet it leaves
-// extension headers out of the length, and it sends a UDP checksum of zero, which says that
-// there is none (RFC 768).
+// mend corrects two faults of wireguard/tun: it leaves the extension headers out of the length of an IPv6
+// packet, and it sends a UDP checksum of zero, which means that there is none (RFC 768).
 func mend(b []byte) {
 	if b[0]>>4 == 6 {
 		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-ipv6Header))

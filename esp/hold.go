@@ -35,7 +35,7 @@ func (t *Tunnel) resume(o *outbound) {
 }
 
 // change calls f between two batches of the tunnel's reader: f may change which SA a packet
-// takes. Then it seals the backlog on the caller's goroutine, as far as no SA on hold keeps it back
+// takes. Then it seals, on the caller's goroutine, the packets of the backlog that no SA on hold keeps back
 // any longer.
 func (t *Tunnel) change(f func()) {
 	t.sending.Lock()
@@ -49,7 +49,7 @@ func (t *Tunnel) change(f func()) {
 	}
 }
 
-// sendBacklog sends the backlog. A packet whose SA is on hold becomes the first of the next one.
+// sendBacklog sends the backlog. A packet whose SA is still on hold goes into the next backlog.
 func (r *reader) sendBacklog() {
 	packets := r.backlog.packets
 	r.backlog.packets, r.backlog.bytes = nil, 0

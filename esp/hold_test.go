@@ -120,7 +120,7 @@ func TestRemovedTunnelDropsWhatItKept(t *testing.T) {
 // Super-packets are kept as the packets that they are cut into.
 func TestSuperPacketsAreKeptBackToo(t *testing.T) {
 	a, b := newEnd(t, 0), newEnd(t, 1)
-	d := a.byFrames()
+	d := a.useFramer()
 	sa, _ := couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 200 {
@@ -141,8 +141,8 @@ func TestSuperPacketsAreKeptBackToo(t *testing.T) {
 	}
 }
 
-// A peer that takes the old SA out in the moment in which it has the new one loses nothing, when
-// ours was on hold before it had that: what was sent before comes to it before.
+// A peer that removes the old SA as soon as it has the new one loses no packet, if our old SA was
+// on hold by then: all packets that were sent on it have arrived.
 func TestNothingIsLostByAPeerThatRemovesTheOldSAAtOnce(t *testing.T) {
 	a, b, sa, sb := ends(t, "aes128gcm16", udp4, nil)
 	arrived := stream(t, a, b, maxBacklog/(200+maxTrailer)-1) // on a slow machine they may all come during one hold
@@ -176,7 +176,7 @@ func TestOneGoroutineAtATimeSeals(t *testing.T) {
 			a, b := newEnd(t, 0), newEnd(t, 1)
 			carry := func() { a.reader.batch(8) }
 			if frames {
-				a.byFrames()
+				a.useFramer()
 				frame := append(make([]byte, vnetHeader), udpPacket(false, 1, 2, 200)...)
 				carry = func() {
 					for range 8 {

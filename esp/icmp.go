@@ -20,8 +20,8 @@ const (
 
 // tooBig writes the answer to packet b, which f describes and which is larger
 // than mtu, into buf: "fragmentation needed" (RFC 1191) or "packet too big" (RFC
-// 4443 section 3.2). It comes from b's destination, the one address sure to
-// pass a reverse path filter on the TUN. nil: b must not be answered.
+// 4443 section 3.2). The answer comes from b's destination, the one address that passes
+// any reverse path filter on the TUN. nil: b must not be answered.
 func (f *flow) tooBig(buf, b []byte, mtu int) []byte {
 	if !f.answerable(b) {
 		return nil
@@ -67,8 +67,8 @@ func (f *flow) tooBig6(buf, b []byte, mtu int) []byte {
 }
 
 // answerable reports whether an ICMP error may answer the packet (RFC 1812
-// section 4.3.2.7, RFC 4443 section 2.4e): not one that is an ICMP error itself, a later
-// fragment, or from or to something that is not one host.
+// section 4.3.2.7, RFC 4443 section 2.4e): not if the packet is an ICMP error itself or a later
+// fragment, or if its source or destination is not a single host.
 func (f *flow) answerable(b []byte) bool {
 	if f.transport == 0 || !f.src.unicast(f.v6) || !f.dst.unicast(f.v6) {
 		return false
@@ -86,7 +86,7 @@ func (f *flow) answerable(b []byte) bool {
 	return true
 }
 
-// unicast reports whether a may be one host's address.
+// unicast reports whether a may be the address of a single host.
 func (a addr) unicast(v6 bool) bool {
 	if v6 {
 		return a != addr{} && a != addr{lo: 1} && a.hi>>56 != 0xff

@@ -74,8 +74,8 @@ const (
 	placeD = "203.0.113.9:4500"
 )
 
-// All of it happens within 10 ms: the second move is followed as the first is, and the
-// control plane hears of the last.
+// The peer moves several times within 10 ms. Each move is followed, and the control plane hears of the
+// last.
 func TestEachMoveIsFollowedAtOnceAndTheLastIsTold(t *testing.T) {
 	r := newRoamer(t, udp4, nil)
 	r.b.in(udp4, r.packet(placeA)...)
@@ -177,7 +177,7 @@ func TestSAsThatDoNotFollowStay(t *testing.T) {
 	r.wantMoves(0)
 }
 
-// NAT detection may find out later: of a new IKE SA for the old Child SAs.
+// A new IKE SA may find another NAT than the one that negotiated the Child SA.
 func TestFollowCanChange(t *testing.T) {
 	r := newRoamer(t, udp4, func(sa *ipsec.ChildSA) { sa.Follow = false })
 	r.b.plane.Follow(r.sb.SPIIn, true)
@@ -197,7 +197,7 @@ func TestFollowCanChange(t *testing.T) {
 	r.wantRemote(placeC)
 }
 
-// The control plane moves an SA for what it knows. What it has not heard yet is newer.
+// A move by the control plane is older than a move of which it has not heard.
 func TestAMoveUndoesNoNewerOne(t *testing.T) {
 	r := newRoamer(t, udp4, nil)
 	r.b.in(udp4, r.packet(placeB)...)
@@ -225,8 +225,8 @@ func TestAMoveUndoesNoNewerOne(t *testing.T) {
 	r.wantMoves(time.Hour)
 }
 
-// For the race detector, and for the last move: the peer moves with every batch while the control
-// plane asks, and repeats to the plane what it hears.
+// The peer moves with every batch, while the control plane asks for moves and moves the SA to the
+// addresses that it hears. In the end both know the last address.
 func TestMovesWhileTheControlPlaneMoves(t *testing.T) {
 	r := newRoamer(t, udp4, nil)
 	var batches [][]ipsec.Datagram

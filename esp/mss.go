@@ -8,8 +8,8 @@ const (
 )
 
 // clampMSS lowers the MSS option of a TCP SYN so that full segments with the
-// headers of f's family fit into mtu, and mends the checksum.
-// A SYN without the option is left alone: its peer assumes 536 or 1220 bytes.
+// headers of f's family fit into mtu, and adjusts the checksum.
+// A SYN without the option stays as it is: its receiver assumes 536 or 1220 bytes.
 func (f *flow) clampMSS(b []byte, mtu int) {
 	if f.protocol != protoTCP || f.transport == 0 || f.length < f.transport+tcpHeader {
 		return
@@ -42,7 +42,7 @@ func (f *flow) clampMSS(b []byte, mtu int) {
 	}
 }
 
-// lowerWord lowers the 16 bits at tcp[at:] to limit and mends the TCP checksum.
+// lowerWord lowers the 16 bits at tcp[at:] to limit and adjusts the TCP checksum.
 func lowerWord(tcp []byte, at int, limit uint16) {
 	old := binary.BigEndian.Uint16(tcp[at:])
 	if old <= limit {
@@ -52,7 +52,7 @@ func lowerWord(tcp []byte, at int, limit uint16) {
 	sum := binary.BigEndian.Uint16(tcp[16:])
 	if at%2 == 0 {
 		sum = checksumAdjust(sum, old, limit)
-	} else { // the option straddles two of the words that are summed
+	} else { // the 16 bits lie in two words of the sum
 		swap := func(v uint16) uint16 { return v<<8 | v>>8 }
 		sum = checksumAdjust(sum, swap(old), swap(limit))
 	}

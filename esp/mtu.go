@@ -17,7 +17,7 @@ const (
 //	                         |<------- encrypted, a multiple of align -------------->|
 type shape struct{ ivLen, align, icvLen int }
 
-// shapeOf is the shape of a suite; false when we do not have its algorithms or
+// shapeOf is the shape of a suite; false if we do not have its algorithms or
 // they do not go together.
 func shapeOf(s ipsec.Suite, trunc96 bool) (shape, bool) {
 	encr := ipsec.Lookup(s.Encr)
@@ -39,17 +39,17 @@ func shapeOf(s ipsec.Suite, trunc96 bool) (shape, bool) {
 	return f, true
 }
 
-// padding is how many bytes go between n bytes of inner packet and the trailer
+// padding is the number of bytes between an inner packet of n bytes and the trailer
 // (RFC 4303 section 2.4). align is a power of two.
 func (f shape) padding(n int) int { return -(n + espTrailer) & (f.align - 1) }
 
-// sealed is the size of the ESP packet that carries n bytes.
+// sealed is the size of the ESP packet that carries an inner packet of n bytes.
 func (f shape) sealed(n int) int {
 	return espHeader + f.ivLen + n + f.padding(n) + espTrailer + f.icvLen
 }
 
-// MTU is the largest inner packet whose ESP packet fits into outerMTU: what the
-// TUN's MTU should be. udp is RFC 3948 encapsulation, v6 the outer family. 0
+// MTU is the size of the largest inner packet whose ESP packet fits into outerMTU, and so the
+// right MTU for the TUN. udp means RFC 3948 encapsulation, v6 an outer header of IPv6. 0
 // means that nothing fits, or that the suite is unknown.
 func MTU(outerMTU int, s ipsec.Suite, trunc96, udp, v6 bool) int {
 	f, ok := shapeOf(s, trunc96)

@@ -32,10 +32,10 @@ func newOpener(sa *ipsec.ChildSA) (*opener, error) {
 
 // open decrypts the ESP packet b, whose whole sequence number is seq, into dst
 // and returns the payload, which aliases dst, and its next header. dst is as
-// large as b and does not overlap it. What dst holds after a failure means
+// large as b and does not overlap it. After a failure the contents of dst mean
 // nothing.
 func (o *opener) open(dst, b []byte, seq uint64) (payload []byte, next uint8, why reason) {
-	n := len(b) - espHeader - o.ivLen - o.icvLen // of the encrypted part
+	n := len(b) - espHeader - o.ivLen - o.icvLen // length of the encrypted part
 	if n < o.align || n%o.align != 0 {
 		return nil, 0, dropMalformed
 	}
@@ -67,8 +67,8 @@ func (o *opener) open(dst, b []byte, seq uint64) (payload []byte, next uint8, wh
 // sequence is the sequence number field of an ESP packet.
 func sequence(b []byte) uint32 { return binary.BigEndian.Uint32(b[4:]) }
 
-// trim takes the padding and the trailer off a decrypted payload. The padding must
-// count 1, 2, 3, … (RFC 4303 section 2.4).
+// trim takes the padding and the trailer off a decrypted payload. The padding bytes must be
+// 1, 2, 3, … (RFC 4303 section 2.4).
 func trim(b []byte) (payload []byte, next uint8, why reason) {
 	n := len(b) - espTrailer
 	pad := int(b[n])

@@ -142,7 +142,7 @@ func TestTooBigPacketsAreAnsweredIntoTheTUN(t *testing.T) {
 }
 
 // IPv6 may always send 1280 bytes: there is no answer that would make it send
-// less. What then does not fit goes so that it may be cut; nothing else does.
+// less. A packet of that size may be fragmented by the underlay; no other packet may.
 func TestIPv6PacketsOf1280AreSentWhateverTheMTU(t *testing.T) {
 	a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
 	a.tunnel.SetMTU(1000)
@@ -226,7 +226,7 @@ func TestNewSATakesOverAndOldOneStillReceives(t *testing.T) {
 	a.plane.Remove(sa.SPIIn) // again: nothing
 }
 
-// The reader that began a batch with a snapshot ends it with that, whatever is removed.
+// A reader ends a batch with the snapshot with which it began, although the SA was removed.
 func TestRemovedSACanBeUsedToTheEndOfABatch(t *testing.T) {
 	a, _, sa, _ := ends(t, "aes128-sha256", udp4, nil)
 	snapshot := a.tunnel.spd.Load()

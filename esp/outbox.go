@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	sendBuffer   = 256 << 10 // what a batch of 128 KB and one more frame become, sealed
+	sendBuffer   = 256 << 10 // holds a sealed batch of 128 KB and one more frame
 	maxDatagrams = 128
 	// The kernel's limits for one UDP_SEGMENT call, and a little room below 65535 for headers.
 	maxSegments = 64
@@ -19,27 +19,27 @@ const (
 )
 
 // An outbox seals packets back to back into one buffer and sends them in few
-// calls: consecutive ones of one size to one peer become one Datagram with
-// Segment (UDP_SEGMENT wants equal sizes, of which the last may be shorter). It keeps
-// the order. Not safe for concurrent use; held for one batch only.
+// calls: consecutive packets of one size to one peer become one Datagram with
+// Segment (UDP_SEGMENT wants equal sizes; only the last packet may be shorter). It keeps
+// the order. Not safe for concurrent use; a reader has one for a single batch.
 type outbox struct {
 	buf    []byte
 	used   int
 	ds     []ipsec.Datagram
-	pairs  []*pair // of each of ds
-	socket Socket  // of all of ds
+	pairs  []*pair // the SA of each datagram in ds
+	socket Socket  // where all of ds go out
 
-	// The run that the last of ds is.
+	// The last datagram in ds, which a packet can still join.
 	route    *route
 	segments int
-	first    int  // size of its first segment
-	closed   bool // a shorter segment ended it
+	first    int  // size of the first segment
+	closed   bool // the last segment is shorter: no packet can follow
 
 	sent tally
 }
 
-// outboxes are shared by all tunnels, so that an idle one has none. As many are
-// kept as can be of use at once.
+// outboxes are a pool for all tunnels: an idle tunnel has no outbox. The pool keeps as many as can
+// be in use at once.
 type outboxes chan *outbox
 
 func newOutboxes() outboxes { return make(outboxes, 2*runtime.GOMAXPROCS(0)) }
@@ -65,8 +65,7 @@ func (xs outboxes) put(x *outbox) {
 	}
 }
 
-// add seals the inner packet b, whose capacity leaves room for maxTrailer
-// bytes, for sending by o.
+// add seals the inner packet b with o, to be sent by flush. b's capacity leaves room for maxTrailer bytes.
 func (x *outbox) add(o *outbound, b []byte, tos uint8) reason {
 	r := o.route.Load()
 	if r.socket == nil {
@@ -114,7 +113,7 @@ func (x *outbox) joins(r *route, size int, tos uint8) bool {
 	return d.TOS == tos && len(d.Data)+size <= maxRun
 }
 
-// flush sends what was gathered.
+// flush sends the datagrams.
 func (x *outbox) flush() {
 	x.sent.publish()
 	if len(x.ds) > 0 {
@@ -125,7 +124,7 @@ func (x *outbox) flush() {
 	x.clear()
 }
 
-// flushFragmentable sends what was gathered so that the underlay may cut it.
+// flushFragmentable sends the datagrams as ones that the underlay may fragment.
 func (x *outbox) flushFragmentable() {
 	x.sent.publish()
 	for _, d := range x.ds {
@@ -143,15 +142,15 @@ func (x *outbox) clear() {
 	x.socket, x.route = nil, nil
 }
 
-// tooBig is an error of a Socket that knows about path MTUs.
+// tooBig is the error of a Socket that refused a packet as larger than its path's MTU.
 type tooBig interface {
 	error
 	TooBig() (netip.AddrPort, bool)
 }
 
 // refused counts n datagrams, each a packet or a run, that the socket did not
-// send, and tells when the path is too narrow for one. Which they were is not known unless
-// all are of one SA.
+// send, and tells if one was too big for its path. Nobody knows which datagrams they were, so they count
+// for an SA only if all datagrams are of this one SA.
 func (x *outbox) refused(n int, err error) {
 	p, why := x.pairs[0], dropSend
 	var big tooBig

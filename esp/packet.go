@@ -24,7 +24,7 @@ const (
 	protoUDPLite  = 136
 )
 
-// addr is an address as numbers; an IPv4 one is in the low 32 bits of lo.
+// addr is an address as numbers; an IPv4 address is the low 32 bits of lo.
 type addr struct{ hi, lo uint64 }
 
 func addrOf(a netip.Addr) addr {
@@ -42,26 +42,26 @@ func addr6(b []byte) addr {
 
 func (a addr) less(b addr) bool { return a.hi < b.hi || a.hi == b.hi && a.lo < b.lo }
 
-// ports tells what a flow's port fields are worth.
+// ports tells what a flow's port fields mean.
 type ports uint8
 
 const (
-	noPorts  ports = iota // not available: a later fragment, or a protocol without any
-	twoPorts              // TCP and its like
-	onePort               // ICMP type and code, Mobility Header type: in sport (RFC 4301 section 4.4.1.3)
+	noPorts  ports = iota // nothing: a later fragment, or a protocol without ports
+	twoPorts              // the ports of TCP, UDP, SCTP, DCCP or UDP-Lite
+	onePort               // sport is the ICMP type and code or the Mobility Header type (RFC 4301 section 4.4.1.3)
 )
 
-// flow is what the selectors look at (RFC 4301 section 4.4.1.1), and where
-// things are in the packet.
+// flow has the fields of a packet that selectors match (RFC 4301 section 4.4.1.1), and where
+// its headers are.
 type flow struct {
 	v6        bool
 	protocol  uint8 // the next layer's, behind IPv6 extension headers
 	ports     ports
-	fragment  bool // one of several, the first included
+	fragment  bool // the packet is a fragment, perhaps the first
 	src, dst  addr
 	sport     uint16
 	dport     uint16
-	length    int // of the packet, by its own header
+	length    int // of the packet, as its header says
 	transport int // where the next layer's header begins; 0: not in this packet
 }
 
@@ -133,7 +133,7 @@ func (f *flow) parse6(b []byte) bool {
 			frag := binary.BigEndian.Uint16(b[at+2:])
 			f.fragment = f.fragment || frag&^6 != 0
 			if frag&^7 != 0 {
-				return true // what follows is not a header
+				return true // a later fragment: no header follows
 			}
 			at += 8
 		default:
@@ -144,8 +144,8 @@ func (f *flow) parse6(b []byte) bool {
 	return false
 }
 
-// readPorts reads the next layer's selectors from its header at b[at:]. A first
-// fragment too short for them has none.
+// readPorts reads the ports from the next layer's header at b[at:]. A first
+// fragment may be too short to have them.
 func (f *flow) readPorts(b []byte, at int) {
 	f.transport = at
 	if len(b) < at+4 {
@@ -172,7 +172,7 @@ const (
 	fragmentOffset = 0x1fff
 )
 
-// trafficClass is the IPv4 TOS or IPv6 traffic class of a parsed packet.
+// trafficClass is the IPv4 TOS or IPv6 traffic class of the packet b, which has been parsed.
 func trafficClass(b []byte) uint8 {
 	if b[0]>>4 == 6 {
 		return b[0]<<4 | b[1]>>4

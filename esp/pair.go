@@ -10,7 +10,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// transport is which kind of socket carries an SA.
+// transport is the kind of socket that carries an SA.
 type transport uint8
 
 const (
@@ -36,7 +36,7 @@ func transportOf(path ipsec.Path) transport {
 // route is where an outbound SA sends to. Immutable: it is compared by pointer.
 type route struct {
 	ipsec.Path
-	socket  Socket // nil: there is none of the kind
+	socket  Socket // nil: the plane has no socket of this kind
 	follows bool   // the newest packet that comes in by UDP changes Remote: see moves
 }
 
@@ -45,17 +45,17 @@ func (p *Plane) routeTo(path ipsec.Path, follow bool) *route {
 	return &route{path, p.sockets[transportOf(path)], follow && path.UDP}
 }
 
-// pair is a Child SA in the plane: what its two halves share. Whoever carries its packets
-// and the control plane meet in its atomics.
+// pair is a Child SA in the plane, with the state that its two halves share. The goroutines that carry its
+// packets and the control plane meet in its atomics.
 type pair struct {
 	plane  *Plane
 	spi    uint32 // inbound
 	tunnel *Tunnel
 	in     *inbound
-	out    *outbound // nil until InstallOut; for the holder of the plane's lock
+	out    *outbound // nil until InstallOut; for the holder of Plane.mu
 	route  atomic.Pointer[route]
 	sa     ipsec.ChildSA // as it was installed, and the plane's own; for Freeze
-	heard  atomic.Int64  // when the last authenticated packet came, in ns after plane.epoch; 0: never
+	heard  atomic.Int64  // when the last authenticated packet came in, in ns after plane.epoch; 0: never
 	meter  meter
 
 	// For the holder of Plane.moves.mu.
@@ -63,7 +63,7 @@ type pair struct {
 	move   move
 }
 
-// newPair makes the inbound half and what it shares with the outbound one.
+// newPair makes a pair with its inbound half.
 func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	o, err := newOpener(sa)
 	if err != nil {
@@ -102,7 +102,7 @@ type inbound struct {
 type outbound struct {
 	*pair
 	sealer  *sealer
-	seq     uint64 // the last one used
+	seq     uint64 // the last number used
 	softSeq uint64
 	hardSeq uint64
 	quota   quota
@@ -123,7 +123,7 @@ func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*ou
 		return nil, err
 	}
 	o := &outbound{pair: pr, sealer: s, quota: q, order: order, local: pr.in.local, remote: pr.in.remote}
-	// 2^28 packets before the end leave minutes for a rekey at a million packets a second.
+	// The 2^28 packets before the end leave minutes for a rekey at a million packets a second.
 	o.softSeq, o.hardSeq = math.MaxUint32-1<<28, math.MaxUint32
 	if sa.Suite.ESN {
 		o.softSeq, o.hardSeq = math.MaxUint64-1<<60, math.MaxUint64
@@ -131,7 +131,7 @@ func newOutbound(pr *pair, sa *ipsec.ChildSA, order uint64, rand io.Reader) (*ou
 	return o, nil
 }
 
-// admit takes the next sequence number for a packet of n bytes, which counts
+// admit gives a packet of n bytes the next sequence number and counts it
 // against the lifetime. Sequence numbers never wrap (RFC 4303 section 3.3.3).
 func (o *outbound) admit(n int) (seq uint64, why reason) {
 	switch {

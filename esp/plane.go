@@ -11,65 +11,65 @@ import (
 	"vpngw/ipsec"
 )
 
-// Device is a TUN device by packets, as golang.zx2c4.com/wireguard/tun has it. Read is
-// called by one goroutine; Write by several at once. Closing the device must make Read
+// Device is a TUN device of the packet path, as golang.zx2c4.com/wireguard/tun has it. One goroutine
+// calls Read; several call Write at once. Closing the device must make Read
 // return an error that is os.ErrClosed.
 type Device interface {
-	// Read fills bufs[i][offset:][:sizes[i]] with packets and returns how many.
+	// Read fills each bufs[i][offset:][:sizes[i]] with a packet and returns how many packets it read.
 	Read(bufs [][]byte, sizes []int, offset int) (int, error)
-	// Write takes the packets bufs[i][offset:]. It may use the offset bytes
-	// before each, and may change bufs and the spare capacity of each element.
+	// Write writes the packets bufs[i][offset:]. It may use the offset bytes
+	// before each packet, and may change bufs and the spare capacity of its elements.
 	Write(bufs [][]byte, offset int) (int, error)
 	BatchSize() int
 }
 
-// Framer is a TUN device by frames: what the kernel itself gives and takes, packets
-// behind a virtio_net_hdr, among them super-packets, whose checksums are left to be done. A
-// packet is then copied by the system calls only. An Engine reads it; WriteFrame is called by several goroutines.
+// Framer is a TUN device of the frame path. A frame is a packet or a super-packet behind its
+// virtio_net_hdr, as the kernel gives and takes it, perhaps with a partial checksum. Only the
+// system calls copy it. An Engine reads the device; several goroutines call WriteFrame.
 type Framer interface {
-	FD() int // what a Poller can wait for
-	// ReadReady reads a frame into b and hands it to take, and so on until take
-	// returns false or there is none at the moment. Beyond b's length, its capacity is take's to
-	// write to. After Close its error is os.ErrClosed.
+	FD() int // for a Poller
+	// ReadReady reads frames into b, one after another, and calls take with each until take
+	// returns false or the device has no more frames. take may write to the capacity behind
+	// b. After Close the error is os.ErrClosed.
 	ReadReady(b []byte, take func(frame []byte) (more bool)) error
-	// WriteFrame takes a frame.
+	// WriteFrame writes a frame.
 	WriteFrame(frame []byte) error
-	// SegmentsUDP reports whether a frame may be a UDP super-packet, whose kernel
-	// must be Linux 6.2 or later.
+	// SegmentsUDP reports whether the kernel takes UDP super-packets: Linux does from 6.2 on.
 	SegmentsUDP() bool
 }
 
-// Socket is one socket of the underlay, one for each family and kind. Its Engine reads it; the writing methods are called by
-// several goroutines at once.
+// Socket is a socket of the underlay. There is one for each family and kind. Its Engine reads it;
+// several goroutines call the writing methods at once.
 type Socket interface {
-	FD() int // what a Poller can wait for
-	// ReadReady fills some of ds with what is there and returns how many, 0 too. The caller has set
-	// ds[i].Data to a buffer; it is cut to what came in. Local, Remote,
-	// Segment and TOS are set. After Close its error is net.ErrClosed.
+	FD() int // for a Poller
+	// ReadReady reads the datagrams that have come in, perhaps none, and returns how many it read. The caller has
+	// set each ds[i].Data to a buffer; ReadReady cuts it to the datagram's length and sets Local, Remote,
+	// Segment and TOS. After Close the error is net.ErrClosed.
 	ReadReady(ds []ipsec.Datagram) (int, error)
-	// WriteBatch sends ds in order and returns how many went. One that is
-	// refused does not hold up the others; the error tells of it, and has a method
-	// TooBig() (netip.AddrPort, bool) if it can tell that one was too big for its path.
+	// WriteBatch sends ds in order and returns how many it sent. A datagram that the kernel refuses does
+	// not hold up the others; the error tells of it. It has a method TooBig() (netip.AddrPort, bool)
+	// if it knows the path for which a datagram was too big.
 	WriteBatch(ds []ipsec.Datagram) (int, error)
-	// WriteFragmentable sends one datagram that may be cut, here and on its way.
+	// WriteFragmentable sends one datagram, which may be fragmented here and on its way.
 	WriteFragmentable(ipsec.Datagram) error
-	Raw() bool // IP protocol 50, rather than UDP port 4500
+	Raw() bool // IP protocol 50; false: UDP port 4500
 }
 
-// Config is what a Plane needs. The zero value works, without sockets.
+// Config configures a Plane. The zero value works, without sockets.
 type Config struct {
 	// Slots is how many SA pairs there can be at once, rounded up to a power of
 	// two between 256 and 1<<20. Default 16384.
 	Slots int
-	// Rand yields SPIs and CBC initialisation vectors' keys. Default: crypto/rand.
+	// Rand yields SPIs, keys for CBC initialisation vectors and soft lifetimes. Default: crypto/rand.
 	Rand io.Reader
-	// Notify takes an Event. It is called from the packet loops and must not
-	// block; false says that it was not taken and shall be told again at a later packet.
+	// Notify takes an Event. The goroutines that carry packets call it, so it must not
+	// block. It returns false if it could not take the Event: SeenInbound and Expired are then told again at a
+	// later packet.
 	Notify func(Event) bool
 	// IKE takes a datagram that came in on port 4500 behind the non-ESP marker
-	// (RFC 3948 section 2.2), with the marker stripped. It must not block. Data is the callee's to keep.
+	// (RFC 3948 section 2.2), with the marker stripped. It must not block. It may keep Data.
 	IKE func(ipsec.Datagram)
-	// The sockets to send from; any may be nil. UDP ones are those of port 4500.
+	// The sockets to send from; any may be nil. UDP4 and UDP6 have port 4500.
 	UDP4, UDP6, Raw4, Raw6 Socket
 }
 
@@ -77,7 +77,7 @@ type Config struct {
 type Plane struct {
 	cfg      Config
 	sockets  [numTransports]Socket
-	epoch    time.Time // what pair.heard counts from
+	epoch    time.Time // zero of pair.heard
 	sad      sad
 	outboxes outboxes
 	meter    meter
@@ -90,12 +90,12 @@ type Plane struct {
 
 	frozen atomic.Bool // changes under mu
 
-	mu      sync.Mutex // owns what follows and the changes of sad; locked before any other lock
+	mu      sync.Mutex // owns the fields below and the changes of sad; locked before any other lock
 	tunnels map[string]*Tunnel
 	order   uint64 // of the last outbound half that was installed
 }
 
-// New makes a Plane. It starts nothing: its Engines are run by the caller.
+// New makes a Plane. It starts no goroutine: the caller runs the Engines.
 func New(cfg Config) *Plane {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
@@ -116,7 +116,7 @@ func New(cfg Config) *Plane {
 	}
 }
 
-// AllocSPI reserves an inbound SPI: for InstallIn later, or FreeSPI.
+// AllocSPI reserves an inbound SPI, for InstallIn or FreeSPI later.
 func (p *Plane) AllocSPI() (uint32, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -126,7 +126,7 @@ func (p *Plane) AllocSPI() (uint32, error) {
 	return p.sad.reserve(p.cfg.Rand)
 }
 
-// FreeSPI gives back an SPI that was not installed. Others are left alone.
+// FreeSPI gives back an SPI that AllocSPI reserved. It ignores one that is installed or unknown.
 func (p *Plane) FreeSPI(spi uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +136,7 @@ func (p *Plane) FreeSPI(spi uint32) {
 }
 
 // InstallIn makes the inbound half of sa ready to receive. sa.SPIIn must come
-// from AllocSPI and sa.Tunnel must have been added. The keys are copied.
+// from AllocSPI, and sa.Tunnel from AddTunnel. The plane copies sa, with its keys.
 func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,8 +163,8 @@ func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	return nil
 }
 
-// InstallOut makes the outbound half of sa, whose inbound half is installed,
-// the one that its tunnel's new packets take where its selectors are the most specific.
+// InstallOut installs the outbound half of sa, whose inbound half must be installed. From now on
+// the tunnel's packets take it where its selectors are the most specific, or as specific as an older SA's.
 func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -187,21 +187,20 @@ func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
 	return nil
 }
 
-// Hold keeps back what would go out on an SA, until Resume, or until another SA
-// takes the packets or this one is removed. When it returns, all that was read before has
-// been sent. More than a tunnel can keep ends it early, so that nothing is lost. The caller
-// seals and sends the packets that a change of the plane lets go: it may wait for the
-// tunnel's batch under way.
+// Hold keeps back the packets that would go out on an SA, until Resume, or until another SA
+// takes them or this one is removed. When Hold returns, all packets that were read before have
+// been sent. A full backlog ends the hold early, so that no packet is lost. The calls that end a hold seal
+// and send the backlog themselves, after the tunnel's batch under way.
 func (p *Plane) Hold(spiIn uint32) {
 	p.outbound(spiIn, (*Tunnel).hold)
 }
 
-// Resume ends a Hold. What was kept back goes out first.
+// Resume ends a Hold. The packets kept back go out first.
 func (p *Plane) Resume(spiIn uint32) {
 	p.outbound(spiIn, (*Tunnel).resume)
 }
 
-// outbound calls f with the outbound half of an SA, if there is one.
+// outbound calls f with the outbound half of an SA, if it is installed.
 func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -210,7 +209,7 @@ func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 	}
 }
 
-// Remove takes both halves out and frees the SPI. An unknown one is ignored.
+// Remove takes both halves out and frees the SPI. It ignores an unknown SPI.
 func (p *Plane) Remove(spiIn uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -221,8 +220,8 @@ func (p *Plane) Remove(spiIn uint32) {
 	}
 }
 
-// LastInbound is when the last authenticated packet came in, to the
-// granularity of a batch; zero: never, or no such SA.
+// LastInbound is when the last authenticated packet of an SA came in, as the time of
+// its batch; zero: never, or no such SA.
 func (p *Plane) LastInbound(spiIn uint32) time.Time {
 	pr := p.pair(spiIn)
 	if pr == nil {
@@ -239,7 +238,7 @@ func (p *pair) lastInbound() time.Time {
 	return p.plane.epoch.Add(time.Duration(heard))
 }
 
-// Counters is what the SA pair carried and dropped; zero if there is none.
+// Counters counts what an SA pair carried and dropped; zero if there is no such pair.
 func (p *Plane) Counters(spiIn uint32) Counters {
 	pr := p.pair(spiIn)
 	if pr == nil {
@@ -248,7 +247,7 @@ func (p *Plane) Counters(spiIn uint32) Counters {
 	return pr.meter.counters()
 }
 
-// PlaneCounters is what the whole plane carried and dropped since it was made.
+// PlaneCounters counts what the whole plane has carried and dropped.
 func (p *Plane) PlaneCounters() Counters { return p.meter.counters() }
 
 func (p *Plane) pair(spiIn uint32) *pair {
@@ -260,7 +259,7 @@ func (p *Plane) pair(spiIn uint32) *pair {
 	return nil
 }
 
-// AddTunnel makes a tunnel of a TUN device; one of the same name is removed first.
+// AddTunnel makes a tunnel of a TUN device. It removes a tunnel of the same name first.
 func (p *Plane) AddTunnel(cfg TunnelConfig) *Tunnel {
 	p.RemoveTunnel(cfg.Name)
 	t := newTunnel(p, cfg)
@@ -271,7 +270,7 @@ func (p *Plane) AddTunnel(cfg TunnelConfig) *Tunnel {
 }
 
 // RemoveTunnel takes out a tunnel and every SA in it. It does not close the
-// device; closing it is what ends the tunnel's Run.
+// device; the caller does, which ends the tunnel's Run.
 func (p *Plane) RemoveTunnel(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -232,7 +232,7 @@ func TestTenThousandTunnels(t *testing.T) {
 	}
 }
 
-// Bar: nothing is allocated on the whole ways, out and in.
+// Neither direction allocates.
 func TestPacketPathDoesNotAllocate(t *testing.T) {
 	for _, k := range []transport{udp4, raw6} {
 		for _, proposal := range []string{"aes128gcm16", "aes256gcm16-esn", "chacha20poly1305", "aes128-sha256", "3des-md5"} {
@@ -270,7 +270,7 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// The same by frames: super-packets and single ones.
+// The same with frames: super-packets and single packets.
 func TestFramePathDoesNotAllocate(t *testing.T) {
 	for _, k := range []transport{udp4, raw6} {
 		for _, proposal := range []string{"aes128gcm16", "aes256gcm16-esn", "chacha20poly1305", "aes128-sha256", "3des-md5"} {
@@ -287,7 +287,7 @@ func TestFramePathDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// framePath carries a super-packet of 11 segments and a packet by frames, from a to b.
+// framePath carries frames from a to b: a super-packet of 11 segments and a single packet.
 type framePath struct {
 	a, b   *end
 	k      transport
@@ -298,8 +298,8 @@ type framePath struct {
 
 func newFramePath(t testing.TB, proposal string, k transport) *framePath {
 	w := &framePath{a: newEnd(t, 0), b: newEnd(t, 1), k: k, buf: make([]byte, maxRead+maxTrailer)}
-	w.a.byFrames()
-	w.b.byFrames().arrived = func([]byte) {}
+	w.a.useFramer()
+	w.b.useFramer().arrived = func([]byte) {}
 	couple(t, w.a, w.b, suite{Suite: named(t, proposal)}, k, nil)
 	w.sink = &sinkSocket{fakeSocket: w.a.socks[k]}
 	w.a.plane.sockets[k] = w.sink
@@ -342,8 +342,8 @@ func tcpFrame(n int) []byte {
 	return append(frame, b...)
 }
 
-// BenchmarkFramesOut is from a frame of the TUN to what is sent, of 44 segments or
-// of one packet; BenchmarkFramesIn from there to the frame for the other TUN.
+// BenchmarkFramesOut carries frames of the TUN, of 44 segments or one packet each, to the socket;
+// BenchmarkFramesIn carries datagrams to frames for the other TUN.
 func BenchmarkFramesOut(b *testing.B) {
 	for _, size := range []int{64, 44 * 1300} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {

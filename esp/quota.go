@@ -9,16 +9,16 @@ import (
 	"vpngw/ipsec"
 )
 
-// A quota counts what one direction of an SA has carried against its lifetime
+// A quota counts the packets of one direction of an SA against its lifetime
 // (RFC 4301 section 4.4.2.1). Not safe for concurrent use.
 type quota struct {
 	bytes, packets         uint64
-	softBytes, softPackets uint64 // beyond them the SA should be replaced
-	hardBytes, hardPackets uint64 // beyond them it carries nothing
+	softBytes, softPackets uint64 // here the SA should be replaced
+	hardBytes, hardPackets uint64 // here it carries nothing more
 }
 
-// newQuota draws the soft limits at random between 80 and 90 % of the hard ones,
-// so that two ends who count the same packets do not both start a rekey at once.
+// newQuota draws the soft limits at random between 80 and 90 % of the hard limits,
+// so that two ends that count the same packets do not both start a rekey at once.
 func newQuota(l ipsec.Lifetime, rand io.Reader) (quota, error) {
 	var b [2]byte
 	if _, err := io.ReadFull(rand, b[:]); err != nil {

@@ -1,19 +1,19 @@
 package esp
 
 // A window remembers which sequence numbers were accepted, so that each is
-// accepted once (RFC 4303 section 3.4.3). It is a ring of bits, of which moving
-// forward clears only the words it enters (RFC 6479). Numbers are 64 bits;
+// accepted once (RFC 4303 section 3.4.3). It is a ring of bits: when the window moves
+// forward, only the words that it enters are cleared (RFC 6479). Numbers have 64 bits;
 // without ESN the high half stays 0. The zero value has accepted nothing. Not
 // safe for concurrent use.
 type window struct {
-	top  uint64 // the highest accepted
+	top  uint64 // the highest number accepted
 	ring [windowWords]uint64
 }
 
 const (
 	windowWords = 128 // a power of two
-	// windowSize is how far behind top a number may be: a word less than the
-	// ring holds, since the word of top is entered bit by bit.
+	// windowSize is how far behind top a number may be. It is one word less than the
+	// ring, since top's word fills bit by bit.
 	windowSize = (windowWords - 1) * 64
 )
 
@@ -30,7 +30,7 @@ func (w *window) check(seq uint64) bool {
 	return w.ring[seq/64%windowWords]&(1<<(seq%64)) == 0
 }
 
-// accept marks seq, which check has let pass and whose packet is authentic. It
+// accept marks seq as accepted, after check has let it pass and its packet was found authentic. It
 // reports whether seq is the new top.
 func (w *window) accept(seq uint64) bool {
 	newest := seq > w.top
@@ -45,9 +45,9 @@ func (w *window) accept(seq uint64) bool {
 	return newest
 }
 
-// recover is the whole of an extended sequence number of which low came in the
-// packet (RFC 4303 section A2.2): the one in the window or ahead of it. false: it
-// would be before the first.
+// recover is the extended sequence number whose low half came in a
+// packet (RFC 4303 section A2.2): the one that lies in the window or ahead of it. false: it
+// would lie before the first number.
 func (w *window) recover(low uint32) (uint64, bool) {
 	high, topLow := w.top>>32, uint32(w.top)
 	bottom := topLow - windowSize + 1 // modulo 2^32

@@ -9,24 +9,24 @@ import (
 	"sync/atomic"
 )
 
-// A sad finds the inbound SA of an SPI. It is an array of slots, and the slot's
-// number is the low bits of the SPI, since it is we who choose it; the high bits
-// are random and tell a new entry's packets from an old one's.
+// A sad finds the inbound SA of an SPI. It is an array of slots. We choose the SPIs, so the low
+// bits of an SPI are the number of its slot; the high bits are random and tell
+// the packets of the slot's present SA from an earlier one's.
 //
-// lookup may be called at any time. The rest is for the holder of the plane's lock.
+// lookup may be called at any time. All else is for the holder of Plane.mu.
 type sad struct {
 	slots   []atomic.Pointer[inbound]
 	entries []entry  // by slot
-	free    []uint32 // slots, a ring: the one that is free for longest is next
-	first   int
-	unused  int
+	free    []uint32 // a ring of slots; the slot that has been free for longest is next
+	first   int      // of free
+	unused  int      // slots in free
 }
 
-// entry is who holds a slot.
+// entry is the use of one slot.
 type entry struct {
-	spi  uint32 // the last one given out
-	held bool
-	pair *pair // nil: reserved only
+	spi  uint32 // the last SPI given out
+	used bool   // spi is reserved or installed
+	pair *pair  // nil: reserved only
 }
 
 const (
@@ -63,7 +63,7 @@ func (s *sad) lookup(spi uint32) *inbound {
 
 var errFull = errors.New("esp: every SPI is taken")
 
-// reserve chooses an SPI in a free slot.
+// reserve chooses an SPI and its slot.
 func (s *sad) reserve(rand io.Reader) (uint32, error) {
 	if s.unused == 0 {
 		return 0, errFull
@@ -77,45 +77,45 @@ func (s *sad) reserve(rand io.Reader) (uint32, error) {
 		}
 		spi := binary.BigEndian.Uint32(b[:])&^uint32(len(s.slots)-1) | slot
 		if spi >= minSlots && spi != t.spi {
-			*t = entry{spi: spi, held: true}
+			*t = entry{spi: spi, used: true}
 			s.first = (s.first + 1) % len(s.free)
 			s.unused--
 			return spi, nil
 		}
 	}
-	return 0, errors.New("esp: SPI: the source of randomness is none")
+	return 0, errors.New("esp: found no free SPI in 64 draws: the source of randomness repeats itself")
 }
 
-// entry is who holds spi, or nil.
+// entry is spi's entry, or nil if spi is neither reserved nor installed.
 func (s *sad) entry(spi uint32) *entry {
-	if t := &s.entries[int(spi)&(len(s.slots)-1)]; t.held && t.spi == spi {
+	if t := &s.entries[int(spi)&(len(s.slots)-1)]; t.used && t.spi == spi {
 		return t
 	}
 	return nil
 }
 
-// install makes in the one that lookup finds.
+// install has lookup find in.
 func (s *sad) install(in *inbound) { s.slots[int(in.spi)&(len(s.slots)-1)].Store(in) }
 
-// close makes lookup find nothing any more.
+// close makes lookup find no SA any more.
 func (s *sad) close() {
 	for i := range s.slots {
 		s.slots[i].Store(nil)
 	}
 }
 
-// take reserves the SPIs given in a sad that has given out none. An error changes nothing.
-func (s *sad) take(spis []uint32) error {
+// reserveAll reserves the SPIs given, in a sad that has given out none. An error changes nothing.
+func (s *sad) reserveAll(spis []uint32) error {
 	slots := make(map[uint32]bool, len(spis))
 	for _, spi := range spis {
 		slot := spi & uint32(len(s.slots)-1)
 		if spi < minSlots || slots[slot] {
-			return fmt.Errorf("esp: inbound SPI %08x finds no slot among %d", spi, len(s.slots))
+			return fmt.Errorf("esp: inbound SPI %08x has no slot of its own among %d", spi, len(s.slots))
 		}
 		slots[slot] = true
 	}
 	for _, spi := range spis {
-		s.entries[spi&uint32(len(s.slots)-1)] = entry{spi: spi, held: true}
+		s.entries[spi&uint32(len(s.slots)-1)] = entry{spi: spi, used: true}
 	}
 	s.free, s.first, s.unused = s.free[:0], 0, len(s.slots)-len(spis)
 	for slot := range uint32(len(s.slots)) {
@@ -127,11 +127,11 @@ func (s *sad) take(spis []uint32) error {
 	return nil
 }
 
-// release takes out an SPI's inbound SA, if it has one, and frees the slot.
+// release frees the slot of t and takes out the inbound SA in it.
 func (s *sad) release(t *entry) {
 	slot := t.spi & uint32(len(s.slots)-1)
 	s.slots[slot].Store(nil)
-	t.held, t.pair = false, nil
+	t.used, t.pair = false, nil
 	s.free[(s.first+s.unused)%len(s.free)] = slot
 	s.unused++
 }

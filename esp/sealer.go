@@ -10,7 +10,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// maxTrailer is the most that seal writes behind the inner packet.
+// maxTrailer is the most bytes that seal writes behind the inner packet.
 const maxTrailer = aes.BlockSize - 1 + espTrailer
 
 // A sealer makes ESP packets of one outbound SA. Not safe for concurrent use.
@@ -18,8 +18,8 @@ type sealer struct {
 	transform
 	spi uint32
 	cbc resettable // nil: AEAD or NULL
-	// ivs encrypts the sequence number under a key of its own to a CBC IV, which
-	// nobody can predict (RFC 3602 section 3 wants that) and which does not repeat within 16 bytes.
+	// ivs encrypts the sequence number, under ivKey, to a CBC IV. Nobody can predict such an IV, as RFC 3602
+	// section 3 demands, and none of 16 bytes repeats.
 	ivs   cipher.Block
 	ivKey ipsec.Secret
 	iv    [aes.BlockSize]byte
@@ -51,9 +51,9 @@ func (s *sealer) setIVKey(key ipsec.Secret) (err error) {
 	return err
 }
 
-// seal writes the ESP packet numbered seq that carries inner into dst and
-// returns it. dst has room for sealed(len(inner)) bytes and does not overlap inner, behind
-// which maxTrailer bytes of capacity are overwritten.
+// seal writes the ESP packet with number seq that carries inner into dst and
+// returns it. dst has room for sealed(len(inner)) bytes and does not overlap inner. seal
+// overwrites maxTrailer bytes of capacity behind inner.
 func (s *sealer) seal(dst, inner []byte, next uint8, seq uint64) []byte {
 	pad := s.padding(len(inner))
 	plain := inner[:len(inner)+pad+espTrailer]

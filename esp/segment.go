@@ -13,33 +13,32 @@ const (
 )
 
 // A segmenter takes a super-packet apart where it lies, without moving its
-// payload: each segment's headers are written just before its part, over the end of the
-// segment before, which must have been dealt with by then.
+// payload: it writes each segment's headers just before the segment's payload, over the end of the
+// segment before, which must have been sealed by then.
 //
 //	headers | payload 0       | payload 1       | payload 2
 //	[segment 0               ]
 //	                 [headers | payload 1      ]
 //	                                   [headers | payload 2]
 //
-// What follows a segment may be overwritten by maxTrailer bytes while it is
-// dealt with: next saves them and done puts them back.
+// Sealing overwrites the maxTrailer bytes behind a segment: next saves them and done puts them back.
 type segmenter struct {
 	b         []byte // the super-packet; its capacity leaves room for maxTrailer bytes
 	at        int    // where the next segment's payload begins
-	size      int    // of each payload but the last
+	size      int    // of each segment's payload; the last may be shorter
 	head      int    // length of the headers
 	transport int    // where the TCP or UDP header begins
 	v6, udp   bool
 	index     uint16 // of the next segment
-	id        uint16 // of the first, IPv4
-	seq       uint32 // of the first, TCP
-	flags     uint8  // TCP, of the super-packet
+	id        uint16 // IPv4 identification of the first segment
+	seq       uint32 // TCP sequence number of the first segment
+	flags     uint8  // TCP flags of the super-packet
 	pseudo    uint16 // sum of the pseudo-header without a length
 	template  []byte // the headers; checksums are zero
 	saved     [maxTrailer]byte
 }
 
-// begin takes a super-packet that f describes. false: it is none.
+// begin starts on the super-packet b, which f describes. false: b is not a super-packet that h could mean.
 func (c *segmenter) begin(h vnet, f *flow, b []byte) bool {
 	b = b[:f.length]
 	tcp := !f.v6 && h.gso&^gsoECN == gsoTCP4 || f.v6 && h.gso&^gsoECN == gsoTCP6
@@ -87,13 +86,13 @@ func (c *segmenter) begin(h vnet, f *flow, b []byte) bool {
 // largest is the size of the largest segment.
 func (c *segmenter) largest() int { return min(c.head+c.size, len(c.b)) }
 
-// syn reports whether it is of TCP and opens a connection.
+// syn reports whether the super-packet is a TCP SYN.
 func (c *segmenter) syn() bool { return !c.udp && c.flags&tcpSYN != 0 }
 
-// left is how many segments there still are.
+// remaining is how many segments next has still to make.
 func (c *segmenter) remaining() int { return (len(c.b) - c.at + c.size - 1) / c.size }
 
-// next makes the next segment, of which there is one left. done must follow.
+// next makes the next segment; there must be one. The caller calls done when it has sealed it.
 func (c *segmenter) next() []byte {
 	n := min(c.size, len(c.b)-c.at)
 	end := c.at + n
@@ -113,7 +112,7 @@ func (c *segmenter) next() []byte {
 		binary.BigEndian.PutUint16(t[udpChecksum:], nonZero(checksum(from, t)))
 	} else {
 		binary.BigEndian.PutUint32(t[4:], c.seq+uint32(c.index)*uint32(c.size))
-		t[13] = c.flagsOf(end == len(c.b))
+		t[13] = c.segmentFlags(end == len(c.b))
 		binary.BigEndian.PutUint16(t[tcpChecksum:], checksum(from, t))
 	}
 	copy(c.saved[:], seg[len(seg):cap(seg)])
@@ -122,9 +121,9 @@ func (c *segmenter) next() []byte {
 	return seg
 }
 
-// flagsOf are the flags of the segment at index: FIN and PSH belong to the last,
+// segmentFlags are the TCP flags of the segment at index: FIN and PSH belong to the last segment, and
 // CWR, which answers one ECE, to the first (RFC 3168 section 6.1.2).
-func (c *segmenter) flagsOf(last bool) uint8 {
+func (c *segmenter) segmentFlags(last bool) uint8 {
 	flags := c.flags
 	if !last {
 		flags &^= tcpFIN | tcpPSH
@@ -135,5 +134,5 @@ func (c *segmenter) flagsOf(last bool) uint8 {
 	return flags
 }
 
-// done puts back what the segment's trailer has overwritten.
+// done puts back the bytes that the segment's trailer has overwritten.
 func (c *segmenter) done() { copy(c.b[c.at:c.at+maxTrailer], c.saved[:]) }

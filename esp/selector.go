@@ -9,20 +9,20 @@ import (
 	"vpngw/ipsec"
 )
 
-// A selector is an ipsec.Selector made ready for matching.
+// A selector is an ipsec.Selector in a form that matches quickly.
 type selector struct {
 	start, end addr
 	v6         bool
 	protocol   uint8 // 0: any
 	anyPort    bool
-	opaque     bool // only where ports are not available (RFC 4301 section 4.4.1.1)
+	opaque     bool // matches only packets whose ports are not available (RFC 4301 section 4.4.1.1)
 	low, high  uint16
-	// rank orders by how little is selected: address bits, protocol, port bits.
-	// Less is more specific.
+	// rank orders selectors by what they leave open: address bits, protocol, port bits.
+	// The less, the more specific.
 	rank uint32
 }
 
-// compile checks selectors and sorts them, the most specific first.
+// compile checks the selectors and sorts them, the most specific first.
 func compile(in []ipsec.Selector) ([]selector, error) {
 	if len(in) == 0 {
 		return nil, fmt.Errorf("esp: no selectors")
@@ -55,7 +55,7 @@ func (s *selector) covers(a addr, f *flow) bool {
 	return s.v6 == f.v6 && !a.less(s.start) && !s.end.less(a) && (s.protocol == 0 || s.protocol == f.protocol)
 }
 
-// source reports whether s selects packets that come from f's source.
+// source reports whether s selects the source of f.
 func (s *selector) source(f *flow) bool {
 	if !s.covers(f.src, f) {
 		return false
@@ -69,8 +69,8 @@ func (s *selector) source(f *flow) bool {
 	return s.low <= f.sport && f.sport <= s.high
 }
 
-// destination reports whether s selects packets that go to f's destination. The
-// one field of ICMP and Mobility Header is the sender's; the other end may leave
+// destination reports whether s selects the destination of f. The
+// one field of ICMP and Mobility Header belongs to the sender; the other end may leave
 // it OPAQUE (RFC 4301 section 4.4.1.3).
 func (s *selector) destination(f *flow) bool {
 	if !s.covers(f.dst, f) {
@@ -108,7 +108,7 @@ func destinationIn(ss []selector, f *flow) *selector {
 	return nil
 }
 
-// mask is the prefix mask that the range is the whole of, if it is one.
+// mask is the mask of the prefix that the address range is. false: the range is no prefix.
 func (s *selector) mask() (addr, bool) {
 	open := addr{s.start.hi ^ s.end.hi, s.start.lo ^ s.end.lo}
 	ones := func(v uint64) bool { return v&(v+1) == 0 }

@@ -11,8 +11,8 @@ import (
 
 const (
 	socketBuffer = 64 << 10
-	// Buffers do not lie a power of two apart: the packets in them, which are mostly short,
-	// would share the cache's few lines for such addresses.
+	// Buffers do not lie a power of two apart: most packets are short, and would all share the
+	// few cache lines of such addresses.
 	socketStride = 2<<10 + 64
 	udpBatch     = 8 // each may be a run of up to 64 packets
 	maxBatch     = 128
@@ -30,13 +30,13 @@ type receiver struct {
 	bufs      [][]byte
 
 	now    time.Time      // when the batch was read
-	heard  int64          // the same as pair.heard has it; never 0
-	remote netip.AddrPort // the datagram's
-	flow   flow           // the packet's
-	opened []byte         // the packet
+	heard  int64          // now, as pair.heard counts; never 0
+	remote netip.AddrPort // where the present datagram came from
+	flow   flow           // of the present packet
+	opened []byte         // the present packet, inside out of the ESP packet
 
-	coalescer coalescer // for tunnels by frames
-	packets   packets   // for tunnels by packets
+	coalescer coalescer // the frame path
+	packets   packets   // the packet path
 
 	received    tally
 	invalidSPIs limiter // InvalidSPI events
@@ -51,7 +51,7 @@ func newReceiver(p *Plane) *receiver {
 	}
 }
 
-// slab is n buffers of one size, allocated together so that what is not touched costs no memory.
+// slab is n buffers of one size, allocated together: those that are never touched cost no memory.
 func slab(n, size int) [][]byte {
 	all := make([]byte, n*size)
 	out := make([][]byte, n)
@@ -61,9 +61,7 @@ func slab(n, size int) [][]byte {
 	return out
 }
 
-// batch takes in the datagrams that were read at now; flush must follow. The packets of
-// an SA may come to several Engines, by UDP and by protocol 50 in turn (RFC 7296 section 2.23), and
-// its inbound half is one's at a time.
+// batch opens the datagrams, which were read at now; flush must follow.
 func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
 	r.plane.receiving.Lock()
 	defer r.plane.receiving.Unlock()
@@ -74,7 +72,7 @@ func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
 	}
 }
 
-// datagram takes a run apart.
+// datagram takes a run of packets apart.
 func (r *receiver) datagram(d *ipsec.Datagram) {
 	r.remote = netip.AddrPortFrom(d.Remote.Addr().Unmap(), d.Remote.Port())
 	rest := d.Data
@@ -91,7 +89,7 @@ func (r *receiver) datagram(d *ipsec.Datagram) {
 	}
 }
 
-// demux tells ESP from what shares port 4500 with it (RFC 3948 section 2).
+// demux tells ESP, IKE and keepalives apart, which share port 4500 (RFC 3948 section 2).
 func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 	if r.transport == udp4 || r.transport == udp6 {
 		if len(b) == 1 && b[0] == 0xff {
@@ -127,8 +125,8 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 // drop counts a packet that belongs to no SA.
 func (r *receiver) drop(why reason) { r.plane.meter.drops.add(why, 1) }
 
-// packet carries one ESP packet of an SA into its tunnel. Nothing changes the SA
-// before the ICV is found good.
+// packet carries one ESP packet of an SA into its tunnel. It changes the SA only
+// once the ICV was found good.
 func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
 	seq := uint64(sequence(b))
 	if in.opener.esn {
@@ -160,7 +158,7 @@ func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
 	return why
 }
 
-// open opens a packet into room; r.opened is the packet then.
+// open opens the ESP packet b into room, as r.opened and r.flow.
 func (r *receiver) open(in *inbound, room, b []byte, seq uint64, tos uint8) reason {
 	payload, next, why := in.opener.open(room, b, seq)
 	if why != carried {
@@ -174,7 +172,8 @@ func (r *receiver) open(in *inbound, room, b []byte, seq uint64, tos uint8) reas
 	return carried
 }
 
-// authentic notes that a packet of in was found good, and tells what that proves.
+// authentic notes that a packet of in is authentic: the peer lives, uses the SA, and
+// is where the packet came from.
 func (r *receiver) authentic(in *inbound, newest bool) {
 	if in.heard.Load() != r.heard {
 		in.heard.Store(r.heard)
@@ -191,7 +190,7 @@ func (r *receiver) authentic(in *inbound, newest bool) {
 	}
 }
 
-// inner checks and mends a decrypted packet, of which r.flow is left to tell.
+// inner checks a decrypted packet, parses it into r.flow, and adjusts its ECN and MSS.
 func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 	switch next {
 	case protoIPv4, protoIPv6:
@@ -200,7 +199,7 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 	default:
 		return dropNextHeader
 	}
-	// The packet says itself how long it is: what follows is traffic flow
+	// The inner header tells the packet's length: the bytes behind it are traffic flow
 	// confidentiality padding (RFC 4303 section 2.7).
 	if !r.flow.parse(b) || r.flow.v6 != (next == protoIPv6) {
 		return dropInner
@@ -222,21 +221,21 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 	return carried
 }
 
-// flush writes what waits to its TUN.
+// flush writes the packets that wait to their TUN.
 func (r *receiver) flush() {
 	r.received.publish()
 	r.coalescer.flush()
 	r.packets.flush()
 }
 
-// packets gathers packets for a tunnel's Write.
+// packets collects packets for a tunnel's Device.Write.
 type packets struct {
 	tunnel  *Tunnel
 	bufs    [][]byte
-	pending [][]byte // the first of bufs, cut to the packet
+	pending [][]byte // the packets that wait: the first of bufs, each cut to its packet
 }
 
-// room is where the tunnel's next packet is to be opened. Those that wait may be written first.
+// room is where to open the next packet, which belongs to t. It may write the packets that wait first.
 func (p *packets) room(t *Tunnel) []byte {
 	if p.bufs == nil {
 		p.bufs, p.pending = slab(tunBatch, tunBuffer), make([][]byte, 0, tunBatch)
@@ -248,7 +247,7 @@ func (p *packets) room(t *Tunnel) []byte {
 	return p.bufs[len(p.pending)][headroom:]
 }
 
-// add takes the packet that was opened at the last room.
+// add adds the packet that was opened at the last room.
 func (p *packets) add(b []byte) {
 	p.pending = append(p.pending, p.bufs[len(p.pending)][:headroom+len(b)])
 }

@@ -6,20 +6,20 @@ import (
 	"slices"
 )
 
-// An spd decides which outbound SA of a tunnel a packet takes: of those whose
-// negotiated selectors cover it, the most specific, by remote addresses, then local
-// addresses, then protocol and ports; among equals the newest. It is an immutable
+// An spd decides which outbound SA of a tunnel a packet takes. Of the SAs whose
+// negotiated selectors cover the packet it takes the most specific, by remote addresses, then local
+// addresses, then protocol and ports; among equally specific SAs the newest. An spd is an immutable
 // snapshot; a change makes a new one.
 //
-// SAs with many selectors, and few SAs, are scanned. Otherwise every (local,
+// A few SAs are scanned, and so is an SA with very many selectors. Of any other SA every (local,
 // remote) pair of prefixes is hashed, in one table for each combination of prefix
 // lengths (a tuple space search), so that thousands of pairs cost a few probes.
 type spd struct {
 	scan   []*outbound
-	tables []table // the one with the best rank first
+	tables []table // the table with the best rank first
 }
 
-// table holds the policies of one family and combination of prefix lengths.
+// table has the policies of one address family and one combination of prefix lengths.
 type table struct {
 	v6     bool
 	masks  prefixes
@@ -58,11 +58,11 @@ func rankOf(local, remote *selector, out *outbound) rank {
 }
 
 const (
-	scanPairs = 8    // up to so many pairs in all, scanning is faster
+	scanPairs = 8    // up to this number of pairs in all, scanning is faster
 	hashPairs = 1024 // an SA with more pairs is scanned, so that a peer's proposal cannot cost much memory
 )
 
-// newSPD makes the snapshot for the SAs given.
+// newSPD makes the snapshot of the SAs given.
 func newSPD(outs []*outbound) *spd {
 	s := new(spd)
 	total := 0
@@ -120,10 +120,10 @@ func allPrefixes(ss []selector) bool {
 	return !slices.ContainsFunc(ss, func(s selector) bool { _, ok := s.mask(); return !ok })
 }
 
-// empty reports whether there is no SA at all.
+// empty reports whether the tunnel has no outbound SA.
 func (s *spd) empty() bool { return len(s.scan) == 0 && len(s.tables) == 0 }
 
-// lookup finds the SA for a packet, or nil.
+// lookup finds the SA that a packet takes, or nil.
 func (s *spd) lookup(f *flow) *outbound {
 	var found *outbound
 	best := rank{math.MaxUint64, math.MaxUint64}

@@ -248,7 +248,7 @@ func someFlow(r *rand.Rand) flow {
 	return f
 }
 
-// A peer may propose selectors that cannot be told in few prefixes; what is kept of them stays small.
+// A peer may propose selectors that make very many prefixes; the tables must stay small.
 func TestHostileSelectorsAreNotMultipliedOut(t *testing.T) {
 	var many []ipsec.Selector
 	for i := range 255 {

@@ -3,15 +3,15 @@ package esp
 const (
 	// maxRead holds the largest frame.
 	maxRead = vnetHeader + maxFrame
-	// A batch ends when so much was read, even when there is more: what was sealed
-	// first must not wait, and should still be in the cache when it is sent.
+	// A batch ends when this much was read, though there may be more: the first sealed
+	// packets must not wait, and should still be in the cache when they are sent.
 	batchBytes  = 128 << 10
 	batchFrames = 256
 )
 
 func (r *reader) fd() int { return r.Frames.FD() }
 
-// step carries a batch of the frames that are there.
+// step reads and carries a batch of frames.
 func (r *reader) step() error {
 	r.read, r.bytes = 0, 0
 	err := r.Frames.ReadReady(r.space, r.take)
@@ -53,7 +53,7 @@ func (r *reader) superPacket(frame []byte) {
 	}
 	mtu := int(r.mtu.Load())
 	if r.segments.largest() > mtu || r.segments.syn() {
-		// Each is answered, fragmented or changed by itself.
+		// Each segment is answered, fragmented or changed by itself.
 		for r.segments.remaining() > 0 {
 			r.packet(r.segments.next())
 			r.segments.done()

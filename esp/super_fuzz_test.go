@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzCut cuts any frame. One that is a super-packet gives what a plain cut
-// gives, and what a trailer overwrites is put back.
+// FuzzCut cuts any frame. A super-packet must become the packets of plainSegments, and the bytes that
+// a trailer overwrites must be put back.
 func FuzzCut(f *testing.F) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 40 {
@@ -64,8 +64,8 @@ func fieldOf(protocol uint8) uint16 {
 	return tcpChecksum
 }
 
-// FuzzGather gathers any packets, between ones that do not open. Cut plainly, the
-// frames are those packets, in order.
+// FuzzGather merges any packets, between packets that do not open. Cut by plainSegments, the
+// frames must be the same packets in order.
 func FuzzGather(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 40 {

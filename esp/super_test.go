@@ -10,7 +10,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// fakeFrames is a device by frames that behaves: it keeps nothing that it was lent.
+// fakeFrames is a Framer that behaves: it keeps no buffer that it was lent.
 type fakeFrames struct {
 	t       testing.TB
 	noUSO   bool
@@ -43,8 +43,8 @@ func (d *fakeFrames) WriteFrame(f []byte) error {
 
 func (d *fakeFrames) SegmentsUDP() bool { return !d.noUSO }
 
-// byFrames makes e's tunnel one by frames, before any SA is installed.
-func (e *end) byFrames() *fakeFrames {
+// useFramer gives e's tunnel a Framer, before any SA is installed.
+func (e *end) useFramer() *fakeFrames {
 	d := &fakeFrames{t: e.t}
 	e.tunnel = e.plane.AddTunnel(TunnelConfig{Name: "t", Frames: d, MTU: 1400, CopyDSCP: true})
 	e.reader = newReader(e.tunnel)
@@ -79,8 +79,7 @@ func plainSum(b []byte, transport int, protocol uint8) uint16 {
 	return sum16(addresses, []byte{0, protocol, byte(n >> 8), byte(n)}, b[transport:])
 }
 
-// plainSegments is what the packets of a frame are: written to be read, and to be
-// compared with. It believes the header.
+// plainSegments is a plain way to cut a frame, for comparison. It trusts the header.
 func plainSegments(frame []byte) [][]byte {
 	h, b := parseVnet(frame), bytes.Clone(frame[vnetHeader:])
 	start := int(h.start)
@@ -227,13 +226,13 @@ func addressesOf(b []byte) []byte {
 	return b[12:20]
 }
 
-// TestCutIsTheGeneralPath sends random super-packets by frames and receives them
-// by packets: what arrives is, bit for bit, what a plain cut gives.
+// TestCutIsTheGeneralPath sends random super-packets by the frame path and receives them
+// by the packet path: the packets that arrive are those of plainSegments, bit for bit.
 func TestCutIsTheGeneralPath(t *testing.T) {
 	for _, proposal := range []string{"aes128gcm16", "aes256-sha256"} {
 		t.Run(proposal, func(t *testing.T) {
 			a, b := newEnd(t, 0), newEnd(t, 1)
-			d := a.byFrames()
+			d := a.useFramer()
 			couple(t, a, b, suite{Suite: named(t, proposal)}, udp4, nil)
 			r := rand.New(rand.NewPCG(1, 2))
 			for left := *supers / 2; left > 0; {
@@ -286,13 +285,13 @@ func same(t *testing.T, got, want [][]byte) {
 
 func brief(b []byte) string { return fmt.Sprintf("%d bytes % x", len(b), b[:min(len(b), 80)]) }
 
-// TestGatherIsTheGeneralPath sends packets by packets and receives them by
-// frames: cut plainly, the frames are the packets that were sent, in order.
+// TestGatherIsTheGeneralPath sends by the packet path and receives by the frame
+// path: cut by plainSegments, the frames are the packets that were sent, in order.
 func TestGatherIsTheGeneralPath(t *testing.T) {
 	for _, proposal := range []string{"aes128gcm16", "aes256-sha256"} {
 		t.Run(proposal, func(t *testing.T) {
 			a, b := newEnd(t, 0), newEnd(t, 1)
-			d := b.byFrames()
+			d := b.useFramer()
 			couple(t, a, b, suite{Suite: named(t, proposal)}, udp4, nil)
 			r := rand.New(rand.NewPCG(3, 4))
 			packets, frames := 0, 0
@@ -325,7 +324,7 @@ func TestGatherIsTheGeneralPath(t *testing.T) {
 	}
 }
 
-// sameButIDs cuts frames plainly and compares the packets, of which it returns the number, with want.
+// sameButIDs compares the packets of the frames with want, and returns their number.
 func sameButIDs(t *testing.T, frames, want [][]byte) int {
 	t.Helper()
 	var got [][]byte
@@ -350,7 +349,7 @@ func forgetIDs(packets [][]byte) {
 	}
 }
 
-// disturb makes of a packet now and then one that no neighbour goes with, or none.
+// disturb now and then changes a packet so that it cannot be merged with its neighbours, or removes it.
 func disturb(r *rand.Rand, p []byte) [][]byte {
 	header := 40
 	if p[0]>>4 == 4 {

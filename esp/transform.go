@@ -19,31 +19,31 @@ import (
 )
 
 // A transform is the cryptographic state of one direction of an SA: an AEAD, or
-// a block cipher (none for NULL) with an HMAC. What a call needs besides is kept
-// in it, so that packets cost no allocation. Not safe for concurrent use.
+// a block cipher (none for NULL) with an HMAC. It also has the scratch space of a
+// call, so that a packet costs no allocation. Not safe for concurrent use.
 type transform struct {
 	shape
 	esn bool
 
 	aead  cipher.AEAD
 	nonce [12]byte // salt(4) | IV(8): RFC 4106 section 4, RFC 7634 section 2
-	aad   [12]byte // SPI | 64-bit sequence number, with ESN: RFC 4106 section 5
+	aad   [12]byte // with ESN: SPI | 64-bit sequence number (RFC 4106 section 5)
 
 	block cipher.Block // nil: NULL
 	mac   hash.Hash
 	sum   [sha512.Size]byte
 }
 
-// newTransform copies what it needs of the keys.
+// newTransform makes the transform of s with the keys k, which it copies.
 func newTransform(s ipsec.Suite, trunc96 bool, k ipsec.Keys) (transform, error) {
 	f, ok := shapeOf(s, trunc96)
 	if !ok {
-		return transform{}, fmt.Errorf("esp: no such suite: %v", s)
+		return transform{}, fmt.Errorf("esp: suite %v is unknown or incomplete", s)
 	}
 	t := transform{shape: f, esn: s.ESN}
 	encr := ipsec.Lookup(s.Encr)
 	if len(k.Encr) != encr.Key {
-		return transform{}, fmt.Errorf("esp: %v needs a key of %d bytes, not %d", s.Encr, encr.Key, len(k.Encr))
+		return transform{}, fmt.Errorf("esp: %v needs a key of %d bytes, and got %d", s.Encr, encr.Key, len(k.Encr))
 	}
 	if encr.AEAD {
 		key := k.Encr[:encr.Key-encr.Salt]
@@ -54,7 +54,7 @@ func newTransform(s ipsec.Suite, trunc96 bool, k ipsec.Keys) (transform, error) 
 	}
 	integ := ipsec.Lookup(s.Integ)
 	if len(k.Integ) != integ.Key {
-		return transform{}, fmt.Errorf("esp: %v needs a key of %d bytes, not %d", s.Integ, integ.Key, len(k.Integ))
+		return transform{}, fmt.Errorf("esp: %v needs a key of %d bytes, and got %d", s.Integ, integ.Key, len(k.Integ))
 	}
 	t.mac = hmac.New(hashes[s.Integ.ID], k.Integ)
 	var err error
@@ -94,7 +94,7 @@ var hashes = map[uint16]func() hash.Hash{
 	ipsec.IntegSHA512_256: sha512.New,
 }
 
-// resettable is what crypto/cipher's CBC modes are, beside a BlockMode.
+// resettable is a BlockMode whose IV can be set, as crypto/cipher's CBC modes are.
 type resettable interface {
 	cipher.BlockMode
 	SetIV([]byte)
@@ -111,8 +111,8 @@ func (t *transform) additional(header []byte, seq uint64) []byte {
 	return t.aad[:]
 }
 
-// icvOf is the ICV of an authenticated part, over which the high half of an
-// extended sequence number counts too (RFC 4303 section 2.2.1). Valid until the next call.
+// icvOf is the ICV of b. It covers the high half of an extended sequence number
+// too (RFC 4303 section 2.2.1). It is valid until the next call.
 func (t *transform) icvOf(b []byte, seq uint64) []byte {
 	t.mac.Reset()
 	t.mac.Write(b)

@@ -12,31 +12,30 @@ import (
 
 // TunnelConfig describes a Tunnel.
 type TunnelConfig struct {
-	Name     string // what ipsec.ChildSA.Tunnel says
-	Frames   Framer // the TUN device; nil: it is Device, which is slower
+	Name     string // as in ipsec.ChildSA.Tunnel
+	Frames   Framer // the TUN device; nil: Device is the TUN device, which is slower
 	Device   Device
 	MTU      int  // of the device: the largest inner packet (see MTU); at least 68
-	CopyDSCP bool // copy the inner DSCP to the outer header; ECN always is
+	CopyDSCP bool // copy the inner DSCP to the outer header; ECN is always copied
 }
 
 // Tunnel is one TUN device with the SAs that carry its traffic.
 type Tunnel struct {
-	TunnelConfig // MTU: see mtu
+	TunnelConfig // its MTU is where mtu begins
 	plane        *Plane
 	mtu          atomic.Int64
 	spd          atomic.Pointer[spd]
 	running      atomic.Bool
 	meter        meter
 
-	// sending is held while a batch is sealed and sent, whoever does it: the tunnel's reader, or a
-	// caller of the Plane whose change lets the backlog go out (see change). It owns the sealers, sequence
-	// numbers and quotas of the tunnel's outbound SAs, of which two users at once would use
-	// a nonce twice, and these two.
+	// sending is held while the tunnel's reader seals and sends a batch, and while a caller of the Plane
+	// does so with the backlog (see change). It owns the sealers, sequence numbers and quotas of the tunnel's
+	// outbound SAs, and the two fields below. Two users of a sealer at once would use a nonce twice.
 	sending  sync.Mutex
 	backlog  backlog
 	pathMTUs limiter // events
 
-	// For the holder of the plane's lock.
+	// For the holder of Plane.mu.
 	pairs map[uint32]*pair // by inbound SPI
 	outs  []*outbound      // in the order of installation
 }
@@ -48,14 +47,14 @@ func newTunnel(p *Plane, cfg TunnelConfig) *Tunnel {
 	return t
 }
 
-// SetMTU changes the largest inner packet, from the next packet on. Raise the
-// device's own MTU after it and lower it before.
+// SetMTU changes the size of the largest inner packet, from the next packet on. The caller raises the
+// device's own MTU after SetMTU and lowers it before.
 func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff))) }
 
-// Counters is what the tunnel carried and dropped, over all its SAs and packets that met none.
+// Counters counts the packets of all SAs that the tunnel has had, and the packets that no SA took.
 func (t *Tunnel) Counters() Counters { return t.meter.counters() }
 
-// install makes the snapshot with one more SA. For the holder of the plane's lock, as uninstall.
+// install and uninstall are for the holder of Plane.mu.
 func (t *Tunnel) install(o *outbound) { t.setOuts(append(t.outs, o)) }
 
 func (t *Tunnel) uninstall(o *outbound) {
@@ -72,22 +71,22 @@ func (t *Tunnel) setOuts(outs []*outbound) {
 	})
 }
 
-// headroom is kept free before each packet in a TUN buffer, for the device's virtio_net_hdr.
+// headroom is the room before each packet in a TUN buffer, for the device's virtio_net_hdr.
 const headroom = 16
 
-// Run carries packets from the TUN, which is one by packets, to the underlay until the device is closed
-// or ctx is done, and returns nil then. ctx is looked at between batches: only
-// closing the device interrupts a Read. One Run at a time.
+// Run carries packets from TunnelConfig.Device to the underlay until the device is closed
+// or ctx is done, and returns nil then. It looks at ctx between batches: only
+// closing the device interrupts a Read. A tunnel has one Run at a time.
 func (t *Tunnel) Run(ctx context.Context) error {
 	if t.Frames != nil {
-		return fmt.Errorf("esp: tunnel %q is one by frames: add it to an Engine", t.Name)
+		return fmt.Errorf("esp: tunnel %q has a Framer: add it to an Engine", t.Name)
 	}
 	if !t.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
 	}
 	defer t.running.Store(false)
 	r := newReader(t)
-	failed := 0 // reads, one after another
+	failed := 0 // reads since the last that did not fail
 	for ctx.Err() == nil {
 		r.makeRoom()
 		n, err := r.readPackets()
@@ -112,16 +111,16 @@ func (t *Tunnel) Run(ctx context.Context) error {
 type reader struct {
 	*Tunnel
 	spd   *spd    // the batch's snapshot
-	out   *outbox // the batch's
-	flow  flow    // the packet's
+	out   *outbox // the batch's; nil between batches
+	flow  flow    // of the present packet
 	icmp  limiter
-	spare []byte // where rare packets are built: fragments, ICMP
+	spare []byte // scratch space for rare packets: fragments and ICMP
 
-	// By packets.
+	// The packet path.
 	bufs  [][]byte
 	sizes []int
 
-	// By frames.
+	// The frame path.
 	space    []byte
 	take     func([]byte) bool // frame
 	segments segmenter
@@ -140,7 +139,7 @@ func newReader(t *Tunnel) *reader {
 	return r
 }
 
-// makeRoom makes buffers for packets of the present MTU.
+// makeRoom makes the buffers large enough for packets of the present MTU.
 func (r *reader) makeRoom() {
 	size := headroom + max(int(r.mtu.Load()), 2000) + maxTrailer
 	if len(r.bufs) > 0 && len(r.bufs[0]) >= size-maxTrailer {
@@ -153,9 +152,9 @@ func (r *reader) makeRoom() {
 	}
 }
 
-// readPackets fills the buffers. wireguard/tun cuts a super-packet without looking
-// whether the segments fit; when somebody has raised the device's MTU behind our
-// back they do not, and that must cost the packet, not the daemon.
+// readPackets fills the buffers. wireguard/tun cuts a super-packet without checking
+// whether the segments fit. They do not if somebody else has raised the device's MTU: this
+// must cost the packet, not the daemon.
 func (r *reader) readPackets() (n int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -174,7 +173,7 @@ func (r *reader) batch(n int) {
 	for i := range n {
 		room := r.bufs[i][headroom:]
 		if r.sizes[i] > len(room) {
-			r.drop(dropTooBig, 1) // the device's MTU was raised behind our back
+			r.drop(dropTooBig, 1) // somebody else has raised the device's MTU
 			continue
 		}
 		r.packet(room[:r.sizes[i]])
@@ -204,7 +203,7 @@ func (r *reader) close() {
 	r.out = nil
 }
 
-// packet carries one packet, or answers that it is too big, or sends it as fragments.
+// packet sends one packet, whole or as fragments, or answers that it is too big.
 func (r *reader) packet(b []byte) {
 	if !r.flow.parse(b) {
 		r.drop(dropMalformed, 1)
@@ -214,7 +213,7 @@ func (r *reader) packet(b []byte) {
 	mtu := int(r.mtu.Load())
 	limit := mtu
 	if r.flow.v6 {
-		limit = max(mtu, ipv6MinMTU) // which IPv6 may always send: see send
+		limit = max(mtu, ipv6MinMTU) // IPv6 may always send this much: see send
 	}
 	switch {
 	case len(b) <= limit:
@@ -226,7 +225,7 @@ func (r *reader) packet(b []byte) {
 	}
 }
 
-// send seals a packet, which r.flow describes.
+// send seals the packet b, which r.flow describes. If it cannot, it keeps b back or counts it as dropped.
 func (r *reader) send(b []byte, mtu int) {
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
@@ -234,17 +233,17 @@ func (r *reader) send(b []byte, mtu int) {
 		return
 	}
 	r.flow.clampMSS(b, mtu)
-	// Only IPv6 of up to 1280 bytes comes here larger than what fits: "On any link
+	// A packet larger than mtu is IPv6 and has up to 1280 bytes: "On any link
 	// that cannot convey a 1280-octet packet in one piece, link-specific fragmentation and
 	// reassembly must be provided at a layer below IPv6" (RFC 8200 section 5).
-	cut := len(b) > mtu
-	if cut {
+	oversized := len(b) > mtu
+	if oversized {
 		r.out.flush()
 	}
 	if why := r.out.add(out, b, outerTOS(trafficClass(b), r.CopyDSCP)); why != carried {
 		r.notSealed(out, b, why)
 	}
-	if cut {
+	if oversized {
 		r.out.flushFragmentable()
 	}
 }
@@ -257,7 +256,7 @@ func (r *reader) dropUncovered(n int) {
 	}
 }
 
-// refuse answers a packet that is too big, if an SA covers it.
+// refuse drops a packet that is too big, and answers it if an SA covers it.
 func (r *reader) refuse(b []byte, mtu int) {
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
@@ -288,9 +287,9 @@ func (r *reader) write(n int) {
 	}
 }
 
-// fragment sends an IPv4 packet in fragments, each looked up by itself: a later
-// one has no ports, and RFC 4301 section 7.3 forbids sending it over an SA that
-// wants particular ones.
+// fragment sends an IPv4 packet in fragments. Each is looked up by itself: a later
+// fragment has no ports, and RFC 4301 section 7.3 forbids sending it over an SA with
+// selectors for particular ports.
 func (r *reader) fragment(b []byte, mtu int) {
 	r.makeSpare()
 	ok := fragments(r.spare[:len(r.spare)-maxTrailer], b, mtu, func(f []byte) {

@@ -65,24 +65,24 @@ const (
 	ESNYes = 1
 )
 
-// Transform names one algorithm as it stands in a proposal.
+// Transform names one algorithm as a proposal does.
 type Transform struct {
 	Type    TransformType
 	ID      uint16
-	KeyBits uint16 // the Key Length attribute; 0 when the algorithm has one length only
+	KeyBits uint16 // the Key Length attribute; 0: the algorithm has a single key length
 }
 
-// Algorithm is what there is to know of a Transform. Lengths are in bytes.
+// Algorithm describes the algorithm of a Transform. Lengths are in bytes.
 type Algorithm struct {
 	Transform
 	Name  string // as in a proposal string: "aes256gcm16", "sha256", "prfsha384", "ecp384"
 	Key   int    // key material taken from KEYMAT, salt included; for a PRF its preferred key length; for KE 0
-	Salt  int    // of Key, the bytes at its end that are the nonce's salt
+	Salt  int    // how many bytes at the end of Key are the nonce's salt
 	IV    int    // explicit IV in each packet
-	Block int    // what the plaintext is padded to (1 for AEADs; ESP itself needs 4)
+	Block int    // the plaintext is padded to a multiple of it (1 for AEADs; ESP itself needs 4)
 	ICV   int    // of an AEAD or of an integrity algorithm; for a PRF its output length
 	AEAD  bool
-	Weak  string // why RFC 8247 or RFC 8221 advises against it; empty if they do not
+	Weak  string // why RFC 8247 or RFC 8221 advises against it; empty: they do not
 }
 
 const (
@@ -94,8 +94,8 @@ const (
 	weakGroup = "the group can be broken by a well-funded attacker (RFC 8247: MUST NOT or SHOULD NOT)"
 )
 
-// Algorithms is the one table of what vpngw implements, in order of preference
-// within a type.
+// Algorithms is the one table of the algorithms that vpngw implements, in order of preference
+// within each type.
 var Algorithms = []Algorithm{
 	{Transform: Transform{Encr, EncrAESGCM16, 256}, Name: "aes256gcm16", Key: 36, Salt: 4, IV: 8, Block: 1, ICV: 16, AEAD: true},
 	{Transform: Transform{Encr, EncrAESGCM16, 192}, Name: "aes192gcm16", Key: 28, Salt: 4, IV: 8, Block: 1, ICV: 16, AEAD: true},
@@ -136,7 +136,7 @@ var Algorithms = []Algorithm{
 	{Transform: Transform{ESN, ESNYes, 0}, Name: "esn"},
 }
 
-// Lookup finds the algorithm of a transform, or nil when vpngw has none.
+// Lookup finds the algorithm of a transform, or nil if vpngw does not implement it.
 func Lookup(t Transform) *Algorithm {
 	for i := range Algorithms {
 		if Algorithms[i].Transform == t {
@@ -159,7 +159,7 @@ func ByName(name string) *Algorithm {
 	return nil
 }
 
-// aliases are the other names that people write, strongSwan's among them.
+// aliases are other names for algorithms that people write, strongSwan's among them.
 var aliases = map[string]string{
 	"aes": "aes128", "aes128gcm": "aes128gcm16", "aes192gcm": "aes192gcm16", "aes256gcm": "aes256gcm16",
 	"aes128gcm128": "aes128gcm16", "aes192gcm128": "aes192gcm16", "aes256gcm128": "aes256gcm16",
@@ -167,7 +167,7 @@ var aliases = map[string]string{
 	"curve25519": "x25519", "ecp-256": "ecp256", "chacha20": "chacha20poly1305",
 }
 
-// Names are all names that ByName knows, aliases included, in order.
+// Names are all names that ByName knows, aliases included, sorted.
 func Names() []string {
 	out := slices.Collect(maps.Keys(aliases))
 	for i := range Algorithms {
@@ -177,7 +177,7 @@ func Names() []string {
 	return out
 }
 
-// Weak tells why t is weak, or returns the empty string.
+// Weak is why t is weak; empty: it is not.
 func (t Transform) Weak() string {
 	if a := Lookup(t); a != nil {
 		return a.Weak

@@ -37,13 +37,13 @@ func (t IDType) String() string {
 	return "id type " + hex.EncodeToString([]byte{byte(t)})
 }
 
-// AnyIdentity stands where every identity of a peer is welcome. It is on no wire.
+// AnyIdentity is configured where any identity of a peer is accepted. It is never sent.
 var AnyIdentity = Identity{Type: 0xff}
 
-// Welcomes reports whether a peer that is configured as id may be who.
+// Welcomes reports whether who is accepted as the peer that is configured as id.
 func (id Identity) Welcomes(who Identity) bool { return id == AnyIdentity || id == who }
 
-// Identity is who an end of an IKE SA says it is. Comparable; the zero value is nobody.
+// Identity is the identity that an end of an IKE SA claims. It is comparable; the zero value is nobody's.
 type Identity struct {
 	Type IDType
 	Data string // the payload's bytes
@@ -75,7 +75,7 @@ func ParseIdentity(s string) Identity {
 	return Identity{IDFQDN, s}
 }
 
-// IdentityOf is the identity that an address is.
+// IdentityOf is the identity of an address.
 func IdentityOf(a netip.Addr) Identity {
 	a = a.Unmap()
 	if a.Is4() {
@@ -84,7 +84,7 @@ func IdentityOf(a netip.Addr) Identity {
 	return Identity{IDIPv6, string(a.AsSlice())}
 }
 
-// String is for people: what ParseIdentity reads, with unprintable bytes as hex.
+// String is id for people, as ParseIdentity reads it; unprintable bytes are in hex.
 func (id Identity) String() string {
 	switch id.Type {
 	case 0:

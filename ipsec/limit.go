@@ -1,6 +1,6 @@
 package ipsec
 
-// Limit is what a Child SA can use up (RFC 4301 section 4.4.2.1).
+// Limit is a resource of a Child SA that can be used up (RFC 4301 section 4.4.2.1).
 type Limit uint8
 
 const (

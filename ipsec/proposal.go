@@ -15,14 +15,14 @@ const (
 	ProtoESP Protocol = 3
 )
 
-// Proposal is a set of alternatives for each transform type, in order of
-// preference. It carries no SPI: that belongs to the message.
+// Proposal has alternatives for each transform type, in order of
+// preference. It has no SPI: the SPI belongs to the message.
 type Proposal struct {
 	Transforms []Transform
 }
 
 // Suite is a proposal with one algorithm chosen for each type. A zero
-// Transform (its Type 0) means that the type is not there.
+// Transform means that the suite has no algorithm of the type.
 type Suite struct {
 	Encr, PRF, Integ, KE Transform
 	ESN                  bool
@@ -41,9 +41,9 @@ func (p Proposal) Of(t TransformType) []Transform {
 
 // ParseProposal reads "aes256gcm16-prfsha384-ecp384" or
 // "aes128-aes256-sha256-modp2048". For IKE a PRF that is not named follows the
-// integrity algorithm. An IKE proposal needs encryption, PRF and key exchange;
-// without an AEAD both need integrity. ESP proposals may name "esn" and "noesn"; without
-// either, "noesn" is meant.
+// integrity algorithm. An IKE proposal needs encryption, PRF and key exchange. Both
+// kinds need integrity, except with an AEAD. An ESP proposal may name "esn" and "noesn"; naming
+// neither means "noesn".
 func ParseProposal(proto Protocol, s string) (Proposal, error) {
 	var p Proposal
 	for name := range strings.SplitSeq(s, "-") {
@@ -52,7 +52,7 @@ func ParseProposal(proto Protocol, s string) (Proposal, error) {
 			return Proposal{}, fmt.Errorf("proposal %q: no algorithm is called %q", s, name)
 		}
 		if slices.Contains(p.Transforms, a.Transform) {
-			return Proposal{}, fmt.Errorf("proposal %q: %q stands in it twice", s, name)
+			return Proposal{}, fmt.Errorf("proposal %q: it names %q twice", s, name)
 		}
 		p.Transforms = append(p.Transforms, a.Transform)
 	}
@@ -117,10 +117,10 @@ var prfOf = map[uint16]uint16{
 	IntegSHA384_192: PRFHMACSHA384, IntegSHA512_256: PRFHMACSHA512,
 }
 
-// String is the inverse of ParseProposal, with every PRF written out.
 // Equal reports whether p and q have the same transforms in the same order.
 func (p Proposal) Equal(q Proposal) bool { return slices.Equal(p.Transforms, q.Transforms) }
 
+// String is p as ParseProposal reads it, with every PRF written out.
 func (p Proposal) String() string {
 	var names []string
 	for _, typ := range [...]TransformType{Encr, Integ, PRF, KE, ESN} {
@@ -133,10 +133,9 @@ func (p Proposal) String() string {
 	return strings.Join(names, "-")
 }
 
-// Choose picks the suite that offer and own have in common: offer's order
-// among proposals is not ours to weigh, own's order among algorithms is.
-// A type that one side leaves out must be absent, or offered as "none" (0), on
-// the other (RFC 7296 section 3.3.6). withKE false ignores key exchange groups.
+// Choose picks a suite that offer and own have in common, by own's order of
+// algorithms. A type that one side leaves out must be absent, or offered as "none" (0), on
+// the other side (RFC 7296 section 3.3.6). Without withKE, Choose ignores key exchange groups.
 func (own Proposal) Choose(offer Proposal, withKE bool) (Suite, bool) {
 	var s Suite
 	for _, f := range [...]struct {
@@ -164,7 +163,7 @@ func (own Proposal) Choose(offer Proposal, withKE bool) (Suite, bool) {
 	return s, true
 }
 
-// common is the first of a that is in b. An empty list is a list of "none".
+// common is the first transform of a that is in b too. An empty list means "none".
 func common(a, b []Transform) (Transform, bool) {
 	none := func(t Transform) bool { return t.ID == 0 && t.Type != ESN }
 	if len(a) == 0 || len(b) == 0 {
@@ -202,7 +201,7 @@ func (s Suite) Proposal() Proposal {
 
 func (s Suite) String() string { return s.Proposal().String() }
 
-// Weak lists why algorithms of the suite are weak.
+// Weak lists the reasons why algorithms of the suite are weak.
 func (s Suite) Weak() []string {
 	var out []string
 	for _, t := range [...]Transform{s.Encr, s.PRF, s.Integ, s.KE} {

@@ -21,7 +21,7 @@ func SelectorOf(p netip.Prefix) Selector {
 	return Selector{Start: p.Masked().Addr(), End: lastAddr(p), EndPort: 65535}
 }
 
-// SelectorsOf does SelectorOf for each prefix.
+// SelectorsOf are the selectors of several prefixes.
 func SelectorsOf(ps []netip.Prefix) []Selector {
 	out := make([]Selector, len(ps))
 	for i, p := range ps {
@@ -53,14 +53,14 @@ func (s Selector) Valid() bool {
 // opaque is RFC 4301's OPAQUE port selector: start 65535, end 0.
 func (s Selector) opaque() bool { return s.StartPort == 65535 && s.EndPort == 0 }
 
-// Contains reports whether everything that t selects, s selects too.
+// Contains reports whether s selects all traffic that t selects.
 func (s Selector) Contains(t Selector) bool {
 	return s.Start.BitLen() == t.Start.BitLen() && !t.Start.Less(s.Start) && !s.End.Less(t.End) &&
 		(s.Protocol == 0 || s.Protocol == t.Protocol) &&
 		(s.StartPort <= t.StartPort && t.EndPort <= s.EndPort)
 }
 
-// Intersect is what both select.
+// Intersect is the selector of the traffic that both select. false: there is no such traffic.
 func (s Selector) Intersect(t Selector) (Selector, bool) {
 	if s.Start.BitLen() != t.Start.BitLen() {
 		return Selector{}, false
@@ -85,9 +85,9 @@ func (s Selector) Intersect(t Selector) (Selector, bool) {
 // MaxSelectors is how many selectors one traffic selector payload can count.
 const MaxSelectors = 255
 
-// Narrow returns the intersection of offer with own, each offered selector
-// against each of own, without repeats (RFC 7296 section 2.9). It stops at MaxSelectors:
-// a part of the intersection is good too.
+// Narrow returns the intersection of offer with own (RFC 7296 section 2.9): each offered selector
+// with each of own, without repeats. It stops at MaxSelectors, for a part of the intersection is
+// valid too.
 func Narrow(offer, own []Selector) []Selector {
 	var out []Selector
 	for _, o := range offer {
@@ -134,7 +134,7 @@ func (s Selector) Prefixes() []netip.Prefix {
 }
 
 // Width is the number of address bits that the selector leaves open, rounded
-// up: 0 is one host. The less, the more specific.
+// up; 0 for a single host. The smaller, the more specific.
 func (s Selector) Width() int {
 	a, b := s.Start.As16(), s.End.As16()
 	for i := range a {
@@ -145,7 +145,7 @@ func (s Selector) Width() int {
 	return 0
 }
 
-// String prints a CIDR where the range is one, with protocol and ports behind it where they are limited.
+// String is a prefix if the range is one, with protocol and ports behind it if they are limited.
 func (s Selector) String() string {
 	out := s.Start.String() + "-" + s.End.String()
 	if ps := s.Prefixes(); len(ps) == 1 {
