@@ -217,6 +217,7 @@ func speakOnly(keep string) func([]byte) []byte {
 // The numbers of the drafts are charon's too: the payload types of NAT-D, which it finds the NAT
 // with, and the encapsulation mode, which it takes and offers. (NAT-OA is of transport mode.)
 func TestNATTraversalDraftsAgainstStrongswan(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
 	cloud := charon1(n.Cloud)
 	cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)
@@ -280,6 +281,7 @@ func TestNATTraversalDraftsAgainstStrongswan(t *testing.T) {
 
 // Fragments, which no document describes, are charon's: those that it makes and those that it takes.
 func TestIKEv1FragmentsAgainstStrongswan(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
 	cloud := n.Cloud.Charon("delete_rekeyed = yes", "i_dont_care_about_security_and_use_aggressive_mode_psk = yes", "fragment_size = 512")
 	cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)

@@ -37,8 +37,10 @@ type vpngwPeer struct{ *lab.Vpngw }
 func (v vpngwPeer) rekey(ike bool) error { return v.Rekey("row", ike) }
 
 func TestTsharkDecryptsAcrossRekeys(t *testing.T) {
+	t.Parallel()
 	for _, s := range readable {
 		t.Run(fmt.Sprintf("strongSwan, in UDP/ike=%s/esp=%s", s.ike(), s.esp()), func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t, append(lab.CharonTools, "tcpdump", "tshark")...)
 			tsharkDecrypts(t, n, s, true, func() peer {
 				cloud := n.Cloud.Charon()
@@ -48,6 +50,7 @@ func TestTsharkDecryptsAcrossRekeys(t *testing.T) {
 			})
 		})
 		t.Run(fmt.Sprintf("vpngw, raw/ike=%s/esp=%s", s.ike(), s.esp()), func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t, "tcpdump", "tshark")
 			tsharkDecrypts(t, n, s, false, func() peer {
 				c := mirror(native("row", s))
@@ -86,6 +89,10 @@ func tsharkDecrypts(t *testing.T, n *lab.Net, s suites, inUDP bool, start func()
 			t.Fatalf("rekey %+v: %v", r, err)
 		}
 		gw.AwaitRekey(before, r.ike)
+		n.Await(lab.Patience, "both ends use one Child SA only", func() (bool, string) {
+			c := gw.Tunnel("row").Children
+			return len(c) == 1, fmt.Sprintf("%+v", c)
+		})
 		ping(i + 1)
 	}
 	gw.Stop()

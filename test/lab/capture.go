@@ -24,8 +24,9 @@ func (n *Namespace) Capture(device, filter string) *Capture {
 }
 
 // Stop ends the recording and returns the file's path. Before, it waits until
-// the file has not grown for a while: what tcpdump has not yet read when it is
-// told to end is lost, and on a busy machine that can be everything.
+// the file has not grown for a while and tcpdump sleeps, which it does when it has
+// read everything: what it has not read when it is told to end is lost, and on a
+// busy machine that can be everything.
 func (c *Capture) Stop() string {
 	c.proc.lab.Helper()
 	size, since := int64(-1), time.Now()
@@ -36,6 +37,9 @@ func (c *Capture) Stop() string {
 		}
 		if now := info.Size(); now != size {
 			size, since = now, time.Now()
+		}
+		if c.proc.Running() && !c.proc.sleeps() {
+			since = time.Now()
 		}
 		return time.Since(since) > 500*time.Millisecond, fmt.Sprintf("%d bytes", size)
 	})

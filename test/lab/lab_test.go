@@ -40,6 +40,7 @@ func charons(t *testing.T, n *lab.Net) (customer, cloud *lab.Charon) {
 // The harness itself: what holds between two daemons that are known to work
 // says that a failure elsewhere is not the lab's.
 func TestTwoCharonsCarryTraffic(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, append(lab.CharonTools, "iperf3", "tcpdump", "tshark")...)
 	customer, cloud := charons(t, n)
 
@@ -84,6 +85,7 @@ func TestTwoCharonsCarryTraffic(t *testing.T) {
 
 // The flow counter sees exactly what a filter takes out.
 func TestFlowCountsLoss(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t)
 	n.Customer.Route(lab.CloudLAN, "203.0.113.254") // no tunnel: plain routing
 	n.Internet.Route(lab.CloudLAN, lab.CloudAddr)
@@ -104,6 +106,7 @@ func TestFlowCountsLoss(t *testing.T) {
 }
 
 func TestNATMovesToANewPort(t *testing.T) {
+	t.Parallel()
 	n := lab.BehindNAT(t)
 	seen := n.Internet.Filter("forward", "udp sport 41000-41009", "")
 	n.NAT.Masquerade("wan", "40000-40009")
@@ -121,6 +124,7 @@ func TestNATMovesToANewPort(t *testing.T) {
 }
 
 func TestTwoCustomersReachTheCloudThroughOneNAT(t *testing.T) {
+	t.Parallel()
 	n := lab.TwoBehindNAT(t)
 	n.Customer.Reaches(lab.CloudAddr)
 	n.Customer2.Reaches(lab.CloudAddr)

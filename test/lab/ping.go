@@ -20,11 +20,11 @@ func (p Pings) String() string { return fmt.Sprintf("%d of %d lost", p.Lost(), p
 
 var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?`)
 
-// Ping sends count echo requests, 10 ms apart, and waits up to 2 s for the last
-// answer. Options are ping(8)'s.
+// Ping sends count echo requests, 10 ms apart, and waits up to 10 s for the last
+// answer, so that a late one is not a lost one. Options are ping(8)'s.
 func (n *Namespace) Ping(to string, count int, options ...string) Pings {
 	n.lab.Helper()
-	args := append([]string{"-n", "-i", "0.01", "-W", "2", "-c", strconv.Itoa(count)}, options...)
+	args := append([]string{"-n", "-i", "0.01", "-W", "10", "-c", strconv.Itoa(count)}, options...)
 	out, err := n.feed("", time.Minute+time.Duration(count)*100*time.Millisecond, "ping", append(args, to)...)
 	m := pingSummary.FindStringSubmatch(out)
 	if m == nil {
