@@ -43,7 +43,7 @@ func TestAlibabasDualTunnelOnBothHosts(t *testing.T) {
 		cloud.AwaitUp(name)
 	}
 	for i := range customers {
-		if p := n.Host.Ping(hostIn(clouds[i], 10), 50, "-I", hostIn(customers[1-i], 10)); p.Lost() != 0 {
+		if p := n.Host.Ping(hostIn(clouds[i], 10), 50, lab.Echo{Source: hostIn(customers[1-i], 10)}); p.Lost() != 0 {
 			t.Errorf("ping: %v", p)
 		}
 	}

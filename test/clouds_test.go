@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"vpngw/test/lab"
 )
@@ -80,8 +81,8 @@ func TestHuaweisPageOnBothHosts(t *testing.T) {
 			customer.AwaitUp("hq")
 			cloud.AwaitUp("hq")
 			for _, p := range []lab.Pings{
-				n.Host.Ping(hostIn(tt.cloud[0], 10), 100, "-I", hostIn(tt.customer[0], 10)),
-				n.CloudHost.Ping(hostIn(tt.customer[0], 10), 100, "-I", hostIn(tt.cloud[0], 10)),
+				n.Host.Ping(hostIn(tt.cloud[0], 10), 100, lab.Echo{Source: hostIn(tt.customer[0], 10)}),
+				n.CloudHost.Ping(hostIn(tt.customer[0], 10), 100, lab.Echo{Source: hostIn(tt.cloud[0], 10)}),
 			} {
 				if p.Lost() != 0 {
 					t.Errorf("ping: %v", p)
@@ -142,11 +143,11 @@ func TestTencentsPageOnBothHosts(t *testing.T) {
 				pairs += len(remotes)
 				for _, s := range customers {
 					listed := strings.Contains(strings.Join(remotes, " "), s)
-					count, wait := 50, "10"
+					count, wait := 50, time.Duration(0)
 					if !listed {
-						count, wait = 3, "1"
+						count, wait = 3, time.Second
 					}
-					p := n.Host.Ping(hostIn(local, 10), count, "-I", hostIn(s, 10), "-W", wait)
+					p := n.Host.Ping(hostIn(local, 10), count, lab.Echo{Source: hostIn(s, 10), Wait: wait})
 					if listed && p.Lost() != 0 || !listed && p.Received != 0 {
 						t.Errorf("%s to %s, listed %v: %v", s, local, listed, p)
 					}

@@ -124,7 +124,7 @@ func TestReloadSparesTheUnchanged(t *testing.T) {
 		row := gw.Tunnel("changed")
 		return row.State == "up" && len(row.Children) == 1 && row.Children[0].Proposal[:6] == "aes256", row.State + ": " + row.Why
 	})
-	if p := n.Host.Ping("10.11.0.10", 50, "-I", "192.168.5.10"); p.Lost() != 0 {
+	if p := n.Host.Ping("10.11.0.10", 50, lab.Echo{Source: "192.168.5.10"}); p.Lost() != 0 {
 		t.Errorf("the changed connection: %v", p)
 	}
 	ab, ba := f.Stop()

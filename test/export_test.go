@@ -216,8 +216,8 @@ func second(ns *lab.Namespace, one, two, host string) {
 func carries(t *testing.T, n *lab.Net, c exported) {
 	t.Helper()
 	for _, p := range c.pings {
-		if out, err := n.Host.Try("ping", "-q", "-i", "0.05", "-c", "20", "-w", "60", "-I", p[0], p[1]); err != nil || !strings.Contains(out, " 0% packet loss") {
-			t.Errorf("ping from %s to %s: %v\n%s", p[0], p[1], err, out)
+		if got := n.Host.Ping(p[1], 20, lab.Echo{Source: p[0]}); got.Lost() != 0 {
+			t.Errorf("ping from %s to %s: %v", p[0], p[1], got)
 			for _, ns := range []*lab.Namespace{n.Customer, n.Cloud} {
 				t.Log(ns.Run("ip", "route", "show", "table", "all"))
 			}

@@ -15,7 +15,7 @@ func rekeyCounts1() (child, ike int) {
 	if soak {
 		return 200, 20
 	}
-	return 10, 2
+	return 5, 1
 }
 
 // onePair1 is onePair for IKEv1, where an ISAKMP SA that was replaced can be there for a while.

@@ -48,8 +48,12 @@ func newSpeaker(t *testing.T, n *lab.Namespace) *speaker {
 			}
 			s.ports[port] = c
 		})
-		t.Cleanup(func() { s.ports[port].Close() })
-		go s.read(local)
+		ended := make(chan struct{})
+		go func() { defer close(ended); s.read(local) }()
+		t.Cleanup(func() {
+			s.ports[port].Close()
+			<-ended // the reader holds the address until then
+		})
 	}
 	s.Endpoint = ike.New(ike.Config{
 		Rand:     rand.Reader,
@@ -77,7 +81,11 @@ func (s *speaker) read(local netip.AddrPort) {
 			}
 			data = data[len(marker):]
 		}
-		s.arrived <- ipsec.Datagram{Local: local, Remote: remote, Data: data}
+		select {
+		case s.arrived <- ipsec.Datagram{Local: local, Remote: remote, Data: data}:
+		case <-s.t.Context().Done():
+			return
+		}
 	}
 }
 

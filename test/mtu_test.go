@@ -213,7 +213,10 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 				})
 			}
 			for _, w := range ways(n) {
-				if p := w.from.Ping(w.to, 50, "-s", "1232"); w.headers == 60 && p.Lost() != 0 {
+				if w.headers != 60 {
+					continue
+				}
+				if p := w.from.Ping(w.to, 50, lab.Echo{Size: 1232}); p.Lost() != 0 {
 					t.Errorf("IPv6 of 1280 bytes to %s: %v", w.to, p)
 				}
 			}
@@ -248,7 +251,7 @@ func noBlackHole(t *testing.T, n *lab.Net, ws []way, mtu, small int) {
 			t.Errorf("%d bytes to %s do not pass:\n%s", small, w.to, out)
 		}
 		if w.headers == 40 { // no router cuts IPv6
-			if p := w.from.Ping(w.to, 20, "-M", "dont", "-s", "1472"); p.Lost() != 0 {
+			if p := w.from.Ping(w.to, 20, lab.Echo{Cut: true, Size: 1472}); p.Lost() != 0 {
 				t.Errorf("ping that may be cut, to %s: %v", w.to, p)
 			}
 		}

@@ -52,7 +52,7 @@ func TestScapyOpensOurESPAndWeItsOwn(t *testing.T) {
 			cloud.AwaitUp("row")
 
 			wire := n.Internet.Capture("cloud", "proto 50")
-			if p := n.Host.Ping(lab.CloudHost, 20, "-s", "333"); p.Lost() != 0 {
+			if p := n.Host.Ping(lab.CloudHost, 20, lab.Echo{Size: 333}); p.Lost() != 0 {
 				t.Errorf("ping: %v", p)
 			}
 			pcap := wire.Stop()

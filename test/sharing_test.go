@@ -101,7 +101,7 @@ func TestPairwiseChildrenAgainstLists(t *testing.T) {
 	}
 	for _, from := range []string{lab.CustomerHost, "192.168.5.10"} {
 		for _, to := range []string{lab.CloudHost, "10.11.0.10"} {
-			if p := n.Host.Ping(to, 50, "-I", from); p.Lost() != 0 {
+			if p := n.Host.Ping(to, 50, lab.Echo{Source: from}); p.Lost() != 0 {
 				t.Errorf("%s to %s: %v", from, to, p)
 			}
 		}

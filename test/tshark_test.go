@@ -74,7 +74,7 @@ func tsharkDecrypts(t *testing.T, n *lab.Net, s suites, inUDP bool, start func()
 	gw.AwaitUp("row")
 	ping := func(step int) {
 		t.Helper()
-		if p := n.Host.Ping(lab.CloudHost, pingsPerStep, "-e", fmt.Sprint(ident(step))); p.Lost() != 0 {
+		if p := n.Host.Ping(lab.CloudHost, pingsPerStep, lab.Echo{Ident: ident(step)}); p.Lost() != 0 {
 			t.Errorf("step %d: ping: %v", step, p)
 		}
 	}
@@ -102,7 +102,7 @@ func tsharkDecrypts(t *testing.T, n *lab.Net, s suites, inUDP bool, start func()
 }
 
 // ident is the ICMP identifier of a step's pings.
-func ident(step int) int { return 0x4000 + step }
+func ident(step int) uint16 { return uint16(0x4000 + step) }
 
 // espIsReadable checks that tshark sees the pings of every step inside ESP, both
 // ways, with good ICVs, and on other SAs after each rekey of the Child SA.

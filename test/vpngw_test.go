@@ -84,14 +84,14 @@ func TestEveryAlgorithmBetweenTwoVpngw(t *testing.T) {
 
 			udp := n.Internet.Filter("forward", "udp dport 4500 udp length > 200", "")
 			raw := n.Internet.Filter("forward", "meta l4proto esp", "")
-			if p := n.Host.Ping(lab.CloudHost, 100, "-s", "300"); p.Lost() != 0 {
+			if p := n.Host.Ping(lab.CloudHost, 100, lab.Echo{Size: 300}); p.Lost() != 0 {
 				t.Errorf("ping over IPv4: %v", p)
 			}
-			if p := n.CloudHost.Ping(lab.CustomerHost6, 100, "-s", "300"); p.Lost() != 0 {
+			if p := n.CloudHost.Ping(lab.CustomerHost6, 100, lab.Echo{Size: 300}); p.Lost() != 0 {
 				t.Errorf("ping over IPv6: %v", p)
 			}
 			inUDP := r.encap == "always"
-			if up.IKE.Encap != inUDP || (udp.Packets() >= 400) != inUDP || (raw.Packets() >= 400) == inUDP {
+			if up.IKE.Encap != inUDP || (udp.Packets() > 0) != inUDP || (raw.Packets() > 0) == inUDP {
 				t.Errorf("encap %s: status says %v, %d packets in UDP, %d raw", r.encap, up.IKE.Encap, udp.Packets(), raw.Packets())
 			}
 			udp.Remove()

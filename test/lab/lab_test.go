@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func TestTwoCharonsCarryTraffic(t *testing.T) {
 		return ab > 1000 && ba > 1000, ""
 	})
 	ab, ba := f.Stop()
-	if ab.Lost != 0 || ba.Lost != 0 {
+	if !ab.Excused() || !ba.Excused() {
 		t.Errorf("numbered packets: %v; back: %v", ab, ba)
 	}
 
@@ -97,10 +98,10 @@ func TestFlowCountsLoss(t *testing.T) {
 		return ab >= 2000, ""
 	})
 	ab, ba := f.Stop()
-	if ab.Lost != 0 || ab.Duplicated != 0 || ab.Reordered != 0 {
+	if !ab.Excused() || ab.Duplicated != 0 || ab.Reordered != 0 {
 		t.Errorf("there: %v, want none lost", ab)
 	}
-	if want := drop.Packets(); ba.Lost != want || want == 0 {
+	if want := drop.Packets(); ba.Lost < want || ba.Lost != want && ba.Queues == 0 || want == 0 {
 		t.Errorf("back: %v, want %d lost", ba, want)
 	}
 }
@@ -130,4 +131,25 @@ func TestTwoCustomersReachTheCloudThroughOneNAT(t *testing.T) {
 	n.Customer2.Reaches(lab.CloudAddr)
 	n.Host.Reaches("192.168.3.1")
 	n.Host2.Reaches("192.168.4.1")
+}
+
+// A program that does not run, and so does not read its queue, is told from one that loses packets.
+func TestFlowTellsFullQueuesApart(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t, lab.CharonTools...)
+	customer, _ := charons(t, n)
+	n.Customer.Run("ip", "link", "set", "ipsec0", "txqueuelen", "10")
+	f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+	customer.Signal(syscall.SIGSTOP)
+	n.Await(lab.Patience, "the queue is full", func() (bool, string) {
+		dropped := n.Customer.Run("cat", "/sys/class/net/ipsec0/statistics/tx_dropped")
+		return strings.TrimSpace(dropped) != "0", dropped
+	})
+	customer.Signal(syscall.SIGCONT)
+	n.Host.Reaches(lab.CloudHost)
+	ab, ba := f.Stop()
+	t.Logf("there: %v; back: %v", ab, ba)
+	if ab.Lost == 0 || !ab.Excused() {
+		t.Errorf("there: %v, want losses in a full queue", ab)
+	}
 }
