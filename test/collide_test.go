@@ -157,7 +157,7 @@ func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
 		before := len(known)
 		var newest time.Time
 		atOnce(t, vpngwPeer{gw}.rekey, theirs, c)
-		n.Await(2*bar, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
+		n.Await(3*lab.Patience, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
 			ours, theirs := gw.Tunnel("row"), cloud.SAs()
 			for spi := range spis(ours) {
 				if !known[spi] {

@@ -43,7 +43,7 @@ func TestBothRekeyIKEv1AtOnceAgainstStrongswan(t *testing.T) {
 		gw.AwaitUp("row")
 		n.Host.Reaches(lab.CloudHost)
 		ab, ba := often(t, n, vpngwPeer{gw}.rekey, unless(charonPeer{cloud}), func(t *testing.T, c collision, began time.Time) {
-			n.Await(2*bar, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
+			n.Await(3*lab.Patience, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
 				ours, theirs := gw.Tunnel("row").Children, cloud.SAs()
 				children, same := 0, 0
 				for _, ike := range theirs { // there may be two, of which charon ends one after 10 s

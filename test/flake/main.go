@@ -36,7 +36,7 @@ func main() {
 	}
 	flags := "-json -count=1"
 	if *run != "" {
-		flags += " -run='" + *run + "'"
+		flags += " -run='" + strings.ReplaceAll(*run, "$", "$$") + "'" // make expands it
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

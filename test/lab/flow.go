@@ -107,16 +107,18 @@ func (f *Flow) Received() (ab, ba int) {
 	return int(f.ways[0].received.Load()), int(f.ways[1].received.Load())
 }
 
-// Stop ends the sending, waits for what is still under way (until a second
-// passes without an arrival) and returns the counts, from a to b and from b to a.
+// Stop ends the sending, waits for what is still under way (until five seconds
+// pass without an arrival) and returns the counts, from a to b and from b to a.
 func (f *Flow) Stop() (ab, ba Direction) {
 	close(f.stop)
 	f.send.Wait()
 	for _, w := range f.ways {
-		last := int64(-1)
-		for n := w.received.Load(); n != last && int(n) < w.d.Sent; n = w.received.Load() {
-			last = n
-			time.Sleep(time.Second)
+		last, since := w.received.Load(), time.Now()
+		for int(last) < w.d.Sent && time.Since(since) < 5*time.Second {
+			time.Sleep(10 * time.Millisecond)
+			if n := w.received.Load(); n != last {
+				last, since = n, time.Now()
+			}
 		}
 	}
 	queues := max(0, f.lab.queueDrops()-f.queues) // a device that is gone took its count along

@@ -39,7 +39,7 @@ func (p Pings) Lost() int {
 }
 
 func (p Pings) String() string {
-	s := fmt.Sprintf("%d of %d unanswered", p.Sent-p.Received, p.Sent)
+	s := fmt.Sprintf("%d of %d lost", p.Sent-p.Received, p.Sent)
 	if len(p.missing) > 0 {
 		s += " (" + strings.Join(p.missing, " ") + ")"
 	}
