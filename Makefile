@@ -4,6 +4,12 @@ GO      ?= $(shell sh test/go.sh)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 FUZZTIME ?= 200000x
+N       ?= 5
+
+# Further flags for go test, for make flake.
+TESTFLAGS ?=
+# How many of the tests in namespaces run side by side. They wait most of the time.
+PARALLEL ?= 4
 
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')
@@ -13,7 +19,7 @@ RACE     = $$(command -v gcc >/dev/null && [ "$$($(GO) env CGO_ENABLED)" = 1 ] &
 # one that Go may not ask for it.
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
-.PHONY: build demo test check bench gobench fuzz soak install clean help go setup
+.PHONY: build demo test flake check bench gobench fuzz soak install clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -23,11 +29,14 @@ build: go ## bin/vpngw, a static binary
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
 	@GO=$(GO) $(GO) run ./test/demo
 
-test: go setup ## every test; as root also those that need network namespaces
+test: go setup ## every test: 10 minutes on two cores; as root also those that need network namespaces
 	@failed=0; set -x; \
-	$(GO) test $(RACE) $(UNITS) || failed=1; \
-	$(GO) test -v -count=1 -p 1 -timeout 30m ./test/... || failed=1; \
+	$(GO) test $(TESTFLAGS) $(RACE) $(UNITS) || failed=1; \
+	$(GO) test $(TESTFLAGS) -v -count=1 -p 1 -parallel $(PARALLEL) -timeout 30m ./test/... || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
+
+flake: go ## make test N=5 times: which tests failed how often (root; FLAKE_RUN=regexp: these tests only)
+	@$(GO) run ./test/flake -n $(N) -run '$(FLAKE_RUN)' .ci/run
 
 check: go ## format, vet, staticcheck, go.mod, layering and package comments
 	@out=$$($(GO) tool gofumpt -l .) && [ -z "$$out" ] || { echo "gofumpt -w these: $$out"; exit 1; }
@@ -45,8 +54,8 @@ gobench: go ## the Go benchmarks
 fuzz: go ## every fuzz target for 200 000 executions (FUZZTIME=n for another count)
 	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
 
-soak: go setup ## the tests with the full counts and matrices: hours (root)
-	SOAK=1 $(GO) test -v -count=1 -p 1 -timeout 12h ./esp ./config/export ./test/...
+soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root)
+	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./esp ./config/export ./test/...
 
 install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)
 	@[ -x bin/vpngw ] || { echo "nothing to install yet: run make build"; exit 1; }

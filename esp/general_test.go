@@ -103,7 +103,7 @@ func TestCutIsWhatTheKernelAndWireguardCut(t *testing.T) {
 			}
 		}
 		for len(theirs) < len(ours) {
-			general.File().SetReadDeadline(time.Now().Add(10 * time.Second))
+			general.File().SetReadDeadline(time.Now().Add(time.Minute))
 			k, err := general.Read(bufs, sizes, headroom)
 			if err != nil {
 				t.Fatalf("frame %d: %d of %d packets, and %v", n, len(theirs), len(ours), err)

@@ -124,12 +124,12 @@ func TestLoopsEndWithTheirContext(t *testing.T) {
 	}
 }
 
-// eventually waits until ok, with ten times the time that a slow machine takes.
+// eventually waits until ok, with ten times the time that a busy machine takes.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not happen in 10 s")
+			t.Fatal("it did not happen in a minute")
 		}
 	}
 }
@@ -152,12 +152,13 @@ func TestADeviceThatOnlyFailsIsReadSlowly(t *testing.T) {
 	p, d := New(Config{}), brokenTUN{newTUN()}
 	tun := p.AddTunnel(TunnelConfig{Name: "x", Device: d, MTU: 1400})
 	done := make(chan error)
+	start := time.Now()
 	go func() { done <- tun.Run(context.Background()) }()
 	failures := func() uint64 { return tun.Counters().Drops["read"] }
-	start := time.Now()
 	eventually(t, func() bool { return failures() >= maxFailures+5 })
-	if most := maxFailures + 1 + uint64(time.Since(start)/failurePause); failures() > most {
-		t.Errorf("%d failures in %v", failures(), time.Since(start))
+	n := failures() // before the clock is read
+	if most := maxFailures + 1 + uint64(time.Since(start)/failurePause); n > most {
+		t.Errorf("%d failures in %v", n, time.Since(start))
 	}
 	d.Close()
 	if err := <-done; err != nil {
@@ -221,14 +222,17 @@ func TestTenThousandTunnels(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	first := install(0, 1000)
-	install(1000, n-1000)
-	last := install(n-1000, n)
+	install(1000, n-5000)
+	last := time.Hour
+	for from := n - 5000; from < n; from += 1000 { // the fastest: another program may hold one up
+		last = min(last, install(from, from+1000))
+	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(p)
-	t.Logf("the first 1000 took %v, the last %v; %d bytes each", first, last, (after.HeapAlloc-before.HeapAlloc)/n)
+	t.Logf("the first 1000 took %v, the fastest of the last %v; %d bytes each", first, last, (after.HeapAlloc-before.HeapAlloc)/n)
 	if last > 10*first+time.Second {
-		t.Errorf("installing grows with what is there: the first 1000 took %v, the last %v", first, last)
+		t.Errorf("installing grows with what is there: the first 1000 took %v, the fastest of the last %v", first, last)
 	}
 }
 

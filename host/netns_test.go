@@ -223,10 +223,10 @@ func wire(t *testing.T) (left, right *space) {
 	return left, right
 }
 
-// eventually waits up to 5 s for a condition.
+// eventually waits for a condition, up to a minute on a busy machine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 500 {
+	for range 6000 {
 		if ok() {
 			return
 		}

@@ -167,7 +167,7 @@ func testTUN(t *testing.T, by func(*TUN) (onePacket, error)) {
 	if err := dev.write(p); err != nil {
 		t.Fatal(err)
 	}
-	s.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+	s.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60}))
 	got := make([]byte, 10)
 	if n, err := unix.Read(fd, got); err != nil || string(got[:n]) != "ping" {
 		t.Fatalf("got %q, %v", got[:n], err)

@@ -28,6 +28,7 @@ const cloudAddr2 = "198.51.100.2" // the cloud's second address
 // Alibaba's dual-tunnel example, as a form with flattened names, at both ends: both tunnels
 // are up, one of IKEv1 and one of IKEv2, and the active one carries what there is.
 func TestAlibabasDualTunnelOnBothHosts(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t)
 	n.Cloud.Address("wan", cloudAddr2+"/24")
 	customers, clouds := []string{"192.168.5.0/24", "192.168.6.0/24"}, []string{"10.10.1.0/24", "10.10.2.0/24"}
@@ -42,7 +43,7 @@ func TestAlibabasDualTunnelOnBothHosts(t *testing.T) {
 		cloud.AwaitUp(name)
 	}
 	for i := range customers {
-		if p := n.Host.Ping(hostIn(clouds[i], 10), 50, "-I", hostIn(customers[1-i], 10)); p.Lost() != 0 {
+		if p := n.Host.Ping(hostIn(clouds[i], 10), 50, lab.Echo{Source: hostIn(customers[1-i], 10)}); p.Lost() != 0 {
 			t.Errorf("ping: %v", p)
 		}
 	}
@@ -63,6 +64,7 @@ func TestAlibabasDualTunnelOnBothHosts(t *testing.T) {
 // A body without a key: the cloud's end chooses one, keeps it over a restart, and with it
 // in the body the customer's end comes up.
 func TestAlibabasKeyIsTheClouds(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t)
 	body := func(ike string) lab.Connection {
 		return lab.Connection{Name: "hq", Alibaba: "Action=CreateVpnConnection&RegionId=cn-shanghai&VpnGatewayId=" + lab.CloudAddr + "&CustomerGatewayId=" + lab.CustomerAddr +

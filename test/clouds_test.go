@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"vpngw/test/lab"
 )
@@ -58,6 +59,7 @@ func hostIn(subnet string, host int) string {
 // Huawei's examples, as they stand on the page, are a tunnel between two hosts of which
 // one is the cloud. What the page does not say, the customer's routes, stands beside.
 func TestHuaweisPageOnBothHosts(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		page            string
 		customer, cloud []string
@@ -69,6 +71,7 @@ func TestHuaweisPageOnBothHosts(t *testing.T) {
 		{"bgp", []string{"192.168.44.0/24"}, []string{"10.0.0.0/24"}, []string{"10.0.0.0/24"}, true},
 	} {
 		t.Run(tt.page, func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t)
 			behind(n, tt.customer, tt.cloud)
 			c := lab.Connection{Huawei: page(t, "huawei-"+tt.page+".txt"), Name: "hq", Partial: tt.partial}
@@ -78,8 +81,8 @@ func TestHuaweisPageOnBothHosts(t *testing.T) {
 			customer.AwaitUp("hq")
 			cloud.AwaitUp("hq")
 			for _, p := range []lab.Pings{
-				n.Host.Ping(hostIn(tt.cloud[0], 10), 100, "-I", hostIn(tt.customer[0], 10)),
-				n.CloudHost.Ping(hostIn(tt.customer[0], 10), 100, "-I", hostIn(tt.cloud[0], 10)),
+				n.Host.Ping(hostIn(tt.cloud[0], 10), 100, lab.Echo{Source: hostIn(tt.customer[0], 10)}),
+				n.CloudHost.Ping(hostIn(tt.customer[0], 10), 100, lab.Echo{Source: hostIn(tt.cloud[0], 10)}),
 			} {
 				if p.Lost() != 0 {
 					t.Errorf("ping: %v", p)
@@ -106,6 +109,7 @@ func tencentPage(t *testing.T, policies map[string][]string) map[string]any {
 // Tencent's example, whose pairs of subnets have a Child SA each: all of 2 × 3, and a list of
 // three of them, of which the others carry nothing. With IKEv2 too, and with NULL encryption.
 func TestTencentsPageOnBothHosts(t *testing.T) {
+	t.Parallel()
 	customers, clouds := []string{"58.211.1.0/24", "192.168.5.0/24", "192.168.6.0/24"}, []string{"10.8.4.0/24", "10.8.5.0/24"}
 	for _, tt := range []struct {
 		name     string
@@ -120,6 +124,7 @@ func TestTencentsPageOnBothHosts(t *testing.T) {
 		{"NULL", map[string][]string{clouds[0]: customers}, "IKEV2", "NULL"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t)
 			behind(n, customers, clouds)
 			body := tencentPage(t, tt.policies)
@@ -138,11 +143,11 @@ func TestTencentsPageOnBothHosts(t *testing.T) {
 				pairs += len(remotes)
 				for _, s := range customers {
 					listed := strings.Contains(strings.Join(remotes, " "), s)
-					count := 50
+					count, wait := 50, time.Duration(0)
 					if !listed {
-						count = 3
+						count, wait = 3, time.Second
 					}
-					p := n.Host.Ping(hostIn(local, 10), count, "-I", hostIn(s, 10))
+					p := n.Host.Ping(hostIn(local, 10), count, lab.Echo{Source: hostIn(s, 10), Wait: wait})
 					if listed && p.Lost() != 0 || !listed && p.Received != 0 {
 						t.Errorf("%s to %s, listed %v: %v", s, local, listed, p)
 					}

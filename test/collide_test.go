@@ -73,11 +73,17 @@ func TestBothVpngwRekeyAtOnceWithoutLoss(t *testing.T) {
 	c := native("row", collideSuites)
 	gw, cloud := joined(n, c)
 	flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
-	for _, r := range rounds {
-		for range r.count {
+	decisions := func() (child, ike int) {
+		child, ike = decided(gw)
+		child2, ike2 := decided(cloud)
+		return child + child2, ike + ike2
+	}
+	for i, r := range rounds {
+		times := 0
+		for ; times < r.count || times < maxTries && !met(i, decisions); times++ {
 			r.between(t, gw, cloud)
 		}
-		t.Logf("%d times at once: %v", r.count, r.collision)
+		t.Logf("%d times at once: %v", times, r.collision)
 	}
 	n.Await(lab.Patience, "one pair at each end, the same", func() (bool, string) {
 		a, b := gw.Tunnel("row"), cloud.Tunnel("row")
@@ -87,16 +93,22 @@ func TestBothVpngwRekeyAtOnceWithoutLoss(t *testing.T) {
 	})
 	arrives(t, n, flow)
 	ab, ba := flow.Stop()
-	t.Logf("there: %v; back: %v", ab, ba)
-	if ab.Lost != 0 || ba.Lost != 0 {
-		t.Errorf("packets lost: there %d, back %d; want 0", ab.Lost, ba.Lost)
+	lossless(t, ab, ba)
+	child, ike := decisions()
+	t.Logf("collisions that were decided: %d of Child SAs, %d of IKE SAs", child, ike)
+	if child == 0 || ike == 0 {
+		t.Errorf("the ends never met in %d tries: the test shows nothing", maxTries)
 	}
-	child, ike := decided(gw)
-	child2, ike2 := decided(cloud)
-	t.Logf("collisions that were decided: %d of Child SAs, %d of IKE SAs", child+child2, ike+ike2)
-	if child+child2 == 0 || ike+ike2 == 0 {
-		t.Errorf("the ends never met: the test shows nothing")
-	}
+}
+
+// maxTries is how often two ends are told to rekey at the same moment until they do: on a busy
+// machine one of them may be late.
+const maxTries = 100
+
+// met reports whether the ends have met in the round: the first is of Child SAs, the second of IKE SAs.
+func met(round int, decisions func() (child, ike int)) bool {
+	child, ike := decisions()
+	return round > 1 || round == 0 && child > 0 || round == 1 && ike > 0
 }
 
 // arrives waits until numbered packets come through both ways.
@@ -109,12 +121,13 @@ func arrives(t *testing.T, n *lab.Net, f *lab.Flow) {
 	})
 }
 
-// charon does not promise to lose nothing, but there is one working pair 10 s
+// charon does not promise to lose nothing, but there is one working pair soon (in a soak, 10 s)
 // after the last new SA. That need not be at once: each end may refuse to rekey
 // while it works on the other kind, and a command that comes after the other
 // end's rekey starts another one.
 func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
-	const bar = 10 * time.Second
+	t.Parallel()
+	bar := within(10 * time.Second)
 	rounds := []collision{{}, {true, true}, {}, {true, true}, {false, true}}
 	if soak {
 		rounds = slices.Repeat(append(rounds, collision{true, false}), 10)
@@ -137,12 +150,14 @@ func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
 		}
 		return err
 	}
-	for _, c := range rounds {
+	detected := func() int { return strings.Count(cloud.Log(), "collision with") }
+	for i := 0; i < len(rounds) || i < maxTries && detected() == 0; i++ {
+		c := rounds[i%len(rounds)]
 		known := spis(gw.Tunnel("row"))
 		before := len(known)
 		var newest time.Time
 		atOnce(t, vpngwPeer{gw}.rekey, theirs, c)
-		n.Await(2*lab.Patience, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
+		n.Await(3*lab.Patience, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
 			ours, theirs := gw.Tunnel("row"), cloud.SAs()
 			for spi := range spis(ours) {
 				if !known[spi] {
@@ -161,10 +176,9 @@ func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
 	ab, ba := flow.Stop()
 	t.Logf("there: %v; back: %v", ab, ba)
 	child, ike := decided(gw)
-	detected := strings.Count(cloud.Log(), "collision with")
-	t.Logf("collisions that strongSwan detected: %d; that vpngw lost: %d of Child SAs, %d of IKE SAs", detected, child, ike)
-	if detected == 0 {
-		t.Errorf("the ends never met: the test shows nothing")
+	t.Logf("collisions that strongSwan detected: %d; that vpngw lost: %d of Child SAs, %d of IKE SAs", detected(), child, ike)
+	if detected() == 0 {
+		t.Errorf("the ends never met in %d tries: the test shows nothing", maxTries)
 	}
 }
 

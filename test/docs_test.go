@@ -42,6 +42,7 @@ func valid(t *testing.T, text string, files map[string]string) {
 var keys = map[string]string{"hq.psk": "a-key-of-the-documentation", "lab.psk": "another"}
 
 func TestExampleConfigurationIsValid(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../cmd/vpngw/vpngw.example.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +59,7 @@ func TestExampleConfigurationIsValid(t *testing.T) {
 }
 
 func TestREADMEConfigurationIsValid(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -144,9 +144,11 @@ func charonForAll(ns *lab.Namespace, lan string) *lab.Charon {
 // What is exported for strongSwan, for either end, loads as it is printed and carries
 // traffic against vpngw with the very body.
 func TestExportForStrongswanCarriesTraffic(t *testing.T) {
+	t.Parallel()
 	for _, c := range exportedCases() {
 		for _, side := range []string{"cloud", "customer"} { // strongSwan's
 			t.Run(c.name+"/strongswan="+side, func(t *testing.T) {
+				t.Parallel()
 				n := lab.Direct(t, append(lab.CharonTools, "swanctl")...)
 				if c.prepare != nil {
 					c.prepare(n)
@@ -214,8 +216,8 @@ func second(ns *lab.Namespace, one, two, host string) {
 func carries(t *testing.T, n *lab.Net, c exported) {
 	t.Helper()
 	for _, p := range c.pings {
-		if out, err := n.Host.Try("ping", "-q", "-i", "0.05", "-c", "20", "-w", "10", "-I", p[0], p[1]); err != nil || !strings.Contains(out, " 0% packet loss") {
-			t.Errorf("ping from %s to %s: %v\n%s", p[0], p[1], err, out)
+		if got := n.Host.Ping(p[1], 20, lab.Echo{Source: p[0]}); got.Lost() != 0 {
+			t.Errorf("ping from %s to %s: %v", p[0], p[1], got)
 			for _, ns := range []*lab.Namespace{n.Customer, n.Cloud} {
 				t.Log(ns.Run("ip", "route", "show", "table", "all"))
 			}
@@ -225,8 +227,10 @@ func carries(t *testing.T, n *lab.Net, c exported) {
 
 // The other end's file, exported in vpngw's own words, is the other end.
 func TestExportedFileIsTheOtherEnd(t *testing.T) {
+	t.Parallel()
 	for _, c := range exportedCases() {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t)
 			if c.prepare != nil {
 				c.prepare(n)

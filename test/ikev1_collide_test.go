@@ -11,9 +11,10 @@ import (
 
 // Both ends rekey IKEv1 at the same moment, and one of them is charon. RFC 2409 says nothing of
 // that, and charon loses packets with itself too: what is promised is one working pair
-// 10 s later. The loss is quoted beside that of charon with charon.
+// soon, in a soak 10 s later. The loss is quoted beside that of charon with charon.
 func TestBothRekeyIKEv1AtOnceAgainstStrongswan(t *testing.T) {
-	const bar = 10 * time.Second
+	t.Parallel()
+	bar := within(10 * time.Second)
 	rounds := []collision{{}, {true, true}} // ours of a Child SA with theirs of the ISAKMP SA can make charon hang
 	if soak {
 		rounds = nil
@@ -42,7 +43,7 @@ func TestBothRekeyIKEv1AtOnceAgainstStrongswan(t *testing.T) {
 		gw.AwaitUp("row")
 		n.Host.Reaches(lab.CloudHost)
 		ab, ba := often(t, n, vpngwPeer{gw}.rekey, unless(charonPeer{cloud}), func(t *testing.T, c collision, began time.Time) {
-			n.Await(2*lab.Patience, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
+			n.Await(3*lab.Patience, fmt.Sprintf("one pair, after %v", c), func() (bool, string) {
 				ours, theirs := gw.Tunnel("row").Children, cloud.SAs()
 				children, same := 0, 0
 				for _, ike := range theirs { // there may be two, of which charon ends one after 10 s

@@ -24,6 +24,7 @@ var (
 // Twelve quick modes, each of which carries traffic; with one refused by the
 // peer, the eleven others, and the status says which is not there.
 func TestIKEv1ManyPairsAgainstStrongswan(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
 	for _, r := range remoteSubnets[1:] { // charon routes only what it has an address in
 		n.Cloud.Address("lan", strings.TrimSuffix(r, "0/18")+"1/32")
@@ -64,13 +65,24 @@ func TestIKEv1ManyPairsAgainstStrongswan(t *testing.T) {
 				c := gw.Tunnel("row").Children
 				return len(c) == want, fmt.Sprint(len(c))
 			})
+			n.Await(lab.Patience, "strongSwan's Child SAs", func() (bool, string) { // which come up with message 3
+				installed := 0
+				for _, ike := range cloud.SAs() {
+					for _, ch := range ike.Children {
+						if ch.State == "INSTALLED" {
+							installed++
+						}
+					}
+				}
+				return installed >= want, fmt.Sprint(installed)
+			})
 			carried := 0
 			for i, l := range localHosts {
 				for j, r := range remoteHosts {
 					if refuse && i == 1 && j == 2 {
 						continue
 					}
-					if p := n.Host.Ping(r, 20, "-I", l); p.Lost() != 0 {
+					if p := n.Host.Ping(r, 20, lab.Echo{Source: l}); p.Lost() != 0 {
 						t.Errorf("%s to %s: %v", l, r, p)
 					} else {
 						carried++
@@ -94,6 +106,7 @@ func TestIKEv1ManyPairsAgainstStrongswan(t *testing.T) {
 }
 
 func TestIKEv1StatusSaysWhy(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
 	cloud := charon1(n.Cloud)
 	for _, c := range []struct {
@@ -124,20 +137,16 @@ func TestIKEv1StatusSaysWhy(t *testing.T) {
 			if !c.initiate {
 				go cloud.Initiate("row")
 			}
-			t.Logf("%s", gw.AwaitWhy("row", c.want[0]))
-			for _, w := range c.want {
-				if why := gw.Tunnel("row").Why; !strings.Contains(why, w) {
-					t.Errorf("why is %q, want %q in it", why, w)
-				}
-			}
+			t.Logf("%s", gw.AwaitWhy("row", c.want...).Why)
 			cloud.TerminateIKE("row")
 		})
 	}
 }
 
-// A peer that is gone is noticed within the interval and the retries, and one that is
+// A peer that is gone is noticed (in a soak, within the interval and the retries), and one that is
 // there is not taken for gone, by either end.
 func TestIKEv1DeadPeerAgainstStrongswan(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
 	cloud := charon1(n.Cloud)
 	cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)
@@ -148,23 +157,24 @@ func TestIKEv1DeadPeerAgainstStrongswan(t *testing.T) {
 	conn.DPD = map[string]any{"interval": "2s", "timeout": "6s", "message": "seq-hash-notify"}
 	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{conn}})
 	up := gw.AwaitUp("row")
-	time.Sleep(12 * time.Second) // nothing but liveness checks, from both ends
+	// Nothing but liveness checks, from both ends.
+	n.Await(lab.Patience, "six liveness checks answered", func() (bool, string) {
+		acks := strings.Count(cloud.Log(), "N(DPD_ACK)")
+		return acks >= 6, fmt.Sprint(acks)
+	})
 	if now := gw.AwaitUp("row"); now.IKE.SPIi != up.IKE.SPIi || now.Children[0].SPIIn != up.Children[0].SPIIn {
 		t.Error("a peer that was there was taken for dead")
 	}
-	if acks := strings.Count(cloud.Log(), "N(DPD_ACK)"); acks < 6 {
-		t.Errorf("%d liveness checks answered", acks)
-	}
 	cloud.Kill()
 	gone := time.Now()
-	why := gw.AwaitWhy("row", "dead")
+	why := gw.AwaitWhy("row", "dead").Why
 	took := time.Since(gone)
 	t.Logf("noticed after %v: %s", took.Round(100*time.Millisecond), why)
-	if took > 10*time.Second {
+	if took > within(10*time.Second) {
 		t.Errorf("noticed after %v, want 8 s", took)
 	}
 	cloud.Restart()
-	gw.AwaitState("row", "up", time.Minute)
+	gw.AwaitState("row", "up", 2*lab.Patience)
 }
 
 // Both vpngw rekey IKEv1 at the same moment, phase 1 and phase 2.
@@ -172,7 +182,7 @@ func TestBothVpngwRekeyIKEv1AtOnceWithoutLoss(t *testing.T) {
 	rounds := []struct {
 		collision
 		count int
-	}{{collision{false, false}, 6}, {collision{true, true}, 2}, {collision{false, true}, 1}}
+	}{{collision{false, false}, 3}, {collision{true, true}, 1}, {collision{false, true}, 1}}
 	if soak {
 		for i, n := range []int{100, 20, 20} {
 			rounds[i].count = n
@@ -192,15 +202,13 @@ func TestBothVpngwRekeyIKEv1AtOnceWithoutLoss(t *testing.T) {
 					r.between(t, gw, cloud)
 				}
 			}
-			n.Await(30*time.Second, "one pair at each end, the same", func() (bool, string) {
+			n.Await(within(30*time.Second), "one pair at each end, the same", func() (bool, string) {
 				a, b := gw.Tunnel("row"), cloud.Tunnel("row")
 				return len(a.Children) == 1 && len(b.Children) == 1 && a.Children[0].SPIIn == b.Children[0].SPIOut, fmt.Sprintf("%+v\n%+v", a, b)
 			})
 			ab, ba := flow.Stop()
-			t.Logf("%v: there %v; back %v", rounds, ab, ba)
-			if ab.Lost != 0 || ba.Lost != 0 {
-				t.Errorf("packets lost while rekeying: there %d, back %d; want 0", ab.Lost, ba.Lost)
-			}
+			t.Logf("%v", rounds)
+			lossless(t, ab, ba)
 		})
 	}
 }
@@ -208,11 +216,13 @@ func TestBothVpngwRekeyIKEv1AtOnceWithoutLoss(t *testing.T) {
 // With the keys that vpngw logs, tshark reads all that is encrypted of a run of
 // main and of aggressive mode, and the pings in ESP.
 func TestTsharkDecryptsIKEv1(t *testing.T) {
+	t.Parallel()
 	for _, aggressive := range []bool{false, true} {
 		for _, peer := range []string{"strongSwan", "vpngw"} {
 			r := row1Default
 			r.aggressive = aggressive
 			t.Run(r.mode()+" mode with "+peer, func(t *testing.T) {
+				t.Parallel()
 				n := lab.Direct(t, append(lab.CharonTools, "tcpdump", "tshark")...)
 				keys := filepath.Join(n.Dir, "keys")
 				wire := n.Internet.Capture("cloud", "udp port 500 or udp port 4500 or proto 50")
@@ -230,6 +240,7 @@ func TestTsharkDecryptsIKEv1(t *testing.T) {
 				if answerer != nil {
 					answerer.AwaitUp("row")
 				}
+				n.Host.Reaches(lab.CloudHost) // nothing tells an initiator when the peer has message 3
 				if p := n.Host.Ping(lab.CloudHost, 20); p.Lost() != 0 {
 					t.Errorf("ping: %v", p)
 				}

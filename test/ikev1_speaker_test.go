@@ -48,8 +48,12 @@ func newSpeaker(t *testing.T, n *lab.Namespace) *speaker {
 			}
 			s.ports[port] = c
 		})
-		t.Cleanup(func() { s.ports[port].Close() })
-		go s.read(local)
+		ended := make(chan struct{})
+		go func() { defer close(ended); s.read(local) }()
+		t.Cleanup(func() {
+			s.ports[port].Close()
+			<-ended // the reader holds the address until then
+		})
 	}
 	s.Endpoint = ike.New(ike.Config{
 		Rand:     rand.Reader,
@@ -77,7 +81,11 @@ func (s *speaker) read(local netip.AddrPort) {
 			}
 			data = data[len(marker):]
 		}
-		s.arrived <- ipsec.Datagram{Local: local, Remote: remote, Data: data}
+		select {
+		case s.arrived <- ipsec.Datagram{Local: local, Remote: remote, Data: data}:
+		case <-s.t.Context().Done():
+			return
+		}
 	}
 }
 
@@ -217,6 +225,7 @@ func speakOnly(keep string) func([]byte) []byte {
 // The numbers of the drafts are charon's too: the payload types of NAT-D, which it finds the NAT
 // with, and the encapsulation mode, which it takes and offers. (NAT-OA is of transport mode.)
 func TestNATTraversalDraftsAgainstStrongswan(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
 	cloud := charon1(n.Cloud)
 	cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)
@@ -280,6 +289,7 @@ func TestNATTraversalDraftsAgainstStrongswan(t *testing.T) {
 
 // Fragments, which no document describes, are charon's: those that it makes and those that it takes.
 func TestIKEv1FragmentsAgainstStrongswan(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
 	cloud := n.Cloud.Charon("delete_rekeyed = yes", "i_dont_care_about_security_and_use_aggressive_mode_psk = yes", "fragment_size = 512")
 	cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)

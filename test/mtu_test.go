@@ -74,7 +74,7 @@ func big(n *lab.Namespace, to string, size int) (ok bool, from string, mtu int, 
 		headers = 48
 	}
 	forget(n)
-	out, err := n.Try("ping", "-n", "-c", "1", "-W", "2", "-M", "do", "-s", strconv.Itoa(size-headers), to)
+	out, err := n.Try("ping", "-n", "-c", "1", "-W", "10", "-M", "do", "-s", strconv.Itoa(size-headers), to)
 	if m := answered.FindStringSubmatch(out); m != nil {
 		from = m[1]
 		mtu, _ = strconv.Atoi(m[2])
@@ -107,6 +107,7 @@ func ways(n *lab.Net) []way {
 }
 
 func TestTooBigIsAnsweredWithTheExactMTU(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, "tcpdump", "tshark")
 	for _, r := range rowsOfMTU() {
 		t.Run(r.String(), func(t *testing.T) {
@@ -165,6 +166,7 @@ func clamped(t *testing.T, n *lab.Net, mtu int) {
 // A link in the middle that carries less than either gateway knows of: the
 // routers' answers to ESP packets lower the tunnel's MTU, and hosts are told.
 func TestSmallerPathMTUIsNoBlackHole(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, "iperf3")
 	n.Narrow(1300)
 	for _, r := range rowsOfMTU() {
@@ -181,6 +183,7 @@ func TestSmallerPathMTUIsNoBlackHole(t *testing.T) {
 }
 
 func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, "iperf3")
 	n.Narrow(1400)
 	r := mtuRow{"aes128gcm16", "never", true, 1426, 1326}
@@ -191,6 +194,7 @@ func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
 // The device's MTU cannot be less than 1280 with IPv6 inside. IPv6 packets of
 // that size are then cut below; IPv4 and TCP go by what really fits.
 func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t)
 	n.Narrow(1300)
 	for _, r := range rowsOfMTU()[:2] {
@@ -209,7 +213,10 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 				})
 			}
 			for _, w := range ways(n) {
-				if p := w.from.Ping(w.to, 50, "-s", "1232"); w.headers == 60 && p.Lost() != 0 {
+				if w.headers != 60 {
+					continue
+				}
+				if p := w.from.Ping(w.to, 50, lab.Echo{Size: 1232}); p.Lost() != 0 {
 					t.Errorf("IPv6 of 1280 bytes to %s: %v", w.to, p)
 				}
 			}
@@ -244,10 +251,10 @@ func noBlackHole(t *testing.T, n *lab.Net, ws []way, mtu, small int) {
 			t.Errorf("%d bytes to %s do not pass:\n%s", small, w.to, out)
 		}
 		if w.headers == 40 { // no router cuts IPv6
-			if p := w.from.Ping(w.to, 20, "-M", "dont", "-s", "1472"); p.Lost() != 0 {
+			if p := w.from.Ping(w.to, 20, lab.Echo{Cut: true, Size: 1472}); p.Lost() != 0 {
 				t.Errorf("ping that may be cut, to %s: %v", w.to, p)
 			}
 		}
-		t.Logf("to %s: %v", w.to, w.from.IPerf(w.far, w.to, time.Second))
+		stream(t, w.from, w.far, w.to)
 	}
 }

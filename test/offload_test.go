@@ -2,7 +2,6 @@ package test
 
 import (
 	"testing"
-	"time"
 
 	"vpngw/test/lab"
 )
@@ -30,7 +29,7 @@ func TestEveryWayThroughTheDataPlane(t *testing.T) {
 			n := lab.Direct(t, "iperf3", "ethtool")
 			if tt.noUSO {
 				for _, ns := range []*lab.Namespace{n.Customer, n.Cloud} {
-					ns.Run("sh", "-c", `for d in /sys/class/net/*; do d=${d##*/}; [ "$d" = lo ] || ethtool -K "$d" tx-udp-segmentation off; done`)
+					ns.Segment()
 				}
 			}
 			c := native("row", suites{ikeGroup: "x25519", ikeEncr: "aes128gcm16", espEncr: "aes128gcm16", ikeHash: "sha256", espHash: "sha256", initiate: true})
@@ -42,12 +41,12 @@ func TestEveryWayThroughTheDataPlane(t *testing.T) {
 			customer := n.Customer.Vpngw(tt.customer)
 			customer.AwaitUp("row")
 			cloud.AwaitUp("row")
-			for size, to := range map[string]string{"300": lab.CloudHost, "1200": lab.CloudHost6, "8000": lab.CloudHost} {
-				if p := n.Host.Ping(to, 50, "-s", size); p.Lost() != 0 {
-					t.Errorf("%s bytes to %s: %v", size, to, p)
+			for size, to := range map[int]string{300: lab.CloudHost, 1200: lab.CloudHost6, 8000: lab.CloudHost} {
+				if p := n.Host.Ping(to, 50, lab.Echo{Size: size}); p.Lost() != 0 {
+					t.Errorf("%d bytes to %s: %v", size, to, p)
 				}
 			}
-			const bytes = 50 << 20
+			const bytes = 20 << 20
 			for _, to := range []string{lab.CloudHost, lab.CloudHost6} {
 				if got := n.Host.Transfer(n.CloudHost, to, bytes); got != bytes {
 					t.Errorf("%d of %d bytes arrived at %s", got, bytes, to)
@@ -58,11 +57,9 @@ func TestEveryWayThroughTheDataPlane(t *testing.T) {
 			}
 			// Datagrams of one size, which are merged, are datagrams again.
 			f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 2000)
-			time.Sleep(time.Second)
+			arrives(t, n, f)
 			ab, ba := f.Stop()
-			if ab.Lost != 0 || ba.Lost != 0 {
-				t.Errorf("of a flow were lost: %v there, %v back", ab, ba)
-			}
+			lossless(t, ab, ba)
 			customer.Stop()
 			cloud.Stop()
 		})

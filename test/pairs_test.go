@@ -132,6 +132,7 @@ func sampled(sizes []int, rows [][]int) [][]int {
 }
 
 func TestCoveringHasEveryPair(t *testing.T) {
+	t.Parallel()
 	for _, sizes := range [][]int{{2, 2}, {3, 1, 4}, {2, 3, 4, 5}, {9, 5, 11, 9, 5, 12, 2, 2}} {
 		t.Run(fmt.Sprint(sizes), func(t *testing.T) {
 			rows := covering(sizes)

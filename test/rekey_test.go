@@ -52,7 +52,6 @@ func (l *load) stop(t *testing.T, gw *lab.Vpngw) {
 	}
 	l.tcp.Kill()
 	ab, ba := l.flow.Stop()
-	t.Logf("there: %v; back: %v", ab, ba)
 	for _, c := range gw.Tunnel("row").Children {
 		for name, n := range c.Drops {
 			if n > 0 {
@@ -60,16 +59,14 @@ func (l *load) stop(t *testing.T, gw *lab.Vpngw) {
 			}
 		}
 	}
-	if ab.Lost != 0 || ba.Lost != 0 {
-		t.Errorf("packets lost while rekeying: there %d, back %d; want 0", ab.Lost, ba.Lost)
-	}
+	lossless(t, ab, ba)
 }
 
-// onePair waits for both ends to have one IKE SA with one Child SA, as the bar
-// has it 30 s after the last rekey at the latest.
+// onePair waits for both ends to have one IKE SA with one Child SA, in a soak 30 s
+// after the last rekey at the latest.
 func onePair(t *testing.T, n *lab.Net, gw *lab.Vpngw, peer *lab.Charon) {
 	t.Helper()
-	n.Await(30*time.Second, "one pair at each end", func() (bool, string) {
+	n.Await(within(30*time.Second), "one pair at each end", func() (bool, string) {
 		ours, theirs := gw.Tunnel("row").Children, peer.SAs()
 		return len(ours) == 1 && len(theirs) == 1 && len(theirs[0].Children) == 1, fmt.Sprintf("ours %+v\ntheirs %+v", ours, theirs)
 	})

@@ -33,6 +33,7 @@ func espKeys(t *testing.T, keylog, spi string) (encr, integ string) {
 // scapy, which shares nothing with vpngw, opens the raw ESP that vpngw sent, and
 // vpngw opens what scapy sealed.
 func TestScapyOpensOurESPAndWeItsOwn(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ esp, crypt, auth string }{
 		{"aes128gcm16", "AES-GCM", "NULL"},
 		{"aes256gcm16", "AES-GCM", "NULL"},
@@ -40,6 +41,7 @@ func TestScapyOpensOurESPAndWeItsOwn(t *testing.T) {
 		{"3des-md5", "3DES", "HMAC-MD5-96"},
 	} {
 		t.Run(tt.esp, func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t, "tcpdump", "/usr/bin/python3")
 			c := native("row", natSuites)
 			c.Native.ESP = lab.NativeESP{Proposals: []string{tt.esp}, ESN: "no"}
@@ -50,7 +52,7 @@ func TestScapyOpensOurESPAndWeItsOwn(t *testing.T) {
 			cloud.AwaitUp("row")
 
 			wire := n.Internet.Capture("cloud", "proto 50")
-			if p := n.Host.Ping(lab.CloudHost, 20, "-s", "333"); p.Lost() != 0 {
+			if p := n.Host.Ping(lab.CloudHost, 20, lab.Echo{Size: 333}); p.Lost() != 0 {
 				t.Errorf("ping: %v", p)
 			}
 			pcap := wire.Stop()

@@ -37,8 +37,10 @@ type vpngwPeer struct{ *lab.Vpngw }
 func (v vpngwPeer) rekey(ike bool) error { return v.Rekey("row", ike) }
 
 func TestTsharkDecryptsAcrossRekeys(t *testing.T) {
+	t.Parallel()
 	for _, s := range readable {
 		t.Run(fmt.Sprintf("strongSwan, in UDP/ike=%s/esp=%s", s.ike(), s.esp()), func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t, append(lab.CharonTools, "tcpdump", "tshark")...)
 			tsharkDecrypts(t, n, s, true, func() peer {
 				cloud := n.Cloud.Charon()
@@ -48,6 +50,7 @@ func TestTsharkDecryptsAcrossRekeys(t *testing.T) {
 			})
 		})
 		t.Run(fmt.Sprintf("vpngw, raw/ike=%s/esp=%s", s.ike(), s.esp()), func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t, "tcpdump", "tshark")
 			tsharkDecrypts(t, n, s, false, func() peer {
 				c := mirror(native("row", s))
@@ -71,7 +74,7 @@ func tsharkDecrypts(t *testing.T, n *lab.Net, s suites, inUDP bool, start func()
 	gw.AwaitUp("row")
 	ping := func(step int) {
 		t.Helper()
-		if p := n.Host.Ping(lab.CloudHost, pingsPerStep, "-e", fmt.Sprint(ident(step))); p.Lost() != 0 {
+		if p := n.Host.Ping(lab.CloudHost, pingsPerStep, lab.Echo{Ident: ident(step)}); p.Lost() != 0 {
 			t.Errorf("step %d: ping: %v", step, p)
 		}
 	}
@@ -86,6 +89,10 @@ func tsharkDecrypts(t *testing.T, n *lab.Net, s suites, inUDP bool, start func()
 			t.Fatalf("rekey %+v: %v", r, err)
 		}
 		gw.AwaitRekey(before, r.ike)
+		n.Await(lab.Patience, "both ends use one Child SA only", func() (bool, string) {
+			c := gw.Tunnel("row").Children
+			return len(c) == 1, fmt.Sprintf("%+v", c)
+		})
 		ping(i + 1)
 	}
 	gw.Stop()
@@ -95,7 +102,7 @@ func tsharkDecrypts(t *testing.T, n *lab.Net, s suites, inUDP bool, start func()
 }
 
 // ident is the ICMP identifier of a step's pings.
-func ident(step int) int { return 0x4000 + step }
+func ident(step int) uint16 { return uint16(0x4000 + step) }
 
 // espIsReadable checks that tshark sees the pings of every step inside ESP, both
 // ways, with good ICVs, and on other SAs after each rekey of the Child SA.

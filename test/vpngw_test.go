@@ -69,11 +69,8 @@ func (r row) connection() lab.Connection {
 // Every algorithm carries IPv4 and IPv6 between two vpngw, over IPv4 and IPv6,
 // as raw ESP and in UDP, with extended sequence numbers and without.
 func TestEveryAlgorithmBetweenTwoVpngw(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, "iperf3")
-	length := time.Second
-	if soak {
-		length = 5 * time.Second
-	}
 	for i, r := range vpngwMatrix() {
 		outer := "v4"
 		if r.v6 {
@@ -87,14 +84,14 @@ func TestEveryAlgorithmBetweenTwoVpngw(t *testing.T) {
 
 			udp := n.Internet.Filter("forward", "udp dport 4500 udp length > 200", "")
 			raw := n.Internet.Filter("forward", "meta l4proto esp", "")
-			if p := n.Host.Ping(lab.CloudHost, 100, "-s", "300"); p.Lost() != 0 {
+			if p := n.Host.Ping(lab.CloudHost, 100, lab.Echo{Size: 300}); p.Lost() != 0 {
 				t.Errorf("ping over IPv4: %v", p)
 			}
-			if p := n.CloudHost.Ping(lab.CustomerHost6, 100, "-s", "300"); p.Lost() != 0 {
+			if p := n.CloudHost.Ping(lab.CustomerHost6, 100, lab.Echo{Size: 300}); p.Lost() != 0 {
 				t.Errorf("ping over IPv6: %v", p)
 			}
 			inUDP := r.encap == "always"
-			if up.IKE.Encap != inUDP || (udp.Packets() >= 400) != inUDP || (raw.Packets() >= 400) == inUDP {
+			if up.IKE.Encap != inUDP || (udp.Packets() > 0) != inUDP || (raw.Packets() > 0) == inUDP {
 				t.Errorf("encap %s: status says %v, %d packets in UDP, %d raw", r.encap, up.IKE.Encap, udp.Packets(), raw.Packets())
 			}
 			udp.Remove()
@@ -102,14 +99,26 @@ func TestEveryAlgorithmBetweenTwoVpngw(t *testing.T) {
 			if esn := strings.Contains(up.Children[0].Proposal, "esn") && !strings.Contains(up.Children[0].Proposal, "noesn"); esn != (r.esn != "no") {
 				t.Errorf("esn: %s gives the proposal %s", r.esn, up.Children[0].Proposal)
 			}
-			t.Logf("%v", n.Host.IPerf(n.CloudHost, lab.CloudHost, length))
-			t.Logf("%v", n.CloudHost.IPerf(n.Host, lab.CustomerHost6, length))
+			stream(t, n.Host, n.CloudHost, lab.CloudHost)
+			stream(t, n.CloudHost, n.Host, lab.CustomerHost6)
 			if t.Failed() {
 				drops(t, customer, cloud)
 			}
 			customer.Stop()
 			cloud.Stop()
 		})
+	}
+}
+
+// stream sends one TCP stream: 4 MB, all of which arrive, and in a soak as much as goes in 5 s.
+func stream(t *testing.T, from, to *lab.Namespace, address string) {
+	t.Helper()
+	const bytes = 4 << 20
+	if got := from.Transfer(to, address, bytes); got != bytes {
+		t.Errorf("%d of %d bytes arrive at %s", got, bytes, address)
+	}
+	if soak {
+		t.Logf("%v", from.IPerf(to, address, 5*time.Second))
 	}
 }
 
@@ -150,8 +159,10 @@ func bodies(side string, cs ...lab.Connection) lab.Config {
 // One body on both hosts, with the two sides, is a tunnel; without NAT
 // traversal it is raw ESP, and no NAT detection is sent.
 func TestOneBodyOnBothHosts(t *testing.T) {
+	t.Parallel()
 	for _, natt := range []bool{true, false} {
 		t.Run(fmt.Sprintf("EnableNatTraversal=%v", natt), func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t, "tcpdump", "tshark")
 			body := alibaba("hq")
 			body.EnableNatTraversal = natt

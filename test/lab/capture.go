@@ -16,6 +16,9 @@ type Capture struct {
 // Capture records what passes a device ("any" for all); filter is tcpdump's, or empty.
 func (n *Namespace) Capture(device, filter string) *Capture {
 	n.lab.Helper()
+	for _, host := range n.lab.names {
+		host.Segment()
+	}
 	name := fmt.Sprintf("tcpdump%d", n.number())
 	c := &Capture{Path: filepath.Join(n.lab.Dir, n.role+"-"+name+".pcap")}
 	c.proc = n.Start(name, "tcpdump", "-i", device, "-U", "--immediate-mode", "-B", "16384", "-Z", "root", "-w", c.Path, filter)
@@ -23,9 +26,19 @@ func (n *Namespace) Capture(device, filter string) *Capture {
 	return c
 }
 
+// Segment has the host's kernel cut runs of UDP packets before they leave by its present
+// devices: a cable between two namespaces carries such a run as one large packet, and so
+// would a capture show it.
+func (n *Namespace) Segment() {
+	n.lab.Helper()
+	require(n.lab.T, []string{"ethtool"})
+	n.Run("sh", "-c", `for d in /sys/class/net/*; do d=${d##*/}; [ "$d" = lo ] || ethtool -K "$d" tx-udp-segmentation off; done`)
+}
+
 // Stop ends the recording and returns the file's path. Before, it waits until
-// the file has not grown for a while: what tcpdump has not yet read when it is
-// told to end is lost, and on a busy machine that can be everything.
+// the file has not grown for a while and tcpdump sleeps, which it does when it has
+// read everything: what it has not read when it is told to end is lost, and on a
+// busy machine that can be everything.
 func (c *Capture) Stop() string {
 	c.proc.lab.Helper()
 	size, since := int64(-1), time.Now()
@@ -36,6 +49,9 @@ func (c *Capture) Stop() string {
 		}
 		if now := info.Size(); now != size {
 			size, since = now, time.Now()
+		}
+		if c.proc.Running() && !c.proc.sleeps() {
+			since = time.Now()
 		}
 		return time.Since(since) > 500*time.Millisecond, fmt.Sprintf("%d bytes", size)
 	})

@@ -132,15 +132,20 @@ func self() string { return fmt.Sprintf("%dx%s", os.Getpid(), started(os.Getpid(
 
 // started is field 22 of /proc/PID/stat, or empty when there is no such process.
 func started(pid int) string {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return ""
-	}
-	_, rest, _ := strings.Cut(string(b), ") ")
-	if f := strings.Fields(rest); len(f) > 19 {
+	if f := stat(pid); len(f) > 19 {
 		return f[19]
 	}
 	return ""
+}
+
+// stat is /proc/PID/stat from its third field on, behind the program's name; nil when there is no such process.
+func stat(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return strings.Fields(rest)
 }
 
 // labs are those to be closed when the process is interrupted.

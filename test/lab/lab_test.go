@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ func charons(t *testing.T, n *lab.Net) (customer, cloud *lab.Charon) {
 // The harness itself: what holds between two daemons that are known to work
 // says that a failure elsewhere is not the lab's.
 func TestTwoCharonsCarryTraffic(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, append(lab.CharonTools, "iperf3", "tcpdump", "tshark")...)
 	customer, cloud := charons(t, n)
 
@@ -64,7 +66,7 @@ func TestTwoCharonsCarryTraffic(t *testing.T) {
 		return ab > 1000 && ba > 1000, ""
 	})
 	ab, ba := f.Stop()
-	if ab.Lost != 0 || ba.Lost != 0 {
+	if !ab.Excused() || !ba.Excused() {
 		t.Errorf("numbered packets: %v; back: %v", ab, ba)
 	}
 
@@ -84,6 +86,7 @@ func TestTwoCharonsCarryTraffic(t *testing.T) {
 
 // The flow counter sees exactly what a filter takes out.
 func TestFlowCountsLoss(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t)
 	n.Customer.Route(lab.CloudLAN, "203.0.113.254") // no tunnel: plain routing
 	n.Internet.Route(lab.CloudLAN, lab.CloudAddr)
@@ -95,15 +98,16 @@ func TestFlowCountsLoss(t *testing.T) {
 		return ab >= 2000, ""
 	})
 	ab, ba := f.Stop()
-	if ab.Lost != 0 || ab.Duplicated != 0 || ab.Reordered != 0 {
+	if !ab.Excused() || ab.Duplicated != 0 || ab.Reordered != 0 {
 		t.Errorf("there: %v, want none lost", ab)
 	}
-	if want := drop.Packets(); ba.Lost != want || want == 0 {
+	if want := drop.Packets(); ba.Lost < want || ba.Lost != want && ba.Queues == 0 || want == 0 {
 		t.Errorf("back: %v, want %d lost", ba, want)
 	}
 }
 
 func TestNATMovesToANewPort(t *testing.T) {
+	t.Parallel()
 	n := lab.BehindNAT(t)
 	seen := n.Internet.Filter("forward", "udp sport 41000-41009", "")
 	n.NAT.Masquerade("wan", "40000-40009")
@@ -121,9 +125,31 @@ func TestNATMovesToANewPort(t *testing.T) {
 }
 
 func TestTwoCustomersReachTheCloudThroughOneNAT(t *testing.T) {
+	t.Parallel()
 	n := lab.TwoBehindNAT(t)
 	n.Customer.Reaches(lab.CloudAddr)
 	n.Customer2.Reaches(lab.CloudAddr)
 	n.Host.Reaches("192.168.3.1")
 	n.Host2.Reaches("192.168.4.1")
+}
+
+// A program that does not run, and so does not read its queue, is told from one that loses packets.
+func TestFlowTellsFullQueuesApart(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t, lab.CharonTools...)
+	customer, _ := charons(t, n)
+	n.Customer.Run("ip", "link", "set", "ipsec0", "txqueuelen", "10")
+	f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+	customer.Signal(syscall.SIGSTOP)
+	n.Await(lab.Patience, "the queue is full", func() (bool, string) {
+		dropped := n.Customer.Run("cat", "/sys/class/net/ipsec0/statistics/tx_dropped")
+		return strings.TrimSpace(dropped) != "0", dropped
+	})
+	customer.Signal(syscall.SIGCONT)
+	n.Host.Reaches(lab.CloudHost)
+	ab, ba := f.Stop()
+	t.Logf("there: %v; back: %v", ab, ba)
+	if ab.Lost == 0 || !ab.Excused() {
+		t.Errorf("there: %v, want losses in a full queue", ab)
+	}
 }

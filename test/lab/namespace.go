@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -130,6 +132,26 @@ func (l *Lab) Link(a *Namespace, deviceA string, b *Namespace, deviceB string) {
 	}
 	a.Run("ip", "link", "set", deviceA, "up")
 	b.Run("ip", "link", "set", deviceB, "up")
+}
+
+// awaitLinks waits until every device of every host is in operation, which the
+// kernel finds out by itself some time after both ends of a cable are up.
+func (l *Lab) awaitLinks() {
+	l.Helper()
+	for _, n := range l.names {
+		l.Await(Patience, n.role+" has its links", func() (ok bool, saw string) {
+			n.Do(func() {
+				devices, err := net.Interfaces()
+				ok, saw = err == nil, fmt.Sprint(err)
+				for _, d := range devices {
+					if d.Flags&net.FlagUp != 0 && d.Flags&net.FlagRunning == 0 {
+						ok, saw = false, fmt.Sprintf("%s: %v", d.Name, d.Flags)
+					}
+				}
+			})
+			return ok, saw
+		})
+	}
 }
 
 // Address gives a device addresses, each with its prefix length.

@@ -26,4 +26,5 @@ func (n *Net) Narrow(mtu int) {
 	transit.Route("default", "2001:db8:f::1")
 	n.Internet.MTU("transit", mtu)
 	transit.MTU("internet", mtu)
+	n.awaitLinks()
 }

@@ -111,12 +111,7 @@ func (p *Process) Wait(within time.Duration) error {
 
 // CPU is the processor time that the program has used, user and system.
 func (p *Process) CPU() time.Duration {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(b), ") ")
-	f := strings.Fields(rest)
+	f := stat(p.PID())
 	var ticks int64
 	if len(f) > 12 {
 		var user, system int64
@@ -125,6 +120,12 @@ func (p *Process) CPU() time.Duration {
 		ticks = user + system
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on every Linux
+}
+
+// sleeps reports whether the program waits for something, and not for a processor.
+func (p *Process) sleeps() bool {
+	f := stat(p.PID())
+	return len(f) > 0 && f[0] == "S"
 }
 
 // Log is what the program has written so far.

@@ -50,6 +50,7 @@ func Direct(t T, tools ...string) *Net {
 	n.Customer.Route("default", "203.0.113.254")
 	n.Customer.Route("default", "2001:db8:c::fe")
 	n.lan(n.Customer, n.Host, "192.168.3", "fd00:3::", "24")
+	n.awaitLinks()
 	return n
 }
 
@@ -71,6 +72,7 @@ func BehindNAT(t T, tools ...string) *Net {
 	n.NAT.Address("office", "172.16.5.254/24")
 	n.Customer.Route("default", "172.16.5.254")
 	n.lan(n.Customer, n.Host, "192.168.3", "fd00:3::", "24")
+	n.awaitLinks()
 	return n
 }
 
@@ -91,6 +93,7 @@ func TwoBehindNAT(t T, tools ...string) *Net {
 	n.Customer2.Address("wan", Customer2Private+"/24")
 	n.Customer2.Route("default", "172.16.5.254")
 	n.lan(n.Customer2, n.Host2, "192.168.4", "fd00:4::", "24")
+	n.awaitLinks()
 	return n
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -202,16 +203,18 @@ func (v *Vpngw) AwaitUp(tunnel string) TunnelStatus {
 	return v.AwaitState(tunnel, "up", Patience)
 }
 
-// AwaitWhy waits until a tunnel's `why` contains the text, in any case of
-// letters, and returns the sentence.
-func (v *Vpngw) AwaitWhy(tunnel, text string) string {
+// AwaitWhy waits until a tunnel's `why` contains the texts, in any case of
+// letters, and returns the status then.
+func (v *Vpngw) AwaitWhy(tunnel string, texts ...string) TunnelStatus {
 	v.ns.lab.Helper()
-	var why string
-	v.await(tunnel, Patience, "says why: "+text, func(t TunnelStatus) bool {
-		why = t.Why
-		return strings.Contains(strings.ToLower(why), strings.ToLower(text))
+	var got TunnelStatus
+	v.await(tunnel, Patience, fmt.Sprintf("says why: %q", texts), func(t TunnelStatus) bool {
+		got = t
+		return !slices.ContainsFunc(texts, func(text string) bool {
+			return !strings.Contains(strings.ToLower(t.Why), strings.ToLower(text))
+		})
 	})
-	return why
+	return got
 }
 
 func (v *Vpngw) await(tunnel string, within time.Duration, what string, cond func(TunnelStatus) bool) {
