@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"vpngw/config"
-	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ike/sa"
