@@ -408,7 +408,7 @@ func TestCausesAreTold(t *testing.T) {
 			b: "the peer deleted the Child SA",
 		},
 		{
-			name: "a peer that starts anew and refuses",
+			name: "a peer that restarts and refuses",
 			then: func(w *world) {
 				old := w.b
 				w.b = w.host("192.0.2.2", 0x9000)
@@ -422,7 +422,7 @@ func TestCausesAreTold(t *testing.T) {
 				}
 				w.run(40 * time.Second)
 			},
-			a: "the peer started anew (INITIAL_CONTACT), and no other Child SA came: we sent ESP proposals aes128-sha256-ecp256; the peer answered NO-PROPOSAL-CHOSEN: compare encryption, hash, PFS group and encapsulation mode with the peer's",
+			a: "the peer restarted (INITIAL-CONTACT), and no other Child SA came: we sent ESP proposals aes128-sha256-ecp256; the peer answered NO-PROPOSAL-CHOSEN: compare encryption, hash, PFS group and encapsulation mode with the peer's",
 		},
 	}
 	provoked := map[diag.Code]bool{}

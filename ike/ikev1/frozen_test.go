@@ -230,7 +230,7 @@ func (s seen) note(f Frozen) {
 			}
 		}
 		for what, is := range map[string]bool{
-			"rekeying": m.Rekeying != 0, "liveness": !m.Liveness.Retransmit.Until.IsZero(), "unconfirmed": m.Unconfirmed != nil, "unknown peer": !m.Peer.Known,
+			"rekeying": m.Rekeying != 0, "liveness": !m.Liveness.Retransmit.Until.IsZero(), "unacked": m.Unacked != nil, "unknown peer": !m.Peer.Known,
 		} {
 			if is {
 				s[what]++
@@ -315,7 +315,7 @@ func TestThawedWorldGoesOnAsIfNothingHadHappened(t *testing.T) {
 		"none", "mm2", "mm4", "mm5", "mm6", "ag2", "ag3", "qm2", "qm3",
 		"initiator connecting", "responder connecting", "initiator established", "responder established", "initiator rekeyed", "responder rekeyed",
 		"initiator outlived by its Child SAs", "responder outlived by its Child SAs",
-		"predecessor", "rekeying", "rival", "rekeyed child", "liveness", "unconfirmed", "unknown peer", "queue", "members",
+		"predecessor", "rekeying", "rival", "rekeyed child", "liveness", "unacked", "unknown peer", "queue", "members",
 		"successor", "held", "unconfirmed child", "late outbound", "removed", "gone", "lost child",
 	} {
 		if states[what] == 0 {
@@ -452,18 +452,18 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 	}{
 		{
 			reflect.TypeFor[SA](),
-			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking used peerSays unconfirmed confirm " +
-				"path nat life monitor dpd probed rekeying rekeyAt expireAt keepaliveAt told",
-			"env log gatherer",
+			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking used peerSays unacked unackedRetx " +
+				"path nat life monitor dpd probed rekeying rekeyAt expireAt keepaliveAt reported",
+			"env log reassembler",
 		},
 		{reflect.TypeFor[phase1](), "x candidates predecessor own dh gxi gxr ni nr sai idi refused", "s"},
-		{reflect.TypeFor[exchange](), "kind id iv step asks answers heard sent retx repeats until then", ""},
+		{reflect.TypeFor[exchange](), "kind id iv step asks answers lastHash sent retx repeats until then", ""},
 		{reflect.TypeFor[quick](), "cfg local remote old rival began own spiIn dh ni idci idcr wanted", "s x"},
 		{reflect.TypeFor[answer](), "ni nr spi c", "s x"},
 		{reflect.TypeFor[family](), "members current children queue", ""},
 		{
 			reflect.TypeFor[child](),
-			"cfg sa made out minted asked successor gone doubted failed softAt hardAt outAt heldUntil confirmBy deleteAt removeAt", "",
+			"cfg sa made out lowNonce asked successor gone stale failed softAt hardAt outAt heldUntil confirmBy deleteAt removeAt", "",
 		},
 		{reflect.TypeFor[keys](), "skeyid d a e key", "prf block"},
 		{reflect.TypeFor[messageIDs](), "quick recent ring next", ""},
