@@ -389,6 +389,18 @@ func TestCausesAreTold(t *testing.T) {
 			},
 		},
 		{
+			code: diag.NATForbidden, says: "this host is behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\"",
+			peers: func(a, _ *sa.Peer) { a.Encap = sa.EncapNever }, before: func(w *world) { w.nat = 20000 },
+		},
+		{
+			code: diag.NATForbidden, says: "the peer is behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\"",
+			peers: func(_, b *sa.Peer) { b.Encap = sa.EncapNever }, before: func(w *world) { w.nat = 20000 },
+		},
+		{
+			code: diag.PeerStartedAnew, says: diag.Lookup(diag.PeerStartedAnew).Sentence,
+			do: func(w *world) { w.a.current().Drop(w.now, asked); w.start() },
+		},
+		{
 			code: diag.LifetimeReached, says: "its lifetime nears its end", wait: 10 * time.Minute,
 		},
 		{

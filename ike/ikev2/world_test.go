@@ -148,8 +148,15 @@ func (h *host) Candidates(int, netip.Addr, netip.Addr) []*sa.Peer {
 }
 func (h *host) Sole(sa.Machine, *sa.Peer) bool { return len(h.machines) == 1 }
 
-func (h *host) Held(c *sa.Child) bool                            { return h.held[c] || !slices.Contains(h.peer.Children, c) }
-func (h *host) Authenticated(time.Time, sa.Machine, bool)        {}
+func (h *host) Held(c *sa.Child) bool { return h.held[c] || !slices.Contains(h.peer.Children, c) }
+
+func (h *host) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
+	for _, other := range slices.Clone(h.machines) {
+		if other != m && initialContact {
+			m.Inherit(now, other, true)
+		}
+	}
+}
 func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)      {}
 func (h *host) Spawned(m sa.Machine)                             { h.machines = append(h.machines, m) }
 func (h *host) Stirred(sa.Machine)                               {}
