@@ -26,7 +26,7 @@ var ikev1 = []Entry{
 	{Code: QuickModesUsed, Severity: Warning, Sentence: "the peer has begun more than {count} quick modes on one ISAKMP SA", Side: Theirs},
 	{Code: Phase1Refused, Severity: Error, Sentence: "the peer answered {notify}: {hint}", Side: Either},
 	{Code: IDDisbelieved, Severity: Error, Sentence: "the peer does not accept our proof of identity ({notify}): it expects another identity than {ours}", Side: Either, Change: "local.id"},
-	{Code: NoneSince, Severity: Warning, Sentence: "the peer started anew (INITIAL_CONTACT), and no other Child SA came", Side: Nowhere},
+	{Code: NoneSince, Severity: Warning, Sentence: "the peer restarted (INITIAL-CONTACT), and no other Child SA came", Side: Nowhere},
 }
 
 // hints1 are the hints for IKEv1's error notifications, which have names of their own.

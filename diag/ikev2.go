@@ -1,6 +1,6 @@
 package diag
 
-// What only IKEv2 finds.
+// Causes that only IKEv2 has.
 const (
 	IKEGroupGuess    Code = "ike-group-guess"
 	KEGroupChanged   Code = "ike-group-changed"
@@ -65,8 +65,8 @@ var hints = map[Code]map[string]string{
 	},
 }
 
-// hint is what there is to say about the peer's notification: Err where it is
-// set, else what the notification's name stands for.
+// hint explains the peer's notification: by Err if that is set, otherwise by the
+// notification's name.
 func (c Cause) hint() string {
 	if c.Err != "" {
 		return c.Err

@@ -18,10 +18,10 @@ import (
 //	                            <--    HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D
 //	HDR*, HASH_I, NAT-D         -->
 //
-// The identities are in the clear, and HASH_R lets anybody who can send message 1 try
-// pre-shared keys at home: it is answered only for connections that ask for it.
+// The identities are in the clear, and whoever sends message 1 can try pre-shared keys
+// against HASH_R offline. So vpngw answers only for connections that are in aggressive mode.
 
-// maxAmplification is how many times longer than message 1 message 2 may be.
+// maxAmplification limits the length of message 2, as a multiple of the length of message 1.
 const maxAmplification = 2
 
 // HDR, SA, KE, Ni, IDii, VID -->
@@ -43,7 +43,7 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 	if why := p1.takeChoice(m); !why.OK() {
 		return p1.distrust(now, sa.DropMalformed, why)
 	}
-	// Until HASH_R is known to be right, another answer may come.
+	// A forged answer must not spoil the genuine one that may follow.
 	dh, spiR := p1.dh, s.spiR
 	s.spiR = m.SPIr
 	p1.take(m)
@@ -77,9 +77,9 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 	p1.x.retx.Stop()
 	p1.x.sent = s.fragments(msg)
 	s.send(s.path, p1.x.sent)
-	s.lastIV, s.unconfirmed = p1.x.iv, msg
-	s.confirm = sa.Retransmitter{First: time.Second, Total: 20 * time.Second, Rand: s.env.Rand}
-	s.confirm.Start(now, p1.x.sent...)
+	s.lastIV, s.unacked = p1.x.iv, msg
+	s.unackedRetx = sa.Retransmitter{First: time.Second, Total: 20 * time.Second, Rand: s.env.Rand}
+	s.unackedRetx.Start(now, p1.x.sent...)
 	s.established(now, false)
 	return nil
 }
@@ -106,7 +106,7 @@ func (p1 *phase1) ag1(now time.Time, m *message) error {
 	}
 	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
 	c, err := p1.choose(m, []*sa.Peer{p}, 0)
-	if err == nil && len(ke.Data) != sa.PublicSize(c.suite.KE.ID) { // then the value says the group
+	if err == nil && len(ke.Data) != sa.PublicSize(c.suite.KE.ID) { // the length of the value says which group the peer means
 		for _, own := range ikeSuites(p.Proposals) {
 			if len(ke.Data) == sa.PublicSize(own.KE.ID) {
 				c, err = p1.choose(m, []*sa.Peer{p}, own.KE.ID)
@@ -148,8 +148,8 @@ func (p1 *phase1) ag1(now time.Time, m *message) error {
 		})
 	}
 	s.name()
-	p1.x.heard = m.hash()
-	p1.x.sent = [][]byte{msg} // never in pieces: to one message goes one
+	p1.x.lastHash = m.hash()
+	p1.x.sent = [][]byte{msg} // never fragmented: one datagram is answered with one
 	p1.x.step = ag3
 	s.env.Owner.Spawned(s)
 	s.send(s.path, p1.x.sent)
@@ -163,7 +163,7 @@ func (p1 *phase1) ag3(now time.Time, m *message) error {
 		return wrongHash("HASH_I", p1.x.step.text())
 	}
 	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
-	if err := p1.settle(m, s.peer.RemoteID); err != nil {
+	if err := p1.bindPeer(m, s.peer.RemoteID); err != nil {
 		return err
 	}
 	s.lastIV = p1.x.iv

@@ -14,7 +14,7 @@ import (
 
 // Quick mode from the responder's end (see quick.go).
 
-// answer is one that the peer began.
+// answer is a quick mode that the peer began.
 type answer struct {
 	s      *SA
 	x      *exchange
@@ -23,7 +23,7 @@ type answer struct {
 	c      *child
 }
 
-// answerQuick begins a quick mode with the message of an id that is new.
+// answerQuick takes a message with a new id as message 1 of a quick mode.
 func (s *SA) answerQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if s.used.seen(h.ID) {
 		s.env.Owner.Dropped(sa.DropRepeated)
@@ -42,13 +42,13 @@ func (s *SA) answerQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if r := (*refusal)(nil); errors.As(err, &r) {
 		s.log.Info("refusing the peer's Child SA", "notify", r.kind.String(), sa.Why(r.cause))
 		a.x.sent = s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: a.spi, Kind: r.kind})
-		s.track(a.x) // the same question gets the same answer
+		s.track(a.x) // message 1 gets the same answer when it comes again
 		s.finish(now, a.x)
 	}
 }
 
-// unconfirmed is how many children are of quick modes that wait for their third message.
-func (f *family) unconfirmed() int {
+// unfinished counts the Child SAs whose quick mode waits for message 3.
+func (f *family) unfinished() int {
 	n := 0
 	for _, c := range f.children {
 		if !c.confirmBy.IsZero() {
@@ -64,7 +64,7 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	if !proven(m, s.keys.hash1(m.ID, m.Raw[1:]...)) {
 		return drop(sa.DropBadHash, "HASH(1) of a quick mode is wrong")
 	}
-	if len(s.fam.children) >= maxChildren || s.fam.unconfirmed() >= maxUnconfirmed {
+	if len(s.fam.children) >= maxChildren || s.fam.unfinished() >= maxUnfinished {
 		return drop(sa.DropTooMany, "the peer has %d Child SAs already", len(s.fam.children))
 	}
 	reply, err := a.negotiate(now, m)
@@ -72,7 +72,7 @@ func (a *answer) qm1(now time.Time, m *message) error {
 		return err
 	}
 	s.track(a.x)
-	s.add(a.c) // before the message after which the peer may use it
+	s.add(a.c) // ready before message 2, which lets the peer use it
 	for _, m := range s.fam.members {
 		if q := m.asking; q != nil && q.wants(a.c) {
 			q.rival = a.c
@@ -83,8 +83,8 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}
 	s.say(now, a.x, true, hashed(reply, func(rest []byte) []byte { return s.keys.hash2(a.x.id, a.ni, rest) })...)
 	if !s.replaces(a.c) {
-		// Message 3 proves that the peer is ready. But the first packet can be faster than that, and there is
-		// no other SA that could carry the answer to it.
+		// Only message 3 proves that the peer is ready. But the peer's first packet can overtake message 3,
+		// and no other SA could carry the answer to that packet.
 		by := a.c.confirmBy
 		s.fam.current.sendOn(now, a.c)
 		a.c.confirmBy = by
@@ -104,7 +104,7 @@ func (a *answer) qm3(now time.Time, m *message) error {
 	return nil
 }
 
-// negotiate makes the child that the peer asks for, and the payloads SA, Nr, [KE,] [IDci, IDcr].
+// negotiate makes the Child SA that the peer asks for, and the payloads SA, Nr, [KE,] [IDci, IDcr].
 func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
 	s := a.s
 	offer, _ := wire.Find[*wire.SA1](m.Payloads)
@@ -118,7 +118,7 @@ func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
 	cfg := s.match(local, remote)
 	if cfg == nil {
 		why := diag.Cause{Code: diag.Selectors, Theirs: hereAndThere(local, remote), Ours: s.peer.Wishes()}
-		s.toldAll(now, why)
+		s.reportToAll(now, why)
 		return nil, refuse(wire.InvalidID1, why)
 	}
 	if s.env.Owner.Held(cfg) {
@@ -129,7 +129,7 @@ func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
 		ok = false
 	}
 	if !ok {
-		why := s.differ(offer, cfg)
+		why := s.whyNone(offer, cfg)
 		s.env.Owner.ChildChanged(now, s, cfg, why)
 		return nil, refuse(wire.NoProposalChosen1, why)
 	}
@@ -166,7 +166,7 @@ func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
 	return append(append(ps, ids...), notice...), nil
 }
 
-// selectors are the traffic that a quick mode is about, and the payloads that say it again.
+// selectors are the traffic that message 1 asks for, and the ID payloads for message 2.
 func (s *SA) selectors(m *message) (remote, local ipsec.Selector, ids []wire.Payload, err error) {
 	i := m.Index(wire.TypeID1)
 	if i < 0 {
@@ -189,8 +189,8 @@ func (s *SA) selectors(m *message) (remote, local ipsec.Selector, ids []wire.Pay
 	return remote, local, ids, nil
 }
 
-// match finds the configured child that covers what the peer asks for: IKEv1 cannot
-// answer with less. One that has exactly that comes first.
+// match finds the configured child that covers what the peer asks for, because IKEv1 cannot
+// answer with less. A child with exactly these selectors comes first.
 func (s *SA) match(local, remote ipsec.Selector) *sa.Child {
 	var found *sa.Child
 	for _, c := range s.peer.Children {
@@ -204,8 +204,8 @@ func (s *SA) match(local, remote ipsec.Selector) *sa.Child {
 	return found
 }
 
-// toldAll notes a refusal that is not about one child, with those that are not up.
-func (s *SA) toldAll(now time.Time, why diag.Cause) {
+// reportToAll tells the Owner of a refusal that is about no child in particular: each child that is not up has it.
+func (s *SA) reportToAll(now time.Time, why diag.Cause) {
 	for _, c := range s.peer.Children {
 		if !slices.ContainsFunc(s.fam.children, func(up *child) bool { return up.cfg == c }) {
 			s.env.Owner.ChildChanged(now, s, c, why)
@@ -213,8 +213,8 @@ func (s *SA) toldAll(now time.Time, why diag.Cause) {
 	}
 }
 
-// differ says why no transform is taken.
-func (s *SA) differ(offer *wire.SA1, cfg *sa.Child) diag.Cause {
+// whyNone says why no transform of the offer is taken.
+func (s *SA) whyNone(offer *wire.SA1, cfg *sa.Child) diag.Cause {
 	if _, ok := chooseESP(offer, espSuites(cfg.Proposals, true), []uint16{1, 2, 3, 4, modeUDPDraft, 61444}); ok {
 		if s.encap() {
 			return diag.Cause{Code: diag.NATModes, Name: "a NAT", Ours: "tunnel mode in UDP"}
@@ -228,8 +228,8 @@ func (s *SA) differ(offer *wire.SA1, cfg *sa.Child) diag.Cause {
 	return diag.Cause{Code: diag.ESPProposal, Theirs: sa.Difference(offered(offer, ipsec.ProtoESP), own, true)}
 }
 
-// agree is the lifetime of both ends: the shorter one. When that is ours the peer hears
-// of it, by the way that RFC 2407 section 4.5.4 gives. An offer that has none means 8 hours.
+// agree takes the shorter lifetime of both ends. When it is ours, RESPONDER-LIFETIME tells the
+// peer (RFC 2407 section 4.5.4). An offer without a lifetime means 8 hours.
 func agree(offered lifetime, own ipsec.Lifetime, spiIn uint32) (lifetime, []wire.Payload) {
 	life := lifetime{lifeOf(offered.time, own.Time), offered.bytes}
 	ours := lifetime{}
@@ -239,7 +239,7 @@ func agree(offered lifetime, own ipsec.Lifetime, spiIn uint32) (lifetime, []wire
 	if own.Bytes > 0 && (life.bytes == 0 || own.Bytes < life.bytes) {
 		life.bytes, ours.bytes = own.Bytes, own.Bytes
 	}
-	if ours.time == 0 { // of its bytes each end counts its own
+	if ours.time == 0 { // each end counts its own bytes, so the peer need not know
 		return life, nil
 	}
 	return life, []wire.Payload{&wire.Notify1{

@@ -12,47 +12,46 @@ import (
 )
 
 const (
-	// switchTime is how long an initiator goes on sending on the old SA after message 3 of
-	// a quick mode, unless the peer is seen on the new one: a peer may install it only with that message.
+	// switchTime is how long an initiator still sends on the old SA after message 3 of a quick mode, unless
+	// the peer is seen on the new one: some peers install the new SA only when they have message 3.
 	switchTime = time.Second
-	// deleteAfter is how long an SA that was replaced stays before the end that replaced
-	// it deletes it: packets on it are under way. The other end waits longer.
+	// deleteAfter is how long the end that replaced an SA waits before it deletes the old one, on
+	// which packets are under way. The other end waits for deleteAfterPeer.
 	deleteAfter     = 3 * time.Second
 	deleteAfterPeer = 4 * time.Second
-	lingerTime      = 2 * time.Second  // keeps the inbound half of a deleted SA that has a successor
-	confirmTime     = 25 * time.Second // a responder waits so long for message 3
-	// soonMin to soonMax is how long a new ISAKMP SA has until we rekey Child SAs over it, if they need that.
+	lingerTime      = 2 * time.Second  // how long the inbound half of a deleted SA with a successor stays
+	confirmTime     = 25 * time.Second // how long a responder waits for message 3
+	// soonMin to soonMax is how long after phase 1 this end rekeys Child SAs that the peer may have lost.
 	soonMin, soonMax = 600 * time.Millisecond, 900 * time.Millisecond
-	// holdTime is how long a responder's packets wait for message 3, each time that it sends message 2.
-	holdTime       = 200 * time.Millisecond
-	maxChildren    = 1024
-	maxUnconfirmed = 64
+	// holdTime is how long each message 2 makes a responder's packets wait for message 3.
+	holdTime      = 200 * time.Millisecond
+	maxChildren   = 1024
+	maxUnfinished = 64
 )
 
-// child is one Child SA: a pair of ESP SAs. Not to be confused with sa.Child,
-// which is the wish for one.
+// child is one Child SA: a pair of ESP SAs. Its configuration is the sa.Child.
 type child struct {
-	cfg    *sa.Child
-	sa     *ipsec.ChildSA
-	made   bool   // we asked for it
-	out    bool   // the outbound half is installed
-	minted []byte // the lower of the nonces that made it
+	cfg      *sa.Child
+	sa       *ipsec.ChildSA
+	made     bool   // this end began its quick mode
+	out      bool   // the outbound half is installed
+	lowNonce []byte // the lower of the nonces that made it
 
-	asked     uint32     // SPIIn of the one that we asked for this one in place of; 0: of none
-	successor *child     // has taken, or is to take, this one's place
+	asked     uint32     // SPIIn of the one that this end wanted to replace by it; 0: none
+	successor *child     // the one that replaces it, now or soon; nil: none
 	gone      bool       // deleted; the inbound half lingers
-	doubted   bool       // the peer may have it no more
-	failed    diag.Cause // why it was not replaced yet, after an attempt
-	softAt    time.Time  // rekey
-	hardAt    time.Time  // end
-	outAt     time.Time  // install the outbound half
-	heldUntil time.Time  // its packets are kept back
-	confirmBy time.Time  // remove, if nothing has proven that the peer has it
-	deleteAt  time.Time  // replaced: delete it
-	removeAt  time.Time  // gone: forget it
+	stale     bool       // the peer may have lost it
+	failed    diag.Cause // why the last rekey failed; OK: none has failed
+	softAt    time.Time  // when to rekey it
+	hardAt    time.Time  // when it ends
+	outAt     time.Time  // when to install the outbound half
+	heldUntil time.Time  // until when its packets are kept back
+	confirmBy time.Time  // when to remove it, unless the peer has proven that it has it
+	deleteAt  time.Time  // when to delete it, because it was replaced
+	removeAt  time.Time  // when to take it out, because it is gone
 }
 
-// leaving reports whether the child is on its way out.
+// leaving reports whether the Child SA is deleted or replaced.
 func (c *child) leaving() bool { return c.gone || c.successor != nil && c.successor.out }
 
 func (c *child) deadline() time.Time {
@@ -77,7 +76,7 @@ func (f *family) findOut(spiOut uint32) *child {
 	return nil
 }
 
-// negotiated is what makes a child.
+// negotiated holds the terms that a quick mode has agreed on.
 type negotiated struct {
 	cfg           *sa.Child
 	suite         ipsec.Suite
@@ -86,14 +85,14 @@ type negotiated struct {
 	made          bool
 	shared        []byte // g(qm)^xy, cleared
 	ni, nr        []byte
-	life          lifetime // agreed; zero fields never end it
-	rekeyed       bool     // whether we rekey it by time
+	life          lifetime // zero fields: no limit
+	rekeyed       bool     // whether this end rekeys it by time
 }
 
-// newChild derives the keys of what was negotiated.
+// newChild makes a Child SA with its keys.
 func (s *SA) newChild(now time.Time, n negotiated) *child {
 	c := &child{
-		cfg: n.cfg, made: n.made, minted: lowest(n.ni, n.nr),
+		cfg: n.cfg, made: n.made, lowNonce: lowest(n.ni, n.nr),
 		sa: &ipsec.ChildSA{
 			Tunnel: n.cfg.Tunnel, Child: n.cfg.Name, SPIIn: n.in, SPIOut: n.out, Suite: n.suite,
 			In:      s.keys.childKeys(n.suite, n.shared, n.in, n.ni, n.nr),
@@ -110,7 +109,7 @@ func (s *SA) newChild(now time.Time, n negotiated) *child {
 	return c
 }
 
-// limit sets when a child is rekeyed, and when it ends.
+// limit sets when a Child SA is rekeyed, and when it ends.
 func (c *child) limit(s *SA, now time.Time, life time.Duration, rekeyed bool) {
 	if life > 0 {
 		if c.hardAt = now.Add(life); rekeyed {
@@ -127,13 +126,13 @@ func lowest(a, b []byte) []byte {
 	return slices.Clone(b)
 }
 
-// sameTraffic reports whether two children carry the same: one is the other's
-// replacement then. IKEv1 has no other sign of a rekey.
+// sameTraffic reports whether two Child SAs carry the same traffic. The newer one replaces
+// the older one then: IKEv1 has no other sign of a rekey.
 func sameTraffic(a, b *child) bool {
 	return a.cfg == b.cfg && slices.Equal(a.sa.Local, b.sa.Local) && slices.Equal(a.sa.Remote, b.sa.Remote)
 }
 
-// add makes the inbound half of a child ready, and marks those that it is to replace.
+// add installs the inbound half of c, and makes c the successor of the Child SAs that it replaces.
 func (s *SA) add(c *child) {
 	for _, old := range s.fam.children {
 		if !old.gone && old.successor == nil && sameTraffic(old, c) {
@@ -144,12 +143,12 @@ func (s *SA) add(c *child) {
 	s.env.Owner.Emit(sa.InstallIn{SA: c.sa})
 }
 
-// collide settles two children that both ends asked for at once: the one with the
-// lowest of the four nonces goes. So IKEv2 does (RFC 7296 section 2.8.1), and RFC
-// 2409 says nothing. The end that made the other deletes it.
+// collide chooses between two Child SAs that both ends asked for at once. The one with the
+// lowest of the four nonces goes, as in IKEv2 (RFC 7296 section 2.8.1); RFC 2409 says
+// nothing about it. The end that asked for the other one deletes it.
 func (s *SA) collide(now time.Time, a, b *child) {
 	lost, won := a, b
-	if slices.Compare(a.minted, b.minted) > 0 {
+	if slices.Compare(a.lowNonce, b.lowNonce) > 0 {
 		lost, won = b, a
 	}
 	for _, c := range s.fam.children {
@@ -165,33 +164,33 @@ func (s *SA) collide(now time.Time, a, b *child) {
 	s.log.Debug("both ends asked for the same Child SA", "stays", sa.Hex32(won.sa.SPIIn), "goes", sa.Hex32(lost.sa.SPIIn))
 }
 
-// spares reports whether a child that was replaced should stay a little longer: the peer still sends
-// on it, or may think that it is the other that was replaced. When two quick modes have crossed and a
-// message of them was lost, the ends can come to different ends of it, and each would
-// delete what the other keeps. Then the one with the lowest nonce goes after all. (Where we asked for
-// the successor in its place, they have not crossed: it was up.)
-func (s *SA) spares(now time.Time, c *child) bool {
+// keepsLonger reports whether a replaced Child SA should stay a little longer, because the peer still sends
+// on it, or may take it for the successor. When two quick modes cross and one of their messages is lost,
+// the ends can reach different verdicts, and each would delete the Child SA that the other keeps. Then
+// the one with the lowest nonce goes after all. (If this end asked for the successor as a replacement of
+// c, the two did not cross: c was up already.)
+func (s *SA) keepsLonger(now time.Time, c *child) bool {
 	const disputed, long = 10 * time.Second, 4500 * time.Millisecond
 	n := c.successor
 	crossed := c.made != n.made && n.asked != c.sa.SPIIn && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
 	heard := now.Sub(s.env.LastInbound(c.sa.SPIIn)) < deleteAfter/2
-	if crossed && slices.Compare(c.minted, n.minted) < 0 || now.Sub(n.sa.Created) > long {
+	if crossed && slices.Compare(c.lowNonce, n.lowNonce) < 0 || now.Sub(n.sa.Created) > long {
 		return false
 	}
 	return crossed || heard
 }
 
-// doubt is for a peer that says INITIAL-CONTACT on a new ISAKMP SA: we "might then elect to delete any existing SA's"
-// (RFC 2407 section 4.6.3.3). But strongSwan says so too when a quick mode crosses its rekey, and keeps the Child
-// SAs. So what carries traffic does so until there is another, which the peer or else we ask for in a moment.
-// What was just made does not begin to: its last message may not have come to pass.
-func (s *SA) doubt(now time.Time) {
+// markStale handles INITIAL-CONTACT on a new ISAKMP SA: this end "might then elect to delete any existing SA's"
+// (RFC 2407 section 4.6.3.3). But strongSwan also sends it when a quick mode crosses its rekey, and then keeps the
+// Child SAs. So a Child SA that carries traffic stays until another replaces it. The peer asks for the other one
+// in a moment, or else this end does. An SA that does not send yet never starts: its message 3 may be lost.
+func (s *SA) markStale(now time.Time) {
 	const longest = 25 * time.Second
 	for _, c := range s.fam.children {
 		if c.gone || !c.sa.Created.Before(s.authedAt) {
 			continue
 		}
-		c.doubted = true
+		c.stale = true
 		c.hardAt = sa.Earliest(c.hardAt, now.Add(longest))
 		if c.out && (c.successor == nil || !c.successor.out) {
 			c.successor = nil
@@ -201,19 +200,19 @@ func (s *SA) doubt(now time.Time) {
 	}
 }
 
-// expiry is why a child ends at its hard end.
+// expiry is why a Child SA ends at its hard end.
 func (c *child) expiry() diag.Cause {
 	why := diag.Cause{Code: diag.LifetimeEnded}
-	if c.doubted {
+	if c.stale {
 		why.Code = diag.NoneSince
 	}
 	return why.Since(c.failed)
 }
 
-// notWanted is why a child goes that the operator or the configuration took away.
+// notWanted is why a Child SA goes that the operator took down or the configuration lost.
 var notWanted = diag.Cause{Code: diag.NotWanted}
 
-// leadsTo reports whether c comes after the child in the line of its successors.
+// leadsTo reports whether to is among the successors of c.
 func (c *child) leadsTo(to *child) bool {
 	for n := 0; c.successor != nil && n < 8; n++ {
 		if c = c.successor; c == to {
@@ -223,7 +222,7 @@ func (c *child) leadsTo(to *child) bool {
 	return false
 }
 
-// succeeded sets when a child goes whose successor carries its traffic.
+// succeeded sets when c is deleted, because its successor carries its traffic now.
 func (c *child) succeeded(now time.Time) {
 	c.softAt = time.Time{}
 	wait := deleteAfterPeer
@@ -235,8 +234,8 @@ func (c *child) succeeded(now time.Time) {
 	}
 }
 
-// sendOn lets new packets take a child. What it replaces is deleted a little later, by
-// the end that made the new one.
+// sendOn installs the outbound half of c, so that new packets take it. The Child SAs that it
+// replaces are deleted a little later, first by the end that asked for c.
 func (s *SA) sendOn(now time.Time, c *child) {
 	c.outAt, c.confirmBy = time.Time{}, time.Time{}
 	if c.out || c.gone || c.successor != nil && c.successor.out || s.fam.find(c.sa.SPIIn) != c {
@@ -258,9 +257,9 @@ func (s *SA) sendOn(now time.Time, c *child) {
 	s.env.Owner.ChildChanged(now, s, c.cfg, diag.Cause{})
 }
 
-// hold keeps back what would go out on the children that c is to replace, until the peer has shown that it
-// has c, or for a moment. With our message 2 the peer can put c in their place, as strongSwan does, and
-// what is under way on them then is lost. All that was sent before comes to it before that message.
+// hold keeps packets back that would go out on the Child SAs that c replaces, until the peer has proven that
+// it has c, or for holdTime. Our message 2 can make the peer remove these Child SAs, as strongSwan does, and
+// packets that arrive on them later are lost. Packets that were sent before message 2 arrive before it.
 func (s *SA) hold(now time.Time, c *child) {
 	if c.out || c.gone {
 		return
@@ -280,7 +279,7 @@ func (s *SA) resume(c *child) {
 	}
 }
 
-// remove takes a child out at once.
+// remove takes a Child SA out at once.
 func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 	i := slices.Index(s.fam.children, c)
 	if i < 0 {
@@ -297,7 +296,7 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 		if old.successor = c.successor; old.successor == old {
 			old.successor = nil
 		}
-		if old.successor == nil && old.softAt.IsZero() && !old.hardAt.IsZero() { // the peer thought better of replacing it
+		if old.successor == nil && old.softAt.IsZero() && !old.hardAt.IsZero() { // the peer gave its rekey up
 			old.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
 		}
 		switch {
@@ -314,15 +313,15 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 	s.lastGone(now)
 }
 
-// lastGone ends an ISAKMP SA that was kept for its Child SAs only.
+// lastGone ends an ISAKMP SA that only stayed for its Child SAs, when the last of these is gone.
 func (s *SA) lastGone(now time.Time) {
 	if c := s.fam.current; c.state == sa.Outlived && len(s.fam.children) == 0 {
 		c.die(now, c.why)
 	}
 }
 
-// deleteChild tells the peer that a child is deleted, by the SPI that we receive
-// on, and takes it out: at once, or if it has a successor when nothing can be under way any more.
+// deleteChild deletes a Child SA at the peer, by the SPI of its inbound half, and takes it out: at
+// once, or with a successor when no packet can be under way any more.
 func (s *SA) deleteChild(now time.Time, c *child, why diag.Cause) {
 	if c.gone {
 		return
@@ -335,7 +334,7 @@ func deletion(c *child) wire.Payload {
 	return &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(c.sa.SPIIn)}}
 }
 
-// retire is for a child that is deleted.
+// retire takes out a Child SA that either end has deleted.
 func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 	if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
 		s.sendOn(now, c.successor)
@@ -350,7 +349,7 @@ func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 	c.removeAt = now.Add(lingerTime)
 }
 
-// releaseChildren removes them all, without a word to the peer.
+// releaseChildren takes all Child SAs out, without a word to the peer.
 func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 	if s.fam.current != s {
 		return
@@ -365,7 +364,7 @@ func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 	}
 }
 
-// advanceChildren does what is due.
+// advanceChildren does what is due on the Child SAs.
 func (s *SA) advanceChildren(now time.Time) {
 	for _, c := range slices.Clone(s.fam.children) {
 		if sa.Due(now, c.outAt) {
@@ -376,10 +375,10 @@ func (s *SA) advanceChildren(now time.Time) {
 		}
 		switch {
 		case sa.Due(now, c.removeAt):
-			if c.made { // the Delete may have been lost, and nobody answers it
+			if c.made { // again: nobody answers a Delete, so the first may be lost
 				s.inform(deletion(c))
 			}
-			s.remove(now, c, replacedBy)
+			s.remove(now, c, superseded)
 		case sa.Due(now, c.confirmBy):
 			s.remove(now, c, diag.Cause{Code: diag.PeerStopped, Message: "message 3 of quick mode", After: confirmTime})
 		case sa.Due(now, c.hardAt):
@@ -392,10 +391,10 @@ func (s *SA) advanceChildren(now time.Time) {
 		case sa.Due(now, c.deleteAt):
 			c.deleteAt = now.Add(time.Second)
 			switch {
-			case c.successor != nil && !c.successor.out: // traffic is still on this one
-			case c.successor != nil && s.spares(now, c): // or the peer's may be
+			case c.successor != nil && !c.successor.out: // c still carries the traffic
+			case c.successor != nil && s.keepsLonger(now, c): // the peer may still send on c
 			default:
-				s.deleteChild(now, c, replacedBy)
+				s.deleteChild(now, c, superseded)
 			}
 		case sa.Due(now, c.softAt):
 			c.softAt = time.Time{}
@@ -404,7 +403,7 @@ func (s *SA) advanceChildren(now time.Time) {
 	}
 }
 
-// SeenInbound implements sa.Machine: the peer uses the SA, so it can receive on it too.
+// SeenInbound implements sa.Machine. A peer that sends on an SA can receive on it too.
 func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	c := s.fam.find(spiIn)
 	if c != nil {
@@ -413,7 +412,7 @@ func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	return c != nil
 }
 
-// limits are the causes of a rekey that is not for the time.
+// limits are the causes of a rekey by bytes, packets or sequence numbers.
 var limits = map[ipsec.Limit]diag.Code{
 	ipsec.LimitBytes: diag.BytesReached, ipsec.LimitPackets: diag.PacketsReached, ipsec.LimitSequence: diag.SequenceReached,
 }
@@ -423,7 +422,7 @@ func (s *SA) Expired(now time.Time, spiIn uint32, limit ipsec.Limit) bool {
 	c := s.fam.find(spiIn)
 	if c != nil {
 		s.fam.current.startRekey(now, c, diag.Cause{Code: limits[limit]})
-		s.fam.pump(now)
+		s.fam.startNext(now)
 	}
 	return c != nil
 }
@@ -431,11 +430,11 @@ func (s *SA) Expired(now time.Time, spiIn uint32, limit ipsec.Limit) bool {
 // RekeyChildren implements sa.Machine.
 func (s *SA) RekeyChildren(now time.Time, cfg *sa.Child, why diag.Cause) {
 	for _, c := range slices.Clone(s.fam.children) {
-		if c.cfg == cfg && (c.out || c.made) { // else the peer has begun to rekey this moment
+		if c.cfg == cfg && (c.out || c.made) { // else the peer is rekeying this moment
 			s.fam.current.startRekey(now, c, why)
 		}
 	}
-	s.fam.pump(now)
+	s.fam.startNext(now)
 }
 
 // DeleteChildren implements sa.Machine.

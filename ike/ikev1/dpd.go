@@ -17,20 +17,20 @@ import (
 //	HDR*, HASH, NOTIFY(R-U-THERE)      -->
 //	                                   <--      HDR*, HASH, NOTIFY(R-U-THERE-ACK)
 //
-// with the HASH behind the NOTIFY at some peers, as the RFC prints it.
+// Some peers put the HASH behind the NOTIFY, as the RFC prints it.
 
-// liveness is one end's state of it.
+// liveness is the state of dead peer detection at one end.
 type liveness struct {
 	sent   uint32    // the sequence number of our last question
-	asked  bool      // sent is one
-	theirs uint32    // the peer's last
-	knows  bool      // theirs is one
+	asked  bool      // whether sent is set
+	theirs uint32    // the sequence number of the peer's last question
+	knows  bool      // whether theirs is set
 	last   bool      // the peer puts the HASH last
-	began  time.Time // of asking
+	began  time.Time // when we began to ask
 	retx   sa.Retransmitter
 }
 
-// monitorDeadline is when the liveness check wants to look.
+// monitorDeadline is when checkAlive has to look at the monitor; zero: never.
 func (s *SA) monitorDeadline() time.Time {
 	if s.state != sa.Established {
 		return time.Time{}
@@ -38,7 +38,7 @@ func (s *SA) monitorDeadline() time.Time {
 	return s.monitor.Deadline()
 }
 
-// lastHeard is when anything authentic came from the peer, in IKE or ESP.
+// lastHeard is when the peer last sent an authentic message or packet.
 func (s *SA) lastHeard() time.Time {
 	for _, c := range s.fam.children {
 		s.monitor.Heard(s.env.LastInbound(c.sa.SPIIn))
@@ -65,7 +65,7 @@ func (s *SA) checkAlive(now time.Time) {
 		return
 	}
 	if s.lastHeard().After(s.dpd.began) {
-		s.dpd.retx.Stop() // in ESP
+		s.dpd.retx.Stop() // an ESP packet came
 		return
 	}
 	msgs, gaveUp := s.dpd.retx.Due(now)
@@ -81,7 +81,7 @@ func (s *SA) dead(now time.Time, after time.Duration) {
 	s.Drop(now, diag.Cause{Code: diag.LivenessDead, After: after})
 }
 
-// askAlive begins to ask, once.
+// askAlive begins to ask whether the peer is alive, unless a question is open.
 func (s *SA) askAlive(now time.Time) {
 	if s.state != sa.Established || !s.peerSays.dpd || s.dpd.retx.Active() {
 		return
@@ -94,13 +94,13 @@ func (s *SA) askAlive(now time.Time) {
 	if t := s.peer.DPD.Timeout; t > 0 {
 		s.dpd.retx.Total = t
 	}
-	s.dpd.retx.Start(now, nil) // each question is made anew, under an id of its own
+	s.dpd.retx.Start(now, nil) // each repetition is a new message with an id of its own
 	s.dpd.began = now
 	s.rUThere()
 	s.env.Owner.Stirred(s)
 }
 
-// Probe implements sa.Machine. It acts on hints that anybody could forge, so seldom.
+// Probe implements sa.Machine. Anybody could forge the hints that lead to it, so it seldom acts.
 func (s *SA) Probe(now time.Time) {
 	if s.state != sa.Established || now.Sub(s.probed) < sa.ProbeInterval {
 		return
@@ -122,7 +122,7 @@ func (s *SA) dpdSend(kind wire.NotifyType1, seq uint32) {
 	})
 }
 
-// dpdMessage takes either of the two.
+// dpdMessage takes R-U-THERE and R-U-THERE-ACK.
 func (s *SA) dpdMessage(n *wire.Notify1, hashLast bool) error {
 	if s.state == sa.Connecting || len(n.Data) != 4 {
 		return drop(sa.DropMalformed, "a liveness check before phase 1 is done, or without a number")
@@ -137,8 +137,7 @@ func (s *SA) dpdMessage(n *wire.Notify1, hashLast bool) error {
 		}
 		return nil
 	}
-	// A question that is repeated has the number that it had; one that is older was
-	// listened in on.
+	// A repeated question has the same number. A lower number is an eavesdropper's replay.
 	if s.dpd.knows && int32(seq-s.dpd.theirs) < 0 {
 		return drop(sa.DropSequence, "a liveness check %d after %d", seq, s.dpd.theirs)
 	}

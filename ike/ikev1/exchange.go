@@ -26,15 +26,15 @@ type exchange struct {
 	asks    *quick  // the Child SA that this end asks for, in an open quick mode of ours
 	answers *answer // the Child SA that the peer asks for, in an open quick mode of the peer's
 
-	heard   [32]byte // hash of the last message that was taken
-	sent    [][]byte // the answer to it, which is sent again when it comes again
-	retx    sa.Retransmitter
-	repeats int
-	until   time.Time // when it ends
-	then    ending
+	lastHash [32]byte // hash of the last message that was taken
+	sent     [][]byte // the answer to it, which is sent again when it comes again
+	retx     sa.Retransmitter
+	repeats  int
+	until    time.Time // when it ends
+	then     ending
 }
 
-// ending is what an exchange does when nobody has answered it, or when its time is over.
+// ending names the action that follows when nobody has answered an exchange, or when its time is over.
 type ending uint8
 
 const (
@@ -66,8 +66,8 @@ func (x *exchange) advance(s *SA, now time.Time) {
 	msgs, gaveUp := x.retx.Due(now)
 	if len(msgs) > 0 {
 		x.repeats++
-		if s.unconfirmed != nil {
-			s.send(s.path, s.fragments(s.unconfirmed))
+		if s.unacked != nil {
+			s.send(s.path, s.fragments(s.unacked))
 		}
 		x.send(s, now, s.path, msgs)
 		if s.p1 != nil && s.p1.x == x {
@@ -86,7 +86,7 @@ func (x *exchange) end(s *SA, now time.Time) {
 	x.until = time.Time{}
 	switch x.then {
 	case failsPhase1:
-		s.Drop(now, s.p1.waitedFor())
+		s.Drop(now, s.p1.whyUnanswered())
 	case forgetsPhase1:
 		s.p1 = nil
 	case failsQuick:
@@ -122,7 +122,7 @@ func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
 		return
 	}
 	if h.Next == wire.TypeFragment1 {
-		if d.Data = s.gatherer.gather(now, h, d.Data); d.Data == nil {
+		if d.Data = s.reassembler.add(now, h, d.Data); d.Data == nil {
 			return
 		}
 		whole, err := wire.ParseHeader(d.Data)
@@ -142,11 +142,11 @@ func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
 		s.handleQuick(now, h, d)
 	case wire.ExchangeInfo1:
 		s.handleInformational(now, h, d)
-	default: // mode config and the like: a site-to-site peer needs none of them
+	default: // mode config and the like, for which a site-to-site peer has no use
 		s.env.Owner.Dropped(sa.DropMalformed)
 	}
 	if s.state != sa.Dead {
-		s.fam.pump(now)
+		s.fam.startNext(now)
 	}
 }
 
@@ -179,7 +179,7 @@ func (s *SA) handleQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 // deliver gives a message to its exchange. It counts a message that is dropped.
 func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram) error {
 	sum := sha256.Sum256(d.Data)
-	if sum == x.heard {
+	if sum == x.lastHash {
 		x.send(s, now, sa.ReplyPath(d), x.sent)
 		return nil
 	}
@@ -204,7 +204,7 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 		x.iv, x.sent = before, sent
 		return count(err)
 	}
-	x.heard = sum
+	x.lastHash = sum
 	if m.Flags&wire.FlagEncrypted != 0 {
 		s.heard(now, d)
 	}

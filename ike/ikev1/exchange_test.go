@@ -1,9 +1,12 @@
 package ikev1
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
@@ -59,10 +62,10 @@ func TestUnfinishedQuickModeIsNotAnsweredLate(t *testing.T) {
 	w.begin()
 	w.wantPairs(1)
 	var first ipsec.Datagram
-	w.lose = func(d ipsec.Datagram) bool {
+	w.lose = func(d *ipsec.Datagram) bool {
 		h, _ := wire.ParseHeader(d.Data)
 		if h.Exchange == wire.ExchangeQuick && d.Local.Addr() == w.b.addr && first.Data == nil {
-			first = d
+			first = *d
 			return false
 		}
 		return h.Exchange == wire.ExchangeQuick // nothing after message 1 gets through
@@ -78,10 +81,36 @@ func TestUnfinishedQuickModeIsNotAnsweredLate(t *testing.T) {
 		t.Errorf("%d quick modes are kept, want the finished one", n)
 	}
 	w.wire, w.sent = nil, nil
-	w.lose = func(ipsec.Datagram) bool { return true }
+	w.lose = func(*ipsec.Datagram) bool { return true }
 	w.b.receive(first)
 	if len(w.wire) != 0 {
 		t.Errorf("message 1 is answered %d times, after its Child SA has gone", len(w.wire))
 	}
 	w.wantPairs(1)
+}
+
+// The Owner hears where an established peer moved, once for each move, by what comes in IKE as in ESP.
+func TestOwnerHearsWhereAPeerMoved(t *testing.T) {
+	for _, aggr := range []bool{false, true} {
+		w := newWorld(t, func(a, b *sa.Peer) { a.Aggressive, b.Aggressive = aggr, aggr })
+		w.nat = 20000
+		w.begin()
+		w.wantPairs(1)
+		if len(w.a.moved)+len(w.b.moved) != 0 {
+			t.Fatalf("a peer that has just come has moved: %v %v", w.a.moved, w.b.moved)
+		}
+		w.nat = 30000
+		w.run(time.Minute) // liveness checks
+		spi := w.a.main().fam.children[0].sa.SPIOut
+		elsewhere := netip.MustParseAddrPort("203.0.113.1:7777")
+		for range 2 {
+			if !w.b.main().Moved(w.now, spi, elsewhere) {
+				t.Error("its Child SA is not known")
+			}
+		}
+		want := []netip.AddrPort{netip.AddrPortFrom(outside, 24500), netip.AddrPortFrom(outside, 34500)}
+		if len(w.a.moved) != 0 || !slices.Equal(w.b.moved, want) || w.b.main().path.Remote != elsewhere {
+			t.Errorf("aggressive=%v: the peer is at %v, and was at %v, want %v", aggr, w.b.main().path.Remote, w.b.moved, want)
+		}
+	}
 }

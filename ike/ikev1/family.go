@@ -7,17 +7,17 @@ import (
 	"vpngw/ike/sa"
 )
 
-// family is what the ISAKMP SAs of one peer have in common: the Child SAs, and
-// what is still to be asked for.
+// family holds the common property of the ISAKMP SAs of one peer: the Child SAs, and the
+// quick modes that wait for their turn.
 type family struct {
-	members  []*SA // that hold it, oldest first
-	current  *SA   // the one that maintains it
+	members  []*SA // oldest first
+	current  *SA   // the member that maintains the Child SAs
 	children []*child
 	queue    []*quick
 }
 
-// elect makes the newest established member the one that maintains the Child
-// SAs; without one, who has it keeps it while it lives, and leaves it to the newest of the others.
+// elect makes the newest established member maintain the Child SAs. Without one, the current
+// maintainer stays while it lives, and the newest of the other members follows it.
 func (f *family) elect() {
 	if m := f.established(nil); m != nil {
 		f.current = m
@@ -36,7 +36,7 @@ func (f *family) established(s *SA) *SA {
 	return nil
 }
 
-// needs reports whether the Child SAs end with s, unless it stays for them.
+// needs reports whether the Child SAs have no ISAKMP SA but s.
 func (f *family) needs(s *SA) bool { return f.current == s && f.established(s) == nil }
 
 func (f *family) remove(s *SA) {
@@ -44,7 +44,7 @@ func (f *family) remove(s *SA) {
 	f.elect()
 }
 
-// merge takes in another family, which is older.
+// merge takes in an older family.
 func (f *family) merge(o *family) {
 	if o == f {
 		return
@@ -58,8 +58,8 @@ func (f *family) merge(o *family) {
 	o.members, o.children, o.queue = nil, nil, nil
 }
 
-// pump starts the next quick mode if none is open: one after the other.
-func (f *family) pump(now time.Time) {
+// startNext begins the next quick mode unless one is open: they go one after the other.
+func (f *family) startNext(now time.Time) {
 	for s := f.current; s.state == sa.Established && s.asking == nil && len(f.queue) > 0; {
 		q := f.queue[0]
 		f.queue = f.queue[1:]
@@ -67,8 +67,8 @@ func (f *family) pump(now time.Time) {
 	}
 }
 
-// requeue comes back to a quick mode whose ISAKMP SA ended under it. A rekey has a moment's time: what follows on the
-// heels of phase 1's last message can overtake it in a peer that has several threads, as strongSwan has.
+// requeue repeats a quick mode whose ISAKMP SA ended under it. A rekey waits for a moment first, because a quick mode
+// close behind the last message of phase 1 can overtake it in a peer with several threads, such as strongSwan.
 func (f *family) requeue(now time.Time, q *quick) {
 	if q.old == nil {
 		f.queue = append(f.queue, &quick{cfg: q.cfg, local: q.local, remote: q.remote})
@@ -77,7 +77,7 @@ func (f *family) requeue(now time.Time, q *quick) {
 	}
 }
 
-// asked reports whether a quick mode for something is open or waits.
+// asked is the quick mode that matches, open or waiting; nil: there is none.
 func (f *family) asked(match func(*quick) bool) *quick {
 	for _, m := range f.members {
 		if m.asking != nil && match(m.asking) {
@@ -92,7 +92,7 @@ func (f *family) asked(match func(*quick) bool) *quick {
 	return nil
 }
 
-// unqueue drops what was not sent yet.
+// unqueue drops the waiting quick modes that match.
 func (f *family) unqueue(match func(*quick) bool) {
 	f.queue = slices.DeleteFunc(f.queue, match)
 }

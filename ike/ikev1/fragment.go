@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// fragmentAt is the longest IP packet that we make of a message when the peer takes fragments.
-	fragmentAt   = 1280
-	outerSize    = 40 + 8 + 4          // IPv6, UDP, non-ESP marker
-	fragmentSize = wire.HeaderSize + 8 // what a fragment adds: header, payload header, numbers
-	maxFragments = 64
-	maxMessage   = 1 << 16
-	gatherTime   = 20 * time.Second // how long fragments wait for the others
+	// fragmentAt is the longest IP packet of a message to a peer that takes fragments.
+	fragmentAt     = 1280
+	outerSize      = 40 + 8 + 4          // IPv6, UDP, non-ESP marker
+	fragmentSize   = wire.HeaderSize + 8 // what a fragment adds: header, payload header, numbers
+	maxFragments   = 64
+	maxMessage     = 1 << 16
+	reassemblyTime = 20 * time.Second // how long fragments wait for the others
 )
 
-// fragments is a message as it goes out: whole, or in pieces where it is long and the peer takes them.
+// fragments cuts a long message into pieces, if the peer takes them. Other messages stay whole.
 func (s *SA) fragments(msg []byte) [][]byte {
 	const room = fragmentAt - outerSize
 	if len(msg) <= room || !s.peerSays.frag {
@@ -38,26 +38,26 @@ func (s *SA) fragments(msg []byte) [][]byte {
 	return out
 }
 
-// gatherer puts one message together. Nothing of a fragment is authentic, so there
-// is one message at a time, of bounded size, and a newer one displaces it.
-type gatherer struct {
+// reassembler puts one message together. Fragments are not authenticated, so it holds one
+// message at a time, of bounded size, and a newer one displaces it. The zero value is ready.
+type reassembler struct {
 	exchange wire.Exchange
 	id       uint32
 	fragment uint16
 	parts    [][]byte
-	last     int // number of the last; 0: not here yet
+	last     int // number of the last fragment; 0: not here yet
 	size     int
 	until    time.Time
 }
 
-func (g *gatherer) advance(now time.Time) {
-	if !g.until.IsZero() && !now.Before(g.until) {
-		*g = gatherer{}
+func (r *reassembler) advance(now time.Time) {
+	if !r.until.IsZero() && !now.Before(r.until) {
+		*r = reassembler{}
 	}
 }
 
-// gather takes one fragment, and returns the message when it is whole.
-func (g *gatherer) gather(now time.Time, h wire.Header, data []byte) []byte {
+// add takes one fragment, and returns the message when it is whole.
+func (r *reassembler) add(now time.Time, h wire.Header, data []byte) []byte {
 	_, c, err := wire.Parse1(data)
 	if err != nil || len(c.Payloads) != 1 {
 		return nil
@@ -67,33 +67,33 @@ func (g *gatherer) gather(now time.Time, h wire.Header, data []byte) []byte {
 		return nil
 	}
 	n := int(f.Number)
-	same := g.parts != nil && g.exchange == h.Exchange && g.id == h.ID && g.fragment == f.ID
-	if same && g.parts[n-1] != nil {
-		if bytes.Equal(g.parts[n-1], f.Data) {
+	same := r.parts != nil && r.exchange == h.Exchange && r.id == h.ID && r.fragment == f.ID
+	if same && r.parts[n-1] != nil {
+		if bytes.Equal(r.parts[n-1], f.Data) {
 			return nil
 		}
 		same = false // the next message; most senders never change the id
 	}
 	if !same {
-		*g = gatherer{exchange: h.Exchange, id: h.ID, fragment: f.ID, parts: make([][]byte, maxFragments), until: now.Add(gatherTime)}
+		*r = reassembler{exchange: h.Exchange, id: h.ID, fragment: f.ID, parts: make([][]byte, maxFragments), until: now.Add(reassemblyTime)}
 	}
-	if g.size += len(f.Data); g.size > maxMessage {
-		*g = gatherer{}
+	if r.size += len(f.Data); r.size > maxMessage {
+		*r = reassembler{}
 		return nil
 	}
-	g.parts[n-1] = f.Data
+	r.parts[n-1] = f.Data
 	if f.Last {
-		g.last = n
+		r.last = n
 	}
-	if g.last == 0 {
+	if r.last == 0 {
 		return nil
 	}
-	for _, p := range g.parts[:g.last] {
+	for _, p := range r.parts[:r.last] {
 		if p == nil {
 			return nil
 		}
 	}
-	whole := bytes.Join(g.parts[:g.last], nil)
-	*g = gatherer{}
+	whole := bytes.Join(r.parts[:r.last], nil)
+	*r = reassembler{}
 	return whole
 }

@@ -25,7 +25,7 @@ type Frozen struct {
 	Families []FrozenFamily
 }
 
-// FrozenFamily is what the ISAKMP SAs of a peer share.
+// FrozenFamily is the common property of the ISAKMP SAs of a peer.
 type FrozenFamily struct {
 	Peer     sa.FrozenPeer
 	Members  []uint64 // the ISAKMP SAs, oldest first
@@ -48,14 +48,14 @@ type FrozenSA struct {
 	Family     int // in Frozen.Families, from 0
 	Authed     time.Time
 
-	Phase1      []FrozenPhase1 // at most one
-	Exchanges   []FrozenExchange
-	Asking      int // the place in Exchanges of our open quick mode, from 1; 0: none
-	Used        FrozenMessageIDs
-	NATT        string // the form of NAT traversal that both speak; empty: none
-	DPD, Frag   bool   // what the peer says that it can do
-	Unconfirmed []byte
-	Confirm     sa.FrozenRetransmitter
+	Phase1            []FrozenPhase1 // at most one
+	Exchanges         []FrozenExchange
+	Asking            int // the place in Exchanges of our open quick mode, from 1; 0: none
+	Used              FrozenMessageIDs
+	NATT              string // the form of NAT traversal that both speak; empty: none
+	DPD, Frag         bool   // what the peer says that it can do
+	Unacked           []byte
+	UnackedRetransmit sa.FrozenRetransmitter
 
 	Path     ipsec.Path
 	NAT      sa.NAT
@@ -68,7 +68,7 @@ type FrozenSA struct {
 	RekeyAt     time.Time
 	ExpireAt    time.Time
 	KeepaliveAt time.Time
-	Told        bool
+	Reported    bool
 }
 
 // FrozenKeys are the secrets of an ISAKMP SA; without SKEYID there are none yet.
@@ -103,7 +103,7 @@ type FrozenExchange struct {
 	Step       step
 	Asks       []FrozenQuick  // at most one
 	Answers    []FrozenAnswer // at most one
-	Heard      [32]byte
+	LastHash   [32]byte
 	Sent       [][]byte
 	Retransmit sa.FrozenRetransmitter
 	Repeats    int
@@ -111,7 +111,7 @@ type FrozenExchange struct {
 	Then       ending
 }
 
-// FrozenQuick is a Child SA that this end asks for. What comes after Old is of an open quick mode only.
+// FrozenQuick is a Child SA that this end asks for. Only an open quick mode has the fields after Old.
 type FrozenQuick struct {
 	Child         sa.FrozenChild
 	Local, Remote ipsec.Selector
@@ -152,17 +152,17 @@ type FrozenLiveness struct {
 
 // FrozenChild is one Child SA.
 type FrozenChild struct {
-	Child   sa.FrozenChild
-	SA      ipsec.ChildSA
-	Removed bool // it is out already, and only referred to; SA is without keys
-	Made    bool
-	Out     bool
-	Minted  []byte
+	Child    sa.FrozenChild
+	SA       ipsec.ChildSA
+	Removed  bool // it is out already, but something still refers to it; SA has no keys
+	Made     bool
+	Out      bool
+	LowNonce []byte
 
 	Asked     uint32
 	Successor int
 	Gone      bool
-	Doubted   bool
+	Stale     bool
 	Failed    diag.Cause
 	SoftAt    time.Time
 	HardAt    time.Time
@@ -173,13 +173,13 @@ type FrozenChild struct {
 	RemoveAt  time.Time
 }
 
-// Freeze lists the SAs among ms that are of IKEv1 and not dead, with what hangs on them. ms
+// Freeze lists the SAs of IKEv1 among ms that are not dead, with their exchanges and Child SAs. ms
 // must have all SAs of a peer. key names a Peer for Thaw; it returns "" for a Peer that the
-// configuration has no more.
+// configuration has lost.
 //
-// Freeze ends each SA without a word to the peer and the Owner, and overwrites its keys:
-// were the frozen one to go on, both would use the same IVs and message ids. The caller
-// discards ms. The keys of the Child SAs stay, for ESP has the same *ipsec.ChildSA.
+// Freeze ends each SA without a word to the peer or the Owner, and overwrites its keys,
+// because an original that went on would use the same IVs and message ids as its copy. The
+// caller discards ms. The keys of the Child SAs stay: ESP has the same *ipsec.ChildSA.
 func Freeze(ms []sa.Machine, key func(*sa.Peer) string) Frozen {
 	f := freezer{key: key, families: map[*family]*kin{}}
 	var all []*SA
@@ -223,7 +223,7 @@ type kin struct {
 	*family
 	number   int
 	peer     *sa.Peer
-	children []*child // those that are installed, then those that are only referred to
+	children []*child // the installed ones, then others to which something still refers
 }
 
 // meet notes the family of s.
@@ -283,8 +283,8 @@ func (f *freezer) family(k *kin) FrozenFamily {
 
 func (c *child) freeze(k *kin, removed bool) FrozenChild {
 	out := FrozenChild{
-		Child: sa.FreezeChild(k.peer, c.cfg), SA: *c.sa, Removed: removed, Made: c.made, Out: c.out, Minted: c.minted,
-		Asked: c.asked, Successor: k.ref(c.successor), Gone: c.gone, Doubted: c.doubted, Failed: c.failed,
+		Child: sa.FreezeChild(k.peer, c.cfg), SA: *c.sa, Removed: removed, Made: c.made, Out: c.out, LowNonce: c.lowNonce,
+		Asked: c.asked, Successor: k.ref(c.successor), Gone: c.gone, Stale: c.stale, Failed: c.failed,
 		SoftAt: c.softAt, HardAt: c.hardAt, OutAt: c.outAt, HeldUntil: c.heldUntil, ConfirmBy: c.confirmBy, DeleteAt: c.deleteAt, RemoveAt: c.removeAt,
 	}
 	out.SA.In, out.SA.Out = ipsec.Keys{}, ipsec.Keys{}
@@ -299,9 +299,9 @@ func (f *freezer) sa(s *SA) FrozenSA {
 	out := FrozenSA{
 		State: s.state, Since: s.since, Why: s.why, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR,
 		Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite, Keys: s.keys.freeze(), LastIV: s.lastIV, Family: k.number, Authed: s.authedAt,
-		Used: s.used.freeze(), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Unconfirmed: s.unconfirmed, Confirm: s.confirm.Freeze(),
+		Used: s.used.freeze(), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
 		Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Rekeying: ownOf(s.rekeying),
-		RekeyAt: s.rekeyAt, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, Told: s.told,
+		RekeyAt: s.rekeyAt, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, Reported: s.reported,
 	}
 	if s.peerSays.natt != nil {
 		out.NATT = s.peerSays.natt.name
@@ -331,7 +331,7 @@ func (f *freezer) phase1(p1 *phase1, k *kin) FrozenPhase1 {
 
 func (x *exchange) freeze(k *kin) FrozenExchange {
 	out := FrozenExchange{
-		Kind: x.kind, ID: x.id, IV: x.iv, Step: x.step, Heard: x.heard, Sent: x.sent,
+		Kind: x.kind, ID: x.id, IV: x.iv, Step: x.step, LastHash: x.lastHash, Sent: x.sent,
 		Retransmit: x.retx.Freeze(), Repeats: x.repeats, Until: x.until, Then: x.then,
 	}
 	if x.asks != nil {

@@ -104,7 +104,7 @@ var scripts = []struct {
 	{name: "phase 1 and a quick mode", pairs: 1},
 	{name: "each datagram is lost at first", pairs: 1, before: func(w *world) {
 		came := map[string]bool{}
-		w.lose = func(d ipsec.Datagram) bool {
+		w.lose = func(d *ipsec.Datagram) bool {
 			again := came[string(d.Data)]
 			came[string(d.Data)] = true
 			return !again
@@ -113,7 +113,7 @@ var scripts = []struct {
 		w.run(20 * time.Second)
 		w.a.ask("one")
 		w.run(20 * time.Second)
-		w.lose = func(ipsec.Datagram) bool { return false }
+		w.lose = func(*ipsec.Datagram) bool { return false }
 	}},
 	{name: "another child", pairs: 2, do: func(w *world) { w.a.ask("two") }},
 	{name: "another child, asked for by the responder", pairs: 2, do: func(w *world) { w.b.ask("two") }},
@@ -129,7 +129,7 @@ var scripts = []struct {
 	}},
 	{name: "a rekeyed child, with message 3 lost", pairs: 1, do: func(w *world) {
 		n := 0
-		w.lose = func(d ipsec.Datagram) bool {
+		w.lose = func(d *ipsec.Datagram) bool {
 			h, _ := wire.ParseHeader(d.Data)
 			if h.Exchange == wire.ExchangeQuick {
 				n++
@@ -149,11 +149,11 @@ var scripts = []struct {
 	{name: "liveness checks", pairs: 1, do: func(w *world) { w.run(3 * time.Minute) }},
 	{name: "liveness checks that are lost for a while", pairs: 1, do: func(w *world) {
 		until := w.now.Add(50 * time.Second)
-		w.lose = func(ipsec.Datagram) bool { return w.now.Before(until) }
+		w.lose = func(*ipsec.Datagram) bool { return w.now.Before(until) }
 		w.run(2 * time.Minute)
 	}},
 	{name: "a peer that dies", pairs: 0, do: func(w *world) {
-		w.lose = func(ipsec.Datagram) bool { return true }
+		w.lose = func(*ipsec.Datagram) bool { return true }
 		w.run(5 * time.Minute)
 	}},
 	{name: "a deleted child", pairs: 0, do: func(w *world) { w.a.main().DeleteChildren(w.now, w.a.peer.Children[0]) }},
@@ -167,7 +167,7 @@ var scripts = []struct {
 		}
 	}},
 	{name: "a child that the peer deletes while we rekey it", pairs: 1, do: func(w *world) {
-		w.lose = func(d ipsec.Datagram) bool {
+		w.lose = func(d *ipsec.Datagram) bool {
 			h, _ := wire.ParseHeader(d.Data)
 			return h.Exchange == wire.ExchangeQuick
 		}
@@ -175,11 +175,11 @@ var scripts = []struct {
 		w.run(time.Second)
 		w.b.main().DeleteChildren(w.now, w.b.peer.Children[0])
 		w.run(time.Second)
-		w.lose = func(ipsec.Datagram) bool { return false }
+		w.lose = func(*ipsec.Datagram) bool { return false }
 	}},
 	{name: "a child that the configuration loses while we ask for it", pairs: 1, do: func(w *world) {
 		until := w.now.Add(time.Second)
-		w.lose = func(ipsec.Datagram) bool { return w.now.Before(until) }
+		w.lose = func(*ipsec.Datagram) bool { return w.now.Before(until) }
 		w.a.ask("two")
 		w.run(time.Millisecond)
 		lost, next := w.a.peer.Children[1], *w.a.peer
@@ -230,7 +230,7 @@ func (s seen) note(f Frozen) {
 			}
 		}
 		for what, is := range map[string]bool{
-			"rekeying": m.Rekeying != 0, "liveness": !m.Liveness.Retransmit.Until.IsZero(), "unconfirmed": m.Unconfirmed != nil, "unknown peer": !m.Peer.Known,
+			"rekeying": m.Rekeying != 0, "liveness": !m.Liveness.Retransmit.Until.IsZero(), "unacked": m.Unacked != nil, "unknown peer": !m.Peer.Known,
 		} {
 			if is {
 				s[what]++
@@ -315,7 +315,7 @@ func TestThawedWorldGoesOnAsIfNothingHadHappened(t *testing.T) {
 		"none", "mm2", "mm4", "mm5", "mm6", "ag2", "ag3", "qm2", "qm3",
 		"initiator connecting", "responder connecting", "initiator established", "responder established", "initiator rekeyed", "responder rekeyed",
 		"initiator outlived by its Child SAs", "responder outlived by its Child SAs",
-		"predecessor", "rekeying", "rival", "rekeyed child", "liveness", "unconfirmed", "unknown peer", "queue", "members",
+		"predecessor", "rekeying", "rival", "rekeyed child", "liveness", "unacked", "unknown peer", "queue", "members",
 		"successor", "held", "unconfirmed child", "late outbound", "removed", "gone", "lost child",
 	} {
 		if states[what] == 0 {
@@ -357,7 +357,7 @@ func TestFrozenIsPlainData(t *testing.T) {
 func TestFrozenShowsNoSecret(t *testing.T) {
 	w := newWorld(t, nil)
 	n := 0
-	w.lose = func(ipsec.Datagram) bool { n++; return n == 4 } // message 4: both have a private value, and b has keys
+	w.lose = func(*ipsec.Datagram) bool { n++; return n == 4 } // message 4: both have a private value, and b has keys
 	w.a.peer.PSK = ipsec.Secret("not a real key")
 	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr); err != nil {
 		t.Fatal(err)
@@ -400,7 +400,7 @@ func TestThawRefusesWhatIsIncomplete(t *testing.T) {
 	frozen := func() Frozen {
 		w := newWorld(t, nil)
 		w.begin()
-		w.lose = func(ipsec.Datagram) bool { return true }
+		w.lose = func(*ipsec.Datagram) bool { return true }
 		w.a.ask("two")
 		return w.a.freeze()
 	}
@@ -452,18 +452,18 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 	}{
 		{
 			reflect.TypeFor[SA](),
-			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking used peerSays unconfirmed confirm " +
-				"path nat life monitor dpd probed rekeying rekeyAt expireAt keepaliveAt told",
-			"env log gatherer",
+			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking used peerSays unacked unackedRetx " +
+				"path nat life monitor dpd probed rekeying rekeyAt expireAt keepaliveAt reported",
+			"env log reassembler",
 		},
 		{reflect.TypeFor[phase1](), "x candidates predecessor own dh gxi gxr ni nr sai idi refused", "s"},
-		{reflect.TypeFor[exchange](), "kind id iv step asks answers heard sent retx repeats until then", ""},
+		{reflect.TypeFor[exchange](), "kind id iv step asks answers lastHash sent retx repeats until then", ""},
 		{reflect.TypeFor[quick](), "cfg local remote old rival began own spiIn dh ni idci idcr wanted", "s x"},
 		{reflect.TypeFor[answer](), "ni nr spi c", "s x"},
 		{reflect.TypeFor[family](), "members current children queue", ""},
 		{
 			reflect.TypeFor[child](),
-			"cfg sa made out minted asked successor gone doubted failed softAt hardAt outAt heldUntil confirmBy deleteAt removeAt", "",
+			"cfg sa made out lowNonce asked successor gone stale failed softAt hardAt outAt heldUntil confirmBy deleteAt removeAt", "",
 		},
 		{reflect.TypeFor[keys](), "skeyid d a e key", "prf block"},
 		{reflect.TypeFor[messageIDs](), "quick recent ring next", ""},

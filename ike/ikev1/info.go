@@ -19,8 +19,8 @@ import (
 //
 //	HDR*, HASH(1), N/D      -->
 
-// handleInformational takes one. Without the right HASH it says nothing, but for an
-// error that answers our first messages: that much is told to the operator.
+// handleInformational takes an informational exchange. A message without the right HASH changes
+// nothing; but the operator hears of an error that answers our first messages.
 func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if h.Flags&wire.FlagEncrypted == 0 {
 		s.env.Owner.Dropped(sa.DropCleartext)
@@ -45,7 +45,7 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 	}
 }
 
-// hint is an error that came in the clear. It may be forged, so it is only told.
+// hint tells the operator of an error that came in the clear. It may be forged, so it changes nothing else.
 func (s *SA) hint(now time.Time, ps []wire.Payload) {
 	n, ok := wire.Find[*wire.Notify1](ps)
 	if !ok || !n.Kind.IsError() || !s.initiator {
@@ -58,8 +58,8 @@ func (s *SA) hint(now time.Time, ps []wire.Payload) {
 	s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 }
 
-// informed takes an authentic informational exchange. The HASH may be at its head (RFC 2409)
-// or at its end (RFC 3706), over whatever else there is.
+// informed takes the message of an informational exchange. The HASH may be at its head (RFC 2409)
+// or at its end (RFC 3706), and covers the other payloads.
 func (s *SA) informed(_ *exchange, now time.Time, m *message) error {
 	i := m.Index(wire.TypeHash1)
 	rest := slices.Concat(m.Raw[:i], m.Raw[i+1:])
@@ -102,7 +102,7 @@ func (s *SA) deleted(now time.Time, p *wire.Delete1) {
 				s.leave(now, diag.Cause{Code: diag.PeerDeletedIKE})
 				return
 			}
-			// Another of the peer's, deleted over this one.
+			// The peer deletes another ISAKMP SA over this one.
 			for _, m := range slices.Clone(s.fam.members) {
 				if m.live() && bytes.Equal(spi, append(u64(m.spiI), u64(m.spiR)...)) {
 					m.leave(now, diag.Cause{Code: diag.PeerDeletedIKE})
@@ -121,7 +121,7 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 		s.env.Owner.Authenticated(now, s, true)
 	case n.Kind == wire.ResponderLifetime && n.Protocol == ipsec.ProtoIKE && s.state == sa.Established:
 		s.lifetimeNotice(m)
-		s.relimit(now)
+		s.shorten(now)
 	case !n.Kind.IsError():
 	case s.state == sa.Connecting:
 		if s.initiator {
@@ -131,15 +131,15 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 		s.log.Info("the peer notes an error", "notify", n.Kind.String())
 		if q := s.asking; q != nil && !s.known(n.SPI) {
 			q.refused(now, n)
-		} else if s.disowned(now, n) {
+		} else if s.identityRefused(now, n) {
 			s.leave(now, diag.Cause{Code: diag.IDDisbelieved, Notify: n.Kind.String(), Ours: sa.IDText(s.peer.LocalID)})
 		}
 	}
 	return nil
 }
 
-// known reports whether an SPI is one of a Child SA that we have: an error that names it is
-// not about the quick mode that is open. What peers name there is theirs, ours or nothing.
+// known reports whether an SPI belongs to a Child SA of this end. An error with a known SPI is
+// not about the open quick mode. Peers put their SPI there, or ours, or none.
 func (s *SA) known(spi []byte) bool {
 	if len(spi) != 4 {
 		return false
@@ -148,15 +148,15 @@ func (s *SA) known(spi []byte) bool {
 	return s.fam.find(n) != nil || s.fam.findOut(n) != nil
 }
 
-// disowned reports whether an error can only be about the last message of phase 1: the
-// peer has taken it for wrong, and has no ISAKMP SA then.
-func (s *SA) disowned(now time.Time, n *wire.Notify1) bool {
+// identityRefused reports whether an error can only be about the last message of phase 1. The
+// peer did not accept the message then, and has no ISAKMP SA.
+func (s *SA) identityRefused(now time.Time, n *wire.Notify1) bool {
 	return (n.Kind == wire.InvalidID1 || n.Kind == wire.AuthenticationFailed1) && n.Protocol == ipsec.ProtoIKE &&
 		len(s.fam.children) == 0 && now.Sub(s.authedAt) < 10*time.Second
 }
 
-// relimit moves the ISAKMP SA's end to a lifetime that has become shorter.
-func (s *SA) relimit(now time.Time) {
+// shorten moves the end of the ISAKMP SA to a lifetime that has become shorter.
+func (s *SA) shorten(now time.Time) {
 	end := s.authedAt.Add(s.life)
 	if s.life == 0 || !s.expireAt.IsZero() && !end.Before(s.expireAt) {
 		return
@@ -168,7 +168,7 @@ func (s *SA) relimit(now time.Time) {
 	s.env.Owner.Stirred(s)
 }
 
-// inform sends an informational exchange, if there is still somebody to send it to.
+// inform sends an informational exchange, if the SA can still protect it.
 func (s *SA) inform(ps ...wire.Payload) [][]byte { return s.informOrdered(dpd.HashNotify, ps...) }
 
 func (s *SA) informOrdered(order dpd.Order, ps ...wire.Payload) [][]byte {
@@ -183,38 +183,38 @@ func (s *SA) informOrdered(order dpd.Order, ps ...wire.Payload) [][]byte {
 	x := &exchange{kind: wire.ExchangeInfo1, id: mid, iv: s.keys.nextIV(s.lastIV, mid)}
 	all := hashed(ps, func(rest []byte) []byte { return s.keys.hash1(mid, rest) })
 	if order == dpd.NotifyHash {
-		// The HASH is over the payloads as they stand, and the last of them says what follows it.
+		// The HASH covers the payloads as they stand on the wire: the last one names HASH as the next payload.
 		hash := &wire.Raw{Kind: wire.TypeHash1, Data: make([]byte, s.keys.prf.Size())}
 		chain := wire.AppendChain(nil, append(slices.Clone(ps), hash))
 		hash.Data = s.keys.hash1(mid, chain[:len(chain)-4-len(hash.Data)])
 		all = append(slices.Clone(ps), hash)
 	}
-	if s.unconfirmed != nil {
-		s.send(s.path, s.fragments(s.unconfirmed))
+	if s.unacked != nil {
+		s.send(s.path, s.fragments(s.unacked))
 	}
 	msgs := s.fragments(s.seal(x, all))
 	s.send(s.path, msgs)
 	return msgs
 }
 
-// tell answers phase 1 with an error, under its protection.
+// tell sends an error about phase 1, encrypted.
 func (s *SA) tell(r *refusal) {
 	s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: r.kind})
 }
 
-// heard notes a fresh authentic message.
+// heard notes that a new authentic message came.
 func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	s.monitor.Heard(now)
 	s.dpd.retx.Stop()
 	if s.state == sa.Connecting {
 		return
 	}
-	s.unconfirmed = nil
-	s.confirm.Stop()
+	s.unacked = nil
+	s.unackedRetx.Stop()
 	s.follow(now, d.Local, d.Remote)
 }
 
-// random32 is for the first sequence number.
+// random32 draws the first sequence number of dead peer detection.
 func (s *SA) random32() uint32 {
 	var b [4]byte
 	io.ReadFull(s.env.Rand, b[:])

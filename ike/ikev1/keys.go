@@ -16,8 +16,8 @@ type keys struct {
 	prf     *sa.PRF
 	skeyid  ipsec.Secret
 	d, a, e ipsec.Secret
-	block   cipher.Block // by the key that is made of e
-	key     ipsec.Secret // for the key log
+	block   cipher.Block // the cipher with key
+	key     ipsec.Secret // made of e
 }
 
 // deriveKeys is the key schedule of RFC 2409 section 5:
@@ -27,7 +27,7 @@ type keys struct {
 //	SKEYID_a = prf(SKEYID, SKEYID_d | g^xy | CKY-I | CKY-R | 1)
 //	SKEYID_e = prf(SKEYID, SKEYID_a | g^xy | CKY-I | CKY-R | 2)
 //
-// It leaves shared (g^xy) to its caller.
+// The caller overwrites shared (g^xy).
 func deriveKeys(suite ipsec.Suite, psk ipsec.Secret, shared, ni, nr []byte, spiI, spiR uint64) (*keys, error) {
 	prf, err := sa.NewPRF(suite.PRF)
 	if err != nil {
@@ -48,7 +48,7 @@ func deriveKeys(suite ipsec.Suite, psk ipsec.Secret, shared, ni, nr []byte, spiI
 	return k, err
 }
 
-// cipherKey is the first n bytes of SKEYID_e, or of Ka where that is too short:
+// cipherKey is the first n bytes of SKEYID_e, or of Ka when SKEYID_e is too short:
 //
 //	Ka = K1 | K2 | K3
 //
@@ -68,7 +68,7 @@ func (k *keys) cipherKey(n int) ipsec.Secret {
 	return ka[:n:n]
 }
 
-// hashI and hashR prove that an end knows the pre-shared key (RFC 2409 section 5):
+// hashI and hashR are the proofs that an end knows the pre-shared key (RFC 2409 section 5):
 //
 //	HASH_I = prf(SKEYID, g^xi | g^xr | CKY-I | CKY-R | SAi_b | IDii_b )
 //	HASH_R = prf(SKEYID, g^xr | g^xi | CKY-R | CKY-I | SAi_b | IDir_b )
@@ -80,27 +80,27 @@ func (k *keys) hashR(gxi, gxr []byte, spiI, spiR uint64, sai, id []byte) []byte 
 	return k.prf.Sum(k.skeyid, gxr, gxi, u64(spiR), u64(spiI), sai, id)
 }
 
-// firstIV is for the first encrypted message of phase 1: "a hash of a
+// firstIV is the IV of the first encrypted message of phase 1: "a hash of a
 // concatenation of the initiator's public Diffie-Hellman value and the
 // responder's public Diffie-Hellman value" (RFC 2409 appendix B).
 func (k *keys) firstIV(gxi, gxr []byte) []byte {
 	return k.prf.Hash(gxi, gxr)[:k.block.BlockSize()]
 }
 
-// nextIV is for the first message of a later exchange: "a hash of a
+// nextIV is the IV of the first message of a later exchange: "a hash of a
 // concatenation of the last phase 1 CBC output block and the phase 2 message id".
 func (k *keys) nextIV(last []byte, id uint32) []byte {
 	return k.prf.Hash(last, u32(id))[:k.block.BlockSize()]
 }
 
-// hash1, hash2 and hash3 authenticate a quick mode, and the first also an
+// hash1, hash2 and hash3 authenticate the messages of a quick mode, and hash1 also an
 // informational exchange (RFC 2409 sections 5.5 and 5.7):
 //
 //	HASH(1) = prf(SKEYID_a, M-ID | SA | Ni [ | KE ] [ | IDci | IDcr )
 //	HASH(2) = prf(SKEYID_a, M-ID | Ni_b | SA | Nr [ | KE ] [ | IDci | IDcr )
 //	HASH(3) = prf(SKEYID_a, 0 | M-ID | Ni_b | Nr_b)
 //
-// rest is all that is behind the HASH payload.
+// rest is the payloads behind the HASH payload.
 func (k *keys) hash1(id uint32, rest ...[]byte) []byte {
 	return k.prf.Sum(k.a, append([][]byte{u32(id)}, rest...)...)
 }
@@ -113,8 +113,8 @@ func (k *keys) hash3(id uint32, ni, nr []byte) []byte {
 	return k.prf.Sum(k.a, []byte{0}, u32(id), ni, nr)
 }
 
-// childKeys are those of one direction of a quick mode, for the SPI that its
-// receiver chose (RFC 2409 section 5.5), encryption before integrity:
+// childKeys are the keys of one half of a Child SA, with the SPI that its receiver
+// chose (RFC 2409 section 5.5), encryption before integrity:
 //
 //	KEYMAT = K1 | K2 | K3 | ...
 //

@@ -15,7 +15,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// rfc is the key schedule computed anew, from RFC 2409's formulas and the
+// rfc computes the key schedule a second time, from RFC 2409's formulas and the
 // standard library alone: a formula is a list of what stands between the bars.
 type rfc struct {
 	h func() hash.Hash

@@ -62,7 +62,7 @@ func (p1 *phase1) mm4(now time.Time, m *message) error {
 	s := p1.s
 	p1.take(m)
 	if err := p1.derive(s.peer.PSK, p1.gxr); err != nil {
-		return doubt(sa.DropMalformed, invalidKey(err))
+		return dropTelling(sa.DropMalformed, invalidKey(err))
 	}
 	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
 	if why := s.nat.Problem(s.peer); !why.OK() {
@@ -75,11 +75,11 @@ func (p1 *phase1) mm4(now time.Time, m *message) error {
 	own := id(s.peer.LocalID)
 	ps := []wire.Payload{own, &wire.Raw{Kind: wire.TypeHash1, Data: p1.hashI(own.Body())}}
 	s.say(now, p1.x, true, p1.initialContact(ps)...)
-	s.lastIV = p1.x.iv // for what the peer says instead of message 6
+	s.lastIV = p1.x.iv // the peer may answer with an informational exchange instead of message 6
 	return nil
 }
 
-// take notes the key exchange value and the nonce of the other end.
+// take notes the peer's key exchange value and nonce.
 func (p1 *phase1) take(m *message) {
 	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
@@ -124,7 +124,7 @@ func (p1 *phase1) mm1(_ time.Time, m *message) error {
 	return nil
 }
 
-// keepNATT forgets what the peer can if none of the candidates wants it.
+// keepNATT forgets that the peer knows NAT traversal if no candidate wants it.
 func (p1 *phase1) keepNATT() {
 	if !slices.ContainsFunc(p1.candidates, func(p *sa.Peer) bool { return p.NATT }) {
 		p1.s.peerSays.natt = nil
@@ -149,13 +149,13 @@ func (p1 *phase1) mm3(now time.Time, m *message) error {
 	p1.take(m)
 	answer := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxr}, &wire.Nonce1{Data: p1.nr}}
 	answer = append(answer, s.natPayloads(p1.candidates[0], m.d.Local, m.d.Remote)...)
-	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote) // believed in message 5, if the peer's settings allow
+	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote) // bindPeer forgets it if the peer's settings do not allow it
 	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
 	s.name()
-	msg := s.fragments(s.seal(p1.x, answer)) // in the clear: the keys come next
-	// The key can only be that of the address: who the peer is comes encrypted (RFC 2409 section 5.4).
+	msg := s.fragments(s.seal(p1.x, answer)) // in the clear, so before derive
+	// Only the address tells which key to use: the identity comes encrypted (RFC 2409 section 5.4).
 	if err := p1.derive(p1.candidates[0].PSK, p1.gxi); err != nil {
-		return doubt(sa.DropMalformed, invalidKey(err))
+		return dropTelling(sa.DropMalformed, invalidKey(err))
 	}
 	p1.x.step = mm5
 	p1.x.sent = msg
@@ -170,7 +170,7 @@ func (p1 *phase1) mm5(now time.Time, m *message) error {
 	if !proven(m, p1.hashI(who.Body())) {
 		return wrongHash("HASH_I", table[mm5].text+" of main mode")
 	}
-	if err := p1.settle(m, who.Identity()); err != nil {
+	if err := p1.bindPeer(m, who.Identity()); err != nil {
 		return err
 	}
 	own := id(s.peer.LocalID)
@@ -181,8 +181,8 @@ func (p1 *phase1) mm5(now time.Time, m *message) error {
 	return nil
 }
 
-// settle makes a responder's SA one of the peer that it has proven to be.
-func (p1 *phase1) settle(m *message, who ipsec.Identity) error {
+// bindPeer makes a responder's SA one of the peer that has authenticated itself.
+func (p1 *phase1) bindPeer(m *message, who ipsec.Identity) error {
 	s := p1.s
 	if err := p1.refresh(m); err != nil {
 		return err
@@ -203,8 +203,7 @@ func (p1 *phase1) settle(m *message, who ipsec.Identity) error {
 	return nil
 }
 
-// responderLifetime adds to a last message what the peer should know, when
-// our lifetime is the shorter one.
+// responderLifetime adds RESPONDER-LIFETIME to the last message, when our lifetime is the shorter one.
 func (s *SA) responderLifetime(ps []wire.Payload) []wire.Payload {
 	own := s.peer.Lifetime
 	if own == 0 || s.life == 0 || own >= s.life {
@@ -216,7 +215,7 @@ func (s *SA) responderLifetime(ps []wire.Payload) []wire.Payload {
 	})
 }
 
-// lifetimeNotice takes the peer's word for a shorter lifetime of the ISAKMP SA.
+// lifetimeNotice takes a RESPONDER-LIFETIME of the peer's that shortens the ISAKMP SA.
 func (s *SA) lifetimeNotice(m *message) {
 	for _, p := range m.Payloads {
 		n, ok := p.(*wire.Notify1)

@@ -12,7 +12,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// NAT traversal, RFC 3947 and drafts 02 and 03 of it.
+// NAT traversal, RFC 3947 and its drafts 02 and 03.
 
 // natHash is "HASH(CKY-I | CKY-R | IP | Port). This uses the negotiated HASH
 // algorithm" (RFC 3947 section 3.2).
@@ -20,9 +20,8 @@ func (s *SA) natHash(prf *sa.PRF, a netip.AddrPort) []byte {
 	return prf.Hash(u64(s.spiI), u64(s.spiR), a.Addr().Unmap().AsSlice(), binary.BigEndian.AppendUint16(nil, a.Port()))
 }
 
-// natPayloads are our half of NAT detection, "the remote end's IP address and port"
-// first. With encap always the other is made up, so that the peer finds a NAT and
-// encapsulates as well.
+// natPayloads are our NAT-D payloads, "the remote end's IP address and port" first. With
+// encap always our own address is random, so that the peer finds a NAT and encapsulates too.
 func (s *SA) natPayloads(p *sa.Peer, local, remote netip.AddrPort) []wire.Payload {
 	n := s.peerSays.natt
 	if n == nil || !p.NATT {
@@ -42,7 +41,7 @@ func (s *SA) natPayloads(p *sa.Peer, local, remote netip.AddrPort) []wire.Payloa
 	}
 }
 
-// detectNAT compares what the peer saw with what we see.
+// detectNAT compares the addresses in the peer's NAT-D payloads with the addresses that we see.
 func (s *SA) detectNAT(ps []wire.Payload, local, remote netip.AddrPort) {
 	n := s.peerSays.natt
 	if n == nil {
@@ -79,7 +78,7 @@ func (s *SA) float() {
 	s.path.Remote = netip.AddrPortFrom(s.path.Remote.Addr(), sa.PortNATT)
 }
 
-// modes are the encapsulation modes that a quick mode may agree on, ours first.
+// modes are the encapsulation modes that a quick mode may agree on. The first is the one that we offer.
 func (s *SA) modes() []uint16 {
 	switch {
 	case !s.encap():

@@ -14,24 +14,24 @@ import (
 	"vpngw/ipsec"
 )
 
-// phase1 is main or aggressive mode under way, from either end; afterwards it
-// repeats its last message where that is asked for again.
+// phase1 is main or aggressive mode from either end. When it is done, it stays for a minute
+// to repeat its last message when the peer repeats the message before it.
 type phase1 struct {
 	s           *SA
 	x           *exchange
 	candidates  []*sa.Peer // of a responder
-	predecessor *SA        // whose place it is to take
+	predecessor *SA        // the one that this end wants to replace, or nil
 
-	own      []ipsec.Suite // of an initiator: what it offered
+	own      []ipsec.Suite // what an initiator offered
 	dh       *sa.DH
 	gxi, gxr []byte
 	ni, nr   []byte
 	sai      []byte     // SAi_b
-	idi      []byte     // IDii_b, of aggressive mode's responder
-	refused  diag.Cause // what an answer that nobody can trust said
+	idi      []byte     // IDii_b, at the responder of aggressive mode
+	refused  diag.Cause // what an answer said that anybody may have sent; OK: nothing
 }
 
-// Initiate starts phase 1 with p. local is the address that the route to the peer takes.
+// Initiate starts phase 1 with p from the address local.
 func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr) (*SA, error) {
 	return begin(env, now, p, ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true})
 }
@@ -53,7 +53,7 @@ func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path) (*SA, error)
 	if p.Aggressive {
 		p1.x.kind = wire.ExchangeAggressive
 		group := p1.own[0].KE
-		p1.own = slices.DeleteFunc(p1.own, func(s ipsec.Suite) bool { return s.KE != group }) // the key exchange value goes with the offer
+		p1.own = slices.DeleteFunc(p1.own, func(s ipsec.Suite) bool { return s.KE != group }) // message 1 has the key exchange value already
 		if p1.dh, err = sa.NewDH(group.ID, env.Rand); err != nil {
 			return nil, err
 		}
@@ -70,8 +70,8 @@ func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path) (*SA, error)
 	return s, nil
 }
 
-// Respond answers a first message of aggressive mode, which is d. An error says what to tell the
-// sender, if it is a *Refusal; no state is kept then.
+// Respond answers d, message 1 of aggressive mode. An error leaves no state behind. The sender may
+// be told of a *Refusal, and of no other error.
 func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
 	s, m, err := receive(env, now, d)
 	if err != nil {
@@ -83,7 +83,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
 	return s, nil
 }
 
-// Answer is message 2 of main mode, where d is message 1 and spiR our cookie. No state is kept. An error is as that of Respond.
+// Answer makes message 2 of main mode for message 1, d, and our cookie, spiR. It keeps no state. Its errors are those of Respond.
 func Answer(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) ([][]byte, error) {
 	s, _, err := opened(env, now, d, spiR)
 	if err != nil {
@@ -92,18 +92,18 @@ func Answer(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) ([][]byte
 	return s.p1.x.sent, nil
 }
 
-// Resume makes the SA that Answer has answered for, when message 3 comes.
+// Resume makes the SA when message 3 comes. d is message 1 again, and spiR the cookie that Answer was given.
 func Resume(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) (*SA, error) {
 	s, m, err := opened(env, now, d, spiR)
 	if err != nil {
 		return nil, err
 	}
-	s.p1.x.heard = m.hash()
+	s.p1.x.lastHash = m.hash()
 	env.Owner.Spawned(s)
 	return s, nil
 }
 
-// opened is an SA that has answered message 1 of main mode.
+// opened makes an SA that has answered message 1 of main mode.
 func opened(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) (*SA, *message, error) {
 	s, m, err := receive(env, now, d)
 	if err != nil {
@@ -113,7 +113,7 @@ func opened(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) (*SA, *me
 	return s, m, s.take(now, s.p1.x, m)
 }
 
-// receive takes a first message.
+// receive makes an SA for a first message, which it parses.
 func receive(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, *message, error) {
 	h, c, err := wire.Parse1(d.Data)
 	if err != nil {
@@ -127,12 +127,12 @@ func receive(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, *message, error
 	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
 	s.expireAt = now.Add(halfOpenTime)
 	s.peerSays = readVendors(c.Payloads)
-	s.log = env.Log // with names once it is worth them: there may be a flood
+	s.log = env.Log // without names: in a flood of first messages they cost too much
 	s.p1 = &phase1{s: s, x: &exchange{kind: h.Exchange, step: firstSteps[h.Exchange]}}
 	return s, &message{h, c, d}, nil
 }
 
-// answering finds the candidates for a first message: the peers at its source that are in its mode.
+// answering finds the candidates for a first message: the peers at its source whose phase 1 has its mode.
 func (p1 *phase1) answering(m *message) ([]*sa.Peer, error) {
 	aggressive := m.Exchange == wire.ExchangeAggressive
 	var out []*sa.Peer
@@ -155,7 +155,7 @@ func (p1 *phase1) answering(m *message) ([]*sa.Peer, error) {
 	return nil, &Refusal{wire.NoProposalChosen1, diag.Cause{Code: diag.UnknownPeer, Peer: m.d.Remote, Version: 1}}
 }
 
-// trouble notes why a first message is refused with those that it could be of.
+// trouble refuses a first message, and tells the Owner which peers it may have come from.
 func (p1 *phase1) trouble(ps []*sa.Peer, kind wire.NotifyType1, why diag.Cause) error {
 	p1.troubled(p1.s.since, ps, why)
 	return &Refusal{kind, why}
@@ -167,8 +167,8 @@ func (p1 *phase1) troubled(now time.Time, ps []*sa.Peer, why diag.Cause) {
 	}
 }
 
-// choose takes a proposal for the first candidate that has one in common with the
-// offer. group, unless 0, is that of the key exchange value that came along.
+// choose takes a transform of the offer for the first candidate that knows one. With a group
+// other than 0 only transforms of that group count, because message 1 has its key exchange value.
 func (p1 *phase1) choose(m *message, candidates []*sa.Peer, group uint16) (*choice, error) {
 	offer, _ := wire.Find[*wire.SA1](m.Payloads)
 	for _, p := range candidates {
@@ -187,8 +187,8 @@ func (p1 *phase1) choose(m *message, candidates []*sa.Peer, group uint16) (*choi
 	})
 }
 
-// lifeOf is the lifetime that an offer means. One that has none means 8 hours,
-// unless we too would have it without end.
+// lifeOf is the lifetime that an offer means. An offer without one means 8 hours,
+// unless ours has none either.
 func lifeOf(offered, own time.Duration) time.Duration {
 	if offered == 0 && own != 0 {
 		return defaultLife
@@ -196,7 +196,7 @@ func lifeOf(offered, own time.Duration) time.Duration {
 	return offered
 }
 
-// takeChoice is what an initiator learns of the responder's SA payload, or why it cannot be.
+// takeChoice notes what the responder chose, or says why it cannot choose so.
 func (p1 *phase1) takeChoice(m *message) diag.Cause {
 	answer, _ := wire.Find[*wire.SA1](m.Payloads)
 	if n := answer.Transforms(); n != 1 {
@@ -214,23 +214,23 @@ func (p1 *phase1) takeChoice(m *message) diag.Cause {
 	return diag.Cause{}
 }
 
-// distrust is for an answer to an initiator that anybody may have sent: what it says
-// about the peer is told, and another answer may still come.
+// distrust drops an answer to an initiator. Anybody may have sent it, so another may still
+// come, but the operator hears what it says about the peer.
 func (p1 *phase1) distrust(now time.Time, drop sa.Drop, why diag.Cause) error {
 	p1.refused = why
 	p1.s.env.Owner.Troubled(now, p1.s.peer, why)
-	return doubt(drop, why)
+	return dropTelling(drop, why)
 }
 
-// invalidKey is for a public value that is none of its group.
+// invalidKey says that a public value is not in its group.
 func invalidKey(err error) diag.Cause { return diag.Cause{Code: diag.KeyExchange, Err: err.Error()} }
 
-// noKeyPair is for a key exchange that cannot begin on this host.
+// noKeyPair says that this host could not begin a key exchange.
 func noKeyPair(err error) diag.Cause {
 	return diag.Cause{Code: diag.Internal, Name: "make a key pair", Err: err.Error()}
 }
 
-// otherIdentity is for a peer that is none of those that are expected.
+// otherIdentity says that the peer has none of the expected identities.
 func otherIdentity(who ipsec.Identity, expected ...ipsec.Identity) diag.Cause {
 	var names []string
 	for _, id := range expected {
@@ -239,7 +239,7 @@ func otherIdentity(who ipsec.Identity, expected ...ipsec.Identity) diag.Cause {
 	return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(who), Ours: sa.Alternatives(names)}
 }
 
-// derive makes the keys of both public values.
+// derive computes the keys from our private value and the peer's public value.
 func (p1 *phase1) derive(psk ipsec.Secret, peerKE []byte) error {
 	s := p1.s
 	shared, err := p1.dh.Shared(peerKE)
@@ -257,7 +257,7 @@ func (p1 *phase1) derive(psk ipsec.Secret, peerKE []byte) error {
 	return nil
 }
 
-// id is who we say that we are. "The port in the ID payload in Main
+// id is the ID payload of an identity. "The port in the ID payload in Main
 // Mode/Aggressive Mode MUST be set to 0" with NAT traversal (RFC 3947 section 4).
 func id(i ipsec.Identity) *wire.ID1 { return &wire.ID1{Kind: i.Type, Data: []byte(i.Data)} }
 
@@ -269,13 +269,13 @@ func (p1 *phase1) hashR(idBody []byte) []byte {
 	return p1.s.keys.hashR(p1.gxi, p1.gxr, p1.s.spiI, p1.s.spiR, p1.sai, idBody)
 }
 
-// proven checks the HASH payload of a message against what it should be.
+// proven reports whether the HASH payload of a message is the right one.
 func proven(m *message, want []byte) bool {
 	h, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeHash1)
 	return h != nil && hmac.Equal(h.Data, want)
 }
 
-// initialContact is INITIAL-CONTACT for a peer that we have nothing else of.
+// initialContact adds INITIAL-CONTACT when this end has no other SA with the peer.
 func (p1 *phase1) initialContact(ps []wire.Payload) []wire.Payload {
 	s := p1.s
 	if !s.env.Owner.Sole(s, s.peer) {
@@ -284,8 +284,8 @@ func (p1 *phase1) initialContact(ps []wire.Payload) []wire.Payload {
 	return append(ps, &wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: wire.InitialContact1})
 }
 
-// refresh makes of a responder's candidates those of today: the configuration may have changed since message 1. In main
-// mode the keys are made with the pre-shared key of the first; in aggressive mode there is but the one.
+// refresh looks a responder's candidates up again, because the configuration may have changed since message 1. In main
+// mode it keeps the candidates with the pre-shared key that made the keys; in aggressive mode the peer is known.
 func (p1 *phase1) refresh(m *message) error {
 	if m.Exchange != wire.ExchangeMain {
 		p1.candidates = []*sa.Peer{p1.s.peer}
@@ -301,7 +301,7 @@ func (p1 *phase1) refresh(m *message) error {
 	return nil
 }
 
-// identify finds the candidate that a responder's peer is, once its HASH has proven that it knows the key.
+// identify finds the candidate that has the peer's identity. The HASH has proven that the peer knows its key.
 func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
 	var expected []ipsec.Identity
 	for _, p := range p1.candidates {
@@ -319,8 +319,8 @@ func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
 	return nil, refuse(wire.InvalidID1, otherIdentity(who, expected...))
 }
 
-// failed is for a message of phase 1 that went wrong. What was dropped may be
-// anybody's, and leaves no more than a sentence.
+// failed handles the error of a message of phase 1. A refusal ends the SA. A dropped message
+// may be anybody's: it only leaves a cause for the operator.
 func (p1 *phase1) failed(now time.Time, err error) {
 	s := p1.s
 	r := (*refusal)(nil)
@@ -335,12 +335,12 @@ func (p1 *phase1) failed(now time.Time, err error) {
 		s.tell(r)
 		s.Drop(now, r.cause)
 	default:
-		p1.suspect(now, err)
+		p1.explain(now, err)
 	}
 }
 
-// suspect says what a message that cannot be read most likely means.
-func (p1 *phase1) suspect(now time.Time, err error) {
+// explain tells the operator what a dropped message most likely means.
+func (p1 *phase1) explain(now time.Time, err error) {
 	s, e := p1.s, (*dropped)(nil)
 	if !errors.As(err, &e) || s.keys == nil || e.why == sa.DropCleartext || e.why == sa.DropRepeated {
 		return
@@ -357,8 +357,8 @@ func (p1 *phase1) suspect(now time.Time, err error) {
 	p1.refused = why
 }
 
-// waitedFor is the sentence for a phase 1 that does not go on.
-func (p1 *phase1) waitedFor() diag.Cause {
+// whyUnanswered is why phase 1 does not go on.
+func (p1 *phase1) whyUnanswered() diag.Cause {
 	if !p1.refused.OK() {
 		return p1.refused
 	}
@@ -376,14 +376,14 @@ func (p1 *phase1) waitedFor() diag.Cause {
 	return why
 }
 
-// patience tells the operator before it is over why it may take so long.
+// patience tells the operator why phase 1 takes long, before it is given up.
 func (p1 *phase1) patience(now time.Time) {
 	if p1.s.initiator && p1.s.state == sa.Connecting && p1.x.repeats == 3 && (p1.s.keys != nil || !p1.refused.OK()) {
-		p1.s.env.Owner.Troubled(now, p1.s.peer, p1.waitedFor())
+		p1.s.env.Owner.Troubled(now, p1.s.peer, p1.whyUnanswered())
 	}
 }
 
-// done drops what only the first messages needed.
+// done drops what only the messages of phase 1 needed.
 func (p1 *phase1) done(now time.Time) {
 	p1.x.step, p1.dh = none, nil
 	p1.x.retx.Stop()
@@ -392,7 +392,7 @@ func (p1 *phase1) done(now time.Time) {
 	p1.x.until, p1.x.then = now.Add(time.Minute), forgetsPhase1
 }
 
-// gaveUp lets the SA that this one was to replace try again.
+// gaveUp lets the predecessor try its rekey again.
 func (p1 *phase1) gaveUp(now time.Time) {
 	old := p1.predecessor
 	if old == nil || old.rekeying != p1.s {

@@ -10,7 +10,7 @@ import (
 )
 
 // Attribute classes and values of phase 1 (RFC 2409 appendix A) and of phase 2
-// (RFC 2407 section 4.5), and what they are in the words of package ipsec.
+// (RFC 2407 section 4.5), and their names in package ipsec.
 const (
 	ikeCipher    = 1
 	ikeHash      = 2
@@ -48,13 +48,13 @@ var (
 		ipsec.IntegMD5_96: ipsec.PRFHMACMD5, ipsec.IntegSHA1_96: ipsec.PRFHMACSHA1, ipsec.IntegSHA256_128: ipsec.PRFHMACSHA256,
 		ipsec.IntegSHA384_192: ipsec.PRFHMACSHA384, ipsec.IntegSHA512_256: ipsec.PRFHMACSHA512,
 	}
-	// Of ESP the transform ids are IKEv2's (RFC 2407 section 4.4.4, RFC 4106 section 8.3).
+	// The transform ids of ESP are those of IKEv2 (RFC 2407 section 4.4.4, RFC 4106 section 8.3).
 	espCiphers = []uint16{ipsec.EncrDES, ipsec.Encr3DES, ipsec.EncrNull, ipsec.EncrAESCBC, ipsec.EncrAESGCM16}
-	// So are the groups' numbers; of those that IKEv1 has none is left out but the ones below.
+	// So are the numbers of the groups. IKEv1 does not have these groups:
 	noGroups = []uint16{ipsec.KEX25519}
 )
 
-// number is the key of a value.
+// number is the key of a value in m.
 func number(m map[uint16]uint16, value uint16) (uint16, bool) {
 	for k, v := range m {
 		if v == value {
@@ -64,11 +64,11 @@ func number(m map[uint16]uint16, value uint16) (uint16, bool) {
 	return 0, false
 }
 
-// maxSuites is how many transforms an offer of ours can number.
+// maxSuites is the most transforms in an offer: their number has one byte.
 const maxSuites = 255
 
-// ikeSuites are the combinations that proposals of an IKE SA stand for and that
-// IKEv1 can say, by preference: a cipher that is no AEAD, and one hash for both integrity and PRF.
+// ikeSuites are the combinations in proposals for phase 1 that IKEv1 can express, in order of
+// preference: a cipher that is no AEAD, and one hash for both integrity and PRF.
 func ikeSuites(ps []ipsec.Proposal) []ipsec.Suite {
 	var out []ipsec.Suite
 	for _, p := range ps {
@@ -92,8 +92,8 @@ func ikeSuites(ps []ipsec.Proposal) []ipsec.Suite {
 	return out[:min(len(out), maxSuites)]
 }
 
-// espSuites are the combinations of ESP proposals that IKEv1 can say. A group
-// belongs to all of them alike: that of the first proposal, or with any set whatever stands in each.
+// espSuites are the combinations in ESP proposals that IKEv1 can express. All of them have the
+// group of the first, because one offer has one key exchange value; with anyGroup each has its own.
 func espSuites(ps []ipsec.Proposal, anyGroup bool) []ipsec.Suite {
 	var out []ipsec.Suite
 	var group *ipsec.Transform
@@ -128,13 +128,13 @@ func espSuites(ps []ipsec.Proposal, anyGroup bool) []ipsec.Suite {
 	return out[:min(len(out), maxSuites)]
 }
 
-// lifetime is what a transform says of it. Zero: nothing.
+// lifetime is the lifetime in a transform. Zero fields: none.
 type lifetime struct {
 	time  time.Duration
 	bytes uint64
 }
 
-// lifeAttributes leaves out what is zero: there is no way to say "for ever".
+// lifeAttributes leaves zero fields out: no attribute says "for ever".
 func lifeAttributes(l lifetime, kind, value uint16) []wire.Attribute {
 	var out []wire.Attribute
 	if n := l.time / time.Second; n > 0 {
@@ -146,7 +146,7 @@ func lifeAttributes(l lifetime, kind, value uint16) []wire.Attribute {
 	return out
 }
 
-// offerIKE is the SA payload of phase 1. Its lifetime in bytes is of no use to us.
+// offerIKE is the SA payload of phase 1. It has no lifetime in bytes.
 func offerIKE(suites []ipsec.Suite, life time.Duration) *wire.SA1 {
 	p := wire.Proposal1{Number: 1, Protocol: ipsec.ProtoIKE}
 	for i, s := range suites {
@@ -163,7 +163,7 @@ func offerIKE(suites []ipsec.Suite, life time.Duration) *wire.SA1 {
 	return &wire.SA1{Proposals: []wire.Proposal1{p}}
 }
 
-// offerESP is the SA payload of a quick mode: a proposal for each cipher would say no more than one for all.
+// offerESP is the SA payload of a quick mode: one proposal with all transforms.
 func offerESP(spi uint32, suites []ipsec.Suite, life lifetime, mode uint16) *wire.SA1 {
 	p := wire.Proposal1{Number: 1, Protocol: ipsec.ProtoESP, SPI: u32(spi)}
 	for i, s := range suites {
@@ -183,14 +183,14 @@ func offerESP(spi uint32, suites []ipsec.Suite, life lifetime, mode uint16) *wir
 	return &wire.SA1{Proposals: []wire.Proposal1{p}}
 }
 
-// attributes are those of one transform, each class once but for lifetimes.
+// attributes are the attributes of one transform.
 type attributes struct {
 	values map[uint16]uint16
 	life   lifetime
-	bad    bool // there is one that is not understood, or one twice
+	bad    bool // an attribute is unknown, or comes twice
 }
 
-// readAttributes knows the classes in known, and a lifetime in the two others.
+// readAttributes reads attributes of the classes in known, and a lifetime in the classes lifeType and life.
 func readAttributes(as []wire.Attribute, lifeType, life uint16, known ...uint16) attributes {
 	out := attributes{values: map[uint16]uint16{}}
 	var unit uint64
@@ -228,7 +228,7 @@ func cipherOf(id, bits uint16) ipsec.Transform {
 	return t
 }
 
-// readIKE reads a transform of phase 1; false: it says what we do not know.
+// readIKE reads a transform of phase 1; false: vpngw does not know all of it.
 func readIKE(t wire.Transform1) (ipsec.Suite, lifetime, bool) {
 	a := readAttributes(t.Attributes, ikeLifeType, ikeLife, ikeCipher, ikeHash, ikeAuth, ikeGroup, ikeKeyLength)
 	encr, okE := ikeCiphers[a.values[ikeCipher]]
@@ -262,15 +262,15 @@ func readESP(t wire.Transform1) (s ipsec.Suite, mode uint16, life lifetime, ok b
 	return s, mode, a.life, ok
 }
 
-// choice is a transform of an offer that was taken, and what it means.
+// choice is the transform of an offer that was taken, and its meaning.
 type choice struct {
-	proposal  wire.Proposal1 // with the one transform
+	proposal  wire.Proposal1 // with this transform only
 	suite     ipsec.Suite
 	life      lifetime
 	transform wire.Transform1
 }
 
-// answer is the SA payload that gives the choice back as it came, attribute by attribute: "The
+// answer is the SA payload with the chosen transform, attribute by attribute as it came: "The
 // responder SHOULD retain the Proposal # field in the Proposal payload and the
 // Transform # field in each Transform payload of the selected Proposal" (RFC 2408 section 4.2).
 func (c *choice) answer(spi []byte) *wire.SA1 {
@@ -279,8 +279,8 @@ func (c *choice) answer(spi []byte) *wire.SA1 {
 	return &wire.SA1{Proposals: []wire.Proposal1{p}}
 }
 
-// single are the proposals of an offer that stand alone under their number: two of
-// one number mean "both", which we never want.
+// single are the proposals whose number no other has. Two proposals with one number mean
+// "both protocols together", which vpngw does not do.
 func single(o *wire.SA1, proto ipsec.Protocol) []wire.Proposal1 {
 	count := map[uint8]int{}
 	for _, p := range o.Proposals {
@@ -295,7 +295,7 @@ func single(o *wire.SA1, proto ipsec.Protocol) []wire.Proposal1 {
 	return out
 }
 
-// chooseIKE takes the first of own that is in the offer.
+// chooseIKE takes the first suite of own that is in the offer.
 func chooseIKE(o *wire.SA1, own []ipsec.Suite) (*choice, bool) {
 	best, found := len(own), (*choice)(nil)
 	for _, p := range single(o, ipsec.ProtoIKE) {
@@ -309,7 +309,7 @@ func chooseIKE(o *wire.SA1, own []ipsec.Suite) (*choice, bool) {
 	return found, found != nil
 }
 
-// chooseESP takes the first of own that is in the offer with one of modes and a group.
+// chooseESP takes the first suite of own that is in the offer with one of modes.
 func chooseESP(o *wire.SA1, own []ipsec.Suite, modes []uint16) (*choice, bool) {
 	best, found := len(own), (*choice)(nil)
 	for _, p := range single(o, ipsec.ProtoESP) {

@@ -22,16 +22,16 @@ import (
 //	                                       [, KE ] [, IDci, IDcr ]
 //	HDR*, HASH(3)             -->
 
-// quickTime is how long a quick mode is repeated without an answer. It is shorter than
-// phase 1's: a peer may refuse without a word, and others wait behind it.
+// quickTime is how long a quick mode is repeated without an answer. It is shorter than the time
+// of phase 1, because some peers refuse in silence while other quick modes wait.
 const quickTime = 20 * time.Second
 
 // quick asks for one Child SA between two subnets.
 type quick struct {
 	cfg           *sa.Child
 	local, remote ipsec.Selector
-	old           *child // that it is to replace
-	rival         *child // what the peer asked for meanwhile, for the same traffic
+	old           *child // the one to be replaced; nil: none
+	rival         *child // the one that the peer asked for meanwhile, for the same traffic; nil: none
 
 	s      *SA
 	x      *exchange
@@ -40,8 +40,8 @@ type quick struct {
 	spiIn  uint32
 	dh     *sa.DH
 	ni     []byte
-	idci   []byte // body, and so for the other
-	idcr   []byte
+	idci   []byte // IDci_b
+	idcr   []byte // IDcr_b
 	wanted lifetime
 }
 
@@ -54,10 +54,10 @@ func (s *SA) Create(now time.Time, c *sa.Child, local, remote []ipsec.Selector) 
 			}
 		}
 	}
-	s.fam.pump(now)
+	s.fam.startNext(now)
 }
 
-// startRekey queues the replacement of a child, once.
+// startRekey queues a quick mode that replaces a Child SA, unless there is one.
 func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 	if c.leaving() || s.env.Owner.Held(c.cfg) || s.fam.asked(func(q *quick) bool { return q.old == c }) != nil {
 		return
@@ -70,7 +70,7 @@ func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 	s.fam.queue = append(s.fam.queue, &quick{cfg: c.cfg, local: c.sa.Local[0], remote: c.sa.Remote[0], old: c})
 }
 
-// begin sends the first message, unless there is nothing left to do.
+// begin sends message 1, unless the Child SA is no longer wanted or is there already.
 func (q *quick) begin(s *SA, now time.Time) {
 	if s.env.Owner.Held(q.cfg) {
 		return
@@ -78,7 +78,7 @@ func (q *quick) begin(s *SA, now time.Time) {
 	if q.old != nil && (s.fam.find(q.old.sa.SPIIn) != q.old || q.old.leaving() || q.old.successor != nil) {
 		return
 	}
-	if q.old == nil && s.fam.carries(q) { // the peer was faster
+	if q.old == nil && s.fam.carries(q) { // the peer asked for it meanwhile
 		return
 	}
 	q.s, q.began = s, now
@@ -91,17 +91,17 @@ func (q *quick) begin(s *SA, now time.Time) {
 	q.ask(now)
 }
 
-// carries reports whether there is a child for what a quick mode would ask for.
+// carries reports whether there is a Child SA already for the traffic of a quick mode.
 func (f *family) carries(q *quick) bool {
 	return slices.ContainsFunc(f.children, func(c *child) bool { return q.wants(c) && !c.leaving() })
 }
 
-// wants reports whether a child carries what the quick mode asks for.
+// wants reports whether a Child SA carries the traffic of the quick mode.
 func (q *quick) wants(c *child) bool {
 	return q.cfg == c.cfg && c.sa.Local[0] == q.local && c.sa.Remote[0] == q.remote
 }
 
-// prepare takes what the first message needs.
+// prepare draws and allocates what message 1 needs.
 func (q *quick) prepare() error {
 	s := q.s
 	if q.own = espSuites(q.cfg.Proposals, false); len(q.own) == 0 {
@@ -134,7 +134,7 @@ func (q *quick) prepare() error {
 	return err
 }
 
-// abandoned gives back what was taken.
+// abandoned frees what prepare took.
 func (q *quick) abandoned(s *SA) {
 	if q.spiIn != 0 {
 		s.env.FreeSPI(q.spiIn)
@@ -174,15 +174,15 @@ func (q *quick) qm2(now time.Time, m *message) error {
 		return nil
 	}
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
-	q.spiIn = 0 // the child has it
+	q.spiIn = 0 // it is the Child SA's now
 	s.asking = nil
 	if q.old != nil {
 		c.asked = q.old.sa.SPIIn
 	}
-	s.add(c) // before the message after which the peer may use it
+	s.add(c) // ready before message 3, which lets the peer use it
 	if r := q.rival; r != nil && s.fam.find(r.sa.SPIIn) == r && !r.gone && !r.confirmBy.IsZero() {
-		// The peer has answered this before it had our answer, so it knows that the two have crossed. Had it
-		// finished its own first, ours would only be the newer one to it.
+		// The peer answered our message 1 before it had our message 2, so it knows that the two quick modes have
+		// crossed. Had it finished its own first, it would take ours for a later one.
 		s.collide(now, c, r)
 	}
 	s.say(now, q.x, false, &wire.Raw{Kind: wire.TypeHash1, Data: s.keys.hash3(q.x.id, q.ni, nonce.Data)})
@@ -198,17 +198,17 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	return nil
 }
 
-// replaces reports whether there is another child that carries traffic until c does.
+// replaces reports whether another Child SA carries the traffic of c until c does.
 func (s *SA) replaces(c *child) bool {
 	return slices.ContainsFunc(s.fam.children, func(old *child) bool { return old.carriesFor(c) })
 }
 
-// carriesFor reports whether a child carries the traffic of c.
+// carriesFor reports whether old carries the traffic of c.
 func (old *child) carriesFor(c *child) bool {
 	return old != c && old.out && !old.gone && sameTraffic(old, c)
 }
 
-// accept turns the peer's answer into a child, or says what is wrong with it.
+// accept makes a Child SA of the peer's answer, or says what is wrong with the answer.
 func (q *quick) accept(now time.Time, m *message) (*child, diag.Cause) {
 	s := q.s
 	answer, _ := wire.Find[*wire.SA1](m.Payloads)
@@ -264,7 +264,7 @@ func (q *quick) secret(m *message) ([]byte, diag.Cause) {
 	return shared, diag.Cause{}
 }
 
-// shorter is the lifetime that a RESPONDER-LIFETIME notification gives, or 0.
+// shorter is the lifetime in the peer's RESPONDER-LIFETIME, or 0.
 func (q *quick) shorter(m *message) time.Duration {
 	n := wire.FindNotify1(m.Payloads, wire.ResponderLifetime)
 	if n == nil || n.Protocol != ipsec.ProtoESP {
@@ -274,7 +274,7 @@ func (q *quick) shorter(m *message) time.Duration {
 	return readAttributes(as, espLifeType, espLife).life.time
 }
 
-// refused takes the peer's no, which comes in an informational exchange.
+// refused ends a quick mode that the peer refuses in an informational exchange.
 func (q *quick) refused(now time.Time, n *wire.Notify1) {
 	why := diag.Cause{Code: diag.ESPRefused, Ours: sa.ProposalText(q.cfg.Proposals), Notify: n.Kind.String()}
 	if n.Kind == wire.InvalidID1 {
@@ -284,7 +284,7 @@ func (q *quick) refused(now time.Time, n *wire.Notify1) {
 	q.fail(now, why)
 }
 
-// unanswered is for a peer that says nothing.
+// unanswered ends a quick mode that the peer does not answer.
 func (q *quick) unanswered(now time.Time) {
 	s := q.s
 	switch {
@@ -292,9 +292,9 @@ func (q *quick) unanswered(now time.Time) {
 	case s.fam.current != s:
 		q.abandoned(s)
 		s.fam.requeue(now, q)
-		s.fam.pump(now)
+		s.fam.startNext(now)
 		return
-	case q.x.retx.Active(): // its successor has died
+	case q.x.retx.Active(): // its successor has died, so it goes on
 		return
 	}
 	heard := s.lastHeard()
@@ -308,7 +308,7 @@ func (q *quick) unanswered(now time.Time) {
 	}
 }
 
-// fail ends the exchange without a child.
+// fail ends the quick mode without a Child SA.
 func (q *quick) fail(now time.Time, why diag.Cause) {
 	s := q.s
 	q.abandoned(s)

@@ -21,12 +21,12 @@ func drop(why sa.Drop, format string, args ...any) error {
 	return &dropped{why: why, text: fmt.Sprintf(format, args...)}
 }
 
-// doubt drops a message and keeps what it says about the peer.
-func doubt(why sa.Drop, cause diag.Cause) error { return &dropped{why, cause.String(), cause} }
+// dropTelling drops a message and keeps what it says about the peer.
+func dropTelling(why sa.Drop, cause diag.Cause) error { return &dropped{why, cause.String(), cause} }
 
 // wrongHash is the error for a HASH payload of phase 1 that does not prove the pre-shared key.
 func wrongHash(hash, message string) error {
-	return doubt(sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: hash, Message: message})
+	return dropTelling(sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: hash, Message: message})
 }
 
 // refusal is the error of an authentic message. The peer is told its kind.

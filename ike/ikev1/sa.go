@@ -3,9 +3,10 @@
 // pre-shared keys, quick mode in the IPsec DOI (RFC 2407), dead peer detection (RFC
 // 3706), NAT traversal (RFC 3947 and the drafts before it), fragmentation.
 //
-// An exchange is an object, its steps are functions headed by their message. The
-// Child SAs belong to a family that all ISAKMP SAs of a peer hold together: in
-// IKEv1 they outlive the ISAKMP SA that they were made on.
+// An exchange is data. The step that it is at names the message that comes next, and
+// a table gives the function that takes this message. The Child SAs belong to a family,
+// which all ISAKMP SAs of a peer share: in IKEv1 a Child SA outlives the ISAKMP SA that
+// negotiated it. Freeze lists all of it as plain data.
 package ikev1
 
 import (
@@ -21,16 +22,16 @@ import (
 )
 
 const (
-	halfOpenTime = 30 * time.Second // a responder waits so long for phase 1 to go on
-	// graceTime is how long a replaced ISAKMP SA stays for what is under way on it, at the
-	// end that replaced it; the other end gives the peer's Delete more time, which may be lost.
+	halfOpenTime = 30 * time.Second // how long a responder waits for the next message of phase 1
+	// graceTime is how long the end that replaced an ISAKMP SA keeps it, for messages that are
+	// under way. The other end waits for a Delete, which may be lost, and keeps it for handoverTime.
 	graceTime    = 5 * time.Second
 	handoverTime = 8 * time.Second
-	openTime     = time.Second     // so long a replaced one waits for the answer to its quick mode; its successor asks then
-	crossTime    = 2 * time.Second // two phases 1 that are so close together were begun by both ends at once
+	openTime     = time.Second     // how long a replaced ISAKMP SA waits for the answer to its quick mode; then its successor asks
+	crossTime    = 2 * time.Second // both ends began at once when their ISAKMP SAs are no further apart
 	retryMin     = 2 * time.Second // after a failed rekey
 	retryMax     = 6 * time.Second
-	deadTime     = 60 * time.Second // dead peer detection, where the configuration gives no timeout
+	deadTime     = 60 * time.Second // the timeout of dead peer detection, unless the configuration gives one
 )
 
 // SA is one ISAKMP SA. Make it with Initiate or Respond.
@@ -45,34 +46,34 @@ type SA struct {
 	spiI, spiR uint64   // the cookies
 	peer       *sa.Peer // main mode's responder learns it in message 5
 	suite      ipsec.Suite
-	keys       *keys  // nil before both key exchange values are known
+	keys       *keys  // nil: the key exchange is not done
 	lastIV     []byte // the last CBC output block of phase 1
 	fam        *family
 	authedAt   time.Time
 
-	p1        *phase1
-	exchanges []*exchange // quick modes, open and lately done, oldest first
-	asking    *quick      // ours that is open
-	used      messageIDs
-	gatherer  gatherer
-	peerSays  vendors
-	// unconfirmed is aggressive mode's last message, which nobody answers: it goes out
-	// again with whatever is repeated, until the peer has proven that it has it.
-	unconfirmed []byte
-	confirm     sa.Retransmitter
+	p1          *phase1
+	exchanges   []*exchange // quick modes, open and lately done, oldest first
+	asking      *quick      // our open quick mode, or nil
+	used        messageIDs
+	reassembler reassembler
+	peerSays    vendors
+	// unacked is message 3 of aggressive mode. No message answers it, so it goes out again with
+	// every message that is repeated, until an authentic message proves that the peer has it.
+	unacked     []byte
+	unackedRetx sa.Retransmitter
 
 	path     ipsec.Path // of IKE messages
 	nat      sa.NAT
-	life     time.Duration // agreed
+	life     time.Duration // of this SA, as agreed; 0: no end
 	monitor  dpd.Monitor
 	dpd      liveness
 	probed   time.Time
-	rekeying *SA // ours that is to take this one's place
+	rekeying *SA // the one that this end has begun in its place, or nil
 
 	rekeyAt     time.Time
-	expireAt    time.Time // hard end: of the lifetime, of a half-open SA, of a replaced one
+	expireAt    time.Time // the hard end of the lifetime, or of a half-open or replaced SA
 	keepaliveAt time.Time
-	told        bool // Closed, or its end is no news: it was replaced
+	reported    bool // the Owner knows of its end, or need not: it was replaced
 }
 
 var _ sa.Machine = (*SA)(nil)
@@ -100,10 +101,10 @@ func (s *SA) setState(now time.Time, to sa.State, why diag.Cause) {
 	s.env.Owner.Stirred(s)
 }
 
-// replacedBy is why an SA that has a successor goes.
-var replacedBy = diag.Cause{Code: diag.Replaced}
+// superseded is why an SA ends that has a successor.
+var superseded = diag.Cause{Code: diag.Replaced}
 
-// live reports whether messages can be sent under the SA's protection.
+// live reports whether the SA can protect messages of phase 2.
 func (s *SA) live() bool { return s.state == sa.Established || s.state == sa.Replaced }
 
 // Deadline implements sa.Machine.
@@ -111,7 +112,7 @@ func (s *SA) Deadline() time.Time {
 	if s.state == sa.Dead {
 		return time.Time{}
 	}
-	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.confirm.Deadline(), s.gatherer.until)
+	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.unackedRetx.Deadline(), s.reassembler.until)
 	for _, x := range s.exchanges {
 		d = sa.Earliest(d, x.deadline())
 	}
@@ -140,8 +141,8 @@ func (s *SA) Advance(now time.Time) {
 	if s.state == sa.Dead {
 		return
 	}
-	s.gatherer.advance(now)
-	if msgs, _ := s.confirm.Due(now); msgs != nil {
+	s.reassembler.advance(now)
+	if msgs, _ := s.unackedRetx.Due(now); msgs != nil {
 		s.send(s.path, msgs)
 		s.askAlive(now)
 	}
@@ -159,16 +160,16 @@ func (s *SA) Advance(now time.Time) {
 	s.checkAlive(now)
 	if s.fam.current == s {
 		s.advanceChildren(now)
-		s.fam.pump(now)
+		s.fam.startNext(now)
 	}
 }
 
-// expired is the hard end of whatever the SA was doing.
+// expired ends the SA at its hard end, whatever it was doing.
 func (s *SA) expired(now time.Time) {
 	s.expireAt = time.Time{}
 	switch s.state {
 	case sa.Connecting:
-		why := s.p1.waitedFor()
+		why := s.p1.whyUnanswered()
 		if s.peer != nil {
 			s.env.Owner.Troubled(now, s.peer, why)
 		}
@@ -181,7 +182,7 @@ func (s *SA) expired(now time.Time) {
 			s.expireAt = now.Add(graceTime)
 			return
 		}
-		s.Close(now, replacedBy)
+		s.Close(now, superseded)
 	}
 }
 
@@ -231,8 +232,8 @@ func (s *SA) Drop(now time.Time, why diag.Cause) {
 	s.die(now, why)
 }
 
-// leave ends the ISAKMP SA, and no Child SA: without another ISAKMP SA that
-// has them, this one keeps them until there is.
+// leave ends the ISAKMP SA but none of its Child SAs. Another ISAKMP SA takes these
+// over; until there is one, this one keeps them without keys of its own.
 func (s *SA) leave(now time.Time, why diag.Cause) {
 	if !s.fam.needs(s) || len(s.fam.children) == 0 {
 		s.die(now, why)
@@ -242,7 +243,7 @@ func (s *SA) leave(now time.Time, why diag.Cause) {
 	s.end(now, sa.Outlived, why)
 }
 
-// die is the last of an ISAKMP SA.
+// die ends the ISAKMP SA for good: its Owner forgets it.
 func (s *SA) die(now time.Time, why diag.Cause) {
 	if s.state == sa.Dead {
 		return
@@ -252,7 +253,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 	s.env.Owner.Gone(s)
 }
 
-// end gives up what is under way and forgets the keys.
+// end stops all exchanges and timers and overwrites the keys.
 func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
 	if q := s.asking; q != nil {
 		q.abandoned(s)
@@ -264,23 +265,23 @@ func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
 	s.exchanges, s.asking, s.p1 = nil, nil, nil
 	s.rekeyAt, s.expireAt, s.keepaliveAt = time.Time{}, time.Time{}, time.Time{}
 	s.dpd.retx.Stop()
-	s.confirm.Stop()
-	s.gatherer = gatherer{}
+	s.unackedRetx.Stop()
+	s.reassembler = reassembler{}
 	s.setState(now, to, why)
 	if s.keys != nil {
 		s.keys.clear()
 	}
-	if !s.told {
-		s.told = true
+	if !s.reported {
+		s.reported = true
 		s.env.Owner.Closed(now, s, why)
 	}
 }
 
 // Inherit implements sa.Machine.
-func (s *SA) Inherit(now time.Time, other sa.Machine, anew bool) {
+func (s *SA) Inherit(now time.Time, other sa.Machine, restarted bool) {
 	o, ok := other.(*SA)
 	switch {
-	case anew && (!ok || o.state == sa.Connecting):
+	case restarted && (!ok || o.state == sa.Connecting):
 		other.Close(now, sa.StartedAnew)
 		return
 	case !ok || o == s || o.state == sa.Dead || o.state == sa.Connecting:
@@ -289,36 +290,36 @@ func (s *SA) Inherit(now time.Time, other sa.Machine, anew bool) {
 	s.fam.merge(o.fam)
 	switch {
 	case o.state == sa.Outlived:
-		o.die(now, replacedBy)
-	case anew:
+		o.die(now, superseded)
+	case restarted:
 		o.Close(now, sa.StartedAnew)
-	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= crossTime): // else both ends began at once: see Endpoint
+	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= crossTime): // else both ends began at once, and the Endpoint chooses between them later
 		o.replaced(now, s)
 	}
 	s.fam.elect()
-	if anew {
-		s.doubt(now)
+	if restarted {
+		s.markStale(now)
 	}
-	s.fam.pump(now)
+	s.fam.startNext(now)
 }
 
-// replaced is for an SA whose successor is there. Who made that deletes this one.
+// replaced hands over to a successor. The end that made the successor deletes s first.
 func (s *SA) replaced(now time.Time, by *SA) {
-	s.rekeying, s.told = nil, true
+	s.rekeying, s.reported = nil, true
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
 	s.dpd.retx.Stop()
 	s.expireAt = now.Add(handoverTime)
 	if by.initiator {
 		s.expireAt = now.Add(graceTime)
 	}
-	if q := s.asking; q != nil { // the peer may have ended this one already: strongSwan ends it for a quick mode that crosses its rekey
+	if q := s.asking; q != nil { // strongSwan ends an ISAKMP SA whose rekey crosses a quick mode, and answers nothing more on it
 		q.x.until = now.Add(openTime)
 	}
 	s.log.Info("ISAKMP SA replaced", "new_ispi", sa.Hex64(by.spiI), "new_rspi", sa.Hex64(by.spiR))
-	s.setState(now, sa.Replaced, replacedBy)
+	s.setState(now, sa.Replaced, superseded)
 }
 
-// RekeyIKE implements sa.Machine: a new phase 1 from where the peer is now, "using UDP(4500,Y)" (RFC 3947 section 4).
+// RekeyIKE implements sa.Machine. The new phase 1 goes where the peer is now: "using UDP(4500,Y)" (RFC 3947 section 4).
 func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 	if s.state != sa.Established || s.rekeying != nil {
 		return
@@ -334,7 +335,7 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 	n.p1.predecessor = s
 }
 
-// established enters the state that the SA stays in, whoever began it.
+// established begins the lifetime of an SA that has authenticated its peer.
 func (s *SA) established(now time.Time, initialContact bool) {
 	s.authedAt = now
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}

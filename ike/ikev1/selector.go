@@ -8,8 +8,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// selectorID is a traffic selector as phase 2 says it, the body of an ID payload
-// (RFC 2407 section 4.6.2.1): an address, a subnet, or else a range.
+// selectorID makes the body of an ID payload of a traffic selector (RFC 2407 section
+// 4.6.2.1): an address, a subnet, or else a range. It is false when phase 2 cannot express it.
 func selectorID(s ipsec.Selector) ([]byte, bool) {
 	p := &wire.ID1{Protocol: s.Protocol}
 	switch {
@@ -52,7 +52,7 @@ func hereAndThere(local, remote ipsec.Selector) string {
 	return fmt.Sprintf("%v here and %v there", local, remote)
 }
 
-// saidSelectors are those in an answer to our quick mode, for a sentence.
+// saidSelectors are the selectors in an answer to our quick mode, for a sentence.
 func saidSelectors(m *message) string {
 	var out []ipsec.Selector
 	for _, p := range m.Payloads {
@@ -67,7 +67,7 @@ func saidSelectors(m *message) string {
 	return hereAndThere(out[0], out[len(out)-1])
 }
 
-// idSelector is the traffic that an ID payload means; false: none that can be.
+// idSelector is the traffic selector of an ID payload; false: it is none.
 func idSelector(p *wire.ID1) (ipsec.Selector, bool) {
 	s := ipsec.Selector{Protocol: p.Protocol, EndPort: 65535}
 	if p.Port != 0 {
@@ -95,7 +95,7 @@ func idSelector(p *wire.ID1) (ipsec.Selector, bool) {
 	return s, s.Valid() && !s.Start.Is4In6() && !s.End.Is4In6()
 }
 
-// prefixLength is how many ones a netmask begins with; false: it has more behind a zero.
+// prefixLength is the prefix length of a netmask; false: a zero is followed by a one.
 func prefixLength(m []byte) (int, bool) {
 	n, zero := 0, false
 	for i := range 8 * len(m) {
@@ -108,8 +108,7 @@ func prefixLength(m []byte) (int, bool) {
 	return n, true
 }
 
-// implied reports whether selectors are what a quick mode without ID payloads
-// means: "the identities of the SAs negotiated in Quick Mode are implicitly assumed
+// implied reports whether a quick mode without ID payloads means these selectors: "the identities of the SAs negotiated in Quick Mode are implicitly assumed
 // to be the IP addresses of the ISAKMP peers" (RFC 2409 section 5.5).
 func (s *SA) implied(local, remote ipsec.Selector) bool {
 	l, r := s.hosts()

@@ -34,7 +34,7 @@ const (
 // *dropped, the message was not authentic and has changed nothing.
 type handler func(s *SA, x *exchange, now time.Time, m *message) error
 
-// row is what there is to know about a step.
+// row describes a step.
 type row struct {
 	name  string
 	text  string // for people
@@ -68,7 +68,7 @@ func init() {
 	}
 }
 
-// inPhase1, inQuick and inAnswer are the handler that is a method of what the exchange is for.
+// inPhase1, inQuick and inAnswer make a handler of a method of phase 1 or of a quick mode.
 func inPhase1(f func(*phase1, time.Time, *message) error) handler {
 	return func(s *SA, x *exchange, now time.Time, m *message) error {
 		if s.p1 == nil || s.p1.x != x {

@@ -9,8 +9,8 @@ import (
 	"vpngw/ike/sa"
 )
 
-// Thaw makes the SAs of a Frozen, in its order. They go on where they were frozen, with
-// the same open exchanges, message ids and timers. peer finds a Peer by the key that
+// Thaw makes the SAs of a Frozen, in its order. They continue with the same open exchanges,
+// message ids and timers. peer finds a Peer by the key that
 // Freeze was given. Thaw tells the Owner nothing, and draws no randomness.
 func Thaw(env *sa.Env, f Frozen, peer func(key string) *sa.Peer) ([]sa.Machine, error) {
 	t := thawer{env: env, peer: peer, own: map[uint64]*SA{}}
@@ -52,7 +52,7 @@ type thawer struct {
 	peer func(key string) *sa.Peer
 	own  map[uint64]*SA
 	kin  []*kin
-	gone []*sa.Child // that no configuration has
+	gone []*sa.Child // no configuration has them
 }
 
 // childOf is the configured child that f names.
@@ -61,7 +61,7 @@ func (t *thawer) childOf(p *sa.Peer, f sa.FrozenChild) *sa.Child {
 	if p != nil && slices.Contains(p.Children, c) {
 		return c
 	}
-	for _, g := range t.gone { // all that serve it must have the same one
+	for _, g := range t.gone { // Child SAs of one child must have the same pointer
 		if reflect.DeepEqual(g, c) {
 			return g
 		}
@@ -94,8 +94,8 @@ func (t *thawer) family(f *FrozenFamily) error {
 		esp := fc.SA
 		esp.In, esp.Out = cloneKeys(fc.SA.In), cloneKeys(fc.SA.Out)
 		c := &child{
-			cfg: t.childOf(p, fc.Child), sa: &esp, made: fc.Made, out: fc.Out, minted: fc.Minted,
-			asked: fc.Asked, gone: fc.Gone, doubted: fc.Doubted, failed: fc.Failed,
+			cfg: t.childOf(p, fc.Child), sa: &esp, made: fc.Made, out: fc.Out, lowNonce: fc.LowNonce,
+			asked: fc.Asked, gone: fc.Gone, stale: fc.Stale, failed: fc.Failed,
 			softAt: fc.SoftAt, hardAt: fc.HardAt, outAt: fc.OutAt, heldUntil: fc.HeldUntil, confirmBy: fc.ConfirmBy, deleteAt: fc.DeleteAt, removeAt: fc.RemoveAt,
 		}
 		k.children = append(k.children, c)
@@ -146,9 +146,9 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	s := &SA{
 		env: t.env, state: f.State, since: f.Since, why: f.Why, initiator: f.Initiator, spiI: f.SPIi, spiR: f.SPIr,
 		peer: p, suite: f.Suite, lastIV: f.LastIV, fam: k.family, authedAt: f.Authed,
-		used: f.Used.thaw(), peerSays: vendors{dpd: f.DPD, frag: f.Frag}, unconfirmed: f.Unconfirmed,
+		used: f.Used.thaw(), peerSays: vendors{dpd: f.DPD, frag: f.Frag}, unacked: f.Unacked,
 		path: f.Path, nat: f.NAT, life: f.Life, probed: f.Probed,
-		rekeyAt: f.RekeyAt, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, told: f.Told,
+		rekeyAt: f.RekeyAt, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, reported: f.Reported,
 	}
 	s.name()
 	if s.keys, err = f.Keys.thaw(f); err != nil {
@@ -161,8 +161,8 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 		}
 		s.peerSays.natt = natts[i]
 	}
-	s.confirm.Rand = t.env.Rand
-	s.confirm.Thaw(f.Confirm)
+	s.unackedRetx.Rand = t.env.Rand
+	s.unackedRetx.Thaw(f.UnackedRetransmit)
 	s.monitor.Thaw(f.Monitor)
 	l := &f.Liveness
 	s.dpd = liveness{sent: l.Sent, theirs: l.Theirs, asked: l.Asked, knows: l.Knows, last: l.Last, began: l.Began}
@@ -210,7 +210,7 @@ func (t *thawer) exchange(f *FrozenExchange, s *SA, k *kin) (*exchange, error) {
 	if f.Step >= steps || f.Then >= endings {
 		return nil, errors.New("an exchange is at a step that is not known")
 	}
-	x := &exchange{kind: f.Kind, id: f.ID, iv: f.IV, step: f.Step, heard: f.Heard, sent: f.Sent, repeats: f.Repeats, until: f.Until, then: f.Then}
+	x := &exchange{kind: f.Kind, id: f.ID, iv: f.IV, step: f.Step, lastHash: f.LastHash, sent: f.Sent, repeats: f.Repeats, until: f.Until, then: f.Then}
 	x.retx.Rand = t.env.Rand
 	x.retx.Thaw(f.Retransmit)
 	if len(f.Asks) > 0 {

@@ -16,8 +16,8 @@ type natt struct {
 	mode uint16 // encapsulation mode
 }
 
-// natts are those that we speak, the best first. Vendor ids are the MD5 of the name
-// with which each document gives itself; draft 02's has a newline in some.
+// natts are the forms of NAT traversal that vpngw speaks, best first. A vendor id is the MD5 of
+// the document's name; some implementations of draft 02 hash a newline with it.
 var natts = []*natt{
 	{"RFC 3947", unhex("4a131c81070358455c5728f20e95452f"), wire.TypeNATD1, modeUDP},
 	{"draft-ietf-ipsec-nat-t-ike-03", unhex("7d9419a65310ca6f2c179d9215529d56"), wire.TypeNATD1Draft, modeUDPDraft},
@@ -39,13 +39,13 @@ func unhex(s string) []byte {
 	return b
 }
 
-// vendors are what a peer said that it can do.
+// vendors holds the abilities that a peer's vendor ids claim.
 type vendors struct {
 	natt      *natt
 	dpd, frag bool
 }
 
-// text is the form of NAT traversal that both speak.
+// text names the form of NAT traversal that both ends speak.
 func (v *vendors) text() string {
 	if v.natt == nil {
 		return "none"
@@ -82,7 +82,7 @@ func hasVendor(ps []wire.Payload, id []byte) bool {
 
 func vendor(id []byte) wire.Payload { return &wire.Raw{Kind: wire.TypeVendor1, Data: id} }
 
-// allVendors are what an initiator says.
+// allVendors are the vendor ids of an initiator.
 func allVendors(p *sa.Peer) []wire.Payload {
 	ps := []wire.Payload{vendor(vidDPD), vendor(vidFrag)}
 	if p.NATT {
@@ -93,8 +93,8 @@ func allVendors(p *sa.Peer) []wire.Payload {
 	return ps
 }
 
-// answer is what a responder says: only what the peer said too, which
-// keeps message 2 from being larger than message 1.
+// answer is the vendor ids of a responder: only the ids that the peer sent too, so that
+// message 2 is not longer than message 1.
 func (v *vendors) answer() []wire.Payload {
 	var ps []wire.Payload
 	if v.dpd {

@@ -2,6 +2,7 @@ package ikev1
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -28,9 +29,9 @@ type world struct {
 	wire  []ipsec.Datagram // under way, as the receiver will see them
 	sent  []string         // everything that was sent, and what else the Owners were told
 	rand  *rand.ChaCha8
-	event func()                      // before each datagram that arrives and each Advance
-	lose  func(d ipsec.Datagram) bool // whether a datagram is lost
-	nat   uint16                      // a is behind a NAT that adds so much to its ports; 0: none
+	event func()                       // before each datagram that arrives and each Advance
+	lose  func(d *ipsec.Datagram) bool // whether a datagram is lost; it may change it
+	nat   uint16                       // a is behind a NAT that adds so much to its ports; 0: none
 }
 
 var outside = netip.MustParseAddr("203.0.113.1") // of the NAT
@@ -62,7 +63,7 @@ type host struct {
 func newWorld(t testing.TB, change func(a, b *sa.Peer)) *world {
 	w := &world{
 		t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), rand: rand.NewChaCha8([32]byte{9}),
-		event: func() {}, lose: func(ipsec.Datagram) bool { return false },
+		event: func() {}, lose: func(*ipsec.Datagram) bool { return false },
 	}
 	w.a, w.b = w.host("192.0.2.1", 0x1000), w.host("192.0.2.2", 0x2000)
 	w.a.peer, w.b.peer = peerFor(w.a, w.b), peerFor(w.b, w.a)
@@ -206,20 +207,16 @@ func (n *host) told(what string, why diag.Cause) {
 	}
 }
 
-func (n *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause)      { n.told("lost", why) }
-func (n *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause)      { n.told("troubled", why) }
-func (n *host) Dropped(why sa.Drop)                                   { n.note("drops: %v", why); n.dropped[why]++ }
+func (n *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { n.told("lost", why) }
+func (n *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { n.told("troubled", why) }
+func (n *host) Dropped(why sa.Drop)                              { n.note("drops: %v", why); n.dropped[why]++ }
+
 func (n *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { n.moved = append(n.moved, w) }
 func (n *host) Succeeded(time.Time, sa.Machine, sa.Machine)           {}
 func (n *host) Stirred(sa.Machine)                                    { n.acts++ }
 
 func (n *host) ChildChanged(_ time.Time, _ sa.Machine, c *sa.Child, why diag.Cause) {
 	n.told(c.Name, why)
-}
-
-// said reports whether the Owner was told a cause of a code.
-func (n *host) said(code diag.Code) bool {
-	return slices.ContainsFunc(n.causes, func(c diag.Cause) bool { return c.Is(code) || len(c.Because) > 0 && c.Because[0].Is(code) })
 }
 
 // main is the ISAKMP SA that maintains the Child SAs, or nil.
@@ -246,18 +243,29 @@ func (n *host) receive(d ipsec.Datagram) {
 	}
 	if o, ok := n.openings[h.SPIr]; ok {
 		delete(n.openings, h.SPIr)
-		if s, err := Resume(n.env, n.w.now, o.first, h.SPIr); err == nil {
-			s.Handle(n.w.now, d)
+		s, err := Resume(n.env, n.w.now, o.first, h.SPIr)
+		if n.refused(err) {
+			return
 		}
+		s.Handle(n.w.now, d)
 		return
 	}
 	switch {
 	case h.SPIr != 0:
 	case h.Exchange == wire.ExchangeAggressive:
-		Respond(n.env, n.w.now, d)
+		_, err := Respond(n.env, n.w.now, d)
+		n.refused(err)
 	case h.Exchange == wire.ExchangeMain:
 		n.open(d)
 	}
+}
+
+// refused notes why a first message is not answered.
+func (n *host) refused(err error) bool {
+	if r := (*Refusal)(nil); errors.As(err, &r) {
+		n.told("refuses "+r.Kind.String(), r.Cause)
+	}
+	return err != nil
 }
 
 // open answers message 1 of a main mode.
@@ -271,7 +279,7 @@ func (n *host) open(d ipsec.Datagram) {
 	if o.answer == nil {
 		cookie := n.NewSPI()
 		answer, err := Answer(n.env, n.w.now, d, cookie)
-		if err != nil {
+		if n.refused(err) {
 			return
 		}
 		o = opening{ipsec.Datagram{Local: d.Local, Remote: d.Remote, Data: bytes.Clone(d.Data)}, answer}
@@ -292,7 +300,7 @@ func (w *world) arrive(d ipsec.Datagram) {
 			d.Local = netip.AddrPortFrom(w.a.addr, d.Local.Port()-w.nat)
 		}
 	}
-	if w.lose(d) {
+	if w.lose(&d) {
 		return
 	}
 	for _, n := range []*host{w.a, w.b} {

@@ -19,7 +19,7 @@ import (
 //	    SAi2, TSi, TSr}  -->
 //	                             <--  HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
 
-// auth is the exchange from the initiator's end.
+// auth is the IKE_AUTH exchange that an initiator starts.
 type auth struct {
 	first         *sa.Child
 	local, remote []ipsec.Selector
@@ -88,9 +88,9 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	}
 	if why := s.checkAuth(s.peer, id, mac); !why.OK() {
 		t.abandoned(s)
-		// The peer thinks that all is well: "the notification MAY be returned in a
-		// separate INFORMATIONAL exchange" (section 2.21.2). A Delete goes with it, for
-		// those who look only for that.
+		// The peer has accepted us already: "the notification MAY be returned in a
+		// separate INFORMATIONAL exchange" (section 2.21.2). A Delete goes with it, because
+		// some peers look only for a Delete.
 		s.closing(now, why, &wire.Notify{Kind: wire.AuthenticationFailed})
 		return nil
 	}
@@ -118,7 +118,8 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	return nil
 }
 
-// checkAuth verifies the other end's identity and AUTH payload, or says what is wrong.
+// checkAuth verifies the peer's identity and AUTH payload. The Cause says what is
+// wrong; it is OK when both are right.
 func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) diag.Cause {
 	if !p.RemoteID.Welcomes(id.Identity) {
 		return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(id.Identity), Ours: sa.IDText(p.RemoteID)}
@@ -136,7 +137,7 @@ func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) diag.Cause {
 	return diag.Cause{}
 }
 
-// answerAuth is the responder's end.
+// answerAuth answers the peer's IKE_AUTH request.
 func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]wire.Payload, func(), error) {
 	idi, _ := wire.FindType[*wire.ID](ps, wire.TypeIDi)
 	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
@@ -180,9 +181,9 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	return append(reply, more...), func() { s.installOut(now, c) }, nil
 }
 
-// identify finds the peer that the initiator is, and proves it. Peers that
-// share an address are told apart by identity, and those that share identities
-// by the algorithms.
+// identify finds the candidate whose identities and pre-shared key the initiator's
+// IKE_AUTH request proves. Identities distinguish candidates that share an address;
+// the negotiated algorithms distinguish candidates that share identities too.
 func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
 	fail := func(ps []*sa.Peer, why diag.Cause) (*sa.Peer, error) {
 		for _, p := range ps {
@@ -231,7 +232,7 @@ func allows(p *sa.Peer, suite ipsec.Suite) bool {
 	})
 }
 
-// lowest is the smaller of two nonces, octet by octet (RFC 7296 section 2.8.1).
+// lowest compares two nonces octet by octet and returns the lower one (RFC 7296 section 2.8.1).
 func lowest(a, b []byte) []byte {
 	if bytes.Compare(a, b) <= 0 {
 		return a

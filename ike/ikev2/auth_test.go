@@ -11,7 +11,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// TestAuthIsOverTheIDPayloadAsItCame: a peer may have anything in RESERVED, which we are to ignore, and signs it all the same:
+// TestAuthIsOverTheIDPayloadAsItCame: we ignore RESERVED, but the peer signs it, whatever it has there:
 // "RestOfInitIDPayload = IDType | RESERVED | InitIDData" (RFC 7296 section 2.15).
 func TestAuthIsOverTheIDPayloadAsItCame(t *testing.T) {
 	proposals, err := ipsec.ParseProposal(ipsec.ProtoIKE, "aes128-sha256-x25519")
@@ -39,7 +39,7 @@ func TestAuthIsOverTheIDPayloadAsItCame(t *testing.T) {
 		who            string
 		we             *SA // the end that checks
 		kind           wire.PayloadType
-		message, nonce []byte // what the other one signs
+		message, nonce []byte // covered by the other end's AUTH
 		skp            ipsec.Secret
 	}{
 		{"initiator", &SA{keys: k, initReq: []byte("message 1"), nr: nr}, wire.TypeIDi, []byte("message 1"), nr, k.pi},
@@ -56,7 +56,7 @@ func TestAuthIsOverTheIDPayloadAsItCame(t *testing.T) {
 			}
 			mac[0] ^= 1
 			if c.we.checkAuth(p, ps[0].(*wire.ID), &wire.Auth{Method: wire.AuthSharedKey, Data: mac}).OK() {
-				t.Errorf("%s with ID payload %x gets by with a wrong proof", c.who, body)
+				t.Errorf("%s with ID payload %x is accepted with a wrong proof", c.who, body)
 			}
 		}
 	}

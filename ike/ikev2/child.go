@@ -12,30 +12,31 @@ import (
 	"vpngw/ipsec"
 )
 
-// child is one Child SA: a pair of ESP SAs. Not to be confused with sa.Child,
-// which is the wish for one.
+// child is one negotiated Child SA: a pair of ESP SAs. An sa.Child is the
+// configuration that it serves.
 type child struct {
 	cfg      *sa.Child
 	sa       *ipsec.ChildSA
-	made     bool   // we asked for it
+	made     bool   // this end sent the request
 	out      bool   // the outbound half is installed
-	lowNonce []byte // the lower of the nonces that made it
+	lowNonce []byte // the lower of the two nonces of its exchange
 
-	successor    *child      // installed to take this one's place
-	rekey        *rekeyChild // ours, from when it is queued until it is answered
+	successor    *child      // the child that replaces this one; installed
+	rekey        *rekeyChild // our rekey, from the time it is queued until the peer answers
 	deleting     bool        // our Delete is queued or under way
-	gone         bool        // deleted at both ends; the inbound half lingers
-	softAt       time.Time   // rekey
-	softWhy      diag.Cause  // why then
-	hardAt       time.Time   // end
-	removeAt     time.Time   // gone: forget it
-	failingSince time.Time   // since when rekeying it has failed
+	gone         bool        // both ends deleted it; the inbound half still receives
+	softAt       time.Time   // when to rekey it
+	softWhy      diag.Cause  // why it is rekeyed at softAt
+	hardAt       time.Time   // when its lifetime ends
+	removeAt     time.Time   // when to remove a child that is gone
+	failingSince time.Time   // the first of its rekeys that failed in a row
 }
 
-// leaving reports whether the child is on its way out.
+// leaving reports whether the child is deleted, or its successor carries the traffic.
 func (c *child) leaving() bool { return c.gone || c.deleting || c.successor != nil && c.successor.out }
 
-// heir is the last of the child's successors, or the child itself.
+// latest follows the successors of a child to the last one; a child without a
+// successor is its own latest.
 func (c *child) latest() *child {
 	for n := 0; c.successor != nil && n < 8; n++ {
 		c = c.successor
@@ -66,7 +67,7 @@ func (s *SA) findOut(spiOut []byte) *child {
 	return nil
 }
 
-// childPayloads are SA, TSi and TSr as the one who asks sends them.
+// childPayloads returns the SA, TSi and TSr payloads of a request.
 func childPayloads(spi uint32, ps []ipsec.Proposal, local, remote []ipsec.Selector) []wire.Payload {
 	return []wire.Payload{
 		&wire.SA{Proposals: offer(ipsec.ProtoESP, u32(spi), ps)},
@@ -75,15 +76,16 @@ func childPayloads(spi uint32, ps []ipsec.Proposal, local, remote []ipsec.Select
 	}
 }
 
-// childOffer is what we asked for.
+// childOffer is our request for a Child SA, to check the response against.
 type childOffer struct {
 	cfg           *sa.Child
 	local, remote []ipsec.Selector
 	spiIn         uint32
-	dh            *sa.DH // nil: no key exchange of its own
+	dh            *sa.DH // nil: the request has no KE payload
 }
 
-// acceptOffer turns a response to our request into a child, or says what is wrong with it.
+// acceptOffer makes a child of the response to our request. If the response does
+// not fit the request, the Cause says why.
 func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr []byte) (*child, diag.Cause) {
 	got, ok := wire.Find[*wire.SA](ps)
 	tsi, okI := wire.FindType[*wire.TS](ps, wire.TypeTSi)
@@ -118,18 +120,18 @@ func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr 
 		}
 	}
 	if wire.FindNotify(ps, wire.AdditionalTSPossible) != nil {
-		s.log.Info("the peer would take more of the selectors, in other Child SAs", "child", o.cfg.Name,
+		s.log.Info("the peer allows more of the selectors in further Child SAs", "child", o.cfg.Name,
 			"local", sa.ListText(tsi.Selectors), "remote", sa.ListText(tsr.Selectors))
 	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
 	return c, diag.Cause{}
 }
 
-// incomplete is why a response to a request for a Child SA is of no use.
+// incomplete is the Cause of a response that lacks something.
 func incomplete(lacks string) diag.Cause { return diag.Cause{Code: diag.AnswerIncomplete, Ours: lacks} }
 
-// newChild makes a child from what was negotiated, and clears shared. made says
-// that we asked for it: the keys of our direction come first then.
+// newChild makes a child of the negotiated values, and clears shared. With made,
+// this end sent the request, so the keys of our direction come first.
 func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out uint32, local, remote []ipsec.Selector, made bool, shared, ni, nr []byte) *child {
 	mine, theirs := s.keys.childKeys(suite, shared, ni, nr)
 	clear(shared)
@@ -153,13 +155,13 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 	return c
 }
 
-// add makes the inbound half of a child ready.
+// installIn installs the inbound half of a child.
 func (s *SA) installIn(c *child) {
 	s.fam.children = append(s.fam.children, c)
 	s.env.Owner.Emit(sa.InstallIn{SA: c.sa})
 }
 
-// installOut lets new packets take a child.
+// installOut installs the outbound half of a child, once.
 func (s *SA) installOut(now time.Time, c *child) {
 	if c.out || c.gone || c.deleting || s.findIn(c.sa.SPIIn) != c {
 		return
@@ -171,13 +173,14 @@ func (s *SA) installOut(now time.Time, c *child) {
 	s.env.Owner.ChildChanged(now, s, c.cfg, diag.Cause{})
 }
 
-// install is add and installOut: for the one who asked, the answer proves that the peer is ready.
+// installBoth installs both halves of a child that we requested: the response
+// proves that the peer is ready to receive.
 func (s *SA) installBoth(now time.Time, c *child) {
 	s.installIn(c)
 	s.installOut(now, c)
 }
 
-// useChild puts a child to use for which we asked, unless it is not wanted any more.
+// useChild installs a child that we requested. If it is held by now, it is deleted.
 func (s *SA) useChild(now time.Time, c *child) {
 	if s.env.Owner.Held(c.cfg) {
 		s.installIn(c)
@@ -197,7 +200,7 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 	s.env.Owner.Emit(sa.Remove{SPIIn: c.sa.SPIIn, Why: why})
 	stays := c.successor != nil
 	for _, old := range s.fam.children {
-		if old.successor == c && !old.gone && !old.deleting { // the peer thought better of replacing it
+		if old.successor == c && !old.gone && !old.deleting { // the peer took the replacement back
 			old.successor, stays = nil, true
 			if old.softAt.IsZero() && !old.hardAt.IsZero() {
 				s.rekeyLater(now, old, diag.Cause{Code: diag.SuccessorDeleted})
@@ -209,8 +212,8 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 	}
 }
 
-// retire is for a child that both ends have deleted. One with a successor
-// lingers, because packets on it may be under way.
+// retire removes a child that both ends have deleted. A child with a successor
+// keeps its inbound half for lingerTime, because packets may be under way.
 func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 	c.gone, c.softAt, c.hardAt = true, time.Time{}, time.Time{}
 	if c.successor == nil {
@@ -220,7 +223,7 @@ func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 	c.removeAt = now.Add(lingerTime)
 }
 
-// childRequest is what the peer asks for.
+// childRequest is a request of the peer for a Child SA.
 type childRequest struct {
 	sa            *wire.SA
 	local, remote []ipsec.Selector // TSr and TSi
@@ -230,7 +233,7 @@ type childRequest struct {
 	withKE        bool
 }
 
-// readChildRequest reads a request for a Child SA; false: the message has none.
+// readChildRequest reads the peer's request for a Child SA; false: the message has none.
 func readChildRequest(ps []wire.Payload) (childRequest, bool, error) {
 	var o childRequest
 	var okS, okI, okR bool
@@ -248,9 +251,9 @@ func readChildRequest(ps []wire.Payload) (childRequest, bool, error) {
 	return o, true, nil
 }
 
-// answerChild negotiates a Child SA that the peer asks for. It returns the
-// child, not installed yet, and the payloads SA, [KE,] TSi, TSr and
-// [N(ADDITIONAL_TS_POSSIBLE)].
+// answerChild negotiates a Child SA that the peer requests. It returns the child,
+// not yet installed, and the payloads SA, [KE,] TSi, TSr and
+// [N(ADDITIONAL_TS_POSSIBLE)] of the response.
 func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, []wire.Payload, error) {
 	cfg, local, remote := s.match(o)
 	if cfg == nil {
@@ -312,7 +315,7 @@ func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, 
 	return c, ps, nil
 }
 
-// exchangeKE answers the peer's public value.
+// exchangeKE makes our public value for the peer's, and the shared secret of both.
 func (s *SA) exchangeKE(ke *wire.KE) (shared, public []byte, err error) {
 	dh, err := sa.NewDH(ke.Group, s.env.Rand)
 	if err != nil {
@@ -324,10 +327,11 @@ func (s *SA) exchangeKE(ke *wire.KE) (shared, public []byte, err error) {
 	return shared, dh.Public(), nil
 }
 
-// match finds the configured child that a request is best served by, and narrows
-// the selectors to it (RFC 7296 section 2.9): one that covers the whole request, else one that
-// covers the first selectors of it, for a subset "that includes the
-// initiator's first choices" is a MUST, else the first that covers a part.
+// match finds the configured child that fits a request best, and narrows the
+// request's selectors to it (RFC 7296 section 2.9). A child that covers the whole
+// request fits best. Next comes a child that covers its first selectors, because a
+// subset "that includes the initiator's first choices" is a MUST; then the first
+// child that covers any part.
 func (s *SA) match(o childRequest) (cfg *sa.Child, local, remote []ipsec.Selector) {
 	candidates := s.peer.Children
 	if o.rekeyed != nil {
@@ -352,8 +356,8 @@ func (s *SA) match(o childRequest) (cfg *sa.Child, local, remote []ipsec.Selecto
 	return cfg, local, remote
 }
 
-// takesMore reports whether a part of a request that was narrowed to local and
-// remote could have another Child SA, as ADDITIONAL_TS_POSSIBLE says: "the responder
+// takesMore reports whether another Child SA could carry a part of a request that was
+// lost when the request was narrowed to local and remote. ADDITIONAL_TS_POSSIBLE says so: "the responder
 // narrowed the proposed Traffic Selectors but that other Traffic
 // Selectors would also have been acceptable, though only in a separate SA".
 func (s *SA) takesMore(o childRequest, cfg *sa.Child, local, remote []ipsec.Selector) bool {
@@ -364,7 +368,8 @@ func (s *SA) takesMore(o childRequest, cfg *sa.Child, local, remote []ipsec.Sele
 	})
 }
 
-// noteRefusal notes a refusal that is not about one child, with those that are not up.
+// noteRefusal reports a refusal that concerns no single child for every child that
+// is not up.
 func (s *SA) noteRefusal(now time.Time, why diag.Cause) {
 	for _, c := range s.peer.Children {
 		if !slices.ContainsFunc(s.fam.children, func(up *child) bool { return up.cfg == c }) {
@@ -373,12 +378,12 @@ func (s *SA) noteRefusal(now time.Time, why diag.Cause) {
 	}
 }
 
-// selectorText is the selectors of a Child SA for a sentence.
+// selectorText writes the selectors of both ends for a sentence.
 func selectorText(local, remote []ipsec.Selector) string {
 	return sa.ListText(local) + " here and " + sa.ListText(remote) + " there"
 }
 
-// childRefused takes the peer's no to a Child SA.
+// childRefused reports that the peer refused a Child SA.
 func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Selector, n *wire.Notify) {
 	why := diag.Cause{Code: diag.ESPRefused, Ours: sa.ProposalText(cfg.Proposals), Notify: n.Kind.String()}
 	switch n.Kind {
@@ -389,7 +394,8 @@ func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Se
 	s.env.Owner.ChildChanged(now, s, cfg, why)
 }
 
-// SeenInbound implements sa.Machine: the peer uses the SA, so it can receive on it too (RFC 7296 section 2.8).
+// SeenInbound implements sa.Machine. A peer that sends on a Child SA can receive on
+// it too (RFC 7296 section 2.8).
 func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	c := s.findIn(spiIn)
 	if c == nil || s.fam.current != s {
@@ -399,7 +405,7 @@ func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	return true
 }
 
-// limits are why a Child SA is rekeyed that has used up a limit.
+// limits has the code of the rekey for each limit that a Child SA can reach.
 var limits = map[ipsec.Limit]diag.Code{
 	ipsec.LimitBytes:    diag.BytesReached,
 	ipsec.LimitPackets:  diag.PacketsReached,
@@ -443,7 +449,7 @@ func (s *SA) DeleteChildren(now time.Time, cfg *sa.Child) {
 	s.pump(now)
 }
 
-// advanceChildren does what is due.
+// advanceChildren removes, ends and rekeys the children whose time has come.
 func (s *SA) advanceChildren(now time.Time) {
 	for _, c := range slices.Clone(s.fam.children) {
 		switch {

@@ -20,14 +20,14 @@ import (
 const (
 	retryMin = 2 * time.Second // after TEMPORARY_FAILURE or another refusal of a rekey
 	retryMax = 6 * time.Second
-	// troubleTime is how long a peer may refuse to rekey: "it SHOULD conclude that the
+	// troubleTime is how long a peer may refuse rekeys in a row: "it SHOULD conclude that the
 	// state information is out of sync and close the IKE SA" (section 2.25).
 	troubleTime = 3 * time.Minute
 	// maxChildren is how many Child SAs a peer may have on one IKE SA.
 	maxChildren = 1024
 )
 
-// createChild asks for one more Child SA.
+// createChild requests one more Child SA.
 type createChild struct {
 	cfg           *sa.Child
 	local, remote []ipsec.Selector
@@ -65,7 +65,7 @@ func (t *createChild) build(s *SA, now time.Time) (request, bool) {
 	return request{wire.ExchangeCreateChild, ps}, why.OK()
 }
 
-// payloads are SA, Ni, [KEi,] TSi and TSr.
+// payloads returns SA, Ni, [KEi,] TSi and TSr, or the Cause of a failure.
 func (t *createChild) payloads(s *SA) ([]wire.Payload, diag.Cause) {
 	var err error
 	if t.spiIn, err = s.env.AllocSPI(); err != nil {
@@ -91,7 +91,7 @@ func (t *createChild) payloads(s *SA) ([]wire.Payload, diag.Cause) {
 func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	defer t.abandoned(s)
 	if s.state != sa.Established {
-		return nil // closed meanwhile, and this with it
+		return nil // the IKE SA was closed meanwhile, with all its exchanges
 	}
 	n := errorNotify(ps)
 	s.busy(now, n)
@@ -113,7 +113,8 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	return nil
 }
 
-// otherGroup is the same request in the group that the peer asks for, or nil.
+// otherGroup returns the same request in the group that the peer asks for. It is
+// nil if our proposals lack that group, or we have changed the group before.
 func (t *createChild) otherGroup(s *SA, n *wire.Notify) *createChild {
 	if n.Kind != wire.InvalidKEPayload || len(n.Data) != 2 || t.retried {
 		return nil
@@ -129,7 +130,7 @@ func (t *createChild) otherGroup(s *SA, n *wire.Notify) *createChild {
 	return nil
 }
 
-// accept makes the child of a response. With it, the SPI is the child's.
+// accept makes the child of a response. From then on the child owns the SPI.
 func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, diag.Cause) {
 	nonce, _ := wire.Find[*wire.Nonce](ps)
 	if nonce == nil {
@@ -147,12 +148,12 @@ func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, d
 type rekeyChild struct {
 	createChild
 	old   *child
-	rival *child // what the peer made of old meanwhile
+	rival *child // the child by which the peer has replaced old meanwhile
 }
 
 func (t *rekeyChild) child() *sa.Child { return nil }
 
-// startRekey queues the rekey of a child, once.
+// startRekey queues the rekey of a child, unless one is queued already.
 func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 	if c.rekey != nil || c.leaving() || c.successor != nil || s.env.Owner.Held(c.cfg) {
 		return
@@ -166,7 +167,7 @@ func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 	s.enqueue(c.rekey)
 }
 
-// rekeyLater comes to the rekey of a child in a while.
+// rekeyLater sets the next attempt to rekey a child.
 func (s *SA) rekeyLater(now time.Time, c *child, why diag.Cause) {
 	c.softAt, c.softWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
 }
@@ -178,7 +179,7 @@ func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
 		return request{}, false
 	}
 	// "The SA that the initiator attempted to rekey is indicated by the SPI field in
-	// the Notify payload": the one the exchange initiator expects in inbound packets.
+	// the Notify payload": the SPI that the exchange initiator expects in inbound packets.
 	ps, why := t.payloads(s)
 	if !why.OK() {
 		old.rekey = nil
@@ -199,7 +200,7 @@ func (t *rekeyChild) abandoned(s *SA) {
 func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	defer t.abandoned(s)
 	if s.state != sa.Established {
-		return nil // closed meanwhile, and this with it
+		return nil // the IKE SA was closed meanwhile, with all its exchanges
 	}
 	n := errorNotify(ps)
 	s.busy(now, n)
@@ -215,9 +216,9 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	}
 	rival := t.rival
 	if rival != nil && (s.findIn(rival.sa.SPIIn) != rival || rival.gone) {
-		rival = nil // the peer has deleted it again
+		rival = nil // the peer has deleted it already
 	}
-	if s.env.Owner.Held(c.cfg) { // the old one is being deleted; so is this
+	if s.env.Owner.Held(c.cfg) { // the old child is being deleted, so the new one goes too
 		s.installIn(c)
 		s.deleteChild(c)
 		return nil
@@ -237,13 +238,13 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		rival.successor = c // the peer deletes it
 	}
 	s.installBoth(now, c)
-	if s.findIn(t.old.sa.SPIIn) == t.old { // else it ended meanwhile
+	if s.findIn(t.old.sa.SPIIn) == t.old { // otherwise it ended meanwhile
 		s.deleteChild(t.old)
 	}
 	return nil
 }
 
-// refused takes an error notification.
+// refused handles the peer's error notification.
 func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
 	if t.rival != nil || s.findIn(t.old.sa.SPIIn) != t.old || t.old.deleting {
 		return nil // "it already knows there was simultaneous rekeying, so it can ignore the error message"
@@ -265,7 +266,8 @@ func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
 	return nil
 }
 
-// retry comes back to a rekey that failed.
+// retry sets the next attempt of a rekey that failed, or closes the IKE SA when the
+// rekeys have failed for troubleTime.
 func (t *rekeyChild) retry(s *SA, now time.Time, why diag.Cause) {
 	if t.old.failingSince.IsZero() {
 		t.old.failingSince = now
@@ -277,13 +279,13 @@ func (t *rekeyChild) retry(s *SA, now time.Time, why diag.Cause) {
 	s.rekeyLater(now, t.old, why)
 }
 
-// rekeyingIKE reports whether our rekey of the IKE SA is under way.
+// rekeyingIKE reports whether our request to rekey the IKE SA is open.
 func (s *SA) rekeyingIKE() bool {
 	_, ok := s.out.(*rekeyIKE)
 	return ok
 }
 
-// beingReplaced reports whether the IKE SA is not one to make Child SAs on any more.
+// beingReplaced reports whether new Child SAs have to wait for the IKE SA's successor.
 func (s *SA) beingReplaced() bool {
 	return s.state != sa.Established || s.fam.current != s || s.rekeyingIKE()
 }
@@ -300,7 +302,8 @@ func (s *SA) answerCreateChild(now time.Time, ps []wire.Payload) ([]wire.Payload
 	return reply, func() { s.installOut(now, c) }, nil
 }
 
-// answerNew is what new and rekeyed Child SAs have in common.
+// answerNew answers a request for a Child SA; rekeyed is the child that it
+// replaces, or nil.
 func (s *SA) answerNew(now time.Time, ps []wire.Payload, rekeyed *child) ([]wire.Payload, *child, error) {
 	o, ok, err := readChildRequest(ps)
 	if err != nil {
@@ -342,7 +345,7 @@ func (s *SA) answerRekeyChild(now time.Time, ps []wire.Payload, n *wire.Notify) 
 	}
 	if t := old.rekey; t != nil {
 		if s.out == task(t) {
-			t.rival = c // who wins shows when the peer answers (section 2.8.1)
+			t.rival = c // the peer's response decides who wins (section 2.8.1)
 		} else {
 			s.unqueue(t)
 		}
@@ -350,12 +353,12 @@ func (s *SA) answerRekeyChild(now time.Time, ps []wire.Payload, n *wire.Notify) 
 	old.successor = c
 	old.softAt = time.Time{}
 	s.installIn(c)
-	// Outbound traffic stays on the old SA until the peer proves that it is ready
-	// on the new: a packet on it (SeenInbound), or the Delete of the old (section 2.8).
+	// Outbound traffic stays on the old SA until the peer proves that it can receive on
+	// the new one, by a packet on it (SeenInbound) or by deleting the old one (section 2.8).
 	return reply, nil, nil
 }
 
-// unqueue drops a task that was not sent yet.
+// unqueue drops a task whose request was not sent yet.
 func (s *SA) unqueue(t task) {
 	for i, q := range s.queue {
 		if q == t {

@@ -11,22 +11,22 @@ import (
 	"vpngw/ipsec"
 )
 
-// task is an exchange that this end starts. Its methods are called in the order
-// build, then answered once, or nothing when the peer never answers.
+// task is an exchange that this end starts. build is called first, and answered
+// once, if the peer answers.
 type task interface {
-	// build makes the request; false: there is nothing left to do.
+	// build makes the request; false: the task is not needed any more.
 	build(s *SA, now time.Time) (request, bool)
-	// answered takes the peer's response, decrypted and shape-checked. An error ends the IKE SA.
+	// answered handles the peer's response, decrypted and of the right shape. An error ends the IKE SA.
 	answered(s *SA, now time.Time, ps []wire.Payload) error
-	// abandoned gives back what build took; the SA ends or the task is not needed any more.
+	// abandoned frees what build allocated, because the SA ends or the task is not needed any more.
 	abandoned(s *SA)
-	// child is what the task wants to bring up, or nil.
+	// child is the configured child that the task brings up, or nil.
 	child() *sa.Child
 	// freeze lists the task; k numbers the Child SAs that it refers to.
 	freeze(s *SA, k *numberedFamily) FrozenTask
 }
 
-// plain is a task that brings no child up and holds nothing.
+// plain is the part of a task that brings up no child and allocates nothing.
 type plain struct{}
 
 func (plain) abandoned(*SA)    {}
@@ -41,24 +41,24 @@ type request struct {
 // window size 1), retransmission (section 2.1), and fragmentation (RFC 7383).
 type channel struct {
 	queue   []task
-	out     task // waits for its response
+	out     task // the open one: its request waits for a response
 	outKind wire.Exchange
 	outID   uint32
 	nextID  uint32
 	retx    sa.Retransmitter
 
-	peerNextID  uint32   // the next request of the peer
-	response    [][]byte // to request peerNextID-1
+	peerNextID  uint32   // the message id of the peer's next request
+	response    [][]byte // our response to request peerNextID-1
 	requestHash [32]byte // hash of that request, or of its first fragment
 	hasResponse bool
 
-	fragment            bool // both ends take fragments
+	fragment            bool // both ends support fragmentation
 	requests, responses fragments
 }
 
 func (s *SA) enqueue(t task) { s.queue = append(s.queue, t) }
 
-// tasks are the open one and those that wait.
+// tasks returns the open task and the queue.
 func (s *SA) tasks() []task {
 	if s.out == nil {
 		return s.queue
@@ -66,7 +66,7 @@ func (s *SA) tasks() []task {
 	return append([]task{s.out}, s.queue...)
 }
 
-// pump starts the next exchange if none is open.
+// pump starts the next task if none is open.
 func (s *SA) pump(now time.Time) {
 	if s.pumping || s.out != nil || (s.state != sa.Established && s.state != sa.Deleting && s.state != sa.Replaced) {
 		return
@@ -105,7 +105,7 @@ func (s *SA) send(p ipsec.Path, msgs [][]byte) {
 	}
 }
 
-// linger ends an SA whose last response the peer may have to ask for again.
+// linger ends an SA but keeps its last response, which may be lost, for a while.
 func (s *SA) linger(now time.Time, why diag.Cause) {
 	s.releaseChildren(now, why)
 	s.abandon()
@@ -116,7 +116,7 @@ func (s *SA) linger(now time.Time, why diag.Cause) {
 	s.ended(now, why)
 }
 
-// abandon forgets every exchange of ours.
+// abandon drops every task.
 func (s *SA) abandon() {
 	for _, t := range s.tasks() {
 		t.abandoned(s)
@@ -146,7 +146,7 @@ func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
 		return
 	}
 	if (h.Flags&wire.FlagInitiator != 0) == s.initiator {
-		return // a reflection of our own
+		return // our own message, reflected
 	}
 	if h.Flags&wire.FlagResponse != 0 {
 		s.handleResponse(now, h, d)
@@ -180,7 +180,7 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 	s.answerTask(now, h.Exchange, t, ps, err)
 }
 
-// answerTask gives a task its response, or gives it up over an error in that.
+// answerTask hands a response to its task; err says what is wrong with the response.
 func (s *SA) answerTask(now time.Time, x wire.Exchange, t task, ps []wire.Payload, err error) {
 	switch {
 	case err != nil:
@@ -193,7 +193,7 @@ func (s *SA) answerTask(now time.Time, x wire.Exchange, t task, ps []wire.Payloa
 	}
 	switch {
 	case err == nil:
-	case s.state == sa.Connecting: // IKE_AUTH; the peer thinks that all is well
+	case s.state == sa.Connecting: // IKE_AUTH; the peer has accepted us already
 		var n *wire.Notify
 		if e := asNotify(err); e != nil {
 			n = &wire.Notify{Kind: e.Kind, Data: e.Data}
@@ -256,8 +256,8 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 	}
 }
 
-// refusal is what the peer is told of an error, if it is told, and why that is
-// the end of the IKE SA, if it is.
+// refusal turns an error into the response that tells the peer; nil: the peer is
+// not told. If the refusal ends the IKE SA, fatal says why.
 func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal diag.Cause) {
 	e := asNotify(err)
 	if e == nil {
@@ -278,7 +278,7 @@ func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal di
 	return []wire.Payload{n}, fatal
 }
 
-// respond answers a request, and keeps the answer for retransmissions.
+// respond sends a response, and keeps it in case the peer repeats its request.
 func (s *SA) respond(now time.Time, h wire.Header, d ipsec.Datagram, ps []wire.Payload) {
 	msgs, err := s.seal(h.Exchange, wire.FlagResponse, h.ID, ps)
 	if err != nil {
@@ -289,7 +289,7 @@ func (s *SA) respond(now time.Time, h wire.Header, d ipsec.Datagram, ps []wire.P
 	s.send(sa.ReplyPath(d), msgs)
 }
 
-// answerRequest is the list of what a peer can ask.
+// answerRequest calls the function that answers a request.
 func (s *SA) answerRequest(now time.Time, x wire.Exchange, ps []wire.Payload, d ipsec.Datagram) ([]wire.Payload, func(), error) {
 	if s.state == sa.Connecting {
 		if x != wire.ExchangeAuth {
@@ -312,7 +312,7 @@ func (s *SA) answerRequest(now time.Time, x wire.Exchange, ps []wire.Payload, d 
 	return nil, nil, syntax("%v on an established IKE SA", x)
 }
 
-// heard notes a fresh authenticated message.
+// heard notes an authenticated message that is no repetition.
 func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	s.monitor.Heard(now)
 	if s.state != sa.Connecting {
@@ -320,7 +320,7 @@ func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	}
 }
 
-// causeOf is why an exchange failed.
+// causeOf turns an error of an exchange into a Cause.
 func causeOf(err error) diag.Cause {
 	if n := asNotify(err); n != nil && !n.Cause.OK() {
 		return n.Cause
@@ -328,12 +328,13 @@ func causeOf(err error) diag.Cause {
 	return internal("go on with an exchange", err)
 }
 
-// internal is a failure of this end: it could not do something.
+// internal is the Cause of a failure of this end: it could not do something.
 func internal(do string, err error) diag.Cause {
 	return diag.Cause{Code: diag.Internal, Name: do, Err: err.Error()}
 }
 
-// asNotify finds what to tell the peer, or nil if it is not to be told.
+// asNotify finds the notification that tells the peer of an error; nil: the peer is
+// not told.
 func asNotify(err error) *wire.NotifyError {
 	var n *wire.NotifyError
 	var c *wire.UnsupportedCritical

@@ -12,18 +12,20 @@ import (
 	"vpngw/ipsec"
 )
 
-// Frozen is IKE SAs as plain data, in the middle of whatever they were doing:
-// what a restart without loss hands to the next process. Secrets stay in
-// ipsec.Secret, which never prints itself, and are to be written nowhere.
+// Frozen lists IKE SAs as plain data, with their open exchanges, for a process that
+// carries on with them. Keys are of type ipsec.Secret, which never prints itself;
+// nobody may write them to a file.
 //
-// What a Frozen refers to it names: a peer by a key of the caller's, an IKE SA by
-// the SPI that is ours, a Child SA by its place in its family, from 1; 0 is none.
+// References are by name: a peer by a key that the caller chooses, an IKE SA by our
+// SPI, a Child SA by its place in its family, counted from 1. 0 refers to nothing.
+//
+// The fields are named for the fields of SA, child and the tasks; see there.
 type Frozen struct {
 	SAs      []FrozenSA
 	Families []FrozenFamily
 }
 
-// FrozenFamily is the Child SAs that an IKE SA hands on when it is rekeyed.
+// FrozenFamily is the Child SAs that a rekeyed IKE SA hands to its successor.
 type FrozenFamily struct {
 	Peer     FrozenPeer
 	Current  uint64 // the IKE SA that maintains them
@@ -80,42 +82,42 @@ type FrozenSA struct {
 	Lingering   bool
 }
 
-// FrozenFragments is one message that has not come whole.
+// FrozenFragments are the fragments of a message of which others are missing.
 type FrozenFragments struct {
 	Active bool
 	ID     uint32
 	Next   wire.PayloadType
-	Parts  []ipsec.Secret // decrypted; nil: not there yet
+	Parts  []ipsec.Secret // decrypted; nil: missing
 	First  [32]byte
 	Since  time.Time
 }
 
-// FrozenPeer is which peer an IKE SA has; the zero value: not known yet.
+// FrozenPeer refers to a peer; the zero value: not known yet.
 type FrozenPeer struct {
 	Known bool
-	Key   string // empty: the caller knows it no more, and it was as follows
+	Key   string // empty: the configuration has lost the peer, which was as follows
 	Name  string
 	sa.PeerKey
 	sa.Settings // without the pre-shared key
 }
 
-// FrozenKeys are the seven secrets of an IKE SA; without D there are none yet.
+// FrozenKeys are the seven secrets of an IKE SA; D is nil while there are none.
 type FrozenKeys struct {
 	D, AI, AR, EI, ER, PI, PR ipsec.Secret
-	IV                        uint64 // the next one of ours, with an AEAD
+	IV                        uint64 // of the next message that we seal with an AEAD
 }
 
-// FrozenDH is our half of a Diffie-Hellman exchange; without Private there is none.
+// FrozenDH is our half of a Diffie-Hellman exchange; Private is nil while there is none.
 type FrozenDH struct {
 	Group   uint16
 	Private ipsec.Secret
 }
 
-// FrozenConfig is the configured child that a Child SA or an exchange serves; the
-// zero value: none.
+// FrozenConfig is the configured child that a Child SA or a task serves; the zero
+// value: none.
 type FrozenConfig struct {
 	Set   bool
-	Gone  bool // the peer does not have it any more
+	Gone  bool // the configuration has lost it
 	Child sa.Child
 }
 
@@ -123,7 +125,7 @@ type FrozenConfig struct {
 type FrozenChild struct {
 	Config   FrozenConfig
 	SA       ipsec.ChildSA
-	Removed  bool // it is not installed any more, and only referred to; SA is without keys
+	Removed  bool // not installed any more, and only referred to; SA has no keys
 	Made     bool
 	Out      bool
 	LowNonce []byte
@@ -138,7 +140,7 @@ type FrozenChild struct {
 	FailingSince time.Time
 }
 
-// FrozenTask is an exchange that this end starts. Kind says which fields count.
+// FrozenTask is a task. Kind says which fields it uses.
 type FrozenTask struct {
 	Kind TaskKind
 
@@ -152,7 +154,7 @@ type FrozenTask struct {
 	Group uint16 // createChild, rekeyChild, rekeyIKE
 	DH    FrozenDH
 	Ni    []byte
-	Tries int // rekeyIKE; saInit and createChild: how often it was sent back
+	Tries int // saInit, createChild, rekeyChild, rekeyIKE: how often the peer asked for another request
 
 	Child int    // rekeyChild: the old one; deleteChild
 	Rival int    // rekeyChild
@@ -161,7 +163,7 @@ type FrozenTask struct {
 	Notify wire.Notify // deleteIKE; of kind 0: none
 }
 
-// TaskKind tells the exchanges of a FrozenTask apart.
+// TaskKind says which task a FrozenTask is.
 type TaskKind string
 
 const (
@@ -175,13 +177,13 @@ const (
 	kindDeleteChild TaskKind = "delete child"
 )
 
-// Freeze lists the IKE SAs among ms that are of IKEv2 and not dead, with what
-// hangs on them. key names a Peer, so that Thaw's caller finds it again; of one
-// that the caller has no more it returns "".
+// Freeze lists the machines among ms that are IKE SAs of IKEv2 and not dead. key
+// returns a name for a Peer, by which the caller of Thaw finds it; "" says that the
+// configuration has lost the Peer.
 //
-// A machine that was frozen must not act any more, or two would use the same keys
-// with the same message ids and IVs: the caller discards it, and calls none of
-// its methods.
+// A machine must not act after it was frozen: it and its thawed copy would use the
+// same keys with the same message ids and IVs. The caller drops it and calls none
+// of its methods.
 func Freeze(ms []sa.Machine, key func(*sa.Peer) string) Frozen {
 	f := freezer{key: key, listed: map[*SA]bool{}, families: map[*family]*numberedFamily{}}
 	var all []*SA
@@ -203,7 +205,7 @@ func Freeze(ms []sa.Machine, key func(*sa.Peer) string) Frozen {
 	return out
 }
 
-// freezer is a Freeze under way.
+// freezer is the state of a Freeze.
 type freezer struct {
 	key      func(*sa.Peer) string
 	listed   map[*SA]bool
@@ -211,15 +213,15 @@ type freezer struct {
 	order    []*numberedFamily
 }
 
-// numberedFamily is a family with the numbers of its children.
+// numberedFamily is a family whose children have numbers.
 type numberedFamily struct {
 	*family
 	number   int
 	peer     *sa.Peer
-	children []*child // the installed ones first, then those that are only referred to
+	children []*child // the installed children first, then removed ones that something refers to
 }
 
-// ref is the number of a child, from 1; nil: 0.
+// ref numbers a child, from 1; nil: 0.
 func (k *numberedFamily) ref(c *child) int {
 	if c == nil {
 		return 0
@@ -232,7 +234,7 @@ func (k *numberedFamily) ref(c *child) int {
 	return i + 1
 }
 
-// meet notes the family of an IKE SA.
+// meet numbers the family of an IKE SA, and finds its peer.
 func (f *freezer) meet(s *SA) {
 	k := f.families[s.fam]
 	if k == nil {
@@ -246,7 +248,7 @@ func (f *freezer) meet(s *SA) {
 
 func (f *freezer) family(k *numberedFamily) FrozenFamily {
 	out := FrozenFamily{Peer: f.peer(k.peer), Current: f.own(k.current)}
-	for i := 0; i < len(k.children); i++ { // a successor may be a new one
+	for i := 0; i < len(k.children); i++ { // ref adds successors to k.children
 		c := k.children[i]
 		fc := FrozenChild{
 			Config: childConfig(k.peer, c.cfg), SA: *c.sa, Removed: i >= len(k.family.children), Made: c.made, Out: c.out, LowNonce: bytes.Clone(c.lowNonce),
@@ -290,7 +292,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 	return out
 }
 
-// own is the SPI that is ours of an IKE SA that is frozen too; else 0.
+// own is our SPI of an IKE SA, or 0 if that one is not frozen.
 func (f *freezer) own(s *SA) uint64 {
 	if !f.listed[s] {
 		return 0

@@ -15,7 +15,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// destroy overwrites all that s refers to: nobody may need it after a Freeze.
+// destroy overwrites everything that s refers to: a Frozen must not share it.
 func (s *SA) destroy() {
 	for _, b := range slices.Concat(s.response, s.requests.parts, s.responses.parts, [][]byte{s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin}) {
 		clear(b)
@@ -43,8 +43,8 @@ func (s *SA) destroy() {
 	*s = SA{state: sa.Dead, fam: &family{}}
 }
 
-// thawed destroys every machine of h, puts a thawed one in its place, and returns
-// what was frozen.
+// thawed freezes and destroys every machine of h, puts its thawed copy in its place,
+// and returns the Frozen.
 func (h *host) thawed() Frozen {
 	key := func(p *sa.Peer) string {
 		if p == h.peer {
@@ -66,10 +66,10 @@ func (h *host) thawed() Frozen {
 		h.w.t.Fatal(err)
 	}
 	if g := Freeze(ms, key); !reflect.DeepEqual(f, g) {
-		h.w.t.Fatalf("%v: frozen, thawed and frozen again it is another:\n%+v\n%+v", h.addr, f, g)
+		h.w.t.Fatalf("%v: frozen, thawed and frozen again it differs:\n%+v\n%+v", h.addr, f, g)
 	}
 	h.machines = ms
-	// What ESP has is not IKE's: it has copies of the keys.
+	// The keys of ESP were destroyed too.
 	for _, fam := range f.Families {
 		for _, c := range fam.Children {
 			if !c.Removed {
@@ -87,12 +87,13 @@ func (h *host) thawed() Frozen {
 type script struct {
 	name   string
 	pairs  int
-	before func(w *world) // before the first message
+	before func(w *world) // called before the first message
 	do     func(w *world)
 }
 
-// scripts are every exchange of IKEv2, from the first on. Each ends with one IKE
-// SA and so many Child SAs.
+// script is a sequence of exchanges. It ends with one IKE SA at each end and pairs
+// Child SAs.
+// scripts are all exchanges of IKEv2.
 var scripts = []script{
 	{name: "IKE_SA_INIT and IKE_AUTH", pairs: 1},
 	{name: "a new child", pairs: 2, do: func(w *world) {
@@ -161,9 +162,9 @@ var scripts = []script{
 			w.t.Errorf("the ends were told of %d and %d moves", len(w.a.moved), len(w.b.moved))
 		}
 	}},
-	{name: "a cookie, and a refusal that somebody forged", pairs: 1, before: func(w *world) {
+	{name: "a cookie, and a forged refusal", pairs: 1, before: func(w *world) {
 		answers := []*wire.Notify{{Kind: wire.Cookie, Data: []byte("cookie")}, {Kind: wire.NoProposalChosen}}
-		w.meddle = func(d *ipsec.Datagram) { // the peer's answers are replaced
+		w.meddle = func(d *ipsec.Datagram) { // replaces the peer's first responses
 			h, _ := wire.ParseHeader(d.Data)
 			if h.Flags&wire.FlagResponse == 0 || h.Exchange != wire.ExchangeSAInit || len(answers) == 0 {
 				return
@@ -174,7 +175,7 @@ var scripts = []script{
 	}},
 	{name: "a response that does not prove who sent it", pairs: 1, before: func(w *world) {
 		right := w.a.peer
-		w.meddle = func(d *ipsec.Datagram) { // the key at a changes while IKE_AUTH is open
+		w.meddle = func(d *ipsec.Datagram) { // changes a's key while IKE_AUTH is open
 			h, _ := wire.ParseHeader(d.Data)
 			if h.Flags&wire.FlagResponse == 0 || h.Exchange != wire.ExchangeAuth {
 				return
@@ -208,7 +209,7 @@ var scripts = []script{
 
 var asked = diag.Cause{Code: diag.OperatorAsked}
 
-// suites are how the messages look in which the scripts run.
+// suites are the kinds of messages with which the scripts run.
 var suites = []struct {
 	name   string
 	change func(a, b *sa.Peer)
@@ -224,7 +225,7 @@ var suites = []struct {
 		}
 	}},
 	{name: "behind a NAT", change: func(a, b *sa.Peer) { a.Encap, b.Encap = sa.EncapAlways, sa.EncapAlways }},
-	{name: "another group", change: func(a, b *sa.Peer) { // the first guess is wrong
+	{name: "another group", change: func(a, b *sa.Peer) { // a's first guess is wrong
 		ike, err := ipsec.ParseProposal(ipsec.ProtoIKE, "aes128gcm16-prfsha256-x25519-ecp256")
 		esp, err2 := ipsec.ParseProposal(ipsec.ProtoESP, "aes128gcm16-x25519-ecp256")
 		if err != nil || err2 != nil {
@@ -245,7 +246,7 @@ var suites = []struct {
 	}},
 }
 
-// play runs a script in a world, which step may interfere with.
+// play runs a script in a new world, with step before each step.
 func play(t testing.TB, change func(a, b *sa.Peer), s script, lossy bool, step func(w *world)) *world {
 	w := newWorld(t, change)
 	if lossy {
@@ -267,7 +268,7 @@ func play(t testing.TB, change func(a, b *sa.Peer), s script, lossy bool, step f
 
 // TestFrozenWorldGoesOn: both ends are frozen and thawed before each message that
 // arrives and each time that something is due, in the middle of every exchange.
-// They send the very same bytes as two that nobody froze, and end as one pair.
+// They send the same bytes as two ends that were never frozen, and end as one pair.
 func TestFrozenWorldGoesOn(t *testing.T) {
 	seen := map[string]bool{}
 	for _, suite := range suites {
@@ -310,7 +311,7 @@ func TestFrozenWorldGoesOn(t *testing.T) {
 	}
 }
 
-// note writes down what a Frozen has in it.
+// note adds to seen the open tasks and the fields with a value in f.
 func note(seen map[string]bool, f Frozen) {
 	for _, s := range f.SAs {
 		if s.Open.Kind != "" {
@@ -320,7 +321,7 @@ func note(seen map[string]bool, f Frozen) {
 	notice(reflect.ValueOf(f), seen)
 }
 
-// notice writes down which fields of the types of this package have a value.
+// notice adds to seen the fields of this package's types that have a value.
 func notice(v reflect.Value, seen map[string]bool) {
 	if v.Kind() == reflect.Slice {
 		for i := range v.Len() {
@@ -338,7 +339,7 @@ func notice(v reflect.Value, seen map[string]bool) {
 	}
 }
 
-// unseen are the fields in which notice never found a value.
+// unseen returns the fields in which notice never found a value.
 func unseen(t reflect.Type, seen map[string]bool) []string {
 	if t.Kind() == reflect.Slice {
 		return unseen(t.Elem(), seen)

@@ -12,7 +12,7 @@ import (
 
 // INFORMATIONAL, RFC 7296 section 1.4.
 
-// liveness asks whether the peer is there: an empty message.
+// liveness checks that the peer is alive, by a request without payloads.
 type liveness struct{ plain }
 
 func (*liveness) build(*SA, time.Time) (request, bool) {
@@ -24,12 +24,12 @@ func (*liveness) answered(*SA, time.Time, []wire.Payload) error { return nil }
 // deleteIKE ends the IKE SA.
 type deleteIKE struct {
 	plain
-	notify *wire.Notify // why, where the peer should know
+	notify *wire.Notify // tells the peer why; may be nil
 }
 
 func (t *deleteIKE) build(s *SA, now time.Time) (request, bool) {
-	if !s.expireAt.IsZero() { // else it is as patient as any request
-		s.expireAt = now.Add(deleteTime) // it may have waited for an open exchange
+	if !s.expireAt.IsZero() { // discard leaves it zero: the Delete is repeated as long as any request
+		s.expireAt = now.Add(deleteTime) // counted from now: the Delete may have waited for an open exchange
 	}
 	var ps []wire.Payload
 	if t.notify != nil {
@@ -43,14 +43,14 @@ func (*deleteIKE) answered(s *SA, now time.Time, _ []wire.Payload) error {
 	return nil
 }
 
-// deleteChild ends one Child SA, by the SPI that we receive on (section 1.4.1).
+// deleteChild deletes one Child SA, by its inbound SPI (section 1.4.1).
 type deleteChild struct {
 	plain
 	spiIn uint32
-	c     *child // nil: we never had it
+	c     *child // nil: only the peer has it
 }
 
-// deleteChild queues the deletion of a child, once.
+// deleteChild queues the deletion of a child, unless it is queued already.
 func (s *SA) deleteChild(c *child) {
 	if c.deleting || c.gone {
 		return
@@ -62,7 +62,7 @@ func (s *SA) deleteChild(c *child) {
 	s.enqueue(&deleteChild{spiIn: c.sa.SPIIn, c: c})
 }
 
-// deleteSPI deletes what the peer has and we do not.
+// deleteSPI deletes a Child SA that the peer made and we could not.
 func (s *SA) deleteSPI(spiIn uint32) {
 	if spiIn != 0 {
 		s.enqueue(&deleteChild{spiIn: spiIn})
@@ -71,7 +71,7 @@ func (s *SA) deleteSPI(spiIn uint32) {
 
 func (t *deleteChild) build(s *SA, _ time.Time) (request, bool) {
 	if t.c != nil && t.c.gone {
-		return request{}, false // the peer was faster
+		return request{}, false // the peer has deleted it meanwhile
 	}
 	return request{wire.ExchangeInformational, []wire.Payload{&wire.Delete{Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(t.spiIn)}}}}, true
 }
@@ -88,9 +88,10 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	reply.Protocol = ipsec.ProtoESP
 	var ended []*child
 	if n := errorNotify(ps); n != nil {
-		s.log.Info("the peer notes an error", "notify", n.Kind.String())
+		s.log.Info("the peer reports an error", "notify", n.Kind.String())
 		// "The only ones to cause the IKE SA to be deleted [...] without a Delete payload"
-		// (section 2.21.2). The first is what an initiator says that does not believe us.
+		// (section 2.21.2). An initiator sends the first when it does not accept our
+		// proof of identity.
 		switch n.Kind {
 		case wire.AuthenticationFailed:
 			why := diag.Cause{Code: diag.AuthDisbelieved, Notify: n.Kind.String(), Ours: sa.IDText(s.peer.LocalID)}
@@ -122,7 +123,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	if len(reply.SPIs) > 0 {
 		out = append(out, &reply)
 	}
-	for _, c := range ended { // before the response: then the peer removes its half
+	for _, c := range ended { // before the response, on which the peer removes its half
 		if c.successor != nil {
 			s.installOut(now, c.latest())
 		}
@@ -137,7 +138,8 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	}, nil
 }
 
-// deletedByPeer is the end of the IKE SA at the peer's wish.
+// deletedByPeer ends the IKE SA after the peer's Delete, or a notification that
+// stands for one.
 func (s *SA) deletedByPeer(now time.Time, why diag.Cause) {
 	s.concede(now)
 	if s.fam.current != s {

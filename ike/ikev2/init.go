@@ -20,10 +20,10 @@ import (
 //	HDR, SAi1, KEi, Ni  -->
 //	                             <--  HDR, SAr1, KEr, Nr
 
-// maxRetries is how often the responder may send us back with a cookie or for another group.
+// maxRetries is how often the responder may ask for a cookie or another group.
 const maxRetries = 6
 
-// saInit is the first exchange, from the initiator's end.
+// saInit is the IKE_SA_INIT exchange that an initiator starts.
 type saInit struct {
 	plain
 	local, remote []ipsec.Selector // of the child that IKE_AUTH brings
@@ -71,8 +71,8 @@ func firstGroup(ps []ipsec.Proposal) uint16 {
 	return 0
 }
 
-// send makes the request, anew after each cookie or change of group. Its message
-// id is 0 every time.
+// send makes the request and sends it. After a cookie or a change of group it is
+// called again, with message id 0 again.
 func (t *saInit) send(s *SA, now time.Time) {
 	var ps []wire.Payload
 	if t.cookie != nil {
@@ -89,7 +89,7 @@ func (t *saInit) send(s *SA, now time.Time) {
 	s.start(now, t, wire.ExchangeSAInit, [][]byte{s.initReq})
 }
 
-// offer is proposals as an SA payload has them, numbered from 1.
+// offer numbers proposals from 1 for an SA payload.
 func offer(proto ipsec.Protocol, spi []byte, ps []ipsec.Proposal) []wire.Proposal {
 	out := make([]wire.Proposal, len(ps))
 	for i, p := range ps {
@@ -98,8 +98,9 @@ func offer(proto ipsec.Protocol, spi []byte, ps []ipsec.Proposal) []wire.Proposa
 	return out
 }
 
-// response takes one message that claims to answer. Nothing in it is authentic
-// yet, so an error only counts if no better response comes (RFC 7296 section 2.21.1).
+// response handles a message that claims to be the response. Nothing in it is
+// authentic yet, so an error counts only if no better response comes (RFC 7296
+// section 2.21.1).
 func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram) {
 	m, err := wire.Parse(d.Data)
 	if err != nil {
@@ -125,8 +126,8 @@ func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram)
 	}
 }
 
-// refusal is an error notification. It may be forged: "the recipient should
-// continue trying for some time before giving up", so it is only told.
+// refusal handles an error notification. It may be forged, and "the recipient should
+// continue trying for some time before giving up", so it is only reported.
 func (t *saInit) refusal(s *SA, now time.Time, n *wire.Notify) {
 	if n.Kind == wire.InvalidKEPayload && len(n.Data) == 2 {
 		group := binary.BigEndian.Uint16(n.Data)
@@ -150,7 +151,8 @@ func (t *saInit) refusal(s *SA, now time.Time, n *wire.Notify) {
 	s.env.Owner.Troubled(now, s.peer, t.refused)
 }
 
-// accept goes on to IKE_AUTH, or says why it cannot.
+// accept derives the keys and sends IKE_AUTH. If the response does not allow that,
+// the Cause says why.
 func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, d ipsec.Datagram) diag.Cause {
 	got, _ := wire.Find[*wire.SA](ps)
 	ke, _ := wire.Find[*wire.KE](ps)
@@ -205,8 +207,8 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	return diag.Cause{}
 }
 
-// Respond answers an IKE_SA_INIT request m, which is d. An error says what to
-// tell the sender, if it is a *wire.NotifyError; no state is kept then.
+// Respond answers an IKE_SA_INIT request m, which was parsed from d. With an error
+// no state is kept; a *wire.NotifyError says what to tell the sender.
 func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA, error) {
 	if err := checkShape(wire.ExchangeSAInit, false, m.Payloads); err != nil {
 		return nil, err
@@ -273,13 +275,13 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	return s, nil
 }
 
-// groupGuess is why a key exchange value of group is of no use: it is to be of want.
+// groupGuess is the Cause of a key exchange value in group where we want another group.
 func groupGuess(group uint16, want ipsec.Transform) diag.Cause {
 	return diag.Cause{Code: diag.IKEGroupGuess, Theirs: sa.GroupText(group), Ours: want.String()}
 }
 
-// chooseIKE finds the first candidate with a proposal in common, by preference
-// one of the group that the key exchange value is of.
+// chooseIKE finds the first candidate with a proposal in common. A proposal with
+// the group of the peer's key exchange value comes first.
 func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (*sa.Peer, uint8, ipsec.Suite, bool) {
 	for _, only := range [...]bool{true, false} {
 		for _, p := range candidates {
@@ -291,7 +293,7 @@ func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (*sa.Peer,
 	return nil, 0, ipsec.Suite{}, false
 }
 
-// choose picks from an offer. With only, it takes no group but the one given.
+// choose picks a proposal from an offer, with only: one that has the given group.
 func choose(own []ipsec.Proposal, offered *wire.SA, proto ipsec.Protocol, withKE bool, group uint16, only bool) (uint8, ipsec.Suite, bool) {
 	for _, o := range own {
 		for _, p := range offered.Proposals {
@@ -312,7 +314,8 @@ func choose(own []ipsec.Proposal, offered *wire.SA, proto ipsec.Protocol, withKE
 	return 0, ipsec.Suite{}, false
 }
 
-// chosen checks a response: one proposal, one algorithm for each type, from what we offered.
+// chosen checks the SA payload of a response: it must have one proposal, with one
+// algorithm of each type, from our offer.
 func chosen(got *wire.SA, own []ipsec.Proposal, proto ipsec.Protocol, withKE bool) (ipsec.Suite, bool) {
 	if len(got.Proposals) != 1 || got.Proposals[0].Protocol != proto || got.Proposals[0].Unknown {
 		return ipsec.Suite{}, false
@@ -330,8 +333,9 @@ func chosen(got *wire.SA, own []ipsec.Proposal, proto ipsec.Protocol, withKE boo
 	return own[n-1].Choose(p.Proposal, withKE)
 }
 
-// ready makes the keys when the first encrypted request comes: until the peer
-// answers from where it claims to be, no more than one exponentiation is spent on it.
+// haveKeys derives a responder's keys when the first encrypted request comes. Until
+// a peer has answered from the address that it claims, we spend only one
+// exponentiation on it.
 func (s *SA) haveKeys() bool {
 	if s.lingering {
 		return false
@@ -343,7 +347,7 @@ func (s *SA) haveKeys() bool {
 		return false
 	}
 	shared, err := s.dh.Shared(s.peerKE)
-	s.dh, s.peerKE = nil, nil // once only: a bad value stays bad
+	s.dh, s.peerKE = nil, nil // one attempt: a bad value stays bad
 	if err != nil {
 		s.log.Warn("the peer's key exchange value is invalid", "err", err)
 		return false
@@ -356,7 +360,7 @@ func (s *SA) haveKeys() bool {
 	return true
 }
 
-// proposalsOf are the proposals of an SA payload.
+// proposalsOf returns the proposals of an SA payload.
 func proposalsOf(p *wire.SA) []ipsec.Proposal {
 	var out []ipsec.Proposal
 	for _, o := range p.Proposals {

@@ -6,15 +6,15 @@ import (
 	"vpngw/ipsec"
 )
 
-// keys are the seven secrets of an IKE SA (RFC 7296 section 2.14) and what is
-// made of them.
+// keys are the seven secrets of an IKE SA (RFC 7296 section 2.14), with the PRF and
+// the ciphers that use them.
 type keys struct {
 	prf        *sa.PRF
-	d          ipsec.Secret // SK_d: Child SAs and the next IKE SA come from it
+	d          ipsec.Secret // SK_d, from which the keys of Child SAs and of the successor are derived
 	ai, ar     ipsec.Secret
 	ei, er     ipsec.Secret
 	pi, pr     ipsec.Secret
-	fromI, toI *sa.Cipher // what the original initiator seals, and what it opens
+	fromI, toI *sa.Cipher // for the messages of the original initiator, and for the messages to it
 }
 
 // deriveKeys splits prf+(SKEYSEED, Ni | Nr | SPIi | SPIr):
@@ -48,8 +48,8 @@ func deriveKeys(suite ipsec.Suite, seed, ni, nr []byte, spiI, spiR uint64) (*key
 	return k, err
 }
 
-// firstKeys are those of the first exchange, with SKEYSEED = prf(Ni | Nr, g^ir).
-// It clears shared.
+// firstKeys derives the keys of IKE_SA_INIT, with SKEYSEED = prf(Ni | Nr, g^ir). It
+// clears shared.
 func firstKeys(suite ipsec.Suite, shared, ni, nr []byte, spiI, spiR uint64) (*keys, error) {
 	defer clear(shared)
 	prf, err := sa.NewPRF(suite.PRF)
@@ -61,7 +61,7 @@ func firstKeys(suite ipsec.Suite, shared, ni, nr []byte, spiI, spiR uint64) (*ke
 	return deriveKeys(suite, seed, ni, nr, spiI, spiR)
 }
 
-// nextKeys are those of a rekeyed IKE SA, with SKEYSEED = prf(SK_d (old), g^ir
+// nextKeys derives the keys of the successor, with SKEYSEED = prf(SK_d (old), g^ir
 // (new) | Ni | Nr) by the old SA's PRF (RFC 7296 section 2.18). It clears shared.
 func (k *keys) nextKeys(suite ipsec.Suite, shared, ni, nr []byte, spiI, spiR uint64) (*keys, error) {
 	defer clear(shared)

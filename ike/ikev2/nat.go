@@ -26,8 +26,8 @@ func natHash(spiI, spiR uint64, a netip.AddrPort) []byte {
 	return h.Sum(nil)
 }
 
-// natPayloads are our half of NAT detection. With encap always the source is a
-// made-up one, so that the peer finds a NAT and encapsulates as well.
+// natPayloads returns our half of NAT detection. With encap "always" the source hash
+// is random, so that the peer finds a NAT and encapsulates as well.
 func (s *SA) natPayloads(peer *sa.Peer, spiR uint64, local, remote netip.AddrPort) []wire.Payload {
 	if peer == nil || !peer.NATT {
 		return nil
@@ -42,7 +42,7 @@ func (s *SA) natPayloads(peer *sa.Peer, spiR uint64, local, remote netip.AddrPor
 	}
 }
 
-// detectNAT compares what the peer saw with what we see.
+// detectNAT compares the peer's hashes of the addresses with our own.
 func (s *SA) detectNAT(ps []wire.Payload, spiR uint64, local, remote netip.AddrPort) {
 	var src, dst, srcSame, dstSame bool
 	for _, p := range ps {
@@ -67,7 +67,7 @@ func (s *SA) encap() bool {
 	return s.nat.Encap(s.peer)
 }
 
-// childPath is where the packets of a new Child SA go.
+// childPath returns the path of a new Child SA's packets.
 func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 
 // follow is the address update of section 2.23: "a host [...] that is not behind

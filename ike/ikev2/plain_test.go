@@ -14,7 +14,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// TestFrozenIsPlainData: nothing in a Frozen refers to what lives: no function, no interface, no pointer, no hidden field.
+// TestFrozenIsPlainData: a Frozen has no function, interface, pointer, map or unexported field.
 func TestFrozenIsPlainData(t *testing.T) {
 	values := map[reflect.Type]bool{
 		reflect.TypeFor[time.Time](): true, reflect.TypeFor[netip.Addr](): true, reflect.TypeFor[netip.AddrPort](): true, reflect.TypeFor[netip.Prefix](): true,
@@ -44,7 +44,7 @@ func TestFrozenIsPlainData(t *testing.T) {
 	look(reflect.TypeFor[Frozen](), "Frozen")
 }
 
-// TestFrozenKeysDoNotPrint: whoever logs a Frozen, or writes it down, gives no key away.
+// TestFrozenKeysDoNotPrint: no key is in the text or the JSON of a Frozen.
 func TestFrozenKeysDoNotPrint(t *testing.T) {
 	secrets := map[string]ipsec.Secret{}
 	play(t, nil, script{do: func(w *world) {
@@ -87,7 +87,7 @@ func TestFrozenKeysDoNotPrint(t *testing.T) {
 	})
 }
 
-// TestThawRefusesWhatDoesNotFit takes each thing that a Frozen refers to away.
+// TestThawRefusesWhatDoesNotFit breaks one reference or value of a Frozen at a time.
 func TestThawRefusesWhatDoesNotFit(t *testing.T) {
 	w := newWorld(t, nil)
 	w.start()
@@ -128,7 +128,7 @@ func TestThawRefusesWhatDoesNotFit(t *testing.T) {
 	}
 }
 
-// TestOnlyLivingIKEv2IsFrozen: dead machines and those of another version are passed over.
+// TestOnlyLivingIKEv2IsFrozen: Freeze leaves out dead machines and machines of IKEv1.
 func TestOnlyLivingIKEv2IsFrozen(t *testing.T) {
 	w := newWorld(t, nil)
 	w.start()

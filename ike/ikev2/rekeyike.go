@@ -89,7 +89,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		t.retry(s, now, internal("derive keys", err))
 		return nil
 	}
-	if s.state != sa.Established { // closed meanwhile; at the peer the new one has the Child SAs
+	if s.state != sa.Established { // s was closed meanwhile; at the peer the new IKE SA has the Child SAs
 		next.Close(now, s.endWhy)
 		return nil
 	}
@@ -126,8 +126,8 @@ func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
 	t.retry(s, now, diag.Cause{Code: diag.PeerAnswered, Notify: n.Kind.String()})
 }
 
-// retry comes back to a rekey that failed, unless the peer's own has succeeded:
-// "the first peer can forget its own rekey attempt".
+// retry sets the next attempt of a rekey that failed. If the peer's own rekey has
+// succeeded meanwhile, "the first peer can forget its own rekey attempt".
 func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 	if s.state != sa.Established {
 		return
@@ -137,11 +137,11 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 		s.awaitDelete(now)
 		return
 	}
-	s.log.Warn("rekey of the IKE SA failed; it is tried again", sa.Why(why))
+	s.log.Warn("the rekey of the IKE SA failed and is tried again", sa.Why(why))
 	s.rekeyAt, s.rekeyWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
 }
 
-// answerRekeyIKE is the peer's rekey.
+// answerRekeyIKE answers the peer's request to rekey the IKE SA.
 func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([]wire.Payload, func(), error) {
 	if s.state != sa.Established || s.fam.current != s {
 		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.BeingReplaced, Name: "the IKE SA"})
@@ -189,7 +189,7 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	}
 	collision := s.rekeyingIKE()
 	if collision {
-		s.rival, s.rivalMin = n, lowest(nonce.Data, nr) // who wins shows when the peer answers
+		s.rival, s.rivalMin = n, lowest(nonce.Data, nr) // the peer's response decides who wins
 	}
 	reply := []wire.Payload{
 		&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoIKE, SPI: u64(own), Proposal: suite.Proposal()}}},
@@ -204,7 +204,7 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	}, nil
 }
 
-// await leaves an SA that was replaced to the peer to delete, for a while.
+// awaitDelete waits for the peer to delete a replaced SA, for handoverTime.
 func (s *SA) awaitDelete(now time.Time) {
 	if s.state == sa.Established {
 		s.setState(now, sa.Replaced, replaced)
@@ -213,9 +213,9 @@ func (s *SA) awaitDelete(now time.Time) {
 	}
 }
 
-// yield ends an open rekey collision for the peer, when this SA ends before it
-// is decided: the peer did not notice ours, so "the first peer can forget its own
-// rekey attempt" (section 2.8.2).
+// concede lets the peer win an open rekey collision, because this SA ends before
+// the collision is decided: the peer did not notice our rekey, so "the first peer can
+// forget its own rekey attempt" (section 2.8.2).
 func (s *SA) concede(now time.Time) {
 	if s.fam.current == s && s.rivalAlive() {
 		s.handOver(now, s.rival)
@@ -224,7 +224,7 @@ func (s *SA) concede(now time.Time) {
 
 func (s *SA) rivalAlive() bool { return s.rival != nil && s.rival.state == sa.Established }
 
-// successor makes the IKE SA that takes this one's place.
+// successor makes the IKE SA that replaces this one.
 func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite ipsec.Suite, shared, ni, nr []byte) (*SA, error) {
 	k, err := s.keys.nextKeys(suite, shared, ni, nr, spiI, spiR)
 	if err != nil {
@@ -241,11 +241,11 @@ func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite i
 	return n, nil
 }
 
-// handOver makes n the one that maintains the Child SAs, with what was still to do.
+// handOver gives the Child SAs to n, with the tasks on them that wait.
 func (s *SA) handOver(now time.Time, n *SA) {
 	s.fam.current = n
 	was := n.path.Remote
-	n.path = s.path // where the Child SAs are
+	n.path = s.path // s may have followed the peer since n was made
 	if t, ok := s.out.(*deleteChild); ok {
 		// Its answer may be lost with this SA. To delete twice does no harm (section 2.25.1).
 		n.enqueue(&deleteChild{spiIn: t.spiIn, c: t.c})

@@ -1,10 +1,11 @@
 // Package ikev2 is one IKE SA of RFC 7296 with its exchanges, as a sa.Machine:
-// no I/O, no goroutine, no clock. It is not the table of IKE SAs, nor does it
-// decide which peers are wanted: that is package ike.
+// no I/O, no goroutine, no clock. The table of IKE SAs and
+// the decision which peers to connect are in package ike.
 //
-// An exchange that this end starts is a task (exchange.go); one that the peer
-// starts is answered by the function named for it. Child SAs belong to a family
-// that an IKE SA hands on to its successor when it is rekeyed.
+// An exchange that this end starts is a task (exchange.go); an exchange that the
+// peer starts is answered by the function named for it. Child SAs belong to a
+// family, which a rekeyed IKE SA hands to its successor. Freeze and Thaw turn
+// machines into plain data and back, in the middle of any exchange.
 package ikev2
 
 import (
@@ -20,25 +21,27 @@ import (
 )
 
 const (
-	halfOpenTime = 30 * time.Second // a responder waits so long for IKE_AUTH
-	deleteTime   = 5 * time.Second  // how long somebody who wants an IKE SA to end waits for the answer to our Delete
-	// handoverTime is how long an end that answered a rekey of the IKE SA waits for the Delete of the old one.
-	// It is longer than our retransmission lasts: a Delete while the peer still asks would say that we did not notice.
+	halfOpenTime = 30 * time.Second // how long a responder waits for IKE_AUTH
+	deleteTime   = 5 * time.Second  // how long Close waits for the answer to our Delete
+	// handoverTime is how long an end that answered a rekey of the IKE SA waits for the peer to delete the old one.
+	// It is longer than a request is repeated: a Delete of ours while the peer still repeats its request would say
+	// that we did not notice the rekey.
 	handoverTime = 65 * time.Second
-	// lingerTime keeps a replaced Child SA's inbound half: packets may be under way still.
+	// lingerTime is how long the inbound half of a replaced Child SA stays, for packets that are under way.
 	lingerTime = 5 * time.Second
 )
 
-// replaced is why an SA goes whose successor is in use.
+// replaced is the Cause of the end of an SA whose successor is in use.
 var replaced = diag.Cause{Code: diag.Replaced}
 
-// family is what survives a rekey of the IKE SA: the Child SAs, and which IKE SA maintains them.
+// family is shared by an IKE SA and its successors: the Child SAs, and which of the
+// IKE SAs maintains them.
 type family struct {
 	current  *SA
 	children []*child
 }
 
-// SA is one IKE SA. Make it with Initiate or Respond.
+// SA is one IKE SA. Initiate, Respond and Thaw make one.
 type SA struct {
 	env   *sa.Env
 	log   *slog.Logger
@@ -52,9 +55,9 @@ type SA struct {
 	keys       *keys // nil before the IKE_SA_INIT response
 	fam        *family
 
-	// Of the first exchanges.
+	// For IKE_SA_INIT and IKE_AUTH.
 	dh       *sa.DH
-	peerKE   []byte // a responder computes the shared secret when IKE_AUTH comes
+	peerKE   []byte // a responder keeps it until IKE_AUTH comes, and derives the keys then
 	ni, nr   []byte
 	initReq  []byte // RealMessage1 (RFC 7296 section 2.15)
 	initResp []byte // RealMessage2
@@ -66,18 +69,18 @@ type SA struct {
 	channel   // message ids, retransmission, fragmentation
 	monitor   dpd.Monitor
 	probed    time.Time
-	rival     *SA // what the peer made when both rekeyed this SA at once
+	rival     *SA // the peer's successor of this SA, when both ends rekeyed it at once
 	rivalMin  []byte
-	busySince time.Time // the peer has answered TEMPORARY_FAILURE and nothing else since
+	busySince time.Time // since when the peer has answered only TEMPORARY_FAILURE
 
 	rekeyAt     time.Time
-	rekeyWhy    diag.Cause // why then
-	expireAt    time.Time  // hard end: of the lifetime, of a half-open SA, of waiting for the peer's Delete
+	rekeyWhy    diag.Cause // why it is rekeyed at rekeyAt
+	expireAt    time.Time  // hard end of the lifetime, of a half-open SA, or of the wait for a Delete
 	keepaliveAt time.Time
-	endWhy      diag.Cause // once it is Deleting
+	endWhy      diag.Cause // while it is Deleting
 	pumping     bool
-	reported    bool // Closed
-	lingering   bool // only repeats its last response
+	reported    bool // the Owner knows that it ended
+	lingering   bool // it only repeats its last response
 }
 
 var _ sa.Machine = (*SA)(nil)
@@ -89,7 +92,7 @@ func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
 	return s
 }
 
-// own is the SPI that is ours.
+// own is our SPI.
 func (s *SA) own() uint64 {
 	if s.initiator {
 		return s.spiI
@@ -97,7 +100,7 @@ func (s *SA) own() uint64 {
 	return s.spiR
 }
 
-// name heads the log lines with who the peer is.
+// name makes the log whose lines name the peer and the SPIs.
 func (s *SA) name() {
 	s.log = s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
 }
@@ -156,7 +159,8 @@ func (s *SA) Advance(now time.Time) {
 	s.pump(now)
 }
 
-// expired is the hard end of whatever the SA was doing.
+// expired ends the SA when expireAt has come. What did not happen in time depends on
+// the state.
 func (s *SA) expired(now time.Time) {
 	s.expireAt = time.Time{}
 	switch s.state {
@@ -170,15 +174,15 @@ func (s *SA) expired(now time.Time) {
 		s.concede(now)
 		s.Close(now, diag.Cause{Code: diag.IKELifetimeEnded})
 	case sa.Replaced:
-		// The peer should have deleted it. Its Delete is given up by now, or it never had
-		// the SA, because our answer was lost when both rekeyed: then nobody answers.
+		// The peer has not deleted it. Either the peer has given up its Delete by now, or it
+		// never had the successor, because our answer was lost when both rekeyed.
 		s.Close(now, replaced)
 	default:
 		s.die(now, s.endWhy)
 	}
 }
 
-// monitorDeadline is when the liveness check wants to look.
+// monitorDeadline is when the dead peer detection wants to look.
 func (s *SA) monitorDeadline() time.Time {
 	if s.state != sa.Established {
 		return time.Time{}
@@ -186,7 +190,7 @@ func (s *SA) monitorDeadline() time.Time {
 	return s.monitor.Deadline()
 }
 
-// checkAlive is liveness by RFC 7296 section 2.4: "Receipt of a fresh
+// checkAlive does the liveness checks of RFC 7296 section 2.4: "Receipt of a fresh
 // cryptographically protected message on an IKE SA or any of its Child SAs
 // ensures liveness of the IKE SA and all of its Child SAs."
 func (s *SA) checkAlive(now time.Time) {
@@ -200,7 +204,7 @@ func (s *SA) checkAlive(now time.Time) {
 	}
 	switch s.monitor.Due(now) {
 	case dpd.Ask:
-		if s.out == nil { // an open request asks the same question
+		if s.out == nil { // otherwise the open request checks the same
 			s.enqueue(&liveness{})
 		}
 	case dpd.Dead:
@@ -208,7 +212,8 @@ func (s *SA) checkAlive(now time.Time) {
 	}
 }
 
-// Probe implements sa.Machine. It acts on hints that anybody could forge, so seldom.
+// Probe implements sa.Machine. Anybody can forge the hints that lead to it, so it
+// does nothing more often than every sa.ProbeInterval.
 func (s *SA) Probe(now time.Time) {
 	if s.state != sa.Established || s.out != nil || now.Sub(s.probed) < sa.ProbeInterval {
 		return
@@ -224,7 +229,7 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 	case sa.Dead:
 		return
 	case sa.Deleting:
-		if s.expireAt.IsZero() { // discarded; now somebody waits
+		if s.expireAt.IsZero() { // it was discarded; now a caller waits for its end
 			s.expireAt = now.Add(deleteTime)
 			s.env.Owner.Stirred(s)
 		}
@@ -234,7 +239,7 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 			s.Drop(now, why)
 			return
 		}
-		// The peer may be up already, and can only be told when it has answered.
+		// The peer may have accepted us already. It can be told only after its answer.
 		s.setState(now, sa.Deleting, why)
 		s.expireAt, s.endWhy = now.Add(deleteTime), why
 		s.ended(now, why)
@@ -244,7 +249,7 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 	s.closing(now, why, nil)
 }
 
-// closing tells the peer that the SA ends, with a notification where it is to know why.
+// closing ends the SA by a Delete, with the notification n if that is not nil.
 func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 	s.releaseChildren(now, why)
 	s.setState(now, sa.Deleting, why)
@@ -258,9 +263,9 @@ func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 	s.ended(now, why)
 }
 
-// discard ends an SA that another one has taken the place of. Nobody waits for
-// the answer to its Delete, so that is repeated as long as any request: the peer
-// may not get to the first few, and without one it keeps an empty IKE SA.
+// discard ends an SA that another SA has replaced. No caller waits for the answer to
+// its Delete, so the Delete is repeated as long as any request: if the peer missed
+// it, it would keep an empty IKE SA.
 func (s *SA) discard(now time.Time, why diag.Cause) {
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt, s.expireAt, s.endWhy = time.Time{}, time.Time{}, time.Time{}, why
@@ -287,7 +292,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 	s.env.Owner.Gone(s)
 }
 
-// ended tells once that the SA is of no more use.
+// ended tells the Owner, once, that the SA is of no more use.
 func (s *SA) ended(now time.Time, why diag.Cause) {
 	if !s.reported {
 		s.reported = true
@@ -295,7 +300,7 @@ func (s *SA) ended(now time.Time, why diag.Cause) {
 	}
 }
 
-// releaseChildren removes the Child SAs, if they are still this SA's to remove.
+// releaseChildren removes the Child SAs, unless a successor maintains them by now.
 func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 	if s.fam.current != s {
 		return
@@ -310,11 +315,12 @@ func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 	}
 }
 
-// Inherit implements sa.Machine: the Child SAs of IKEv2 end with their IKE SA, or go on with its successor.
+// Inherit implements sa.Machine. The Child SAs of IKEv2 end with their IKE SA or pass
+// to its successor, so there is nothing to inherit.
 func (s *SA) Inherit(now time.Time, other sa.Machine, anew bool) {
 	if anew {
-		// RFC 7296 section 2.4 lets us forget it. A Delete costs nothing, and helps
-		// when both ends began at once and the peer still has it.
+		// RFC 7296 section 2.4 allows us to forget the other SA. A Delete costs nothing, and
+		// helps when both ends began at once and the peer still has it.
 		other.Close(now, sa.StartedAnew)
 	}
 }
@@ -355,7 +361,7 @@ func (s *SA) Creating(c *sa.Child) bool {
 	return s.out != nil && s.out.child() == c || slices.ContainsFunc(s.queue, func(t task) bool { return t.child() == c })
 }
 
-// established enters the state that the SA stays in, whoever began it.
+// established enters the state Established, at either end.
 func (s *SA) established(now time.Time) {
 	s.setState(now, sa.Established, diag.Cause{})
 	s.authedAt = now
@@ -371,8 +377,7 @@ func (s *SA) established(now time.Time) {
 	}
 }
 
-// busy notes that the peer answered with TEMPORARY_FAILURE (n), or did better
-// (nil): "If a peer continues to receive TEMPORARY_FAILURE on the same IKE SA after
+// busy notes the error notification n of a response, nil if there was none. "If a peer continues to receive TEMPORARY_FAILURE on the same IKE SA after
 // several minutes, it SHOULD conclude that the state information is out of sync
 // and close the IKE SA" (RFC 7296 section 2.25).
 func (s *SA) busy(now time.Time, n *wire.Notify) {
@@ -386,7 +391,7 @@ func (s *SA) busy(now time.Time, n *wire.Notify) {
 	}
 }
 
-// logKeys writes what Wireshark needs, when somebody asked for it.
+// logKeys writes the keys for Wireshark, if a key log was asked for.
 func (s *SA) logKeys() {
 	if s.env.KeyLog != nil {
 		k := s.keys
@@ -394,7 +399,7 @@ func (s *SA) logKeys() {
 	}
 }
 
-// header is a message's, from this end.
+// header makes the header of a message from this end.
 func (s *SA) header(x wire.Exchange, flags wire.Flags, id uint32) wire.Header {
 	if s.initiator {
 		flags |= wire.FlagInitiator

@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// fragmentAt is the longest IP packet that we make of an IKE message when the
-	// peer takes fragments (RFC 7383 section 2.5.1).
+	// fragmentAt is the longest IP packet that carries an IKE message of ours when the
+	// peer supports fragmentation (RFC 7383 section 2.5.1).
 	fragmentAt = 1280
 	outerSize  = 40 + 8 + 4 // IPv6, UDP, non-ESP marker
-	// maxFragments bounds what a peer can make us keep.
+	// maxFragments and maxMessage bound how much a peer can make us keep.
 	maxFragments = 64
 	maxMessage   = 1 << 16
-	gatherTime   = time.Minute // how long fragments wait for the others
+	gatherTime   = time.Minute // how long fragments wait for the missing ones
 )
 
 var (
 	errForged = errors.New("not authentic")          // dropped without a trace
-	errNotYet = errors.New("more fragments to come") // authentic, but not the whole message
+	errNotYet = errors.New("more fragments to come") // an authentic fragment of a message that is not whole yet
 )
 
 // fragments gathers one message (RFC 7383 section 2.6).
@@ -35,13 +35,13 @@ type fragments struct {
 	parts  [][]byte
 	have   uint16
 	size   int      // of the parts so far
-	first  [32]byte // hash of fragment 1 as it came
+	first  [32]byte // hash of fragment 1 as received
 	active bool
 	since  time.Time
 }
 
-// firstHash identifies a request's retransmissions: by fragment 1 of one in
-// fragments (RFC 7383 section 2.6.1), else by all of it.
+// firstHash is the hash by which a repeated request is recognised: of fragment 1 (RFC
+// 7383 section 2.6.1), or of the whole message if it came in one piece.
 func (f *fragments) firstHash(data []byte) [32]byte {
 	if f.active {
 		return f.first
@@ -49,7 +49,8 @@ func (f *fragments) firstHash(data []byte) [32]byte {
 	return sha256.Sum256(data)
 }
 
-// seal encrypts payloads as one message, or as fragments where it would be too long.
+// seal encrypts payloads in one message, or in fragments if the message would be
+// too long.
 func (s *SA) seal(x wire.Exchange, flags wire.Flags, id uint32, ps []wire.Payload) ([][]byte, error) {
 	c := s.keys.toI
 	if s.initiator {
@@ -96,8 +97,8 @@ func sealOne(c *sa.Cipher, s *SA, h wire.Header, p wire.Payload, plaintext []byt
 	return c.Seal(m[:n:n], plaintext, s.env.Rand)
 }
 
-// open decrypts a message; f gathers its fragments. Errors other than errForged
-// and errNotYet are of an authentic peer.
+// open decrypts a message; f gathers its fragments. After any error but errForged
+// and errNotYet the message is authentic.
 func (s *SA) open(now time.Time, h wire.Header, data []byte, f *fragments) ([]wire.Payload, error) {
 	if s.keys == nil {
 		return nil, errForged
@@ -133,7 +134,7 @@ func (f *fragments) gather(now time.Time, c *sa.Cipher, h wire.Header, p *wire.F
 	}
 	same := f.active && f.id == h.ID && now.Sub(f.since) < gatherTime
 	switch {
-	case same && p.Total < f.total: // from before the peer made them smaller
+	case same && p.Total < f.total: // sent before the peer made smaller fragments
 		return nil, errForged
 	case same && p.Total == f.total && f.parts[p.Number-1] != nil:
 		return nil, errForged // a copy
@@ -152,7 +153,7 @@ func (f *fragments) gather(now time.Time, c *sa.Cipher, h wire.Header, p *wire.F
 		*f = fragments{}
 		return nil, errForged
 	}
-	f.parts[p.Number-1] = append([]byte{}, plain...) // not nil, though it be empty
+	f.parts[p.Number-1] = append([]byte{}, plain...) // never nil: nil marks a missing fragment
 	if f.have++; f.have < f.total {
 		return nil, errNotYet
 	}

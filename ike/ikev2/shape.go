@@ -7,8 +7,8 @@ import (
 	"vpngw/ike/wire"
 )
 
-// shape is which payloads a message has (RFC 7296 section 1.2 to 1.4, and
-// appendix C). What is in neither list is ignored, as section 2.5 has it.
+// shape says which payloads a message must and may have (RFC 7296 sections 1.2 to
+// 1.4 and appendix C). Other payloads are ignored, as section 2.5 says.
 type shape struct {
 	must []wire.PayloadType // each exactly once
 	may  []wire.PayloadType // each at most once
@@ -19,8 +19,8 @@ type messageKind struct {
 	response bool
 }
 
-// shapes is checked once at the messageKind, so that steps need not. Responses may be
-// a lone error notification instead.
+// shapes is checked once for each message, before any step. A response may be an
+// error notification alone instead.
 var shapes = map[messageKind]shape{
 	{wire.ExchangeSAInit, false}: {must: []wire.PayloadType{wire.TypeSA, wire.TypeKE, wire.TypeNonce}},
 	{wire.ExchangeSAInit, true}:  {must: []wire.PayloadType{wire.TypeSA, wire.TypeKE, wire.TypeNonce}},
@@ -44,7 +44,7 @@ var shapes = map[messageKind]shape{
 	{wire.ExchangeInformational, true}:  {},
 }
 
-// checkShape reports what a message lacks or has too often.
+// checkShape reports which payload a message lacks or has too often.
 func checkShape(x wire.Exchange, response bool, ps []wire.Payload) error {
 	sh, ok := shapes[messageKind{x, response}]
 	if !ok {
@@ -59,7 +59,7 @@ func checkShape(x wire.Exchange, response bool, ps []wire.Payload) error {
 	}
 	for _, t := range sh.must {
 		if count[t] != 1 {
-			return syntax("%v with %d %v payloads, which must be 1", x, count[t], t)
+			return syntax("%v with %d %v payloads instead of 1", x, count[t], t)
 		}
 	}
 	for _, t := range sh.may {

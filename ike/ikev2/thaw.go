@@ -9,11 +9,13 @@ import (
 	"vpngw/ipsec"
 )
 
-// Thaw makes the IKE SAs of a Frozen, in its order. They go on where they were
-// frozen: with the same message ids, open exchanges and timers. peer finds a Peer
-// by the key that Freeze was given; a child of it is found by its name, and one
-// that it has no more is a Child that no configuration knows. Thaw tells the Owner
-// nothing, and draws no randomness.
+// Thaw makes the IKE SAs of a Frozen, in the same order and with the same message
+// ids, open exchanges and timers. peer finds a Peer by the name that key gave to
+// Freeze. A child is found in its Peer by its name; if the configuration has lost
+// the child, its Child SAs refer to a copy of it that no Peer has.
+//
+// Thaw calls no method of the Owner, so the caller registers the machines. It draws
+// no randomness.
 func Thaw(env *sa.Env, f Frozen, peer func(key string) *sa.Peer) ([]sa.Machine, error) {
 	t := thawer{env: env, peer: peer, own: map[uint64]*SA{}}
 	for i := range f.Families {
@@ -43,7 +45,7 @@ func Thaw(env *sa.Env, f Frozen, peer func(key string) *sa.Peer) ([]sa.Machine, 
 	return out, nil
 }
 
-// thawer is a Thaw under way.
+// thawer is the state of a Thaw.
 type thawer struct {
 	env      *sa.Env
 	peer     func(key string) *sa.Peer
@@ -54,7 +56,7 @@ type thawer struct {
 
 var errNoChild = errors.New("it refers to a Child SA that is not there")
 
-// ref is the child of a family by its number; 0: nil.
+// ref finds a child of a family by its number; 0: nil.
 func (t *thawer) ref(family, n int) (*child, error) {
 	if n == 0 {
 		return nil, nil
@@ -146,7 +148,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	return s, nil
 }
 
-// task makes the exchange that a FrozenTask stands for.
+// task makes the task that f lists.
 func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 	cfg := f.Config.find(s.peer)
 	c, err := t.ref(family, f.Child)
@@ -195,7 +197,7 @@ func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 	return nil, fmt.Errorf("an exchange %q that lacks something, or is not known", f.Kind)
 }
 
-// findPeer is the peer of an IKE SA, or nil while it is not known.
+// findPeer finds the Peer that f refers to; nil: not known yet.
 func (t *thawer) findPeer(f FrozenPeer) (*sa.Peer, error) {
 	if !f.Known {
 		return nil, nil
@@ -209,7 +211,7 @@ func (t *thawer) findPeer(f FrozenPeer) (*sa.Peer, error) {
 	return nil, fmt.Errorf("no peer has the key %q", f.Key)
 }
 
-// find is the child of p that is wished for, or nil.
+// find finds the child that f refers to among the children of p; nil: f refers to none.
 func (f *FrozenConfig) find(p *sa.Peer) *sa.Child {
 	if !f.Set {
 		return nil

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -20,39 +19,41 @@ import (
 	"vpngw/ipsec"
 )
 
-// world is two hosts with their machines of IKEv2 and nothing around them, on a
-// network that delivers in order at once. Everything in it is determined by the
-// seed: two worlds in which the same is done send the same bytes.
+// world is two hosts with machines of IKEv2, without an Endpoint, on a network that
+// delivers at once and in order. Its randomness has a fixed seed: if the same is done
+// in two worlds, they send the same bytes.
 type world struct {
 	t    testing.TB
 	now  time.Time
 	a, b *host
-	wire []ipsec.Datagram // under way, as the receiver will see them
+	wire []ipsec.Datagram // under way, from the receiver's view
 	sent [][]byte         // everything that was sent
 	rand io.Reader
 	// step is called before each datagram that arrives and each Advance.
 	step func()
-	// lose reports whether a datagram is lost on the way. One that arrives may be changed by meddle.
+	// lose reports whether a datagram is lost; meddle may change a datagram before it arrives.
 	lose   func(d ipsec.Datagram) bool
 	meddle func(d *ipsec.Datagram)
-	nat    uint16 // a is behind one, which adds so much to its ports; 0: none
+	nat    uint16 // a is behind a NAT that adds this to its ports; 0: it is not
 }
 
 // outside is the address of the NAT.
 var outside = netip.MustParseAddr("203.0.113.1")
 
-// host is one end: what its machines have made of ESP. It is their Owner.
+// host is one end: the Owner of its machines, with the Child SAs that they installed.
 type host struct {
 	w        *world
 	addr     netip.Addr
 	env      *sa.Env
 	peer     *sa.Peer
+	others   []*sa.Peer // at the same address; they come first
 	machines []sa.Machine
 	spi      uint64
 	in, out  map[uint32]*ipsec.ChildSA
 	taken    map[uint32]bool
 	held     map[*sa.Child]bool
-	closed   []diag.Cause
+	causes   []diag.Cause // whatever the machines told their Owner
+	log      bytes.Buffer
 	moved    []netip.AddrPort
 }
 
@@ -73,13 +74,9 @@ func (w *world) host(addr string, spi uint64) *host {
 		w: w, addr: netip.MustParseAddr(addr), spi: spi,
 		in: map[uint32]*ipsec.ChildSA{}, out: map[uint32]*ipsec.ChildSA{}, taken: map[uint32]bool{}, held: map[*sa.Child]bool{},
 	}
-	level := slog.LevelError
-	if os.Getenv("VPNGW_TEST_LOG") != "" {
-		level = slog.LevelDebug
-	}
 	h.env = &sa.Env{
 		Rand: w.rand, Owner: h,
-		Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level})).With("host", addr),
+		Log: slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		AllocSPI: func() (uint32, error) {
 			h.spi++
 			h.taken[uint32(h.spi)|uint32(h.spi>>32)<<16] = true
@@ -91,14 +88,15 @@ func (w *world) host(addr string, spi uint64) *host {
 	return h
 }
 
-func peerFor(h, other *host) *sa.Peer {
-	parse := func(proto ipsec.Protocol, s string) []ipsec.Proposal {
-		p, err := ipsec.ParseProposal(proto, s)
-		if err != nil {
-			panic(err)
-		}
-		return []ipsec.Proposal{p}
+func parse(proto ipsec.Protocol, s string) []ipsec.Proposal {
+	p, err := ipsec.ParseProposal(proto, s)
+	if err != nil {
+		panic(err)
 	}
+	return []ipsec.Proposal{p}
+}
+
+func peerFor(h, other *host) *sa.Peer {
 	return &sa.Peer{
 		Name:    "the other",
 		PeerKey: sa.PeerKey{Remote: other.addr, LocalID: ipsec.IdentityOf(h.addr), RemoteID: ipsec.IdentityOf(other.addr)},
@@ -110,12 +108,8 @@ func peerFor(h, other *host) *sa.Peer {
 }
 
 func childFor(name, local, remote string) *sa.Child {
-	p, err := ipsec.ParseProposal(ipsec.ProtoESP, "aes128gcm16-x25519")
-	if err != nil {
-		panic(err)
-	}
 	return &sa.Child{
-		Name: name, Tunnel: name, Initiate: true, Proposals: []ipsec.Proposal{p}, Lifetime: ipsec.Lifetime{Time: 10 * time.Minute},
+		Name: name, Tunnel: name, Initiate: true, Proposals: parse(ipsec.ProtoESP, "aes128gcm16-x25519"), Lifetime: ipsec.Lifetime{Time: 10 * time.Minute},
 		Local:  []ipsec.Selector{ipsec.SelectorOf(netip.MustParsePrefix(local))},
 		Remote: []ipsec.Selector{ipsec.SelectorOf(netip.MustParsePrefix(remote))},
 	}
@@ -140,28 +134,48 @@ func (h *host) Emit(a sa.Action) {
 	case sa.Remove:
 		delete(h.in, a.SPIIn)
 		delete(h.out, a.SPIIn)
+		h.tell(a.Why)
 		h.free(a.SPIIn)
 	}
 }
 
-func (h *host) NewSPI() uint64                                    { h.spi++; return h.spi }
-func (h *host) Candidates(int, netip.Addr, netip.Addr) []*sa.Peer { return []*sa.Peer{h.peer} }
-func (h *host) Sole(sa.Machine, *sa.Peer) bool                    { return len(h.machines) == 1 }
+func (h *host) NewSPI() uint64 { h.spi++; return h.spi }
+func (h *host) Candidates(int, netip.Addr, netip.Addr) []*sa.Peer {
+	if h.peer == nil {
+		return nil
+	}
+	return append(slices.Clone(h.others), h.peer)
+}
+func (h *host) Sole(sa.Machine, *sa.Peer) bool { return len(h.machines) == 1 }
 
-func (h *host) Held(c *sa.Child) bool                            { return h.held[c] || !slices.Contains(h.peer.Children, c) }
-func (h *host) Authenticated(time.Time, sa.Machine, bool)        {}
+func (h *host) Held(c *sa.Child) bool { return h.held[c] || !slices.Contains(h.peer.Children, c) }
+
+func (h *host) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
+	for _, other := range slices.Clone(h.machines) {
+		if other != m && initialContact {
+			m.Inherit(now, other, true)
+		}
+	}
+}
 func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)      {}
 func (h *host) Spawned(m sa.Machine)                             { h.machines = append(h.machines, m) }
 func (h *host) Stirred(sa.Machine)                               {}
 func (h *host) Dropped(sa.Drop)                                  {}
-func (h *host) Troubled(time.Time, *sa.Peer, diag.Cause)         {}
-func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { h.closed = append(h.closed, why) }
+func (h *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { h.tell(why) }
+func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { h.tell(why) }
 
 func (h *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { h.moved = append(h.moved, w) }
 
 func (h *host) ChildChanged(_ time.Time, _ sa.Machine, c *sa.Child, why diag.Cause) {
+	h.tell(why)
 	if !slices.Contains(h.peer.Children, c) && !h.Held(c) {
 		h.w.t.Errorf("%v: told of a child that it does not have: %s", h.addr, c.Name)
+	}
+}
+
+func (h *host) tell(why diag.Cause) {
+	if !why.OK() {
+		h.causes = append(h.causes, why)
 	}
 }
 
@@ -226,13 +240,14 @@ func (h *host) receive(d ipsec.Datagram) {
 		if n == nil {
 			h.w.t.Fatalf("%v: %v", h.addr, err)
 		}
+		h.tell(n.Cause)
 		m.Flags = wire.FlagResponse
 		refusal := wire.Message{Header: m, Payloads: []wire.Payload{&wire.Notify{Kind: n.Kind, Data: n.Data}}}
 		h.Emit(sa.Send{Path: sa.ReplyPath(d), Data: refusal.Marshal()})
 	}
 }
 
-// run delivers, and lets time pass for d.
+// run delivers datagrams, and lets d pass.
 func (w *world) run(d time.Duration) {
 	w.t.Helper()
 	end := w.now.Add(d)
@@ -253,7 +268,7 @@ func (w *world) run(d time.Duration) {
 			}
 			if d.Local.Addr() == outside {
 				if d.Local.Port() < w.nat {
-					continue // the NAT has forgotten it
+					continue // the NAT has no such mapping any more
 				}
 				d.Local = netip.AddrPortFrom(w.a.addr, d.Local.Port()-w.nat)
 			}
@@ -286,7 +301,7 @@ func (w *world) run(d time.Duration) {
 	w.t.Fatal("the world does not come to rest")
 }
 
-// start has a bring up its first child.
+// start makes a bring up its first child.
 func (w *world) start() {
 	w.t.Helper()
 	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, w.a.peer.Children[0]); err != nil {
@@ -294,7 +309,7 @@ func (w *world) start() {
 	}
 }
 
-// wantPairs checks that the ends have one IKE SA and n Child SAs that fit each other.
+// wantPairs checks that each end has one IKE SA, and n Child SAs that fit the other end's.
 func (w *world) wantPairs(n int) {
 	w.t.Helper()
 	if len(w.a.machines) != 1 || len(w.b.machines) != 1 {
@@ -319,7 +334,7 @@ func (w *world) wantPairs(n int) {
 	}
 }
 
-// many are n selectors, so many that a message with them goes in fragments.
+// many returns n selectors. With enough of them a message needs fragments.
 func many(second byte, n int) []ipsec.Selector {
 	var out []ipsec.Selector
 	for i := range n {

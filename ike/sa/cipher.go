@@ -16,8 +16,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// Cipher seals or opens the encrypted payloads of one direction of an IKE SA:
-// what is behind the generic header of SK, or behind the fragment numbers of SKF.
+// Cipher seals or opens the encrypted payloads of one direction of an IKE SA: the
+// bytes behind the generic header of SK, or behind the fragment numbers of SKF.
 //
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //	|                     Initialization Vector                     |
@@ -32,7 +32,7 @@ import (
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //
 // A CBC cipher is followed by an HMAC over the message from its first byte (RFC
-// 7296 section 3.14). An AEAD authenticates what is before the IV as associated
+// 7296 section 3.14). An AEAD authenticates the bytes before the IV as associated
 // data (RFC 5282 section 5.1, RFC 7634 section 3).
 //
 // Not safe for concurrent use. Only one Cipher may seal with a key: the nonces
@@ -49,11 +49,10 @@ type Cipher struct {
 }
 
 var (
-	// ErrIntegrity is what Open says of a message that the peer did not send,
-	// whatever is wrong with it.
+	// ErrIntegrity is Open's error for every message that is not authentic.
 	ErrIntegrity = errors.New("integrity check failed")
-	// ErrPadding is a message that the peer did send, with a Pad Length that is
-	// longer than what it pads.
+	// ErrPadding is Open's error for an authentic message whose Pad Length is larger
+	// than the plaintext.
 	ErrPadding = errors.New("the padding is longer than the plaintext")
 )
 
@@ -119,7 +118,7 @@ func (c *Cipher) newCBC(s ipsec.Suite, encr, integ []byte) error {
 	return nil
 }
 
-// NewBlock is the block cipher of a transform that is used in CBC mode.
+// NewBlock returns the block cipher of a transform with CBC mode.
 func NewBlock(t ipsec.Transform, key []byte) (cipher.Block, error) {
 	switch t.ID {
 	case ipsec.EncrAESCBC:
@@ -132,7 +131,7 @@ func NewBlock(t ipsec.Transform, key []byte) (cipher.Block, error) {
 	return nil, fmt.Errorf("encryption %v: not supported for IKE", t)
 }
 
-// integHashes are the PRFs that have the hash of an integrity algorithm.
+// integHashes maps an integrity algorithm to the PRF with the same hash.
 var integHashes = map[uint16]uint16{
 	ipsec.IntegMD5_96:     ipsec.PRFHMACMD5,
 	ipsec.IntegSHA1_96:    ipsec.PRFHMACSHA1,
@@ -141,17 +140,17 @@ var integHashes = map[uint16]uint16{
 	ipsec.IntegSHA512_256: ipsec.PRFHMACSHA512,
 }
 
-// Size is how many bytes n bytes of plaintext take, from IV to ICV.
+// Size is the length of n bytes of plaintext when sealed, from IV to ICV.
 func (c *Cipher) Size(n int) int { return c.iv + n + c.pad(n) + 1 + c.icv }
 
-// pad is the least padding that makes whole blocks with Pad Length behind it;
-// none for an AEAD: "There are no alignment requirements on the length of the
+// pad is the shortest padding that makes whole blocks together with Pad Length. An
+// AEAD has none: "There are no alignment requirements on the length of the
 // Padding field" (RFC 5282 section 3).
 func (c *Cipher) pad(n int) int { return (c.block - (n+1)%c.block) % c.block }
 
-// Seal returns msg, to which IV, ciphertext and ICV are added. msg is everything
-// before the IV, with the header's and the payload's length as they will be.
-// The IV of a CBC cipher comes from rand; that of an AEAD is a counter.
+// Seal returns msg with IV, ciphertext and ICV appended. msg has all bytes before the
+// IV, with the final lengths in the header and the payload. The IV of a CBC cipher
+// comes from rand; the IV of an AEAD is a counter.
 func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 	pad := c.pad(len(plaintext))
 	out := make([]byte, 0, len(msg)+c.Size(len(plaintext)))
@@ -180,10 +179,10 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 	return append(out, c.checksum(out)...), nil
 }
 
-// nonce is the salt and the explicit IV (RFC 5282 section 4).
+// nonce returns the salt and the explicit IV (RFC 5282 section 4).
 func (c *Cipher) nonce(iv []byte) []byte { return append(c.salt[:len(c.salt):len(c.salt)], iv...) }
 
-// checksum is the HMAC, cut to the ICV's length.
+// checksum returns the HMAC, cut to the ICV's length.
 func (c *Cipher) checksum(b []byte) []byte {
 	c.mac.Reset()
 	c.mac.Write(b)
@@ -191,8 +190,8 @@ func (c *Cipher) checksum(b []byte) []byte {
 }
 
 // Open checks and decrypts a whole message, whose IV is at off, and returns the
-// plaintext without padding, in memory of its own. Nothing is decrypted, and no
-// padding looked at, before the ICV is known to be right.
+// plaintext without padding, in memory of its own. It decrypts nothing before it has
+// verified the ICV.
 func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 	if off < 0 || len(msg)-off < c.Size(0) {
 		return nil, ErrIntegrity

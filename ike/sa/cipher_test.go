@@ -15,7 +15,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// suites are all pairs of cipher and integrity algorithm that can protect IKE.
+// suites are all pairs of a cipher and an integrity algorithm that can protect IKE.
 func suites() []ipsec.Suite {
 	var out []ipsec.Suite
 	for _, e := range ipsec.Algorithms {
@@ -34,7 +34,7 @@ func suites() []ipsec.Suite {
 	return out
 }
 
-// keys are as long as the suite wants them; what differs by a byte differs.
+// keys makes keys of the lengths that a suite needs, different for each seed.
 func keys(s ipsec.Suite, seed byte) (encr, integ ipsec.Secret) {
 	fill := func(t ipsec.Transform) ipsec.Secret {
 		a := ipsec.Lookup(t)
@@ -188,13 +188,13 @@ func TestNoChangedByteIsTaken(t *testing.T) {
 	}
 }
 
-// Padding up to 255 bytes, more than is needed, is fine; more than is there is not.
+// Padding may be longer than needed, up to 255 bytes, but not longer than the plaintext.
 func TestPaddingOfThePeer(t *testing.T) {
 	for _, s := range suites() {
 		c := mustCipher(t, s, 1)
 		msg := []byte("header, and payload header")
 		for _, k := range []struct {
-			padding, length int // what is there, what Pad Length says
+			padding, length int // the real length, and the Pad Length field
 			err             error
 		}{
 			{255, 255, nil}, {239, 239, nil}, {239, 3, nil}, {15, 16, ErrPadding}, {15, 255, ErrPadding},
@@ -209,7 +209,7 @@ func TestPaddingOfThePeer(t *testing.T) {
 	}
 }
 
-// sealRaw seals whole blocks that have their padding already.
+// sealRaw seals whole blocks that include their padding.
 func sealRaw(t *testing.T, c *Cipher, msg, inner []byte) []byte {
 	t.Helper()
 	if c.aead != nil {

@@ -9,8 +9,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// DH is our half of one Diffie-Hellman exchange. The private value is fresh for
-// each and used with one peer value only.
+// DH is our half of one Diffie-Hellman exchange. Each has a fresh private value,
+// which is used with one public value of the peer only.
 type DH struct {
 	group   uint16
 	private ipsec.Secret
@@ -39,8 +39,8 @@ func groupError(group uint16, err error) error {
 	return fmt.Errorf("key exchange %v: %w", ipsec.Transform{Type: ipsec.KE, ID: group}, err)
 }
 
-// PublicSize is the length of a group's public value in bytes; 0 for a group
-// that is not supported.
+// PublicSize is the length of a group's public value in bytes; 0: the group is not
+// supported.
 func PublicSize(group uint16) int {
 	if g := modpGroups[group]; g != nil {
 		return len(g.prime)
@@ -70,8 +70,8 @@ func (d *DH) Shared(peer []byte) ([]byte, error) {
 	return s, nil
 }
 
-// exponentSize is the length of private exponents in bytes: twice the strength of
-// any group here and more (RFC 3526 section 8 wants at most 480 bits for group 16).
+// exponentSize is the length of private exponents in bytes, more than twice the
+// strength of any group here (RFC 3526 section 8: at most 480 bits for group 16).
 const exponentSize = 64
 
 func (d *DH) newMODP(g *modp, rand io.Reader) error {
@@ -104,7 +104,7 @@ type curve struct {
 	public  int    // bytes of a public value in a KE payload
 	private int    // bytes of a private key
 	mask    byte   // of the private key's first byte, so that few are too large
-	prefix  []byte // what crypto/ecdh wants before the public value: SEC 1's "uncompressed"
+	prefix  []byte // SEC 1's "uncompressed", which crypto/ecdh expects before the public value
 }
 
 var curves = map[uint16]curve{
@@ -114,8 +114,8 @@ var curves = map[uint16]curve{
 	ipsec.KEX25519: {ecdh.X25519(), 32, 32, 0xff, nil},
 }
 
-// newECDH does not leave the key to ecdh.GenerateKey, which pays no heed to
-// the reader that it is given.
+// newECDH draws the key itself, because ecdh.GenerateKey ignores the reader that it
+// is given.
 func (d *DH) newECDH(g curve, rand io.Reader) error {
 	key, err := g.privateKey(rand)
 	if err != nil {
@@ -142,8 +142,9 @@ func (d *DH) useECDH(g curve, key *ecdh.PrivateKey) {
 	}
 }
 
-// privateKey draws keys until one is in range (FIPS 186-5 appendix A.2.2). For
-// P-256 the first is not once in 2^32, for P-521 half of the time without the mask.
+// privateKey draws keys until one is in range (FIPS 186-5 appendix A.2.2). The first
+// is out of range once in 2^32 for P-256, and half of the time for P-521 without the
+// mask.
 func (g curve) privateKey(rand io.Reader) (*ecdh.PrivateKey, error) {
 	b := make([]byte, g.private)
 	defer clear(b)

@@ -13,7 +13,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// groups are all that there are.
+// groups are all supported groups.
 func groups() []uint16 {
 	var out []uint16
 	for _, a := range ipsec.Algorithms {
@@ -35,7 +35,7 @@ func mustDH(t *testing.T, group uint16, r io.Reader) *DH {
 	return d
 }
 
-// fixed is our half of a vector. A MODP exponent is used as it stands, short or not.
+// fixed is our half of a vector. A MODP exponent is used unchanged, even a short one.
 func fixed(t *testing.T, group uint16, private []byte) *DH {
 	t.Helper()
 	g := modpGroups[group]
@@ -95,8 +95,7 @@ func TestBothEndsAgreeInEveryGroup(t *testing.T) {
 	}
 }
 
-// What the reader hands in is what the key is made of, for the sake of tests
-// that are the same each time.
+// The key is made of the reader's bytes, so that tests can repeat it.
 func TestKeysComeFromTheReader(t *testing.T) {
 	for _, group := range groups() {
 		seed := func() io.Reader { return strings.NewReader(strings.Repeat("\x17 is as good as any ", 200)) }
@@ -107,7 +106,7 @@ func TestKeysComeFromTheReader(t *testing.T) {
 			t.Errorf("%s: a key without enough randomness", name(group))
 		}
 	}
-	// A P-256 scalar of all ones is above the order, so no key comes of it.
+	// A P-256 scalar of all ones is above the order, so it is no key.
 	if _, err := NewDH(ipsec.KEECP256, strings.NewReader(strings.Repeat("\xff", 32*100))); err == nil {
 		t.Error("ecp256: a private key that is out of range")
 	}
@@ -286,7 +285,7 @@ func TestECDHOfWycheproof(t *testing.T) {
 			d := mustDH(t, group, bytes.NewReader(private))
 			point := fromHex(t, c.Public)
 			if len(point) == 0 || point[0] != 4 {
-				continue // IKE has no compressed points, and no byte to say that they are
+				continue // IKE has no compressed points
 			}
 			n++
 			got, err := d.Shared(point[1:])
@@ -303,8 +302,8 @@ func TestECDHOfWycheproof(t *testing.T) {
 	}
 }
 
-// "acceptable" are values on the twist, not in canonical form, or of small order. The
-// first two RFC 7748 says to take, the last give zero and are refused.
+// "acceptable" are values on the twist, values not in canonical form, and values of
+// small order. RFC 7748 takes the first two; the last give zero and are refused.
 func TestX25519OfWycheproof(t *testing.T) {
 	n := 0
 	for _, c := range wycheproof(t, "x25519_test.json") {

@@ -7,14 +7,14 @@ import (
 	"vpngw/ipsec"
 )
 
-// An exchange that is frozen in the middle keeps its private value, and an IKE
-// SA the place of its Cipher in the sequence of IVs. A PRF keeps nothing: NewPRF
+// What a frozen IKE SA keeps of the primitives: the private value of an open
+// Diffie-Hellman exchange, and the next IV of a Cipher. A PRF has no state: NewPRF
 // restores it.
 
-// Private is a copy of the private value, for RestoreDH.
+// Private returns a copy of the private value, for RestoreDH.
 func (d *DH) Private() ipsec.Secret { return bytes.Clone(d.private) }
 
-// RestoreDH makes the key pair again that has a private value.
+// RestoreDH makes the key pair of a private value.
 func RestoreDH(group uint16, private ipsec.Secret) (*DH, error) {
 	d := &DH{group: group}
 	if g := modpGroups[group]; g != nil {
@@ -39,6 +39,6 @@ func RestoreDH(group uint16, private ipsec.Secret) (*DH, error) {
 // NextIV is the IV that an AEAD's next Seal uses.
 func (c *Cipher) NextIV() uint64 { return c.count }
 
-// SkipTo makes an AEAD's next Seal use an IV, unless it is past that already: no
-// IV may ever be used twice with a key.
+// SkipTo sets the IV of an AEAD's next Seal. It never goes back, because no IV may be
+// used twice with a key.
 func (c *Cipher) SkipTo(iv uint64) { c.count = max(c.count, iv) }

@@ -9,7 +9,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// TestRestoredDHIsTheSame holds for every group: the same public value, and the same secret with any peer.
+// TestRestoredDHIsTheSame checks for every group that a restored half has the same public value and shared secret.
 func TestRestoredDHIsTheSame(t *testing.T) {
 	for group := range uint16(40) {
 		if PublicSize(group) == 0 {
@@ -35,7 +35,7 @@ func TestRestoredDHIsTheSame(t *testing.T) {
 	}
 }
 
-// TestCipherSkipsForwardOnly: to use an IV again with one key would reveal both plaintexts.
+// TestCipherSkipsForwardOnly: an IV that is used twice with one key reveals both plaintexts.
 func TestCipherSkipsForwardOnly(t *testing.T) {
 	ps, err := ipsec.ParseProposal(ipsec.ProtoIKE, "aes128gcm16-prfsha256-x25519")
 	if err != nil {

@@ -10,12 +10,11 @@ import (
 
 // LogIKE writes the keys of an IKE SA as a line of Wireshark's
 // ikev2_decryption_table. Whoever has the line can read everything that the SA
-// protects. A nil w is nobody, and nothing is written.
+// protects. With a nil w it does nothing.
 //
-// SK_e is written whole, with an AEAD's salt at its end: Wireshark splits it
-// there itself (seen with 4.0). What Wireshark cannot decrypt (DES,
-// ChaCha20-Poly1305) is written as a comment, since at a name that it does not
-// know it gives up on the file.
+// SK_e has an AEAD's salt at its end; Wireshark splits it itself (seen with 4.0). The
+// line of an algorithm that Wireshark cannot decrypt (DES, ChaCha20-Poly1305) is a
+// comment, because Wireshark ignores the whole file after an unknown name.
 func LogIKE(w io.Writer, spiI, spiR uint64, s ipsec.Suite, ei, er, ai, ar ipsec.Secret) error {
 	if w == nil {
 		return nil
@@ -30,8 +29,8 @@ func LogIKE(w io.Writer, spiI, spiR uint64, s ipsec.Suite, ei, er, ai, ar ipsec.
 }
 
 // LogIKEv1 writes the key of an ISAKMP SA as a line of Wireshark's
-// ikev1_decryption_table: two fields, where LogIKE has eight. A comment before it has
-// SKEYID_a, for whoever wants to check a HASH.
+// ikev1_decryption_table, which has two fields instead of LogIKE's eight. A comment
+// before it has SKEYID_a, with which a HASH can be checked.
 func LogIKEv1(w io.Writer, spiI uint64, key, a ipsec.Secret) error {
 	if w == nil {
 		return nil
@@ -41,10 +40,10 @@ func LogIKEv1(w io.Writer, spiI uint64, key, a ipsec.Secret) error {
 }
 
 // LogESP writes the keys of a Child SA as two lines of Wireshark's esp_sa table,
-// outbound first. They begin with the address family in quotes, by which they are
-// told from LogIKE's when one Writer gets both. Otherwise it is as LogIKE, the
-// salt included. Wireshark 4.0 decrypts a Child SA with ESN, but knows nothing of
-// the upper half of its sequence numbers, so that it finds every ICV wrong.
+// outbound first. They begin with the address family in quotes, which distinguishes
+// them from LogIKE's lines in one file. Salts and unknown algorithms are written as
+// by LogIKE. Wireshark 4.0 decrypts a Child SA with ESN, but does not know the upper
+// half of its sequence numbers, so it reports every ICV as wrong.
 func LogESP(w io.Writer, c *ipsec.ChildSA) error {
 	if w == nil {
 		return nil
@@ -80,7 +79,7 @@ func writeLine(w io.Writer, line string, known bool) error {
 	return err
 }
 
-// orAny is Wireshark's "*" for an address that only the route knows.
+// orAny writes an address, or Wireshark's "*" if only the route knows it.
 func orAny(a netip.Addr) string {
 	if !a.IsValid() {
 		return "*"
@@ -88,7 +87,8 @@ func orAny(a netip.Addr) string {
 	return a.String()
 }
 
-// hexKey is empty for no key: "0x" alone is not one.
+// hexKey writes a key; an empty key is written as nothing, because Wireshark does not
+// take "0x" alone.
 func hexKey(k ipsec.Secret) string {
 	if len(k) == 0 {
 		return ""
@@ -96,7 +96,7 @@ func hexKey(k ipsec.Secret) string {
 	return fmt.Sprintf("0x%x", []byte(k))
 }
 
-// Wireshark's names, which it takes only to the letter. A test asks tshark.
+// Wireshark's names, which must match exactly. A test runs tshark.
 var (
 	ikeEncr = map[ipsec.Transform]string{
 		{Type: ipsec.Encr, ID: ipsec.Encr3DES}:                   "3DES [RFC2451]",

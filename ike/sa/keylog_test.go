@@ -53,8 +53,8 @@ func (c *capture) addIKE(from, to netip.Addr, message []byte) {
 	c.add(from, to, 17, append(h, message...))
 }
 
-// tshark reads a capture with key tables in a profile of its own. What it says about
-// the tables goes to the test.
+// tshark reads a capture, with key tables in a profile of its own. Its complaints about
+// the tables fail the test.
 func tshark(t *testing.T, c *capture, tables map[string]string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("tshark")
@@ -86,7 +86,7 @@ func tshark(t *testing.T, c *capture, tables map[string]string, args ...string) 
 	return string(out)
 }
 
-// informational is an INFORMATIONAL with one encrypted Notify, as it goes on the wire.
+// informational is an encrypted INFORMATIONAL message with one Notify.
 func informational(t *testing.T, c *Cipher, spi uint64, response bool) []byte {
 	t.Helper()
 	const initiator, isResponse = 0x08, 0x20
@@ -109,7 +109,7 @@ func informational(t *testing.T, c *Cipher, spi uint64, response bool) []byte {
 	return m
 }
 
-// tshark is another's work, so this is also the proof of Seal for every suite
+// tshark is an independent implementation, so this also proves Seal for every suite
 // that it knows.
 func TestTsharkDecryptsIKEOfEverySuite(t *testing.T) {
 	c := newCapture()
@@ -193,8 +193,8 @@ func childOf(s ipsec.Suite, spi uint32, trunc bool) *ipsec.ChildSA {
 
 const espText = "sixteen bytes ok"
 
-// espPacket is a UDP datagram within IPv4 within ESP (RFC 4303, RFC 4106). It is
-// made of a Cipher's parts.
+// espPacket is a UDP datagram within IPv4 within ESP (RFC 4303, RFC 4106), made with
+// the parts of a Cipher.
 func espPacket(t *testing.T, s ipsec.Suite, spi uint32, seed byte, trunc bool) []byte {
 	t.Helper()
 	udp := append([]byte{0x30, 0x39, 0x30, 0x39, 0, 24, 0, 0}, espText...)
@@ -240,6 +240,6 @@ func TestKeyLogLines(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}
 	if LogIKE(nil, 1, 2, gcm, key, key, nil, nil) != nil || LogESP(nil, child) != nil {
-		t.Error("nobody to write to is an error")
+		t.Error("a nil Writer is an error")
 	}
 }

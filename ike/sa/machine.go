@@ -10,13 +10,12 @@ import (
 	"vpngw/ipsec"
 )
 
-// A Machine is one IKE SA with its Child SAs. It does no I/O, starts no
-// goroutine, reads no clock: it hands Actions to its Owner in the order in which
-// they are to be done, all before the method that caused them returns. Not safe
-// for concurrent use.
+// A Machine is one IKE SA with its Child SAs. It does no I/O, starts no goroutine,
+// reads no clock. It hands Actions to its Owner in the order in which they are to be
+// done, before the method that caused them returns. Not safe for concurrent use.
 type Machine interface {
-	Handle(now time.Time, d ipsec.Datagram) // d.Data starts with the IKE header: no non-ESP marker
-	Advance(now time.Time)                  // do what is due
+	Handle(now time.Time, d ipsec.Datagram) // d.Data starts with the IKE header, without a non-ESP marker
+	Advance(now time.Time)                  // does what is due
 	Deadline() time.Time                    // when Advance wants to be called; zero: never
 
 	// Create asks for one more Child SA of c with these selectors.
@@ -26,44 +25,44 @@ type Machine interface {
 	// RekeyChildren and RekeyIKE start a rekey as a lifetime would.
 	RekeyChildren(now time.Time, c *Child, why diag.Cause)
 	RekeyIKE(now time.Time, why diag.Cause)
-	// SeenInbound, Expired and Moved are what ESP noticed (see the Commands of
-	// the same names). They report whether the SPI is one of the Machine's.
+	// SeenInbound, Expired and Moved are the Commands of the same names. They report
+	// whether the SPI is one of the Machine's.
 	SeenInbound(now time.Time, spiIn uint32) bool
 	Expired(now time.Time, spiIn uint32, limit ipsec.Limit) bool
 	Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool
-	// Probe checks that the peer is alive, now.
+	// Probe starts a liveness check now, unless there was one within ProbeInterval.
 	Probe(now time.Time)
 
-	// Close tells the peer that the SA ends; Drop only forgets it.
+	// Close deletes the SA at both ends; Drop only forgets it.
 	Close(now time.Time, why diag.Cause)
 	Drop(now time.Time, why diag.Cause)
 
-	// Inherit takes over the Child SAs of another IKE SA of the same peer, which
-	// m comes in place of, where the version of IKE lets them live on: IKEv1. Other ends without a
-	// successor if the peer started anew (INITIAL_CONTACT).
+	// Inherit says that the Machine replaces another IKE SA of the same peer. In IKEv1
+	// it takes over the other's Child SAs. If the peer has restarted (INITIAL_CONTACT),
+	// the other ends with its Child SAs.
 	Inherit(now time.Time, other Machine, anew bool)
 
-	// Adopt exchanges the Peer for one that differs in its Children at most.
+	// Adopt replaces the Peer by one that differs at most in its Children.
 	Adopt(now time.Time, p *Peer)
 
 	Info() Info
-	Children() []ChildInfo  // those that carry traffic and are to stay; the caller's to keep
+	Children() []ChildInfo  // the Child SAs that carry traffic and are to stay; the caller owns the slice
 	Creating(c *Child) bool // whether a Create of c is under way
 }
 
-// Info is what there is to know of a Machine.
+// Info is the state of a Machine for status and for the Endpoint.
 type Info struct {
 	Version     int
 	Peer        *Peer // nil: not known yet
 	State       State
 	Since       time.Time
 	Initiator   bool
-	Lingering   bool // ended, and kept only to repeat its last response
-	Current     bool // the one of its line of rekeyed IKE SAs that has the Child SAs
+	Lingering   bool // it has ended, and only repeats its last response
+	Current     bool // it has the Child SAs, and no successor has them
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
 	Path        ipsec.Path
-	NAT         NAT  // who is behind one
+	NAT         NAT  // which ends are behind a NAT
 	Encap       bool // ESP travels in UDP
 	Established time.Time
 }
@@ -80,10 +79,10 @@ type State uint8
 
 const (
 	Connecting  State = iota // the first exchanges are under way
-	Established              // authenticated, and the one in use
-	Replaced                 // rekeyed; its successor has the Child SAs
+	Established              // authenticated and in use
+	Replaced                 // rekeyed: its successor has the Child SAs
 	Deleting                 // our Delete is under way
-	Outlived                 // IKEv1: it has ended, and its Child SAs work on until another takes them
+	Outlived                 // IKEv1: it has ended; its Child SAs carry traffic until another SA takes them over
 	Dead
 )
 
@@ -91,20 +90,20 @@ func (s State) String() string {
 	return [...]string{"connecting", "established", "rekeyed", "deleting", "outlived by its Child SAs", "dead"}[s]
 }
 
-// Drop is why a message of IKEv1 was dropped that found its ISAKMP SA: most of them
-// have no error message that could be trusted.
+// Drop is the reason why an ISAKMP SA dropped a message of IKEv1. Most such messages
+// get no error message, because nobody could trust it.
 type Drop uint8
 
 const (
-	DropUndecryptable Drop = iota // not whole blocks, or nothing sensible in them
+	DropUndecryptable Drop = iota // not whole blocks, or no payloads in them
 	DropBadHash                   // the HASH payload is missing or wrong
-	DropMalformed                 // the wrong payloads, or what they say makes no sense
-	DropCleartext                 // not encrypted, and must be
+	DropMalformed                 // the wrong payloads, or payloads with invalid contents
+	DropCleartext                 // not encrypted, though it must be
 	DropTooEarly                  // phase 2 before phase 1 is done
-	DropRepeated                  // a message id that was used before, or a step that is over
-	DropSequence                  // a dead peer detection of another sequence number
-	DropTooMany                   // more exchanges at once than a peer can need
-	Drops                         // how many reasons there are
+	DropRepeated                  // its message id was used before, or its step is over
+	DropSequence                  // a dead peer detection with the wrong sequence number
+	DropTooMany                   // more exchanges are open than a peer can need
+	Drops                         // the number of reasons
 )
 
 func (d Drop) String() string {
@@ -114,18 +113,18 @@ func (d Drop) String() string {
 	}[d]
 }
 
-// Env is what a Machine needs from outside.
+// Env has what a Machine needs from outside.
 type Env struct {
 	Rand        io.Reader
 	Log         *slog.Logger
 	KeyLog      io.Writer // nil: none
 	AllocSPI    func() (uint32, error)
-	FreeSPI     func(uint32)           // for an SPI that was never installed
-	LastInbound func(uint32) time.Time // when the SA with our SPI last had an authentic packet; zero: never
+	FreeSPI     func(uint32)           // gives back an SPI that was never installed
+	LastInbound func(uint32) time.Time // when an inbound SA last had an authentic packet; zero: never
 	Owner       Owner
 }
 
-// Named is a log whose lines are headed by which IKE SA it is. p may be nil: not known yet.
+// Named returns a log whose lines name an IKE SA. p may be nil: not known yet.
 func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Logger {
 	conn := "(unknown)"
 	if p != nil {
@@ -134,35 +133,37 @@ func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Log
 	return e.Log.With("conn", conn, "peer", remote, "ispi", Hex64(spiI), "rspi", Hex64(spiR))
 }
 
-// StartedAnew is why all that was there before INITIAL_CONTACT goes.
+// StartedAnew is the Cause of the end of the SAs from before an INITIAL_CONTACT.
 var StartedAnew = diag.Cause{Code: diag.PeerStartedAnew}
 
-// ProbeInterval: at most one liveness check for so long is made on unprotected hints.
+// ProbeInterval is the least time between two liveness checks of Probe, which acts on
+// hints that anybody can forge.
 const ProbeInterval = 10 * time.Second
 
 // Owner is the Endpoint, as its Machines see it.
 type Owner interface {
 	Emit(Action)
 	NewSPI() uint64 // an IKE SPI that no Machine uses
-	// Candidates are the peers that a message of a version from remote to local can be of.
+	// Candidates returns the peers that can have sent a message of a version from remote to local.
 	Candidates(version int, local, remote netip.Addr) []*Peer
 	// Sole reports whether no other IKE SA to the peer's identity exists (RFC 7296 section 2.4).
 	Sole(m Machine, p *Peer) bool
-	// Held reports whether a child is not wanted: the operator took it down, or the configuration lost it.
+	// Held reports whether a child must not be up, because the operator took it down or the
+	// configuration lost it.
 	Held(c *Child) bool
 
 	Authenticated(now time.Time, m Machine, initialContact bool)
-	Succeeded(now time.Time, old, successor Machine) // rekeyed: successor has the children now
-	Spawned(m Machine)                               // m exists and wants its messages
-	Stirred(m Machine)                               // m did something: its deadline may have changed
-	Closed(now time.Time, m Machine, why diag.Cause) // of no more use, but it may have messages to answer
-	Gone(m Machine)                                  // forget it
-	// ChildChanged says that a Child SA of c came (why is OK), went or was refused.
+	Succeeded(now time.Time, old, successor Machine) // old was rekeyed: successor has the Child SAs
+	Spawned(m Machine)                               // m exists and is to get its messages
+	Stirred(m Machine)                               // m's deadline may have changed
+	Closed(now time.Time, m Machine, why diag.Cause) // m is of no more use, but it may still have messages to answer
+	Gone(m Machine)                                  // m is to be forgotten
+	// ChildChanged says that a Child SA of c is up (why is OK), has ended or was refused.
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
-	// PeerMoved says that m now sends to another address or port than was.
+	// PeerMoved says that m, which is established, sends to another address or port than was.
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
-	// Dropped counts a message that an IKE SA had no use for.
+	// Dropped counts a message that an ISAKMP SA dropped.
 	Dropped(why Drop)
-	// Troubled says why a first message of a peer was refused.
+	// Troubled says why a first message, which may come from p, was refused.
 	Troubled(now time.Time, p *Peer, why diag.Cause)
 }

@@ -15,10 +15,10 @@ import (
 type modp struct {
 	prime     []byte
 	generator []byte
-	// order is that of the subgroup, where it has to be checked that the peer's
-	// value is in it; nil: the prime is safe, and there is nothing to check.
+	// order is the order of the subgroup, in which the peer's value must be; nil: the
+	// prime is safe, so there is nothing to check.
 	order []byte
-	// modulus is prime, prepared for arithmetic at first use.
+	// modulus prepares prime for arithmetic, at first use.
 	modulus func() *bigmod.Modulus
 }
 
@@ -34,7 +34,7 @@ func newMODP(prime, generator, order string) *modp {
 	return g
 }
 
-// base is the generator.
+// base returns the generator as a number.
 func (g *modp) base() *bigmod.Nat {
 	y, err := bigmod.NewNat().SetBytes(g.generator, g.modulus())
 	if err != nil {
@@ -43,7 +43,7 @@ func (g *modp) base() *bigmod.Nat {
 	return y
 }
 
-// exp is y^x, as long as the prime, in time that does not depend on x's value.
+// exp returns y^x, as long as the prime, in time that does not depend on x's value.
 func (g *modp) exp(y *bigmod.Nat, x []byte) []byte {
 	m := g.modulus()
 	return bigmod.NewNat().Exp(y, x, m).Bytes(m)
@@ -65,7 +65,7 @@ func (g *modp) element(b []byte) (*bigmod.Nat, error) {
 	return y, nil
 }
 
-// unhex reads hexadecimal as the RFCs print it; nothing is nil.
+// unhex reads hexadecimal as the RFCs print it; the empty string gives nil.
 func unhex(s string) []byte {
 	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
 	if err != nil {

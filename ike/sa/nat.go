@@ -8,21 +8,21 @@ import (
 	"vpngw/ipsec"
 )
 
-// NAT traversal as both versions have it (RFC 7296 section 2.23; RFC 3947,
-// which takes the ports and the encapsulation from RFC 3948).
+// NAT traversal of both versions (RFC 7296 section 2.23; RFC 3947, with the ports and
+// the encapsulation of RFC 3948).
 
 const (
 	PortIKE  = 500
 	PortNATT = 4500
 )
 
-// KeepaliveTime is between two NAT keepalives (RFC 3948 section 4).
+// KeepaliveTime is the time between two NAT keepalives (RFC 3948 section 4).
 const KeepaliveTime = 20 * time.Second
 
-// NAT says who is behind one.
+// NAT says which ends are behind a NAT.
 type NAT struct{ Local, Remote bool }
 
-// Any reports whether somebody is.
+// Any reports whether an end is behind a NAT.
 func (n NAT) Any() bool { return n.Local || n.Remote }
 
 func (n NAT) String() string {
@@ -40,13 +40,18 @@ func (n NAT) String() string {
 // Encap reports whether ESP to p travels in UDP. p may be nil: not known yet.
 func (n NAT) Encap(p *Peer) bool { return n.Any() || p != nil && p.Encap == EncapAlways }
 
-// Follows reports whether an authentic, new message of p from remote to local, where IKE goes
-// over path, changes where p is: only an end that is not behind a NAT itself follows.
+// MayMove reports whether we follow p to another address or port: an end that is
+// behind a NAT itself does not (RFC 7296 section 2.23).
+func (n NAT) MayMove(p *Peer) bool { return !n.Local && n.Encap(p) }
+
+// Follows reports whether an authentic, new message of p from remote to local shows
+// that p has moved, when IKE uses path.
 func (n NAT) Follows(p *Peer, path ipsec.Path, local, remote netip.AddrPort) bool {
-	return !n.Local && n.Encap(p) && local.Port() == PortNATT && remote != path.Remote
+	return n.MayMove(p) && local.Port() == PortNATT && remote != path.Remote
 }
 
-// Problem is why the configuration does not allow a NAT; OK when it does.
+// Problem says why the configuration of p does not allow the NAT that was found; OK:
+// it does.
 func (n NAT) Problem(p *Peer) diag.Cause {
 	if p.Encap != EncapNever || !n.Any() {
 		return diag.Cause{}
@@ -58,7 +63,7 @@ func (n NAT) Problem(p *Peer) diag.Cause {
 	return diag.Cause{Code: diag.NATForbidden, Name: who}
 }
 
-// ChildPath is where the packets of a new Child SA go, when IKE goes over p.
+// ChildPath is the path of a new Child SA's packets when IKE uses p.
 func ChildPath(p ipsec.Path, encap bool) ipsec.Path {
 	if !encap {
 		return ipsec.Path{Local: netip.AddrPortFrom(p.Local.Addr(), 0), Remote: netip.AddrPortFrom(p.Remote.Addr(), 0)}
@@ -70,7 +75,7 @@ func ChildPath(p ipsec.Path, encap bool) ipsec.Path {
 	return c
 }
 
-// ReplyPath is the way back: "responses MUST be sent to the port from whence
+// ReplyPath is the path of a response to d: "responses MUST be sent to the port from whence
 // they came" (RFC 7296 section 2.23).
 func ReplyPath(d ipsec.Datagram) ipsec.Path {
 	return ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}

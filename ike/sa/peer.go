@@ -14,33 +14,34 @@ type Encap uint8
 
 const (
 	EncapAuto   Encap = iota // when NAT detection finds a NAT
-	EncapAlways              // as if a NAT had been found
+	EncapAlways              // always, as if there were a NAT
 	EncapNever               // raw ESP; a NAT on the path is an error
 )
 
-// PeerKey is what an IKE SA belongs to: addresses and identities. Tunnels with
-// equal keys share one IKE SA, each with its own Child SAs.
+// PeerKey identifies the peer of an IKE SA, by addresses and identities. Tunnels
+// with equal keys share one IKE SA, each with its own Child SAs.
 type PeerKey struct {
-	Local    netip.Addr // ours as configured; unset: the route to Remote chooses
+	Local    netip.Addr // our configured address; unset: the route to Remote chooses
 	Remote   netip.Addr
 	LocalID  ipsec.Identity
 	RemoteID ipsec.Identity
 }
 
-// Settings are those of an IKE SA. Tunnels that share one must agree in all of them.
+// Settings are the settings of an IKE SA. Tunnels that share an IKE SA must agree in
+// all of them.
 type Settings struct {
 	Version    int  // 1 or 2; 0: answers either, and begins with 2
-	Aggressive bool // IKEv1's phase 1 in aggressive mode, and in no other
+	Aggressive bool // IKEv1: phase 1 in aggressive mode only; otherwise in main mode only
 	PSK        ipsec.Secret
 	Proposals  []ipsec.Proposal
-	Lifetime   time.Duration // of the IKE SA, hard; 0: never rekeyed by us
-	NATT       bool          // false: no NAT detection sent or believed, never encapsulated unless Encap says so
+	Lifetime   time.Duration // hard lifetime of the IKE SA; 0: we never rekey it
+	NATT       bool          // false: no NAT detection, so ESP is encapsulated only with EncapAlways
 	Encap      Encap
 	DPD        dpd.Config
 }
 
-// settings are the fields of Settings with their names for people. A reflection
-// test fails when one is missing.
+// settings are the fields of Settings with names for people. A test fails if one is
+// missing.
 var settings = [...]struct {
 	name  string
 	equal func(a, b *Settings) bool
@@ -55,7 +56,8 @@ var settings = [...]struct {
 	{"DPD settings", func(a, b *Settings) bool { return a.DPD == b.DPD }},
 }
 
-// Diff names the settings in which s and t differ; none: they are the same.
+// Diff returns the names of the settings in which s and t differ; none if they are
+// equal.
 func (s *Settings) Diff(t *Settings) []string {
 	var out []string
 	for _, f := range settings {
@@ -66,8 +68,8 @@ func (s *Settings) Diff(t *Settings) []string {
 	return out
 }
 
-// Peer is the other end of an IKE SA: RFC 4301's PAD entry with the SPD entries
-// that hang on it. Connections that share addresses and identities share one.
+// Peer is the other end of an IKE SA: an entry of RFC 4301's PAD with its SPD
+// entries. Connections that share addresses and identities share one Peer.
 // Immutable once handed over.
 type Peer struct {
 	Name string // for people: the connections' names
@@ -76,14 +78,14 @@ type Peer struct {
 	Children []*Child
 }
 
-// Speaks reports whether the peer may use a version of IKE.
+// Speaks reports whether the configuration allows the peer a version of IKE.
 func (p *Peer) Speaks(version int) bool { return p.Version == version || p.Version == 0 }
 
-// Child is one wanted Child SA. A tunnel has one or more.
+// Child is the configuration of one Child SA. A tunnel has one or more.
 type Child struct {
 	Name      string // unique within the Peer: "hq", "lab/2"
 	Tunnel    string // unique in the daemon; its TUN device
-	Initiate  bool   // bring up and keep up; false: only answer (state "waiting"). A change of it touches no SA.
+	Initiate  bool   // bring it up and keep it up; false: only answer (state "waiting"). A change concerns no SA.
 	Local     []ipsec.Selector
 	Remote    []ipsec.Selector
 	Proposals []ipsec.Proposal // with key exchange groups: PFS

@@ -9,8 +9,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// Every field of Settings is compared: one left out would let two connections with
-// different keys share an IKE SA.
+// Every field of Settings is compared: if one were left out, two connections with
+// different keys could share an IKE SA.
 func TestSettingsDiffComparesEveryField(t *testing.T) {
 	other := Settings{
 		Version: 1, Aggressive: true, PSK: ipsec.Secret("key"), Proposals: []ipsec.Proposal{{Transforms: []ipsec.Transform{{Type: ipsec.KE, ID: 14}}}},

@@ -27,7 +27,7 @@ var prfHashes = map[uint16]func() hash.Hash{
 	ipsec.PRFHMACSHA512: sha512.New,
 }
 
-// NewPRF is the PRF of a transform of type ipsec.PRF.
+// NewPRF returns the PRF of a transform of type ipsec.PRF.
 func NewPRF(t ipsec.Transform) (*PRF, error) {
 	h := prfHashes[t.ID]
 	if t.Type != ipsec.PRF || t.KeyBits != 0 || h == nil {
@@ -39,7 +39,7 @@ func NewPRF(t ipsec.Transform) (*PRF, error) {
 // Size is the length of the output in bytes.
 func (p *PRF) Size() int { return p.size }
 
-// KeySize is the preferred key length in bytes: for HMAC the output's (RFC 7296
+// KeySize is the preferred key length in bytes, which for HMAC is Size (RFC 7296
 // section 2.13).
 func (p *PRF) KeySize() int { return p.size }
 
@@ -52,7 +52,7 @@ func (p *PRF) Sum(key []byte, data ...[]byte) []byte {
 	return m.Sum(nil)
 }
 
-// Hash is the hash that the PRF is an HMAC of, of data[0] | data[1] | ...
+// Hash returns H(data[0] | data[1] | ...), with the hash H that the PRF is an HMAC of.
 func (p *PRF) Hash(data ...[]byte) []byte {
 	h := p.hash()
 	for _, d := range data {

@@ -86,7 +86,7 @@ func TestPRFOfWycheproof(t *testing.T) {
 	}
 }
 
-// The definition of RFC 7296 section 2.13, written down once more.
+// The definition of RFC 7296 section 2.13, in another form.
 func TestPlusIsTheConcatenationOfRFC7296(t *testing.T) {
 	key, seed := []byte("a key"), []byte("a seed")
 	for hash := range prfs {

@@ -8,7 +8,7 @@ import (
 // Retransmitter says when a request is to be sent again and when to give up
 // (RFC 7296 section 2.4). It keeps the request's bytes: "A retransmission from
 // the initiator MUST be bitwise identical to the original request" (section
-// 2.1). Only whoever sent a request has one.
+// 2.1).
 //
 // The wait doubles from First up to Max. With the defaults a request is sent at
 // 0, 0.5, 1.5, 3.5, 7.5, 15.5, 23.5 ... 55.5 seconds and given up at 60.
@@ -18,8 +18,8 @@ type Retransmitter struct {
 	First time.Duration // before the second sending; 0: 500 ms
 	Max   time.Duration // the longest wait; 0: 8 s
 	Total time.Duration // from Start to giving up; 0: 60 s
-	// Rand adds up to a quarter to each wait, so that peers that lost one router
-	// do not all come back at once. nil adds nothing.
+	// Rand adds up to a quarter to each wait, so that requests to many peers behind one
+	// failed router are not repeated at once. nil adds nothing.
 	Rand io.Reader
 
 	msgs  [][]byte
@@ -34,8 +34,8 @@ const (
 	totalWait = 60 * time.Second
 )
 
-// Start begins with a request that is being sent at now: one message, or its
-// fragments. It keeps msgs.
+// Start takes a request that is sent at now: one message, or its fragments. It keeps
+// msgs.
 func (r *Retransmitter) Start(now time.Time, msgs ...[]byte) {
 	r.msgs = msgs
 	r.wait = orDefault(r.First, firstWait)
@@ -43,7 +43,7 @@ func (r *Retransmitter) Start(now time.Time, msgs ...[]byte) {
 	r.until = now.Add(orDefault(r.Total, totalWait))
 }
 
-// Stop ends it: the response has come, or nobody waits for it any more.
+// Stop ends the retransmission: the response has come, or nobody waits for it.
 func (r *Retransmitter) Stop() { r.msgs, r.next, r.until = nil, time.Time{}, time.Time{} }
 
 // Active reports whether a request is open.
@@ -57,8 +57,8 @@ func (r *Retransmitter) Deadline() time.Time {
 	return r.until
 }
 
-// Due returns what to send again at now, or that it is time to give up, which
-// stops it. However late it is asked, it sends once.
+// Due returns the messages to send again at now. gaveUp says that Total has passed,
+// which stops r. However late Due is called, it returns the messages once.
 func (r *Retransmitter) Due(now time.Time) (msgs [][]byte, gaveUp bool) {
 	switch {
 	case !r.Active() || now.Before(r.Deadline()):
@@ -72,7 +72,7 @@ func (r *Retransmitter) Due(now time.Time) (msgs [][]byte, gaveUp bool) {
 	return r.msgs, false
 }
 
-// jitter adds 0 to 25 % to a wait. If Rand fails, the wait goes without.
+// jitter adds 0 to 25 % to a wait, or nothing if Rand fails.
 func (r *Retransmitter) jitter(d time.Duration) time.Duration {
 	var b [1]byte
 	if r.Rand != nil {

@@ -10,8 +10,8 @@ import (
 
 var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// run asks r at each of its deadlines and returns when, after start, it sent.
-// The last is when it gave up.
+// run calls Due at each deadline of r, and returns when after start it sent. The last
+// time is when it gave up.
 func run(t *testing.T, r *Retransmitter, want [][]byte) []time.Duration {
 	t.Helper()
 	var at []time.Duration
@@ -63,7 +63,7 @@ func TestRetransmissionScheduleCanBeSet(t *testing.T) {
 }
 
 func TestJitterAddsUpToAQuarter(t *testing.T) {
-	r := Retransmitter{Rand: bytes.NewReader([]byte{255, 0})} // and no more of it after that
+	r := Retransmitter{Rand: bytes.NewReader([]byte{255, 0})} // and an error after that
 	r.Start(start, []byte("a"))
 	got := run(t, &r, [][]byte{[]byte("a")})
 	if got[0] != 625*time.Millisecond || got[1] != 1625*time.Millisecond || got[2] != 3625*time.Millisecond {
@@ -100,7 +100,7 @@ func TestNothingIsDueAfterStop(t *testing.T) {
 	}
 }
 
-// A daemon that slept does not send the lot at once.
+// A daemon that was suspended sends a request once, not once for each missed time.
 func TestALateCallSendsOnce(t *testing.T) {
 	var r Retransmitter
 	r.Start(start, []byte("a"))

@@ -1,6 +1,7 @@
-// Package sa is what any IKE SA is, whichever version: the Machine that is one, the Commands that go in and the Actions that come out, the Peer it talks
-// to, retransmission, and the cryptographic primitives that both versions use.
-// It is sans-IO: no goroutine, no clock, no socket.
+// Package sa has what IKEv1 and IKEv2 share: the Machine that is one IKE SA, the
+// Commands that go in and the Actions that come out, the Peer at the other end,
+// retransmission, and the cryptographic primitives. It is sans-IO: no goroutine, no
+// clock, no socket.
 package sa
 
 import (
@@ -10,14 +11,14 @@ import (
 	"vpngw/ipsec"
 )
 
-// Action is what the control plane wants done. Their
-// order is the safety argument: InstallIn before the Send that lets the peer
-// use the SA; InstallOut after the message that proves the peer is ready; Remove of the
+// Action is one thing that the control plane wants done. The order of Actions is the
+// safety argument: InstallIn comes before the Send that lets the peer use the SA,
+// InstallOut after the message that proves that the peer is ready, and Remove of the
 // old pair last.
 type Action interface{ action() }
 
-// Send puts one IKE message on the wire. Data is without the non-ESP marker
-// (RFC 3948 section 2.2); whoever sends from port 4500 prepends it.
+// Send sends one IKE message. Data has no non-ESP marker (RFC 3948 section 2.2); the
+// sender prepends it on port 4500.
 type Send struct {
 	Path ipsec.Path // Path.UDP is true; an unset Path.Local address lets the route choose
 	Data []byte     // owned by the receiver
@@ -29,13 +30,13 @@ type Keepalive struct{ Path ipsec.Path }
 // InstallIn makes the inbound half of a Child SA ready to receive.
 type InstallIn struct{ SA *ipsec.ChildSA }
 
-// InstallOut makes the outbound half the one that new packets of its selectors
-// take: most specific first, then newest.
+// InstallOut makes new packets of the SA's selectors take its outbound half. Of
+// several SAs the most specific one is taken, and of equal ones the newest.
 type InstallOut struct{ SA *ipsec.ChildSA }
 
-// Hold keeps back what would go out on a Child SA, until Resume, until the outbound half of
-// another is installed for it, or until there is more than can be kept. When it
-// is done, all that was read before has been sent.
+// Hold keeps back the packets that would go out on a Child SA. It ends with Resume,
+// with the outbound half of another Child SA in its place, or when no more packets
+// can be kept. When the Hold is done, all packets read before it have been sent.
 type Hold struct{ SPIIn uint32 }
 
 // Resume ends a Hold.
@@ -62,33 +63,35 @@ func (Resume) action()     {}
 func (Remove) action()     {}
 func (Move) action()       {}
 
-// Command is what goes into an Endpoint or Machine beside datagrams.
+// Command is an input of an Endpoint beside datagrams and time.
 type Command interface{ command() }
 
-// Lower takes a tunnel down and holds it down. Raise ends that, and tries at once if it is for us to bring up.
+// Lower takes a tunnel down and holds it down. Raise releases it, and tries at once to
+// bring it up if that is our part.
 type (
 	Raise struct{ Tunnel string }
 	Lower struct{ Tunnel string }
 )
 
-// SeenInbound says that the first packet of an inbound SA was authenticated: the peer uses it.
+// SeenInbound says that the first packet of an inbound SA was authenticated, so the
+// peer uses the SA.
 type SeenInbound struct{ SPIIn uint32 }
 
-// Expired says that a Child SA has used up what it may: its soft limit of
-// bytes or packets, or that its sequence numbers near their end.
+// Expired says that a Child SA has reached its soft limit of bytes or packets, or
+// that its sequence numbers near their end.
 type Expired struct {
 	SPIIn uint32
 	Limit ipsec.Limit
 }
 
-// Moved says that the newest authenticated packet of an inbound SA came from
-// another address or port than the SA sends to.
+// Moved says that the newest authenticated packet of an inbound SA came from an
+// address or port other than the one that the SA sends to.
 type Moved struct {
 	SPIIn  uint32
 	Remote netip.AddrPort
 }
 
-// InvalidSPI says that an ESP packet of an unknown SPI came from a peer.
+// InvalidSPI says that an ESP packet with an unknown SPI came from a peer's address.
 type InvalidSPI struct{ Remote netip.AddrPort }
 
 // Rekey and RekeyIKE start a rekey now, as a lifetime would.
@@ -97,7 +100,7 @@ type (
 	RekeyIKE struct{ Tunnel string } // the IKE SA that the tunnel is on
 )
 
-// Shutdown deletes every IKE SA and starts nothing anew.
+// Shutdown deletes every IKE SA and starts no more.
 type Shutdown struct{}
 
 func (Raise) command()       {}

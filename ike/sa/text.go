@@ -15,7 +15,8 @@ func Why(c diag.Cause) slog.Attr {
 	return slog.Attr{Value: slog.GroupValue(slog.String("why", c.String()), slog.String("code", string(c.Code)))}
 }
 
-// IDText is an identity for a sentence. A hostile one can be as long as a datagram.
+// IDText writes an identity for a sentence. It cuts long ones: a hostile identity can
+// fill a datagram.
 func IDText(id ipsec.Identity) string {
 	text := id.String()
 	if len(text) > 80 {
@@ -24,12 +25,12 @@ func IDText(id ipsec.Identity) string {
 	return text + " (" + id.Type.String() + ")"
 }
 
-// Hex64 and Hex32 are SPIs as they are written everywhere.
+// Hex64 and Hex32 write an SPI of IKE and of ESP.
 func Hex64(v uint64) string { return fmt.Sprintf("%016x", v) }
 
 func Hex32(v uint32) string { return fmt.Sprintf("%08x", v) }
 
-// ListText is the first few selectors, for a sentence: a peer can send 255.
+// ListText writes the first few selectors for a sentence: a peer can send 255.
 func ListText(ss []ipsec.Selector) string {
 	const most = 8
 	if len(ss) > most {
@@ -41,7 +42,7 @@ func ListText(ss []ipsec.Selector) string {
 // GroupText is the name of a key exchange group.
 func GroupText(group uint16) string { return ipsec.Transform{Type: ipsec.KE, ID: group}.String() }
 
-// ProposalText is the names of proposals.
+// ProposalText writes the names of proposals.
 func ProposalText(ps []ipsec.Proposal) string {
 	names := make([]string, len(ps))
 	for i, p := range ps {
@@ -50,7 +51,7 @@ func ProposalText(ps []ipsec.Proposal) string {
 	return strings.Join(names, ", ")
 }
 
-// Alternatives is "a or b", or "none".
+// Alternatives writes "a or b", or "none".
 func Alternatives(names []string) string {
 	if len(names) == 0 {
 		return "none"
@@ -58,10 +59,11 @@ func Alternatives(names []string) string {
 	return strings.Join(names, " or ")
 }
 
-// Difference says in which field an offer and our proposals part.
+// Difference says in which types of transform an offer and our proposals have
+// nothing in common.
 func Difference(theirs, own []ipsec.Proposal, withKE bool) string {
 	types := []ipsec.TransformType{ipsec.Encr, ipsec.Integ, ipsec.PRF, ipsec.KE, ipsec.ESN}
-	const most = 12 // names of one type; a hostile offer has thousands
+	const most = 12 // names of one type: a hostile offer has thousands
 	list := func(ps []ipsec.Proposal, t ipsec.TransformType) []string {
 		var out []string
 		for _, p := range ps {
@@ -92,7 +94,7 @@ func Difference(theirs, own []ipsec.Proposal, withKE bool) string {
 	return strings.Join(parts, "; ")
 }
 
-// Wishes are the selectors of the children of p, for a sentence.
+// Wishes writes the selectors of the children of p for a sentence.
 func (p *Peer) Wishes() string {
 	out := ""
 	for i, c := range p.Children {
@@ -107,7 +109,8 @@ func (p *Peer) Wishes() string {
 	return out
 }
 
-// WithoutKE is proposals for where no key exchange of its own comes along.
+// WithoutKE returns the proposals without key exchange groups, for a Child SA without
+// a KE payload.
 func WithoutKE(ps []ipsec.Proposal) []ipsec.Proposal {
 	out := make([]ipsec.Proposal, len(ps))
 	for i, p := range ps {

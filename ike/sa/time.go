@@ -9,7 +9,7 @@ import (
 // Due reports whether at is set and not after now.
 func Due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// Earliest is the first of the times that are set.
+// Earliest returns the earliest time that is set; zero if none is.
 func Earliest(ts ...time.Time) time.Time {
 	var first time.Time
 	for _, t := range ts {
@@ -20,7 +20,7 @@ func Earliest(ts ...time.Time) time.Time {
 	return first
 }
 
-// Random is in [0, 1).
+// Random returns a random number in [0, 1).
 func (e *Env) Random() float64 {
 	var b [4]byte
 	if _, err := io.ReadFull(e.Rand, b[:]); err != nil {
@@ -29,14 +29,14 @@ func (e *Env) Random() float64 {
 	return float64(binary.BigEndian.Uint32(b[:])) / (1 << 32)
 }
 
-// Jitter is between from and to.
+// Jitter returns a random time between from and to.
 func (e *Env) Jitter(from, to time.Duration) time.Duration {
 	return from + time.Duration(e.Random()*float64(to-from))
 }
 
-// SoftTime is when to rekey what lives for life. The end that made an SA goes
-// first and the other later, both with jitter, so that they seldom collide
-// (RFC 7296 section 2.8.1).
+// SoftTime is how long after its start an SA with lifetime life is rekeyed. The end
+// that initiated it (made) rekeys first, the other end later, both with jitter, so that
+// they seldom collide (RFC 7296 section 2.8.1).
 func (e *Env) SoftTime(life time.Duration, made bool) time.Duration {
 	from, spread := 0.90, 0.05
 	if made {
@@ -45,7 +45,7 @@ func (e *Env) SoftTime(life time.Duration, made bool) time.Duration {
 	return time.Duration(float64(life) * (from + spread*e.Random()))
 }
 
-// Nonce is fresh and long enough for every PRF: "at least 128 bits in size, and
+// Nonce draws a nonce that is long enough for every PRF: "at least 128 bits in size, and
 // [...] at least half the key size of the negotiated pseudorandom function" (RFC 7296 section 2.10).
 func (e *Env) Nonce() ([]byte, error) {
 	n := make([]byte, 32)

@@ -20,8 +20,8 @@ type vector struct {
 	Public, Private, Shared string // EcdhEcpointTest, XdhComp
 }
 
-// wycheproofDir is where the module is: its Go package would put all of its
-// 100 MB into the test binary.
+// wycheproofDir is the module's directory. Its Go package would put all of its 100 MB
+// into the test binary.
 var wycheproofDir = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "mod", "download", "-json", "github.com/c2sp/wycheproof").Output()
 	if err != nil {

@@ -49,7 +49,7 @@ func (t PayloadType) String() string {
 	return fmt.Sprintf("payload type %d", uint8(t))
 }
 
-// Payload is one payload: a pointer to one of this package's types.
+// Payload is one payload. Each is a pointer to a type of this package.
 type Payload interface {
 	Type() PayloadType
 
@@ -62,14 +62,14 @@ type Payload interface {
 // MaxPayloads is how many payloads one chain may have.
 const MaxPayloads = 64
 
-// version is how a version of IKE writes its chains.
+// version says how a version of IKE writes its chains.
 type version struct {
 	types    map[PayloadType]func() Payload // the empty payload of each type that it defines
-	critical bool                           // the generic header has a critical bit; else it is reserved
+	critical bool                           // the generic header has a critical bit; otherwise the bit is reserved
 }
 
-// ikev2 has every payload of RFC 7296. Those that vpngw does not serve are here
-// as Raw: defined types are never "unsupported critical" (section 2.5), even so.
+// ikev2 has every payload of RFC 7296. The payloads that vpngw does not use are Raw:
+// a defined type is never an "unsupported critical" one (section 2.5).
 var ikev2 = version{critical: true, types: map[PayloadType]func() Payload{
 	TypeSA:        func() Payload { return new(SA) },
 	TypeKE:        func() Payload { return new(KE) },
@@ -90,14 +90,14 @@ var ikev2 = version{critical: true, types: map[PayloadType]func() Payload{
 	TypeFragment:  func() Payload { return new(Fragment) },
 }}
 
-// ParseChain reads the payloads that were inside an Encrypted payload. There is
-// no second one in it: SK and SKF are refused. Errors are as Parse's.
+// ParseChain reads the payloads that were inside an Encrypted payload. It refuses SK
+// and SKF, which cannot be nested. Errors are as Parse's.
 func ParseChain(first PayloadType, b []byte) ([]Payload, error) {
 	ps, err := ikev2.parse(first, b, 0)
 	if err != nil || len(ps) == 0 {
 		return ps, err
 	}
-	// SK and SKF end a chain, so only the last can be one.
+	// SK and SKF end a chain, so only the last payload can be one.
 	if t := ps[len(ps)-1].Type(); t == TypeEncrypted || t == TypeFragment {
 		return ps[:len(ps)-1], syntax("%v payload within an encrypted payload", t)
 	}
@@ -120,7 +120,7 @@ func (v version) parse(first PayloadType, b []byte, base int) ([]Payload, error)
 	return ps, err
 }
 
-// chain is parse that leaves to the caller what is behind the last payload.
+// chain reads a chain like parse, and returns the bytes behind the last payload.
 func (v version) chain(first PayloadType, b []byte, base int) (ps []Payload, rest []byte, err error) {
 	s := cryptobyte.String(b)
 	for kind := first; kind != TypeNone; {

@@ -6,7 +6,8 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Encrypted is the payload SK, always a message's last (RFC 7296 section 3.14).
+// Encrypted is the payload SK (RFC 7296 section 3.14). It is always the last payload
+// of a message.
 type Encrypted struct {
 	Next   PayloadType // the first payload inside
 	Body   []byte      // IV, ciphertext and ICV; aliases the message
@@ -22,8 +23,8 @@ func (p *Encrypted) parse(s cryptobyte.String) bool {
 	return true
 }
 
-// Fragment is the payload SKF: one piece of a message, encrypted by itself
-// (RFC 7383 section 2.5). Always a message's last.
+// Fragment is the payload SKF: one fragment of a message, encrypted by itself (RFC
+// 7383 section 2.5). It is always the last payload of a message.
 //
 //	                     1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -33,7 +34,7 @@ func (p *Encrypted) parse(s cryptobyte.String) bool {
 //	~                 IV, ciphertext, padding and ICV               ~
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 type Fragment struct {
-	Next          PayloadType // in fragment 1 the first payload inside, in the others none
+	Next          PayloadType // in fragment 1 the first payload inside, otherwise TypeNone
 	Number, Total uint16      // 1 <= Number <= Total
 	Body          []byte      // IV, ciphertext and ICV; aliases the message
 	Offset        int         // of Body in the message

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzParse: no input panics, and what parses is the same after a round trip.
+// FuzzParse checks that no input panics, and that a parsed message is the same after
+// a round trip.
 func FuzzParse(f *testing.F) {
 	for _, m := range samples() {
 		f.Add(m.Marshal())
@@ -20,7 +21,7 @@ func FuzzParse(f *testing.F) {
 		}
 		c := m.Marshal()
 		if len(c) < len(b) {
-			return // a transform or selector was left out, as nobody understands it
+			return // an unknown transform or selector was left out
 		}
 		again, err := Parse(c)
 		if err != nil {

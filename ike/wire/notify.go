@@ -22,8 +22,8 @@ import (
 //	~                       Notification Data                       ~
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 type Notify struct {
-	Protocol ipsec.Protocol // 0 unless SPI is there; without SPI ignore it
-	SPI      []byte         // of the SA that it is about, where it is about one
+	Protocol ipsec.Protocol // 0 without an SPI, and to be ignored then
+	SPI      []byte         // of the SA that the notification concerns; nil: none
 	Kind     NotifyType
 	Data     []byte
 }
@@ -85,8 +85,8 @@ const (
 	FragmentationSupported    NotifyType = 16430 // IKEV2_FRAGMENTATION_SUPPORTED
 )
 
-// notifyNames are the RFCs' names, those of notifies that vpngw only ever
-// ignores among them, so that a log can name what a peer sent.
+// notifyNames are the names of the RFCs. They include types that vpngw ignores, so
+// that a log can name whatever a peer sent.
 var notifyNames = map[NotifyType]string{
 	UnsupportedCriticalPayload: "UNSUPPORTED_CRITICAL_PAYLOAD",
 	InvalidIKESPI:              "INVALID_IKE_SPI",
@@ -141,6 +141,6 @@ func (k NotifyType) String() string {
 	return fmt.Sprintf("notify %d", uint16(k))
 }
 
-// IsError tells errors from status: an error in a response, known or not,
-// means that the request failed; an unknown status is ignored.
+// IsError reports whether k is an error type. An error type in a response, known or
+// not, means that the request failed; a status type that is not known is ignored.
 func (k NotifyType) IsError() bool { return k < 16384 }

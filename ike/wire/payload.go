@@ -12,7 +12,7 @@ import (
 // KE is a key exchange payload (RFC 7296 section 3.4).
 type KE struct {
 	Group uint16
-	Data  []byte // the public value; its length is for the group to check
+	Data  []byte // the public value; the DH group checks its length
 }
 
 func (*KE) Type() PayloadType { return TypeKE }
@@ -31,7 +31,7 @@ func (p *KE) parse(s cryptobyte.String) bool {
 // ID is an identification payload, IDi or IDr (RFC 7296 section 3.5).
 type ID struct {
 	Responder bool
-	Reserved  [3]byte // sent as zero; what came is ignored but in Body
+	Reserved  [3]byte // sent as zero, and ignored when received, except in Body
 	ipsec.Identity
 }
 
@@ -42,8 +42,7 @@ func (p *ID) Type() PayloadType {
 	return TypeIDi
 }
 
-// Body is the payload as it came, without its generic header, which is what AUTH
-// signs: "IDi' and IDr' are the entire ID payloads excluding the fixed header"
+// Body is the payload as received, without its generic header. AUTH signs it: "IDi' and IDr' are the entire ID payloads excluding the fixed header"
 // (RFC 7296 section 2.15).
 func (p *ID) Body() []byte { return p.append(nil) }
 
@@ -98,9 +97,8 @@ func (p *Nonce) parse(s cryptobyte.String) bool {
 	return 16 <= len(s) && len(s) <= 256
 }
 
-// Delete names SAs that its sender has deleted (RFC 7296 section 3.11): the IKE
-// SA that carries it, without SPIs, or Child SAs by the SPIs their sender
-// received on.
+// Delete names SAs that its sender has deleted (RFC 7296 section 3.11): without SPIs
+// the IKE SA of the message, otherwise Child SAs by the sender's inbound SPIs.
 type Delete struct {
 	Protocol ipsec.Protocol
 	SPIs     [][]byte
@@ -156,8 +154,8 @@ func (p *Vendor) parse(s cryptobyte.String) bool {
 	return true
 }
 
-// Raw is a payload that vpngw does not look into: CERT, CERTREQ, CP, EAP, and
-// any unknown type that came without the critical bit.
+// Raw is a payload whose body vpngw does not parse: CERT, CERTREQ, CP, EAP, and any
+// unknown type without the critical bit.
 type Raw struct {
 	Kind     PayloadType
 	Critical bool

@@ -9,8 +9,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// SA offers proposals, or in a response gives back the one chosen (RFC 7296
-// section 3.3).
+// SA is a security association payload (RFC 7296 section 3.3): the proposals of an
+// offer, or in a response the chosen one.
 type SA struct{ Proposals []Proposal }
 
 // MaxProposals is how many proposals one SA payload may have.
@@ -35,12 +35,11 @@ type Proposal struct {
 	SPI      []byte // IKE: none or 8 bytes; AH and ESP: 4 bytes
 	ipsec.Proposal
 	// Unknown says that the proposal must not be chosen, whatever Transforms
-	// holds (RFC 7296 section 3.3.6). It is set when a transform has a type that
-	// is not known, and when a type is left without any transform because all of
-	// that type had an attribute that is not known. A transform with such an attribute is
-	// itself left out, "other transforms with the same Transform Type are
-	// processed as usual". A transform with an unknown id stands in
-	// Transforms like any other: it equals none of ours.
+	// holds (RFC 7296 section 3.3.6). It is set when a transform has an unknown
+	// type. It is also set when every transform of a type has an unknown attribute: such
+	// a transform is left out, "other transforms with the same Transform Type are
+	// processed as usual". A transform with an unknown id is in Transforms like any
+	// other, and equals none of ours.
 	Unknown bool
 }
 
@@ -53,7 +52,7 @@ func (p *SA) append(b []byte) []byte {
 	return b
 }
 
-// Last Substruc is 0 in the last substructure, and one of these in the others
+// The field Last Substruc is 0 in the last substructure, and otherwise one of these
 // (RFC 7296 sections 3.3.1 and 3.3.2).
 const (
 	moreProposals  = 2
@@ -87,8 +86,8 @@ func (p *SA) parse(s cryptobyte.String) bool {
 		}
 		p.Proposals = append(p.Proposals, q)
 	}
-	// One proposal can be an answer, which has the number of the one chosen.
-	// Several are an offer: 1, 2, 3 and so on.
+	// A single proposal may be a response, which has the number of the chosen one.
+	// Several proposals are an offer, numbered from 1.
 	for i := range p.Proposals {
 		if n := int(p.Proposals[i].Number); n == 0 || len(p.Proposals) > 1 && n != i+1 {
 			return false
@@ -131,7 +130,7 @@ func (p *Proposal) parse(s *cryptobyte.String, last *bool) bool {
 	return body.Empty()
 }
 
-// readSPI copies an SPI; one of no bytes is nil.
+// readSPI copies an SPI of size bytes; nil if size is 0.
 func readSPI(s *cryptobyte.String, to *[]byte, size int) bool {
 	var b []byte
 	if !s.ReadBytes(&b, size) {
@@ -141,8 +140,8 @@ func readSPI(s *cryptobyte.String, to *[]byte, size int) bool {
 	return true
 }
 
-// readSubstructure reads what proposals and transforms begin with: whether it is
-// the last, a reserved byte, and a length that includes these four bytes.
+// readSubstructure reads the first four bytes of a proposal or a transform: whether
+// another one follows, a reserved byte, and the length with these four bytes.
 func readSubstructure(s *cryptobyte.String, moreValue uint8, last *bool) (cryptobyte.String, bool) {
 	var sub uint8
 	var length uint16
@@ -153,9 +152,9 @@ func readSubstructure(s *cryptobyte.String, moreValue uint8, last *bool) (crypto
 	return body, ok
 }
 
-// attrKeyLength is the Key Length attribute in its only format, two bytes of
-// value behind the type (AF bit set; RFC 7296 section 3.3.5). It is the only
-// attribute that there is.
+// attrKeyLength is the type of the Key Length attribute, with the AF bit that says
+// that the value has two bytes (RFC 7296 section 3.3.5). IKEv2 defines no other
+// attribute.
 const attrKeyLength = 0x8000 | 14
 
 // appendTransform writes a transform substructure (RFC 7296 section 3.3.2).
@@ -185,10 +184,11 @@ func appendTransform(b []byte, t ipsec.Transform, last bool) []byte {
 	return b
 }
 
-// knownTypes are the transform types that mean something here.
+// knownTypes are the transform types that vpngw knows.
 var knownTypes = []ipsec.TransformType{ipsec.Encr, ipsec.PRF, ipsec.Integ, ipsec.KE, ipsec.ESN}
 
-// parseTransform reads one transform. It is known when ipsec.Transform can say all of it.
+// parseTransform reads one transform. known is false if an ipsec.Transform cannot
+// express all of it.
 func parseTransform(s *cryptobyte.String, last *bool) (t ipsec.Transform, known, ok bool) {
 	body, ok := readSubstructure(s, moreTransforms, last)
 	if !ok || !body.ReadUint8((*uint8)(&t.Type)) || !body.Skip(1) || !body.ReadUint16(&t.ID) {
@@ -196,14 +196,14 @@ func parseTransform(s *cryptobyte.String, last *bool) (t ipsec.Transform, known,
 	}
 	known = slices.Contains(knownTypes, t.Type)
 	for !body.Empty() {
-		var kind, value uint16 // value is the length when the AF bit is clear
+		var kind, value uint16 // without the AF bit, value is a length
 		if !body.ReadUint16(&kind) || !body.ReadUint16(&value) {
 			return t, false, false
 		}
 		if kind&0x8000 == 0 && !body.Skip(int(value)) {
 			return t, false, false
 		}
-		// Neither a key length of zero nor two of them can be said.
+		// An ipsec.Transform cannot express a key length of zero, or two key lengths.
 		if kind != attrKeyLength || value == 0 || t.KeyBits != 0 {
 			known = false
 			continue

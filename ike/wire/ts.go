@@ -13,7 +13,7 @@ import (
 type TS struct {
 	Responder bool
 	Selectors []ipsec.Selector // at most 255
-	Skipped   int              // selectors of a type that is neither IPv4 nor IPv6 range
+	Skipped   int              // how many selectors of unknown types were left out
 }
 
 func (p *TS) Type() PayloadType {
@@ -28,7 +28,7 @@ const (
 	tsIPv6 = 8
 )
 
-// append writes the selectors, each as RFC 7296 section 3.13.1 has it:
+// append writes the selectors in the form of RFC 7296 section 3.13.1:
 //
 //	                     1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -84,9 +84,9 @@ func (p *TS) parse(s cryptobyte.String) bool {
 	return s.Empty()
 }
 
-// parseRange reads the ports and addresses. A range that ends before it starts
-// is malformed, but for the ports of OPAQUE (RFC 7296 section 3.13.1); so is one
-// that ends in an IPv4-mapped address, which no packet can have.
+// parseRange reads the ports and addresses. A range that ends before it starts is
+// malformed, except for the ports of OPAQUE (RFC 7296 section 3.13.1). A range that
+// ends in an IPv4-mapped address is malformed too: no packet has such an address.
 func parseRange(s cryptobyte.String, kind uint8, sel *ipsec.Selector) bool {
 	size := 4
 	if kind == tsIPv6 {

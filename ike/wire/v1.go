@@ -15,7 +15,7 @@ const (
 	ExchangeQuick      Exchange = 32
 )
 
-// exchangeNames1 has those too that vpngw only ever refuses.
+// exchangeNames1 also names the exchanges that vpngw refuses.
 var exchangeNames1 = map[Exchange]string{
 	1: "base exchange", 3: "authentication only exchange", 6: "transaction exchange", 33: "new group mode",
 	ExchangeMain: "main mode", ExchangeAggressive: "aggressive mode", ExchangeInfo1: "informational exchange", ExchangeQuick: "quick mode",
@@ -29,8 +29,8 @@ const (
 )
 
 // Payload types of IKEv1 (RFC 2408 section 3.1, RFC 3947 sections 3.2 and 5.2,
-// drafts 02 and 03 of that RFC, and what everybody uses for fragments). Proposal
-// and transform stand inside an SA payload only.
+// its drafts 02 and 03, and the number in common use for fragments). Proposal and
+// transform payloads stand inside an SA payload only.
 const (
 	TypeSA1        PayloadType = 1
 	TypeKE1        PayloadType = 4
@@ -56,8 +56,8 @@ var payloadNames1 = map[PayloadType]string{
 	TypeNATD1Draft: "NAT-D (draft)", TypeNATOADraft: "NAT-OA (draft)", TypeFragment1: "FRAG",
 }
 
-// ikev1 has every payload with an inner form. The others (KE, HASH, VID, NAT-D and
-// so on) are bytes with a type: Raw.
+// ikev1 has the payload types with an inner structure. A payload of another type (KE, HASH,
+// VID, NAT-D and so on) is a Raw: a type and its bytes.
 var ikev1 = version{types: map[PayloadType]func() Payload{
 	TypeSA1:       func() Payload { return new(SA1) },
 	TypeID1:       func() Payload { return new(ID1) },
@@ -67,8 +67,8 @@ var ikev1 = version{types: map[PayloadType]func() Payload{
 	TypeFragment1: func() Payload { return new(Fragment1) },
 }}
 
-// Chain1 is a chain of IKEv1 with the bytes that its payloads came from, which
-// the HASH payloads are computed over. Raw aliases what was parsed.
+// Chain1 is a payload chain of IKEv1 with the bytes of its payloads, because a HASH
+// payload covers these bytes. Raw aliases the bytes that were parsed.
 type Chain1 struct {
 	Payloads []Payload
 	Raw      [][]byte // of each payload, with its generic header
@@ -87,7 +87,7 @@ func (c *Chain1) Index(kind PayloadType) int {
 	return -1
 }
 
-// Parse1 reads a message of IKEv1 that is not encrypted. Errors are as Parse's.
+// Parse1 reads a message of IKEv1 that is not encrypted. Its errors are those of Parse.
 func Parse1(b []byte) (Header, *Chain1, error) {
 	h, err := ParseHeader(b)
 	if err != nil {
@@ -97,7 +97,7 @@ func Parse1(b []byte) (Header, *Chain1, error) {
 	return h, c, err
 }
 
-// ParseChain1 reads what was encrypted. Padding may be behind the last payload.
+// ParseChain1 reads the decrypted payloads of a message. Padding may follow the last one.
 func ParseChain1(first PayloadType, b []byte) (*Chain1, error) { return parse1(first, b, true) }
 
 func parse1(first PayloadType, b []byte, padded bool) (*Chain1, error) {
@@ -130,9 +130,8 @@ func (p *Nonce1) parse(s cryptobyte.String) bool {
 	return 8 <= len(s) && len(s) <= 256
 }
 
-// Fragment1 is a piece of a message, its header included, that was cut before it
-// was sent. No RFC has it; Cisco's draft-ike-fragmentation-00 does, and everybody else
-// does as it says:
+// Fragment1 is a piece of a message. The pieces together are the message with its header.
+// No RFC has this payload; all implementations follow Cisco's draft-ike-fragmentation-00:
 //
 //	                     1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1

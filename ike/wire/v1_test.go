@@ -89,7 +89,7 @@ func TestEveryV1MessageComesBackAsItWas(t *testing.T) {
 		}
 		clear(b) // nothing aliases it
 		if again := got.Marshal(); !bytes.Equal(again, want) {
-			t.Errorf("%v: marshalled anew it is\n%x, not\n%x", m.Exchange, again, want)
+			t.Errorf("%v: marshalled again it is\n%x, not\n%x", m.Exchange, again, want)
 		}
 	}
 }

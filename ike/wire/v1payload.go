@@ -11,7 +11,7 @@ import (
 )
 
 // ID1 is an identification payload of IKEv1 in the IPsec DOI (RFC 2407 section
-// 4.6.2): who an end is in phase 1, what traffic it means in phase 2.
+// 4.6.2): the identity of an end in phase 1, a traffic selector in phase 2.
 //
 //	                     1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -35,7 +35,7 @@ const (
 	IDIPv6Range  ipsec.IDType = 8
 )
 
-// idSizes are the lengths of the types that have one.
+// idSizes are the lengths of the types with a fixed length.
 var idSizes = map[ipsec.IDType]int{
 	ipsec.IDIPv4: 4, ipsec.IDIPv6: 16, IDIPv4Subnet: 8, IDIPv6Subnet: 32, IDIPv4Range: 8, IDIPv6Range: 32,
 }
@@ -54,7 +54,7 @@ func (p *ID1) parse(s cryptobyte.String) bool {
 	return ok && (!fixed || len(p.Data) == size)
 }
 
-// Identity is the end that the payload names in phase 1.
+// Identity is the identity that the payload has in phase 1.
 func (p *ID1) Identity() ipsec.Identity { return ipsec.Identity{Type: p.Kind, Data: string(p.Data)} }
 
 // Body is the payload without its generic header.
@@ -98,11 +98,11 @@ func (p *Notify1) parse(s cryptobyte.String) bool {
 	return ok && p.DOI <= doiIPsec
 }
 
-// NotifyType1 is a notify message type of IKEv1: other numbers than IKEv2's.
+// NotifyType1 is a notify message type of IKEv1. Its numbers differ from those of IKEv2.
 type NotifyType1 uint16
 
-// Those that mean something here (RFC 2408 section 3.14.1, RFC 2407 section
-// 4.6.3, RFC 3706 section 5.3).
+// The notify message types that vpngw sends or acts on (RFC 2408 section 3.14.1, RFC 2407
+// section 4.6.3, RFC 3706 section 5.3).
 const (
 	InvalidCookie1        NotifyType1 = 4
 	InvalidExchange1      NotifyType1 = 7
@@ -155,12 +155,12 @@ func FindNotify1(ps []Payload, kind NotifyType1) *Notify1 {
 	return nil
 }
 
-// Delete1 names SAs that its sender has deleted (RFC 2408 section 3.15): ISAKMP
-// SAs by both cookies, ESP SAs by the SPIs that their sender received on.
+// Delete1 is a delete payload (RFC 2408 section 3.15). It names ISAKMP SAs by both
+// cookies, ESP SAs by the SPIs of the sender's inbound halves.
 type Delete1 struct {
 	DOI      uint32
 	Protocol ipsec.Protocol
-	SPIs     [][]byte // of one length
+	SPIs     [][]byte // all of one length
 }
 
 func (*Delete1) Type() PayloadType { return TypeDelete1 }

@@ -9,7 +9,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// Both are the only values that there are (RFC 2407 sections 4.2 and 4.6.1).
+// vpngw knows one DOI and one situation (RFC 2407 sections 4.2 and 4.6.1).
 const (
 	doiIPsec         = 1
 	sitIdentityOnly  = 1
@@ -24,7 +24,7 @@ const (
 // situation SIT_IDENTITY_ONLY (RFC 2408 section 3.4, RFC 2407 section 4.6.1).
 type SA1 struct{ Proposals []Proposal1 }
 
-// Transforms is how many transforms there are in all proposals: an answer has one.
+// Transforms counts the transforms of all proposals. An answer has one.
 func (p *SA1) Transforms() int {
 	n := 0
 	for _, q := range p.Proposals {
@@ -34,7 +34,7 @@ func (p *SA1) Transforms() int {
 }
 
 // Proposal1 is a proposal payload of IKEv1 (RFC 2408 section 3.5): alternatives of one
-// protocol, in order of preference. Proposals of one number belong together.
+// protocol, in order of preference. Proposals with one number mean "all of these together".
 //
 //	                     1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -48,7 +48,7 @@ func (p *SA1) Transforms() int {
 type Proposal1 struct {
 	Number     uint8
 	Protocol   ipsec.Protocol
-	SPI        []byte // ISAKMP: 0 to 16 bytes that mean nothing; AH and ESP: 4
+	SPI        []byte // ISAKMP: 0 to 16 bytes without meaning; AH and ESP: 4 bytes
 	Transforms []Transform1
 }
 
@@ -80,13 +80,13 @@ func (a Attribute) Number() (uint64, bool) {
 	return n, true
 }
 
-// ShortAttribute is an attribute with a value of 16 bits, in its short form: those are
-// "basic", and "MUST NOT be encoded as variable" (RFC 2409 appendix A).
+// ShortAttribute is a "basic" attribute, with a value of 16 bits in the short form. Such
+// attributes "MUST NOT be encoded as variable" (RFC 2409 appendix A).
 func ShortAttribute(kind, value uint16) Attribute {
 	return Attribute{Kind: kind, Short: true, Value: binary.BigEndian.AppendUint16(nil, value)}
 }
 
-// NumberAttribute is an attribute with a number for its value, as short as it can be.
+// NumberAttribute is an attribute with a number as its value, in the short form if possible.
 func NumberAttribute(kind uint16, value uint32) Attribute {
 	if value < 1<<16 {
 		return ShortAttribute(kind, uint16(value))
@@ -174,8 +174,8 @@ func (t *Transform1) parse(s *cryptobyte.String, last *bool) bool {
 	return ok
 }
 
-// AppendAttributes writes attributes one behind the other, as they stand in a
-// transform and in the data of some notifications.
+// AppendAttributes writes attributes as they stand in a transform and in the data of
+// RESPONDER-LIFETIME.
 func AppendAttributes(b []byte, as []Attribute) []byte {
 	for _, a := range as {
 		if a.Short {

@@ -1,11 +1,12 @@
-// Package wire is how IKE messages look: the header, the payload chain, and one
-// type for each payload of IKEv2 (RFC 7296 section 3, RFC 7383 section 2.5) and of
-// IKEv1 (RFC 2408 section 3; names that end in 1, files that begin with v1). It
-// decides nothing: which payloads a message must have, which proposal is taken
-// and whether a peer is believed is not here, and nothing is encrypted here.
+// Package wire encodes and parses IKE messages: the header, the payload chain, and
+// one type for each payload of IKEv2 (RFC 7296 section 3, RFC 7383 section 2.5) and
+// of IKEv1 (RFC 2408 section 3; names that end in 1, files that begin with v1).
 //
-// What Parse and ParseChain return owns its memory, except the bodies of
-// Encrypted and Fragment, which alias the message.
+// It decides nothing and encrypts nothing: packages ikev1 and ikev2 know which
+// payloads a message must have, which proposal to choose and whom to believe.
+//
+// Parsed payloads own their memory, except the bodies of Encrypted and Fragment,
+// which alias the message.
 package wire
 
 import (
@@ -82,14 +83,14 @@ const (
 	FlagResponse  Flags = 0x20 // answers the request of the same message ID
 )
 
-// Why ParseHeader refuses. There is nobody to tell: such a datagram is dropped.
+// Errors of ParseHeader. The datagram is dropped without an answer.
 var (
 	ErrShort  = errors.New("shorter than an IKE header")
 	ErrLength = errors.New("the IKE header's length is not the datagram's")
 )
 
-// ParseHeader reads the header of b, which must hold exactly one message. It
-// returns the header with ErrLength too. The version is for the caller to check.
+// ParseHeader reads the header of b, which must hold exactly one message. With
+// ErrLength it returns the header too. The caller checks the version.
 func ParseHeader(b []byte) (Header, error) {
 	var h Header
 	var version uint8
@@ -107,7 +108,7 @@ func ParseHeader(b []byte) (Header, error) {
 	return h, nil
 }
 
-// append writes the header as it stands.
+// append writes the header unchanged.
 func (h *Header) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, h.SPIi)
 	b = binary.BigEndian.AppendUint64(b, h.SPIr)
@@ -116,7 +117,7 @@ func (h *Header) append(b []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, h.Length)
 }
 
-// Message is a header and the payloads behind it.
+// Message is a header with the payloads that follow it.
 type Message struct {
 	Header
 	Payloads []Payload
@@ -126,7 +127,8 @@ type Message struct {
 // chain; what is inside it goes through ParseChain once it is decrypted.
 //
 // The error is ErrShort, ErrLength, *UnsupportedCritical, or a *NotifyError of
-// INVALID_SYNTAX. With the latter two the Message is returned as far as it was read.
+// INVALID_SYNTAX. With the last two errors the Message has the payloads before the
+// bad one.
 func Parse(b []byte) (*Message, error) {
 	h, err := ParseHeader(b)
 	if err != nil {
@@ -136,11 +138,11 @@ func Parse(b []byte) (*Message, error) {
 	return &Message{h, ps}, err
 }
 
-// Marshal is the message's bytes, with Next and Length as the payloads have them.
+// Marshal encodes the message. It computes Next and Length from the payloads.
 //
-// A message that ends in an Encrypted or Fragment payload comes out as those
-// stand, so with a Body of Cipher.Size bytes everything before the Body is
-// what goes into Cipher.Seal (package ike/sa): all lengths are right already.
+// The Body of an Encrypted or Fragment payload is copied unchanged. With a Body of
+// Cipher.Size bytes, all lengths are right, and Cipher.Seal (package ike/sa) takes
+// the bytes before the Body.
 func (m *Message) Marshal() []byte {
 	h := m.Header
 	h.Next = FirstType(m.Payloads)

@@ -15,7 +15,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// samples has every payload in each of its shapes.
+// samples has each payload with each set of its optional parts.
 func samples() []*Message {
 	esp, err := ipsec.ParseProposal(ipsec.ProtoESP, "aes128-aes256-sha256-sha1-modp2048-esn-noesn")
 	if err != nil {
@@ -94,7 +94,7 @@ func samples() []*Message {
 	}
 }
 
-// sent is m as the other end reads it: with what Marshal sets.
+// sent is m as the other end parses it, with the fields that Marshal computes.
 func sent(m *Message, b []byte) *Message {
 	m.Next, m.Length = FirstType(m.Payloads), uint32(len(b))
 	for _, p := range m.Payloads {
@@ -120,7 +120,7 @@ func TestEveryMessageComesBackAsItWas(t *testing.T) {
 			t.Errorf("%v: got %+v, want %+v", m.Exchange, dump(got), dump(want))
 		}
 		if again := got.Marshal(); !bytes.Equal(again, b) {
-			t.Errorf("%v: marshalled anew it is\n%x, not\n%x", m.Exchange, again, b)
+			t.Errorf("%v: marshalled again it is\n%x, not\n%x", m.Exchange, again, b)
 		}
 	}
 }
@@ -143,7 +143,7 @@ func TestNoProperPrefixIsAMessage(t *testing.T) {
 			if n < HeaderSize {
 				continue
 			}
-			cut := bytes.Clone(b[:n]) // the same, with a header that tells no lie
+			cut := bytes.Clone(b[:n]) // with a header that has the right length
 			binary.BigEndian.PutUint32(cut[24:], uint32(n))
 			if _, err := Parse(cut); err == nil {
 				t.Errorf("%v: %d of %d bytes parse once the header says so", m.Exchange, n, len(b))
@@ -152,8 +152,7 @@ func TestNoProperPrefixIsAMessage(t *testing.T) {
 	}
 }
 
-// Payloads whose end is not simply "the rest" notice when their end is missing,
-// and when something is behind it.
+// Payloads with a length of their own notice missing and trailing bytes.
 func TestPayloadsWithInnerLengthsFillTheirOwn(t *testing.T) {
 	for _, m := range samples() {
 		for _, p := range m.Payloads {
@@ -220,7 +219,7 @@ func TestMessageOfRFC7634(t *testing.T) {
 		t.Errorf("encrypted payload %+v", sk)
 	}
 	if again := m.Marshal(); !bytes.Equal(again, b) {
-		t.Errorf("marshalled anew it is %x", again)
+		t.Errorf("marshalled again it is %x", again)
 	}
 
 	inner, _ := hex.DecodeString("0000000c000040010000000a")
@@ -352,8 +351,8 @@ func TestMalformedPayloads(t *testing.T) {
 	}
 }
 
-// RFC 7296 section 3.3.6: what is not understood makes a transform or a
-// proposal unacceptable, never the message.
+// RFC 7296 section 3.3.6: unknown parts make a transform or a proposal unacceptable,
+// never the message.
 func TestWhatIsNotUnderstoodInAProposal(t *testing.T) {
 	aes := ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrAESCBC, KeyBits: 128}
 	strange := ipsec.Transform{Type: ipsec.Encr, ID: 999}
