@@ -85,6 +85,14 @@ func (e *Endpoint) about(m sa.Machine) sa.IKESA {
 	}
 }
 
+// begun says that an IKE SA is established, unless a Fact has said so already.
+func (e *Endpoint) begun(m sa.Machine) {
+	if _, ok := e.established[m]; !ok && usable(m) {
+		e.established[m] = struct{}{}
+		e.emit(sa.IKEEstablished{SA: e.about(m)})
+	}
+}
+
 // replaced says that m has taken the place of old.
 func (e *Endpoint) replaced(m, old sa.Machine) {
 	delete(e.established, old)

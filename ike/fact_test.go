@@ -3,6 +3,7 @@ package ike
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"vpngw/diag"
 	"vpngw/ike/sa"
+	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
 
@@ -322,6 +324,28 @@ func TestPeerThatMovesIsAFact(t *testing.T) {
 	w.run(time.Second)
 	if moved.Was != was || moved.SA.Path.Remote == was || moved.SA.Peer != b.peer(0).given {
 		t.Errorf("was %v, is %v", moved.Was, moved.SA.Path.Remote)
+	}
+}
+
+// TestInvalidSPIFindsAPeerThatHasMoved to another address.
+func TestInvalidSPIFindsAPeerThatHasMoved(t *testing.T) {
+	w, a, b, n := behindNAT(t, nil)
+	w.run(time.Second)
+	n.outside = netip.MustParseAddr("192.0.2.98")
+	n.rebind()
+	a.peer(0).main().Probe(w.now)
+	a.touch(a.peer(0).main())
+	w.run(20 * time.Second)
+	sent := w.count(wire.ExchangeInformational, false)
+	b.Do(w.now, sa.InvalidSPI{Remote: netip.MustParseAddrPort("192.0.2.99:4500")}) // where it was
+	w.run(time.Millisecond)
+	if w.count(wire.ExchangeInformational, false) != sent {
+		t.Error("checked by the address of before")
+	}
+	b.Do(w.now, sa.InvalidSPI{Remote: netip.MustParseAddrPort("192.0.2.98:4500")})
+	w.run(time.Millisecond)
+	if w.count(wire.ExchangeInformational, false) == sent {
+		t.Error("not checked by the address of now")
 	}
 }
 

@@ -334,3 +334,36 @@ func secretsOf(v reflect.Value, out []ipsec.Secret) []ipsec.Secret {
 	}
 	return out
 }
+
+// TestThawedEndHearsESP: what ESP reports reaches the IKE SA that has the Child SA.
+func TestThawedEndHearsESP(t *testing.T) {
+	for name, change := range map[string]func(pa, pb *sa.Peer){"IKEv2": nil, "IKEv1": v1} {
+		w, a, b := pairOf(t, change)
+		w.run(5 * time.Second)
+		old := a.newest[0].SPIIn
+		a.thaw(nil)
+		a.Do(w.now, sa.Expired{SPIIn: old, Limit: ipsec.LimitBytes})
+		w.run(10 * time.Second)
+		wantPairs(t, a, b, 1)
+		if a.newest[0].SPIIn == old {
+			t.Errorf("%s: no rekey", name)
+		}
+	}
+}
+
+// TestThawedEndKnowsRetransmissions of a first message that it has answered.
+func TestThawedEndKnowsRetransmissions(t *testing.T) {
+	for name, change := range map[string]func(pa, pb *sa.Peer){"IKEv2": nil, "IKEv1": aggressive} {
+		w, a, b := pairOf(t, change)
+		w.filter = func(d *ipsec.Datagram) bool { return d.Local.Addr() == b.addr } // no answer arrives
+		w.run(100 * time.Millisecond)
+		b.thaw(nil)
+		w.run(5 * time.Second)
+		if len(w.got) < 3 || len(b.table.bySPI) != 1 {
+			t.Errorf("%s: %d IKE SAs after %d times the same first message", name, len(b.table.bySPI), len(w.got))
+		}
+		w.filter = nil
+		w.run(time.Minute)
+		wantPairs(t, a, b, 1)
+	}
+}

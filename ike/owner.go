@@ -100,10 +100,7 @@ func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) 
 	for _, other := range others {
 		e.inherit(now, m, other, initialContact)
 	}
-	if _, ok := e.established[m]; !ok && m.Info().State == sa.Established {
-		e.established[m] = struct{}{}
-		e.emit(sa.IKEEstablished{SA: e.about(m)})
-	}
+	e.begun(m)
 	p.wake()
 }
 
@@ -117,11 +114,14 @@ func (e *Endpoint) inherit(now time.Time, m, other sa.Machine, anew bool) {
 }
 
 // Succeeded implements sa.Owner.
-func (o *owner) Succeeded(_ time.Time, old, successor sa.Machine) {
+func (o *owner) Succeeded(now time.Time, old, successor sa.Machine) {
 	e := o.e()
 	p := e.peerOf[successor.Info().Peer]
-	if _, ok := e.established[old]; ok || p != nil {
+	if _, ok := e.established[old]; ok {
 		e.replaced(successor, old)
+	} else if p != nil { // old has ended already, before a collision of rekeys was decided
+		p.authenticated(now, successor)
+		e.begun(successor)
 	}
 	if p != nil {
 		p.wake()
