@@ -56,7 +56,7 @@ func (p *Plane) peerMoved(pr *pair, remote netip.AddrPort, at time.Time) {
 	m := &p.moves
 	m.mu.Lock()
 	to := *pr.route.Load()
-	if !to.follows {
+	if !to.follows || !sameFamily(to.Remote, remote) { // Move or Follow was faster
 		m.mu.Unlock()
 		return
 	}

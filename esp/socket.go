@@ -70,6 +70,7 @@ func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
 	for i := range ds {
 		r.datagram(&ds[i])
 	}
+	r.received.publish() // for Freeze, which waits for the lock
 }
 
 // datagram takes a run of packets apart.
@@ -223,7 +224,6 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 
 // flush writes the packets that wait to their TUN.
 func (r *receiver) flush() {
-	r.received.publish()
 	r.coalescer.flush()
 	r.packets.flush()
 }
