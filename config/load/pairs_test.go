@@ -149,7 +149,7 @@ func TestPairNeedsPartialWhileFailoverIsNotServed(t *testing.T) {
 	}
 }
 
-// A pair can be of any dialects.
+// Tencent's bodies have no role, so nothing but the key makes a pair of two.
 func TestPairsOfTencentNeedTheKey(t *testing.T) {
 	second := tencentBody()
 	second["VpnGatewayId"], second["VpnConnectionName"] = "198.51.100.77", "hq-b"
@@ -185,6 +185,9 @@ func TestHuaweiMasterAndSlaveOfTheSameGatewaysAreAPair(t *testing.T) {
 	const one, two = "198.51.100.1", "198.51.100.2"
 	half := func(name, ip, role, beside string) string { return huaweiHalf(t, name, ip, role, beside, nil) }
 	other := map[string]any{"cgw_id": "203.0.113.10"}
+	policy := func(source string) map[string]any {
+		return map[string]any{"style": "policy", "policy_rules": []any{ruleOf(source, "192.168.3.0/24")}}
+	}
 	for what, tt := range map[string]struct {
 		file string
 		want string
@@ -196,6 +199,7 @@ func TestHuaweiMasterAndSlaveOfTheSameGatewaysAreAPair(t *testing.T) {
 		"two slaves":                {fileOf(half("a", one, "slave", ""), half("b", two, "slave", "")), "a=a standby, b=b standby"},
 		"a slave alone":             {fileOf(half("b", two, "slave", "")), "b=b standby"},
 		"three":                     {fileOf(half("a", one, "", ""), half("b", two, "slave", ""), half("c", "198.51.100.3", "slave", "")), "a=a single, b=b standby, c=c standby"},
+		"one EIP":                   {fileOf(huaweiHalf(t, "a", one, "", "", policy("10.0.1.0/24")), huaweiHalf(t, "b", one, "slave", "", policy("10.0.2.0/24"))), "a=a single, b=b standby"},
 		"another customer gateway":  {fileOf(half("a", one, "", ""), huaweiHalf(t, "b", two, "slave", "", other)), "a=a single, b=b standby"},
 		"two customers":             {fileOf(half("a", one, "", "side: cloud"), huaweiHalf(t, "c", one, "", "side: cloud", other), half("b", two, "slave", "side: cloud"), huaweiHalf(t, "d", two, "slave", "side: cloud", other)), "pair:a+b=a active+b standby, pair:c+d=c active+d standby"},
 		"two sides":                 {fileOf(half("a", one, "", ""), half("b", two, "slave", "side: cloud")), "a=a single, b=b standby"},
