@@ -47,6 +47,9 @@ type Connection struct {
 	Routing Routing
 	Tunnels []Tunnel // one, or two of a dual-tunnel connection
 	Partial bool     // it runs without the Features that the daemon does not serve
+	// Pair names the pair that the connection forms with the one other connection of the
+	// same Pair; empty: none. Both have one tunnel, one of them active and one standby.
+	Pair string
 }
 
 // Feature is something that a connection can ask for beyond carrying packets. The
@@ -84,7 +87,7 @@ func (c *Connection) Features() Features {
 	if bgp {
 		out = append(out, BGPSessions)
 	}
-	if len(c.Tunnels) > 1 {
+	if len(c.Tunnels) > 1 || c.Pair != "" {
 		out = append(out, Failover)
 	}
 	return out

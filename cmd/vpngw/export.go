@@ -12,6 +12,7 @@ import (
 	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/config/export"
+	"vpngw/config/load"
 )
 
 // errLost says that an export lacks something that its format cannot say.
@@ -25,7 +26,8 @@ func newExport() *cobra.Command {
 		Short: "Print a connection for another program or for the other end",
 		Long: `Export prints the connection NAME in another form: in vpngw's own words or a cloud's,
 as a file that vpngw loads, or for strongSwan (swanctl) or Libreswan. Without --side
-it is for this end; with the other --side it is what the other end needs.
+it is for this end; with the other --side it is what the other end needs. Of a pair
+it prints both connections.
 
 The pre-shared key stays in a file, which the text names; with --reveal the text
 holds the key. What the format cannot say stands in the text as a comment and on
@@ -45,8 +47,11 @@ standard error, and the exit code is 4.`,
 			if i < 0 {
 				return unknownName(s, args[0])
 			}
-			d := s.Drafts[i]
-			o := export.Options{Format: format, Side: d.Side, Reveal: reveal, Keys: keyFiles(d.Entry.Field("psk_file"))}
+			d, standby := pairOf(s, s.Drafts[i])
+			o := export.Options{Format: format, Side: d.Side, Reveal: reveal, Keys: keyFiles(d)}
+			if standby != nil {
+				o.Standby, o.Keys = standby.Connection, append(o.Keys, keyFiles(standby)...)
+			}
 			switch side {
 			case "":
 			case config.Customer.String():
@@ -76,14 +81,31 @@ standard error, and the exit code is 4.`,
 	return cmd
 }
 
-// keyFiles are the files that psk_file names.
-func keyFiles(v *dialect.Value) []string {
-	if v.Text() != "" {
-		return []string{v.Text()}
+// pairOf is the pair that d belongs to, or d and nil.
+func pairOf(s *load.Result, d *dialect.Draft) (active, standby *dialect.Draft) {
+	if d.Pair == "" {
+		return d, nil
 	}
-	var out []string
-	for _, item := range v.Items() {
-		out = append(out, item.Text())
+	for _, other := range s.Drafts {
+		if other.Pair == d.Pair && other != d {
+			standby = other
+		}
+	}
+	if d.Tunnels[0].Role == config.Standby {
+		return standby, d
+	}
+	return d, standby
+}
+
+// keyFiles are the files that psk_file names, one for each tunnel; empty where a tunnel has
+// none.
+func keyFiles(d *dialect.Draft) []string {
+	v := d.Entry.Field("psk_file")
+	out := make([]string, len(d.Tunnels))
+	for i := range out {
+		if out[i] = v.Text(); i < len(v.Items()) {
+			out[i] = v.Items()[i].Text()
+		}
 	}
 	return out
 }

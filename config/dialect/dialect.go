@@ -59,6 +59,10 @@ type Draft struct {
 	Name    *Value                    // the name that the body gives; may be absent
 	Places  []Place                   // one for each tunnel
 	PSKWant func(ipsec.Secret) string // what a PSK from a file must do and does not, or empty
+	// Ends are the ids of the two gateways, where two connections between these, one active
+	// and one standby, are a pair that needs no pair: beside them; empty: the cloud has no
+	// such pairs.
+	Ends string
 }
 
 // NoteRoutes notes that the body of a cloud that routes cannot tell its customer
@@ -75,9 +79,11 @@ type Place struct {
 	IKE     *Value // its IKE settings
 	ESP     *Value // its ESP proposals
 	Subnets *Value
-	Inside  *Value // its addresses in the tunnel; nil: none
-	PSK     *Value // may be absent
-	NoPSK   string // the error where neither the body nor a psk_file has a PSK; empty: none
+	Inside  *Value      // its addresses in the tunnel; nil: none
+	Role    *Value      // its role; nil: the body has no such parameter
+	Part    config.Role // the role that Role gives it, as it is in a pair; empty: none is given
+	PSK     *Value      // may be absent
+	NoPSK   string      // the error where neither the body nor a psk_file has a PSK; empty: none
 	// ChoosePSK says how the cloud makes a PSK when the body has none; nil: it does not.
 	ChoosePSK *Choice
 	Answer    string // the cloud's answer that tells the PSK

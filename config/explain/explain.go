@@ -125,7 +125,9 @@ func (from sources) set(r *load.Result, d *dialect.Draft, p *Param, word string)
 	}
 	v := from.of(d.Side, word)
 	if (v == nil || !v.Given) && follows[word] != "" {
-		v = from.of(d.Side, follows[word])
+		if other := from.of(d.Side, follows[word]); other != nil && other.Given || !byDefault(v) {
+			v = other
+		}
 	}
 	page := page(d.Dialect)
 	switch {
@@ -141,12 +143,17 @@ func (from sources) set(r *load.Result, d *dialect.Draft, p *Param, word string)
 		}
 		pos := v.Pos()
 		p.Where = fmt.Sprintf("%s:%d", filepath.Base(pos.File), pos.Line)
-	case (v.Row.Default != "" || v.Row.Else != "") && page != "" && v.In(d.Body):
+	case byDefault(v) && page != "" && v.In(d.Body):
 		p.Source, p.Where = Default, page
 		if strings.Contains(v.Row.Doc, "default: SDK") {
 			p.Where = "not on the page; the cloud's SDK"
 		}
 	}
+}
+
+// byDefault reports whether v has a value where none is given.
+func byDefault(v *dialect.Value) bool {
+	return v != nil && (v.Row.Default != "" || v.Row.Else != "")
 }
 
 const (
@@ -169,6 +176,8 @@ func (from sources) of(s config.Side, word string) *dialect.Value {
 // follows names, for a parameter that is not given, the one that decides it.
 var follows = map[string]string{
 	"routes": "remote networks", "IKE PRF": "IKE integrity", "local networks": "routing", "remote networks": "routing", "BGP": "routing",
+	// A pair decides the role that no body gives, and two bodies' roles can make a pair.
+	"role": "pair", "pair": "role",
 }
 
 // side is the side that has the local or the remote end.

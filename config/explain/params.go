@@ -26,6 +26,7 @@ var params = []struct {
 		}
 		return when(t.conn.Partial, "runs without "+t.unserved.String(), "")
 	}},
+	{"pair", func(t *subject) []Param { return when(t.conn.Pair != "", t.conn.Pair, "") }},
 	{"role", func(t *subject) []Param {
 		return when(t.Role != config.Single, string(t.Role), "")
 	}},

@@ -102,6 +102,9 @@ func (b *cloud) file(lost []string) string {
 		if b.c.Partial {
 			m.add("partial", yesNo(true))
 		}
+		if len(b.bodies) > 1 {
+			m.add("pair", b.c.Name)
+		}
 		b.beside(&m, one.t, one.alive, one.lifetimes)
 		list = append(list, m)
 	}
@@ -169,7 +172,7 @@ func (b *cloud) trial(text string) []string {
 
 // differ names the parameters that differ between before and after.
 func differ(before, after []explain.Param) []string {
-	ignored := []string{"name", "pairs of networks", "Child SAs", "device", "pre-shared key", "local networks", "remote networks"}
+	ignored := []string{"name", "pair", "pairs of networks", "Child SAs", "device", "pre-shared key", "local networks", "remote networks"}
 	values := func(ps []explain.Param) map[string]string {
 		out := map[string]string{}
 		for _, p := range ps {

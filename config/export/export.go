@@ -18,7 +18,10 @@ type Options struct {
 	Format string // one of Formats
 	Side   config.Side
 	Reveal bool     // write pre-shared keys out
-	Keys   []string // the files that have the tunnels' pre-shared keys already; empty: new names
+	Keys   []string // the files that have the tunnels' pre-shared keys already, one for each tunnel; empty: a new name
+	// Standby is the standby connection of a pair whose active one is written. Both come, since
+	// a file with one of the two does not load. Nil: the connection is written alone.
+	Standby *config.Connection
 }
 
 // Export is a connection in some format.
@@ -38,12 +41,28 @@ func Formats() []string { return slices.Sorted(maps.Keys(formats)) }
 
 // Write writes a connection. It panics on a format that is not among Formats.
 func Write(c *config.Connection, o Options) Export {
+	if o.Standby != nil {
+		c = together(c, o.Standby)
+	}
 	if o.Side != c.Side {
 		c = mirror(c)
 	}
 	w := &writer{Options: o}
+	if c.Pair != "" {
+		w.line("# %s", w.cannot("that the connection is one of the pair %s", c.Pair))
+	}
 	formats[o.Format](w, c)
 	return Export{w.text.String(), w.lost}
+}
+
+// together is a pair as one connection with two tunnels. Each format writes it as it writes
+// a dual-tunnel connection: as one of these, or as a pair.
+func together(active, standby *config.Connection) *config.Connection {
+	c := *active
+	c.Name, c.Pair = config.SafeName(active.Pair), ""
+	c.Partial = active.Partial || standby.Partial
+	c.Tunnels = slices.Concat(active.Tunnels, standby.Tunnels)
+	return &c
 }
 
 // writer is one Write.
@@ -67,7 +86,7 @@ func (w *writer) cannot(format string, args ...any) string {
 // keyFile is the name of the file with the pre-shared key of a tunnel.
 func (w *writer) keyFile(c *config.Connection, t *config.Tunnel) string {
 	for i := range c.Tunnels {
-		if t == &c.Tunnels[i] && i < len(w.Keys) {
+		if t == &c.Tunnels[i] && i < len(w.Keys) && w.Keys[i] != "" {
 			return w.Keys[i]
 		}
 	}

@@ -23,7 +23,7 @@ type generator struct {
 	dialect string
 }
 
-// valid makes a file with one connection that loads.
+// valid makes a file that loads, with one connection or a pair.
 func (g *generator) valid() (string, *load.Result) {
 	for range 10_000 {
 		text := g.file()
@@ -45,6 +45,24 @@ func keyFile(name string, _ int) ([]byte, fs.FileMode, error) {
 }
 
 func (g *generator) file() string {
+	connections := []map[string]any{g.connection()}
+	if g.IntN(4) == 0 {
+		connections = append(connections, g.connection())
+		g.settlePair(connections[0], connections[1])
+	}
+	file := map[string]any{"version": 1, "connections": connections}
+	for _, section := range []string{"vpn_gateways", "customer_gateways"} {
+		file[section] = gateways[section]
+	}
+	out, err := json.Marshal(file)
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
+}
+
+// connection is an entry of the list of connections.
+func (g *generator) connection() map[string]any {
 	root := load.Table().Type.(*dialect.Object)
 	var connection *dialect.Object
 	for _, r := range root.Rows {
@@ -59,7 +77,7 @@ func (g *generator) file() string {
 		switch {
 		case r.Name == g.dialect:
 			c[r.Name] = g.value(r, r.Type)
-		case body, r.Name == "psk_file", r.Name == "allow":
+		case body, r.Name == "psk_file", r.Name == "allow", r.Name == "pair":
 		case g.IntN(6) == 0:
 			c[r.Name] = g.value(r, r.Type)
 		}
@@ -68,15 +86,7 @@ func (g *generator) file() string {
 		c["allow"] = []string{"null-encryption"}
 	}
 	g.settle(c)
-	file := map[string]any{"version": 1, "connections": []any{c}}
-	for _, section := range []string{"vpn_gateways", "customer_gateways"} {
-		file[section] = gateways[section]
-	}
-	out, err := json.Marshal(file)
-	if err != nil {
-		panic(err)
-	}
-	return string(out)
+	return c
 }
 
 var gateways = map[string]map[string]any{

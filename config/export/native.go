@@ -15,7 +15,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// nativeFile writes a connection in vpngw's own words, with every default written out.
+// nativeFile writes a connection in vpngw's own words, with every default written out. Two
+// tunnels are a pair of connections.
 func nativeFile(w *writer, c *config.Connection) {
 	var list []mapping
 	for i := range c.Tunnels {
@@ -23,9 +24,6 @@ func nativeFile(w *writer, c *config.Connection) {
 	}
 	file := mapping{}
 	file.comment(fmt.Sprintf("Connection %s, the %v's end.", c.Name, c.Side))
-	if len(c.Tunnels) > 1 {
-		file.comment(w.cannot("that these tunnels are one connection, active and standby"))
-	}
 	file.add("version", plain("1"))
 	file.add("connections", list)
 	file.block(&w.text, "")
@@ -78,6 +76,9 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	}
 	if c.Partial {
 		m.add("partial", yesNo(true))
+	}
+	if len(c.Tunnels) > 1 {
+		m.add("pair", c.Name)
 	}
 	w.beside(&m, t, native.Liveness, false)
 	return m

@@ -23,6 +23,28 @@ func (g *generator) settle(connection map[string]any) {
 	}
 }
 
+// settlePair makes two connections a pair, whose roles their bodies give or do not. They run
+// without the same features, on the same side.
+func (g *generator) settlePair(a, b map[string]any) {
+	for _, key := range []string{"side", "partial"} {
+		if delete(b, key); a[key] != nil {
+			b[key] = a[key]
+		}
+	}
+	role := map[string][]string{"native": {"active", "standby"}, "huawei": {"master", "slave"}}[g.dialect]
+	first := g.IntN(2)
+	for i, c := range []map[string]any{a, b} {
+		c["pair"] = "both"
+		body, _ := c[g.dialect].(map[string]any)
+		for _, key := range []string{"role", "ha_role"} {
+			delete(body, key)
+		}
+		if key := map[string]string{"native": "role", "huawei": "ha_role"}[g.dialect]; key != "" && g.IntN(2) == 0 {
+			body[key] = role[(first+i)%2]
+		}
+	}
+}
+
 // settleNative writes a half of the bodies as a cloud could have them.
 func (g *generator) settleNative(body map[string]any) {
 	if inside, ok := body["inside"].(map[string]any); ok {

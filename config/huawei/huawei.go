@@ -38,6 +38,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	d := &dialect.Draft{
 		Connection: &config.Connection{Dialect: name, Side: env.Side},
 		Notes:      notes(v), Name: v.Field("name"), PSKWant: pskWant,
+		Ends: gateways(v),
 	}
 	insideAddresses(c, v, d, &t)
 	d.Routing = traffic(c, v, &t)
@@ -52,13 +53,34 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 
 	place := dialect.Place{
 		Gateway: v.Field("vgw_id"), IKE: v.Field("ikepolicy"), ESP: v.Field("ipsecpolicy"), Subnets: v.Field("peer_subnets"), Inside: v.Field("tunnel_local_address"),
-		PSK: v.Field("psk"), NoPSK: "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it",
+		Role: v.Field("ha_role"),
+		PSK:  v.Field("psk"), NoPSK: "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it",
+	}
+	if place.Role.Given {
+		place.Part = roles[place.Role.Text()]
 	}
 	if d.Routing == config.RouteFlows {
 		place.Subnets = v.Field("policy_rules")
 	}
 	d.Places = []dialect.Place{place}
 	return d
+}
+
+var roles = map[string]config.Role{"master": config.Active, "slave": config.Standby}
+
+// gateways are the ids of the VPN gateway and the customer gateway, which master and slave
+// of a pair have in common: "master indicates the active connection, and slave indicates
+// the standby connection" of one VPN gateway, and each connects it "to a customer gateway".
+// What differs is vgw_ip, because each of the two has an EIP of the VPN gateway for itself.
+// vgw_id alone would not do: at the cloud's end one VPN gateway has a master and a slave for
+// each of many customers. Where the two have customer gateways of their own, nothing in the
+// bodies joins them, and pair: beside them must.
+func gateways(v *dialect.Value) string {
+	vgw, cgw := v.Field("vgw_id"), v.Field("cgw_id")
+	if !vgw.OK() || !cgw.OK() {
+		return ""
+	}
+	return vgw.Text() + " " + cgw.Text()
 }
 
 // ends sets the addresses and identities: Local is the cloud's.
@@ -197,9 +219,9 @@ func notes(v *dialect.Value) []string {
 		out = append(out, "tags: of meaning to the cloud only")
 	}
 	if role := v.Field("ha_role"); role.Given {
-		text := "vpngw does not move traffic between two connections yet"
+		text := "master and slave of one vgw_id and cgw_id are a pair; failover between them is not served yet"
 		if role.Text() == "slave" {
-			text += "; this one goes without the routes that a master's connection has"
+			text += ", and the slave goes without the routes that the master has"
 		}
 		out = append(out, "ha_role: "+text)
 	}

@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"vpngw/config"
@@ -46,7 +47,6 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 		l.beside(v, &draft.Places[i], t)
 		l.ends(v, &draft.Places[i], t)
 	}
-	l.partial(v.Field("partial"), draft)
 	for i := range draft.Choices {
 		c := &draft.Choices[i]
 		c.Kept = string(c.What) + "-" + draft.Tunnels[c.Tunnel].Name
@@ -80,20 +80,28 @@ func (l *loader) tunnelNames(v *dialect.Value, d *dialect.Draft) {
 	}
 }
 
-// partial says what the connection asks for and the daemon does not serve. v is
-// `partial:`, which accepts that.
-func (l *loader) partial(v *dialect.Value, d *dialect.Draft) {
+// partial says what the connection asks for and the daemon does not serve, which
+// `partial: true` accepts.
+func (l *loader) partial(d *dialect.Draft) {
+	v := d.Entry.Field("partial")
 	d.Partial = v.Bool()
 	if l.Unserved == nil {
 		return
 	}
 	d.Unserved = l.Unserved(d.Connection)
+	refused := d.Unserved
+	if len(d.Tunnels) == 1 && !d.Entry.Field("pair").Given {
+		// Two connections that are a pair by their bodies' ha_role ran before vpngw knew of
+		// pairs, so they go on to run; a note says that failover is not served. Who writes
+		// `pair:` asks for failover, and must accept that it is not served.
+		refused = slices.DeleteFunc(slices.Clone(refused), func(f config.Feature) bool { return f == config.Failover })
+	}
 	switch {
 	case d.Partial && len(d.Unserved) == 0:
 		l.Warn(v, dialect.NoEffect, "everything that this connection asks for is served")
 	case d.Partial:
-	case len(d.Unserved) > 0:
-		l.WarnRun(d.Body, dialect.Unsupported, "not served yet: %v; to run the connection without, write beside the body  partial: true", d.Unserved)
+	case len(refused) > 0:
+		l.WarnRun(d.Body, dialect.Unsupported, "not served yet: %v; to run the connection without, write beside the body  partial: true", refused)
 	}
 }
 

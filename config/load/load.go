@@ -105,6 +105,10 @@ func (l *loader) config(v *dialect.Value) *Result {
 			r.Connections = append(r.Connections, d.Connection)
 		}
 	}
+	l.pairs(v.Field("connections").Items(), r.Drafts)
+	for _, d := range r.Drafts {
+		l.partial(d)
+	}
 	if l.Problems().Failed() {
 		return nil // a connection with an error can't be checked against others
 	}

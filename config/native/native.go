@@ -133,6 +133,8 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 			IKE:     ike,
 			ESP:     esp.Field("proposals"),
 			Subnets: local.Field("subnets"),
+			Role:    v.Field("role"),
+			Part:    part(v.Field("role")),
 			PSK:     v.Field("psk"),
 			NoPSK:   "a pre-shared key is missing: psk in the body, or psk_file beside it",
 		}},

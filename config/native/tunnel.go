@@ -64,3 +64,11 @@ func withinTunnel(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 		}
 	}
 }
+
+// part is the role that a body gives its tunnel, or empty.
+func part(v *dialect.Value) config.Role {
+	if v.Given {
+		return config.Role(v.Text())
+	}
+	return ""
+}
