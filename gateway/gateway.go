@@ -31,6 +31,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ike"
@@ -192,9 +193,9 @@ func (g *Gateway) check() error {
 	var fatal []string
 	for _, f := range g.Host.Check() {
 		switch {
-		case f.Code == "port" && len(g.config.Listen) > 0:
+		case f.Cause.Is(diag.PortInUse) && len(g.config.Listen) > 0:
 			// Perhaps not on the addresses that we want: opening them will tell.
-		case f.Fatal, f.Code == "port":
+		case f.Fatal, f.Cause.Is(diag.PortInUse):
 			fatal = append(fatal, f.String())
 		default:
 			g.Log.Warn(f.String())
