@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/ike"
 	"vpngw/ipsec"
@@ -160,14 +161,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 func (g *Gateway) check() error {
 	var fatal []string
 	for _, f := range g.Host.Check() {
-		port := f.Code == "port"
+		port := f.Cause.Is(diag.PortInUse)
 		switch {
 		case port && len(g.under.listen) > 0:
 			// Perhaps not on the addresses that we want: opening them will tell.
 		case f.Fatal, port:
 			fatal = append(fatal, f.String())
 		default:
-			g.Log.Warn(f.String())
+			g.Log.Warn(f.String(), "code", f.Cause.Code)
 		}
 	}
 	if len(fatal) > 0 {

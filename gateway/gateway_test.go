@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ike/sa"
@@ -255,13 +256,13 @@ func TestFatalFindingTouchesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := officeHost()
 		h.findings = []host.Finding{
-			{Code: "ip-forward", Message: "ip_forward is 0"},
-			{Code: "port", Message: "UDP port 500 is in use by charon"},
+			{Cause: diag.Cause{Code: diag.IPForward}},
+			{Cause: diag.Cause{Code: diag.PortInUse, Count: 500, Name: "charon (pid 7)"}},
 		}
 		var log bytes.Buffer
 		r := start(t, h, configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		err := r.stop()
-		if err == nil || !strings.HasPrefix(err.Error(), "UDP port 500 is in use by charon") {
+		if err == nil || err.Error() != h.findings[1].String() {
 			t.Errorf("got %v, want the finding", err)
 		}
 		if h.cleaned > 0 || len(h.sockets) > 0 || h.made > 0 {

@@ -8,11 +8,13 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
 )
 
-// Check looks for what on this host stops the gateway, or a part of what it is
-// for. Each finding is one line with its remedy. Call it before Open: the ports
-// that we hold ourselves are no finding, but those of another vpngw are.
+// Check looks for what on this host stops the gateway or a part of its work. Each
+// finding's sentence is one line with the remedy. Call Check before Open: it takes a port of another
+// vpngw for an obstacle, but not one of this process.
 func (h *Host) Check() []Finding {
 	var out []Finding
 	for _, check := range []func() []Finding{capabilities, tunDevice, ports, forwarding, reversePath} {
@@ -29,16 +31,14 @@ func capabilities() (out []Finding) {
 		return nil
 	}
 	for _, c := range []struct {
-		bit        uint
-		code, need string
+		bit  uint
+		code diag.Code
 	}{
-		{unix.CAP_NET_ADMIN, "net-admin", "devices, addresses and routes"},
-		{unix.CAP_NET_RAW, "net-raw", "sockets for ESP, protocol 50"},
+		{unix.CAP_NET_ADMIN, diag.NetAdmin},
+		{unix.CAP_NET_RAW, diag.NetRaw},
 	} {
 		if data[c.bit/32].Effective&(1<<(c.bit%32)) == 0 {
-			name := "CAP_" + strings.ToUpper(strings.ReplaceAll(c.code, "-", "_"))
-			out = append(out, Finding{c.code, fmt.Sprintf(
-				"no %s, which %s need; run as root, or with AmbientCapabilities=%s in the unit", name, c.need, name), true})
+			out = append(out, Finding{diag.Cause{Code: c.code}, true})
 		}
 	}
 	return out
@@ -51,12 +51,13 @@ func tunDevice() []Finding {
 		f.Close()
 		return nil
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return []Finding{{"tun", "/dev/net/tun is not to be opened by this user; run as root, or allow the device to the unit or container", true}}
+		return []Finding{{diag.Cause{Code: diag.TUNDenied}, true}}
 	}
-	return []Finding{{"tun", "no /dev/net/tun; modprobe tun (in a container: --device /dev/net/tun)", true}}
+	return []Finding{{diag.Cause{Code: diag.NoTUN}, true}}
 }
 
-// ports are not fatal: with `listen` the gateway may want other addresses. Open tells.
+// ports finds who has our UDP ports. That is not fatal: with `listen` the gateway may use other
+// addresses, and Open tells.
 func ports() (out []Finding) {
 	self := fmt.Sprintf("(pid %d)", os.Getpid())
 	for _, port := range []uint16{PortIKE, PortNATT} {
@@ -65,8 +66,7 @@ func ports() (out []Finding) {
 				continue
 			}
 			if who := portOwner(v6, port); !strings.HasSuffix(who, self) {
-				out = append(out, Finding{"port", fmt.Sprintf(
-					"UDP port %d is in use by %s; stop that, or narrow `listen` to addresses that it leaves free", port, who), false})
+				out = append(out, Finding{diag.Cause{Code: diag.PortInUse, Count: int(port), Name: who}, false})
 				break
 			}
 		}
@@ -76,21 +76,22 @@ func ports() (out []Finding) {
 
 func forwarding() []Finding {
 	if sysctl("net/ipv4/ip_forward") == "0" {
-		return []Finding{{"ip-forward", "ip_forward is 0: hosts behind this gateway will not be reached; sysctl -w net.ipv4.ip_forward=1", false}}
+		return []Finding{{diag.Cause{Code: diag.IPForward}, false}}
 	}
 	return nil
 }
 
-// reversePath finds devices that check strictly (RFC 3704) where answers come
-// back: the larger of "all" and the device's own counts. Once a tunnel's route
-// covers a peer's address, they drop the peer's packets, and the LAN's where
-// routes are not symmetric.
+// reversePath finds devices that filter strictly by reverse path (RFC 3704). The kernel takes
+// the larger of "all" and the device's own setting. Once a tunnel's route
+// covers a peer's address, such a device drops the peer's packets; where
+// routes are not symmetric it drops those of the LAN.
 func reversePath() (out []Finding) {
-	const means = ": packets that arrive where no route leads back are dropped, those of a peer within a tunnel's prefix included"
-	all := sysctl("net/ipv4/conf/all/rp_filter")
-	switch all {
+	strict := func(name, device string) Finding {
+		return Finding{diag.Cause{Code: diag.RPFilter, Name: name, Device: device}, false}
+	}
+	switch sysctl("net/ipv4/conf/all/rp_filter") {
 	case "1":
-		return []Finding{{"rp-filter", "rp_filter is 1 on all devices" + means + "; sysctl -w net.ipv4.conf.all.rp_filter=2", false}}
+		return []Finding{strict("all devices", "all")}
 	case "2":
 		return nil // loose everywhere
 	}
@@ -100,9 +101,8 @@ func reversePath() (out []Finding) {
 		if dev == "lo" || dev == "all" || dev == "default" {
 			continue
 		}
-		name := "net/ipv4/conf/" + dev + "/rp_filter"
-		if sysctl(name) == "1" {
-			out = append(out, Finding{"rp-filter", "rp_filter is 1 on " + dev + means + "; sysctl -w " + name + "=2", false})
+		if sysctl("net/ipv4/conf/"+dev+"/rp_filter") == "1" {
+			out = append(out, strict(dev, dev))
 		}
 	}
 	return out

@@ -2,8 +2,14 @@ package host
 
 import (
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
 )
 
 func TestCheckNamesEachObstacleWithItsRemedy(t *testing.T) {
@@ -22,13 +28,14 @@ func TestCheckNamesEachObstacleWithItsRemedy(t *testing.T) {
 	set("ip_forward", "0")
 	set("conf/eth0/rp_filter", "1")
 	got := h.Check()
-	if len(got) != 2 || got[0].Code != "ip-forward" || got[1].Code != "rp-filter" || got[0].Fatal || got[1].Fatal ||
-		!strings.Contains(got[0].Message, "sysctl -w net.ipv4.ip_forward=1") ||
-		!strings.Contains(got[1].Message, "rp_filter is 1 on eth0") {
+	if len(got) != 2 || !got[0].Cause.Is(diag.IPForward) || !got[1].Cause.Is(diag.RPFilter) || got[0].Fatal || got[1].Fatal ||
+		!strings.Contains(got[0].String(), "sysctl -w net.ipv4.ip_forward=1") ||
+		!strings.Contains(got[1].String(), "rp_filter is 1 on eth0") ||
+		!strings.Contains(got[1].String(), "sysctl -w net/ipv4/conf/eth0/rp_filter=2") {
 		t.Errorf("got %v", got)
 	}
 	set("conf/all/rp_filter", "1")
-	if got := h.Check(); len(got) != 2 || !strings.Contains(got[1].Message, "on all devices") {
+	if got := h.Check(); len(got) != 2 || !strings.Contains(got[1].String(), "on all devices") {
 		t.Errorf("got %v", got)
 	}
 	set("conf/all/rp_filter", "2") // loose wins
@@ -40,8 +47,71 @@ func TestCheckNamesEachObstacleWithItsRemedy(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	for _, f := range got {
-		if strings.Contains(f.Message, "\n") {
-			t.Errorf("not one line: %q", f.Message)
+		if s := f.String(); strings.Contains(s, "\n") {
+			t.Errorf("not one line: %q", s)
 		}
+	}
+}
+
+func TestCheckNamesAPortInUse(t *testing.T) {
+	s, h := world(t)
+	cmd := exec.Command("/bin/sh", "-c", "read line <&0") // holds the port while it waits
+	file := bindIKE(t)
+	cmd.ExtraFiles = []*os.File{file}
+	in, err := cmd.StdinPipe()
+	s.must(err)
+	s.must(cmd.Start())
+	defer cmd.Wait()
+	defer in.Close()
+	file.Close() // and this process has it no longer
+	for _, f := range h.Check() {
+		if f.Cause.Is(diag.PortInUse) {
+			if f.Cause.Count != PortIKE || !strings.Contains(f.Cause.Name, "(pid ") || f.Fatal {
+				t.Errorf("got %+v", f)
+			}
+			return
+		}
+	}
+	t.Error("a port in use was not found")
+}
+
+// bindIKE is a socket on port 500.
+func bindIKE(t *testing.T) *os.File {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: PortIKE})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), "socket")
+}
+
+// The thread that the test ends with has no capabilities, and no /dev/net.
+func TestCheckMissesCapabilitiesAndTheDevice(t *testing.T) {
+	s, h := world(t)
+	s.must(unix.Unshare(unix.CLONE_NEWNS))
+	s.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	codes := func() (out []diag.Code) {
+		for _, f := range h.Check() {
+			if f.Fatal {
+				out = append(out, f.Cause.Code)
+			}
+		}
+		return out
+	}
+	if got := codes(); len(got) > 0 {
+		t.Errorf("fatal on a good host: %v", got)
+	}
+	s.must(unix.Mount("tmpfs", "/dev/net", "tmpfs", 0, ""))
+	if got := codes(); !slices.Equal(got, []diag.Code{diag.NoTUN}) {
+		t.Errorf("without /dev/net/tun: %v", got)
+	}
+	s.must(os.WriteFile("/dev/net/tun", nil, 0))
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	s.must(unix.Capset(&header, &none[0]))
+	if got, want := codes(), []diag.Code{diag.NetAdmin, diag.NetRaw, diag.TUNDenied}; !slices.Equal(got, want) {
+		t.Errorf("without capabilities: %v, want %v", got, want)
 	}
 }

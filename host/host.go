@@ -107,9 +107,8 @@ type BlockedRoute struct {
 
 // Finding is one thing about the host that stops the gateway or a part of it.
 type Finding struct {
-	Code    string // stable: net-admin, net-raw, tun, port, ip-forward, rp-filter
-	Message string // one line: what it is, what it means, what to do
-	Fatal   bool   // the gateway cannot start
+	Cause diag.Cause // diag.NetAdmin, NetRaw, NoTUN, TUNDenied, PortInUse, IPForward or RPFilter
+	Fatal bool       // the gateway cannot start
 }
 
-func (f Finding) String() string { return f.Message }
+func (f Finding) String() string { return f.Cause.String() }
