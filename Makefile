@@ -9,7 +9,7 @@ N       ?= 5
 # Further flags for go test, for make flake.
 TESTFLAGS ?=
 # How many of the tests in namespaces run side by side. They wait most of the time.
-PARALLEL ?= 4
+PARALLEL ?= 6
 
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')

@@ -32,7 +32,7 @@ type speaker struct {
 	children map[uint32]bool // by our SPI: whether the outbound half is installed
 }
 
-func newSpeaker(t *testing.T, n *lab.Namespace) *speaker {
+func newSpeaker(t *testing.T, l *lab.Net) *speaker {
 	t.Helper()
 	s := &speaker{
 		t: t, ports: map[uint16]*net.UDPConn{}, arrived: make(chan ipsec.Datagram, 64),
@@ -41,12 +41,13 @@ func newSpeaker(t *testing.T, n *lab.Namespace) *speaker {
 	address, spi := netip.MustParseAddr(lab.CustomerAddr), uint32(0x1000)
 	for _, port := range []uint16{sa.PortIKE, sa.PortNATT} {
 		local := netip.AddrPortFrom(address, port)
-		n.Do(func() {
-			c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(local))
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.ports[port] = c
+		// A program that another test starts holds the socket of the speaker before until it runs.
+		l.Await(lab.Patience, "the port is free", func() (ok bool, saw string) {
+			l.Customer.Do(func() {
+				c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(local))
+				s.ports[port], ok, saw = c, err == nil, fmt.Sprint(err)
+			})
+			return ok, saw
 		})
 		ended := make(chan struct{})
 		go func() { defer close(ended); s.read(local) }()
@@ -245,7 +246,7 @@ func TestNATTraversalDraftsAgainstStrongswan(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/vpngw initiates=%v", c.form, r.mode(), initiate), func(t *testing.T) {
 					n.Use(t)
 					cloud.Load(strongswan1("row", r))
-					s := newSpeaker(t, n.Customer)
+					s := newSpeaker(t, n)
 					s.change = speakOnly(c.form)
 					s.SetPeers(time.Now(), []*sa.Peer{peer1(r)})
 					if !initiate {
@@ -301,7 +302,7 @@ func TestIKEv1FragmentsAgainstStrongswan(t *testing.T) {
 				conn := strongswan1("row", r)
 				conn.Fragments = "yes" // "force" would cut message 1 too, for which vpngw has no ISAKMP SA yet
 				cloud.Load(conn)
-				s := newSpeaker(t, n.Customer)
+				s := newSpeaker(t, n)
 				r.espEncr, r.espHash = "aes256-aes192-aes128-3des-des", "sha512-sha384-sha256-sha1-md5" // what makes our offer long
 				s.SetPeers(time.Now(), []*sa.Peer{peer1(r)})
 				if !initiate {

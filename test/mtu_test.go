@@ -67,14 +67,19 @@ func (r mtuRow) start(n *lab.Net, v6 bool) (customer, cloud *lab.Vpngw) {
 
 // big sends one ping that fills a packet of that size and may not be cut on its
 // way. It is what comes back: the pong, or who answers that it is too big and
-// what fits. The host forgets what it has been told before.
+// what fits, or nothing: for that, it waits 10 s. The host forgets what it has been told before.
 func big(n *lab.Namespace, to string, size int) (ok bool, from string, mtu int, out string) {
+	return ask(n, to, size, 10)
+}
+
+// ask is big with so many seconds to wait.
+func ask(n *lab.Namespace, to string, size, seconds int) (ok bool, from string, mtu int, out string) {
 	headers := 28
 	if strings.Contains(to, ":") {
 		headers = 48
 	}
 	forget(n)
-	out, err := n.Try("ping", "-n", "-c", "1", "-W", "10", "-M", "do", "-s", strconv.Itoa(size-headers), to)
+	out, err := n.Try("ping", "-n", "-c", "1", "-W", strconv.Itoa(seconds), "-M", "do", "-s", strconv.Itoa(size-headers), to)
 	if m := answered.FindStringSubmatch(out); m != nil {
 		from = m[1]
 		mtu, _ = strconv.Atoi(m[2])
@@ -208,7 +213,7 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 					t.Errorf("%d of %d bytes arrive at %s", got, bytes, w.to)
 				}
 				n.Await(lab.Patience, fmt.Sprintf("1280 bytes pass to %s, or %d are told", w.to, r.small), func() (bool, string) {
-					ok, _, told, out := big(w.from, w.to, 1280)
+					ok, _, told, out := ask(w.from, w.to, 1280, 1)
 					return ok && w.headers == 60 || told == r.small && w.headers == 40, out
 				})
 			}
@@ -241,7 +246,7 @@ func noBlackHole(t *testing.T, n *lab.Net, ws []way, mtu, small int) {
 		pings := 0
 		n.Await(lab.Patience, "the host is told what the path carries", func() (bool, string) {
 			pings++
-			_, from, told, out := big(w.from, w.to, mtu)
+			_, from, told, out := ask(w.from, w.to, mtu, 1)
 			return told == small && from == w.gateway, out
 		})
 		t.Logf("to %s: %d bytes of TCP in %v; MTU %d told after %d pings of %d bytes", w.to, bytes, tcp, small, pings, mtu)
