@@ -55,7 +55,7 @@ func planOf(c *config.Config, running *fleet) ([]wanted, error) {
 	settings := map[sa.PeerKey]wanted{}
 	for _, conn := range c.Connections {
 		for i := range conn.Tunnels {
-			w := wanted{conn: conn, tunnel: &conn.Tunnels[i], group: groupOf(conn)}
+			w := wanted{conn: conn, tunnel: &conn.Tunnels[i], group: conn.Group()}
 			// package config/load sees to it; here it would be a wrong key in use.
 			first, ok := settings[w.tunnel.PeerKey()]
 			if !ok {
@@ -77,9 +77,6 @@ func planOf(c *config.Config, running *fleet) ([]wanted, error) {
 	}
 	return out, err
 }
-
-// groupOf names the group that decides for a connection.
-func groupOf(c *config.Connection) string { return c.Name }
 
 // same reports whether e says what w says, so that the tunnel is left alone.
 func (e *entry) same(w wanted) bool {

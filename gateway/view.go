@@ -39,7 +39,7 @@ func unserved(c *config.Connection) []string {
 		out = append(out, string(f))
 	}
 	for _, t := range c.Tunnels {
-		if t.Role == config.Standby && len(c.Tunnels) > 1 {
+		if t.Role == config.Standby && (len(c.Tunnels) > 1 || c.Pair != "") {
 			out = append(out, "routes into "+t.Name+", the standby")
 		}
 	}

@@ -97,7 +97,7 @@ func (s *SA) newChild(now time.Time, n negotiated) *child {
 			Tunnel: n.cfg.Tunnel, Child: n.cfg.Name, SPIIn: n.in, SPIOut: n.out, Suite: n.suite,
 			In:      s.keys.childKeys(n.suite, n.shared, n.in, n.ni, n.nr),
 			Out:     s.keys.childKeys(n.suite, n.shared, n.out, n.ni, n.nr),
-			Trunc96: n.cfg.Trunc96, Local: []ipsec.Selector{n.local}, Remote: []ipsec.Selector{n.remote}, Path: s.childPath(),
+			Trunc96: n.cfg.Trunc96, Local: []ipsec.Selector{n.local}, Remote: []ipsec.Selector{n.remote}, Path: s.childPath(), Follow: s.nat.MayMove(s.peer),
 			Lifetime: ipsec.Lifetime{Time: n.life.time, Bytes: n.life.bytes, Packets: n.cfg.Lifetime.Packets}, Created: now,
 		},
 	}
