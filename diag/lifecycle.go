@@ -36,7 +36,7 @@ var lifecycle = []Entry{
 	{Code: PacketsReached, Severity: Info, Sentence: "its lifetime in packets nears its end", Side: Nowhere, Change: "lifetime.packets"},
 	{Code: SequenceReached, Severity: Info, Sentence: "its sequence numbers near their end", Side: Nowhere},
 	{Code: LifetimeEnded, Severity: Error, Sentence: "its lifetime ended before a rekey succeeded", Side: Either, Change: "lifetime"},
-	{Code: Collision, Severity: Info, Sentence: "both ends began an IKE SA at once; one of them stays", Side: Nowhere},
+	{Code: Collision, Severity: Info, Sentence: "both ends began at once; the other IKE SA stays", Side: Nowhere},
 	{Code: TooManyIKE, Severity: Warning, Sentence: "the peer has too many IKE SAs", Side: Theirs},
 	{Code: TooManyChildren, Severity: Warning, Sentence: "the peer has {count} Child SAs already", Side: Theirs},
 	{Code: NotWanted, Severity: Info, Sentence: "no connection wants it any more", Side: Nowhere},

@@ -16,13 +16,13 @@ func (e *Endpoint) emit(a sa.Action) {
 	switch a := a.(type) {
 	case sa.InstallIn:
 		e.installed[a.SA.SPIIn] = installed{sa: a.SA, peer: e.peerOfSA(a.SA)}
-		e.emit(sa.ChildIn{SA: a.SA})
+		e.emit(sa.ChildIn(a))
 	case sa.InstallOut:
 		if in, ok := e.installed[a.SA.SPIIn]; ok {
 			in.out = true
 			e.installed[a.SA.SPIIn] = in
 		}
-		e.emit(sa.ChildOut{SA: a.SA})
+		e.emit(sa.ChildOut(a))
 	case sa.Remove:
 		if in, ok := e.installed[a.SPIIn]; ok {
 			delete(e.installed, a.SPIIn)

@@ -106,9 +106,9 @@ func (r *mirror) follows(t testing.TB, a sa.Action) {
 	var want, got any
 	switch last := r.last.(type) {
 	case sa.InstallIn:
-		want = sa.ChildIn{SA: last.SA}
+		want = sa.ChildIn(last)
 	case sa.InstallOut:
-		want = sa.ChildOut{SA: last.SA}
+		want = sa.ChildOut(last)
 	case sa.Remove:
 		want = last.SPIIn
 	}

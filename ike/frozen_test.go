@@ -282,7 +282,10 @@ func TestFrozenPrintsNoSecret(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				texts := []string{fmt.Sprintf("%v", f), fmt.Sprintf("%+v", f), fmt.Sprintf("%#v", f), fmt.Sprintf("%x", any(f)), string(j)}
+				texts := []string{string(j)}
+				for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%s", "%q"} {
+					texts = append(texts, fmt.Sprintf(verb, f))
+				}
 				for _, secret := range secretsOf(reflect.ValueOf(f), nil) {
 					for _, text := range texts {
 						for _, form := range []string{
