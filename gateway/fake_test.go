@@ -362,9 +362,9 @@ func (h *fakeHost) Source(netip.Addr) (netip.Addr, error) { return h.addresses[0
 func (h *fakeHost) PathMTU(netip.Addr) (int, error)       { return h.pathMTU, nil }
 func (h *fakeHost) Addresses() ([]netip.Addr, error)      { return h.addresses, nil }
 
-func (h *fakeHost) Watch(ctx context.Context, changed func()) error {
+func (h *fakeHost) Watch(ctx context.Context, changed func([]string)) error {
 	h.mu.Lock()
-	h.changed = changed
+	h.changed = func() { changed(nil) }
 	h.mu.Unlock()
 	<-ctx.Done()
 	return nil

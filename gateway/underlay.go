@@ -13,7 +13,7 @@ import (
 // watch runs the link monitor. When that fails the tunnels go on: it is started again.
 func (g *Gateway) watch() error {
 	for {
-		err := g.Host.Watch(g.io, g.underlayChanged)
+		err := g.Host.Watch(g.io, func([]string) { g.underlayChanged() })
 		if err != nil && g.io.Err() == nil {
 			g.Log.Error("the link monitor failed", "err", err)
 		}
