@@ -378,9 +378,14 @@ func (h *fakeHost) Source(netip.Addr) (netip.Addr, error) { return h.addresses[0
 func (h *fakeHost) PathMTU(netip.Addr) (int, error)       { return h.pathMTU, nil }
 func (h *fakeHost) Addresses() ([]netip.Addr, error)      { return h.addresses, nil }
 
-func (h *fakeHost) Watch(ctx context.Context, changed func()) error {
+func (h *fakeHost) Watch(ctx context.Context, changed func([]string)) error {
 	h.mu.Lock()
-	h.changed = changed
+	h.changed = func() {
+		h.mu.Lock()
+		owners := slices.Sorted(maps.Keys(h.states))
+		h.mu.Unlock()
+		changed(owners)
+	}
 	h.mu.Unlock()
 	<-ctx.Done()
 	return nil

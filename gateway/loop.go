@@ -120,8 +120,12 @@ func (g *Gateway) deliver(d ipsec.Datagram) {
 func (g *Gateway) newUnderlay(now time.Time) {
 	g.under.look()
 	g.see()
+	concerns := g.under.disturbed.take()
 	for _, gr := range g.fleet.groups {
 		gr.Note(now, tunnel.Underlay{Addresses: g.under.addresses})
+		if concerns(gr.name) {
+			gr.Note(now, tunnel.Disturbed{})
+		}
 		g.fleet.enqueue(gr)
 	}
 	g.tellPeers(now)

@@ -38,7 +38,7 @@ type Host interface {
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
-	Watch(ctx context.Context, changed func()) error
+	Watch(ctx context.Context, changed func(owners []string)) error
 }
 
 // TUN is one TUN device.

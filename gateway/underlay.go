@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"vpngw/diag"
@@ -15,7 +16,7 @@ import (
 )
 
 // underlay is this host as its peers see it: its addresses and the sockets of
-// IKE. It belongs to the control loop, apart from readIKE and watch.
+// IKE. It belongs to the control loop, apart from readIKE, watch and disturbed.
 type underlay struct {
 	host      Host
 	log       *slog.Logger
@@ -23,6 +24,7 @@ type underlay struct {
 	sockets   *Sockets
 	addresses []netip.Addr        // the host's, now
 	seen      map[netip.Addr]bool // configured addresses that this host has had
+	disturbed disturbed
 }
 
 // look reads the host's addresses.
@@ -149,13 +151,50 @@ func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Da
 	}
 }
 
+// disturbed are the owners whose part of the host's state somebody else has
+// changed, until the control loop takes them. Safe for concurrent use.
+type disturbed struct {
+	mu     sync.Mutex
+	owners map[string]bool
+	all    bool
+}
+
+func (d *disturbed) add(owners []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.owners == nil {
+		d.owners = map[string]bool{}
+	}
+	for _, o := range owners {
+		d.owners[o] = true
+	}
+}
+
+func (d *disturbed) addAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = true
+}
+
+// take returns a question: whether an owner is among those added.
+func (d *disturbed) take() func(owner string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	owners, all := d.owners, d.all
+	d.owners, d.all = nil, false
+	return func(o string) bool { return all || owners[o] }
+}
+
 // watchRetry is between a failure of the link monitor and its next start.
 const watchRetry = 5 * time.Second
 
 // watch runs the link monitor until ctx ends. When that fails the tunnels go on.
 func (u *underlay) watch(ctx context.Context, changed func()) error {
 	for {
-		err := u.host.Watch(ctx, changed)
+		err := u.host.Watch(ctx, func(owners []string) {
+			u.disturbed.add(owners)
+			changed()
+		})
 		if err != nil && ctx.Err() == nil {
 			u.log.Error("the link monitor failed", "err", err)
 		}
@@ -163,7 +202,8 @@ func (u *underlay) watch(ctx context.Context, changed func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(watchRetry):
-			changed() // what happened in between was not seen
+			u.disturbed.addAll() // what happened in between was not seen
+			changed()
 		}
 	}
 }

@@ -8,14 +8,14 @@ import (
 )
 
 // Clean removes what an earlier vpngw left in this network namespace: devices,
-// routes and rules that carry our marks. It goes by the kernel alone.
+// routes and rules that carry our marks. It asks the kernel for them.
 //
-// Call it at the start, after Open: that the ports were free shows that no other
-// vpngw is at work here. It takes out what Set put in, of all owners, too.
+// Call it at the start, after Open: free ports show that no other
+// vpngw is running here. It also takes out the parts of all owners, in one go.
 func (h *Host) Clean() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	links, err := again(func() ([]netlink.Link, error) { return h.nl.LinkList() })
+	links, err := retryDump(func() ([]netlink.Link, error) { return h.nl.LinkList() })
 	if err != nil {
 		return fmt.Errorf("dump links: %w", err)
 	}

@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A descriptor is a file descriptor that the Go runtime's poller knows nothing of.
-// The poller would be woken for every packet, also while our loops are busy and need no waking, and
-// then look for a goroutine to run: that costs more than a packet. Who waits here
-// blocks a thread instead, in poll(2).
+// A descriptor is a file descriptor that is hidden from the Go runtime's poller.
+// The poller would wake for every packet, also while our loops are busy and need no waking, and
+// would then look for a goroutine to run, which costs more than handling the packet. A goroutine that waits
+// for a descriptor blocks its thread in poll(2) instead.
 //
-// The file is closed when closing was asked for and the last user has left.
+// The file is closed once Close was called and the last user has left.
 type descriptor struct {
 	fd     int
 	wake   int // an eventfd, readable from Close on
@@ -21,7 +21,7 @@ type descriptor struct {
 	gone   chan struct{}
 }
 
-// newDescriptor takes fd over, which must not block.
+// newDescriptor takes over fd, which must be non-blocking.
 func newDescriptor(fd int) (*descriptor, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -53,8 +53,8 @@ func (d *descriptor) leave() {
 	}
 }
 
-// wait returns when there are events, an error or the end, or after so many milliseconds, of which -1
-// are all. Between enter and leave.
+// wait returns on one of the events, on an error, on Close, or after ms milliseconds; -1 sets no
+// limit. Call it between enter and leave.
 func (d *descriptor) wait(events int16, ms int) {
 	fds := [2]unix.PollFd{{Fd: int32(d.fd), Events: events}, {Fd: int32(d.wake), Events: unix.POLLIN}}
 	for {
@@ -74,7 +74,7 @@ func (d *descriptor) do(f func(fd uintptr)) error {
 	return nil
 }
 
-// Close wakes who waits, and returns when the file is closed.
+// Close wakes the waiting goroutines, and returns when the file is closed.
 func (d *descriptor) Close() error {
 	if !d.closed.Swap(true) {
 		unix.Write(d.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})

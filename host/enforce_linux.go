@@ -58,6 +58,9 @@ func (h *Host) pass() []failure {
 	failures = append(failures, h.removeRoutes(routes, strays)...)
 	failures = append(failures, h.removeAddresses(addrs)...)
 	for _, a := range gone {
+		if h.local(a) { // again
+			continue
+		}
 		failures = append(failures, h.checkSource(a)...)
 	}
 	return failures

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// events is a subscription to what happens to links, addresses, routes and
-// rules. The kernel queues an event before the call that caused it returns; so
-// who takes all that is there knows all that was.
+// events is a subscription to changes of links, addresses, routes and
+// rules. The kernel queues an event before the call that caused it returns: so
+// a reader that has emptied the queue knows every change up to that moment.
 type events struct {
 	*os.File
 	rc  syscall.RawConn
@@ -92,14 +92,14 @@ func (e *events) receive(fd uintptr) ([]syscall.NetlinkMessage, error) {
 	return syscall.ParseNetlinkMessage(e.buf[:n])
 }
 
-// source is where a Host takes its events from: an *events.
+// source is where Set takes its events from: an *events, or a test's.
 type source interface {
 	take() ([]syscall.NetlinkMessage, error)
 	Close() error
 }
 
-// doubtful is how long after a dump an error of the kernel leads to another. The events tell
-// what is there; should they ever not, that ends after this time.
+// doubtful is how old the last dump must be for an error of the kernel to cause another. The events
+// alone should tell what is there; if they ever fail to, the dump corrects it.
 const doubtful = 10 * time.Second
 
 // update makes h.have what the kernel has, by the events since the last time. At
@@ -146,7 +146,7 @@ func (h *Host) readEvents(do func(event)) {
 	}
 }
 
-// event is one event that may matter.
+// event is one change of an object that may concern us.
 type event struct {
 	typ  uint16 // RTM_NEWROUTE …
 	ours bool   // about an object of ours
@@ -162,9 +162,10 @@ type event struct {
 	source  netip.Addr
 	replace bool
 	several bool // next hops, which foreignRoute does not hold
+	rule    ruleKey
 }
 
-// parse reads a message; false: nothing that concerns us.
+// parse reads a message; false: it does not concern us.
 func (h *Host) parse(m syscall.NetlinkMessage) (event, bool) {
 	e := event{typ: m.Header.Type, replace: m.Header.Flags&unix.NLM_F_REPLACE != 0}
 	switch e.typ {
@@ -175,12 +176,7 @@ func (h *Host) parse(m syscall.NetlinkMessage) (event, bool) {
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return e, h.parseRoute(m.Data, &e)
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
-		for _, a := range attributes(m.Data, unix.SizeofRtMsg) {
-			if a.Attr.Type == nl.FRA_PROTOCOL && len(a.Value) == 1 {
-				e.ours = a.Value[0] == Protocol
-			}
-		}
-		return e, e.ours
+		return e, parseRule(m.Data, &e)
 	}
 	return e, false
 }
@@ -257,6 +253,40 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 	return e.ours || h.owned[e.route.index] == nil
 }
 
+// parseRule reads a rule, and reports whether it is ours.
+func parseRule(b []byte, e *event) bool {
+	if len(b) < unix.SizeofRtMsg { // struct fib_rule_hdr has that layout, with flags at its end
+		return false
+	}
+	m := nl.DeserializeRtMsg(b)
+	e.rule = ruleKey{v6: m.Family == unix.AF_INET6, suppress: -1, goTo: -1, invert: m.Flags&unix.FIB_RULE_INVERT != 0}
+	for _, a := range attributes(b, unix.SizeofRtMsg) {
+		number := 0
+		if len(a.Value) == 4 {
+			number = int(int32(binary.NativeEndian.Uint32(a.Value)))
+		}
+		switch a.Attr.Type {
+		case nl.FRA_PROTOCOL:
+			e.ours = len(a.Value) == 1 && a.Value[0] == Protocol
+		case nl.FRA_PRIORITY:
+			e.rule.priority = number
+		case nl.FRA_SRC:
+			e.rule.from = netip.PrefixFrom(addrOf(a.Value), int(m.Src_len))
+		case nl.FRA_DST:
+			e.rule.to = netip.PrefixFrom(addrOf(a.Value), int(m.Dst_len))
+		case nl.FRA_TABLE:
+			e.rule.table = number
+		case nl.FRA_SUPPRESS_PREFIXLEN:
+			e.rule.suppress = number
+		case nl.FRA_GOTO:
+			e.rule.goTo = number
+		case nl.FRA_FWMARK:
+			e.rule.mark = uint32(number)
+		}
+	}
+	return e.ours
+}
+
 func attributes(b []byte, header int) []syscall.NetlinkRouteAttr {
 	if len(b) < header {
 		return nil
@@ -268,10 +298,10 @@ func attributes(b []byte, header int) []syscall.NetlinkRouteAttr {
 	return attrs
 }
 
-// apply brings h.have in step with an event, and decides what depends on it. What happened to an
-// object of ours was not our doing, as skipEcho took those events; and IPv4 does not tell of
-// routes that go with a link or a source address. Both need a dump, but for a route of ours
-// that was removed alone.
+// apply brings h.have in step with an event, and decides what depends on it. skipEcho has taken the
+// events of our own changes: so an event about an object of ours means that somebody else changed
+// it, which needs a dump unless a route or a rule was removed. So do foreign links and
+// addresses that go: IPv4 sends no event for the routes that it drops with them.
 func (h *Host) apply(e event) {
 	k := &h.have
 	switch {
@@ -302,6 +332,11 @@ func (h *Host) apply(e event) {
 		h.decide(e.key.prefix)
 	case e.typ == unix.RTM_DELROUTE && e.ours:
 		h.lostRoute(e)
+	case e.typ == unix.RTM_DELRULE:
+		if _, ok := k.rules[e.rule]; ok {
+			delete(k.rules, e.rule)
+			h.work.rules = append(h.work.rules, e.rule)
+		}
 	default:
 		k.fresh = false
 	}

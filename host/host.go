@@ -3,10 +3,10 @@
 // and the addresses, routes and rules of the kernel as one wanted state.
 //
 // It decides nothing: which tunnel has which route is its caller's business.
-// What it keeps safe is the machine it runs on. Everything that it puts into
-// the kernel carries a mark (Protocol, Group, Alias), so that it is recognised
-// after a crash; what does not carry it is foreign and is never changed,
-// replaced or removed. It writes no sysctl but those of its own devices.
+// It protects the machine it runs on. Every object that it puts into
+// the kernel carries a mark (Protocol, Group, Alias), by which a later run recognises it
+// after a crash. An object without the mark is foreign: it is never changed,
+// replaced or removed. The package writes sysctls of its own devices only.
 //
 // It serves Linux only. A Host belongs to the network namespace of the thread
 // that called New; CreateTUN and Open take the namespace of their own caller.
@@ -25,8 +25,8 @@ const (
 	Protocol = 73
 	// Table holds the routes that would otherwise capture our own packets.
 	Table = 7373
-	// Metric is that of our routes, of which Metric+1 is the other half while one
-	// replaces another. It is high, so that a foreign route for the same prefix wins.
+	// Metric is the metric of our routes; while one route replaces another, one of the two has
+	// Metric+1. It is high, so that a foreign route to the same prefix wins.
 	Metric = 7300
 	// Mark is on every packet that our sockets send ("vpng").
 	Mark = 0x76706e67
@@ -75,15 +75,15 @@ type Route struct {
 	Source netip.Addr // of packets that this host itself originates; unset: the kernel chooses
 }
 
-// Result is what Set could not do because something is in the way, and who else
-// is concerned by what it did.
+// Result says what Set left out because something foreign, or another owner, has
+// it, and which other owners the call affected.
 type Result struct {
 	Blocked []BlockedRoute // of the owner that called
-	Others  []string       // owners whose own Set would now have another outcome than their last, sorted
+	Others  []string       // sorted: owners whose own Set would now have another Result or error than their last
 }
 
-// DeviceError is an error of Set in what one device should have: the other
-// devices have theirs.
+// DeviceError is an error of Set that concerns one device. The other
+// devices got what they should have.
 type DeviceError struct {
 	Device string
 	Err    error

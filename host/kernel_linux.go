@@ -29,16 +29,15 @@ type rtnetlink interface {
 	RuleDel(rule *netlink.Rule) error
 }
 
-// kernel is what we know of the kernel's state: ours, as far as we put it there,
-// and of what is foreign as much as can be in our way. Set would otherwise dump
-// every route of the host for each change.
+// kernel is what we know of the kernel's state: our own objects, and the foreign objects
+// that can block them. Without it, Set would have to dump every route of the host for each change.
 type kernel struct {
 	fresh   bool // false: has to be dumped
 	links   map[int]linkState
 	addrs   map[address]struct{}           // ours
 	routes  map[routeKey]routeValue        // ours
 	rules   map[ruleKey]struct{}           // ours
-	foreign map[tablePrefix][]foreignRoute // in the tables that we write to
+	foreign map[tablePrefix][]foreignRoute // in the tables that Set writes to
 	owners  map[netip.Addr][]int           // devices, not ours, that have an address
 }
 
@@ -58,7 +57,7 @@ type tablePrefix struct {
 	prefix netip.Prefix
 }
 
-// routeKey is what the kernel tells our routes apart by.
+// routeKey identifies one of our routes, as the kernel does.
 type routeKey struct {
 	tablePrefix
 	metric int
@@ -69,13 +68,13 @@ type routeValue struct {
 	source netip.Addr
 }
 
-// foreignRoute has the fields by which an event names a route again.
+// foreignRoute has the fields that identify a route in an event.
 type foreignRoute struct {
 	metric, tos, protocol, typ, index int
 	gateway                           netip.Addr
 }
 
-// ruleKey is a rule as far as ours use the language of rules.
+// ruleKey is a rule with the fields that our rules use.
 type ruleKey struct {
 	v6       bool
 	priority int
@@ -95,11 +94,11 @@ func newKernel() kernel {
 	}
 }
 
-// dump reads the kernel's state anew. Of the addresses on our devices only those
-// that we put there are ours: had is what we knew before.
+// dump reads the kernel's whole state. An address on a device of ours counts as ours only if we
+// put it there, which is known from before the dump.
 func (h *Host) dump() error {
 	had, k := h.have, newKernel()
-	links, err := again(func() ([]netlink.Link, error) { return h.rt.LinkList() })
+	links, err := retryDump(func() ([]netlink.Link, error) { return h.rt.LinkList() })
 	if err != nil {
 		return fmt.Errorf("dump links: %w", err)
 	}
@@ -108,7 +107,7 @@ func (h *Host) dump() error {
 			k.links[a.Index] = linkState{up: a.Flags&net.FlagUp != 0, mtu: a.MTU}
 		}
 	}
-	addrs, err := again(func() ([]netlink.Addr, error) { return h.rt.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := retryDump(func() ([]netlink.Addr, error) { return h.rt.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("dump addresses: %w", err)
 	}
@@ -121,7 +120,7 @@ func (h *Host) dump() error {
 		}
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		rules, err := again(func() ([]netlink.Rule, error) { return h.rt.RuleList(family) })
+		rules, err := retryDump(func() ([]netlink.Rule, error) { return h.rt.RuleList(family) })
 		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return fmt.Errorf("dump rules: %w", err)
 		}
@@ -151,7 +150,7 @@ func (h *Host) dump() error {
 }
 
 func (h *Host) dumpRoutes(k *kernel, family int) error {
-	routes, err := again(func() ([]netlink.Route, error) { // of every table, in one dump
+	routes, err := retryDump(func() ([]netlink.Route, error) { // of every table, in one dump
 		return h.rt.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	})
 	for _, r := range routes {
@@ -187,8 +186,8 @@ func (k *kernel) own(a netip.Addr, index int) {
 	}
 }
 
-// again repeats a dump that the kernel says changed under way.
-func again[T any](dump func() ([]T, error)) ([]T, error) {
+// retryDump repeats a dump while the kernel reports that the state changed during it.
+func retryDump[T any](dump func() ([]T, error)) ([]T, error) {
 	for i := 0; ; i++ {
 		list, err := dump()
 		if !errors.Is(err, netlink.ErrDumpInterrupted) || i == 10 {

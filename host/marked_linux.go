@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// toMarked is the number, in the group of sockets that share port 4500, of the one
-// that a datagram is for: 1 behind the non-ESP marker, four zero bytes (RFC 3948
-// section 2.2), else 0, as for what is shorter. It sees the payload.
+// toMarked chooses among the sockets that share port 4500 by a datagram's payload. It returns 1 for a
+// payload that begins with the non-ESP marker, four zero bytes (RFC 3948
+// section 2.2), and else 0, also for a payload that is shorter.
 var toMarked = []unix.SockFilter{
 	{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
 	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jt: 0, Jf: 1},
@@ -16,8 +16,8 @@ var toMarked = []unix.SockFilter{
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 }
 
-// marked opens a second socket with the address of s, which is on port 4500, for what has
-// the non-ESP marker. s was bound without SO_REUSEPORT, so the port was nobody else's.
+// marked opens a second socket with the address of s, which is on port 4500, for datagrams with
+// the non-ESP marker. s was bound without SO_REUSEPORT, so no other process had the port.
 func (s *Socket) marked() (*Socket, error) {
 	share := option{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, true}
 	var err error

@@ -68,10 +68,12 @@ func (m *memory) AddrList(netlink.Link, int) ([]netlink.Addr, error) {
 	m.dumps++
 	return list(m.addrs), nil
 }
+
 func (m *memory) AddrAdd(_ netlink.Link, a *netlink.Addr) error {
 	m.calls++
 	return put(m.addrs, addrKey(a), *a)
 }
+
 func (m *memory) AddrDel(_ netlink.Link, a *netlink.Addr) error {
 	m.calls++
 	return drop(m.addrs, addrKey(a))
@@ -86,12 +88,14 @@ func (m *memory) RouteListFiltered(family int, _ *netlink.Route, _ uint64) (out 
 	}
 	return out, nil
 }
+
 func (m *memory) RouteAdd(r *netlink.Route) error { m.calls++; return put(m.routes, routeName(r), *r) }
 func (m *memory) RouteDel(r *netlink.Route) error { m.calls++; return drop(m.routes, routeName(r)) }
 
 func (m *memory) RuleList(int) ([]netlink.Rule, error) { m.dumps++; return list(m.rules), nil }
 func (m *memory) RuleAdd(r *netlink.Rule) error        { m.calls++; return put(m.rules, ruleName(r), *r) }
-func (m *memory) RuleDel(r *netlink.Rule) error        { m.calls++; return drop(m.rules, ruleName(r)) }
+
+func (m *memory) RuleDel(r *netlink.Rule) error { m.calls++; return drop(m.rules, ruleName(r)) }
 
 // inMemory is a Host of such a kernel, with n devices vpn0, vpn1, ….
 func inMemory(n int) (*Host, *memory) {

@@ -8,12 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Poller waits for descriptors. Its caller's thread is blocked meanwhile, and not the
-// runtime's poller is waiting: that one would be woken for every packet, also while the caller is busy
-// and needs no waking, and would look for a goroutine to run, which costs more than a packet.
+// A Poller waits for descriptors by blocking its caller's thread, without the runtime's
+// poller: see descriptor.
 //
-// Few it waits for by poll(2): then a packet that comes while nobody waits costs nothing
-// more. Many by epoll(7), which notes each such packet, but need not be told each time what to wait for.
+// It waits for a few descriptors by poll(2): then a packet that arrives while nobody waits costs nothing
+// extra. It waits for many by epoll(7), which records each such packet but keeps the list of descriptors between calls.
 type Poller struct {
 	fd     int // epoll's
 	wake   int // an eventfd
@@ -21,7 +20,7 @@ type Poller struct {
 	asked  [few]unix.PollFd // what poll(2) waits for
 
 	mu     sync.Mutex
-	some   []watched // those of poll(2); nil: epoll has them all
+	some   []watched // the members while poll(2) is used; nil: epoll has all of them
 	waited bool      // once at least
 }
 
@@ -32,7 +31,7 @@ type watched struct {
 }
 
 const (
-	wakeID = 0 // is no member's
+	wakeID = 0 // no member has it
 	few    = 3 // raw sockets of both families, and wake
 )
 
@@ -88,21 +87,21 @@ func (p *Poller) Remove(fd int) {
 	p.changed()
 }
 
-// changed has who waits by poll(2) look anew.
+// changed makes a Wait in poll(2) start over with the present members.
 func (p *Poller) changed() {
 	if p.waited {
 		p.Wake()
 	}
 }
 
-// Wait waits until something can be read, or has an error, or Wake was called, or what it waits
-// for has changed, and returns which. One goroutine at a time.
+// Wait waits until a member is readable or has an error, Wake is called, or the members change. It
+// returns the numbers of the ready members. One goroutine at a time.
 //
-// At first the scheduler does not hear of it: told of a system call, its monitor would look every 20 µs
-// whether the thread is still in it, and take its processor away, which costs more than most of
-// the waits last. The thread keeps its processor, of which the engines leave enough for the
-// others, until it has not returned for 10 ms: then the runtime interrupts it by a signal, as it does
-// when it wants to stop all threads.
+// At first the Go scheduler is not told of the system call: otherwise its monitor would check every 20 µs
+// whether the thread is still in the call, and take away its processor (P), which costs more than
+// most waits last. The thread keeps its P; the engines leave enough of them for other
+// goroutines. After 10 ms, or to stop all threads, the runtime interrupts the call by a signal, and the wait goes on
+// with the scheduler told.
 func (p *Poller) Wait(ready []uint32) (int, error) {
 	p.mu.Lock()
 	p.waited = true
@@ -167,7 +166,7 @@ func poll(fds []unix.PollFd) error {
 	return err
 }
 
-// Wake makes Wait return, or the next one if there is none now.
+// Wake makes the present Wait return, or else the next.
 func (p *Poller) Wake() { unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
 // Close frees the descriptors, once. Nobody may be waiting.

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// portOwner names the process that has a UDP port, as far as it is to be found.
+// portOwner names the process that has a UDP port; without permission to look, "another process".
 func portOwner(v6 bool, port uint16) string {
 	for _, inode := range udpInodes(v6, port) {
 		if p := socketProcess(inode); p != "" {

@@ -31,7 +31,7 @@ type reader struct {
 	iovs     [batch]unix.Iovec
 	names    [batch]name
 	controls [batch]control
-	fresh    int // messages from this on are as they have to be before a call
+	fresh    int // messages from this index on are ready for the next call
 	want     int
 }
 
@@ -53,8 +53,8 @@ func newReader(s *Socket) *reader {
 	return r
 }
 
-// wholePackets reports whether the socket delivers the outer header too, which says what
-// else would have to be asked for.
+// wholePackets reports whether the socket delivers the outer header too. Addresses and TOS are
+// taken from it; other sockets deliver them as name and control messages.
 func (s *Socket) wholePackets() bool { return s.Raw() && !s.v6 }
 
 // FD is what a Poller can wait for.

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNoRoute is what a host without a route to the peer has to say.
+// errNoRoute: the host has no route to a peer.
 var errNoRoute = errors.New("no route to it; check the default route")
 
-// Source is the local address that packets of our sockets to remote have. No
-// route of ours is in the way.
+// Source is the local address from which our sockets send to remote. Our own
+// routes do not influence it.
 func (h *Host) Source(remote netip.Addr) (netip.Addr, error) {
 	r, err := h.route(remote)
 	if err != nil {
@@ -26,9 +26,9 @@ func (h *Host) Source(remote netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("route to %s: it has no source address", remote)
 }
 
-// PathMTU is the largest outer IP packet for remote: what the path is known to
-// carry, else what the interface does. No event tells when it changes; a send
-// that fails with EMSGSIZE does.
+// PathMTU is the largest outer IP packet to remote: the known MTU of the path,
+// else that of the interface. The kernel sends no event when it changes; a send
+// fails with EMSGSIZE.
 func (h *Host) PathMTU(remote netip.Addr) (int, error) {
 	r, err := h.route(remote)
 	if err != nil {
@@ -56,10 +56,9 @@ func (h *Host) route(remote netip.Addr) (netlink.Route, error) {
 	return rs[0], nil
 }
 
-// Addresses lists the host's global unicast addresses, those on our own devices
-// left out.
+// Addresses lists the host's global unicast addresses, without the addresses of our own devices.
 func (h *Host) Addresses() ([]netip.Addr, error) {
-	list, err := again(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
+	list, err := retryDump(func() ([]netlink.Addr, error) { return h.nl.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("addresses: %w", err)
 	}

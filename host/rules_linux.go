@@ -12,9 +12,9 @@ import (
 // carry the tunnel. A prefix P of length N that contains a peer's outer address
 // has its route in our Table instead of main, and is looked up so:
 //
-//	7300+2·(128−N):  to P lookup main suppress_prefixlength N   what main knows better
-//	             +1: to P goto 7558                             and not a shorter P
-//	7558:            not fwmark Mark lookup Table               all but our own packets
+//	7300+2·(128−N):  to P lookup main suppress_prefixlength N   main's longer prefixes first,
+//	             +1: to P goto 7558                             then this P before a shorter one,
+//	7558:            not fwmark Mark lookup Table               for all but our own packets
 //
 // The prefix 0.0.0.0/0 needs no goto, and is always kept so: the host keeps its
 // default route. Longer prefixes come first, so that the longest match wins as
@@ -25,9 +25,9 @@ const (
 	longestIPv6Bits = 128
 )
 
-// Two tunnels to one network, for different networks of ours, have a route for
-// the same prefix. The first is in main; the other's is in a table of its device's
-// own, for packets that come from its networks, after what main knows better:
+// Two tunnels to one network, for different networks of ours, have a route to
+// the same prefix. The first tunnel's route is in main. The other's is in a table of its device
+// alone, for packets from its own networks, after main's longer prefixes:
 //
 //	7300+2·(128−N)+1:  from S to P lookup 737300000+ifindex
 const sharedTable = 737300000

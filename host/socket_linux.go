@@ -16,12 +16,12 @@ import (
 // One goroutine at a time reads; any number write and close. Peers with a
 // link-local address are not served: a Datagram's addresses have no zone.
 type Socket struct {
-	fd    *descriptor
-	addr  netip.AddrPort // bound to; port 0: raw
-	v6    bool
-	ike   bool        // for IKE alone
-	ether *ethernet   // what a raw socket can send by instead; nil: nothing
-	gso   atomic.Bool // UDP_SEGMENT works
+	fd     *descriptor
+	addr   netip.AddrPort // bound to; port 0: raw
+	v6     bool
+	ike    bool         // for IKE alone
+	frames *frameSender // of a raw socket; nil: it sends no frames
+	gso    atomic.Bool  // UDP_SEGMENT works
 
 	read    *reader
 	writers chan *writer // free ones; their number bounds the writers at work
@@ -33,7 +33,7 @@ type Socket struct {
 // SocketStats are counters since the socket was opened.
 type SocketStats struct {
 	SendErrors  uint64 // datagrams that the kernel refused, too big ones included
-	TooBig      uint64 // of these, for the path MTU
+	TooBig      uint64 // part of SendErrors: larger than the path MTU
 	Truncated   uint64 // received datagrams longer than the buffer; dropped
 	KernelDrops uint64 // received packets that the kernel dropped, mostly as our buffer was full
 	Segments    bool   // UDP_SEGMENT is in use
@@ -82,7 +82,7 @@ func (s *Socket) open(more []option) (*Socket, error) {
 	return s, nil
 }
 
-// option is one setsockopt; those that are not must are for speed.
+// option is one setsockopt. Its failure is an error if it is a must; the others serve speed.
 type option struct {
 	what               string
 	level, name, value int
@@ -128,8 +128,8 @@ func (s *Socket) setup(fd int, more []option) error {
 	return unix.Bind(fd, s.sockaddr())
 }
 
-// fragmentation is what lets packets be fragmented on the way, or what has DF
-// set and EMSGSIZE returned for what the path MTU does not let through.
+// fragmentation is the options that let routers fragment packets, or else that set DF
+// and make a send fail with EMSGSIZE if the packet exceeds the path MTU.
 func (s *Socket) fragmentation(allowed bool) []option {
 	if s.v6 {
 		discover, dont := unix.IPV6_PMTUDISC_DO, 1
@@ -170,8 +170,8 @@ func (s *Socket) Raw() bool { return s.addr.Port() == 0 }
 // earlier packets come up in later calls.
 func (s *Socket) queuesErrors() bool { return s.Raw() && s.v6 }
 
-// pending are errors that an ICMP message or a link can leave on a socket. They
-// are of one packet, sent earlier, and gone once told.
+// pending are errors that an ICMP message or a link can leave on a socket. Each
+// concerns one packet that was sent earlier, and is reported once.
 var pending = []unix.Errno{
 	unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN,
 	unix.ENOPROTOOPT, unix.EPROTO, unix.EOPNOTSUPP, unix.EMSGSIZE, unix.EACCES,
@@ -188,12 +188,12 @@ func (s *Socket) dropErrors(fd uintptr) {
 // Local is what the socket is bound to. Port 0: raw.
 func (s *Socket) Local() netip.AddrPort { return s.addr }
 
-// Close ends the socket. Who reads or writes gets net.ErrClosed.
+// Close closes the socket. Reads and writes return net.ErrClosed.
 func (s *Socket) Close() error {
 	return s.fd.Close()
 }
 
-// failed is how an error of the descriptor itself is told.
+// failed is the error to return for an error of the descriptor itself.
 func (s *Socket) failed(err error) error {
 	if s.fd.closed.Load() {
 		return fmt.Errorf("socket %s: %w", s.addr, net.ErrClosed)
@@ -207,8 +207,8 @@ func (s *Socket) Stats() SocketStats {
 		SendErrors: s.sendErrors.Load(), TooBig: s.tooBig.Load(),
 		Truncated: s.cut.Load(), Segments: s.gso.Load(),
 	}
-	if s.ether != nil {
-		st.Frames = s.ether.sent.Load()
+	if s.frames != nil {
+		st.Frames = s.frames.sent.Load()
 	}
 	s.fd.do(func(fd uintptr) {
 		const drops = 8            // SK_MEMINFO_DROPS, linux/sock_diag.h

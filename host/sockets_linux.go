@@ -14,14 +14,14 @@ import (
 type Sockets struct {
 	IKE  []*Socket // UDP port 500
 	NATT []*Socket // UDP port 4500: ESP, and what Marked does not get
-	// Marked are for the addresses of NATT again, and get what has the non-ESP marker: so IKE does not wait
-	// in one queue with ESP, nor is it lost when that is full. A run that begins with an IKE
-	// message can hold ESP too, and the other way round. Empty where the kernel cannot tell them apart.
+	// Marked has the addresses of NATT once more, and gets the datagrams with the non-ESP marker. So IKE does
+	// not wait in one queue with ESP, nor is it lost when that queue is full. A run that begins with an IKE
+	// message can hold ESP too, and the reverse. Marked is empty where the kernel cannot tell the two apart.
 	Marked []*Socket
 	Raw    []*Socket // protocol 50
 
-	host  *Host
-	ether *ethernet // beside Raw; nil: the kernel has none
+	host   *Host
+	frames *frameSender // for Raw; nil: the kernel has no AF_PACKET
 }
 
 // Open opens the sockets: on the addresses given, or on all where there are
@@ -64,12 +64,12 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 		}
 	}
 	var err error
-	if s.ether, err = newEthernet(); err != nil {
+	if s.frames, err = newFrameSender(); err != nil {
 		h.log.Debug("ESP is not sent as Ethernet frames", "err", err)
 		return s, nil
 	}
 	for _, r := range s.Raw {
-		r.ether = s.ether
+		r.frames = s.frames
 	}
 	return s, nil
 }
@@ -142,8 +142,8 @@ func (s *Sockets) Close() error {
 	for _, c := range s.All() {
 		errs = append(errs, c.Close())
 	}
-	if s.ether != nil {
-		errs = append(errs, s.ether.fd.Close())
+	if s.frames != nil {
+		errs = append(errs, s.frames.fd.Close())
 	}
 	return errors.Join(errs...)
 }

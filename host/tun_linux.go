@@ -50,8 +50,8 @@ func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 }
 
 // openTUN makes a device as wireguard/tun does, which also asks for the offloads,
-// and takes its configured descriptor over: without the monitor, which costs a netlink socket
-// and two goroutines for each, and without the runtime's poller.
+// and takes over its configured descriptor: without the monitor, which costs a netlink socket
+// and two goroutines for each device, and without the runtime's poller.
 func openTUN(name string) (*TUN, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -71,14 +71,14 @@ func openTUN(name string) (*TUN, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	defer dev.Close() // and the poller forgets it
+	defer dev.Close() // so that the runtime's poller forgets it
 	t := &TUN{name: name}
 	t.fd, err = duplicate(dev.File())
 	if err != nil {
 		return nil, err
 	}
 	// Without TUN_F_TSO_ECN the kernel cuts super-packets with CWR for wireguard/tun, which would
-	// repeat it in every segment. What of USO it has asked it keeps to itself.
+	// repeat it in every segment. It does not say whether it asked for USO.
 	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 	t.uso = unix.IoctlSetInt(t.fd.fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil
 	if !t.uso {
@@ -107,8 +107,8 @@ func duplicate(f *os.File) (*descriptor, error) {
 	return d, err
 }
 
-// Packets is the device as wireguard/tun has it, which cuts and merges
-// super-packets by itself. What it has asked of the kernel holds from then on: the device must not be used by frames, too.
+// Packets is the device as wireguard/tun offers it, which cuts and merges
+// super-packets by itself. It changes the offloads of the device, so frames must not be used beside it.
 func (t *TUN) Packets() (tun.Device, error) {
 	if t.packets != nil {
 		return t.packets, nil
@@ -178,8 +178,8 @@ func (h *Host) brand(t *TUN, mtu int) error {
 	if err := h.nl.LinkSetTxQLen(link, queue); err != nil {
 		h.log.Debug("txqueuelen not set", "device", t.name, "err", err)
 	}
-	// wireguard/tun's Read cuts a super-packet into so many segments at most, and
-	// loses what is left.
+	// wireguard/tun's Read cuts at most that many segments from a super-packet, and
+	// drops the rest.
 	if err := h.nl.LinkSetGSOMaxSegs(link, conn.IdealBatchSize); err != nil {
 		h.log.Debug("gso_max_segs not set", "device", t.name, "err", err)
 	}

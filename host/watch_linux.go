@@ -3,7 +3,11 @@ package host
 import (
 	"context"
 	"errors"
+	"maps"
+	"net/netip"
 	"os"
+	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,12 +16,13 @@ import (
 // coalesce is how long Watch gathers events before it tells of them.
 const coalesce = 100 * time.Millisecond
 
-// watcher is one Watch. What it knows of links is for telling a change from a
+// watcher is one Watch. It remembers links to tell a change from a
 // message that repeats itself.
 type watcher struct {
 	host   *Host
 	events *events
 	links  map[int]seenLink
+	owners map[string]struct{} // to be told
 }
 
 type seenLink struct {
@@ -25,13 +30,17 @@ type seenLink struct {
 	mtu   int
 }
 
-// Watch calls changed when links, addresses or routes of the host changed, or
-// something of ours was taken away: once for all that happens within 100 ms, and
-// not for what Set does. What may follow is Set, Source and PathMTU. It returns
-// nil when ctx ends, else an error. What happened between New and Watch counts.
+// Watch calls changed when links, addresses or routes of the host changed, or somebody
+// else changed an object of ours: once for all that happens within 100 ms, and
+// not for what Set does. Source and PathMTU may give other answers then. owners, sorted, are those whose
+// part the change concerns: an object of theirs is gone or altered, or something that blocks
+// them came or went. Set each of them again with its State, and what is gone
+// comes back. After an overrun of netlink's events, owners are all owners.
+//
+// Watch returns nil when ctx ends, else an error. What happened between New and Watch counts.
 // One Watch at a time.
-func (h *Host) Watch(ctx context.Context, changed func()) error {
-	w := &watcher{host: h, events: h.watched, links: make(map[int]seenLink)}
+func (h *Host) Watch(ctx context.Context, changed func(owners []string)) error {
+	w := &watcher{host: h, events: h.watched, links: make(map[int]seenLink), owners: make(map[string]struct{})}
 	if err := w.seed(); err != nil {
 		return err
 	}
@@ -48,7 +57,9 @@ func (h *Host) Watch(ctx context.Context, changed func()) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 			return ended(ctx, err)
 		}
-		changed()
+		owners := slices.Sorted(maps.Keys(w.owners))
+		clear(w.owners)
+		changed(owners)
 	}
 }
 
@@ -60,7 +71,7 @@ func ended(ctx context.Context, err error) error {
 }
 
 func (w *watcher) seed() error {
-	links, err := again(w.host.nl.LinkList)
+	links, err := retryDump(w.host.nl.LinkList)
 	for _, l := range links {
 		a := l.Attrs()
 		w.links[a.Index] = seenLink{a.RawFlags & (unix.IFF_UP | unix.IFF_RUNNING), a.MTU}
@@ -73,54 +84,158 @@ func (w *watcher) gather(ctx context.Context, until time.Time) error {
 	w.events.SetReadDeadline(until)
 	for ctx.Err() == nil {
 		msgs, err := w.events.wait()
-		if err == errOverrun {
+		switch {
+		case err == errOverrun:
+			w.everything()
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
-		matters := false
-		w.host.mu.Lock()
-		for _, m := range msgs {
-			if e, ok := w.host.parse(m); ok && w.matters(e) {
-				matters = true
-			}
-		}
-		w.host.mu.Unlock()
-		if matters {
+		if w.take(msgs) {
 			return nil
 		}
 	}
 	return ctx.Err()
 }
 
-// matters tells a change from the echo of our own. Set holds the lock until
-// h.have says what it did; so what h.have still holds, somebody else took away,
-// unless Set took it out and put it back meanwhile, which costs one idle call.
-func (w *watcher) matters(e event) bool {
-	have := &w.host.have
-	switch {
-	case e.typ == unix.RTM_NEWLINK && !e.ours:
+// everything tells every owner after an overrun.
+func (w *watcher) everything() {
+	w.host.mu.Lock()
+	defer w.host.mu.Unlock()
+	w.host.have.fresh = false
+	for owner := range w.host.want.parts {
+		w.owners[owner] = struct{}{}
+	}
+}
+
+// take reports whether any of the messages matters, and notes whom they concern.
+func (w *watcher) take(msgs []syscall.NetlinkMessage) (matters bool) {
+	w.host.mu.Lock()
+	defer w.host.mu.Unlock()
+	for _, m := range msgs {
+		e, ok := w.host.parse(m)
+		switch {
+		case !ok:
+		case e.ours:
+			matters = w.ours(e) || matters
+		default:
+			matters = w.foreign(e) || matters
+		}
+	}
+	return matters
+}
+
+func (w *watcher) foreign(e event) (matters bool) {
+	want := &w.host.want
+	switch e.typ {
+	case unix.RTM_NEWLINK:
 		is := seenLink{e.flags, e.mtu}
 		was, known := w.links[e.index]
 		w.links[e.index] = is
+		if e.flags&unix.IFF_UP == 0 {
+			w.behind(e.index)
+		}
 		return known && was != is // a new link is of interest when it gets an address
-	case e.typ == unix.RTM_DELLINK && !e.ours:
+	case unix.RTM_DELLINK:
 		delete(w.links, e.index)
-		return true
-	case !e.ours:
-		return true
-	case e.typ == unix.RTM_NEWLINK:
-		is := have.links[e.index]
-		return e.flags&unix.IFF_UP == 0 && is.up || e.mtu != 0 && e.mtu != is.mtu
-	case e.typ == unix.RTM_DELLINK:
-		return true
-	case e.typ == unix.RTM_DELADDR:
-		_, ok := have.addrs[address{e.index, e.addr}]
-		return ok
-	case e.typ == unix.RTM_DELROUTE:
-		_, ok := have.routes[routeKey{e.key, e.metric}]
-		return ok
+		w.behind(e.index)
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		for _, a := range want.addresses[e.addr.Addr()] {
+			w.tell(a.device)
+		}
+		w.source(e.addr.Addr())
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if q := want.contests[e.key.prefix]; q != nil {
+			for _, c := range q.claims {
+				w.tell(c.device)
+			}
+		}
 	}
-	return false
+	return true
+}
+
+// ours tells the change of an object of ours by somebody else from the echo of our own. Set holds the
+// lock until h.have says what it did. So an object that h.have still holds was removed by
+// somebody else, unless Set took it out and put it back meanwhile, which costs an idle call.
+func (w *watcher) ours(e event) bool {
+	h := w.host
+	switch e.typ {
+	case unix.RTM_NEWLINK:
+		is := h.have.links[e.index]
+		if (e.flags&unix.IFF_UP != 0 || !is.up) && (e.mtu == 0 || e.mtu == is.mtu) {
+			return false
+		}
+		w.tell(h.want.links[e.index])
+	case unix.RTM_DELLINK:
+		w.tell(h.want.links[e.index])
+	case unix.RTM_DELADDR:
+		if _, ok := h.have.addrs[address{e.index, e.addr}]; !ok {
+			return false
+		}
+		w.tell(h.want.links[e.index])
+		w.source(e.addr.Addr())
+	case unix.RTM_DELROUTE:
+		if _, ok := h.have.routes[routeKey{e.key, e.metric}]; !ok {
+			return false
+		}
+		if c := h.want.routes[e.key]; c != nil {
+			w.tell(c.device)
+		}
+	case unix.RTM_DELRULE:
+		if _, ok := h.have.rules[e.rule]; !ok {
+			return false
+		}
+		for c := range h.want.rules[e.rule] {
+			w.tell(c.device)
+			break // the Set of any of them puts the rule back
+		}
+	default:
+		return false
+	}
+	w.confirm(e)
+	return true
+}
+
+// confirm has the next Set see the change, even if it happened during a Set that took the event
+// for its own.
+func (w *watcher) confirm(e event) {
+	h := w.host
+	h.readEvents(h.apply)
+	_, addr := h.have.addrs[address{e.index, e.addr}]
+	_, route := h.have.routes[routeKey{e.key, e.metric}]
+	_, rule := h.have.rules[e.rule]
+	if e.typ == unix.RTM_DELADDR && addr || e.typ == unix.RTM_DELROUTE && route || e.typ == unix.RTM_DELRULE && rule {
+		h.have.fresh = false
+	}
+}
+
+// behind tells the owners that a foreign link blocks. IPv4 sends no event for the routes that go with it.
+func (w *watcher) behind(index int) {
+	for _, q := range w.host.want.contests {
+		if q.obstacle.table != 0 && q.obstacle.route.index == index {
+			for _, c := range q.claims {
+				w.tell(c.device)
+			}
+		}
+	}
+	for _, list := range w.host.want.addresses {
+		for _, a := range list {
+			if a.takenBy == index {
+				w.tell(a.device)
+			}
+		}
+	}
+}
+
+// source tells the owners of routes that have an address for their source.
+func (w *watcher) source(a netip.Addr) {
+	for c := range w.host.want.sources[a] {
+		w.tell(c.device)
+	}
+}
+
+func (w *watcher) tell(d *device) {
+	if d != nil {
+		w.owners[d.part.owner] = struct{}{}
+	}
 }

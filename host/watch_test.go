@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 	ready, ended := make(chan struct{}), make(chan error)
 	go func() {
 		close(ready)
-		ended <- h.Watch(ctx, func() { calls.Add(1) })
+		ended <- h.Watch(ctx, func([]string) { calls.Add(1) })
 	}()
 	<-ready
 	quiet := func() { // the kernel's own business with a young link
@@ -48,6 +49,7 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 				s.foreignRoute(netip.MustParsePrefix(fmt.Sprintf("10.98.%d.0/24", i)), false, 0)
 			}
 		}, 10},
+		{"a rule of ours removed", func() { s.ip("rule", "del", "priority", "7558") }, 1},
 		{"the underlay's MTU", func() { s.ip("link", "set", "eth0", "mtu", "1400") }, 2},
 		{"a route of ours removed", func() { s.ip("route", "del", "10.20.0.0/16") }, 1},
 		{"an address of ours removed", func() { s.ip("addr", "del", "169.254.7.1/30", "dev", "vpn0") }, 1},
@@ -70,6 +72,78 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// A rule, route, address or link of one owner that somebody else removed or altered is its
+// owner's affair alone, and comes back with that owner's Set.
+func TestWatchTellsTheOwnerWhoseObjectIsGone(t *testing.T) {
+	s, h := world(t, "vpn0", "vpn1")
+	other := State{Devices: []DeviceState{{
+		Name: "vpn1", MTU: 1400, Addresses: prefixes("169.254.8.1/30"),
+		Routes: []Route{{Prefix: netip.MustParsePrefix("10.21.0.0/16")}, {Prefix: netip.MustParsePrefix("10.20.0.0/24")}},
+	}}}
+	for owner, st := range map[string]State{"a": crashState, "b": other} {
+		_, err := h.Set(owner, st)
+		s.must(err)
+	}
+	want, _ := s.kernelState()
+	told := make(chan []string, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- h.Watch(ctx, func(owners []string) {
+			for _, o := range owners {
+				if _, err := h.Set(o, map[string]State{"a": crashState, "b": other}[o]); err != nil {
+					t.Error(err)
+				}
+			}
+			told <- owners
+		})
+	}()
+	time.Sleep(5 * coalesce) // what the kernel does by itself with a young link
+	for len(told) > 0 {
+		<-told
+	}
+	for _, c := range []struct {
+		by   []string
+		owns string
+	}{
+		{[]string{"route", "del", "10.20.0.0/16"}, "a"},
+		{[]string{"route", "del", "10.21.0.0/16"}, "b"},
+		{[]string{"rule", "del", "priority", "7558"}, "a"},
+		{[]string{"-6", "rule", "del", "priority", "7556"}, "a"},
+		{[]string{"addr", "del", "169.254.8.1/30", "dev", "vpn1"}, "b"},
+		{[]string{"link", "set", "vpn0", "down"}, "a"},
+		{[]string{"link", "set", "vpn1", "mtu", "1280"}, "b"},
+		{[]string{"route", "add", "10.20.0.0/24", "dev", "eth0"}, "b"},
+		{[]string{"route", "del", "10.20.0.0/24", "dev", "eth0", "proto", "boot"}, "b"},
+		{[]string{"route", "add", "10.99.0.0/24", "dev", "eth0"}, ""},
+	} {
+		begin := time.Now()
+		s.ip(c.by...)
+		owners := <-told
+		if got := strings.Join(owners, " "); got != c.owns {
+			t.Errorf("ip %s: told %q, want %q", strings.Join(c.by, " "), got, c.owns)
+		}
+		if d := time.Since(begin); d > time.Second {
+			t.Errorf("ip %s: back after %v", strings.Join(c.by, " "), d)
+		}
+		if strings.Contains(strings.Join(c.by, " "), "add 10.20") {
+			continue // b's route is blocked
+		}
+		got, _ := s.kernelState()
+		compare(t, strings.Join(c.by, " "), got, want)
+		time.Sleep(2 * coalesce) // no call for the Set
+		for len(told) > 0 {
+			if owners := <-told; len(owners) > 0 {
+				t.Errorf("ip %s: told %q again", strings.Join(c.by, " "), owners)
+			}
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

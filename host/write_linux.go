@@ -20,8 +20,8 @@ const (
 	maxRun      = 65000
 )
 
-// maxWait is after how many milliseconds without a packet sent the rest is given up. Who
-// sends also receives, and sends for others.
+// maxWait is after how many milliseconds without a packet sent the rest of a batch is given
+// up. The sending goroutine also receives, and sends for other tunnels.
 const maxWait = 100
 
 // maxTries is how often a message may meet the error of another one.
@@ -53,11 +53,11 @@ type writer struct {
 	names    [batch]name
 	controls [batch]control
 	headers  [][maxFrameHeader]byte // of frames
-	way      *way                   // that this batch goes as frames; nil: by the socket
+	path     *framePath             // of this batch; nil: it goes by the socket
 	segment  [batch]int             // of a run, else 0
-	index    [batch]int             // of the datagram that the message is of
-	n, sent  int                    // messages that are ready, and those done with
-	again    bool                   // the socket's buffer is full
+	index    [batch]int             // of the datagram in ds
+	n, sent  int                    // messages that are ready, and how many of them are done
+	full     bool                   // the socket's buffer is
 	tries    int                    // of msgs[sent], which failed by an error that may be another packet's
 
 	ds      []ipsec.Datagram
@@ -93,16 +93,16 @@ func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
-	var by *way
-	if s.ether != nil {
-		by = s.ether.way(ds, s.v6)
+	var path *framePath
+	if s.frames != nil {
+		path = s.frames.path(ds, s.v6)
 	}
-	return s.writeBatch(ds, by)
+	return s.writeBatch(ds, path)
 }
 
-func (s *Socket) writeBatch(ds []ipsec.Datagram, by *way) (int, error) {
+func (s *Socket) writeBatch(ds []ipsec.Datagram, path *framePath) (int, error) {
 	w := <-s.writers
-	n, err := w.write(ds, by)
+	n, err := w.write(ds, path)
 	s.writers <- w
 	return n, err
 }
@@ -129,8 +129,8 @@ func (s *Socket) setFragmentation(allowed bool) {
 	})
 }
 
-func (w *writer) write(ds []ipsec.Datagram, by *way) (int, error) {
-	w.ds, w.way, w.fail, w.failed = ds, by, SendError{}, -1
+func (w *writer) write(ds []ipsec.Datagram, path *framePath) (int, error) {
+	w.ds, w.path, w.fail, w.failed = ds, path, SendError{}, -1
 	var err error
 	for i := 0; i < len(ds) && err == nil; i++ {
 		err = w.add(i)
@@ -138,7 +138,7 @@ func (w *writer) write(ds []ipsec.Datagram, by *way) (int, error) {
 	if err == nil {
 		err = w.flush()
 	}
-	w.ds, w.way, w.n, w.sent, w.again = nil, nil, 0, 0, false
+	w.ds, w.path, w.n, w.sent, w.full = nil, nil, 0, 0, false
 	if err != nil {
 		return 0, w.s.failed(err)
 	}
@@ -195,11 +195,11 @@ func (w *writer) message(i int, d *ipsec.Datagram, data []byte) error {
 		h.Iov = &iov[1]
 		h.SetIovlen(1)
 	}
-	if w.way != nil {
-		header := w.way.put(&w.headers[k], len(data), d.TOS)
+	if w.path != nil {
+		header := w.path.put(&w.headers[k], len(data), d.TOS)
 		iov[0].Base = unsafe.SliceData(header)
 		iov[0].SetLen(len(header))
-		h.Iov, h.Namelen, h.Control = &iov[0], w.way.name(&w.names[k]), nil
+		h.Iov, h.Namelen, h.Control = &iov[0], w.path.name(&w.names[k]), nil
 		h.SetIovlen(2)
 		h.SetControllen(0)
 		return nil
@@ -221,20 +221,20 @@ func (w *writer) flush() error {
 	}
 	w.sent, w.onePart = 0, 0
 	fd := w.s.fd
-	if w.way != nil {
-		fd = w.s.ether.fd
+	if w.path != nil {
+		fd = w.s.frames.fd
 	}
 	if !fd.enter() {
 		return net.ErrClosed
 	}
 	defer fd.leave()
-	for w.push(uintptr(fd.fd)); w.again; {
+	for w.push(uintptr(fd.fd)); w.full; {
 		sent, part := w.sent, w.onePart
 		fd.wait(unix.POLLOUT, maxWait)
 		if fd.closed.Load() {
 			return net.ErrClosed
 		}
-		if w.push(uintptr(fd.fd)); w.again && w.sent == sent && w.onePart == part {
+		if w.push(uintptr(fd.fd)); w.full && w.sent == sent && w.onePart == part {
 			for ; w.sent < w.n; w.sent++ {
 				w.refuse(w.index[w.sent], unix.EAGAIN)
 			}
@@ -247,7 +247,7 @@ func (w *writer) flush() error {
 
 // push sends until all is done with or the socket would block.
 func (w *writer) push(fd uintptr) {
-	w.again = false
+	w.full = false
 	for w.sent < w.n {
 		if w.onePart > 0 && !w.pushSegments(fd) {
 			return
@@ -259,17 +259,17 @@ func (w *writer) push(fd uintptr) {
 		switch {
 		case e == 0:
 			w.sent, w.tries = w.sent+n, 0
-			if w.way != nil {
-				w.s.ether.sent.Add(uint64(n))
+			if w.path != nil {
+				w.s.frames.sent.Add(uint64(n))
 			}
 		case e == unix.EAGAIN:
-			w.again = true
+			w.full = true
 			return
 		case w.segment[w.sent] > 0 && (e == unix.EIO || e == unix.EINVAL):
 			// No checksum offload on the way out, or a kernel that says so of a segment
 			// over the path MTU: the segments by themselves tell which.
 			w.onePart, w.oneErr = 1, e
-		case w.way == nil && w.s.queuesErrors() && w.tries < maxTries && slices.Contains(pending, e):
+		case w.path == nil && w.s.queuesErrors() && w.tries < maxTries && slices.Contains(pending, e):
 			w.s.dropErrors(fd)
 			w.tries++
 		default:
@@ -299,7 +299,7 @@ func (w *writer) pushSegments(fd uintptr) bool {
 		switch _, e := sendmmsg(fd, &w.one, 1); e {
 		case 0:
 		case unix.EAGAIN:
-			w.again = true
+			w.full = true
 			return false
 		default:
 			w.refuse(w.index[k], e)
@@ -330,8 +330,8 @@ func (w *writer) refuse(i int, e unix.Errno) {
 	if w.fail.Err == nil || (e == unix.EMSGSIZE && w.fail.Err != unix.EMSGSIZE) {
 		w.fail.Remote, w.fail.Err = w.ds[i].Remote, e
 	}
-	if w.way != nil && e != unix.EAGAIN {
-		w.s.ether.forget() // something is amiss with it
+	if w.path != nil && e != unix.EAGAIN {
+		w.s.frames.forget() // something is amiss with it
 	}
 	if i == w.failed {
 		return

@@ -70,8 +70,8 @@ type TooBig struct {
 	MTU    int
 }
 
-// Disturbed says that the kernel may have less than the last Want, because of
-// what another group or another program did.
+// Disturbed says that the kernel may have less than the last Want, or could have
+// more of it, because of what another group or another program did.
 type Disturbed struct{}
 
 // Underlay says that links, addresses or routes of the host have changed.

@@ -126,7 +126,6 @@ func (g *Group) Note(now time.Time, f Fact) {
 	case Underlay:
 		g.own = f.Addresses
 		clear(g.paths) // learned on an underlay that has changed
-		g.again = true // a route that was blocked may be free now, and the other way round
 		for _, m := range g.members {
 			m.asked = false
 		}

@@ -15,21 +15,20 @@ import (
 )
 
 const (
-	// lookAgain is how often the ways in use are looked for again. A rule of a firewall, or another
+	// searchEvery is how often the paths in use are searched again. A new rule of a firewall, or another
 	// neighbour, has its effect after that time at most.
-	lookAgain = time.Second
-	// maxWays bounds what one look costs. Further peers go by the socket.
-	maxWays = 256
+	searchEvery = time.Second
+	// maxPaths bounds the cost of one search. Packets to further peers go by the socket.
+	maxPaths = 256
 )
 
 // Run sends packets of protocol 50 as Ethernet frames wherever that changes nothing but the
-// speed, until ctx ends: where the route leads to a device with Ethernet's header; the
-// neighbour is known; and nothing is there that packets of this host pass on their way out and
+// speed, until ctx ends. That is so where the route leads to a device with Ethernet's header, the
+// neighbour is known, and the host has nothing that packets pass on their way out and
 // frames do not: rules of netfilter, IPsec policies of the kernel, routing by protocol. Queueing
-// disciplines and taps see frames too. Without Run, or where one of these is not so,
-// they go by the raw socket.
+// disciplines and taps see frames too. Elsewhere, and without Run, packets go by the raw socket.
 func (s *Sockets) Run(ctx context.Context) error {
-	if s.ether == nil {
+	if s.frames == nil {
 		return nil
 	}
 	ev, err := subscribe()
@@ -37,74 +36,74 @@ func (s *Sockets) Run(ctx context.Context) error {
 		return err
 	}
 	defer ev.Close()
-	defer s.ether.forget()
+	defer s.frames.forget()
 	defer context.AfterFunc(ctx, func() { ev.SetReadDeadline(time.Unix(1, 0)) })()
-	look := looker{host: s.host, ether: s.ether}
-	next := time.Now().Add(lookAgain)
+	finder := pathFinder{host: s.host, frames: s.frames}
+	next := time.Now().Add(searchEvery)
 	for ctx.Err() == nil {
 		ev.SetReadDeadline(next)
 		switch _, err := ev.wait(); {
 		case err == nil, err == errOverrun:
-			s.ether.forget() // they may all have changed
+			s.frames.forget() // every path may have changed
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return ended(ctx, err)
 		default:
-			look.again()
-			next = time.Now().Add(lookAgain)
+			finder.search()
+			next = time.Now().Add(searchEvery)
 		}
 	}
 	return nil
 }
 
-// looker looks for ways.
-type looker struct {
-	host  *Host
-	ether *ethernet
-	asked map[ends]*way // what was asked for lately
-	neigh map[neighbours][]netlink.Neigh
+// pathFinder finds frame paths.
+type pathFinder struct {
+	host   *Host
+	frames *frameSender
+	found  map[ends]*framePath // by the last search
+	neigh  map[neighbours][]netlink.Neigh
 }
 
 type neighbours struct{ index, family int }
 
-// again looks for every way that was asked for or used since the last time.
-func (l *looker) again() {
-	next := make(map[ends]*way)
-	for e, w := range l.asked {
-		if w.used.Load() {
+// search looks for every path that was asked for or used since the last search.
+func (f *pathFinder) search() {
+	next := make(map[ends]*framePath)
+	for e, p := range f.found {
+		if p.used.Load() {
 			next[e] = nil
 		}
 	}
 	for more := true; more; {
 		select {
-		case e := <-l.ether.wanted:
-			if len(next) < maxWays {
+		case e := <-f.frames.asked:
+			if len(next) < maxPaths {
 				next[e] = nil
 			}
 		default:
 			more = false
 		}
 	}
-	l.neigh = make(map[neighbours][]netlink.Neigh)
-	plain := len(next) > 0 && l.host.plain()
+	f.neigh = make(map[neighbours][]netlink.Neigh)
+	plain := len(next) > 0 && f.host.plain()
 	for e := range next {
-		w := new(way)
-		if plain && !l.find(w, e) {
-			w.index = 0
+		p := new(framePath)
+		if plain && !f.find(p, e) {
+			p.index = 0
 		}
-		next[e] = w
+		next[e] = p
 	}
-	l.asked = next
-	l.ether.ways.Store(&next)
+	f.found = next
+	f.frames.paths.Store(&next)
 }
 
-// find makes w the way from one end to the other. false: there is none but by the socket.
-func (l *looker) find(w *way, e ends) bool {
+// find makes p the path from one end to the other. false: only the socket leads there.
+func (f *pathFinder) find(p *framePath, e ends) bool {
 	remote := e.remote.Unmap()
 	o := netlink.RouteGetOptions{Mark: Mark}
 	if e.local.IsValid() && !e.local.IsUnspecified() {
 		o.SrcAddr = e.local.Unmap().AsSlice()
 	}
-	rs, err := l.host.nl.RouteGetWithOptions(remote.AsSlice(), &o)
+	rs, err := f.host.nl.RouteGetWithOptions(remote.AsSlice(), &o)
 	if err != nil || len(rs) != 1 {
 		return false
 	}
@@ -116,7 +115,7 @@ func (l *looker) find(w *way, e ends) bool {
 	if o.SrcAddr == nil {
 		local = addrOf(r.Src)
 	}
-	link, err := l.host.nl.LinkByIndex(r.LinkIndex)
+	link, err := f.host.nl.LinkByIndex(r.LinkIndex)
 	if err != nil || local.Is6() != remote.Is6() {
 		return false
 	}
@@ -129,32 +128,32 @@ func (l *looker) find(w *way, e ends) bool {
 	if r.Gw != nil {
 		hop = addrOf(r.Gw)
 	}
-	to, ok := l.neighbour(a.Index, hop)
+	to, ok := f.neighbour(a.Index, hop)
 	if !ok {
 		return false
 	}
-	w.index, w.mtu = a.Index, a.MTU
+	p.index, p.mtu = a.Index, a.MTU
 	if r.MTU > 0 {
-		w.mtu = min(w.mtu, r.MTU)
+		p.mtu = min(p.mtu, r.MTU)
 	}
 	hops := r.Hoplimit
 	if hops == 0 {
 		hops = defaultHops(a.Name, remote.Is6())
 	}
-	w.frame([6]byte(a.HardwareAddr), to, local, remote, uint8(hops))
+	p.frame([6]byte(a.HardwareAddr), to, local, remote, uint8(hops))
 	return true
 }
 
 // neighbour is the MAC address of a next hop, if the kernel would use it now.
-func (l *looker) neighbour(index int, hop netip.Addr) (mac [6]byte, ok bool) {
+func (f *pathFinder) neighbour(index int, hop netip.Addr) (mac [6]byte, ok bool) {
 	key := neighbours{index, netlink.FAMILY_V4}
 	if hop.Is6() {
 		key.family = netlink.FAMILY_V6
 	}
-	list, known := l.neigh[key]
+	list, known := f.neigh[key]
 	if !known {
-		list, _ = l.host.nl.NeighList(key.index, key.family)
-		l.neigh[key] = list
+		list, _ = f.host.nl.NeighList(key.index, key.family)
+		f.neigh[key] = list
 	}
 	const good = netlink.NUD_PERMANENT | netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
 	for _, n := range list {
@@ -179,9 +178,9 @@ func defaultHops(device string, v6 bool) int {
 }
 
 // plain reports whether nothing looks at, or changes, packets that this host sends.
-// What it cannot find out is not plain.
+// Where plain cannot find out, it says no.
 func (h *Host) plain() bool {
-	// Tables of nftables; what iptables writes today are such.
+	// Tables of nftables; iptables writes such tables today.
 	for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		tables, err := h.filters.dump(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, []byte{family, unix.NFNETLINK_V0, 0, 0})
 		if len(tables) > 0 || err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {

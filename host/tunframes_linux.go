@@ -11,10 +11,10 @@ import (
 // FD is what a Poller can wait for.
 func (t *TUN) FD() int { return t.fd.fd }
 
-// ReadReady reads a frame, a packet behind its virtio_net_hdr, into b and hands
-// it to take, and so on until take returns false or there is none at the moment. b has 64 KB
-// and 9 bytes. One goroutine at a time. After Close it returns os.ErrClosed, as it
-// does when the device was removed.
+// ReadReady reads frames into b one after the other, each a packet behind its virtio_net_hdr, and hands
+// them to take, until take returns false or no frame is ready. b needs 64 KB
+// and 9 bytes. One goroutine at a time. After Close, or when the device was removed, it returns
+// os.ErrClosed.
 func (t *TUN) ReadReady(b []byte, take func(frame []byte) bool) error {
 	if !t.fd.enter() {
 		return t.failed(unix.EBADFD)
@@ -55,7 +55,7 @@ func (t *TUN) WriteFrame(frame []byte) error {
 	}
 }
 
-// failed is how an error is told. EBADFD is the kernel's when the device is gone.
+// failed is the error to return for an errno. The kernel answers EBADFD when the device is gone.
 func (t *TUN) failed(e unix.Errno) error {
 	if e == unix.EBADFD {
 		return fmt.Errorf("device %s: %w", t.name, os.ErrClosed)

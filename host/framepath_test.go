@@ -13,12 +13,12 @@ import (
 	"vpngw/ipsec"
 )
 
-// framing is a wire of whose left end the ways are looked for by hand.
+// framing is a wire; a test searches the frame paths of its left end by hand.
 type framing struct {
 	*testing.T
 	left, right *space
 	from, to    *Sockets
-	looker
+	pathFinder
 	capture int // of frames on the right
 }
 
@@ -26,10 +26,10 @@ func newFraming(t *testing.T) *framing {
 	left, right := wire(t)
 	h := left.host()
 	f := &framing{T: t, left: left, right: right, from: left.open(h), to: right.open(right.host())}
-	if f.from.ether == nil {
+	if f.from.frames == nil {
 		t.Fatal("no AF_PACKET socket")
 	}
-	f.looker = looker{host: h, ether: f.from.ether}
+	f.pathFinder = pathFinder{host: h, frames: f.from.frames}
 	right.run(func() {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		right.must(err)
@@ -60,13 +60,13 @@ func (f *framing) send(data string, remote netip.Addr, tos uint8) (framed bool) 
 	return s.Stats().Frames > before
 }
 
-// ask sends twice, with a look between, so that the way is there and primed.
+// ask sends twice, with a search between, so that the path is there and primed.
 func (f *framing) ask(remote netip.Addr) {
 	f.Helper()
 	f.send("ask", remote, 0)
-	f.again()
+	f.search()
 	if f.send("prime", remote, 0) {
-		f.Error("the first batch of a way did not go by the socket")
+		f.Error("the first batch of a path did not go by the socket")
 	}
 }
 
@@ -99,7 +99,7 @@ func TestFrameIsWhatTheSocketSends(t *testing.T) {
 				t.Fatalf("%v: it went by the socket", remote)
 			}
 			framed := f.captured()
-			f.ether.forget()
+			f.frames.forget()
 			f.send("some ESP", remote, tos)
 			plain := f.captured()
 			if remote.Is6() { // the flow label is the kernel's choice
@@ -150,7 +150,7 @@ func TestFramesOnlyWhereNothingElseChanges(t *testing.T) {
 			t.Errorf("%s is over, and it went by the socket", c.name)
 		}
 	}
-	w := new(way)
+	w := new(framePath)
 	if f.find(w, ends{remote: left4}) {
 		t.Error("this host itself: a frame")
 	}
@@ -196,35 +196,35 @@ func TestFragmentableIsNoFrame(t *testing.T) {
 	}
 }
 
-// A frame goes to the neighbour of today, and ways that nobody uses are forgotten.
-func TestWaysAreLookedForAgain(t *testing.T) {
+// A frame goes to the present neighbour, and a path that nobody uses is forgotten.
+func TestFramePathsAreSearchedAgain(t *testing.T) {
 	f := newFraming(t)
 	f.ask(right4)
 	l := f.right.link("right")
 	f.must(f.right.nl.LinkSetHardwareAddr(l, []byte{2, 0, 0, 0, 0, 9}))
 	f.left.neighbour("left", right4.String(), f.right.link("right"))
-	f.again()
+	f.search()
 	f.send("prime", right4, 0)
 	if !f.send("there?", right4, 0) {
 		t.Error("it went by the socket")
 	}
 	for range 2 {
-		f.again()
+		f.search()
 	}
-	if n := len(*f.ether.ways.Load()); n != 0 {
-		t.Errorf("%d ways are kept", n)
+	if n := len(*f.frames.paths.Load()); n != 0 {
+		t.Errorf("%d paths are kept", n)
 	}
 	f.left.must(f.left.nl.LinkSetMTU(f.left.link("left"), 1300))
 	f.ask(right4)
-	if w := (*f.ether.ways.Load())[ends{remote: right4}]; w == nil || w.mtu != 1300 {
-		t.Errorf("the way is %+v", w)
+	if w := (*f.frames.paths.Load())[ends{remote: right4}]; w == nil || w.mtu != 1300 {
+		t.Errorf("the path is %+v", w)
 	}
 }
 
 func (f *framing) must(err error) { f.left.must(err) }
 
 // When the device goes away, what it refuses is counted, and the next goes by the socket.
-func TestWayThatFailsIsLeft(t *testing.T) {
+func TestFramePathThatFailsIsLeft(t *testing.T) {
 	f := newFraming(t)
 	f.ask(right4)
 	f.left.must(f.left.nl.LinkSetDown(f.left.link("left")))
@@ -236,8 +236,8 @@ func TestWayThatFailsIsLeft(t *testing.T) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
-	if n := len(*f.ether.ways.Load()); n != 0 {
-		t.Error("the way is still there")
+	if n := len(*f.frames.paths.Load()); n != 0 {
+		t.Error("the path is still there")
 	}
 	f.left.up("left")
 	f.left.ready("left")

@@ -11,32 +11,33 @@ import (
 	"vpngw/ipsec"
 )
 
-// An ethernet sends packets of protocol 50 as Ethernet frames, past the kernel's IP
-// output, which costs a quarter of such a packet's sending. Only where that changes nothing
-// but the speed: see ways.
+// A frameSender sends packets of protocol 50 as Ethernet frames, past the kernel's IP
+// output, which costs a quarter of such a packet's sending. It does so only where that changes
+// nothing but the speed: Sockets.Run finds out where.
 //
-// Whoever sends asks for the way to a peer, without waiting. While none is known, and for
-// what a way does not take, packets go by the raw socket.
-type ethernet struct {
-	fd     *descriptor // AF_PACKET
-	ways   atomic.Pointer[map[ends]*way]
-	wanted chan ends // to be looked for
-	sent   atomic.Uint64
+// A sender asks for the frame path to a peer and does not wait for it. While no path is known, and for
+// packets that a path does not take, the raw socket is used.
+type frameSender struct {
+	fd    *descriptor // AF_PACKET
+	paths atomic.Pointer[map[ends]*framePath]
+	asked chan ends // paths to be found
+	sent  atomic.Uint64
 }
 
 // ends are the outer addresses of packets; the local one may be invalid.
 type ends struct{ local, remote netip.Addr }
 
-// way is how packets from one address to another are sent. It does not change but for its flags.
-type way struct {
-	index  int // of the device; 0: by the socket
+// framePath is how frames with packets from one address to another are made and where they go. Only its
+// flags change.
+type framePath struct {
+	index  int // of the device; 0: there is no path, use the socket
 	header [maxFrameHeader]byte
 	length int    // of header
 	sum    uint32 // of the IPv4 header's words but length and TOS
 	mtu    int
 
-	used   atomic.Bool // since the ways were looked for
-	primed atomic.Bool // a batch went by the socket: so the kernel keeps looking after the neighbour
+	used   atomic.Bool // since the last search
+	primed atomic.Bool // a batch went by the socket, so the kernel keeps the neighbour's entry valid
 }
 
 const (
@@ -45,14 +46,14 @@ const (
 	maxFrameHeader = etherHeader + ipv6Header
 )
 
-func newEthernet() (*ethernet, error) {
+func newFrameSender() (*frameSender, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, Mark)
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferESP)
-	e := &ethernet{wanted: make(chan ends, 64)}
+	e := &frameSender{asked: make(chan ends, 64)}
 	if e.fd, err = newDescriptor(fd); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -61,11 +62,11 @@ func newEthernet() (*ethernet, error) {
 	return e, nil
 }
 
-// forget has packets go by the socket until ways are looked for again.
-func (e *ethernet) forget() { e.ways.Store(&map[ends]*way{}) }
+// forget has packets go by the socket until the next search.
+func (e *frameSender) forget() { e.paths.Store(&map[ends]*framePath{}) }
 
-// way is the one that a batch goes as a whole, or nil.
-func (e *ethernet) way(ds []ipsec.Datagram, v6 bool) *way {
+// path is the frame path that takes the whole batch, or nil.
+func (e *frameSender) path(ds []ipsec.Datagram, v6 bool) *framePath {
 	to := ends{ds[0].Local.Addr(), ds[0].Remote.Addr()}
 	if !to.remote.IsValid() || to.remote.Unmap().Is6() != v6 {
 		return nil
@@ -77,36 +78,36 @@ func (e *ethernet) way(ds []ipsec.Datagram, v6 bool) *way {
 		}
 		longest = max(longest, len(ds[i].Data))
 	}
-	w := (*e.ways.Load())[to]
-	if w == nil {
+	p := (*e.paths.Load())[to]
+	if p == nil {
 		select {
-		case e.wanted <- to:
+		case e.asked <- to:
 		default:
 		}
 		return nil
 	}
-	if !w.used.Load() {
-		w.used.Store(true)
+	if !p.used.Load() {
+		p.used.Store(true)
 	}
-	if w.index == 0 || w.length-etherHeader+longest > w.mtu {
+	if p.index == 0 || p.length-etherHeader+longest > p.mtu {
 		return nil
 	}
-	if !w.primed.Load() {
-		w.primed.Store(true)
+	if !p.primed.Load() {
+		p.primed.Store(true)
 		return nil
 	}
-	return w
+	return p
 }
 
 // put writes the header of a packet with so many bytes of payload, and returns it.
-func (w *way) put(to *[maxFrameHeader]byte, payload int, tos uint8) []byte {
-	*to = w.header
-	ip := to[etherHeader:w.length]
-	if w.length == etherHeader+ipv4Header {
+func (p *framePath) put(to *[maxFrameHeader]byte, payload int, tos uint8) []byte {
+	*to = p.header
+	ip := to[etherHeader:p.length]
+	if p.length == etherHeader+ipv4Header {
 		total := uint16(ipv4Header + payload)
 		ip[1] = tos
 		binary.BigEndian.PutUint16(ip[2:], total)
-		sum := w.sum + uint32(tos) + uint32(total)
+		sum := p.sum + uint32(tos) + uint32(total)
 		sum = sum&0xffff + sum>>16
 		sum = sum&0xffff + sum>>16
 		binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
@@ -114,38 +115,38 @@ func (w *way) put(to *[maxFrameHeader]byte, payload int, tos uint8) []byte {
 		ip[0], ip[1] = 0x60|tos>>4, tos<<4
 		binary.BigEndian.PutUint16(ip[4:], uint16(payload))
 	}
-	return to[:w.length]
+	return to[:p.length]
 }
 
-// name writes the link-layer address that a frame goes to, and returns its length.
-func (w *way) name(to *name) uint32 {
+// name writes the link-layer address of the next hop, and returns its length.
+func (p *framePath) name(to *name) uint32 {
 	n := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(to))
-	*n = unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Ifindex: int32(w.index), Halen: 6}
-	copy((*[2]byte)(unsafe.Pointer(&n.Protocol))[:], w.header[12:14])
-	copy(n.Addr[:], w.header[:6])
+	*n = unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Ifindex: int32(p.index), Halen: 6}
+	copy((*[2]byte)(unsafe.Pointer(&n.Protocol))[:], p.header[12:14])
+	copy(n.Addr[:], p.header[:6])
 	return unix.SizeofSockaddrLinklayer
 }
 
 // frame is the header of the frames from one MAC address to another that hold packets from local to remote.
-func (w *way) frame(from, to [6]byte, local, remote netip.Addr, hops uint8) {
-	h := w.header[:]
+func (p *framePath) frame(from, to [6]byte, local, remote netip.Addr, hops uint8) {
+	h := p.header[:]
 	copy(h, to[:])
 	copy(h[6:], from[:])
 	ip := h[etherHeader:]
 	if remote.Is6() {
-		w.length = etherHeader + ipv6Header
+		p.length = etherHeader + ipv6Header
 		binary.BigEndian.PutUint16(h[12:], unix.ETH_P_IPV6)
 		ip[0], ip[6], ip[7] = 0x60, protoESP, hops
 		copy(ip[8:], local.AsSlice())
 		copy(ip[24:], remote.AsSlice())
 		return
 	}
-	w.length = etherHeader + ipv4Header
+	p.length = etherHeader + ipv4Header
 	binary.BigEndian.PutUint16(h[12:], unix.ETH_P_IP)
 	ip[0], ip[6], ip[8], ip[9] = 0x45, 0x40, hops, protoESP // DF, as the socket has it
 	copy(ip[12:], local.AsSlice())
 	copy(ip[16:], remote.AsSlice())
 	for i := 0; i < ipv4Header; i += 2 {
-		w.sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+		p.sum += uint32(binary.BigEndian.Uint16(ip[i:]))
 	}
 }
