@@ -233,7 +233,7 @@ func TestLostDeviceIsMadeAgain(t *testing.T) {
 		r.host.mu.Unlock()
 		r.host.tun("vpngw0").Close()
 		synctest.Wait()
-		if s := r.wantState("hq", tunnel.Down); !strings.Contains(s.Why, "vpngw0") {
+		if s := r.wantState("hq", tunnel.Down); s.Code != diag.DeviceGone || !strings.Contains(s.Why, "vpngw0") {
 			t.Errorf("got why %q, want the device in it", s.Why)
 		}
 		if len(r.ike.peers) != 1 || len(r.ike.peers[0].Children) != 1 {
@@ -365,7 +365,8 @@ func TestAddressBehindNATIsLeftToTheRoute(t *testing.T) {
 func TestTunnelConnectsAgainWhenItsAddressIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(newNet(), "10.0.0.5", "10.0.0.6", "192.168.3.1")
-		r := start(t, h, configOf(hq()), Options{})
+		var log bytes.Buffer
+		r := start(t, h, configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		defer r.stop()
 		r.do(sa.IKEEstablished{SA: sa.IKESA{Peer: r.ike.peers[0], Path: ipsec.Path{Local: netip.MustParseAddrPort("10.0.0.5:500")}}})
 		h.addresses = h.addresses[1:] // the route's choice is 10.0.0.6 now
@@ -375,5 +376,10 @@ func TestTunnelConnectsAgainWhenItsAddressIsGone(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		r.wantCommands(sa.Lower{Tunnel: "hq"}, sa.Raise{Tunnel: "hq"})
+		r.loop(func() {
+			if want := "code=" + string(diag.AddressGone); !strings.Contains(log.String(), want) {
+				t.Errorf("the log does not say %s:\n%s", want, &log)
+			}
+		})
 	})
 }

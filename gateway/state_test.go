@@ -96,7 +96,7 @@ func TestPartIsDegraded(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		defer r.stop()
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/17")
-		if s := r.wantState("hq", tunnel.Degraded); !strings.Contains(s.Why, "10.10.128.0/17") {
+		if s := r.wantState("hq", tunnel.Degraded); s.Code != diag.Uncovered || !strings.Contains(s.Why, "10.10.128.0/17") {
 			t.Errorf("got why %q, want what is missing in it", s.Why)
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.128.0/17")
@@ -138,7 +138,9 @@ func TestErrorOfOneDeviceIsItsTunnelsAlone(t *testing.T) {
 		h.failSet(errors.New("dump routes: no"))
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		r.wantState("hq", tunnel.Degraded)
+		if s := r.wantState("hq", tunnel.Degraded); s.Code != diag.HostRefused {
+			t.Errorf("got %s, want what the kernel said", s.Code)
+		}
 		h.failSet(nil)
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
@@ -182,7 +184,7 @@ func TestFailedSendIsTheReason(t *testing.T) {
 		}}
 		r.host.sendError = syscall.ENETUNREACH
 		r.do(send)
-		if s := r.wantState("hq", tunnel.Connecting); !strings.Contains(s.Why, "network is unreachable") {
+		if s := r.wantState("hq", tunnel.Connecting); s.Code != diag.SendFailed || !strings.Contains(s.Why, "network is unreachable") {
 			t.Errorf("got why %q, want what the system said", s.Why)
 		}
 		r.host.sendError = nil
@@ -203,7 +205,7 @@ func TestSilentPeerIsTheReasonLongBeforeIKEGivesUp(t *testing.T) {
 		}
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if s := r.wantState("hq", tunnel.Connecting); !strings.Contains(s.Why, "no answer from 198.51.100.1 so far") {
+		if s := r.wantState("hq", tunnel.Connecting); s.Code != diag.NoAnswerYet || !strings.Contains(s.Why, "no answer from 198.51.100.1 so far") {
 			t.Errorf("got why %q, want that there is no answer", s.Why)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 func TestLifeOfATunnel(t *testing.T) {
 	s := newScript(t, hq())
 	s.wants("open hq", "want", "hq: new -> down (device-opening)")
+	s.stands("hq", Down, diag.DeviceOpening)
 	s.facts(device("hq"))
 	s.wants("want dev-hq/1400", "hq: down -> connecting")
 
