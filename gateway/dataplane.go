@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"vpngw/esp"
 )
@@ -53,38 +56,38 @@ func layoutOf(configured, processors int) layout {
 	return layout{threads: 2, from: 1, to: 2}
 }
 
-// startEngines makes the engines, which read the sockets.
-func (g *Gateway) startEngines(s *Sockets) error {
-	d := g.data
+// start makes the engines, which read the sockets in run until ctx ends. threads
+// is as configured.
+func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, threads int) error {
 	processors := runtime.GOMAXPROCS(0) // what this process may use, in a container too
-	l := layoutOf(g.config.Threads, processors)
+	l := layoutOf(threads, processors)
 	n := l.threads
 	// The control loop and the garbage collector have a processor each beside the
 	// engines, whose threads do not give way.
 	runtime.GOMAXPROCS(max(processors, n+2))
 	for range n {
-		p, err := g.Host.Poller()
+		p, err := d.host.Poller()
 		if err != nil {
 			return fmt.Errorf("make a poller: %w", err)
 		}
 		e := d.NewEngine(p)
 		d.engines = append(d.engines, e)
-		g.group.Go(func() error {
+		run.Go(func() error {
 			defer p.Close()
-			return e.Run(g.io)
+			return e.Run(ctx)
 		})
 	}
 	d.readers = d.engines[l.from:l.to]
 	// A socket that cannot be read any more ends the daemon.
 	ended := func(so Socket) func(error) {
 		return func(err error) {
-			if g.io.Err() != nil {
+			if ctx.Err() != nil {
 				return
 			}
 			if err == nil {
 				err = errors.New("it was closed")
 			}
-			g.group.Go(func() error { return fmt.Errorf("read %v: %w", so.Local(), err) })
+			run.Go(func() error { return fmt.Errorf("read %v: %w", so.Local(), err) })
 		}
 	}
 	for _, r := range []struct {

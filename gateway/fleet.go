@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -84,6 +85,11 @@ func (f *fleet) index() {
 			f.up++
 		}
 	}
+}
+
+// summary is what the service manager shows: how many tunnels are up.
+func (f *fleet) summary() string {
+	return fmt.Sprintf("STATUS=%d of %d tunnels up", f.up, len(f.entries))
 }
 
 // forget drops a group that runs no more.

@@ -24,7 +24,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,7 +32,6 @@ import (
 	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/ike"
-	"vpngw/ipsec"
 )
 
 // Options are what a Gateway works with. Host is needed, the rest has defaults.
@@ -47,12 +45,7 @@ type Options struct {
 	IKE func(ike.Config) IKE
 }
 
-// Bounds on what can wait for the control loop.
-const (
-	maxDatagrams = 256  // IKE messages
-	maxEvents    = 1024 // events of the data plane, which tells again what was not taken
-	spiSlots     = 1 << 16
-)
+const spiSlots = 1 << 16
 
 // shutdownGrace is how long the peers have to answer our DELETEs.
 const shutdownGrace = 2 * time.Second
@@ -61,14 +54,11 @@ const shutdownGrace = 2 * time.Second
 type Gateway struct {
 	Options
 
+	inbox
 	commands        chan func(now time.Time)
-	datagrams       chan ipsec.Datagram
-	events          chan esp.Event
 	lost            chan lost     // devices whose reading has ended by itself
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
-
-	dropped atomic.Uint64 // IKE messages that found the loop's queue full
 
 	// All below is the control loop's alone.
 	config        *config.Config
@@ -97,9 +87,8 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		Options:         o,
+		inbox:           newInbox(),
 		commands:        make(chan func(time.Time)),
-		datagrams:       make(chan ipsec.Datagram, maxDatagrams),
-		events:          make(chan esp.Event, maxEvents),
 		lost:            make(chan lost),
 		underlayChanged: make(chan struct{}, 1),
 		stopped:         make(chan struct{}),
@@ -124,7 +113,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer close(g.stopped)
 	// Sockets come before Clean: who holds port 500 is the only daemon here,
 	// so what Clean removes belongs to none that still runs.
-	if err := g.check(); err != nil {
+	if err := checkHost(g.Host, g.Log, len(g.under.listen) > 0); err != nil {
 		return err
 	}
 	s, err := g.Host.Open(g.under.listen)
@@ -156,19 +145,19 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return errors.Join(g.group.Wait(), err)
 }
 
-// check asks the host what stands in the way. Warnings are logged, fatal
-// findings make the error.
-func (g *Gateway) check() error {
+// checkHost asks the host what stands in the way. Warnings are logged, fatal
+// findings make the error. With narrow, `listen` narrows the addresses.
+func checkHost(h Host, log *slog.Logger, narrow bool) error {
 	var fatal []string
-	for _, f := range g.Host.Check() {
+	for _, f := range h.Check() {
 		port := f.Cause.Is(diag.PortInUse)
 		switch {
-		case port && len(g.under.listen) > 0:
+		case port && narrow:
 			// Perhaps not on the addresses that we want: opening them will tell.
 		case f.Fatal, port:
 			fatal = append(fatal, f.String())
 		default:
-			g.Log.Warn(f.String(), "code", f.Cause.Code)
+			log.Warn(f.String(), "code", f.Cause.Code)
 		}
 	}
 	if len(fatal) > 0 {
@@ -190,7 +179,7 @@ func (g *Gateway) start(s *Sockets) error {
 		AllocSPI: g.data.AllocSPI, FreeSPI: g.data.FreeSPI, LastInbound: g.data.LastInbound,
 		Source: g.under.source,
 	})
-	if err := g.startEngines(s); err != nil {
+	if err := g.data.start(g.io, g.group, s, g.config.Threads); err != nil {
 		return err
 	}
 	g.under.look()

@@ -112,7 +112,7 @@ func TestIKEMessagesReachTheEndpoint(t *testing.T) {
 }
 
 func TestFloodOfIKEIsBoundedAndCounted(t *testing.T) {
-	g := &Gateway{datagrams: make(chan ipsec.Datagram, maxDatagrams)}
+	g := newInbox()
 	for range maxDatagrams + 10 {
 		g.deliver(ipsec.Datagram{})
 	}

@@ -2,13 +2,11 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/ike/sa"
-	"vpngw/ipsec"
 	"vpngw/tunnel"
 )
 
@@ -55,6 +53,10 @@ func (g *Gateway) step(now time.Time) {
 	g.perform(now)
 	g.conclude(now)
 	g.perform(now)
+	if s := g.fleet.summary(); s != g.summary {
+		g.summary = s
+		g.Notify(s)
+	}
 	if n := g.dropped.Load(); n != g.droppedLogged {
 		g.Log.Warn("IKE messages dropped: more came than could be handled", "count", n-g.droppedLogged)
 		g.droppedLogged = n
@@ -96,30 +98,10 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 	}
 }
 
-// tell takes an event of the data plane, whose goroutine must not wait.
-func (g *Gateway) tell(e esp.Event) bool {
-	select {
-	case g.events <- e:
-		return true
-	default:
-		return false
-	}
-}
-
-// deliver puts an IKE message, whose Data it keeps, into the loop's queue. When
-// the queue is full the message is dropped and counted: IKE retransmits.
-func (g *Gateway) deliver(d ipsec.Datagram) {
-	select {
-	case g.datagrams <- d:
-	default:
-		g.dropped.Add(1)
-	}
-}
-
 // newUnderlay is called after links, addresses or routes of the host have changed.
 func (g *Gateway) newUnderlay(now time.Time) {
 	g.under.look()
-	g.see()
+	g.peers.see(g.under, g.fleet.entries)
 	concerns := g.under.disturbed.take()
 	for _, gr := range g.fleet.groups {
 		gr.Note(now, tunnel.Underlay{Addresses: g.under.addresses})
@@ -129,19 +111,6 @@ func (g *Gateway) newUnderlay(now time.Time) {
 		g.fleet.enqueue(gr)
 	}
 	g.tellPeers(now)
-}
-
-// see tells IKE of the configured outer addresses that this host has for the first time.
-func (g *Gateway) see() {
-	for _, e := range g.fleet.entries {
-		if g.under.see(e.tunnel.Local.Address) {
-			for _, p := range g.peers.byKey {
-				if p.key.Local == e.tunnel.Local.Address {
-					g.peers.changed(p)
-				}
-			}
-		}
-	}
 }
 
 // tellPeers hands IKE the peers that have changed. A tunnel that the operator
@@ -159,15 +128,6 @@ func (g *Gateway) tellPeers(now time.Time) {
 				g.ike.Do(now, sa.Lower{Tunnel: e.tunnel.Name})
 			}
 		}
-	}
-}
-
-// tellSummary tells the service manager how many tunnels are up.
-func (g *Gateway) tellSummary() {
-	s := fmt.Sprintf("STATUS=%d of %d tunnels up", g.fleet.up, len(g.fleet.entries))
-	if s != g.summary {
-		g.summary = s
-		g.Notify(s)
 	}
 }
 

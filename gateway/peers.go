@@ -76,6 +76,20 @@ func (ps *peers) changed(p *peer) {
 	}
 }
 
+// see has IKE told of the configured outer addresses that this host has for the
+// first time.
+func (ps *peers) see(u *underlay, entries []*entry) {
+	for _, e := range entries {
+		if a := e.tunnel.Local.Address; u.see(a) {
+			for _, p := range ps.byKey {
+				if p.key.Local == a {
+					ps.changed(p)
+				}
+			}
+		}
+	}
+}
+
 // take returns the peers that IKE is to be told of.
 func (ps *peers) take() []*peer {
 	out := ps.dirty

@@ -76,7 +76,6 @@ func (g *Gateway) conclude(now time.Time) {
 		g.decide(now, gr)
 	}
 	g.tellPeers(now)
-	g.tellSummary()
 }
 
 // decide has one group conclude, until it has no more to say.

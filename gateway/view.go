@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -46,11 +47,11 @@ func unserved(c *config.Connection) []string {
 	return out
 }
 
-// tellUnserved logs that of every connection.
-func (g *Gateway) tellUnserved() {
-	for _, c := range g.config.Connections {
+// warnUnserved logs what each connection is without.
+func warnUnserved(log *slog.Logger, cs []*config.Connection) {
+	for _, c := range cs {
 		if what := unserved(c); len(what) > 0 {
-			g.Log.Warn("not served yet, and the connection runs without", "conn", c.Name, "what", strings.Join(what, ", "))
+			log.Warn("not served yet, and the connection runs without", "conn", c.Name, "what", strings.Join(what, ", "))
 		}
 	}
 }
