@@ -13,8 +13,8 @@ import (
 	"vpngw/diag"
 )
 
-// failure is something that the kernel refused. part has it in its wanted state; nil: it
-// is to be removed, and stays in the work.
+// failure is a change that the kernel refused. part is the part that wants it; it is nil for a removal,
+// which stays in the work until it succeeds.
 type failure struct {
 	part *part
 	err  error
@@ -182,8 +182,8 @@ func (h *Host) addRoutes(keys []tablePrefix) (failures []failure) {
 	return failures
 }
 
-// addRoute adds a claim's route. The kernel's answer that one is there
-// already says nothing new if ours may be: that is for the caller to say.
+// addRoute adds a claim's route. maybeThere says that our own route may still be in place: then
+// the kernel's EEXIST is no news.
 func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 	c.refused = diag.Cause{}
 	err := h.rt.RouteAdd(key.netlink(c.value())) // with NLM_F_EXCL
@@ -257,7 +257,7 @@ func (h *Host) removeRoute(key routeKey, v routeValue) []failure {
 	return nil
 }
 
-// addRules adds rules. A rule may serve many claims: those that the work is about fail with it.
+// addRules adds rules. A refused rule may serve many claims: it is a failure of each claim in the work.
 func (h *Host) addRules(rules []ruleKey) (failures []failure) {
 	refused := make(map[ruleKey]error)
 	for _, k := range rules {

@@ -97,7 +97,7 @@ func (h *Host) isIn(c *claim) bool {
 	return ok
 }
 
-// blocked lists what of a part the host, or another part, is in the way of.
+// blocked lists the routes and addresses of a part that something foreign or another part keeps out.
 func (h *Host) blocked(p *part) (out []BlockedRoute) {
 	if p == nil {
 		return nil

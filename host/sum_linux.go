@@ -79,13 +79,13 @@ type claim struct {
 	in      bool       // as its owner was last told
 }
 
-// contest is a prefix with everything that is decided about it.
+// contest is a prefix to which at least one owner wants a route.
 type contest struct {
 	claims []*claim // by the rank of their parts
 	standing
 }
 
-// standing is what the claims to a prefix have in common.
+// standing is the part of the decision that concerns every claim to a prefix.
 type standing struct {
 	table    int      // main, or Table if the prefix contains a peer
 	obstacle obstacle // a foreign route; it blocks every claim
@@ -140,8 +140,8 @@ func (h *Host) replace(owner string, s State) []error {
 	return errs
 }
 
-// newPart is the part that a State describes, nil for none. Of what makes no sense
-// in it there is an error, and the part goes without.
+// newPart is the part that a State describes, nil for the empty State. Devices and routes that make no
+// sense are left out and reported.
 func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 	if len(s.Devices) == 0 && len(s.Peers) == 0 {
 		return nil, nil
@@ -272,14 +272,17 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 	}
 }
 
+// mark has prefixes decided of which no claim changed.
 func mark(changed map[netip.Prefix][]*claim, prefixes []netip.Prefix) {
 	for _, p := range prefixes {
-		changed[p] = append(changed[p], nil...)
+		if _, ok := changed[p]; !ok {
+			changed[p] = nil
+		}
 	}
 }
 
-// markSource has the claims decided whose packets are to come from an address, which is one of
-// this host's from now on, or is so no longer.
+// markSource has the claims decided that have an address for their source, when one of our
+// devices gets or loses that address.
 func (h *Host) markSource(a netip.Addr, changed map[netip.Prefix][]*claim) {
 	for c := range h.want.sources[a] {
 		changed[c.prefix] = append(changed[c.prefix], c)
@@ -328,8 +331,9 @@ func (c *claim) alive() bool {
 	return c.device.index != 0 && (c.address == nil || c.address.wanted())
 }
 
-// decide works out who has a prefix. changed are claims to it that are new,
-// were removed, or changed; of the others only those are touched whose standing changed.
+// decide works out who has a prefix. changed are the claims to it that are new,
+// were removed, or may have become alive or dead. Another claim is decided again only if the change
+// concerns it: a new or lost first place, another table, a foreign route.
 func (h *Host) decide(p netip.Prefix, changed ...*claim) {
 	q := h.want.contests[p]
 	if q == nil {
