@@ -338,6 +338,8 @@ func (h *fakeHost) Set(owner string, s host.State) (host.Result, error) {
 	return res, h.setError
 }
 
+func (h *fakeHost) Leave() error { return h.Clean() }
+
 // devices are what is in the kernel, by name.
 func (h *fakeHost) devices() map[string]host.DeviceState {
 	h.mu.Lock()

@@ -132,9 +132,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		err = g.loop(ctx)
 	}
 
-	// One call takes out everything, devices included: the kernel removes many
-	// devices at once in the time of one.
-	if e := g.Host.Clean(); e != nil {
+	if e := g.Host.Leave(); e != nil {
 		err = errors.Join(err, fmt.Errorf("put routes and addresses back: %w", e))
 	}
 	stop()

@@ -31,6 +31,7 @@ type IKE interface {
 type Host interface {
 	Check() []host.Finding
 	Clean() error
+	Leave() error
 	Open(listen []netip.Addr) (*Sockets, error)
 	CreateTUN(name string, mtu int) (TUN, error)
 	Poller() (Poller, error)

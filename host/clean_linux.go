@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // Clean removes what an earlier vpngw left in this network namespace: devices,
@@ -38,4 +40,39 @@ func (h *Host) Clean() error {
 		errs = append(errs, f.err)
 	}
 	return errors.Join(errs...)
+}
+
+// Leave takes out everything of ours: the parts of all owners, and our devices,
+// whose TUNs still have to be closed. Like CreateTUN it takes the network
+// namespace of its caller.
+//
+// The kernel removes the devices at once, by their group. One after another they
+// would take it a grace period of RCU each, some 20 ms: 80 s for 4000 devices.
+func (h *Host) Leave() error {
+	err := h.Clean()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	links, e := retryDump(func() ([]netlink.Link, error) { return h.nl.LinkList() })
+	if e != nil {
+		return errors.Join(err, fmt.Errorf("dump links: %w", e))
+	}
+	any := false
+	for _, l := range links {
+		if l.Attrs().Group != Group {
+			continue
+		}
+		if !ours(l) { // somebody else uses the number of our group: each TUN removes its own
+			return err
+		}
+		any = true
+	}
+	if any {
+		req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(Group)))
+		if _, e := req.Execute(unix.NETLINK_ROUTE, 0); e != nil && !gone(e) {
+			err = errors.Join(err, fmt.Errorf("remove our devices: %w", e))
+		}
+	}
+	return err
 }

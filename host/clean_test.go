@@ -100,3 +100,31 @@ func TestSetTakesOverWhatACrashLeft(t *testing.T) {
 	got, _ := s.kernelState()
 	compare(t, "kernel", got, want)
 }
+
+// At its end a daemon takes out everything of its own at once, and nothing of anybody else's.
+func TestLeaveTakesOutEverythingOfOurs(t *testing.T) {
+	for _, foreigner := range []bool{false, true} {
+		s, h := world(t)
+		before, _ := s.kernelState()
+		vpn0, err := h.CreateTUN("vpn0", 1400)
+		s.must(err)
+		other, err := h.CreateTUN("vpn1", 1400)
+		s.must(err)
+		if foreigner { // who uses the number of our group
+			s.must(s.nl.LinkSetGroup(s.link("eth1"), Group))
+		}
+		_, err = h.Set("a", crashState)
+		s.must(err)
+		s.must(h.Leave())
+		if left := strings.Contains(s.ip("link"), "vpn"); left != foreigner {
+			t.Errorf("with a foreign device in our group %v: a device of ours is left: %v", foreigner, left)
+		}
+		s.must(vpn0.Close())
+		s.must(other.Close())
+		ours, _ := s.kernelState()
+		compare(t, "ours", ours, before)
+		if out := s.ip("link"); strings.Contains(out, "vpn") || !strings.Contains(out, "eth1") {
+			t.Errorf("the links are\n%s", out)
+		}
+	}
+}
