@@ -157,7 +157,7 @@ func (o *owner) Gone(m sa.Machine) {
 		p.forget(m)
 		p.wake()
 	}
-	e.timers.remove(m)
+	e.timers.Remove(m)
 }
 
 // ChildChanged implements sa.Owner.
