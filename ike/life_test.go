@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -224,6 +225,7 @@ func TestPeerCannotPileUpIKESAs(t *testing.T) {
 	if n := len(b.table.bySPI); n > 16 {
 		t.Errorf("the peer has %d IKE SAs", n)
 	}
+	b.wantCause("IKEEnded", diag.TooManyIKE)
 }
 
 // TestOutboundActionsKeepTheirOrder: the order is the safety argument.
