@@ -8,7 +8,7 @@ const (
 	ShuttingDown    Code = "shutting-down"
 	PeerDeletedIKE  Code = "peer-deleted-ike"
 	PeerDeletedESP  Code = "peer-deleted-child"
-	PeerStartedAnew Code = "peer-restarted"
+	PeerRestarted   Code = "peer-restarted"
 	Replaced        Code = "replaced"
 	LifetimeReached Code = "lifetime"
 	BytesReached    Code = "lifetime-bytes"
@@ -29,7 +29,7 @@ var lifecycle = []Entry{
 	{Code: ShuttingDown, Severity: Info, Sentence: "this gateway shuts down", Side: Nowhere},
 	{Code: PeerDeletedIKE, Severity: Warning, Sentence: "the peer deleted the IKE SA", Side: Theirs},
 	{Code: PeerDeletedESP, Severity: Warning, Sentence: "the peer deleted the Child SA", Side: Theirs},
-	{Code: PeerStartedAnew, Severity: Warning, Sentence: "the peer started anew (INITIAL_CONTACT)", Side: Nowhere},
+	{Code: PeerRestarted, Severity: Warning, Sentence: "the peer restarted (INITIAL_CONTACT)", Side: Nowhere},
 	{Code: Replaced, Severity: Info, Sentence: "replaced by a newer SA", Side: Nowhere},
 	{Code: LifetimeReached, Severity: Info, Sentence: "its lifetime nears its end", Side: Nowhere, Change: "lifetime"},
 	{Code: BytesReached, Severity: Info, Sentence: "its lifetime in bytes nears its end", Side: Nowhere, Change: "lifetime.bytes"},

@@ -18,6 +18,7 @@ import (
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
+	"vpngw/schedule"
 )
 
 // Config is what an Endpoint needs from outside. Rand, AllocSPI, FreeSPI,
@@ -80,8 +81,14 @@ type Endpoint struct {
 	counters Counters
 
 	actions []sa.Action
-	timers  timers
+	timers  schedule.Queue[timed]
 	stirred []sa.Machine // since the last touch
+}
+
+// timed is something with a deadline: a peer, an IKE SA, the pending main modes.
+type timed interface {
+	Deadline() time.Time
+	Advance(now time.Time)
 }
 
 // installed is one Child SA that ESP has.
@@ -111,7 +118,6 @@ func New(cfg Config) *Endpoint {
 		cookies: cookies{rand: cfg.Rand},
 		replies: limiter{perSecond: 20},
 		sources: map[netip.Addr]*limiter{},
-		timers:  newTimers(),
 	}
 	e.env = sa.Env{
 		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog,
@@ -135,20 +141,20 @@ func (e *Endpoint) Next() sa.Action {
 }
 
 // Deadline is when Advance wants to be called; zero: never.
-func (e *Endpoint) Deadline() time.Time { return e.timers.deadline() }
+func (e *Endpoint) Deadline() time.Time { return e.timers.Deadline() }
 
 // Advance does what is due.
 func (e *Endpoint) Advance(now time.Time) {
-	for range 2*e.timers.len() + 8 { // a timer may set itself due again, but not for ever
-		t := e.timers.due(now)
-		if t == nil {
+	for range 2*e.timers.Len() + 8 { // a timer may set itself due again, but not for ever
+		t, ok := e.timers.Due(now)
+		if !ok {
 			return
 		}
 		t.Advance(now)
 		if m, ok := t.(sa.Machine); ok {
 			e.touch(m)
 		} else {
-			e.timers.touch(t)
+			e.reschedule(t)
 		}
 	}
 }
@@ -269,9 +275,12 @@ func (e *Endpoint) touch(m sa.Machine) {
 
 // look brings the timer and the table in step with one machine.
 func (e *Endpoint) look(m sa.Machine) {
-	e.timers.touch(m)
+	e.reschedule(m)
 	e.table.look(m)
 }
+
+// reschedule asks who when it is due. It must follow whatever may have changed that.
+func (e *Endpoint) reschedule(who timed) { e.timers.Set(who, who.Deadline()) }
 
 // newSPI is random and unused.
 func (e *Endpoint) newSPI() uint64 {

@@ -446,11 +446,11 @@ func (g *game) check(t *testing.T) {
 		if len(n.in) > children || len(n.installed) != len(n.in) {
 			t.Errorf("%v: %d Child SAs, of which the endpoint knows %d, after %d steps", n.addr, len(n.in), len(n.installed), g.steps)
 		}
-		if n.timers.len() > len(n.table.bySPI)+len(n.peers)+min(1, n.pending.left()) {
-			t.Errorf("%v: %d timers for %d IKE SAs and %d peers", n.addr, n.timers.len(), len(n.table.bySPI), len(n.peers))
+		if n.timers.Len() > len(n.table.bySPI)+len(n.peers)+min(1, n.pending.left()) {
+			t.Errorf("%v: %d timers for %d IKE SAs and %d peers", n.addr, n.timers.Len(), len(n.table.bySPI), len(n.peers))
 		}
 		for _, m := range n.table.bySPI {
-			if at := m.Deadline(); !at.IsZero() && (n.timers.index[m] == nil || !n.timers.index[m].at.Equal(at)) {
+			if at := m.Deadline(); !n.timers.At(m).Equal(at) {
 				t.Errorf("%v: the timer of %v was not set again", n.addr, m.Info())
 			}
 		}
@@ -472,8 +472,8 @@ func (g *game) over(t *testing.T) {
 	}
 	g.w.run(3 * time.Minute)
 	for _, n := range g.w.order {
-		if len(n.table.bySPI) != 0 || len(n.in) != 0 || len(n.installed) != 0 || n.timers.len() != 0 || len(n.answered.byKey)+len(n.answered.v2.all)+len(n.answered.v2.from)+len(n.answered.v1.all)+n.pending.left() != 0 {
-			t.Errorf("%v: left are %d IKE SAs, %d Child SAs, %d timers, %d first messages", n.addr, len(n.table.bySPI), len(n.in), n.timers.len(), len(n.answered.byKey))
+		if len(n.table.bySPI) != 0 || len(n.in) != 0 || len(n.installed) != 0 || n.timers.Len() != 0 || len(n.answered.byKey)+len(n.answered.v2.all)+len(n.answered.v2.from)+len(n.answered.v1.all)+n.pending.left() != 0 {
+			t.Errorf("%v: left are %d IKE SAs, %d Child SAs, %d timers, %d first messages", n.addr, len(n.table.bySPI), len(n.in), n.timers.Len(), len(n.answered.byKey))
 		}
 		n.noLeaks()
 	}

@@ -254,8 +254,8 @@ func TestFloodLeavesRoomForAGenuinePeer(t *testing.T) {
 	w.run(time.Minute)
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
-	if len(b.answered.byKey) != 1 || len(b.answered.v2.all)+len(b.answered.v2.from) != 0 || b.timers.len() > 2 {
-		t.Errorf("half-open IKE SAs did not expire: %d, %d, %d timers", len(b.answered.byKey), len(b.answered.v2.all), b.timers.len())
+	if len(b.answered.byKey) != 1 || len(b.answered.v2.all)+len(b.answered.v2.from) != 0 || b.timers.Len() > 2 {
+		t.Errorf("half-open IKE SAs did not expire: %d, %d, %d timers", len(b.answered.byKey), len(b.answered.v2.all), b.timers.Len())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -224,6 +225,7 @@ func TestPeerCannotPileUpIKESAs(t *testing.T) {
 	if n := len(b.table.bySPI); n > 16 {
 		t.Errorf("the peer has %d IKE SAs", n)
 	}
+	b.wantCause("IKEEnded", diag.TooManyIKE)
 }
 
 // TestOutboundActionsKeepTheirOrder: the order is the safety argument.
@@ -467,8 +469,8 @@ func TestPeerRemovedByReloadIsDeleted(t *testing.T) {
 	w.run(time.Second)
 	a.SetPeers(w.now, nil)
 	w.run(time.Second)
-	if len(a.table.bySPI) != 0 || len(a.in) != 0 || len(b.in) != 0 || len(a.view()) != 0 || a.timers.len() != 0 || len(a.installed) != 0 {
-		t.Errorf("left: %d IKE SAs, %d Child SAs, %d timers", len(a.table.bySPI), len(a.in), a.timers.len())
+	if len(a.table.bySPI) != 0 || len(a.in) != 0 || len(b.in) != 0 || len(a.view()) != 0 || a.timers.Len() != 0 || len(a.installed) != 0 {
+		t.Errorf("left: %d IKE SAs, %d Child SAs, %d timers", len(a.table.bySPI), len(a.in), a.timers.Len())
 	}
 	w.run(time.Minute)
 	wantIKE(t, a, b, 0)

@@ -104,10 +104,10 @@ func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) 
 	p.wake()
 }
 
-// inherit has m take over the Child SAs of another IKE SA, and its place where IKEv1 rekeys so.
-func (e *Endpoint) inherit(now time.Time, m, other sa.Machine, anew bool) {
+// inherit tells m that it replaces other. In IKEv1, m takes over the Child SAs of other, and a rekey is reported.
+func (e *Endpoint) inherit(now time.Time, m, other sa.Machine, restarted bool) {
 	_, was := e.established[other]
-	m.Inherit(now, other, anew)
+	m.Inherit(now, other, restarted)
 	if was && other.Info().State == sa.Replaced {
 		e.replaced(m, other)
 	}
@@ -157,7 +157,7 @@ func (o *owner) Gone(m sa.Machine) {
 		p.forget(m)
 		p.wake()
 	}
-	e.timers.remove(m)
+	e.timers.Remove(m)
 }
 
 // ChildChanged implements sa.Owner.

@@ -61,7 +61,7 @@ func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
 // wake asks the peer when it is due.
 func (p *peer) wake() {
 	if p.e.peers[p.given] == p {
-		p.e.timers.touch(p)
+		p.e.reschedule(p)
 	}
 }
 

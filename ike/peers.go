@@ -117,7 +117,7 @@ func (e *Endpoint) remove(now time.Time, p *peer) {
 		m.Close(now, configChanged)
 		e.touch(m)
 	}
-	e.timers.remove(p)
+	e.timers.Remove(p)
 }
 
 func (e *Endpoint) addChild(c *child) {

@@ -132,7 +132,7 @@ func (e *Endpoint) thawFirsts(f Frozen) error {
 	for _, p := range f.Pending {
 		e.pending.add(&pendingMain{key: p.First.thaw(), cookie: p.Cookie, first: p.Message, answer: p.Answer, at: p.At})
 	}
-	e.timers.touch(&e.pending)
+	e.reschedule(&e.pending)
 	e.cookies.version, e.cookies.made, e.cookies.old = f.Cookies.Version, f.Cookies.Made, f.Cookies.Old
 	for i, s := range f.Cookies.Secret {
 		copy(e.cookies.secret[i][:], s)

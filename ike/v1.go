@@ -93,7 +93,7 @@ func (e *Endpoint) answerMain(now time.Time, key firstKey, h wire.Header, d ipse
 		}
 		p.first.Data = bytes.Clone(d.Data)
 		e.counters.Displaced += e.pending.add(p)
-		e.timers.touch(&e.pending)
+		e.reschedule(&e.pending)
 	}
 	for _, m := range p.answer {
 		e.emit(sa.Send{Path: sa.ReplyPath(d), Data: m})
@@ -116,7 +116,7 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 	}
 	e.answered.add(p.key, m, &e.answered.v1)
 	e.pending.remove(p)
-	e.timers.touch(&e.pending)
+	e.reschedule(&e.pending)
 	m.Handle(now, d)
 	e.touch(m)
 }

@@ -50,6 +50,14 @@ func (q *Queue[T]) Remove(who T) {
 // Len is how many have a time.
 func (q *Queue[T]) Len() int { return len(q.heap) }
 
+// At is the time of who; zero: it has none.
+func (q *Queue[T]) At(who T) time.Time {
+	if e, ok := q.index[who]; ok {
+		return e.at
+	}
+	return time.Time{}
+}
+
 // Deadline is the first time; zero: there is none.
 func (q *Queue[T]) Deadline() time.Time {
 	if len(q.heap) == 0 {

@@ -33,6 +33,9 @@ func TestQueueIsInTheOrderOfTime(t *testing.T) {
 		if q.Len() != len(at) || !q.Deadline().Equal(first) {
 			t.Fatalf("got %d with the first at %v, want %d and %v", q.Len(), q.Deadline(), len(at), first)
 		}
+		if !q.At(who).Equal(at[who]) {
+			t.Fatalf("%d is due at %v, want %v", who, q.At(who), at[who])
+		}
 		if who, ok := q.Due(first); len(at) > 0 && (!ok || !at[who].Equal(first)) {
 			t.Fatalf("got %d, which is due at %v, want the first at %v", who, at[who], first)
 		}

@@ -67,6 +67,23 @@ func each(change func(d *ipsec.Datagram)) func(*ipsec.Datagram) bool {
 	return func(d *ipsec.Datagram) bool { change(d); return false }
 }
 
+// chosen changes the transform that the responder chooses in message 2 of main mode.
+func (w *world) chosen(change func(p *wire.Proposal1)) {
+	w.lose = each(func(d *ipsec.Datagram) {
+		inClear(d, wire.ExchangeMain, func(h wire.Header, ps []wire.Payload) []wire.Payload {
+			if h.SPIr == 0 {
+				return ps
+			}
+			return transform(ps, change)
+		})
+	})
+}
+
+// quick2 changes message 2 of quick mode, which comes from b.
+func (w *world) quick2(change func(ps []wire.Payload) []wire.Payload) {
+	w.lose = each(func(d *ipsec.Datagram) { inQuick12(d, w.b, w.a, change) })
+}
+
 func exchangeOf(d *ipsec.Datagram) wire.Exchange {
 	h, _ := wire.ParseHeader(d.Data)
 	return h.Exchange
@@ -110,28 +127,14 @@ func TestCausesAreTold(t *testing.T) {
 		{
 			name: "two transforms are chosen",
 			begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inClear(d, wire.ExchangeMain, func(h wire.Header, ps []wire.Payload) []wire.Payload {
-						if h.SPIr == 0 {
-							return ps
-						}
-						return transform(ps, func(p *wire.Proposal1) { p.Transforms = append(p.Transforms, p.Transforms[0]) })
-					})
-				})
+				w.chosen(func(p *wire.Proposal1) { p.Transforms = append(p.Transforms, p.Transforms[0]) })
 			},
 			a: "the peer's answer chooses 2 proposals; it must choose one",
 		},
 		{
 			name: "another transform is chosen",
 			begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inClear(d, wire.ExchangeMain, func(h wire.Header, ps []wire.Payload) []wire.Payload {
-						if h.SPIr == 0 {
-							return ps
-						}
-						return transform(ps, func(p *wire.Proposal1) { p.Transforms[0].Attributes = nil })
-					})
-				})
+				w.chosen(func(p *wire.Proposal1) { p.Transforms[0].Attributes = nil })
 			},
 			a: "the peer chose an IKE proposal that we did not offer",
 		},
@@ -295,73 +298,59 @@ func TestCausesAreTold(t *testing.T) {
 		},
 		{
 			name: "a reserved SPI in the answer", begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inQuick12(d, w.b, w.a, func(ps []wire.Payload) []wire.Payload {
-						return transform(ps, func(p *wire.Proposal1) { p.SPI = []byte{0, 0, 0, 255} })
-					})
+				w.quick2(func(ps []wire.Payload) []wire.Payload {
+					return transform(ps, func(p *wire.Proposal1) { p.SPI = []byte{0, 0, 0, 255} })
 				})
 			},
 			a: "the peer chose a reserved SPI",
 		},
 		{
 			name: "another ESP proposal is chosen", begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inQuick12(d, w.b, w.a, func(ps []wire.Payload) []wire.Payload {
-						return transform(ps, func(p *wire.Proposal1) { p.Transforms[0].ID = ipsec.Encr3DES })
-					})
+				w.quick2(func(ps []wire.Payload) []wire.Payload {
+					return transform(ps, func(p *wire.Proposal1) { p.Transforms[0].ID = ipsec.Encr3DES })
 				})
 			},
 			a: "the peer chose an ESP proposal that we did not offer",
 		},
 		{
 			name: "two ESP proposals are chosen", begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inQuick12(d, w.b, w.a, func(ps []wire.Payload) []wire.Payload {
-						return transform(ps, func(p *wire.Proposal1) { p.Transforms = append(p.Transforms, p.Transforms[0]) })
-					})
+				w.quick2(func(ps []wire.Payload) []wire.Payload {
+					return transform(ps, func(p *wire.Proposal1) { p.Transforms = append(p.Transforms, p.Transforms[0]) })
 				})
 			},
 			a: "the peer's answer chooses 2 proposals; it must choose one",
 		},
 		{
 			name: "other subnets in the answer", begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inQuick12(d, w.b, w.a, func(ps []wire.Payload) []wire.Payload {
-						for _, p := range ps {
-							if p, ok := p.(*wire.ID1); ok {
-								p.Data[1]++
-							}
+				w.quick2(func(ps []wire.Payload) []wire.Payload {
+					for _, p := range ps {
+						if p, ok := p.(*wire.ID1); ok {
+							p.Data[1]++
 						}
-						return ps
-					})
+					}
+					return ps
 				})
 			},
 			a: "the peer answered with selectors that we did not offer: 10.2.0.0/16 here and 10.3.0.0/16 there",
 		},
 		{
 			name: "no subnets in the answer", begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inQuick12(d, w.b, w.a, func(ps []wire.Payload) []wire.Payload { return without(ps, wire.TypeID1) })
-				})
+				w.quick2(func(ps []wire.Payload) []wire.Payload { return without(ps, wire.TypeID1) })
 			},
 			a: "the peer answered with selectors that we did not offer: none",
 		},
 		{
 			name: "no key exchange value in the answer", begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inQuick12(d, w.b, w.a, func(ps []wire.Payload) []wire.Payload { return without(ps, wire.TypeKE1) })
-				})
+				w.quick2(func(ps []wire.Payload) []wire.Payload { return without(ps, wire.TypeKE1) })
 			},
 			a: "the peer's key exchange value is invalid: there is none, though the peer took a proposal with PFS",
 		},
 		{
 			name: "an invalid key exchange value", begin: func(w *world) {
-				w.lose = each(func(d *ipsec.Datagram) {
-					inQuick12(d, w.b, w.a, func(ps []wire.Payload) []wire.Payload {
-						ke, _ := wire.FindType[*wire.Raw](ps, wire.TypeKE1)
-						ke.Data = ke.Data[1:]
-						return ps
-					})
+				w.quick2(func(ps []wire.Payload) []wire.Payload {
+					ke, _ := wire.FindType[*wire.Raw](ps, wire.TypeKE1)
+					ke.Data = ke.Data[1:]
+					return ps
 				})
 			},
 			a: "the peer's key exchange value is invalid: key exchange ecp256: the peer's public value has 63 bytes, not 64",
@@ -459,7 +448,7 @@ func TestCausesAreTold(t *testing.T) {
 	}
 	for _, code := range []diag.Code{
 		diag.SeveralChosen, diag.HashWrong, diag.NotDecrypted, diag.AnswerTooLong, diag.NoAnswerKeys, diag.NoAnswerSize, diag.NoAnswerQuick,
-		diag.QuickModesUsed, diag.Phase1Refused, diag.IDDisbelieved, diag.NoneSince,
+		diag.QuickModesUsed, diag.Phase1Refused, diag.IDDisbelieved, diag.NoneSince, diag.IKEMode, diag.NATModes, diag.ConfigChanged, diag.NotWanted,
 	} {
 		if !provoked[code] {
 			t.Errorf("no test provokes %s", code)

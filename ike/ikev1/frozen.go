@@ -82,17 +82,11 @@ type FrozenPhase1 struct {
 	Candidates  []sa.FrozenPeer
 	Predecessor uint64 // the ISAKMP SA whose place this one is to take
 	Own         []ipsec.Suite
-	DH          FrozenDH
+	DH          sa.FrozenDH
 	GXi, GXr    []byte
 	Ni, Nr      []byte
 	SAi, IDi    []byte
 	Refused     diag.Cause
-}
-
-// FrozenDH is this end's half of a key exchange; without Private there is none.
-type FrozenDH struct {
-	Group   uint16
-	Private ipsec.Secret
 }
 
 // FrozenExchange is the messages of one message id.
@@ -121,7 +115,7 @@ type FrozenQuick struct {
 	Began      time.Time
 	Own        []ipsec.Suite
 	SPIIn      uint32
-	DH         FrozenDH
+	DH         sa.FrozenDH
 	Ni         []byte
 	IDci, IDcr []byte
 	Life       time.Duration
@@ -223,7 +217,7 @@ type kin struct {
 	*family
 	number   int
 	peer     *sa.Peer
-	children []*child // the installed ones, then others to which something still refers
+	children sa.Numbered[*child] // the installed ones, then removed ones that something refers to
 }
 
 // meet notes the family of s.
@@ -236,19 +230,6 @@ func (f *freezer) meet(s *SA) {
 	if k.peer == nil || s.fam.current == s {
 		k.peer = s.peer
 	}
-}
-
-// ref is the number of a Child SA, from 1; nil: 0.
-func (k *kin) ref(c *child) int {
-	if c == nil {
-		return 0
-	}
-	i := slices.Index(k.children, c)
-	if i < 0 {
-		i = len(k.children)
-		k.children = append(k.children, c)
-	}
-	return i + 1
 }
 
 // own is the cookie of this end.
@@ -284,12 +265,12 @@ func (f *freezer) family(k *kin) FrozenFamily {
 func (c *child) freeze(k *kin, removed bool) FrozenChild {
 	out := FrozenChild{
 		Child: sa.FreezeChild(k.peer, c.cfg), SA: *c.sa, Removed: removed, Made: c.made, Out: c.out, LowNonce: c.lowNonce,
-		Asked: c.asked, Successor: k.ref(c.successor), Gone: c.gone, Stale: c.stale, Failed: c.failed,
+		Asked: c.asked, Successor: k.children.Of(c.successor), Gone: c.gone, Stale: c.stale, Failed: c.failed,
 		SoftAt: c.softAt, HardAt: c.hardAt, OutAt: c.outAt, HeldUntil: c.heldUntil, ConfirmBy: c.confirmBy, DeleteAt: c.deleteAt, RemoveAt: c.removeAt,
 	}
 	out.SA.In, out.SA.Out = ipsec.Keys{}, ipsec.Keys{}
 	if !removed {
-		out.SA.In, out.SA.Out = cloneKeys(c.sa.In), cloneKeys(c.sa.Out)
+		out.SA.In, out.SA.Out = sa.CloneKeys(c.sa.In), sa.CloneKeys(c.sa.Out)
 	}
 	return out
 }
@@ -320,7 +301,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 
 func (f *freezer) phase1(p1 *phase1, k *kin) FrozenPhase1 {
 	out := FrozenPhase1{
-		Exchange: p1.x.freeze(k), Predecessor: ownOf(p1.predecessor), Own: p1.own, DH: freezeDH(p1.dh),
+		Exchange: p1.x.freeze(k), Predecessor: ownOf(p1.predecessor), Own: p1.own, DH: sa.FreezeDH(p1.dh),
 		GXi: p1.gxi, GXr: p1.gxr, Ni: p1.ni, Nr: p1.nr, SAi: p1.sai, IDi: p1.idi, Refused: p1.refused,
 	}
 	for _, p := range p1.candidates {
@@ -338,15 +319,15 @@ func (x *exchange) freeze(k *kin) FrozenExchange {
 		out.Asks = []FrozenQuick{x.asks.freeze(k)}
 	}
 	if a := x.answers; a != nil {
-		out.Answers = []FrozenAnswer{{Ni: a.ni, Nr: a.nr, SPI: a.spi, Child: k.ref(a.c)}}
+		out.Answers = []FrozenAnswer{{Ni: a.ni, Nr: a.nr, SPI: a.spi, Child: k.children.Of(a.c)}}
 	}
 	return out
 }
 
 func (q *quick) freeze(k *kin) FrozenQuick {
 	return FrozenQuick{
-		Child: sa.FreezeChild(k.peer, q.cfg), Local: q.local, Remote: q.remote, Old: k.ref(q.old),
-		Rival: k.ref(q.rival), Began: q.began, Own: q.own, SPIIn: q.spiIn, DH: freezeDH(q.dh), Ni: q.ni, IDci: q.idci, IDcr: q.idcr,
+		Child: sa.FreezeChild(k.peer, q.cfg), Local: q.local, Remote: q.remote, Old: k.children.Of(q.old),
+		Rival: k.children.Of(q.rival), Began: q.began, Own: q.own, SPIIn: q.spiIn, DH: sa.FreezeDH(q.dh), Ni: q.ni, IDci: q.idci, IDcr: q.idcr,
 		Life: q.wanted.time, Bytes: q.wanted.bytes,
 	}
 }
@@ -364,15 +345,4 @@ func (u *messageIDs) freeze() FrozenMessageIDs {
 
 func (l *liveness) freeze() FrozenLiveness {
 	return FrozenLiveness{l.sent, l.theirs, l.asked, l.knows, l.last, l.began, l.retx.Freeze()}
-}
-
-func freezeDH(d *sa.DH) FrozenDH {
-	if d == nil {
-		return FrozenDH{}
-	}
-	return FrozenDH{d.Group(), d.Private()}
-}
-
-func cloneKeys(k ipsec.Keys) ipsec.Keys {
-	return ipsec.Keys{Encr: slices.Clone(k.Encr), Integ: slices.Clone(k.Integ)}
 }

@@ -419,6 +419,8 @@ func TestThawRefusesWhatIsIncomplete(t *testing.T) {
 		"an unknown NAT traversal":   func(f *Frozen) { f.SAs[0].NATT = "RFC 0" },
 		"another PRF":                func(f *Frozen) { f.SAs[0].Suite.PRF.ID = 999 },
 		"a short key":                func(f *Frozen) { f.SAs[0].Keys.Cipher = f.SAs[0].Keys.Cipher[:3] },
+		"a Child SA for no child":    func(f *Frozen) { f.Families[0].Children[0].Child = sa.FrozenChild{} },
+		"a quick mode for no child":  func(f *Frozen) { f.SAs[0].Exchanges[1].Asks[0].Child = sa.FrozenChild{} },
 		"a short private value": func(f *Frozen) {
 			f.SAs[0].Exchanges[1].Asks[0].DH.Private = ipsec.Secret{1}
 		},

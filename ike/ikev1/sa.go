@@ -282,7 +282,7 @@ func (s *SA) Inherit(now time.Time, other sa.Machine, restarted bool) {
 	o, ok := other.(*SA)
 	switch {
 	case restarted && (!ok || o.state == sa.Connecting):
-		other.Close(now, sa.StartedAnew)
+		other.Close(now, sa.PeerRestarted)
 		return
 	case !ok || o == s || o.state == sa.Dead || o.state == sa.Connecting:
 		return
@@ -292,7 +292,7 @@ func (s *SA) Inherit(now time.Time, other sa.Machine, restarted bool) {
 	case o.state == sa.Outlived:
 		o.die(now, superseded)
 	case restarted:
-		o.Close(now, sa.StartedAnew)
+		o.Close(now, sa.PeerRestarted)
 	case o.state == sa.Established && (o.rekeying == s || now.Sub(o.authedAt) >= crossTime): // else both ends began at once, and the Endpoint chooses between them later
 		o.replaced(now, s)
 	}

@@ -55,10 +55,10 @@ type thawer struct {
 	gone []*sa.Child // no configuration has them
 }
 
-// childOf is the configured child that f names.
+// childOf is the configured child that f names, or nil.
 func (t *thawer) childOf(p *sa.Peer, f sa.FrozenChild) *sa.Child {
 	c := f.Thaw(p)
-	if p != nil && slices.Contains(p.Children, c) {
+	if c == nil || p != nil && slices.Contains(p.Children, c) {
 		return c
 	}
 	for _, g := range t.gone { // Child SAs of one child must have the same pointer
@@ -68,17 +68,6 @@ func (t *thawer) childOf(p *sa.Peer, f sa.FrozenChild) *sa.Child {
 	}
 	t.gone = append(t.gone, c)
 	return c
-}
-
-// at is the Child SA of a number; 0: nil.
-func (k *kin) at(n int) (*child, error) {
-	switch {
-	case n == 0:
-		return nil, nil
-	case n < 0 || n > len(k.children):
-		return nil, errors.New("it refers to a Child SA that is not there")
-	}
-	return k.children[n-1], nil
 }
 
 // family makes the Child SAs of a family and its queue.
@@ -92,11 +81,14 @@ func (t *thawer) family(f *FrozenFamily) error {
 	for i := range f.Children {
 		fc := &f.Children[i]
 		esp := fc.SA
-		esp.In, esp.Out = cloneKeys(fc.SA.In), cloneKeys(fc.SA.Out)
+		esp.In, esp.Out = sa.CloneKeys(fc.SA.In), sa.CloneKeys(fc.SA.Out)
 		c := &child{
 			cfg: t.childOf(p, fc.Child), sa: &esp, made: fc.Made, out: fc.Out, lowNonce: fc.LowNonce,
 			asked: fc.Asked, gone: fc.Gone, stale: fc.Stale, failed: fc.Failed,
 			softAt: fc.SoftAt, hardAt: fc.HardAt, outAt: fc.OutAt, heldUntil: fc.HeldUntil, confirmBy: fc.ConfirmBy, deleteAt: fc.DeleteAt, removeAt: fc.RemoveAt,
+		}
+		if c.cfg == nil {
+			return errors.New("a Child SA without a child")
 		}
 		k.children = append(k.children, c)
 		if !fc.Removed {
@@ -104,7 +96,7 @@ func (t *thawer) family(f *FrozenFamily) error {
 		}
 	}
 	for i, c := range k.children {
-		if c.successor, err = k.at(f.Children[i].Successor); err != nil {
+		if c.successor, err = k.children.At(f.Children[i].Successor); err != nil {
 			return err
 		}
 	}
@@ -199,7 +191,7 @@ func (t *thawer) phase1(f *FrozenPhase1, s *SA, k *kin) (*phase1, error) {
 		p1.candidates = append(p1.candidates, p)
 	}
 	var err error
-	if p1.dh, err = f.DH.thaw(); err != nil {
+	if p1.dh, err = f.DH.Thaw(); err != nil {
 		return nil, err
 	}
 	p1.x, err = t.exchange(&f.Exchange, s, k)
@@ -222,7 +214,7 @@ func (t *thawer) exchange(f *FrozenExchange, s *SA, k *kin) (*exchange, error) {
 	}
 	if len(f.Answers) > 0 {
 		a := &f.Answers[0]
-		c, err := k.at(a.Child)
+		c, err := k.children.At(a.Child)
 		if err != nil {
 			return nil, err
 		}
@@ -240,14 +232,17 @@ func (t *thawer) quick(f *FrozenQuick, k *kin) (*quick, error) {
 		cfg: t.childOf(k.peer, f.Child), local: f.Local, remote: f.Remote,
 		began: f.Began, own: f.Own, spiIn: f.SPIIn, ni: f.Ni, idci: f.IDci, idcr: f.IDcr, wanted: lifetime{f.Life, f.Bytes},
 	}
+	if q.cfg == nil {
+		return nil, errors.New("a quick mode without a child")
+	}
 	var err error
-	if q.old, err = k.at(f.Old); err != nil {
+	if q.old, err = k.children.At(f.Old); err != nil {
 		return nil, err
 	}
-	if q.rival, err = k.at(f.Rival); err != nil {
+	if q.rival, err = k.children.At(f.Rival); err != nil {
 		return nil, err
 	}
-	q.dh, err = f.DH.thaw()
+	q.dh, err = f.DH.Thaw()
 	return q, err
 }
 
@@ -276,11 +271,4 @@ func (f *FrozenMessageIDs) thaw() messageIDs {
 		u.recent[id] = struct{}{}
 	}
 	return u
-}
-
-func (f *FrozenDH) thaw() (*sa.DH, error) {
-	if f.Private == nil {
-		return nil, nil
-	}
-	return sa.RestoreDH(f.Group, f.Private)
 }

@@ -397,7 +397,7 @@ func TestCausesAreTold(t *testing.T) {
 			peers: func(_, b *sa.Peer) { b.Encap = sa.EncapNever }, before: func(w *world) { w.nat = 20000 },
 		},
 		{
-			code: diag.PeerStartedAnew, says: diag.Lookup(diag.PeerStartedAnew).Sentence,
+			code: diag.PeerRestarted, says: diag.Lookup(diag.PeerRestarted).Sentence,
 			do: func(w *world) { w.a.current().Drop(w.now, asked); w.start() },
 		},
 		{

@@ -27,7 +27,7 @@ type Frozen struct {
 
 // FrozenFamily is the Child SAs that a rekeyed IKE SA hands to its successor.
 type FrozenFamily struct {
-	Peer     FrozenPeer
+	Peer     sa.FrozenPeer
 	Current  uint64 // the IKE SA that maintains them
 	Children []FrozenChild
 }
@@ -38,12 +38,12 @@ type FrozenSA struct {
 	Since      time.Time
 	Initiator  bool
 	SPIi, SPIr uint64
-	Peer       FrozenPeer
+	Peer       sa.FrozenPeer
 	Suite      ipsec.Suite
 	Keys       FrozenKeys
 	Family     int // in Frozen.Families, from 0
 
-	DH       FrozenDH
+	DH       sa.FrozenDH
 	PeerKE   []byte
 	Ni, Nr   []byte
 	InitReq  []byte
@@ -92,38 +92,15 @@ type FrozenFragments struct {
 	Since  time.Time
 }
 
-// FrozenPeer refers to a peer; the zero value: not known yet.
-type FrozenPeer struct {
-	Known bool
-	Key   string // empty: the configuration has lost the peer, which was as follows
-	Name  string
-	sa.PeerKey
-	sa.Settings // without the pre-shared key
-}
-
 // FrozenKeys are the seven secrets of an IKE SA; D is nil while there are none.
 type FrozenKeys struct {
 	D, AI, AR, EI, ER, PI, PR ipsec.Secret
 	IV                        uint64 // of the next message that we seal with an AEAD
 }
 
-// FrozenDH is our half of a Diffie-Hellman exchange; Private is nil while there is none.
-type FrozenDH struct {
-	Group   uint16
-	Private ipsec.Secret
-}
-
-// FrozenConfig is the configured child that a Child SA or a task serves; the zero
-// value: none.
-type FrozenConfig struct {
-	Set   bool
-	Gone  bool // the configuration has lost it
-	Child sa.Child
-}
-
 // FrozenChild is one Child SA.
 type FrozenChild struct {
-	Config   FrozenConfig
+	Config   sa.FrozenChild
 	SA       ipsec.ChildSA
 	Removed  bool // not installed any more, and only referred to; SA has no keys
 	Made     bool
@@ -144,7 +121,7 @@ type FrozenChild struct {
 type FrozenTask struct {
 	Kind TaskKind
 
-	Config        FrozenConfig // saInit, auth, createChild, rekeyChild
+	Config        sa.FrozenChild // saInit, auth, createChild, rekeyChild
 	Local, Remote []ipsec.Selector
 	SPIIn         uint32 // auth, createChild, rekeyChild, deleteChild
 
@@ -152,7 +129,7 @@ type FrozenTask struct {
 	Refused diag.Cause
 
 	Group uint16 // createChild, rekeyChild, rekeyIKE
-	DH    FrozenDH
+	DH    sa.FrozenDH
 	Ni    []byte
 	Tries int // saInit, createChild, rekeyChild, rekeyIKE: how often the peer asked for another request
 
@@ -218,20 +195,7 @@ type numberedFamily struct {
 	*family
 	number   int
 	peer     *sa.Peer
-	children []*child // the installed children first, then removed ones that something refers to
-}
-
-// ref numbers a child, from 1; nil: 0.
-func (k *numberedFamily) ref(c *child) int {
-	if c == nil {
-		return 0
-	}
-	i := slices.Index(k.children, c)
-	if i < 0 {
-		i = len(k.children)
-		k.children = append(k.children, c)
-	}
-	return i + 1
+	children sa.Numbered[*child] // the installed ones, then removed ones that something refers to
 }
 
 // meet numbers the family of an IKE SA, and finds its peer.
@@ -247,15 +211,15 @@ func (f *freezer) meet(s *SA) {
 }
 
 func (f *freezer) family(k *numberedFamily) FrozenFamily {
-	out := FrozenFamily{Peer: f.peer(k.peer), Current: f.own(k.current)}
-	for i := 0; i < len(k.children); i++ { // ref adds successors to k.children
+	out := FrozenFamily{Peer: sa.FreezePeer(k.peer, f.key), Current: f.own(k.current)}
+	for i := 0; i < len(k.children); i++ { // Of adds successors to k.children
 		c := k.children[i]
 		fc := FrozenChild{
-			Config: childConfig(k.peer, c.cfg), SA: *c.sa, Removed: i >= len(k.family.children), Made: c.made, Out: c.out, LowNonce: bytes.Clone(c.lowNonce),
-			Successor: k.ref(c.successor), Deleting: c.deleting, Gone: c.gone,
+			Config: sa.FreezeChild(k.peer, c.cfg), SA: *c.sa, Removed: i >= len(k.family.children), Made: c.made, Out: c.out, LowNonce: bytes.Clone(c.lowNonce),
+			Successor: k.children.Of(c.successor), Deleting: c.deleting, Gone: c.gone,
 			SoftAt: c.softAt, SoftWhy: c.softWhy, HardAt: c.hardAt, RemoveAt: c.removeAt, FailingSince: c.failingSince,
 		}
-		fc.SA.In, fc.SA.Out = cloneKeys(c.sa.In), cloneKeys(c.sa.Out)
+		fc.SA.In, fc.SA.Out = sa.CloneKeys(c.sa.In), sa.CloneKeys(c.sa.Out)
 		if fc.Removed {
 			fc.SA.In, fc.SA.Out = ipsec.Keys{}, ipsec.Keys{}
 		}
@@ -267,9 +231,9 @@ func (f *freezer) family(k *numberedFamily) FrozenFamily {
 func (f *freezer) sa(s *SA) FrozenSA {
 	k := f.families[s.fam]
 	out := FrozenSA{
-		State: s.state, Since: s.since, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR, Peer: f.peer(s.peer), Suite: s.suite,
+		State: s.state, Since: s.since, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR, Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite,
 		Keys: s.keys.freeze(s.initiator), Family: k.number,
-		DH: freezeDH(s.dh), PeerKE: bytes.Clone(s.peerKE), Ni: bytes.Clone(s.ni), Nr: bytes.Clone(s.nr),
+		DH: sa.FreezeDH(s.dh), PeerKE: bytes.Clone(s.peerKE), Ni: bytes.Clone(s.ni), Nr: bytes.Clone(s.nr),
 		InitReq: bytes.Clone(s.initReq), InitResp: bytes.Clone(s.initResp), Authed: s.authedAt,
 		Path: s.path, NAT: s.nat,
 		OpenKind: s.outKind, OpenID: s.outID, NextID: s.nextID, Retransmit: s.retx.Freeze(),
@@ -300,25 +264,6 @@ func (f *freezer) own(s *SA) uint64 {
 	return s.own()
 }
 
-func (f *freezer) peer(p *sa.Peer) FrozenPeer {
-	if p == nil {
-		return FrozenPeer{}
-	}
-	if key := f.key(p); key != "" {
-		return FrozenPeer{Known: true, Key: key}
-	}
-	out := FrozenPeer{Known: true, Name: p.Name, PeerKey: p.PeerKey, Settings: p.Settings}
-	out.PSK = nil
-	return out
-}
-
-func childConfig(p *sa.Peer, c *sa.Child) FrozenConfig {
-	if c == nil {
-		return FrozenConfig{}
-	}
-	return FrozenConfig{Set: true, Gone: p == nil || !slices.Contains(p.Children, c), Child: *c}
-}
-
 func (k *keys) freeze(initiator bool) FrozenKeys {
 	if k == nil {
 		return FrozenKeys{}
@@ -341,17 +286,6 @@ func (f *fragments) freeze() FrozenFragments {
 	return out
 }
 
-func freezeDH(d *sa.DH) FrozenDH {
-	if d == nil {
-		return FrozenDH{}
-	}
-	return FrozenDH{Group: d.Group(), Private: d.Private()}
-}
-
-func cloneKeys(k ipsec.Keys) ipsec.Keys {
-	return ipsec.Keys{Encr: bytes.Clone(k.Encr), Integ: bytes.Clone(k.Integ)}
-}
-
 func cloneAll(msgs [][]byte) [][]byte {
 	var out [][]byte
 	for _, m := range msgs {
@@ -362,19 +296,19 @@ func cloneAll(msgs [][]byte) [][]byte {
 
 func (t *saInit) freeze(s *SA, _ *numberedFamily) FrozenTask {
 	return FrozenTask{
-		Kind: kindSAInit, Config: childConfig(s.peer, t.first), Local: t.local, Remote: t.remote,
+		Kind: kindSAInit, Config: sa.FreezeChild(s.peer, t.first), Local: t.local, Remote: t.remote,
 		Cookie: bytes.Clone(t.cookie), Tries: t.retries, Refused: t.refused,
 	}
 }
 
 func (t *auth) freeze(s *SA, _ *numberedFamily) FrozenTask {
-	return FrozenTask{Kind: kindAuth, Config: childConfig(s.peer, t.first), Local: t.local, Remote: t.remote, SPIIn: t.spiIn}
+	return FrozenTask{Kind: kindAuth, Config: sa.FreezeChild(s.peer, t.first), Local: t.local, Remote: t.remote, SPIIn: t.spiIn}
 }
 
 func (t *createChild) freeze(s *SA, _ *numberedFamily) FrozenTask {
 	out := FrozenTask{
-		Kind: kindCreateChild, Config: childConfig(s.peer, t.cfg), Local: t.local, Remote: t.remote, SPIIn: t.spiIn,
-		Group: t.group, DH: freezeDH(t.dh), Ni: bytes.Clone(t.ni),
+		Kind: kindCreateChild, Config: sa.FreezeChild(s.peer, t.cfg), Local: t.local, Remote: t.remote, SPIIn: t.spiIn,
+		Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni),
 	}
 	if t.retried {
 		out.Tries = 1
@@ -384,12 +318,12 @@ func (t *createChild) freeze(s *SA, _ *numberedFamily) FrozenTask {
 
 func (t *rekeyChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 	out := t.createChild.freeze(s, k)
-	out.Kind, out.Child, out.Rival = kindRekeyChild, k.ref(t.old), k.ref(t.rival)
+	out.Kind, out.Child, out.Rival = kindRekeyChild, k.children.Of(t.old), k.children.Of(t.rival)
 	return out
 }
 
 func (t *rekeyIKE) freeze(*SA, *numberedFamily) FrozenTask {
-	return FrozenTask{Kind: kindRekeyIKE, SPI: t.spi, Group: t.group, DH: freezeDH(t.dh), Ni: bytes.Clone(t.ni), Tries: t.tries}
+	return FrozenTask{Kind: kindRekeyIKE, SPI: t.spi, Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni), Tries: t.tries}
 }
 
 func (*liveness) freeze(*SA, *numberedFamily) FrozenTask { return FrozenTask{Kind: kindLiveness} }
@@ -403,5 +337,5 @@ func (t *deleteIKE) freeze(*SA, *numberedFamily) FrozenTask {
 }
 
 func (t *deleteChild) freeze(_ *SA, k *numberedFamily) FrozenTask {
-	return FrozenTask{Kind: kindDeleteChild, SPIIn: t.spiIn, Child: k.ref(t.c)}
+	return FrozenTask{Kind: kindDeleteChild, SPIIn: t.spiIn, Child: k.children.Of(t.c)}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -321,19 +322,24 @@ func note(seen map[string]bool, f Frozen) {
 	notice(reflect.ValueOf(f), seen)
 }
 
-// notice adds to seen the fields of this package's types that have a value.
+// listed reports whether each field of a type must be seen. The settings of a Retransmitter are its defaults in IKEv2.
+func listed(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && strings.HasPrefix(t.Name(), "Frozen") && t != reflect.TypeFor[sa.FrozenRetransmitter]()
+}
+
+// notice adds to seen the fields of listed types that have a value.
 func notice(v reflect.Value, seen map[string]bool) {
 	if v.Kind() == reflect.Slice {
 		for i := range v.Len() {
 			notice(v.Index(i), seen)
 		}
 	}
-	if v.Kind() != reflect.Struct || v.Type().PkgPath() != reflect.TypeFor[Frozen]().PkgPath() {
+	if !listed(v.Type()) {
 		return
 	}
 	for i := range v.NumField() {
 		if !v.Field(i).IsZero() {
-			seen[v.Type().Name()+"."+v.Type().Field(i).Name] = true
+			seen[v.Type().String()+"."+v.Type().Field(i).Name] = true
 			notice(v.Field(i), seen)
 		}
 	}
@@ -344,13 +350,13 @@ func unseen(t reflect.Type, seen map[string]bool) []string {
 	if t.Kind() == reflect.Slice {
 		return unseen(t.Elem(), seen)
 	}
-	if t.Kind() != reflect.Struct || t.PkgPath() != reflect.TypeFor[Frozen]().PkgPath() {
+	if !listed(t) {
 		return nil
 	}
 	var out []string
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if what := t.Name() + "." + f.Name; !seen[what] {
+		if what := t.String() + "." + f.Name; !seen[what] {
 			out = append(out, what)
 		}
 		out = append(out, unseen(f.Type, seen)...)

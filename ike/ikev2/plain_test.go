@@ -117,7 +117,7 @@ func TestThawRefusesWhatDoesNotFit(t *testing.T) {
 		"a rival that is not there":      func(f *Frozen) { f.SAs[0].Open.Rival = -1 },
 		"a successor that is not there":  func(f *Frozen) { f.Families[0].Children[0].Successor = 7 },
 		"a private value that is none":   func(f *Frozen) { f.SAs[0].Open.DH.Private = ipsec.Secret("short") },
-		"a Child SA that serves nothing": func(f *Frozen) { f.Families[0].Children[0].Config = FrozenConfig{} },
+		"a Child SA that serves nothing": func(f *Frozen) { f.Families[0].Children[0].Config = sa.FrozenChild{} },
 		"a create that serves nothing":   func(f *Frozen) { f.SAs[0].Queue = []FrozenTask{{Kind: kindCreateChild}} },
 	} {
 		f := freeze()

@@ -317,11 +317,11 @@ func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 
 // Inherit implements sa.Machine. The Child SAs of IKEv2 end with their IKE SA or pass
 // to its successor, so there is nothing to inherit.
-func (s *SA) Inherit(now time.Time, other sa.Machine, anew bool) {
-	if anew {
+func (s *SA) Inherit(now time.Time, other sa.Machine, restarted bool) {
+	if restarted {
 		// RFC 7296 section 2.4 allows us to forget the other SA. A Delete costs nothing, and
 		// helps when both ends began at once and the peer still has it.
-		other.Close(now, sa.StartedAnew)
+		other.Close(now, sa.PeerRestarted)
 	}
 }
 

@@ -51,35 +51,21 @@ type thawer struct {
 	peer     func(key string) *sa.Peer
 	own      map[uint64]*SA
 	families []*family
-	children [][]*child // of each family
-}
-
-var errNoChild = errors.New("it refers to a Child SA that is not there")
-
-// ref finds a child of a family by its number; 0: nil.
-func (t *thawer) ref(family, n int) (*child, error) {
-	if n == 0 {
-		return nil, nil
-	}
-	cs := t.children[family]
-	if n < 0 || n > len(cs) {
-		return nil, errNoChild
-	}
-	return cs[n-1], nil
+	children []sa.Numbered[*child] // of each family
 }
 
 func (t *thawer) family(f *FrozenFamily) error {
-	p, err := t.findPeer(f.Peer)
+	p, err := f.Peer.Thaw(t.peer)
 	if err != nil {
 		return err
 	}
-	fam, all := &family{}, make([]*child, len(f.Children))
+	fam, all := &family{}, make(sa.Numbered[*child], len(f.Children))
 	for i := range f.Children {
 		fc := &f.Children[i]
 		esp := fc.SA
-		esp.In, esp.Out = cloneKeys(esp.In), cloneKeys(esp.Out)
+		esp.In, esp.Out = sa.CloneKeys(esp.In), sa.CloneKeys(esp.Out)
 		all[i] = &child{
-			cfg: fc.Config.find(p), sa: &esp, made: fc.Made, out: fc.Out, lowNonce: slices.Clone(fc.LowNonce),
+			cfg: fc.Config.Thaw(p), sa: &esp, made: fc.Made, out: fc.Out, lowNonce: slices.Clone(fc.LowNonce),
 			deleting: fc.Deleting, gone: fc.Gone,
 			softAt: fc.SoftAt, softWhy: fc.SoftWhy, hardAt: fc.HardAt, removeAt: fc.RemoveAt, failingSince: fc.FailingSince,
 		}
@@ -92,7 +78,7 @@ func (t *thawer) family(f *FrozenFamily) error {
 	}
 	t.families, t.children = append(t.families, fam), append(t.children, all)
 	for i, c := range all {
-		if c.successor, err = t.ref(len(t.families)-1, f.Children[i].Successor); err != nil {
+		if c.successor, err = all.At(f.Children[i].Successor); err != nil {
 			return err
 		}
 	}
@@ -103,7 +89,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	if f.Family < 0 || f.Family >= len(t.families) {
 		return nil, errors.New("its family is not there")
 	}
-	p, err := t.findPeer(f.Peer)
+	p, err := f.Peer.Thaw(t.peer)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +116,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	if s.keys, err = thawKeys(f.Keys, f.Suite, f.Initiator); err != nil {
 		return nil, err
 	}
-	if s.dh, err = thawDH(f.DH); err != nil {
+	if s.dh, err = f.DH.Thaw(); err != nil {
 		return nil, err
 	}
 	if f.Open.Kind != "" {
@@ -150,16 +136,16 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 
 // task makes the task that f lists.
 func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
-	cfg := f.Config.find(s.peer)
-	c, err := t.ref(family, f.Child)
+	cfg := f.Config.Thaw(s.peer)
+	c, err := t.children[family].At(f.Child)
 	if err != nil {
 		return nil, err
 	}
-	rival, err := t.ref(family, f.Rival)
+	rival, err := t.children[family].At(f.Rival)
 	if err != nil {
 		return nil, err
 	}
-	dh, err := thawDH(f.DH)
+	dh, err := f.DH.Thaw()
 	if err != nil {
 		return nil, err
 	}
@@ -195,36 +181,6 @@ func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 		return &deleteChild{spiIn: f.SPIIn, c: c}, nil
 	}
 	return nil, fmt.Errorf("an exchange %q that lacks something, or is not known", f.Kind)
-}
-
-// findPeer finds the Peer that f refers to; nil: not known yet.
-func (t *thawer) findPeer(f FrozenPeer) (*sa.Peer, error) {
-	if !f.Known {
-		return nil, nil
-	}
-	if f.Key == "" {
-		return &sa.Peer{Name: f.Name, PeerKey: f.PeerKey, Settings: f.Settings}, nil
-	}
-	if p := t.peer(f.Key); p != nil {
-		return p, nil
-	}
-	return nil, fmt.Errorf("no peer has the key %q", f.Key)
-}
-
-// find finds the child that f refers to among the children of p; nil: f refers to none.
-func (f *FrozenConfig) find(p *sa.Peer) *sa.Child {
-	if !f.Set {
-		return nil
-	}
-	if p != nil && !f.Gone {
-		for _, c := range p.Children {
-			if c.Name == f.Child.Name {
-				return c
-			}
-		}
-	}
-	former := f.Child
-	return &former
 }
 
 func thawKeys(f FrozenKeys, suite ipsec.Suite, initiator bool) (*keys, error) {
@@ -263,11 +219,4 @@ func thawFragments(f FrozenFragments) fragments {
 		}
 	}
 	return out
-}
-
-func thawDH(f FrozenDH) (*sa.DH, error) {
-	if f.Private == nil {
-		return nil, nil
-	}
-	return sa.RestoreDH(f.Group, f.Private)
 }

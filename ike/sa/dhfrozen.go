@@ -7,15 +7,30 @@ import (
 	"vpngw/ipsec"
 )
 
-// What a frozen IKE SA keeps of the primitives: the private value of an open
-// Diffie-Hellman exchange, and the next IV of a Cipher. A PRF has no state: NewPRF
-// restores it.
+// A frozen IKE SA keeps two things of the primitives: the private value of an open
+// Diffie-Hellman exchange, and the next IV of a Cipher. A PRF has no state, so NewPRF
+// makes it again.
 
-// Private returns a copy of the private value, for RestoreDH.
-func (d *DH) Private() ipsec.Secret { return bytes.Clone(d.private) }
+// FrozenDH is our half of a Diffie-Hellman exchange; Private is nil while there is none.
+type FrozenDH struct {
+	Group   uint16
+	Private ipsec.Secret
+}
 
-// RestoreDH makes the key pair of a private value.
-func RestoreDH(group uint16, private ipsec.Secret) (*DH, error) {
+// FreezeDH lists the state of d, which may be nil.
+func FreezeDH(d *DH) FrozenDH {
+	if d == nil {
+		return FrozenDH{}
+	}
+	return FrozenDH{Group: d.group, Private: bytes.Clone(d.private)}
+}
+
+// Thaw makes the key pair of the private value; nil: there is none.
+func (f FrozenDH) Thaw() (*DH, error) {
+	if f.Private == nil {
+		return nil, nil
+	}
+	group, private := f.Group, f.Private
 	d := &DH{group: group}
 	if g := modpGroups[group]; g != nil {
 		if len(private) != exponentSize {

@@ -13,23 +13,23 @@ import (
 func TestRestoredDHIsTheSame(t *testing.T) {
 	for group := range uint16(40) {
 		if PublicSize(group) == 0 {
-			if _, err := RestoreDH(group, make([]byte, exponentSize)); err == nil {
+			if _, err := (FrozenDH{group, make([]byte, exponentSize)}).Thaw(); err == nil {
 				t.Errorf("group %d is restored, and is not supported", group)
 			}
 			continue
 		}
 		d, peer := mustDH(t, group, rand.Reader), mustDH(t, group, rand.Reader)
-		r, err := RestoreDH(group, d.Private())
+		r, err := FreezeDH(d).Thaw()
 		if err != nil {
 			t.Errorf("%s: %v", name(group), err)
 			continue
 		}
 		want, _ := d.Shared(peer.Public())
 		got, err := r.Shared(peer.Public())
-		if err != nil || !bytes.Equal(got, want) || !bytes.Equal(r.Public(), d.Public()) || r.Group() != group || !r.Private().Equal(d.Private()) {
+		if err != nil || !bytes.Equal(got, want) || !bytes.Equal(r.Public(), d.Public()) || r.Group() != group || !FreezeDH(r).Private.Equal(FreezeDH(d).Private) {
 			t.Errorf("%s: the restored half differs, %v", name(group), err)
 		}
-		if _, err := RestoreDH(group, d.Private()[1:]); err == nil {
+		if _, err := (FrozenDH{group, FreezeDH(d).Private[1:]}).Thaw(); err == nil {
 			t.Errorf("%s: a private value that is too short is restored", name(group))
 		}
 	}

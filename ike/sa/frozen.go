@@ -1,9 +1,13 @@
 package sa
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"vpngw/ipsec"
 )
 
 // FrozenRetransmitter is a Retransmitter as plain data, but for its Rand.
@@ -64,19 +68,26 @@ func (f FrozenPeer) Thaw(peer func(key string) *Peer) (*Peer, error) {
 	return nil, fmt.Errorf("no peer has the key %q", f.Key)
 }
 
-// FrozenChild is which configured Child a Child SA or an exchange serves.
+// FrozenChild is which configured Child a Child SA or an exchange serves. The zero value: none.
 type FrozenChild struct {
-	Gone  bool // its peer does not have it any more
+	Set   bool
+	Gone  bool // the configuration has it no more
 	Child Child
 }
 
-// FreezeChild names c among the children of p.
+// FreezeChild names c, which may be nil, among the children of p.
 func FreezeChild(p *Peer, c *Child) FrozenChild {
-	return FrozenChild{Gone: p == nil || !slices.Contains(p.Children, c), Child: *c}
+	if c == nil {
+		return FrozenChild{}
+	}
+	return FrozenChild{Set: true, Gone: p == nil || !slices.Contains(p.Children, c), Child: *c}
 }
 
-// Thaw finds the child of p that f names, or makes one that no configuration has.
+// Thaw finds the child of p that f names, or makes one that no configuration has; nil: f names none.
 func (f FrozenChild) Thaw(p *Peer) *Child {
+	if !f.Set {
+		return nil
+	}
 	if p != nil && !f.Gone {
 		for _, c := range p.Children {
 			if c.Name == f.Child.Name {
@@ -86,4 +97,38 @@ func (f FrozenChild) Thaw(p *Peer) *Child {
 	}
 	former := f.Child
 	return &former
+}
+
+// Numbered numbers Child SAs from 1, so that a frozen SA can refer to them by number. 0 refers to none.
+type Numbered[C comparable] []C
+
+// Of is the number of c; a new c gets the next one.
+func (n *Numbered[C]) Of(c C) int {
+	var none C
+	if c == none {
+		return 0
+	}
+	i := slices.Index(*n, c)
+	if i < 0 {
+		i = len(*n)
+		*n = append(*n, c)
+	}
+	return i + 1
+}
+
+// At is the Child SA of a number.
+func (n Numbered[C]) At(number int) (C, error) {
+	var none C
+	switch {
+	case number == 0:
+		return none, nil
+	case number < 0 || number > len(n):
+		return none, errors.New("it refers to a Child SA that is not there")
+	}
+	return n[number-1], nil
+}
+
+// CloneKeys copies the keys of a Child SA.
+func CloneKeys(k ipsec.Keys) ipsec.Keys {
+	return ipsec.Keys{Encr: bytes.Clone(k.Encr), Integ: bytes.Clone(k.Integ)}
 }

@@ -40,7 +40,7 @@ type Machine interface {
 	// Inherit says that the Machine replaces another IKE SA of the same peer. In IKEv1
 	// it takes over the other's Child SAs. If the peer has restarted (INITIAL_CONTACT),
 	// the other ends with its Child SAs.
-	Inherit(now time.Time, other Machine, anew bool)
+	Inherit(now time.Time, other Machine, restarted bool)
 
 	// Adopt replaces the Peer by one that differs at most in its Children.
 	Adopt(now time.Time, p *Peer)
@@ -133,8 +133,8 @@ func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Log
 	return e.Log.With("conn", conn, "peer", remote, "ispi", Hex64(spiI), "rspi", Hex64(spiR))
 }
 
-// StartedAnew is the Cause of the end of the SAs from before an INITIAL_CONTACT.
-var StartedAnew = diag.Cause{Code: diag.PeerStartedAnew}
+// PeerRestarted is why the peer's older SAs end when it asserts INITIAL_CONTACT.
+var PeerRestarted = diag.Cause{Code: diag.PeerRestarted}
 
 // ProbeInterval is the least time between two liveness checks of Probe, which acts on
 // hints that anybody can forge.
