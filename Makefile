@@ -6,9 +6,9 @@ DESTDIR ?=
 FUZZTIME ?= 200000x
 N       ?= 5
 
-# Further flags for go test, for make flake.
+# make flake hands further flags to go test in TESTFLAGS.
 TESTFLAGS ?=
-# How many of the tests in namespaces run side by side. They wait most of the time.
+# So many tests in namespaces run side by side. They wait most of the time.
 PARALLEL ?= 6
 
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)

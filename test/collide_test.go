@@ -40,7 +40,7 @@ func atOnce(t *testing.T, a, b func(bool) error, c collision) {
 	}
 }
 
-// decided is how often an end found out that its own SA has to go.
+// decided counts how often an end found that its own SA loses the collision.
 func decided(gw *lab.Vpngw) (child, ike int) {
 	log := gw.Log()
 	return strings.Count(log, "rekey collision: ours goes"), strings.Count(log, "rekey collision: our IKE SA goes")
@@ -182,7 +182,7 @@ func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
 	}
 }
 
-// spis are those of a tunnel's IKE SA and Child SAs.
+// spis returns the SPIs of a tunnel's IKE SA and Child SAs.
 func spis(s lab.TunnelStatus) map[string]bool {
 	out := map[string]bool{}
 	if s.IKE != nil {

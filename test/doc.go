@@ -2,5 +2,6 @@
 // vpngw's binary in network namespaces (package lab), against strongSwan and
 // against itself. layering_test.go is the map of the house.
 //
-// They need root. SOAK=1 takes full counts and matrices in place of samples.
+// They need root. SOAK=1 takes full counts and matrices in place of samples, and holds times
+// and losses to their bars.
 package test

@@ -276,8 +276,8 @@ func TestTsharkDecryptsIKEv1(t *testing.T) {
 	}
 }
 
-// malformed1 are the IKEv1 messages of a capture that tshark cannot read, but those that were sent
-// before: it takes a retransmission for a further message, which would have another IV.
+// malformed1 returns the IKEv1 messages of a capture that tshark cannot read. It leaves out
+// retransmissions: tshark takes a retransmission for a further message, with another IV.
 func malformed1(n *lab.Net, pcap, keys string) (bad []string) {
 	sent := map[string]bool{}
 	for line := range strings.Lines(n.Decrypted(pcap, keys, "-Y", "isakmp", "-T", "fields", "-e", "_ws.malformed", "-e", "udp.payload")) {

@@ -288,7 +288,7 @@ func TestNATTraversalDraftsAgainstStrongswan(t *testing.T) {
 	}
 }
 
-// Fragments, which no document describes, are charon's: those that it makes and those that it takes.
+// No document describes IKEv1's fragments: vpngw must read charon's, and charon must read vpngw's.
 func TestIKEv1FragmentsAgainstStrongswan(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)

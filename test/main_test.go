@@ -10,15 +10,15 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
-// A test whose packets are counted or whose time is measured does not call t.Parallel: it has the
-// machine for itself, as far as these tests go. All others run side by side.
+// A test that counts a flow's packets or measures a time does not call t.Parallel: no other test runs
+// beside it. All other tests run side by side.
 
-// soak says that full counts and matrices are wanted in place of samples, and that figures are held
-// against their bars. Without it, a figure that other work on the machine can spoil is printed only.
+// soak takes full counts and matrices in place of samples, and holds times and losses to their bars.
+// The gate only prints a figure that other work on the machine can spoil.
 var soak = os.Getenv("SOAK") != ""
 
-// within is a bar for a time: as it stands in a soak, and otherwise so much later that only a fault
-// takes so long.
+// within returns the longest time that something may take: the bar in a soak, ten times the bar or
+// more in the gate, where only a fault of the product takes so long.
 func within(bar time.Duration) time.Duration {
 	if soak {
 		return bar
@@ -26,8 +26,8 @@ func within(bar time.Duration) time.Duration {
 	return max(10*bar, lab.Patience)
 }
 
-// lossless fails the test when packets of a flow were lost. Without a soak those are excused that full
-// queues of the kernel can have dropped.
+// lossless fails the test when a flow lost packets. The gate excuses losses that full queues of the
+// kernel can explain; a soak excuses none.
 func lossless(t *testing.T, ab, ba lab.Direction) {
 	t.Helper()
 	t.Logf("there: %v; back: %v", ab, ba)

@@ -33,7 +33,7 @@ var mtuRows = []mtuRow{
 	{"3des-md5", "never", false, 1446, 1246},
 }
 
-// rowsOfMTU are those of a run: without SOAK=1, one of each outer form.
+// rowsOfMTU returns the rows to test: in the gate, one row of each outer form.
 func rowsOfMTU() []mtuRow {
 	if soak {
 		return mtuRows
@@ -65,9 +65,9 @@ func (r mtuRow) start(n *lab.Net, v6 bool) (customer, cloud *lab.Vpngw) {
 	return joined(n, c)
 }
 
-// big sends one ping that fills a packet of that size and may not be cut on its
-// way. It is what comes back: the pong, or who answers that it is too big and
-// what fits, or nothing: for that, it waits 10 s. The host forgets what it has been told before.
+// big sends one ping that fills a packet of that size, with DF set, and waits up to 10 s for
+// the answer: either the pong (ok), or an ICMP error with its sender and the MTU that it names.
+// Before, the host forgets every path MTU that it knows.
 func big(n *lab.Namespace, to string, size int) (ok bool, from string, mtu int, out string) {
 	return ask(n, to, size, 10)
 }

@@ -1,10 +1,10 @@
-// Command flake runs the gate several times and says which tests failed how often: a test that a busy
-// machine can make red shows itself so, and not in the day's work.
+// Command flake runs the gate several times and says which tests failed how often. It finds a test
+// that fails by chance before that test hinders somebody's work.
 //
 //	flake [-n 5] [-run REGEXP] COMMAND [ARGUMENT …]
 //
-// The command gets the flags that it has to hand to `go test` in TESTFLAGS. What each run printed is
-// kept in a file.
+// The environment variable TESTFLAGS tells the command which flags to hand to `go test`. Each run's
+// output stays in a file, whose name is printed.
 package main
 
 import (
@@ -57,7 +57,7 @@ func main() {
 	}
 }
 
-// once runs the command. The error is its own, or what hindered it.
+// once runs the command. The error says that the command failed or could not start.
 func once(command []string, flags, path string) (r result, err error) {
 	log, err := os.Create(path)
 	if err != nil {

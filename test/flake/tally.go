@@ -15,14 +15,14 @@ type event struct {
 	Action, Package, Test, Output string
 }
 
-// result is what one run came to.
+// result is the outcome of one run.
 type result struct {
 	passed int
 	red    map[string]bool // tests that failed, and packages (without a test's name)
 	took   time.Duration
 }
 
-// read takes a run's output. What the tests printed goes to log, and what is not theirs too.
+// read takes a run's output and copies to log what the tests and other programs printed.
 func (r *result) read(out io.Reader, log io.Writer) {
 	r.red = map[string]bool{}
 	lines := bufio.NewReader(out)
@@ -53,7 +53,7 @@ func (r *result) take(e event) {
 	}
 }
 
-// failed is the tests that failed, each without the tests and the package that failed only for its sake.
+// failed lists the failed tests. A parent test or a package is in the list only if no test below it failed.
 func (r *result) failed() []string {
 	var out []string
 	for name := range r.red {
@@ -69,7 +69,7 @@ func (r *result) failed() []string {
 	return out
 }
 
-// tally is what all runs came to.
+// tally sums up the outcomes of all runs.
 type tally struct {
 	red    int
 	took   []time.Duration

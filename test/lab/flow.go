@@ -21,12 +21,12 @@ type Flow struct {
 	queues int // what full queues had dropped before
 }
 
-// Direction is what became of the packets of one direction.
+// Direction counts the packets of one direction.
 type Direction struct {
 	Sent, Lost, Duplicated, Reordered int
 	// Gap is the longest time between two arrivals, and First how long the first took after the start.
 	Gap, First time.Duration
-	// Queues is how many packets full queues of the kernel dropped in the Lab meanwhile, either way and of whatever flow.
+	// Queues is how many packets of any flow, in either direction, full queues of the kernel dropped in the Lab meanwhile.
 	Queues int
 	// SendErrors counts packets that the sender's own kernel refused; they are among Lost.
 	SendErrors int
@@ -47,8 +47,8 @@ func (d Direction) String() string {
 // largestRun is how many packets a packet of several segments can hold.
 const largestRun = 64
 
-// Excused reports whether every loss can have happened in a full queue of the kernel: that says that
-// a busy machine did not run some program in time, and nothing against the program.
+// Excused reports whether full queues of the kernel can explain every loss. A queue is full when a busy
+// machine does not run the program that reads it; the program itself has lost nothing.
 func (d Direction) Excused() bool { return d.Lost <= largestRun*d.Queues }
 
 // way is one direction: a sender and a receiver that share only received.
@@ -66,7 +66,7 @@ type way struct {
 const flowSize = 64
 
 // StartFlow sends perSecond packets a second from a to b and as many back, until
-// Stop. The addresses are those that the hosts have.
+// Stop. The addresses must be addresses of the two hosts.
 func (l *Lab) StartFlow(a *Namespace, addrA string, b *Namespace, addrB string, perSecond int) *Flow {
 	l.Helper()
 	f := &Flow{lab: l, stop: make(chan struct{}), queues: l.queueDrops()}

@@ -104,6 +104,9 @@ func TestFlowCountsLoss(t *testing.T) {
 	if want := drop.Packets(); ba.Lost < want || ba.Lost != want && ba.Queues == 0 || want == 0 {
 		t.Errorf("back: %v, want %d lost", ba, want)
 	}
+	if ba.Queues == 0 && ba.Excused() {
+		t.Errorf("back: %v are excused", ba)
+	}
 }
 
 func TestNATMovesToANewPort(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Echo is how Ping asks. The zero value is as ping(8) asks.
+// Echo describes the requests of a Ping. The zero value gives requests like ping(8)'s.
 type Echo struct {
 	Source string        // address; empty: the kernel chooses
 	Size   int           // of the data; 0 is 56
@@ -24,13 +24,13 @@ type Pings struct {
 	Sent, Received, Duplicates int
 	// Queues is how many packets full queues of the kernel dropped in the Lab meanwhile.
 	Queues int
-	// SendError is what the sender's own kernel said last of those that it refused.
+	// SendError is the last error of the sender's own kernel, if it refused a request.
 	SendError error
 
-	missing []string // sequence numbers of those that went unanswered, from 1 on
+	missing []string // sequence numbers without an answer, from 1 on
 }
 
-// Lost is how many went unanswered, unless full queues of the kernel can have dropped all of them.
+// Lost is the number of requests without an answer. It is 0 when full queues of the kernel can explain them all.
 func (p Pings) Lost() int {
 	if lost := p.Sent - p.Received; lost > largestRun*p.Queues {
 		return lost

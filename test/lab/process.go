@@ -122,7 +122,7 @@ func (p *Process) CPU() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on every Linux
 }
 
-// sleeps reports whether the program waits for something, and not for a processor.
+// sleeps reports whether the program waits for an event; a program that waits for a processor does not sleep.
 func (p *Process) sleeps() bool {
 	f := stat(p.PID())
 	return len(f) > 0 && f[0] == "S"

@@ -47,8 +47,7 @@ func (n *Namespace) VpngwText(config string, args ...string) *Vpngw {
 	return n.vpngw(n.lab.File(n.role+".yaml", config), args...)
 }
 
-// Restart starts the daemon anew, after it was stopped or killed. One that
-// still runs is killed.
+// Restart starts the daemon again. It kills the daemon first if that still runs.
 func (v *Vpngw) Restart() {
 	v.ns.lab.Helper()
 	if v.Process != nil {
