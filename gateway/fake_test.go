@@ -448,9 +448,9 @@ func (s *script) Next() sa.Action {
 	switch a := a.(type) {
 	case sa.InstallIn:
 		s.sas[a.SA.SPIIn] = a.SA
-		f = sa.ChildIn{SA: a.SA}
+		f = sa.ChildIn(a)
 	case sa.InstallOut:
-		f = sa.ChildOut{SA: a.SA}
+		f = sa.ChildOut(a)
 	case sa.Remove:
 		f = sa.ChildGone{SA: s.sas[a.SPIIn], Why: a.Why}
 	}
