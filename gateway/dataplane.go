@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -24,6 +25,7 @@ type dataPlane struct {
 	opened    int           // TUNs, ever
 	installed map[uint32]*installed
 	byTunnel  map[string]map[uint32]*installed
+	byRemote  map[netip.Addr]map[uint32]*installed
 }
 
 // Poller is an esp.Poller that can be closed.

@@ -54,7 +54,7 @@ const shutdownGrace = 2 * time.Second
 type Gateway struct {
 	Options
 
-	inbox
+	in              inbox
 	commands        chan func(now time.Time)
 	lost            chan lost     // devices whose reading has ended by itself
 	underlayChanged chan struct{} // links, addresses or routes have changed
@@ -87,7 +87,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		Options:         o,
-		inbox:           newInbox(),
+		in:              newInbox(),
 		commands:        make(chan func(time.Time)),
 		lost:            make(chan lost),
 		underlayChanged: make(chan struct{}, 1),
@@ -99,7 +99,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	}
 	g.data = &dataPlane{
 		host: o.Host, log: o.Log, packets: c.Packets,
-		installed: map[uint32]*installed{}, byTunnel: map[string]map[uint32]*installed{},
+		installed: map[uint32]*installed{}, byTunnel: map[string]map[uint32]*installed{}, byRemote: map[netip.Addr]map[uint32]*installed{},
 	}
 	if _, err := planOf(c, &g.fleet); err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func checkHost(h Host, log *slog.Logger, narrow bool) error {
 // tunnels get their devices from the loop.
 func (g *Gateway) start(s *Sockets) error {
 	g.data.Plane = esp.New(esp.Config{
-		Slots: spiSlots, Rand: rand.Reader, Notify: g.tell, IKE: g.deliver,
+		Slots: spiSlots, Rand: rand.Reader, Notify: g.in.tell, IKE: g.in.deliver,
 		UDP4: espSocket(s.NATT, false), UDP6: espSocket(s.NATT, true),
 		Raw4: espSocket(s.Raw, false), Raw6: espSocket(s.Raw, true),
 	})
@@ -186,7 +186,7 @@ func (g *Gateway) start(s *Sockets) error {
 		return err
 	}
 	for _, so := range s.IKE {
-		g.group.Go(func() error { return g.under.readIKE(g.io, so, g.deliver) })
+		g.group.Go(func() error { return g.under.readIKE(g.io, so, g.in.deliver) })
 	}
 	if !g.config.NoFrames {
 		g.group.Go(func() error {

@@ -128,13 +128,13 @@ func TestPathMTULowersTheTunnels(t *testing.T) {
 		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 		fits := func(outer int) int { return esp.MTU(outer, c.Suite, false, true, false) }
 
-		r.tell(esp.PathMTU{Remote: addr("198.51.100.1"), MTU: 1300})
-		r.tell(esp.PathMTU{Remote: addr("192.0.2.77"), MTU: 600}) // nobody of ours
+		r.in.tell(esp.PathMTU{Remote: addr("198.51.100.1"), MTU: 1300})
+		r.in.tell(esp.PathMTU{Remote: addr("192.0.2.77"), MTU: 600}) // nobody of ours
 		synctest.Wait()
 		if got := r.host.mtu("vpngw0"); got != fits(1300) {
 			t.Errorf("got %d, want %d", got, fits(1300))
 		}
-		r.tell(esp.PathMTU{Remote: addr("198.51.100.1"), MTU: 68})
+		r.in.tell(esp.PathMTU{Remote: addr("198.51.100.1"), MTU: 68})
 		synctest.Wait()
 		if got := r.host.mtu("vpngw0"); got != 576 {
 			t.Errorf("got %d, want the least, 576", got)
@@ -173,7 +173,7 @@ func TestDataPlaneEventsBecomeCommands(t *testing.T) {
 		for _, e := range []esp.Event{
 			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, esp.InvalidSPI{Remote: peer},
 		} {
-			r.tell(e)
+			r.in.tell(e)
 		}
 		synctest.Wait()
 		r.wantCommands(sa.SeenInbound{SPIIn: 1}, sa.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, sa.InvalidSPI{Remote: peer})

@@ -20,9 +20,9 @@ func (g *Gateway) loop(ctx context.Context) error {
 		g.step(now)
 		timer.Reset(g.wait(now))
 		select {
-		case d := <-g.datagrams:
+		case d := <-g.in.datagrams:
 			g.ike.Handle(time.Now(), d)
-		case e := <-g.events:
+		case e := <-g.in.events:
 			g.event(time.Now(), e)
 		case f := <-g.commands:
 			f(time.Now())
@@ -57,7 +57,7 @@ func (g *Gateway) step(now time.Time) {
 		g.summary = s
 		g.Notify(s)
 	}
-	if n := g.dropped.Load(); n != g.droppedLogged {
+	if n := g.in.dropped.Load(); n != g.droppedLogged {
 		g.Log.Warn("IKE messages dropped: more came than could be handled", "count", n-g.droppedLogged)
 		g.droppedLogged = n
 	}
@@ -178,7 +178,7 @@ func (g *Gateway) goodbye(timer *time.Timer) {
 		}
 		timer.Reset(wait)
 		select {
-		case d := <-g.datagrams:
+		case d := <-g.in.datagrams:
 			g.ike.Handle(time.Now(), d)
 		case <-timer.C:
 		case <-g.io.Done():

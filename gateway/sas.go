@@ -27,6 +27,25 @@ func (d *dataPlane) installIn(c *ipsec.ChildSA) {
 		d.byTunnel[c.Tunnel] = map[uint32]*installed{}
 	}
 	d.byTunnel[c.Tunnel][c.SPIIn] = in
+	d.sendsTo(in)
+}
+
+// sendsTo notes where an SA sends to.
+func (d *dataPlane) sendsTo(in *installed) {
+	a := in.path.Remote.Addr()
+	if d.byRemote[a] == nil {
+		d.byRemote[a] = map[uint32]*installed{}
+	}
+	d.byRemote[a][in.sa.SPIIn] = in
+}
+
+// sendsNoMore undoes sendsTo.
+func (d *dataPlane) sendsNoMore(in *installed) {
+	a := in.path.Remote.Addr()
+	delete(d.byRemote[a], in.sa.SPIIn)
+	if len(d.byRemote[a]) == 0 {
+		delete(d.byRemote, a)
+	}
 }
 
 func (d *dataPlane) installOut(c *ipsec.ChildSA) {
@@ -49,6 +68,7 @@ func (d *dataPlane) remove(a sa.Remove) {
 	}
 	d.logSA(in.sa).Debug("SA removed", "why", a.Why.String(), "code", a.Why.Code)
 	delete(d.installed, a.SPIIn)
+	d.sendsNoMore(in)
 	delete(d.byTunnel[in.sa.Tunnel], a.SPIIn)
 	if len(d.byTunnel[in.sa.Tunnel]) == 0 {
 		delete(d.byTunnel, in.sa.Tunnel)
@@ -60,7 +80,9 @@ func (d *dataPlane) move(a sa.Move) *installed {
 	d.Move(a.SPIIn, a.Path)
 	in := d.installed[a.SPIIn]
 	if in != nil {
+		d.sendsNoMore(in)
 		in.path = a.Path
+		d.sendsTo(in)
 		d.logSA(in.sa).Info("peer has moved", "peer", a.Path.Remote)
 	}
 	return in
@@ -116,9 +138,8 @@ func tunnelsOf(p *sa.Peer) []string {
 func (d *dataPlane) groupsTo(remote netip.Addr, byName map[string]*entry) []*group {
 	var out []*group
 	seen := map[*group]bool{}
-	for _, in := range d.installed {
-		e := byName[in.sa.Tunnel]
-		if in.path.Remote.Addr() == remote && e != nil && !seen[e.group] {
+	for _, in := range d.byRemote[remote] {
+		if e := byName[in.sa.Tunnel]; e != nil && !seen[e.group] {
 			seen[e.group] = true
 			out = append(out, e.group)
 		}
