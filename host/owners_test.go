@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
 )
 
 // memory is a kernel that keeps what it is given, and counts how it is asked.
@@ -196,8 +198,8 @@ func TestOwnersMeet(t *testing.T) {
 	}
 	set("z", state("vpn0"), 0)
 	res := set("a", state("vpn1"), 1)
-	if why := res.Blocked[0].Cause.String(); why != "route 10.20.0.0/16 is not in: the route of our own device vpn0 is there already" {
-		t.Errorf("why: %q", why)
+	if c := res.Blocked[0].Cause; c.Code != diag.RouteTaken || c.String() != "route 10.20.0.0/16 is not in: the route of our own device vpn0 is there already" {
+		t.Errorf("blocked because of %s: %q", c.Code, c)
 	}
 	// A device has one owner.
 	_, err := h.Set("b", state("vpn0"))

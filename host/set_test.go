@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
 )
 
 // kernelState is what the kernel holds beside what it had when it was created:
@@ -89,11 +91,11 @@ func ruleLine(k ruleKey, table string) string {
 	return fmt.Sprintf("rule %v table %s", k, table)
 }
 
-// model says what the kernel ought to hold of ours, and what is "device prefix" by
-// "device prefix" blocked, worked out from the wanted states of the owners in the order of
-// their coming and a list of what is foreign, in the plainest way.
-func model(states []State, foreign map[string]bool) (ours, blocked map[string]bool) {
-	ours, blocked = make(map[string]bool), make(map[string]bool)
+// model predicts, as plainly as possible, which of our objects the kernel must hold and which
+// "device prefix" is blocked with which cause. The states of the owners come in the order of
+// their first Set; foreign lists the objects of others.
+func model(states []State, foreign map[string]bool) (ours map[string]bool, blocked map[string]diag.Code) {
+	ours, blocked = make(map[string]bool), make(map[string]diag.Code)
 	taken := make(map[netip.Prefix]string)
 	has := func(start string) bool {
 		for line := range foreign {
@@ -119,7 +121,7 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 		routes := slices.Clone(d.Routes)
 		for _, a := range d.Addresses {
 			if foreignAddress(a.Addr()) {
-				blocked[fmt.Sprintf("%s %s", d.Name, around(a.Addr(), a.Addr().BitLen()))] = true
+				blocked[fmt.Sprintf("%s %s", d.Name, around(a.Addr(), a.Addr().BitLen()))] = diag.AddressTaken
 				continue
 			}
 			ours[fmt.Sprintf("addr %s %s", d.Name, a)] = true
@@ -140,10 +142,10 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 			case ok && by == d.Name:
 				continue
 			case r.Prefix.Bits() > 0 && has(fmt.Sprintf("route 254 %s ", r.Prefix)):
-				blocked[line] = true
+				blocked[line] = diag.RouteBlocked
 				continue
 			case ok && table == fmt.Sprint(Table):
-				blocked[line] = true
+				blocked[line] = diag.RouteTaken
 				continue
 			case ok:
 				table = d.Name
@@ -155,7 +157,7 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 					}
 				}
 				if line != "" {
-					blocked[line] = true
+					blocked[line] = diag.RouteTaken
 					continue
 				}
 				line = fmt.Sprintf("%s %s", d.Name, r.Prefix)
@@ -163,7 +165,7 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 				taken[r.Prefix] = d.Name
 			}
 			if r.Source.IsValid() && !foreignAddress(r.Source) && !local[r.Source] {
-				blocked[line] = true
+				blocked[line] = diag.RouteSource
 			} else {
 				ours[fmt.Sprintf("route %s %s %s src %s", table, r.Prefix, d.Name, r.Source)] = true
 			}
@@ -326,8 +328,8 @@ func (o *owners) free(but string, tuns []string) []string {
 	})
 }
 
-// of is what an owner has of "device prefix" lines.
-func (o *owners) of(name string, lines map[string]bool) map[string]bool {
+// of picks the "device prefix" lines of one owner's devices.
+func (o *owners) of(name string, lines map[string]diag.Code) map[string]bool {
 	out := make(map[string]bool)
 	for _, d := range o.states[name].Devices {
 		for line := range lines {
@@ -348,6 +350,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 	theirs := make(map[netip.Prefix]bool)
 	all := owners{states: make(map[string]State)}
 	told := make(map[string]map[string]bool) // what is blocked, as its owner was last told
+	causes := make(map[diag.Code]int)
 	total, blockedSeen, othersSeen, dumps := 0, 0, 0, 0
 	for step := range 600 {
 		if p := pool.foreign[r.IntN(len(pool.foreign))]; r.IntN(3) == 0 {
@@ -394,7 +397,12 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		check := func(got Result) {
 			lines := make(map[string]bool)
 			for _, b := range got.Blocked {
-				lines[b.Device+" "+b.Route.Prefix.String()] = true
+				line := b.Device + " " + b.Route.Prefix.String()
+				lines[line] = true
+				if code, ok := blocked[line]; ok && b.Cause.Code != code {
+					t.Errorf("step %d: %s is blocked because of %s, want %s", step, line, b.Cause.Code, code)
+				}
+				causes[b.Cause.Code]++
 			}
 			compare(t, fmt.Sprintf("step %d, blocked of %s", step, owner), lines, all.of(owner, blocked))
 			told[owner] = lines
@@ -423,6 +431,11 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		total, blockedSeen = total+len(want), blockedSeen+len(blocked)
 	}
 	t.Logf("%d objects wanted and %d routes blocked in all, %d times of another owner's Set; %d dumps", total, blockedSeen, othersSeen, dumps)
+	for _, code := range []diag.Code{diag.RouteBlocked, diag.RouteTaken, diag.RouteSource, diag.AddressTaken} {
+		if causes[code] == 0 {
+			t.Errorf("no step was blocked because of %s", code)
+		}
+	}
 	for _, n := range all.names {
 		if _, err := h.Set(n, State{}); err != nil {
 			t.Fatal(err)
