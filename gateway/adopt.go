@@ -38,8 +38,8 @@ func (g *Gateway) Adopt(ctx context.Context, c *config.Config) (done Adopted, er
 	return done, err
 }
 
-// wanted is one tunnel of a configuration, with the device that it gets.
-type wanted struct {
+// plannedTunnel is one tunnel of a configuration, with the device and the group that it gets.
+type plannedTunnel struct {
 	conn   *config.Connection
 	tunnel *config.Tunnel
 	device string
@@ -47,13 +47,13 @@ type wanted struct {
 }
 
 // planOf works out what c wants, beside what runs. It touches nothing.
-func planOf(c *config.Config, running *fleet) ([]wanted, error) {
-	var out []wanted
+func planOf(c *config.Config, running *fleet) ([]plannedTunnel, error) {
+	var out []plannedTunnel
 	var tunnels []*config.Tunnel
-	settings := map[sa.PeerKey]wanted{}
+	settings := map[sa.PeerKey]plannedTunnel{}
 	for _, conn := range c.Connections {
 		for i := range conn.Tunnels {
-			w := wanted{conn: conn, tunnel: &conn.Tunnels[i], group: conn.Group()}
+			w := plannedTunnel{conn: conn, tunnel: &conn.Tunnels[i], group: conn.Group()}
 			// package config/load sees to it; here it would be a wrong key in use.
 			first, ok := settings[w.tunnel.PeerKey()]
 			if !ok {

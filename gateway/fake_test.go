@@ -494,7 +494,7 @@ func start(t *testing.T, h *fakeHost, c *config.Config, o Options) *running {
 func (r *running) do(actions ...sa.Action) {
 	r.Helper()
 	r.loop(func() { r.ike.actions = append(r.ike.actions, actions...) })
-	r.loop(func() {}) // the one before has been settled
+	r.loop(func() {}) // the loop has finished its last step
 }
 
 // loop runs f in the control loop.

@@ -28,7 +28,7 @@ func releases(groups map[string]bool, name string) int {
 }
 
 // same reports whether e says what w says, so that the tunnel is left alone.
-func (e *entry) same(w wanted) bool {
+func (e *entry) same(w plannedTunnel) bool {
 	return e.conn.Name == w.conn.Name && e.conn.Side == w.conn.Side && e.conn.Dialect == w.conn.Dialect &&
 		e.group.name == w.group && e.device == w.device && reflect.DeepEqual(e.tunnel, w.tunnel)
 }
@@ -36,7 +36,7 @@ func (e *entry) same(w wanted) bool {
 // regroup makes the fleet what plan says. A group in which nothing changed
 // stays; the tunnels of any other go on in a new one. own are the host's
 // addresses.
-func (f *fleet) regroup(now time.Time, plan []wanted, ps *peers, own []netip.Addr, inner tunnel.Inner) change {
+func (f *fleet) regroup(now time.Time, plan []plannedTunnel, ps *peers, own []netip.Addr, inner tunnel.Inner) change {
 	ch := change{done: Adopted{Faults: []Fault{}}, releasing: map[string]bool{}}
 	byName := make(map[string]*entry, len(plan))
 	entries := make([]*entry, 0, len(plan))
@@ -108,7 +108,7 @@ func (f *fleet) regroup(now time.Time, plan []wanted, ps *peers, own []netip.Add
 }
 
 // take gives an entry what w says, and returns it for its next group.
-func (ch *change) take(e *entry, w wanted, ps *peers) tunnel.Config {
+func (ch *change) take(e *entry, w plannedTunnel, ps *peers) tunnel.Config {
 	c := tunnel.Config{Conn: w.conn, Tunnel: w.tunnel, Device: w.device, Wants: w.tunnel.ChildSAs()}
 	if e.group != nil {
 		c.From = e.group.Take(e.tunnel.Name)

@@ -164,7 +164,7 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 		other := h.want.devices[ds.Name]
 		switch {
 		case slices.ContainsFunc(p.devices, func(d *device) bool { return d.name == ds.Name }):
-			errs = append(errs, &DeviceError{ds.Name, errors.New("wanted twice")})
+			errs = append(errs, &DeviceError{ds.Name, errors.New("named twice")})
 			continue
 		case other != nil && other.part != old:
 			errs = append(errs, &DeviceError{ds.Name, errors.New("belongs to " + other.part.owner)})
@@ -299,7 +299,7 @@ func (h *Host) decideAddress(a *ownAddress) {
 		a.takenBy = on[0]
 	}
 	key := address{a.device.index, a.prefix}
-	if a.wanted() {
+	if a.assigned() {
 		h.want.addrs[key] = a
 	} else if h.want.addrs[key] == a {
 		delete(h.want.addrs, key)
@@ -323,12 +323,12 @@ func (h *Host) removeAddress(a *ownAddress) {
 	}
 }
 
-func (a *ownAddress) wanted() bool { return a.device.index != 0 && a.takenBy == 0 }
+func (a *ownAddress) assigned() bool { return a.device.index != 0 && a.takenBy == 0 }
 
 // alive reports whether a claim counts: its device is there, and so is the address
 // that it goes with.
 func (c *claim) alive() bool {
-	return c.device.index != 0 && (c.address == nil || c.address.wanted())
+	return c.device.index != 0 && (c.address == nil || c.address.assigned())
 }
 
 // decide works out who has a prefix. changed are the claims to it that are new,

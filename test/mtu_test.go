@@ -95,15 +95,15 @@ func forget(n *lab.Namespace) {
 
 var answered = regexp.MustCompile(`From (\S+) icmp_seq=1 .*mtu ?= ?(\d+)`)
 
-// ways are the two directions between the hosts, in both families.
-type way struct {
+// direction is one of the two between the hosts, in one address family.
+type direction struct {
 	from, far   *lab.Namespace
 	gateway, to string // addresses
 	headers     int    // of IP and TCP
 }
 
-func ways(n *lab.Net) []way {
-	return []way{
+func directions(n *lab.Net) []direction {
+	return []direction{
 		{n.Host, n.CloudHost, "192.168.3.1", lab.CloudHost, 40},
 		{n.CloudHost, n.Host, "10.10.0.1", lab.CustomerHost, 40},
 		{n.Host, n.CloudHost, "fd00:3::1", lab.CloudHost6, 60},
@@ -118,7 +118,7 @@ func TestTooBigIsAnsweredWithTheExactMTU(t *testing.T) {
 		t.Run(r.String(), func(t *testing.T) {
 			n.Use(t)
 			customer, cloud := r.start(n, true)
-			for _, w := range ways(n) {
+			for _, w := range directions(n) {
 				for _, size := range []int{1500, r.mtu + 1} {
 					if ok, from, mtu, out := big(w.from, w.to, size); ok || from != w.gateway || mtu != r.mtu {
 						t.Errorf("%d bytes to %s: answered with MTU %d by %q, want %d by %s\n%s", size, w.to, mtu, from, r.mtu, w.gateway, out)
@@ -141,7 +141,7 @@ func clamped(t *testing.T, n *lab.Net, mtu int) {
 	t.Helper()
 	const syn = "tcp[tcpflags] & tcp-syn != 0 or (ip6[6] == 6 and ip6[53] & 2 != 0)"
 	captures := map[*lab.Namespace]*lab.Capture{n.Host: n.Host.Capture("eth0", syn), n.CloudHost: n.CloudHost.Capture("eth0", syn)}
-	for _, w := range ways(n) {
+	for _, w := range directions(n) {
 		forget(w.from) // else TCP knows the MTU without the gateway's help
 		forget(w.far)
 		const bytes = 200_000
@@ -153,7 +153,7 @@ func clamped(t *testing.T, n *lab.Net, mtu int) {
 	for host, c := range captures {
 		pcaps[host] = c.Stop()
 	}
-	for _, w := range ways(n) {
+	for _, w := range directions(n) {
 		for _, ack := range []string{"0", "1"} { // for the connection there, and for the one back
 			family := "ip"
 			if w.headers == 60 {
@@ -178,7 +178,7 @@ func TestSmallerPathMTUIsNoBlackHole(t *testing.T) {
 		t.Run(r.String(), func(t *testing.T) {
 			n.Use(t)
 			customer, cloud := r.start(n, false)
-			noBlackHole(t, n, ways(n)[:2], r.mtu, r.small)
+			noBlackHole(t, n, directions(n)[:2], r.mtu, r.small)
 			customer.Stop()
 			cloud.Stop()
 			forget(n.Customer)
@@ -193,7 +193,7 @@ func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
 	n.Narrow(1400)
 	r := mtuRow{"aes128gcm16", "never", true, 1426, 1326}
 	r.start(n, true)
-	noBlackHole(t, n, ways(n), r.mtu, r.small)
+	noBlackHole(t, n, directions(n), r.mtu, r.small)
 }
 
 // The device's MTU cannot be less than 1280 with IPv6 inside. IPv6 packets of
@@ -206,7 +206,7 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 		t.Run(r.String(), func(t *testing.T) {
 			n.Use(t)
 			customer, cloud := r.start(n, true)
-			for _, w := range ways(n) {
+			for _, w := range directions(n) {
 				forget(w.from)
 				const bytes = 200_000
 				if got := w.from.Transfer(w.far, w.to, bytes); got != bytes {
@@ -217,7 +217,7 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 					return ok && w.headers == 60 || told == r.small && w.headers == 40, out
 				})
 			}
-			for _, w := range ways(n) {
+			for _, w := range directions(n) {
 				if w.headers != 60 {
 					continue
 				}
@@ -234,7 +234,7 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 }
 
 // noBlackHole begins with TCP, which has only what the gateway says to go by.
-func noBlackHole(t *testing.T, n *lab.Net, ws []way, mtu, small int) {
+func noBlackHole(t *testing.T, n *lab.Net, ws []direction, mtu, small int) {
 	for _, w := range ws {
 		forget(w.from)
 		const bytes = 200_000

@@ -27,12 +27,12 @@ type Fit struct {
 // before in one step, in which routes that move from one tunnel to another are
 // added before they are removed. The answer is an Applied fact.
 type Want struct {
-	Devices []Wanted
+	Devices []DeviceState
 	Peers   []netip.Addr // outer addresses that no route may capture; sorted
 }
 
-// Wanted is one tunnel's part of a Want.
-type Wanted struct {
+// DeviceState is one tunnel's part of a Want.
+type DeviceState struct {
 	Tunnel, Device string
 	MTU            int
 	Routes         []Route

@@ -6,10 +6,10 @@ import (
 	"vpngw/ipsec"
 )
 
-// pair is what one Child SA may carry: packets between two address ranges.
-type pair struct{ local, remote ipsec.Selector }
+// selectorPair is what one Child SA may carry: packets between two address ranges.
+type selectorPair struct{ local, remote ipsec.Selector }
 
-func (p pair) String() string { return p.local.String() + " === " + p.remote.String() }
+func (p selectorPair) String() string { return p.local.String() + " === " + p.remote.String() }
 
 // Bounds on the work that a peer's choice of selectors can cause.
 const (
@@ -20,12 +20,12 @@ const (
 // uncarried is what of local × remote no SA carries. A responder may get any
 // number of Child SAs, each with any part of what it wants, so a wanted pair
 // can be carried piecewise. SAs limited to a protocol or port don't count.
-func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []pair {
-	var open []pair
+func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []selectorPair {
+	var open []selectorPair
 	for _, l := range local {
 		for _, r := range remote {
 			if l.Start.BitLen() == r.Start.BitLen() {
-				open = append(open, pair{l, r})
+				open = append(open, selectorPair{l, r})
 			}
 		}
 	}
@@ -37,7 +37,7 @@ func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []pair {
 					return open
 				}
 				if l.AnyPort() && r.AnyPort() {
-					open = without(open, pair{l, r})
+					open = without(open, selectorPair{l, r})
 				}
 			}
 		}
@@ -46,8 +46,8 @@ func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []pair {
 }
 
 // without cuts p out of every pair of open.
-func without(open []pair, p pair) []pair {
-	var out []pair
+func without(open []selectorPair, p selectorPair) []selectorPair {
+	var out []selectorPair
 	for _, o := range open {
 		if len(out) > maxPairs {
 			return open // as if p carried nothing: degraded, never a false up
@@ -61,10 +61,10 @@ func without(open []pair, p pair) []pair {
 		// What is left of o stands around l × r: beside l at full width, and
 		// above and below r within l.
 		for _, rest := range outside(o.local, l) {
-			out = append(out, pair{rest, o.remote})
+			out = append(out, selectorPair{rest, o.remote})
 		}
 		for _, rest := range outside(o.remote, r) {
-			out = append(out, pair{l, rest})
+			out = append(out, selectorPair{l, rest})
 		}
 	}
 	if len(out) > maxPairs {

@@ -13,8 +13,8 @@ import (
 // A Want that the kernel refused is repeated after so long.
 const hostRetry = 5 * time.Second
 
-// wantAgain emits a Want, unless it is the last one.
-func (g *Group) wantAgain() {
+// emitWant emits a Want, unless it is the last one.
+func (g *Group) emitWant() {
 	for _, m := range g.members {
 		switch {
 		case m.held:
@@ -23,16 +23,16 @@ func (g *Group) wantAgain() {
 			m.routed = true
 		}
 	}
-	w := g.wanted()
-	if !g.again && reflect.DeepEqual(w, g.want) {
+	w := g.hostState()
+	if !g.repeat && reflect.DeepEqual(w, g.want) {
 		return
 	}
-	g.want, g.again, g.applies = w, false, true
+	g.want, g.repeat, g.applies = w, false, true
 	g.emit(w)
 }
 
 // wanted is what should be in the kernel.
-func (g *Group) wanted() Want {
+func (g *Group) hostState() Want {
 	var w Want
 	outer := map[netip.Addr]bool{}
 	for _, m := range g.members {
@@ -40,7 +40,7 @@ func (g *Group) wanted() Want {
 			outer[a] = true
 		}
 		if m.fault.OK() {
-			w.Devices = append(w.Devices, Wanted{
+			w.Devices = append(w.Devices, DeviceState{
 				Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets,
 			})
 		}

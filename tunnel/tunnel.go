@@ -62,7 +62,7 @@ type Group struct {
 	actions []Action
 	noted   bool // since the last Advance
 	want    Want // the last one
-	again   bool // want it again, though it is the same
+	repeat  bool // emit the next Want even if it equals the last
 	applies bool // the last Want is not answered yet
 	retryAt time.Time
 }
@@ -122,7 +122,7 @@ func (g *Group) Note(now time.Time, f Fact) {
 	case TooBig:
 		g.noteTooBig(now, f)
 	case Disturbed:
-		g.again = true
+		g.repeat = true
 	case Underlay:
 		g.own = f.Addresses
 		clear(g.paths) // learned on an underlay that has changed
@@ -145,9 +145,9 @@ func (g *Group) Advance(now time.Time) {
 	g.expirePaths(now)
 	g.fit()
 	if reached(g.retryAt, now) {
-		g.retryAt, g.again = time.Time{}, true
+		g.retryAt, g.repeat = time.Time{}, true
 	}
-	g.wantAgain()
+	g.emitWant()
 	if g.applies { // a tunnel is up when its routes are in
 		return
 	}

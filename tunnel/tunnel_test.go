@@ -282,7 +282,7 @@ func TestStandbyHasTheRoutesOnlyWithoutTheActiveTunnel(t *testing.T) {
 	s.up("b", "192.168.3.0/24", "10.10.0.0/16")
 	s.up("a", "192.168.3.0/24", "10.10.0.0/16")
 	s.trace = nil
-	if w := s.wanted(); len(w.Devices[0].Routes) != 1 || len(w.Devices[1].Routes) != 0 {
+	if w := s.hostState(); len(w.Devices[0].Routes) != 1 || len(w.Devices[1].Routes) != 0 {
 		t.Errorf("got %+v, want the routes in the active tunnel only", w)
 	}
 	s.facts(Held{"a", true}) // one Want moves the route: it is added before it is removed

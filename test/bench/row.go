@@ -140,7 +140,7 @@ const firstHint = 60_000 // packets a second, where the first search begins
 func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	var tries []string
 	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration, mayLose float64) (load.Outcome, error) {
-		r.settle()
+		r.drain()
 		s.Rate, s.For, s.MaxLost = rate, d, mayLose
 		o, err := r.path.Run(s)
 		r.alive()
@@ -163,19 +163,19 @@ func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	return fmt.Sprintf("%.0f kpps", rate/1e3)
 }
 
-// settle waits until nothing of an overload is under way any more: a ping comes
+// drain waits until no packet of an overload is under way: a ping comes
 // back at once. Some contenders have queues of seconds.
-func (r *row) settle() {
+func (r *row) drain() {
 	r.site.Await(lab.Patience, r.contender.name+" has worked off its queues", func() (bool, string) {
 		p, err := load.Ping(r.site.a.Do, netip.MustParseAddr(innerA), netip.MustParseAddr(innerB), 1, pingInterval)
 		if err != nil {
 			return false, err.Error()
 		}
-		return len(p.Times) == 1 && p.Times[0] < settled, fmt.Sprint(p)
+		return len(p.Times) == 1 && p.Times[0] < drained, fmt.Sprint(p)
 	})
 }
 
-const settled = 20 * time.Millisecond
+const drained = 20 * time.Millisecond
 
 // measureFlood floods the tunnel with small packets and reads what its daemons
 // take then.

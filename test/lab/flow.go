@@ -17,7 +17,7 @@ type Flow struct {
 	lab    *Lab
 	stop   chan struct{}
 	send   sync.WaitGroup
-	ways   [2]*way
+	halves [2]*halfFlow
 	queues int // what full queues had dropped before
 }
 
@@ -51,8 +51,8 @@ const largestRun = 64
 // machine does not run the program that reads it; the program itself has lost nothing.
 func (d Direction) Excused() bool { return d.Lost <= largestRun*d.Queues }
 
-// way is one direction: a sender and a receiver that share only received.
-type way struct {
+// halfFlow is one direction of a Flow. Its sender and its receiver share only received.
+type halfFlow struct {
 	from, to *net.UDPConn
 	start    time.Time
 	received atomic.Int64
@@ -71,9 +71,9 @@ func (l *Lab) StartFlow(a *Namespace, addrA string, b *Namespace, addrB string, 
 	l.Helper()
 	f := &Flow{lab: l, stop: make(chan struct{}), queues: l.queueDrops()}
 	ca, cb := a.udp(addrA), b.udp(addrB)
-	f.ways[0] = &way{from: ca, to: cb, done: make(chan struct{})}
-	f.ways[1] = &way{from: cb, to: ca, done: make(chan struct{})}
-	for _, w := range f.ways {
+	f.halves[0] = &halfFlow{from: ca, to: cb, done: make(chan struct{})}
+	f.halves[1] = &halfFlow{from: cb, to: ca, done: make(chan struct{})}
+	for _, w := range f.halves {
 		w.start = time.Now()
 		f.send.Add(1)
 		go func() { defer f.send.Done(); w.sender(f.stop, perSecond) }()
@@ -104,7 +104,7 @@ func (n *Namespace) udp(address string) *net.UDPConn {
 
 // Received is how many packets have arrived so far, from a to b and from b to a.
 func (f *Flow) Received() (ab, ba int) {
-	return int(f.ways[0].received.Load()), int(f.ways[1].received.Load())
+	return int(f.halves[0].received.Load()), int(f.halves[1].received.Load())
 }
 
 // Stop ends the sending, waits for what is still under way (until five seconds
@@ -112,7 +112,7 @@ func (f *Flow) Received() (ab, ba int) {
 func (f *Flow) Stop() (ab, ba Direction) {
 	close(f.stop)
 	f.send.Wait()
-	for _, w := range f.ways {
+	for _, w := range f.halves {
 		last, since := w.received.Load(), time.Now()
 		for int(last) < w.d.Sent && time.Since(since) < 5*time.Second {
 			time.Sleep(10 * time.Millisecond)
@@ -122,17 +122,17 @@ func (f *Flow) Stop() (ab, ba Direction) {
 		}
 	}
 	queues := max(0, f.lab.queueDrops()-f.queues) // a device that is gone took its count along
-	for _, w := range f.ways {
+	for _, w := range f.halves {
 		w.to.Close()
 	}
-	for _, w := range f.ways {
+	for _, w := range f.halves {
 		<-w.done
 		w.d.Lost, w.d.Queues = w.d.Sent-w.unique, queues
 	}
-	return f.ways[0].d, f.ways[1].d
+	return f.halves[0].d, f.halves[1].d
 }
 
-func (w *way) sender(stop <-chan struct{}, perSecond int) {
+func (w *halfFlow) sender(stop <-chan struct{}, perSecond int) {
 	to := w.to.LocalAddr().(*net.UDPAddr).AddrPort()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -155,7 +155,7 @@ func (w *way) sender(stop <-chan struct{}, perSecond int) {
 	}
 }
 
-func (w *way) receiver() {
+func (w *halfFlow) receiver() {
 	var b [flowSize + 1]byte
 	var next uint64
 	var last time.Time
@@ -179,7 +179,7 @@ func (w *way) receiver() {
 }
 
 // count notes the arrival of number seq; next is the one after the highest so far.
-func (w *way) count(seq uint64, next *uint64) {
+func (w *halfFlow) count(seq uint64, next *uint64) {
 	if seq >= 1<<32 {
 		return
 	}
