@@ -44,7 +44,7 @@ func (e *InvalidError) Error() string {
 	return "the configuration has errors; nothing was changed"
 }
 
-// Reloaded says what a reload changed. Problems are warnings: they did not prevent it.
+// Reloaded says what a reload changed. Warnings did not prevent it.
 type Reloaded struct {
 	gateway.Adopted
 	Warnings diag.Problems `json:"warnings"`

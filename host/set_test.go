@@ -16,8 +16,8 @@ import (
 	"vpngw/diag"
 )
 
-// kernelState is what the kernel holds beside what it had when it was created:
-// "route|rule|addr …" lines, of ours and of the rest.
+// kernelState lists the objects in the kernel, ours and foreign ones, as lines
+// "route|rule|addr …". It leaves out the objects that every new namespace has.
 func (s *space) kernelState() (ours, foreign map[string]bool) {
 	ours, foreign = make(map[string]bool), make(map[string]bool)
 	s.run(func() {
@@ -78,7 +78,7 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 	return ours, foreign
 }
 
-// tableName is a table's number, or of a device's own table its device.
+// tableName returns a table's number, or the device if the table belongs to one.
 func tableName(table int, names map[int]string) string {
 	if table > sharedTable {
 		return names[table-sharedTable]
@@ -182,8 +182,8 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 	return ours, blocked
 }
 
-// pool is what random states are made of: some prefixes are within others, some
-// contain peers, some are foreign now and then.
+// pool has the parts of random states: some prefixes lie within others, some
+// contain peers, some are foreign for a time.
 var pool = struct {
 	prefixes, foreign []netip.Prefix
 	sources, peers    []netip.Addr
@@ -195,7 +195,7 @@ var pool = struct {
 	foreign: prefixes("10.20.1.0/24", "172.16.0.0/12", "198.51.100.0/24", "fd21:1::/64", "2001:db8:9::/48"),
 	sources: []netip.Addr{
 		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"),
-		netip.MustParseAddr("169.254.7.1"), netip.MustParseAddr("fd77::1"), // there while a device has it
+		netip.MustParseAddr("169.254.7.1"), netip.MustParseAddr("fd77::1"), // local while a device has it
 	},
 	peers:     []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8:9::1"), netip.MustParseAddr("10.21.3.4")},
 	addresses: prefixes("169.254.7.1/30", "169.254.7.5/30", "fd77::1/64", "fd78::1/64"),
@@ -209,7 +209,7 @@ func prefixes(s ...string) (out []netip.Prefix) {
 	return out
 }
 
-// randomState is a wanted state of some devices; State{} now and then.
+// randomState returns a random State of some of the devices, now and then the empty one.
 func randomState(r *rand.Rand, tuns []string) State {
 	var s State
 	if r.IntN(8) == 0 {
@@ -250,7 +250,7 @@ func randomState(r *rand.Rand, tuns []string) State {
 	return s
 }
 
-// world is a namespace with an underlay and a Host with some devices.
+// world makes a namespace with an underlay, and a Host with devices.
 func world(t *testing.T, tuns ...string) (*space, *Host) {
 	t.Helper()
 	s := enter(t)
@@ -290,7 +290,7 @@ func TestErrorOfOneDeviceDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// owners are what the owners want, in the order in which they came.
+// owners are the States of the owners, in the order of their first Set.
 type owners struct {
 	names  []string
 	states map[string]State
@@ -316,7 +316,7 @@ func (o *owners) inOrder() (out []State) {
 	return out
 }
 
-// free are the devices that no owner but one has.
+// free returns the devices that no owner except one uses.
 func (o *owners) free(but string, tuns []string) []string {
 	return slices.DeleteFunc(slices.Clone(tuns), func(tun string) bool {
 		for n, s := range o.states {
@@ -342,14 +342,15 @@ func (o *owners) of(name string, lines map[string]diag.Code) map[string]bool {
 }
 
 // TestSetCyclesThroughRandomStates applies random states of random owners, while foreign routes
-// and addresses come and go and somebody meddles, and compares the kernel with the sum.
+// and addresses come and go and another program changes our objects, and compares the kernel
+// with the model.
 func TestSetCyclesThroughRandomStates(t *testing.T) {
 	tuns := []string{"vpn0", "vpn1", "vpn2", "vpn3"}
 	s, h := world(t, tuns...)
 	r := rand.New(rand.NewPCG(1, 2))
 	theirs := make(map[netip.Prefix]bool)
 	all := owners{states: make(map[string]State)}
-	told := make(map[string]map[string]bool) // what is blocked, as its owner was last told
+	told := make(map[string]map[string]bool) // each owner's last Result
 	causes := make(map[diag.Code]int)
 	total, blockedSeen, othersSeen, dumps := 0, 0, 0, 0
 	for step := range 600 {
@@ -361,7 +362,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 			s.ip("addr", map[bool]string{false: "add", true: "del"}[theirs[p]], p.String(), "dev", "eth1")
 			theirs[p] = !theirs[p]
 		}
-		switch r.IntN(40) { // meddling that Set has to find out about
+		switch r.IntN(40) { // another program changes our objects, which Set must notice
 		case 0:
 			s.ip("link", "set", "vpn1", "down")
 		case 1:
@@ -449,7 +450,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 	}
 }
 
-// foreignRoute adds or removes what is not ours.
+// foreignRoute adds or removes a route without our mark.
 func (s *space) foreignRoute(p netip.Prefix, remove bool, metric int) {
 	verb, family := "add", "-4"
 	if p.Addr().Is6() {

@@ -6,20 +6,21 @@ import (
 	"vpngw/ipsec"
 )
 
-// selectorPair is what one Child SA may carry: packets between two address ranges.
+// selectorPair is a pair of address ranges; a Child SA may carry packets between the two.
 type selectorPair struct{ local, remote ipsec.Selector }
 
 func (p selectorPair) String() string { return p.local.String() + " === " + p.remote.String() }
 
 // Bounds on the work that a peer's choice of selectors can cause.
 const (
-	maxPairs   = 256  // pieces that the wanted pairs may fall into
+	maxPairs   = 256  // pieces into which SAs may cut the configured pairs
 	maxProduct = 2048 // pairs of selectors looked at
 )
 
-// uncarried is what of local × remote no SA carries. A responder may get any
-// number of Child SAs, each with any part of what it wants, so a wanted pair
-// can be carried piecewise. SAs limited to a protocol or port don't count.
+// uncarried returns the parts of local × remote that no SA carries. A responder
+// may get any number of Child SAs, each for any part of its selectors, so
+// several SAs together can carry a pair. SAs limited to a protocol or port
+// don't count.
 func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []selectorPair {
 	var open []selectorPair
 	for _, l := range local {
@@ -58,8 +59,8 @@ func without(open []selectorPair, p selectorPair) []selectorPair {
 			out = append(out, o)
 			continue
 		}
-		// What is left of o stands around l × r: beside l at full width, and
-		// above and below r within l.
+		// The rest of o surrounds l × r: beside l it has the full width, within
+		// l it lies above and below r.
 		for _, rest := range outside(o.local, l) {
 			out = append(out, selectorPair{rest, o.remote})
 		}
@@ -73,7 +74,7 @@ func without(open []selectorPair, p selectorPair) []selectorPair {
 	return out
 }
 
-// outside is the one or two ranges of s that lie before and after its part in.
+// outside returns the ranges of s before and after in, which is a part of s.
 func outside(s, in ipsec.Selector) []ipsec.Selector {
 	var out []ipsec.Selector
 	add := func(from, to netip.Addr) {
