@@ -55,7 +55,7 @@ func connection(name, local, remote string) *config.Connection {
 
 func configOf(cs ...*config.Connection) *config.Config { return &config.Config{Connections: cs} }
 
-// plan works out a configuration beside nothing that runs.
+// plan plans a configuration for a gateway without tunnels.
 func plan(cs ...*config.Connection) ([]plannedTunnel, error) {
 	return planOf(configOf(cs...), &fleet{})
 }

@@ -18,7 +18,7 @@ func rekeyCounts1() (child, ike int) {
 	return 5, 1
 }
 
-// onePair1 is onePair for IKEv1, where an ISAKMP SA that was replaced can be there for a while.
+// onePair1 is onePair for IKEv1, in which a replaced ISAKMP SA may exist for a while.
 func onePair1(t *testing.T, n *lab.Net, gw *lab.Vpngw, peer *lab.Charon) {
 	t.Helper()
 	n.Await(within(30*time.Second), "one pair at each end", func() (bool, string) {

@@ -20,7 +20,7 @@ type mtuRow struct {
 }
 
 var mtuRows = []mtuRow{
-	// IPv4 20, SPI and number 8, IV 8, ICV 16, trailer 2; what is encrypted is a multiple of 4.
+	// IPv4 20, SPI and number 8, IV 8, ICV 16, trailer 2; the encrypted part is a multiple of 4.
 	{"aes128gcm16", "never", false, 1446, 1246},
 	// UDP 8 more.
 	{"aes128gcm16", "always", false, 1438, 1238},
@@ -66,13 +66,13 @@ func (r mtuRow) start(n *lab.Net, v6 bool) (customer, cloud *lab.Vpngw) {
 }
 
 // big sends one ping that fills a packet of that size, with DF set, and waits up to 10 s for
-// the answer: either the pong (ok), or an ICMP error with its sender and the MTU that it names.
-// Before, the host forgets every path MTU that it knows.
+// the answer: either the echo reply (ok), or an ICMP error with its sender and MTU. First the
+// host forgets all path MTUs.
 func big(n *lab.Namespace, to string, size int) (ok bool, from string, mtu int, out string) {
 	return ask(n, to, size, 10)
 }
 
-// ask is big with so many seconds to wait.
+// ask is big with a given number of seconds to wait.
 func ask(n *lab.Namespace, to string, size, seconds int) (ok bool, from string, mtu int, out string) {
 	headers := 28
 	if strings.Contains(to, ":") {
@@ -87,7 +87,7 @@ func ask(n *lab.Namespace, to string, size, seconds int) (ok bool, from string, 
 	return err == nil, from, mtu, out
 }
 
-// forget drops what the host has learnt of paths.
+// forget removes the path MTUs that the host has learned.
 func forget(n *lab.Namespace) {
 	n.Run("ip", "-4", "route", "flush", "cache")
 	n.Run("ip", "-6", "route", "flush", "cache")
@@ -168,8 +168,9 @@ func clamped(t *testing.T, n *lab.Net, mtu int) {
 	}
 }
 
-// A link in the middle that carries less than either gateway knows of: the
-// routers' answers to ESP packets lower the tunnel's MTU, and hosts are told.
+// A link in the middle has a lower MTU than the gateways' links. The routers'
+// errors about ESP packets lower the tunnel's MTU, and the gateways tell their
+// hosts.
 func TestSmallerPathMTUIsNoBlackHole(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, "iperf3")
@@ -196,8 +197,8 @@ func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
 	noBlackHole(t, n, directions(n), r.mtu, r.small)
 }
 
-// The device's MTU cannot be less than 1280 with IPv6 inside. IPv6 packets of
-// that size are then cut below; IPv4 and TCP go by what really fits.
+// The device's MTU cannot be less than 1280 with IPv6 inside. The underlay then
+// fragments IPv6 packets of that size; IPv4 and TCP use the true MTU.
 func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t)
@@ -233,7 +234,7 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 	}
 }
 
-// noBlackHole begins with TCP, which has only what the gateway says to go by.
+// noBlackHole starts with TCP, which depends on the gateway's errors alone.
 func noBlackHole(t *testing.T, n *lab.Net, ws []direction, mtu, small int) {
 	for _, w := range ws {
 		forget(w.from)

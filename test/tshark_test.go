@@ -10,8 +10,8 @@ import (
 	"vpngw/test/lab"
 )
 
-// Wireshark is an implementation that shares nothing with ours: with the keys
-// that vpngw logs, it reads and checks what both ends sent.
+// Wireshark shares no code with vpngw. With the keys that vpngw logs, it
+// decrypts and checks the packets of both ends.
 
 var readable = []suites{
 	{ikeEncr: "aes256gcm16", ikeHash: "sha384", ikeGroup: "ecp384", espEncr: "aes128gcm16", espGroup: "x25519", initiate: true},
@@ -61,7 +61,7 @@ func TestTsharkDecryptsAcrossRekeys(t *testing.T) {
 	}
 }
 
-// between are the rekeys that lie between two steps of the run.
+// between lists the rekeys between two steps of the run.
 var between = []struct{ byPeer, ike bool }{{false, false}, {true, true}, {true, false}, {false, true}, {false, false}}
 
 const pingsPerStep = 20

@@ -12,8 +12,8 @@ import (
 	"vpngw/test/lab"
 )
 
-// row is a contender in a run: the tunnel of the round, and what was measured so
-// far. Idle, a tunnel costs nothing.
+// row is a contender in a run: the tunnel of the round, and the figures so far.
+// An idle tunnel costs nothing.
 type row struct {
 	contender
 	*trial
@@ -25,7 +25,7 @@ type row struct {
 	hints map[metric]float64 // the rate that the last search found
 }
 
-// set brings the contender up. It is ready when a ping has passed.
+// set starts the contender and waits until a ping passes.
 func (r *row) set(round int, p programs) {
 	r.site = newSite(r.trial, p, r.contender)
 	r.tunnel = r.start(r.site)
@@ -44,8 +44,8 @@ func (r *row) alive() {
 	}
 }
 
-// cpu is the time that the daemons of both ends have used so far; 0 for one that
-// has ended.
+// cpu returns the processor time of the daemons of both ends so far; a daemon
+// that has ended counts 0.
 func (r *row) cpu() time.Duration {
 	var sum time.Duration
 	for _, d := range r.daemons {
@@ -54,8 +54,9 @@ func (r *row) cpu() time.Duration {
 	return sum
 }
 
-// memory is what the larger daemon takes, by a line of /proc/PID/status: VmRSS
-// now, VmHWM at its highest. Without daemons it is 0.
+// memory returns the memory of the larger daemon from a line of
+// /proc/PID/status: VmRSS is the present value, VmHWM the highest. Without
+// daemons it is 0.
 func (r *row) memory(line string) float64 {
 	var most float64
 	for _, d := range r.daemons {
@@ -177,8 +178,8 @@ func (r *row) drain() {
 
 const drained = 20 * time.Millisecond
 
-// measureFlood floods the tunnel with small packets and reads what its daemons
-// take then.
+// measureFlood floods the tunnel with small packets and reads the memory of its
+// daemons.
 func (r *row) measureFlood(d time.Duration) string {
 	s := r.smallStream()
 	s.For = d

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Flow is numbered UDP packets between two hosts, both ways at once.
+// Flow sends numbered UDP packets between two hosts, in both directions at once.
 type Flow struct {
 	lab    *Lab
 	stop   chan struct{}
 	send   sync.WaitGroup
 	halves [2]*halfFlow
-	queues int // what full queues had dropped before
+	queues int // the drops of full queues before the Flow
 }
 
 // Direction counts the packets of one direction.
@@ -26,7 +26,8 @@ type Direction struct {
 	Sent, Lost, Duplicated, Reordered int
 	// Gap is the longest time between two arrivals, and First how long the first took after the start.
 	Gap, First time.Duration
-	// Queues is how many packets of any flow, in either direction, full queues of the kernel dropped in the Lab meanwhile.
+	// Queues counts the packets that full queues of the kernel dropped in the whole Lab during the
+	// Flow.
 	Queues int
 	// SendErrors counts packets that the sender's own kernel refused; they are among Lost.
 	SendErrors int
@@ -47,8 +48,8 @@ func (d Direction) String() string {
 // largestRun is how many packets a packet of several segments can hold.
 const largestRun = 64
 
-// Excused reports whether full queues of the kernel can explain every loss. A queue is full when a busy
-// machine does not run the program that reads it; the program itself has lost nothing.
+// Excused reports whether full queues of the kernel can explain every loss. A queue overflows when a
+// busy machine does not run the program that reads it; that is no fault of the program.
 func (d Direction) Excused() bool { return d.Lost <= largestRun*d.Queues }
 
 // halfFlow is one direction of a Flow. Its sender and its receiver share only received.
@@ -102,13 +103,13 @@ func (n *Namespace) udp(address string) *net.UDPConn {
 	return c
 }
 
-// Received is how many packets have arrived so far, from a to b and from b to a.
+// Received returns the numbers of packets that have arrived so far, from a to b and from b to a.
 func (f *Flow) Received() (ab, ba int) {
 	return int(f.halves[0].received.Load()), int(f.halves[1].received.Load())
 }
 
-// Stop ends the sending, waits for what is still under way (until five seconds
-// pass without an arrival) and returns the counts, from a to b and from b to a.
+// Stop ends the sending, waits for packets in flight (until five seconds pass
+// without an arrival) and returns the counts, from a to b and from b to a.
 func (f *Flow) Stop() (ab, ba Direction) {
 	close(f.stop)
 	f.send.Wait()
@@ -121,7 +122,7 @@ func (f *Flow) Stop() (ab, ba Direction) {
 			}
 		}
 	}
-	queues := max(0, f.lab.queueDrops()-f.queues) // a device that is gone took its count along
+	queues := max(0, f.lab.queueDrops()-f.queues) // a removed device no longer counts
 	for _, w := range f.halves {
 		w.to.Close()
 	}
