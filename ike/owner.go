@@ -25,7 +25,7 @@ func (o *owner) Emit(a sa.Action) { o.e().emit(a) }
 func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
 // Candidates implements sa.Owner. Peers whose configured address of ours is the one that the message came to, or
-// who have none configured, come before the others; a peer that may have any identity comes last.
+// that have none configured, come before the others; a peer that may have any identity comes last.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
 	var exact, other []*sa.Peer
 	for _, p := range o.peersAt[remote.Unmap()] {

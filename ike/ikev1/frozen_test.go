@@ -395,7 +395,7 @@ func TestFrozenShowsNoSecret(t *testing.T) {
 	check(fa, c.In.Encr, c.In.Integ, c.Out.Encr, c.Out.Integ)
 }
 
-// What does not hang together is not thawed.
+// Thaw refuses inconsistent state.
 func TestThawRefusesWhatIsIncomplete(t *testing.T) {
 	frozen := func() Frozen {
 		w := newWorld(t, nil)
