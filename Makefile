@@ -1,4 +1,4 @@
-# make help says what there is.
+# make help lists the targets.
 
 GO      ?= $(shell sh test/go.sh)
 PREFIX  ?= /usr/local
@@ -8,15 +8,14 @@ N       ?= 5
 
 # make flake hands further flags to go test in TESTFLAGS.
 TESTFLAGS ?=
-# So many tests in namespaces run side by side. They wait most of the time.
+# This many tests in namespaces run side by side. They wait most of the time.
 PARALLEL ?= 6
 
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')
 RACE     = $$(command -v gcc >/dev/null && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
-# git describe has said what the version is, and a clone of somebody else's is
-# one that Go may not ask for it.
+# VERSION names the commit already, and git refuses to tell Go about another user's clone.
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
 .PHONY: build demo test flake check bench gobench fuzz soak install clean help go setup
@@ -66,7 +65,7 @@ install: ## installs binary, example configuration and systemd unit (PREFIX, DES
 	sed 's|@BIN@|$(PREFIX)/bin/vpngw|' cmd/vpngw/vpngw.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
 
-clean: ## removes what make build made
+clean: ## removes the outputs of make build
 	rm -rf bin
 
 help: ## this list
@@ -76,7 +75,7 @@ help: ## this list
 go:
 	@[ -n "$(GO)" ] || exit 1
 
-# setup installs what is missing, which takes root; without, what needs it is skipped.
+# setup installs missing packages if it runs as root. Otherwise the tests that need them are skipped.
 setup:
 	@if [ "$$(id -u)" = 0 ]; then sh test/setup.sh; else \
 		echo "NOT ROOT: whatever needs network namespaces is skipped. Run: sudo make $(MAKECMDGOALS)"; fi

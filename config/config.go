@@ -93,7 +93,7 @@ func (c *Connection) Features() Features {
 	return out
 }
 
-// Routing is what decides which packets go into the tunnels.
+// Routing says how packets are chosen for the tunnels.
 type Routing string
 
 const (
@@ -102,7 +102,7 @@ const (
 	RouteBGP         Routing = "bgp"         // the selectors are 0.0.0.0/0; routes that BGP learns decide
 )
 
-// RoutingOf is what decides which packets go into tunnels with these selectors.
+// RoutingOf returns the Routing of tunnels with these selectors.
 func RoutingOf(bgp bool, local, remote []netip.Prefix) Routing {
 	switch {
 	case bgp:

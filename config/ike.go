@@ -8,7 +8,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// PeerKey is what the tunnel's IKE SA belongs to: tunnels with equal keys share one.
+// PeerKey returns the key of the tunnel's IKE SA: tunnels with equal keys share one.
 // Local is the address as configured, invalid where the route chooses it.
 func (t *Tunnel) PeerKey() sa.PeerKey {
 	return sa.PeerKey{

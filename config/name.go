@@ -20,7 +20,7 @@ func SafeName(s string) string {
 	return s
 }
 
-// CheckName is what a connection's name must do and s does not, or empty.
+// CheckName returns the rule for connection names that s breaks, or empty.
 func CheckName(s string) string {
 	if s != SafeName(s) {
 		return "hold only letters, digits, dots, hyphens and underscores, and begin with a letter or digit"
@@ -28,7 +28,7 @@ func CheckName(s string) string {
 	return ""
 }
 
-// CheckDevice is what the kernel demands of a device's name and s does not do, or empty.
+// CheckDevice returns the kernel's rule for device names that s breaks, or empty.
 func CheckDevice(s string) string {
 	switch {
 	case len(s) < 1 || len(s) > 15:

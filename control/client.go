@@ -17,7 +17,7 @@ import (
 	"vpngw/gateway"
 )
 
-// ErrUnreachable says that no daemon answers on the socket, or only half.
+// ErrUnreachable says that no daemon answers on the socket, or that its answer breaks off.
 var ErrUnreachable = errors.New("the vpngw daemon is not reachable")
 
 // RefusedError is the daemon's own answer to a request that failed.
@@ -46,17 +46,17 @@ func NewClient(path string) *Client {
 	}}
 }
 
-// Status is what the daemon is doing now.
+// Status returns the state of every connection.
 func (c *Client) Status(ctx context.Context) (s gateway.Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// Counters is what the daemon has dropped and refused.
+// Counters returns the counts of dropped packets and refused messages.
 func (c *Client) Counters(ctx context.Context) (n gateway.Counters, err error) {
 	return n, c.do(ctx, http.MethodGet, "/v1/counters", nil, &n)
 }
 
-// Version is the daemon's.
+// Version returns the daemon's version.
 func (c *Client) Version(ctx context.Context) (v Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
 }
@@ -130,7 +130,7 @@ func (c *Client) unreachable(err error) error {
 	case errors.As(err, &out) && out.Timeout():
 		hint = fmt.Sprintf("it has not answered within %v", answerTime)
 	}
-	// The operating system's own word is enough.
+	// The operating system's error suffices; the layers around it repeat the path.
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 	}

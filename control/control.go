@@ -1,19 +1,19 @@
-// Package control is the daemon's face: HTTP with JSON on a Unix socket.
+// Package control serves and calls the daemon's control interface: HTTP with JSON on a Unix socket.
 //
 //	GET  /v1/status           what `vpngw status --json` prints
-//	GET  /v1/counters         what was dropped and refused, by name
+//	GET  /v1/counters         counts of dropped packets and refused messages, by name
 //	GET  /v1/version          {"version":"…"}
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
 //	POST /v1/rekey {"name":N} rekey its Child SAs now, with "ike":true its IKE SA
-//	POST /v1/reload           read the config file again: what that has changed
+//	POST /v1/reload           read the config file again; answers what that changed
 //
-// A request that succeeds and has nothing to say answers {}. One that fails
-// answers {"error":"a sentence"}, a reload with a bad file adds "problems".
+// A successful request without a result answers {}. A failed request answers
+// {"error":"a sentence"}, a reload of an invalid file adds "problems".
 //
-// Whoever may open the socket (its owner and group: mode 0660) may do all of
-// this; there is no other authentication. What comes in is bounded all the same: size of
-// body and header, time for each request, number of connections.
+// Any user who may open the socket (mode 0660: its owner and group) may send every
+// request; there is no other authentication. The server bounds the size of body and
+// header, the time for each request and the number of connections.
 package control
 
 import (
@@ -25,7 +25,7 @@ import (
 	"vpngw/gateway"
 )
 
-// DefaultSocket is where the daemon listens when nobody says otherwise.
+// DefaultSocket is the path of the socket where --control names no other.
 const DefaultSocket = "/run/vpngw/control.sock"
 
 // Daemon is commanded through the socket: a *gateway.Gateway, with the *desired.State
@@ -44,8 +44,8 @@ const (
 	maxBody        = 4 << 10 // a name
 	maxHeader      = 8 << 10
 	maxConnections = 16
-	requestTime    = 10 * time.Second // to read one
-	answerTime     = time.Minute      // to work and write; a reload of a large file takes its time
+	requestTime    = 10 * time.Second // for reading a request
+	answerTime     = time.Minute      // for executing it and writing the answer; a large file takes long to load
 	idleTime       = 30 * time.Second
 )
 

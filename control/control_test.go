@@ -23,7 +23,7 @@ import (
 	"vpngw/tunnel"
 )
 
-// fakeDaemon remembers what it was told.
+// fakeDaemon records its commands.
 type fakeDaemon struct {
 	told   []string
 	status gateway.Status

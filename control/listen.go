@@ -14,8 +14,9 @@ import (
 // ErrRunning says that another daemon answers on the socket.
 var ErrRunning = errors.New("a vpngw daemon is running already")
 
-// Listen opens the control socket, with mode 0660. A socket that nobody answers
-// on is what a killed daemon left, and goes; anything else at its path stays.
+// Listen opens the control socket, with mode 0660. A killed daemon leaves a
+// socket on which nobody answers: Listen replaces it. Any other file at the
+// path stays, and Listen fails.
 func Listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -42,7 +43,7 @@ func removeStale(path string) error {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("control socket: %s is there and is not a socket; move it away or choose another path with --control", path)
+		return fmt.Errorf("control socket: %s exists and is not a socket; move it away, or choose another path with --control", path)
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
@@ -53,7 +54,7 @@ func removeStale(path string) error {
 		return fmt.Errorf("control socket: cannot tell whether a daemon is behind %s: %w", path, err)
 	}
 	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("control socket: remove what a killed daemon left: %w", err)
+		return fmt.Errorf("control socket: remove the socket of a killed daemon: %w", err)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ type Server struct {
 	done chan error
 }
 
-// Serve answers on l for d, in goroutines of its own, until Close.
+// Serve starts a server that answers requests on l for d until Close.
 func Serve(l net.Listener, d Daemon, version string, log *slog.Logger) *Server {
 	s := &Server{done: make(chan error, 1)}
 	s.http = http.Server{
@@ -37,7 +37,7 @@ func Serve(l net.Listener, d Daemon, version string, log *slog.Logger) *Server {
 	return s
 }
 
-// Close ends the server and removes the socket. Requests under way are cut off.
+// Close ends the server and removes the socket. It breaks off requests in progress.
 func (s *Server) Close() error {
 	s.http.Close()
 	if err := <-s.done; !errors.Is(err, http.ErrServerClosed) {
@@ -87,7 +87,7 @@ func handler(d Daemon, version string) http.Handler {
 	return mux
 }
 
-// read reads a body that names a target; false when it has answered already.
+// read reads a body that names a target. It returns false after it has answered with an error.
 func read(w http.ResponseWriter, r *http.Request, v interface{ name() string }) bool {
 	bad := func(status int, text string) bool {
 		write(w, status, failure{Error: text})
@@ -98,7 +98,7 @@ func read(w http.ResponseWriter, r *http.Request, v interface{ name() string }) 
 	err := dec.Decode(v)
 	if err == nil {
 		if _, more := dec.Token(); more == nil {
-			err = errors.New("something follows it")
+			err = errors.New("data follows the JSON object")
 		} else if more != io.EOF {
 			err = more
 		}
@@ -115,7 +115,7 @@ func read(w http.ResponseWriter, r *http.Request, v interface{ name() string }) 
 	return true
 }
 
-// answer writes v, or why there is none.
+// answer writes v, or the error that prevented it.
 func answer(w http.ResponseWriter, v any, err error) {
 	unknown := (*gateway.UnknownNameError)(nil)
 	invalid := (*desired.InvalidError)(nil)
@@ -138,5 +138,5 @@ func answer(w http.ResponseWriter, v any, err error) {
 func write(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) // a client that has gone is no concern of ours
+	json.NewEncoder(w).Encode(v) // fails only if the client has closed the connection
 }

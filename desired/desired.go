@@ -1,7 +1,7 @@
-// Package desired is what should run, wherever that is written down. Today that
-// is one file; objects of an API and leases between nodes will be further
-// sources. It loads, and has the daemon adopt what it loaded: on SIGHUP, and when
-// an operator asks for it. It knows nothing of tunnels, sockets or keys.
+// Package desired loads the configuration that should run and has the daemon
+// adopt it: on SIGHUP, and when an operator asks for it. The source today is one
+// file; objects of an API and leases between nodes will be further sources. It
+// knows nothing of tunnels, sockets or keys.
 package desired
 
 import (
@@ -24,7 +24,7 @@ type Daemon interface {
 	Adopt(ctx context.Context, c *config.Config) (gateway.Adopted, error)
 }
 
-// State is the source of what should run, with the daemon that runs it.
+// State connects a source of configurations with the daemon that adopts them.
 type State struct {
 	load   Load
 	daemon Daemon
@@ -44,17 +44,18 @@ func (e *InvalidError) Error() string {
 	return "the configuration has errors; nothing was changed"
 }
 
-// Reloaded is what a reload has done, and what is wrong though it has been done.
+// Reloaded says what a reload changed. Warnings did not prevent it.
 type Reloaded struct {
 	gateway.Adopted
 	Warnings diag.Problems `json:"warnings"`
 }
 
-// Reload loads again and has the daemon adopt what it finds. Connections that have
-// not changed keep their devices and SAs and lose no packet. A configuration with
-// errors changes nothing. It may be called from any goroutine.
+// Reload loads the source again and has the daemon adopt the result. Connections
+// that have not changed keep their devices and SAs and lose no packet. A
+// configuration with errors changes nothing. It may be called from any goroutine.
 func (s *State) Reload(ctx context.Context) (Reloaded, error) {
-	// Loading takes a while; one reload waits for the other, so that the newest file wins.
+	// Loading takes a while; one reload waits for the other, so that the newest file is the last
+	// one adopted.
 	select {
 	case s.token <- struct{}{}:
 		defer func() { <-s.token }()
@@ -72,8 +73,8 @@ func (s *State) Reload(ctx context.Context) (Reloaded, error) {
 	return Reloaded{done, append(diag.Problems{}, problems...)}, err
 }
 
-// Run reloads for each value of hangup until ctx ends. There is nobody to
-// answer, so problems are logged.
+// Run reloads for each value of hangup until ctx ends. Nobody waits for an
+// answer, so Run logs the problems.
 func (s *State) Run(ctx context.Context, hangup <-chan os.Signal) {
 	for {
 		select {

@@ -16,7 +16,7 @@ import (
 	"vpngw/gateway"
 )
 
-// daemon remembers what it adopted.
+// daemon records the configurations that it adopts.
 type daemon struct {
 	adopted []*config.Config
 	err     error

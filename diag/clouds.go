@@ -48,5 +48,5 @@ const (
 // Clouds are the dialects that are a cloud's.
 var Clouds = []string{alibaba, huawei, tencent}
 
-// CloudCodes are a cloud's own codes for the same thing; nil: it has none that we know.
+// CloudCodes returns a cloud's own codes for the cause; nil: none is known.
 func (e *Entry) CloudCodes(dialect string) []string { return clouds[e.Code][dialect] }

@@ -43,7 +43,7 @@ func (r *roamer) wantRemote(want string) {
 	}
 }
 
-// wantMoves checks what b's control plane hears, after so long.
+// wantMoves checks the events of b's control plane after a time.
 func (r *roamer) wantMoves(after time.Duration, want ...string) (next time.Time) {
 	r.t.Helper()
 	got, next := r.b.plane.Moves(r.b.now.Add(after))

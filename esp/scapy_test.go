@@ -99,8 +99,8 @@ var scapyNames = map[ipsec.Transform]string{
 }
 
 // Both ways, with every suite that scapy knows, AES-GCM, AES-CBC with SHA-256
-// and 3DES with MD5 among them: what goes out on the raw socket is what scapy
-// reads, and what scapy writes reaches the TUN.
+// and 3DES with MD5 among them: scapy reads the packets of the raw socket, and
+// the packets that scapy writes reach the TUN.
 func TestScapyUnderstandsUs(t *testing.T) {
 	sc := startScapy(t)
 	ran := 0

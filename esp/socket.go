@@ -51,7 +51,7 @@ func newReceiver(p *Plane) *receiver {
 	}
 }
 
-// slab is n buffers of one size, allocated together: those that are never touched cost no memory.
+// slab is n buffers of one size, allocated together: unused buffers cost no memory.
 func slab(n, size int) [][]byte {
 	all := make([]byte, n*size)
 	out := make([][]byte, n)

@@ -12,7 +12,7 @@ import (
 	"vpngw/ike/sa"
 )
 
-// Adopted is what an Adopt has done, in tunnels.
+// Adopted counts the tunnels that an Adopt added, changed, removed and kept.
 type Adopted struct {
 	Added   int     `json:"added"`
 	Changed int     `json:"changed"`
@@ -21,7 +21,8 @@ type Adopted struct {
 	Faults  []Fault `json:"faults"`
 }
 
-// Fault is a tunnel that is down because it has no device. It is tried again.
+// Fault is a tunnel that is down because it has no device. The gateway tries to make the device
+// again.
 type Fault struct {
 	Tunnel string `json:"tunnel"`
 	diag.Report
@@ -38,23 +39,25 @@ func (g *Gateway) Adopt(ctx context.Context, c *config.Config) (done Adopted, er
 	return done, err
 }
 
-// wanted is one tunnel of a configuration, with the device that it gets.
-type wanted struct {
+// plannedTunnel is one tunnel of a configuration, with the device and the group that it gets.
+type plannedTunnel struct {
 	conn   *config.Connection
 	tunnel *config.Tunnel
 	device string
 	group  string
 }
 
-// planOf works out what c wants, beside what runs. It touches nothing.
-func planOf(c *config.Config, running *fleet) ([]wanted, error) {
-	var out []wanted
+// planOf assigns a device and a group to each tunnel of c; a tunnel that runs keeps its device. It
+// changes nothing.
+func planOf(c *config.Config, running *fleet) ([]plannedTunnel, error) {
+	var out []plannedTunnel
 	var tunnels []*config.Tunnel
-	settings := map[sa.PeerKey]wanted{}
+	settings := map[sa.PeerKey]plannedTunnel{}
 	for _, conn := range c.Connections {
 		for i := range conn.Tunnels {
-			w := wanted{conn: conn, tunnel: &conn.Tunnels[i], group: conn.Group()}
-			// package config/load sees to it; here it would be a wrong key in use.
+			w := plannedTunnel{conn: conn, tunnel: &conn.Tunnels[i], group: conn.Group()}
+			// config/load refuses such a pair too. Without this check an IKE SA could use the wrong
+			// key.
 			first, ok := settings[w.tunnel.PeerKey()]
 			if !ok {
 				settings[w.tunnel.PeerKey()] = w
@@ -89,12 +92,12 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	g.peers.see(g.under, g.fleet.entries)
 	warnUnserved(g.Log, c.Connections)
 
-	// What goes, goes first: a new tunnel may want its device or its peer.
+	// Removals come first: a new tunnel may need a removed one's device or peer.
 	g.tellPeers(now)
 	g.perform(now)
 	for _, name := range ch.retired {
 		if _, err := g.Host.Set(name, host.State{}); err != nil {
-			g.Log.Error("cannot take out devices and routes", "conn", name, "err", err)
+			g.Log.Error("cannot remove devices and routes", "conn", name, "err", err)
 		}
 	}
 	for _, d := range ch.closing {

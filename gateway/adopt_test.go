@@ -109,7 +109,7 @@ func TestAdoptTellsWhatItDidAndWhatIsWrong(t *testing.T) {
 func TestAdoptFindsTheHostsAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		other := lab()
-		other.Tunnels[0].Local.Address = addr("192.168.4.1") // the host has it, and nobody wanted it so far
+		other.Tunnels[0].Local.Address = addr("192.168.4.1") // the host has it, and no connection used it so far
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		defer r.stop()
 		r.adopt(hq(), other)

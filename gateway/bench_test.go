@@ -13,7 +13,7 @@ import (
 	"vpngw/tunnel"
 )
 
-// many is n connections, each with a peer of its own.
+// many returns n connections with a peer each.
 func many(n int) *config.Config {
 	c := &config.Config{}
 	for i := range n {
@@ -25,7 +25,7 @@ func many(n int) *config.Config {
 	return c
 }
 
-// overhear is a real Endpoint to whose Actions a test adds.
+// overhear is a real Endpoint. A test can insert Actions before those of the Endpoint.
 type overhear struct {
 	*ike.Endpoint
 	extra []sa.Action

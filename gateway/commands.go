@@ -11,7 +11,7 @@ import (
 	"vpngw/tunnel"
 )
 
-// ErrStopped is what commands get when the daemon is on its way out.
+// ErrStopped answers every command while the daemon shuts down.
 var ErrStopped = errors.New("the daemon is shutting down")
 
 // UnknownNameError is the answer of Up, Down and Rekey to an unknown name.
@@ -40,8 +40,8 @@ func (g *Gateway) call(ctx context.Context, f func(now time.Time) error) error {
 	}
 }
 
-// Up brings a connection, or one tunnel of it, up and keeps it up. One that only
-// answers begins too from then on. It does not wait until the tunnel is up: Status tells.
+// Up brings a connection, or one tunnel of it, up and keeps it up. A tunnel that only
+// responds initiates too from then on. Up returns before the tunnel is up: Status tells.
 func (g *Gateway) Up(ctx context.Context, name string) error {
 	return g.eachNamed(ctx, "up", name, func(now time.Time, e *entry) {
 		g.note(now, e, tunnel.Held{Tunnel: e.tunnel.Name, Held: false})
@@ -79,8 +79,8 @@ func (g *Gateway) Rekey(ctx context.Context, name string, ike bool) error {
 	})
 }
 
-// eachNamed does what an operator asks for to each tunnel of a connection, or to
-// the tunnel of that name.
+// eachNamed applies an operator's command to each tunnel of the connection of
+// that name, or to the one tunnel of that name.
 func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.Time, *entry)) error {
 	return g.call(ctx, func(now time.Time) error {
 		hit, err := g.fleet.named(name)
@@ -91,7 +91,7 @@ func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.
 			g.Log.Info("operator: "+verb, "conn", e.conn.Name, "tunnel", e.tunnel.Name)
 			f(now, e)
 		}
-		// The answer comes after the deed: status asked next shows it.
+		// The command takes effect before its answer, so that the next status shows it.
 		g.perform(now)
 		for _, e := range hit {
 			g.decide(now, e.group)
@@ -102,7 +102,7 @@ func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.
 	})
 }
 
-// few names a few of many.
+// few lists the first names and counts the rest.
 func few(names []string) string {
 	const most = 3
 	if len(names) > most {

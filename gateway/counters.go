@@ -7,15 +7,15 @@ import (
 	"vpngw/ike/sa"
 )
 
-// Counters is what was dropped or refused since the daemon began, by name.
-// Names that have counted nothing are left out.
+// Counters counts dropped packets and refused messages since the daemon
+// started, by name. A name with count 0 is absent.
 type Counters struct {
 	IKE     map[string]uint64            `json:"ike"`     // messages that no IKE SA got
-	ESP     map[string]uint64            `json:"esp"`     // packets of the whole data plane, those of tunnels included
+	ESP     map[string]uint64            `json:"esp"`     // packets of the whole data plane, including those of Tunnels
 	Tunnels map[string]map[string]uint64 `json:"tunnels"` // packets of each tunnel, over all its SAs
 }
 
-// Counters is a snapshot. It may be called from any goroutine while Run runs.
+// Counters returns a snapshot. It may be called from any goroutine while Run runs.
 func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 	c := Counters{IKE: map[string]uint64{}, Tunnels: map[string]map[string]uint64{}}
 	err := g.call(ctx, func(time.Time) error {

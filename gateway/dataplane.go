@@ -13,8 +13,8 @@ import (
 	"vpngw/esp"
 )
 
-// dataPlane is ESP with the threads, sockets and devices that it works on. It
-// belongs to the control loop; packets never pass through that.
+// dataPlane is ESP with its threads, sockets and devices. The control loop owns
+// it; packets never pass through the loop.
 type dataPlane struct {
 	*esp.Plane
 	host      Host
@@ -34,12 +34,11 @@ type Poller interface {
 	Close()
 }
 
-// layout is which threads carry packets. Where the configuration does not say,
-// one thread serves everything in UDP: it wakes no other thread for the
-// acknowledgements that it causes, and is by far the fastest where it and its
-// peers share few processors. With more processors there is one thread for each
-// direction. Protocol 50 comes packet by packet, which costs a thread so much
-// that receiving it has a thread of its own.
+// layout assigns the sockets and TUNs to threads. With few processors and no
+// configured number, one thread serves all of UDP: it wakes no other thread for
+// the acknowledgements that it causes, which is by far the fastest. With more
+// processors each direction has one thread. Protocol 50 arrives packet by
+// packet and needs so much time that a separate thread receives it.
 type layout struct {
 	threads  int
 	from, to int // the threads that read TUNs, [from, to)
@@ -59,13 +58,13 @@ func layoutOf(configured, processors int) layout {
 }
 
 // start makes the engines, which read the sockets in run until ctx ends. threads
-// is as configured.
+// is the configured number; 0: none is configured.
 func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, threads int) error {
 	processors := runtime.GOMAXPROCS(0) // what this process may use, in a container too
 	l := layoutOf(threads, processors)
 	n := l.threads
-	// The control loop and the garbage collector have a processor each beside the
-	// engines, whose threads do not give way.
+	// Engines never yield their thread: the control loop and the garbage
+	// collector need a P each beside them.
 	runtime.GOMAXPROCS(max(processors, n+2))
 	for range n {
 		p, err := d.host.Poller()
@@ -80,14 +79,14 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 		})
 	}
 	d.readers = d.engines[l.from:l.to]
-	// A socket that cannot be read any more ends the daemon.
+	// A failed socket ends the daemon.
 	ended := func(so Socket) func(error) {
 		return func(err error) {
 			if ctx.Err() != nil {
 				return
 			}
 			if err == nil {
-				err = errors.New("it was closed")
+				err = errors.New("the socket was closed")
 			}
 			run.Go(func() error { return fmt.Errorf("read %v: %w", so.Local(), err) })
 		}
@@ -105,14 +104,14 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	return nil
 }
 
-// reader is the engine that the next TUN is to be read by.
+// reader returns the engine that reads the next TUN.
 func (d *dataPlane) reader() *esp.Engine {
 	d.opened++
 	return d.readers[d.opened%len(d.readers)]
 }
 
-// espSocket is the socket of one kind and family to send from, or nil. Each of
-// several can send from any address.
+// espSocket returns the first socket of the family among kind, or nil. Any of
+// them can send from every address.
 func espSocket(kind []Socket, v6 bool) esp.Socket {
 	for _, so := range kind {
 		if so.Local().Addr().Is6() == v6 {

@@ -11,8 +11,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// twoAddresses is a host whose sockets of port 4500 are two, as `listen` with
-// two addresses has it.
+// twoAddresses is a host with two sockets of port 4500, as with two addresses
+// under `listen`.
 type twoAddresses struct {
 	*fakeHost
 	second *fakeSocket

@@ -12,7 +12,7 @@ import (
 	"vpngw/esp"
 )
 
-// initialMTU is a TUN's before a tunnel.Group says what fits.
+// initialMTU is the MTU of a TUN until its tunnel.Group has computed one.
 const initialMTU = 1400
 
 // device is a TUN device with its part of the data plane.
@@ -22,23 +22,23 @@ type device struct {
 	shut   func() // ends its reading and closes it
 }
 
-// lost says that the reading of a device has ended by itself.
+// lost says that reading a device failed, or that another program removed the device.
 type lost struct {
 	tunnel string
 	device *device
-	err    error // nil: somebody has removed the device
+	err    error // nil: another program removed the device
 }
 
-// text is what became of the device.
+// text describes the loss.
 func (l lost) text() string {
 	if l.err == nil {
-		return "somebody has removed it"
+		return "another program removed it"
 	}
 	return l.err.Error()
 }
 
 // open makes the TUN device of an entry and starts reading it, in run until ctx
-// ends. losses hears when that ends by itself.
+// ends. losses gets the loss of the device.
 func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, losses chan<- lost) (*device, diag.Cause) {
 	failed := func(err error) (*device, diag.Cause) {
 		return nil, diag.Cause{Code: diag.DeviceFailed, Device: e.device, Err: strings.TrimPrefix(err.Error(), "device "+e.device+": ")}
@@ -97,7 +97,7 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 	return dev, diag.Cause{}
 }
 
-// close ends a device's reading and with it the device. nil is none.
+// close stops reading a device and removes it. dev may be nil.
 func (d *dataPlane) close(dev *device) {
 	if dev != nil {
 		dev.shut()
@@ -107,8 +107,8 @@ func (d *dataPlane) close(dev *device) {
 
 const devicePrefix = "vpngw"
 
-// deviceNames gives every tunnel its TUN device: the configured name, or the
-// one it has in taken, or the lowest vpngwN that no other tunnel has.
+// deviceNames returns the device name of each tunnel: the configured name, else
+// its name in taken, else the lowest vpngwN that is free.
 func deviceNames(tunnels []*config.Tunnel, taken map[string]string) (map[string]string, error) {
 	names := make(map[string]string, len(tunnels))
 	owner := make(map[string]string, len(tunnels))

@@ -139,7 +139,7 @@ type fakeTUN struct {
 	once     sync.Once
 }
 
-// vnetHeader stands before each packet in a frame; zero: nothing is left to do.
+// vnetHeader precedes each packet in a frame; zero: no offload.
 const vnetHeader = 10
 
 func (t *fakeTUN) FD() int { return t.id }
@@ -340,7 +340,7 @@ func (h *fakeHost) Set(owner string, s host.State) (host.Result, error) {
 
 func (h *fakeHost) Leave() error { return h.Clean() }
 
-// devices are what is in the kernel, by name.
+// devices returns the devices in the kernel, by name.
 func (h *fakeHost) devices() map[string]host.DeviceState {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -353,14 +353,14 @@ func (h *fakeHost) devices() map[string]host.DeviceState {
 	return out
 }
 
-// failSet makes Set answer err.
+// failSet makes Set return err.
 func (h *fakeHost) failSet(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.setError = err
 }
 
-// routes lists what is in the kernel, as "prefix dev device src address", by device.
+// routes lists the routes in the kernel, as "prefix dev device src address", by device.
 func (h *fakeHost) routes() []string {
 	devices := h.devices()
 	out := []string{}
@@ -393,7 +393,7 @@ func (h *fakeHost) Watch(ctx context.Context, changed func([]string)) error {
 	return nil
 }
 
-// script is an IKE that does what a test says. The gateway's loop owns it.
+// script is an IKE that performs what a test dictates. The gateway's loop owns it.
 type script struct {
 	config   ike.Config
 	peers    []*sa.Peer // in the order in which they came
@@ -437,7 +437,7 @@ func (s *script) Deadline() time.Time    { return time.Time{} }
 func (s *script) Idle() bool             { return !s.live }
 func (s *script) Counters() ike.Counters { return ike.Counters{UnknownSPI: 7} }
 
-// Next brings the Facts that an Endpoint has behind such Actions.
+// Next adds the Facts that an Endpoint emits with such Actions.
 func (s *script) Next() sa.Action {
 	if len(s.actions) == 0 {
 		return nil
@@ -490,11 +490,11 @@ func start(t *testing.T, h *fakeHost, c *config.Config, o Options) *running {
 	return &running{t, g, s, h, func() error { cancel(); return <-done }}
 }
 
-// do lets the scripted IKE do actions in the loop.
+// do makes the scripted IKE emit actions in the loop.
 func (r *running) do(actions ...sa.Action) {
 	r.Helper()
 	r.loop(func() { r.ike.actions = append(r.ike.actions, actions...) })
-	r.loop(func() {}) // the one before has been settled
+	r.loop(func() {}) // the loop has finished its last step
 }
 
 // loop runs f in the control loop.
@@ -548,7 +548,7 @@ func (r *running) wantRoutes(want ...string) {
 	}
 }
 
-// child makes a Child SA for a tunnel, with an SPI of the plane's.
+// child makes a Child SA for a tunnel, with an SPI from the plane.
 func (r *running) child(tunnel, local, remote string) *ipsec.ChildSA {
 	r.Helper()
 	spi, err := r.ike.config.AllocSPI()
@@ -573,7 +573,7 @@ func childOf(tunnel, local, remote string, spi uint32) *ipsec.ChildSA {
 	}
 }
 
-// up installs a Child SA both ways.
+// up installs a Child SA in both directions.
 func (r *running) up(tunnel, local, remote string) *ipsec.ChildSA {
 	r.Helper()
 	c := r.child(tunnel, local, remote)

@@ -15,14 +15,14 @@ type entry struct {
 	conn   *config.Connection
 	tunnel *config.Tunnel
 	device string  // the TUN's name
-	group  *group  // which decides for it
-	peer   *peer   // which it belongs to
+	group  *group  // decides its state
+	peer   *peer   // the other end
 	open   *device // nil: there is none
 	pos    int     // in the order of the configuration
 }
 
-// group is a tunnel.Group with what the gateway keeps for it. Its name is the
-// owner of its part of the host's state.
+// group is a tunnel.Group with the gateway's bookkeeping for it. The group owns
+// its part of the host's state under its name.
 type group struct {
 	*tunnel.Group
 	name    string
@@ -30,25 +30,25 @@ type group struct {
 	queued  bool
 }
 
-// status is how an entry's tunnel stands.
+// status returns the status of the entry's tunnel.
 func (e *entry) status() tunnel.Status {
 	s, _ := e.group.Status(e.tunnel.Name)
 	return s
 }
 
-// fleet is the table of what runs.
+// fleet is the table of the running tunnels and groups.
 type fleet struct {
 	entries    []*entry            // in the order of the configuration
 	byName     map[string]*entry   // by the tunnel's name
 	byConn     map[string][]*entry // by the connection's
 	groups     []*group
 	groupNamed map[string]*group
-	queue      []*group               // have facts that nothing was concluded from yet
-	due        schedule.Queue[*group] // when a Group wants to be called without one
+	queue      []*group               // have facts since their last Advance
+	due        schedule.Queue[*group] // each Group's Deadline
 	up         int                    // tunnels that are up
 }
 
-// enqueue has a group's facts concluded from in this turn of the loop, or the next.
+// enqueue schedules a group's Advance for this turn of the loop, or the next.
 func (f *fleet) enqueue(g *group) {
 	if !g.queued {
 		g.queued = true
@@ -56,7 +56,7 @@ func (f *fleet) enqueue(g *group) {
 	}
 }
 
-// next is a group that has something to conclude at now, or nil.
+// next returns a group that needs an Advance at now, or nil.
 func (f *fleet) next(now time.Time) *group {
 	if g, ok := f.due.Due(now); ok {
 		f.due.Remove(g)
@@ -72,8 +72,7 @@ func (f *fleet) next(now time.Time) *group {
 	return g
 }
 
-// index makes what follows from the entries: who is found by a connection's name,
-// and how many tunnels are up.
+// index recomputes byConn and the number of tunnels that are up.
 func (f *fleet) index() {
 	f.up, f.byConn, f.groupNamed = 0, map[string][]*entry{}, map[string]*group{}
 	for _, g := range f.groups {
@@ -87,18 +86,19 @@ func (f *fleet) index() {
 	}
 }
 
-// summary is what the service manager shows: how many tunnels are up.
+// summary is the line for the service manager: how many tunnels are up.
 func (f *fleet) summary() string {
 	return fmt.Sprintf("STATUS=%d of %d tunnels up", f.up, len(f.entries))
 }
 
-// forget drops a group that runs no more.
+// forget drops a retired group.
 func (f *fleet) forget(g *group) {
 	f.due.Remove(g)
 	f.queue = slices.DeleteFunc(f.queue, func(o *group) bool { return o == g })
 }
 
-// named are the entries of a connection, or the one of a tunnel, of that name.
+// named returns the entries of the connection of that name, or else the entry of the tunnel of that
+// name.
 func (f *fleet) named(name string) ([]*entry, error) {
 	if hit := f.byConn[name]; len(hit) > 0 {
 		return hit, nil

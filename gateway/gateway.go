@@ -3,7 +3,7 @@
 // socket. It decides nothing itself.
 //
 // One goroutine, the control loop (loop.go), owns all state: the IKE endpoint,
-// the groups of tunnels, what is installed where. Everybody else talks to it
+// the groups of tunnels, the installed SAs. All other goroutines send to it
 // through bounded channels: the readers of port 500 and 4500 hand over IKE
 // messages, the data plane its events, the control socket its commands, the
 // link monitor its wake-ups. Packets of the data plane never pass through the
@@ -34,12 +34,12 @@ import (
 	"vpngw/ike"
 )
 
-// Options are what a Gateway works with. Host is needed, the rest has defaults.
+// Options configure a Gateway. Host is required; the rest has defaults.
 type Options struct {
 	Host   Host
 	Log    *slog.Logger // nil: none
-	KeyLog io.Writer    // receives every key, for Wireshark; nil in earnest
-	// Notify tells the service manager how it stands (sd_notify(3)); nil: there is none.
+	KeyLog io.Writer    // receives every key, for Wireshark; nil in production
+	// Notify sends a state to the service manager (sd_notify(3)); nil: there is none.
 	Notify func(state string)
 	// IKE makes the IKE endpoint; nil: ike.New.
 	IKE func(ike.Config) IKE
@@ -56,11 +56,11 @@ type Gateway struct {
 
 	in              inbox
 	commands        chan func(now time.Time)
-	lost            chan lost     // devices whose reading has ended by itself
+	lost            chan lost     // devices that failed or were removed
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
 
-	// All below is the control loop's alone.
+	// The control loop alone uses the fields below.
 	config        *config.Config
 	ike           IKE
 	data          *dataPlane
@@ -69,12 +69,12 @@ type Gateway struct {
 	peers         peers
 	group         *errgroup.Group
 	io            context.Context // ends when sockets and TUNs are closed
-	moves         time.Time       // when the data plane wants to be asked again for moved peers; zero: at an event
+	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	summary       string          // as last told to the service manager
 	droppedLogged uint64          // dropped, as last logged
 }
 
-// New makes a gateway of a valid configuration. It touches nothing yet.
+// New makes a gateway of a valid configuration. It changes nothing on the host yet.
 func New(c *config.Config, o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -107,12 +107,13 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// Run brings the tunnels up and keeps them up until ctx ends; then it says
-// goodbye to the peers and puts everything on the host back.
+// Run brings the tunnels up and keeps them up until ctx ends; then it deletes
+// the IKE SAs and removes its devices, addresses, routes and rules from the
+// host.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer close(g.stopped)
-	// Sockets come before Clean: who holds port 500 is the only daemon here,
-	// so what Clean removes belongs to none that still runs.
+	// Sockets come before Clean: the daemon that holds port 500 is the only one
+	// in this network namespace, so Clean removes nothing of another that runs.
 	if err := checkHost(g.Host, g.Log, len(g.under.listen) > 0); err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.under.sockets = s
 	if err := g.Host.Clean(); err != nil {
 		s.Close()
-		return fmt.Errorf("remove what an earlier run left: %w", err)
+		return fmt.Errorf("remove the devices and routes of an earlier run: %w", err)
 	}
 
 	io, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -133,7 +134,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 
 	if e := g.Host.Leave(); e != nil {
-		err = errors.Join(err, fmt.Errorf("put routes and addresses back: %w", e))
+		err = errors.Join(err, fmt.Errorf("remove our routes and addresses: %w", e))
 	}
 	stop()
 	for _, e := range g.fleet.entries {
@@ -143,15 +144,16 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return errors.Join(g.group.Wait(), err)
 }
 
-// checkHost asks the host what stands in the way. Warnings are logged, fatal
-// findings make the error. With narrow, `listen` narrows the addresses.
+// checkHost looks for obstacles on the host. It logs warnings and returns the
+// fatal findings as one error. narrow says that `listen` narrows the addresses.
 func checkHost(h Host, log *slog.Logger, narrow bool) error {
 	var fatal []string
 	for _, f := range h.Check() {
 		port := f.Cause.Is(diag.PortInUse)
 		switch {
 		case port && narrow:
-			// Perhaps not on the addresses that we want: opening them will tell.
+			// Another program may use the port on other addresses than ours: opening the sockets
+			// tells.
 		case f.Fatal, port:
 			fatal = append(fatal, f.String())
 		default:
@@ -165,7 +167,7 @@ func checkHost(h Host, log *slog.Logger, narrow bool) error {
 }
 
 // start builds the data plane and the IKE endpoint and starts the readers. The
-// tunnels get their devices from the loop.
+// loop makes the tunnels' devices.
 func (g *Gateway) start(s *Sockets) error {
 	g.data.Plane = esp.New(esp.Config{
 		Slots: spiSlots, Rand: rand.Reader, Notify: g.in.tell, IKE: g.in.deliver,
@@ -197,7 +199,7 @@ func (g *Gateway) start(s *Sockets) error {
 		})
 	}
 	g.group.Go(func() error {
-		return g.under.watch(g.io, func() { // one wake-up stands for many changes
+		return g.under.watch(g.io, func() { // one pending wake-up covers any number of changes
 			select {
 			case g.underlayChanged <- struct{}{}:
 			default:

@@ -42,7 +42,7 @@ func TestUnknownNameIsNamed(t *testing.T) {
 		err := r.Up(context.Background(), "hg")
 		var unknown *UnknownNameError
 		if !errors.As(err, &unknown) || !slices.Equal(unknown.Known, []string{"hq", "lab"}) {
-			t.Errorf("got %v, want an UnknownNameError with what there is", err)
+			t.Errorf("got %v, want an UnknownNameError with the known names", err)
 		}
 	})
 }
@@ -129,7 +129,7 @@ func TestPathMTULowersTheTunnels(t *testing.T) {
 		fits := func(outer int) int { return esp.MTU(outer, c.Suite, false, true, false) }
 
 		r.in.tell(esp.PathMTU{Remote: addr("198.51.100.1"), MTU: 1300})
-		r.in.tell(esp.PathMTU{Remote: addr("192.0.2.77"), MTU: 600}) // nobody of ours
+		r.in.tell(esp.PathMTU{Remote: addr("192.0.2.77"), MTU: 600}) // an address that no SA sends to
 		synctest.Wait()
 		if got := r.host.mtu("vpngw0"); got != fits(1300) {
 			t.Errorf("got %d, want %d", got, fits(1300))
@@ -328,7 +328,7 @@ func TestReadErrorThatPassesLosesNothing(t *testing.T) {
 		synctest.Wait()
 		r.loop(func() {
 			if len(r.ike.handled) != 1 || string(r.ike.handled[0].Data) != "after" {
-				t.Errorf("IKE got %v, want what came after the error", r.ike.handled)
+				t.Errorf("IKE got %v, want the message after the error", r.ike.handled)
 			}
 		})
 		if err := r.stop(); err != nil {
@@ -349,7 +349,7 @@ func TestAddressBehindNATIsLeftToTheRoute(t *testing.T) {
 		if s := r.tunnelStatus("hq"); s.Local != "10.0.0.5" {
 			t.Errorf("status says %s, want 10.0.0.5", s.Local)
 		}
-		// The address comes, and goes on counting when it flaps.
+		// The host gets the address, which still counts when it flaps.
 		h.addresses = append(h.addresses, addr("203.0.113.9"))
 		h.changed()
 		synctest.Wait()

@@ -22,7 +22,7 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 		s.Devices = append(s.Devices, ds)
 	}
 	res, err := g.Host.Set(gr.name, s)
-	for _, name := range res.Others { // what is in the kernel for these has changed
+	for _, name := range res.Others { // the kernel has more or less of their routes than before
 		if o := g.fleet.groupNamed[name]; o != nil {
 			o.Note(now, tunnel.Disturbed{})
 			g.fleet.enqueue(o)
@@ -40,7 +40,7 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 	g.Log.Error("cannot set up devices and routes", "conn", gr.name, "err", err)
 	for _, c := range causesOf(err) {
 		for device, name := range tunnelOf {
-			if c.Device == "" || c.Device == device { // without a device it concerns them all
+			if c.Device == "" || c.Device == device { // an error without a device concerns every tunnel
 				out.Trouble[name] = c
 			}
 		}
@@ -48,7 +48,7 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 	return out
 }
 
-// causesOf are the causes in an error of host.Set.
+// causesOf returns the causes in an error of host.Set.
 func causesOf(err error) []diag.Cause {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []diag.Cause

@@ -7,14 +7,14 @@ import (
 	"vpngw/ipsec"
 )
 
-// Bounds on what can wait for the control loop.
+// Capacities of the control loop's queues.
 const (
 	maxDatagrams = 256  // IKE messages
-	maxEvents    = 1024 // events of the data plane, which tells again what was not taken
+	maxEvents    = 1024 // events of the data plane, which repeats an event that found no room
 )
 
-// inbox is what waits for the control loop from readers and engines, which must
-// never wait for it. Its methods are safe for concurrent use.
+// inbox queues messages and events for the control loop. Readers and engines
+// fill it and never wait for the loop. Its methods are safe for concurrent use.
 type inbox struct {
 	datagrams chan ipsec.Datagram
 	events    chan esp.Event
@@ -25,7 +25,7 @@ func newInbox() inbox {
 	return inbox{make(chan ipsec.Datagram, maxDatagrams), make(chan esp.Event, maxEvents), new(atomic.Uint64)}
 }
 
-// tell takes an event of the data plane; false: there is no room.
+// tell queues an event of the data plane. It returns false when the queue is full.
 func (i inbox) tell(e esp.Event) bool {
 	select {
 	case i.events <- e:
@@ -35,7 +35,7 @@ func (i inbox) tell(e esp.Event) bool {
 	}
 }
 
-// deliver takes an IKE message, whose Data it keeps. When the queue is full the
+// deliver queues an IKE message and keeps its Data. When the queue is full the
 // message is dropped and counted: IKE retransmits.
 func (i inbox) deliver(d ipsec.Datagram) {
 	select {

@@ -10,8 +10,8 @@ import (
 	"vpngw/tunnel"
 )
 
-// loop is the control loop. It ends when ctx does, after the peers were told,
-// or when a reader has failed.
+// loop is the control loop. It ends after ctx has ended and the IKE SAs are
+// deleted, or when a reader fails.
 func (g *Gateway) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -32,7 +32,7 @@ func (g *Gateway) loop(ctx context.Context) error {
 			g.newUnderlay(time.Now())
 		case <-timer.C:
 		case <-g.io.Done():
-			return nil // the group has the reason
+			return nil // the errgroup returns the error
 		case <-ctx.Done():
 			g.goodbye(timer)
 			return nil
@@ -40,7 +40,7 @@ func (g *Gateway) loop(ctx context.Context) error {
 	}
 }
 
-// step does what is due, performs the Actions, and has the groups conclude.
+// step runs the due timers, performs the Actions of IKE, and lets the groups decide.
 func (g *Gateway) step(now time.Time) {
 	if due(g.ike.Deadline(), now) {
 		g.ike.Advance(now)
@@ -58,7 +58,7 @@ func (g *Gateway) step(now time.Time) {
 		g.Notify(s)
 	}
 	if n := g.in.dropped.Load(); n != g.droppedLogged {
-		g.Log.Warn("IKE messages dropped: more came than could be handled", "count", n-g.droppedLogged)
+		g.Log.Warn("IKE messages dropped: they arrive faster than they can be handled", "count", n-g.droppedLogged)
 		g.droppedLogged = n
 	}
 }
@@ -78,7 +78,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 	return max(wait, time.Millisecond)
 }
 
-// event passes on what the data plane saw.
+// event passes an event of the data plane to IKE or to a group.
 func (g *Gateway) event(now time.Time, e esp.Event) {
 	switch e := e.(type) {
 	case esp.SeenInbound:
@@ -86,7 +86,7 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 	case esp.Expired:
 		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Limit: e.Limit})
 	case esp.PeersMoved:
-		// step asks where to.
+		// step asks the data plane for the new address.
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote})
 	case esp.PathMTU:
@@ -98,7 +98,7 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 	}
 }
 
-// newUnderlay is called after links, addresses or routes of the host have changed.
+// newUnderlay handles a change of the links, addresses or routes of the host.
 func (g *Gateway) newUnderlay(now time.Time) {
 	g.under.look()
 	g.peers.see(g.under, g.fleet.entries)
@@ -113,8 +113,8 @@ func (g *Gateway) newUnderlay(now time.Time) {
 	g.tellPeers(now)
 }
 
-// tellPeers hands IKE the peers that have changed. A tunnel that the operator
-// took down stays down with its new settings.
+// tellPeers hands the changed peers to IKE. A tunnel that the operator took
+// down stays down with its new settings.
 func (g *Gateway) tellPeers(now time.Time) {
 	for _, p := range g.peers.take() {
 		next := p.saPeer(g.under.local)
@@ -141,9 +141,9 @@ func (g *Gateway) open(now time.Time, e *entry) {
 	}
 }
 
-// lostDevice is called when the reading of a device has ended by itself: somebody
-// deleted the device, or reading it fails. The tunnel's SAs go with it, for
-// sequence numbers must never begin again.
+// lostDevice handles the loss of a device that another program removed or that
+// cannot be read. It removes the tunnel's SAs too: a sequence number must never
+// be used twice.
 func (g *Gateway) lostDevice(now time.Time, l lost) {
 	e := g.fleet.byName[l.tunnel]
 	if e == nil || e.open != l.device {
@@ -157,7 +157,7 @@ func (g *Gateway) lostDevice(now time.Time, l lost) {
 	g.data.close(l.device)
 }
 
-// goodbye deletes every IKE SA and gives the peers a little while to answer.
+// goodbye deletes every IKE SA and waits at most shutdownGrace for the peers' answers.
 func (g *Gateway) goodbye(timer *time.Timer) {
 	g.Log.Info("shutting down")
 	g.Notify("STOPPING=1")

@@ -14,8 +14,8 @@ import (
 
 // IKE is an *ike.Endpoint, as the gateway uses it. Only the control loop calls it.
 type IKE interface {
-	// SetPeer puts next in the place of old, which is a pointer that was handed
-	// over before. A nil old adds, a nil next removes.
+	// SetPeer replaces old, a pointer that an earlier call passed as next. A
+	// nil old adds, a nil next removes.
 	SetPeer(now time.Time, old, next *sa.Peer)
 	Handle(now time.Time, d ipsec.Datagram)
 	Do(now time.Time, c sa.Command)
@@ -23,11 +23,11 @@ type IKE interface {
 	Deadline() time.Time
 	Next() sa.Action
 	Tunnel(name string) (ike.TunnelStatus, bool)
-	Idle() bool // no IKE SA is left
+	Idle() bool // there is no IKE SA
 	Counters() ike.Counters
 }
 
-// Host is the operating system, as the gateway uses it: System is the real one.
+// Host is the operating system, as the gateway uses it. System is the one that calls the kernel.
 type Host interface {
 	Check() []host.Finding
 	Clean() error
@@ -45,7 +45,7 @@ type Host interface {
 // TUN is one TUN device.
 type TUN interface {
 	esp.Framer
-	Packets() (esp.Device, error) // the slower way to use it, instead
+	Packets() (esp.Device, error) // packet by packet: slower, and excludes the frames
 	Close() error
 }
 
@@ -53,19 +53,20 @@ type TUN interface {
 type Socket interface {
 	esp.Socket
 	ReadBatch(ds []ipsec.Datagram) (int, error) // ReadReady that waits
-	Local() netip.AddrPort                      // what it is bound to
+	Local() netip.AddrPort                      // the address it is bound to
 }
 
-// Sockets are the underlay's, in each list one for each address family, or one
-// for each address that `listen` names.
+// Sockets are the sockets of the underlay. Each list has one for each address
+// family, or one for each address that `listen` names.
 type Sockets struct {
 	IKE  []Socket // UDP port 500
 	NATT []Socket // UDP port 4500: ESP in UDP, and what Marked does not get
-	// Marked is port 4500 again: what has the non-ESP marker, so that IKE has a queue of its own. May be empty.
+	// Marked has the same port and gets the datagrams with the non-ESP marker, so that IKE has its
+	// own queue. May be empty.
 	Marked []Socket
 	Raw    []Socket // protocol 50
-	// ForIKE is the socket to send an IKE message from local to remote, chosen by
-	// local's port and address; nil: there is none.
+	// ForIKE returns the socket that sends an IKE message from local to remote,
+	// chosen by local's port and address; nil: there is none.
 	ForIKE func(local netip.AddrPort, remote netip.Addr) Socket
 	// Run makes sending from Raw faster where that is safe, until ctx ends.
 	Run   func(ctx context.Context) error

@@ -15,7 +15,7 @@ import (
 	"vpngw/tunnel"
 )
 
-// mirror is the other end of a connection, which only answers.
+// mirror returns the other end of a connection, which only responds.
 func mirror(c *config.Connection) *config.Connection {
 	m := *c
 	m.Side = config.Cloud
@@ -88,7 +88,7 @@ func TestTwoGatewaysCarryPackets(t *testing.T) {
 				ours.Tunnels[0].Encap = encap
 				customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1"), configOf(ours), Options{})
 				defer customer.stop()
-				// The daemon is there before its peer, and comes up by itself.
+				// The daemon starts before its peer, and its tunnel comes up without a command.
 				time.Sleep(20 * time.Second)
 				customer.wantState("hq", tunnel.Connecting)
 				cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(ours)), Options{})
@@ -176,7 +176,7 @@ func TestUpBeginsThoughBothEndsOnlyAnswer(t *testing.T) {
 		was := cloud.wantState("hq", tunnel.Up).Children
 		ping(t, customer.host.tun("vpngw0"), cloud.host.tun("vpngw0"), "192.168.3.7", "10.10.0.7", 1)
 
-		// What is up already stays as it is.
+		// A tunnel that is up stays unchanged.
 		if err := customer.Up(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
@@ -242,8 +242,8 @@ func TestAdoptLosesNoPacketOfTheOtherConnection(t *testing.T) {
 	})
 }
 
-// A killed daemon says no goodbye; the next one cleans up and is back before
-// the peer has noticed.
+// A killed daemon sends no Delete. The next one cleans up, and its tunnel is up
+// before the peer notices.
 func TestKilledDaemonIsBackAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNet()
@@ -254,7 +254,7 @@ func TestKilledDaemonIsBackAtOnce(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		first.wantState("hq", tunnel.Up)
 
-		h.net = newNet() // nothing that it says from now on is heard
+		h.net = newNet() // nobody receives its further messages
 		if err := first.stop(); err != nil {
 			t.Error(err)
 		}

@@ -56,7 +56,7 @@ func TestStandbyComesUpWithoutRoutes(t *testing.T) {
 			t.Errorf("got %+v", st.Connections)
 		}
 		if !strings.Contains(log.String(), `conn=hq what="failover between its tunnels, routes into hq-2, the standby"`) {
-			t.Errorf("the log does not say what is not served:\n%s", log.String())
+			t.Errorf("the log does not name the unserved features:\n%s", log.String())
 		}
 		if err := r.Down(context.Background(), "hq-1"); err != nil {
 			t.Fatal(err)

@@ -9,33 +9,33 @@ import (
 	"vpngw/ike/sa"
 )
 
-// peers are the other ends, as IKE is told of them: tunnels with the same
-// addresses and identities share one, each with its own Child SAs.
+// peers are the other ends as IKE knows them. Tunnels with the same addresses
+// and identities share one peer, each with its own Child SAs.
 type peers struct {
 	byKey    map[sa.PeerKey]*peer // by the key as configured
 	byRemote map[netip.Addr]*remote
-	dirty    []*peer // IKE has not heard of their last change
+	dirty    []*peer // have changed since tellPeers
 }
 
-// peer is one of them.
+// peer is one other end.
 type peer struct {
 	key     sa.PeerKey
 	entries []*entry // in the order of the configuration
-	told    *sa.Peer // what IKE was told last; nil: nothing
+	told    *sa.Peer // the last version that IKE got; nil: IKE does not have the peer
 	dirty   bool
 }
 
 // remote is a configured outer address of peers.
 type remote struct {
 	entries map[*entry]bool
-	sent    diag.Cause // why the last IKE message to it could not be sent; OK: it could
+	sent    diag.Cause // why the last IKE message to it was not sent; OK: it was
 }
 
 func newPeers() peers {
 	return peers{byKey: map[sa.PeerKey]*peer{}, byRemote: map[netip.Addr]*remote{}}
 }
 
-// add puts e to the tunnels of its peer.
+// add adds e to the tunnels of its peer.
 func (ps *peers) add(e *entry) {
 	k := e.tunnel.PeerKey()
 	p := ps.byKey[k]
@@ -53,7 +53,7 @@ func (ps *peers) add(e *entry) {
 	ps.changed(p)
 }
 
-// remove undoes add. It comes before a change of the entry's tunnel.
+// remove undoes add. Call it before the entry's tunnel changes: the tunnel names the peer.
 func (ps *peers) remove(e *entry) {
 	p := e.peer
 	p.entries = slices.DeleteFunc(p.entries, func(o *entry) bool { return o == e })
@@ -68,7 +68,7 @@ func (ps *peers) remove(e *entry) {
 	ps.changed(p)
 }
 
-// changed has IKE told of p.
+// changed schedules p for tellPeers.
 func (ps *peers) changed(p *peer) {
 	if !p.dirty {
 		p.dirty = true
@@ -76,8 +76,8 @@ func (ps *peers) changed(p *peer) {
 	}
 }
 
-// see has IKE told of the configured outer addresses that this host has for the
-// first time.
+// see looks for configured outer addresses that this host has for the first
+// time, and schedules their peers for tellPeers.
 func (ps *peers) see(u *underlay, entries []*entry) {
 	for _, e := range entries {
 		if a := e.tunnel.Local.Address; u.see(a) {
@@ -90,7 +90,7 @@ func (ps *peers) see(u *underlay, entries []*entry) {
 	}
 }
 
-// take returns the peers that IKE is to be told of.
+// take returns the scheduled peers and clears the list.
 func (ps *peers) take() []*peer {
 	out := ps.dirty
 	ps.dirty = nil
@@ -103,9 +103,9 @@ func (ps *peers) take() []*peer {
 	return out
 }
 
-// saPeer is what IKE is to know: the tunnels that have a device. local answers
-// which of the host's addresses a configured one stands for; the zero address
-// lets the route choose. nil: there is no such tunnel.
+// saPeer returns the peer for IKE, with the tunnels that have a device; nil: no
+// tunnel has one. local maps a configured address to the host's; the zero
+// address lets the route choose.
 func (p *peer) saPeer(local func(netip.Addr) netip.Addr) *sa.Peer {
 	slices.SortFunc(p.entries, func(a, b *entry) int { return cmp.Compare(a.pos, b.pos) })
 	var out *sa.Peer

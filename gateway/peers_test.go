@@ -55,8 +55,10 @@ func connection(name, local, remote string) *config.Connection {
 
 func configOf(cs ...*config.Connection) *config.Config { return &config.Config{Connections: cs} }
 
-// plan works out a configuration beside nothing that runs.
-func plan(cs ...*config.Connection) ([]wanted, error) { return planOf(configOf(cs...), &fleet{}) }
+// plan plans a configuration for a gateway without tunnels.
+func plan(cs ...*config.Connection) ([]plannedTunnel, error) {
+	return planOf(configOf(cs...), &fleet{})
+}
 
 func TestConnectionsOfOnePeerShareIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"vpngw/tunnel"
 )
 
-// perform carries out the endpoint's Actions in their order, which is the
-// safety argument of a rekey, and passes its Facts on.
+// perform performs the endpoint's Actions and passes its Facts on, in their
+// order: a rekey loses no packet only in that order.
 func (g *Gateway) perform(now time.Time) {
 	for a := g.ike.Next(); a != nil; a = g.ike.Next() {
 		switch a := a.(type) {
@@ -40,8 +40,8 @@ func (g *Gateway) perform(now time.Time) {
 	}
 }
 
-// sent notes how sending an IKE message went. Only addresses of the
-// configuration are remembered: others would fill memory.
+// sent notes whether an IKE message could be sent. It remembers configured
+// addresses only: a flood from others would fill the memory.
 func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 	r := g.peers.byRemote[s.Path.Remote.Addr()]
 	if r == nil || r.sent.Equal(cause) {
@@ -53,7 +53,7 @@ func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 	}
 }
 
-// note tells the group of e a fact. e may be nil: the tunnel runs no more.
+// note gives a fact to the group of e. A nil e is a tunnel that was removed.
 func (g *Gateway) note(now time.Time, e *entry, f tunnel.Fact) {
 	if e != nil {
 		e.group.Note(now, f)
@@ -62,11 +62,12 @@ func (g *Gateway) note(now time.Time, e *entry, f tunnel.Fact) {
 	}
 }
 
-// maxConcluded is from how many groups a turn of the loop concludes, so that a
-// change that concerns all of them keeps nobody else waiting for long.
+// maxConcluded bounds the groups that decide in one turn of the loop, so that a
+// change that concerns all groups does not delay messages and commands for
+// long.
 const maxConcluded = 64
 
-// conclude has the groups that have facts, or whose time has come, decide.
+// conclude lets the groups decide that have new facts or have reached their deadline.
 func (g *Gateway) conclude(now time.Time) {
 	for range maxConcluded {
 		gr := g.fleet.next(now)
@@ -78,9 +79,9 @@ func (g *Gateway) conclude(now time.Time) {
 	g.tellPeers(now)
 }
 
-// decide has one group conclude, until it has no more to say.
+// decide calls Advance of one group and performs its Actions until there is none.
 func (g *Gateway) decide(now time.Time, gr *group) {
-	const most = 8 // an answer can lead to one more conclusion, but not for ever
+	const most = 8 // the answer to an Action may cause another Action; the bound ends a loop
 	for range most {
 		gr.Advance(now)
 		if !g.carryOut(now, gr) {
@@ -90,7 +91,7 @@ func (g *Gateway) decide(now time.Time, gr *group) {
 	g.fleet.due.Set(gr, gr.Deadline())
 }
 
-// carryOut performs a group's Actions; false: there was none.
+// carryOut performs a group's Actions. It returns false if there was none.
 func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 	any := false
 	for a := gr.Next(); a != nil; a = gr.Next() {
@@ -116,8 +117,8 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 	return any
 }
 
-// reconnect begins another IKE SA for a tunnel whose address is gone, if another
-// address leads to the peer.
+// reconnect starts a new IKE SA for a tunnel whose local address is gone, if
+// another address of the host leads to the peer.
 func (g *Gateway) reconnect(now time.Time, e *entry, a tunnel.Reconnect) {
 	if to, err := g.under.source(e.tunnel.Remote.Address); err != nil || to == a.From {
 		return
@@ -127,7 +128,7 @@ func (g *Gateway) reconnect(now time.Time, e *entry, a tunnel.Reconnect) {
 	g.ike.Do(now, sa.Raise{Tunnel: a.Tunnel})
 }
 
-// announce logs that a tunnel's state, or the cause of it, has changed.
+// announce logs a change of a tunnel's state or cause.
 func (g *Gateway) announce(c tunnel.Changed) {
 	if c.Was == tunnel.Up {
 		g.fleet.up--

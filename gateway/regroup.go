@@ -10,14 +10,15 @@ import (
 	"vpngw/tunnel"
 )
 
-// change is what regroup has done, and leaves to be done.
+// change counts what regroup changed, and lists the devices to close and the groups to start and to
+// retire.
 type change struct {
 	done    Adopted
-	closing []*device // that no tunnel has any more
+	closing []*device // no tunnel uses them any more
 	groups  []*group  // new ones
-	retired []string  // names of groups that run no more
+	retired []string  // names of groups without tunnels
 
-	releasing map[string]bool // groups that give a device up, by name
+	releasing map[string]bool // groups that lose a device, by name
 }
 
 func releases(groups map[string]bool, name string) int {
@@ -27,16 +28,15 @@ func releases(groups map[string]bool, name string) int {
 	return 1
 }
 
-// same reports whether e says what w says, so that the tunnel is left alone.
-func (e *entry) same(w wanted) bool {
+// same reports whether w has the same settings as e, so that the tunnel need not change.
+func (e *entry) same(w plannedTunnel) bool {
 	return e.conn.Name == w.conn.Name && e.conn.Side == w.conn.Side && e.conn.Dialect == w.conn.Dialect &&
 		e.group.name == w.group && e.device == w.device && reflect.DeepEqual(e.tunnel, w.tunnel)
 }
 
-// regroup makes the fleet what plan says. A group in which nothing changed
-// stays; the tunnels of any other go on in a new one. own are the host's
-// addresses.
-func (f *fleet) regroup(now time.Time, plan []wanted, ps *peers, own []netip.Addr, inner tunnel.Inner) change {
+// regroup changes the fleet to match plan. An unchanged group stays; the
+// tunnels of a changed group move to a new one. own are the host's addresses.
+func (f *fleet) regroup(now time.Time, plan []plannedTunnel, ps *peers, own []netip.Addr, inner tunnel.Inner) change {
 	ch := change{done: Adopted{Faults: []Fault{}}, releasing: map[string]bool{}}
 	byName := make(map[string]*entry, len(plan))
 	entries := make([]*entry, 0, len(plan))
@@ -92,7 +92,7 @@ func (f *fleet) regroup(now time.Time, plan []wanted, ps *peers, own []netip.Add
 			ch.retired = append(ch.retired, gr.name)
 		}
 	}
-	// A group that gives a device up comes first: another may want it.
+	// A group that loses a device comes first: another may need that device.
 	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(releases(ch.releasing, a), releases(ch.releasing, b)) })
 	for _, name := range order {
 		gr := &group{Group: tunnel.New(now, members[name], own, inner), name: name, entries: inGroup[name]}
@@ -107,13 +107,13 @@ func (f *fleet) regroup(now time.Time, plan []wanted, ps *peers, own []netip.Add
 	return ch
 }
 
-// take gives an entry what w says, and returns it for its next group.
-func (ch *change) take(e *entry, w wanted, ps *peers) tunnel.Config {
+// take updates an entry to w and returns its tunnel for the new group.
+func (ch *change) take(e *entry, w plannedTunnel, ps *peers) tunnel.Config {
 	c := tunnel.Config{Conn: w.conn, Tunnel: w.tunnel, Device: w.device, Wants: w.tunnel.ChildSAs()}
 	if e.group != nil {
 		c.From = e.group.Take(e.tunnel.Name)
 		if e.device != w.device || e.tunnel.CopyDSCP != w.tunnel.CopyDSCP {
-			// The device is made again: the old one goes like a removed tunnel's.
+			// The tunnel gets a new device; the old one is closed like a removed tunnel's.
 			ch.closing = append(ch.closing, e.open)
 			e.open, c.Reopen = nil, true
 			ch.releasing[e.group.name] = true

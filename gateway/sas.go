@@ -9,11 +9,11 @@ import (
 	"vpngw/ipsec"
 )
 
-// installed is one Child SA that the data plane has.
+// installed is one Child SA of the data plane.
 type installed struct {
 	sa   *ipsec.ChildSA
-	path ipsec.Path // where it sends now
-	out  bool       // the outbound half is in too
+	path ipsec.Path // the present path
+	out  bool       // the outbound half is installed too
 }
 
 func (d *dataPlane) installIn(c *ipsec.ChildSA) {
@@ -51,7 +51,7 @@ func (d *dataPlane) sendsNoMore(in *installed) {
 func (d *dataPlane) installOut(c *ipsec.ChildSA) {
 	in := d.installed[c.SPIIn]
 	if in == nil {
-		return // installIn has failed and said so
+		return // installIn has logged the failure
 	}
 	if err := d.InstallOut(c); err != nil {
 		d.logSA(c).Error("cannot install outbound SA", "err", err)
@@ -75,7 +75,7 @@ func (d *dataPlane) remove(a sa.Remove) {
 	}
 }
 
-// move changes where an SA sends to; nil: there is no such SA.
+// move changes the path of an SA. It returns nil if there is no such SA.
 func (d *dataPlane) move(a sa.Move) *installed {
 	d.Move(a.SPIIn, a.Path)
 	in := d.installed[a.SPIIn]
@@ -88,8 +88,8 @@ func (d *dataPlane) move(a sa.Move) *installed {
 	return in
 }
 
-// concerned are the tunnels that a Fact is about. A Child SA that could not be
-// installed concerns none.
+// concerned returns the tunnels that a Fact is about. A Child SA that could not
+// be installed concerns none.
 func (d *dataPlane) concerned(f sa.Fact) []string {
 	switch f := f.(type) {
 	case sa.ChildIn:
@@ -120,13 +120,13 @@ func (d *dataPlane) concerned(f sa.Fact) []string {
 	return nil
 }
 
-// tunnelsOf are the tunnels of a peer, each once; p may be nil.
+// tunnelsOf returns the tunnels of a peer, each once. p may be nil.
 func tunnelsOf(p *sa.Peer) []string {
 	if p == nil {
 		return nil
 	}
 	var out []string
-	for _, c := range p.Children { // those of one tunnel stand together
+	for _, c := range p.Children { // the children of one tunnel are adjacent
 		if len(out) == 0 || out[len(out)-1] != c.Tunnel {
 			out = append(out, c.Tunnel)
 		}
@@ -134,7 +134,7 @@ func tunnelsOf(p *sa.Peer) []string {
 	return out
 }
 
-// groupsTo are the groups of the tunnels with an SA that sends to remote.
+// groupsTo returns the groups that have an SA that sends to remote.
 func (d *dataPlane) groupsTo(remote netip.Addr, byName map[string]*entry) []*group {
 	var out []*group
 	seen := map[*group]bool{}
@@ -147,7 +147,7 @@ func (d *dataPlane) groupsTo(remote netip.Addr, byName map[string]*entry) []*gro
 	return out
 }
 
-// inner is a tunnel.Inner.
+// inner implements tunnel.Inner.
 func (d *dataPlane) inner(outer int, c *ipsec.ChildSA, path ipsec.Path) int {
 	return esp.MTU(outer, c.Suite, c.Trunc96, path.UDP, path.Remote.Addr().Is6())
 }

@@ -60,7 +60,7 @@ func TestResponderWaits(t *testing.T) {
 	})
 }
 
-// TestUpOfAResponderBegins: who asks for a tunnel wants it, and not to wait for the peer.
+// TestUpOfAResponderBegins: an operator who asks for a tunnel does not want to wait for the peer.
 func TestUpOfAResponderBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, moved := hq(), hq()
@@ -97,7 +97,7 @@ func TestPartIsDegraded(t *testing.T) {
 		defer r.stop()
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/17")
 		if s := r.wantState("hq", tunnel.Degraded); s.Code != diag.Uncovered || !strings.Contains(s.Why, "10.10.128.0/17") {
-			t.Errorf("got why %q, want what is missing in it", s.Why)
+			t.Errorf("got why %q, want the uncarried pair in it", s.Why)
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.128.0/17")
 		r.wantState("hq", tunnel.Up)
@@ -114,7 +114,7 @@ func TestBlockedRouteIsDegraded(t *testing.T) {
 		if s := r.wantState("hq", tunnel.Degraded); !strings.Contains(s.Why, "through eth0") {
 			t.Errorf("got why %q, want the foreign route in it", s.Why)
 		}
-		// The link monitor tells that it went.
+		// The link monitor reports that the route is gone.
 		delete(h.foreign, prefixes("10.10.0.0/16")[0])
 		h.changed()
 		synctest.Wait()
@@ -139,7 +139,7 @@ func TestErrorOfOneDeviceIsItsTunnelsAlone(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
 		if s := r.wantState("hq", tunnel.Degraded); s.Code != diag.HostRefused {
-			t.Errorf("got %s, want what the kernel said", s.Code)
+			t.Errorf("got %s, want the kernel's error", s.Code)
 		}
 		h.failSet(nil)
 		time.Sleep(6 * time.Second)
@@ -185,7 +185,7 @@ func TestFailedSendIsTheReason(t *testing.T) {
 		r.host.sendError = syscall.ENETUNREACH
 		r.do(send)
 		if s := r.wantState("hq", tunnel.Connecting); s.Code != diag.SendFailed || !strings.Contains(s.Why, "network is unreachable") {
-			t.Errorf("got why %q, want what the system said", s.Why)
+			t.Errorf("got why %q, want the operating system's error", s.Why)
 		}
 		r.host.sendError = nil
 		r.do(send)

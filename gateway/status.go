@@ -7,7 +7,7 @@ import (
 	"vpngw/tunnel"
 )
 
-// Status is what the daemon is doing now, as `vpngw status --json` prints it.
+// Status is the state of all connections, as `vpngw status --json` prints it.
 type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
 }
@@ -18,7 +18,7 @@ type ConnectionStatus struct {
 	Dialect string         `json:"dialect"`
 	Side    string         `json:"side"`
 	Tunnels []TunnelStatus `json:"tunnels"`
-	// Unserved is what the connection asks for and is not served yet.
+	// Unserved lists features that the connection asks for and that vpngw does not serve yet.
 	Unserved []string `json:"unserved,omitempty"`
 }
 
@@ -30,13 +30,13 @@ type TunnelStatus struct {
 	Since       time.Time     `json:"since"`
 	diag.Report               // the last failure; empty when up
 	Device      string        `json:"device"`
-	Local       string        `json:"local"`  // outer address; empty while the route to the peer has not chosen one
+	Local       string        `json:"local"`  // outer address; empty while there is no route to the peer
 	Remote      string        `json:"remote"` // outer address
 	IKE         *IKEStatus    `json:"ike"`    // null: no IKE SA
 	Children    []ChildStatus `json:"children"`
 }
 
-// IKEStatus is the IKE SA that a tunnel is on. SPIs are hexadecimal.
+// IKEStatus is the IKE SA of a tunnel. SPIs are hexadecimal.
 type IKEStatus struct {
 	Version  int    `json:"version"`
 	Mode     string `json:"mode,omitempty"` // of IKEv1: "main", "aggressive"

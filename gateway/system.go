@@ -7,7 +7,7 @@ import (
 	"vpngw/host"
 )
 
-// System is the Host that is this machine.
+// System is the Host that calls the kernel of this machine.
 type System struct{ *host.Host }
 
 // CreateTUN is host.Host's, as the interface that the gateway asks for.

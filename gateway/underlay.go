@@ -16,14 +16,14 @@ import (
 )
 
 // underlay is this host as its peers see it: its addresses and the sockets of
-// IKE. It belongs to the control loop, apart from readIKE, watch and disturbed.
+// IKE. The control loop owns it, apart from readIKE, watch and disturbed.
 type underlay struct {
 	host      Host
 	log       *slog.Logger
 	listen    []netip.Addr // as configured; empty: all addresses
 	sockets   *Sockets
-	addresses []netip.Addr        // the host's, now
-	seen      map[netip.Addr]bool // configured addresses that this host has had
+	addresses []netip.Addr        // the host's present addresses
+	seen      map[netip.Addr]bool // configured addresses that this host has or had
 	disturbed disturbed
 }
 
@@ -37,8 +37,8 @@ func (u *underlay) look() {
 	u.addresses = addresses
 }
 
-// see reports whether the host has a configured address that it never had
-// before. An address that went still counts: a link that flaps must not cost the SAs.
+// see reports whether the host has a configured address for the first time. An
+// address that disappears stays in seen: a link that flaps must not cost the SAs.
 func (u *underlay) see(configured netip.Addr) bool {
 	if u.seen[configured] || !slices.Contains(u.addresses, configured) {
 		return false
@@ -47,8 +47,8 @@ func (u *underlay) see(configured netip.Addr) bool {
 	return true
 }
 
-// source is the local address that packets to remote leave from: the route's
-// choice, unless `listen` narrows it.
+// source returns the local address of packets to remote: the route's choice,
+// unless `listen` narrows it.
 func (u *underlay) source(remote netip.Addr) (netip.Addr, error) {
 	a, err := u.host.Source(remote)
 	if len(u.listen) == 0 || err == nil && slices.Contains(u.listen, a) {
@@ -57,11 +57,12 @@ func (u *underlay) source(remote netip.Addr) (netip.Addr, error) {
 	if l, ok := listenFor(u.listen, remote); ok {
 		return l, nil
 	}
-	return netip.Addr{}, fmt.Errorf("none of the addresses under `listen` is of %v's family", remote)
+	return netip.Addr{}, fmt.Errorf("`listen` has no address of the same family as the peer %v: add one", remote)
 }
 
-// local is the address of this host that a configured outer address stands for.
-// Behind a NAT the host has no such address, and the route to the peer chooses.
+// local maps a configured outer address to an address of this host. Behind a
+// NAT the host does not have it: the zero address lets the route to the peer
+// choose.
 func (u *underlay) local(a netip.Addr) netip.Addr {
 	switch {
 	case slices.Contains(u.listen, a), len(u.listen) == 0 && u.seen[a]:
@@ -71,7 +72,7 @@ func (u *underlay) local(a netip.Addr) netip.Addr {
 	return l
 }
 
-// listenFor is the first of listen that is of a's family.
+// listenFor returns the first address in listen of a's family.
 func listenFor(listen []netip.Addr, a netip.Addr) (netip.Addr, bool) {
 	for _, l := range listen {
 		if l.Is4() == a.Is4() {
@@ -81,7 +82,7 @@ func listenFor(listen []netip.Addr, a netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// pathMTU is what the path to remote takes; 0 when nobody knows.
+// pathMTU returns the MTU of the path to remote; 0: unknown.
 func (u *underlay) pathMTU(remote netip.Addr) int {
 	mtu, err := u.host.PathMTU(remote)
 	if err != nil {
@@ -95,7 +96,7 @@ const portNATT = 4500
 
 // send puts one packet on the socket of its local port. An IKE message to port
 // 4500 goes behind the non-ESP marker (RFC 3948 section 2.2), a keepalive does
-// not. A failure is for status and the log: IKE sends again.
+// not. The caller reports a failure in the status; IKE retransmits.
 func (u *underlay) send(p ipsec.Path, data []byte, isIKE bool) diag.Cause {
 	if isIKE && p.Local.Port() == portNATT {
 		data = slices.Concat(make([]byte, 4), data)
@@ -111,7 +112,7 @@ func (u *underlay) send(p ipsec.Path, data []byte, isIKE bool) diag.Cause {
 	return diag.Cause{Code: diag.SendFailed, Peer: p.Remote, Err: err.Error()}
 }
 
-// readPause is between a failure to read a socket and the next attempt.
+// readPause separates a failure to read a socket from the next attempt.
 const readPause = time.Second
 
 // readIKE reads a socket of port 500 until ctx ends.
@@ -130,7 +131,7 @@ func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Da
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("read port 500: %w", err)
-		case err != nil: // the kernel is short of memory, say
+		case err != nil: // for instance, the kernel is short of memory
 			u.log.Error("cannot read port 500", "err", err)
 			select {
 			case <-ctx.Done():
@@ -151,7 +152,7 @@ func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Da
 	}
 }
 
-// disturbed are the owners whose part of the host's state somebody else has
+// disturbed collects the owners whose part of the host's state another program
 // changed, until the control loop takes them. Safe for concurrent use.
 type disturbed struct {
 	mu     sync.Mutex
@@ -176,7 +177,7 @@ func (d *disturbed) addAll() {
 	d.all = true
 }
 
-// take returns a question: whether an owner is among those added.
+// take returns a function that reports whether an owner was added, and clears the set.
 func (d *disturbed) take() func(owner string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -185,10 +186,10 @@ func (d *disturbed) take() func(owner string) bool {
 	return func(o string) bool { return all || owners[o] }
 }
 
-// watchRetry is between a failure of the link monitor and its next start.
+// watchRetry separates a failure of the link monitor from its next start.
 const watchRetry = 5 * time.Second
 
-// watch runs the link monitor until ctx ends. When that fails the tunnels go on.
+// watch runs the link monitor until ctx ends. A failure of the monitor does not stop the tunnels.
 func (u *underlay) watch(ctx context.Context, changed func()) error {
 	for {
 		err := u.host.Watch(ctx, func(owners []string) {
@@ -202,7 +203,7 @@ func (u *underlay) watch(ctx context.Context, changed func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(watchRetry):
-			u.disturbed.addAll() // what happened in between was not seen
+			u.disturbed.addAll() // changes in between were not seen
 			changed()
 		}
 	}

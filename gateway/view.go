@@ -13,7 +13,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// Status is a snapshot of every connection. It may be called from any goroutine while Run runs.
+// Status returns a snapshot of every connection. It may be called from any goroutine while Run
+// runs.
 func (g *Gateway) Status(ctx context.Context) (Status, error) {
 	s := Status{Connections: []ConnectionStatus{}}
 	err := g.call(ctx, func(time.Time) error {
@@ -33,7 +34,7 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-// unserved is what a connection is without, because vpngw does not serve it yet.
+// unserved lists in words what a connection lacks because vpngw does not serve it yet.
 func unserved(c *config.Connection) []string {
 	var out []string
 	for _, f := range Unserved(c) {
@@ -47,7 +48,7 @@ func unserved(c *config.Connection) []string {
 	return out
 }
 
-// warnUnserved logs what each connection is without.
+// warnUnserved logs what each connection lacks.
 func warnUnserved(log *slog.Logger, cs []*config.Connection) {
 	for _, c := range cs {
 		if what := unserved(c); len(what) > 0 {
@@ -103,8 +104,8 @@ func (d *dataPlane) childStatus(in *installed) ChildStatus {
 	}
 }
 
-// cidrs prints selectors as CIDRs; one that is limited to a protocol or port
-// says so behind it.
+// cidrs prints selectors as CIDRs, followed by the protocol and port of a
+// selector that is limited to them.
 func cidrs(sel []ipsec.Selector) []string {
 	out := []string{}
 	for _, s := range sel {

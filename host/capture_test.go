@@ -19,8 +19,8 @@ func (s *space) via(to string, mark uint32) string {
 	return l.Attrs().Name
 }
 
-// The routes of a tunnel, 0.0.0.0/0 and host to host included, take everything
-// but what carries the tunnel.
+// The routes of a tunnel, including 0.0.0.0/0 and host routes, take all packets
+// except the tunnel's own outer packets.
 func TestNoRouteCapturesOurOwnPackets(t *testing.T) {
 	s, h := world(t, "vpn0", "vpn1")
 	s.ip("route", "add", "203.0.113.0/24", "via", "192.0.2.253")
@@ -43,7 +43,7 @@ func TestNoRouteCapturesOurOwnPackets(t *testing.T) {
 		{"8.8.8.8", "vpn0", "eth0"},         // captured, ours by the host's default route
 		{"192.0.2.9", "vpn1", "eth0"},       // the peer itself
 		{"192.0.2.10", "eth0", "eth0"},      // its link is more specific than 0.0.0.0/0
-		{"203.0.113.5", "eth0", "eth0"},     // so is what the host knows by itself
+		{"203.0.113.5", "eth0", "eth0"},     // so is the host's own route
 		{"10.20.3.4", "vpn1", "vpn1"},       // no peer there: an ordinary route
 		{"2001:db8:9::1", "vpn1", "eth0"},   // the peer, within a tunnel's prefix
 		{"2001:db8:9::2", "vpn1", "eth0"},   // beside it
@@ -101,7 +101,7 @@ func TestMarkedSocketPassesTheTunnelBy(t *testing.T) {
 	}
 }
 
-// What the path is known to carry counts, not what the interface does.
+// PathMTU returns the known MTU of the path, not the interface's.
 func TestPathMTUIsThePaths(t *testing.T) {
 	s, h := world(t)
 	s.ip("route", "add", "203.0.113.9", "via", "192.0.2.254", "mtu", "1380")

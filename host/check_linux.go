@@ -12,9 +12,9 @@ import (
 	"vpngw/diag"
 )
 
-// Check looks for what on this host stops the gateway or a part of its work. Each
-// finding's sentence is one line with the remedy. Call Check before Open: it takes a port of another
-// vpngw for an obstacle, but not one of this process.
+// Check looks for obstacles on this host. The sentence of a finding is one line and names the
+// remedy. Check reports a port that another process holds, another vpngw too, but not a port of this
+// process. Call it before Open.
 func (h *Host) Check() []Finding {
 	var out []Finding
 	for _, check := range []func() []Finding{capabilities, tunDevice, ports, forwarding, reversePath} {
@@ -56,8 +56,8 @@ func tunDevice() []Finding {
 	return []Finding{{diag.Cause{Code: diag.NoTUN}, true}}
 }
 
-// ports finds who has our UDP ports. That is not fatal: with `listen` the gateway may use other
-// addresses, and Open tells.
+// ports finds the processes that hold our UDP ports. This is not fatal: the gateway may use
+// other addresses (`listen`), and Open fails otherwise.
 func ports() (out []Finding) {
 	self := fmt.Sprintf("(pid %d)", os.Getpid())
 	for _, port := range []uint16{PortIKE, PortNATT} {

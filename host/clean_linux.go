@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Clean removes what an earlier vpngw left in this network namespace: devices,
-// routes and rules that carry our marks. It asks the kernel for them.
+// Clean removes the devices, routes and rules of an earlier vpngw from this
+// network namespace. It finds them by our marks.
 //
-// Call it at the start, after Open: free ports show that no other
-// vpngw is running here. It also takes out the parts of all owners, in one go.
+// Call it at the start, after Open: the ports were free, so no other vpngw runs
+// here. It also removes the parts of all owners.
 func (h *Host) Clean() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -42,9 +42,9 @@ func (h *Host) Clean() error {
 	return errors.Join(errs...)
 }
 
-// Leave takes out everything of ours: the parts of all owners, and our devices,
-// whose TUNs still have to be closed. Like CreateTUN it takes the network
-// namespace of its caller.
+// Leave removes the parts of all owners and our devices. The caller must still
+// close the TUNs. Like CreateTUN, Leave works in its caller's network
+// namespace.
 //
 // The kernel removes the devices at once, by their group. One after another they
 // would take it a grace period of RCU each, some 20 ms: 80 s for 4000 devices.
@@ -61,7 +61,7 @@ func (h *Host) Leave() error {
 		if l.Attrs().Group != Group {
 			continue
 		}
-		if !ours(l) { // somebody else uses the number of our group: each TUN removes its own
+		if !ours(l) { // another program uses the number of our group: each TUN removes its own device
 			return err
 		}
 		any = true

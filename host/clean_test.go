@@ -25,7 +25,7 @@ var crashState = State{
 	}},
 }
 
-// TestMain lets the test binary play the daemon that gets killed.
+// TestMain lets the test binary be the daemon that a test kills.
 func TestMain(m *testing.M) {
 	if os.Getenv("VPNGW_TEST_CRASH") != "" {
 		crash()
@@ -67,7 +67,7 @@ func TestCleanAfterKill(t *testing.T) {
 	if ours, _ := s.kernelState(); len(ours) == len(before) {
 		t.Fatal("the crash left nothing to clean: this tests nothing")
 	}
-	// What no kernel cleans up by itself.
+	// A persistent device, routes and rules survive the process that made them.
 	s.must(s.nl.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "vpn9"}, Mode: netlink.TUNTAP_MODE_TUN}))
 	s.must(s.nl.LinkSetAlias(s.link("vpn9"), Alias))
 	s.must(s.nl.LinkSetGroup(s.link("vpn9"), Group))
@@ -101,7 +101,7 @@ func TestSetTakesOverWhatACrashLeft(t *testing.T) {
 	compare(t, "kernel", got, want)
 }
 
-// At its end a daemon takes out everything of its own at once, and nothing of anybody else's.
+// Leave removes all objects of the daemon at once, and no foreign object.
 func TestLeaveTakesOutEverythingOfOurs(t *testing.T) {
 	for _, foreigner := range []bool{false, true} {
 		s, h := world(t)
@@ -110,7 +110,7 @@ func TestLeaveTakesOutEverythingOfOurs(t *testing.T) {
 		s.must(err)
 		other, err := h.CreateTUN("vpn1", 1400)
 		s.must(err)
-		if foreigner { // who uses the number of our group
+		if foreigner { // which uses the number of our group
 			s.must(s.nl.LinkSetGroup(s.link("eth1"), Group))
 		}
 		_, err = h.Set("a", crashState)

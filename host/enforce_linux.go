@@ -25,17 +25,17 @@ func (d *device) failed(err error) failure {
 }
 
 // enforce makes the kernel's objects that h.work lists as the sum says. A route that
-// moves or changes is there all the time: what leads packets to its new place is complete
-// before anything of its old place is removed.
+// moves or changes never disappears: the new route and its rules are complete before the
+// old ones are removed.
 func (h *Host) enforce() []failure {
 	failures := h.pass()
-	if !h.have.fresh { // another program was here at this moment
+	if !h.have.fresh { // another program changed something meanwhile
 		if err := h.dump(); err != nil {
 			return append(failures, failure{err: err})
 		}
 		h.decideAll()
 		failures = h.pass()
-		h.have.fresh = true // whatever is odd now, a dump does not help
+		h.have.fresh = true // a second dump would not explain a further difference
 	}
 	if len(failures) > 0 {
 		h.doubt = true
@@ -53,7 +53,7 @@ func (h *Host) pass() []failure {
 	rules := sortRules(w.rules)
 	failures = append(failures, h.addRules(rules)...)
 	routes, strays, addrs, gone := w.routes, w.strays, w.addrs, w.gone
-	w.links, w.addrs, w.routes, w.strays, w.rules, w.gone = nil, nil, nil, nil, nil, nil // and what cannot be removed stays on the list
+	w.links, w.addrs, w.routes, w.strays, w.rules, w.gone = nil, nil, nil, nil, nil, nil // objects that cannot be removed come back into the list
 	failures = append(failures, h.removeRules(rules)...)
 	failures = append(failures, h.removeRoutes(routes, strays)...)
 	failures = append(failures, h.removeAddresses(addrs)...)
@@ -139,9 +139,9 @@ func (h *Host) restoreRoutes(a address) (failures []failure) {
 	return append(failures, h.checkSource(a.prefix.Addr())...)
 }
 
-// checkSource has the kernel judge again the routes that have an address for their
-// source, which went. IPv4 has dropped them, but only from main and without an event; IPv6 keeps
-// them without their source.
+// checkSource adds the routes again whose source address has disappeared, so that the kernel
+// accepts or refuses them. IPv4 has dropped them, but only from main and without an event; IPv6
+// keeps them without their source.
 func (h *Host) checkSource(a netip.Addr) (failures []failure) {
 	for c := range h.want.sources[a] {
 		if key, ok := h.haveRoute(c); ok && c.placed {
@@ -154,7 +154,7 @@ func (h *Host) checkSource(a netip.Addr) (failures []failure) {
 	return failures
 }
 
-// netlink is the address without its prefix route, which newPart makes one of ours.
+// netlink returns the address without its prefix route: newPart makes a claim for that.
 func (a address) netlink() *netlink.Addr {
 	flags := unix.IFA_F_NOPREFIXROUTE
 	if a.prefix.Addr().Is6() {
@@ -162,7 +162,7 @@ func (a address) netlink() *netlink.Addr {
 	}
 	return &netlink.Addr{
 		IPNet: ipNet(a.prefix), LinkIndex: a.index, Flags: flags,
-		Broadcast: net.IPv4zero, // for the package: none
+		Broadcast: net.IPv4zero, // for package netlink: no broadcast address
 	}
 }
 
@@ -173,7 +173,7 @@ func (h *Host) addRoutes(keys []tablePrefix) (failures []failure) {
 			continue
 		}
 		if key, ok := h.haveRoute(c); !ok {
-			if v, used := h.have.routes[key]; used { // both metrics are, which a crash can leave
+			if v, used := h.have.routes[key]; used { // both metrics are in use, as after a crash
 				failures = append(failures, h.removeRoute(key, v)...)
 			}
 			failures = append(failures, h.addRoute(c, key, false)...)
@@ -183,7 +183,7 @@ func (h *Host) addRoutes(keys []tablePrefix) (failures []failure) {
 }
 
 // addRoute adds a claim's route. maybeThere says that our own route may still be in place: then
-// the kernel's EEXIST is no news.
+// EEXIST is no error.
 func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 	c.refused = diag.Cause{}
 	err := h.rt.RouteAdd(key.netlink(c.value())) // with NLM_F_EXCL
@@ -203,8 +203,8 @@ func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 
 func (c *claim) value() routeValue { return routeValue{c.device.index, c.source} }
 
-// haveRoute finds a claim's route that is in place, or else the key to add it under:
-// that of the two metrics which is free.
+// haveRoute returns the key of a claim's route and true if the route is in place,
+// else the key to add it under: the one of the two metrics that is free.
 func (h *Host) haveRoute(c *claim) (routeKey, bool) {
 	free := routeKey{c.key, Metric}
 	for _, metric := range []int{Metric + 1, Metric} {
@@ -267,7 +267,7 @@ func (h *Host) addRules(rules []ruleKey) (failures []failure) {
 		switch err := h.rt.RuleAdd(k.netlink()); {
 		case err == nil:
 			h.have.rules[k] = struct{}{}
-		case errors.Is(err, unix.EEXIST): // another's, which does as well and stays another's
+		case errors.Is(err, unix.EEXIST): // a foreign rule does the same, and stays foreign
 		default:
 			refused[k] = fmt.Errorf("rule %d: %w", k.priority, err)
 		}
@@ -302,7 +302,7 @@ func (h *Host) removeRules(rules []ruleKey) (failures []failure) {
 	return failures
 }
 
-// gone reports whether what was to be removed is not there.
+// gone reports whether an error says that the object to remove does not exist.
 func gone(err error) bool {
 	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) ||
 		errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL)

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// events is a subscription to changes of links, addresses, routes and
-// rules. The kernel queues an event before the call that caused it returns: so
-// a reader that has emptied the queue knows every change up to that moment.
+// events is a subscription to changes of links, addresses, routes and rules.
+// The kernel queues an event before the call that caused it returns, so a
+// reader that has emptied the queue knows every earlier change.
 type events struct {
 	*os.File
 	rc  syscall.RawConn
@@ -92,18 +92,19 @@ func (e *events) receive(fd uintptr) ([]syscall.NetlinkMessage, error) {
 	return syscall.ParseNetlinkMessage(e.buf[:n])
 }
 
-// source is where Set takes its events from: an *events, or a test's.
+// source gives Set its events: an *events, or a test's fake.
 type source interface {
 	take() ([]syscall.NetlinkMessage, error)
 	Close() error
 }
 
-// doubtful is how old the last dump must be for an error of the kernel to cause another. The events
-// alone should tell what is there; if they ever fail to, the dump corrects it.
+// doubtful is the age of the last dump from which an error of the kernel causes another dump. The
+// events alone should keep h.have correct; if they fail to, the dump corrects it.
 const doubtful = 10 * time.Second
 
-// update makes h.have what the kernel has, by the events since the last time. At
-// the start, after an overrun, and where an event does not tell all, a dump is needed.
+// update brings h.have up to date with the events since the last update. It dumps the
+// state at the start, after an overrun, and after an event that does not tell
+// everything.
 func (h *Host) update() error {
 	h.readEvents(h.apply)
 	if h.have.fresh && !(h.doubt && time.Since(h.dumped) > doubtful) {
@@ -116,7 +117,7 @@ func (h *Host) update() error {
 	return nil
 }
 
-// skipEcho takes the events of what we did ourselves, which h.have has already.
+// skipEcho drops the events of our own changes: h.have contains them already.
 func (h *Host) skipEcho() {
 	h.readEvents(func(e event) {
 		if !e.ours {
@@ -249,7 +250,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 	if !ourTable(e.key.table) {
 		return false
 	}
-	// What the kernel itself puts on our devices goes with them.
+	// The kernel removes its own routes on our devices together with the devices.
 	return e.ours || h.owned[e.route.index] == nil
 }
 
@@ -298,10 +299,10 @@ func attributes(b []byte, header int) []syscall.NetlinkRouteAttr {
 	return attrs
 }
 
-// apply brings h.have in step with an event, and decides what depends on it. skipEcho has taken the
-// events of our own changes: so an event about an object of ours means that somebody else changed
-// it, which needs a dump unless a route or a rule was removed. So do foreign links and
-// addresses that go: IPv4 sends no event for the routes that it drops with them.
+// apply brings h.have in step with an event, and decides what depends on it. skipEcho has dropped
+// the events of our own changes, so an event about an object of ours means that another program
+// changed it. That needs a dump, unless a route or a rule was removed. The removal of a foreign
+// link or address needs a dump too: IPv4 sends no event for the routes that it drops with them.
 func (h *Host) apply(e event) {
 	k := &h.have
 	switch {
@@ -342,7 +343,7 @@ func (h *Host) apply(e event) {
 	}
 }
 
-// lostRoute notes that somebody removed a route of ours.
+// lostRoute notes that another program removed a route of ours.
 func (h *Host) lostRoute(e event) {
 	key := routeKey{e.key, e.metric}
 	switch v, ok := h.have.routes[key]; {

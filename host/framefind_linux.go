@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// searchEvery is how often the paths in use are searched again. A new rule of a firewall, or another
-	// neighbour, has its effect after that time at most.
+	// searchEvery is how often the paths in use are searched again. A new firewall rule or a changed
+	// neighbour takes effect after at most that time.
 	searchEvery = time.Second
 	// maxPaths bounds the cost of one search. Packets to further peers go by the socket.
 	maxPaths = 256
 )
 
-// Run sends packets of protocol 50 as Ethernet frames wherever that changes nothing but the
-// speed, until ctx ends. That is so where the route leads to a device with Ethernet's header, the
-// neighbour is known, and the host has nothing that packets pass on their way out and
-// frames do not: rules of netfilter, IPsec policies of the kernel, routing by protocol. Queueing
-// disciplines and taps see frames too. Elsewhere, and without Run, packets go by the raw socket.
+// Run sends packets of protocol 50 as Ethernet frames, until ctx ends, wherever that affects only
+// the speed: the route leads to a device with an Ethernet header, the neighbour is known, and the
+// host has no rules of netfilter, IPsec policies of the kernel or routing by protocol, all of
+// which frames would bypass. Queueing disciplines and taps see frames too. Elsewhere, and without
+// Run, packets go by the raw socket.
 func (s *Sockets) Run(ctx context.Context) error {
 	if s.frames == nil {
 		return nil
@@ -65,7 +65,7 @@ type pathFinder struct {
 
 type neighbours struct{ index, family int }
 
-// search looks for every path that was asked for or used since the last search.
+// search looks for each path that a sender asked for or used since the last search.
 func (f *pathFinder) search() {
 	next := make(map[ends]*framePath)
 	for e, p := range f.found {
@@ -164,7 +164,7 @@ func (f *pathFinder) neighbour(index int, hop netip.Addr) (mac [6]byte, ok bool)
 	return mac, false
 }
 
-// defaultHops is the TTL or hop limit that the kernel gives packets of its own.
+// defaultHops returns the TTL or hop limit of packets that the kernel itself sends.
 func defaultHops(device string, v6 bool) int {
 	file := "/proc/sys/net/ipv4/ip_default_ttl"
 	if v6 {
@@ -177,8 +177,8 @@ func defaultHops(device string, v6 bool) int {
 	return 64
 }
 
-// plain reports whether nothing looks at, or changes, packets that this host sends.
-// Where plain cannot find out, it says no.
+// plain reports whether no rule or policy inspects or changes the packets that this
+// host sends. If it cannot find out, it returns false.
 func (h *Host) plain() bool {
 	// Tables of nftables; iptables writes such tables today.
 	for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
@@ -208,7 +208,8 @@ func (h *Host) plain() bool {
 	return true
 }
 
-// filters are netlink sockets to what filters packets, by protocol. A kernel may lack any.
+// filters are netlink sockets to the packet filters of the kernel, by protocol. A kernel may lack
+// any of them.
 type filters map[int]*nl.SocketHandle
 
 func openFilters() (filters, error) {

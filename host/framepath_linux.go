@@ -11,12 +11,12 @@ import (
 	"vpngw/ipsec"
 )
 
-// A frameSender sends packets of protocol 50 as Ethernet frames, past the kernel's IP
-// output, which costs a quarter of such a packet's sending. It does so only where that changes
-// nothing but the speed: Sockets.Run finds out where.
+// A frameSender sends packets of protocol 50 as Ethernet frames, past the kernel's IP output,
+// which costs a quarter of such a packet's sending. It does so only where that affects nothing
+// but the speed; Sockets.Run finds these paths.
 //
-// A sender asks for the frame path to a peer and does not wait for it. While no path is known, and for
-// packets that a path does not take, the raw socket is used.
+// A sender asks for the frame path to a peer and does not wait for it. It uses the raw socket while
+// the path is unknown, and for packets that the path does not take.
 type frameSender struct {
 	fd    *descriptor // AF_PACKET
 	paths atomic.Pointer[map[ends]*framePath]
@@ -27,7 +27,7 @@ type frameSender struct {
 // ends are the outer addresses of packets; the local one may be invalid.
 type ends struct{ local, remote netip.Addr }
 
-// framePath is how frames with packets from one address to another are made and where they go. Only its
+// framePath has the header and the device of frames that carry packets between two addresses. Only its
 // flags change.
 type framePath struct {
 	index  int // of the device; 0: there is no path, use the socket
@@ -37,7 +37,7 @@ type framePath struct {
 	mtu    int
 
 	used   atomic.Bool // since the last search
-	primed atomic.Bool // a batch went by the socket, so the kernel keeps the neighbour's entry valid
+	primed atomic.Bool // the socket has sent a batch, so the kernel keeps the neighbour's entry valid
 }
 
 const (

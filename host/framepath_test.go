@@ -70,7 +70,7 @@ func (f *framing) ask(remote netip.Addr) {
 	}
 }
 
-// captured is the next frame with protocol 50.
+// captured returns the next frame with protocol 50.
 func (f *framing) captured() []byte {
 	f.Helper()
 	b := make([]byte, 2000)
@@ -87,7 +87,7 @@ func (f *framing) captured() []byte {
 	}
 }
 
-// A frame is, bit for bit, what the kernel makes of the packet.
+// A frame equals, bit for bit, the kernel's frame for the same packet.
 func TestFrameIsWhatTheSocketSends(t *testing.T) {
 	f := newFraming(t)
 	for _, remote := range []netip.Addr{right4, right6} {
@@ -116,7 +116,7 @@ func TestFrameIsWhatTheSocketSends(t *testing.T) {
 	}
 }
 
-// Where more than the speed would change, packets go by the socket.
+// Packets go by the socket wherever a frame would change more than the speed.
 func TestFramesOnlyWhereNothingElseChanges(t *testing.T) {
 	f := newFraming(t)
 	for _, c := range []struct {
@@ -182,7 +182,7 @@ func TestFrameOverTheMTU(t *testing.T) {
 	}
 }
 
-// What may be cut on its way has no DF, as frames have.
+// A packet that routers may fragment goes by the socket, because frames set DF.
 func TestFragmentableIsNoFrame(t *testing.T) {
 	f := newFraming(t)
 	f.ask(right4)
@@ -223,7 +223,8 @@ func TestFramePathsAreSearchedAgain(t *testing.T) {
 
 func (f *framing) must(err error) { f.left.must(err) }
 
-// When the device goes away, what it refuses is counted, and the next goes by the socket.
+// When the device disappears, the refused packets are counted, and the next packet goes by the
+// socket.
 func TestFramePathThatFailsIsLeft(t *testing.T) {
 	f := newFraming(t)
 	f.ask(right4)

@@ -1,12 +1,13 @@
-// Package host is the gateway's hold on the operating system, and the only
-// package that has one: UDP and raw ESP sockets that move batches, TUN devices,
-// and the addresses, routes and rules of the kernel as one wanted state.
+// Package host is the gateway's access to the operating system: UDP and raw ESP
+// sockets that move batches, TUN devices, and the addresses, routes and rules
+// of the kernel as one desired state. No other package calls the operating
+// system for these.
 //
-// It decides nothing: which tunnel has which route is its caller's business.
-// It protects the machine it runs on. Every object that it puts into
-// the kernel carries a mark (Protocol, Group, Alias), by which a later run recognises it
-// after a crash. An object without the mark is foreign: it is never changed,
-// replaced or removed. The package writes sysctls of its own devices only.
+// It decides nothing: its caller says which tunnel has which route. It protects the
+// machine it runs on. Every object that it puts into the kernel carries a mark
+// (Protocol, Group, Alias), by which a later run recognises it after a crash. An object
+// without the mark is foreign: it is never changed, replaced or removed. The package
+// writes sysctls of its own devices only.
 //
 // It serves Linux only. A Host belongs to the network namespace of the thread
 // that called New; CreateTUN and Open take the namespace of their own caller.
@@ -19,7 +20,7 @@ import (
 	"vpngw/diag"
 )
 
-// What marks kernel objects as ours.
+// Marks of our objects in the kernel.
 const (
 	// Protocol is the originator (rtm_protocol, FRA_PROTOCOL) of our routes and rules.
 	Protocol = 73
@@ -42,16 +43,15 @@ const (
 	protoESP = 50   // RFC 4303
 )
 
-// Config is what a Host needs to know.
+// Config configures a Host.
 type Config struct {
 	Log *slog.Logger // nil: discard
 }
 
-// State is everything that one owner wants in the kernel beside the devices themselves.
-// The zero State is nothing.
+// State lists the addresses, routes and peers of one owner. The zero State is empty.
 type State struct {
 	Devices []DeviceState
-	// Peers are the outer addresses that no route, of whatever owner, may capture.
+	// Peers are outer addresses that no route of any owner may capture.
 	Peers []netip.Addr
 }
 
@@ -63,9 +63,9 @@ type DeviceState struct {
 	// subject to the same rule as Routes: a foreign one for the same prefix blocks it.
 	Addresses []netip.Prefix
 	Routes    []Route
-	// Sources are the networks whose packets the device is for. Of two devices
-	// with a route for one prefix the first has it; the other one's is for packets from its Sources.
-	// Set says which is the first.
+	// Sources are the networks whose packets use the device. If two devices have a route to one
+	// prefix, the first device gets the route, and the other gets it only for packets from its
+	// Sources. The comment of Set says which device is the first.
 	Sources []netip.Prefix
 }
 
@@ -75,15 +75,15 @@ type Route struct {
 	Source netip.Addr // of packets that this host itself originates; unset: the kernel chooses
 }
 
-// Result says what Set left out because something foreign, or another owner, has
-// it, and which other owners the call affected.
+// Result says which routes and addresses Set left out because a foreign object
+// or another owner has them, and which other owners the call affected.
 type Result struct {
 	Blocked []BlockedRoute // of the owner that called
 	Others  []string       // sorted: owners whose own Set would now have another Result or error than their last
 }
 
-// DeviceError is an error of Set that concerns one device. The other
-// devices got what they should have.
+// DeviceError is an error of Set that concerns one device. Set has set up the
+// other devices.
 type DeviceError struct {
 	Device string
 	Err    error
@@ -93,7 +93,7 @@ func (e *DeviceError) Error() string { return "device " + e.Device + ": " + e.Er
 
 func (e *DeviceError) Unwrap() error { return e.Err }
 
-// Cause says the same as the error.
+// Cause returns the error as a diag.Cause.
 func (e *DeviceError) Cause() diag.Cause {
 	return diag.Cause{Code: diag.DeviceFailed, Device: e.Device, Err: e.Err.Error()}
 }

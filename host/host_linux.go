@@ -17,7 +17,7 @@ type Host struct {
 	log     *slog.Logger
 	nl      *netlink.Handle
 	rt      rtnetlink // nl
-	watched *events   // Watch's; here, so that it is of the same namespace
+	watched *events   // for Watch; New opens it, so it belongs to the same namespace
 	filters filters
 
 	mu     sync.Mutex // of the fields below, and of every change to the kernel
@@ -26,7 +26,7 @@ type Host struct {
 	owned  map[int]*TUN    // the same by index
 	want   sum
 	have   kernel
-	work   work      // where the two may differ
+	work   work      // objects in which want and have may differ
 	dumped time.Time // when have was read from the kernel as a whole
 	doubt  bool      // the kernel has refused something since
 }
@@ -67,8 +67,8 @@ func New(c Config) (*Host, error) {
 	}, nil
 }
 
-// Close gives the netlink sockets back. It leaves the kernel's state alone: to
-// take that out is what Clean is for.
+// Close gives the netlink sockets back. It leaves the kernel's state alone:
+// Clean and Leave remove that.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rtnetlink is what Set needs of *netlink.Handle.
+// rtnetlink has the methods of *netlink.Handle that Set uses.
 type rtnetlink interface {
 	LinkList() ([]netlink.Link, error)
 	LinkByIndex(index int) (netlink.Link, error)
@@ -29,10 +29,10 @@ type rtnetlink interface {
 	RuleDel(rule *netlink.Rule) error
 }
 
-// kernel is what we know of the kernel's state: our own objects, and the foreign objects
-// that can block them. Without it, Set would have to dump every route of the host for each change.
+// kernel is our copy of the kernel's state: our own objects, and the foreign objects that can
+// block them. Without it, Set would have to dump every route of the host for each change.
 type kernel struct {
-	fresh   bool // false: has to be dumped
+	fresh   bool // false: a dump is needed
 	links   map[int]linkState
 	addrs   map[address]struct{}           // ours
 	routes  map[routeKey]routeValue        // ours
@@ -80,7 +80,7 @@ type ruleKey struct {
 	priority int
 	from, to netip.Prefix // zero: all
 	table    int
-	suppress int // longest prefix that the rule does not want; -1: none
+	suppress int // the rule ignores routes with a prefix of at most this length; -1: none
 	goTo     int // priority; -1: none
 	mark     uint32
 	invert   bool

@@ -11,7 +11,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// IKE on port 4500 arrives while the queue of ESP is full.
+// An IKE message on port 4500 arrives although the queue of ESP is full.
 func TestMarkedDatagramsHaveAQueueOfTheirOwn(t *testing.T) {
 	left, right := wire(t)
 	from, to := left.open(left.host()), right.open(right.host())
@@ -40,7 +40,7 @@ func TestMarkedDatagramsHaveAQueueOfTheirOwn(t *testing.T) {
 	}
 }
 
-// What has no marker, and what is shorter than one, goes to the other socket.
+// A datagram without the marker, or shorter than it, arrives on the other socket.
 func TestUnmarkedDatagramsDoNot(t *testing.T) {
 	left, right := wire(t)
 	from, to := left.open(left.host()), right.open(right.host())

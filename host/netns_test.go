@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A space is a fresh network namespace on a thread of its own. The namespace
-// goes when its thread and sockets do, whatever becomes of the test.
+// A space is a new network namespace with its own thread. The kernel removes
+// the namespace when the thread and the sockets are gone, even if the test
+// fails.
 type space struct {
 	t  *testing.T
 	nl *netlink.Handle
@@ -166,7 +167,7 @@ func (s *space) neighbour(dev, addr string, is netlink.Link) {
 	}))
 }
 
-// ip runs ip(8) in the namespace and returns what it prints.
+// ip runs ip(8) in the namespace and returns its output.
 func (s *space) ip(args ...string) string { s.t.Helper(); return s.exec("ip", args...) }
 
 func (s *space) exec(name string, args ...string) (out string) {

@@ -13,9 +13,11 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
 )
 
-// memory is a kernel that keeps what it is given, and counts how it is asked.
+// memory is a fake kernel that stores the objects it gets and counts the calls.
 type memory struct {
 	calls, dumps int
 	links        []netlink.Link
@@ -97,7 +99,7 @@ func (m *memory) RuleAdd(r *netlink.Rule) error        { m.calls++; return put(m
 
 func (m *memory) RuleDel(r *netlink.Rule) error { m.calls++; return drop(m.rules, ruleName(r)) }
 
-// inMemory is a Host of such a kernel, with n devices vpn0, vpn1, ….
+// inMemory returns a Host on such a kernel, with n devices vpn0, vpn1, ….
 func inMemory(n int) (*Host, *memory) {
 	m := &memory{addrs: make(map[string]netlink.Addr), routes: make(map[string]netlink.Route), rules: make(map[string]netlink.Rule)}
 	h := &Host{
@@ -112,8 +114,8 @@ func inMemory(n int) (*Host, *memory) {
 	return h, m
 }
 
-// tunnelState is what one tunnel of many wants: its own network, an address, and a peer that lies
-// in a network that they all have in common.
+// tunnelState is the State of tunnel i: routes to its own network and to a network that all
+// tunnels share, an address, and a peer.
 func tunnelState(i int) State {
 	number := func(base string, by int) netip.Addr {
 		a := netip.MustParseAddr(base).As4()
@@ -143,7 +145,7 @@ func ownersInMemory(t testing.TB, n int) (*Host, *memory) {
 	return h, m
 }
 
-// change takes the routes of one owner out or puts them back.
+// change removes the routes of one owner or restores them.
 func change(t testing.TB, h *Host, i int, up bool) {
 	s := tunnelState(i)
 	if !up {
@@ -154,7 +156,7 @@ func change(t testing.TB, h *Host, i int, up bool) {
 	}
 }
 
-// What one owner's change costs does not depend on how many owners there are.
+// The cost of one owner's change does not depend on the number of owners.
 func TestSetCostsWhatTheOwnersPartCosts(t *testing.T) {
 	measure := func(n, i int) (calls, allocs float64) {
 		h, m := ownersInMemory(t, n)
@@ -170,7 +172,7 @@ func TestSetCostsWhatTheOwnersPartCosts(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		few, many int
-	}{{"one of many", 1, owners / 2}, {"the first, who has the common prefix", 0, 0}} {
+	}{{"one of many", 1, owners / 2}, {"the first, which has the common prefix", 0, 0}} {
 		calls, allocs := measure(3, c.few)
 		got, gotAllocs := measure(owners, c.many)
 		if got != calls || gotAllocs > 1.2*allocs {
@@ -179,7 +181,8 @@ func TestSetCostsWhatTheOwnersPartCosts(t *testing.T) {
 	}
 }
 
-// Owners that come after another leave its routes where they are, and take them over when it goes.
+// A later owner does not displace the routes of an earlier one, and takes them over when the
+// earlier one leaves.
 func TestOwnersMeet(t *testing.T) {
 	s, h := world(t, "vpn0", "vpn1")
 	prefix := netip.MustParsePrefix("10.20.0.0/16")
@@ -196,15 +199,16 @@ func TestOwnersMeet(t *testing.T) {
 	}
 	set("z", state("vpn0"), 0)
 	res := set("a", state("vpn1"), 1)
-	if why := res.Blocked[0].Cause.String(); why != "route 10.20.0.0/16 is not in: the route of our own device vpn0 is there already" {
-		t.Errorf("why: %q", why)
+	if c := res.Blocked[0].Cause; c.Code != diag.RouteTaken || c.String() != "route 10.20.0.0/16 is not in: the route of our own device vpn0 is there already" {
+		t.Errorf("blocked because of %s: %q", c.Code, c)
 	}
 	// A device has one owner.
 	_, err := h.Set("b", state("vpn0"))
 	if d := (*DeviceError)(nil); !errors.As(err, &d) || d.Cause().String() != "device vpn0: belongs to z" {
 		t.Errorf("a device of another: %v", err)
 	}
-	// The peer of one owner moves the route of another out of its own packets' way.
+	// A peer of one owner lies within another owner's route: our own packets to it do not follow
+	// that route.
 	peer := netip.MustParseAddr("10.20.0.7")
 	set("b", State{Peers: []netip.Addr{peer}}, 0)
 	if all, own := s.via("10.20.0.7", 0), s.via("10.20.0.7", Mark); all != "vpn0" || own != "eth0" {
@@ -214,7 +218,7 @@ func TestOwnersMeet(t *testing.T) {
 	if own := s.via("10.20.0.7", Mark); own != "vpn0" {
 		t.Errorf("to an address of no peer: %s", own)
 	}
-	// The first goes and comes again: it is the last then.
+	// The first owner leaves and comes back: now it is the last.
 	set("z", State{}, 0, "a")
 	if got := s.via("10.20.0.7", 0); got != "vpn1" {
 		t.Errorf("the first has gone: through %s", got)
@@ -240,7 +244,7 @@ func BenchmarkSetOneOwner(b *testing.B) {
 	}
 }
 
-// BenchmarkSetAllOwners is the start: each owner comes once.
+// BenchmarkSetAllOwners is the start of a daemon: each owner calls Set once.
 func BenchmarkSetAllOwners(b *testing.B) {
 	for _, n := range []int{100, 1000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

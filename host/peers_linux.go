@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// peers are the outer addresses of all owners, so indexed that two questions cost
-// the same however many there are: whether a prefix contains a peer, and which
-// prefixes contain one.
+// peers are the outer addresses of all owners. Two questions take the same time
+// for any number of peers: whether a prefix contains a peer, and which prefixes
+// contain one.
 type peers struct {
 	owners  map[netip.Addr]int   // how many owners name an address
 	within  map[netip.Prefix]int // how many addresses a prefix contains, for prefixes of the lengths below
-	lengths [2][]int             // the lengths that were ever asked for, of IPv4 and IPv6
+	lengths [2][]int             // the prefix lengths of all earlier questions, of IPv4 and IPv6
 }
 
 func newPeers() peers {

@@ -12,8 +12,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// A router on the way says that a packet is too big. That reaches the socket it
-// was sent from, and PathMTU, although a tunnel has the route to the peer.
+// A router reports that a packet is too big. The sending socket and PathMTU
+// learn it although a tunnel has the route to the peer.
 func TestPathMTUIsLearntFromTheWay(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Poller waits for descriptors by blocking its caller's thread, without the runtime's
-// poller: see descriptor.
+// A Poller waits for descriptors. It blocks its caller's thread and does not use the
+// runtime's poller: see descriptor.
 //
 // It waits for a few descriptors by poll(2): then a packet that arrives while nobody waits costs nothing
 // extra. It waits for many by epoll(7), which records each such packet but keeps the list of descriptors between calls.
@@ -31,7 +31,7 @@ type watched struct {
 }
 
 const (
-	wakeID = 0 // no member has it
+	wakeID = 0 // no member has this number
 	few    = 3 // raw sockets of both families, and wake
 )
 
@@ -75,7 +75,7 @@ func (p *Poller) note(w watched) error {
 	return unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, w.fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(w.id)})
 }
 
-// Remove watches a descriptor no more.
+// Remove stops watching a descriptor.
 func (p *Poller) Remove(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,7 +169,7 @@ func poll(fds []unix.PollFd) error {
 // Wake makes the present Wait return, or else the next.
 func (p *Poller) Wake() { unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
-// Close frees the descriptors, once. Nobody may be waiting.
+// Close frees the descriptors, once. No Wait may be in progress.
 func (p *Poller) Close() {
 	unix.Close(p.wake)
 	unix.Close(p.fd)

@@ -43,8 +43,8 @@ func pipe(t *testing.T) (r, w int) {
 	return p[0], p[1]
 }
 
-// TestWaitingHoldsNobodyUp: who waits keeps its processor, even the only one, and
-// neither the collector nor another goroutine waits for it; for few descriptors and for many.
+// TestWaitingHoldsNobodyUp: a waiting goroutine keeps its P, even the only one, and neither
+// the collector nor another goroutine waits for it, with few descriptors and with many.
 func TestWaitingHoldsNobodyUp(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, count := range []int{1, few + 2} {
@@ -81,7 +81,8 @@ func TestWaitingHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// TestPollerHearsOfWhatComesAndGoes, while it waits: past the number that poll(2) waits for, too.
+// TestPollerHearsOfWhatComesAndGoes: descriptors are added and removed during a Wait, also beyond
+// the number that poll(2) waits for.
 func TestPollerHearsOfWhatComesAndGoes(t *testing.T) {
 	for _, stay := range []bool{false, true} {
 		p, err := NewPoller()

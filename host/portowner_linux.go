@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// portOwner names the process that has a UDP port; without permission to look, "another process".
+// portOwner names the process that holds a UDP port, or "another process" if it may not look.
 func portOwner(v6 bool, port uint16) string {
 	for _, inode := range udpInodes(v6, port) {
 		if p := socketProcess(inode); p != "" {
@@ -43,7 +43,7 @@ func udpInodes(v6 bool, port uint16) []string {
 	return inodes
 }
 
-// socketProcess finds who holds a socket open: `charon (pid 815)`.
+// socketProcess names the process that holds a socket open: `charon (pid 815)`.
 func socketProcess(inode string) string {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {

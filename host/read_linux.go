@@ -57,10 +57,10 @@ func newReader(s *Socket) *reader {
 // taken from it; other sockets deliver them as name and control messages.
 func (s *Socket) wholePackets() bool { return s.Raw() && !s.v6 }
 
-// FD is what a Poller can wait for.
+// FD returns the descriptor for a Poller.
 func (s *Socket) FD() int { return s.fd.fd }
 
-// ReadBatch is ReadReady that waits for a datagram.
+// ReadBatch waits for a datagram and then works as ReadReady.
 func (s *Socket) ReadBatch(ds []ipsec.Datagram) (int, error) {
 	for {
 		n, err := s.ReadReady(ds)
@@ -101,7 +101,8 @@ func (s *Socket) ReadReady(ds []ipsec.Datagram) (int, error) {
 		case s.fd.closed.Load():
 			return 0, s.failed(net.ErrClosed)
 		case e == unix.EAGAIN:
-			// What is left in the queue of errors would make a Poller say for ever that there is something.
+			// An error that stays in the queue would make a Poller report the socket as readable
+			// for ever.
 			s.dropErrors(uintptr(s.fd.fd))
 			return 0, nil
 		case slices.Contains(pending, e):

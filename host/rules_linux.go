@@ -32,7 +32,7 @@ const (
 //	7300+2·(128−N)+1:  from S to P lookup 737300000+ifindex
 const sharedTable = 737300000
 
-// capture is the rules that lead to a route in our Table.
+// capture returns the rules that lead to a route in our Table.
 func capture(p netip.Prefix) []ruleKey {
 	all := ruleKey{v6: p.Addr().Is6(), priority: captureRule, table: Table, suppress: -1, goTo: -1, mark: Mark, invert: true}
 	better := better(p)
@@ -42,8 +42,8 @@ func capture(p netip.Prefix) []ruleKey {
 	return []ruleKey{better, {v6: all.v6, priority: better.priority + 1, to: p, suppress: -1, goTo: captureRule}, all}
 }
 
-// share is the rules that lead packets from some networks to a route in a device's own table;
-// none if no network is of the prefix's family.
+// share returns the rules that lead packets from the source networks to a route in a device's
+// own table. It returns none if no network is of the prefix's family.
 func share(p netip.Prefix, sources []netip.Prefix, table int) []ruleKey {
 	better := better(p)
 	rules := []ruleKey{better}
@@ -61,7 +61,7 @@ func share(p netip.Prefix, sources []netip.Prefix, table int) []ruleKey {
 	return rules
 }
 
-// better is the rule that lets main's longer prefixes within p go first.
+// better returns the rule that gives main's longer prefixes within p precedence.
 func better(p netip.Prefix) ruleKey {
 	k := ruleKey{
 		v6: p.Addr().Is6(), priority: rulePriority + 2*(longestIPv6Bits-p.Bits()),

@@ -8,35 +8,36 @@ import (
 	"vpngw/diag"
 )
 
-// Set makes s the part of an owner in what we want in the kernel: addresses, routes and rules
-// as s says, and the owner's devices up with their MTU. State{} takes the owner's part out.
-// What the kernel gets is the sum of the parts of all owners. Set is its only writer.
+// Set replaces an owner's part of the desired state with s: addresses, routes and rules, and
+// the owner's devices up with their MTU. State{} removes the part. The kernel gets the sum of
+// the parts of all owners. Only Set writes it.
 //
-// Set is idempotent. It touches only what differs from what is there, and costs what the owner's
-// part costs, not what all parts cost: except at the start, after an overrun of netlink's events
-// and when somebody else changed something of ours, when it compares everything with the kernel.
+// Set is idempotent. It changes only objects that differ from the desired state, and its cost
+// depends on the owner's part, not on all parts. It compares everything with the kernel only at
+// the start, after an overrun of netlink's events, and when another program has changed an
+// object of ours.
 //
-// Owners meet in five places:
+// Five rules apply where owners meet:
 //
-//   - A device belongs to the owner that named it first; another gets a *DeviceError until it
-//     is given up.
-//   - Of several routes to one prefix the one of the owner that came first counts, and within
-//     an owner that of the first device. An owner comes with its first Set and stays in its
-//     place until Set(owner, State{}). So it does not matter in which order routes come and go:
-//     a route that is in is displaced only by an owner that was there before. (By name, a
-//     new owner could take over the traffic of one that runs.) The others' devices have theirs for
-//     packets from their Sources; without Sources, or where the prefix contains a peer, they are blocked.
+//   - A device belongs to the owner that named it first. Another owner gets a *DeviceError until
+//     the first owner gives the device up.
+//   - Of several claims to one prefix, the owner with the earliest first Set gets the route, and
+//     within an owner the first device. An owner keeps its place until Set(owner, State{}). So the
+//     order in which routes come and go does not matter: only an earlier owner displaces a route.
+//     (If names decided, a new owner could take over the traffic of a running one.) The other
+//     devices get a route for packets from their Sources; without Sources, or where the prefix
+//     contains a peer, their routes are blocked.
 //   - A prefix that contains a peer of any owner has its route in our own table.
-//   - A route whose Source is an address of another owner's device is in while the address is.
-//   - Rules are shared.
+//   - A route whose Source is an address of another owner's device exists only with that address.
+//   - Owners share rules.
 //
-// So a Set may bring in, move or take out routes of other owners. It does so at once. Owners
-// whose own Set would now have another Result, because something of theirs came in or went out or
-// could not be done, are listed in Result.Others: Set them again to learn it.
+// So a Set may add, move or remove routes of other owners, and does so at once. Result.Others
+// lists the owners whose own Set would now have another Result or error: Set them again to learn it.
 //
-// Nothing foreign is changed or replaced: what it blocks is told in the
-// Result, and tried again by the owner's next Set. An error does not stop the rest: it
-// is errors.Join of all that came, a *DeviceError each where it concerns one device.
+// Set never changes or replaces a foreign object. The Result lists the routes and
+// addresses that foreign objects block; the owner's next Set tries them again. An
+// error does not stop Set: it returns errors.Join of all errors, with a *DeviceError
+// for each that concerns one device.
 func (h *Host) Set(owner string, s State) (Result, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -54,15 +55,15 @@ func (h *Host) Set(owner string, s State) (Result, error) {
 	return res, errors.Join(errs...)
 }
 
-// others are the owners other than one that have something new to learn.
+// others returns the owners, except one, whose last Result or error is out of date.
 func (h *Host) others(but string, failures []failure) []string {
 	owners := make(map[string]struct{})
 	for _, c := range h.work.claims {
 		if c.removed {
 			continue
 		}
-		if in := h.isIn(c); in != c.in {
-			c.in = in
+		if in, code := h.isIn(c), h.why(c).Code; in != c.in || code != c.code {
+			c.in, c.code = in, code
 			owners[c.device.part.owner] = struct{}{}
 		}
 	}
@@ -97,7 +98,7 @@ func (h *Host) isIn(c *claim) bool {
 	return ok
 }
 
-// blocked lists the routes and addresses of a part that something foreign or another part keeps out.
+// blocked lists the routes and addresses of a part that a foreign object or another part blocks.
 func (h *Host) blocked(p *part) (out []BlockedRoute) {
 	if p == nil {
 		return nil
@@ -120,10 +121,10 @@ func (h *Host) blocked(p *part) (out []BlockedRoute) {
 	return out
 }
 
-// why says what keeps a claim's route out.
+// why returns the cause that blocks a claim's route.
 func (h *Host) why(c *claim) diag.Cause {
 	if !c.alive() {
-		return diag.Cause{} // an error or the blocked address tells
+		return diag.Cause{} // the error or the blocked address is reported instead
 	}
 	why := diag.Cause{Device: c.device.name, Prefix: c.prefix}
 	switch q := h.want.contests[c.prefix]; {

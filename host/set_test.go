@@ -12,10 +12,12 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
 )
 
-// kernelState is what the kernel holds beside what it had when it was created:
-// "route|rule|addr …" lines, of ours and of the rest.
+// kernelState lists the objects in the kernel, ours and foreign ones, as lines
+// "route|rule|addr …". It leaves out the objects that every new namespace has.
 func (s *space) kernelState() (ours, foreign map[string]bool) {
 	ours, foreign = make(map[string]bool), make(map[string]bool)
 	s.run(func() {
@@ -76,7 +78,7 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 	return ours, foreign
 }
 
-// tableName is a table's number, or of a device's own table its device.
+// tableName returns a table's number, or the device if the table belongs to one.
 func tableName(table int, names map[int]string) string {
 	if table > sharedTable {
 		return names[table-sharedTable]
@@ -89,11 +91,11 @@ func ruleLine(k ruleKey, table string) string {
 	return fmt.Sprintf("rule %v table %s", k, table)
 }
 
-// model says what the kernel ought to hold of ours, and what is "device prefix" by
-// "device prefix" blocked, worked out from the wanted states of the owners in the order of
-// their coming and a list of what is foreign, in the plainest way.
-func model(states []State, foreign map[string]bool) (ours, blocked map[string]bool) {
-	ours, blocked = make(map[string]bool), make(map[string]bool)
+// model predicts, as plainly as possible, which of our objects the kernel must hold and which
+// "device prefix" is blocked with which cause. The states of the owners come in the order of
+// their first Set; foreign lists the objects of others.
+func model(states []State, foreign map[string]bool) (ours map[string]bool, blocked map[string]diag.Code) {
+	ours, blocked = make(map[string]bool), make(map[string]diag.Code)
 	taken := make(map[netip.Prefix]string)
 	has := func(start string) bool {
 		for line := range foreign {
@@ -119,7 +121,7 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 		routes := slices.Clone(d.Routes)
 		for _, a := range d.Addresses {
 			if foreignAddress(a.Addr()) {
-				blocked[fmt.Sprintf("%s %s", d.Name, around(a.Addr(), a.Addr().BitLen()))] = true
+				blocked[fmt.Sprintf("%s %s", d.Name, around(a.Addr(), a.Addr().BitLen()))] = diag.AddressTaken
 				continue
 			}
 			ours[fmt.Sprintf("addr %s %s", d.Name, a)] = true
@@ -140,10 +142,10 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 			case ok && by == d.Name:
 				continue
 			case r.Prefix.Bits() > 0 && has(fmt.Sprintf("route 254 %s ", r.Prefix)):
-				blocked[line] = true
+				blocked[line] = diag.RouteBlocked
 				continue
 			case ok && table == fmt.Sprint(Table):
-				blocked[line] = true
+				blocked[line] = diag.RouteTaken
 				continue
 			case ok:
 				table = d.Name
@@ -155,7 +157,7 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 					}
 				}
 				if line != "" {
-					blocked[line] = true
+					blocked[line] = diag.RouteTaken
 					continue
 				}
 				line = fmt.Sprintf("%s %s", d.Name, r.Prefix)
@@ -163,7 +165,7 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 				taken[r.Prefix] = d.Name
 			}
 			if r.Source.IsValid() && !foreignAddress(r.Source) && !local[r.Source] {
-				blocked[line] = true
+				blocked[line] = diag.RouteSource
 			} else {
 				ours[fmt.Sprintf("route %s %s %s src %s", table, r.Prefix, d.Name, r.Source)] = true
 			}
@@ -180,8 +182,8 @@ func model(states []State, foreign map[string]bool) (ours, blocked map[string]bo
 	return ours, blocked
 }
 
-// pool is what random states are made of: some prefixes are within others, some
-// contain peers, some are foreign now and then.
+// pool has the parts of random states: some prefixes lie within others, some
+// contain peers, some are foreign for a time.
 var pool = struct {
 	prefixes, foreign []netip.Prefix
 	sources, peers    []netip.Addr
@@ -193,7 +195,7 @@ var pool = struct {
 	foreign: prefixes("10.20.1.0/24", "172.16.0.0/12", "198.51.100.0/24", "fd21:1::/64", "2001:db8:9::/48"),
 	sources: []netip.Addr{
 		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"),
-		netip.MustParseAddr("169.254.7.1"), netip.MustParseAddr("fd77::1"), // there while a device has it
+		netip.MustParseAddr("169.254.7.1"), netip.MustParseAddr("fd77::1"), // local while a device has it
 	},
 	peers:     []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8:9::1"), netip.MustParseAddr("10.21.3.4")},
 	addresses: prefixes("169.254.7.1/30", "169.254.7.5/30", "fd77::1/64", "fd78::1/64"),
@@ -207,7 +209,7 @@ func prefixes(s ...string) (out []netip.Prefix) {
 	return out
 }
 
-// randomState is a wanted state of some devices; State{} now and then.
+// randomState returns a random State of some of the devices, now and then the empty one.
 func randomState(r *rand.Rand, tuns []string) State {
 	var s State
 	if r.IntN(8) == 0 {
@@ -248,7 +250,7 @@ func randomState(r *rand.Rand, tuns []string) State {
 	return s
 }
 
-// world is a namespace with an underlay and a Host with some devices.
+// world makes a namespace with an underlay, and a Host with devices.
 func world(t *testing.T, tuns ...string) (*space, *Host) {
 	t.Helper()
 	s := enter(t)
@@ -288,7 +290,7 @@ func TestErrorOfOneDeviceDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// owners are what the owners want, in the order in which they came.
+// owners are the States of the owners, in the order of their first Set.
 type owners struct {
 	names  []string
 	states map[string]State
@@ -314,7 +316,7 @@ func (o *owners) inOrder() (out []State) {
 	return out
 }
 
-// free are the devices that no owner but one has.
+// free returns the devices that no owner except one uses.
 func (o *owners) free(but string, tuns []string) []string {
 	return slices.DeleteFunc(slices.Clone(tuns), func(tun string) bool {
 		for n, s := range o.states {
@@ -326,8 +328,8 @@ func (o *owners) free(but string, tuns []string) []string {
 	})
 }
 
-// of is what an owner has of "device prefix" lines.
-func (o *owners) of(name string, lines map[string]bool) map[string]bool {
+// of picks the "device prefix" lines of one owner's devices.
+func (o *owners) of(name string, lines map[string]diag.Code) map[string]bool {
 	out := make(map[string]bool)
 	for _, d := range o.states[name].Devices {
 		for line := range lines {
@@ -340,14 +342,16 @@ func (o *owners) of(name string, lines map[string]bool) map[string]bool {
 }
 
 // TestSetCyclesThroughRandomStates applies random states of random owners, while foreign routes
-// and addresses come and go and somebody meddles, and compares the kernel with the sum.
+// and addresses come and go and another program changes our objects, and compares the kernel
+// with the model.
 func TestSetCyclesThroughRandomStates(t *testing.T) {
 	tuns := []string{"vpn0", "vpn1", "vpn2", "vpn3"}
 	s, h := world(t, tuns...)
 	r := rand.New(rand.NewPCG(1, 2))
 	theirs := make(map[netip.Prefix]bool)
 	all := owners{states: make(map[string]State)}
-	told := make(map[string]map[string]bool) // what is blocked, as its owner was last told
+	told := make(map[string]map[string]diag.Code) // each owner's last Result
+	causes := make(map[diag.Code]int)
 	total, blockedSeen, othersSeen, dumps := 0, 0, 0, 0
 	for step := range 600 {
 		if p := pool.foreign[r.IntN(len(pool.foreign))]; r.IntN(3) == 0 {
@@ -358,7 +362,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 			s.ip("addr", map[bool]string{false: "add", true: "del"}[theirs[p]], p.String(), "dev", "eth1")
 			theirs[p] = !theirs[p]
 		}
-		switch r.IntN(40) { // meddling that Set has to find out about
+		switch r.IntN(40) { // another program changes our objects, which Set must notice
 		case 0:
 			s.ip("link", "set", "vpn1", "down")
 		case 1:
@@ -394,17 +398,29 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		check := func(got Result) {
 			lines := make(map[string]bool)
 			for _, b := range got.Blocked {
-				lines[b.Device+" "+b.Route.Prefix.String()] = true
+				line := b.Device + " " + b.Route.Prefix.String()
+				lines[line] = true
+				if code, ok := blocked[line]; ok && b.Cause.Code != code {
+					t.Errorf("step %d: %s is blocked because of %s, want %s", step, line, b.Cause.Code, code)
+				}
+				causes[b.Cause.Code]++
 			}
 			compare(t, fmt.Sprintf("step %d, blocked of %s", step, owner), lines, all.of(owner, blocked))
-			told[owner] = lines
+			codes := func(owner string) map[string]diag.Code {
+				out := make(map[string]diag.Code)
+				for line := range all.of(owner, blocked) {
+					out[line] = blocked[line]
+				}
+				return out
+			}
+			told[owner] = codes(owner)
 			others := make(map[string]bool)
 			for _, n := range got.Others {
 				others[n] = true
 			}
 			changed := make(map[string]bool)
 			for _, n := range all.names {
-				if is := all.of(n, blocked); n != owner && !maps.Equal(is, told[n]) {
+				if is := codes(n); n != owner && !maps.Equal(is, told[n]) {
 					changed[n], told[n] = true, is
 				}
 			}
@@ -423,6 +439,11 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		total, blockedSeen = total+len(want), blockedSeen+len(blocked)
 	}
 	t.Logf("%d objects wanted and %d routes blocked in all, %d times of another owner's Set; %d dumps", total, blockedSeen, othersSeen, dumps)
+	for _, code := range []diag.Code{diag.RouteBlocked, diag.RouteTaken, diag.RouteSource, diag.AddressTaken} {
+		if causes[code] == 0 {
+			t.Errorf("no step was blocked because of %s", code)
+		}
+	}
 	for _, n := range all.names {
 		if _, err := h.Set(n, State{}); err != nil {
 			t.Fatal(err)
@@ -436,7 +457,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 	}
 }
 
-// foreignRoute adds or removes what is not ours.
+// foreignRoute adds or removes a route without our mark.
 func (s *space) foreignRoute(p netip.Prefix, remove bool, metric int) {
 	verb, family := "add", "-4"
 	if p.Addr().Is6() {

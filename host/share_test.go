@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// viaFrom says through which device a packet that comes in by eth0 leaves.
+// viaFrom returns the device by which a packet leaves that came in by eth0.
 func (s *space) viaFrom(from, to string) string {
 	s.t.Helper()
 	out := s.ip("route", "get", to, "from", from, "iif", "eth0")
@@ -45,7 +45,7 @@ func TestTunnelsShareAPrefixBySource(t *testing.T) {
 			}
 		}
 	}
-	for range 2 { // the second time it is there already
+	for range 2 { // the second Set changes nothing
 		res, err := h.Set("a", state)
 		if err != nil || len(res.Blocked) > 0 {
 			t.Fatal(res, err)
@@ -72,7 +72,7 @@ func TestTunnelsShareAPrefixBySource(t *testing.T) {
 	}
 	check("the second alone", map[[2]string]string{{"10.2.0.7", "10.20.0.7"}: "vpn1", {"10.1.0.7", "10.20.0.7"}: "vpn1"})
 
-	// What a crash leaves of it is recognised by rules alone, as the routes go with the devices.
+	// After a crash only the rules remain, because the routes disappear with the devices.
 	if _, err := h.Set("a", state); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,8 @@ func TestTunnelsShareAPrefixBySource(t *testing.T) {
 	}
 }
 
-// A default route, or one that a peer is behind, is not shared but told.
+// A default route, or a route whose prefix contains a peer, is not shared: the second is reported
+// as blocked.
 func TestCapturedPrefixIsNotShared(t *testing.T) {
 	_, h := world(t, "vpn0", "vpn1")
 	all := []Route{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}

@@ -82,7 +82,8 @@ func (s *Socket) open(more []option) (*Socket, error) {
 	return s, nil
 }
 
-// option is one setsockopt. Its failure is an error if it is a must; the others serve speed.
+// option is one setsockopt. Only the failure of a required option is an error; the others serve
+// speed.
 type option struct {
 	what               string
 	level, name, value int
@@ -185,7 +186,7 @@ func (s *Socket) dropErrors(fd uintptr) {
 	}
 }
 
-// Local is what the socket is bound to. Port 0: raw.
+// Local returns the address that the socket is bound to. Port 0: raw.
 func (s *Socket) Local() netip.AddrPort { return s.addr }
 
 // Close closes the socket. Reads and writes return net.ErrClosed.
@@ -193,7 +194,7 @@ func (s *Socket) Close() error {
 	return s.fd.Close()
 }
 
-// failed is the error to return for an error of the descriptor itself.
+// failed wraps an error of the descriptor itself.
 func (s *Socket) failed(err error) error {
 	if s.fd.closed.Load() {
 		return fmt.Errorf("socket %s: %w", s.addr, net.ErrClosed)

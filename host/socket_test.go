@@ -23,7 +23,7 @@ var (
 	right6 = netip.MustParseAddr("fd09::2")
 )
 
-// kinds are the ways a datagram can go, with the ends' addresses.
+// kinds are the kinds of sockets and paths, with the addresses of both ends.
 var kinds = []struct {
 	name        string
 	port        uint16
@@ -106,7 +106,7 @@ func TestIPv4OptionsAreNotPayload(t *testing.T) {
 	}
 }
 
-// A run must arrive as the packets it was made of, in order, however it travels.
+// A run arrives as its packets, in order, with every kind of path.
 func TestRunArrivesWhole(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -147,7 +147,7 @@ func TestRunArrivesWhole(t *testing.T) {
 	}
 }
 
-// A socket whose kernel refuses UDP_SEGMENT goes on without, and loses nothing.
+// A socket whose kernel refuses UDP_SEGMENT goes on without it, and loses no packet.
 func TestSegmentsAreCutWhereTheKernelWillNot(t *testing.T) {
 	left, right := wire(t)
 	from, to := left.open(left.host()), right.open(right.host())
@@ -295,7 +295,7 @@ func TestListenNarrowsTheSockets(t *testing.T) {
 			t.Errorf("for %s: %v", local, got)
 		}
 	}
-	// A socket of one address sends for another, for who knows only one.
+	// A socket that is bound to one address sends from another too.
 	d := ipsec.Datagram{Local: netip.AddrPortFrom(b, 4500), Remote: netip.AddrPortFrom(a, 4500), Data: []byte("x")}
 	if _, err := socks.NATT[0].WriteBatch([]ipsec.Datagram{d}); err != nil {
 		t.Fatal(err)
@@ -349,7 +349,7 @@ func TestManyWritersLoseNothing(t *testing.T) {
 	}
 }
 
-// A full socket buffer is waited for, in the middle of a batch and of a run.
+// WriteBatch waits for a full socket buffer, in the middle of a batch and of a run.
 func TestFullBufferIsWaitedFor(t *testing.T) {
 	for _, c := range []struct {
 		name    string

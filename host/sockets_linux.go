@@ -13,7 +13,7 @@ import (
 // one for each address to listen on.
 type Sockets struct {
 	IKE  []*Socket // UDP port 500
-	NATT []*Socket // UDP port 4500: ESP, and what Marked does not get
+	NATT []*Socket // UDP port 4500: ESP, and datagrams that do not go to Marked
 	// Marked has the addresses of NATT once more, and gets the datagrams with the non-ESP marker. So IKE does
 	// not wait in one queue with ESP, nor is it lost when that queue is full. A run that begins with an IKE
 	// message can hold ESP too, and the reverse. Marked is empty where the kernel cannot tell the two apart.
@@ -74,7 +74,7 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 	return s, nil
 }
 
-// explainOpen says what to do about a socket that would not open.
+// explainOpen adds the remedy to an error of opening a socket.
 func explainOpen(a netip.Addr, port uint16, err error) error {
 	what := fmt.Sprintf("UDP port %d", port)
 	if port == 0 {
@@ -83,7 +83,7 @@ func explainOpen(a netip.Addr, port uint16, err error) error {
 	remedy := ""
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		remedy = fmt.Sprintf("; %s has it: stop that, or give this gateway an address of its own with `listen`", portOwner(a.Is6(), port))
+		remedy = fmt.Sprintf("; %s uses the port: stop that program, or give this gateway a separate address with `listen`", portOwner(a.Is6(), port))
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		remedy = "; no interface has this address: correct `listen`"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
@@ -108,9 +108,9 @@ func (s *Sockets) ForIKE(local netip.AddrPort, remote netip.Addr) *Socket {
 }
 
 // ForSend picks the socket that a datagram goes out of. local.Port says which
-// kind: 500 is IKE, 4500 NAT-T, 0 raw ESP; remote says which family. Of several
-// it is the one bound to local's address, else to none, else any: the source
-// address is Datagram.Local whichever is used. Nil: there is none.
+// kind: 500 is IKE, 4500 NAT-T, 0 raw ESP; remote says which family. It prefers
+// the socket bound to local's address, then one bound to no address, then any:
+// all send from Datagram.Local. Nil: there is none.
 func (s *Sockets) ForSend(local netip.AddrPort, remote netip.Addr) *Socket {
 	list := s.Raw
 	switch local.Port() {

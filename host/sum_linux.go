@@ -12,15 +12,15 @@ import (
 	"vpngw/diag"
 )
 
-// sum is the wanted state of all owners together. Its indexes keep the cost of
-// a change proportional to what the change concerns: an owner's own part, and of
-// other parts only the routes to a prefix that the change decides about.
+// sum is the desired state of all owners together. Its indexes keep the cost of
+// a change proportional to the owner's own part, and to the other parts' routes
+// to the prefixes that the change decides about.
 //
-// A sum changes without I/O: replace, decide and decideAddress note in Host.work
-// which objects the kernel may now have to have otherwise, and enforce compares these.
+// A sum changes without I/O: replace, decide and decideAddress note in Host.work the
+// objects that may have to change, and enforce compares these with the kernel.
 type sum struct {
 	parts map[string]*part
-	came  uint64 // how many parts there have been
+	came  uint64 // the number of parts so far
 
 	devices   map[string]*device // by name
 	contests  map[netip.Prefix]*contest
@@ -28,17 +28,17 @@ type sum struct {
 	sources   map[netip.Addr]map[*claim]struct{} // by Route.Source
 	peers     peers
 
-	// What all of that makes of the kernel.
+	// The desired objects of the kernel.
 	links  map[int]*device
 	addrs  map[address]*ownAddress
 	routes map[tablePrefix]*claim
 	rules  map[ruleKey]map[*claim]struct{} // with the claims that need the rule
 }
 
-// part is what one owner wants.
+// part is one owner's desired state.
 type part struct {
 	owner   string
-	rank    uint64 // parts have the order in which their owners came
+	rank    uint64 // the order of the owners' first Set
 	devices []*device
 	peers   []netip.Addr
 }
@@ -46,7 +46,7 @@ type part struct {
 type device struct {
 	part      *part
 	name      string
-	index     int // 0: the device is not there
+	index     int // 0: the device does not exist
 	mtu       int
 	sources   []netip.Prefix
 	addresses []*ownAddress
@@ -61,25 +61,26 @@ type ownAddress struct {
 	set     bool         // as its owner was last told
 }
 
-// claim is the wish for a route to a prefix into a device.
+// claim asks for a route to a prefix into a device.
 type claim struct {
 	device  *device
 	order   int // within the part
 	prefix  netip.Prefix
 	source  netip.Addr
-	address *ownAddress // which the route goes with; nil: a route of its own
-	removed bool        // the owner does not want it any longer
+	address *ownAddress // the route exists only with this address; nil: it is independent
+	removed bool        // the owner's new State lacks it
 
-	// What decide has made of it.
+	// The decision.
 	placed bool
-	key    tablePrefix // where the route is to be
-	rules  []ruleKey   // which lead there
+	key    tablePrefix // the place of the route
+	rules  []ruleKey   // the rules that lead to it
 
 	refused diag.Cause // by the kernel
 	in      bool       // as its owner was last told
+	code    diag.Code  // likewise: of what keeps the route out
 }
 
-// contest is a prefix to which at least one owner wants a route.
+// contest has the claims of all owners to one prefix.
 type contest struct {
 	claims []*claim // by the rank of their parts
 	standing
@@ -108,16 +109,16 @@ func newSum() sum {
 	}
 }
 
-// work lists the objects of the kernel that are to be compared with the sum, and
-// the claims and addresses whose owners may have to be told of the outcome. An
-// object may be listed twice.
+// work lists the kernel objects to compare with the sum, and the claims and
+// addresses of which the owners may have to learn the outcome. An object may be
+// listed twice.
 type work struct {
 	links  []int
 	addrs  []address
 	routes []tablePrefix
 	strays []routeKey // routes of ours under a metric that Set does not use
 	rules  []ruleKey
-	gone   []netip.Addr // that this host had; routes may have them for their source
+	gone   []netip.Addr // addresses that this host lost; routes may have them as their source
 
 	claims    []*claim
 	addresses []*ownAddress
@@ -140,8 +141,8 @@ func (h *Host) replace(owner string, s State) []error {
 	return errs
 }
 
-// newPart is the part that a State describes, nil for the empty State. Devices and routes that make no
-// sense are left out and reported.
+// newPart makes the part that a State describes, nil for the empty State. It leaves invalid devices
+// and routes out and reports them.
 func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 	if len(s.Devices) == 0 && len(s.Peers) == 0 {
 		return nil, nil
@@ -164,7 +165,7 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 		other := h.want.devices[ds.Name]
 		switch {
 		case slices.ContainsFunc(p.devices, func(d *device) bool { return d.name == ds.Name }):
-			errs = append(errs, &DeviceError{ds.Name, errors.New("wanted twice")})
+			errs = append(errs, &DeviceError{ds.Name, errors.New("named twice")})
 			continue
 		case other != nil && other.part != old:
 			errs = append(errs, &DeviceError{ds.Name, errors.New("belongs to " + other.part.owner)})
@@ -178,7 +179,7 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 		}
 		for _, r := range ds.Routes {
 			if !r.Prefix.IsValid() || (r.Source.IsValid() && r.Source.Is4() != r.Prefix.Addr().Is4()) {
-				errs = append(errs, &DeviceError{d.name, fmt.Errorf("route %s from %s makes no sense", r.Prefix, r.Source)})
+				errs = append(errs, &DeviceError{d.name, fmt.Errorf("route %s with source %s is invalid: prefix and source must be of one address family", r.Prefix, r.Source)})
 				continue
 			}
 			d.claim(r, nil)
@@ -272,7 +273,7 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 	}
 }
 
-// mark has prefixes decided of which no claim changed.
+// mark adds prefixes to changed of which no claim changed.
 func mark(changed map[netip.Prefix][]*claim, prefixes []netip.Prefix) {
 	for _, p := range prefixes {
 		if _, ok := changed[p]; !ok {
@@ -281,7 +282,7 @@ func mark(changed map[netip.Prefix][]*claim, prefixes []netip.Prefix) {
 	}
 }
 
-// markSource has the claims decided that have an address for their source, when one of our
+// markSource adds the claims with an address as their source to changed, when one of our
 // devices gets or loses that address.
 func (h *Host) markSource(a netip.Addr, changed map[netip.Prefix][]*claim) {
 	for c := range h.want.sources[a] {
@@ -299,7 +300,7 @@ func (h *Host) decideAddress(a *ownAddress) {
 		a.takenBy = on[0]
 	}
 	key := address{a.device.index, a.prefix}
-	if a.wanted() {
+	if a.assigned() {
 		h.want.addrs[key] = a
 	} else if h.want.addrs[key] == a {
 		delete(h.want.addrs, key)
@@ -323,17 +324,17 @@ func (h *Host) removeAddress(a *ownAddress) {
 	}
 }
 
-func (a *ownAddress) wanted() bool { return a.device.index != 0 && a.takenBy == 0 }
+func (a *ownAddress) assigned() bool { return a.device.index != 0 && a.takenBy == 0 }
 
-// alive reports whether a claim counts: its device is there, and so is the address
-// that it goes with.
+// alive reports whether a claim counts: its device exists, and so does the address
+// that it depends on.
 func (c *claim) alive() bool {
-	return c.device.index != 0 && (c.address == nil || c.address.wanted())
+	return c.device.index != 0 && (c.address == nil || c.address.assigned())
 }
 
-// decide works out who has a prefix. changed are the claims to it that are new,
-// were removed, or may have become alive or dead. Another claim is decided again only if the change
-// concerns it: a new or lost first place, another table, a foreign route.
+// decide chooses the claim that gets a prefix. changed are its claims that are new, were removed,
+// or may have become alive or dead. Another claim is decided again only if the change concerns it:
+// a new or lost first place, another table, a foreign route.
 func (h *Host) decide(p netip.Prefix, changed ...*claim) {
 	q := h.want.contests[p]
 	if q == nil {
@@ -375,8 +376,8 @@ func (h *Host) standing(p netip.Prefix, claims []*claim) standing {
 	return s
 }
 
-// obstacle is the foreign route that a route of ours would compete with.
-// The host's default route is none: 0.0.0.0/0 in our Table stands beside it.
+// obstacle returns the foreign route that a route of ours would compete with.
+// The host's default route is no obstacle: our Table has a separate 0.0.0.0/0.
 func (h *Host) obstacle(key tablePrefix) obstacle {
 	if key.prefix.Bits() > 0 {
 		if in := h.have.foreign[tablePrefix{unix.RT_TABLE_MAIN, key.prefix}]; len(in) > 0 {
@@ -389,7 +390,7 @@ func (h *Host) obstacle(key tablePrefix) obstacle {
 	return obstacle{}
 }
 
-// place gives a claim its route and rules, if it is to have a route.
+// place gives a claim its route and rules, if it gets one.
 func (h *Host) place(q *contest, c *claim) {
 	c.refused = diag.Cause{}
 	if !c.alive() || q.obstacle != (obstacle{}) {
@@ -434,13 +435,13 @@ func (h *Host) displace(c *claim) {
 	c.placed, c.rules = false, nil
 }
 
-// touch has a claim's route and rules compared with the kernel's.
+// touch adds a claim's route and rules to the work.
 func (h *Host) touch(c *claim) {
 	h.work.routes = append(h.work.routes, c.key)
 	h.work.rules = append(h.work.rules, c.rules...)
 }
 
-// decideAll decides about everything again, and has all that the kernel has of ours compared.
+// decideAll decides about every prefix again, and adds all our objects in the kernel to the work.
 func (h *Host) decideAll() {
 	w := &h.want
 	for index := range w.links {
@@ -468,8 +469,8 @@ func (h *Host) decideAll() {
 	}
 }
 
-// unbind notes that a device went, and everything of it with it. Other claims to its
-// prefixes get their routes in the next Set.
+// unbind notes that a device disappeared, with its addresses and routes. Other
+// claims to its prefixes get their routes in the next Set.
 func (h *Host) unbind(name string) {
 	d := h.want.devices[name]
 	if d == nil || d.index == 0 {

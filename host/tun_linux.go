@@ -23,8 +23,8 @@ type TUN struct {
 }
 
 // CreateTUN makes a TUN device, which lives until Close or the end of the
-// process. It is down until Set. A device that is there already is never taken
-// over. Name is at most 15 bytes.
+// process. It is down until Set. It never takes over an existing device. Name
+// is at most 15 bytes.
 func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/%: \t\n") || strings.Trim(name, ".") == "" {
 		return nil, fmt.Errorf("device %q: a name has 1 to %d bytes, none of them a blank, slash, colon or per cent", name, unix.IFNAMSIZ-1)
@@ -107,8 +107,8 @@ func duplicate(f *os.File) (*descriptor, error) {
 	return d, err
 }
 
-// Packets is the device as wireguard/tun offers it, which cuts and merges
-// super-packets by itself. It changes the offloads of the device, so frames must not be used beside it.
+// Packets returns the device as a wireguard/tun device, which cuts and merges super-packets itself. It
+// changes the offloads of the device, so frames must not be used beside it.
 func (t *TUN) Packets() (tun.Device, error) {
 	if t.packets != nil {
 		return t.packets, nil
@@ -134,14 +134,14 @@ func (t *TUN) end() error {
 	return t.fd.Close()
 }
 
-// explainTUN says what to do about a device that would not be made.
+// explainTUN adds the remedy to an error of making a device.
 func (h *Host) explainTUN(name string, err error) error {
 	remedy := ""
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		remedy = "it is there already and not ours: remove it or choose another name with `device`"
+		remedy = "a device of that name exists and is not ours: remove it, or choose another name with `device`"
 		if l, e := h.nl.LinkByName(name); e == nil && ours(l) {
-			remedy = "another vpngw has it"
+			remedy = "another vpngw uses it: stop that, or choose another name with `device`"
 		}
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
 		remedy = "no /dev/net/tun: modprobe tun (in a container: --device /dev/net/tun)"
@@ -153,8 +153,8 @@ func (h *Host) explainTUN(name string, err error) error {
 	return fmt.Errorf("device %s: %w; %s", name, err, remedy)
 }
 
-// brand makes a new device recognisable and keeps the kernel from talking over
-// it by itself.
+// brand marks a new device as ours and keeps the kernel from sending packets of
+// its own over it.
 func (h *Host) brand(t *TUN, mtu int) error {
 	link, err := h.nl.LinkByName(t.name)
 	if err != nil {
@@ -205,7 +205,7 @@ func (h *Host) deviceSysctl(device, family, knob, value string) {
 	}
 }
 
-// ours recognises a device that this or an earlier vpngw made.
+// ours reports whether this or an earlier vpngw made a device.
 func ours(l netlink.Link) bool {
 	a := l.Attrs()
 	return (l.Type() == "tun" || l.Type() == "tuntap") && a.Alias == Alias && a.Group == Group

@@ -69,7 +69,7 @@ func TestForeignDeviceIsNotTakenOver(t *testing.T) {
 	}
 }
 
-// byPackets is the device as wireguard/tun has it, one packet at a time.
+// byPackets uses the device by wireguard/tun, one packet at a time.
 type byPackets struct{ tun.Device }
 
 func (d byPackets) read(b []byte) (int, error) {
@@ -89,7 +89,7 @@ func (d byPackets) write(b []byte) error {
 	return err
 }
 
-// byFrames is the same of the frames themselves, whose checksums must be complete.
+// byFrames uses the frames themselves, whose checksums must be complete.
 type byFrames struct{ *TUN }
 
 func (d byFrames) read(b []byte) (n int, err error) {
@@ -161,7 +161,7 @@ func testTUN(t *testing.T, by func(*TUN) (onePacket, error)) {
 	if src := netip.AddrFrom4([4]byte(p[12:])); src != netip.MustParseAddr("192.0.2.1") {
 		t.Errorf("source %s, want the route's", src)
 	}
-	// Back the way it came: addresses and ports swapped, which keeps the checksums.
+	// Send it back: swapped addresses and ports keep the checksums.
 	p[12], p[13], p[14], p[15], p[16], p[17], p[18], p[19] = p[16], p[17], p[18], p[19], p[12], p[13], p[14], p[15]
 	p[20], p[21], p[22], p[23] = p[22], p[23], p[20], p[21]
 	if err := dev.write(p); err != nil {
@@ -173,7 +173,7 @@ func testTUN(t *testing.T, by func(*TUN) (onePacket, error)) {
 		t.Fatalf("got %q, %v", got[:n], err)
 	}
 	if _, frames := dev.(byFrames); frames {
-		// Its reader waits with a poller, and leaves before.
+		// The reader waits with a Poller, and ends before Close.
 		tun.Close()
 		if err := tun.ReadReady(nil, nil); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("read after Close: %v", err)

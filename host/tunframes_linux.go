@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FD is what a Poller can wait for.
+// FD returns the descriptor for a Poller.
 func (t *TUN) FD() int { return t.fd.fd }
 
 // ReadReady reads frames into b one after the other, each a packet behind its virtio_net_hdr, and hands

@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// coalesce is how long Watch gathers events before it tells of them.
+// coalesce is how long Watch gathers events before it reports them.
 const coalesce = 100 * time.Millisecond
 
-// watcher is one Watch. It remembers links to tell a change from a
-// message that repeats itself.
+// watcher is one Watch. It remembers links to distinguish a change from a
+// repeated message.
 type watcher struct {
 	host   *Host
 	events *events
 	links  map[int]seenLink
-	owners map[string]struct{} // to be told
+	owners map[string]struct{} // to report
 }
 
 type seenLink struct {
@@ -30,15 +30,15 @@ type seenLink struct {
 	mtu   int
 }
 
-// Watch calls changed when links, addresses or routes of the host changed, or somebody
-// else changed an object of ours: once for all that happens within 100 ms, and
-// not for what Set does. Source and PathMTU may give other answers then. owners, sorted, are those whose
-// part the change concerns: an object of theirs is gone or altered, or something that blocks
-// them came or went. Set each of them again with its State, and what is gone
-// comes back. After an overrun of netlink's events, owners are all owners.
+// Watch calls changed after a change of the host's links, addresses or routes, or after another program
+// changed an object of ours: once for all changes within 100 ms, and not for changes by Set. Source and
+// PathMTU may then give other answers. owners, sorted, names the owners whose part the change concerns:
+// an object of theirs is gone or altered, or a foreign object that blocks them came or went. Set each of
+// them again with its State to restore it. After an overrun of netlink's events, owners names all
+// owners.
 //
-// Watch returns nil when ctx ends, else an error. What happened between New and Watch counts.
-// One Watch at a time.
+// Watch returns nil when ctx ends, else an error. Changes between New and Watch count. One
+// Watch at a time.
 func (h *Host) Watch(ctx context.Context, changed func(owners []string)) error {
 	w := &watcher{host: h, events: h.watched, links: make(map[int]seenLink), owners: make(map[string]struct{})}
 	if err := w.seed(); err != nil {
@@ -79,7 +79,7 @@ func (w *watcher) seed() error {
 	return err
 }
 
-// gather waits for an event that matters, until a time or, with none, for ever.
+// gather waits for a relevant event until a deadline; the zero deadline is never reached.
 func (w *watcher) gather(ctx context.Context, until time.Time) error {
 	w.events.SetReadDeadline(until)
 	for ctx.Err() == nil {
@@ -98,7 +98,7 @@ func (w *watcher) gather(ctx context.Context, until time.Time) error {
 	return ctx.Err()
 }
 
-// everything tells every owner after an overrun.
+// everything notes all owners, after an overrun.
 func (w *watcher) everything() {
 	w.host.mu.Lock()
 	defer w.host.mu.Unlock()
@@ -108,7 +108,7 @@ func (w *watcher) everything() {
 	}
 }
 
-// take reports whether any of the messages matters, and notes whom they concern.
+// take reports whether any of the messages is relevant, and notes the owners that they concern.
 func (w *watcher) take(msgs []syscall.NetlinkMessage) (matters bool) {
 	w.host.mu.Lock()
 	defer w.host.mu.Unlock()
@@ -154,9 +154,10 @@ func (w *watcher) foreign(e event) (matters bool) {
 	return true
 }
 
-// ours tells the change of an object of ours by somebody else from the echo of our own. Set holds the
-// lock until h.have says what it did. So an object that h.have still holds was removed by
-// somebody else, unless Set took it out and put it back meanwhile, which costs an idle call.
+// ours distinguishes another program's change of an object of ours from the event of our own change.
+// Set holds the lock until h.have contains its changes. So if h.have still has a removed object,
+// another program removed it. The exception costs an idle call: Set removed it and added it back
+// meanwhile.
 func (w *watcher) ours(e event) bool {
 	h := w.host
 	switch e.typ {
@@ -196,8 +197,8 @@ func (w *watcher) ours(e event) bool {
 	return true
 }
 
-// confirm has the next Set see the change, even if it happened during a Set that took the event
-// for its own.
+// confirm makes the next Set see the change, even if a running Set took the event for one of
+// its own.
 func (w *watcher) confirm(e event) {
 	h := w.host
 	h.readEvents(h.apply)
@@ -209,7 +210,8 @@ func (w *watcher) confirm(e event) {
 	}
 }
 
-// behind tells the owners that a foreign link blocks. IPv4 sends no event for the routes that go with it.
+// behind notes the owners that a foreign link blocks. IPv4 sends no event for the routes that go
+// with it.
 func (w *watcher) behind(index int) {
 	for _, q := range w.host.want.contests {
 		if q.obstacle.table != 0 && q.obstacle.route.index == index {
@@ -227,7 +229,7 @@ func (w *watcher) behind(index int) {
 	}
 }
 
-// source tells the owners of routes that have an address for their source.
+// source notes the owners of routes that have an address as their source.
 func (w *watcher) source(a netip.Addr) {
 	for c := range w.host.want.sources[a] {
 		w.tell(c.device)

@@ -22,7 +22,7 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 		ended <- h.Watch(ctx, func([]string) { calls.Add(1) })
 	}()
 	<-ready
-	quiet := func() { // the kernel's own business with a young link
+	quiet := func() { // the kernel still configures a new link
 		for n := int32(-1); n != calls.Load(); time.Sleep(5 * coalesce) {
 			n = calls.Load()
 		}
@@ -62,7 +62,7 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 		c.do()
 		eventually(t, "call for "+c.what, func() bool { return calls.Load() > 0 })
 		time.Sleep(2 * coalesce)
-		// A watcher that a busy machine holds up makes two calls of what it would have gathered into one.
+		// On a busy machine a delayed watcher may make two calls instead of one.
 		if n, late := calls.Load(), int32(time.Since(start)/coalesce); n > c.most+late {
 			t.Errorf("%s: %d calls", c.what, n)
 		}
@@ -75,8 +75,8 @@ func TestWatchTellsOfTheUnderlayAndOfMeddling(t *testing.T) {
 	}
 }
 
-// A rule, route, address or link of one owner that somebody else removed or altered is its
-// owner's affair alone, and comes back with that owner's Set.
+// When another program removes or alters an object of one owner, Watch names that owner
+// alone, and the owner's Set restores the object.
 func TestWatchTellsTheOwnerWhoseObjectIsGone(t *testing.T) {
 	s, h := world(t, "vpn0", "vpn1")
 	other := State{Devices: []DeviceState{{
@@ -147,7 +147,7 @@ func TestWatchTellsTheOwnerWhoseObjectIsGone(t *testing.T) {
 	}
 }
 
-// Events that were lost are made up for by a dump.
+// A dump replaces lost events.
 func TestSetIsRightAfterAnOverrun(t *testing.T) {
 	s, h := world(t, "vpn0")
 	_, err := h.Set("a", crashState)
@@ -170,7 +170,7 @@ func TestSetIsRightAfterAnOverrun(t *testing.T) {
 	}
 }
 
-// A Set of what is there asks nothing of the kernel.
+// A Set without a change sends the kernel no request.
 func TestSetIsIdempotent(t *testing.T) {
 	s, h := world(t, "vpn0")
 	_, err := h.Set("a", crashState)

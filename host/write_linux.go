@@ -13,21 +13,21 @@ import (
 	"vpngw/ipsec"
 )
 
-// What one message with UDP_SEGMENT may hold (UDP_MAX_SEGMENTS of older kernels,
-// and the largest IPv4 packet with room for its headers).
+// Limits of one message with UDP_SEGMENT: UDP_MAX_SEGMENTS of older kernels, and
+// the payload of the largest IPv4 packet.
 const (
 	maxSegments = 64
 	maxRun      = 65000
 )
 
-// maxWait is after how many milliseconds without a packet sent the rest of a batch is given
-// up. The sending goroutine also receives, and sends for other tunnels.
+// maxWait is the number of milliseconds without progress after which WriteBatch gives up
+// the rest of a batch. The sending goroutine also receives, and sends for other tunnels.
 const maxWait = 100
 
-// maxTries is how often a message may meet the error of another one.
+// maxTries is how often sending a message may fail because of an error of another message.
 const maxTries = 3
 
-// SendError tells of datagrams of a WriteBatch that were not sent; the others were.
+// SendError reports the datagrams of a WriteBatch that were not sent. All others were sent.
 type SendError struct {
 	Remote netip.AddrPort // of the first that failed; one that was too big comes before any other
 	Err    error          // why: a syscall.Errno
@@ -58,7 +58,7 @@ type writer struct {
 	index    [batch]int             // of the datagram in ds
 	n, sent  int                    // messages that are ready, and how many of them are done
 	full     bool                   // the socket's buffer is
-	tries    int                    // of msgs[sent], which failed by an error that may be another packet's
+	tries    int                    // failed tries of msgs[sent], by errors that may belong to another packet
 
 	ds      []ipsec.Datagram
 	fail    SendError
@@ -84,11 +84,10 @@ func newWriter(s *Socket) *writer {
 }
 
 // WriteBatch sends the datagrams in order and returns how many were sent. A run
-// (Segment) goes out by UDP_SEGMENT where that works, and otherwise cut here. One
-// that the kernel refuses does not hold up the others: it is counted and told in
-// a *SendError. A full socket buffer is waited for as
-// long as it moves. After Close: net.ErrClosed.
-// Safe for concurrent use.
+// (Segment) goes out by UDP_SEGMENT where that works, and otherwise cut here. A
+// datagram that the kernel refuses does not stop the others: WriteBatch counts it
+// and returns a *SendError. If the socket buffer is full, WriteBatch waits as
+// long as packets leave it. After Close: net.ErrClosed. Safe for concurrent use.
 func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
@@ -107,11 +106,11 @@ func (s *Socket) writeBatch(ds []ipsec.Datagram, path *framePath) (int, error) {
 	return n, err
 }
 
-// WriteFragmentable sends one datagram that routers, and this host, may
-// fragment: IKE messages have to get through where the path MTU is unknown.
-// ESP from other goroutines can go without DF at that moment, which harms nobody.
+// WriteFragmentable sends one datagram that routers, and this host, may fragment:
+// IKE messages must arrive even if the path MTU is unknown. Meanwhile ESP packets
+// of other goroutines may leave without DF, which is harmless.
 func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
-	if !s.ike { // there it is always so
+	if !s.ike { // the IKE socket always allows fragments
 		s.frag.Lock()
 		defer s.frag.Unlock()
 		s.setFragmentation(true)
@@ -174,7 +173,7 @@ func (w *writer) add(i int) error {
 	}
 }
 
-// message adds one message, and sends what is there when there is no more room.
+// message adds one message. If there is no room, it first sends the messages that are ready.
 func (w *writer) message(i int, d *ipsec.Datagram, data []byte) error {
 	if w.n == batch {
 		if err := w.flush(); err != nil {
@@ -245,7 +244,7 @@ func (w *writer) flush() error {
 	return nil
 }
 
-// push sends until all is done with or the socket would block.
+// push sends until every message is sent or refused, or the socket would block.
 func (w *writer) push(fd uintptr) {
 	w.full = false
 	for w.sent < w.n {
@@ -331,7 +330,7 @@ func (w *writer) refuse(i int, e unix.Errno) {
 		w.fail.Remote, w.fail.Err = w.ds[i].Remote, e
 	}
 	if w.path != nil && e != unix.EAGAIN {
-		w.s.frames.forget() // something is amiss with it
+		w.s.frames.forget() // the frame path may be wrong
 	}
 	if i == w.failed {
 		return
@@ -348,7 +347,7 @@ func (w *writer) refuse(i int, e unix.Errno) {
 func (s *Socket) putName(to *name, remote netip.AddrPort) uint32 {
 	port := remote.Port()
 	if s.Raw() {
-		port = 0 // raw(7): else it would have to be the protocol
+		port = 0 // raw(7): the port must be 0 or the protocol
 	}
 	if s.v6 {
 		*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: remote.Addr().As16()}

@@ -44,8 +44,8 @@ func (a *answered) add(k firstKey, m sa.Machine, h *halfOpen) {
 	h.from[k.remote.Addr().Unmap()]++
 }
 
-// settled notes that m is not half-open any more.
-func (a *answered) settled(m sa.Machine) {
+// completed notes that m is not half-open any more.
+func (a *answered) completed(m sa.Machine) {
 	from := a.keys[m].remote.Addr().Unmap()
 	a.v2.remove(m, from)
 	a.v1.remove(m, from)
@@ -59,7 +59,7 @@ func (a *answered) isHalfOpen(m sa.Machine) bool {
 
 func (a *answered) remove(m sa.Machine) {
 	if k, ok := a.keys[m]; ok {
-		a.settled(m)
+		a.completed(m)
 		delete(a.byKey, k)
 		delete(a.keys, m)
 	}

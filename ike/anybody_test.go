@@ -8,8 +8,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// A peer that may have any identity is told by its key alone, whoever begins and in either version of IKE. A peer
-// configured with an identity comes before it.
+// The key alone identifies a peer that may have any identity, with either end as initiator and in either version
+// of IKE. A peer with a configured identity comes before it.
 func TestAnybodyWithTheKeyIsWelcome(t *testing.T) {
 	modes := map[string]func(pa, pb *sa.Peer){"IKEv2": func(_, _ *sa.Peer) {}, "main": v1, "aggressive": aggressive}
 	for name, mode := range modes {

@@ -21,8 +21,8 @@ import (
 	"vpngw/schedule"
 )
 
-// Config is what an Endpoint needs from outside. Rand, AllocSPI, FreeSPI,
-// LastInbound and Source are required.
+// Config configures an Endpoint. Rand, AllocSPI, FreeSPI, LastInbound and
+// Source are required.
 type Config struct {
 	Rand        io.Reader
 	Log         *slog.Logger           // nil: none
@@ -129,7 +129,7 @@ func New(cfg Config) *Endpoint {
 // Counters returns what was counted so far.
 func (e *Endpoint) Counters() Counters { return e.counters }
 
-// Next is what to do now; nil: nothing.
+// Next returns the next Action; nil: there is none.
 func (e *Endpoint) Next() sa.Action {
 	if len(e.actions) == 0 {
 		e.actions = nil

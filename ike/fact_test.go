@@ -16,8 +16,8 @@ import (
 	"vpngw/ipsec"
 )
 
-// mirror is what a reader of the Facts knows about an end. Every transcript of this package
-// compares it with the end itself, so no Fact may be lost, late or wrong.
+// mirror holds the knowledge of a reader of the Facts about an end. Every transcript of
+// this package compares it with the end itself, so no Fact may be lost, late or wrong.
 type mirror struct {
 	ike      map[[2]uint64]*sa.Peer // established, by SPIs
 	peers    map[sa.PeerKey]diag.Cause

@@ -97,7 +97,7 @@ type FrozenCookies struct {
 	Old     bool
 }
 
-// FrozenLimiter is what a limiter has allowed in a second.
+// FrozenLimiter is the count of a limiter within the present second.
 type FrozenLimiter struct {
 	Second int64
 	Used   int

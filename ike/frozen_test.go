@@ -78,7 +78,7 @@ func wantInert(t testing.TB, n *end, e *Endpoint) {
 	}
 }
 
-// story is what two ends do; afterwards there are so many Child SAs.
+// story is a series of exchanges between two ends, with the number of Child SAs at its end.
 type story struct {
 	name   string
 	change func(pa, pb *sa.Peer)

@@ -25,7 +25,7 @@ func (o *owner) Emit(a sa.Action) { o.e().emit(a) }
 func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
 // Candidates implements sa.Owner. Peers whose configured address of ours is the one that the message came to, or
-// who have none configured, come before the others; a peer that may have any identity comes last.
+// that have none configured, come before the others; a peer that may have any identity comes last.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
 	var exact, other []*sa.Peer
 	for _, p := range o.peersAt[remote.Unmap()] {
@@ -86,7 +86,7 @@ func (o *owner) Held(cfg *sa.Child) bool {
 // Authenticated implements sa.Owner.
 func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
 	e := o.e()
-	e.answered.settled(m)
+	e.answered.completed(m)
 	p := e.peerOf[m.Info().Peer]
 	if p == nil {
 		return
@@ -140,7 +140,7 @@ func (o *owner) PeerMoved(_ time.Time, m sa.Machine, was netip.AddrPort) {
 // Closed implements sa.Owner.
 func (o *owner) Closed(now time.Time, m sa.Machine, why diag.Cause) {
 	e := o.e()
-	e.answered.settled(m)
+	e.answered.completed(m)
 	e.ended(m, why)
 	if p := e.peerOf[m.Info().Peer]; p != nil {
 		p.lost(now, m, why)

@@ -96,7 +96,7 @@ func TestRekeysLoseNothing(t *testing.T) {
 		"everything by both, other order":   {{0, rekeyIKE}, {0, rekeyChild}, {1, rekeyIKE}, {1, rekeyChild}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range byte(6) { // who has the lowest nonce differs
+			for seed := range byte(6) { // the end with the lowest nonce differs
 				for lose := -1; ; lose++ {
 					more := during(t, seed, lose, commands...)
 					if t.Failed() {

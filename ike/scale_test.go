@@ -84,7 +84,7 @@ func (f *fabric) deliver() (moved bool) {
 	return moved
 }
 
-func (f *fabric) settle() {
+func (f *fabric) deliverAll() {
 	for {
 		f.a.Advance(f.now)
 		f.b.Advance(f.now)
@@ -107,7 +107,7 @@ func BenchmarkManyTunnels(b *testing.B) {
 				start := time.Now()
 				f.b.SetPeers(f.now, bs)
 				f.a.SetPeers(f.now, as)
-				f.settle()
+				f.deliverAll()
 				up += time.Since(start)
 				if len(f.a.Endpoint.installed) != n {
 					b.Fatalf("%d Child SAs, want %d", len(f.a.Endpoint.installed), n)

@@ -126,7 +126,7 @@ func (e *Endpoint) thawFirsts(f Frozen) error {
 			half = &e.answered.v1
 		}
 		if e.answered.add(a.First.thaw(), m, half); !a.HalfOpen {
-			e.answered.settled(m)
+			e.answered.completed(m)
 		}
 	}
 	for _, p := range f.Pending {

@@ -1,5 +1,5 @@
-// Package schedule is a queue of who wants to be called when. It reads no clock:
-// who uses it asks for what is due at a time.
+// Package schedule is a queue of deadlines. It reads no clock: its user passes
+// the time and asks which are due.
 package schedule
 
 import (
@@ -47,10 +47,10 @@ func (q *Queue[T]) Remove(who T) {
 	}
 }
 
-// Len is how many have a time.
+// Len returns the number of entries.
 func (q *Queue[T]) Len() int { return len(q.heap) }
 
-// At is the time of who; zero: it has none.
+// At returns the time of who; zero: none is set.
 func (q *Queue[T]) At(who T) time.Time {
 	if e, ok := q.index[who]; ok {
 		return e.at
@@ -58,7 +58,7 @@ func (q *Queue[T]) At(who T) time.Time {
 	return time.Time{}
 }
 
-// Deadline is the first time; zero: there is none.
+// Deadline returns the earliest time; zero: there is none.
 func (q *Queue[T]) Deadline() time.Time {
 	if len(q.heap) == 0 {
 		return time.Time{}
@@ -66,7 +66,7 @@ func (q *Queue[T]) Deadline() time.Time {
 	return q.heap[0].at
 }
 
-// Due is one whose time has come, the earliest first; false: there is none.
+// Due returns the earliest entry whose time has come; false: there is none.
 func (q *Queue[T]) Due(now time.Time) (T, bool) {
 	if len(q.heap) == 0 || now.Before(q.heap[0].at) {
 		var none T

@@ -26,7 +26,7 @@ func alibabaGateways(side string, c lab.Connection) lab.Config {
 const cloudAddr2 = "198.51.100.2" // the cloud's second address
 
 // Alibaba's dual-tunnel example, as a form with flattened names, at both ends: both tunnels
-// are up, one of IKEv1 and one of IKEv2, and the active one carries what there is.
+// are up, one with IKEv1 and one with IKEv2, and the active one carries all traffic.
 func TestAlibabasDualTunnelOnBothHosts(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t)
@@ -61,8 +61,8 @@ func TestAlibabasDualTunnelOnBothHosts(t *testing.T) {
 	cloud.Stop()
 }
 
-// A body without a key: the cloud's end chooses one, keeps it over a restart, and with it
-// in the body the customer's end comes up.
+// A body without a key: the cloud's end generates a key and keeps it over a restart. The
+// customer's end comes up with that key in its body.
 func TestAlibabasKeyIsTheClouds(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t)

@@ -12,7 +12,7 @@ import (
 	"vpngw/test/lab"
 )
 
-// page is a request as it stands on a cloud's page, with its placeholders filled in.
+// page is the example request of a cloud's page, with its placeholders filled in.
 func page(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "config", "load", "testdata", "pages", name))
@@ -56,8 +56,8 @@ func hostIn(subnet string, host int) string {
 	return fmt.Sprint(strings.TrimSuffix(subnet, "0/24"), host)
 }
 
-// Huawei's examples, as they stand on the page, are a tunnel between two hosts of which
-// one is the cloud. What the page does not say, the customer's routes, stands beside.
+// The unchanged examples of Huawei's page make a tunnel between two hosts, one of which
+// is the cloud. The page does not say the customer's routes: the test adds them.
 func TestHuaweisPageOnBothHosts(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -106,8 +106,9 @@ func tencentPage(t *testing.T, policies map[string][]string) map[string]any {
 	return body
 }
 
-// Tencent's example, whose pairs of subnets have a Child SA each: all of 2 × 3, and a list of
-// three of them, of which the others carry nothing. With IKEv2 too, and with NULL encryption.
+// Tencent's example has a Child SA for each pair of subnets: for all 2 × 3 pairs, or for a
+// list of three, and then the other pairs carry nothing. With IKEv2 too, and with NULL
+// encryption.
 func TestTencentsPageOnBothHosts(t *testing.T) {
 	t.Parallel()
 	customers, clouds := []string{"58.211.1.0/24", "192.168.5.0/24", "192.168.6.0/24"}, []string{"10.8.4.0/24", "10.8.5.0/24"}

@@ -12,7 +12,8 @@ import (
 )
 
 // Both ends rekey at the same moment (RFC 7296 sections 2.8.1, 2.8.2 and 2.25).
-// The large groups give each the time to begin before it has heard of the other.
+// The large groups take so long that each end starts before it hears of the
+// other.
 var collideSuites = suites{ikeEncr: "aes128", ikeHash: "sha256", ikeGroup: "modp4096", espEncr: "aes128gcm16", espGroup: "modp4096", initiate: true}
 
 // collision says what each end rekeys: the IKE SA, or else the Child SA.
@@ -40,13 +41,13 @@ func atOnce(t *testing.T, a, b func(bool) error, c collision) {
 	}
 }
 
-// decided counts how often an end found that its own SA loses the collision.
+// decided counts how often an end decided that its own SA loses the collision.
 func decided(gw *lab.Vpngw) (child, ike int) {
 	log := gw.Log()
 	return strings.Count(log, "rekey collision: ours goes"), strings.Count(log, "rekey collision: our IKE SA goes")
 }
 
-// between has two vpngw rekey at the same moment, and waits until both have done it.
+// between makes two vpngw rekey at the same moment, and waits until both have rekeyed.
 func (c collision) between(t *testing.T, gw, cloud *lab.Vpngw) {
 	before := map[*lab.Vpngw]lab.TunnelStatus{gw: gw.Tunnel("row"), cloud: cloud.Tunnel("row")}
 	atOnce(t, vpngwPeer{gw}.rekey, vpngwPeer{cloud}.rekey, c)
@@ -101,8 +102,8 @@ func TestBothVpngwRekeyAtOnceWithoutLoss(t *testing.T) {
 	}
 }
 
-// maxTries is how often two ends are told to rekey at the same moment until they do: on a busy
-// machine one of them may be late.
+// maxTries bounds the attempts to make two ends rekey at the same moment: on a busy machine
+// one of them may be late.
 const maxTries = 100
 
 // met reports whether the ends have met in the round: the first is of Child SAs, the second of IKE SAs.
@@ -122,9 +123,9 @@ func arrives(t *testing.T, n *lab.Net, f *lab.Flow) {
 }
 
 // charon does not promise to lose nothing, but there is one working pair soon (in a soak, 10 s)
-// after the last new SA. That need not be at once: each end may refuse to rekey
-// while it works on the other kind, and a command that comes after the other
-// end's rekey starts another one.
+// after the last new SA. It takes a while because each end may refuse to rekey one kind of SA
+// while it rekeys the other, and because a command that arrives after the other end's rekey
+// starts a second one.
 func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
 	t.Parallel()
 	bar := within(10 * time.Second)
@@ -133,16 +134,16 @@ func TestBothRekeyAtOnceAgainstStrongswan(t *testing.T) {
 		rounds = slices.Repeat(append(rounds, collision{true, false}), 10)
 	}
 	n := lab.Direct(t, lab.CharonTools...)
-	// charon drops a response whose message id is that of a request which it is
-	// working on ("already processing"); its own retransmission is 4 s away.
+	// charon drops a response with the same message id as a request that it is
+	// processing ("already processing"). It retransmits only after 4 s.
 	cloud := n.Cloud.Charon("retransmit_timeout = 0.5")
 	cloud.PSK(psk)
 	cloud.Load(strongswan("row", collideSuites))
 	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{native("row", collideSuites)}})
 	gw.AwaitUp("row")
 	flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
-	// charon has no Child SA to name in the moment in which it hands them from one
-	// IKE SA to its successor: then ours was first, and there is one rekey only.
+	// While charon moves its Child SAs from an IKE SA to the successor, it finds
+	// no Child SA to rekey. Then our rekey came first, and it is the only one.
 	theirs := func(ike bool) error {
 		err := charonPeer{cloud}.rekey(ike)
 		if err != nil && strings.Contains(err.Error(), "no matching SAs to rekey") {

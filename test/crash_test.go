@@ -8,7 +8,7 @@ import (
 	"vpngw/test/lab"
 )
 
-// kernelState is what a daemon could leave behind in a namespace.
+// kernelState lists everything that a daemon could leave behind in a namespace.
 func kernelState(n *lab.Namespace) string {
 	return n.Run("sh", "-c", `ip -br link; ip -br addr; for f in -4 -6; do ip $f rule; ip $f route show table all; done`)
 }
@@ -30,8 +30,8 @@ func upAgainstStrongswan(t *testing.T) (*lab.Net, *lab.Charon, *lab.Vpngw, strin
 	return n, cloud, gw, clean
 }
 
-// A daemon that was killed is back soon (in a soak, in 3 s) when it is started again, and
-// leaves nothing behind in the end.
+// A killed daemon works again soon after its restart (in a soak, within 3 s), and leaves
+// nothing behind at its end.
 func TestKilledDaemonIsBack(t *testing.T) {
 	t.Parallel()
 	n, _, gw, clean := upAgainstStrongswan(t)
@@ -48,7 +48,7 @@ func TestKilledDaemonIsBack(t *testing.T) {
 		if took > bar {
 			t.Errorf("the tunnel was back after %v, want %v", took, bar)
 		}
-		n.Await(lab.Patience, "the kernel's state is what it was", func() (bool, string) {
+		n.Await(lab.Patience, "the kernel's state is as before", func() (bool, string) {
 			after := lines(kernelState(n.Customer))
 			return after == lines(before), "now:\n" + after + "\nbefore:\n" + lines(before)
 		})
@@ -134,8 +134,8 @@ func TestReloadSparesTheUnchanged(t *testing.T) {
 	}
 }
 
-// lines is a state without what differs from one device to the next of the same
-// name: interface numbers and link-local addresses.
+// lines returns a state without interface numbers and link-local addresses,
+// which differ between two devices of the same name.
 func lines(s string) string {
 	var out []string
 	for line := range strings.Lines(s) {

@@ -13,8 +13,8 @@ import (
 // causeWords are names that a field, parameter or result has when it carries a cause.
 var causeWords = []string{"why", "cause", "reason", "fault", "trouble"}
 
-// A cause is a diag.Cause wherever it goes: its sentence is made in package diag
-// alone, so that programs can go by its code.
+// A cause is a diag.Cause everywhere. Package diag alone makes its sentence, so
+// that programs can rely on its code.
 func TestNoCauseTravelsAsText(t *testing.T) {
 	fset, files := sources(t)
 	for _, s := range files {
@@ -49,13 +49,13 @@ func TestNoCauseTravelsAsText(t *testing.T) {
 	}
 }
 
-// provokers are the packages whose tests provoke causes by messages, bodies and
-// states of the kernel.
+// provokers are the packages whose tests provoke causes with messages, bodies
+// and states of the kernel.
 var provokers = []string{"ike", "ike/ikev1", "ike/ikev2", "tunnel", "gateway", "host", "config/load", "test"}
 
-// Each cause is provoked by some test: one that compares a code with what came of
-// a message, a body or the state of a host. Where a code stands in a literal of a
-// Cause it is constructed, which does not count.
+// Some test provokes each cause: it sends a message, loads a body or changes the
+// state of a host, and compares the code of the result. A code in a literal of a
+// Cause is constructed and does not count.
 func TestEveryCauseIsProvoked(t *testing.T) {
 	names := map[string]diag.Code{} // of the constants
 	_, files := sources(t)

@@ -12,7 +12,7 @@ import (
 	"vpngw/gateway"
 )
 
-// valid loads a configuration from a folder of its own, together with other files.
+// valid loads a configuration from a new folder, together with other files.
 func valid(t *testing.T, text string, files map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,7 +48,7 @@ func TestExampleConfigurationIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	valid(t, string(text), keys)
-	// And so is what is commented out in it.
+	// The configuration is valid too with its comments turned into settings.
 	t.Run("uncommented", func(t *testing.T) {
 		all := regexp.MustCompile(`(?m)^( *)# ((- native:| *(ike_version|local|remote|ike|esp|name|psk_file|listen):).*)$`).ReplaceAllString(string(text), "$1$2")
 		if strings.Count(all, "#") >= strings.Count(string(text), "#") {

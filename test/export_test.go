@@ -9,7 +9,7 @@ import (
 	"vpngw/test/lab"
 )
 
-// exported is a connection that is exported, as vpngw at the customer's end has it.
+// exported is a connection of vpngw at the customer's end, for export.
 type exported struct {
 	name    string // of the connection
 	tunnels []string
@@ -57,7 +57,7 @@ func exportedCases() []exported {
 		}, prepare: func(n *lab.Net) {
 			n.Host.Address("eth0", "192.168.3.130/24", "192.168.3.200/24")
 			n.CloudHost.Address("eth0", "10.10.1.10/16")
-			// kernel-libipsec wants an address of its own in each of its networks.
+			// kernel-libipsec needs an address in each of its networks.
 			n.Customer.Address("lan", "192.168.3.129/24", "192.168.3.193/24")
 			n.Cloud.Address("lan", "10.10.1.1/16")
 		}},
@@ -80,7 +80,7 @@ func dualOfAlibaba() lab.Config {
 	return c
 }
 
-// huawei is a connection with the defaults, and what else is given.
+// huawei returns a connection with the defaults and the given parameters.
 func huawei(name string, more map[string]any) lab.Config {
 	body := map[string]any{
 		"name": name, "vgw_id": "vgw-1", "vgw_ip": "eip-1", "cgw_id": "cgw-1", "peer_subnets": []string{lab.CustomerLAN}, "psk": "abcd-EFGH.1234",
@@ -117,7 +117,7 @@ func tencent() lab.Config {
 	return bodies("", lab.Connection{Tencent: body})
 }
 
-// turned is the configuration of the cloud's end.
+// turned returns the configuration of the cloud's end.
 func turned(c lab.Config) lab.Config {
 	c.Side = "cloud"
 	c.Connections = slices.Clone(c.Connections)
@@ -133,16 +133,16 @@ func turned(c lab.Config) lab.Config {
 	return c
 }
 
-// charonForAll is strongSwan that takes selectors of everything: its own packets are
-// marked, and neither they nor its LAN go into the tunnel.
+// charonForAll starts a strongSwan for selectors of all addresses. It marks its own
+// packets; neither they nor packets to its LAN enter the tunnel.
 func charonForAll(ns *lab.Namespace, lan string) *lab.Charon {
 	ns.Run("ip", "rule", "add", "to", lan, "lookup", "main", "pref", "100")
 	return ns.Charon("delete_rekeyed = yes",
 		"plugins {\nkernel-libipsec {\nallow_peer_ts = yes\n}\nkernel-netlink {\nfwmark = !0x42\n}\nsocket-default {\nfwmark = 0x42\n}\n}")
 }
 
-// What is exported for strongSwan, for either end, loads as it is printed and carries
-// traffic against vpngw with the very body.
+// An export for strongSwan, for either end, loads unchanged and carries traffic to a
+// vpngw with the exported body.
 func TestExportForStrongswanCarriesTraffic(t *testing.T) {
 	t.Parallel()
 	for _, c := range exportedCases() {
@@ -202,9 +202,9 @@ func TestExportForStrongswanCarriesTraffic(t *testing.T) {
 	}
 }
 
-// second routes one host into the second tunnel, which has no routes of its own. strongSwan
-// chooses either for its packets: a device without an address takes packets that are routed
-// to another only where nothing checks their way back.
+// second routes one host into the second tunnel, which has no routes. strongSwan may choose
+// either tunnel for its packets, so the reverse path filter must accept packets by a device
+// without an address.
 func second(ns *lab.Namespace, one, two, host string) {
 	for _, device := range []string{one, two} {
 		ns.Sysctl("net.ipv4.conf."+device+".rp_filter", "0")
@@ -212,7 +212,7 @@ func second(ns *lab.Namespace, one, two, host string) {
 	ns.Run("ip", "route", "add", host+"/32", "dev", two)
 }
 
-// carries pings from each source to its target.
+// carries pings each target from its source.
 func carries(t *testing.T, n *lab.Net, c exported) {
 	t.Helper()
 	for _, p := range c.pings {
@@ -225,7 +225,7 @@ func carries(t *testing.T, n *lab.Net, c exported) {
 	}
 }
 
-// The other end's file, exported in vpngw's own words, is the other end.
+// The other end's configuration, exported in vpngw's native dialect, works as the other end.
 func TestExportedFileIsTheOtherEnd(t *testing.T) {
 	t.Parallel()
 	for _, c := range exportedCases() {

@@ -14,7 +14,7 @@ import (
 	"vpngw/test/lab"
 )
 
-// spoofer sends UDP in anybody's name, from the middle of the internet.
+// spoofer sends UDP with any source address, from the middle of the internet.
 type spoofer struct {
 	t  *testing.T
 	fd int
@@ -57,9 +57,9 @@ func cookie(t *testing.T, s string) uint64 {
 	return n
 }
 
-// While packets flow, messages that anybody can make who knows the cookies change nothing and are
-// counted; a flood of false first messages leaves the traffic whole, and who is really
-// there connects (in a soak, within 5 s of a flood of 20 000 a second).
+// Messages that an attacker who knows the cookies can make change nothing, are counted, and do
+// not disturb the traffic. Neither does a flood of forged first messages, and a real peer
+// connects in spite of it (in a soak, within 5 s, with 20 000 messages a second).
 func TestIKEv1HostilePacketsAndFlood(t *testing.T) {
 	for _, aggressive := range []bool{false, true} {
 		r := row1Default
@@ -140,7 +140,7 @@ func TestIKEv1HostilePacketsAndFlood(t *testing.T) {
 			sent := 0
 			elapsed := time.Since(began)
 			end := func() { close(stop); sent = <-done }
-			if aggressive { // which is limited by source, so that the one whose name is used waits for the flood's end
+			if aggressive { // aggressive mode is limited by source, so a peer whose address the flood forges connects after its end
 				end()
 			}
 			gw.Kill()

@@ -21,12 +21,12 @@ var (
 	remoteHosts   = []string{"10.10.0.10", "10.10.64.10", "10.10.128.10", "10.10.192.10"}
 )
 
-// Twelve quick modes, each of which carries traffic; with one refused by the
-// peer, the eleven others, and the status says which is not there.
+// Twelve quick modes carry traffic each. If the peer refuses one, the other
+// eleven do, and the status names the missing one.
 func TestIKEv1ManyPairsAgainstStrongswan(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
-	for _, r := range remoteSubnets[1:] { // charon routes only what it has an address in
+	for _, r := range remoteSubnets[1:] { // charon routes only subnets in which it has an address
 		n.Cloud.Address("lan", strings.TrimSuffix(r, "0/18")+"1/32")
 	}
 	cloud := charon1(n.Cloud)
@@ -65,7 +65,7 @@ func TestIKEv1ManyPairsAgainstStrongswan(t *testing.T) {
 				c := gw.Tunnel("row").Children
 				return len(c) == want, fmt.Sprint(len(c))
 			})
-			n.Await(lab.Patience, "strongSwan's Child SAs", func() (bool, string) { // which come up with message 3
+			n.Await(lab.Patience, "strongSwan's Child SAs", func() (bool, string) { // charon installs them with message 3
 				installed := 0
 				for _, ike := range cloud.SAs() {
 					for _, ch := range ike.Children {
@@ -143,8 +143,8 @@ func TestIKEv1StatusSaysWhy(t *testing.T) {
 	}
 }
 
-// A peer that is gone is noticed (in a soak, within the interval and the retries), and one that is
-// there is not taken for gone, by either end.
+// Either end notices a dead peer (in a soak, within the interval and the retries), and does not
+// take a live peer for dead.
 func TestIKEv1DeadPeerAgainstStrongswan(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)
@@ -213,8 +213,8 @@ func TestBothVpngwRekeyIKEv1AtOnceWithoutLoss(t *testing.T) {
 	}
 }
 
-// With the keys that vpngw logs, tshark reads all that is encrypted of a run of
-// main and of aggressive mode, and the pings in ESP.
+// With the keys that vpngw logs, tshark decrypts every message of main and
+// aggressive mode, and the pings in ESP.
 func TestTsharkDecryptsIKEv1(t *testing.T) {
 	t.Parallel()
 	for _, aggressive := range []bool{false, true} {
@@ -240,7 +240,7 @@ func TestTsharkDecryptsIKEv1(t *testing.T) {
 				if answerer != nil {
 					answerer.AwaitUp("row")
 				}
-				n.Host.Reaches(lab.CloudHost) // nothing tells an initiator when the peer has message 3
+				n.Host.Reaches(lab.CloudHost) // an initiator does not learn when the peer has got message 3
 				if p := n.Host.Ping(lab.CloudHost, 20); p.Lost() != 0 {
 					t.Errorf("ping: %v", p)
 				}

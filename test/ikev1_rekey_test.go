@@ -18,7 +18,7 @@ func rekeyCounts1() (child, ike int) {
 	return 5, 1
 }
 
-// onePair1 is onePair for IKEv1, where an ISAKMP SA that was replaced can be there for a while.
+// onePair1 is onePair for IKEv1, in which a replaced ISAKMP SA may exist for a while.
 func onePair1(t *testing.T, n *lab.Net, gw *lab.Vpngw, peer *lab.Charon) {
 	t.Helper()
 	n.Await(within(30*time.Second), "one pair at each end", func() (bool, string) {
@@ -27,8 +27,8 @@ func onePair1(t *testing.T, n *lab.Net, gw *lab.Vpngw, peer *lab.Charon) {
 	})
 }
 
-// settled waits until charon has one Child SA again, the other end of one of ours.
-func settled(t *testing.T, n *lab.Net, peer *lab.Charon) {
+// awaitOneChild waits until charon has one Child SA again, the other end of one of ours.
+func awaitOneChild(t *testing.T, n *lab.Net, peer *lab.Charon) {
 	t.Helper()
 	n.Await(within(time.Minute), "one ISAKMP SA and one Child SA at strongSwan", func() (bool, string) {
 		count := 0
@@ -71,7 +71,7 @@ func TestIKEv1RekeysAgainstStrongswanWithoutLoss(t *testing.T) {
 				}
 				gw.AwaitRekey(before, ike)
 				if ike || i%20 == 0 || by != "vpngw" { // vpngw deletes the old ones a few seconds later
-					settled(t, n, cloud)
+					awaitOneChild(t, n, cloud)
 				}
 				if ike {
 					time.Sleep(3 * time.Second) // or the next rekey is one of both at once

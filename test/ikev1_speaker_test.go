@@ -18,14 +18,14 @@ import (
 	"vpngw/test/lab"
 )
 
-// A speaker is IKE as vpngw speaks it, in the test's own process and without ESP, so that a
-// test can change what it sends and hears. It shows how charon takes forms to which both prefer another.
+// A speaker is vpngw's IKE in the process of the test, without ESP. The test can change its messages,
+// and so shows how charon handles forms that neither end prefers.
 type speaker struct {
 	*ike.Endpoint
 	t        *testing.T
 	ports    map[uint16]*net.UDPConn
 	arrived  chan ipsec.Datagram
-	change   func([]byte) []byte // of what is sent and heard; nil: none
+	change   func([]byte) []byte // of sent and received messages; nil: none
 	sent     map[wire.PayloadType]int
 	heard    map[wire.PayloadType]int
 	longest  int             // of the messages sent
@@ -41,7 +41,7 @@ func newSpeaker(t *testing.T, l *lab.Net) *speaker {
 	address, spi := netip.MustParseAddr(lab.CustomerAddr), uint32(0x1000)
 	for _, port := range []uint16{sa.PortIKE, sa.PortNATT} {
 		local := netip.AddrPortFrom(address, port)
-		// A program that another test starts holds the socket of the speaker before until it runs.
+		// A program that another test forks holds the previous speaker's socket until its exec.
 		l.Await(lab.Patience, "the port is free", func() (ok bool, saw string) {
 			l.Customer.Do(func() {
 				c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(local))
@@ -90,7 +90,7 @@ func (s *speaker) read(local netip.AddrPort) {
 	}
 }
 
-// until works until done, and fails the test when it takes too long.
+// until runs the speaker until done returns true, and fails the test after Patience.
 func (s *speaker) until(what string, done func() bool) {
 	s.t.Helper()
 	for end := time.Now().Add(lab.Patience); !done(); {
@@ -149,7 +149,7 @@ func (s *speaker) pass(data []byte, count map[wire.PayloadType]int) []byte {
 	return data
 }
 
-// up reports whether there is one Child SA, with both halves, and one at charon.
+// up reports whether the speaker has one Child SA, with both halves, and charon has one.
 func (s *speaker) up(c *lab.Charon) bool {
 	for _, out := range s.children {
 		if sas := c.SAs(); out && len(s.children) == 1 && len(sas) == 1 && len(sas[0].Children) == 1 {
@@ -200,7 +200,8 @@ var nattIDs = map[string]string{
 	"draft 02":                "cd60464335df21f87cfdb2fc68b6a448",
 }
 
-// speakOnly takes the vendor ids of NAT traversal off a message, but one. Nothing authenticates them.
+// speakOnly removes the vendor ids of NAT traversal from a message, except one. Nothing
+// authenticates them.
 func speakOnly(keep string) func([]byte) []byte {
 	return func(data []byte) []byte {
 		h, c, err := wire.Parse1(data)
@@ -272,7 +273,8 @@ func TestNATTraversalDraftsAgainstStrongswan(t *testing.T) {
 					in := s.Status()[0].IKE
 					sas := cloud.SAs()
 					t.Logf("payloads in the clear: sent %v, heard %v", s.sent, s.heard)
-					// We have hashed another source than ours, and strongSwan has done the same.
+					// Our NAT-D hash covers another source address than ours, and so does
+					// strongSwan's.
 					if !in.Encap || !in.NAT.Any() || len(sas) != 1 || sas[0].NATRemote != "yes" || len(sas[0].Children) != 1 {
 						t.Fatalf("NAT %s, we encapsulate: %v; strongSwan has %+v", in.NAT, in.Encap, sas)
 					}
@@ -303,7 +305,7 @@ func TestIKEv1FragmentsAgainstStrongswan(t *testing.T) {
 				conn.Fragments = "yes" // "force" would cut message 1 too, for which vpngw has no ISAKMP SA yet
 				cloud.Load(conn)
 				s := newSpeaker(t, n)
-				r.espEncr, r.espHash = "aes256-aes192-aes128-3des-des", "sha512-sha384-sha256-sha1-md5" // what makes our offer long
+				r.espEncr, r.espHash = "aes256-aes192-aes128-3des-des", "sha512-sha384-sha256-sha1-md5" // makes our offer long
 				s.SetPeers(time.Now(), []*sa.Peer{peer1(r)})
 				if !initiate {
 					go cloud.Initiate("row")

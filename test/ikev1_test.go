@@ -9,8 +9,8 @@ import (
 	"vpngw/test/lab"
 )
 
-// charon1 is strongSwan as a peer of IKEv1. Without delete_rekeyed it keeps what it
-// has rekeyed for as long as that would have lived.
+// charon1 is strongSwan as a peer of IKEv1. Without delete_rekeyed it keeps a
+// rekeyed Child SA until the end of its lifetime.
 func charon1(ns *lab.Namespace) *lab.Charon {
 	return ns.Charon("delete_rekeyed = yes", "i_dont_care_about_security_and_use_aggressive_mode_psk = yes")
 }
@@ -74,7 +74,7 @@ func matrix1(whole bool) []row1 {
 	return out
 }
 
-// The whole matrix holds what it has to hold, named one by one.
+// The whole matrix contains each required value and pair, which the test names one by one.
 func TestIKEv1MatrixIsWhole(t *testing.T) {
 	t.Parallel()
 	rows := matrix1(true)
@@ -174,7 +174,7 @@ func TestEveryIKEv1AlgorithmAgainstStrongswan(t *testing.T) {
 	}
 }
 
-// lists1 prints what both have, and what strongSwan has and vpngw refuses.
+// lists1 prints the algorithms of both, and those of strongSwan that vpngw refuses.
 func lists1(t *testing.T, c *lab.Charon) {
 	t.Helper()
 	has := c.Algorithms()
@@ -194,8 +194,8 @@ func lists1(t *testing.T, c *lab.Charon) {
 	t.Logf("strongSwan has, vpngw refuses for IKEv1: %s (and AES_GCM_16 in phase 1)", strings.Join(refused, " "))
 }
 
-// The clouds' defaults carry traffic: Alibaba's by a body with only what it requires and a
-// key, Huawei's v1 and Tencent's by native.
+// The clouds' defaults carry traffic: Alibaba's with a minimal body and a key, Huawei's
+// IKEv1 defaults and Tencent's in the native dialect.
 func TestIKEv1DefaultsOfTheClouds(t *testing.T) {
 	t.Parallel()
 	minimal := alibaba("hq")

@@ -14,25 +14,25 @@ import (
 	"testing"
 )
 
-// floors is the map of the house, top floor first. A package imports packages
-// of lower floors only: never its own floor's, never a higher one's.
+// floors lists the packages by floor, top floor first. A package imports
+// packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
 	{"cmd/vpngw"},                       // the command line
-	{"control"},                         // the daemon's face: HTTP on a Unix socket
-	{"desired"},                         // what should run, from whatever source
+	{"control"},                         // the control interface: HTTP on a Unix socket
+	{"desired"},                         // loads the configuration from its source and has the gateway adopt it
 	{"gateway"},                         // the running daemon: the loop, goroutines, timers and sockets
 	{"config/export"},                   // a configuration for other programs and for the other end
-	{"config/explain", "config/schema"}, // what can be said of a configuration
+	{"config/explain", "config/schema"}, // descriptions of a configuration
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
 	{"config/dialect"},                                  // tables, types and checks of any dialect
 	{"ike/ikev1", "ike/ikev2", "config"},                // one IKE SA with its exchanges; the model of a connection
-	{"ike/sa"},                                          // what any IKE SA is
+	{"ike/sa"},                                          // types of both IKE versions
 	{"ike/wire", "esp/esptest"},                         // messages; the operating system, for tests
-	{"ipsec", "dpd", "diag", "schedule", "config/tree"}, // the words that all share
+	{"ipsec", "dpd", "diag", "schedule", "config/tree"}, // types that all packages share
 }
 
-// only says which package alone may import something from outside.
+// only names the one package that may import an outside package.
 var only = map[string]string{
 	"golang.org/x/sys/unix":           "host",
 	"github.com/vishvananda/netlink":  "host",
@@ -48,7 +48,7 @@ var only = map[string]string{
 	"github.com/rogpeppe/go-internal": "cmd",
 }
 
-// pure packages are told the time and given randomness; they start nothing.
+// pure packages take the time and randomness as arguments and start no goroutine.
 var pure = []string{"ike", "ike/ikev1", "ike/ikev2", "ike/sa", "ike/wire", "ipsec", "dpd", "diag", "schedule", "tunnel"}
 
 // source is one parsed Go file.

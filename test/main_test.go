@@ -13,7 +13,7 @@ func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 // A test that counts a flow's packets or measures a time does not call t.Parallel: no other test runs
 // beside it. All other tests run side by side.
 
-// soak takes full counts and matrices in place of samples, and holds times and losses to their bars.
+// soak runs full counts and matrices instead of samples, and holds times and losses to their bars.
 // The gate only prints a figure that other work on the machine can spoil.
 var soak = os.Getenv("SOAK") != ""
 

@@ -11,7 +11,7 @@ import (
 	"vpngw/test/lab"
 )
 
-// manyTunnels is how many the tests of many tunnels have.
+// manyTunnels is the number of tunnels in the tests of many.
 func manyTunnels(gate, full int) int {
 	if soak {
 		return full
@@ -19,8 +19,8 @@ func manyTunnels(gate, full int) int {
 	return gate
 }
 
-// many is n connections between the two gateways, each with identities and subnets
-// of its own, so with an IKE SA of its own. change may be nil.
+// many returns n connections between the two gateways. Each has different
+// identities and subnets, so each has its own IKE SA. change may be nil.
 func many(n int, initiate bool, change func(i int, c *lab.Connection)) lab.Config {
 	var out lab.Config
 	for i := range n {
@@ -46,7 +46,7 @@ func many(n int, initiate bool, change func(i int, c *lab.Connection)) lab.Confi
 }
 
 // Many tunnels start at once: each is up and routed as soon as it has its SAs, status
-// answers meanwhile, and the end does not take longer the more there are.
+// answers meanwhile, and the daemon ends quickly.
 func TestManyTunnelsStartAndEnd(t *testing.T) {
 	n := manyTunnels(100, 4000)
 	l := lab.Direct(t)
@@ -88,7 +88,7 @@ func TestManyTunnelsStartAndEnd(t *testing.T) {
 	cloud.Stop()
 }
 
-// lagBehindSA are the times between a tunnel's Child SA and its being up, sorted.
+// lagBehindSA returns the sorted times from a tunnel's Child SA to its state up.
 func lagBehindSA(t *testing.T, log string, n int) []time.Duration {
 	t.Helper()
 	line := regexp.MustCompile(`time=(\S+) level=INFO msg="(Child SA up|tunnel is up)".* (?:child|tunnel)=(c\d+)\b`)

@@ -20,7 +20,7 @@ type mtuRow struct {
 }
 
 var mtuRows = []mtuRow{
-	// IPv4 20, SPI and number 8, IV 8, ICV 16, trailer 2; what is encrypted is a multiple of 4.
+	// IPv4 20, SPI and number 8, IV 8, ICV 16, trailer 2; the encrypted part is a multiple of 4.
 	{"aes128gcm16", "never", false, 1446, 1246},
 	// UDP 8 more.
 	{"aes128gcm16", "always", false, 1438, 1238},
@@ -66,13 +66,13 @@ func (r mtuRow) start(n *lab.Net, v6 bool) (customer, cloud *lab.Vpngw) {
 }
 
 // big sends one ping that fills a packet of that size, with DF set, and waits up to 10 s for
-// the answer: either the pong (ok), or an ICMP error with its sender and the MTU that it names.
-// Before, the host forgets every path MTU that it knows.
+// the answer: either the echo reply (ok), or an ICMP error with its sender and MTU. First the
+// host forgets all path MTUs.
 func big(n *lab.Namespace, to string, size int) (ok bool, from string, mtu int, out string) {
 	return ask(n, to, size, 10)
 }
 
-// ask is big with so many seconds to wait.
+// ask is big with a given number of seconds to wait.
 func ask(n *lab.Namespace, to string, size, seconds int) (ok bool, from string, mtu int, out string) {
 	headers := 28
 	if strings.Contains(to, ":") {
@@ -87,7 +87,7 @@ func ask(n *lab.Namespace, to string, size, seconds int) (ok bool, from string, 
 	return err == nil, from, mtu, out
 }
 
-// forget drops what the host has learnt of paths.
+// forget removes the path MTUs that the host has learned.
 func forget(n *lab.Namespace) {
 	n.Run("ip", "-4", "route", "flush", "cache")
 	n.Run("ip", "-6", "route", "flush", "cache")
@@ -95,15 +95,15 @@ func forget(n *lab.Namespace) {
 
 var answered = regexp.MustCompile(`From (\S+) icmp_seq=1 .*mtu ?= ?(\d+)`)
 
-// ways are the two directions between the hosts, in both families.
-type way struct {
+// direction is one of the two between the hosts, in one address family.
+type direction struct {
 	from, far   *lab.Namespace
 	gateway, to string // addresses
 	headers     int    // of IP and TCP
 }
 
-func ways(n *lab.Net) []way {
-	return []way{
+func directions(n *lab.Net) []direction {
+	return []direction{
 		{n.Host, n.CloudHost, "192.168.3.1", lab.CloudHost, 40},
 		{n.CloudHost, n.Host, "10.10.0.1", lab.CustomerHost, 40},
 		{n.Host, n.CloudHost, "fd00:3::1", lab.CloudHost6, 60},
@@ -118,7 +118,7 @@ func TestTooBigIsAnsweredWithTheExactMTU(t *testing.T) {
 		t.Run(r.String(), func(t *testing.T) {
 			n.Use(t)
 			customer, cloud := r.start(n, true)
-			for _, w := range ways(n) {
+			for _, w := range directions(n) {
 				for _, size := range []int{1500, r.mtu + 1} {
 					if ok, from, mtu, out := big(w.from, w.to, size); ok || from != w.gateway || mtu != r.mtu {
 						t.Errorf("%d bytes to %s: answered with MTU %d by %q, want %d by %s\n%s", size, w.to, mtu, from, r.mtu, w.gateway, out)
@@ -141,7 +141,7 @@ func clamped(t *testing.T, n *lab.Net, mtu int) {
 	t.Helper()
 	const syn = "tcp[tcpflags] & tcp-syn != 0 or (ip6[6] == 6 and ip6[53] & 2 != 0)"
 	captures := map[*lab.Namespace]*lab.Capture{n.Host: n.Host.Capture("eth0", syn), n.CloudHost: n.CloudHost.Capture("eth0", syn)}
-	for _, w := range ways(n) {
+	for _, w := range directions(n) {
 		forget(w.from) // else TCP knows the MTU without the gateway's help
 		forget(w.far)
 		const bytes = 200_000
@@ -153,7 +153,7 @@ func clamped(t *testing.T, n *lab.Net, mtu int) {
 	for host, c := range captures {
 		pcaps[host] = c.Stop()
 	}
-	for _, w := range ways(n) {
+	for _, w := range directions(n) {
 		for _, ack := range []string{"0", "1"} { // for the connection there, and for the one back
 			family := "ip"
 			if w.headers == 60 {
@@ -168,8 +168,9 @@ func clamped(t *testing.T, n *lab.Net, mtu int) {
 	}
 }
 
-// A link in the middle that carries less than either gateway knows of: the
-// routers' answers to ESP packets lower the tunnel's MTU, and hosts are told.
+// A link in the middle has a lower MTU than the gateways' links. The routers'
+// errors about ESP packets lower the tunnel's MTU, and the gateways tell their
+// hosts.
 func TestSmallerPathMTUIsNoBlackHole(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, "iperf3")
@@ -178,7 +179,7 @@ func TestSmallerPathMTUIsNoBlackHole(t *testing.T) {
 		t.Run(r.String(), func(t *testing.T) {
 			n.Use(t)
 			customer, cloud := r.start(n, false)
-			noBlackHole(t, n, ways(n)[:2], r.mtu, r.small)
+			noBlackHole(t, n, directions(n)[:2], r.mtu, r.small)
 			customer.Stop()
 			cloud.Stop()
 			forget(n.Customer)
@@ -193,11 +194,11 @@ func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
 	n.Narrow(1400)
 	r := mtuRow{"aes128gcm16", "never", true, 1426, 1326}
 	r.start(n, true)
-	noBlackHole(t, n, ways(n), r.mtu, r.small)
+	noBlackHole(t, n, directions(n), r.mtu, r.small)
 }
 
-// The device's MTU cannot be less than 1280 with IPv6 inside. IPv6 packets of
-// that size are then cut below; IPv4 and TCP go by what really fits.
+// The device's MTU cannot be less than 1280 with IPv6 inside. The underlay then
+// fragments IPv6 packets of that size; IPv4 and TCP use the true MTU.
 func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t)
@@ -206,7 +207,7 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 		t.Run(r.String(), func(t *testing.T) {
 			n.Use(t)
 			customer, cloud := r.start(n, true)
-			for _, w := range ways(n) {
+			for _, w := range directions(n) {
 				forget(w.from)
 				const bytes = 200_000
 				if got := w.from.Transfer(w.far, w.to, bytes); got != bytes {
@@ -217,7 +218,7 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 					return ok && w.headers == 60 || told == r.small && w.headers == 40, out
 				})
 			}
-			for _, w := range ways(n) {
+			for _, w := range directions(n) {
 				if w.headers != 60 {
 					continue
 				}
@@ -233,8 +234,8 @@ func TestIPv6Has1280BytesOverANarrowerPath(t *testing.T) {
 	}
 }
 
-// noBlackHole begins with TCP, which has only what the gateway says to go by.
-func noBlackHole(t *testing.T, n *lab.Net, ws []way, mtu, small int) {
+// noBlackHole starts with TCP, which depends on the gateway's errors alone.
+func noBlackHole(t *testing.T, n *lab.Net, ws []direction, mtu, small int) {
 	for _, w := range ws {
 		forget(w.from)
 		const bytes = 200_000

@@ -13,7 +13,7 @@ import (
 
 var natSuites = suites{ikeEncr: "aes256", ikeHash: "sha256", ikeGroup: "modp2048", espEncr: "aes128gcm16", initiate: true}
 
-// vpngw on a private address, with the public one as its identity, whoever starts.
+// vpngw has a private address and the public one as its identity; either end initiates.
 func TestBehindNAT(t *testing.T) {
 	t.Parallel()
 	for _, initiate := range []bool{true, false} {
@@ -51,8 +51,8 @@ func TestBehindNAT(t *testing.T) {
 
 var needed = regexp.MustCompile(`mtu ?= ?(\d+)`)
 
-// tooBig sends what cannot pass and expects the gateway to tell the host what
-// can, and that this does pass.
+// tooBig sends a packet that is too big, expects the gateway's error with an
+// MTU, and expects that a packet of that MTU passes.
 func tooBig(t *testing.T, n *lab.Net) {
 	t.Helper()
 	out, err := n.Host.Try("ping", "-n", "-c", "1", "-W", "10", "-M", "do", "-s", "1472", lab.CloudHost)
@@ -89,8 +89,8 @@ func mss(t *testing.T, n *lab.Net) {
 	n.Host.Transfer(n.CloudHost, lab.CloudHost, 1000)
 }
 
-// When the NAT moves the flow to another port, the end that is not behind it
-// follows the first authenticated packet, and no other. In a soak, it does so within 200 ms.
+// When the NAT moves the flow to another port, the end outside the NAT follows the first
+// authenticated packet, and no forged packet. In a soak, it does so within 200 ms.
 func TestPeerFollowsANATThatMoves(t *testing.T) {
 	t.Run("IKEv2", func(t *testing.T) { natMoves(t, native("row", natSuites)) })
 	t.Run("IKEv1", func(t *testing.T) { natMoves(t, native1("row", row1Default)) })
@@ -103,7 +103,7 @@ func natMoves(t *testing.T, c lab.Connection) {
 	n.Host.Reaches(lab.CloudHost)
 	before := cloud.Tunnel("row")
 
-	// Forged: the right SPI, from another address, with nothing behind it.
+	// A forged packet has the right SPI and another source address, but no valid ICV.
 	f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 	arrives(t, n, f)
 	misled := n.Internet.Filter("input", "udp sport 4500", "")

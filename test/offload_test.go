@@ -6,9 +6,9 @@ import (
 	"vpngw/test/lab"
 )
 
-// Every way that packets can take through vpngw carries the same: super-packets
-// or packet by packet, on one thread or several, in UDP or raw, with UDP segmentation
-// on the path and without.
+// Every path of packets through vpngw carries the same traffic: super-packets or
+// packet by packet, on one thread or several, in UDP or raw, with UDP segmentation on
+// the path and without.
 func TestEveryWayThroughTheDataPlane(t *testing.T) {
 	off := false
 	for _, tt := range []struct {
@@ -55,7 +55,7 @@ func TestEveryWayThroughTheDataPlane(t *testing.T) {
 			if got := n.CloudHost.Transfer(n.Host, lab.CustomerHost, bytes); got != bytes {
 				t.Errorf("%d of %d bytes arrived at the customer's", got, bytes)
 			}
-			// Datagrams of one size, which are merged, are datagrams again.
+			// Datagrams of one size, which vpngw merges, arrive as separate datagrams.
 			f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 2000)
 			arrives(t, n, f)
 			ab, ba := f.Stop()

@@ -50,7 +50,7 @@ func newPairs(sizes []int) pairs {
 	return all
 }
 
-// first is a missing pair, the same one each time.
+// first returns a missing pair, always the same one.
 func (m pairs) first(sizes []int) pair {
 	for f := range sizes {
 		for g := f + 1; g < len(sizes); g++ {
@@ -66,8 +66,9 @@ func (m pairs) first(sizes []int) pair {
 	panic("no pair is missing")
 }
 
-// best is the value of factor f that completes most missing pairs with what the
-// row has. Ties go round with the number of the row, so that all values get used.
+// best returns the value of factor f that completes most missing pairs with the
+// other values of the row. The number of the row breaks ties, so that every value
+// is used.
 func (m pairs) best(sizes []int, row []int, f, number int) int {
 	best, most := 0, -1
 	for i := range sizes[f] {
@@ -100,7 +101,7 @@ func order(f, v, g, w int) pair {
 	return pair{g, w, f, v}
 }
 
-// sampled is a few of the rows that have every value of every factor at least once.
+// sampled returns a few of the rows, which contain every value of every factor.
 func sampled(sizes []int, rows [][]int) [][]int {
 	type value struct{ f, v int }
 	seen := map[value]bool{}

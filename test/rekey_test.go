@@ -19,16 +19,16 @@ func rekeyCounts() (child, ike int) {
 	return 6, 3
 }
 
-// rekeyed is how many Child SAs and IKE SAs charon has replaced so far.
+// rekeyed returns how many Child SAs and IKE SAs charon has replaced so far.
 func rekeyed(c *lab.Charon) (child, ike int) {
 	log := c.Log()
 	return strings.Count(log, "CHILD_SA closed"), strings.Count(log, "rekeyed between")
 }
 
-// load is 1000 numbered packets a second each way, and one TCP stream. The
-// stream is kept to 50 Mbit/s: at full speed charon's user-space ESP cannot keep
-// up, and packets are lost, rekeying or not. Its socket's buffer (208 KiB, which it has no
-// setting for) is full after 5 ms at 200 Mbit/s, when the machine keeps it waiting.
+// load is 1000 numbered packets a second each way, and one TCP stream. The stream is kept
+// to 50 Mbit/s: at full speed charon's user-space ESP cannot keep up, and packets are
+// lost, rekeying or not. At 200 Mbit/s its socket's buffer (208 KiB, not configurable) is
+// full when the machine does not run charon for 5 ms.
 type load struct {
 	n    *lab.Net
 	flow *lab.Flow

@@ -13,7 +13,7 @@ import (
 //go:embed testdata/esp.py
 var espScript string
 
-// espKeys is the line of the key log for an SPI: Wireshark's esp_sa table.
+// espKeys returns the line of the key log for an SPI, in the format of Wireshark's esp_sa table.
 func espKeys(t *testing.T, keylog, spi string) (encr, integ string) {
 	t.Helper()
 	text, err := os.ReadFile(keylog)

@@ -7,12 +7,12 @@ import (
 	"vpngw/test/lab"
 )
 
-// Two connections to the same gateways are two tunnels on one IKE SA, each of
-// which goes up and down by itself.
+// Two connections between the same gateways are two tunnels on one IKE SA. Each
+// goes up and down independently.
 func TestTwoConnectionsShareOneIKESA(t *testing.T) {
 	n := lab.Direct(t, lab.CharonTools...)
 	n.CloudHost.Address("eth0", "10.10.200.10/16")
-	n.Cloud.Address("lan", "10.10.128.1/16") // strongSwan needs an address of its own in each local network
+	n.Cloud.Address("lan", "10.10.128.1/16") // strongSwan needs an address in each local network
 	a, b := alibaba("a"), alibaba("b")
 	a.LocalSubnet, b.LocalSubnet = "10.10.0.0/17", "10.10.128.0/17"
 
@@ -60,8 +60,8 @@ func TestTwoConnectionsShareOneIKESA(t *testing.T) {
 	}
 }
 
-// A peer that asks for four Child SAs, one for each pair, gets them from a
-// connection that has two lists of two.
+// A connection with two subnets on each side accepts four Child SAs, one for
+// each pair, from a peer that asks for them.
 func TestPairwiseChildrenAgainstLists(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)

@@ -11,7 +11,7 @@ import (
 
 const psk = "Interop-key.of-31-characters.xy!"
 
-// suites are what one row of the matrix negotiates, in the words that vpngw
+// suites are the algorithms of one row of the matrix, under names that vpngw
 // and swanctl.conf share.
 type suites struct {
 	ikeEncr, ikeHash, ikeGroup string
@@ -79,8 +79,8 @@ func strongswan(name string, s suites) lab.Conn {
 	}
 }
 
-// matrix is the rows: every pair of values stands together in one of them.
-// Without SOAK=1 it is a sample that has every value.
+// matrix returns rows in which every pair of values occurs. Without SOAK=1 it
+// is a sample that has every value.
 func matrix() []suites {
 	pfs := append([]string{""}, groups...)
 	sizes := []int{len(groups), len(pfs), len(ciphers), len(ciphers), len(hashes), len(hashes), 2}
@@ -98,8 +98,8 @@ func matrix() []suites {
 	return out
 }
 
-// Every algorithm that vpngw and strongSwan share carries traffic, whoever
-// starts, and still does after a rekey (which is where PFS comes in).
+// Every algorithm that vpngw and strongSwan share carries traffic, with either
+// end as initiator, also after a rekey (which uses PFS).
 func TestEveryAlgorithmAgainstStrongswan(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, append(lab.CharonTools, "iperf3")...)
@@ -149,7 +149,7 @@ func TestEveryAlgorithmAgainstStrongswan(t *testing.T) {
 	}
 }
 
-// lists prints what both have, and what strongSwan has and vpngw refuses.
+// lists prints the algorithms of both, and those of strongSwan that vpngw refuses.
 func lists(t *testing.T, c *lab.Charon) {
 	t.Helper()
 	has := c.Algorithms()

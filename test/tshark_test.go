@@ -10,8 +10,8 @@ import (
 	"vpngw/test/lab"
 )
 
-// Wireshark is an implementation that shares nothing with ours: with the keys
-// that vpngw logs, it reads and checks what both ends sent.
+// Wireshark shares no code with vpngw. With the keys that vpngw logs, it
+// decrypts and checks the packets of both ends.
 
 var readable = []suites{
 	{ikeEncr: "aes256gcm16", ikeHash: "sha384", ikeGroup: "ecp384", espEncr: "aes128gcm16", espGroup: "x25519", initiate: true},
@@ -61,7 +61,7 @@ func TestTsharkDecryptsAcrossRekeys(t *testing.T) {
 	}
 }
 
-// between are the rekeys that lie between two steps of the run.
+// between lists the rekeys between two steps of the run.
 var between = []struct{ byPeer, ike bool }{{false, false}, {true, true}, {true, false}, {false, true}, {false, false}}
 
 const pingsPerStep = 20
@@ -108,9 +108,9 @@ func ident(step int) uint16 { return uint16(0x4000 + step) }
 // ways, with good ICVs, and on other SAs after each rekey of the Child SA.
 func espIsReadable(t *testing.T, n *lab.Net, pcap, keys string, inUDP bool) {
 	t.Helper()
-	type way struct{ step, kind string }
-	last := map[way]string{} // the SPI of the last ping
-	seen := map[way]int{}
+	type probe struct{ step, kind string }
+	last := map[probe]string{} // the SPI of the last ping
+	seen := map[probe]int{}
 	good := 0
 	for line := range strings.Lines(n.Decrypted(pcap, keys, "-Y", "esp", "-T", "fields",
 		"-e", "esp.icv_good", "-e", "icmp.ident", "-e", "icmp.type", "-e", "esp.spi", "-e", "udp.dstport")) {
@@ -123,21 +123,21 @@ func espIsReadable(t *testing.T, n *lab.Net, pcap, keys string, inUDP bool) {
 			t.Errorf("in UDP is not %v: %q", inUDP, line)
 		}
 		good++
-		w := way{f[1], f[2]}
+		w := probe{f[1], f[2]}
 		seen[w]++
 		last[w] = f[3]
 	}
 	t.Logf("%d ESP packets decrypted, every ICV good", good)
 	for _, kind := range []string{"8", "0"} { // echo request, echo reply
 		for step := range len(between) + 1 {
-			w := way{fmt.Sprint(ident(step)), kind}
+			w := probe{fmt.Sprint(ident(step)), kind}
 			if seen[w] != pingsPerStep {
 				t.Errorf("step %d: %d pings of ICMP type %s, want %d", step, seen[w], kind, pingsPerStep)
 			}
 			if step == 0 {
 				continue
 			}
-			moved := last[w] != last[way{fmt.Sprint(ident(step - 1)), kind}]
+			moved := last[w] != last[probe{fmt.Sprint(ident(step - 1)), kind}]
 			if r := between[step-1]; moved == r.ike {
 				t.Errorf("after rekey %+v, ICMP type %s: on another SA is %v", r, kind, moved)
 			}

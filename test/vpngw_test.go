@@ -9,7 +9,7 @@ import (
 	"vpngw/test/lab"
 )
 
-// mirror is the connection as the other end has it: who initiated now answers.
+// mirror returns the connection of the other end, in which the initiator is the responder.
 func mirror(c lab.Connection) lab.Connection {
 	n := *c.Native
 	n.Local, n.Remote = n.Remote, n.Local
@@ -110,7 +110,7 @@ func TestEveryAlgorithmBetweenTwoVpngw(t *testing.T) {
 	}
 }
 
-// stream sends one TCP stream: 4 MB, all of which arrive, and in a soak as much as goes in 5 s.
+// stream sends 4 MB over TCP, all of which must arrive; in a soak it sends at full speed for 5 s.
 func stream(t *testing.T, from, to *lab.Namespace, address string) {
 	t.Helper()
 	const bytes = 4 << 20
@@ -146,7 +146,7 @@ func alibaba(name string) lab.AlibabaBody {
 	)
 }
 
-// bodies is a configuration with the gateways that alibaba names.
+// bodies returns a configuration with the gateways that alibaba names.
 func bodies(side string, cs ...lab.Connection) lab.Config {
 	return lab.Config{
 		Side:             side,
@@ -156,8 +156,8 @@ func bodies(side string, cs ...lab.Connection) lab.Config {
 	}
 }
 
-// One body on both hosts, with the two sides, is a tunnel; without NAT
-// traversal it is raw ESP, and no NAT detection is sent.
+// Both hosts load one body, as the two sides, and make a tunnel. Without NAT
+// traversal it uses raw ESP, and no end sends NAT detection.
 func TestOneBodyOnBothHosts(t *testing.T) {
 	t.Parallel()
 	for _, natt := range []bool{true, false} {

@@ -7,9 +7,9 @@ import (
 	"vpngw/test/lab"
 )
 
-// What goes wrong between two ends is said in the status of the tunnel. As
-// responder vpngw knows both sides' values and names them; as initiator it
-// knows what it sent and the notify that came.
+// The status of a tunnel names the fault of a negotiation. As responder vpngw
+// knows both sides' values and names them; as initiator it names its own values
+// and the notify of the peer.
 func TestStatusSaysWhyThereIsNoTunnel(t *testing.T) {
 	t.Parallel()
 	good := suites{ikeEncr: "aes128", ikeHash: "sha256", ikeGroup: "modp2048", espEncr: "aes128", espHash: "sha256"}
@@ -26,7 +26,7 @@ func TestStatusSaysWhyThereIsNoTunnel(t *testing.T) {
 			[]string{"pre-shared key"},
 		},
 		{
-			// strongSwan is somebody else, and expects vpngw to be somebody else.
+			// strongSwan has another identity, and expects another identity of vpngw.
 			"wrong id",
 			func(c *lab.Conn, _ *string) { c.Local.ID, c.Remote.ID = "stranger.example", "nobody.example" },
 			[]string{"AUTHENTICATION_FAILED", lab.CustomerAddr},

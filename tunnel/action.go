@@ -7,8 +7,8 @@ import (
 	"vpngw/diag"
 )
 
-// Action is what a Group wants done. Probes of a path and BGP neighbours will
-// be Actions too.
+// Action asks the gateway to do something. Probes of a path and BGP neighbours
+// will be Actions too.
 type Action interface{ action() }
 
 // Open asks for the tunnel's TUN device. The answer is a Device fact.
@@ -23,16 +23,16 @@ type Fit struct {
 	MTU    int
 }
 
-// Want is everything that the group wants in the kernel. It replaces the Want
-// before in one step, in which routes that move from one tunnel to another are
-// added before they are removed. The answer is an Applied fact.
+// Want lists everything that the group needs in the kernel. It replaces the
+// previous Want in one step, which adds a route that moves between two tunnels
+// before it removes the old one. The answer is an Applied fact.
 type Want struct {
-	Devices []Wanted
+	Devices []DeviceState
 	Peers   []netip.Addr // outer addresses that no route may capture; sorted
 }
 
-// Wanted is one tunnel's part of a Want.
-type Wanted struct {
+// DeviceState is one tunnel's part of a Want.
+type DeviceState struct {
 	Tunnel, Device string
 	MTU            int
 	Routes         []Route
@@ -53,7 +53,7 @@ type Reconnect struct {
 	Cause  diag.Cause
 }
 
-// Changed says that a tunnel's state, or the cause of it, is another than before.
+// Changed says that a tunnel's state, or its cause, has changed.
 type Changed struct {
 	At            time.Time
 	Conn, Tunnel  string
@@ -61,8 +61,8 @@ type Changed struct {
 	Cause         diag.Cause
 	Device        string
 	MTU           int
-	Weak          []string // once it is up: why its algorithms are weak
-	OperatorsWish bool     // the operator took it down: no failure
+	Weak          []string // when it comes up: why its algorithms are weak
+	OperatorsWish bool     // the operator took the tunnel down, so it is no failure
 }
 
 func (Open) action()      {}

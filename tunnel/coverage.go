@@ -6,26 +6,27 @@ import (
 	"vpngw/ipsec"
 )
 
-// pair is what one Child SA may carry: packets between two address ranges.
-type pair struct{ local, remote ipsec.Selector }
+// selectorPair is a pair of address ranges; a Child SA may carry packets between the two.
+type selectorPair struct{ local, remote ipsec.Selector }
 
-func (p pair) String() string { return p.local.String() + " === " + p.remote.String() }
+func (p selectorPair) String() string { return p.local.String() + " === " + p.remote.String() }
 
 // Bounds on the work that a peer's choice of selectors can cause.
 const (
-	maxPairs   = 256  // pieces that the wanted pairs may fall into
+	maxPairs   = 256  // pieces into which SAs may cut the configured pairs
 	maxProduct = 2048 // pairs of selectors looked at
 )
 
-// uncarried is what of local × remote no SA carries. A responder may get any
-// number of Child SAs, each with any part of what it wants, so a wanted pair
-// can be carried piecewise. SAs limited to a protocol or port don't count.
-func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []pair {
-	var open []pair
+// uncarried returns the parts of local × remote that no SA carries. A responder
+// may get any number of Child SAs, each for any part of its selectors, so
+// several SAs together can carry a pair. SAs limited to a protocol or port
+// don't count.
+func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []selectorPair {
+	var open []selectorPair
 	for _, l := range local {
 		for _, r := range remote {
 			if l.Start.BitLen() == r.Start.BitLen() {
-				open = append(open, pair{l, r})
+				open = append(open, selectorPair{l, r})
 			}
 		}
 	}
@@ -37,7 +38,7 @@ func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []pair {
 					return open
 				}
 				if l.AnyPort() && r.AnyPort() {
-					open = without(open, pair{l, r})
+					open = without(open, selectorPair{l, r})
 				}
 			}
 		}
@@ -46,8 +47,8 @@ func uncarried(local, remote []ipsec.Selector, sas []*ipsec.ChildSA) []pair {
 }
 
 // without cuts p out of every pair of open.
-func without(open []pair, p pair) []pair {
-	var out []pair
+func without(open []selectorPair, p selectorPair) []selectorPair {
+	var out []selectorPair
 	for _, o := range open {
 		if len(out) > maxPairs {
 			return open // as if p carried nothing: degraded, never a false up
@@ -58,13 +59,13 @@ func without(open []pair, p pair) []pair {
 			out = append(out, o)
 			continue
 		}
-		// What is left of o stands around l × r: beside l at full width, and
-		// above and below r within l.
+		// The rest of o surrounds l × r: beside l it has the full width, within
+		// l it lies above and below r.
 		for _, rest := range outside(o.local, l) {
-			out = append(out, pair{rest, o.remote})
+			out = append(out, selectorPair{rest, o.remote})
 		}
 		for _, rest := range outside(o.remote, r) {
-			out = append(out, pair{l, rest})
+			out = append(out, selectorPair{l, rest})
 		}
 	}
 	if len(out) > maxPairs {
@@ -73,7 +74,7 @@ func without(open []pair, p pair) []pair {
 	return out
 }
 
-// outside is the one or two ranges of s that lie before and after its part in.
+// outside returns the ranges of s before and after in, which is a part of s.
 func outside(s, in ipsec.Selector) []ipsec.Selector {
 	var out []ipsec.Selector
 	add := func(from, to netip.Addr) {

@@ -8,32 +8,32 @@ import (
 	"vpngw/ipsec"
 )
 
-// Fact is something that has happened. Note takes it; Advance draws the
-// conclusions. Facts about health checks and BGP sessions will stand here too.
+// Fact is an event. Note takes it; Advance decides what follows. Facts about
+// health checks and BGP sessions will be added here.
 type Fact interface{ fact() }
 
-// IKE is what IKE has done, as far as it concerns one tunnel.
+// IKE is a fact of IKE that concerns one tunnel.
 type IKE struct {
 	Tunnel string
 	Fact   sa.Fact
 }
 
-// Moved says that a Child SA sends along another path than before.
+// Moved says that a Child SA's path has changed.
 type Moved struct {
 	Tunnel string
 	SPIIn  uint32
 	Path   ipsec.Path
 }
 
-// Device says that the tunnel has its TUN device, or with a Cause why it has none.
+// Device says that the tunnel has its TUN device; with a Cause, why it has no device.
 type Device struct {
 	Tunnel string
 	Cause  diag.Cause
 }
 
-// Held says that the operator took the tunnel down (`vpngw down`), or with Held
-// false that this is over. Raised says that the tunnel is ours to bring up,
-// whatever the configuration says (`vpngw up`).
+// Held says that the operator took the tunnel down (`vpngw down`), or, with
+// Held false, that it may run again. Raised says that we initiate the tunnel
+// even if the configuration only lets it respond (`vpngw up`).
 type (
 	Held struct {
 		Tunnel string
@@ -42,22 +42,22 @@ type (
 	Raised struct{ Tunnel string }
 )
 
-// Sent says how the last IKE message to the tunnel's peer went: an OK Cause means well.
+// Sent says whether the last IKE message to the tunnel's peer was sent; if not, Cause says why.
 type Sent struct {
 	Tunnel string
 	Cause  diag.Cause
 }
 
-// Applied says how the last Want went: what each tunnel lacks, by its name. An
-// absent tunnel has everything. Refused says that the kernel refused something,
-// so that the Want is repeated after a while.
+// Applied is the result of the last Want: by name, what each tunnel lacks. A
+// tunnel that lacks nothing is absent. Refused says that the kernel refused a
+// part, so the Group repeats the Want after a while.
 type Applied struct {
 	Trouble map[string]diag.Cause
 	Refused bool
 }
 
 // PathMTU is the answer to Measure: the largest outer packet that the path to
-// Remote takes; 0 when nobody knows.
+// Remote takes; 0: unknown.
 type PathMTU struct {
 	Remote netip.Addr
 	MTU    int
@@ -70,12 +70,12 @@ type TooBig struct {
 	MTU    int
 }
 
-// Disturbed says that the kernel may have less than the last Want, or could have
-// more of it, because of what another group or another program did.
+// Disturbed says that another group or another program changed the kernel: a
+// part of the last Want may be missing, or a blocked part may be possible now.
 type Disturbed struct{}
 
 // Underlay says that links, addresses or routes of the host have changed.
-// Addresses are the host's own now.
+// Addresses are the host's present addresses.
 type Underlay struct{ Addresses []netip.Addr }
 
 func (IKE) fact()       {}

@@ -10,13 +10,13 @@ import (
 	"vpngw/ipsec"
 )
 
-// A device that could not be made, or was lost, is tried again after so long.
+// Time until the next attempt to make a device that could not be made, or that was lost.
 const (
 	deviceRetry = 5 * time.Second
-	lostRetry   = time.Second // the first time
+	lostRetry   = time.Second // for the first attempt after a loss
 )
 
-// initialMTU is a TUN's before the first Child SA says what fits.
+// initialMTU is the MTU of a TUN until the first Child SA determines one.
 const initialMTU = 1400
 
 // member is one tunnel of a Group.
@@ -29,21 +29,21 @@ type member struct {
 	raised bool       // by `vpngw up`
 
 	sas    map[uint32]*child     // Child SAs of the data plane, by the inbound SPI
-	open   []string              // wanted pairs of selectors that no Child SA carries
-	stale  bool                  // open must be worked out again
-	causes map[string]diag.Cause // of wanted Child SAs that were refused or lost, by the child's name
+	open   []string              // configured pairs of selectors that no Child SA carries
+	stale  bool                  // open must be computed again
+	causes map[string]diag.Cause // of refused and lost Child SAs, by the name of their sa.Child
 
 	ikes     []sa.IKESA // established, the newest last
-	attempt  *sa.IKESA  // the one that is under way; nil: none
+	attempt  *sa.IKESA  // the IKE SA being established; nil: none
 	failed   diag.Cause // why the peer has no IKE SA
 	sent     diag.Cause // why the last IKE message was not sent
-	silentAt time.Time  // when the peer counts as silent; zero: it does already, or nothing is asked
-	silent   bool       // it has not answered for a while
-	lacks    diag.Cause // what the kernel did not take of the last Want
-	stranded time.Time  // since when the IKE SA's address is gone; zero: it is there
-	asked    bool       // a Reconnect went out for that; the next Underlay fact allows another
+	silentAt time.Time  // when the peer will count as silent; zero: it does already, or no attempt is running
+	silent   bool       // the peer has not answered for a while
+	lacks    diag.Cause // why the kernel lacks a part of the last Want
+	stranded time.Time  // when the IKE SA's address disappeared; zero: the host has it
+	asked    bool       // a Reconnect was emitted for stranded; the next Underlay fact allows another
 
-	routed bool // its routes are wanted
+	routed bool // its routes belong in the kernel
 	mtu    int  // of the device
 	fits   int  // the largest inner packet that the path takes; 0: not known yet
 
@@ -52,7 +52,7 @@ type member struct {
 	cause diag.Cause
 }
 
-// child is one Child SA that the data plane has.
+// child is one Child SA of the data plane.
 type child struct {
 	sa   *ipsec.ChildSA
 	path ipsec.Path
@@ -69,7 +69,7 @@ func newMember(now time.Time, c Config) *member {
 	}
 }
 
-// adopt goes on with another configuration.
+// adopt replaces the configuration.
 func (m *member) adopt(now time.Time, c Config) *member {
 	if c.Device != m.Device || c.Reopen {
 		m.fault, m.openAt = diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, now
@@ -82,7 +82,7 @@ func (m *member) adopt(now time.Time, c Config) *member {
 	return m
 }
 
-// initiates reports whether it is for us to bring the tunnel up.
+// initiates reports whether this end initiates the tunnel.
 func (m *member) initiates() bool { return m.Tunnel.Initiate || m.raised }
 
 func (m *member) noteDevice(now time.Time, cause diag.Cause) {
@@ -96,8 +96,7 @@ func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 	}
 }
 
-// noteHeld begins or ends what the operator wants. What failed before does not
-// count afterwards.
+// noteHeld takes the tunnel down or releases it. It forgets earlier failures.
 func (m *member) noteHeld(held bool) {
 	m.held = held
 	m.failed = diag.Cause{}
@@ -150,7 +149,7 @@ func (m *member) noteIKE(now time.Time, f sa.Fact) {
 	}
 }
 
-// attempted ends an attempt, whatever came of it.
+// attempted notes the end of an attempt, successful or not.
 func (m *member) attempted() {
 	m.attempt, m.silentAt, m.silent = nil, time.Time{}, false
 }
@@ -162,8 +161,8 @@ func (m *member) forget(s sa.IKESA) {
 	m.ikes = slices.DeleteFunc(m.ikes, func(i sa.IKESA) bool { return same(i, s) })
 }
 
-// ike is the IKE SA that the tunnel is on, the newest of several, or else the
-// one that is under way; nil: there is none.
+// ike returns the newest established IKE SA, else the one being established;
+// nil: there is none.
 func (m *member) ike() *sa.IKESA {
 	if n := len(m.ikes); n > 0 {
 		return &m.ikes[n-1]
@@ -171,7 +170,7 @@ func (m *member) ike() *sa.IKESA {
 	return m.attempt
 }
 
-// carrying are the Child SAs that are installed both ways.
+// carrying returns the Child SAs that are installed in both directions.
 func (m *member) carrying() []*ipsec.ChildSA {
 	var out []*ipsec.ChildSA
 	for _, c := range m.sas {
@@ -182,7 +181,7 @@ func (m *member) carrying() []*ipsec.ChildSA {
 	return out
 }
 
-// carries reports whether a Child SA is installed both ways.
+// carries reports whether a Child SA is installed in both directions.
 func (m *member) carries() bool {
 	for _, c := range m.sas {
 		if c.out {
@@ -192,7 +191,7 @@ func (m *member) carries() bool {
 	return false
 }
 
-// missing are the wanted pairs of selectors that no Child SA carries.
+// missing returns the configured pairs of selectors that no Child SA carries.
 func (m *member) missing() []string {
 	if m.stale {
 		m.stale, m.open = false, nil
@@ -206,7 +205,8 @@ func (m *member) missing() []string {
 	return m.open
 }
 
-// remotes are the outer addresses that the tunnel's packets go to.
+// remotes returns the peer's outer addresses: the configured address and the addresses that the
+// SAs send to.
 func (m *member) remotes() []netip.Addr {
 	out := []netip.Addr{m.Tunnel.Remote.Address}
 	for _, c := range m.sas {
@@ -217,13 +217,13 @@ func (m *member) remotes() []netip.Addr {
 	return out
 }
 
-// An address may go and come back, as when a lease is renewed. After so long
-// it is taken to be gone.
+// An address may disappear for a moment, for instance while a lease is renewed.
+// After strandedGrace it counts as gone.
 const strandedGrace = 2 * time.Second
 
-// advance does what is due. It asks for a device, and for another IKE SA when
-// the address that the present one sends from is gone: liveness checks would
-// find that out too, but only after a minute.
+// advance runs the due timers. It asks for a device, and for a new IKE SA when
+// the local address of the present one is gone: liveness checks would notice
+// that too, but only after a minute.
 func (m *member) advance(now time.Time, g *Group) {
 	if reached(m.openAt, now) {
 		m.openAt = time.Time{}
@@ -244,8 +244,8 @@ func (m *member) advance(now time.Time, g *Group) {
 	}
 }
 
-// lostAddress is the address that the tunnel's IKE SA sends from, if the host
-// does not have it any more.
+// lostAddress returns the local address of the tunnel's IKE SA if the host no
+// longer has it.
 func (m *member) lostAddress(g *Group) (netip.Addr, bool) {
 	i := m.ike()
 	if i == nil || len(g.own) == 0 {

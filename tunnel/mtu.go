@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// What is known of a path's MTU is asked again after so long: the kernel keeps
-// what routers told it for ten minutes (RFC 1191 section 6.3).
+// A path's MTU is measured again after this time: the kernel keeps the MTU that
+// a router reported for ten minutes (RFC 1191 section 6.3).
 const pathMTULife = 10 * time.Minute
 
 // The least MTU of a TUN device, whatever the path: below it IPv6 has no link
-// (RFC 8200 section 5), and IPv4 little use (RFC 791's 576). The data plane is
-// told what fits all the same: it answers for the kernel, clamps the MSS of TCP
-// to that, and lets the underlay cut what IPv6 may send.
+// (RFC 8200 section 5), and IPv4 little use (RFC 791's 576). The data plane
+// gets the true value. It answers packets that are too big, clamps the MSS of
+// TCP, and lets the underlay fragment IPv6 packets of the least MTU.
 const (
 	leastMTU4 = 576
 	leastMTU6 = 1280
 )
 
-// path is the largest outer packet that a path takes; 0: nobody knows. A zero
-// until means that Measure is under way.
+// path holds the largest outer packet of a path; 0: unknown. While until is
+// zero, a Measure is unanswered.
 type path struct {
 	mtu   int
 	until time.Time
@@ -42,7 +42,7 @@ func (g *Group) noteTooBig(now time.Time, f TooBig) {
 	}
 }
 
-// expirePaths forgets what is old, and what no Child SA uses.
+// expirePaths forgets old paths, and paths that no Child SA uses.
 func (g *Group) expirePaths(now time.Time) {
 	for a, p := range g.paths {
 		if reached(p.until, now) || !g.sendsTo(a) {
@@ -62,8 +62,9 @@ func (g *Group) sendsTo(a netip.Addr) bool {
 	return false
 }
 
-// fit makes each tunnel's MTU, and if it can its device's, the largest inner
-// packet that fits on each of its Child SAs. Without a Child SA it stays as it is.
+// fit sets each tunnel's MTU, and its device's above the least MTU, to the largest
+// inner packet that fits on all of its Child SAs. A tunnel without a Child SA
+// keeps its MTU.
 func (g *Group) fit() {
 	for _, m := range g.members {
 		mtu, known := g.smallest(m)
@@ -81,8 +82,8 @@ func (g *Group) fit() {
 	}
 }
 
-// smallest is the largest inner packet that fits on each Child SA of m; false
-// while that is not known.
+// smallest returns the largest inner packet that fits on all Child SAs of m. It
+// returns false while the MTU of a path is unknown.
 func (g *Group) smallest(m *member) (int, bool) {
 	mtu := 0
 	for _, c := range m.sas {

@@ -10,11 +10,11 @@ import (
 	"vpngw/config"
 )
 
-// A Want that the kernel refused is repeated after so long.
+// hostRetry is the time until a refused Want is repeated.
 const hostRetry = 5 * time.Second
 
-// wantAgain emits a Want, unless it is the last one.
-func (g *Group) wantAgain() {
+// emitWant emits the present Want unless it equals the last one.
+func (g *Group) emitWant() {
 	for _, m := range g.members {
 		switch {
 		case m.held:
@@ -23,16 +23,16 @@ func (g *Group) wantAgain() {
 			m.routed = true
 		}
 	}
-	w := g.wanted()
-	if !g.again && reflect.DeepEqual(w, g.want) {
+	w := g.hostState()
+	if !g.repeat && reflect.DeepEqual(w, g.want) {
 		return
 	}
-	g.want, g.again, g.applies = w, false, true
+	g.want, g.repeat, g.applies = w, false, true
 	g.emit(w)
 }
 
-// wanted is what should be in the kernel.
-func (g *Group) wanted() Want {
+// hostState returns everything that the group needs in the kernel now.
+func (g *Group) hostState() Want {
 	var w Want
 	outer := map[netip.Addr]bool{}
 	for _, m := range g.members {
@@ -40,7 +40,7 @@ func (g *Group) wanted() Want {
 			outer[a] = true
 		}
 		if m.fault.OK() {
-			w.Devices = append(w.Devices, Wanted{
+			w.Devices = append(w.Devices, DeviceState{
 				Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets,
 			})
 		}
@@ -52,8 +52,9 @@ func (g *Group) wanted() Want {
 	return w
 }
 
-// routesOf are the routes that go into m now. As there is no failover yet, a
-// standby has none of the active tunnel's until the operator has taken that down.
+// routesOf returns the present routes into m. There is no failover yet: a standby
+// gets the active tunnel's routes only when the operator takes the active tunnel
+// down.
 func (g *Group) routesOf(m *member) []Route {
 	if !m.routed {
 		return nil
@@ -68,7 +69,7 @@ func (g *Group) routesOf(m *member) []Route {
 	return out
 }
 
-// activeHas reports whether a tunnel that is no standby wants the prefix.
+// activeHas reports whether a tunnel other than a standby has a route to the prefix.
 func (g *Group) activeHas(p netip.Prefix) bool {
 	return slices.ContainsFunc(g.members, func(m *member) bool {
 		return m.Tunnel.Role != config.Standby && !m.held && slices.Contains(m.Tunnel.Routes, p)
@@ -86,10 +87,10 @@ func (g *Group) noteApplied(now time.Time, f Applied) {
 	}
 }
 
-// sourceFor is the address that this host's own packets into prefix should
-// come from: one of its addresses that lies in the tunnel's local subnets, for
-// only those the peer accepts. Narrow subnets are asked first; the all-zero one
-// says nothing. The zero address leaves the choice to the kernel.
+// sourceFor chooses the source address of this host's own packets into prefix:
+// an address of the host in the tunnel's local subnets, because the peer
+// accepts no other. Narrow subnets come first; 0.0.0.0/0 and ::/0 do not count.
+// The zero address leaves the choice to the kernel.
 func sourceFor(prefix netip.Prefix, subnets []netip.Prefix, addresses []netip.Addr) netip.Addr {
 	sorted := slices.SortedStableFunc(slices.Values(subnets), func(a, b netip.Prefix) int {
 		return cmp.Compare(b.Bits(), a.Bits())

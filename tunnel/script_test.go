@@ -25,7 +25,7 @@ func prefixes(ss ...string) []netip.Prefix {
 	return out
 }
 
-// tunnelOf is a tunnel between two subnets of a connection of its own.
+// tunnelOf is the one tunnel of a connection, between two subnets.
 func tunnelOf(name, local, remote string) Config {
 	c := &config.Connection{Name: name, Tunnels: []config.Tunnel{{
 		Name: name, Role: config.Single, Initiate: true,
@@ -40,7 +40,7 @@ func tunnelOf(name, local, remote string) Config {
 
 func hq() Config { return tunnelOf("hq", "192.168.3.0/24", "10.10.0.0/16") }
 
-// inner is a data plane whose ESP takes 60 bytes of a packet.
+// inner is the Inner of a data plane whose ESP adds 60 bytes to a packet.
 func inner(outer int, _ *ipsec.ChildSA, _ ipsec.Path) int { return max(0, outer-60) }
 
 // script drives a Group as the gateway does, and writes down what the Group wants.
@@ -66,7 +66,7 @@ func newScript(t *testing.T, tunnels ...Config) *script {
 	return s
 }
 
-// facts notes facts and lets the Group conclude.
+// facts notes facts and calls Advance.
 func (s *script) facts(fs ...Fact) {
 	s.t.Helper()
 	for _, f := range fs {
@@ -76,7 +76,7 @@ func (s *script) facts(fs ...Fact) {
 	s.step()
 }
 
-// step lets the Group conclude until it has nothing more to say.
+// step calls Advance until the Group has no more Actions.
 func (s *script) step() {
 	s.t.Helper()
 	for range 8 {

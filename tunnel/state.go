@@ -9,18 +9,19 @@ import (
 	"vpngw/diag"
 )
 
-// State is how a tunnel is.
+// State is the state of a tunnel.
 type State string
 
 const (
-	// Up: every wanted pair of subnets is carried by a Child SA installed both
-	// ways, addresses and routes are in place: a packet sent now is carried.
+	// Up: Child SAs installed in both directions carry every configured pair of
+	// subnets, and addresses and routes are in place: a packet sent now is
+	// carried.
 	Up State = "up"
-	// Degraded: some of that.
+	// Degraded: a part of that holds.
 	Degraded State = "degraded"
-	// Connecting: none of it yet; vpngw keeps trying.
+	// Connecting: nothing is carried; vpngw keeps trying to establish the SAs.
 	Connecting State = "connecting"
-	// Waiting: none of it yet, and it is the peer's part to begin.
+	// Waiting: nothing is carried, and only the peer initiates.
 	Waiting State = "waiting"
 	// Down: taken down by `vpngw down`, or without a device.
 	Down State = "down"
@@ -50,7 +51,7 @@ func (g *Group) assess(now time.Time, m *member) {
 	g.emit(c)
 }
 
-// judge says how the tunnel is, and if it is not up, why.
+// judge returns the state of the tunnel and, unless it is up, the cause.
 func (m *member) judge() (State, diag.Cause) {
 	switch {
 	case !m.fault.OK():
@@ -77,7 +78,8 @@ func (m *member) judge() (State, diag.Cause) {
 	return Waiting, cause
 }
 
-// trouble is what IKE says. A child's own trouble says more than the IKE SA's.
+// trouble returns the cause that IKE reported. A Child SA's cause is more specific than the IKE
+// SA's, so it comes first.
 func (m *member) trouble() diag.Cause {
 	for _, c := range m.Wants {
 		if cause := m.causes[c.Name]; !cause.OK() {
@@ -87,7 +89,7 @@ func (m *member) trouble() diag.Cause {
 	return m.failed
 }
 
-// weak is why the algorithms that the tunnel has agreed on are weak.
+// weak explains which of the negotiated algorithms are weak.
 func (m *member) weak() []string {
 	var out []string
 	if i := m.ike(); i != nil {
@@ -100,7 +102,7 @@ func (m *member) weak() []string {
 	return slices.Compact(out)
 }
 
-// few names a few of many.
+// few lists the first names and counts the rest.
 func few(s []string) string {
 	const most = 3
 	if len(s) > most {

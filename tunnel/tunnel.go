@@ -1,16 +1,17 @@
-// Package tunnel decides how tunnels stand and what they need of the host: their
-// state and its cause, which routes go into which tunnel, their MTU, when a
-// device is tried again. It is sans-IO like package ike: Facts and the time go
-// in, Actions come out. It holds no keys, sends nothing, and does not speak IKE.
+// Package tunnel decides the state of tunnels and what they need from the host:
+// the cause of the state, which routes lead into which tunnel, the MTU, when to
+// try again to make a device. It is sans-IO like package ike: Facts and the time
+// go in, Actions come out. It holds no keys, sends nothing, and does not speak
+// IKE.
 //
-// A Group is whatever shares routes: a connection with its one or two tunnels,
-// or a pair of connections. Groups do not know each other, so the work for a
-// change is proportional to its group.
+// A Group is a set of tunnels that share routes: a connection with its one or
+// two tunnels, or a pair of connections. Groups are independent of each other,
+// so the work for a change is proportional to its group.
 //
-// What leaves a host in clear is a security decision, so routes into a tunnel
-// are wanted from when the tunnel first carries packets until the operator or the
+// Whether packets may leave a host in clear is a security decision. So a tunnel's
+// routes stay from the first packets that it can carry until the operator or the
 // configuration takes it down: while its SAs are gone, packets for the remote
-// subnets are dropped and counted, and do not fall through to the default route.
+// subnets are dropped and counted, and do not follow the default route.
 package tunnel
 
 import (
@@ -24,21 +25,22 @@ import (
 	"vpngw/ipsec"
 )
 
-// Config is one tunnel of a Group as the configuration has it.
+// Config is the configuration of one tunnel of a Group.
 type Config struct {
 	Conn   *config.Connection
 	Tunnel *config.Tunnel
 	Device string      // the TUN's name
 	Wants  []*sa.Child // the Child SAs that make the tunnel whole
 	From   *Taken      // the tunnel as it was in another Group; nil: it is new
-	Reopen bool        // with From: its device is made again, though it keeps its name
+	Reopen bool        // with From: it needs a new device, though of the same name
 }
 
-// Taken is a tunnel that has left its Group, on its way into the next one.
+// Taken is a tunnel between two Groups: Take removed it from one, and Config.From puts it into the
+// next.
 type Taken struct{ m *member }
 
-// Take removes a tunnel from the group; nil: the group has none of that name.
-// With Config.From it goes on elsewhere, with its device and its SAs.
+// Take removes a tunnel from the group; nil: the group has no tunnel of that
+// name. Config.From puts it into another Group, with its device and its SAs.
 func (g *Group) Take(tunnel string) *Taken {
 	m := g.find(tunnel)
 	if m == nil {
@@ -48,11 +50,12 @@ func (g *Group) Take(tunnel string) *Taken {
 	return &Taken{m}
 }
 
-// Inner is the largest inner packet that a Child SA carries when its path takes
-// outer packets of outer bytes; 0: none. The data plane knows.
+// Inner returns the largest inner packet that a Child SA carries if its path
+// takes outer packets of outer bytes; 0: none fits. The data plane implements
+// it.
 type Inner func(outer int, c *ipsec.ChildSA, path ipsec.Path) int
 
-// Group is the tunnels that share routes. Not safe for concurrent use.
+// Group is a set of tunnels that share routes. Not safe for concurrent use.
 type Group struct {
 	inner   Inner
 	members []*member
@@ -60,10 +63,10 @@ type Group struct {
 	paths   map[netip.Addr]path
 
 	actions []Action
-	noted   bool // since the last Advance
+	noted   bool // a fact came after the last Advance
 	want    Want // the last one
-	again   bool // want it again, though it is the same
-	applies bool // the last Want is not answered yet
+	repeat  bool // emit the next Want even if it equals the last
+	applies bool // the last Want has no Applied yet
 	retryAt time.Time
 }
 
@@ -77,7 +80,7 @@ func New(now time.Time, tunnels []Config, own []netip.Addr, inner Inner) *Group 
 	return g
 }
 
-// Tunnels are the names of the group's tunnels, in the order of the configuration.
+// Tunnels returns the names of the group's tunnels, in the order of the configuration.
 func (g *Group) Tunnels() []string {
 	var out []string
 	for _, m := range g.members {
@@ -86,8 +89,8 @@ func (g *Group) Tunnels() []string {
 	return out
 }
 
-// Note takes a fact. Only what must not wait is concluded at once: which MTU
-// fits, because the first packet may meet a new SA before Advance.
+// Note takes a fact. It decides only the MTU at once, because a packet may use
+// a new SA before Advance.
 func (g *Group) Note(now time.Time, f Fact) {
 	g.noted = true
 	switch f := f.(type) {
@@ -122,7 +125,7 @@ func (g *Group) Note(now time.Time, f Fact) {
 	case TooBig:
 		g.noteTooBig(now, f)
 	case Disturbed:
-		g.again = true
+		g.repeat = true
 	case Underlay:
 		g.own = f.Addresses
 		clear(g.paths) // learned on an underlay that has changed
@@ -133,7 +136,7 @@ func (g *Group) Note(now time.Time, f Fact) {
 	g.fit()
 }
 
-// Advance concludes what follows from the facts, and does what is due.
+// Advance decides what follows from the noted facts, and runs the due timers.
 func (g *Group) Advance(now time.Time) {
 	if due := g.Deadline(); !g.noted && (due.IsZero() || now.Before(due)) {
 		return
@@ -145,10 +148,10 @@ func (g *Group) Advance(now time.Time) {
 	g.expirePaths(now)
 	g.fit()
 	if reached(g.retryAt, now) {
-		g.retryAt, g.again = time.Time{}, true
+		g.retryAt, g.repeat = time.Time{}, true
 	}
-	g.wantAgain()
-	if g.applies { // a tunnel is up when its routes are in
+	g.emitWant()
+	if g.applies { // a tunnel counts as up only after Applied says that its routes are in place
 		return
 	}
 	for _, m := range g.members {
@@ -156,7 +159,7 @@ func (g *Group) Advance(now time.Time) {
 	}
 }
 
-// Deadline is when Advance wants to be called though nothing is noted; zero: never.
+// Deadline returns when to call Advance even if there is no fact; zero: never.
 func (g *Group) Deadline() time.Time {
 	d := g.retryAt
 	for _, m := range g.members {
@@ -168,7 +171,7 @@ func (g *Group) Deadline() time.Time {
 	return d
 }
 
-// Next is what to do now; nil: nothing.
+// Next returns the next Action; nil: there is none.
 func (g *Group) Next() Action {
 	if len(g.actions) == 0 {
 		g.actions = nil
@@ -189,18 +192,18 @@ func (g *Group) find(tunnel string) *member {
 	return g.members[i]
 }
 
-// Status is how one tunnel stands since the last Advance.
+// Status is the state of one tunnel after the last Advance.
 type Status struct {
 	State  State
 	Since  time.Time
 	Cause  diag.Cause // the last failure; OK when the tunnel is up
 	Held   bool       // by the operator
 	Raised bool       // by the operator
-	Device bool       // it has one
+	Device bool       // the tunnel has a device
 	MTU    int        // of the device
 }
 
-// Status is how a tunnel stands; false: the group has none of that name.
+// Status returns the status of a tunnel; false: the group has no tunnel of that name.
 func (g *Group) Status(tunnel string) (Status, bool) {
 	m := g.find(tunnel)
 	if m == nil {
@@ -209,7 +212,7 @@ func (g *Group) Status(tunnel string) (Status, bool) {
 	return Status{m.state, m.since, m.cause, m.held, m.raised, m.fault.OK(), m.mtu}, true
 }
 
-// Initiates reports whether it is for us to bring a tunnel up.
+// Initiates reports whether this end initiates a tunnel.
 func (g *Group) Initiates(tunnel string) bool {
 	m := g.find(tunnel)
 	return m != nil && m.initiates()

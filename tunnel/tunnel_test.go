@@ -208,7 +208,7 @@ func TestDeviceIsTriedAgain(t *testing.T) {
 	s.wants("open hq")
 	s.facts(device("hq"))
 	s.stands("hq", Connecting, "")
-	s.facts(Device{"hq", diag.Cause{Code: diag.DeviceGone, Device: "dev-hq", Err: "somebody has removed it"}})
+	s.facts(Device{"hq", diag.Cause{Code: diag.DeviceGone, Device: "dev-hq", Err: "another program removed it"}})
 	s.wants("want", "hq: connecting -> down (device-gone)")
 	s.wait(lostRetry)
 	s.wants("open hq")
@@ -219,7 +219,7 @@ func TestMTUIsThatOfTheNarrowestPath(t *testing.T) {
 	s.facts(device("hq"))
 	s.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 	s.trace = nil
-	s.facts(TooBig{addr("192.0.2.77"), 600}) // nobody of ours
+	s.facts(TooBig{addr("192.0.2.77"), 600}) // an address that no SA sends to
 	s.wants()
 	s.facts(TooBig{addr("198.51.100.1"), 1300})
 	s.wants("fit hq 1240", "want dev-hq/1240 10.10.0.0/16 src 192.168.3.1")
@@ -282,7 +282,7 @@ func TestStandbyHasTheRoutesOnlyWithoutTheActiveTunnel(t *testing.T) {
 	s.up("b", "192.168.3.0/24", "10.10.0.0/16")
 	s.up("a", "192.168.3.0/24", "10.10.0.0/16")
 	s.trace = nil
-	if w := s.wanted(); len(w.Devices[0].Routes) != 1 || len(w.Devices[1].Routes) != 0 {
+	if w := s.hostState(); len(w.Devices[0].Routes) != 1 || len(w.Devices[1].Routes) != 0 {
 		t.Errorf("got %+v, want the routes in the active tunnel only", w)
 	}
 	s.facts(Held{"a", true}) // one Want moves the route: it is added before it is removed

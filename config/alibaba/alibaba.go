@@ -121,8 +121,8 @@ func (b *builder) dual(tunnels *dialect.Value) {
 	}
 }
 
-// roles are the tunnels' roles. Where one tunnel has none, its role is the other's
-// opposite; where both have none, the first is the master.
+// roles returns the tunnels' roles. A tunnel without a role gets the opposite of
+// the other's; if both lack one, the first is the master.
 func (b *builder) roles(items []*dialect.Value) []string {
 	out := make([]string, len(items))
 	for i, t := range items {

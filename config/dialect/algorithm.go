@@ -85,7 +85,7 @@ func Apart(c *Check, v *Value, cloud, customer netip.Addr) {
 	}
 }
 
-// EndOf is one end of a tunnel. Its identity is what id gives, else its address.
+// EndOf makes one end of a tunnel. Its identity is the value of id, else its address.
 func EndOf(g Gateway, subnets, id *Value) config.End {
 	e := config.End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}
 	switch {

@@ -1,7 +1,7 @@
-// Package dialect is what every way to write a connection down has in common:
-// tables of parameters with their types, ranges, defaults and codes; the check
-// that reads a tree by these tables and collects every problem with its place; and
-// the Draft, the connection that a body becomes.
+// Package dialect has the parts that all dialects share: tables of parameters with
+// their types, ranges, defaults and codes; the check that reads a tree by these
+// tables and collects every problem with its place; and the Draft, the connection
+// that a body becomes.
 package dialect
 
 import "vpngw/config"
@@ -38,7 +38,7 @@ type SameGateways struct {
 	Inside       string // connections of one VPN gateway have the same block inside their tunnels
 }
 
-// Env is what surrounds a body.
+// Env holds the context of a body.
 type Env struct {
 	Side config.Side
 	VPN  Gateways // the cloud's gateways by id

@@ -13,7 +13,7 @@ type Gateways struct {
 	Entries map[string]*Value
 }
 
-// Gateway is what an id stands for.
+// Gateway is the meaning of a gateway's id.
 type Gateway struct {
 	Address   netip.Addr            // invalid where it has several
 	Addresses map[string]netip.Addr // where it has several: by "master" and "slave", or by the ids of EIPs

@@ -13,7 +13,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// Type is what a parameter's value can be.
+// Type is the type of a parameter's value.
 type Type interface {
 	// Read makes a value of v.Node and stores it with v.Set, or notes a problem.
 	Read(c *Check, v *Value)

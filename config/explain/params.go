@@ -128,7 +128,7 @@ type subject struct {
 	unserved config.Features // nil also where the daemon was not asked
 }
 
-// without is what follows a value to say that the daemon does not serve f.
+// without returns the remark after a value that says that the daemon does not serve f.
 func (t *subject) without(f config.Feature) string {
 	if slices.Contains(t.unserved, f) {
 		return "; not served yet"

@@ -85,7 +85,7 @@ func (g *generator) connection() map[string]any {
 	if g.IntN(8) == 0 {
 		c["allow"] = []string{"null-encryption"}
 	}
-	g.settle(c)
+	g.reconcile(c)
 	return c
 }
 

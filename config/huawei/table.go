@@ -81,7 +81,7 @@ var rule = &dialect.Object{Rows: []dialect.Row{
 // ike is table 5.
 var ike = &dialect.Object{Rows: []dialect.Row{
 	{Name: "ike_version", Type: dialect.Enum{Words: []string{"v1", "v2"}}, Default: "v2", Goes: "IKE version", Doc: "the version of IKE (default: SDK)"},
-	{Name: "phase1_negotiation_mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "v1 only (default: SDK)"},
+	{Name: "phase1_negotiation_mode", Type: dialect.Enum{Words: []string{"main", "aggressive"}}, Default: "main", Goes: "IKEv1 mode", Doc: "IKEv1 only (default: SDK)"},
 	{Name: "authentication_algorithm", Type: authentication, Default: "sha2-256", Goes: "IKE integrity, IKE PRF", Doc: "integrity and PRF (default: SDK)"},
 	{Name: "encryption_algorithm", Type: encryption, Default: "aes-128", Goes: "IKE encryption", Doc: "encryption (default: SDK)"},
 	{Name: "dh_group", Type: dialect.Enum{Words: groups}, Default: "group15", Goes: "IKE key exchange", Doc: "key exchange"},
@@ -101,7 +101,7 @@ var ike = &dialect.Object{Rows: []dialect.Row{
 var liveness = &dialect.Object{Rows: []dialect.Row{
 	{Name: "timeout", Type: dialect.Duration{Min: 2 * time.Second, Max: 60 * time.Second, Seconds: true}, Default: "15", Goes: "DPD timeout", Doc: "seconds between two questions without an answer"},
 	{Name: "interval", Type: dialect.Duration{Min: 10 * time.Second, Max: 3600 * time.Second, Seconds: true}, Default: "30", Goes: "DPD interval", Doc: "seconds of silence before the first question"},
-	{Name: "msg", Type: dialect.Enum{Words: []string{"seq-hash-notify", "seq-notify-hash"}}, Default: "seq-hash-notify", Goes: "DPD messages", Doc: "order of the payloads; v1 only (default: SDK)"},
+	{Name: "msg", Type: dialect.Enum{Words: []string{"seq-hash-notify", "seq-notify-hash"}}, Default: "seq-hash-notify", Goes: "DPD messages", Doc: "order of the payloads; IKEv1 only (default: SDK)"},
 }}
 
 // ipsecPolicy is table 7.

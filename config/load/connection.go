@@ -9,7 +9,7 @@ import (
 	"vpngw/config/dialect"
 )
 
-// names are what connections have taken so far, each with the path of its connection.
+// names maps the names in use so far to the paths of their connections.
 type names struct {
 	connections, tunnels, devices map[string]string
 }

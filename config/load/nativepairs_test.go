@@ -10,7 +10,7 @@ import (
 	"vpngw/diag"
 )
 
-// A list of pairs is taken as it stands: no other pair of the same subnets is protected.
+// A list of pairs is complete: no other pair of the same subnets is protected.
 func TestNativeListsPairs(t *testing.T) {
 	const subnets = `version: 1
 connections:

@@ -103,7 +103,7 @@ func onePeer(a, b *dialect.Draft) bool {
 	return t.Remote.Address.IsValid() && t.PeerKey() == u.PeerKey()
 }
 
-// between is what the connections of a pair without `pair:` have in common.
+// between has the properties that the two connections of a pair without `pair:` share.
 type between struct {
 	dialect, ends string
 	side          config.Side

@@ -28,8 +28,8 @@ func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 	}
 }
 
-// bodyPSK checks who can read the key in the body. Where the body has none, the cloud may
-// choose it, or it is an error.
+// bodyPSK checks who can read the key in the body. A missing key is an error unless the
+// cloud may choose it.
 func (l *loader) bodyPSK(d *dialect.Draft, i int) {
 	p := &d.Places[i]
 	switch {

@@ -42,7 +42,7 @@ func compiled(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// validate is what an editor would say of a YAML text.
+// validate returns the error that an editor would show for a YAML text.
 func validate(t *testing.T, s *jsonschema.Schema, text []byte) error {
 	t.Helper()
 	data, err := yaml.YAMLToJSON(text)

@@ -8,8 +8,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// oracle is what goccy/go-yaml reads, in show's form; ok is false when it
-// refuses, or reads something of which this package has no notion.
+// oracle returns the document as goccy/go-yaml reads it, in show's form. ok is
+// false if goccy/go-yaml refuses it or this package cannot represent it.
 func oracle(in string) (out string, ok bool) {
 	f, err := parser.ParseBytes([]byte(in), 0)
 	if err != nil || len(f.Docs) > 1 {

@@ -18,7 +18,7 @@ import (
 //	                            <--    HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D
 //	HDR*, HASH_I, NAT-D         -->
 //
-// The identities are in the clear, and whoever sends message 1 can try pre-shared keys
+// The identities are in the clear, and the sender of message 1 can try pre-shared keys
 // against HASH_R offline. So vpngw answers only for connections that are in aggressive mode.
 
 // maxAmplification limits the length of message 2, as a multiple of the length of message 1.

@@ -37,7 +37,7 @@ type child struct {
 	out      bool   // the outbound half is installed
 	lowNonce []byte // the lower of the nonces that made it
 
-	asked     uint32     // SPIIn of the one that this end wanted to replace by it; 0: none
+	asked     uint32     // SPIIn of the Child SA that this end wanted to replace by it; 0: none
 	successor *child     // the one that replaces it, now or soon; nil: none
 	gone      bool       // deleted; the inbound half lingers
 	stale     bool       // the peer may have lost it

@@ -328,7 +328,7 @@ func (q *quick) freeze(k *kin) FrozenQuick {
 	return FrozenQuick{
 		Child: sa.FreezeChild(k.peer, q.cfg), Local: q.local, Remote: q.remote, Old: k.children.Of(q.old),
 		Rival: k.children.Of(q.rival), Began: q.began, Own: q.own, SPIIn: q.spiIn, DH: sa.FreezeDH(q.dh), Ni: q.ni, IDci: q.idci, IDcr: q.idcr,
-		Life: q.wanted.time, Bytes: q.wanted.bytes,
+		Life: q.offered.time, Bytes: q.offered.bytes,
 	}
 }
 

@@ -395,7 +395,7 @@ func TestFrozenShowsNoSecret(t *testing.T) {
 	check(fa, c.In.Encr, c.In.Integ, c.Out.Encr, c.Out.Integ)
 }
 
-// What does not hang together is not thawed.
+// Thaw refuses inconsistent state.
 func TestThawRefusesWhatIsIncomplete(t *testing.T) {
 	frozen := func() Frozen {
 		w := newWorld(t, nil)
@@ -460,7 +460,7 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 		},
 		{reflect.TypeFor[phase1](), "x candidates predecessor own dh gxi gxr ni nr sai idi refused", "s"},
 		{reflect.TypeFor[exchange](), "kind id iv step asks answers lastHash sent retx repeats until then", ""},
-		{reflect.TypeFor[quick](), "cfg local remote old rival began own spiIn dh ni idci idcr wanted", "s x"},
+		{reflect.TypeFor[quick](), "cfg local remote old rival began own spiIn dh ni idci idcr offered", "s x"},
 		{reflect.TypeFor[answer](), "ni nr spi c", "s x"},
 		{reflect.TypeFor[family](), "members current children queue", ""},
 		{

@@ -187,8 +187,8 @@ func (p1 *phase1) choose(m *message, candidates []*sa.Peer, group uint16) (*choi
 	})
 }
 
-// lifeOf is the lifetime that an offer means. An offer without one means 8 hours,
-// unless ours has none either.
+// lifeOf returns the lifetime of an offer. An offer without a lifetime means 8
+// hours, unless our configuration has none either.
 func lifeOf(offered, own time.Duration) time.Duration {
 	if offered == 0 && own != 0 {
 		return defaultLife

@@ -33,16 +33,16 @@ type quick struct {
 	old           *child // the one to be replaced; nil: none
 	rival         *child // the one that the peer asked for meanwhile, for the same traffic; nil: none
 
-	s      *SA
-	x      *exchange
-	began  time.Time
-	own    []ipsec.Suite
-	spiIn  uint32
-	dh     *sa.DH
-	ni     []byte
-	idci   []byte // IDci_b
-	idcr   []byte // IDcr_b
-	wanted lifetime
+	s       *SA
+	x       *exchange
+	began   time.Time
+	own     []ipsec.Suite
+	spiIn   uint32
+	dh      *sa.DH
+	ni      []byte
+	idci    []byte // IDci_b
+	idcr    []byte // IDcr_b
+	offered lifetime
 }
 
 // Create implements sa.Machine.
@@ -151,8 +151,8 @@ func (q *quick) abandoned(s *SA) {
 // HDR*, HASH(1), SA, Ni [, KE ] , IDci, IDcr -->
 func (q *quick) ask(now time.Time) {
 	s, life := q.s, q.cfg.Lifetime
-	q.wanted = lifetime{life.Time, life.Bytes}
-	ps := []wire.Payload{offerESP(q.spiIn, q.own, q.wanted, s.modes()[0]), &wire.Nonce1{Data: q.ni}}
+	q.offered = lifetime{life.Time, life.Bytes}
+	ps := []wire.Payload{offerESP(q.spiIn, q.own, q.offered, s.modes()[0]), &wire.Nonce1{Data: q.ni}}
 	if q.dh != nil {
 		ps = append(ps, &wire.Raw{Kind: wire.TypeKE1, Data: q.dh.Public()})
 	}
@@ -235,7 +235,7 @@ func (q *quick) accept(now time.Time, m *message) (*child, diag.Cause) {
 	if !why.OK() {
 		return nil, why
 	}
-	life := q.wanted
+	life := q.offered
 	if l := c.life.time; l > 0 && (life.time == 0 || l < life.time) {
 		life.time = l
 	}
@@ -244,7 +244,7 @@ func (q *quick) accept(now time.Time, m *message) (*child, diag.Cause) {
 	}
 	return s.newChild(now, negotiated{
 		cfg: q.cfg, suite: c.suite, in: q.spiIn, out: out, local: q.local, remote: q.remote, made: true, shared: shared,
-		ni: q.ni, nr: nonce.Data, life: life, rekeyed: q.wanted.time > 0,
+		ni: q.ni, nr: nonce.Data, life: life, rekeyed: q.offered.time > 0,
 	}), diag.Cause{}
 }
 

@@ -230,7 +230,7 @@ func (t *thawer) exchange(f *FrozenExchange, s *SA, k *kin) (*exchange, error) {
 func (t *thawer) quick(f *FrozenQuick, k *kin) (*quick, error) {
 	q := &quick{
 		cfg: t.childOf(k.peer, f.Child), local: f.Local, remote: f.Remote,
-		began: f.Began, own: f.Own, spiIn: f.SPIIn, ni: f.Ni, idci: f.IDci, idcr: f.IDcr, wanted: lifetime{f.Life, f.Bytes},
+		began: f.Began, own: f.Own, spiIn: f.SPIIn, ni: f.Ni, idci: f.IDci, idcr: f.IDcr, offered: lifetime{f.Life, f.Bytes},
 	}
 	if q.cfg == nil {
 		return nil, errors.New("a quick mode without a child")

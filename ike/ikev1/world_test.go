@@ -36,8 +36,8 @@ type world struct {
 
 var outside = netip.MustParseAddr("203.0.113.1") // of the NAT
 
-// opening is message 1 of a main mode and the answer to it.
-type opening struct {
+// pendingMain is message 1 of a main mode and the answer to it.
+type pendingMain struct {
 	first  ipsec.Datagram
 	answer [][]byte
 }
@@ -49,7 +49,7 @@ type host struct {
 	env      *sa.Env
 	peer     *sa.Peer
 	machines []sa.Machine
-	openings map[uint64]opening // main modes that wait for message 3, by our cookie
+	pending  map[uint64]pendingMain // main modes that wait for message 3, by our cookie
 	spi      uint32
 	taken    map[uint32]bool
 	in, out  map[uint32]*ipsec.ChildSA
@@ -79,7 +79,7 @@ func aggressive(a, b *sa.Peer) { a.Aggressive, b.Aggressive = true, true }
 
 func (w *world) host(addr string, spi uint32) *host {
 	n := &host{w: w, addr: netip.MustParseAddr(addr), spi: spi}
-	n.openings, n.taken, n.held = map[uint64]opening{}, map[uint32]bool{}, map[*sa.Child]bool{}
+	n.pending, n.taken, n.held = map[uint64]pendingMain{}, map[uint32]bool{}, map[*sa.Child]bool{}
 	n.in, n.out = map[uint32]*ipsec.ChildSA{}, map[uint32]*ipsec.ChildSA{}
 	level := slog.LevelError
 	if os.Getenv("VPNGW_TEST_LOG") != "" {
@@ -241,8 +241,8 @@ func (n *host) receive(d ipsec.Datagram) {
 			return
 		}
 	}
-	if o, ok := n.openings[h.SPIr]; ok {
-		delete(n.openings, h.SPIr)
+	if o, ok := n.pending[h.SPIr]; ok {
+		delete(n.pending, h.SPIr)
 		s, err := Resume(n.env, n.w.now, o.first, h.SPIr)
 		if n.refused(err) {
 			return
@@ -270,8 +270,8 @@ func (n *host) refused(err error) bool {
 
 // open answers message 1 of a main mode.
 func (n *host) open(d ipsec.Datagram) {
-	var o opening
-	for _, old := range n.openings {
+	var o pendingMain
+	for _, old := range n.pending {
 		if bytes.Equal(old.first.Data, d.Data) {
 			o = old
 		}
@@ -282,8 +282,8 @@ func (n *host) open(d ipsec.Datagram) {
 		if n.refused(err) {
 			return
 		}
-		o = opening{ipsec.Datagram{Local: d.Local, Remote: d.Remote, Data: bytes.Clone(d.Data)}, answer}
-		n.openings[cookie] = o
+		o = pendingMain{ipsec.Datagram{Local: d.Local, Remote: d.Remote, Data: bytes.Clone(d.Data)}, answer}
+		n.pending[cookie] = o
 	}
 	for _, m := range o.answer {
 		n.Emit(sa.Send{Path: sa.ReplyPath(d), Data: m})

@@ -488,7 +488,7 @@ func TestLimitsAreCauses(t *testing.T) {
 	}
 }
 
-// broken is a source of randomness that has none.
+// broken is a source of randomness that always fails.
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errors.New("no randomness") }

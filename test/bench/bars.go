@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// bar is something that a run has to reach.
+// bar is a figure that a run must reach.
 type bar struct {
 	what   string
 	figure string // measured; empty if it was not
@@ -19,7 +19,7 @@ const (
 	megabyte     = 1e6
 )
 
-// void reports whether the relay is known to be too slow to be a measure.
+// void reports whether the relay was too slow to compare others with it.
 func (b *bench) void() bool {
 	return b.ratio(plainRelay, wireguardGo, tcpOne) < relayAtLeast // false if NaN
 }
@@ -43,7 +43,7 @@ func (b *bench) ratio(name, to string, m metric) float64 {
 	return r.ratio(m, &other.figures)
 }
 
-// bars are all bars, with what was measured.
+// bars returns all bars with the measured figures.
 func (b *bench) bars() []bar {
 	atLeast := func(name, to string, m metric, bound float64, what string) bar {
 		v := b.ratio(name, to, m)

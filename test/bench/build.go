@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// programs are the paths of what is measured, built from this module's go.mod.
+// programs are the paths of the measured programs, built from this module's go.mod.
 type programs struct {
 	vpngw, relay, wireguard string
 	other                   string // of BENCH_OTHER, or empty
@@ -16,8 +16,7 @@ type programs struct {
 // wireguardModule is also its main package.
 const wireguardModule = "golang.zx2c4.com/wireguard"
 
-// build builds the programs into a directory. $VPNGW is a vpngw that is there
-// already.
+// build builds the programs into a directory. $VPNGW names an existing vpngw.
 func build(t *trial, dir, other string) programs {
 	p := programs{
 		vpngw: os.Getenv("VPNGW"), relay: filepath.Join(dir, "relay"), wireguard: filepath.Join(dir, "wireguard-go"),

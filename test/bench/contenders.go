@@ -10,14 +10,14 @@ type contender struct {
 	name  string // as in the table; BENCH_ONLY matches it
 	start func(*site) tunnel
 
-	main  bool   // one that the bars speak of: in every round, and in the UDP searches
+	main  bool   // the bars use it: it takes part in every round and in the UDP searches
 	mixed bool   // in the search with 16 flows too
 	noUSO bool   // no UDP segmentation on the link
 	relay string // the row of the relay on the same link
 	other bool   // run by the other vpngw
 }
 
-// The rows that the bars speak of.
+// The rows that the bars use.
 const (
 	plainRelay    = "relay"
 	plainRelayOff = "relay, USO off"
@@ -28,7 +28,7 @@ const (
 	strongSwan    = "strongswan"
 )
 
-// contenders are all there are, in the order in which a round takes them.
+// contenders lists all contenders, in the order of a round.
 func contenders() []contender {
 	all := []contender{
 		{name: plainRelay, start: startRelay, main: true, mixed: true},
@@ -53,8 +53,8 @@ func contenders() []contender {
 	return all
 }
 
-// chosen are the contenders that the plan asks for; beside each vpngw is the
-// other one, if there is another.
+// chosen returns the contenders of the plan, and with BENCH_OTHER the other
+// vpngw beside each of ours.
 func (p plan) chosen() ([]contender, error) {
 	var out []contender
 	ours := []string{plainRelay, plainRelayOff, wireguardGo, strongSwan, "veth"}

@@ -10,8 +10,8 @@ import (
 	"vpngw/test/lab"
 )
 
-// flooded is what came of a vpngw with two tunnels, one of which was flooded by
-// UDP, while the other carried pings and its IKE SA was rekeyed.
+// flooded is the result for a vpngw with two tunnels: UDP flooded one, while
+// the other carried pings and rekeyed its IKE SA.
 type flooded struct {
 	load     load.Outcome
 	pings    load.Pings
@@ -27,7 +27,7 @@ const (
 	second       = "second"
 )
 
-// runFlooded floods for a time; the rekey begins at half of it.
+// runFlooded floods for a time; the rekey starts halfway.
 func runFlooded(t *trial, p programs, d time.Duration) flooded {
 	s := newSite(t, p, contender{})
 	encap, proposal := "always", "aes128gcm16"

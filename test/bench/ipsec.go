@@ -9,7 +9,7 @@ const psk = "a-key-for-the-benchmark"
 // ikeProposal is the same for everybody; it does not matter once a tunnel is up.
 const ikeProposal = "aes128gcm16-prfsha256-x25519"
 
-// startVpngw joins the two by vpngw, as it comes.
+// startVpngw joins the two ends by vpngw with its defaults.
 func startVpngw(proposal, encap string) func(*site) tunnel {
 	return func(s *site) tunnel {
 		b := s.vpngwEnd(s.b, connection("bench", proposal, encap, false, netB, netA))
@@ -27,7 +27,7 @@ func (s *site) vpngwEnd(ns *lab.Namespace, conns ...lab.Connection) *lab.Vpngw {
 }
 
 // connection is one end of a tunnel; the initiator is A. Each tunnel has
-// identities of its own, and so an IKE SA of its own.
+// different identities, so each has its own IKE SA.
 func connection(name, proposal, encap string, initiate bool, local, remote string) lab.Connection {
 	ends := [2]lab.NativeEnd{
 		{Address: outerB, ID: name + ".b.example.net", Subnets: []string{local}},
@@ -47,8 +47,8 @@ func connection(name, proposal, encap string, initiate bool, local, remote strin
 	}
 }
 
-// startStrongswan joins the two by strongSwan with its user-space ESP, without
-// rekeying. The lab gives its sockets and its device longer queues than it has of itself.
+// startStrongswan joins the two by strongSwan with its user-space ESP, without rekeying.
+// The lab makes the queues of its sockets and its device longer than strongSwan does.
 func startStrongswan(s *site) tunnel {
 	t := tunnel{device: "ipsec0"}
 	for _, end := range []struct {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine describes what the run ran on, a line each.
+// machine describes the machine of the run, one property a line.
 func (b *bench) machine() []string {
 	out := []string{
 		fmt.Sprintf("Date: %s; the run took %v", time.Now().Format(time.DateOnly), b.took.Round(time.Second)),
@@ -28,7 +28,7 @@ func (b *bench) machine() []string {
 	)
 }
 
-// busy is how many processors were at work, with anything, during a time.
+// busy returns how many processors were busy, with any work, during a time.
 func busy(d time.Duration) float64 {
 	idle, start := idleTicks(), time.Now()
 	time.Sleep(d)
@@ -37,7 +37,7 @@ func busy(d time.Duration) float64 {
 
 const userHZ = 100 // on every Linux
 
-// idleTicks is the time that all processors together have been idle, or waited
+// idleTicks returns the sum of the time that the processors were idle or waited
 // for a disk.
 func idleTicks() (ticks int64) {
 	b, err := os.ReadFile("/proc/stat")
@@ -52,7 +52,7 @@ func idleTicks() (ticks int64) {
 	return idle + wait
 }
 
-// field is the value of the first line of a file that begins with a key.
+// field returns the value of the first line of a file that begins with a key.
 func field(path, key, separator string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -86,7 +86,7 @@ func debianVersion(name string) string {
 	return string(out)
 }
 
-// firstLine is what a program says of itself, in brackets, or nothing.
+// firstLine returns the first line of a program's output in brackets, or nothing.
 func firstLine(program string, args ...string) string {
 	out, err := exec.Command(program, args...).Output()
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")

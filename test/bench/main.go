@@ -5,10 +5,10 @@
 // In a round all contenders are up at once, each between two namespaces of its
 // own joined by one veth pair, and each measurement is taken from one after the
 // other, in turning order, so that what the machine does meanwhile meets all of
-// them alike. The next round starts all of them anew, because a process has its
-// luck (with its memory, say) for as long as it lives. The figures are the
-// rounds' medians. The load runs on the same processors, in this process and
-// iperf3.
+// them alike. The next round starts new processes, because chance (in the
+// layout of memory, for instance) favours or hinders a process for all its
+// life. The figures are the rounds' medians. The load runs on the same
+// processors, in this process and iperf3.
 //
 //	BENCH=quick          about 5 minutes in place of 25
 //	BENCH_ONLY=regexp    contenders, by the table's names
@@ -30,7 +30,7 @@ import (
 	"vpngw/test/lab"
 )
 
-// commit is what the sources are; the Makefile says it.
+// commit is the commit of the sources, which the Makefile sets.
 var commit = "unknown"
 
 func main() {
@@ -38,7 +38,7 @@ func main() {
 	os.Exit(run())
 }
 
-// run returns the exit code: 0 unless something could not be measured.
+// run returns the exit code: 0 unless a measurement failed.
 func run() int {
 	p, err := planned()
 	if err != nil {
@@ -81,10 +81,10 @@ type bench struct {
 	plan
 	programs
 	rows     []*row
-	idle     float64 // processors that all the daemons use while nothing happens, in the worst round
-	foreign  float64 // and others
+	idle     float64 // processors that all daemons together use while idle, in the worst round
+	foreign  float64 // processors that other programs use meanwhile
 	flooded  *flooded
-	failures []string // what could not be measured
+	failures []string // measurements that failed
 	took     time.Duration
 }
 
@@ -101,11 +101,11 @@ func say(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, a...))
 }
 
-// takesPart reports whether a contender is in a round.
+// takesPart reports whether a contender takes part in a round.
 func (b *bench) takesPart(r *row, round int) bool { return r.main || round < b.others }
 
-// set brings the contenders of a round up and looks whether they, and the
-// machine, are quiet then.
+// set starts the contenders of a round and measures how quiet they and the
+// machine are.
 func (b *bench) set(round int) {
 	for _, r := range b.rows {
 		if !b.takesPart(r, round) {
@@ -132,7 +132,7 @@ func (b *bench) cpu() (sum time.Duration) {
 	return sum
 }
 
-// each does something for a row, says what came of it, and notes a failure.
+// each runs a measurement for a row, prints the result, and notes a failure.
 func (b *bench) each(r *row, do func() string) {
 	if r.Failed() {
 		return
@@ -181,7 +181,7 @@ func (b *bench) round(round int) {
 	}
 }
 
-// runOverload is a run of its own, with a vpngw of its own.
+// runOverload is a separate run with a separate vpngw.
 func (b *bench) runOverload() {
 	say("two tunnels, %v of overload in one", b.plan.overload)
 	t := &trial{who: "overload"}

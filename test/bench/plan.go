@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// plan says what is measured, and for how long.
+// plan lists the measurements and their durations.
 type plan struct {
 	quick  bool
 	rounds int
-	others int // rounds that contenders take part in that no bar speaks of
+	others int // rounds for contenders that no bar uses
 	udp    int // rounds that have a search for the loss-free rate
 
 	tcp      time.Duration // one TCP run
@@ -21,7 +21,7 @@ type plan struct {
 	turns    int           // of pings in a round, likewise
 	probe    time.Duration // of a rate, while searching
 	confirm  time.Duration // of the rate found
-	flood    time.Duration // of every contender, for the memory that it takes then
+	flood    time.Duration // of every contender, to measure its memory
 	overload time.Duration // of one tunnel, beside another
 
 	only  *regexp.Regexp // contenders; nil is all
@@ -29,8 +29,8 @@ type plan struct {
 	other string         // a second vpngw, or empty
 }
 
-// The measurements, as BENCH_WHAT has them. A run of pings gives two figures, and
-// so does one TCP stream.
+// The measurements, by their names in BENCH_WHAT. A run of pings gives two
+// figures, and so does one TCP stream.
 const (
 	tcp1     = "tcp1"
 	tcp4     = "tcp4"
@@ -43,7 +43,7 @@ const (
 
 const pingInterval = time.Millisecond
 
-// planned is what the environment asks for.
+// planned reads the plan from the environment.
 func planned() (plan, error) {
 	p := plan{
 		rounds: 3, others: 3, udp: 3,
@@ -84,7 +84,7 @@ func planned() (plan, error) {
 	return p, nil
 }
 
-// measures reports whether a measurement is wanted.
+// measures reports whether the plan includes a measurement.
 func (p plan) measures(what string) bool { return p.what == nil || p.what.MatchString(what) }
 
 // wholeQuick is whole for a quick run.
@@ -92,7 +92,7 @@ func (p plan) wholeQuick() bool {
 	return p.quick && p.only == nil && p.what == nil && p.other == ""
 }
 
-// whole reports whether the run measures everything as the bars have it.
+// whole reports whether the run measures everything that the bars need.
 func (p plan) whole() bool {
 	return !p.quick && p.only == nil && p.what == nil && p.other == "" && p.rounds >= 3
 }

@@ -84,7 +84,7 @@ func (b *bench) markdown() string {
 	return s.String()
 }
 
-// quietBelow is how many processors others may use for the machine to be quiet.
+// quietBelow is how many processors other programs may use on a quiet machine.
 const quietBelow = 0.1
 
 // column is one of the table's.
@@ -118,7 +118,7 @@ func (b *bench) table(s *strings.Builder) {
 	})
 }
 
-// ratios are to the relay on the same kind of link, and to the others.
+// ratios compares with the relay on the same kind of link, and with the others.
 func (b *bench) ratios(s *strings.Builder) {
 	to := func(other func(*row) string, m metric) func(*row) string {
 		return func(r *row) string {
@@ -194,13 +194,13 @@ func (b *bench) how() string {
 	udp := fmt.Sprintf("searched by probes of %v, then confirmed over %v in one of two tries", b.probe, b.confirm)
 	return fmt.Sprintf(`* Two namespaces joined by veth, MTU 1500 outside; the tunnel's MTU is each contender's own. Both ends and the load share
   this machine. "udp" is ESP in UDP, "esp" raw protocol 50, "USO off" a link without UDP segmentation. All contenders are up
-  for a round and alternate in each measurement; the next round starts them anew. Before a round all their daemons together used
+  for a round and alternate in each measurement; the next round starts new processes. Before a round all their daemons together used
   at most %.1f %% of a processor, and anything else %.1f %%.
 * Figures are medians of %d rounds (of %d for rows that no bar speaks of; of %d for UDP). A ratio is the median of the rounds' ratios, and the USO-off
   rows' are to the relay with USO off.
-* TCP: iperf3, %v, the receiver's count, from A to B; of the main contenders (those that the bars speak of) %d turns in each round, one stream
+* TCP: iperf3, %v, the receiver's count, from A to B; of the main contenders (those that the bars use) %d turns in each round, one stream
   and then four, and a ratio is that of a turn. CPU: user and system time of both ends' daemons by /proc/PID/stat, over the run with one
-  stream. It contains the softirqs that run on their system calls' backs; those that run on the load's or in ksoftirqd are in nobody's.
+  stream. It contains the softirqs that run within their system calls, and not those that run within the load's or in ksoftirqd.
 * UDP: the highest rate at which at most 0.1 %% is lost, %s, in the main contenders
   only. Individual datagrams from a paced sender, up to 16 in one system call; 64 bytes of UDP payload in one flow, or
   16 flows (destination addresses) of 64, 576 and 1300 bytes (7:4:1) in random order.

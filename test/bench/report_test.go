@@ -9,8 +9,8 @@ import (
 	"vpngw/test/bench/load"
 )
 
-// measured is a run in which each round gave the same, times a drift of the
-// machine that the ratios must not show.
+// measured is a run with the same figures in each round, times a drift of the
+// machine that the ratios must cancel.
 func measured(tcp map[string]float64) *bench {
 	b := &bench{plan: plan{rounds: 3}}
 	for _, c := range contenders() {
@@ -70,7 +70,7 @@ func TestSlowRelayIsVoid(t *testing.T) {
 	}
 }
 
-// What was not measured is an empty cell, and not a number.
+// A missing figure is an empty cell in the table and NaN in the stats.
 func TestReportOfNothing(t *testing.T) {
 	if text := measured(nil).markdown(); strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
 		t.Error(text)

@@ -12,8 +12,8 @@ import (
 	"vpngw/test/lab"
 )
 
-// row is a contender in a run: the tunnel of the round, and what was measured so
-// far. Idle, a tunnel costs nothing.
+// row is a contender in a run: the tunnel of the round, and the figures so far.
+// An idle tunnel costs nothing.
 type row struct {
 	contender
 	*trial
@@ -25,7 +25,7 @@ type row struct {
 	hints map[metric]float64 // the rate that the last search found
 }
 
-// set brings the contender up. It is ready when a ping has passed.
+// set starts the contender and waits until a ping passes.
 func (r *row) set(round int, p programs) {
 	r.site = newSite(r.trial, p, r.contender)
 	r.tunnel = r.start(r.site)
@@ -44,8 +44,8 @@ func (r *row) alive() {
 	}
 }
 
-// cpu is the time that the daemons of both ends have used so far; 0 for one that
-// has ended.
+// cpu returns the processor time of the daemons of both ends so far; a daemon
+// that has ended counts 0.
 func (r *row) cpu() time.Duration {
 	var sum time.Duration
 	for _, d := range r.daemons {
@@ -54,8 +54,9 @@ func (r *row) cpu() time.Duration {
 	return sum
 }
 
-// memory is what the larger daemon takes, by a line of /proc/PID/status: VmRSS
-// now, VmHWM at its highest. Without daemons it is 0.
+// memory returns the memory of the larger daemon from a line of
+// /proc/PID/status: VmRSS is the present value, VmHWM the highest. Without
+// daemons it is 0.
 func (r *row) memory(line string) float64 {
 	var most float64
 	for _, d := range r.daemons {
@@ -140,7 +141,7 @@ const firstHint = 60_000 // packets a second, where the first search begins
 func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	var tries []string
 	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration, mayLose float64) (load.Outcome, error) {
-		r.settle()
+		r.drain()
 		s.Rate, s.For, s.MaxLost = rate, d, mayLose
 		o, err := r.path.Run(s)
 		r.alive()
@@ -163,22 +164,22 @@ func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	return fmt.Sprintf("%.0f kpps", rate/1e3)
 }
 
-// settle waits until nothing of an overload is under way any more: a ping comes
+// drain waits until no packet of an overload is under way: a ping comes
 // back at once. Some contenders have queues of seconds.
-func (r *row) settle() {
+func (r *row) drain() {
 	r.site.Await(lab.Patience, r.contender.name+" has worked off its queues", func() (bool, string) {
 		p, err := load.Ping(r.site.a.Do, netip.MustParseAddr(innerA), netip.MustParseAddr(innerB), 1, pingInterval)
 		if err != nil {
 			return false, err.Error()
 		}
-		return len(p.Times) == 1 && p.Times[0] < settled, fmt.Sprint(p)
+		return len(p.Times) == 1 && p.Times[0] < drained, fmt.Sprint(p)
 	})
 }
 
-const settled = 20 * time.Millisecond
+const drained = 20 * time.Millisecond
 
-// measureFlood floods the tunnel with small packets and reads what its daemons
-// take then.
+// measureFlood floods the tunnel with small packets and reads the memory of its
+// daemons.
 func (r *row) measureFlood(d time.Duration) string {
 	s := r.smallStream()
 	s.For = d

@@ -17,9 +17,9 @@ type search struct {
 
 // A search probes for the highest rate at which little is lost, and from there
 // goes down until a rate is confirmed over a longer time, in one of two tries.
-// The probes are lenient, for of a short one a single pause of the machine takes
-// a part that it does not take of the longer time. But a rate at which a queue
-// grows is not carried, however long the queue.
+// The probes are lenient, because a single pause of the machine spoils a larger
+// part of a short probe than of the longer time. But a rate at which a queue
+// grows counts as not carried, however long the queue is.
 const (
 	theRule    = 0.001 // part of the packets that may be lost at a rate that counts as loss-free
 	probeRule  = 0.01
@@ -37,8 +37,8 @@ const (
 
 var errNoRate = errors.New("packets are lost at every rate")
 
-// find returns the packets a second that were carried while the rate found was
-// confirmed. hint is where to begin.
+// find returns the carried packets a second of the confirmation. It starts at
+// hint.
 func (s search) find(hint float64) (float64, error) {
 	carried, err := s.region(hint)
 	if err != nil {
@@ -59,8 +59,8 @@ func (s search) find(hint float64) (float64, error) {
 	return 0, errNoRate
 }
 
-// region probes around hint and returns a rate that was carried, just below one
-// that was not, or the highest that the sender gets out.
+// region probes around hint and returns a rate that was carried, just below a
+// rate that was not, or the highest rate of the sender.
 func (s search) region(hint float64) (float64, error) {
 	low, high := 0.0, 0.0 // highest carried, lowest that was not; 0 is not known
 	for rate := hint; low == 0 || high == 0 || high/low > near; {
@@ -90,5 +90,5 @@ func (s search) region(hint float64) (float64, error) {
 	return low, nil
 }
 
-// holds reports whether no more was lost than may be.
+// holds reports whether the loss is within the rule.
 func holds(o load.Outcome, mayLose float64) bool { return !o.Aborted && o.Lost() <= mayLose }

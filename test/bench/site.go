@@ -8,7 +8,7 @@ import (
 )
 
 // Addresses of a site. Outside is one cable, MTU 1500. Inside, each end has
-// whole prefixes to itself, so that a flow can have an address of its own.
+// whole prefixes, so that each flow can have a separate address.
 const (
 	outerA, outerB   = "192.0.2.1", "192.0.2.2"
 	innerA, innerB   = "10.1.0.1", "10.2.0.1"
@@ -29,10 +29,10 @@ type site struct {
 	a, b *lab.Namespace
 }
 
-// tunnel is what a contender has put between the two.
+// tunnel is the tunnel of a contender between the two ends.
 type tunnel struct {
-	daemons []*lab.Process // one for each end; none if the kernel does it all
-	device  string         // that the packets go into at A
+	daemons []*lab.Process // one for each end; none if the kernel does all the work
+	device  string         // the device at A that packets enter by
 }
 
 func newSite(t lab.T, p programs, c contender) *site {

@@ -22,7 +22,7 @@ const (
 	numMetric
 )
 
-// figures are what was measured of a row, by round; NaN where nothing was.
+// figures are the figures of a row by round; NaN where a round has none.
 type figures [numMetric][]float64
 
 func (f *figures) set(m metric, round int, v float64) {
@@ -35,9 +35,9 @@ func (f *figures) set(m metric, round int, v float64) {
 // median of all rounds, NaN if there is none.
 func (f *figures) median(m metric) float64 { return median(f[m]) }
 
-// ratio is the median of the rounds' ratios to another row. In a round the two
-// were measured within a minute or so; between rounds the machine may be
-// another.
+// ratio is the median of the rounds' ratios to another row. The two
+// measurements of a round are about a minute apart; between rounds the speed of
+// the machine may change.
 func (f *figures) ratio(m metric, to *figures) float64 {
 	if to == nil {
 		return math.NaN()

@@ -9,16 +9,16 @@ import (
 	"vpngw/test/lab"
 )
 
-// trial is the lab.T of one contender: what fails in it ends what is done for
-// that contender, and the run goes on without it.
+// trial is the lab.T of one contender: a failure ends the work for that
+// contender, and the run goes on without it.
 type trial struct {
 	who     string
 	why     string // the first failure
 	cleanup []func()
 }
 
-// try calls f, and returns whether it went through. After a failure it does
-// nothing any more.
+// try calls f and reports whether it succeeded. After a failure it does
+// nothing.
 func (t *trial) try(f func()) bool {
 	if t.Failed() {
 		return false
@@ -29,11 +29,11 @@ func (t *trial) try(f func()) bool {
 		f()
 	}()
 	<-done
-	lab.Hold() // what fails because of an interrupt is no failure
+	lab.Hold() // a failure caused by an interrupt does not count
 	return !t.Failed()
 }
 
-// clean ends and removes all that the trial has started.
+// clean stops and removes everything that the trial has started.
 func (t *trial) clean() {
 	for len(t.cleanup) > 0 {
 		last := len(t.cleanup) - 1
@@ -64,5 +64,5 @@ func (t *trial) Fatalf(f string, a ...any) {
 	runtime.Goexit()
 }
 
-// Skipf is for what is missing: then there is nothing to measure.
+// Skipf reports a missing tool, without which nothing can be measured.
 func (t *trial) Skipf(f string, a ...any) { t.Fatalf(f, a...) }

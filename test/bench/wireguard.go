@@ -41,7 +41,7 @@ func newKey(s *site) *ecdh.PrivateKey {
 }
 
 // wireguardEnd starts one end. The directory of the control socket is compiled
-// in, hence a /run of its own.
+// in, so each daemon gets a separate /run.
 func (s *site) wireguardEnd(ns *lab.Namespace, own, peer *ecdh.PrivateKey, address, allowed string) *lab.Process {
 	p := ns.Start("wireguard-go", "unshare", "-m", "sh", "-c",
 		"mount -t tmpfs tmpfs /run && exec "+s.wireguard+" -f "+wireguardDevice)

@@ -10,13 +10,13 @@ import (
 	"vpngw/test/lab"
 )
 
-// console is the lab.T of a program: it prints, and its Fatalf ends the show.
+// console is the lab.T of a program: it prints, and its Fatalf ends the demo.
 type console struct {
 	failed  bool
 	cleanup []func()
 }
 
-// run performs a show and cleans up behind it; it returns the exit code.
+// run runs a demo and cleans up after it; it returns the exit code.
 func run(show func(*console)) int {
 	c := &console{}
 	done := make(chan struct{})
@@ -44,7 +44,7 @@ func (c *console) clean() {
 	lab.RemoveBinary()
 }
 
-// step says what happens, does it, and prints how long it took and what came of it.
+// step prints the name of a step, runs it, and prints its duration and result.
 func (c *console) step(what string, do func() string) {
 	fmt.Printf("%-78s ", what)
 	start := time.Now()
@@ -68,11 +68,11 @@ func (c *console) Errorf(f string, a ...any) {
 	c.Logf(f, a...)
 }
 
-// Fatalf ends the show's goroutine; what it has deferred cleans up.
+// Fatalf ends the demo's goroutine; its deferred functions clean up.
 func (c *console) Fatalf(f string, a ...any) {
 	c.Errorf(f, a...)
 	runtime.Goexit()
 }
 
-// Skipf is for what is missing: a demo that cannot be shown has failed.
+// Skipf reports a missing tool: a demo that cannot run has failed.
 func (c *console) Skipf(f string, a ...any) { c.Fatalf(f, a...) }

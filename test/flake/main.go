@@ -3,8 +3,8 @@
 //
 //	flake [-n 5] [-run REGEXP] COMMAND [ARGUMENT …]
 //
-// The environment variable TESTFLAGS tells the command which flags to hand to `go test`. Each run's
-// output stays in a file, whose name is printed.
+// The environment variable TESTFLAGS tells the command which flags to hand to `go test`. flake
+// keeps each run's output in a file and prints its name.
 package main
 
 import (
@@ -82,7 +82,7 @@ func once(command []string, flags, path string) (r result, err error) {
 	return r, err
 }
 
-// verdict is a run in a few words.
+// verdict sums up a run in a few words.
 func (r result) verdict(err error) string {
 	failed := r.failed()
 	switch {

@@ -22,7 +22,7 @@ type result struct {
 	took   time.Duration
 }
 
-// read takes a run's output and copies to log what the tests and other programs printed.
+// read parses a run's output, and copies the lines of the tests and of other programs to log.
 func (r *result) read(out io.Reader, log io.Writer) {
 	r.red = map[string]bool{}
 	lines := bufio.NewReader(out)
@@ -94,7 +94,7 @@ func (t *tally) add(r result, err error) {
 	}
 }
 
-// String is the table: how often each test failed, the most often first.
+// String returns the table of failed tests and their counts, the most frequent first.
 func (t *tally) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %d runs failed\n", t.red, len(t.took))

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// AlibabaBody is a CreateVpnConnection request of Alibaba Cloud: what the lab
-// gives to vpngw, and what it sets strongSwan up from to be the cloud's end.
+// AlibabaBody is a CreateVpnConnection request of Alibaba Cloud. The lab gives
+// it to vpngw, and configures strongSwan as the cloud's end from it.
 type AlibabaBody struct {
 	RegionID           string `json:"RegionId"`
 	VPNGatewayID       string `json:"VpnGatewayId"`
@@ -43,7 +43,7 @@ type AlibabaIpsec struct {
 	IpsecLifetime int
 }
 
-// Strings puts the two parts into the body as the API has them.
+// Strings puts the two parts into the body as JSON strings, as the API does.
 func (b AlibabaBody) Strings(ike AlibabaIke, ipsec AlibabaIpsec) AlibabaBody {
 	for to, from := range map[*string]any{&b.IkeConfig: ike, &b.IpsecConfig: ipsec} {
 		text, err := json.Marshal(from)
@@ -55,7 +55,7 @@ func (b AlibabaBody) Strings(ike AlibabaIke, ipsec AlibabaIpsec) AlibabaBody {
 	return b
 }
 
-// Parts are the two parts that the body has as strings.
+// Parts decodes the two parts that are strings in the body.
 func (b AlibabaBody) Parts() (ike AlibabaIke, ipsec AlibabaIpsec, err error) {
 	if err = json.Unmarshal([]byte(b.IkeConfig), &ike); err == nil {
 		err = json.Unmarshal([]byte(b.IpsecConfig), &ipsec)
@@ -63,8 +63,8 @@ func (b AlibabaBody) Parts() (ike AlibabaIke, ipsec AlibabaIpsec, err error) {
 	return ike, ipsec, err
 }
 
-// Cloud sets strongSwan up as the cloud that got the request would be: its
-// side of the connection, which answers only.
+// Cloud configures strongSwan as the cloud's side of the requested connection,
+// which only responds.
 func (c *Charon) Cloud(b AlibabaBody, cloud, customer string) Conn {
 	c.ns.lab.Helper()
 	ike, ipsec, err := b.Parts()

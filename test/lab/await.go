@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Patience is how long the Lab waits for something that normally takes well
-// under a tenth of it, on a machine that has other work too.
+// Patience is the longest wait of the Lab. On an idle machine each wait takes
+// less than a tenth of it.
 const Patience = time.Minute
 
-// Await polls until cond holds, and fails the test when it does not within the
-// time given. cond returns what it saw, for the message. The longer it takes, the
-// less often it polls: other tests need the processor.
+// Await polls until cond holds, and fails the test if it does not hold within the
+// given time. cond also returns its observation, for the message. Await polls
+// less often the longer it waits, because other tests need the processor.
 func (l *Lab) Await(within time.Duration, what string, cond func() (ok bool, saw string)) {
 	l.Helper()
 	start := time.Now()

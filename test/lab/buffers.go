@@ -11,7 +11,7 @@ import (
 // widen gives the UDP sockets of a program a receive buffer of 16 MB. charon
 // has no setting for it, and the kernel's default holds 90 full packets: with
 // one TCP stream beside it, a program that does not run for 10 ms loses some.
-// What is measured here is vpngw, not the peer's scheduling.
+// Such a loss would say nothing about vpngw.
 func (p *Process) widen() error {
 	pidfd, err := unix.PidfdOpen(p.PID(), 0)
 	if err != nil {

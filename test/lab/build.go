@@ -15,14 +15,14 @@ var daemon struct {
 	err       error
 }
 
-// Main runs a package's tests and removes what they share. TestMain calls it.
+// Main runs a package's tests and removes the binary that they share. TestMain calls it.
 func Main(m interface{ Run() int }) int {
 	code := m.Run()
 	RemoveBinary()
 	return code
 }
 
-// UseBinary has the Lab run a vpngw that is there already.
+// UseBinary makes the Lab run an existing vpngw.
 func (l *Lab) UseBinary(path string) { l.binary = path }
 
 // Binary is the path of the vpngw under test.
@@ -35,7 +35,7 @@ func (l *Lab) Binary() string {
 		if daemon.path = os.Getenv("VPNGW"); daemon.path != "" {
 			return
 		}
-		dir := l.Dir // of a Lab that is kept, the binary too
+		dir := l.Dir // a kept Lab keeps the binary too
 		if !l.keep {
 			daemon.dir = filepath.Join(os.TempDir(), prefix+self()+"-bin")
 			dir = daemon.dir
@@ -49,15 +49,15 @@ func (l *Lab) Binary() string {
 	return daemon.path
 }
 
-// RemoveBinary removes what Binary has built.
+// RemoveBinary removes the vpngw that Binary built.
 func RemoveBinary() {
 	if daemon.dir != "" {
 		os.RemoveAll(daemon.dir)
 	}
 }
 
-// build builds vpngw as make build does. $GO says which Go; `go test` has put
-// its own first in the path.
+// build builds vpngw as make build does, with the Go that $GO names; else with
+// the Go of `go test`, which comes first in the path.
 func build(path string) error {
 	root, err := os.Getwd()
 	if err != nil {

@@ -13,7 +13,8 @@ type Capture struct {
 	proc *Process
 }
 
-// Capture records what passes a device ("any" for all); filter is tcpdump's, or empty.
+// Capture records the packets of a device ("any": of all devices) that match a filter of tcpdump;
+// an empty filter matches all.
 func (n *Namespace) Capture(device, filter string) *Capture {
 	n.lab.Helper()
 	for _, host := range n.lab.names {
@@ -35,10 +36,10 @@ func (n *Namespace) Segment() {
 	n.Run("sh", "-c", `for d in /sys/class/net/*; do d=${d##*/}; [ "$d" = lo ] || ethtool -K "$d" tx-udp-segmentation off; done`)
 }
 
-// Stop ends the recording and returns the file's path. Before, it waits until
-// the file has not grown for a while and tcpdump sleeps, which it does when it has
-// read everything: what it has not read when it is told to end is lost, and on a
-// busy machine that can be everything.
+// Stop ends the recording and returns the file's path. First it waits until the
+// file no longer grows and tcpdump sleeps, because then tcpdump has read every
+// packet. On SIGTERM, tcpdump loses the packets that it has not read; on a busy
+// machine these can be all.
 func (c *Capture) Stop() string {
 	c.proc.lab.Helper()
 	size, since := int64(-1), time.Now()

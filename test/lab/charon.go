@@ -14,7 +14,7 @@ import (
 // charonPath is where Debian puts strongSwan's IKE daemon.
 const charonPath = "/usr/lib/ipsec/charon"
 
-// CharonTools are what a test with strongSwan in it needs.
+// CharonTools are the programs that a test with strongSwan needs.
 var CharonTools = []string{charonPath, "mount"}
 
 // Charon is a strongSwan daemon with user-space ESP (kernel-libipsec), always
@@ -98,8 +98,8 @@ const strongswanConf = `charon {
 }
 `
 
-// launch starts the program and connects to it. charon's pid file is compiled
-// in, hence a /run of its own.
+// launch starts the program and connects to it. The path of charon's pid file
+// is compiled in, so each charon gets a separate /run.
 func (c *Charon) launch() {
 	c.ns.lab.Helper()
 	c.Process = c.ns.Start("charon", "unshare", "-m", "env", "STRONGSWAN_CONF="+c.conf,
@@ -126,8 +126,8 @@ func (c *Charon) launch() {
 	}
 }
 
-// Restart starts a charon that was stopped or killed again, with the
-// connections and secrets that it had.
+// Restart starts a stopped or killed charon again, with its earlier connections
+// and secrets.
 func (c *Charon) Restart() {
 	c.ns.lab.Helper()
 	c.end(9)
@@ -191,7 +191,7 @@ func (c *Charon) LoadText(conf string) {
 }
 
 // Initiate brings up a child, and its IKE SA if there is none. The error is
-// charon's own word.
+// charon's message.
 func (c *Charon) Initiate(child string) error {
 	return c.control("initiate", map[string]any{"child": child, "timeout": "20000"})
 }
@@ -221,8 +221,8 @@ func (c *Charon) control(command string, in map[string]any) error {
 	return err
 }
 
-// Algorithms are the algorithms that charon has, by kind ("encryption",
-// "integrity", "aead", "prf", "ke"), under its own names.
+// Algorithms returns charon's algorithms by kind ("encryption", "integrity",
+// "aead", "prf", "ke"), under its own names.
 func (c *Charon) Algorithms() map[string][]string {
 	c.ns.lab.Helper()
 	m, err := c.call(c.session, "get-algorithms", nil)
@@ -248,9 +248,9 @@ func (c *Charon) SAs() []IKESA {
 	return out
 }
 
-// list asks on a session of its own and reads the events itself: govici's
-// CallStreaming may end before the last of them (0.8.0; it selects among events
-// and the response behind them at random).
+// list opens its own vici session and reads the events itself: govici's
+// CallStreaming (0.8.0) may end before the last event, because it selects at
+// random between the events and the response that follows them.
 func (c *Charon) list() ([]IKESA, error) {
 	s, err := vici.NewSession(vici.WithSocketPath(c.socket))
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Config is vpngw's configuration file, as the documentation has it and not as
-// the program's own types do.
+// Config is vpngw's configuration file. It follows the documentation, and
+// shares no type with the program.
 type Config struct {
 	Version          int              `json:"version"` // 0: 1 is written
 	Side             string           `json:"side,omitempty"`
@@ -18,14 +18,14 @@ type Config struct {
 	Connections      []Connection     `json:"connections"`
 }
 
-// Entry is what a gateway id stands for.
+// Entry is the address, or the addresses, of a gateway id.
 type Entry struct {
 	Address   string            `json:"address,omitempty"`
 	Addresses map[string]string `json:"addresses,omitempty"` // instead: several, by their names
 	ASN       uint32            `json:"asn,omitempty"`
 }
 
-// Connection is one connection: a body and what may stand beside it.
+// Connection is one connection: a body and the keys beside it.
 type Connection struct {
 	Alibaba  any      `json:"alibaba,omitempty"` // the body
 	Huawei   any      `json:"huawei,omitempty"`

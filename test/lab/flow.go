@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Flow is numbered UDP packets between two hosts, both ways at once.
+// Flow sends numbered UDP packets between two hosts, in both directions at once.
 type Flow struct {
 	lab    *Lab
 	stop   chan struct{}
 	send   sync.WaitGroup
-	ways   [2]*way
-	queues int // what full queues had dropped before
+	halves [2]*halfFlow
+	queues int // the drops of full queues before the Flow
 }
 
 // Direction counts the packets of one direction.
@@ -26,7 +26,8 @@ type Direction struct {
 	Sent, Lost, Duplicated, Reordered int
 	// Gap is the longest time between two arrivals, and First how long the first took after the start.
 	Gap, First time.Duration
-	// Queues is how many packets of any flow, in either direction, full queues of the kernel dropped in the Lab meanwhile.
+	// Queues counts the packets that full queues of the kernel dropped in the whole Lab during the
+	// Flow.
 	Queues int
 	// SendErrors counts packets that the sender's own kernel refused; they are among Lost.
 	SendErrors int
@@ -47,12 +48,12 @@ func (d Direction) String() string {
 // largestRun is how many packets a packet of several segments can hold.
 const largestRun = 64
 
-// Excused reports whether full queues of the kernel can explain every loss. A queue is full when a busy
-// machine does not run the program that reads it; the program itself has lost nothing.
+// Excused reports whether full queues of the kernel can explain every loss. A queue overflows when a
+// busy machine does not run the program that reads it; that is no fault of the program.
 func (d Direction) Excused() bool { return d.Lost <= largestRun*d.Queues }
 
-// way is one direction: a sender and a receiver that share only received.
-type way struct {
+// halfFlow is one direction of a Flow. Its sender and its receiver share only received.
+type halfFlow struct {
 	from, to *net.UDPConn
 	start    time.Time
 	received atomic.Int64
@@ -71,9 +72,9 @@ func (l *Lab) StartFlow(a *Namespace, addrA string, b *Namespace, addrB string, 
 	l.Helper()
 	f := &Flow{lab: l, stop: make(chan struct{}), queues: l.queueDrops()}
 	ca, cb := a.udp(addrA), b.udp(addrB)
-	f.ways[0] = &way{from: ca, to: cb, done: make(chan struct{})}
-	f.ways[1] = &way{from: cb, to: ca, done: make(chan struct{})}
-	for _, w := range f.ways {
+	f.halves[0] = &halfFlow{from: ca, to: cb, done: make(chan struct{})}
+	f.halves[1] = &halfFlow{from: cb, to: ca, done: make(chan struct{})}
+	for _, w := range f.halves {
 		w.start = time.Now()
 		f.send.Add(1)
 		go func() { defer f.send.Done(); w.sender(f.stop, perSecond) }()
@@ -102,17 +103,17 @@ func (n *Namespace) udp(address string) *net.UDPConn {
 	return c
 }
 
-// Received is how many packets have arrived so far, from a to b and from b to a.
+// Received returns the numbers of packets that have arrived so far, from a to b and from b to a.
 func (f *Flow) Received() (ab, ba int) {
-	return int(f.ways[0].received.Load()), int(f.ways[1].received.Load())
+	return int(f.halves[0].received.Load()), int(f.halves[1].received.Load())
 }
 
-// Stop ends the sending, waits for what is still under way (until five seconds
-// pass without an arrival) and returns the counts, from a to b and from b to a.
+// Stop ends the sending, waits for packets in flight (until five seconds pass
+// without an arrival) and returns the counts, from a to b and from b to a.
 func (f *Flow) Stop() (ab, ba Direction) {
 	close(f.stop)
 	f.send.Wait()
-	for _, w := range f.ways {
+	for _, w := range f.halves {
 		last, since := w.received.Load(), time.Now()
 		for int(last) < w.d.Sent && time.Since(since) < 5*time.Second {
 			time.Sleep(10 * time.Millisecond)
@@ -121,18 +122,18 @@ func (f *Flow) Stop() (ab, ba Direction) {
 			}
 		}
 	}
-	queues := max(0, f.lab.queueDrops()-f.queues) // a device that is gone took its count along
-	for _, w := range f.ways {
+	queues := max(0, f.lab.queueDrops()-f.queues) // a removed device no longer counts
+	for _, w := range f.halves {
 		w.to.Close()
 	}
-	for _, w := range f.ways {
+	for _, w := range f.halves {
 		<-w.done
 		w.d.Lost, w.d.Queues = w.d.Sent-w.unique, queues
 	}
-	return f.ways[0].d, f.ways[1].d
+	return f.halves[0].d, f.halves[1].d
 }
 
-func (w *way) sender(stop <-chan struct{}, perSecond int) {
+func (w *halfFlow) sender(stop <-chan struct{}, perSecond int) {
 	to := w.to.LocalAddr().(*net.UDPAddr).AddrPort()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -155,7 +156,7 @@ func (w *way) sender(stop <-chan struct{}, perSecond int) {
 	}
 }
 
-func (w *way) receiver() {
+func (w *halfFlow) receiver() {
 	var b [flowSize + 1]byte
 	var next uint64
 	var last time.Time
@@ -179,7 +180,7 @@ func (w *way) receiver() {
 }
 
 // count notes the arrival of number seq; next is the one after the highest so far.
-func (w *way) count(seq uint64, next *uint64) {
+func (w *halfFlow) count(seq uint64, next *uint64) {
 	if seq >= 1<<32 {
 		return
 	}

@@ -4,9 +4,8 @@ import "sync/atomic"
 
 var interrupted atomic.Bool
 
-// Hold returns at once, unless the process has been told to end: then it does
-// not return at all, so that nothing new is made while the Labs are being
-// closed.
+// Hold returns at once, unless the process was interrupted. Then it never
+// returns, so that its caller makes nothing new while the Labs are closed.
 func Hold() {
 	if interrupted.Load() {
 		select {}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Throughput is what one iperf3 run came to, as the receiver counts it.
+// Throughput is the result of one iperf3 run, by the count of the receiver.
 type Throughput struct {
 	BitsPerSecond float64
 	Bytes         int64

@@ -4,8 +4,8 @@
 //
 // Everything a Lab makes carries the id of the process that made it, is removed
 // when the test ends or is interrupted, and, if that process was killed
-// outright, by the next Lab to start. Nothing outside the Lab's own namespaces
-// and its own temporary directory is touched.
+// outright, by the next Lab to start. A Lab touches nothing outside its
+// namespaces and its temporary directory.
 //
 // A Lab is to be used from one goroutine, except where a method says otherwise.
 package lab
@@ -42,7 +42,7 @@ type Lab struct {
 
 	tag    string // prefix of the names of its namespaces
 	keep   bool
-	binary string // the vpngw that it runs, if not Binary's own
+	binary string // the vpngw to run, if not the one of Binary
 	mu     sync.Mutex
 	undo   []func()
 	names  map[string]*Namespace
@@ -66,26 +66,26 @@ func New(t T, tools ...string) *Lab {
 	return l
 }
 
-// Use has what follows fail a subtest instead of the test that made the Lab,
-// until the subtest ends.
+// Use redirects failures from the test that made the Lab to a subtest, until
+// the subtest ends.
 func (l *Lab) Use(t T) {
 	outer := l.T
 	l.T = t
 	t.Cleanup(func() { l.T = outer })
 }
 
-// Keep makes the Lab outlive the process. Remove says how to get rid of it.
+// Keep makes the Lab outlive the process. Remove returns the command that removes it.
 func (l *Lab) Keep() {
 	l.keep = true
 	l.File(keepFile, "this lab outlives the process that made it\n")
 }
 
-// Remove is a shell command that removes a Lab that was kept.
+// Remove returns a shell command that removes a kept Lab.
 func (l *Lab) Remove() string {
 	return fmt.Sprintf("for n in $(ip netns list | grep -o '^%s-[^ ]*'); do ip netns pids $n | xargs -r kill; ip netns del $n; done; rm -rf %s", l.tag, l.Dir)
 }
 
-// onClose has f run when the Lab is closed, the last first.
+// onClose registers f to run when the Lab is closed, in reverse order.
 func (l *Lab) onClose(f func()) {
 	Hold()
 	l.mu.Lock()
@@ -126,8 +126,8 @@ const prefix = "vpngw-"
 
 var serial atomic.Int64
 
-// self names this process for as long as the machine is up: its id and the time
-// that it was started, since ids are used again.
+// self identifies this process until the next boot: its id and start time,
+// because the kernel reuses ids.
 func self() string { return fmt.Sprintf("%dx%s", os.Getpid(), started(os.Getpid())) }
 
 // started is field 22 of /proc/PID/stat, or empty when there is no such process.
@@ -148,7 +148,7 @@ func stat(pid int) []string {
 	return strings.Fields(rest)
 }
 
-// labs are those to be closed when the process is interrupted.
+// labs are the Labs to close when the process is interrupted.
 type labs struct {
 	mu   sync.Mutex
 	set  map[*Lab]bool
@@ -195,8 +195,8 @@ func (r *labs) all() []*Lab {
 
 var sweepOnce sync.Once
 
-// sweep removes what Labs of dead processes left: their namespaces, with the
-// processes in them, and their directories.
+// sweep removes the namespaces, the processes in them and the directories of
+// Labs whose process is dead.
 func sweep() {
 	for _, dir := range []string{"/run/netns", os.TempDir()} {
 		entries, _ := os.ReadDir(dir)
@@ -213,8 +213,8 @@ func sweep() {
 	}
 }
 
-// abandoned reports whether name was made by a Lab, for the use of its process
-// only, and that process is gone. A kept Lab has a file "keep" in its directory.
+// abandoned reports whether a Lab made name and the process of that Lab is gone.
+// A kept Lab has a file "keep" in its directory.
 func abandoned(name string) bool {
 	rest, ok := strings.CutPrefix(name, prefix)
 	if !ok {

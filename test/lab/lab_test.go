@@ -38,8 +38,8 @@ func charons(t *testing.T, n *lab.Net) (customer, cloud *lab.Charon) {
 	return customer, cloud
 }
 
-// The harness itself: what holds between two daemons that are known to work
-// says that a failure elsewhere is not the lab's.
+// The lab works between two daemons that are known to work, so a failure in
+// another test is not the lab's.
 func TestTwoCharonsCarryTraffic(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, append(lab.CharonTools, "iperf3", "tcpdump", "tshark")...)
@@ -84,7 +84,7 @@ func TestTwoCharonsCarryTraffic(t *testing.T) {
 	}
 }
 
-// The flow counter sees exactly what a filter takes out.
+// A Flow counts exactly the packets that a filter drops.
 func TestFlowCountsLoss(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t)
@@ -136,7 +136,8 @@ func TestTwoCustomersReachTheCloudThroughOneNAT(t *testing.T) {
 	n.Host2.Reaches("192.168.4.1")
 }
 
-// A program that does not run, and so does not read its queue, is told from one that loses packets.
+// A Flow distinguishes a stopped program, which does not read its queue, from a program that loses
+// packets.
 func TestFlowTellsFullQueuesApart(t *testing.T) {
 	t.Parallel()
 	n := lab.Direct(t, lab.CharonTools...)

@@ -54,7 +54,7 @@ func (n *Namespace) command(program string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", n.Name, program}, args...)...)
 }
 
-// number is for names that must differ within the namespace.
+// number returns a number for a name that must be unique within the namespace.
 func (n *Namespace) number() int64 { return n.last.Add(1) }
 
 // Run runs a program to its end and returns its output. It fails the test when
@@ -85,7 +85,7 @@ func (n *Namespace) feed(stdin string, limit time.Duration, program string, args
 	return string(out), err
 }
 
-// Sysctl sets one, by its dotted name.
+// Sysctl sets a sysctl by its dotted name.
 func (n *Namespace) Sysctl(name, value string) {
 	n.lab.Helper()
 	path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
@@ -134,8 +134,8 @@ func (l *Lab) Link(a *Namespace, deviceA string, b *Namespace, deviceB string) {
 	b.Run("ip", "link", "set", deviceB, "up")
 }
 
-// awaitLinks waits until every device of every host is in operation, which the
-// kernel finds out by itself some time after both ends of a cable are up.
+// awaitLinks waits until every device of every host is operational. The kernel
+// notices that some time after both ends of a cable are up.
 func (l *Lab) awaitLinks() {
 	l.Helper()
 	for _, n := range l.names {

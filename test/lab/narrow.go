@@ -1,12 +1,12 @@
 package lab
 
 // Narrow puts a second router between the internet and the cloud, with a link
-// of that MTU to the first. Neither gateway is on that link, so each has to be
-// told of it:
+// of that MTU to the first. Neither gateway is on that link, so each learns the
+// MTU from a router:
 //
 //	customer ── internet ──[ mtu ]── transit ── cloud
 //
-// It comes before anything that runs on the cloud's side.
+// Call it before anything runs on the cloud's side.
 func (n *Net) Narrow(mtu int) {
 	n.Helper()
 	transit := n.Namespace("transit")

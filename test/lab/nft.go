@@ -24,7 +24,7 @@ func (n *Namespace) Filter(hook, match, verdict string) *Rule {
 	return r
 }
 
-// Packets is how many have matched.
+// Packets returns the number of packets that matched.
 func (r *Rule) Packets() int {
 	r.ns.lab.Helper()
 	out := r.ns.Run("nft", "list", "counter", "inet", r.table, "k")
@@ -35,13 +35,13 @@ func (r *Rule) Packets() int {
 	return packets
 }
 
-// Remove takes the rule away.
+// Remove removes the rule.
 func (r *Rule) Remove() { r.ns.nft("delete table inet " + r.table) }
 
-// Masquerade makes the namespace a NAT router for IPv4: what leaves by the
-// device gets its address, and ports from the range given ("40000-40099"; empty
-// keeps them where it can). Calling it again with another range moves every flow to a
-// new port, as a NAT that rebooted does.
+// Masquerade makes the namespace a NAT router for IPv4: packets that leave by the
+// device get its address, and ports from the range given ("40000-40099"; empty keeps
+// them where it can). Calling it again with another range moves every flow to a new
+// port, as a NAT that rebooted does.
 func (n *Namespace) Masquerade(device, ports string) {
 	n.lab.Helper()
 	rule := fmt.Sprintf("oifname %q masquerade", device)
@@ -53,8 +53,9 @@ func (n *Namespace) Masquerade(device, ports string) {
 	n.Run("conntrack", "-F")
 }
 
-// Forward has a NAT router hand IKE and NAT-T that reach the device to a host
-// behind it, as a cloud's or an office's port forwarding does.
+// Forward makes a NAT router forward the IKE and NAT-T packets that reach the
+// device to a host behind it, as the port forwarding of a cloud or an office
+// does.
 func (n *Namespace) Forward(device, to string) {
 	n.lab.Helper()
 	n.nft(fmt.Sprintf("table ip forward { chain pre {\n type nat hook prerouting priority dstnat;\n iifname %q udp dport { 500, 4500 } dnat to %s\n }\n}", device, to))

@@ -14,15 +14,15 @@ import (
 type Echo struct {
 	Source string        // address; empty: the kernel chooses
 	Size   int           // of the data; 0 is 56
-	Cut    bool          // the packets may be cut on their way
-	Ident  uint16        // 0 is one that no other run has
+	Cut    bool          // routers may fragment the packets
+	Ident  uint16        // 0: a unique one
 	Wait   time.Duration // for the last answer; 0 is 10 s
 }
 
-// Pings is what a run of pings came to.
+// Pings is the result of a run of pings.
 type Pings struct {
 	Sent, Received, Duplicates int
-	// Queues is how many packets full queues of the kernel dropped in the Lab meanwhile.
+	// Queues counts the packets that full queues of the kernel dropped in the Lab during the run.
 	Queues int
 	// SendError is the last error of the sender's own kernel, if it refused a request.
 	SendError error
@@ -55,8 +55,8 @@ func (p Pings) String() string {
 // runs numbers the runs of pings.
 var runs atomic.Uint32
 
-// Ping sends count echo requests, 10 ms apart, and waits for the answers. ping(8) does not: once there
-// was an answer, it waits for the last one only twice as long as the slowest took.
+// Ping sends count echo requests, 10 ms apart, and waits for the answers. ping(8) waits too briefly:
+// after the first answer, it waits for the last one only twice as long as the slowest took.
 func (n *Namespace) Ping(to string, count int, how ...Echo) Pings {
 	n.lab.Helper()
 	e := Echo{}
@@ -132,7 +132,7 @@ func (n *Namespace) Ping(to string, count int, how ...Echo) Pings {
 	return p
 }
 
-// listen hands over the sequence numbers of the answers to the identifier.
+// listen sends the sequence numbers of answers with the identifier to a channel.
 func listen(c *net.IPConn, reply byte, ident uint16, answers chan<- int, ended <-chan struct{}) {
 	b := make([]byte, 1<<16)
 	for {
@@ -177,7 +177,7 @@ func echo(kind byte, ident uint16, seq, size int) []byte {
 	return b
 }
 
-// mayBeCut has a socket send its IPv4 packets without DF.
+// mayBeCut makes a socket send IPv4 packets without DF.
 func mayBeCut(c *net.IPConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {

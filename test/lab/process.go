@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Process is a program that runs in a namespace until it ends or is stopped. It
-// is stopped with its Lab, and its output is shown when the test has failed.
+// Process is a program that runs in a namespace until it ends or is stopped.
+// The Lab stops it at its own end, and prints its output if the test has
+// failed.
 type Process struct {
 	Name string // for people
 	Out  string // path of the file that takes standard output and standard error
@@ -58,8 +59,8 @@ func (n *Namespace) Start(name, program string, args ...string) *Process {
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Stop asks the program to end and waits for it. One that does not end within
-// Patience is killed and fails the test.
+// Stop asks the program to end and waits for it. It kills a program that does
+// not end within Patience, and fails the test.
 func (p *Process) Stop() {
 	p.lab.Helper()
 	if !p.end(syscall.SIGTERM) {
@@ -128,7 +129,7 @@ func (p *Process) sleeps() bool {
 	return len(f) > 0 && f[0] == "S"
 }
 
-// Log is what the program has written so far.
+// Log returns the output of the program so far.
 func (p *Process) Log() string {
 	b, _ := os.ReadFile(p.Out)
 	return string(b)
@@ -150,7 +151,7 @@ func (p *Process) AwaitLog(text string) {
 	})
 }
 
-// tail is the end of a log, without what the Lab's own questions left there.
+// tail returns the end of a log, without the lines that the Lab's own requests caused.
 func tail(s string, lines int) string {
 	b := slices.DeleteFunc(bytes.Split(bytes.TrimSpace([]byte(s)), []byte("\n")), func(line []byte) bool {
 		return bytes.Contains(line, []byte("[CFG] vici client"))

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// queueDrops is how many packets the kernel has dropped in the namespace so far because a queue was
+// queueDrops returns how many packets the kernel has dropped in the namespace because a queue was
 // full: a device's (the TUN device that a program does not read in time, the processor's backlog
 // behind a veth), or the receive buffer of a socket for UDP or ESP. A dropped packet of several
-// segments counts once. Port 500 does not count: what floods it is IKE.
+// segments counts once. Port 500 does not count: IKE messages alone fill it.
 func (n *Namespace) queueDrops() int {
 	n.lab.Helper()
 	total := 0
@@ -28,7 +28,7 @@ func (n *Namespace) queueDrops() int {
 		}
 		for _, version := range []string{"", "6"} {
 			sockets("udp"+version, func(port string) bool { return port != "01F4" })
-			sockets("raw"+version, func(protocol string) bool { return protocol == "0032" }) // charon has others, which it does not read
+			sockets("raw"+version, func(protocol string) bool { return protocol == "0032" }) // charon has other raw sockets, which it does not read
 		}
 	})
 	return total

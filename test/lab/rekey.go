@@ -10,9 +10,9 @@ import (
 	"slices"
 )
 
-// Rekey has the daemon start to rekey the Child SAs of a tunnel, or its IKE SA.
-// It asks on the control socket itself: to start a program takes longer than a
-// rekey. It may be called from any goroutine.
+// Rekey asks the daemon to rekey the Child SAs of a tunnel, or its IKE SA. It
+// uses the control socket itself, because starting a program takes longer than
+// a rekey. It may be called from any goroutine.
 func (v *Vpngw) Rekey(tunnel string, ike bool) error {
 	body, err := json.Marshal(map[string]any{"name": tunnel, "ike": ike})
 	if err != nil {
@@ -34,8 +34,8 @@ func (v *Vpngw) Rekey(tunnel string, ike bool) error {
 	return nil
 }
 
-// AwaitRekey waits until a tunnel has other keys than it had: a new IKE SA, or
-// a Child SA that was not there.
+// AwaitRekey waits until a tunnel has new keys: another IKE SA, or another
+// Child SA.
 func (v *Vpngw) AwaitRekey(before TunnelStatus, ike bool) {
 	v.ns.lab.Helper()
 	v.await(before.Name, Patience, "has new keys", func(t TunnelStatus) bool {

@@ -7,7 +7,7 @@ import (
 )
 
 // require skips the test when the process is not root or a tool is missing; with
-// CI=true, where everything has to be there, it fails the test instead.
+// CI=true it fails the test instead.
 func require(t T, tools []string) {
 	t.Helper()
 	lacking := t.Skipf

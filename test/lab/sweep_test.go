@@ -29,7 +29,7 @@ func TestVictim(t *testing.T) {
 	select {}
 }
 
-// startVictim returns the process and the tag of its Lab, which stands.
+// startVictim starts the process and returns it with the tag of its Lab, which is complete.
 func startVictim(t *testing.T) (*exec.Cmd, string) {
 	t.Helper()
 	require(t, []string{"ip"})
@@ -45,7 +45,7 @@ func startVictim(t *testing.T) (*exec.Cmd, string) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if tag, ok := strings.CutPrefix(lines.Text(), "tag "); ok {
 			if len(leftOf(tag)) == 0 {
-				t.Fatalf("the lab %s does not stand", tag)
+				t.Fatalf("the lab %s is not complete", tag)
 			}
 			return cmd, tag
 		}
@@ -54,7 +54,7 @@ func startVictim(t *testing.T) (*exec.Cmd, string) {
 	return nil, ""
 }
 
-// leftOf is what is there of a Lab: namespaces and files.
+// leftOf returns the namespaces and files of a Lab that still exist.
 func leftOf(tag string) []string {
 	a, _ := filepath.Glob("/run/netns/" + tag + "*")
 	b, _ := filepath.Glob(filepath.Join(os.TempDir(), tag+"*"))

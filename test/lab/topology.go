@@ -1,7 +1,8 @@
 package lab
 
-// Addresses of the standard networks. The customer's are those of the gateway's
-// public side, the host's own side and the host.
+// Addresses of the standard networks. The customer's addresses are those of its
+// gateway towards the internet, of its gateway towards the host, and of the
+// host.
 const (
 	CustomerAddr  = "203.0.113.9"
 	CustomerAddr6 = "2001:db8:c::9"
@@ -39,7 +40,7 @@ type Net struct {
 	Customer2, Host2                           *Namespace // nil with one customer
 }
 
-// Direct is the network without NAT, IPv4 and IPv6 on every link.
+// Direct makes the network without NAT, with IPv4 and IPv6 on every link.
 func Direct(t T, tools ...string) *Net {
 	t.Helper()
 	n := cloudSide(New(t, tools...))
@@ -54,8 +55,9 @@ func Direct(t T, tools ...string) *Net {
 	return n
 }
 
-// BehindNAT is the network with the customer's gateway on a private address
-// behind a masquerading router that has the public one. IPv4 outside.
+// BehindNAT makes the network in which the customer's gateway has a private
+// address, behind a masquerading router with the public one. The outer network
+// has IPv4 only.
 func BehindNAT(t T, tools ...string) *Net {
 	t.Helper()
 	n := cloudSide(New(t, append(tools, "conntrack")...))
@@ -76,7 +78,7 @@ func BehindNAT(t T, tools ...string) *Net {
 	return n
 }
 
-// TwoBehindNAT is BehindNAT with a second customer on the office network.
+// TwoBehindNAT makes BehindNAT with a second customer on the office network.
 func TwoBehindNAT(t T, tools ...string) *Net {
 	t.Helper()
 	n := BehindNAT(t, tools...)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Transfer sends so many bytes over one TCP connection to an address that the
-// other host has, and returns how many arrived within Patience.
+// Transfer sends bytes over one TCP connection to an address of the other host,
+// and returns how many arrived within Patience.
 func (n *Namespace) Transfer(to *Namespace, address string, bytes int) int64 {
 	n.lab.Helper()
 	deadline := time.Now().Add(Patience)

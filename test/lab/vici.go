@@ -1,7 +1,7 @@
 package lab
 
-// Conn is one connection as `swanctl.conf` and vici's load-conn have it. Zero
-// fields are left to strongSwan's defaults.
+// Conn is one connection in the terms of `swanctl.conf` and vici's load-conn. A
+// zero field leaves strongSwan's default.
 type Conn struct {
 	Name        string           `vici:"-"`
 	Version     string           `vici:"version"` // "1", "2"

@@ -23,8 +23,8 @@ type Vpngw struct {
 	args  []string
 }
 
-// Vpngw starts the daemon in the namespace; args are further ones for `vpngw run`.
-// It returns when the daemon answers on its control socket.
+// Vpngw starts the daemon in the namespace; args are additional arguments of
+// `vpngw run`. It returns when the daemon answers on its control socket.
 func (n *Namespace) Vpngw(c Config, args ...string) *Vpngw {
 	n.lab.Helper()
 	return n.vpngw(c.write(n.lab, n.role), args...)
@@ -41,13 +41,13 @@ func (n *Namespace) vpngw(config string, args ...string) *Vpngw {
 	return v
 }
 
-// VpngwText is Vpngw with a configuration as a text.
+// VpngwText starts the daemon with a configuration as text.
 func (n *Namespace) VpngwText(config string, args ...string) *Vpngw {
 	n.lab.Helper()
 	return n.vpngw(n.lab.File(n.role+".yaml", config), args...)
 }
 
-// Restart starts the daemon again. It kills the daemon first if that still runs.
+// Restart starts the daemon again. It kills the daemon first if it still runs.
 func (v *Vpngw) Restart() {
 	v.ns.lab.Helper()
 	if v.Process != nil {
@@ -92,7 +92,7 @@ func (v *Vpngw) Reload(c Config) {
 	v.Command("reload")
 }
 
-// Status is `vpngw status --json`, as the documentation has it.
+// Status is the output of `vpngw status --json`. It follows the documentation.
 type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
 }
@@ -142,7 +142,7 @@ type ChildStatus struct {
 	Drops      map[string]uint64 `json:"drops"`
 }
 
-// Status asks the daemon how it stands.
+// Status asks the daemon for its status.
 func (v *Vpngw) Status() Status {
 	v.ns.lab.Helper()
 	s, err := v.status()
@@ -196,7 +196,7 @@ func (v *Vpngw) AwaitState(tunnel, state string, within time.Duration) TunnelSta
 	return got
 }
 
-// AwaitUp is AwaitState of "up" with the Lab's patience.
+// AwaitUp waits until a tunnel is up.
 func (v *Vpngw) AwaitUp(tunnel string) TunnelStatus {
 	v.ns.lab.Helper()
 	return v.AwaitState(tunnel, "up", Patience)

@@ -24,8 +24,8 @@ func open(t *testing.T) *Path {
 	return p
 }
 
-// tries is how often something is measured until nothing is lost: on a busy machine packets are lost
-// even on the loopback device, since what has not come for 100 ms counts as lost.
+// tries bounds the repetitions of a measurement until nothing is lost: on a busy machine packets are
+// lost even on the loopback device, because a packet that has not come after 100 ms counts as lost.
 const tries = 50
 
 func TestEveryPacketIsCountedOnce(t *testing.T) {

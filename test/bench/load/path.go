@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Path is sockets at its two ends: packets go in at one and should come out at
+// Path has sockets at its two ends: packets enter at one and should leave at
 // the other. Not safe for concurrent use.
 type Path struct {
 	from [2]int // for one flow, which connects it, and for many
@@ -28,8 +28,8 @@ type Path struct {
 	run  uint32
 }
 
-// receiveBuffer holds half a second of small packets, so that what is lost
-// is not lost here.
+// receiveBuffer holds half a second of small packets, so that the receiver
+// itself loses none.
 const receiveBuffer = 64 << 20
 
 // Open makes the sockets; inA and inB call a function where that end is. The
@@ -78,11 +78,11 @@ func (p *Path) Close() {
 	}
 }
 
-// Outcome is what became of a Stream.
+// Outcome is the result of a Stream.
 type Outcome struct {
 	Sent, Received int
 	Elapsed        time.Duration // of the sending
-	Aborted        bool          // it was over before its time: more was lost than may be
+	Aborted        bool          // the stream ended early, because more than MaxLost was lost
 	Behind         int           // packets that had not arrived when the last was sent
 }
 
@@ -91,7 +91,7 @@ func (o Outcome) Lost() float64 {
 	return float64(o.Sent-o.Received) / float64(max(o.Sent, 1))
 }
 
-// Rate is packets sent a second, Carried those that arrived.
+// Rate is the number of packets sent a second, Carried the number that arrived.
 func (o Outcome) Rate() float64    { return float64(o.Sent) / o.Elapsed.Seconds() }
 func (o Outcome) Carried() float64 { return float64(o.Received) / o.Elapsed.Seconds() }
 
@@ -106,11 +106,11 @@ func (o Outcome) String() string {
 	return s
 }
 
-// quiet is how long nothing has to come before what is missing counts as lost.
+// quiet is the time without an arrival after which missing packets count as lost.
 const quiet = 100 * time.Millisecond
 
-// Run sends a stream and returns what became of it, when all has arrived or
-// nothing has come for a while.
+// Run sends a stream and returns the outcome when all packets have arrived, or
+// none for a while.
 func (p *Path) Run(s Stream) (Outcome, error) {
 	p.run++
 	c := &counter{run: p.run}

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pings is what a run of pings came to.
+// Pings is the result of a run of pings.
 type Pings struct {
 	Sent  int
-	Times []time.Duration // of those that were answered, in the order of the answers
+	Times []time.Duration // round trips, in the order of the answers
 }
 
 // Lost is the part that was not answered.
@@ -27,8 +27,8 @@ const (
 	lastAnswer             = time.Second // how long the last answer may take
 )
 
-// runs numbers the runs of pings, which their identifiers come from: a late
-// answer must not pass for one to the next run.
+// runs numbers the runs of pings. The number gives the identifier, so that a
+// late answer does not count for the next run.
 var runs atomic.Uint32
 
 // Ping sends count echo requests at a fixed interval, answered or not. in calls
@@ -120,7 +120,7 @@ func echo(ident, seq uint16) []byte {
 	return b
 }
 
-// reply returns the number of an answer of ours; b begins with the IP header.
+// reply returns the number of an answer to this run; b begins with the IP header.
 func reply(b []byte, ident uint16) (seq uint16, ok bool) {
 	header := int(b[0]&0xf) * 4
 	if len(b) < header+8 || b[header] != echoReply || binary.BigEndian.Uint16(b[header+4:]) != ident {

@@ -24,8 +24,8 @@ const (
 	batch = 64                     // packets in one system call
 )
 
-// receive takes what the socket gets, until stop. It does not wait in the
-// socket: to be woken for each packet would cost more than the packet.
+// receive reads the socket until stop. It does not block in the socket, because
+// a wake-up for each packet would cost more than the packet.
 func (c *counter) receive(fd int, stop *atomic.Bool) error {
 	var msgs [batch]mmsghdr
 	var iovs [batch]unix.Iovec

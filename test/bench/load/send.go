@@ -18,8 +18,8 @@ type Stream struct {
 	Sizes []int            // of UDP payloads, at least 16 bytes
 	Rate  float64          // packets a second; 0 is as many as can be sent
 	For   time.Duration
-	// MaxLost ends the stream early when more than that part of all that it is to
-	// send is already lost. 0 does not.
+	// MaxLost ends the stream early when more than that part of all its packets
+	// is already lost. 0 never ends it early.
 	MaxLost float64
 }
 
@@ -98,10 +98,10 @@ func (w *sender) send(n int) (int, error) {
 	}
 }
 
-// send sends the stream on the calling thread. It has the priority of what is
-// measured: when the processors are full it sends less, which its rate shows. (At
-// real-time priority it holds the pace, and takes from the others, at far lower
-// rates, more time at once than their queues can bridge.)
+// send sends the stream on the calling thread, with the priority of the measured
+// programs: on full processors it sends less, which its rate shows. (At real-time
+// priority it keeps the pace, but even at far lower rates it takes the processor
+// from the others for longer than their queues can bridge.)
 func (s Stream) send(fd int, run uint32, c *counter) (Outcome, error) {
 	w, err := newSender(fd, run, s)
 	if err != nil {
@@ -128,7 +128,7 @@ func (s Stream) send(fd int, run uint32, c *counter) (Outcome, error) {
 				return Outcome{Elapsed: 1}, err
 			}
 		} else if now > due+late {
-			due = now // so late that the rate is what could be sent
+			due = now // too late to catch up: the rate drops
 		}
 		if _, err := w.send(n); err != nil {
 			return Outcome{Elapsed: 1}, err

@@ -1,9 +1,8 @@
-// Command relay carries IP packets between a TUN device and a UDP peer, as they
-// are: no crypto, no header of its own. It is what the benchmark measures
-// tunnels against. Its way in and out is wireguard-go's (package conn with its
-// batches, UDP GSO and GRO; package tun with its TSO and GRO), used in the plainest way:
-// one goroutine for each direction, and a copy of every packet, which is where a
-// tunnel would encrypt.
+// Command relay carries unchanged IP packets between a TUN device and a UDP peer: no
+// crypto, no additional header. The benchmark compares tunnels with it. Its I/O is
+// wireguard-go's (package conn with its batches, UDP GSO and GRO; package tun with its
+// TSO and GRO), used in the plainest way: one goroutine for each direction, and a copy
+// of every packet, which is where a tunnel would encrypt.
 //
 //	relay DEVICE PORT PEER
 package main

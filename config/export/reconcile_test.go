@@ -1,7 +1,7 @@
 package export
 
-// settle makes a generated body agree with itself, where hardly any would by chance.
-func (g *generator) settle(connection map[string]any) {
+// reconcile makes a generated body agree with itself, where hardly any would by chance.
+func (g *generator) reconcile(connection map[string]any) {
 	body, _ := connection[g.dialect].(map[string]any)
 	switch g.dialect {
 	case "native":
