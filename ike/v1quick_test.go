@@ -97,3 +97,34 @@ func TestV1OffersWhatIsConfigured(t *testing.T) {
 		}
 	})
 }
+
+// A peer with several threads can take a message 1 before the message 3 in front of it, so the next quick
+// mode begins a moment after the last, also when that was refused.
+func TestV1QuickModesKeepApart(t *testing.T) {
+	w, a, _ := pairOf(t, func(pa, pb *sa.Peer) {
+		v1(pa, pb)
+		manyPairs(pa, pb)
+		pb.Children = append(pb.Children[:5:5], pb.Children[6:]...)
+	})
+	var last time.Time // when the last message of a quick mode before this one passed
+	var current uint32
+	begun := 0
+	w.filter = func(d *ipsec.Datagram) bool {
+		h, err := wire.ParseHeader(d.Data)
+		if err != nil || h.Exchange != wire.ExchangeQuick && h.Exchange != wire.ExchangeInfo1 {
+			return true
+		}
+		if h.Exchange == wire.ExchangeQuick && d.Remote.Addr() == a.addr && h.ID != current {
+			if begun++; begun > 1 && w.now.Sub(last) < 30*time.Millisecond {
+				t.Errorf("quick mode %d begins %v after the one before", begun, w.now.Sub(last))
+			}
+			current = h.ID
+		}
+		last = w.now
+		return true
+	}
+	w.run(2 * time.Second)
+	if begun < 12 {
+		t.Errorf("%d quick modes, want 12", begun)
+	}
+}

@@ -14,7 +14,13 @@ type family struct {
 	current  *SA   // the member that maintains the Child SAs
 	children []*child
 	queue    []*quick
+	quiet    time.Time // no quick mode begins before
 }
+
+// quickGap is between the end of a quick mode of ours and the beginning of the next one. A peer with several
+// threads can take our next message 1 before our message 3. strongSwan keeps the state of two quick modes
+// only: when the next one is refused besides, it forgets the first, and has no Child SA where we have one.
+const quickGap = 30 * time.Millisecond
 
 // elect makes the newest established member maintain the Child SAs. Without one, the current
 // maintainer stays while it lives, and the newest of the other members follows it.
@@ -55,16 +61,27 @@ func (f *family) merge(o *family) {
 	f.members = append(o.members, f.members...)
 	f.children = append(o.children, f.children...)
 	f.queue = append(o.queue, f.queue...)
+	if o.quiet.After(f.quiet) {
+		f.quiet = o.quiet
+	}
 	o.members, o.children, o.queue = nil, nil, nil
 }
 
 // startNext begins the next quick mode unless one is open: they go one after the other.
 func (f *family) startNext(now time.Time) {
-	for s := f.current; s.state == sa.Established && s.asking == nil && len(f.queue) > 0; {
+	for s := f.current; s.state == sa.Established && s.asking == nil && len(f.queue) > 0 && !now.Before(f.quiet); {
 		q := f.queue[0]
 		f.queue = f.queue[1:]
 		q.begin(s, now)
 	}
+}
+
+// nextAt is when a quick mode that waits can begin; zero: none waits for a time.
+func (f *family) nextAt() time.Time {
+	if s := f.current; len(f.queue) > 0 && s.state == sa.Established && s.asking == nil {
+		return f.quiet
+	}
+	return time.Time{}
 }
 
 // requeue repeats a quick mode whose ISAKMP SA ended under it. A rekey waits for a moment first, because a quick mode

@@ -32,6 +32,7 @@ type FrozenFamily struct {
 	Current  uint64   // the one that maintains the Child SAs
 	Children []FrozenChild
 	Queue    []FrozenQuick // not begun
+	Quiet    time.Time     // no quick mode begins before
 }
 
 // FrozenSA is one ISAKMP SA.
@@ -249,7 +250,7 @@ func ownOf(s *SA) uint64 {
 }
 
 func (f *freezer) family(k *kin) FrozenFamily {
-	out := FrozenFamily{Peer: sa.FreezePeer(k.peer, f.key), Current: ownOf(k.current)}
+	out := FrozenFamily{Peer: sa.FreezePeer(k.peer, f.key), Current: ownOf(k.current), Quiet: k.quiet}
 	for _, m := range k.members {
 		out.Members = append(out.Members, m.own())
 	}

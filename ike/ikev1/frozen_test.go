@@ -462,7 +462,7 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 		{reflect.TypeFor[exchange](), "kind id iv step asks answers lastHash sent retx repeats until then", ""},
 		{reflect.TypeFor[quick](), "cfg local remote old rival began own spiIn dh ni idci idcr offered", "s x"},
 		{reflect.TypeFor[answer](), "ni nr spi c", "s x"},
-		{reflect.TypeFor[family](), "members current children queue", ""},
+		{reflect.TypeFor[family](), "members current children queue quiet", ""},
 		{
 			reflect.TypeFor[child](),
 			"cfg sa made out lowNonce asked successor gone stale failed softAt hardAt outAt heldUntil confirmBy deleteAt removeAt", "",

@@ -187,6 +187,7 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	}
 	s.say(now, q.x, false, &wire.Raw{Kind: wire.TypeHash1, Data: s.keys.hash3(q.x.id, q.ni, nonce.Data)})
 	s.finish(now, q.x)
+	s.fam.quiet = now.Add(quickGap)
 	switch {
 	case s.env.Owner.Held(q.cfg):
 		s.deleteChild(now, c, notWanted)
@@ -281,6 +282,7 @@ func (q *quick) refused(now time.Time, n *wire.Notify1) {
 		why.Code, why.Ours = diag.SelectorsRefuse, hereAndThere(q.local, q.remote)
 	}
 	q.s.log.Warn("Child SA refused", "child", q.cfg.Name, "notify", n.Kind.String())
+	q.s.fam.quiet = now.Add(quickGap)
 	q.fail(now, why)
 }
 

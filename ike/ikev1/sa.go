@@ -120,6 +120,7 @@ func (s *SA) Deadline() time.Time {
 		d = sa.Earliest(d, s.p1.x.deadline())
 	}
 	if s.fam.current == s {
+		d = sa.Earliest(d, s.fam.nextAt())
 		for _, c := range s.fam.children {
 			d = sa.Earliest(d, c.deadline())
 		}

@@ -76,7 +76,7 @@ func (t *thawer) family(f *FrozenFamily) error {
 	if err != nil {
 		return err
 	}
-	k := &kin{family: &family{}, peer: p}
+	k := &kin{family: &family{quiet: f.Quiet}, peer: p}
 	t.kin = append(t.kin, k)
 	for i := range f.Children {
 		fc := &f.Children[i]
