@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"vpngw/ike/sa"
@@ -24,7 +23,7 @@ func (e *UnknownNameError) Error() string {
 	if len(e.Known) == 0 {
 		return fmt.Sprintf("there is no connection %q: none is configured", e.Name)
 	}
-	return fmt.Sprintf("there is no connection %q; there is %s", e.Name, few(e.Known))
+	return fmt.Sprintf("there is no connection %q; there is %s", e.Name, sa.Few(e.Known))
 }
 
 // call runs f in the control loop.
@@ -100,13 +99,4 @@ func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.
 		g.perform(now)
 		return nil
 	})
-}
-
-// few lists the first names and counts the rest.
-func few(names []string) string {
-	const most = 3
-	if len(names) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-	}
-	return strings.Join(names, ", ")
 }

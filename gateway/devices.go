@@ -10,10 +10,8 @@ import (
 	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/esp"
+	"vpngw/tunnel"
 )
-
-// initialMTU is the MTU of a TUN until its tunnel.Group has computed one.
-const initialMTU = 1400
 
 // device is a TUN device with its part of the data plane.
 type device struct {
@@ -43,11 +41,11 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 	failed := func(err error) (*device, diag.Cause) {
 		return nil, diag.Cause{Code: diag.DeviceFailed, Device: e.device, Err: strings.TrimPrefix(err.Error(), "device "+e.device+": ")}
 	}
-	tun, err := d.host.CreateTUN(e.device, initialMTU)
+	tun, err := d.host.CreateTUN(e.device, tunnel.InitialMTU)
 	if err != nil {
 		return failed(err)
 	}
-	cfg := esp.TunnelConfig{Name: e.tunnel.Name, Frames: tun, MTU: initialMTU, CopyDSCP: e.tunnel.CopyDSCP}
+	cfg := esp.TunnelConfig{Name: e.tunnel.Name, Frames: tun, MTU: tunnel.InitialMTU, CopyDSCP: e.tunnel.CopyDSCP}
 	if d.packets {
 		cfg.Frames = nil
 		if cfg.Device, err = tun.Packets(); err != nil {

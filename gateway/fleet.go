@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"vpngw/config"
@@ -25,9 +24,8 @@ type entry struct {
 // its part of the host's state under its name.
 type group struct {
 	*tunnel.Group
-	name    string
-	entries []*entry
-	queued  bool
+	name   string
+	queued bool
 }
 
 // status returns the status of the entry's tunnel.
@@ -89,12 +87,6 @@ func (f *fleet) index() {
 // summary is the line for the service manager: how many tunnels are up.
 func (f *fleet) summary() string {
 	return fmt.Sprintf("STATUS=%d of %d tunnels up", f.up, len(f.entries))
-}
-
-// forget drops a retired group.
-func (f *fleet) forget(g *group) {
-	f.due.Remove(g)
-	f.queue = slices.DeleteFunc(f.queue, func(o *group) bool { return o == g })
 }
 
 // named returns the entries of the connection of that name, or else the entry of the tunnel of that

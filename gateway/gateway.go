@@ -166,8 +166,8 @@ func checkHost(h Host, log *slog.Logger, narrow bool) error {
 	return nil
 }
 
-// start builds the data plane and the IKE endpoint and starts the readers. The
-// loop makes the tunnels' devices.
+// start builds the data plane and the IKE endpoint, adopts the configuration, which
+// makes the tunnels' devices, and starts the readers.
 func (g *Gateway) start(s *Sockets) error {
 	g.data.Plane = esp.New(esp.Config{
 		Slots: spiSlots, Rand: rand.Reader, Notify: g.in.tell, IKE: g.in.deliver,

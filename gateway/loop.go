@@ -42,7 +42,7 @@ func (g *Gateway) loop(ctx context.Context) error {
 
 // step runs the due timers, performs the Actions of IKE, and lets the groups decide.
 func (g *Gateway) step(now time.Time) {
-	if due(g.ike.Deadline(), now) {
+	if sa.Due(now, g.ike.Deadline()) {
 		g.ike.Advance(now)
 	}
 	var moved []esp.Moved
@@ -62,8 +62,6 @@ func (g *Gateway) step(now time.Time) {
 		g.droppedLogged = n
 	}
 }
-
-func due(t, now time.Time) bool { return sa.Due(now, t) }
 
 // wait is how long the loop may sleep. The least wait keeps a deadline that
 // does not move from taking the whole processor.
@@ -91,9 +89,7 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote})
 	case esp.PathMTU:
 		for _, gr := range g.data.groupsTo(e.Remote, g.fleet.byName) {
-			gr.Note(now, tunnel.TooBig{Remote: e.Remote, MTU: e.MTU})
-			g.carryOut(now, gr)
-			g.fleet.enqueue(gr)
+			g.noteGroup(now, gr, tunnel.TooBig{Remote: e.Remote, MTU: e.MTU})
 		}
 	}
 }
@@ -165,7 +161,7 @@ func (g *Gateway) goodbye(timer *time.Timer) {
 	g.ike.Do(time.Now(), sa.Shutdown{})
 	for {
 		now := time.Now()
-		if due(g.ike.Deadline(), now) {
+		if sa.Due(now, g.ike.Deadline()) {
 			g.ike.Advance(now)
 		}
 		g.perform(now)

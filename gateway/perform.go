@@ -56,10 +56,15 @@ func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 // note gives a fact to the group of e. A nil e is a tunnel that was removed.
 func (g *Gateway) note(now time.Time, e *entry, f tunnel.Fact) {
 	if e != nil {
-		e.group.Note(now, f)
-		g.carryOut(now, e.group)
-		g.fleet.enqueue(e.group)
+		g.noteGroup(now, e.group, f)
 	}
+}
+
+// noteGroup gives a fact to a group.
+func (g *Gateway) noteGroup(now time.Time, gr *group, f tunnel.Fact) {
+	gr.Note(now, f)
+	g.carryOut(now, gr)
+	g.fleet.enqueue(gr)
 }
 
 // maxConcluded bounds the groups that decide in one turn of the loop, so that a

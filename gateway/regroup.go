@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -21,11 +20,11 @@ type change struct {
 	releasing map[string]bool // groups that lose a device, by name
 }
 
-func releases(groups map[string]bool, name string) int {
-	if groups[name] {
-		return 0
-	}
-	return 1
+// regrouped is a group of the plan that is new or whose tunnels have changed.
+type regrouped struct {
+	name    string
+	configs []tunnel.Config
+	entries []*entry
 }
 
 // same reports whether w has the same settings as e, so that the tunnel need not change.
@@ -66,20 +65,20 @@ func (f *fleet) regroup(now time.Time, plan []plannedTunnel, ps *peers, own []ne
 	}
 	ch.done.Kept = len(plan) - ch.done.Added - ch.done.Changed
 
-	members := map[string][]tunnel.Config{}
-	inGroup := map[string][]*entry{}
-	var order []string
+	var order []*regrouped
+	byGroup := map[string]*regrouped{} // by name
 	for i, w := range plan {
 		e := entries[i]
 		if !changed[w.group] {
 			e.conn = w.conn
 			continue
 		}
-		if members[w.group] == nil {
-			order = append(order, w.group)
+		r := byGroup[w.group]
+		if r == nil {
+			r = &regrouped{name: w.group}
+			order, byGroup[w.group] = append(order, r), r
 		}
-		members[w.group] = append(members[w.group], ch.take(e, w, ps))
-		inGroup[w.group] = append(inGroup[w.group], e)
+		r.configs, r.entries = append(r.configs, ch.take(e, w, ps)), append(r.entries, e)
 	}
 	var groups []*group
 	for _, gr := range f.groups {
@@ -87,16 +86,24 @@ func (f *fleet) regroup(now time.Time, plan []plannedTunnel, ps *peers, own []ne
 			groups = append(groups, gr)
 			continue
 		}
-		f.forget(gr)
-		if members[gr.name] == nil {
+		f.due.Remove(gr)
+		if byGroup[gr.name] == nil {
 			ch.retired = append(ch.retired, gr.name)
 		}
 	}
+	f.queue = slices.DeleteFunc(f.queue, func(gr *group) bool { return changed[gr.name] })
 	// A group that loses a device comes first: another may need that device.
-	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(releases(ch.releasing, a), releases(ch.releasing, b)) })
-	for _, name := range order {
-		gr := &group{Group: tunnel.New(now, members[name], own, inner), name: name, entries: inGroup[name]}
-		for _, e := range gr.entries {
+	var first, rest []*regrouped
+	for _, r := range order {
+		if ch.releasing[r.name] {
+			first = append(first, r)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	for _, r := range append(first, rest...) {
+		gr := &group{Group: tunnel.New(now, r.configs, own, inner), name: r.name}
+		for _, e := range r.entries {
 			e.group = gr
 			ps.add(e)
 		}

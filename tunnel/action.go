@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"net/netip"
-	"time"
 
 	"vpngw/diag"
 )
@@ -55,14 +54,12 @@ type Reconnect struct {
 
 // Changed says that a tunnel's state, or its cause, has changed.
 type Changed struct {
-	At            time.Time
-	Conn, Tunnel  string
-	Was, State    State
-	Cause         diag.Cause
-	Device        string
-	MTU           int
-	Weak          []string // when it comes up: why its algorithms are weak
-	OperatorsWish bool     // the operator took the tunnel down, so it is no failure
+	Conn, Tunnel string
+	Was, State   State
+	Cause        diag.Cause
+	Device       string
+	MTU          int
+	Weak         []string // when it comes up: why its algorithms are weak
 }
 
 func (Open) action()      {}

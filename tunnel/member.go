@@ -16,8 +16,8 @@ const (
 	lostRetry   = time.Second // for the first attempt after a loss
 )
 
-// initialMTU is the MTU of a TUN until the first Child SA determines one.
-const initialMTU = 1400
+// InitialMTU is the MTU of a new TUN, until the first Child SA determines one.
+const InitialMTU = 1400
 
 // member is one tunnel of a Group.
 type member struct {
@@ -65,7 +65,7 @@ func newMember(now time.Time, c Config) *member {
 	}
 	return &member{
 		Config: c, fault: diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, openAt: now,
-		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: initialMTU,
+		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: InitialMTU,
 	}
 }
 
@@ -225,11 +225,11 @@ const strandedGrace = 2 * time.Second
 // the local address of the present one is gone: liveness checks would notice
 // that too, but only after a minute.
 func (m *member) advance(now time.Time, g *Group) {
-	if reached(m.openAt, now) {
+	if sa.Due(now, m.openAt) {
 		m.openAt = time.Time{}
 		g.emit(Open{m.Tunnel.Name})
 	}
-	if reached(m.silentAt, now) {
+	if sa.Due(now, m.silentAt) {
 		m.silentAt, m.silent = time.Time{}, true
 	}
 	local, gone := m.lostAddress(g)
@@ -238,7 +238,7 @@ func (m *member) advance(now time.Time, g *Group) {
 		m.stranded, m.asked = time.Time{}, false
 	case m.stranded.IsZero():
 		m.stranded = now
-	case reached(m.stranded.Add(strandedGrace), now) && !m.asked && !m.held:
+	case sa.Due(now, m.stranded.Add(strandedGrace)) && !m.asked && !m.held:
 		m.asked = true
 		g.emit(Reconnect{m.Tunnel.Name, local, diag.Cause{Code: diag.AddressGone, Addr: local}})
 	}

@@ -3,6 +3,8 @@ package tunnel
 import (
 	"net/netip"
 	"time"
+
+	"vpngw/ike/sa"
 )
 
 // A path's MTU is measured again after this time: the kernel keeps the MTU that
@@ -45,7 +47,7 @@ func (g *Group) noteTooBig(now time.Time, f TooBig) {
 // expirePaths forgets old paths, and paths that no Child SA uses.
 func (g *Group) expirePaths(now time.Time) {
 	for a, p := range g.paths {
-		if reached(p.until, now) || !g.sendsTo(a) {
+		if sa.Due(now, p.until) || !g.sendsTo(a) {
 			delete(g.paths, a)
 		}
 	}

@@ -1,12 +1,11 @@
 package tunnel
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"vpngw/diag"
+	"vpngw/ike/sa"
 )
 
 // State is the state of a tunnel.
@@ -42,8 +41,8 @@ func (g *Group) assess(now time.Time, m *member) {
 	}
 	m.cause = cause
 	c := Changed{
-		At: now, Conn: m.Conn.Name, Tunnel: m.Tunnel.Name, Was: was, State: state, Cause: cause,
-		Device: m.Device, MTU: m.mtu, OperatorsWish: m.held,
+		Conn: m.Conn.Name, Tunnel: m.Tunnel.Name, Was: was, State: state, Cause: cause,
+		Device: m.Device, MTU: m.mtu,
 	}
 	if state == Up && was != Up {
 		c.Weak = m.weak()
@@ -66,7 +65,7 @@ func (m *member) judge() (State, diag.Cause) {
 	case carries && !m.lacks.OK():
 		return Degraded, m.lacks
 	case carries:
-		return Degraded, diag.Cause{Code: diag.Uncovered, Ours: few(open)}.Since(m.trouble())
+		return Degraded, diag.Cause{Code: diag.Uncovered, Ours: sa.Few(open)}.Since(m.trouble())
 	}
 	cause := diag.First(m.trouble(), m.sent)
 	if cause.OK() && m.silent && len(m.ikes) == 0 {
@@ -100,13 +99,4 @@ func (m *member) weak() []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// few lists the first names and counts the rest.
-func few(s []string) string {
-	const most = 3
-	if len(s) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(s[:most], ", "), len(s)-most)
-	}
-	return strings.Join(s, ", ")
 }

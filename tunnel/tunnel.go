@@ -80,15 +80,6 @@ func New(now time.Time, tunnels []Config, own []netip.Addr, inner Inner) *Group 
 	return g
 }
 
-// Tunnels returns the names of the group's tunnels, in the order of the configuration.
-func (g *Group) Tunnels() []string {
-	var out []string
-	for _, m := range g.members {
-		out = append(out, m.Tunnel.Name)
-	}
-	return out
-}
-
 // Note takes a fact. It decides only the MTU at once, because a packet may use
 // a new SA before Advance.
 func (g *Group) Note(now time.Time, f Fact) {
@@ -147,7 +138,7 @@ func (g *Group) Advance(now time.Time) {
 	}
 	g.expirePaths(now)
 	g.fit()
-	if reached(g.retryAt, now) {
+	if sa.Due(now, g.retryAt) {
 		g.retryAt, g.repeat = time.Time{}, true
 	}
 	g.emitWant()
@@ -194,13 +185,10 @@ func (g *Group) find(tunnel string) *member {
 
 // Status is the state of one tunnel after the last Advance.
 type Status struct {
-	State  State
-	Since  time.Time
-	Cause  diag.Cause // the last failure; OK when the tunnel is up
-	Held   bool       // by the operator
-	Raised bool       // by the operator
-	Device bool       // the tunnel has a device
-	MTU    int        // of the device
+	State State
+	Since time.Time
+	Cause diag.Cause // the last failure; OK when the tunnel is up
+	Held  bool       // by the operator
 }
 
 // Status returns the status of a tunnel; false: the group has no tunnel of that name.
@@ -209,7 +197,7 @@ func (g *Group) Status(tunnel string) (Status, bool) {
 	if m == nil {
 		return Status{}, false
 	}
-	return Status{m.state, m.since, m.cause, m.held, m.raised, m.fault.OK(), m.mtu}, true
+	return Status{m.state, m.since, m.cause, m.held}, true
 }
 
 // Initiates reports whether this end initiates a tunnel.
@@ -217,6 +205,3 @@ func (g *Group) Initiates(tunnel string) bool {
 	m := g.find(tunnel)
 	return m != nil && m.initiates()
 }
-
-// reached reports whether t is set and not after now.
-func reached(t, now time.Time) bool { return sa.Due(now, t) }

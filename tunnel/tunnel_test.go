@@ -239,8 +239,8 @@ func TestMTUIsThatOfTheNarrowestPath(t *testing.T) {
 	s.facts(device("six"))
 	s.mtu = 1000
 	s.up("six", "fd00:3::/64", "fd00:20::/64")
-	if st, _ := s.Status("six"); st.MTU != leastMTU6 {
-		t.Errorf("got MTU %d, want the least of IPv6", st.MTU)
+	if mtu := s.find("six").mtu; mtu != leastMTU6 {
+		t.Errorf("got MTU %d, want the least of IPv6", mtu)
 	}
 }
 
@@ -296,7 +296,7 @@ func TestTakenTunnelKeepsItsDeviceAndSAs(t *testing.T) {
 	next := hq()
 	next.Tunnel.Routes = prefixes("10.10.0.0/17")
 	next.From = s.Take("hq")
-	if s.Take("hq") != nil || len(s.Tunnels()) != 0 {
+	if s.Take("hq") != nil || len(s.members) != 0 {
 		t.Error("a tunnel that was taken is still there")
 	}
 	s.Group = New(s.now, []Config{next}, s.own, inner)

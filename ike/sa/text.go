@@ -39,6 +39,15 @@ func ListText(ss []ipsec.Selector) string {
 	return fmt.Sprint(ss)
 }
 
+// Few lists the first names for a sentence and counts the rest.
+func Few(names []string) string {
+	const most = 3
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
 // GroupText is the name of a key exchange group.
 func GroupText(group uint16) string { return ipsec.Transform{Type: ipsec.KE, ID: group}.String() }
 
