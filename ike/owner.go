@@ -170,6 +170,11 @@ func (o *owner) ChildChanged(now time.Time, m sa.Machine, cfg *sa.Child, why dia
 	c.peer.wake()
 }
 
+// Affords implements sa.Owner.
+func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool {
+	return true
+}
+
 // Dropped implements sa.Owner.
 func (o *owner) Dropped(why sa.Drop) { o.counters.Dropped[why]++ }
 

@@ -96,12 +96,13 @@ func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 // UDP encapsulated IKE or IPsec packet from the other end to determine which IP and
 // port addresses should be used." The caller vouches that the packet is authentic and new.
 func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
-	if !s.nat.Follows(s.peer, s.path, local, remote) {
+	to := s.nat.Path(s.peer, s.path, local, remote)
+	if to.Remote == s.path.Remote {
 		return
 	}
 	was := s.path.Remote
-	s.log.Info("the peer's address changed", "was", was, "is", remote)
-	s.path.Local, s.path.Remote = local, remote
+	s.log.Info("the peer's address changed", "was", was, "is", to.Remote)
+	s.path = to
 	s.name()
 	if s.fam.current == s {
 		for _, c := range s.fam.children {

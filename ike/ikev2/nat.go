@@ -75,12 +75,13 @@ func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 // address and port in the validated packet". The caller vouches that the packet
 // is authentic and new.
 func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
-	if !s.nat.Follows(s.peer, s.path, local, remote) {
+	to := s.nat.Path(s.peer, s.path, local, remote)
+	if to.Remote == s.path.Remote {
 		return
 	}
-	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", remote)
+	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", to.Remote)
 	was := s.path.Remote
-	s.path.Local, s.path.Remote = local, remote
+	s.path = to
 	s.name()
 	if s.fam.current == s {
 		for _, c := range s.fam.children {

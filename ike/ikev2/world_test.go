@@ -157,12 +157,13 @@ func (h *host) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
 		}
 	}
 }
-func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)      {}
-func (h *host) Spawned(m sa.Machine)                             { h.machines = append(h.machines, m) }
-func (h *host) Stirred(sa.Machine)                               {}
-func (h *host) Dropped(sa.Drop)                                  {}
-func (h *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { h.tell(why) }
-func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { h.tell(why) }
+func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)             {}
+func (h *host) Spawned(m sa.Machine)                                    { h.machines = append(h.machines, m) }
+func (h *host) Stirred(sa.Machine)                                      {}
+func (h *host) Dropped(sa.Drop)                                         {}
+func (h *host) Affords(time.Time, netip.Addr, time.Duration, bool) bool { return true }
+func (h *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause)        { h.tell(why) }
+func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause)        { h.tell(why) }
 
 func (h *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { h.moved = append(h.moved, w) }
 

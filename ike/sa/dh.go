@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"vpngw/ipsec"
 )
@@ -70,6 +71,40 @@ func (d *DH) Shared(peer []byte) ([]byte, error) {
 	return s, nil
 }
 
+// CheckPublic refuses a peer's public value that is not in its group, or whose shared secret anybody can tell. It
+// costs no exponentiation, so it comes before the work for a sender who has proven nothing.
+func CheckPublic(group uint16, peer []byte) error {
+	var err error
+	switch g, c := modpGroups[group], curves[group]; {
+	case g == nil && c.public == 0:
+		err = errUnsupported
+	case len(peer) != PublicSize(group):
+		err = fmt.Errorf("the peer's public value has %d bytes, not %d", len(peer), PublicSize(group))
+	case g != nil:
+		_, err = g.number(peer)
+	default:
+		_, err = c.point(peer)
+	}
+	if err != nil {
+		return groupError(group, err)
+	}
+	return nil
+}
+
+// Effort is about how long one exponentiation in a group takes, on a slow core of today.
+func Effort(group uint16) time.Duration {
+	if us, ok := efforts[group]; ok {
+		return us * time.Microsecond
+	}
+	return 10 * time.Millisecond
+}
+
+var efforts = map[uint16]time.Duration{
+	ipsec.KEMODP768: 300, ipsec.KEMODP1024: 300, ipsec.KEMODP1536: 500, ipsec.KEMODP2048: 800, ipsec.KEMODP2048SG: 1200,
+	ipsec.KEMODP3072: 5000, ipsec.KEMODP4096: 8000,
+	ipsec.KEECP256: 60, ipsec.KEECP384: 500, ipsec.KEECP521: 2000, ipsec.KEX25519: 60,
+}
+
 // exponentSize is the length of private exponents in bytes, more than twice the
 // strength of any group here (RFC 3526 section 8: at most 480 bits for group 16).
 const exponentSize = 64
@@ -130,9 +165,9 @@ func (d *DH) useECDH(g curve, key *ecdh.PrivateKey) {
 	d.private = key.Bytes()
 	d.public = key.PublicKey().Bytes()[len(g.prefix):]
 	d.shared = func(peer []byte) ([]byte, error) {
-		public, err := g.NewPublicKey(append(g.prefix[:len(g.prefix):len(g.prefix)], peer...))
+		public, err := g.point(peer)
 		if err != nil {
-			return nil, errOutOfRange
+			return nil, err
 		}
 		s, err := key.ECDH(public)
 		if err != nil {
@@ -140,6 +175,15 @@ func (d *DH) useECDH(g curve, key *ecdh.PrivateKey) {
 		}
 		return s, nil
 	}
+}
+
+// point reads a peer's public value, which must be on the curve.
+func (g curve) point(peer []byte) (*ecdh.PublicKey, error) {
+	public, err := g.NewPublicKey(append(g.prefix[:len(g.prefix):len(g.prefix)], peer...))
+	if err != nil {
+		return nil, errOutOfRange
+	}
+	return public, nil
 }
 
 // privateKey draws keys until one is in range (FIPS 186-5 appendix A.2.2). The first

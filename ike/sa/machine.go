@@ -162,6 +162,9 @@ type Owner interface {
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
 	// PeerMoved says that m, which is established, sends to another address or port than was.
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
+	// Affords asks, before the work, whether a sender that has not proven who it is may cost this host so much more time
+	// in exponentiations (see Effort). reachable: it has proven that it receives at its address.
+	Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool
 	// Dropped counts a message that an ISAKMP SA dropped.
 	Dropped(why Drop)
 	// Troubled says why a first message, which may come from p, was refused.

@@ -51,15 +51,23 @@ func (g *modp) exp(y *bigmod.Nat, x []byte) []byte {
 
 var errOutOfRange = errors.New("the peer's public value is not of the group")
 
-// element reads a public value y and checks that 1 < y < p-1 (RFC 6989 section
-// 2.1) and, in a group with small subgroups, that y^q = 1 (section 2.2).
-func (g *modp) element(b []byte) (*bigmod.Nat, error) {
+// number reads a public value y and checks that 1 < y < p-1 (RFC 6989 section 2.1).
+func (g *modp) number(b []byte) (*bigmod.Nat, error) {
 	m := g.modulus()
 	y, err := bigmod.NewNat().SetBytes(b, m)
 	if err != nil || y.IsZero() == 1 || y.IsOne() == 1 || y.IsMinusOne(m) == 1 {
 		return nil, errOutOfRange
 	}
-	if g.order != nil && bigmod.NewNat().Exp(y, g.order, m).IsOne() == 0 {
+	return y, nil
+}
+
+// element reads a public value as number does and checks, in a group with small subgroups, that y^q = 1 (section 2.2).
+func (g *modp) element(b []byte) (*bigmod.Nat, error) {
+	y, err := g.number(b)
+	if err != nil {
+		return nil, err
+	}
+	if m := g.modulus(); g.order != nil && bigmod.NewNat().Exp(y, g.order, m).IsOne() == 0 {
 		return nil, errOutOfRange
 	}
 	return y, nil

@@ -44,10 +44,21 @@ func (n NAT) Encap(p *Peer) bool { return n.Any() || p != nil && p.Encap == Enca
 // behind a NAT itself does not (RFC 7296 section 2.23).
 func (n NAT) MayMove(p *Peer) bool { return !n.Local && n.Encap(p) }
 
-// Follows reports whether an authentic, new message of p from remote to local shows
-// that p has moved, when IKE uses path.
-func (n NAT) Follows(p *Peer, path ipsec.Path, local, remote netip.AddrPort) bool {
-	return n.MayMove(p) && local.Port() == PortNATT && remote != path.Remote
+// Path decides every change of the peer's address, in every exchange: it is where IKE sends to after a message of p
+// that is authentic and no repetition has come from remote to local, when it used path before. An on-path
+// attacker can send a copy of such a message first, from any address; so
+//   - an end that is behind a NAT may go anywhere, and each later message of its own takes it back;
+//   - any other keeps the address of the first message, and may only change to port 4500, once.
+func (n NAT) Path(p *Peer, path ipsec.Path, local, remote netip.AddrPort) ipsec.Path {
+	if local.Port() != PortNATT {
+		return path
+	}
+	floats := path.Local.Port() == PortIKE && local.Addr() == path.Local.Addr() && remote.Addr() == path.Remote.Addr() &&
+		(remote.Port() == PortNATT || n.Remote)
+	if floats || n.MayMove(p) {
+		path.Local, path.Remote = local, remote
+	}
+	return path
 }
 
 // Problem says why the configuration of p does not allow the NAT that was found; OK:
