@@ -3,6 +3,7 @@ package diag
 // Causes that only IKEv2 has.
 const (
 	IKEGroupGuess    Code = "ike-group-guess"
+	GroupUnproven    Code = "ike-group-unproven"
 	KEGroupChanged   Code = "ike-group-changed"
 	AuthDisbelieved  Code = "auth-disbelieved"
 	MessageUnread    Code = "message-unread"
@@ -25,6 +26,7 @@ const (
 
 var ikev2 = []Entry{
 	{Code: IKEGroupGuess, Severity: Info, Sentence: "the peer guessed key exchange group {theirs}; ours is {ours}", Side: Nowhere},
+	{Code: GroupUnproven, Severity: Info, Sentence: "the IKE SA began in group {theirs} because of a message that anybody can forge; our first choice is {ours}", Side: Nowhere},
 	{Code: KEGroupChanged, Severity: Error, Sentence: "the peer answered with a key exchange group other than the one it chose", Side: Theirs},
 	{Code: AuthDisbelieved, Severity: Error, Sentence: "the peer does not accept our proof of identity ({notify}): the pre-shared keys differ, or it expects another identity than {ours}", Side: Either, Change: "psk, local.id"},
 	{Code: MessageUnread, Severity: Error, Sentence: "the peer could not read our message: {notify}", Side: Theirs},

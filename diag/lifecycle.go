@@ -18,6 +18,7 @@ const (
 	Collision       Code = "collision"
 	TooManyIKE      Code = "too-many-ike"
 	TooManyChildren Code = "too-many-children"
+	TooManyPairs    Code = "too-many-selectors"
 	NotWanted       Code = "not-wanted"
 	Internal        Code = "internal"
 )
@@ -39,6 +40,7 @@ var lifecycle = []Entry{
 	{Code: Collision, Severity: Info, Sentence: "both ends began at once; the other IKE SA stays", Side: Nowhere},
 	{Code: TooManyIKE, Severity: Warning, Sentence: "the peer has too many IKE SAs", Side: Theirs},
 	{Code: TooManyChildren, Severity: Warning, Sentence: "the peer has {count} Child SAs already", Side: Theirs},
+	{Code: TooManyPairs, Severity: Warning, Sentence: "the peer asks for Child SAs of {count} pairs of selectors, more than a peer may have: wider selectors say the same in fewer", Side: Theirs},
 	{Code: NotWanted, Severity: Info, Sentence: "no connection wants it any more", Side: Nowhere},
 	{Code: Internal, Severity: Error, Sentence: "vpngw could not {name}: {err}", Side: Ours},
 }

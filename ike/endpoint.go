@@ -49,7 +49,10 @@ type Counters struct {
 	HalfOpenShare  uint64 // too many from one address
 	Displaced      uint64 // pending main modes that gave way to newer ones
 	Limited        uint64 // aggressive modes that came too fast from one source
+	EffortRefused  uint64 // first messages that would have cost too many exponentiations
 	InitRefused    uint64
+	LinesLeftOut   uint64           // of the log
+	Reflected      uint64           // first messages of ours that came back
 	UnknownSources uint64           // first messages from addresses of no peer
 	Dropped        [sa.Drops]uint64 // IKEv1's messages that an ISAKMP SA had no use for
 }
@@ -76,7 +79,7 @@ type Endpoint struct {
 	answered answered
 	pending  pendingMains
 	cookies  cookies
-	replies  limiter
+	budgets  budgets
 	sources  map[netip.Addr]*limiter // of aggressive mode; for no more addresses than peers have
 	counters Counters
 
@@ -116,7 +119,7 @@ func New(cfg Config) *Endpoint {
 		table: newTable(), established: map[sa.Machine]struct{}{}, installed: map[uint32]installed{},
 		answered: newAnswered(), pending: newPendingMains(),
 		cookies: cookies{rand: cfg.Rand},
-		replies: limiter{perSecond: 20},
+		budgets: newBudgets(),
 		sources: map[netip.Addr]*limiter{},
 	}
 	e.env = sa.Env{

@@ -30,7 +30,7 @@ type Frozen struct {
 	Answered []FrozenAnswered
 	Pending  []FrozenMain // oldest first
 	Cookies  FrozenCookies
-	Replies  FrozenLimiter
+	Budgets  FrozenBudgets
 	Sources  []FrozenSource
 	Counters Counters
 	Stopping bool
@@ -137,7 +137,7 @@ func (e *Endpoint) Freeze() Frozen {
 			f.Pending = append(f.Pending, FrozenMain{p.key.freeze(), p.cookie, p.first, p.answer, p.at})
 		}
 	}
-	f.Cookies, f.Replies, f.Counters, f.Stopping = e.cookies.freeze(), e.replies.freeze(), e.counters, e.stopping
+	f.Cookies, f.Budgets, f.Counters, f.Stopping = e.cookies.freeze(), e.budgets.freeze(), e.counters, e.stopping
 	for from, l := range e.sources {
 		f.Sources = append(f.Sources, FrozenSource{from, l.freeze()})
 	}
@@ -150,7 +150,7 @@ func (e *Endpoint) Freeze() Frozen {
 	key := func(p *sa.Peer) string { return keys[p] }
 	f.V1, f.V2 = ikev1.Freeze(machines, key), ikev2.Freeze(machines, key)
 	*e = *New(e.cfg)
-	e.stopping, e.replies = true, limiter{} // no answer to anything
+	e.stopping, e.budgets = true, exhausted() // no answer to anything
 	return f
 }
 

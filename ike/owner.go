@@ -100,6 +100,7 @@ func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) 
 	for _, other := range others {
 		e.inherit(now, m, other, initialContact)
 	}
+	p.trim(now)
 	e.begun(m)
 	p.wake()
 }
@@ -124,6 +125,7 @@ func (o *owner) Succeeded(now time.Time, old, successor sa.Machine) {
 		e.begun(successor)
 	}
 	if p != nil {
+		p.trim(now)
 		p.wake()
 	}
 	e.look(old)
@@ -140,7 +142,6 @@ func (o *owner) PeerMoved(_ time.Time, m sa.Machine, was netip.AddrPort) {
 // Closed implements sa.Owner.
 func (o *owner) Closed(now time.Time, m sa.Machine, why diag.Cause) {
 	e := o.e()
-	e.answered.completed(m)
 	e.ended(m, why)
 	if p := e.peerOf[m.Info().Peer]; p != nil {
 		p.lost(now, m, why)
@@ -170,19 +171,18 @@ func (o *owner) ChildChanged(now time.Time, m sa.Machine, cfg *sa.Child, why dia
 	c.peer.wake()
 }
 
-// Affords implements sa.Owner.
-func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool {
-	return true
-}
-
 // Dropped implements sa.Owner.
 func (o *owner) Dropped(why sa.Drop) { o.counters.Dropped[why]++ }
 
 // Troubled implements sa.Owner. Anybody can send a bad first message, so it says
 // nothing about a peer that has an IKE SA.
 func (o *owner) Troubled(now time.Time, cfg *sa.Peer, why diag.Cause) {
-	if p := o.peerOf[cfg]; p != nil && !p.why.Equal(why) && p.main() == nil {
-		p.log.Warn("cannot connect", sa.Why(why))
+	p := o.peerOf[cfg]
+	if p == nil || p.why.Equal(why) || p.main() != nil {
+		return
+	}
+	if log, ok := o.Hearsay(now, cfg.Remote, why.Code); ok {
+		log.Warn("cannot connect", "conn", cfg.Name, sa.Why(why))
 		p.fail(now, why)
 		p.wake()
 	}

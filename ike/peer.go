@@ -28,6 +28,8 @@ const (
 	steadyTime = 20 * time.Second
 	// maxIKESAs is how many IKE SAs a peer may have beside one for each child.
 	maxIKESAs = 8
+	// maxLeaving is how many it may have that only wait for their end.
+	maxLeaving = 8
 )
 
 var noCause diag.Cause // nothing is wrong
@@ -92,6 +94,20 @@ func (p *peer) others(m sa.Machine) []sa.Machine {
 
 func (p *peer) forget(m sa.Machine) {
 	p.machines = slices.DeleteFunc(p.machines, func(o sa.Machine) bool { return o == m })
+}
+
+// trim drops the oldest of the IKE SAs that only wait for their end, so that a peer that makes one after the other
+// costs no more than any.
+func (p *peer) trim(now time.Time) {
+	var leaving []sa.Machine
+	for _, m := range p.machines {
+		if st := m.Info().State; st == sa.Replaced || st == sa.Deleting {
+			leaving = append(leaving, m)
+		}
+	}
+	for _, m := range leaving[:max(len(leaving)-maxLeaving, 0)] {
+		m.Drop(now, diag.Cause{Code: diag.TooManyIKE})
+	}
 }
 
 // authenticated notes a new IKE SA.

@@ -109,6 +109,7 @@ func (e *Endpoint) remove(now time.Time, p *peer) {
 	if len(e.peersAt[at]) == 0 {
 		delete(e.peersAt, at)
 		delete(e.sources, at)
+		e.budgets.forget(at)
 	}
 	for _, c := range p.children {
 		e.removeChild(now, c)

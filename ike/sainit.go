@@ -35,25 +35,55 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.touch(m)
 		return
 	}
-	if !e.knowsV2(now, h, d) || !e.hasRoomV2(d.Remote.Addr().Unmap()) {
+	if e.isOurs(now, h.SPIi, d) || !e.knowsV2(now, h, d) || !e.hasRoomV2(d.Remote.Addr().Unmap()) {
 		return
 	}
 	msg := e.readInit(now, h, d)
-	if msg == nil || !e.cookieV2(now, msg, d) {
+	if msg == nil {
 		return
 	}
-	m, err := ikev2.Respond(&e.env, now, d, msg)
+	reachable := e.cookies.valid(now, msg, d.Remote)
+	if !reachable && len(e.answered.v2.all) >= e.cfg.CookieThreshold {
+		e.challenge(now, msg, d)
+		return
+	}
+	m, err := ikev2.Respond(&e.env, now, d, msg, reachable)
 	if err != nil {
-		e.counters.InitRefused++
-		var n *wire.NotifyError
-		// INVALID_SYNTAX "may only be returned for and in an encrypted packet" (section 3.10.1).
-		if errors.As(err, &n) && n.Kind != wire.InvalidSyntax {
-			e.refuse(now, h, d, n)
-		}
+		e.refuseInit(now, msg, d, reachable, err)
 		return
 	}
 	e.answered.add(key, m, &e.answered.v2)
 	e.touch(m)
+}
+
+// refuseInit tells the sender of a request, which has been parsed, why there is no IKE SA. A sender that has not
+// proven its address is asked to when those that forge the address have had all the answers that there are for it.
+func (e *Endpoint) refuseInit(now time.Time, msg *wire.Message, d ipsec.Datagram, reachable bool, err error) {
+	e.counters.InitRefused++
+	var n *wire.NotifyError
+	switch {
+	case errors.Is(err, ikev2.ErrBusy) && !reachable:
+		e.challenge(now, msg, d)
+	case !errors.As(err, &n) || n.Kind == wire.InvalidSyntax: // "may only be returned for and in an encrypted packet" (section 3.10.1)
+	case reachable:
+		e.notify(msg.Header, d, &wire.Notify{Kind: n.Kind, Data: n.Data})
+	case !e.refuse(now, msg.Header, d, n):
+		e.challenge(now, msg, d)
+	}
+}
+
+// isOurs reports whether a first message has an initiator's SPI of ours: somebody sends us back what we sent to a peer. Were we to
+// answer, we would prove to ourselves that we know the key.
+func (e *Endpoint) isOurs(now time.Time, spiI uint64, d ipsec.Datagram) bool {
+	m, ok := e.table.bySPI[spiI]
+	if !ok || !m.Info().Initiator {
+		return false
+	}
+	e.counters.Reflected++
+	if p := m.Info().Peer; p.Remote == d.Remote.Addr().Unmap() {
+		(*owner)(e).Troubled(now, p, diag.Cause{Code: diag.Reflected})
+	}
+	return true
 }
 
 // knowsV2 reports whether a peer at the sender's address speaks IKEv2, and otherwise answers.
@@ -106,24 +136,23 @@ func (e *Endpoint) readInit(now time.Time, h wire.Header, d ipsec.Datagram) *wir
 	return msg
 }
 
-// cookieV2 reports whether the sender has proven its address, or need not. It asks for a cookie otherwise.
-func (e *Endpoint) cookieV2(now time.Time, msg *wire.Message, d ipsec.Datagram) bool {
-	if len(e.answered.v2.all) < e.cfg.CookieThreshold || e.cookies.valid(now, msg, d.Remote) {
-		return true
-	}
+// challenge asks the sender of a request to prove its address with a cookie.
+func (e *Endpoint) challenge(now time.Time, msg *wire.Message, d ipsec.Datagram) {
 	if n, ok := wire.Find[*wire.Nonce](msg.Payloads); ok {
 		e.counters.CookiesSent++
 		e.notify(msg.Header, d, &wire.Notify{Kind: wire.Cookie, Data: e.cookies.mint(now, n.Data, d.Remote, msg.SPIi)})
 	}
-	return false
 }
 
-// refuse answers a first message in the clear, at a limited rate.
-func (e *Endpoint) refuse(now time.Time, h wire.Header, d ipsec.Datagram, n *wire.NotifyError) {
-	if e.replies.allow(now) {
-		e.log.Info("refusing IKE_SA_INIT", "peer", d.Remote, "notify", n.Kind.String(), sa.Why(n.Cause))
-		e.notify(h, d, &wire.Notify{Kind: n.Kind, Data: n.Data})
+// refuse answers a first message in the clear, if the sender's budget allows.
+func (e *Endpoint) refuse(now time.Time, h wire.Header, d ipsec.Datagram, n *wire.NotifyError) bool {
+	if !e.mayReply(now, d.Remote.Addr()) {
+		return false
 	}
+	log, _ := (*owner)(e).Hearsay(now, d.Remote.Addr(), n.Cause.Code)
+	log.Info("refusing IKE_SA_INIT", "peer", d.Remote, "notify", n.Kind.String(), sa.Why(n.Cause))
+	e.notify(h, d, &wire.Notify{Kind: n.Kind, Data: n.Data})
+	return true
 }
 
 // otherVersion takes a message of a version that no peer at its source speaks, or of one above 2 (RFC 7296 section 2.5).
@@ -134,7 +163,7 @@ func (e *Endpoint) otherVersion(now time.Time, h wire.Header, d ipsec.Datagram) 
 			(*owner)(e).Troubled(now, p.cfg, diag.Cause{Code: diag.IKEVersion, Version: int(h.Major), Ours: versionText(p.cfg.Version)})
 		}
 	}
-	if h.Major > 2 && h.Flags&wire.FlagResponse == 0 && e.replies.allow(now) {
+	if h.Major > 2 && h.Flags&wire.FlagResponse == 0 && e.mayReply(now, d.Remote.Addr()) {
 		e.notify(h, d, &wire.Notify{Kind: wire.InvalidMajorVersion})
 	}
 }
@@ -152,7 +181,7 @@ func (e *Endpoint) speaks(version int, a netip.Addr) bool {
 // unknown takes a message that belongs to no IKE SA of ours (RFC 7296 section 2.21.4).
 func (e *Endpoint) unknown(now time.Time, h wire.Header, d ipsec.Datagram) {
 	e.counters.UnknownSPI++
-	if h.Flags&wire.FlagResponse == 0 && e.replies.allow(now) {
+	if h.Flags&wire.FlagResponse == 0 && e.mayReply(now, d.Remote.Addr()) {
 		e.notify(h, d, &wire.Notify{Kind: wire.InvalidIKESPI})
 	}
 }

@@ -137,7 +137,7 @@ func (e *Endpoint) thawFirsts(f Frozen) error {
 	for i, s := range f.Cookies.Secret {
 		copy(e.cookies.secret[i][:], s)
 	}
-	e.replies = f.Replies.thaw(e.replies.perSecond)
+	e.budgets = f.Budgets.thaw()
 	for _, s := range f.Sources {
 		l := s.Limit.thaw(aggressivePerSecond)
 		e.sources[s.From] = &l

@@ -162,10 +162,11 @@ func (e *Endpoint) mayAggress(now time.Time, from netip.Addr) bool {
 func (e *Endpoint) refuseV1(now time.Time, h wire.Header, d ipsec.Datagram, err error) {
 	e.counters.InitRefused++
 	var r *ikev1.Refusal
-	if !errors.As(err, &r) || !e.replies.allow(now) {
+	if !errors.As(err, &r) || !e.mayReply(now, d.Remote.Addr()) {
 		return
 	}
-	e.log.Info("refusing phase 1", "peer", d.Remote, "notify", r.Kind.String(), sa.Why(r.Cause))
+	log, _ := (*owner)(e).Hearsay(now, d.Remote.Addr(), r.Cause.Code)
+	log.Info("refusing phase 1", "peer", d.Remote, "notify", r.Kind.String(), sa.Why(r.Cause))
 	m := wire.Message{
 		Header:   wire.Header{SPIi: h.SPIi, Major: 1, Exchange: wire.ExchangeInfo1, ID: uint32(e.newSPI())},
 		Payloads: []wire.Payload{&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, Kind: r.Kind}},

@@ -209,8 +209,11 @@ func (n *host) told(what string, why diag.Cause) {
 
 func (n *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause)        { n.told("lost", why) }
 func (n *host) Affords(time.Time, netip.Addr, time.Duration, bool) bool { return true }
-func (n *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause)        { n.told("troubled", why) }
-func (n *host) Dropped(why sa.Drop)                                     { n.note("drops: %v", why); n.dropped[why]++ }
+func (n *host) Hearsay(time.Time, netip.Addr, diag.Code) (*slog.Logger, bool) {
+	return slog.New(slog.DiscardHandler), false
+}
+func (n *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { n.told("troubled", why) }
+func (n *host) Dropped(why sa.Drop)                              { n.note("drops: %v", why); n.dropped[why]++ }
 
 func (n *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { n.moved = append(n.moved, w) }
 func (n *host) Succeeded(time.Time, sa.Machine, sa.Machine)           {}

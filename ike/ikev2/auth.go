@@ -98,6 +98,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
+	defer s.regroup(now)
 	if t.first == nil {
 		return nil
 	}
@@ -124,6 +125,9 @@ func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) diag.Cause {
 	if !p.RemoteID.Welcomes(id.Identity) {
 		return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(id.Identity), Ours: sa.IDText(p.RemoteID)}
 	}
+	if id.Identity == p.LocalID {
+		return diag.Cause{Code: diag.SameIdentity, Theirs: sa.IDText(id.Identity)}
+	}
 	if mac.Method != wire.AuthSharedKey {
 		return diag.Cause{Code: diag.AuthMethod, Count: int(mac.Method)}
 	}
@@ -148,11 +152,11 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 		return nil, nil, err
 	}
 	s.peer = p
-	s.path.Local, s.path.Remote = d.Local, d.Remote
-	s.name()
 	if !p.NATT {
 		s.nat = sa.NAT{}
 	}
+	s.path = s.nat.Path(p, s.path, d.Local, d.Remote)
+	s.name()
 	if why := s.nat.Problem(p); !why.OK() {
 		s.env.Owner.Troubled(now, p, why)
 		return nil, nil, refuse(wire.AuthenticationFailed, why)

@@ -104,6 +104,9 @@ func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr 
 	if len(tsi.Selectors) == 0 || len(tsr.Selectors) == 0 || !ipsec.Covers(o.local, tsi.Selectors) || !ipsec.Covers(o.remote, tsr.Selectors) {
 		return nil, diag.Cause{Code: diag.SelectorsWrong, Theirs: sa.ListText(tsi.Selectors) + " and " + sa.ListText(tsr.Selectors)}
 	}
+	if why := s.affords(o.cfg, nil, tsi.Selectors, tsr.Selectors); !why.OK() {
+		return nil, why
+	}
 	spiOut := binary.BigEndian.Uint32(got.Proposals[0].SPI)
 	if spiOut < 256 {
 		return nil, diag.Cause{Code: diag.ReservedSPI}
@@ -125,6 +128,30 @@ func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr 
 	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
 	return c, diag.Cause{}
+}
+
+// pairs is how many pairs of selectors an SPD entry has.
+func pairs(local, remote []ipsec.Selector) int { return len(local) * len(remote) }
+
+// affords says whether one more Child SA of cfg with these selectors is within the peer's budget, in
+// place of rekeyed if that is not nil.
+func (s *SA) affords(cfg *sa.Child, rekeyed *child, local, remote []ipsec.Selector) diag.Cause {
+	n, own := pairs(local, remote), 0
+	if n > max(maxPairs, pairs(cfg.Local, cfg.Remote)) {
+		return diag.Cause{Code: diag.TooManyPairs, Count: n}
+	}
+	for _, c := range s.peer.Children {
+		own += pairs(c.Local, c.Remote)
+	}
+	for _, c := range s.fam.children {
+		if c != rekeyed && c.rekey == nil && !c.leaving() {
+			n += pairs(c.sa.Local, c.sa.Remote)
+		}
+	}
+	if n > max(maxAllPairs, 2*own) {
+		return diag.Cause{Code: diag.TooManyPairs, Count: n}
+	}
+	return diag.Cause{}
 }
 
 // incomplete is the Cause of a response that lacks something.
@@ -255,6 +282,9 @@ func readChildRequest(ps []wire.Payload) (childRequest, bool, error) {
 // not yet installed, and the payloads SA, [KE,] TSi, TSr and
 // [N(ADDITIONAL_TS_POSSIBLE)] of the response.
 func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, []wire.Payload, error) {
+	if o.tsi.Malformed || o.tsr.Malformed { // INVALID_SYNTAX would end the IKE SA
+		return nil, nil, refuse(wire.TSUnacceptable, diag.Cause{Code: diag.Malformed, Err: "traffic selectors that cannot be read"})
+	}
 	cfg, local, remote := s.match(o)
 	if cfg == nil {
 		why := diag.Cause{Code: diag.Selectors, Theirs: selectorText(o.local, o.remote), Ours: s.peer.Wishes()}
@@ -263,6 +293,9 @@ func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, 
 	}
 	if s.env.Owner.Held(cfg) {
 		return nil, nil, refuse(wire.TSUnacceptable, diag.Cause{Code: diag.ChildHeld, Name: cfg.Name})
+	}
+	if why := s.affords(cfg, o.rekeyed, local, remote); !why.OK() {
+		return nil, nil, refuse(wire.NoAdditionalSAs, why)
 	}
 	own := cfg.Proposals
 	if !o.withKE {
@@ -324,6 +357,7 @@ func (s *SA) exchangeKE(ke *wire.KE) (shared, public []byte, err error) {
 	if shared, err = dh.Shared(ke.Data); err != nil {
 		return nil, nil, refuse(wire.InvalidSyntax, diag.Cause{Code: diag.KeyExchange, Err: err.Error()})
 	}
+	dh.Clear()
 	return shared, dh.Public(), nil
 }
 

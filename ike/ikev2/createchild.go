@@ -25,6 +25,10 @@ const (
 	troubleTime = 3 * time.Minute
 	// maxChildren is how many Child SAs a peer may have on one IKE SA.
 	maxChildren = 1024
+	// maxPairs is how many pairs of a local and a remote selector one Child SA may have, and maxAllPairs those of
+	// a peer together, unless the configuration itself has more.
+	maxPairs    = 1024
+	maxAllPairs = 4096
 )
 
 // createChild requests one more Child SA.

@@ -216,7 +216,7 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if s.authenticating() {
 		return // it has overtaken the IKE_AUTH response; the peer will send it again
 	}
-	if h.ID != s.peerNextID || h.Exchange == wire.ExchangeSAInit || !s.haveKeys() {
+	if h.ID != s.peerNextID || h.Exchange == wire.ExchangeSAInit || !s.haveKeys(now) {
 		return
 	}
 	ps, err := s.open(now, h, d.Data, &s.requests)

@@ -136,6 +136,7 @@ type FrozenTask struct {
 	Child int    // rekeyChild: the old one; deleteChild
 	Rival int    // rekeyChild
 	SPI   uint64 // rekeyIKE
+	Back  bool   // rekeyIKE
 
 	Notify wire.Notify // deleteIKE; of kind 0: none
 }
@@ -323,7 +324,7 @@ func (t *rekeyChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 }
 
 func (t *rekeyIKE) freeze(*SA, *numberedFamily) FrozenTask {
-	return FrozenTask{Kind: kindRekeyIKE, SPI: t.spi, Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni), Tries: t.tries}
+	return FrozenTask{Kind: kindRekeyIKE, SPI: t.spi, Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni), Tries: t.tries, Back: t.back}
 }
 
 func (*liveness) freeze(*SA, *numberedFamily) FrozenTask { return FrozenTask{Kind: kindLiveness} }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,7 +22,7 @@ import (
 //	                             <--  HDR, SAr1, KEr, Nr
 
 // maxRetries is how often the responder may ask for a cookie or another group.
-const maxRetries = 6
+const maxRetries = 3
 
 // saInit is the IKE_SA_INIT exchange that an initiator starts.
 type saInit struct {
@@ -98,12 +99,15 @@ func offer(proto ipsec.Protocol, spi []byte, ps []ipsec.Proposal) []wire.Proposa
 	return out
 }
 
+// ErrBusy: the sender may not cost us an exponentiation now. It repeats its request.
+var ErrBusy = errors.New("no time for a key exchange")
+
 // response handles a message that claims to be the response. Nothing in it is
 // authentic yet, so an error counts only if no better response comes (RFC 7296
 // section 2.21.1).
 func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram) {
 	m, err := wire.Parse(d.Data)
-	if err != nil {
+	if err != nil || d.Remote != s.path.Remote {
 		return
 	}
 	if n := errorNotify(m.Payloads); n != nil {
@@ -164,6 +168,9 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	if suite.KE.ID != s.dh.Group() || ke.Group != s.dh.Group() {
 		return diag.Cause{Code: diag.KEGroupChanged}
 	}
+	if bytes.Equal(ke.Data, s.dh.Public()) {
+		return diag.Cause{Code: diag.Reflected}
+	}
 	shared, err := s.dh.Shared(ke.Data)
 	if err != nil {
 		return diag.Cause{Code: diag.KeyExchange, Err: err.Error()}
@@ -172,9 +179,10 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	if err != nil {
 		return internal("derive keys", err)
 	}
+	s.dh.Clear()
 	s.keys, s.suite, s.spiR, s.nr, s.dh = k, suite, h.SPIr, nonce.Data, nil
 	s.initResp = bytes.Clone(d.Data)
-	s.path.Local, s.path.Remote = d.Local, d.Remote
+	s.path.Local = d.Local
 	s.fragment = wire.FindNotify(ps, wire.FragmentationSupported) != nil
 	if s.peer.NATT {
 		s.detectNAT(ps, h.SPIr, d.Local, d.Remote)
@@ -184,8 +192,8 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 		return diag.Cause{}
 	}
 	if s.encap() { // "MUST tunnel all future IKE and ESP packets [...] over UDP port 4500"
-		s.path.Local = netip.AddrPortFrom(d.Local.Addr(), sa.PortNATT)
-		s.path.Remote = netip.AddrPortFrom(d.Remote.Addr(), sa.PortNATT)
+		s.path.Local = netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT)
+		s.path.Remote = netip.AddrPortFrom(s.path.Remote.Addr(), sa.PortNATT)
 	}
 	s.name()
 	s.logKeys()
@@ -207,9 +215,9 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	return diag.Cause{}
 }
 
-// Respond answers an IKE_SA_INIT request m, which was parsed from d. With an error
+// Respond answers an IKE_SA_INIT request m, which was parsed from d; reachable: its sender has proven its address. With an error
 // no state is kept; a *wire.NotifyError says what to tell the sender.
-func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA, error) {
+func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message, reachable bool) (*SA, error) {
 	if err := checkShape(wire.ExchangeSAInit, false, m.Payloads); err != nil {
 		return nil, err
 	}
@@ -235,8 +243,11 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 			Cause: groupGuess(ke.Group, suite.KE),
 		}
 	}
-	if len(ke.Data) != sa.PublicSize(ke.Group) {
-		return nil, syntax("a key exchange value of %d bytes in group %s", len(ke.Data), suite.KE)
+	if err := sa.CheckPublic(ke.Group, ke.Data); err != nil {
+		return nil, syntax("%v", err)
+	}
+	if !env.Owner.Affords(now, d.Remote.Addr(), sa.Effort(ke.Group), reachable) {
+		return nil, ErrBusy
 	}
 
 	s := newSA(env, now, false)
@@ -244,7 +255,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message) (*SA
 	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
 	s.suite, s.ni, s.peerKE = suite, nonce.Data, ke.Data
 	s.expireAt = now.Add(halfOpenTime)
-	s.name()
+	s.nameStranger(now)
 	var err error
 	if s.nr, err = s.env.Nonce(); err != nil {
 		return nil, err
@@ -280,17 +291,20 @@ func groupGuess(group uint16, want ipsec.Transform) diag.Cause {
 	return diag.Cause{Code: diag.IKEGroupGuess, Theirs: sa.GroupText(group), Ours: want.String()}
 }
 
-// chooseIKE finds the first candidate with a proposal in common. A proposal with
-// the group of the peer's key exchange value comes first.
-func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (*sa.Peer, uint8, ipsec.Suite, bool) {
-	for _, only := range [...]bool{true, false} {
-		for _, p := range candidates {
-			if n, suite, ok := choose(p.Proposals, offered, ipsec.ProtoIKE, true, group, only); ok {
-				return p, n, suite, true
-			}
+// chooseIKE finds the first candidate whose first choice from an offer has the group of the peer's key exchange value,
+// else the first with a proposal in common. It never lets the value decide between groups: who forged an
+// INVALID_KE_PAYLOAD would decide then.
+func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (peer *sa.Peer, number uint8, suite ipsec.Suite, ok bool) {
+	for _, p := range candidates {
+		n, own, common := choose(p.Proposals, offered, ipsec.ProtoIKE, true, 0, false)
+		if common && own.KE.ID == group {
+			return p, n, own, true
+		}
+		if common && !ok {
+			peer, number, suite, ok = p, n, own, true
 		}
 	}
-	return nil, 0, ipsec.Suite{}, false
+	return peer, number, suite, ok
 }
 
 // choose picks a proposal from an offer, with only: one that has the given group.
@@ -336,17 +350,18 @@ func chosen(got *wire.SA, own []ipsec.Proposal, proto ipsec.Protocol, withKE boo
 // haveKeys derives a responder's keys when the first encrypted request comes. Until
 // a peer has answered from the address that it claims, we spend only one
 // exponentiation on it.
-func (s *SA) haveKeys() bool {
+func (s *SA) haveKeys(now time.Time) bool {
 	if s.lingering {
 		return false
 	}
 	if s.keys != nil {
 		return true
 	}
-	if s.dh == nil || s.peerKE == nil {
-		return false
+	if s.dh == nil || s.peerKE == nil || !s.env.Owner.Affords(now, s.path.Remote.Addr(), sa.Effort(s.dh.Group()), true) {
+		return false // the peer repeats its request
 	}
 	shared, err := s.dh.Shared(s.peerKE)
+	s.dh.Clear()
 	s.dh, s.peerKE = nil, nil // one attempt: a bad value stays bad
 	if err != nil {
 		s.log.Warn("the peer's key exchange value is invalid", "err", err)

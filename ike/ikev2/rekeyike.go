@@ -23,6 +23,7 @@ type rekeyIKE struct {
 	group uint16
 	ni    []byte
 	tries int
+	back  bool // to the group of our first choice (see regroup)
 }
 
 // RekeyIKE implements sa.Machine.
@@ -36,8 +37,23 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 		}
 	}
 	s.log.Debug("rekeying the IKE SA", sa.Why(why))
-	s.enqueue(&rekeyIKE{})
+	s.rekeyWhy = why
+	t := &rekeyIKE{}
+	if why.Code == diag.GroupUnproven {
+		t.group, t.back = firstGroup(s.peer.Proposals), true
+	}
+	s.enqueue(t)
 	s.pump(now)
+}
+
+// regroup rekeys a new IKE SA of ours that began in another group than that of our first choice, in that group. The
+// INVALID_KE_PAYLOAD that led away from it was in the clear, so anybody may have sent it; what the peer answers now is authentic.
+func (s *SA) regroup(now time.Time) {
+	first := firstGroup(s.peer.Proposals)
+	if first == s.suite.KE.ID {
+		return
+	}
+	s.RekeyIKE(now, diag.Cause{Code: diag.GroupUnproven, Theirs: s.suite.KE.String(), Ours: sa.GroupText(first)})
 }
 
 func (t *rekeyIKE) build(s *SA, _ time.Time) (request, bool) {
@@ -67,6 +83,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if s.state == sa.Established {
 		s.busy(now, n)
 	}
+	defer t.dh.Clear()
 	if n != nil {
 		t.refused(s, now, n)
 		return nil
@@ -108,10 +125,19 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.rival.awaitDelete(now)
 	}
 	s.discard(now, replaced)
+	if t.back { // the keys of the Child SAs are from the first key exchange
+		for _, c := range s.peer.Children {
+			next.RekeyChildren(now, c, s.rekeyWhy)
+		}
+	}
 	return nil
 }
 
 func (t *rekeyIKE) refused(s *SA, now time.Time, n *wire.Notify) {
+	if t.back && n.Kind != wire.TemporaryFailure { // it was the peer who did not want our first choice
+		s.rekeyInTime()
+		return
+	}
 	if n.Kind == wire.InvalidKEPayload && len(n.Data) == 2 && t.tries < 2 && !s.rivalAlive() {
 		group := uint16(n.Data[0])<<8 | uint16(n.Data[1])
 		for _, p := range s.peer.Proposals {
@@ -138,7 +164,9 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 		return
 	}
 	s.log.Warn("the rekey of the IKE SA failed and is tried again", sa.Why(why))
-	s.rekeyAt, s.rekeyWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
+	if s.rekeyAt = now.Add(s.env.Jitter(retryMin, retryMax)); !t.back {
+		s.rekeyWhy = why
+	}
 }
 
 // answerRekeyIKE answers the peer's request to rekey the IKE SA.

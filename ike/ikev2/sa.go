@@ -105,6 +105,14 @@ func (s *SA) name() {
 	s.log = s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
 }
 
+// nameStranger makes the log of an IKE SA that anybody may have begun.
+func (s *SA) nameStranger(now time.Time) {
+	var ok bool
+	if s.log, ok = s.env.Owner.Hearsay(now, s.path.Remote.Addr(), ""); ok {
+		s.log = s.log.With("peer", s.path.Remote, "ispi", sa.Hex64(s.spiI), "rspi", sa.Hex64(s.spiR))
+	}
+}
+
 // setState is the only place that changes the state.
 func (s *SA) setState(now time.Time, to sa.State, why diag.Cause) {
 	if s.state == to {
@@ -285,7 +293,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 	s.releaseChildren(now, why)
 	s.abandon()
 	s.setState(now, sa.Dead, why)
-	if s.keys != nil {
+	if s.dh.Clear(); s.keys != nil {
 		s.keys.clear()
 	}
 	s.ended(now, why)
@@ -369,11 +377,19 @@ func (s *SA) established(now time.Time) {
 	s.monitor = dpd.Monitor{Config: s.peer.DPD}
 	s.monitor.Heard(now)
 	if life := s.peer.Lifetime; life > 0 {
-		s.rekeyAt, s.rekeyWhy = now.Add(s.env.SoftTime(life, s.initiator)), diag.Cause{Code: diag.LifetimeReached}
 		s.expireAt = now.Add(life)
 	}
+	s.rekeyInTime()
 	if s.nat.Local {
 		s.keepaliveAt = now.Add(sa.KeepaliveTime)
+	}
+}
+
+// rekeyInTime sets the rekey before the lifetime ends.
+func (s *SA) rekeyInTime() {
+	s.rekeyAt = time.Time{}
+	if life := s.peer.Lifetime; life > 0 {
+		s.rekeyAt, s.rekeyWhy = s.authedAt.Add(s.env.SoftTime(life, s.initiator)), diag.Cause{Code: diag.LifetimeReached}
 	}
 }
 

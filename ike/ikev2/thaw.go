@@ -107,7 +107,9 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 		rekeyAt: f.RekeyAt, rekeyWhy: f.RekeyWhy, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, endWhy: f.EndWhy,
 		reported: f.Reported, lingering: f.Lingering,
 	}
-	s.name()
+	if s.name(); s.state == sa.Connecting && !s.initiator {
+		s.nameStranger(s.since)
+	}
 	s.monitor.Thaw(f.Monitor)
 	s.retx.Rand = t.env.Rand
 	retx := f.Retransmit
@@ -168,7 +170,7 @@ func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 			return c.rekey, nil
 		}
 	case kindRekeyIKE:
-		return &rekeyIKE{spi: f.SPI, dh: dh, group: f.Group, ni: slices.Clone(f.Ni), tries: f.Tries}, nil
+		return &rekeyIKE{spi: f.SPI, dh: dh, group: f.Group, ni: slices.Clone(f.Ni), tries: f.Tries, back: f.Back}, nil
 	case kindLiveness:
 		return &liveness{}, nil
 	case kindDeleteIKE:

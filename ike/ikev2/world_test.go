@@ -162,8 +162,11 @@ func (h *host) Spawned(m sa.Machine)                                    { h.mach
 func (h *host) Stirred(sa.Machine)                                      {}
 func (h *host) Dropped(sa.Drop)                                         {}
 func (h *host) Affords(time.Time, netip.Addr, time.Duration, bool) bool { return true }
-func (h *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause)        { h.tell(why) }
-func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause)        { h.tell(why) }
+func (h *host) Hearsay(time.Time, netip.Addr, diag.Code) (*slog.Logger, bool) {
+	return slog.New(slog.DiscardHandler), false
+}
+func (h *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { h.tell(why) }
+func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { h.tell(why) }
 
 func (h *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { h.moved = append(h.moved, w) }
 
@@ -236,7 +239,7 @@ func (h *host) receive(d ipsec.Datagram) {
 	if err != nil {
 		h.w.t.Fatal(err)
 	}
-	if _, err := Respond(h.env, h.w.now, d, msg); err != nil {
+	if _, err := Respond(h.env, h.w.now, d, msg, false); err != nil {
 		n := asNotify(err)
 		if n == nil {
 			h.w.t.Fatalf("%v: %v", h.addr, err)

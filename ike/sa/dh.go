@@ -71,6 +71,13 @@ func (d *DH) Shared(peer []byte) ([]byte, error) {
 	return s, nil
 }
 
+// Clear overwrites the private value. The DH is of no use any more. What crypto/ecdh keeps of a key is out of reach.
+func (d *DH) Clear() {
+	if d != nil {
+		d.private.Clear()
+	}
+}
+
 // CheckPublic refuses a peer's public value that is not in its group, or whose shared secret anybody can tell. It
 // costs no exponentiation, so it comes before the work for a sender who has proven nothing.
 func CheckPublic(group uint16, peer []byte) error {

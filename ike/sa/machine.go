@@ -165,6 +165,9 @@ type Owner interface {
 	// Affords asks, before the work, whether a sender that has not proven who it is may cost this host so much more time
 	// in exponentiations (see Effort). reachable: it has proven that it receives at its address.
 	Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool
+	// Hearsay is the log for what anybody can cause: a line about a cause from a source. It is silent, and false, when there
+	// were too many such lines; the next one says how many were left out.
+	Hearsay(now time.Time, from netip.Addr, code diag.Code) (*slog.Logger, bool)
 	// Dropped counts a message that an ISAKMP SA dropped.
 	Dropped(why Drop)
 	// Troubled says why a first message, which may come from p, was refused.

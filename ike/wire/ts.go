@@ -14,6 +14,7 @@ type TS struct {
 	Responder bool
 	Selectors []ipsec.Selector // at most 255
 	Skipped   int              // how many selectors of unknown types were left out
+	Malformed bool             // it cannot be read, so there are no Selectors; the other payloads can
 }
 
 func (p *TS) Type() PayloadType {
@@ -58,7 +59,15 @@ func (p *TS) append(b []byte) []byte {
 	return b
 }
 
+// parse never fails: the answer to selectors that cannot be read is TS_UNACCEPTABLE, which concerns one Child SA.
 func (p *TS) parse(s cryptobyte.String) bool {
+	if !p.read(s) {
+		p.Selectors, p.Skipped, p.Malformed = nil, 0, true
+	}
+	return true
+}
+
+func (p *TS) read(s cryptobyte.String) bool {
 	var count uint8
 	if !s.ReadUint8(&count) || count == 0 || !s.Skip(3) {
 		return false

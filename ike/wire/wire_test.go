@@ -161,6 +161,14 @@ func TestPayloadsWithInnerLengthsFillTheirOwn(t *testing.T) {
 			default:
 				continue
 			}
+			// Traffic selectors say themselves that they cannot be read.
+			parseBody := func(kind PayloadType, body []byte) error {
+				ts := &TS{Responder: kind == TypeTSr}
+				if _, ok := p.(*TS); ok && ts.parse(body) && ts.Malformed && ts.Selectors == nil {
+					return errors.New("malformed")
+				}
+				return parseBody(kind, body)
+			}
 			body := p.append(nil)
 			for n := range len(body) {
 				if err := parseBody(p.Type(), body[:n]); err == nil {
@@ -344,6 +352,13 @@ func TestMalformedPayloads(t *testing.T) {
 			t.Fatal(c.what, err)
 		}
 		err = parseBody(c.kind, body)
+		var ts TS
+		if c.kind == TypeTSi || c.kind == TypeTSr {
+			if ts.parse(body); err != nil || !ts.Malformed || ts.Selectors != nil {
+				t.Errorf("%s: %v, %+v", c.what, err, ts)
+			}
+			continue
+		}
 		var notify *NotifyError
 		if !errors.As(err, &notify) || notify.Kind != InvalidSyntax {
 			t.Errorf("%s: %v", c.what, err)

@@ -1,0 +1,152 @@
+package ike
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"vpngw/diag"
+)
+
+// What a sender that has proven nothing may cost. Each budget is a bucket that fills with time; there is one for each
+// peer's address, and one for all strangers together, so that no flood from elsewhere empties a peer's.
+
+const (
+	replyEvery, replyBurst       = 100 * time.Millisecond, time.Second // answers in clear to one peer's address
+	strangerEvery, strangerBurst = 50 * time.Millisecond, time.Second  // and to all strangers
+
+	// Exponentiations may take half of a core, a quarter for what one address asks for and a quarter
+	// for senders that may have forged their address; after a quiet time for two seconds at once.
+	effortAll, effortPart = 2, 4
+	effortBurst           = 4 * time.Second
+
+	lineEvery, lineBurst         = 30 * time.Second, 90 * time.Second      // lines with one cause from one source
+	allLinesEvery, allLinesBurst = 500 * time.Millisecond, 5 * time.Second // all such lines
+)
+
+// bucket is a budget, as the time when it will be full. Each take brings that time forward by its cost, to at most
+// size from now.
+type bucket struct{ full time.Time }
+
+func (b *bucket) has(now time.Time, cost, size time.Duration) bool {
+	return b.full.Sub(now) <= size-cost
+}
+
+func (b *bucket) take(now time.Time, cost, size time.Duration) bool {
+	if !b.has(now, cost, size) {
+		return false
+	}
+	if b.full.Before(now) {
+		b.full = now
+	}
+	b.full = b.full.Add(cost)
+	return true
+}
+
+// heard is what is heard from one source about one thing.
+type heard struct {
+	from netip.Addr
+	code diag.Code
+}
+
+// lines are the log lines of one kind.
+type lines struct {
+	bucket
+	leftOut int // since the last that was written
+}
+
+// budgets are all of an Endpoint.
+type budgets struct {
+	replies  map[netip.Addr]*bucket // by a peer's address; the zero address is for strangers
+	efforts  map[netip.Addr]*bucket // by a peer's address
+	effort   bucket                 // of all
+	unproven bucket                 // of those that may have forged their address
+	heard    map[heard]*lines
+	lines    bucket // of all
+	leftOut  int    // lines of kinds that are not in heard
+}
+
+func newBudgets() budgets {
+	return budgets{replies: map[netip.Addr]*bucket{}, efforts: map[netip.Addr]*bucket{}, heard: map[heard]*lines{}}
+}
+
+// forget drops what is kept of an address at which there is no peer any more.
+func (b *budgets) forget(at netip.Addr) {
+	delete(b.replies, at)
+	delete(b.efforts, at)
+}
+
+func of[K comparable, V any](m map[K]*V, k K) *V {
+	if m[k] == nil {
+		m[k] = new(V)
+	}
+	return m[k]
+}
+
+// mayReply reports whether one more message from an address may be answered in the clear.
+func (e *Endpoint) mayReply(now time.Time, from netip.Addr) bool {
+	if from = from.Unmap(); len(e.peersAt[from]) == 0 {
+		return of(e.budgets.replies, netip.Addr{}).take(now, strangerEvery, strangerBurst)
+	}
+	return of(e.budgets.replies, from).take(now, replyEvery, replyBurst)
+}
+
+// Affords implements sa.Owner.
+func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool {
+	from = from.Unmap()
+	if len(o.peersAt[from]) == 0 {
+		return false
+	}
+	b, own := &o.budgets, of(o.budgets.efforts, from)
+	part := effortPart * effort
+	if !b.effort.has(now, effortAll*effort, effortBurst) || !own.has(now, part, effortBurst) ||
+		!reachable && !b.unproven.take(now, part, effortBurst) {
+		o.counters.EffortRefused++
+		return false
+	}
+	own.take(now, part, effortBurst)
+	return b.effort.take(now, effortAll*effort, effortBurst)
+}
+
+// silent is the log for what is left out.
+var silent = slog.New(slog.DiscardHandler)
+
+// Hearsay implements sa.Owner.
+func (o *owner) Hearsay(now time.Time, from netip.Addr, code diag.Code) (*slog.Logger, bool) {
+	b, k := &o.budgets, heard{from.Unmap(), code}
+	l := b.heard[k]
+	if !b.lines.has(now, allLinesEvery, allLinesBurst) || l != nil && !l.has(now, lineEvery, lineBurst) {
+		if o.counters.LinesLeftOut++; l != nil {
+			l.leftOut++
+		} else {
+			b.leftOut++
+		}
+		return silent, false
+	}
+	if l == nil {
+		l = b.listen(now, k)
+	}
+	b.lines.take(now, allLinesEvery, allLinesBurst)
+	l.take(now, lineEvery, lineBurst)
+	log := o.log
+	if l.leftOut > 0 {
+		log = log.With("left_out", l.leftOut)
+	}
+	if b.leftOut > 0 {
+		log = log.With("others_left_out", b.leftOut)
+	}
+	l.leftOut, b.leftOut = 0, 0
+	return log, true
+}
+
+// listen makes room for the lines of one kind. Since few lines are written, few kinds are remembered.
+func (b *budgets) listen(now time.Time, k heard) *lines {
+	for k, l := range b.heard {
+		if !l.full.After(now) {
+			b.leftOut += l.leftOut
+			delete(b.heard, k)
+		}
+	}
+	b.heard[k] = &lines{}
+	return b.heard[k]
+}
