@@ -15,10 +15,11 @@ const (
 	replyEvery, replyBurst       = 100 * time.Millisecond, time.Second // answers in clear to one peer's address
 	strangerEvery, strangerBurst = 50 * time.Millisecond, time.Second  // and to all strangers
 
-	// Exponentiations may take half of a core, a quarter for what one address asks for and a quarter
-	// for senders that may have forged their address; after a quiet time for two seconds at once.
-	effortAll, effortPart = 2, 4
-	effortBurst           = 4 * time.Second
+	// Exponentiations may take half of a core; a quarter of one for an address that has proven itself, and a quarter for all
+	// senders that may have forged theirs, of which one address has a quarter. After a quiet time as much as in four seconds.
+	effortAll, effortProven, effortUnproven, effortForged = 2, 4, 4, 16
+
+	effortBurst = 4 * time.Second
 
 	lineEvery, lineBurst         = 30 * time.Second, 90 * time.Second      // lines with one cause from one source
 	allLinesEvery, allLinesBurst = 500 * time.Millisecond, 5 * time.Second // all such lines
@@ -58,22 +59,29 @@ type lines struct {
 // budgets are all of an Endpoint.
 type budgets struct {
 	replies  map[netip.Addr]*bucket // by a peer's address; the zero address is for strangers
-	efforts  map[netip.Addr]*bucket // by a peer's address
+	efforts  map[sender]*bucket     // by a peer's address
 	effort   bucket                 // of all
 	unproven bucket                 // of those that may have forged their address
 	heard    map[heard]*lines
-	lines    bucket // of all
-	leftOut  int    // lines of kinds that are not in heard
+	lines    [2]bucket // of all strangers, of all peers' addresses
+	leftOut  int       // lines of kinds that are not in heard
+}
+
+// sender is who wants exponentiations.
+type sender struct {
+	from   netip.Addr
+	proven bool // it receives at from
 }
 
 func newBudgets() budgets {
-	return budgets{replies: map[netip.Addr]*bucket{}, efforts: map[netip.Addr]*bucket{}, heard: map[heard]*lines{}}
+	return budgets{replies: map[netip.Addr]*bucket{}, efforts: map[sender]*bucket{}, heard: map[heard]*lines{}}
 }
 
 // forget drops what is kept of an address at which there is no peer any more.
 func (b *budgets) forget(at netip.Addr) {
 	delete(b.replies, at)
-	delete(b.efforts, at)
+	delete(b.efforts, sender{at, false})
+	delete(b.efforts, sender{at, true})
 }
 
 func of[K comparable, V any](m map[K]*V, k K) *V {
@@ -97,10 +105,12 @@ func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, re
 	if len(o.peersAt[from]) == 0 {
 		return false
 	}
-	b, own := &o.budgets, of(o.budgets.efforts, from)
-	part := effortPart * effort
-	if !b.effort.has(now, effortAll*effort, effortBurst) || !own.has(now, part, effortBurst) ||
-		!reachable && !b.unproven.take(now, part, effortBurst) {
+	b, own, part := &o.budgets, of(o.budgets.efforts, sender{from, reachable}), effortProven*effort
+	if !reachable {
+		part = effortForged * effort
+	}
+	if !own.has(now, part, effortBurst) || !b.effort.has(now, effortAll*effort, effortBurst) ||
+		!reachable && !b.unproven.take(now, effortUnproven*effort, effortBurst) {
 		o.counters.EffortRefused++
 		return false
 	}
@@ -114,8 +124,8 @@ var silent = slog.New(slog.DiscardHandler)
 // Hearsay implements sa.Owner.
 func (o *owner) Hearsay(now time.Time, from netip.Addr, code diag.Code) (*slog.Logger, bool) {
 	b, k := &o.budgets, heard{from.Unmap(), code}
-	l := b.heard[k]
-	if !b.lines.has(now, allLinesEvery, allLinesBurst) || l != nil && !l.has(now, lineEvery, lineBurst) {
+	l, all := b.heard[k], &b.lines[min(len(o.peersAt[k.from]), 1)]
+	if !all.has(now, allLinesEvery, allLinesBurst) || l != nil && !l.has(now, lineEvery, lineBurst) {
 		if o.counters.LinesLeftOut++; l != nil {
 			l.leftOut++
 		} else {
@@ -126,7 +136,7 @@ func (o *owner) Hearsay(now time.Time, from netip.Addr, code diag.Code) (*slog.L
 	if l == nil {
 		l = b.listen(now, k)
 	}
-	b.lines.take(now, allLinesEvery, allLinesBurst)
+	all.take(now, allLinesEvery, allLinesBurst)
 	l.take(now, lineEvery, lineBurst)
 	log := o.log
 	if l.leftOut > 0 {
