@@ -80,6 +80,20 @@ func (c *Check) FailCode(v *Value, code, format string, args ...any) {
 	c.Add(p)
 }
 
+// ExposedError is why a file is not read: others can change it.
+type ExposedError struct{ Says string }
+
+func (e *ExposedError) Error() string { return e.Says }
+
+// FailFile notes that the file that v names was not read.
+func (c *Check) FailFile(v *Value, name string, err error) {
+	if e := (*ExposedError)(nil); errors.As(err, &e) {
+		c.Fail(v, Exposed, "the file is not read: %v", e)
+		return
+	}
+	c.Fail(v, NotFound, "the file %s cannot be read: %v", printable(name), err)
+}
+
 // Refuse is Fail for a word of v that is not among allowed. Where a typing error is
 // likely, the problem names the nearest allowed word.
 func (c *Check) Refuse(v *Value, why Reason, word string, allowed []string, format string, args ...any) {

@@ -21,7 +21,7 @@ const (
 	HostBits    Reason = "host-bits"   // a CIDR block with bits behind its mask
 	Older       Reason = "older"       // an older version of the page allows it
 	NoEffect    Reason = "no-effect"   // it changes nothing
-	Exposed     Reason = "exposed"     // others can read it
+	Exposed     Reason = "exposed"     // others can read or change it
 
 	// Invalid stands in Codes for WrongType, Malformed, Illegal and TooMany where
 	// these have no code of their own.

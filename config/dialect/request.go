@@ -49,7 +49,7 @@ func (t Request) text(c *Check, v *Value) bool {
 	default:
 		var err error
 		if r, errs, err = c.Open(s); err != nil {
-			c.Fail(v, NotFound, "the file %s cannot be read: %v", printable(s), err)
+			c.FailFile(v, s, err)
 			return false
 		}
 		key = s

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"vpngw/config/tree"
 )
@@ -46,24 +47,21 @@ func (f *fileReader) body(name string) (*tree.Request, []tree.Error, error) {
 			f.modes[path] = mode
 			b.root, b.errs = tree.ReadBody(path, data, f.budget)
 		} else {
-			b.err = errors.New(reason(b.err))
+			b.err = reason(b.err)
 		}
 		f.bodies[path] = b
 	}
 	return b.root, b.errs, b.err
 }
 
-// readFile reads a file of at most limit bytes. Only with pipes does it read what is
-// not a regular file: to open a pipe can take for ever.
+// readFile reads a file of at most limit bytes, which others cannot change. Only with
+// pipes does it read what is not a regular file: to open a pipe can take for ever.
 func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
+	flags := os.O_RDONLY
 	if !pipes {
-		if i, err := os.Stat(name); err != nil {
-			return nil, 0, err
-		} else if !i.Mode().IsRegular() {
-			return nil, 0, errors.New("it is not a regular file")
-		}
+		flags |= syscall.O_NONBLOCK // a pipe opens at once
 	}
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, flags, 0)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -72,8 +70,14 @@ func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if i.IsDir() {
+	switch {
+	case !pipes && !i.Mode().IsRegular():
+		return nil, 0, errors.New("it is not a regular file")
+	case i.IsDir():
 		return nil, 0, errors.New("it is a directory")
+	}
+	if err := exposed(f, name); err != nil {
+		return nil, 0, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
 	if err == nil && len(data) > limit {
@@ -83,15 +87,9 @@ func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
 }
 
 // reason is err without the operation and the file's name.
-func reason(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err.Error()
+func reason(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return p.Err
 	}
-	return err.Error()
+	return err
 }
-
-// What everybody on this host may do with a file of mode m. The group does not
-// count: the owner chose it.
-func othersRead(m fs.FileMode) bool  { return m.Perm()&0o004 != 0 }
-func othersWrite(m fs.FileMode) bool { return m.Perm()&0o002 != 0 }

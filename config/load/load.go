@@ -8,6 +8,7 @@
 package load
 
 import (
+	"errors"
 	"io/fs"
 	"net/netip"
 
@@ -42,7 +43,11 @@ func File(path string, o Options) (*Result, diag.Problems) {
 	budget := tree.NewBudget()
 	data, mode, err := readFile(path, budget.Bytes(), true)
 	if err != nil {
-		return nil, diag.Problems{{Severity: diag.Error, Code: "vpngw.config.unreadable", File: path, Message: reason(err)}}
+		code := "vpngw.config.unreadable"
+		if errors.As(err, new(*dialect.ExposedError)) {
+			code = "vpngw.config.exposed"
+		}
+		return nil, diag.Problems{{Severity: diag.Error, Code: code, File: path, Message: reason(err).Error()}}
 	}
 	regular := func(name string, limit int) ([]byte, fs.FileMode, error) { return readFile(name, limit, false) }
 	return load(path, data, mode, regular, budget, o)

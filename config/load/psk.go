@@ -56,10 +56,10 @@ func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
 	data, mode, err := l.read(path, maxPSKFile)
 	switch {
 	case err != nil:
-		l.Fail(v, dialect.NotFound, "the file cannot be read: %s", reason(err))
+		l.FailFile(v, path, reason(err))
 		return
-	case othersRead(mode) || othersWrite(mode):
-		l.Fail(v, dialect.Exposed, "everybody on this host can read or change the file (mode %04o): chmod o= %s", mode.Perm(), path)
+	case othersRead(mode):
+		l.Fail(v, dialect.Exposed, "everybody on this host can read the file (mode %04o): chmod o= %s", mode.Perm(), path)
 		clear(data)
 		return
 	}

@@ -1,0 +1,79 @@
+package load
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"vpngw/config/dialect"
+)
+
+// exposed says how others than root and this process's user can change what f holds, or
+// returns nil when they cannot. Root's group and this process's own may. f is open, so
+// what is checked is what will be read. Its name's directories are checked from the root
+// down: below directories that pass, nobody else can replace the next one.
+func exposed(f *os.File, name string) error {
+	i, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if i.Mode()&fs.ModeDevice != 0 {
+		return nil // a terminal, or /dev/null
+	}
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return err
+	}
+	target, err := filepath.EvalSymlinks(abs)
+	switch {
+	case err != nil && i.Mode()&fs.ModeNamedPipe != 0:
+		return nil // /dev/stdin as a pipe without a name: only who was given it can write
+	case err != nil:
+		return err
+	}
+	stat := i.Sys().(*syscall.Stat_t)
+	if stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
+		return &dialect.ExposedError{Says: fmt.Sprintf("user %d can change it, as its owner; expected is root or this process's user, %d: chown root %s", stat.Uid, os.Geteuid(), name)}
+	}
+	who, chmod := "", ""
+	switch mode, group := i.Mode().Perm(), stat.Gid; {
+	case mode&0o002 != 0:
+		who, chmod = "everybody on this host", "go-w"
+	case mode&0o020 != 0 && group != 0 && int(group) != os.Getegid():
+		who, chmod = fmt.Sprintf("group %d", group), "g-w"
+	}
+	if who != "" {
+		return &dialect.ExposedError{Says: fmt.Sprintf("%s can change it (mode %04o); expected is 0600, or 0640 for a group that may read it: chmod %s %s", who, i.Mode().Perm(), chmod, name)}
+	}
+	for _, dir := range append(parents(abs), parents(target)...) {
+		i, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		// In a sticky directory only a file's owner, who has been checked, can replace it. A
+		// directory's group does not count: Debian gives /usr/local/etc to "staff".
+		if i.Mode()&fs.ModeSticky == 0 && i.Mode().Perm()&0o002 != 0 {
+			return &dialect.ExposedError{Says: fmt.Sprintf("everybody on this host can replace it (its directory %s has mode %04o); expected is 0755 or less: chmod o-w %s", dir, i.Mode().Perm(), dir)}
+		}
+	}
+	return nil
+}
+
+// parents are the directories that an absolute name leads through, the root first.
+func parents(name string) []string {
+	var out []string
+	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
+		out = append(out, dir)
+		if dir == filepath.Dir(dir) {
+			slices.Reverse(out)
+			return out
+		}
+	}
+}
+
+// othersRead reports whether everybody on this host can read a file of mode m. The group
+// does not count: the owner chose it.
+func othersRead(m fs.FileMode) bool { return m.Perm()&0o004 != 0 }
