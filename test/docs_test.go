@@ -39,7 +39,7 @@ func valid(t *testing.T, text string, files map[string]string) {
 	}
 }
 
-var keys = map[string]string{"hq.psk": "a-key-of-the-documentation", "lab.psk": "another"}
+var keys = map[string]string{"hq.psk": "a-key-of-the-documentation", "lab.psk": "another-key-of-the-documentation"}
 
 func TestExampleConfigurationIsValid(t *testing.T) {
 	t.Parallel()

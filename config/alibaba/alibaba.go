@@ -19,7 +19,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	b.d = &dialect.Draft{
 		Connection: &config.Connection{Dialect: name, Side: env.Side},
 		Name:       v.Field("Name"),
-		PSKWant:    pskWant,
+		PSKWant:    pskWant, PSKLimit: "Alibaba takes 1 to 100 characters",
 	}
 	if tunnels := v.Field("TunnelOptionsSpecification"); len(tunnels.Items()) > 0 {
 		b.dual(tunnels)

@@ -59,6 +59,8 @@ type Draft struct {
 	Name    *Value                    // the name that the body gives; may be absent
 	Places  []Place                   // one for each tunnel
 	PSKWant func(ipsec.Secret) string // what a PSK from a file must do and does not, or empty
+	// PSKLimit says what PSK the cloud takes; empty: whatever vpngw does.
+	PSKLimit string
 	// Ends are the ids of the two gateways, where two connections between these, one active
 	// and one standby, are a pair that needs no pair: beside them; empty: the cloud has no
 	// such pairs.

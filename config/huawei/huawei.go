@@ -38,7 +38,8 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	d := &dialect.Draft{
 		Connection: &config.Connection{Dialect: name, Side: env.Side},
 		Notes:      notes(v), Name: v.Field("name"), PSKWant: pskWant,
-		Ends: gateways(v),
+		PSKLimit: "Huawei takes 8 to 128 characters, with three of these: upper case, lower case, digits, special characters",
+		Ends:     gateways(v),
 	}
 	insideAddresses(c, v, d, &t)
 	d.Routing = traffic(c, v, &t)

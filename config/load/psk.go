@@ -28,12 +28,13 @@ func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 	}
 }
 
-// bodyPSK checks who can read the key in the body. A missing key is an error unless the
+// bodyPSK checks the strength of the key in the body, and who can read it. A missing key is an error unless the
 // cloud may choose it.
 func (l *loader) bodyPSK(d *dialect.Draft, i int) {
 	p := &d.Places[i]
 	switch {
 	case p.PSK.OK():
+		l.weakPSK(p.PSK, d, p.PSK.Secret())
 		if name := p.PSK.Node.Pos().File; othersRead(l.modes[name]) {
 			l.Warn(p.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
 		}
@@ -74,5 +75,6 @@ func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
 		l.Fail(v, dialect.Illegal, "the key in the file must %s", want)
 		return
 	}
+	l.weakPSK(v, d, key)
 	d.Tunnels[tunnel].PSK = key
 }

@@ -43,7 +43,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 			Gateway: v.Field("VpnGatewayId"), IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
 			PSK: v.Field("PreShareKey"), NoPSK: "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
 		}},
-		PSKWant: pskWant,
+		PSKWant: pskWant, PSKLimit: "Tencent's page gives no limit",
 	}
 	d.Routing = traffic(c, v, policies, &t)
 	session(c, v, d.Routing, &t)
