@@ -187,6 +187,7 @@ func (b *builder) tunnel(o options) {
 	b.d.Tunnels = append(b.d.Tunnels, t)
 	b.d.Places = append(b.d.Places, dialect.Place{
 		Gateway: v.Field("VpnGatewayId"), IKE: o.ike, ESP: o.ipsec, Subnets: v.Field("LocalSubnet"), Inside: o.bgp.Field("TunnelCidr"),
+		IDs: [2]*dialect.Value{localID, o.ike.Field("RemoteId")},
 		PSK: o.ike.Field("Psk"), ChoosePSK: choose, Answer: answer,
 	})
 }

@@ -77,9 +77,10 @@ func (d *Draft) NoteRoutes() {
 
 // Place is where a tunnel's parameters stand in the body.
 type Place struct {
-	Gateway *Value // the id of the cloud's gateway; nil: it has none
-	IKE     *Value // its IKE settings
-	ESP     *Value // its ESP proposals
+	Gateway *Value    // the id of the cloud's gateway; nil: it has none
+	IDs     [2]*Value // the two ends' identities, as the body names them; may be absent
+	IKE     *Value    // its IKE settings
+	ESP     *Value    // its ESP proposals
 	Subnets *Value
 	Inside  *Value      // its addresses in the tunnel; nil: none
 	Role    *Value      // its role; nil: the body has no such parameter

@@ -54,6 +54,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 
 	place := dialect.Place{
 		Gateway: v.Field("vgw_id"), IKE: v.Field("ikepolicy"), ESP: v.Field("ipsecpolicy"), Subnets: v.Field("peer_subnets"), Inside: v.Field("tunnel_local_address"),
+		IDs:  [2]*dialect.Value{v.Field("ikepolicy").Field("local_id"), v.Field("ikepolicy").Field("peer_id")},
 		Role: v.Field("ha_role"),
 		PSK:  v.Field("psk"), NoPSK: "a pre-shared key is missing, and the cloud's answers never hold it: psk in the body, or psk_file beside it",
 	}

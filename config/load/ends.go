@@ -2,9 +2,11 @@ package load
 
 import (
 	"net/netip"
+	"strings"
 
 	"vpngw/config"
 	"vpngw/config/dialect"
+	"vpngw/ipsec"
 )
 
 // ends checks the two ends of a tunnel against each other.
@@ -13,6 +15,7 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	if a.Address.IsValid() && b.Address.IsValid() && a.Address.Is4() != b.Address.Is4() {
 		l.Fail(v, dialect.Conflict, "the ends' addresses, %v and %v, are of different families", a.Address, b.Address)
 	}
+	l.sameIdentity(at, t)
 	if len(a.Subnets) == 0 || len(b.Subnets) == 0 {
 		return // that has been reported
 	}
@@ -37,6 +40,26 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		}
 		report(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
 	}
+}
+
+// sameIdentity refuses a tunnel whose ends have one identity: both then authenticate with
+// the same key over the same name, so that who returns our own messages could pass for the
+// peer. Ends with one address have been reported.
+func (l *loader) sameIdentity(at *dialect.Place, t *config.Tunnel) {
+	a, b := t.Local, t.Remote
+	if a.ID != b.ID || a.ID == (ipsec.Identity{}) || a.Address == b.Address {
+		return
+	}
+	where := at.IDs[1]
+	if !where.Given {
+		where = at.IDs[0]
+	}
+	body := func(id *dialect.Value) string {
+		_, name, _ := strings.Cut(id.Path(), ".") // behind connections[N]
+		return name
+	}
+	l.Fail(where, dialect.Conflict, "both ends of %q have the identity %v, so they cannot be told apart: change %s or %s, the same at both ends",
+		t.Name, a.ID, body(at.IDs[0]), body(at.IDs[1]))
 }
 
 // overlap is a block of a and one of b that have addresses in common. A block of

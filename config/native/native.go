@@ -130,6 +130,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 			Routing: config.RoutingOf(t.BGP != nil, t.Local.Subnets, t.Remote.Subnets),
 		},
 		Places: []dialect.Place{{
+			IDs:     [2]*dialect.Value{local.Field("id"), remote.Field("id")},
 			IKE:     ike,
 			ESP:     esp.Field("proposals"),
 			Subnets: local.Field("subnets"),

@@ -41,6 +41,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		Name:       v.Field("VpnConnectionName"),
 		Places: []dialect.Place{{
 			Gateway: v.Field("VpnGatewayId"), IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
+			IDs: [2]*dialect.Value{identityField(v, "Local"), identityField(v, "Remote")},
 			PSK: v.Field("PreShareKey"), NoPSK: "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
 		}},
 		PSKWant: pskWant, PSKLimit: "Tencent's page gives no limit",
@@ -76,6 +77,15 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel)
 	}
 	t.Local = config.End{Address: cloud.Address, ASN: cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
 	t.Remote = config.End{Address: customer.Address, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
+}
+
+// identityField is the parameter that names the identity of an end.
+func identityField(v *dialect.Value, end string) *dialect.Value {
+	ike := v.Field("IKEOptionsSpecification")
+	if ike.Field(end+"Identity").Text() == "FQDN" {
+		return ike.Field(end + "FqdnName")
+	}
+	return ike.Field(end + "Address")
 }
 
 // identity is the identity of an end: a name, or an address, which by default is its own.
