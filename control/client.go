@@ -126,7 +126,7 @@ func (c *Client) unreachable(err error) error {
 	var out net.Error
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		hint = "run as root, or as a member of the socket's group"
+		hint = "run as root; a member of the socket's group may look, with status"
 	case errors.As(err, &out) && out.Timeout():
 		hint = fmt.Sprintf("it has not answered within %v", answerTime)
 	}

@@ -11,8 +11,9 @@
 // A successful request without a result answers {}. A failed request answers
 // {"error":"a sentence"}, a reload of an invalid file adds "problems".
 //
-// Any user who may open the socket (mode 0660: its owner and group) may send every
-// request; there is no other authentication. The server bounds the size of body and
+// The kernel says which user a client is (SO_PEERCRED). Root and the user that the daemon
+// runs as may send every request. Another user who may open the socket (mode 0660: a member
+// of its group) may only look: the GET requests. The server bounds the size of body and
 // header, the time for each request and the number of connections.
 package control
 
@@ -43,7 +44,7 @@ type Daemon interface {
 const (
 	maxBody        = 4 << 10 // a name
 	maxHeader      = 8 << 10
-	maxConnections = 16
+	maxConnections = 32               // of users who may command, and again of users who may only look
 	requestTime    = 10 * time.Second // for reading a request
 	answerTime     = time.Minute      // for executing it and writing the answer; a large file takes long to load
 	idleTime       = 30 * time.Second

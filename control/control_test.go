@@ -141,6 +141,12 @@ func ask(t *testing.T, path, request string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return askOn(t, conn, request)
+}
+
+// askOn is ask on a connection that is open, which it closes.
+func askOn(t *testing.T, conn net.Conn, request string) (int, string) {
+	t.Helper()
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Minute))
 	go io.WriteString(conn, request)

@@ -8,8 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-
-	"golang.org/x/net/netutil"
+	"os"
 
 	"vpngw/desired"
 	"vpngw/gateway"
@@ -21,11 +20,18 @@ type Server struct {
 	done chan error
 }
 
-// Serve starts a server that answers requests on l for d until Close.
+// Serve starts a server that answers requests on l, a Unix socket, for d until Close.
 func Serve(l net.Listener, d Daemon, version string, log *slog.Logger) *Server {
+	s := newServer(d, version, log)
+	s.serve(l)
+	return s
+}
+
+func newServer(d Daemon, version string, log *slog.Logger) *Server {
 	s := &Server{done: make(chan error, 1)}
 	s.http = http.Server{
 		Handler:           handler(d, version),
+		ConnContext:       withClient,
 		ReadHeaderTimeout: requestTime,
 		ReadTimeout:       requestTime,
 		WriteTimeout:      answerTime,
@@ -33,8 +39,11 @@ func Serve(l net.Listener, d Daemon, version string, log *slog.Logger) *Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	go func() { s.done <- s.http.Serve(netutil.LimitListener(l, maxConnections)) }()
 	return s
+}
+
+func (s *Server) serve(l net.Listener) {
+	go func() { s.done <- s.http.Serve(&door{Listener: l, owner: os.Geteuid()}) }()
 }
 
 // Close ends the server and removes the socket. It breaks off requests in progress.
@@ -48,39 +57,9 @@ func (s *Server) Close() error {
 
 func handler(d Daemon, version string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
-		s, err := d.Status(r.Context())
-		answer(w, s, err)
-	})
-	mux.HandleFunc("GET /v1/counters", func(w http.ResponseWriter, r *http.Request) {
-		c, err := d.Counters(r.Context())
-		answer(w, c, err)
-	})
-	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, Version{version}, nil)
-	})
-	mux.HandleFunc("POST /v1/up", func(w http.ResponseWriter, r *http.Request) {
-		var t target
-		if read(w, r, &t) {
-			answer(w, nil, d.Up(r.Context(), t.Name))
-		}
-	})
-	mux.HandleFunc("POST /v1/down", func(w http.ResponseWriter, r *http.Request) {
-		var t target
-		if read(w, r, &t) {
-			answer(w, nil, d.Down(r.Context(), t.Name))
-		}
-	})
-	mux.HandleFunc("POST /v1/rekey", func(w http.ResponseWriter, r *http.Request) {
-		var k rekey
-		if read(w, r, &k) {
-			answer(w, nil, d.Rekey(r.Context(), k.Name, k.IKE))
-		}
-	})
-	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
-		done, err := d.Reload(r.Context())
-		answer(w, done, err)
-	})
+	for _, v := range verbs(d, version) {
+		mux.Handle(v.pattern, v)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusNotFound, failure{Error: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
 	})
@@ -88,7 +67,7 @@ func handler(d Daemon, version string) http.Handler {
 }
 
 // read reads a body that names a target. It returns false after it has answered with an error.
-func read(w http.ResponseWriter, r *http.Request, v interface{ name() string }) bool {
+func read(w http.ResponseWriter, r *http.Request, v named) bool {
 	bad := func(status int, text string) bool {
 		write(w, status, failure{Error: text})
 		return false

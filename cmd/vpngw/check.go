@@ -23,6 +23,11 @@ func newCheck() *cobra.Command {
 once, each with file, line and column. It needs no daemon, and root only where
 the files are root's.
 
+A file that others could change is an error: the configuration, and each body and
+key that it names, must belong to root or to the user that runs this command, be
+writable by no other user and group, and lie in no directory that everybody may
+write to, unless it is sticky.
+
 Errors keep the daemon from starting and a reload from taking effect: exit code
 1. Warnings do not: exit code 0, or 1 with --strict. Warnings that say "run
 refuses this" are about a body that is valid for the cloud and cannot run here as

@@ -16,7 +16,8 @@ func newUp(s *settings) *cobra.Command {
 		Short: "Bring a connection up and keep it up",
 		Long: `Up brings a connection, or one tunnel of it, up and keeps it up. It undoes
 "vpngw down". A connection that only answers initiates from then on, until a
-restart of the daemon. Up does not wait until the tunnel is up: see "vpngw status".`,
+restart of the daemon. Up does not wait until the tunnel is up: see "vpngw status".
+It needs root, or the user that the daemon runs as.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Up(cmd.Context(), args[0])
@@ -30,7 +31,8 @@ func newDown(s *settings) *cobra.Command {
 		Short: "Take a connection down and hold it down",
 		Long: `Down takes a connection, or one tunnel of it, down: vpngw tells the peer, removes
 the routes and refuses the peer's attempts. The tunnel stays down until "vpngw up"
-or a restart of the daemon; a reload does not change that.`,
+or a restart of the daemon; a reload does not change that. It needs root, or the
+user that the daemon runs as.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Down(cmd.Context(), args[0])
@@ -63,7 +65,8 @@ func newReload(s *settings) *cobra.Command {
 		Short: "Make the daemon read its configuration again",
 		Long: `Reload makes the daemon read its configuration again, as SIGHUP does, and prints
 how many tunnels were added, changed and removed. Connections that have not
-changed keep their SAs and lose no packet.
+changed keep their SAs and lose no packet. It needs root, or the user that the
+daemon runs as.
 
 A file with errors changes nothing: Reload prints its problems, and the exit code
 is 1. It prints warnings too, and each tunnel that got no device: the daemon goes
