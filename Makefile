@@ -5,6 +5,8 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 FUZZTIME ?= 200000x
 N       ?= 5
+# The day of the vulnerability database, a Go module, that make vuln asks.
+VULNDB  ?= v0.0.0-20261105234957-e22db6528018
 
 # make flake hands further flags to go test in TESTFLAGS.
 TESTFLAGS ?=
@@ -18,7 +20,11 @@ RACE     = $$(command -v gcc >/dev/null && [ "$$($(GO) env CGO_ENABLED)" = 1 ] &
 # VERSION names the commit already, and git refuses to tell Go about another user's clone.
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
-.PHONY: build demo test flake check bench gobench fuzz soak install clean help go setup
+# Where the machine's Go is older than go.mod's toolchain line, Go fetches that toolchain through the module
+# proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
+export GOTOOLCHAIN := auto
+
+.PHONY: build demo test flake check vuln bench gobench fuzz soak install clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -43,6 +49,11 @@ check: go ## format, vet, staticcheck, go.mod, layering and package comments
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 -run '^(TestImportsGoDownOnly|TestProtocolReadsNoClock|TestPackagesSayWhatTheyAre|TestFilesAreShort)$$' ./test
+
+vuln: go ## known vulnerabilities in what our code calls, without the network once the modules are there
+	@db=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
+	[ -n "$$db" ] || { echo "no database: golang.org/x/vulndb@$(VULNDB) is not to be had"; exit 1; }; \
+	$(GO) version; set -x; $(GO) tool govulncheck -db "file://$$db/data/osv" ./...
 
 bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a table, 25 minutes (root; BENCH=quick: 5)
 	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench
@@ -71,9 +82,10 @@ clean: ## removes the outputs of make build
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-# go stops with a remedy where there is no Go; test/go.sh has printed it.
+# go stops with a remedy where there is no Go, which test/go.sh has printed, or no toolchain.
 go:
 	@[ -n "$(GO)" ] || exit 1
+	@$(GO) version >/dev/null || { echo "make GOTOOLCHAIN=local $(MAKECMDGOALS)  uses the machine's own Go"; exit 1; }
 
 # setup installs missing packages if it runs as root. Otherwise the tests that need them are skipped.
 setup:
