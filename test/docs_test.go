@@ -86,3 +86,22 @@ func TestREADMEConfigurationIsValid(t *testing.T) {
 	}
 	valid(t, all.String(), files)
 }
+
+// SECURITY.md tells what was found with which Go and which database: the ones in use.
+func TestSECURITYNamesTheGoAndTheDatabase(t *testing.T) {
+	t.Parallel()
+	find := func(file, pattern string) string {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := regexp.MustCompile(pattern).FindStringSubmatch(string(text))
+		if m == nil {
+			t.Fatalf("%s has nothing like %s", file, pattern)
+		}
+		return m[1]
+	}
+	for _, want := range []string{find("../go.mod", `(?m)^toolchain (.*)$`), "golang.org/x/vulndb@" + find("../Makefile", `(?m)^VULNDB +\?= (.*)$`)} {
+		find("../SECURITY.md", "("+regexp.QuoteMeta(want)+")")
+	}
+}
