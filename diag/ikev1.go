@@ -2,17 +2,17 @@ package diag
 
 // What only IKEv1 finds.
 const (
-	SeveralChosen  Code = "several-chosen"
-	HashWrong      Code = "hash-wrong"
-	NotDecrypted   Code = "not-decrypted"
-	AnswerTooLong  Code = "answer-too-long"
-	NoAnswerKeys   Code = "no-answer-keys"
-	NoAnswerSize   Code = "no-answer-size"
-	NoAnswerQuick  Code = "no-answer-quick-mode"
-	QuickModesUsed Code = "quick-modes-used-up"
-	Phase1Refused  Code = "phase-1-refused"
-	IDDisbelieved  Code = "identity-disbelieved"
-	NoneSince      Code = "peer-restarted-no-child"
+	SeveralChosen Code = "several-chosen"
+	HashWrong     Code = "hash-wrong"
+	NotDecrypted  Code = "not-decrypted"
+	AnswerTooLong Code = "answer-too-long"
+	NoAnswerKeys  Code = "no-answer-keys"
+	NoAnswerSize  Code = "no-answer-size"
+	NoAnswerQuick Code = "no-answer-quick-mode"
+	IDsUsed       Code = "message-ids-used-up"
+	Phase1Refused Code = "phase-1-refused"
+	IDDisbelieved Code = "identity-disbelieved"
+	NoneSince     Code = "peer-restarted-no-child"
 )
 
 var ikev1 = []Entry{
@@ -23,7 +23,7 @@ var ikev1 = []Entry{
 	{Code: NoAnswerKeys, Severity: Error, Sentence: "no {message} from {peer}: the pre-shared keys or the identities differ, or UDP 4500 is closed on the way; look in the peer's log", Side: Either, Change: "psk, local.id, remote.id"},
 	{Code: NoAnswerSize, Severity: Error, Sentence: "no {message} from {peer}: the peer answered message 1, so look for large packets that are lost, and in its log", Side: Path},
 	{Code: NoAnswerQuick, Severity: Error, Sentence: "no answer to a quick mode for {ours}: the peer may have no such pair of subnets, or other ESP algorithms; look in its log", Side: Either, Change: "local.subnets, remote.subnets, esp.proposals"},
-	{Code: QuickModesUsed, Severity: Warning, Sentence: "the peer has begun more than {count} quick modes on one ISAKMP SA", Side: Theirs},
+	{Code: IDsUsed, Severity: Warning, Sentence: "the ISAKMP SA has used up its {count} message ids, and the peer let nothing take its place", Side: Theirs},
 	{Code: Phase1Refused, Severity: Error, Sentence: "the peer answered {notify}: {hint}", Side: Either},
 	{Code: IDDisbelieved, Severity: Error, Sentence: "the peer does not accept our proof of identity ({notify}): it expects another identity than {ours}", Side: Either, Change: "local.id"},
 	{Code: NoneSince, Severity: Warning, Sentence: "the peer restarted (INITIAL-CONTACT), and no other Child SA came", Side: Nowhere},

@@ -132,10 +132,8 @@ func (e *Endpoint) Freeze() Frozen {
 		f.Answered = append(f.Answered, FrozenAnswered{k.freeze(), e.table.spi[m], e.answered.isHalfOpen(m)})
 	}
 	slices.SortFunc(f.Answered, func(a, b FrozenAnswered) int { return cmp.Compare(a.SPI, b.SPI) })
-	for _, p := range e.pending.queue {
-		if e.pending.byCookie[p.cookie] == p {
-			f.Pending = append(f.Pending, FrozenMain{p.key.freeze(), p.cookie, p.first, p.answer, p.at})
-		}
+	for p := range e.pending.all() {
+		f.Pending = append(f.Pending, FrozenMain{p.key.freeze(), p.cookie, p.first, p.answer, p.at})
 	}
 	f.Cookies, f.Budgets, f.Counters, f.Stopping = e.cookies.freeze(), e.budgets.freeze(), e.counters, e.stopping
 	for from, l := range e.sources {

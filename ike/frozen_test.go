@@ -231,7 +231,7 @@ func TestThawKeepsFirstMessages(t *testing.T) {
 	w, a, b := pairOf(t, v1)
 	beginMains(w, a, b, 100, 0)
 	b.thaw(nil)
-	if len(b.pending.byKey) != 100 || b.pending.from[a.addr] != 100 {
+	if len(b.pending.byKey) != 100 || b.pending.count(a.addr) != 100 {
 		t.Errorf("%d pending main modes", len(b.pending.byKey))
 	}
 	w.run(pendingTime + time.Second)

@@ -462,7 +462,7 @@ func (g *game) check(t *testing.T) {
 
 // left is how much is kept, in pieces.
 func (ps *pendingMains) left() int {
-	return len(ps.byKey) + len(ps.byCookie) + len(ps.from) + len(ps.queue) + ps.bytes
+	return len(ps.byKey) + len(ps.byCookie) + len(ps.from) + ps.queue.Len() + ps.bytes
 }
 
 // over ends the game: without peers, nothing may be left after a while.

@@ -66,7 +66,7 @@ func (o *owner) Stirred(m sa.Machine) { o.stirred = append(o.stirred, m) }
 // were both ends to assert INITIAL_CONTACT at once, they would delete each other's.
 func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	at := cfg.Remote
-	if o.answered.v2.from[at] > 0 || m.Info().Version == 1 && o.pending.from[at]+o.answered.v1.from[at] > 0 {
+	if o.answered.v2.from[at] > 0 || m.Info().Version == 1 && o.pending.count(at)+o.answered.v1.from[at] > 0 {
 		return false
 	}
 	for _, p := range o.peersAt[at] {

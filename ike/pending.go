@@ -1,6 +1,8 @@
 package ike
 
 import (
+	"container/list"
+	"iter"
 	"net/netip"
 	"time"
 
@@ -10,8 +12,8 @@ import (
 
 const (
 	// maxPending is how many main modes may be pending (they take 16 MB), and maxPendingBytes how long their
-	// messages may be together. Beyond that the oldest is forgotten: in a flood of 20 000 false first messages a
-	// second, a true sender has 0.8 s to send message 3.
+	// messages may be together. Beyond that the oldest is forgotten of an address that has more than its share: in
+	// a flood of 20 000 false first messages a second in its name, a true sender has 0.8 s to send message 3.
 	maxPending      = 16384
 	maxPendingBytes = 8 << 20
 	pendingTime     = 30 * time.Second
@@ -26,7 +28,11 @@ type pendingMain struct {
 	first  ipsec.Datagram // message 1
 	answer [][]byte       // message 2
 	at     time.Time
+
+	inAll, inOwn *list.Element // of all, and of those from its address
 }
+
+func (p *pendingMain) addr() netip.Addr { return p.key.remote.Addr().Unmap() }
 
 func (p *pendingMain) size() int {
 	n := len(p.first.Data)
@@ -40,41 +46,92 @@ func (p *pendingMain) size() int {
 type pendingMains struct {
 	byKey    map[firstKey]*pendingMain
 	byCookie map[uint64]*pendingMain
-	queue    []*pendingMain // oldest first; some may have become ISAKMP SAs meanwhile
-	from     map[netip.Addr]int
+	queue    list.List // oldest first
+	from     map[netip.Addr]*pendingFrom
 	bytes    int
 }
 
+// pendingFrom are the pending main modes from one address.
+type pendingFrom struct {
+	queue list.List // oldest first
+	bytes int
+}
+
 func newPendingMains() pendingMains {
-	return pendingMains{byKey: map[firstKey]*pendingMain{}, byCookie: map[uint64]*pendingMain{}, from: map[netip.Addr]int{}}
+	return pendingMains{byKey: map[firstKey]*pendingMain{}, byCookie: map[uint64]*pendingMain{}, from: map[netip.Addr]*pendingFrom{}}
 }
 
 // add keeps p, and returns how many others had to go for it.
 func (ps *pendingMains) add(p *pendingMain) (displaced uint64) {
 	ps.byKey[p.key], ps.byCookie[p.cookie] = p, p
-	ps.queue = append(ps.queue, p)
-	ps.from[p.key.remote.Addr().Unmap()]++
+	own := ps.from[p.addr()]
+	if own == nil {
+		own = &pendingFrom{}
+		ps.from[p.addr()] = own
+	}
+	p.inAll, p.inOwn = ps.queue.PushBack(p), own.queue.PushBack(p)
 	ps.bytes += p.size()
+	own.bytes += p.size()
 	for len(ps.byKey) > maxPending || ps.bytes > maxPendingBytes {
-		ps.remove(ps.queue[0])
+		ps.remove(ps.displaceable(own))
 		displaced++
 	}
 	return displaced
 }
 
+// displaceable is the oldest one of own, which is the newest's address, if it has more than its share; else one of
+// the oldest whose address has more than its share, or the oldest.
+func (ps *pendingMains) displaceable(own *pendingFrom) *pendingMain {
+	const looks = 64
+	if ps.hasMuch(own) {
+		return own.queue.Front().Value.(*pendingMain)
+	}
+	n := 0
+	for p := range ps.all() {
+		if ps.hasMuch(ps.from[p.addr()]) {
+			return p
+		}
+		if n++; n == looks {
+			break
+		}
+	}
+	return ps.queue.Front().Value.(*pendingMain)
+}
+
+// hasMuch reports whether an address has more than the average.
+func (ps *pendingMains) hasMuch(own *pendingFrom) bool {
+	n := len(ps.from)
+	return own.queue.Len()*n > len(ps.byKey) || own.bytes*n > ps.bytes
+}
+
+// all are the pending main modes, oldest first.
+func (ps *pendingMains) all() iter.Seq[*pendingMain] {
+	return func(yield func(*pendingMain) bool) {
+		for e := ps.queue.Front(); e != nil && yield(e.Value.(*pendingMain)); e = e.Next() {
+		}
+	}
+}
+
+// count is how many are from an address.
+func (ps *pendingMains) count(a netip.Addr) int {
+	if own := ps.from[a]; own != nil {
+		return own.queue.Len()
+	}
+	return 0
+}
+
 func (ps *pendingMains) remove(p *pendingMain) {
 	delete(ps.byKey, p.key)
 	delete(ps.byCookie, p.cookie)
+	own := ps.from[p.addr()]
+	ps.queue.Remove(p.inAll)
+	own.queue.Remove(p.inOwn)
 	ps.bytes -= p.size()
-	a := p.key.remote.Addr().Unmap()
-	if ps.from[a]--; ps.from[a] == 0 {
-		delete(ps.from, a)
+	own.bytes -= p.size()
+	if own.queue.Len() == 0 {
+		delete(ps.from, p.addr())
 	}
 	p.first, p.answer = ipsec.Datagram{}, nil
-	for len(ps.queue) > 0 && ps.byCookie[ps.queue[0].cookie] != ps.queue[0] {
-		ps.queue[0] = nil
-		ps.queue = ps.queue[1:]
-	}
 }
 
 // find is the pending main mode that a message goes on with, or nil.
@@ -87,15 +144,16 @@ func (ps *pendingMains) find(h wire.Header, d ipsec.Datagram) *pendingMain {
 
 // Deadline implements timed.
 func (ps *pendingMains) Deadline() time.Time {
-	if len(ps.queue) == 0 {
+	e := ps.queue.Front()
+	if e == nil {
 		return time.Time{}
 	}
-	return ps.queue[0].at.Add(pendingTime)
+	return e.Value.(*pendingMain).at.Add(pendingTime)
 }
 
 // Advance implements timed.
 func (ps *pendingMains) Advance(now time.Time) {
-	for len(ps.queue) > 0 && !now.Before(ps.Deadline()) {
-		ps.remove(ps.queue[0])
+	for e := ps.queue.Front(); e != nil && !now.Before(ps.Deadline()); e = ps.queue.Front() {
+		ps.remove(e.Value.(*pendingMain))
 	}
 }

@@ -58,6 +58,8 @@ func (e *Endpoint) beginsV1(now time.Time, h wire.Header, d ipsec.Datagram) bool
 		e.counters.UnknownSPI++ // the sender could not believe an answer, so there is none
 	case h.SPIi == 0 || h.ID != 0 || e.stopping:
 		e.counters.Malformed++
+	case e.table.bySPI[h.SPIi] != nil: // a first message of ours that somebody sends back. All keys are made with this cookie, so it can't be changed.
+		e.counters.Malformed++
 	case len(e.peersAt[from]) == 0:
 		e.counters.UnknownSources++
 	default:
@@ -106,7 +108,7 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 		e.counters.Dropped[sa.DropTooEarly]++
 		return
 	}
-	if !e.hasRoomV1() {
+	if from := d.Remote.Addr().Unmap(); !e.hasRoomV1(from, e.share(from)) {
 		return
 	}
 	m, err := ikev1.Resume(&e.env, now, p.first, p.cookie)
@@ -123,11 +125,13 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 
 // answerAggressive answers message 1 of aggressive mode.
 func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, d ipsec.Datagram) {
-	if !e.mayAggress(now, d.Remote.Addr().Unmap()) {
+	from := d.Remote.Addr().Unmap()
+	if !e.mayAggress(now, from) {
 		e.counters.Limited++
 		return
 	}
-	if !e.hasRoomV1() {
+	// It proves nothing, so the rest of the share is for main modes of the host that really has the address.
+	if !e.hasRoomV1(from, e.share(from)/2) {
 		return
 	}
 	m, err := ikev1.Respond(&e.env, now, d)
@@ -139,10 +143,14 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 	e.touch(m)
 }
 
-// hasRoomV1 reports whether there may be one more half-open ISAKMP SA.
-func (e *Endpoint) hasRoomV1() bool {
-	if len(e.answered.v1.all) >= e.cfg.MaxHalfOpen {
+// hasRoomV1 reports whether there may be one more half-open ISAKMP SA, and one more from an address that may have so many.
+func (e *Endpoint) hasRoomV1(from netip.Addr, most int) bool {
+	switch {
+	case len(e.answered.v1.all) >= e.cfg.MaxHalfOpen:
 		e.counters.HalfOpenFull++
+		return false
+	case e.answered.v1.from[from] >= most:
+		e.counters.HalfOpenShare++
 		return false
 	}
 	return true

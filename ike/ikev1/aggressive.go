@@ -7,7 +7,6 @@ import (
 	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
-	"vpngw/ipsec"
 )
 
 // Aggressive mode with a pre-shared key, RFC 2409 section 5.4, with the payloads
@@ -37,11 +36,17 @@ func (p1 *phase1) beginAggressive(now time.Time) {
 // HDR, SA, KE, Nr, IDir, HASH_R, VID, NAT-D <-- and then HDR*, HASH_I, NAT-D -->
 func (p1 *phase1) ag2(now time.Time, m *message) error {
 	s := p1.s
-	if m.SPIr == 0 {
-		return drop(sa.DropMalformed, "an answer without the responder's cookie")
+	if err := s.foreign(m.SPIr); err != nil {
+		return err
+	}
+	if err := p1.returned(m); err != nil {
+		return err
 	}
 	if why := p1.takeChoice(m); !why.OK() {
 		return p1.distrust(now, sa.DropMalformed, why)
+	}
+	if err := p1.afford(now, m, 1, true); err != nil {
+		return err
 	}
 	// A forged answer must not spoil the genuine one that may follow.
 	dh, spiR := p1.dh, s.spiR
@@ -58,12 +63,11 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 		again()
 		return p1.distrust(now, sa.DropBadHash, diag.Cause{Code: diag.HashWrong, Theirs: "HASH_R", Message: p1.x.step.text()})
 	}
-	if !s.peer.RemoteID.Welcomes(who.Identity()) {
+	if !welcomes(s.peer, who.Identity()) {
 		again()
-		return p1.distrust(now, sa.DropMalformed, otherIdentity(who.Identity(), s.peer.RemoteID))
+		return p1.distrust(now, sa.DropMalformed, otherIdentity(who.Identity(), s.peer))
 	}
-	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
-	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
+	s.detectNAT(m.Payloads)
 	if why := s.nat.Problem(s.peer); !why.OK() {
 		s.Drop(now, why)
 		return nil
@@ -72,7 +76,7 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 	s.name()
 	p1.refused = diag.Cause{}
 	ps := []wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: p1.hashI(id(s.peer.LocalID).Body())}}
-	ps = append(ps, s.natPayloads(s.peer, s.path.Local, s.path.Remote)...)
+	ps = append(ps, s.natPayloads(s.peer)...)
 	msg := s.seal(p1.x, p1.initialContact(ps))
 	p1.x.retx.Stop()
 	p1.x.sent = s.fragments(msg)
@@ -94,15 +98,13 @@ func (p1 *phase1) ag1(now time.Time, m *message) error {
 	who, _ := wire.Find[*wire.ID1](m.Payloads)
 	p1.candidates = ps
 	var p *sa.Peer
-	var expected []ipsec.Identity
 	for _, c := range ps {
-		expected = append(expected, c.RemoteID)
-		if c.RemoteID.Welcomes(who.Identity()) && p == nil {
+		if welcomes(c, who.Identity()) && p == nil {
 			p = c
 		}
 	}
 	if p == nil {
-		return p1.trouble(ps, wire.InvalidID1, otherIdentity(who.Identity(), expected...))
+		return p1.trouble(ps, wire.InvalidID1, otherIdentity(who.Identity(), ps...))
 	}
 	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
 	c, err := p1.choose(m, []*sa.Peer{p}, 0)
@@ -113,11 +115,14 @@ func (p1 *phase1) ag1(now time.Time, m *message) error {
 				break
 			}
 		}
-		if err == nil && len(ke.Data) != sa.PublicSize(c.suite.KE.ID) {
-			err = p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, invalidKey(fmt.Errorf("%d bytes in group %v", len(ke.Data), c.suite.KE)))
-		}
 	}
 	if err != nil {
+		return err
+	}
+	if err := sa.CheckPublic(c.suite.KE.ID, ke.Data); err != nil {
+		return p1.trouble([]*sa.Peer{p}, wire.InvalidKey1, invalidKey(err))
+	}
+	if err := p1.afford(now, m, 2, false); err != nil {
 		return err
 	}
 	s.peer, p1.candidates = p, []*sa.Peer{p}
@@ -140,7 +145,7 @@ func (p1 *phase1) ag1(now time.Time, m *message) error {
 		own, &wire.Raw{Kind: wire.TypeHash1, Data: p1.hashR(own.Body())},
 	}
 	answer = append(answer, s.peerSays.answer()...)
-	answer = append(answer, s.natPayloads(p, m.d.Local, m.d.Remote)...)
+	answer = append(answer, s.natPayloads(p)...)
 	msg := (&wire.Message{Header: s.header(p1.x.kind, 0), Payloads: answer}).Marshal()
 	if len(msg) > maxAmplification*len(m.d.Data) {
 		return p1.trouble([]*sa.Peer{p}, wire.PayloadMalformed1, diag.Cause{
@@ -162,7 +167,7 @@ func (p1 *phase1) ag3(now time.Time, m *message) error {
 	if !proven(m, p1.hashI(p1.idi)) {
 		return wrongHash("HASH_I", p1.x.step.text())
 	}
-	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
+	s.detectNAT(m.Payloads)
 	if err := p1.bindPeer(m, s.peer.RemoteID); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package ikev1
 
 import (
 	"encoding/binary"
-	"errors"
 	"slices"
 	"time"
 
@@ -23,28 +22,18 @@ type answer struct {
 	c      *child
 }
 
-// answerQuick takes a message with a new id as message 1 of a quick mode.
-func (s *SA) answerQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
-	if s.used.seen(h.ID) {
-		s.env.Owner.Dropped(sa.DropRepeated)
-		return
-	}
-	a := &answer{s: s, x: &exchange{kind: wire.ExchangeQuick, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID), step: qm1}}
+// answering is a quick mode that waits for its message 1.
+func (s *SA) answering(id uint32) *exchange {
+	a := &answer{s: s, x: &exchange{kind: wire.ExchangeQuick, id: id, iv: s.keys.nextIV(s.lastIV, id), step: qm1}}
 	a.x.answers = a
-	err := s.deliver(now, a.x, h, d)
-	if e := (*dropped)(nil); errors.As(err, &e) {
-		return
-	}
-	if !s.used.note(wire.ExchangeQuick, h.ID) {
-		s.Close(now, diag.Cause{Code: diag.QuickModesUsed, Count: maxQuickModes})
-		return
-	}
-	if r := (*refusal)(nil); errors.As(err, &r) {
-		s.log.Info("refusing the peer's Child SA", "notify", r.kind.String(), sa.Why(r.cause))
-		a.x.sent = s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: a.spi, Kind: r.kind})
-		s.track(a.x) // message 1 gets the same answer when it comes again
-		s.finish(now, a.x)
-	}
+	return a.x
+}
+
+// refuse answers message 1, and answers it so again when it comes again.
+func (a *answer) refuse(now time.Time, r *refusal) {
+	a.s.log.Info("refusing the peer's Child SA", "notify", r.kind.String(), sa.Why(r.cause))
+	a.x.sent = a.s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: a.spi, Kind: r.kind})
+	a.s.finish(now, a.x)
 }
 
 // unfinished counts the Child SAs whose quick mode waits for message 3.
@@ -64,6 +53,11 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	if !proven(m, s.keys.hash1(m.ID, m.Raw[1:]...)) {
 		return drop(sa.DropBadHash, "HASH(1) of a quick mode is wrong")
 	}
+	if !s.ids.has(m.ID) {
+		s.use(m.ID)
+		s.track(a.x)
+		a.x.until, a.x.then = now.Add(confirmTime), forgetsQuick // the peer may repeat a message 1 for which there is no room yet
+	}
 	if len(s.fam.children) >= maxChildren || s.fam.unfinished() >= maxUnfinished {
 		return drop(sa.DropTooMany, "the peer has %d Child SAs already", len(s.fam.children))
 	}
@@ -71,7 +65,6 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	if err != nil {
 		return err
 	}
-	s.track(a.x)
 	s.add(a.c) // ready before message 2, which lets the peer use it
 	for _, m := range s.fam.members {
 		if q := m.asking; q != nil && q.wants(a.c) {
@@ -79,7 +72,7 @@ func (a *answer) qm1(now time.Time, m *message) error {
 		}
 	}
 	a.c.confirmBy = now.Add(confirmTime)
-	a.x.step, a.x.then = qm3, forgetsQuick
+	a.x.step, a.x.until = qm3, time.Time{}
 	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}
 	s.say(now, a.x, true, hashed(reply, func(rest []byte) []byte { return s.keys.hash2(a.x.id, a.ni, rest) })...)
 	if !s.replaces(a.c) {

@@ -193,15 +193,16 @@ func TestCausesAreTold(t *testing.T) {
 			a: "the peer is dead: it did not answer a liveness check within 1m0s",
 		},
 		{
-			name: "quick modes without end",
+			name: "message ids without end",
 			then: func(w *world) {
-				for id := range uint32(maxQuickModes) {
-					w.b.main().used.note(wire.ExchangeQuick, id<<8)
+				w.lose = func(*ipsec.Datagram) bool { return true } // and no ISAKMP SA in its place
+				for id := range uint32(maxIDs) {
+					w.b.main().use(id<<8 | 1)
 				}
-				w.a.ask("two")
+				w.run(time.Second)
+				w.lose = func(*ipsec.Datagram) bool { return false }
 			},
-			a: "the peer deleted the IKE SA",
-			b: "the peer has begun more than 16384 quick modes on one ISAKMP SA",
+			b: "the ISAKMP SA has used up its 32768 message ids, and the peer let nothing take its place",
 		},
 		{
 			name: "another identity there", peers: func(_, b *sa.Peer) { b.RemoteID = ipsec.ParseIdentity("other.example.net") },
@@ -448,7 +449,7 @@ func TestCausesAreTold(t *testing.T) {
 	}
 	for _, code := range []diag.Code{
 		diag.SeveralChosen, diag.HashWrong, diag.NotDecrypted, diag.AnswerTooLong, diag.NoAnswerKeys, diag.NoAnswerSize, diag.NoAnswerQuick,
-		diag.QuickModesUsed, diag.Phase1Refused, diag.IDDisbelieved, diag.NoneSince, diag.IKEMode, diag.NATModes, diag.ConfigChanged, diag.NotWanted,
+		diag.IDsUsed, diag.Phase1Refused, diag.IDDisbelieved, diag.NoneSince, diag.IKEMode, diag.NATModes, diag.ConfigChanged, diag.NotWanted,
 	} {
 		if !provoked[code] {
 			t.Errorf("no test provokes %s", code)

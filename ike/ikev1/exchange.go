@@ -121,6 +121,10 @@ func (s *SA) Handle(now time.Time, d ipsec.Datagram) {
 		s.env.Owner.Dropped(sa.DropTooEarly)
 		return
 	}
+	if s.elsewhere(d) {
+		s.env.Owner.Dropped(sa.DropElsewhere)
+		return
+	}
 	if h.Next == wire.TypeFragment1 {
 		if d.Data = s.reassembler.add(now, h, d.Data); d.Data == nil {
 			return
@@ -161,19 +165,27 @@ func (s *SA) handlePhase1(now time.Time, h wire.Header, d ipsec.Datagram) {
 	}
 }
 
-// handleQuick finds or begins the quick mode of a message. A message of an open one is
-// taken or dropped: only message 1 can be refused.
+// handleQuick finds or begins the quick mode of a message.
 func (s *SA) handleQuick(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if !s.live() {
 		s.env.Owner.Dropped(sa.DropTooEarly)
 		return
 	}
 	i := slices.IndexFunc(s.exchanges, func(x *exchange) bool { return x.id == h.ID })
-	if i < 0 {
-		s.answerQuick(now, h, d)
+	var x *exchange
+	switch {
+	case i >= 0:
+		x = s.exchanges[i]
+	case s.used(h.ID):
+		s.env.Owner.Dropped(sa.DropRepeated)
 		return
+	default:
+		x = s.answering(h.ID)
 	}
-	s.deliver(now, s.exchanges[i], h, d)
+	err := s.deliver(now, x, h, d)
+	if r := (*refusal)(nil); errors.As(err, &r) { // of message 1
+		x.answers.refuse(now, r)
+	}
 }
 
 // deliver gives a message to its exchange. It counts a message that is dropped.
@@ -183,30 +195,32 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 		x.send(s, now, sa.ReplyPath(d), x.sent)
 		return nil
 	}
-	count := func(err error) error {
-		if e := (*dropped)(nil); errors.As(err, &e) {
-			s.env.Owner.Dropped(e.why)
-			s.log.Debug("message dropped", "exchange", h.Exchange.String(), "mid", sa.Hex32(h.ID), "why", e.text)
-		}
-		return err
-	}
 	if x.step.row().take == nil {
-		return count(drop(sa.DropRepeated, "the exchange is over"))
+		return s.count(h, drop(sa.DropRepeated, "the exchange is over"))
 	}
 	m, iv, err := s.open(x, h, d)
 	if err != nil {
-		return count(err)
+		return s.count(h, err)
 	}
 	before, sent := x.iv, x.sent
 	x.iv, x.sent = iv, nil // a message that the step does not answer is not answered when it comes again
 	err = s.take(now, x, m)
 	if e := (*dropped)(nil); errors.As(err, &e) {
 		x.iv, x.sent = before, sent
-		return count(err)
+		return s.count(h, err)
 	}
 	x.lastHash = sum
 	if m.Flags&wire.FlagEncrypted != 0 {
 		s.heard(now, d)
+	}
+	return err
+}
+
+// count counts a message if err says that it is dropped, and returns err.
+func (s *SA) count(h wire.Header, err error) error {
+	if e := (*dropped)(nil); errors.As(err, &e) {
+		s.env.Owner.Dropped(e.why)
+		s.log.Debug("message dropped", "exchange", h.Exchange.String(), "mid", sa.Hex32(h.ID), "why", e.text)
 	}
 	return err
 }
@@ -284,11 +298,11 @@ func hashed(ps []wire.Payload, hash func(rest []byte) []byte) []wire.Payload {
 	return append([]wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: hash(wire.AppendChain(nil, ps))}}, ps...)
 }
 
-// track keeps a quick mode. When there are many, the oldest that is over makes room.
+// track keeps a quick mode. When there are many, the oldest makes room that is over, or waits for room itself.
 func (s *SA) track(x *exchange) {
 	const most = 256
 	if len(s.exchanges) >= most {
-		if i := slices.IndexFunc(s.exchanges, func(x *exchange) bool { return x.step == none }); i >= 0 {
+		if i := slices.IndexFunc(s.exchanges, func(x *exchange) bool { return x.step == none || x.step == qm1 }); i >= 0 {
 			s.exchanges = slices.Delete(s.exchanges, i, i+1)
 		}
 	}

@@ -1,7 +1,6 @@
 package ikev1
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -51,10 +50,10 @@ type FrozenSA struct {
 
 	Phase1            []FrozenPhase1 // at most one
 	Exchanges         []FrozenExchange
-	Asking            int // the place in Exchanges of our open quick mode, from 1; 0: none
-	Used              FrozenMessageIDs
-	NATT              string // the form of NAT traversal that both speak; empty: none
-	DPD, Frag         bool   // what the peer says that it can do
+	Asking            int      // the place in Exchanges of our open quick mode, from 1; 0: none
+	MessageIDs        []uint32 // of both ends, sorted
+	NATT              string   // the form of NAT traversal that both speak; empty: none
+	DPD, Frag         bool     // what the peer says that it can do
 	Unacked           []byte
 	UnackedRetransmit sa.FrozenRetransmitter
 
@@ -128,13 +127,6 @@ type FrozenAnswer struct {
 	Ni, Nr []byte
 	SPI    []byte
 	Child  int
-}
-
-// FrozenMessageIDs are the message ids that the peer has used.
-type FrozenMessageIDs struct {
-	Quick  []uint32 // sorted
-	Recent []uint32 // of informational exchanges, as they stand in their ring
-	Next   int
 }
 
 // FrozenLiveness is dead peer detection under way.
@@ -281,7 +273,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 	out := FrozenSA{
 		State: s.state, Since: s.since, Why: s.why, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR,
 		Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite, Keys: s.keys.freeze(), LastIV: s.lastIV, Family: k.number, Authed: s.authedAt,
-		Used: s.used.freeze(), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
+		MessageIDs: slices.Clone(s.ids), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
 		Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Rekeying: ownOf(s.rekeying),
 		RekeyAt: s.rekeyAt, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, Reported: s.reported,
 	}
@@ -338,10 +330,6 @@ func (k *keys) freeze() FrozenKeys {
 		return FrozenKeys{}
 	}
 	return FrozenKeys{slices.Clone(k.skeyid), slices.Clone(k.d), slices.Clone(k.a), slices.Clone(k.e), slices.Clone(k.key)}
-}
-
-func (u *messageIDs) freeze() FrozenMessageIDs {
-	return FrozenMessageIDs{Quick: slices.Sorted(maps.Keys(u.quick)), Recent: slices.Clone(u.ring), Next: u.next}
 }
 
 func (l *liveness) freeze() FrozenLiveness {

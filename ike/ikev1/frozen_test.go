@@ -454,7 +454,7 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 	}{
 		{
 			reflect.TypeFor[SA](),
-			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking used peerSays unacked unackedRetx " +
+			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking ids peerSays unacked unackedRetx " +
 				"path nat life monitor dpd probed rekeying rekeyAt expireAt keepaliveAt reported",
 			"env log reassembler",
 		},
@@ -468,7 +468,6 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 			"cfg sa made out lowNonce asked successor gone stale failed softAt hardAt outAt heldUntil confirmBy deleteAt removeAt", "",
 		},
 		{reflect.TypeFor[keys](), "skeyid d a e key", "prf block"},
-		{reflect.TypeFor[messageIDs](), "quick recent ring next", ""},
 		{reflect.TypeFor[liveness](), "sent asked theirs knows last began retx", ""},
 		{reflect.TypeFor[vendors](), "natt dpd frag", ""},
 		{reflect.TypeFor[lifetime](), "time bytes", ""},

@@ -29,7 +29,7 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 		}
 		return
 	}
-	if s.keys == nil || s.lastIV == nil || s.used.seen(h.ID) {
+	if s.keys == nil || s.lastIV == nil || s.used(h.ID) {
 		why := sa.DropRepeated
 		if s.keys == nil {
 			why = sa.DropTooEarly
@@ -66,7 +66,7 @@ func (s *SA) informed(_ *exchange, now time.Time, m *message) error {
 	if !proven(m, s.keys.hash1(m.ID, rest...)) {
 		return drop(sa.DropBadHash, "HASH(1) of an informational exchange is wrong")
 	}
-	s.used.note(wire.ExchangeInfo1, m.ID)
+	s.use(m.ID)
 	for _, p := range m.Payloads {
 		switch p := p.(type) {
 		case *wire.Delete1:

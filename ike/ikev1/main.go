@@ -36,8 +36,8 @@ func body(p wire.Payload) []byte { return wire.AppendChain(nil, []wire.Payload{p
 // HDR, SA, VID <-- and then HDR, KE, Ni, NAT-D -->
 func (p1 *phase1) mm2(now time.Time, m *message) error {
 	s := p1.s
-	if m.SPIr == 0 {
-		return drop(sa.DropMalformed, "an answer without the responder's cookie")
+	if err := s.foreign(m.SPIr); err != nil {
+		return err
 	}
 	if why := p1.takeChoice(m); !why.OK() {
 		return p1.distrust(now, sa.DropMalformed, why)
@@ -48,23 +48,25 @@ func (p1 *phase1) mm2(now time.Time, m *message) error {
 		return nil
 	}
 	p1.dh, p1.gxi, s.spiR = dh, dh.Public(), m.SPIr
-	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
 	s.name()
 	p1.refused = diag.Cause{}
 	p1.x.step = mm4
 	ps := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxi}, &wire.Nonce1{Data: p1.ni}}
-	s.say(now, p1.x, true, append(ps, s.natPayloads(s.peer, s.path.Local, s.path.Remote)...)...)
+	s.say(now, p1.x, true, append(ps, s.natPayloads(s.peer)...)...)
 	return nil
 }
 
 // HDR, KE, Nr, NAT-D <-- and then HDR*, IDii, HASH_I -->
 func (p1 *phase1) mm4(now time.Time, m *message) error {
 	s := p1.s
+	if err := p1.returned(m); err != nil {
+		return err
+	}
 	p1.take(m)
 	if err := p1.derive(s.peer.PSK, p1.gxr); err != nil {
 		return dropTelling(sa.DropMalformed, invalidKey(err))
 	}
-	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote)
+	s.detectNAT(m.Payloads)
 	if why := s.nat.Problem(s.peer); !why.OK() {
 		s.Drop(now, why)
 		return nil
@@ -97,8 +99,8 @@ func (p1 *phase1) mm6(now time.Time, m *message) error {
 	if !proven(m, p1.hashR(who.Body())) {
 		return wrongHash("HASH_R", table[mm6].text+" of main mode")
 	}
-	if !s.peer.RemoteID.Welcomes(who.Identity()) {
-		return refuse(wire.InvalidID1, otherIdentity(who.Identity(), s.peer.RemoteID))
+	if !welcomes(s.peer, who.Identity()) {
+		return refuse(wire.InvalidID1, otherIdentity(who.Identity(), s.peer))
 	}
 	s.lastIV = p1.x.iv
 	s.lifetimeNotice(m)
@@ -135,10 +137,13 @@ func (p1 *phase1) keepNATT() {
 func (p1 *phase1) mm3(now time.Time, m *message) error {
 	s := p1.s
 	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
-	if len(ke.Data) != sa.PublicSize(s.suite.KE.ID) {
-		return drop(sa.DropMalformed, "a key exchange value of %d bytes in group %s", len(ke.Data), s.suite.KE)
+	err := sa.CheckPublic(s.suite.KE.ID, ke.Data)
+	if err != nil {
+		return dropTelling(sa.DropMalformed, invalidKey(err))
 	}
-	var err error
+	if err := p1.afford(now, m, 2, true); err != nil {
+		return err
+	}
 	if p1.nr, err = s.env.Nonce(); err != nil {
 		return drop(sa.DropMalformed, "no randomness: %v", err)
 	}
@@ -148,14 +153,14 @@ func (p1 *phase1) mm3(now time.Time, m *message) error {
 	p1.gxr = p1.dh.Public()
 	p1.take(m)
 	answer := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxr}, &wire.Nonce1{Data: p1.nr}}
-	answer = append(answer, s.natPayloads(p1.candidates[0], m.d.Local, m.d.Remote)...)
-	s.detectNAT(m.Payloads, m.d.Local, m.d.Remote) // bindPeer forgets it if the peer's settings do not allow it
-	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
+	answer = append(answer, s.natPayloads(p1.candidates[0])...)
+	s.detectNAT(m.Payloads) // bindPeer forgets it if the peer's settings do not allow it
 	s.name()
 	msg := s.fragments(s.seal(p1.x, answer)) // in the clear, so before derive
 	// Only the address tells which key to use: the identity comes encrypted (RFC 2409 section 5.4).
 	if err := p1.derive(p1.candidates[0].PSK, p1.gxi); err != nil {
-		return dropTelling(sa.DropMalformed, invalidKey(err))
+		s.Drop(now, invalidKey(err)) // it has cost the exponentiations, so it is the only try
+		return nil
 	}
 	p1.x.step = mm5
 	p1.x.sent = msg
@@ -195,7 +200,7 @@ func (p1 *phase1) bindPeer(m *message, who ipsec.Identity) error {
 	if !p.NATT {
 		s.nat, s.peerSays.natt = sa.NAT{}, nil
 	}
-	s.path.Local, s.path.Remote = m.d.Local, m.d.Remote
+	s.path = s.nat.Path(p, s.path, m.d.Local, m.d.Remote)
 	s.name()
 	if why := s.nat.Problem(p); !why.OK() {
 		return refuse(wire.AuthenticationFailed1, why)

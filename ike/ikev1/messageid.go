@@ -5,49 +5,42 @@ import (
 	"errors"
 	"io"
 	"slices"
-
-	"vpngw/ike/wire"
 )
 
-// messageIDs are the message ids that the peer has used on an ISAKMP SA. None may come
-// twice, or an eavesdropper could send a message again. The ids of informational
-// exchanges are many, so the oldest are forgotten. The zero value is ready.
-type messageIDs struct {
-	quick  map[uint32]struct{}
-	recent map[uint32]struct{}
-	ring   []uint32
-	next   int
-}
+// messageIDs are the message ids of all exchanges of phase 2 on an ISAKMP SA, in order. Both ends use the same
+// keys in both directions, and HASH(1) covers the message id but not the exchange type or the sender. So an id
+// serves for one exchange of one end: whoever sends a recorded message again, the peer's or ours, finds its id used. No id
+// is forgotten while the keys live. The zero value is ready.
+type messageIDs []uint32
 
 const (
-	maxQuickModes   = 1 << 14 // on one ISAKMP SA; then it must be replaced
-	maxRecentInform = 1 << 10
+	// softIDs is how many ids an ISAKMP SA may use before this end replaces it: with liveness checks from both
+	// ends each 20 s, about as many as in a day. At maxIDs it ends; the ids take 128 KiB then.
+	softIDs = 1 << 14
+	maxIDs  = 1 << 15
 )
 
-func (u *messageIDs) seen(id uint32) bool {
-	_, q := u.quick[id]
-	_, r := u.recent[id]
-	return q || r || id == 0
+func (u messageIDs) has(id uint32) bool {
+	_, ok := slices.BinarySearch(u, id)
+	return ok || id == 0
 }
 
-// note keeps an id. It is false when the peer has used up its quick modes.
-func (u *messageIDs) note(kind wire.Exchange, id uint32) bool {
-	if u.quick == nil {
-		u.quick, u.recent = map[uint32]struct{}{}, map[uint32]struct{}{}
-	}
-	switch {
-	case kind == wire.ExchangeQuick:
-		u.quick[id] = struct{}{}
-		return len(u.quick) <= maxQuickModes
-	case len(u.ring) < maxRecentInform:
-		u.ring = append(u.ring, id)
+// used reports whether the peer may not begin an exchange with an id.
+func (s *SA) used(id uint32) bool { return len(s.ids) >= maxIDs || s.ids.has(id) }
+
+// use keeps an id for ever, and has an ISAKMP SA replaced in time that has used many.
+func (s *SA) use(id uint32) {
+	i, _ := slices.BinarySearch(s.ids, id)
+	s.ids = slices.Insert(s.ids, i, id)
+	switch len(s.ids) {
+	case softIDs:
+		s.rekeyAt = s.authedAt
+	case maxIDs:
+		s.expireAt = s.authedAt
 	default:
-		delete(u.recent, u.ring[u.next])
-		u.ring[u.next] = id
-		u.next = (u.next + 1) % maxRecentInform
+		return
 	}
-	u.recent[id] = struct{}{}
-	return true
+	s.env.Owner.Stirred(s)
 }
 
 // newID draws a message id that neither end has used.
@@ -57,8 +50,8 @@ func (s *SA) newID() (uint32, error) {
 		if _, err := io.ReadFull(s.env.Rand, b[:]); err != nil {
 			return 0, err
 		}
-		id := binary.BigEndian.Uint32(b[:])
-		if !s.used.seen(id) && !slices.ContainsFunc(s.exchanges, func(x *exchange) bool { return x.id == id }) {
+		if id := binary.BigEndian.Uint32(b[:]); !s.ids.has(id) {
+			s.use(id)
 			return id, nil
 		}
 	}

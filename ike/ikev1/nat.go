@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vpngw/ike/sa"
@@ -22,7 +23,7 @@ func (s *SA) natHash(prf *sa.PRF, a netip.AddrPort) []byte {
 
 // natPayloads are our NAT-D payloads, "the remote end's IP address and port" first. With
 // encap always our own address is random, so that the peer finds a NAT and encapsulates too.
-func (s *SA) natPayloads(p *sa.Peer, local, remote netip.AddrPort) []wire.Payload {
+func (s *SA) natPayloads(p *sa.Peer) []wire.Payload {
 	n := s.peerSays.natt
 	if n == nil || !p.NATT {
 		return nil
@@ -31,18 +32,19 @@ func (s *SA) natPayloads(p *sa.Peer, local, remote netip.AddrPort) []wire.Payloa
 	if err != nil {
 		return nil
 	}
-	src := s.natHash(prf, local)
+	src := s.natHash(prf, s.path.Local)
 	if p.Encap == sa.EncapAlways {
 		io.ReadFull(s.env.Rand, src)
 	}
 	return []wire.Payload{
-		&wire.Raw{Kind: n.natd, Data: s.natHash(prf, remote)},
+		&wire.Raw{Kind: n.natd, Data: s.natHash(prf, s.path.Remote)},
 		&wire.Raw{Kind: n.natd, Data: src},
 	}
 }
 
-// detectNAT compares the addresses in the peer's NAT-D payloads with the addresses that we see.
-func (s *SA) detectNAT(ps []wire.Payload, local, remote netip.AddrPort) {
+// detectNAT compares the addresses in the peer's NAT-D payloads with those of the first exchange. An on-path
+// attacker can send a copy of this message first, from an address that would make a NAT of its own.
+func (s *SA) detectNAT(ps []wire.Payload) {
 	n := s.peerSays.natt
 	if n == nil {
 		return
@@ -60,12 +62,26 @@ func (s *SA) detectNAT(ps []wire.Payload, local, remote netip.AddrPort) {
 	if len(hashes) == 0 {
 		return
 	}
-	s.nat = sa.NAT{Local: !hmac.Equal(hashes[0], s.natHash(prf, local)), Remote: len(hashes) > 1}
-	for _, h := range hashes[1:] {
-		if hmac.Equal(h, s.natHash(prf, remote)) {
-			s.nat.Remote = false
-		}
+	s.nat = sa.NAT{Local: !s.natNames(prf, hashes[:1], s.path.Local), Remote: len(hashes) > 1 && !s.natNames(prf, hashes[1:], s.path.Remote)}
+}
+
+// natNames reports whether a NAT-D payload names an end. Message 3 of aggressive mode names port 4500, if its sender
+// floats.
+func (s *SA) natNames(prf *sa.PRF, hashes [][]byte, end netip.AddrPort) bool {
+	ends := []netip.AddrPort{end}
+	if end.Port() == sa.PortIKE {
+		ends = append(ends, netip.AddrPortFrom(end.Addr(), sa.PortNATT))
 	}
+	return slices.ContainsFunc(ends, func(e netip.AddrPort) bool {
+		return slices.ContainsFunc(hashes, func(h []byte) bool { return hmac.Equal(h, s.natHash(prf, e)) })
+	})
+}
+
+// elsewhere reports whether a message of phase 1 comes from another address than the one that the first message
+// came from or went to. Until the peer has keys, nobody can tell the peer's own from a copy but by the address; and an initiator
+// takes answers from nowhere else at all.
+func (s *SA) elsewhere(d ipsec.Datagram) bool {
+	return s.state == sa.Connecting && (s.initiator || s.keys == nil) && d.Remote != s.path.Remote
 }
 
 // float moves to port 4500: "the initiator MUST change ports when sending the

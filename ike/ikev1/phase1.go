@@ -1,6 +1,7 @@
 package ikev1
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
 		return nil, err
 	}
 	if err := s.take(now, s.p1.x, m); err != nil {
-		return nil, err
+		return nil, s.count(m.Header, err)
 	}
 	return s, nil
 }
@@ -230,13 +231,51 @@ func noKeyPair(err error) diag.Cause {
 	return diag.Cause{Code: diag.Internal, Name: "make a key pair", Err: err.Error()}
 }
 
+// welcomes reports whether a peer may have an identity. Our own is never the peer's: who sends us our own messages
+// back authenticates itself by it, without the key.
+func welcomes(p *sa.Peer, who ipsec.Identity) bool { return p.RemoteID.Welcomes(who) && who != p.LocalID }
+
 // otherIdentity says that the peer has none of the expected identities.
-func otherIdentity(who ipsec.Identity, expected ...ipsec.Identity) diag.Cause {
+func otherIdentity(who ipsec.Identity, expected ...*sa.Peer) diag.Cause {
 	var names []string
-	for _, id := range expected {
-		names = append(names, sa.IDText(id))
+	for _, p := range expected {
+		name := sa.IDText(p.RemoteID)
+		if p.RemoteID.Welcomes(who) {
+			name = "another identity than ours"
+		}
+		names = append(names, name)
 	}
 	return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(who), Ours: sa.Alternatives(names)}
+}
+
+// afford asks the Owner for n exponentiations in the group, on behalf of a sender that has proven nothing but, if
+// reachable, that it receives at its address. The peer repeats a message that is dropped.
+func (p1 *phase1) afford(now time.Time, m *message, n time.Duration, reachable bool) error {
+	if !p1.s.env.Owner.Affords(now, m.d.Remote.Addr(), n*sa.Effort(p1.s.suite.KE.ID), reachable) {
+		return drop(sa.DropTooMany, "more key exchanges are asked for than this host can afford")
+	}
+	return nil
+}
+
+// foreign refuses our own cookie as the responder's, and none.
+func (s *SA) foreign(spiR uint64) error {
+	switch spiR {
+	case 0:
+		return drop(sa.DropMalformed, "an answer without the responder's cookie")
+	case s.spiI:
+		return drop(sa.DropMalformed, "our own cookie came back")
+	}
+	return nil
+}
+
+// returned refuses our own key exchange value or nonce as the responder's: with both, HASH_R would be our HASH_I.
+func (p1 *phase1) returned(m *message) error {
+	ke, _ := wire.FindType[*wire.Raw](m.Payloads, wire.TypeKE1)
+	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
+	if bytes.Equal(ke.Data, p1.gxi) || bytes.Equal(nonce.Data, p1.ni) {
+		return drop(sa.DropMalformed, "our own key exchange value or nonce came back")
+	}
+	return nil
 }
 
 // derive computes the keys from our private value and the peer's public value.
@@ -292,7 +331,8 @@ func (p1 *phase1) refresh(m *message) error {
 		return nil
 	}
 	key := p1.candidates[0].PSK
-	p1.candidates = slices.DeleteFunc(p1.s.env.Owner.Candidates(1, m.d.Local.Addr(), m.d.Remote.Addr()), func(p *sa.Peer) bool {
+	path := p1.s.path // of the first exchange: m may be a copy that was sent from elsewhere
+	p1.candidates = slices.DeleteFunc(p1.s.env.Owner.Candidates(1, path.Local.Addr(), path.Remote.Addr()), func(p *sa.Peer) bool {
 		return p.Aggressive || !p.PSK.Equal(key)
 	})
 	if len(p1.candidates) == 0 {
@@ -303,10 +343,8 @@ func (p1 *phase1) refresh(m *message) error {
 
 // identify finds the candidate that has the peer's identity. The HASH has proven that the peer knows its key.
 func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
-	var expected []ipsec.Identity
 	for _, p := range p1.candidates {
-		if !p.RemoteID.Welcomes(who) {
-			expected = append(expected, p.RemoteID)
+		if !welcomes(p, who) {
 			continue
 		}
 		if !slices.Contains(ikeSuites(p.Proposals), p1.s.suite) {
@@ -316,7 +354,7 @@ func (p1 *phase1) identify(who ipsec.Identity) (*sa.Peer, error) {
 		}
 		return p, nil
 	}
-	return nil, refuse(wire.InvalidID1, otherIdentity(who, expected...))
+	return nil, refuse(wire.InvalidID1, otherIdentity(who, p1.candidates...))
 }
 
 // failed handles the error of a message of phase 1. A refusal ends the SA. A dropped message

@@ -54,7 +54,7 @@ type SA struct {
 	p1          *phase1
 	exchanges   []*exchange // quick modes, open and lately done, oldest first
 	asking      *quick      // our open quick mode, or nil
-	used        messageIDs
+	ids         messageIDs
 	reassembler reassembler
 	peerSays    vendors
 	// unacked is message 3 of aggressive mode. No message answers it, so it goes out again with
@@ -176,8 +176,12 @@ func (s *SA) expired(now time.Time) {
 		}
 		s.Drop(now, why)
 	case sa.Established:
+		why := diag.Cause{Code: diag.IKELifetimeEnded}
+		if len(s.ids) >= maxIDs {
+			why = diag.Cause{Code: diag.IDsUsed, Count: maxIDs}
+		}
 		s.tellEnd()
-		s.leave(now, diag.Cause{Code: diag.IKELifetimeEnded})
+		s.leave(now, why)
 	case sa.Replaced:
 		if s.asking != nil {
 			s.expireAt = now.Add(graceTime)

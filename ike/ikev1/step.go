@@ -64,7 +64,7 @@ func init() {
 		qm2: {"qm2", "message 2 of quick mode", shape{must: types{wire.TypeHash1, wire.TypeSA1, wire.TypeNonce1}, may: types{wire.TypeKE1}, first: wire.TypeHash1, ids: true}, inQuick((*quick).qm2)},
 		qm3: {"qm3", "message 3 of quick mode", shape{must: types{wire.TypeHash1}, first: wire.TypeHash1}, inAnswer((*answer).qm3)},
 
-		inf1: {"inf1", "an informational message", shape{must: types{wire.TypeHash1}}, (*SA).informed},
+		inf1: {"inf1", "an informational message", shape{must: types{wire.TypeHash1}, not: types{wire.TypeSA1, wire.TypeKE1, wire.TypeNonce1, wire.TypeID1}}, (*SA).informed},
 	}
 }
 
@@ -140,6 +140,7 @@ type types []wire.PayloadType
 type shape struct {
 	must  types            // each exactly once
 	may   types            // each at most once
+	not   types            // none: HASH(1) does not cover the exchange type, so the payloads must tell
 	first wire.PayloadType // at the head
 	ids   bool             // two ID payloads or none
 	clear bool             // also unencrypted, although there are keys
@@ -166,6 +167,11 @@ func (sh *shape) check(x wire.Exchange, ps []wire.Payload) error {
 	for _, t := range sh.may {
 		if count[t] > 1 {
 			return drop(sa.DropMalformed, "%v with %d %v payloads", x, count[t], t)
+		}
+	}
+	for _, t := range sh.not {
+		if count[t] > 0 {
+			return drop(sa.DropMalformed, "%v with %v, as if it were another exchange", x, t)
 		}
 	}
 	if n := count[wire.TypeID1]; sh.ids && n != 0 && n != 2 {

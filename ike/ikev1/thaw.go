@@ -138,11 +138,14 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	s := &SA{
 		env: t.env, state: f.State, since: f.Since, why: f.Why, initiator: f.Initiator, spiI: f.SPIi, spiR: f.SPIr,
 		peer: p, suite: f.Suite, lastIV: f.LastIV, fam: k.family, authedAt: f.Authed,
-		used: f.Used.thaw(), peerSays: vendors{dpd: f.DPD, frag: f.Frag}, unacked: f.Unacked,
+		ids: slices.Clone(f.MessageIDs), peerSays: vendors{dpd: f.DPD, frag: f.Frag}, unacked: f.Unacked,
 		path: f.Path, nat: f.NAT, life: f.Life, probed: f.Probed,
 		rekeyAt: f.RekeyAt, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, reported: f.Reported,
 	}
 	s.name()
+	if !slices.IsSorted(s.ids) {
+		return nil, errors.New("its message ids are in no order")
+	}
 	if s.keys, err = f.Keys.thaw(f); err != nil {
 		return nil, err
 	}
@@ -220,7 +223,7 @@ func (t *thawer) exchange(f *FrozenExchange, s *SA, k *kin) (*exchange, error) {
 		}
 		x.answers = &answer{s: s, x: x, ni: a.Ni, nr: a.Nr, spi: a.SPI, c: c}
 	}
-	lacks := (f.Step == qm2 || f.Then == failsQuick) && x.asks == nil || (f.Step == qm1 || f.Step == qm3) && (x.answers == nil || x.answers.c == nil)
+	lacks := (f.Step == qm2 || f.Then == failsQuick) && x.asks == nil || f.Step == qm1 && x.answers == nil || f.Step == qm3 && (x.answers == nil || x.answers.c == nil)
 	if lacks {
 		return nil, errors.New("an open quick mode has no Child SA")
 	}
@@ -257,18 +260,4 @@ func (f *FrozenKeys) thaw(s *FrozenSA) (*keys, error) {
 	}
 	k.block, err = sa.NewBlock(s.Suite.Encr, k.key)
 	return k, err
-}
-
-func (f *FrozenMessageIDs) thaw() messageIDs {
-	if len(f.Quick)+len(f.Recent) == 0 {
-		return messageIDs{}
-	}
-	u := messageIDs{quick: map[uint32]struct{}{}, recent: map[uint32]struct{}{}, ring: slices.Clone(f.Recent), next: f.Next}
-	for _, id := range f.Quick {
-		u.quick[id] = struct{}{}
-	}
-	for _, id := range f.Recent {
-		u.recent[id] = struct{}{}
-	}
-	return u
 }

@@ -103,13 +103,14 @@ const (
 	DropRepeated                  // its message id was used before, or its step is over
 	DropSequence                  // a dead peer detection with the wrong sequence number
 	DropTooMany                   // more exchanges are open than a peer can need
+	DropElsewhere                 // before the peer has authenticated itself, and not from its address
 	Drops                         // the number of reasons
 )
 
 func (d Drop) String() string {
 	return [...]string{
 		"v1-not-decryptable", "v1-hash-invalid", "v1-malformed", "v1-cleartext", "v1-phase2-before-phase1",
-		"v1-message-id-repeated", "v1-dpd-sequence", "v1-too-many-exchanges",
+		"v1-message-id-repeated", "v1-dpd-sequence", "v1-too-many-exchanges", "v1-other-address",
 	}[d]
 }
 
