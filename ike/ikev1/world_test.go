@@ -44,20 +44,23 @@ type pendingMain struct {
 
 // host is the Owner of one end's ISAKMP SAs.
 type host struct {
-	w        *world
-	addr     netip.Addr
-	env      *sa.Env
-	peer     *sa.Peer
-	machines []sa.Machine
-	pending  map[uint64]pendingMain // main modes that wait for message 3, by our cookie
-	spi      uint32
-	taken    map[uint32]bool
-	in, out  map[uint32]*ipsec.ChildSA
-	held     map[*sa.Child]bool
-	causes   []diag.Cause // of troubles, ends and refusals, as they came
-	dropped  [sa.Drops]int
-	moved    []netip.AddrPort
-	acts     int // how often the Owner was called
+	w         *world
+	addr      netip.Addr
+	env       *sa.Env
+	peer      *sa.Peer
+	machines  []sa.Machine
+	pending   map[uint64]pendingMain // main modes that wait for message 3, by our cookie
+	spi       uint32
+	taken     map[uint32]bool
+	in, out   map[uint32]*ipsec.ChildSA
+	held      map[*sa.Child]bool
+	causes    []diag.Cause // of troubles, ends and refusals, as they came
+	dropped   [sa.Drops]int
+	moved     []netip.AddrPort
+	asked     []time.Duration // what Affords was asked for
+	reachable bool            // and for whom, at last
+	broke     bool            // it affords nothing
+	acts      int             // how often the Owner was called
 }
 
 func newWorld(t testing.TB, change func(a, b *sa.Peer)) *world {
@@ -207,13 +210,19 @@ func (n *host) told(what string, why diag.Cause) {
 	}
 }
 
-func (n *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause)        { n.told("lost", why) }
-func (n *host) Affords(time.Time, netip.Addr, time.Duration, bool) bool { return true }
+func (n *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { n.told("lost", why) }
+func (n *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { n.told("troubled", why) }
+func (n *host) Dropped(why sa.Drop)                              { n.note("drops: %v", why); n.dropped[why]++ }
+
+func (n *host) Affords(_ time.Time, _ netip.Addr, effort time.Duration, reachable bool) bool {
+	n.asked = append(n.asked, effort)
+	n.reachable = reachable
+	return !n.broke
+}
+
 func (n *host) Hearsay(time.Time, netip.Addr, diag.Code) (*slog.Logger, bool) {
 	return slog.New(slog.DiscardHandler), false
 }
-func (n *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { n.told("troubled", why) }
-func (n *host) Dropped(why sa.Drop)                              { n.note("drops: %v", why); n.dropped[why]++ }
 
 func (n *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { n.moved = append(n.moved, w) }
 func (n *host) Succeeded(time.Time, sa.Machine, sa.Machine)           {}
