@@ -14,10 +14,12 @@ import (
 type messageIDs []uint32
 
 const (
-	// softIDs is how many ids an ISAKMP SA may use before this end replaces it: with liveness checks from both
-	// ends each 20 s, about as many as in a day. At maxIDs it ends; the ids take 128 KiB then.
-	softIDs = 1 << 14
-	maxIDs  = 1 << 15
+	// softIDs is how many ids an ISAKMP SA may use before the end that began it replaces it: with liveness checks
+	// from both ends each 20 s, about as many as in a day. The other end, which counts the same, waits for laterIDs. At
+	// maxIDs the ISAKMP SA ends; the ids take 128 KiB then.
+	softIDs  = 1 << 14
+	laterIDs = 5 << 12
+	maxIDs   = 1 << 15
 )
 
 func (u messageIDs) has(id uint32) bool {
@@ -32,8 +34,12 @@ func (s *SA) used(id uint32) bool { return len(s.ids) >= maxIDs || s.ids.has(id)
 func (s *SA) use(id uint32) {
 	i, _ := slices.BinarySearch(s.ids, id)
 	s.ids = slices.Insert(s.ids, i, id)
+	soft := laterIDs
+	if s.initiator {
+		soft = softIDs
+	}
 	switch len(s.ids) {
-	case softIDs:
+	case soft:
 		s.rekeyAt = s.authedAt
 	case maxIDs:
 		s.expireAt = s.authedAt

@@ -58,18 +58,28 @@ func TestRecordedMessageIsNeverTakenAgain(t *testing.T) {
 // An ISAKMP SA that has used many message ids is replaced, and its Child SAs stay.
 func TestISAKMPSAIsReplacedBeforeItsMessageIDsAreUsedUp(t *testing.T) {
 	for _, aggr := range []bool{false, true} {
-		w := newWorld(t, func(a, b *sa.Peer) { a.Aggressive, b.Aggressive = aggr, aggr; b.Lifetime = 0 })
-		w.begin()
-		w.wantPairs(1)
-		old := w.b.main()
-		for id := range uint32(softIDs) {
-			old.use(id<<8 | 1)
-		}
-		w.run(10 * time.Second)
-		w.wantPairs(1)
-		for _, n := range []*host{w.a, w.b} {
-			if m := n.main(); m == nil || m.spiI == old.spiI || len(n.machines) != 1 || len(m.ids) > 10 {
-				t.Errorf("%v still has it: %v", n.addr, n.machines)
+		for _, began := range []bool{false, true} {
+			w := newWorld(t, func(a, b *sa.Peer) { a.Aggressive, b.Aggressive = aggr, aggr; a.Lifetime, b.Lifetime = 0, 0 })
+			w.begin()
+			w.wantPairs(1)
+			old, many := w.b.main(), laterIDs
+			if began {
+				old, many = w.a.main(), softIDs
+			}
+			for id := uint32(1); len(old.ids) < many-1; id += 256 {
+				old.use(id)
+			}
+			w.run(10 * time.Second)
+			if w.a.main().spiI != old.spiI {
+				t.Fatal("replaced too early")
+			}
+			old.use(2)
+			w.run(10 * time.Second)
+			w.wantPairs(1)
+			for _, n := range []*host{w.a, w.b} {
+				if m := n.main(); m == nil || m.spiI == old.spiI || len(n.machines) != 1 || len(m.ids) > 10 {
+					t.Errorf("%v still has it: %v", n.addr, n.machines)
+				}
 			}
 		}
 	}

@@ -276,6 +276,7 @@ func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
 	if s.keys != nil {
 		s.keys.clear()
 	}
+	s.ids = nil
 	if !s.reported {
 		s.reported = true
 		s.env.Owner.Closed(now, s, why)
