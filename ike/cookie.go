@@ -70,18 +70,3 @@ func (c *cookies) valid(now time.Time, m *wire.Message, remote netip.AddrPort) b
 	}
 	return hmac.Equal(n.Data, c.sum(v, ni.Data, remote, m.SPIi))
 }
-
-// limiter allows perSecond events in each second.
-type limiter struct {
-	perSecond int
-	second    int64
-	used      int
-}
-
-func (l *limiter) allow(now time.Time) bool {
-	if s := now.Unix(); s != l.second {
-		l.second, l.used = s, 0
-	}
-	l.used++
-	return l.used <= l.perSecond
-}

@@ -80,7 +80,6 @@ type Endpoint struct {
 	pending  pendingMains
 	cookies  cookies
 	budgets  budgets
-	sources  map[netip.Addr]*limiter // of aggressive mode; for no more addresses than peers have
 	counters Counters
 
 	actions []sa.Action
@@ -120,7 +119,6 @@ func New(cfg Config) *Endpoint {
 		answered: newAnswered(), pending: newPendingMains(),
 		cookies: cookies{rand: cfg.Rand},
 		budgets: newBudgets(),
-		sources: map[netip.Addr]*limiter{},
 	}
 	e.env = sa.Env{
 		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog,

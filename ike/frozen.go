@@ -31,7 +31,6 @@ type Frozen struct {
 	Pending  []FrozenMain // oldest first
 	Cookies  FrozenCookies
 	Budgets  FrozenBudgets
-	Sources  []FrozenSource
 	Counters Counters
 	Stopping bool
 }
@@ -97,18 +96,6 @@ type FrozenCookies struct {
 	Old     bool
 }
 
-// FrozenLimiter is the count of a limiter within the present second.
-type FrozenLimiter struct {
-	Second int64
-	Used   int
-}
-
-// FrozenSource is the limit on aggressive mode from one address.
-type FrozenSource struct {
-	From  netip.Addr
-	Limit FrozenLimiter
-}
-
 // Freeze lists the state of the Endpoint, which forgets it and does nothing any more: were it to go on beside
 // a thawed one, both would use the same keys with the same message ids. Every Action must have been performed before.
 func (e *Endpoint) Freeze() Frozen {
@@ -136,10 +123,6 @@ func (e *Endpoint) Freeze() Frozen {
 		f.Pending = append(f.Pending, FrozenMain{p.key.freeze(), p.cookie, p.first, p.answer, p.at})
 	}
 	f.Cookies, f.Budgets, f.Counters, f.Stopping = e.cookies.freeze(), e.budgets.freeze(), e.counters, e.stopping
-	for from, l := range e.sources {
-		f.Sources = append(f.Sources, FrozenSource{from, l.freeze()})
-	}
-	slices.SortFunc(f.Sources, func(a, b FrozenSource) int { return a.From.Compare(b.From) })
 
 	var machines []sa.Machine
 	for _, spi := range slices.Sorted(maps.Keys(e.table.bySPI)) {
@@ -168,13 +151,8 @@ func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	return f
 }
 
-func (k firstKey) freeze() FrozenFirst   { return FrozenFirst{k.remote, k.spiI, k.hash} }
-func (f FrozenFirst) thaw() firstKey     { return firstKey{f.Remote, f.SPIi, f.Hash} }
-func (l *limiter) freeze() FrozenLimiter { return FrozenLimiter{l.second, l.used} }
-
-func (f FrozenLimiter) thaw(perSecond int) limiter {
-	return limiter{perSecond: perSecond, second: f.Second, used: f.Used}
-}
+func (k firstKey) freeze() FrozenFirst { return FrozenFirst{k.remote, k.spiI, k.hash} }
+func (f FrozenFirst) thaw() firstKey   { return firstKey{f.Remote, f.SPIi, f.Hash} }
 
 func (c *cookies) freeze() FrozenCookies {
 	return FrozenCookies{

@@ -108,7 +108,6 @@ func (e *Endpoint) remove(now time.Time, p *peer) {
 	e.peersAt[at] = slices.DeleteFunc(e.peersAt[at], func(q *peer) bool { return q == p })
 	if len(e.peersAt[at]) == 0 {
 		delete(e.peersAt, at)
-		delete(e.sources, at)
 		e.budgets.forget(at)
 	}
 	for _, c := range p.children {

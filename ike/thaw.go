@@ -138,10 +138,6 @@ func (e *Endpoint) thawFirsts(f Frozen) error {
 		copy(e.cookies.secret[i][:], s)
 	}
 	e.budgets = f.Budgets.thaw()
-	for _, s := range f.Sources {
-		l := s.Limit.thaw(aggressivePerSecond)
-		e.sources[s.From] = &l
-	}
 	return nil
 }
 

@@ -13,10 +13,6 @@ import (
 	"vpngw/ipsec"
 )
 
-// aggressivePerSecond is how many first messages of aggressive mode are answered for one source
-// in a second: each costs two exponentiations, and an answer that is longer than the question.
-const aggressivePerSecond = 5
-
 // handleV1 takes one message of IKEv1.
 func (e *Endpoint) handleV1(now time.Time, h wire.Header, d ipsec.Datagram) {
 	if m := e.findV1(h); m != nil {
@@ -126,7 +122,7 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 // answerAggressive answers message 1 of aggressive mode.
 func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, d ipsec.Datagram) {
 	from := d.Remote.Addr().Unmap()
-	if !e.mayAggress(now, from) {
+	if !e.mayReply(now, from) { // with more than was asked
 		e.counters.Limited++
 		return
 	}
@@ -154,16 +150,6 @@ func (e *Endpoint) hasRoomV1(from netip.Addr, most int) bool {
 		return false
 	}
 	return true
-}
-
-// mayAggress limits aggressive mode by source.
-func (e *Endpoint) mayAggress(now time.Time, from netip.Addr) bool {
-	l := e.sources[from]
-	if l == nil {
-		l = &limiter{perSecond: aggressivePerSecond}
-		e.sources[from] = l
-	}
-	return l.allow(now)
 }
 
 // refuseV1 answers a first message in the clear, at a limited rate, if its sender may be told why.

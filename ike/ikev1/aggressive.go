@@ -152,7 +152,7 @@ func (p1 *phase1) ag1(now time.Time, m *message) error {
 			Code: diag.AnswerTooLong, Theirs: fmt.Sprintf("%d bytes", len(m.d.Data)), Ours: fmt.Sprintf("%d bytes", len(msg)),
 		})
 	}
-	s.name()
+	s.nameStranger(now)
 	p1.x.lastHash = m.hash()
 	p1.x.sent = [][]byte{msg} // never fragmented: one datagram is answered with one
 	p1.x.step = ag3

@@ -155,7 +155,7 @@ func (p1 *phase1) mm3(now time.Time, m *message) error {
 	answer := []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: p1.gxr}, &wire.Nonce1{Data: p1.nr}}
 	answer = append(answer, s.natPayloads(p1.candidates[0])...)
 	s.detectNAT(m.Payloads) // bindPeer forgets it if the peer's settings do not allow it
-	s.name()
+	s.nameStranger(now)
 	msg := s.fragments(s.seal(p1.x, answer)) // in the clear, so before derive
 	// Only the address tells which key to use: the identity comes encrypted (RFC 2409 section 5.4).
 	if err := p1.derive(p1.candidates[0].PSK, p1.gxi); err != nil {

@@ -142,7 +142,9 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 		path: f.Path, nat: f.NAT, life: f.Life, probed: f.Probed,
 		rekeyAt: f.RekeyAt, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, reported: f.Reported,
 	}
-	s.name()
+	if s.name(); s.state == sa.Connecting && !s.initiator {
+		s.nameStranger(s.since)
+	}
 	if !slices.IsSorted(s.ids) {
 		return nil, errors.New("its message ids are in no order")
 	}
