@@ -101,9 +101,8 @@ func (e *Endpoint) mayReply(now time.Time, from netip.Addr) bool {
 
 // Affords implements sa.Owner.
 func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool {
-	from = from.Unmap()
-	if len(o.peersAt[from]) == 0 {
-		return false
+	if from = from.Unmap(); len(o.peersAt[from]) == 0 { // its peer has gone meanwhile
+		from = netip.Addr{}
 	}
 	b, own, part := &o.budgets, of(o.budgets.efforts, sender{from, reachable}), effortProven*effort
 	if !reachable {

@@ -141,7 +141,7 @@ func TestV1ChainOfPhase1sIsBounded(t *testing.T) {
 			t.Errorf("%d ISAKMP SAs, want at most %d", most, want)
 		}
 		w.filter = nil
-		w.run(time.Minute)
+		w.run(2 * time.Minute)
 		wantPairs(t, a, b, 1)
 		wantIKE(t, a, b, 1)
 	})

@@ -244,11 +244,10 @@ func welcomes(p *sa.Peer, who ipsec.Identity) bool {
 func otherIdentity(who ipsec.Identity, expected ...*sa.Peer) diag.Cause {
 	var names []string
 	for _, p := range expected {
-		name := sa.IDText(p.RemoteID)
 		if p.RemoteID.Welcomes(who) {
-			name = "another identity than ours"
+			return diag.Cause{Code: diag.SameIdentity, Theirs: sa.IDText(who)}
 		}
-		names = append(names, name)
+		names = append(names, sa.IDText(p.RemoteID))
 	}
 	return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(who), Ours: sa.Alternatives(names)}
 }
