@@ -9,7 +9,7 @@
 //
 //	OUT reader.step         a batch of frames              super.go
 //	    parse               addresses, protocol, ports     packet.go
-//	    spd.lookup          most specific, then newest     spd.go
+//	    spd.lookup          most specific, then newest     spd.go trie.go
 //	    segmenter           a super-packet's segments      segment.go
 //	    MTU, MSS            too big? SYN?                  icmp.go frag.go mss.go
 //	    sealer.seal         straight into the send buffer  sealer.go

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -101,9 +102,19 @@ func (p *Plane) Freeze() (Frozen, error) {
 // freeze stops the tunnel's outbound SAs, drops the backlog, and adds the SAs that were on hold to held.
 func (t *Tunnel) freeze(held map[*outbound]bool) {
 	t.change(func() {
-		for _, o := range t.outs {
-			held[o] = o.barred == onHold
-			o.barred = dropFrozen
+		stop := func(o *outbound) {
+			if o.barred != dropFrozen {
+				held[o] = o.barred == onHold
+				o.barred = dropFrozen
+			}
+		}
+		for _, o := range t.spd.Load().outs {
+			stop(o)
+		}
+		for _, pr := range t.pairs { // perhaps not published yet
+			if pr.out != nil {
+				stop(pr.out)
+			}
 		}
 		t.backlog.held = nil
 	})
@@ -148,34 +159,45 @@ func clone(sa *ipsec.ChildSA) ipsec.ChildSA {
 // reserved any SPI yet. Sequence numbers go on thawSkip later; replay windows, quotas, counters and holds are as they
 // were. SeenInbound and Expired are told again. An error changes nothing.
 func (p *Plane) Thaw(f Frozen) error {
+	tunnels, err := p.thawAll(f)
+	if err != nil {
+		return err
+	}
+	for _, t := range tunnels {
+		t.publish()
+	}
+	return nil
+}
+
+// thawAll does what Thaw does, but for publish of the tunnels returned.
+func (p *Plane) thawAll(f Frozen) ([]*Tunnel, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.frozen.Load() {
-		return errFrozen
+		return nil, errFrozen
 	}
 	if p.sad.unused < len(p.sad.slots) {
-		return errors.New("esp: cannot thaw into a plane that has SPIs in use")
+		return nil, errors.New("esp: cannot thaw into a plane that has SPIs in use")
 	}
 	spis := slices.Clone(f.Reserved)
 	var pairs []*pair
 	for i := range f.SAs {
 		pr, err := p.thaw(&f.SAs[i])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		pairs = append(pairs, pr)
 		spis = append(spis, pr.spi)
 	}
 	if err := p.sad.reserveAll(spis); err != nil {
-		return err
+		return nil, err
 	}
-	outs := make(map[*Tunnel][]*outbound)
 	for i, pr := range pairs {
 		p.sad.entry(pr.spi).pair = pr
-		pr.tunnel.pairs[pr.spi] = pr
+		pr.tunnel.put(pr)
 		p.sad.install(pr.in)
 		if pr.out != nil {
-			outs[pr.tunnel] = append(outs[pr.tunnel], pr.out)
+			pr.tunnel.added = append(pr.tunnel.added, pr.out)
 			p.order = max(p.order, pr.out.order)
 		}
 		if at := f.SAs[i].MovedAt; !at.IsZero() {
@@ -187,17 +209,17 @@ func (p *Plane) Thaw(f Frozen) error {
 			pr.tunnel.hold(pr.out)
 		}
 	}
-	for t, os := range outs {
-		slices.SortFunc(os, func(a, b *outbound) int { return cmp.Compare(a.order, b.order) })
-		t.setOuts(os)
-	}
 	for name, c := range f.Tunnels {
 		if t := p.tunnels[name]; t != nil {
 			t.meter.add(c)
 		}
 	}
 	p.meter.add(f.Counters)
-	return nil
+	tunnels := slices.Collect(maps.Values(p.tunnels))
+	for _, t := range tunnels {
+		slices.SortFunc(t.added, func(a, b *outbound) int { return cmp.Compare(a.order, b.order) })
+	}
+	return tunnels, nil
 }
 
 // thaw makes the pair of s without installing it.

@@ -79,7 +79,7 @@ func TestAThawedPlaneGoesOn(t *testing.T) {
 				if got := b.in(k, from(endAddrs[0][k], ds)...); len(got) != 1 {
 					t.Errorf("the peer does not take it: %v", b.plane.Counters(sb.SPIIn).Drops)
 				}
-				o := a.tunnel.outs[0]
+				o := a.tunnel.spd.Load().outs[0]
 				if o.quota.packets != 4 || o.quota.hardPackets != lifetime.Packets || a.plane.sad.lookup(sa.SPIIn).quota.packets != 2 {
 					t.Errorf("quotas %+v", o.quota)
 				}
@@ -236,7 +236,7 @@ func TestNoNonceRepeatsAfterAThaw(t *testing.T) {
 		a, b := newEnd(t, 0), newEnd(t, 1)
 		couple(t, a, b, s, udp4, nil)
 		seen := nonces{}
-		ivKey := func() string { return string(a.tunnel.outs[0].sealer.ivKey) }
+		ivKey := func() string { return string(a.tunnel.spd.Load().outs[0].sealer.ivKey) }
 		key := ivKey()
 		for range 3 {
 			for range 50 {

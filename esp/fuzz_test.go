@@ -46,7 +46,7 @@ func FuzzOpen(f *testing.F) {
 		l := links[int(which)%len(links)]
 		l.a.under(t)
 		l.b.under(t)
-		o := l.a.tunnel.outs[0]
+		o := l.a.tunnel.spd.Load().outs[0]
 		d := ipsec.Datagram{Local: l.sa.Path.Remote, Remote: l.sa.Path.Local, TOS: extra, Segment: int(segment)}
 		keys := false
 		switch mode % 4 {

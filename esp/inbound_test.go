@@ -242,7 +242,7 @@ func TestInnerPacketsAreChecked(t *testing.T) {
 	} {
 		for _, proposal := range []string{"aes128gcm16", "aes128-sha1"} {
 			a, b, _, sb := ends(t, proposal, udp4, nil)
-			o := a.tunnel.outs[0]
+			o := a.tunnel.spd.Load().outs[0]
 			inner := append(make([]byte, 0, len(tt.inner)+maxTrailer), tt.inner...)
 			sealed := o.sealer.seal(make([]byte, o.sealer.sealed(len(inner))), inner, tt.next, 1)
 			got := b.in(udp4, from(endAddrs[0][udp4], []ipsec.Datagram{{Data: sealed}})...)
@@ -269,7 +269,7 @@ func TestPortSelectorsHoldInbound(t *testing.T) {
 		sa.Local, sa.Remote = sels(t, "10.1.0.0/16 /17/1000"), sels(t, "10.2.0.0/16 /17")
 	}
 	a, b, _, sb := ends(t, "aes128gcm16", udp4, limit)
-	o := a.tunnel.outs[0]
+	o := a.tunnel.spd.Load().outs[0]
 	send := func(p []byte) int {
 		seq := o.seq + 1
 		o.seq++

@@ -162,7 +162,7 @@ func TestSAsThatDoNotFollowStay(t *testing.T) {
 		r := newRoamer(t, tt.k, tt.f)
 		r.b.in(tt.k, r.packet(tt.from)...)
 		r.wantMoves(0)
-		if to := r.b.tunnel.outs[0].route.Load().Remote; to.String() != endAddrs[0][tt.k] {
+		if to := r.b.tunnel.spd.Load().outs[0].route.Load().Remote; to.String() != endAddrs[0][tt.k] {
 			t.Errorf("%s: sends to %v", name, to)
 		}
 	}

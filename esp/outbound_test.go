@@ -247,7 +247,7 @@ func TestSequenceNumbersNeverWrap(t *testing.T) {
 		last     uint64
 	}{{"aes128gcm16", math.MaxUint32}, {"aes128gcm16-esn", math.MaxUint64}} {
 		a, b, sa, sb := ends(t, tt.proposal, udp4, nil)
-		o := a.tunnel.outs[0]
+		o := a.tunnel.spd.Load().outs[0]
 		o.seq = tt.last - 2
 		b.plane.sad.lookup(sb.SPIIn).window.top = tt.last - 2
 		p := udpPacket(false, 1, 2, 100)
@@ -264,7 +264,7 @@ func TestSequenceNumbersNeverWrap(t *testing.T) {
 
 func TestSequenceNumbersAreToldToEndLongBefore(t *testing.T) {
 	a, _, sa, _ := ends(t, "aes128gcm16", udp4, nil)
-	o := a.tunnel.outs[0]
+	o := a.tunnel.spd.Load().outs[0]
 	o.seq = math.MaxUint32 - 1<<28 - 2
 	p := udpPacket(false, 1, 2, 100)
 	a.out(p)
@@ -309,7 +309,7 @@ func TestLifetimes(t *testing.T) {
 		wantDrops(t, a, sa.SPIIn, map[string]uint64{"lifetime": 10})
 
 		// A peer who goes on is not heard.
-		o := a.tunnel.outs[0]
+		o := a.tunnel.spd.Load().outs[0]
 		o.quota = quota{softBytes: math.MaxUint64, softPackets: math.MaxUint64, hardBytes: math.MaxUint64, hardPackets: math.MaxUint64}
 		if got := b.in(udp4, from(endAddrs[0][udp4], a.out(udpPacket(false, 1, 2, 100)))...); len(got) != 0 {
 			t.Errorf("%s: carried beyond the inbound limit", tt.limit)

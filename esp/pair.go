@@ -84,6 +84,9 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	return pr, nil
 }
 
+// selectorPairs is how many pairs of a local and a remote selector p has.
+func (p *pair) selectorPairs() int { return len(p.in.local) * len(p.in.remote) }
+
 // inbound is the half of a Child SA that receives, for the holder of Plane.receiving.
 type inbound struct {
 	*pair

@@ -90,7 +90,7 @@ type Plane struct {
 
 	frozen atomic.Bool // changes under mu
 
-	mu      sync.Mutex // owns the fields below and the changes of sad; locked before any other lock
+	mu      sync.Mutex // owns the fields below and the changes of sad; locked before any lock but Tunnel.building
 	tunnels map[string]*Tunnel
 	order   uint64 // of the last outbound half that was installed
 }
@@ -157,8 +157,11 @@ func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	if err != nil {
 		return err
 	}
+	if n := tunnel.selectorPairs + pr.selectorPairs(); n > maxPairs {
+		return fmt.Errorf("esp: the Child SAs of tunnel %q would have %d pairs of selectors, and %d are allowed", sa.Tunnel, n, maxPairs)
+	}
 	t.pair = pr
-	tunnel.pairs[pr.spi] = pr
+	tunnel.put(pr)
 	p.sad.install(pr.in)
 	return nil
 }
@@ -166,25 +169,36 @@ func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 // InstallOut installs the outbound half of sa, whose inbound half must be installed. From now on
 // the tunnel's packets take it where its selectors are the most specific, or as specific as an older SA's.
 func (p *Plane) InstallOut(sa *ipsec.ChildSA) error {
+	tunnel, err := p.addOut(sa)
+	if err != nil {
+		return err
+	}
+	tunnel.publish()
+	return nil
+}
+
+// addOut makes the outbound half of sa, for publish of its tunnel.
+func (p *Plane) addOut(sa *ipsec.ChildSA) (*Tunnel, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.sad.entry(sa.SPIIn)
 	switch {
 	case p.frozen.Load():
-		return errFrozen
+		return nil, errFrozen
 	case t == nil || t.pair == nil:
-		return fmt.Errorf("esp: inbound SPI %08x is not installed", sa.SPIIn)
+		return nil, fmt.Errorf("esp: inbound SPI %08x is not installed", sa.SPIIn)
 	case t.pair.out != nil:
-		return fmt.Errorf("esp: the outbound half of SPI %08x is installed already", sa.SPIIn)
+		return nil, fmt.Errorf("esp: the outbound half of SPI %08x is installed already", sa.SPIIn)
 	}
 	p.order++
 	out, err := newOutbound(t.pair, sa, p.order, p.cfg.Rand)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.pair.out = out
-	t.pair.tunnel.install(out)
-	return nil
+	tunnel := t.pair.tunnel
+	tunnel.added = append(tunnel.added, out)
+	return tunnel, nil
 }
 
 // Hold keeps back the packets that would go out on an SA, until Resume, or until another SA
@@ -211,13 +225,22 @@ func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 
 // Remove takes both halves out and frees the SPI. It ignores an unknown SPI.
 func (p *Plane) Remove(spiIn uint32) {
+	if tunnel := p.remove(spiIn); tunnel != nil {
+		tunnel.publish()
+	}
+}
+
+func (p *Plane) remove(spiIn uint32) *Tunnel {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t := p.sad.entry(spiIn); t != nil && t.pair != nil {
-		delete(t.pair.tunnel.pairs, spiIn)
-		t.pair.tunnel.uninstall(t.pair.out)
-		p.sad.release(t)
+	t := p.sad.entry(spiIn)
+	if t == nil || t.pair == nil {
+		return nil
 	}
+	tunnel := t.pair.tunnel
+	tunnel.take(t.pair)
+	p.sad.release(t)
+	return tunnel
 }
 
 // LastInbound is when the last authenticated packet of an SA came in, as the time of
@@ -272,16 +295,22 @@ func (p *Plane) AddTunnel(cfg TunnelConfig) *Tunnel {
 // RemoveTunnel takes out a tunnel and every SA in it. It does not close the
 // device; the caller does, which ends the tunnel's Run.
 func (p *Plane) RemoveTunnel(name string) {
+	if t := p.removeTunnel(name); t != nil {
+		t.publish()
+	}
+}
+
+func (p *Plane) removeTunnel(name string) *Tunnel {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tunnels[name]
 	if t == nil {
-		return
+		return nil
 	}
 	delete(p.tunnels, name)
-	for spi := range t.pairs {
+	for spi, pr := range t.pairs {
+		t.take(pr)
 		p.sad.release(p.sad.entry(spi))
 	}
-	clear(t.pairs)
-	t.setOuts(nil)
+	return t
 }

@@ -243,7 +243,7 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 			a, b, _, _ := ends(t, proposal, k, nil)
 			sink := &sinkSocket{fakeSocket: a.socks[k]}
 			a.plane.sockets[k] = sink
-			a.plane.Move(a.tunnel.outs[0].pair.spi, a.tunnel.outs[0].route.Load().Path)
+			a.plane.Move(a.tunnel.spd.Load().outs[0].pair.spi, a.tunnel.spd.Load().outs[0].route.Load().Path)
 			b.tunnel.Device = sinkTUN{}
 			p := udpPacket(false, 1, 2, 1000)
 			a.reader.makeRoom()
@@ -307,7 +307,7 @@ func newFramePath(t testing.TB, proposal string, k transport) *framePath {
 	couple(t, w.a, w.b, suite{Suite: named(t, proposal)}, k, nil)
 	w.sink = &sinkSocket{fakeSocket: w.a.socks[k]}
 	w.a.plane.sockets[k] = w.sink
-	w.a.plane.Move(w.a.tunnel.outs[0].pair.spi, w.a.tunnel.outs[0].route.Load().Path)
+	w.a.plane.Move(w.a.tunnel.spd.Load().outs[0].pair.spi, w.a.tunnel.spd.Load().outs[0].route.Load().Path)
 	w.frames = [][]byte{tcpFrame(11*1300 - 7), append(make([]byte, vnetHeader), udpPacket(false, 1, 2, 700)...)}
 	return w
 }
@@ -457,7 +457,7 @@ func BenchmarkOutbox(b *testing.B) {
 	a, _, _, _ := ends(b, "aes128gcm16", udp4, nil)
 	sink := &sinkSocket{fakeSocket: a.socks[udp4]}
 	a.plane.sockets[udp4] = sink
-	a.plane.Move(a.tunnel.outs[0].pair.spi, a.tunnel.outs[0].route.Load().Path)
+	a.plane.Move(a.tunnel.spd.Load().outs[0].pair.spi, a.tunnel.spd.Load().outs[0].route.Load().Path)
 	for _, size := range []int{64, 1400} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
 			p := udpPacket(false, 1, 2, size)

@@ -17,10 +17,12 @@ type selector struct {
 	anyPort    bool
 	opaque     bool // matches only packets whose ports are not available (RFC 4301 section 4.4.1.1)
 	low, high  uint16
-	// rank orders selectors by what they leave open: address bits, protocol, port bits.
+	// rank orders selectors by what they leave open: address bits, then, in narrowBits, protocol and port bits.
 	// The less, the more specific.
 	rank uint32
 }
+
+const narrowBits = 6
 
 // compile checks the selectors and sorts them, the most specific first.
 func compile(in []ipsec.Selector) ([]selector, error) {
@@ -38,7 +40,7 @@ func compile(in []ipsec.Selector) ([]selector, error) {
 			anyPort: s.StartPort == 0 && s.EndPort == 65535,
 			opaque:  s.StartPort == 65535 && s.EndPort == 0,
 		}
-		c.rank = uint32(s.Width()) << 6
+		c.rank = uint32(s.Width()) << narrowBits
 		if c.protocol == 0 {
 			c.rank |= 1 << 5
 		}
@@ -108,15 +110,19 @@ func destinationIn(ss []selector, f *flow) *selector {
 	return nil
 }
 
-// mask is the mask of the prefix that the address range is. false: the range is no prefix.
-func (s *selector) mask() (addr, bool) {
-	open := addr{s.start.hi ^ s.end.hi, s.start.lo ^ s.end.lo}
-	ones := func(v uint64) bool { return v&(v+1) == 0 }
-	if open.hi != 0 && (open.lo != ^uint64(0) || !ones(open.hi)) || !ones(open.lo) {
-		return addr{}, false
+// prefix is the longest prefix that contains the address range.
+func (s *selector) prefix() prefix {
+	size := 32
+	if s.v6 {
+		size = 128
 	}
-	mask := addr{^open.hi, ^open.lo}
-	return mask, s.start == s.start.and(mask) && s.end == addr{s.start.hi | open.hi, s.start.lo | open.lo}
+	return prefix{s.start.key(s.v6), size - int(s.rank>>narrowBits)}
 }
 
-func (a addr) and(m addr) addr { return addr{a.hi & m.hi, a.lo & m.lo} }
+// unlimited reports whether s selects all traffic of its prefix.
+func (s *selector) unlimited() bool {
+	open := addr{s.start.hi ^ s.end.hi, s.start.lo ^ s.end.lo}
+	ones := func(v uint64) bool { return v&(v+1) == 0 }
+	return s.protocol == 0 && s.anyPort && s.start.hi&open.hi == 0 && s.start.lo&open.lo == 0 &&
+		(open.hi == 0 && ones(open.lo) || open.lo == ^uint64(0) && ones(open.hi))
+}

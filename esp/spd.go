@@ -9,31 +9,30 @@ import (
 // An spd decides which outbound SA of a tunnel a packet takes. Of the SAs whose
 // negotiated selectors cover the packet it takes the most specific, by remote addresses, then local
 // addresses, then protocol and ports; among equally specific SAs the newest. An spd is an immutable
-// snapshot; a change makes a new one.
+// snapshot; change makes a new one beside it.
 //
-// A few SAs are scanned, and so is an SA with very many selectors. Of any other SA every (local,
-// remote) pair of prefixes is hashed, in one table for each combination of prefix
-// lengths (a tuple space search), so that thousands of pairs cost a few probes.
+// A few SAs are scanned. More are found by two tries: the remote addresses of a selector lead to a trie of
+// local addresses, and these to the policies. A selector lies at the longest prefix that contains its addresses.
+// The lists of an SA are not multiplied out: remote prefixes of which the same SAs speak share one trie of
+// local addresses.
 type spd struct {
-	scan   []*outbound
-	tables []table // the table with the best rank first
+	outs  []*outbound // the oldest first
+	pairs int         // of selectors
+	tries [2]*remotes // of IPv4 and IPv6; not used up to scanPairs
 }
 
-// table has the policies of one address family and one combination of prefix lengths.
-type table struct {
-	v6     bool
-	masks  prefixes
-	best   rank
-	policy map[prefixes][]policy // the best rank first
-}
-
-// prefixes is a pair of addresses or of masks.
-type prefixes struct{ local, remote addr }
+type (
+	remotes = trie[locals]
+	locals  = trie[policies]
+	// policies are those of one prefix of remote addresses and one of local addresses, the best rank first.
+	policies []policy
+)
 
 type policy struct {
-	rank          rank
-	local, remote *selector
-	out           *outbound
+	rank   rank      // without the addresses, which are equally specific
+	local  *selector // must cover the packet
+	remote *selector // likewise; nil: it does, as its addresses are the whole prefix and it limits nothing else
+	out    *outbound
 }
 
 // rank orders policies; the least wins.
@@ -52,82 +51,123 @@ func compareRank(a, b rank) int {
 
 // rankOf weighs remote before local addresses, and both before protocol and ports.
 func rankOf(local, remote *selector, out *outbound) rank {
-	const narrow = 1<<6 - 1 // protocol and ports, see selector.rank
-	r := uint64(remote.rank>>6)<<8 | uint64(local.rank>>6)
-	return rank{r<<12 | uint64(remote.rank&narrow)<<6 | uint64(local.rank&narrow), math.MaxUint64 - out.order}
+	const narrow = 1<<narrowBits - 1
+	r := uint64(remote.rank>>narrowBits)<<8 | uint64(local.rank>>narrowBits)
+	r = r<<(2*narrowBits) | uint64(remote.rank&narrow)<<narrowBits | uint64(local.rank&narrow)
+	return rank{r, math.MaxUint64 - out.order}
 }
 
+// rest is r without the addresses.
+func (r rank) rest() rank { return rank{r.specificity & (1<<(2*narrowBits) - 1), r.age} }
+
 const (
-	scanPairs = 8    // up to this number of pairs in all, scanning is faster
-	hashPairs = 1024 // an SA with more pairs is scanned, so that a peer's proposal cannot cost much memory
+	scanPairs = 8 // up to this number of pairs in all, scanning is faster
+	// maxPairs is the most pairs of one tunnel, so that no peer's proposals cost much memory.
+	maxPairs = 1 << 14
 )
 
-// newSPD makes the snapshot of the SAs given.
-func newSPD(outs []*outbound) *spd {
-	s := new(spd)
-	total := 0
-	for _, o := range outs {
-		total += len(o.local) * len(o.remote)
+// change returns s with some SAs added and others removed. An SA in both lists is removed.
+func (s *spd) change(added, removed []*outbound) *spd {
+	gone := make(map[*outbound]bool, len(removed))
+	for _, o := range removed {
+		gone[o] = true
 	}
-	if total <= scanPairs {
-		s.scan = slices.Clone(outs)
-		return s
+	next := &spd{outs: slices.DeleteFunc(slices.Concat(s.outs, added), func(o *outbound) bool { return gone[o] })}
+	for _, o := range next.outs {
+		next.pairs += len(o.local) * len(o.remote)
 	}
-	type shape struct {
-		v6    bool
-		masks prefixes
+	if next.pairs <= scanPairs {
+		return next
 	}
-	tables := make(map[shape]*table)
-	for _, o := range outs {
-		if len(o.local)*len(o.remote) > hashPairs || !allPrefixes(o.local) || !allPrefixes(o.remote) {
-			s.scan = append(s.scan, o)
-			continue
+	if s.pairs <= scanPairs {
+		added, removed = next.outs, nil
+	} else {
+		next.tries = s.tries
+	}
+	for _, o := range added {
+		next.edit(o, policies.with)
+	}
+	for _, o := range removed {
+		next.edit(o, policies.without)
+	}
+	return next
+}
+
+// edit has f change the policies at each pair of o's selectors, given the policy of the pair.
+func (s *spd) edit(o *outbound, f func(policies, policy) policies) {
+	// The last answer of each family. A trie of local addresses that several remote prefixes share stays shared.
+	var last [2]struct {
+		known   bool
+		was, is *locals
+	}
+	for i := range o.remote {
+		r, family := &o.remote[i], 0
+		if r.v6 {
+			family = 1
 		}
-		for i := range o.local {
-			for j := range o.remote {
-				l, r := &o.local[i], &o.remote[j]
+		last := &last[family]
+		s.tries[family] = s.tries[family].edit(r.prefix(), func(was *locals) *locals {
+			shared := r.unlimited()
+			if shared && last.known && was == last.was {
+				return last.is
+			}
+			is := was
+			for j := range o.local {
+				l := &o.local[j]
 				if l.v6 != r.v6 {
 					continue
 				}
-				lm, _ := l.mask()
-				rm, _ := r.mask()
-				masks := prefixes{lm, rm}
-				t := tables[shape{l.v6, masks}]
-				if t == nil {
-					t = &table{v6: l.v6, masks: masks, policy: make(map[prefixes][]policy)}
-					tables[shape{l.v6, masks}] = t
+				p := policy{rankOf(l, r, o).rest(), l, r, o}
+				if shared {
+					p.remote = nil
 				}
-				key := prefixes{l.start, r.start}
-				t.policy[key] = append(t.policy[key], policy{rankOf(l, r, o), l, r, o})
+				is = is.edit(l.prefix(), func(ps *policies) *policies {
+					if ps == nil {
+						ps = new(policies)
+					}
+					if list := f(*ps, p); len(list) > 0 {
+						return &list
+					}
+					return nil
+				})
 			}
-		}
-	}
-	for _, t := range tables {
-		t.best = rank{math.MaxUint64, math.MaxUint64}
-		for _, ps := range t.policy {
-			slices.SortFunc(ps, func(a, b policy) int { return compareRank(a.rank, b.rank) })
-			if ps[0].rank.less(t.best) {
-				t.best = ps[0].rank
+			if shared {
+				last.known, last.was, last.is = true, was, is
 			}
-		}
-		s.tables = append(s.tables, *t)
+			return is
+		})
 	}
-	slices.SortFunc(s.tables, func(a, b table) int { return compareRank(a.best, b.best) })
-	return s
 }
 
-func allPrefixes(ss []selector) bool {
-	return !slices.ContainsFunc(ss, func(s selector) bool { _, ok := s.mask(); return !ok })
+func (ps policies) with(p policy) policies {
+	i, _ := slices.BinarySearchFunc(ps, p, func(a, b policy) int { return compareRank(a.rank, b.rank) })
+	return slices.Insert(slices.Clip(ps), i, p)
+}
+
+// without is ps without the policies of p's SA.
+func (ps policies) without(p policy) policies {
+	return slices.DeleteFunc(slices.Clone(ps), func(q policy) bool { return q.out == p.out })
 }
 
 // empty reports whether the tunnel has no outbound SA.
-func (s *spd) empty() bool { return len(s.scan) == 0 && len(s.tables) == 0 }
+func (s *spd) empty() bool { return len(s.outs) == 0 }
 
 // lookup finds the SA that a packet takes, or nil.
 func (s *spd) lookup(f *flow) *outbound {
+	if s.pairs <= scanPairs {
+		return s.scan(f)
+	}
+	family := 0
+	if f.v6 {
+		family = 1
+	}
+	return byRemote(s.tries[family], f, f.dst.key(f.v6), f.src.key(f.v6))
+}
+
+func (s *spd) scan(f *flow) *outbound {
 	var found *outbound
 	best := rank{math.MaxUint64, math.MaxUint64}
-	for _, o := range s.scan {
+	for _, o := range s.outs {
 		remote := destinationIn(o.remote, f)
 		if remote == nil {
 			continue
@@ -140,20 +180,32 @@ func (s *spd) lookup(f *flow) *outbound {
 			found, best = o, r
 		}
 	}
-	for i := range s.tables {
-		t := &s.tables[i]
-		if !t.best.less(best) {
-			break
-		}
-		if t.v6 != f.v6 {
+	return found
+}
+
+// byRemote finds the best SA in t for a packet whose addresses have the keys given: the longest remote prefix goes
+// before any local one.
+func byRemote(t *remotes, f *flow, dst, src addr) *outbound {
+	for ; t != nil && t.contains(dst); t = t.next(dst) {
+		if t.value == nil {
 			continue
 		}
-		for _, p := range t.policy[prefixes{f.src.and(t.masks.local), f.dst.and(t.masks.remote)}] {
-			if !p.rank.less(best) {
-				break
-			}
-			if p.remote.destination(f) && p.local.source(f) {
-				found, best = p.out, p.rank
+		if o := byRemote(t.next(dst), f, dst, src); o != nil {
+			return o
+		}
+		return byLocal(t.value, f, src)
+	}
+	return nil
+}
+
+func byLocal(t *locals, f *flow, src addr) (found *outbound) {
+	for ; t != nil && t.contains(src); t = t.next(src) {
+		if t.value == nil {
+			continue
+		}
+		for i := range *t.value {
+			if p := &(*t.value)[i]; (p.remote == nil || p.remote.destination(f)) && p.local.source(f) {
+				found = p.out
 				break
 			}
 		}

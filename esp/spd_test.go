@@ -1,9 +1,12 @@
 package esp
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,7 +97,7 @@ func TestMostSpecificThenNewest(t *testing.T) {
 			outs = append(outs, selOnly(t, uint64(i), sels(t, s.local...), sels(t, s.remote...)))
 		}
 		got := -1
-		if o := newSPD(outs).lookup(&tt.f); o != nil {
+		if o := new(spd).change(outs, nil).lookup(&tt.f); o != nil {
 			got = int(o.order)
 		}
 		if got != tt.want {
@@ -172,25 +175,34 @@ func naive(outs []*outbound, f *flow) *outbound {
 	return found
 }
 
+// The SAs come and go; each snapshot agrees with the definition for the SAs that it has.
 func TestLookupAgreesWithItsDefinition(t *testing.T) {
 	r := rng(t)
-	for range 300 {
-		var outs []*outbound
-		for i := range 1 + r.IntN(30) {
-			v6 := r.IntN(3) == 0
-			outs = append(outs, selOnly(t, uint64(i), someSelectors(r, v6), someSelectors(r, v6)))
+	for range 60 {
+		s := new(spd)
+		var order uint64
+		for range 20 {
+			var added, removed []*outbound
+			for range r.IntN(8) {
+				order++
+				v6 := r.IntN(3) == 0
+				added = append(added, selOnly(t, order, someSelectors(r, v6), someSelectors(r, v6)))
+			}
+			for _, o := range slices.Concat(s.outs, added) {
+				if r.IntN(4) == 0 {
+					removed = append(removed, o)
+				}
+			}
+			s = s.change(added, removed)
+			for range 100 {
+				f := someFlow(r)
+				if got, want := s.lookup(&f), naive(s.outs, &f); got != want {
+					t.Fatalf("%+v: got %+v, want %+v", f, got, want)
+				}
+			}
 		}
-		s := newSPD(outs)
-		found := 0
-		for range 300 {
-			f := someFlow(r)
-			got, want := s.lookup(&f), naive(outs, &f)
-			if got != want {
-				t.Fatalf("%+v: got %+v, want %+v", f, got, want)
-			}
-			if got != nil {
-				found++
-			}
+		if s = s.change(nil, s.outs); !s.empty() || s.pairs != 0 || s.tries != [2]*remotes{} {
+			t.Fatalf("without SAs %+v remains", s)
 		}
 	}
 }
@@ -248,14 +260,95 @@ func someFlow(r *rand.Rand) flow {
 	return f
 }
 
-// A peer may propose selectors that make very many prefixes; the tables must stay small.
-func TestHostileSelectorsAreNotMultipliedOut(t *testing.T) {
-	var many []ipsec.Selector
-	for i := range 255 {
-		many = append(many, ipsec.SelectorOf(netip.PrefixFrom(host(false, 1, byte(i)), 32)))
+// hostSelectors are n addresses of 10.net.
+func hostSelectors(net byte, n int) []ipsec.Selector {
+	var out []ipsec.Selector
+	for i := range n {
+		a := netip.AddrFrom4([4]byte{10, net, byte(i >> 8), byte(i)})
+		out = append(out, ipsec.SelectorOf(netip.PrefixFrom(a, 32)))
 	}
-	if s := newSPD([]*outbound{selOnly(t, 0, many, many)}); len(s.tables) != 0 || len(s.scan) != 1 {
-		t.Errorf("%d tables", len(s.tables))
+	return out
+}
+
+// A peer may negotiate as many selectors as two payloads hold, and again for a rekey.
+func TestSelectorsAreNotMultipliedOut(t *testing.T) {
+	s := new(spd)
+	for i := range 2 {
+		s = s.change([]*outbound{selOnly(t, uint64(i), hostSelectors(1, 255), hostSelectors(2, 255))}, nil)
+	}
+	seen := make(map[*locals]bool)
+	var walk func(*remotes)
+	walk = func(n *remotes) {
+		if n != nil {
+			if n.value != nil {
+				seen[n.value] = true
+			}
+			walk(n.child[0])
+			walk(n.child[1])
+		}
+	}
+	walk(s.tries[0])
+	if len(seen) != 1 {
+		t.Errorf("255 remote addresses have %d tries of local addresses, want 1", len(seen))
+	}
+}
+
+// Adding one SA among 1024 allocates a path of nodes in two tries, and a list of pointers.
+func TestOneSAAmongManyCostsItself(t *testing.T) {
+	s := new(spd).change(manySAs(t, 1024, 2), nil)
+	one := []*outbound{selOnly(t, 5000, hostSelectors(9, 1), hostSelectors(2, 1))}
+	if n := testing.AllocsPerRun(10, func() { s.change(one, nil).change(nil, one) }); n > 100 {
+		t.Errorf("adding and removing one SA among 1024 allocates %v times", n)
+	}
+}
+
+// Packets and the changes of other tunnels go on while a tunnel's SPD is built and published.
+func TestInstallingHoldsUpNoOtherTunnel(t *testing.T) {
+	a, b, sa, _ := ends(t, "aes128gcm16", udp4, nil)
+	a.plane.AddTunnel(TunnelConfig{Name: "other", Device: newTUN(), MTU: 1400})
+	second, _ := agree(t, a, b, suite{Suite: sa.Suite}, udp4, nil)
+	other, _ := agree(t, a, b, suite{Suite: sa.Suite}, udp4, func(c *ipsec.ChildSA) { c.Tunnel = "other" })
+	if err := a.plane.InstallIn(second); err != nil {
+		t.Fatal(err)
+	}
+	a.tunnel.sending.Lock() // a batch is under way
+	installed := make(chan error)
+	go func() { installed <- a.plane.InstallOut(second) }()
+	for a.tunnel.building.TryLock() {
+		a.tunnel.building.Unlock()
+		runtime.Gosched()
+	}
+	if err := errors.Join(a.plane.InstallIn(other), a.plane.InstallOut(other)); err != nil {
+		t.Error(err)
+	}
+	a.tunnel.sending.Unlock()
+	if err := <-installed; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTooManySelectorPairsAreRefused(t *testing.T) {
+	a, b, sa, _ := ends(t, "aes128gcm16", udp4, nil)
+	install := func(n int) error {
+		c, _ := agree(t, a, b, suite{Suite: sa.Suite}, udp4, func(c *ipsec.ChildSA) {
+			c.Local, c.Remote = hostSelectors(1, n), hostSelectors(2, n)
+		})
+		defer a.plane.FreeSPI(c.SPIIn)
+		return a.plane.InstallIn(c)
+	}
+	if err := install(255); err == nil || !strings.Contains(err.Error(), "65029 pairs of selectors, and 16384 are allowed") {
+		t.Errorf("255 times 255: %v", err)
+	}
+	if err := install(100); err != nil {
+		t.Errorf("100 times 100: %v", err)
+	}
+	if err := install(100); err == nil {
+		t.Error("100 times 100, twice")
+	}
+	a.plane.RemoveTunnel("t")
+	a.plane.AddTunnel(TunnelConfig{Name: "t", Device: a.tun, MTU: 1400})
+	if err := install(100); err != nil {
+		t.Errorf("in a new tunnel: %v", err)
 	}
 }
 
@@ -269,7 +362,7 @@ func pairSPD(t testing.TB, n int) *spd {
 				[]ipsec.Selector{ipsec.SelectorOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 2, byte(j), 0}), 24))}))
 		}
 	}
-	return newSPD(outs)
+	return new(spd).change(outs, nil)
 }
 
 func lookupFlow() flow {
@@ -303,6 +396,20 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// manySAs are n SAs, each with as many local as remote networks, which are its own.
+func manySAs(t testing.TB, n, networks int) (outs []*outbound) {
+	for i := range n {
+		var local, remote []ipsec.Selector
+		for j := range networks {
+			k := uint32(i*networks+j) << 4
+			local = append(local, ipsec.SelectorOf(netip.PrefixFrom(addrOf4(10<<24|1<<20|k), 28)))
+			remote = append(remote, ipsec.SelectorOf(netip.PrefixFrom(addrOf4(10<<24|2<<20|k), 28)))
+		}
+		outs = append(outs, selOnly(t, uint64(i), local, remote))
+	}
+	return outs
+}
+
 func BenchmarkLookup(b *testing.B) {
 	f := lookupFlow()
 	for _, n := range []int{1, 2, 10, 50} {
@@ -313,6 +420,84 @@ func BenchmarkLookup(b *testing.B) {
 				if s.lookup(&f) == nil {
 					b.Fatal("not found")
 				}
+			}
+		})
+	}
+}
+
+// lookups measures the lookups of packets that fit each of the SAs in turn, so that they share no cache lines.
+func lookups(b *testing.B, outs []*outbound) {
+	s := new(spd).change(outs, nil)
+	var fs []flow
+	for _, o := range outs {
+		f := lookupFlow()
+		f.src, f.dst = o.local[0].start, o.remote[0].start
+		fs = append(fs, f)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if s.lookup(&fs[i%len(fs)]) == nil {
+			b.Fatal("not found")
+		}
+	}
+}
+
+func BenchmarkLookupAmongMany(b *testing.B) {
+	b.Run("SAs=8", func(b *testing.B) { lookups(b, manySAs(b, 8, 1)) })
+	b.Run("SAs=1024", func(b *testing.B) { lookups(b, manySAs(b, 1024, 1)) })
+	b.Run("SAs=1024/pairs=4096", func(b *testing.B) { lookups(b, manySAs(b, 1024, 2)) })
+	b.Run("SAs=4/pairs=4096", func(b *testing.B) {
+		var outs []*outbound
+		for i := range 4 {
+			outs = append(outs, selOnly(b, uint64(i), hostSelectors(byte(i), 32), hostSelectors(10, 32)))
+		}
+		lookups(b, outs)
+	})
+	// Each remote network lies in the one before, and none of the local networks covers the packet: the
+	// search visits every network.
+	b.Run("SAs=1024/nested", func(b *testing.B) {
+		var outs []*outbound
+		for i := range 32 {
+			for j := range 32 {
+				a := addrOf4(1<<(31-j) | 1)
+				outs = append(outs, selOnly(b, uint64(len(outs)), []ipsec.Selector{ipsec.SelectorOf(netip.PrefixFrom(a, j+1))},
+					[]ipsec.Selector{ipsec.SelectorOf(netip.PrefixFrom(addrOf4(0), i+1))}))
+			}
+		}
+		s := new(spd).change(outs, nil)
+		for f := new(flow); b.Loop(); {
+			if s.lookup(f) != nil {
+				b.Fatal("found")
+			}
+		}
+	})
+}
+
+func addrOf4(n uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+func BenchmarkInstall(b *testing.B) {
+	for _, tt := range []struct {
+		name string
+		outs []*outbound
+	}{
+		{"SAs=1024", manySAs(b, 1024, 1)},
+		{"SAs=1024/pairs=4096", manySAs(b, 1024, 2)},
+	} {
+		s := new(spd).change(tt.outs, nil)
+		one := []*outbound{selOnly(b, 5000, hostSelectors(1, 1), hostSelectors(2, 1))}
+		big := []*outbound{selOnly(b, 5000, hostSelectors(1, 32), hostSelectors(2, 32))}
+		b.Run(tt.name+"/one", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.change(one, nil)
+			}
+		})
+		b.Run(tt.name+"/1024", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.change(big, nil)
 			}
 		})
 	}

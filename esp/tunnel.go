@@ -28,6 +28,9 @@ type Tunnel struct {
 	running      atomic.Bool
 	meter        meter
 
+	// building is held while a new spd is built and published; it is locked before Plane.mu.
+	building sync.Mutex
+
 	// sending is held while the tunnel's reader seals and sends a batch, and while a caller of the Plane
 	// does so with the backlog (see change). It owns the sealers, sequence numbers and quotas of the tunnel's
 	// outbound SAs, and the two fields below. Two users of a sealer at once would use a nonce twice.
@@ -36,14 +39,15 @@ type Tunnel struct {
 	pathMTUs limiter // events
 
 	// For the holder of Plane.mu.
-	pairs map[uint32]*pair // by inbound SPI
-	outs  []*outbound      // in the order of installation
+	pairs          map[uint32]*pair // by inbound SPI
+	selectorPairs  int              // of all pairs
+	added, removed []*outbound      // changes of spd that wait for publish, in order
 }
 
 func newTunnel(p *Plane, cfg TunnelConfig) *Tunnel {
 	t := &Tunnel{TunnelConfig: cfg, plane: p, pairs: make(map[uint32]*pair)}
 	t.SetMTU(cfg.MTU)
-	t.spd.Store(newSPD(nil))
+	t.spd.Store(new(spd))
 	return t
 }
 
@@ -54,20 +58,33 @@ func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff)))
 // Counters counts the packets of all SAs that the tunnel has had, and the packets that no SA took.
 func (t *Tunnel) Counters() Counters { return t.meter.counters() }
 
-// install and uninstall are for the holder of Plane.mu.
-func (t *Tunnel) install(o *outbound) { t.setOuts(append(t.outs, o)) }
+// put and drop register a pair and take it out; publish must follow where spd changes. For the holder of Plane.mu.
+func (t *Tunnel) put(pr *pair) {
+	t.pairs[pr.spi] = pr
+	t.selectorPairs += pr.selectorPairs()
+}
 
-func (t *Tunnel) uninstall(o *outbound) {
-	if i := slices.Index(t.outs, o); i >= 0 {
-		t.setOuts(slices.Delete(t.outs, i, i+1))
+func (t *Tunnel) take(pr *pair) {
+	delete(t.pairs, pr.spi)
+	t.selectorPairs -= pr.selectorPairs()
+	if pr.out != nil {
+		t.removed = append(t.removed, pr.out)
 	}
 }
 
-func (t *Tunnel) setOuts(outs []*outbound) {
+// publish has packets take the SAs as they were changed. It builds the spd while packets and the
+// changes of other tunnels go on. When it returns, no packet is sealed by an SA that was removed.
+func (t *Tunnel) publish() {
+	t.building.Lock()
+	defer t.building.Unlock()
+	t.plane.mu.Lock()
+	added, removed := t.added, t.removed
+	t.added, t.removed = nil, nil
+	t.plane.mu.Unlock()
+	next := t.spd.Load().change(added, removed)
 	t.change(func() {
-		t.outs = outs
-		t.spd.Store(newSPD(outs))
-		t.backlog.held = slices.DeleteFunc(t.backlog.held, func(o *outbound) bool { return !slices.Contains(outs, o) })
+		t.spd.Store(next)
+		t.backlog.held = slices.DeleteFunc(t.backlog.held, func(o *outbound) bool { return slices.Contains(removed, o) })
 	})
 }
 
