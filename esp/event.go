@@ -27,8 +27,8 @@ type PeersMoved struct{}
 // unauthenticated. Each Engine makes ten such events a second at most.
 type InvalidSPI struct{ Remote netip.AddrPort }
 
-// PathMTU says that the underlay refused a packet to Remote as too big. MTU 0
-// means that the refusal did not say how much fits: the kernel knows.
+// PathMTU says that a packet to Remote was too big for its path. MTU 0 means that this host itself refused
+// it, and knows how much fits.
 type PathMTU struct {
 	Remote netip.Addr
 	MTU    int

@@ -197,7 +197,7 @@ func (p *Plane) thawAll(f Frozen) ([]*Tunnel, error) {
 		pr.tunnel.put(pr)
 		p.sad.install(pr.in)
 		if pr.out != nil {
-			pr.tunnel.added = append(pr.tunnel.added, pr.out)
+			pr.tunnel.putOut(pr.out)
 			p.order = max(p.order, pr.out.order)
 		}
 		if at := f.SAs[i].MovedAt; !at.IsZero() {

@@ -9,6 +9,7 @@ const (
 	icmpv4Quote   = 576 - ipv4Header - icmpHeader  // RFC 1812 section 4.3.2.3
 	icmpv6Quote   = 1280 - ipv6Header - icmpHeader // RFC 4443 section 2.4
 	maxICMP       = 1280
+	ipv4LeastMTU  = 552 // packets of this size pass whatever the path; see reader.send
 	ipv6MinMTU    = 1280
 	hopLimit      = 64
 	icmpPerSecond = 100

@@ -16,6 +16,7 @@ const (
 	protoIPv6     = 41
 	protoRouting  = 43
 	protoFragment = 44
+	protoESP      = 50
 	protoICMPv6   = 58
 	protoNone     = 59
 	protoDestOpts = 60

@@ -90,9 +90,12 @@ type Plane struct {
 
 	frozen atomic.Bool // changes under mu
 
-	mu      sync.Mutex // owns the fields below and the changes of sad; locked before any lock but Tunnel.building
-	tunnels map[string]*Tunnel
-	order   uint64 // of the last outbound half that was installed
+	// mu owns the fields below and the changes of sad. It is locked before any lock but Tunnel.building.
+	mu        sync.Mutex
+	tunnels   map[string]*Tunnel
+	bySPIOut  map[uint32][]*outbound // peers may choose the same SPI
+	order     uint64                 // of the last outbound half that was installed
+	guessable limiter                // ICMP messages: see TooBig
 }
 
 // New makes a Plane. It starts no goroutine: the caller runs the Engines.
@@ -113,6 +116,7 @@ func New(cfg Config) *Plane {
 		sad:      newSAD(cfg.Slots),
 		outboxes: newOutboxes(),
 		tunnels:  make(map[string]*Tunnel),
+		bySPIOut: make(map[uint32][]*outbound),
 	}
 }
 
@@ -196,9 +200,8 @@ func (p *Plane) addOut(sa *ipsec.ChildSA) (*Tunnel, error) {
 		return nil, err
 	}
 	t.pair.out = out
-	tunnel := t.pair.tunnel
-	tunnel.added = append(tunnel.added, out)
-	return tunnel, nil
+	t.pair.tunnel.putOut(out)
+	return t.pair.tunnel, nil
 }
 
 // Hold keeps back the packets that would go out on an SA, until Resume, or until another SA

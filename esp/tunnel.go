@@ -58,17 +58,31 @@ func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff)))
 // Counters counts the packets of all SAs that the tunnel has had, and the packets that no SA took.
 func (t *Tunnel) Counters() Counters { return t.meter.counters() }
 
-// put and drop register a pair and take it out; publish must follow where spd changes. For the holder of Plane.mu.
+// put, putOut and take register a pair and its outbound half, and take both out. publish must follow the last two. They
+// are for the holder of Plane.mu.
 func (t *Tunnel) put(pr *pair) {
 	t.pairs[pr.spi] = pr
 	t.selectorPairs += pr.selectorPairs()
 }
 
+func (t *Tunnel) putOut(o *outbound) {
+	t.added = append(t.added, o)
+	spis := t.plane.bySPIOut
+	spis[o.sealer.spi] = append(spis[o.sealer.spi], o)
+}
+
 func (t *Tunnel) take(pr *pair) {
 	delete(t.pairs, pr.spi)
 	t.selectorPairs -= pr.selectorPairs()
-	if pr.out != nil {
-		t.removed = append(t.removed, pr.out)
+	o := pr.out
+	if o == nil {
+		return
+	}
+	t.removed = append(t.removed, o)
+	spis, spi := t.plane.bySPIOut, o.sealer.spi
+	spis[spi] = slices.DeleteFunc(spis[spi], func(x *outbound) bool { return x == o })
+	if len(spis[spi]) == 0 {
+		delete(spis, spi)
 	}
 }
 
@@ -228,9 +242,9 @@ func (r *reader) packet(b []byte) {
 	}
 	b = b[:r.flow.length]
 	mtu := int(r.mtu.Load())
-	limit := mtu
+	limit := max(mtu, ipv4LeastMTU)
 	if r.flow.v6 {
-		limit = max(mtu, ipv6MinMTU) // IPv6 may always send this much: see send
+		limit = max(mtu, ipv6MinMTU)
 	}
 	switch {
 	case len(b) <= limit:
@@ -238,7 +252,7 @@ func (r *reader) packet(b []byte) {
 	case r.flow.v6 || binary.BigEndian.Uint16(b[6:])&dontFragment != 0:
 		r.refuse(b, limit)
 	default:
-		r.fragment(b, limit)
+		r.fragment(b, mtu)
 	}
 }
 
@@ -250,9 +264,10 @@ func (r *reader) send(b []byte, mtu int) {
 		return
 	}
 	r.flow.clampMSS(b, mtu)
-	// A packet larger than mtu is IPv6 and has up to 1280 bytes: "On any link
+	// A packet larger than mtu is small, and goes in fragments of the underlay: "On any link
 	// that cannot convey a 1280-octet packet in one piece, link-specific fragmentation and
-	// reassembly must be provided at a layer below IPv6" (RFC 8200 section 5).
+	// reassembly must be provided at a layer below IPv6" (RFC 8200 section 5). The same for IPv4 has the tunnel
+	// carry packets of ipv4LeastMTU whatever is said of the path.
 	oversized := len(b) > mtu
 	if oversized {
 		r.out.flush()

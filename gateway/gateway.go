@@ -190,6 +190,15 @@ func (g *Gateway) start(s *Sockets) error {
 	for _, so := range s.IKE {
 		g.group.Go(func() error { return g.under.readIKE(g.io, so, g.in.deliver) })
 	}
+	for _, so := range s.ICMP {
+		g.group.Go(func() error {
+			return g.under.readICMP(g.io, so, func(b []byte) {
+				if e, ok := g.data.TooBig(so.V6(), b, time.Now()); ok {
+					g.in.tell(e)
+				}
+			})
+		})
+	}
 	if !g.config.NoFrames {
 		g.group.Go(func() error {
 			if err := s.Run(g.io); err != nil {

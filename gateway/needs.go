@@ -56,6 +56,12 @@ type Socket interface {
 	Local() netip.AddrPort                      // the address it is bound to
 }
 
+// ICMPSocket gets the messages of one family that say that a packet was too big for its path.
+type ICMPSocket interface {
+	Read(b []byte) (int, error) // waits
+	V6() bool
+}
+
 // Sockets are the sockets of the underlay. Each list has one for each address
 // family, or one for each address that `listen` names.
 type Sockets struct {
@@ -65,6 +71,7 @@ type Sockets struct {
 	// own queue. May be empty.
 	Marked []Socket
 	Raw    []Socket // protocol 50
+	ICMP   []ICMPSocket
 	// ForIKE returns the socket that sends an IKE message from local to remote,
 	// chosen by local's port and address; nil: there is none.
 	ForIKE func(local netip.AddrPort, remote netip.Addr) Socket

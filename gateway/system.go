@@ -39,8 +39,12 @@ func (s System) Open(listen []netip.Addr) (*Sockets, error) {
 		}
 		return out
 	}
+	var icmp []ICMPSocket
+	for _, i := range so.ICMP {
+		icmp = append(icmp, i)
+	}
 	return &Sockets{
-		IKE: list(so.IKE), NATT: list(so.NATT), Marked: list(so.Marked), Raw: list(so.Raw),
+		IKE: list(so.IKE), NATT: list(so.NATT), Marked: list(so.Marked), Raw: list(so.Raw), ICMP: icmp,
 		ForIKE: func(local netip.AddrPort, remote netip.Addr) Socket {
 			if s := so.ForIKE(local, remote); s != nil {
 				return s

@@ -152,6 +152,28 @@ func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Da
 	}
 }
 
+// readICMP reads an ICMP socket until ctx ends.
+func (u *underlay) readICMP(ctx context.Context, so ICMPSocket, deliver func([]byte)) error {
+	b := make([]byte, 1<<16)
+	for {
+		n, err := so.Read(b)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("read ICMP: %w", err)
+		case err != nil:
+			u.log.Error("cannot read ICMP", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(readPause):
+			}
+		default:
+			deliver(b[:n])
+		}
+	}
+}
+
 // disturbed collects the owners whose part of the host's state another program
 // changed, until the control loop takes them. Safe for concurrent use.
 type disturbed struct {

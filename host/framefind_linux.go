@@ -133,9 +133,6 @@ func (f *pathFinder) find(p *framePath, e ends) bool {
 		return false
 	}
 	p.index, p.mtu = a.Index, a.MTU
-	if r.MTU > 0 {
-		p.mtu = min(p.mtu, r.MTU)
-	}
 	hops := r.Hoplimit
 	if hops == 0 {
 		hops = defaultHops(a.Name, remote.Is6())

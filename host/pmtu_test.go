@@ -1,10 +1,9 @@
 package host
 
 import (
-	"errors"
+	"bytes"
 	"net/netip"
 	"os"
-	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -12,9 +11,9 @@ import (
 	"vpngw/ipsec"
 )
 
-// A router reports that a packet is too big. The sending socket and PathMTU
-// learn it although a tunnel has the route to the peer.
-func TestPathMTUIsLearntFromTheWay(t *testing.T) {
+// A router reports that a packet is too big. ICMP hears of it. The kernel, which would believe anybody,
+// neither refuses packets for it nor lowers PathMTU; what may be fragmented arrives.
+func TestTooBigOnTheWayIsHeard(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		port uint16
@@ -26,7 +25,7 @@ func TestPathMTUIsLearntFromTheWay(t *testing.T) {
 		{"raw over IPv6", 0, "fd10::2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			left := narrowPath(t)
+			left, far := narrowPath(t)
 			h, to := left.host(), netip.MustParseAddr(c.to)
 			tun, err := h.CreateTUN("vpn0", 1400)
 			left.must(err)
@@ -38,17 +37,33 @@ func TestPathMTUIsLearntFromTheWay(t *testing.T) {
 				{Prefix: netip.MustParsePrefix("fd10::/16")},
 			}}}})
 			left.must(err)
-			if mtu, err := h.PathMTU(to); mtu != 1500 || err != nil {
-				t.Fatalf("before: %d, %v", mtu, err)
+			socks := left.open(h)
+			s := socks.ForSend(netip.AddrPortFrom(netip.Addr{}, c.port), to)
+			d := ipsec.Datagram{Remote: netip.AddrPortFrom(to, c.port), Data: bytes.Repeat([]byte{1, 2, 3, 4}, 350)}
+			b := make([]byte, 2000)
+			for _, i := range socks.ICMP {
+				if i.V6() != to.Is6() {
+					continue
+				}
+				for range 2 {
+					if _, err := s.WriteBatch([]ipsec.Datagram{d}); err != nil {
+						t.Error(err)
+					}
+				}
+				n, err := i.Read(b)
+				left.must(err)
+				quote := b[:n]
+				if mtu := uint16(1300); !bytes.Contains(quote, []byte{byte(mtu >> 8), byte(mtu)}) || !bytes.Contains(quote, d.Data[:8]) {
+					t.Errorf("heard %x", quote)
+				}
 			}
-			s := left.open(h).ForSend(netip.AddrPortFrom(netip.Addr{}, c.port), to)
-			ds := []ipsec.Datagram{{Remote: netip.AddrPortFrom(to, c.port), Data: make([]byte, 1400)}}
-			eventually(t, "EMSGSIZE", func() bool {
-				_, err := s.WriteBatch(ds)
-				return errors.Is(err, syscall.EMSGSIZE)
-			})
-			if mtu, err := h.PathMTU(to); mtu != 1300 || err != nil {
-				t.Errorf("after: %d, %v", mtu, err)
+			if mtu, err := h.PathMTU(to); mtu != 1500 || err != nil {
+				t.Errorf("the MTU of the path is %d, %v", mtu, err)
+			}
+			r := far.open(far.host())
+			left.must(s.WriteFragmentable(d))
+			if got := inbox(t, r.ForSend(d.Remote, to), 1)[0]; !bytes.Equal(got.Data, d.Data) {
+				t.Errorf("%d bytes arrive", len(got.Data))
 			}
 		})
 	}
@@ -56,9 +71,9 @@ func TestPathMTUIsLearntFromTheWay(t *testing.T) {
 
 // narrowPath is a host whose default routes lead over a router to 10.10.0.2 and
 // fd10::2, on a link with an MTU of 1300.
-func narrowPath(t *testing.T) *space {
+func narrowPath(t *testing.T) (left, far *space) {
 	left, router := wire(t)
-	far := beside(t)
+	far = beside(t)
 	router.must(router.nl.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: "out", MTU: 1300}, PeerName: "far", PeerNamespace: netlink.NsFd(far.fd),
 	}))
@@ -77,5 +92,7 @@ func narrowPath(t *testing.T) *space {
 	})
 	left.ip("route", "add", "default", "via", "10.9.0.2")
 	left.ip("-6", "route", "add", "default", "via", "fd09::2")
-	return left
+	far.ip("route", "add", "default", "via", "10.10.0.1")
+	far.ip("-6", "route", "add", "default", "via", "fd10::1")
+	return left, far
 }

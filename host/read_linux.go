@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -101,12 +100,7 @@ func (s *Socket) ReadReady(ds []ipsec.Datagram) (int, error) {
 		case s.fd.closed.Load():
 			return 0, s.failed(net.ErrClosed)
 		case e == unix.EAGAIN:
-			// An error that stays in the queue would make a Poller report the socket as readable
-			// for ever.
-			s.dropErrors(uintptr(s.fd.fd))
 			return 0, nil
-		case slices.Contains(pending, e):
-			s.dropErrors(uintptr(s.fd.fd))
 		default:
 			return 0, s.failed(e)
 		}

@@ -16,7 +16,7 @@ var errNoRoute = errors.New("no route to it; check the default route")
 // Source is the local address from which our sockets send to remote. Our own
 // routes do not influence it.
 func (h *Host) Source(remote netip.Addr) (netip.Addr, error) {
-	r, err := h.route(remote)
+	r, err := h.route(remote, false)
 	if err != nil {
 		return netip.Addr{}, err
 	}
@@ -26,27 +26,27 @@ func (h *Host) Source(remote netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("route to %s: it has no source address", remote)
 }
 
-// PathMTU is the largest outer IP packet to remote: the known MTU of the path,
-// else that of the interface. The kernel sends no event when it changes; a send
-// fails with EMSGSIZE.
+// PathMTU is the largest outer IP packet to remote as this host's configuration says: the MTU of the interface, or
+// that of the route. What the kernel has heard of routers does not count: see ICMPSocket.
 func (h *Host) PathMTU(remote netip.Addr) (int, error) {
-	r, err := h.route(remote)
+	r, err := h.route(remote, false)
 	if err != nil {
 		return 0, err
-	}
-	if r.MTU > 0 {
-		return r.MTU, nil
 	}
 	l, err := h.nl.LinkByIndex(r.LinkIndex)
 	if err != nil {
 		return 0, fmt.Errorf("route to %s: %w", remote, err)
 	}
-	return l.Attrs().MTU, nil
+	mtu := l.Attrs().MTU
+	if r, err := h.route(remote, true); err == nil && r.MTU > 0 {
+		mtu = min(mtu, r.MTU)
+	}
+	return mtu, nil
 }
 
-// route asks the kernel as our sockets would, with their mark.
-func (h *Host) route(remote netip.Addr) (netlink.Route, error) {
-	rs, err := h.nl.RouteGetWithOptions(remote.Unmap().AsSlice(), &netlink.RouteGetOptions{Mark: Mark})
+// route asks the kernel as our sockets would, with their mark. entry asks for the route as it was configured.
+func (h *Host) route(remote netip.Addr, entry bool) (netlink.Route, error) {
+	rs, err := h.nl.RouteGetWithOptions(remote.Unmap().AsSlice(), &netlink.RouteGetOptions{Mark: Mark, FIBMatch: entry})
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), err == nil && len(rs) == 0:
 		return netlink.Route{}, fmt.Errorf("%s: %w", remote, errNoRoute)

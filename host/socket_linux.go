@@ -21,6 +21,7 @@ type Socket struct {
 	v6     bool
 	ike    bool         // for IKE alone
 	frames *frameSender // of a raw socket; nil: it sends no frames
+	pieces *fragmenter  // of a raw IPv6 socket
 	gso    atomic.Bool  // UDP_SEGMENT works
 
 	read    *reader
@@ -75,6 +76,12 @@ func (s *Socket) open(more []option) (*Socket, error) {
 		unix.Close(fd)
 		return nil, err
 	}
+	if s.Raw() && v6 {
+		if s.pieces, err = newFragmenter(s); err != nil {
+			s.fd.Close()
+			return nil, fmt.Errorf("fragments: %w", err)
+		}
+	}
 	s.read = newReader(s)
 	for range cap(s.writers) {
 		s.writers <- newWriter(s)
@@ -107,8 +114,7 @@ func (s *Socket) setup(fd int, more []option) error {
 			option{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, true},
 			option{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, true},
 			// Raw sockets do not know the option, and are never of both families.
-			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, !s.Raw()},
-			option{"IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, bit(s.queuesErrors()), true})
+			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, !s.Raw()})
 	} else if !s.Raw() { // a raw socket delivers the header itself
 		opts = append(opts,
 			option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
@@ -129,11 +135,14 @@ func (s *Socket) setup(fd int, more []option) error {
 	return unix.Bind(fd, s.sockaddr())
 }
 
-// fragmentation is the options that let routers fragment packets, or else that set DF
-// and make a send fail with EMSGSIZE if the packet exceeds the path MTU.
+// fragmentation is the options that let packets be fragmented, or else that set DF and make a send fail with
+// EMSGSIZE if the packet exceeds the MTU of the device. The kernel's path MTU does not count: for it the
+// kernel believes whoever sends an ICMP message that quotes our addresses. ICMPSocket and package esp are more careful.
+//
+// UDP over IPv6 is fragmented by the kernel's path MTU, which is 1280 at least; for protocol 50 see fragmenter.
 func (s *Socket) fragmentation(allowed bool) []option {
 	if s.v6 {
-		discover, dont := unix.IPV6_PMTUDISC_DO, 1
+		discover, dont := unix.IPV6_PMTUDISC_PROBE, 1
 		if allowed {
 			discover, dont = unix.IPV6_PMTUDISC_WANT, 0
 		}
@@ -142,18 +151,11 @@ func (s *Socket) fragmentation(allowed bool) []option {
 			{"IPV6_DONTFRAG", unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, dont, true},
 		}
 	}
-	discover := unix.IP_PMTUDISC_DO
+	discover := unix.IP_PMTUDISC_PROBE
 	if allowed {
 		discover = unix.IP_PMTUDISC_DONT
 	}
 	return []option{{"IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, true}}
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (s *Socket) sockaddr() unix.Sockaddr {
@@ -166,31 +168,14 @@ func (s *Socket) sockaddr() unix.Sockaddr {
 // Raw reports whether the socket carries protocol 50 rather than UDP.
 func (s *Socket) Raw() bool { return s.addr.Port() == 0 }
 
-// queuesErrors reports whether the socket has IPV6_RECVERR: only with it does the
-// kernel learn the path MTU of a raw IPv6 socket (rawv6_err). It makes errors of
-// earlier packets come up in later calls.
-func (s *Socket) queuesErrors() bool { return s.Raw() && s.v6 }
-
-// pending are errors that an ICMP message or a link can leave on a socket. Each
-// concerns one packet that was sent earlier, and is reported once.
-var pending = []unix.Errno{
-	unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN,
-	unix.ENOPROTOOPT, unix.EPROTO, unix.EOPNOTSUPP, unix.EMSGSIZE, unix.EACCES,
-}
-
-// dropErrors empties the socket's queue of errors.
-func (s *Socket) dropErrors(fd uintptr) {
-	for e := unix.Errno(0); s.queuesErrors() && (e == 0 || e == unix.EINTR); {
-		var m unix.Msghdr
-		_, _, e = unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&m)), unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
-	}
-}
-
 // Local returns the address that the socket is bound to. Port 0: raw.
 func (s *Socket) Local() netip.AddrPort { return s.addr }
 
 // Close closes the socket. Reads and writes return net.ErrClosed.
 func (s *Socket) Close() error {
+	if s.pieces != nil {
+		s.pieces.fd.Close()
+	}
 	return s.fd.Close()
 }
 

@@ -19,6 +19,7 @@ type Sockets struct {
 	// message can hold ESP too, and the reverse. Marked is empty where the kernel cannot tell the two apart.
 	Marked []*Socket
 	Raw    []*Socket // protocol 50
+	ICMP   []*ICMPSocket
 
 	host   *Host
 	frames *frameSender // for Raw; nil: the kernel has no AF_PACKET
@@ -61,6 +62,16 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 				s.Close()
 				return nil, explainOpen(a, l.port, err)
 			}
+		}
+	}
+	for _, v6 := range []bool{false, true} {
+		i, err := openICMP(v6)
+		switch {
+		case err == nil:
+			s.ICMP = append(s.ICMP, i)
+		case !v6 || !errors.Is(err, unix.EAFNOSUPPORT):
+			s.Close()
+			return nil, err
 		}
 	}
 	var err error
@@ -141,6 +152,9 @@ func (s *Sockets) Close() error {
 	var errs []error
 	for _, c := range s.All() {
 		errs = append(errs, c.Close())
+	}
+	for _, i := range s.ICMP {
+		errs = append(errs, i.Close())
 	}
 	if s.frames != nil {
 		errs = append(errs, s.frames.fd.Close())

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +22,6 @@ const (
 // maxWait is the number of milliseconds without progress after which WriteBatch gives up
 // the rest of a batch. The sending goroutine also receives, and sends for other tunnels.
 const maxWait = 100
-
-// maxTries is how often sending a message may fail because of an error of another message.
-const maxTries = 3
 
 // SendError reports the datagrams of a WriteBatch that were not sent. All others were sent.
 type SendError struct {
@@ -58,7 +54,6 @@ type writer struct {
 	index    [batch]int             // of the datagram in ds
 	n, sent  int                    // messages that are ready, and how many of them are done
 	full     bool                   // the socket's buffer is
-	tries    int                    // failed tries of msgs[sent], by errors that may belong to another packet
 
 	ds      []ipsec.Datagram
 	fail    SendError
@@ -110,6 +105,9 @@ func (s *Socket) writeBatch(ds []ipsec.Datagram, path *framePath) (int, error) {
 // IKE messages must arrive even if the path MTU is unknown. Meanwhile ESP packets
 // of other goroutines may leave without DF, which is harmless.
 func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
+	if s.pieces != nil && len(d.Data) > fragmentMost {
+		return s.pieces.send(s, &d)
+	}
 	if !s.ike { // the IKE socket always allows fragments
 		s.frag.Lock()
 		defer s.frag.Unlock()
@@ -257,7 +255,7 @@ func (w *writer) push(fd uintptr) {
 		n, e := sendmmsg(fd, &w.msgs[w.sent], w.n-w.sent)
 		switch {
 		case e == 0:
-			w.sent, w.tries = w.sent+n, 0
+			w.sent += n
 			if w.path != nil {
 				w.s.frames.sent.Add(uint64(n))
 			}
@@ -268,12 +266,9 @@ func (w *writer) push(fd uintptr) {
 			// No checksum offload on the way out, or a kernel that says so of a segment
 			// over the path MTU: the segments by themselves tell which.
 			w.onePart, w.oneErr = 1, e
-		case w.path == nil && w.s.queuesErrors() && w.tries < maxTries && slices.Contains(pending, e):
-			w.s.dropErrors(fd)
-			w.tries++
 		default:
 			w.refuse(w.index[w.sent], e)
-			w.sent, w.tries = w.sent+1, 0
+			w.sent++
 		}
 	}
 }

@@ -1,10 +1,14 @@
 package test
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -195,6 +199,63 @@ func TestSmallerPathMTUIsNoBlackHoleForIPv6(t *testing.T) {
 	r := mtuRow{"aes128gcm16", "never", true, 1426, 1326}
 	r.start(n, true)
 	noBlackHole(t, n, directions(n), r.mtu, r.small)
+}
+
+// Somebody on the internet who sees no packet of the tunnel sends errors about ESP packets with SPIs of his own.
+func TestForgedTooBigLowersNothing(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t)
+	for _, r := range mtuRows[:2] {
+		t.Run(r.String(), func(t *testing.T) {
+			n.Use(t)
+			customer, cloud := r.start(n, false)
+			s := newSpoofer(t, n.Internet)
+			for spi := range uint32(20) {
+				s.tooBig(r.encap == "always", spi<<24|0x123456, 600)
+			}
+			if ok, _, told, out := big(n.Host, lab.CloudHost, r.mtu); !ok {
+				t.Errorf("%d bytes do not pass, and MTU %d is told:\n%s", r.mtu, told, out)
+			}
+			customer.Stop()
+			cloud.Stop()
+		})
+	}
+}
+
+// tooBig tells the customer that an ESP packet to the cloud was larger than mtu.
+func (s *spoofer) tooBig(udp bool, spi uint32, mtu uint16) {
+	from, to := netip.MustParseAddr(lab.CustomerAddr), netip.MustParseAddr(lab.CloudAddr)
+	header := func(protocol uint8, from, to netip.Addr, payload []byte) []byte {
+		b := make([]byte, 20, 20+len(payload))
+		b[0], b[8], b[9] = 0x45, 64, protocol
+		binary.BigEndian.PutUint16(b[2:], uint16(20+len(payload)))
+		copy(b[12:], from.AsSlice())
+		copy(b[16:], to.AsSlice())
+		binary.BigEndian.PutUint16(b[10:], onesComplement(b))
+		return append(b, payload...)
+	}
+	esp := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, spi), 1)
+	quote := header(50, from, to, esp)
+	if udp {
+		ports := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, 4500), 4500)
+		quote = header(17, from, to, slices.Concat(ports, []byte{5, 0, 0, 0}, esp))
+	}
+	icmp := append([]byte{3, 4, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}, quote...)
+	binary.BigEndian.PutUint16(icmp[2:], onesComplement(icmp))
+	b := header(1, netip.MustParseAddr("198.51.100.254"), from, icmp)
+	if err := syscall.Sendto(s.fd, b, 0, &syscall.SockaddrInet4{Addr: from.As4()}); err != nil {
+		s.t.Errorf("sendto: %v", err)
+	}
+}
+
+// onesComplement is the internet checksum of b (RFC 1071).
+func onesComplement(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	sum = sum&0xffff + sum>>16
+	return ^uint16(sum + sum>>16)
 }
 
 // The device's MTU cannot be less than 1280 with IPv6 inside. The underlay then
