@@ -35,6 +35,7 @@ const (
 	dropDummy      // a dummy packet, which its sender wants dropped (RFC 4303 section 2.6)
 	dropInner      // authentic, but the inner packet is malformed
 	dropSelector   // authentic, but outside the SA's selectors
+	dropMartian    // authentic, but between addresses that only this host itself may use, or nobody
 	dropECN        // congestion marked on a packet that cannot carry the mark (RFC 6040 section 4.2)
 	dropWrite      // the TUN refused it
 	dropKeepalive  // a NAT keepalive (RFC 3948 section 2.3): nothing is lost
@@ -50,7 +51,7 @@ var names = [numReasons]string{
 	dropTooBig: "too-big", dropUnderlay: "underlay-too-big", dropSend: "send", dropSequence: "sequence",
 	dropLifetime: "lifetime", dropReplay: "replay", dropBadICV: "bad-icv",
 	dropPadding: "padding", dropNextHeader: "next-header", dropDummy: "dummy", dropInner: "inner",
-	dropSelector: "selector", dropECN: "ecn", dropWrite: "tun-write", dropKeepalive: "keepalive", dropRead: "read",
+	dropSelector: "selector", dropMartian: "martian", dropECN: "ecn", dropWrite: "tun-write", dropKeepalive: "keepalive", dropRead: "read",
 	dropFrozen: "frozen",
 }
 

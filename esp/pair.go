@@ -63,7 +63,7 @@ type pair struct {
 	move   move
 }
 
-// newPair makes a pair with its inbound half.
+// newPair makes a pair with its inbound half. For the holder of Plane.mu.
 func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	o, err := newOpener(sa)
 	if err != nil {
@@ -77,6 +77,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	if pr.in.remote, err = compile(sa.Remote); err != nil {
 		return nil, fmt.Errorf("%w (remote)", err)
 	}
+	pr.in.own = p.own.within(pr.in.remote)
 	if pr.in.quota, err = newQuota(sa.Lifetime, p.cfg.Rand); err != nil {
 		return nil, err
 	}
@@ -93,6 +94,7 @@ type inbound struct {
 	spi    uint32
 	local  []selector // immutable
 	remote []selector
+	own    ownAddresses
 
 	opener  *opener
 	window  window

@@ -183,6 +183,7 @@ func (g *Gateway) start(s *Sockets) error {
 		return err
 	}
 	g.under.look()
+	g.data.SetOwn(g.under.addresses)
 	now := time.Now()
 	if _, err := g.adopt(now, g.config); err != nil {
 		return err

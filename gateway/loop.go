@@ -97,6 +97,7 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 // newUnderlay handles a change of the links, addresses or routes of the host.
 func (g *Gateway) newUnderlay(now time.Time) {
 	g.under.look()
+	g.data.SetOwn(g.under.addresses)
 	g.peers.see(g.under, g.fleet.entries)
 	concerns := g.under.disturbed.take()
 	for _, gr := range g.fleet.groups {
