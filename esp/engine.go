@@ -49,8 +49,8 @@ type source interface {
 // member is a source of an Engine.
 type member struct {
 	source
-	failed int         // reads that failed since the last that did not
-	ended  func(error) // as AddSocket says
+	failed int    // reads that failed since the last that did not
+	ended  func() // as AddSocket says
 }
 
 // NewEngine makes an Engine without members.
@@ -91,20 +91,20 @@ func (e *Engine) serve(ready []uint32) {
 			m.failed = 0
 			continue
 		}
-		e.plane.meter.drops.add(dropRead, 1)
-		if m.failed++; isClosed(err) || m.failed >= maxFailures {
+		if isClosed(err) {
 			e.forget(id)
-			if isClosed(err) {
-				err = nil
-			}
-			m.ended(err)
+			m.ended()
+			continue
 		}
+		e.plane.meter.drops.add(dropRead, 1)
+		m.failed++
+		pauseAfter(m.failed)
 	}
 }
 
-// AddSocket has the Engine read s. The Engine calls ended when it has stopped reading s by itself:
-// with nil if s was closed, else with the error. ended must neither block nor call the Engine.
-func (e *Engine) AddSocket(s Socket, v6 bool, ended func(error)) error {
+// AddSocket has the Engine read s until s is closed, whatever reads fail. The Engine calls ended then, which must
+// neither block nor call the Engine.
+func (e *Engine) AddSocket(s Socket, v6 bool, ended func()) error {
 	k := udp4
 	if s.Raw() {
 		k = raw4
@@ -116,7 +116,7 @@ func (e *Engine) AddSocket(s Socket, v6 bool, ended func(error)) error {
 }
 
 // AddTunnel has the Engine read the frames of t; ended is as AddSocket has it.
-func (e *Engine) AddTunnel(t *Tunnel, ended func(error)) error {
+func (e *Engine) AddTunnel(t *Tunnel, ended func()) error {
 	if t.Frames == nil {
 		return errors.New("esp: the tunnel has a Device: call Run")
 	}
@@ -130,7 +130,7 @@ func (e *Engine) AddTunnel(t *Tunnel, ended func(error)) error {
 	return err
 }
 
-func (e *Engine) add(s source, ended func(error)) error {
+func (e *Engine) add(s source, ended func()) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.last++

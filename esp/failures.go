@@ -17,9 +17,8 @@ const (
 )
 
 // pauseAfter keeps a loop from spinning when its reads fail one after another.
-// The loop goes on: an error concerns a single packet (an ICMP error that was
-// queued on a UDP socket, a packet that the device could not cut), and a host
-// behind us could send such packets only.
+// The loop goes on: an error concerns a single packet, such as one that the device could not
+// cut, and a host behind us could send such packets only; or the kernel is short of memory.
 func pauseAfter(failed int) {
 	if failed >= maxFailures {
 		time.Sleep(failurePause)

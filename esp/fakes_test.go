@@ -296,7 +296,7 @@ func (e *end) under(t testing.TB) {
 }
 
 // addSocket has e's engine read one of its sockets.
-func (e *end) addSocket(k transport, ended func(error)) {
+func (e *end) addSocket(k transport, ended func()) {
 	if err := e.engine.AddSocket(e.socks[k], k == udp6 || k == raw6, ended); err != nil {
 		e.t.Error(err)
 	}

@@ -58,7 +58,7 @@ func TestStreamsArriveWholeAndInOrder(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				e.addSocket(tt.k, func(error) {})
+				e.addSocket(tt.k, func() {})
 				loops.Go(func() {
 					if err := e.engine.Run(ctx); err != nil {
 						t.Error(err)
@@ -141,7 +141,7 @@ func stream(t *testing.T, a, b *end, count uint32) (arrived func()) {
 	var loops sync.WaitGroup
 	for _, e := range []*end{a, b} {
 		loops.Go(func() { e.tunnel.Run(ctx) })
-		e.addSocket(udp4, func(error) {})
+		e.addSocket(udp4, func() {})
 		loops.Go(func() { e.engine.Run(ctx) })
 	}
 	done := make(chan struct{})

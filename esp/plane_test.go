@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,7 +98,7 @@ func TestLoopsEndWhenWhatTheyReadIsClosed(t *testing.T) {
 	go func() { done <- e.tunnel.Run(context.Background()) }()
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { done <- e.engine.Run(ctx) }()
-	e.addSocket(udp4, func(err error) { done <- err })
+	e.addSocket(udp4, func() { done <- nil })
 	eventually(t, func() bool { return e.tunnel.running.Load() })
 	if e.tunnel.Run(context.Background()) == nil {
 		t.Error("a second loop is allowed")
@@ -182,6 +183,40 @@ func TestReadErrorsAreSurvived(t *testing.T) {
 	}
 	if d := a.tunnel.Counters().Drops["read"]; d != 2 {
 		t.Errorf("%d failures counted", d)
+	}
+}
+
+// brokenSocket fails some reads, as for want of memory.
+type brokenSocket struct {
+	*fakeSocket
+	failures int
+}
+
+func (s *brokenSocket) ReadReady(ds []ipsec.Datagram) (int, error) {
+	if s.failures > 0 {
+		s.failures--
+		return 0, syscall.ENOMEM
+	}
+	return s.fakeSocket.ReadReady(ds)
+}
+
+func TestASocketThatFailsIsReadAgain(t *testing.T) {
+	a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
+	s := &brokenSocket{b.socks[udp4], maxFailures + 3}
+	if err := b.engine.AddSocket(s, false, func() { t.Error("the engine reads it no more") }); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range from(endAddrs[0][udp4], a.out(udpPacket(false, 1, 2, 100))) {
+		s.queue <- d
+	}
+	for range maxFailures + 4 {
+		b.engine.serve([]uint32{1})
+	}
+	if got := b.tun.take(); len(got) != 1 {
+		t.Errorf("%d packets get through after the failures", len(got))
+	}
+	if n := b.plane.PlaneCounters().Drops["read"]; n != maxFailures+3 {
+		t.Errorf("%d failures counted", n)
 	}
 }
 

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -79,16 +78,12 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 		})
 	}
 	d.readers = d.engines[l.from:l.to]
-	// A failed socket ends the daemon.
-	ended := func(so Socket) func(error) {
-		return func(err error) {
-			if ctx.Err() != nil {
-				return
+	// A closed socket ends the daemon.
+	ended := func(so Socket) func() {
+		return func() {
+			if ctx.Err() == nil {
+				run.Go(func() error { return fmt.Errorf("the socket %v was closed", so.Local()) })
 			}
-			if err == nil {
-				err = errors.New("the socket was closed")
-			}
-			run.Go(func() error { return fmt.Errorf("read %v: %w", so.Local(), err) })
 		}
 	}
 	for _, r := range []struct {

@@ -20,19 +20,10 @@ type device struct {
 	shut   func() // ends its reading and closes it
 }
 
-// lost says that reading a device failed, or that another program removed the device.
+// lost says that a device is read no more, because another program removed it.
 type lost struct {
 	tunnel string
 	device *device
-	err    error // nil: another program removed the device
-}
-
-// text describes the loss.
-func (l lost) text() string {
-	if l.err == nil {
-		return "another program removed it"
-	}
-	return l.err.Error()
 }
 
 // open makes the TUN device of an entry and starts reading it, in run until ctx
@@ -55,9 +46,9 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 	}
 	dev := &device{tunnel: e.tunnel.Name, data: d.AddTunnel(cfg)}
 	ctx, stop := context.WithCancel(ctx)
-	tell := func(err error) {
+	tell := func() {
 		select {
-		case losses <- lost{e.tunnel.Name, dev, err}:
+		case losses <- lost{e.tunnel.Name, dev}:
 		case <-ctx.Done():
 		}
 	}
@@ -66,8 +57,8 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 		run.Go(func() error {
 			err := dev.data.Run(ctx)
 			close(done)
-			tell(err)
-			return nil
+			tell()
+			return err
 		})
 		dev.shut = func() {
 			stop()
@@ -78,8 +69,8 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 	}
 	reader := d.reader()
 	// The engine must not wait for the loop, which may be waiting for the engine.
-	ended := func(err error) {
-		run.Go(func() error { tell(err); return nil })
+	ended := func() {
+		run.Go(func() error { tell(); return nil })
 	}
 	if err := reader.AddTunnel(dev.data, ended); err != nil {
 		stop()

@@ -56,7 +56,7 @@ type Gateway struct {
 
 	in              inbox
 	commands        chan func(now time.Time)
-	lost            chan lost     // devices that failed or were removed
+	lost            chan lost     // devices that were removed
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
 

@@ -138,16 +138,15 @@ func (g *Gateway) open(now time.Time, e *entry) {
 	}
 }
 
-// lostDevice handles the loss of a device that another program removed or that
-// cannot be read. It removes the tunnel's SAs too: a sequence number must never
-// be used twice.
+// lostDevice handles the loss of a device that another program removed. It removes the tunnel's SAs too: a
+// sequence number must never be used twice.
 func (g *Gateway) lostDevice(now time.Time, l lost) {
 	e := g.fleet.byName[l.tunnel]
 	if e == nil || e.open != l.device {
 		return
 	}
 	e.open = nil
-	g.note(now, e, tunnel.Device{Tunnel: l.tunnel, Cause: diag.Cause{Code: diag.DeviceGone, Device: e.device, Err: l.text()}})
+	g.note(now, e, tunnel.Device{Tunnel: l.tunnel, Cause: diag.Cause{Code: diag.DeviceGone, Device: e.device, Err: "another program removed it"}})
 	g.peers.changed(e.peer)
 	g.tellPeers(now)
 	g.perform(now)
