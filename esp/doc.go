@@ -57,9 +57,11 @@
 // change frees from the backlog. Without the lock both could seal with one sequence number, and an AEAD would
 // use a nonce twice.
 //
+// Tunnel.building is held while a change of the tunnel's SPD is built and published. Packets do not wait for it, nor do
+// other tunnels.
+//
 // Everything else meets through atomic pointers to immutable snapshots: a packet in flight
-// finishes with the SA that it began with (its keys are left to the garbage
-// collector, never overwritten under it).
+// finishes with the SA that it began with. The keys of an SA that was removed are overwritten after that.
 //
 // No packet costs a lock, an allocation or a log line, but for one that proves that its peer has moved. A
 // packet that is dropped is counted under a name (Counters).

@@ -227,24 +227,41 @@ func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 	}
 }
 
-// Remove takes both halves out and frees the SPI. It ignores an unknown SPI.
+// Remove takes both halves out, wipes their keys and frees the SPI. It ignores an unknown SPI.
 func (p *Plane) Remove(spiIn uint32) {
-	if tunnel := p.remove(spiIn); tunnel != nil {
-		tunnel.publish()
+	if pr := p.remove(spiIn); pr != nil {
+		pr.tunnel.publish()
+		p.wipe(pr)
 	}
 }
 
-func (p *Plane) remove(spiIn uint32) *Tunnel {
+func (p *Plane) remove(spiIn uint32) *pair {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.sad.entry(spiIn)
 	if t == nil || t.pair == nil {
 		return nil
 	}
-	tunnel := t.pair.tunnel
-	tunnel.take(t.pair)
+	pr := t.pair
+	pr.tunnel.take(pr)
 	p.sad.release(t)
-	return tunnel
+	return pr
+}
+
+// wipe overwrites the keys of SAs that were removed, after the batch under way. Package crypto keeps
+// key schedules of its own, which nobody else can overwrite.
+func (p *Plane) wipe(prs ...*pair) {
+	p.receiving.Lock()
+	defer p.receiving.Unlock()
+	for _, pr := range prs {
+		pr.sa.In.Clear()
+		pr.sa.Out.Clear()
+		clear(pr.in.opener.nonce[:])
+		if o := pr.out; o != nil {
+			clear(o.sealer.nonce[:])
+			o.sealer.ivKey.Clear()
+		}
+	}
 }
 
 // LastInbound is when the last authenticated packet of an SA came in, as the time of
@@ -296,25 +313,26 @@ func (p *Plane) AddTunnel(cfg TunnelConfig) *Tunnel {
 	return t
 }
 
-// RemoveTunnel takes out a tunnel and every SA in it. It does not close the
+// RemoveTunnel takes out a tunnel and every SA in it, and wipes their keys. It does not close the
 // device; the caller does, which ends the tunnel's Run.
 func (p *Plane) RemoveTunnel(name string) {
-	if t := p.removeTunnel(name); t != nil {
+	if t, prs := p.removeTunnel(name); t != nil {
 		t.publish()
+		p.wipe(prs...)
 	}
 }
 
-func (p *Plane) removeTunnel(name string) *Tunnel {
+func (p *Plane) removeTunnel(name string) (t *Tunnel, prs []*pair) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.tunnels[name]
-	if t == nil {
-		return nil
+	if t = p.tunnels[name]; t == nil {
+		return nil, nil
 	}
 	delete(p.tunnels, name)
 	for spi, pr := range t.pairs {
 		t.take(pr)
 		p.sad.release(p.sad.entry(spi))
+		prs = append(prs, pr)
 	}
-	return t
+	return t, prs
 }

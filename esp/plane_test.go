@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -131,6 +132,30 @@ func eventually(t *testing.T, ok func() bool) {
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it did not happen in a minute")
+		}
+	}
+}
+
+func TestKeysOfARemovedSAAreWiped(t *testing.T) {
+	for _, proposal := range []string{"aes128gcm16", "aes128-sha256"} {
+		for name, remove := range map[string]func(*Plane, uint32){
+			"the SA": (*Plane).Remove, "the tunnel": func(p *Plane, _ uint32) { p.RemoveTunnel("t") },
+		} {
+			a, _, sa, _ := ends(t, proposal, udp4, nil)
+			a.out(udpPacket(false, 1, 2, 100))
+			pr := a.plane.pair(sa.SPIIn)
+			o := a.tunnel.spd.Load().outs[0]
+			remove(a.plane, sa.SPIIn)
+			for _, key := range [][]byte{
+				pr.sa.In.Encr, pr.sa.In.Integ, pr.sa.Out.Encr, pr.sa.Out.Integ, o.sealer.ivKey, o.sealer.nonce[:], pr.in.opener.nonce[:],
+			} {
+				if slices.ContainsFunc(key, func(b byte) bool { return b != 0 }) {
+					t.Errorf("%s, %s was removed: %x remains", proposal, name, key)
+				}
+			}
+			if slices.Max(sa.In.Encr) == 0 {
+				t.Error("the keys of whoever installed the SA are his own")
+			}
 		}
 	}
 }
