@@ -1,0 +1,182 @@
+package iketest
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/md5"
+	"encoding/binary"
+	"encoding/hex"
+	"maps"
+	"strconv"
+	"strings"
+
+	"vpngw/ike/wire"
+)
+
+// Tap1 reads and forges what is inside messages of IKEv1. It knows one suite: aes128-md5. What the key log does
+// not say (the public values and the last block of phase 1, the nonces, how far an exchange is) it reads on the wire.
+type Tap1 struct {
+	keys func() string
+	sas  map[uint64]*tapped
+}
+
+// tapped is one ISAKMP SA, by the initiator's cookie.
+type tapped struct {
+	block  cipher.Block
+	a      []byte   // SKEYID_a
+	public [][]byte // g^xi, g^xr
+	last   []byte   // block of phase 1
+	ivs    map[uint32][]byte
+	ni     map[uint32][]byte // of quick modes
+}
+
+// NewTap1 makes a Tap1. keys is as NewTap's.
+func NewTap1(keys func() string) *Tap1 { return &Tap1{keys, map[uint64]*tapped{}} }
+
+// Clone is a Tap1 that has seen the same, and learns no more keys.
+func (t *Tap1) Clone() *Tap1 {
+	t.learn()
+	c := NewTap1(func() string { return "" })
+	for spi, s := range t.sas {
+		d := *s
+		d.ivs, d.ni = maps.Clone(s.ivs), maps.Clone(s.ni)
+		c.sas[spi] = &d
+	}
+	return c
+}
+
+func (t *Tap1) of(spiI uint64) *tapped {
+	s := t.sas[spiI]
+	if s == nil {
+		s = &tapped{ivs: map[uint32][]byte{}, ni: map[uint32][]byte{}}
+		t.sas[spiI] = s
+	}
+	return s
+}
+
+// learn reads the key log.
+func (t *Tap1) learn() {
+	lines := bufio.NewScanner(strings.NewReader(t.keys()))
+	for lines.Scan() {
+		f := strings.Split(lines.Text(), ",")
+		key := func(s string) []byte { b, _ := hex.DecodeString(s); return b }
+		switch {
+		case len(f) == 3 && f[0] == "# SKEYID_a":
+			spi, _ := strconv.ParseUint(f[1], 16, 64)
+			t.of(spi).a = key(f[2])
+		case len(f) == 2:
+			spi, _ := strconv.ParseUint(f[0], 16, 64)
+			t.of(spi).block, _ = aes.NewCipher(key(f[1]))
+		}
+	}
+}
+
+// See notes a message, in the order of sending.
+func (t *Tap1) See(data []byte) {
+	h, err := wire.ParseHeader(data)
+	if err != nil || h.Exchange != wire.ExchangeMain && h.Exchange != wire.ExchangeAggressive {
+		return
+	}
+	s := t.of(h.SPIi)
+	if h.Flags&wire.FlagEncrypted == 0 {
+		if _, c, err := wire.Parse1(data); err == nil && c.Index(wire.TypeKE1) >= 0 {
+			s.public = append(s.public, bytes.Clone(c.Body(c.Index(wire.TypeKE1))))
+		}
+		if len(s.public) == 2 && s.last == nil {
+			sum := md5.Sum(append(bytes.Clone(s.public[0]), s.public[1]...))
+			s.last = sum[:]
+		}
+	} else if len(data) >= wire.HeaderSize+16 {
+		s.last = bytes.Clone(data[len(data)-16:])
+	}
+}
+
+// iv is for the next message of an exchange.
+func (t *Tap1) iv(s *tapped, id uint32) []byte {
+	if id == 0 {
+		return s.last
+	}
+	if iv := s.ivs[id]; iv != nil {
+		return iv
+	}
+	sum := md5.Sum(binary.BigEndian.AppendUint32(bytes.Clone(s.last), id))
+	return sum[:]
+}
+
+// Open decrypts a message; false: the tap cannot read it.
+func (t *Tap1) Open(data []byte) (wire.Header, *wire.Chain1, bool) {
+	t.learn()
+	h, err := wire.ParseHeader(data)
+	s := t.sas[h.SPIi]
+	if err != nil || s == nil || s.block == nil || s.last == nil || h.Flags&wire.FlagEncrypted == 0 || (len(data)-wire.HeaderSize)%16 != 0 || len(data) <= wire.HeaderSize {
+		return h, nil, false
+	}
+	plain := bytes.Clone(data[wire.HeaderSize:])
+	cipher.NewCBCDecrypter(s.block, t.iv(s, h.ID)).CryptBlocks(plain, plain)
+	c, err := wire.ParseChain1(h.Next, plain)
+	return h, c, err == nil
+}
+
+// Passed notes that a message goes on to its receiver as it is.
+func (t *Tap1) Passed(data []byte) {
+	h, c, ok := t.Open(data)
+	if !ok || h.Exchange != wire.ExchangeQuick {
+		return
+	}
+	s := t.sas[h.SPIi]
+	if n, has := wire.Find[*wire.Nonce1](c.Payloads); has && s.ni[h.ID] == nil {
+		s.ni[h.ID] = n.Data
+	}
+	s.ivs[h.ID] = bytes.Clone(data[len(data)-16:])
+}
+
+func (t *Tap1) prf(key []byte, parts ...[]byte) []byte {
+	m := hmac.New(md5.New, key)
+	for _, p := range parts {
+		m.Write(p)
+	}
+	return m.Sum(nil)
+}
+
+// Forge makes a message of payloads, with the right HASH before them. The padding makes end its last block, if end
+// is not nil.
+func (t *Tap1) Forge(h wire.Header, ps []wire.Payload, end []byte) []byte {
+	t.learn()
+	s := t.of(h.SPIi)
+	if s.block == nil || s.last == nil {
+		return (&wire.Message{Header: h, Payloads: ps}).Marshal()
+	}
+	var salt [][]byte
+	if h.Exchange == wire.ExchangeQuick && s.ni[h.ID] != nil && len(ps) > 0 {
+		salt = [][]byte{s.ni[h.ID]}
+	}
+	parts := append([][]byte{binary.BigEndian.AppendUint32(nil, h.ID)}, salt...)
+	hash := t.prf(s.a, append(parts, wire.AppendChain(nil, ps))...)
+	return t.Encrypt(h, append([]wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: hash}}, ps...), end)
+}
+
+// Encrypt makes a message of payloads as they are.
+func (t *Tap1) Encrypt(h wire.Header, ps []wire.Payload, end []byte) []byte {
+	h.Next = wire.FirstType(ps)
+	return t.EncryptBytes(h, wire.AppendChain(nil, ps), end)
+}
+
+// EncryptBytes makes a message of any bytes.
+func (t *Tap1) EncryptBytes(h wire.Header, plain, end []byte) []byte {
+	s := t.of(h.SPIi)
+	h.Flags |= wire.FlagEncrypted
+	b := (&wire.Message{Header: h}).Marshal()
+	b[wire.HeaderSize-12] = byte(h.Next)
+	b = append(b, plain...)
+	for (len(b)-wire.HeaderSize)%16 != 0 {
+		b = append(b, 0)
+	}
+	body := b[wire.HeaderSize:]
+	cipher.NewCBCEncrypter(s.block, t.iv(s, h.ID)).CryptBlocks(body, body)
+	b = append(b, end...)
+	binary.BigEndian.PutUint32(b[wire.HeaderSize-4:], uint32(len(b)))
+	return b
+}
