@@ -370,3 +370,16 @@ func TestThawedEndKnowsRetransmissions(t *testing.T) {
 		wantPairs(t, a, b, 1)
 	}
 }
+
+// TestMainModeOutlivesARestartAtEachMessage: what is thawed is frozen again.
+func TestMainModeOutlivesARestartAtEachMessage(t *testing.T) {
+	w, a, b := pairOf(t, v1)
+	w.filter = func(*ipsec.Datagram) bool {
+		a.thaw(nil)
+		b.thaw(nil)
+		return true
+	}
+	w.run(time.Second)
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+}

@@ -74,6 +74,9 @@ func (t *Tap1) learn() {
 	}
 }
 
+// Knows reports whether the keys of an ISAKMP SA are known.
+func (t *Tap1) Knows(spiI uint64) bool { return t.of(spiI).block != nil && t.of(spiI).last != nil }
+
 // See notes a message, in the order of sending.
 func (t *Tap1) See(data []byte) {
 	h, err := wire.ParseHeader(data)
@@ -144,19 +147,33 @@ func (t *Tap1) prf(key []byte, parts ...[]byte) []byte {
 // Forge makes a message of payloads, with the right HASH before them. The padding makes end its last block, if end
 // is not nil.
 func (t *Tap1) Forge(h wire.Header, ps []wire.Payload, end []byte) []byte {
+	return t.ForgeBytes(h, wire.FirstType(ps), wire.AppendChain(nil, ps), end)
+}
+
+// ForgeBytes is Forge of any bytes behind the HASH.
+func (t *Tap1) ForgeBytes(h wire.Header, first wire.PayloadType, plain, end []byte) []byte {
 	t.learn()
 	s := t.of(h.SPIi)
-	if s.block == nil || s.last == nil {
-		return (&wire.Message{Header: h, Payloads: ps}).Marshal()
+	if !t.Knows(h.SPIi) {
+		m := (&wire.Message{Header: h}).Marshal()
+		m[nextAt] = byte(first)
+		m = append(m, plain...)
+		binary.BigEndian.PutUint32(m[wire.HeaderSize-4:], uint32(len(m)))
+		return m
 	}
 	var salt [][]byte
-	if h.Exchange == wire.ExchangeQuick && s.ni[h.ID] != nil && len(ps) > 0 {
+	if h.Exchange == wire.ExchangeQuick && s.ni[h.ID] != nil && len(plain) > 0 {
 		salt = [][]byte{s.ni[h.ID]}
 	}
 	parts := append([][]byte{binary.BigEndian.AppendUint32(nil, h.ID)}, salt...)
-	hash := t.prf(s.a, append(parts, wire.AppendChain(nil, ps))...)
-	return t.Encrypt(h, append([]wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: hash}}, ps...), end)
+	hash := t.prf(s.a, append(parts, plain)...)
+	h.Next = wire.TypeHash1
+	head := wire.AppendChain(nil, []wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: hash}})
+	head[0] = byte(first)
+	return t.EncryptBytes(h, append(head, plain...), end)
 }
+
+const nextAt = 16 // where the header has the type of the first payload
 
 // Encrypt makes a message of payloads as they are.
 func (t *Tap1) Encrypt(h wire.Header, ps []wire.Payload, end []byte) []byte {
@@ -169,7 +186,7 @@ func (t *Tap1) EncryptBytes(h wire.Header, plain, end []byte) []byte {
 	s := t.of(h.SPIi)
 	h.Flags |= wire.FlagEncrypted
 	b := (&wire.Message{Header: h}).Marshal()
-	b[wire.HeaderSize-12] = byte(h.Next)
+	b[nextAt] = byte(h.Next)
 	b = append(b, plain...)
 	for (len(b)-wire.HeaderSize)%16 != 0 {
 		b = append(b, 0)

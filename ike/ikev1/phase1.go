@@ -334,15 +334,19 @@ func (p1 *phase1) refresh(m *message) error {
 		p1.candidates = []*sa.Peer{p1.s.peer}
 		return nil
 	}
-	key := p1.candidates[0].PSK
 	path := p1.s.path // of the first exchange: m may be a copy that was sent from elsewhere
-	p1.candidates = slices.DeleteFunc(p1.s.env.Owner.Candidates(1, path.Local.Addr(), path.Remote.Addr()), func(p *sa.Peer) bool {
-		return p.Aggressive || !p.PSK.Equal(key)
-	})
-	if len(p1.candidates) == 0 {
+	if p1.candidates = p1.current(path.Local.Addr(), path.Remote.Addr()); len(p1.candidates) == 0 {
 		return refuse(wire.AuthenticationFailed1, diag.Cause{Code: diag.ConfigChanged})
 	}
 	return nil
+}
+
+// current are the peers of the present configuration that have the pre-shared key of the candidates.
+func (p1 *phase1) current(local, remote netip.Addr) []*sa.Peer {
+	key := p1.candidates[0].PSK
+	return slices.DeleteFunc(p1.s.env.Owner.Candidates(1, local, remote), func(p *sa.Peer) bool {
+		return p.Aggressive || !p.PSK.Equal(key)
+	})
 }
 
 // identify finds the candidate that has the peer's identity. The HASH has proven that the peer knows its key.
