@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -559,4 +560,18 @@ func TestV1ForgedAggressiveModeDoesNotKeepUsFromBeginning(t *testing.T) {
 	if begun < 25 {
 		t.Errorf("%d first messages in 200 s", begun)
 	}
+}
+
+// TestV1OneMessageGetsOneAnswer: a peer asks sixty times in one message, and notes sixty errors.
+func TestV1OneMessageGetsOneAnswer(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b, tap := established1(t, change)
+		ask := &wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: cookiesOf(b.ikeOf()), Kind: wire.RUThere, Data: []byte{0, 0, 0x10, 0}}
+		if got := b.give(tap.forge(toOf(b, wire.ExchangeInfo1, 4711), slices.Repeat([]wire.Payload{ask}, 60), nil)); len(got) != 1 {
+			t.Errorf("%d answers to one message", len(got))
+		}
+		b.give(tap.forge(toOf(b, wire.ExchangeInfo1, 4712), slices.Repeat([]wire.Payload{notify1(wire.InvalidSPI1)}, 60), nil))
+		w.run(time.Minute)
+		wantPairs(t, a, b, 1)
+	})
 }

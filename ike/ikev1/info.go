@@ -67,11 +67,21 @@ func (s *SA) informed(_ *exchange, now time.Time, m *message) error {
 		return drop(sa.DropBadHash, "HASH(1) of an informational exchange is wrong")
 	}
 	s.use(m.ID)
+	asked, failed := 0, 0
 	for _, p := range m.Payloads {
 		switch p := p.(type) {
 		case *wire.Delete1:
 			s.deleted(now, p)
 		case *wire.Notify1:
+			// One message gets one answer and makes one line of the log.
+			if p.Kind == wire.RUThere {
+				asked++
+			} else if p.Kind.IsError() {
+				failed++
+			}
+			if asked > 1 || failed > 1 {
+				break
+			}
 			if err := s.notified(now, p, m, i > 0); err != nil {
 				return err
 			}
