@@ -135,7 +135,9 @@ func (o *owner) Succeeded(now time.Time, old, successor sa.Machine) {
 // PeerMoved implements sa.Owner.
 func (o *owner) PeerMoved(_ time.Time, m sa.Machine, was netip.AddrPort) {
 	e := o.e()
-	e.emit(sa.PeerMoved{SA: e.about(m), Was: was})
+	if m.Info().Current { // a replaced IKE SA says nothing about where its successor sends to
+		e.emit(sa.PeerMoved{SA: e.about(m), Was: was})
+	}
 	e.table.look(m)
 }
 

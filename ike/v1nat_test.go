@@ -158,3 +158,26 @@ func TestV1EncapAlwaysAndNever(t *testing.T) {
 		wantWhy(t, "initiator", a.view()[0].Why, "set encap to \"auto\"")
 	})
 }
+
+// TestV1ForgedNATDetectionDoesNotKeepATunnelDown: a copy of message 3 with another NAT-D comes first, and no HASH covers it.
+func TestV1ForgedNATDetectionDoesNotKeepATunnelDown(t *testing.T) {
+	w, a, b := pairOf(t, v1)
+	forged := false
+	w.filter = func(d *ipsec.Datagram) bool {
+		h, c, err := wire.Parse1(d.Data)
+		if err != nil || forged || d.Local.Addr() != b.addr || c.Index(wire.TypeNATD1) < 0 {
+			return true
+		}
+		forged = true
+		for _, p := range c.Payloads {
+			if p, ok := p.(*wire.Raw); ok && p.Kind == wire.TypeNATD1 {
+				p.Data[0] ^= 1
+			}
+		}
+		b.Handle(w.now, ipsec.Datagram{Local: d.Local, Remote: d.Remote, Data: (&wire.Message{Header: h, Payloads: c.Payloads}).Marshal()})
+		return true
+	}
+	w.run(time.Minute)
+	wantPairs(t, a, b, 1)
+	wantIKE(t, a, b, 1)
+}

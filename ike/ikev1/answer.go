@@ -34,6 +34,9 @@ func (a *answer) refuse(now time.Time, r *refusal) {
 	a.s.log.Info("refusing the peer's Child SA", "notify", r.kind.String(), sa.Why(r.cause))
 	a.x.sent = a.s.inform(&wire.Notify1{DOI: 1, Protocol: ipsec.ProtoESP, SPI: a.spi, Kind: r.kind})
 	a.s.finish(now, a.x)
+	if r.cause.Code == diag.NATModes { // no HASH covers NAT-D, so a stranger can make the ends differ: phase 1 finds out again
+		a.s.RekeyIKE(now, r.cause)
+	}
 }
 
 // unfinished counts the Child SAs whose quick mode waits for message 3.
