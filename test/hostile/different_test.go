@@ -3,16 +3,33 @@ package hostile
 import (
 	"fmt"
 	"reflect"
+	"time"
 
+	"vpngw/diag"
 	"vpngw/ike"
 )
 
-// different names the first field in which two Endpoints differ, if it is not a count or a limit; empty: there is none.
-func different(a, b ike.Frozen) string {
+// different names the first thing in which two Endpoints differ, if it is not a count or a limit; empty: there is none.
+// Why a peer is not up may have become known, if it is not.
+func different(a, b ike.Frozen, up bool) string {
 	for _, f := range []*ike.Frozen{&a, &b} {
-		f.Counters, f.Replies, f.Sources, f.Cookies = ike.Counters{}, ike.FrozenLimiter{}, nil, ike.FrozenCookies{}
+		for i := range f.Peers {
+			if !up {
+				f.Peers[i].Why, f.Peers[i].Since = diag.Cause{}, time.Time{}
+			}
+		}
+		for i := range f.V1.SAs {
+			for j := range f.V1.SAs[i].Phase1 {
+				f.V1.SAs[i].Phase1[j].Refused = diag.Cause{}
+			}
+		}
 	}
-	return differs("", reflect.ValueOf(a), reflect.ValueOf(b))
+	for _, name := range []string{"Peers", "V1", "V2", "Established", "Installed", "Answered", "Pending"} {
+		if d := differs(name, reflect.ValueOf(a).FieldByName(name), reflect.ValueOf(b).FieldByName(name)); d != "" {
+			return d
+		}
+	}
+	return ""
 }
 
 func differs(path string, a, b reflect.Value) string {

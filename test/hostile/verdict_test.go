@@ -115,7 +115,7 @@ func (w *world) shoot(s shot, st *state) {
 		w.fault("Child SAs were installed, held or removed")
 	}
 	if s.inert {
-		if d := different(before, n.refreeze()); d != "" {
+		if d := different(before, n.refreeze(), st.whole); d != "" {
 			w.fault("something has changed: %s", d)
 		}
 	}
