@@ -104,6 +104,10 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 		e.counters.Dropped[sa.DropTooEarly]++
 		return
 	}
+	if _, c, err := wire.Parse1(d.Data); err != nil || c.Index(wire.TypeKE1) < 0 && c.Index(wire.TypeFragment1) < 0 {
+		e.counters.Dropped[sa.DropMalformed]++
+		return
+	}
 	if from := d.Remote.Addr().Unmap(); !e.hasRoomV1(from, e.share(from)) {
 		return
 	}
