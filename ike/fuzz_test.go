@@ -2,10 +2,8 @@ package ike
 
 import (
 	"bytes"
-	"fmt"
 	"hash/crc32"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -85,19 +83,24 @@ func fuzzGames(f *testing.F, name string, play func(*testing.T, []byte) *game) {
 var scripts = [][]byte{
 	{0},
 	{1},
-	[]byte("\x01" + "\x05\x00\x0e" + "\x04\x05\x0e" + "\x06\x01\x0e\x04\x06\x0e"),                   // rekeys
-	[]byte("\x05" + "\x05\x00\x05\x01\x00\x00\x00\x00\x00\x00\x0e\x04\x07\x0e"),                     // children collide
-	[]byte("\x01" + "\x06\x00\x06\x01\x00\x00\x00\x00\x00\x00\x0e\x04\x07\x0e"),                     // IKE SAs collide
-	[]byte("\x05" + "\x07\x00\x0e\x07\x02\x0e\x04\x09\x0e\x0d\x00\x0e\x0d\x02\x0e"),                 // lower, raise, reload
-	[]byte("\x09" + "\x08\x00\x00\x08\x01\x01\x08\x02\x00\x0e\x04\x08\x0e"),                         // seen, expired, moved
-	[]byte("\x00" + "\x00\x00\x09\x00\x10\x20\x00\x00\x0e\x04\x03\x0e"),                             // a changed IKE_AUTH
-	[]byte("\x00" + "\x01\x04\x03\x02\x00\x03\x00\x00\x0e\x04\x05\x0e"),                             // loss before all
-	[]byte("\x01" + "\x05\x00\x09\x02\x01\x00\x00\x0e\x05\x01\x09\x03\x02\x00\x0e"),                 // payloads fewer and more
-	[]byte("\x01" + "\x0c\x00\x00\x0c\x01\x02\x0c\x02\x04\x0c\x03\x06\x0e\x04\x09\x0e"),             // crafted requests
-	[]byte("\x01" + "\x05\x00\x0b\x00\x0b\x01\x0b\x02\x0e\x0a\x00\x08\x0e\x0f\x00\x0e"),             // replays, noise, shutdown
-	[]byte("\x01" + "\x05\x00\x00\x0f\x01\x00\x0f\x21\x06\x01\x0f\x01\x0e\x0f\x21\x0e\x04\x09\x0e"), // freezes in between
-	[]byte("\x0d" + "\x06\x00\x09\x05\x21\x00\x0e\x04\x0a\x0e\x04\x0a\x0e\x04\x0b\x0e"),             // long silence
-	[]byte("\x01" + "\x05\x00\x00\x09\x06\x0e\x00\x0e\x06\x01\x00\x09\x06\x11\x00\x0e"),             // notifications put in
+	[]byte("\x01" + "\x10\x00\x0e\x04\x07\x0e\x10\x05\x12\x01\x0e\x04\x09\x0e"),                         // rekeys at once
+	[]byte("\x09" + "\x11\x00\x05\x00\x0e\x11\x01\x06\x01\x12\x02\x0e\x04\x08\x0e\x11\x03\x10\x00\x0e"), // moves
+	[]byte("\x11" + "\x05\x00\x13\x11\x0e\x06\x01\x13\x2a\x00\x0e\x04\x09\x0e\x10\x00\x0e"),             // fragments
+	[]byte("\x10" + "\x00\x00\x12\x03\x00\x13\x47\x0e\x04\x05\x0e"),                                     // fragments of IKE_AUTH
+	[]byte("\x19" + "\x05\x00\x00\x11\x00\x02\x12\x00\x0e\x10\x00\x13\x23\x0e\x04\x0a\x0e"),             // fragments and moves
+	[]byte("\x01" + "\x05\x00\x0e" + "\x04\x05\x0e" + "\x06\x01\x0e\x04\x06\x0e"),                       // rekeys
+	[]byte("\x05" + "\x05\x00\x05\x01\x00\x00\x00\x00\x00\x00\x0e\x04\x07\x0e"),                         // children collide
+	[]byte("\x01" + "\x06\x00\x06\x01\x00\x00\x00\x00\x00\x00\x0e\x04\x07\x0e"),                         // IKE SAs collide
+	[]byte("\x05" + "\x07\x00\x0e\x07\x02\x0e\x04\x09\x0e\x0d\x00\x0e\x0d\x02\x0e"),                     // lower, raise, reload
+	[]byte("\x09" + "\x08\x00\x00\x08\x01\x01\x08\x02\x00\x0e\x04\x08\x0e"),                             // seen, expired, moved
+	[]byte("\x00" + "\x00\x00\x09\x00\x10\x20\x00\x00\x0e\x04\x03\x0e"),                                 // a changed IKE_AUTH
+	[]byte("\x00" + "\x01\x04\x03\x02\x00\x03\x00\x00\x0e\x04\x05\x0e"),                                 // loss before all
+	[]byte("\x01" + "\x05\x00\x09\x02\x01\x00\x00\x0e\x05\x01\x09\x03\x02\x00\x0e"),                     // payloads fewer and more
+	[]byte("\x01" + "\x0c\x00\x00\x0c\x01\x02\x0c\x02\x04\x0c\x03\x06\x0e\x04\x09\x0e"),                 // crafted requests
+	[]byte("\x01" + "\x05\x00\x0b\x00\x0b\x01\x0b\x02\x0e\x0a\x00\x08\x0e\x0f\x00\x0e"),                 // replays, noise, shutdown
+	[]byte("\x01" + "\x05\x00\x00\x0f\x01\x00\x0f\x21\x06\x01\x0f\x01\x0e\x0f\x21\x0e\x04\x09\x0e"),     // freezes in between
+	[]byte("\x0d" + "\x06\x00\x09\x05\x21\x00\x0e\x04\x0a\x0e\x04\x0a\x0e\x04\x0b\x0e"),                 // long silence
+	[]byte("\x01" + "\x05\x00\x00\x09\x06\x0e\x00\x0e\x06\x01\x00\x09\x06\x11\x00\x0e"),                 // notifications put in
 }
 
 // game is one script being played.
@@ -129,17 +132,21 @@ func (g *game) end(b byte) *end { return g.w.order[b&1] }
 // would spend most executions on connections that never come up.
 func begins(script []byte) bool { return crc32.ChecksumIEEE(script)%4 != 0 }
 
-// play plays a script. Bits 2 and 3 of its first byte choose a constellation.
+// play plays a script. Bits 2 and 3 of its first byte choose a constellation; with bit 4 messages need several fragments.
 func play(t *testing.T, script []byte) *game {
 	g := &game{script: script}
 	pass, begin := begins(script), g.byte()
+	g.change = func(_, _ *sa.Peer) {}
+	if begin&0x10 != 0 {
+		g.change = long
+	}
 	switch begin >> 2 & 3 {
 	case 0:
-		g.w, g.a, g.b = pairOf(t, nil)
+		g.w, g.a, g.b = pairOf(t, g.change)
 	case 1:
 		g.w, g.a, g.b = pairOf(t, shared)
 	case 2:
-		g.w, g.a, g.b, _ = behindNAT(t, nil)
+		g.w, g.a, g.b, _ = behindNAT(t, g.change)
 	case 3:
 		g.w, g.a, g.b = pairOf(t, func(pa, pb *sa.Peer) {
 			twoByTwo(pa, pb)
@@ -178,7 +185,7 @@ var waits = [...]time.Duration{
 
 func (g *game) step() {
 	w := g.w
-	op := g.byte() % 16
+	op := g.byte() % 20
 	switch op {
 	case 4:
 		w.now = w.now.Add(waits[int(g.byte())%len(waits)])
@@ -225,6 +232,20 @@ func (g *game) step() {
 		} else {
 			g.end(b >> 5).thaw(nil)
 		}
+	case 16: // both ends rekey everything at once, or two of them cross
+		b := g.byte()
+		for i, n := range w.order {
+			for _, p := range n.view() {
+				if b>>i&1 == 0 {
+					n.Do(w.now, sa.RekeyIKE{Tunnel: p.Name})
+				}
+				if b>>i&4 == 0 {
+					n.Do(w.now, sa.Rekey{Tunnel: p.Name})
+				}
+			}
+		}
+	case 17:
+		g.moves(g.byte())
 	default:
 		g.message(op)
 	}
@@ -265,6 +286,13 @@ func (g *game) message(op byte) {
 		w.wire = append(w.wire[1:len(w.wire):len(w.wire)], *d)
 	case 9:
 		g.mutate(d)
+	case 18: // a copy from elsewhere comes first
+		x := *d
+		x.Remote = elsewhere(d.Remote, g.byte())
+		w.wire = append([]ipsec.Datagram{x}, w.wire...)
+		g.deliver()
+	case 19:
+		g.cut(g.byte())
 	case 10: // noise
 		if x := bytes.Clone(d.Data); len(x) > 0 {
 			x[(int(g.byte())|int(g.byte())<<8)%len(x)] ^= g.byte() | 1
@@ -415,9 +443,7 @@ func (g *game) heard(what, which byte) {
 func (g *game) reload(b byte) {
 	n := g.end(b)
 	pa, pb := peersFor()
-	if g.change != nil {
-		g.change(pa, pb)
-	}
+	g.change(pa, pb)
 	p := pa
 	if n == g.b {
 		p = pb
@@ -476,49 +502,5 @@ func (g *game) over(t *testing.T) {
 			t.Errorf("%v: left are %d IKE SAs, %d Child SAs, %d timers, %d first messages", n.addr, len(n.table.bySPI), len(n.in), n.timers.Len(), len(n.answered.byKey))
 		}
 		n.noLeaks()
-	}
-}
-
-// shareLog counts executions across the processes of a fuzzing run, by a byte for each in a file.
-type shareLog struct {
-	file   *os.File
-	parent bool
-}
-
-const shareEnv = "VPNGW_FUZZ_SHARE"
-
-func shareFile() shareLog {
-	if name := os.Getenv(shareEnv); name != "" {
-		file, _ := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
-		return shareLog{file: file}
-	}
-	file, err := os.CreateTemp("", "vpngw-fuzz")
-	if err != nil {
-		return shareLog{}
-	}
-	os.Setenv(shareEnv, file.Name())
-	return shareLog{file, true}
-}
-
-func (s shareLog) note(established bool) {
-	if s.file == nil {
-		return
-	}
-	if established {
-		s.file.WriteString("+")
-	} else {
-		s.file.WriteString("-")
-	}
-}
-
-func (s shareLog) print(target string) {
-	if s.file == nil || !s.parent {
-		return
-	}
-	all, _ := os.ReadFile(s.file.Name())
-	os.Remove(s.file.Name())
-	os.Unsetenv(shareEnv)
-	if n := len(all); n > 0 {
-		fmt.Printf("%s: share of executions that reach an established SA: %d %% of %d\n", target, 100*bytes.Count(all, []byte("+"))/n, n)
 	}
 }

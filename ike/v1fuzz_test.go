@@ -73,16 +73,20 @@ func FuzzEndpoint1(f *testing.F) {
 	fuzzGames(f, "FuzzEndpoint1", play1)
 }
 
-// play1 plays a script of IKEv1. Bits 2 and 3 of its first byte choose a constellation.
+// longProposals make quick modes of several fragments.
+func longProposals(pa, pb *sa.Peer) {
+	for _, p := range []*sa.Peer{pa, pb} {
+		p.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes256-aes192-aes128-3des-des-sha512-sha384-sha256-sha1-md5-modp1024")
+	}
+}
+
+// play1 plays a script of IKEv1. The bits of its first byte mean what they mean to play.
 func play1(t *testing.T, script []byte) *game {
 	g := &game{script: script, change: v1}
 	pass, begin := begins(script), g.byte()
 	switch begin >> 2 & 3 {
-	case 0:
 	case 1:
 		g.change = aggressive
-	case 2:
-		g.w, g.a, g.b, _ = behindNAT(t, v1)
 	case 3:
 		g.change = func(pa, pb *sa.Peer) {
 			v1(pa, pb)
@@ -94,7 +98,13 @@ func play1(t *testing.T, script []byte) *game {
 			}
 		}
 	}
-	if g.w == nil {
+	if begin&0x10 != 0 {
+		change := g.change
+		g.change = func(pa, pb *sa.Peer) { change(pa, pb); longProposals(pa, pb) }
+	}
+	if begin>>2&3 == 2 {
+		g.w, g.a, g.b, _ = behindNAT(t, g.change)
+	} else {
 		g.w, g.a, g.b = pairOf(t, g.change)
 	}
 	g.tap1 = newTap1(g.w)

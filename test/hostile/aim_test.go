@@ -15,6 +15,8 @@ type aim struct {
 	rand *rand.Rand
 }
 
+func newAim(st *state, seed uint64) *aim { return &aim{st, rand.New(rand.NewPCG(seed, 0))} }
+
 // kind is one kind of hostile message. make returns nothing where the state has nothing to make it from.
 type kind struct {
 	name string

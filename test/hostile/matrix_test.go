@@ -3,11 +3,9 @@ package hostile
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -15,10 +13,37 @@ import (
 // tally counts the cases of all stories, and those in which something happened that must not.
 type tally struct {
 	sync.Mutex
-	cases   map[string]int // by kind
-	states  int
+	cases   map[string]int    // by kind
 	failed  map[string]int    // by kind and fault
-	example map[string]string // the first case of each
+	example map[string]string // where each came first
+}
+
+func newTally() *tally {
+	return &tally{cases: map[string]int{}, failed: map[string]int{}, example: map[string]string{}}
+}
+
+func (s *tally) add(kind string, cases int, faults []string, where string) {
+	s.Lock()
+	defer s.Unlock()
+	s.cases[kind] += cases
+	for _, f := range faults {
+		what := kind + ": " + f
+		if s.failed[what]++; s.failed[what] == 1 {
+			s.example[what] = where
+		}
+	}
+}
+
+func (s *tally) report(t *testing.T) {
+	n := 0
+	for _, kind := range slices.Sorted(maps.Keys(s.cases)) {
+		t.Logf("%7d  %s", s.cases[kind], kind)
+		n += s.cases[kind]
+	}
+	t.Logf("%7d cases", n)
+	for _, what := range slices.Sorted(maps.Keys(s.failed)) {
+		t.Errorf("%d × %s\n\tfirst: %s", s.failed[what], what, s.example[what])
+	}
 }
 
 // count is how many cases there are. HOSTILE=n asks for another number.
@@ -33,10 +58,10 @@ func count(t testing.TB, all int) int {
 	return all
 }
 
-// TestHostileMatrix sends every kind of hostile message in every state of every story. HOSTILE_CASE=n with -run of
-// one story plays that case alone.
+// TestHostileMatrix sends every kind of hostile message in every state of every story. HOSTILE_CASE=n, with -run of
+// one story, plays that case alone; VPNGW_TEST_LOG=1 shows what the Endpoints say.
 func TestHostileMatrix(t *testing.T) {
-	sum := &tally{cases: map[string]int{}, failed: map[string]int{}, example: map[string]string{}}
+	sum := newTally()
 	total := count(t, 20_800)
 	t.Run("stories", func(t *testing.T) {
 		for i := range stories {
@@ -47,61 +72,31 @@ func TestHostileMatrix(t *testing.T) {
 			})
 		}
 	})
-	n := 0
-	for _, kind := range slices.Sorted(maps.Keys(sum.cases)) {
-		t.Logf("%7d  %s", sum.cases[kind], kind)
-		n += sum.cases[kind]
-	}
-	t.Logf("%d cases: %d kinds of messages in %d states of %d stories", n, len(sum.cases), sum.states, len(stories))
-	for _, what := range slices.Sorted(maps.Keys(sum.failed)) {
-		t.Errorf("%d × %s\n\tfirst: %s", sum.failed[what], what, sum.example[what])
-	}
+	sum.report(t)
 }
 
 // matrix plays cases of one story. Case n is the same in every run.
 func (s *story) matrix(t *testing.T, sum *tally, cases int) {
 	states := s.states(t)
-	sum.Lock()
-	sum.states += len(states)
-	sum.Unlock()
+	t.Logf("%d kinds of messages in %d states", len(strange)+len(keyed), len(states))
 	kinds := slices.Concat(strange, keyed)
-	first := 0
+	n := 0
 	if one := os.Getenv("HOSTILE_CASE"); one != "" {
-		first, _ = strconv.Atoi(one)
+		n, _ = strconv.Atoi(one)
 		cases = 1
 	}
-	for n := first; cases > 0; n++ {
+	for ; cases > 0; n++ {
 		st, k := states[n%len(states)], kinds[n/len(states)%len(kinds)]
-		a := &aim{st, rand.New(rand.NewPCG(uint64(n), 0))}
+		a := newAim(st, uint64(n))
 		shots := k.make(a)
 		name := k.name
 		for range n / (len(states) * len(kinds) * 20) % 4 { // later on, several in one case
 			k = kinds[a.n(len(kinds))]
-			shots, name = append(shots, k.make(a)...), name+" + "+k.name
+			shots, name = append(shots, k.make(a)...), name+"+"
 		}
-		if len(shots) == 0 {
-			continue
-		}
-		cases--
-		if os.Getenv("HOSTILE_CASE") != "" {
-			fmt.Fprintln(os.Stderr, "=====", s.name, st.name, name, shots)
-		}
-		faults := st.play(uint64(n), shots)
-		sum.note(name, faults, fmt.Sprintf("%s, %s, case %d", s.name, st.name, n))
-	}
-}
-
-func (s *tally) note(name string, faults []string, where string) {
-	s.Lock()
-	defer s.Unlock()
-	for k := range strings.SplitSeq(name, " + ") {
-		s.cases[k]++
-		break
-	}
-	for _, f := range faults {
-		what := name + ": " + f
-		if s.failed[what]++; s.failed[what] == 1 {
-			s.example[what] = where
+		if len(shots) > 0 {
+			cases--
+			sum.add(name, 1, st.play(uint64(n), shots), fmt.Sprintf("%s, %s, case %d", s.name, st.name, n))
 		}
 	}
 }

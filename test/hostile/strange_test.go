@@ -169,7 +169,6 @@ func (a *aim) inChain(change func(*chain)) []shot {
 	p.Data[16] = byte(first)
 	p.Data = fixLength(append(p.Data[:wire.HeaderSize:wire.HeaderSize], b...))
 	if a.n(4) == 0 { // not a retransmission, and not the attempt that is under way
-		a.rand.Uint64()
 		binary.BigEndian.PutUint64(p.Data, a.rand.Uint64()|1)
 	}
 	return []shot{{parcel: p}}
