@@ -61,7 +61,7 @@ bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a ta
 gobench: go ## the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(UNITS)
 
-fuzz: go ## every fuzz target for 200 000 executions (FUZZTIME=n for another count)
+fuzz: go ## every fuzz target for 200 000 executions, and a million hostile messages (FUZZTIME=n, HOSTILE=n)
 	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
 
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every fuzz target of the module for the number of executions given
-# ("200000x") and prints each figure beside its bar.
+# ("200000x") and prints each figure beside its bar, and then the hostile cases
+# (HOSTILE, a million).
 set -eu
 count=${1:-200000x}
 go=${GO:-go}
@@ -12,7 +13,7 @@ trap 'exit 1' INT TERM
 
 for pkg in $("$go" list ./...); do
 	for target in $("$go" test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
-		if "$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$count" "$pkg" >"$out" 2>&1; then
+		if "$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$count" -fuzzminimizetime 10x "$pkg" >"$out" 2>&1; then
 			verdict=ok
 		else
 			verdict=FAILED
@@ -25,4 +26,15 @@ for pkg in $("$go" list ./...); do
 		grep -h 'share of' "$out" | tail -1 || true
 	done
 done
+
+cases=${HOSTILE:-1000000}
+if HOSTILE=$cases "$go" test -count=1 -timeout 12h -v -run '^TestHostileMatrix$' ./test/hostile >"$out" 2>&1; then
+	verdict=ok
+else
+	verdict=FAILED
+	failed=1
+	cat "$out"
+fi
+played=$(sed -n 's/.* \([0-9]*\) cases$/\1/p' "$out" | tail -1)
+printf '%-8s %-22s %-28s %s cases, bar %s\n' "$verdict" vpngw/test/hostile TestHostileMatrix "${played:-0}" "$cases"
 exit $failed
