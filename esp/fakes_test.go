@@ -277,7 +277,7 @@ func newEnd(t testing.TB, which int) *end {
 			}
 			return !e.deaf
 		},
-		IKE:  func(d ipsec.Datagram) { e.ike = append(e.ike, d) },
+		IKE:  func(d ipsec.Datagram) { d.Data = bytes.Clone(d.Data); e.ike = append(e.ike, d) },
 		UDP4: e.socks[udp4], UDP6: e.socks[udp6], Raw4: e.socks[raw4], Raw6: e.socks[raw6],
 	})
 	e.tunnel = e.plane.AddTunnel(TunnelConfig{Name: "t", Device: e.tun, MTU: 1400, CopyDSCP: true})

@@ -67,7 +67,7 @@ type Config struct {
 	// later packet.
 	Notify func(Event) bool
 	// IKE takes a datagram that came in on port 4500 behind the non-ESP marker
-	// (RFC 3948 section 2.2), with the marker stripped. It must not block. It may keep Data.
+	// (RFC 3948 section 2.2), with the marker stripped. It must not block, and copies what it keeps of Data.
 	IKE func(ipsec.Datagram)
 	// The sockets to send from; any may be nil. UDP4 and UDP6 have port 4500.
 	UDP4, UDP6, Raw4, Raw6 Socket

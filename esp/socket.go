@@ -1,7 +1,6 @@
 package esp
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"time"
@@ -98,7 +97,7 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 			return
 		}
 		if len(b) >= 4 && binary.BigEndian.Uint32(b) == 0 {
-			r.plane.cfg.IKE(ipsec.Datagram{Local: d.Local, Remote: r.remote, Data: bytes.Clone(b[4:]), TOS: d.TOS})
+			r.plane.cfg.IKE(ipsec.Datagram{Local: d.Local, Remote: r.remote, Data: b[4:], TOS: d.TOS})
 			return
 		}
 	}

@@ -90,6 +90,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	g.config = c
 	ch := g.fleet.regroup(now, plan, &g.peers, g.under.addresses, g.data.inner)
 	g.peers.see(g.under, g.fleet.entries)
+	g.in.know(g.peers.addresses())
 	warnUnserved(g.Log, c.Connections)
 
 	// Removals come first: a new tunnel may need a removed one's device or peer.

@@ -23,7 +23,8 @@ func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 		for name, n := range map[string]uint64{
 			"malformed": n.Malformed, "wrong-version": n.WrongVersion, "unknown-spi": n.UnknownSPI,
 			"unknown-source": n.UnknownSources, "init-refused": n.InitRefused, "cookies-sent": n.CookiesSent,
-			"half-open-full": n.HalfOpenFull, "half-open-share": n.HalfOpenShare, "queue-full": g.in.dropped.Load(),
+			"half-open-full": n.HalfOpenFull, "half-open-share": n.HalfOpenShare,
+			"half-open-displaced": n.HalfOpenDisplaced, "queue-full": g.in.dropped.Load(),
 			"reflected": n.Reflected, "exponentiations-refused": n.EffortRefused, "log-lines-left-out": n.LinesLeftOut,
 			"v1-half-open-displaced": n.Displaced, "v1-aggressive-limited": n.Limited,
 		} {

@@ -54,7 +54,7 @@ const shutdownGrace = 2 * time.Second
 type Gateway struct {
 	Options
 
-	in              inbox
+	in              *inbox
 	commands        chan func(now time.Time)
 	lost            chan lost     // devices that were removed
 	underlayChanged chan struct{} // links, addresses or routes have changed
@@ -71,7 +71,8 @@ type Gateway struct {
 	io            context.Context // ends when sockets and TUNs are closed
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	summary       string          // as last told to the service manager
-	droppedLogged uint64          // dropped, as last logged
+	droppedLogged uint64          // of the inbox, as last logged
+	droppedSaid   time.Time       // when that was
 }
 
 // New makes a gateway of a valid configuration. It changes nothing on the host yet.

@@ -111,16 +111,6 @@ func TestIKEMessagesReachTheEndpoint(t *testing.T) {
 	})
 }
 
-func TestFloodOfIKEIsBoundedAndCounted(t *testing.T) {
-	g := newInbox()
-	for range maxDatagrams + 10 {
-		g.deliver(ipsec.Datagram{})
-	}
-	if n := g.dropped.Load(); n != 10 {
-		t.Errorf("got %d dropped, want 10", n)
-	}
-}
-
 func TestPathMTULowersTheTunnels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})

@@ -20,8 +20,8 @@ func (g *Gateway) loop(ctx context.Context) error {
 		g.step(now)
 		timer.Reset(g.wait(now))
 		select {
-		case d := <-g.in.datagrams:
-			g.ike.Handle(time.Now(), d)
+		case <-g.in.arrived:
+			g.messages(time.Now())
 		case e := <-g.in.events:
 			g.event(time.Now(), e)
 		case f := <-g.commands:
@@ -57,10 +57,26 @@ func (g *Gateway) step(now time.Time) {
 		g.summary = s
 		g.Notify(s)
 	}
-	if n := g.in.dropped.Load(); n != g.droppedLogged {
+	if n := g.in.dropped.Load(); n != g.droppedLogged && now.Sub(g.droppedSaid) >= droppedEvery {
 		g.Log.Warn("IKE messages dropped: they arrive faster than they can be handled", "count", n-g.droppedLogged)
-		g.droppedLogged = n
+		g.droppedLogged, g.droppedSaid = n, now
 	}
+}
+
+// droppedEvery separates the lines that say how many messages found no room.
+const droppedEvery = 10 * time.Second
+
+// messages handles IKE messages, a few in one turn of the loop. It performs what each causes before it takes the next.
+func (g *Gateway) messages(now time.Time) {
+	for range handledOnce {
+		d, ok := g.in.next()
+		if !ok {
+			return
+		}
+		g.ike.Handle(now, d)
+		g.perform(now)
+	}
+	g.in.wake()
 }
 
 // wait is how long the loop may sleep. The least wait keeps a deadline that
@@ -174,8 +190,8 @@ func (g *Gateway) goodbye(timer *time.Timer) {
 		}
 		timer.Reset(wait)
 		select {
-		case d := <-g.in.datagrams:
-			g.ike.Handle(time.Now(), d)
+		case <-g.in.arrived:
+			g.messages(time.Now())
 		case <-timer.C:
 		case <-g.io.Done():
 			return

@@ -68,6 +68,15 @@ func (ps *peers) remove(e *entry) {
 	ps.changed(p)
 }
 
+// addresses are the configured outer addresses of all peers.
+func (ps *peers) addresses() map[netip.Addr]bool {
+	out := make(map[netip.Addr]bool, len(ps.byRemote))
+	for a := range ps.byRemote {
+		out[a] = true
+	}
+	return out
+}
+
 // changed schedules p for tellPeers.
 func (ps *peers) changed(p *peer) {
 	if !p.dirty {

@@ -115,7 +115,7 @@ func (u *underlay) send(p ipsec.Path, data []byte, isIKE bool) diag.Cause {
 // readPause separates a failure to read a socket from the next attempt.
 const readPause = time.Second
 
-// readIKE reads a socket of port 500 until ctx ends.
+// readIKE reads a socket of port 500 until ctx ends. deliver copies what it keeps.
 func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Datagram)) error {
 	const batch, size = 8, 1 << 16
 	ds := make([]ipsec.Datagram, batch)
@@ -145,7 +145,7 @@ func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Da
 				segment = len(run)
 			}
 			for d.Segment = 0; len(run) > 0; run = run[len(d.Data):] {
-				d.Data = slices.Clone(run[:min(segment, len(run))])
+				d.Data = run[:min(segment, len(run))]
 				deliver(d)
 			}
 		}

@@ -74,3 +74,24 @@ func (h *halfOpen) remove(m sa.Machine, from netip.Addr) {
 		delete(h.from, from)
 	}
 }
+
+// displaced is the half-open IKE SA that gives way to one more from an address: the oldest from the address that has the most.
+// It is nil if most addresses have no more than this one would.
+func (a *answered) displaced(h *halfOpen, from netip.Addr) sa.Machine {
+	if (h.from[from]+1)*len(h.from) >= len(h.all) {
+		return nil
+	}
+	var most netip.Addr
+	for at, n := range h.from {
+		if n > h.from[most] {
+			most = at
+		}
+	}
+	var oldest sa.Machine
+	for m := range h.all {
+		if a.keys[m].remote.Addr().Unmap() == most && (oldest == nil || m.Info().Since.Before(oldest.Info().Since)) {
+			oldest = m
+		}
+	}
+	return oldest
+}

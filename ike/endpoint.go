@@ -41,20 +41,21 @@ type Config struct {
 
 // Counters count what was dropped or refused without a trace elsewhere.
 type Counters struct {
-	Malformed      uint64 // not IKE, or of another length than the header says
-	WrongVersion   uint64 // a version that no peer at the address speaks, or above 2
-	UnknownSPI     uint64
-	CookiesSent    uint64
-	HalfOpenFull   uint64
-	HalfOpenShare  uint64 // too many from one address
-	Displaced      uint64 // pending main modes that gave way to newer ones
-	Limited        uint64 // aggressive modes that came too fast from one source
-	EffortRefused  uint64 // first messages that would have cost too many exponentiations
-	InitRefused    uint64
-	LinesLeftOut   uint64           // of the log
-	Reflected      uint64           // first messages of ours that came back
-	UnknownSources uint64           // first messages from addresses of no peer
-	Dropped        [sa.Drops]uint64 // IKEv1's messages that an ISAKMP SA had no use for
+	Malformed         uint64 // not IKE, or of another length than the header says
+	WrongVersion      uint64 // a version that no peer at the address speaks, or above 2
+	UnknownSPI        uint64
+	CookiesSent       uint64
+	HalfOpenFull      uint64
+	HalfOpenShare     uint64 // too many from one address
+	HalfOpenDisplaced uint64 // gave way to another address's
+	Displaced         uint64 // pending main modes that gave way to newer ones
+	Limited           uint64 // aggressive modes that came too fast from one source
+	EffortRefused     uint64 // first messages that would have cost too many exponentiations
+	InitRefused       uint64
+	LinesLeftOut      uint64           // of the log
+	Reflected         uint64           // first messages of ours that came back
+	UnknownSources    uint64           // first messages from addresses of no peer
+	Dropped           [sa.Drops]uint64 // IKEv1's messages that an ISAKMP SA had no use for
 }
 
 // Endpoint is every IKE SA of a daemon. Not safe for concurrent use.

@@ -2,7 +2,9 @@ package ike
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -394,5 +396,43 @@ func TestCookiesAreForOneSenderAndForAWhile(t *testing.T) {
 	k = c.mint(w.now, nonce.Data, at, 1)
 	if c.valid(w.now.Add(time.Hour), msg(k, 1), at) {
 		t.Error("a cookie outlives a long silence")
+	}
+}
+
+// TestANetworkCannotUseUpAllHalfOpenIKESAs: the flood comes from many hosts, each a peer's, that receive their cookies. A peer
+// at another address takes the place of one of theirs; who has only forged that address does not.
+func TestANetworkCannotUseUpAllHalfOpenIKESAs(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	_, pb := peersFor()
+	peers := []*sa.Peer{pb}
+	var network []string
+	for i := range 20 {
+		at := fmt.Sprintf("203.0.113.%d", i+1)
+		p := peerFor(at, "192.0.2.2", at)
+		p.Children[0].Initiate = false
+		peers, network = append(peers, p), append(network, at)
+	}
+	b.SetPeers(w.now, peers)
+	for _, at := range network {
+		flood(b, w.now, at, 100)
+	}
+	if n := len(b.answered.v2.all); n != 1024 || b.Counters().HalfOpenFull == 0 || b.Counters().HalfOpenDisplaced == 0 {
+		t.Fatalf("%d half-open IKE SAs, want as many as there may be: %+v", n, b.Counters())
+	}
+	least := func() int { return slices.Min(slices.Collect(maps.Values(b.answered.v2.from))) }
+	if n := least(); n < 1024/20 {
+		t.Errorf("one address has only %d", n)
+	}
+	before := b.Counters().HalfOpenDisplaced
+	for i := range 100 {
+		answers(b, w.now, "192.0.2.1:500", first(uint64(i)+1, nil))
+	}
+	if n := b.Counters().HalfOpenDisplaced; n != before {
+		t.Errorf("%d gave way to a forged address", n-before)
+	}
+	w.run(time.Second)
+	wantPairs(t, a, b, 1)
+	if n := b.Counters().HalfOpenDisplaced; n != before+1 {
+		t.Errorf("%d gave way to the peer, want 1", n-before)
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // IKE_SA_INIT requests of IKEv2. Nothing in such a message is authentic. So that a flood costs little, the
-// cheap questions come first: a hash, the address, the numbers of half-open IKE SAs, a cookie, and only then
+// cheap questions come first: the address, a hash, the numbers of half-open IKE SAs, a cookie, and only then
 // a key exchange.
 
 const (
@@ -29,13 +29,16 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.counters.Malformed++
 		return
 	}
+	if e.isOurs(now, h.SPIi, d) || !e.knowsV2(now, h, d) {
+		return
+	}
 	key := firstKey{d.Remote, h.SPIi, sha256.Sum256(d.Data)}
 	if m, ok := e.answered.byKey[key]; ok { // a retransmission
 		m.Handle(now, d)
 		e.touch(m)
 		return
 	}
-	if e.isOurs(now, h.SPIi, d) || !e.knowsV2(now, h, d) || !e.hasRoomV2(d.Remote.Addr().Unmap()) {
+	if !e.hasShare(d.Remote.Addr().Unmap()) {
 		return
 	}
 	msg := e.readInit(now, h, d)
@@ -45,6 +48,9 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 	reachable := e.cookies.valid(now, msg, d.Remote)
 	if !reachable && len(e.answered.v2.all) >= e.cfg.CookieThreshold {
 		e.challenge(now, msg, d)
+		return
+	}
+	if !e.hasRoomV2(now, d.Remote.Addr().Unmap()) {
 		return
 	}
 	m, err := ikev2.Respond(&e.env, now, d, msg, reachable)
@@ -100,16 +106,28 @@ func (e *Endpoint) knowsV2(now time.Time, h wire.Header, d ipsec.Datagram) bool 
 	return true
 }
 
-// hasRoomV2 reports whether there may be one more half-open IKE SA, and one more from an address.
-func (e *Endpoint) hasRoomV2(from netip.Addr) bool {
-	switch {
-	case len(e.answered.v2.all) >= e.cfg.MaxHalfOpen:
-		e.counters.HalfOpenFull++
-		return false
-	case e.answered.v2.from[from] >= e.share(from):
+// hasShare reports whether there may be one more half-open IKE SA from an address.
+func (e *Endpoint) hasShare(from netip.Addr) bool {
+	if e.answered.v2.from[from] >= e.share(from) {
 		e.counters.HalfOpenShare++
 		return false
 	}
+	return true
+}
+
+// hasRoomV2 reports whether there may be one more half-open IKE SA at all. When there are as many as there may be, an address
+// with few takes the place of one with many.
+func (e *Endpoint) hasRoomV2(now time.Time, from netip.Addr) bool {
+	if len(e.answered.v2.all) < e.cfg.MaxHalfOpen {
+		return true
+	}
+	m := e.answered.displaced(&e.answered.v2, from)
+	if m == nil {
+		e.counters.HalfOpenFull++
+		return false
+	}
+	e.counters.HalfOpenDisplaced++
+	m.Drop(now, diag.Cause{Code: diag.TooManyIKE})
 	return true
 }
 
