@@ -61,7 +61,7 @@ func layoutOf(configured, processors int) layout {
 func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, threads int) error {
 	processors := runtime.GOMAXPROCS(0) // what this process may use, in a container too
 	l := layoutOf(threads, processors)
-	n := l.threads
+	n := l.threads + 1 // the last reads IKE on port 4500, where a flood must not take ESP's time
 	// Engines never yield their thread: the control loop and the garbage
 	// collector need a P each beside them.
 	runtime.GOMAXPROCS(max(processors, n+2))
@@ -89,7 +89,7 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	for _, r := range []struct {
 		list []Socket
 		by   *esp.Engine
-	}{{s.NATT, d.engines[0]}, {s.Marked, d.engines[0]}, {s.Raw, d.engines[l.raw]}} {
+	}{{s.NATT, d.engines[0]}, {s.Marked, d.engines[l.threads]}, {s.Raw, d.engines[l.raw]}} {
 		for _, so := range r.list {
 			if err := r.by.AddSocket(so, so.Local().Addr().Is6(), ended(so)); err != nil {
 				return err

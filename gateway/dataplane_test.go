@@ -59,3 +59,58 @@ func TestEveryListeningAddressIsRead(t *testing.T) {
 		h.second.Close()
 	})
 }
+
+// stuckESP is a host with a socket of port 4500 that holds up its reader, and one for IKE beside it.
+type stuckESP struct {
+	*fakeHost
+	esp    *stuckSocket
+	marked *fakeSocket
+}
+
+func (h *stuckESP) Open(listen []netip.Addr) (*Sockets, error) {
+	s, err := h.fakeHost.Open(listen)
+	h.esp = &stuckSocket{s.NATT[0].(*fakeSocket), make(chan struct{})}
+	s.NATT[0], s.Marked = h.esp, []Socket{h.marked}
+	return s, err
+}
+
+type stuckSocket struct {
+	*fakeSocket
+	release chan struct{}
+}
+
+func (s *stuckSocket) ReadReady([]ipsec.Datagram) (int, error) {
+	<-s.release
+	return 0, nil
+}
+
+// So ESP does not wait for IKE either.
+func TestIKEOnPort4500DoesNotWaitForESP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &stuckESP{fakeHost: officeHost()}
+		h.marked = &fakeSocket{host: h.fakeHost, id: h.newID(), port: 4500, in: make(chan ipsec.Datagram, 16), done: make(chan struct{})}
+		s := &script{}
+		g, err := New(configOf(hq()), Options{Host: h, IKE: s.new})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- g.Run(ctx) }()
+		synctest.Wait()
+		from := netip.MustParseAddrPort("198.51.100.1:4500")
+		h.esp.put(ipsec.Datagram{Remote: from, Data: make([]byte, 100)})
+		synctest.Wait()
+		h.marked.put(ipsec.Datagram{Remote: from, Data: append(make([]byte, 4), "ike"...)})
+		synctest.Wait()
+		if len(s.handled) != 1 {
+			t.Errorf("%d IKE messages were handled, want 1", len(s.handled))
+		}
+		close(h.esp.release)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		h.marked.Close()
+	})
+}

@@ -44,7 +44,7 @@ type SocketStats struct {
 // ESP sockets take bursts of a whole batch from each of many peers.
 const (
 	bufferESP = 8 << 20
-	bufferIKE = 1 << 20
+	bufferIKE = 4 << 20
 )
 
 // openSocket opens and binds a UDP socket, or with port 0 a raw ESP socket.

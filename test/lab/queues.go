@@ -12,13 +12,8 @@ import (
 // segments counts once. Port 500 does not count: IKE messages alone fill it.
 func (n *Namespace) queueDrops() int {
 	n.lab.Helper()
-	total := 0
+	total := n.deviceDrops()
 	n.Do(func() {
-		for row := range table("dev") {
-			if len(row) > 12 { // receive: bytes packets errs drop …; transmit, from 9: bytes packets errs drop
-				total += number(row[12])
-			}
-		}
 		sockets := func(name string, counts func(port string) bool) {
 			for row := range table(name) {
 				if len(row) > 2 && counts(row[1][strings.LastIndex(row[1], ":")+1:]) {
@@ -29,6 +24,20 @@ func (n *Namespace) queueDrops() int {
 		for _, version := range []string{"", "6"} {
 			sockets("udp"+version, func(port string) bool { return port != "01F4" })
 			sockets("raw"+version, func(protocol string) bool { return protocol == "0032" }) // charon has other raw sockets, which it does not read
+		}
+	})
+	return total
+}
+
+// deviceDrops are those of queueDrops that a device's queue has dropped.
+func (n *Namespace) deviceDrops() int {
+	n.lab.Helper()
+	total := 0
+	n.Do(func() {
+		for row := range table("dev") {
+			if len(row) > 12 { // receive: bytes packets errs drop …; transmit, from 9: bytes packets errs drop
+				total += number(row[12])
+			}
 		}
 	})
 	return total
@@ -65,6 +74,16 @@ func (l *Lab) queueDrops() int {
 	total := 0
 	for _, n := range l.names {
 		total += n.queueDrops()
+	}
+	return total
+}
+
+// DeviceDrops is how many packets full queues of devices have dropped in the whole Lab.
+func (l *Lab) DeviceDrops() int {
+	l.Helper()
+	total := 0
+	for _, n := range l.names {
+		total += n.deviceDrops()
 	}
 	return total
 }
