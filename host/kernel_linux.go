@@ -259,13 +259,15 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 	}
 	bits, size := n.Mask.Size()
 	a := addrOf(n.IP)
-	if size == 128 && a.Is4() {
-		bits -= 96
+	if size == 32 { // package netlink has 0.0.0.0/0 in 16 bytes
+		a = a.Unmap()
 	}
 	return netip.PrefixFrom(a, bits)
 }
 
+// addrOf reads an address of the kernel. Its length is that of its family, so an IPv6 address in
+// ::ffff:0:0/96 stays one.
 func addrOf(ip net.IP) netip.Addr {
 	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
+	return a
 }
