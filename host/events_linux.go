@@ -247,6 +247,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 		}
 	}
 	e.metric = e.route.metric
+	h.have.byTOS = h.have.byTOS || m.Tos != 0 // whatever its table
 	if !ourTable(e.key.table) {
 		return false
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,10 +22,9 @@ const (
 )
 
 // Run sends packets of protocol 50 as Ethernet frames, until ctx ends, wherever that affects only
-// the speed: the route leads to a device with an Ethernet header, the neighbour is known, and the
-// host has no rules of netfilter, IPsec policies of the kernel or routing by protocol, all of
-// which frames would bypass. Queueing disciplines and taps see frames too. Elsewhere, and without
-// Run, packets go by the raw socket.
+// the speed: the route leads to a device with an Ethernet header, the neighbour is known, and
+// nothing on the host that frames would bypass concerns packets that it sends (plain). Queueing
+// disciplines and taps see frames too. Elsewhere, and without Run, packets go by the raw socket.
 func (s *Sockets) Run(ctx context.Context) error {
 	if s.frames == nil {
 		return nil
@@ -172,71 +170,4 @@ func defaultHops(device string, v6 bool) int {
 		return n
 	}
 	return 64
-}
-
-// plain reports whether no rule or policy inspects or changes the packets that this
-// host sends. If it cannot find out, it returns false.
-func (h *Host) plain() bool {
-	// Tables of nftables; iptables writes such tables today.
-	for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-		tables, err := h.filters.dump(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, []byte{family, unix.NFNETLINK_V0, 0, 0})
-		if len(tables) > 0 || err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
-			return false
-		}
-	}
-	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} {
-		if b, err := os.ReadFile("/proc/thread-self/net/" + file); len(b) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
-			return false
-		}
-	}
-	policies, err := h.filters.dump(unix.NETLINK_XFRM, nl.XFRM_MSG_GETPOLICY, make([]byte, unix.SizeofIfInfomsg))
-	if len(policies) > 0 || err != nil && !errors.Is(err, unix.EPROTONOSUPPORT) {
-		return false
-	}
-	rules, err := h.nl.RuleList(netlink.FAMILY_ALL)
-	if err != nil {
-		return false
-	}
-	for _, r := range rules {
-		if r.IPProto != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// filters are netlink sockets to the packet filters of the kernel, by protocol. A kernel may lack
-// any of them.
-type filters map[int]*nl.SocketHandle
-
-func openFilters() (filters, error) {
-	f := make(filters)
-	for _, protocol := range []int{unix.NETLINK_NETFILTER, unix.NETLINK_XFRM} {
-		s, err := nl.GetNetlinkSocketAt(-1, -1, protocol)
-		switch {
-		case err == nil:
-			f[protocol] = &nl.SocketHandle{Socket: s}
-		case !errors.Is(err, unix.EPROTONOSUPPORT):
-			f.Close()
-			return nil, err
-		}
-	}
-	return f, nil
-}
-
-func (f filters) Close() {
-	for _, s := range f {
-		s.Close()
-	}
-}
-
-// dump asks for everything of a kind.
-func (f filters) dump(protocol, kind int, request []byte) ([][]byte, error) {
-	if f[protocol] == nil {
-		return nil, unix.EPROTONOSUPPORT
-	}
-	req := nl.NewNetlinkRequest(kind, unix.NLM_F_DUMP)
-	req.Sockets = f
-	req.AddRawData(request)
-	return req.Execute(protocol, 0)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -119,16 +120,20 @@ func TestFrameIsWhatTheSocketSends(t *testing.T) {
 // Packets go by the socket wherever a frame would change more than the speed.
 func TestFramesOnlyWhereNothingElseChanges(t *testing.T) {
 	f := newFraming(t)
-	for _, c := range []struct {
+	type change struct {
 		name     string
 		set, end []string
-	}{
-		{"nftables", []string{"nft", "add", "table", "ip", "x"}, []string{"nft", "delete", "table", "ip", "x"}},
-		{"nftables for both families", []string{"nft", "add", "table", "inet", "x"}, []string{"nft", "delete", "table", "inet", "x"}},
+	}
+	changes := []change{
 		{
 			"a routing rule for the protocol",
 			[]string{"ip", "rule", "add", "ipproto", "50", "lookup", "main", "pref", "100"},
 			[]string{"ip", "rule", "del", "ipproto", "50", "lookup", "main", "pref", "100"},
+		},
+		{
+			"a routing rule for a TOS",
+			[]string{"ip", "rule", "add", "tos", "0x10", "lookup", "main", "pref", "100"},
+			[]string{"ip", "rule", "del", "tos", "0x10", "lookup", "main", "pref", "100"},
 		},
 		{
 			"an IPsec policy",
@@ -136,19 +141,39 @@ func TestFramesOnlyWhereNothingElseChanges(t *testing.T) {
 			[]string{"ip", "xfrm", "policy", "delete", "src", "10.8.0.0/16", "dst", "10.9.0.0/16", "dir", "out"},
 		},
 		{"no ARP on the device", []string{"ip", "link", "set", "left", "arp", "off"}, []string{"ip", "link", "set", "left", "arp", "on"}},
-	} {
-		f.left.exec(c.set[0], c.set[1:]...)
+	}
+	for _, c := range []string{"ip x output", "ip x postrouting", "ip6 x output", "ip6 x postrouting", "inet x output", "inet x postrouting", "netdev x egress device left"} {
+		w := strings.Fields(c)
+		changes = append(changes, change{
+			"a chain at " + c,
+			[]string{"nft", "add table " + w[0] + " x; add chain " + w[0] + " x c { type filter hook " + strings.Join(w[2:], " ") + " priority 0; }"},
+			[]string{"nft", "delete table " + w[0] + " x"},
+		})
+	}
+	again := func() {
 		f.left.neighbour("left", right4.String(), f.right.link("right"))
 		f.ask(right4)
+	}
+	for _, c := range changes {
+		f.left.exec(c.set[0], c.set[1:]...)
+		again()
 		if f.send("x", right4, 0) {
 			t.Errorf("%s: it went as a frame", c.name)
 		}
 		f.left.exec(c.end[0], c.end[1:]...)
-		f.left.neighbour("left", right4.String(), f.right.link("right"))
-		f.ask(right4)
+		again()
 		if !f.send("x", right4, 0) {
 			t.Errorf("%s is over, and it went by the socket", c.name)
 		}
+	}
+	for _, c := range []string{"ip x prerouting", "ip6 x input", "inet x forward", "inet x prerouting", "netdev x ingress device left"} {
+		w := strings.Fields(c)
+		f.left.exec("nft", "add table "+w[0]+" x; add chain "+w[0]+" x c { type filter hook "+strings.Join(w[2:], " ")+" priority 0; }")
+		again()
+		if !f.send("x", right4, 0) {
+			t.Errorf("a chain at %s, which concerns received packets: it went by the socket", c)
+		}
+		f.left.exec("nft", "delete table "+w[0]+" x")
 	}
 	w := new(framePath)
 	if f.find(w, ends{remote: left4}) {
@@ -156,6 +181,27 @@ func TestFramesOnlyWhereNothingElseChanges(t *testing.T) {
 	}
 	if f.find(w, ends{remote: netip.MustParseAddr("10.9.0.77")}) {
 		t.Error("an unknown neighbour: a frame")
+	}
+}
+
+// A route for one TOS, in any table, may lead a packet elsewhere than its framePath.
+func TestNoFramesBesideARouteForOneTOS(t *testing.T) {
+	f := newFraming(t)
+	f.left.ip("route", "add", right4.String(), "tos", "0x10", "dev", "left", "table", "77")
+	f.ask(right4)
+	if f.send("x", right4, 0) {
+		t.Error("it went as a frame")
+	}
+}
+
+// A firewall that tracks connections admits what the peer answers to packets that it saw; frames
+// pass by it.
+func TestNoFramesWhereConnectionsAreTracked(t *testing.T) {
+	f := newFraming(t)
+	f.left.exec("nft", "add table ip x; add chain ip x c { type filter hook input priority 0; policy drop; }; add rule ip x c ct state established accept")
+	f.ask(right4)
+	if f.send("x", right4, 0) {
+		t.Error("it went as a frame")
 	}
 }
 

@@ -39,6 +39,7 @@ type kernel struct {
 	rules   map[ruleKey]struct{}           // ours
 	foreign map[tablePrefix][]foreignRoute // in the tables that Set writes to
 	owners  map[netip.Addr][]int           // devices, not ours, that have an address
+	byTOS   bool                           // a route of some table is for one TOS only
 }
 
 // linkState is that of one of our devices.
@@ -154,6 +155,7 @@ func (h *Host) dumpRoutes(k *kernel, family int) error {
 		return h.rt.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	})
 	for _, r := range routes {
+		k.byTOS = k.byTOS || r.Tos != 0
 		if !ourTable(r.Table) {
 			continue
 		}

@@ -1,0 +1,196 @@
+package host
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// plain reports whether nothing inspects, changes or routes by their protocol, TOS or flow the packets
+// that this host sends. If it cannot find out, it returns false.
+func (h *Host) plain() bool {
+	return !h.filtersOutput() && !tracksConnections() && !h.hasPolicies() && h.routesPlainly() && !filtersCgroup()
+}
+
+// harmful are the hooks, by family, that the packets of a raw socket pass and frames may not.
+// iptables writes such chains of nftables today. A chain elsewhere concerns received packets.
+var harmful = map[uint8][]uint32{
+	unix.NFPROTO_INET:   {unix.NF_INET_LOCAL_OUT, unix.NF_INET_POST_ROUTING},
+	unix.NFPROTO_IPV4:   {unix.NF_INET_LOCAL_OUT, unix.NF_INET_POST_ROUTING},
+	unix.NFPROTO_IPV6:   {unix.NF_INET_LOCAL_OUT, unix.NF_INET_POST_ROUTING},
+	unix.NFPROTO_NETDEV: {unix.NF_NETDEV_EGRESS},
+}
+
+// filtersOutput reports whether netfilter has rules for packets that this host sends.
+func (h *Host) filtersOutput() bool {
+	for family, hooks := range harmful {
+		chains, err := h.filters.dump(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETCHAIN, []byte{family, unix.NFNETLINK_V0, 0, 0})
+		if err != nil && !lacks(err) {
+			return true
+		}
+		for _, c := range chains {
+			hook, ok := hookOf(c)
+			for _, bad := range hooks {
+				if ok && hook == bad {
+					return true
+				}
+			}
+		}
+	}
+	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} { // of the older iptables
+		if b, err := os.ReadFile("/proc/thread-self/net/" + file); len(b) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
+}
+
+// lacks reports whether an error says that the kernel lacks a packet filter.
+func lacks(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT)
+}
+
+// hookOf returns the hook of a chain; false: the chain has none.
+func hookOf(chain []byte) (uint32, bool) {
+	for _, a := range attributes(chain, nl.SizeofNfgenmsg) {
+		if a.Attr.Type&nl.NLA_TYPE_MASK != unix.NFTA_CHAIN_HOOK {
+			continue
+		}
+		for _, b := range attributes(a.Value, 0) {
+			if b.Attr.Type&nl.NLA_TYPE_MASK == unix.NFTA_HOOK_HOOKNUM && len(b.Value) == 4 {
+				return binary.BigEndian.Uint32(b.Value), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// tracksConnections reports whether the kernel tracks connections here. A firewall may then admit the
+// peer's packets only because it saw ours, and it does not see frames.
+func tracksConnections() bool {
+	n := sysctl("net/netfilter/nf_conntrack_count")
+	return n != "" && n != "0"
+}
+
+func (h *Host) hasPolicies() bool {
+	policies, err := h.filters.dump(unix.NETLINK_XFRM, nl.XFRM_MSG_GETPOLICY, make([]byte, unix.SizeofIfInfomsg))
+	return len(policies) > 0 || err != nil && !errors.Is(err, unix.EPROTONOSUPPORT)
+}
+
+// routesPlainly reports whether routing looks at nothing that a framePath does not know, the
+// protocol and each packet's TOS.
+func (h *Host) routesPlainly() bool {
+	rules, err := h.filters.dump(unix.NETLINK_ROUTE, unix.RTM_GETRULE, make([]byte, unix.SizeofRtMsg))
+	if err != nil {
+		return false
+	}
+	for _, r := range rules {
+		if len(r) < unix.SizeofRtMsg || nl.DeserializeRtMsg(r).Tos != 0 {
+			return false
+		}
+		for _, a := range attributes(r, unix.SizeofRtMsg) { // the newest select by DSCP and flow label
+			if a.Attr.Type == nl.FRA_IP_PROTO || a.Attr.Type > nl.FRA_DPORT_RANGE {
+				return false
+			}
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.readEvents(h.apply)
+	return !h.have.byTOS
+}
+
+// filtersCgroup reports whether a BPF program sees what this process's control group sends, as
+// IPAddressDeny= in a unit of systemd has it.
+func filtersCgroup() bool {
+	dir, err := cgroup()
+	if err != nil || dir == "" {
+		return err != nil
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	const inetEgress = 1 // BPF_CGROUP_INET_EGRESS
+	query := struct {
+		target, kind, flags, attached uint32
+		programs                      uint64
+		count                         uint32
+		_                             [5]uint64 // the kernel may ask for more
+	}{target: uint32(fd), kind: inetEgress, flags: unix.BPF_F_QUERY_EFFECTIVE}
+	_, _, e := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_QUERY, uintptr(unsafe.Pointer(&query)), unsafe.Sizeof(query))
+	if e == unix.EINVAL || e == unix.ENOSYS { // a kernel without such programs
+		return false
+	}
+	return e != 0 || query.count > 0
+}
+
+// cgroup returns the directory of this process's control group; empty: the hierarchy that such
+// programs attach to is not mounted.
+func cgroup() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	_, path, _ := strings.Cut("\n"+string(groups), "\n0::")
+	path, _, _ = strings.Cut(path, "\n")
+	for line := range strings.Lines(string(mounts)) {
+		// id parent major:minor root mountpoint options … - type source options
+		where, what, _ := strings.Cut(line, " - ")
+		if f := strings.Fields(where); len(f) > 4 && strings.HasPrefix(what, "cgroup2 ") {
+			within, err := filepath.Rel(f[3], path)
+			if err != nil || strings.HasPrefix(within, "..") {
+				return "", errors.New("this process's control group is not mounted")
+			}
+			return filepath.Join(f[4], within), nil
+		}
+	}
+	return "", nil
+}
+
+// filters are netlink sockets to the packet filters and routing rules of the kernel, by protocol. A
+// kernel may lack any of the filters.
+type filters map[int]*nl.SocketHandle
+
+func openFilters() (filters, error) {
+	f := make(filters)
+	for _, protocol := range []int{unix.NETLINK_NETFILTER, unix.NETLINK_XFRM, unix.NETLINK_ROUTE} {
+		s, err := nl.GetNetlinkSocketAt(-1, -1, protocol)
+		switch {
+		case err == nil:
+			f[protocol] = &nl.SocketHandle{Socket: s}
+		case !errors.Is(err, unix.EPROTONOSUPPORT):
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f filters) Close() {
+	for _, s := range f {
+		s.Close()
+	}
+}
+
+// dump asks for everything of a kind.
+func (f filters) dump(protocol, kind int, request []byte) ([][]byte, error) {
+	if f[protocol] == nil {
+		return nil, unix.EPROTONOSUPPORT
+	}
+	req := nl.NewNetlinkRequest(kind, unix.NLM_F_DUMP)
+	req.Sockets = f
+	req.AddRawData(request)
+	return req.Execute(protocol, 0)
+}
