@@ -48,7 +48,7 @@ func removeStale(path string) error {
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		c.Close()
-		return fmt.Errorf("%w: it answers on %s; stop it first, or choose another path with --control", ErrRunning, path)
+		return fmt.Errorf("%w: it answers on %s; stop it first, or choose another path with --control for one in another network namespace", ErrRunning, path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("control socket: cannot tell whether a daemon is behind %s: %w", path, err)

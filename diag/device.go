@@ -11,6 +11,7 @@ const (
 	AddressTaken  Code = "address-taken"
 	HostRefused   Code = "host-refused"
 
+	Running   Code = "running"
 	NetAdmin  Code = "net-admin"
 	NetRaw    Code = "net-raw"
 	NoTUN     Code = "tun"
@@ -30,11 +31,12 @@ var device = []Entry{
 	{Code: AddressTaken, Severity: Error, Sentence: "{addr} is not on device {device}: interface {name} has that address already", Side: Ours, Change: "inside.local"},
 	{Code: HostRefused, Severity: Error, Sentence: "the kernel refused: {err}", Side: Ours},
 
+	{Code: Running, Severity: Error, Sentence: "{name} is the vpngw of this network namespace, which can have only one; stop that, or start this one in a network namespace of its own", Side: Ours},
 	{Code: NetAdmin, Severity: Error, Sentence: "no CAP_NET_ADMIN, which devices, addresses and routes need; run as root, or with AmbientCapabilities=CAP_NET_ADMIN in the unit", Side: Ours},
 	{Code: NetRaw, Severity: Error, Sentence: "no CAP_NET_RAW, which sockets for ESP, protocol 50, need; run as root, or with AmbientCapabilities=CAP_NET_RAW in the unit", Side: Ours},
 	{Code: NoTUN, Severity: Error, Sentence: "no /dev/net/tun; modprobe tun (in a container: --device /dev/net/tun)", Side: Ours},
 	{Code: TUNDenied, Severity: Error, Sentence: "this user may not open /dev/net/tun; run as root, or allow the device to the unit or container", Side: Ours},
-	{Code: PortInUse, Severity: Error, Sentence: "UDP port {count} is in use by {name}; stop that, or narrow `listen` to addresses that it leaves free", Side: Ours, Change: "listen"},
+	{Code: PortInUse, Severity: Error, Sentence: "UDP port {count} is in use by {name}; stop that, or narrow `listen` to addresses that it leaves free (another vpngw needs a network namespace of its own)", Side: Ours, Change: "listen"},
 	{Code: IPForward, Severity: Warning, Sentence: "ip_forward is 0: hosts behind this gateway will not be reached; sysctl -w net.ipv4.ip_forward=1", Side: Ours},
 	{Code: RPFilter, Severity: Warning, Sentence: "rp_filter is 1 on {name}: packets that arrive where no route leads back are dropped, those of a peer within a tunnel's prefix included; sysctl -w net/ipv4/conf/{device}/rp_filter=2", Side: Ours},
 }

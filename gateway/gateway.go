@@ -113,8 +113,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 // host.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer close(g.stopped)
-	// Sockets come before Clean: the daemon that holds port 500 is the only one
-	// in this network namespace, so Clean removes nothing of another that runs.
+	// Sockets come before Clean: a start that fails must not have removed anything.
 	if err := checkHost(g.Host, g.Log, len(g.under.listen) > 0); err != nil {
 		return err
 	}

@@ -12,11 +12,14 @@ import (
 // Clean removes the devices, routes and rules of an earlier vpngw from this
 // network namespace. It finds them by our marks.
 //
-// Call it at the start, after Open: the ports were free, so no other vpngw runs
-// here. It also removes the parts of all owners.
+// It claims the network namespace first, so it fails while another vpngw runs here. It also removes
+// the parts of all owners.
 func (h *Host) Clean() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err := h.claim(); err != nil {
+		return err
+	}
 	links, err := retryDump(func() ([]netlink.Link, error) { return h.nl.LinkList() })
 	if err != nil {
 		return fmt.Errorf("dump links: %w", err)
@@ -50,6 +53,9 @@ func (h *Host) Clean() error {
 // would take it a grace period of RCU each, some 20 ms: 80 s for 4000 devices.
 func (h *Host) Leave() error {
 	err := h.Clean()
+	if claimed := (*ClaimedError)(nil); errors.As(err, &claimed) {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	links, e := retryDump(func() ([]netlink.Link, error) { return h.nl.LinkList() })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -20,15 +21,16 @@ type Host struct {
 	watched *events   // for Watch; New opens it, so it belongs to the same namespace
 	filters filters
 
-	mu     sync.Mutex // of the fields below, and of every change to the kernel
-	events source
-	tuns   map[string]*TUN // by name
-	owned  map[int]*TUN    // the same by index
-	want   sum
-	have   kernel
-	work   work      // objects in which want and have may differ
-	dumped time.Time // when have was read from the kernel as a whole
-	doubt  bool      // the kernel has refused something since
+	mu      sync.Mutex // of the fields below, and of every change to the kernel
+	events  source
+	claimed *os.File        // the name that one vpngw of the namespace can have; nil: not claimed
+	tuns    map[string]*TUN // by name
+	owned   map[int]*TUN    // the same by index
+	want    sum
+	have    kernel
+	work    work      // objects in which want and have may differ
+	dumped  time.Time // when have was read from the kernel as a whole
+	doubt   bool      // the kernel has refused something since
 }
 
 // New returns the Host of the caller's network namespace. It needs no privilege
@@ -74,5 +76,9 @@ func (h *Host) Close() error {
 	defer h.mu.Unlock()
 	h.nl.Close()
 	h.filters.Close()
-	return errors.Join(h.events.Close(), h.watched.Close())
+	err := errors.Join(h.events.Close(), h.watched.Close())
+	if h.claimed != nil {
+		err = errors.Join(err, h.claimed.Close())
+	}
+	return err
 }

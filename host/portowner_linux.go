@@ -11,8 +11,8 @@ import (
 // portOwner names the process that holds a UDP port, or "another process" if it may not look.
 func portOwner(v6 bool, port uint16) string {
 	for _, inode := range udpInodes(v6, port) {
-		if p := socketProcess(inode); p != "" {
-			return p
+		if name, pid := socketProcess(inode); pid > 0 {
+			return fmt.Sprintf("%s (pid %d)", name, pid)
 		}
 	}
 	return "another process"
@@ -43,8 +43,8 @@ func udpInodes(v6 bool, port uint16) []string {
 	return inodes
 }
 
-// socketProcess names the process that holds a socket open: `charon (pid 815)`.
-func socketProcess(inode string) string {
+// socketProcess returns the process that holds a socket open; pid 0: none that we may look at.
+func socketProcess(inode string) (name string, pid int) {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
 		if to, err := os.Readlink(fd); err != nil || to != "socket:["+inode+"]" {
@@ -52,7 +52,8 @@ func socketProcess(inode string) string {
 		}
 		dir := filepath.Dir(filepath.Dir(fd))
 		comm, _ := os.ReadFile(filepath.Join(dir, "comm"))
-		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(comm)), filepath.Base(dir))
+		pid, _ = strconv.Atoi(filepath.Base(dir))
+		return strings.TrimSpace(string(comm)), pid
 	}
-	return ""
+	return "", 0
 }

@@ -94,7 +94,7 @@ func explainOpen(a netip.Addr, port uint16, err error) error {
 	remedy := ""
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		remedy = fmt.Sprintf("; %s uses the port: stop that program, or give this gateway a separate address with `listen`", portOwner(a.Is6(), port))
+		remedy = fmt.Sprintf("; %s uses the port: stop that program, or leave it its addresses with `listen` (another vpngw needs a network namespace of its own)", portOwner(a.Is6(), port))
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		remedy = "; no interface has this address: correct `listen`"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):

@@ -34,7 +34,7 @@ func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	h.readEvents(h.apply)
 	t, err := openTUN(name)
 	if err != nil {
-		return nil, h.explainTUN(name, err)
+		return nil, explainTUN(name, err)
 	}
 	t.host = h
 	if err := h.brand(t, mtu); err != nil {
@@ -135,14 +135,11 @@ func (t *TUN) end() error {
 }
 
 // explainTUN adds the remedy to an error of making a device.
-func (h *Host) explainTUN(name string, err error) error {
+func explainTUN(name string, err error) error {
 	remedy := ""
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		remedy = "a device of that name exists and is not ours: remove it, or choose another name with `device`"
-		if l, e := h.nl.LinkByName(name); e == nil && ours(l) {
-			remedy = "another vpngw uses it: stop that, or choose another name with `device`"
-		}
+		remedy = "a device of that name exists: remove it, or choose another name with `device`"
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
 		remedy = "no /dev/net/tun: modprobe tun (in a container: --device /dev/net/tun)"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):

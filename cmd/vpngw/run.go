@@ -32,7 +32,8 @@ SIGINT. SIGHUP, like "vpngw reload", reads the file again: a file with errors
 changes nothing, and connections that have not changed lose no packet.
 
 It needs root or CAP_NET_ADMIN and CAP_NET_RAW, /dev/net/tun, and UDP ports 500
-and 4500. Run names what is missing, with the remedy. It changes no sysctl of
+and 4500, and it is the only vpngw of its network namespace. Run names what is
+missing, with the remedy. It changes no sysctl of
 other devices and undoes its changes when it ends; the next start removes what a
 killed daemon left behind.
 
@@ -65,6 +66,15 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
+	// The claim comes first: a second daemon must touch nothing, the files of --state included.
+	h, err := host.New(host.Config{Log: log})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if err := h.Claim(); err != nil {
+		return err
+	}
 	load := func() (*config.Config, diag.Problems) { return loadToRun(file, s.state) }
 	c, problems := load()
 	for _, p := range problems {
@@ -86,17 +96,11 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 		defer keys.Close()
 	}
 
-	// The socket comes first: a second daemon must touch nothing.
 	l, err := control.Listen(s.control)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	h, err := host.New(host.Config{Log: log})
-	if err != nil {
-		return err
-	}
-	defer h.Close()
 	o := gateway.Options{
 		Host: gateway.System{Host: h},
 		Log:  log,
