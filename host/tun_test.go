@@ -58,7 +58,7 @@ func TestForeignDeviceIsNotTakenOver(t *testing.T) {
 	s, h := world(t)
 	s.ip("tuntap", "add", "mode", "tun", "name", "vpn0")
 	for _, name := range []string{"vpn0", "eth0"} {
-		if _, err := h.CreateTUN(name, 1400); !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "not ours") {
+		if _, err := h.CreateTUN(name, 1400); !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "a device of that name exists") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
