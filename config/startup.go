@@ -11,7 +11,10 @@ type Startup struct {
 	Listen   Addrs // underlay addresses; none: all of this host's
 	Packets  bool  // `offload: no`: TUN devices are used packet by packet
 	NoFrames bool  // `raw_frames: no`: ESP is never sent as Ethernet frames
-	Threads  int   // threads that carry packets; 0: as many as suits this machine
+	// AcceptCleartext is `discard_cleartext: no`: packets from networks behind the tunnels may come by
+	// other devices.
+	AcceptCleartext bool
+	Threads         int // threads that carry packets; 0: as many as suits this machine
 }
 
 // startup are the fields of Startup with their keys in the file. A reflection test
@@ -23,6 +26,7 @@ var startup = [...]struct {
 	{"listen", func(a, b Startup) bool { return a.Listen == b.Listen }},
 	{"offload", func(a, b Startup) bool { return a.Packets == b.Packets }},
 	{"raw_frames", func(a, b Startup) bool { return a.NoFrames == b.NoFrames }},
+	{"discard_cleartext", func(a, b Startup) bool { return a.AcceptCleartext == b.AcceptCleartext }},
 	{"threads", func(a, b Startup) bool { return a.Threads == b.Threads }},
 }
 

@@ -13,7 +13,7 @@ var _ map[Startup]bool // a Startup is comparable
 // that is not.
 func TestStartupDiffComparesEveryField(t *testing.T) {
 	a, b := netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8::9")
-	other := Startup{Listen: AddrsOf(a), Packets: true, NoFrames: true, Threads: 2}
+	other := Startup{Listen: AddrsOf(a), Packets: true, NoFrames: true, AcceptCleartext: true, Threads: 2}
 	typ := reflect.TypeFor[Startup]()
 	named := map[string]bool{}
 	for i := range typ.NumField() {
@@ -33,7 +33,7 @@ func TestStartupDiffComparesEveryField(t *testing.T) {
 	if d := other.Diff(other); d != nil {
 		t.Errorf("a Startup differs from itself in %q", d)
 	}
-	if d := other.Diff(Startup{}); !slices.Equal(d, []string{"listen", "offload", "raw_frames", "threads"}) {
+	if d := other.Diff(Startup{}); !slices.Equal(d, []string{"listen", "offload", "raw_frames", "discard_cleartext", "threads"}) {
 		t.Errorf("got %q, want every key of the file", d)
 	}
 	if AddrsOf(a, b) == AddrsOf(b, a) {

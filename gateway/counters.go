@@ -12,12 +12,13 @@ import (
 type Counters struct {
 	IKE     map[string]uint64            `json:"ike"`     // messages that no IKE SA got
 	ESP     map[string]uint64            `json:"esp"`     // packets of the whole data plane, including those of Tunnels
+	Host    map[string]uint64            `json:"host"`    // packets that the kernel drops for us
 	Tunnels map[string]map[string]uint64 `json:"tunnels"` // packets of each tunnel, over all its SAs
 }
 
 // Counters returns a snapshot. It may be called from any goroutine while Run runs.
 func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
-	c := Counters{IKE: map[string]uint64{}, Tunnels: map[string]map[string]uint64{}}
+	c := Counters{IKE: map[string]uint64{}, Host: map[string]uint64{}, Tunnels: map[string]map[string]uint64{}}
 	err := g.call(ctx, func(time.Time) error {
 		n := g.ike.Counters()
 		for name, n := range map[string]uint64{
@@ -36,6 +37,9 @@ func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 			if n > 0 {
 				c.IKE[sa.Drop(why).String()] = n
 			}
+		}
+		if n := g.Host.Discarded(); n > 0 {
+			c.Host["cleartext"] = n
 		}
 		c.ESP = g.data.PlaneCounters().Drops
 		for _, e := range g.fleet.entries {

@@ -210,6 +210,7 @@ type fakeHost struct {
 	sockets   []*fakeSocket
 	tuns      map[string]*fakeTUN
 	made      int // TUNs, ever
+	discards  int // calls of Discard
 	sets      int // calls of Set
 	tunError  error
 	sendError error
@@ -379,6 +380,16 @@ func (h *fakeHost) mtu(device string) int { return h.devices()[device].MTU }
 func (h *fakeHost) Source(netip.Addr) (netip.Addr, error) { return h.addresses[0], nil }
 func (h *fakeHost) PathMTU(netip.Addr) (int, error)       { return h.pathMTU, nil }
 func (h *fakeHost) Addresses() ([]netip.Addr, error)      { return h.addresses, nil }
+
+func (h *fakeHost) Discard(ctx context.Context) error {
+	h.mu.Lock()
+	h.discards++
+	h.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+func (h *fakeHost) Discarded() uint64 { return 7 }
 
 func (h *fakeHost) Watch(ctx context.Context, changed func([]string)) error {
 	h.mu.Lock()

@@ -208,6 +208,14 @@ func (g *Gateway) start(s *Sockets) error {
 			return nil
 		})
 	}
+	if !g.config.AcceptCleartext {
+		g.group.Go(func() error {
+			if err := g.Host.Discard(g.io); err != nil {
+				g.Log.Warn("cleartext is discarded, but not again once another program has removed the nftables rules for it", "err", err)
+			}
+			return nil
+		})
+	}
 	g.group.Go(func() error {
 		return g.under.watch(g.io, func() { // one pending wake-up covers any number of changes
 			select {

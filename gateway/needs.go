@@ -40,6 +40,8 @@ type Host interface {
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
 	Watch(ctx context.Context, changed func(owners []string)) error
+	Discard(ctx context.Context) error
+	Discarded() uint64 // packets of cleartext
 }
 
 // TUN is one TUN device.

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Clean removes the devices, routes and rules of an earlier vpngw from this
+// Clean removes the devices, routes, rules and nftables table of an earlier vpngw from this
 // network namespace. It finds them by our marks.
 //
 // It claims the network namespace first, so it fails while another vpngw runs here. It also removes
@@ -33,6 +33,7 @@ func (h *Host) Clean() error {
 			}
 		}
 	}
+	h.cleartext.fresh = false
 	came := h.want.came
 	h.want, h.work, h.have.fresh = newSum(), work{}, false
 	h.want.came = came
@@ -42,7 +43,7 @@ func (h *Host) Clean() error {
 	for _, f := range h.enforce() {
 		errs = append(errs, f.err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, h.removeTable())...)
 }
 
 // Leave removes the parts of all owners and our devices. The caller must still

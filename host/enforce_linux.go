@@ -40,6 +40,7 @@ func (h *Host) enforce() []failure {
 	if len(failures) > 0 {
 		h.doubt = true
 	}
+	h.filterCleartext()
 	h.skipEcho()
 	return failures
 }
@@ -186,6 +187,7 @@ func (h *Host) addRoutes(keys []tablePrefix) (failures []failure) {
 // EEXIST is no error.
 func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 	c.refused = diag.Cause{}
+	h.judge(c.prefix)
 	err := h.rt.RouteAdd(key.netlink(c.value())) // with NLM_F_EXCL
 	switch {
 	case err == nil, maybeThere && errors.Is(err, unix.EEXIST):
@@ -254,6 +256,7 @@ func (h *Host) removeRoute(key routeKey, v routeValue) []failure {
 		return []failure{{err: fmt.Errorf("remove route %s: %w", key.prefix, err)}}
 	}
 	delete(h.have.routes, key)
+	h.judge(key.prefix)
 	return nil
 }
 

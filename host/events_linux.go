@@ -23,15 +23,19 @@ type events struct {
 }
 
 func subscribe() (*events, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	return subscribeTo(unix.NETLINK_ROUTE,
+		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
+}
+
+// subscribeTo subscribes to groups of events of a netlink protocol.
+func subscribeTo(protocol int, list ...uint) (*events, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return nil, err
 	}
 	var groups uint32
-	for _, g := range []uint{
-		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
-	} {
+	for _, g := range list {
 		groups |= 1 << (g - 1)
 	}
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
@@ -330,8 +334,10 @@ func (h *Host) apply(e event) {
 	case e.typ == unix.RTM_NEWROUTE && !e.ours && !e.several:
 		k.addForeign(e)
 		h.decide(e.key.prefix)
+		h.judge(e.key.prefix)
 	case e.typ == unix.RTM_DELROUTE && !e.ours && !e.several && k.dropForeign(e):
 		h.decide(e.key.prefix)
+		h.judge(e.key.prefix)
 	case e.typ == unix.RTM_DELROUTE && e.ours:
 		h.lostRoute(e)
 	case e.typ == unix.RTM_DELRULE:
@@ -353,6 +359,7 @@ func (h *Host) lostRoute(e event) {
 		h.have.fresh = false
 	default:
 		delete(h.have.routes, key)
+		h.judge(key.prefix)
 		h.work.routes = append(h.work.routes, e.key)
 		if c := h.want.routes[e.key]; c != nil {
 			h.work.claims = append(h.work.claims, c)
@@ -370,7 +377,7 @@ func (k *kernel) addForeign(e event) {
 	if !slices.Contains(list, e.route) {
 		list = append(list, e.route)
 	}
-	k.foreign[e.key] = list
+	k.foreign[e.key], k.sorted = list, nil
 }
 
 // dropForeign reports whether the route was known.
@@ -385,5 +392,6 @@ func (k *kernel) dropForeign(e event) bool {
 	} else {
 		k.foreign[e.key] = list
 	}
+	k.sorted = nil
 	return true
 }

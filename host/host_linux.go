@@ -15,22 +15,22 @@ import (
 
 // Host is one network namespace. Its methods are safe for concurrent use.
 type Host struct {
-	log     *slog.Logger
-	nl      *netlink.Handle
-	rt      rtnetlink // nl
-	watched *events   // for Watch; New opens it, so it belongs to the same namespace
-	filters filters
-
-	mu      sync.Mutex // of the fields below, and of every change to the kernel
-	events  source
-	claimed *os.File        // the name that one vpngw of the namespace can have; nil: not claimed
-	tuns    map[string]*TUN // by name
-	owned   map[int]*TUN    // the same by index
-	want    sum
-	have    kernel
-	work    work      // objects in which want and have may differ
-	dumped  time.Time // when have was read from the kernel as a whole
-	doubt   bool      // the kernel has refused something since
+	log       *slog.Logger
+	nl        *netlink.Handle
+	rt        rtnetlink // nl
+	watched   *events   // for Watch; New opens it, so it belongs to the same namespace
+	filters   filters
+	mu        sync.Mutex // of the fields below, and of every change to the kernel
+	events    source
+	claimed   *os.File        // the name that one vpngw of the namespace can have; nil: not claimed
+	tuns      map[string]*TUN // by name
+	owned     map[int]*TUN    // the same by index
+	want      sum
+	have      kernel
+	work      work      // objects in which want and have may differ
+	dumped    time.Time // when have was read from the kernel as a whole
+	doubt     bool      // the kernel has refused something since
+	cleartext cleartext
 }
 
 // New returns the Host of the caller's network namespace. It needs no privilege
@@ -58,6 +58,14 @@ func New(c Config) (*Host, error) {
 		watched.Close()
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
+	cleartext := newCleartext()
+	if err := cleartext.open(); err != nil {
+		nl.Close()
+		ev.Close()
+		watched.Close()
+		filters.Close()
+		return nil, fmt.Errorf("nftables: %w", err)
+	}
 	log := c.Log
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -65,7 +73,7 @@ func New(c Config) (*Host, error) {
 	return &Host{
 		log: log, nl: nl, rt: nl, watched: watched, events: ev, filters: filters,
 		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
-		want: newSum(), have: newKernel(),
+		want: newSum(), have: newKernel(), cleartext: cleartext,
 	}, nil
 }
 
@@ -76,7 +84,7 @@ func (h *Host) Close() error {
 	defer h.mu.Unlock()
 	h.nl.Close()
 	h.filters.Close()
-	err := errors.Join(h.events.Close(), h.watched.Close())
+	err := errors.Join(h.events.Close(), h.watched.Close(), h.cleartext.Close())
 	if h.claimed != nil {
 		err = errors.Join(err, h.claimed.Close())
 	}

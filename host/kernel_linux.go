@@ -38,6 +38,7 @@ type kernel struct {
 	routes  map[routeKey]routeValue        // ours
 	rules   map[ruleKey]struct{}           // ours
 	foreign map[tablePrefix][]foreignRoute // in the tables that Set writes to
+	sorted  []netip.Prefix                 // of foreign, those of the main table; nil: not sorted yet
 	owners  map[netip.Addr][]int           // devices, not ours, that have an address
 	byTOS   bool                           // a route of some table is for one TOS only
 }

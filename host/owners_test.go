@@ -97,6 +97,17 @@ func (m *memory) RouteDel(r *netlink.Route) error { m.calls++; return drop(m.rou
 func (m *memory) RuleList(int) ([]netlink.Rule, error) { m.dumps++; return list(m.rules), nil }
 func (m *memory) RuleAdd(r *netlink.Rule) error        { m.calls++; return put(m.rules, ruleName(r), *r) }
 
+// The table of cleartext. Its calls are its elements.
+func (m *memory) replace(all []element) error { m.calls += len(all); return nil }
+
+func (m *memory) change(remove, add []element) error {
+	m.calls += len(remove) + len(add)
+	return nil
+}
+func (m *memory) remove() error                    { return nil }
+func (m *memory) discarded() (uint64, error)       { return 0, nil }
+func (m *memory) mine(syscall.NetlinkMessage) bool { return false }
+
 func (m *memory) RuleDel(r *netlink.Rule) error { m.calls++; return drop(m.rules, ruleName(r)) }
 
 // inMemory returns a Host on such a kernel, with n devices vpn0, vpn1, ….
@@ -104,8 +115,9 @@ func inMemory(n int) (*Host, *memory) {
 	m := &memory{addrs: make(map[string]netlink.Addr), routes: make(map[string]netlink.Route), rules: make(map[string]netlink.Rule)}
 	h := &Host{
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), rt: m, events: m,
-		tuns: make(map[string]*TUN), owned: make(map[int]*TUN), want: newSum(), have: newKernel(),
+		tuns: make(map[string]*TUN), owned: make(map[int]*TUN), want: newSum(), have: newKernel(), cleartext: newCleartext(),
 	}
+	h.cleartext.on, h.cleartext.table = true, m
 	for i := range n {
 		t := &TUN{host: h, name: fmt.Sprint("vpn", i), index: 100 + i}
 		h.tuns[t.name], h.owned[t.index] = t, t

@@ -347,6 +347,7 @@ func (o *owners) of(name string, lines map[string]diag.Code) map[string]bool {
 func TestSetCyclesThroughRandomStates(t *testing.T) {
 	tuns := []string{"vpn0", "vpn1", "vpn2", "vpn3"}
 	s, h := world(t, tuns...)
+	h.cleartext.on = true
 	r := rand.New(rand.NewPCG(1, 2))
 	theirs := make(map[netip.Prefix]bool)
 	all := owners{states: make(map[string]State)}
@@ -395,6 +396,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		}
 		compare(t, fmt.Sprintf("step %d, ours", step), ours, want)
 		compare(t, fmt.Sprintf("step %d, foreign", step), after, foreign)
+		compare(t, fmt.Sprintf("step %d, cleartext", step), s.verdicts(), modelCleartext(all.inOrder(), ours, foreign))
 		check := func(got Result) {
 			lines := make(map[string]bool)
 			for _, b := range got.Blocked {

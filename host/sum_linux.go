@@ -214,6 +214,7 @@ func (h *Host) enter(p *part, changed map[netip.Prefix][]*claim) {
 	w.parts[p.owner] = p
 	for _, a := range p.peers {
 		mark(changed, w.peers.add(a))
+		h.judge(around(a, a.BitLen()))
 	}
 	for _, d := range p.devices {
 		w.devices[d.name] = d
@@ -251,6 +252,7 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 	delete(w.parts, p.owner)
 	for _, a := range p.peers {
 		mark(changed, w.peers.remove(a))
+		h.judge(around(a, a.BitLen()))
 	}
 	for _, d := range p.devices {
 		delete(w.devices, d.name)
@@ -467,6 +469,7 @@ func (h *Host) decideAll() {
 	for r := range h.have.rules {
 		h.work.rules = append(h.work.rules, r)
 	}
+	h.judgeAll()
 }
 
 // unbind notes that a device disappeared, with its addresses and routes. Other
@@ -483,6 +486,7 @@ func (h *Host) unbind(name string) {
 	for _, c := range d.claims {
 		if key, ok := h.haveRoute(c); c.placed && ok {
 			delete(h.have.routes, key)
+			h.judge(key.prefix)
 		}
 	}
 	delete(h.want.links, d.index)

@@ -37,6 +37,8 @@ var only = map[string]string{
 	"golang.org/x/sys/unix":           "host",
 	"github.com/vishvananda/netlink":  "host",
 	"golang.zx2c4.com/wireguard/tun":  "host",
+	"github.com/google/nftables":      "host",
+	"github.com/mdlayher/netlink":     "host",
 	"github.com/osrg/gobgp":           "bgp",
 	"github.com/goccy/go-yaml":        "config",
 	"github.com/spf13/cobra":          "cmd",

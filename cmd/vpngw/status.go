@@ -85,6 +85,7 @@ func printDrops(w io.Writer, c gateway.Counters) error {
 	}
 	rows("IKE", c.IKE)
 	rows("ESP, in all", c.ESP)
+	rows("this host", c.Host)
 	for _, name := range slices.Sorted(maps.Keys(c.Tunnels)) {
 		rows("tunnel "+plain(name), c.Tunnels[name])
 	}

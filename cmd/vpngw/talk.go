@@ -71,7 +71,7 @@ daemon runs as.
 A file with errors changes nothing: Reload prints its problems, and the exit code
 is 1. It prints warnings too, and each tunnel that got no device: the daemon goes
 on trying, and the exit code is 0. A reload cannot change "listen", "offload",
-"raw_frames" and "threads": restart the daemon for these.`,
+"raw_frames", "discard_cleartext" and "threads": restart the daemon for these.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			done, err := control.NewClient(s.control).Reload(cmd.Context())

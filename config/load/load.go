@@ -124,9 +124,10 @@ func (l *loader) config(v *dialect.Value) *Result {
 // startup are the settings of the daemon itself.
 func startup(v *dialect.Value) config.Startup {
 	s := config.Startup{
-		Packets:  !v.Field("offload").Bool(),
-		NoFrames: !v.Field("raw_frames").Bool(),
-		Threads:  int(v.Field("threads").Int()), // 0 when it is absent
+		Packets:         !v.Field("offload").Bool(),
+		NoFrames:        !v.Field("raw_frames").Bool(),
+		AcceptCleartext: !v.Field("discard_cleartext").Bool(),
+		Threads:         int(v.Field("threads").Int()), // 0 when it is absent
 	}
 	var listen []netip.Addr
 	for _, a := range v.Field("listen").Items() {

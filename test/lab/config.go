@@ -12,6 +12,7 @@ type Config struct {
 	Side             string           `json:"side,omitempty"`
 	Listen           []string         `json:"listen,omitempty"`
 	Offload          *bool            `json:"offload,omitempty"`
+	Discard          *bool            `json:"discard_cleartext,omitempty"`
 	Threads          int              `json:"threads,omitempty"`
 	VPNGateways      map[string]Entry `json:"vpn_gateways,omitempty"`
 	CustomerGateways map[string]Entry `json:"customer_gateways,omitempty"`

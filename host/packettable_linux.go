@@ -1,0 +1,244 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	mdlayher "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ownTable is our mark on the table.
+const ownTable = "vpngw_cleartext"
+
+// nftTable is a packetTable of nftables. Each length of a prefix has a set, of the prefixes to drop or
+// to pass, and the chain of each family looks a source up from the longest to the shortest:
+//
+//	chain prerouting { iif lo accept; iifgroup 7373 iiftype none accept; jump to the chain of the family }
+//	chain ipv4 { ip saddr @pass_ipv4_32 accept; ip saddr & 255.255.255.0 @drop_ipv4_24 counter drop; … }
+//
+// So prefixes may lie within others, which the intervals of one set may not, and a change concerns its
+// own elements. A packet costs a lookup for each length in use.
+//
+// Prerouting only: a chain for packets that this host sends would end frame paths (plain).
+type nftTable struct {
+	conn   *nftables.Conn
+	socket *mdlayher.Conn // of conn
+	port   uint32
+	table  *nftables.Table
+	sets   map[setKey]*nftables.Set // that the table has
+}
+
+// setKey identifies a set.
+type setKey struct {
+	family, bits int
+	verdict
+}
+
+// families are the parts of the table for IPv4 and IPv6.
+var families = [2]struct {
+	chain          string
+	proto          byte
+	source, length uint32 // where a packet has its source address
+	key            nftables.SetDatatype
+}{
+	{"ipv4", unix.NFPROTO_IPV4, 12, net.IPv4len, nftables.TypeIPAddr},
+	{"ipv6", unix.NFPROTO_IPV6, 8, net.IPv6len, nftables.TypeIP6Addr},
+}
+
+var counter = nftables.NamedObj{Name: "discarded", Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}}
+
+// openTable opens a socket to nftables in its caller's network namespace.
+func openTable() (*nftTable, error) {
+	t := &nftTable{table: &nftables.Table{Name: ownTable, Family: nftables.TableFamilyINet}}
+	var err error
+	t.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *mdlayher.Conn) error {
+		t.socket = c
+		const longest = 8 << 20 // bytes of one transaction
+		if err := c.SetWriteBuffer(longest); err != nil {
+			return err
+		}
+		rc, err := c.SyscallConn()
+		if err != nil {
+			return err
+		}
+		cerr := rc.Control(func(fd uintptr) { t.port, err = portOf(fd) })
+		return errors.Join(cerr, err)
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *nftTable) Close() error { return t.conn.CloseLasting() }
+
+// mine compares the address of the socket that caused an event with that of ours.
+func (t *nftTable) mine(m syscall.NetlinkMessage) bool { return m.Header.Pid == t.port }
+
+// commit sends what is buffered as one transaction.
+func (t *nftTable) commit() error {
+	// The kernel queues every answer before the call that sends returns, so nothing waits for one.
+	t.socket.SetReadDeadline(time.Now().Add(time.Second))
+	err := t.conn.Flush()
+	if err != nil { // answers may be left, which would be taken for those of the next transaction
+		t.socket.SetReadDeadline(time.Now())
+		for {
+			var timeout net.Error
+			if _, err := t.socket.Receive(); errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, net.ErrClosed) {
+				break
+			}
+		}
+	}
+	return err
+}
+
+func (t *nftTable) remove() error {
+	t.conn.DelTable(t.table)
+	return t.commit()
+}
+
+func (t *nftTable) replace(all []element) error {
+	t.conn.AddTable(t.table) // so that there is one to delete
+	t.conn.DelTable(t.table)
+	t.conn.AddTable(t.table)
+	c := counter
+	c.Table = t.table
+	t.conn.AddObj(&c)
+	t.sets = make(map[setKey]*nftables.Set)
+	base := t.conn.AddChain(&nftables.Chain{
+		Name: "prerouting", Table: t.table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
+	})
+	const loopback, typeNone = 1, 0xfffe // the index of lo; ARPHRD_NONE, of a TUN
+	accept := &expr.Verdict{Kind: expr.VerdictAccept}
+	t.rule(base, is(expr.MetaKeyIIF, binaryutil.NativeEndian.PutUint32(loopback)), []expr.Any{accept})
+	t.rule(base, is(expr.MetaKeyIIFGROUP, binaryutil.NativeEndian.PutUint32(Group)), is(expr.MetaKeyIIFTYPE, binaryutil.NativeEndian.PutUint16(typeNone)), []expr.Any{accept})
+	for _, f := range families {
+		t.conn.AddChain(&nftables.Chain{Name: f.chain, Table: t.table})
+		t.rule(base, is(expr.MetaKeyNFPROTO, []byte{f.proto}), []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: f.chain}})
+	}
+	slices.SortFunc(all, func(a, b element) int { return int(a.verdict) - int(b.verdict) }) // pass before drop
+	return t.change(nil, all)
+}
+
+func (t *nftTable) change(remove, add []element) error {
+	var grown [len(families)]bool
+	for _, e := range add {
+		k := e.set()
+		if t.sets[k] == nil {
+			t.sets[k] = &nftables.Set{Table: t.table, Name: k.String(), KeyType: families[k.family].key, KeyByteOrder: binaryutil.BigEndian}
+			if err := t.conn.AddSet(t.sets[k], nil); err != nil {
+				return err
+			}
+			grown[k.family] = true
+		}
+	}
+	for i, g := range grown {
+		if g {
+			t.chain(i)
+		}
+	}
+	if err := t.elements(remove, t.conn.SetDeleteElements); err != nil {
+		return err
+	}
+	if err := t.elements(add, t.conn.SetAddElements); err != nil {
+		return err
+	}
+	return t.commit()
+}
+
+// elements buffers changes of elements. A long list is sent as several transactions.
+func (t *nftTable) elements(list []element, do func(*nftables.Set, []nftables.SetElement) error) error {
+	const perMessage, perTransaction = 1000, 50_000 // a list in a message has at most 64 KiB
+	bySet := make(map[setKey][]nftables.SetElement)
+	buffered := 0
+	for _, e := range list {
+		k := e.set()
+		bySet[k] = append(bySet[k], nftables.SetElement{Key: e.prefix.Addr().AsSlice()})
+		if len(bySet[k]) == perMessage {
+			if err := do(t.sets[k], bySet[k]); err != nil {
+				return err
+			}
+			delete(bySet, k)
+		}
+		if buffered++; buffered%perTransaction == 0 {
+			if err := t.commit(); err != nil {
+				return err
+			}
+		}
+	}
+	for k, elements := range bySet {
+		if err := do(t.sets[k], elements); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chain writes the rules of a family again, the longest prefixes first.
+func (t *nftTable) chain(i int) {
+	f := families[i]
+	c := &nftables.Chain{Name: f.chain, Table: t.table}
+	t.conn.FlushChain(c)
+	keys := slices.Collect(maps.Keys(t.sets))
+	slices.SortFunc(keys, func(a, b setKey) int { return b.bits - a.bits })
+	for _, k := range keys {
+		if k.family != i {
+			continue
+		}
+		match := []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.length}}
+		if k.bits < int(f.length)*8 {
+			match = append(match, &expr.Bitwise{
+				SourceRegister: 1, DestRegister: 1, Len: f.length,
+				Mask: net.CIDRMask(k.bits, int(f.length)*8), Xor: make([]byte, f.length),
+			})
+		}
+		match = append(match, &expr.Lookup{SourceRegister: 1, SetName: t.sets[k].Name, SetID: t.sets[k].ID})
+		if k.verdict == passed {
+			t.rule(c, match, []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
+		} else {
+			t.rule(c, match, []expr.Any{&expr.Objref{Type: int(counter.Type), Name: counter.Name}, &expr.Verdict{Kind: expr.VerdictDrop}})
+		}
+	}
+}
+
+// rule buffers a rule of a chain.
+func (t *nftTable) rule(c *nftables.Chain, parts ...[]expr.Any) {
+	t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: c, Exprs: slices.Concat(parts...)})
+}
+
+// is compares a property of a packet with a value.
+func is(key expr.MetaKey, value []byte) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value}}
+}
+
+func (t *nftTable) discarded() (uint64, error) {
+	c := counter
+	c.Table = t.table
+	t.socket.SetReadDeadline(time.Now().Add(time.Second))
+	o, err := t.conn.GetObject(&c)
+	if err != nil {
+		return 0, err
+	}
+	if o, ok := o.(*nftables.NamedObj); ok {
+		if n, ok := o.Obj.(*expr.Counter); ok {
+			return n.Packets, nil
+		}
+	}
+	return 0, errors.New("it is no counter")
+}
+
+func (e element) set() setKey { return setKey{family(e.prefix), e.prefix.Bits(), e.verdict} }
+
+func (k setKey) String() string {
+	return fmt.Sprintf("%s_%s_%d", map[verdict]string{passed: "pass", dropped: "drop"}[k.verdict], families[k.family].chain, k.bits)
+}
