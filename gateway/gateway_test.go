@@ -146,13 +146,27 @@ func TestDropsAreCountedByName(t *testing.T) {
 		r.host.socket(4500).put(ipsec.Datagram{Remote: netip.MustParseAddrPort("192.0.2.66:4500"), Data: make([]byte, 64)[:3]})
 		synctest.Wait()
 		c, err := r.Counters(context.Background())
-		if err != nil || c.IKE["unknown-spi"] != 7 || len(c.IKE) != 1 || c.Tunnels["hq"]["no-sa"] != 1 || c.ESP["malformed"] != 1 {
+		if err != nil || c.IKE["unknown-spi"] != 7 || len(c.IKE) != 1 || c.Tunnels["hq"]["no-sa"] != 1 || c.ESP["malformed"] != 1 || c.Host["cleartext"] != 7 {
 			t.Errorf("got %+v, %v", c, err)
 		}
 		if len(r.host.net.sent) > 0 {
 			t.Errorf("sent %x", r.host.net.sent)
 		}
 	})
+}
+
+func TestCleartextIsDiscardedUnlessTheConfigurationAcceptsIt(t *testing.T) {
+	for _, accept := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c := configOf(hq())
+			c.AcceptCleartext = accept
+			r := start(t, officeHost(), c, Options{})
+			defer r.stop()
+			if got := r.host.discards; got != map[bool]int{false: 1, true: 0}[accept] {
+				t.Errorf("accept %v: %d calls of Discard", accept, got)
+			}
+		})
+	}
 }
 
 func TestDataPlaneEventsBecomeCommands(t *testing.T) {

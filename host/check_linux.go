@@ -13,7 +13,7 @@ import (
 )
 
 // Check looks for obstacles on this host. The sentence of a finding is one line and names the
-// remedy. Check reports a port that another process holds, another vpngw too, but not a port of this
+// remedy. Check reports a port that another process holds, but not a port of this
 // process. Call it before Open.
 func (h *Host) Check() []Finding {
 	var out []Finding
@@ -84,7 +84,8 @@ func forwarding() []Finding {
 // reversePath finds devices that filter strictly by reverse path (RFC 3704). The kernel takes
 // the larger of "all" and the device's own setting. Once a tunnel's route
 // covers a peer's address, such a device drops the peer's packets; where
-// routes are not symmetric it drops those of the LAN.
+// routes are not symmetric it drops those of the LAN. Elsewhere it is useful: it
+// also discards forged sources that Discard, which knows our routes only, lets pass.
 func reversePath() (out []Finding) {
 	strict := func(name, device string) Finding {
 		return Finding{diag.Cause{Code: diag.RPFilter, Name: name, Device: device}, false}

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 func crash() {
 	h, err := New(Config{})
 	if err == nil {
+		h.cleartext.on = true
 		_, err = h.CreateTUN("vpn0", 1400)
 	}
 	if err == nil {
@@ -67,6 +68,9 @@ func TestCleanAfterKill(t *testing.T) {
 	if ours, _ := s.kernelState(); len(ours) == len(before) {
 		t.Fatal("the crash left nothing to clean: this tests nothing")
 	}
+	if len(s.verdicts()) == 0 {
+		t.Fatal("the crash left no table: this tests nothing")
+	}
 	// A persistent device, routes and rules survive the process that made them.
 	s.must(s.nl.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "vpn9"}, Mode: netlink.TUNTAP_MODE_TUN}))
 	s.must(s.nl.LinkSetAlias(s.link("vpn9"), Alias))
@@ -81,6 +85,9 @@ func TestCleanAfterKill(t *testing.T) {
 	compare(t, "foreign", after, foreign)
 	if out := s.ip("link"); strings.Contains(out, "vpn") {
 		t.Errorf("a device is left:\n%s", out)
+	}
+	if out := s.exec("nft", "list", "ruleset"); out != "" {
+		t.Errorf("a table is left:\n%s", out)
 	}
 }
 

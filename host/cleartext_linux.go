@@ -109,15 +109,19 @@ func (h *Host) Discard(ctx context.Context) error {
 	h.mu.Unlock()
 	ev := h.cleartext.events
 	defer context.AfterFunc(ctx, func() { ev.SetReadDeadline(time.Unix(1, 0)) })()
-	for {
-		ev.SetReadDeadline(time.Now().Add(refilter))
+	for again := false; ; {
+		wait := refilter
+		if again {
+			wait = coalesce
+		}
+		ev.SetReadDeadline(time.Now().Add(wait))
 		if ctx.Err() != nil {
 			return nil
 		}
 		msgs, err := ev.wait()
 		switch {
-		case err == errOverrun, err == nil && h.meddled(msgs):
-			h.restoreTable()
+		case err == errOverrun, err == nil && h.meddled(msgs), again && errors.Is(err, os.ErrDeadlineExceeded):
+			again = h.restoreTable()
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			h.mu.Lock()
 			h.filterCleartext()
@@ -155,26 +159,19 @@ func (h *Host) meddled(msgs []syscall.NetlinkMessage) bool {
 	})
 }
 
-// restoreTable makes the table again. The events of that are no news: there may be more than fit into
-// the socket's buffer.
-func (h *Host) restoreTable() {
+// restoreTable makes the table again, and reports whether another program changed it meanwhile. Our own
+// events are no news, even if there are more than fit into the socket's buffer.
+func (h *Host) restoreTable() (again bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := &h.cleartext
+	h.cleartext.fresh = false
+	h.filterCleartext()
 	for {
-		c.fresh = false
-		h.filterCleartext()
-		again := false
-		for {
-			msgs, err := c.events.take()
-			if err != nil && err != errOverrun {
-				break
-			}
-			again = again || h.meddled(msgs)
+		msgs, err := h.cleartext.events.take()
+		if err != nil && err != errOverrun {
+			return again
 		}
-		if !again {
-			return
-		}
+		again = again || h.meddled(msgs)
 	}
 }
 

@@ -184,6 +184,24 @@ func TestFramesOnlyWhereNothingElseChanges(t *testing.T) {
 	}
 }
 
+// The table that drops cleartext is no obstacle to frames.
+func TestFramesBesideTheTableOfCleartext(t *testing.T) {
+	f := newFraming(t)
+	tun, err := f.host.CreateTUN("vpn0", 1400)
+	f.must(err)
+	defer tun.Close()
+	f.host.cleartext.on = true
+	_, err = f.host.Set("a", crashState)
+	f.must(err)
+	if len(f.left.verdicts()) == 0 {
+		t.Fatal("there is no table: this tests nothing")
+	}
+	f.ask(right4)
+	if !f.send("x", right4, 0) {
+		t.Error("it went by the socket")
+	}
+}
+
 // A route for one TOS, in any table, may lead a packet elsewhere than its framePath.
 func TestNoFramesBesideARouteForOneTOS(t *testing.T) {
 	f := newFraming(t)

@@ -5,7 +5,7 @@
 //
 // It decides nothing: its caller says which tunnel has which route. It protects the
 // machine it runs on. Every object that it puts into the kernel carries a mark
-// (Protocol, Group, Alias), by which a later run recognises it after a crash. An object
+// (Protocol, Group, Alias, the name of a table of nftables), by which a later run recognises it after a crash. An object
 // without the mark is foreign: it is never changed, replaced or removed. The package
 // writes sysctls of its own devices only.
 //

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -126,7 +127,9 @@ func (t *nftTable) replace(all []element) error {
 		t.conn.AddChain(&nftables.Chain{Name: f.chain, Table: t.table})
 		t.rule(base, is(expr.MetaKeyNFPROTO, []byte{f.proto}), []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: f.chain}})
 	}
-	slices.SortFunc(all, func(a, b element) int { return int(a.verdict) - int(b.verdict) }) // pass before drop
+	slices.SortFunc(all, func(a, b element) int { // pass before drop
+		return cmp.Or(cmp.Compare(a.verdict, b.verdict), a.prefix.Compare(b.prefix))
+	})
 	return t.change(nil, all)
 }
 
