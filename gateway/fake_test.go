@@ -381,16 +381,6 @@ func (h *fakeHost) Source(netip.Addr) (netip.Addr, error) { return h.addresses[0
 func (h *fakeHost) PathMTU(netip.Addr) (int, error)       { return h.pathMTU, nil }
 func (h *fakeHost) Addresses() ([]netip.Addr, error)      { return h.addresses, nil }
 
-func (h *fakeHost) Discard(ctx context.Context) error {
-	h.mu.Lock()
-	h.discards++
-	h.mu.Unlock()
-	<-ctx.Done()
-	return nil
-}
-
-func (h *fakeHost) Discarded() uint64 { return 7 }
-
 func (h *fakeHost) Watch(ctx context.Context, changed func([]string)) error {
 	h.mu.Lock()
 	h.changed = func() {

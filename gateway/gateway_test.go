@@ -155,20 +155,6 @@ func TestDropsAreCountedByName(t *testing.T) {
 	})
 }
 
-func TestCleartextIsDiscardedUnlessTheConfigurationAcceptsIt(t *testing.T) {
-	for _, accept := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			c := configOf(hq())
-			c.AcceptCleartext = accept
-			r := start(t, officeHost(), c, Options{})
-			defer r.stop()
-			if got := r.host.discards; got != map[bool]int{false: 1, true: 0}[accept] {
-				t.Errorf("accept %v: %d calls of Discard", accept, got)
-			}
-		})
-	}
-}
-
 func TestDataPlaneEventsBecomeCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
