@@ -235,6 +235,29 @@ func TestRefusedTable(t *testing.T) {
 	}
 }
 
+// A refused transaction changes nothing, and the next one gets its own answers.
+func TestTransactionAfterARefusedOne(t *testing.T) {
+	s, _ := world(t)
+	tab, err := openTable()
+	s.must(err)
+	defer tab.Close()
+	el := func(p string) element { return element{netip.MustParsePrefix(p), dropped} }
+	s.must(tab.replace([]element{el("10.1.0.0/16")}))
+	for range 3 {
+		if err := tab.change([]element{el("10.2.0.0/16"), el("10.3.0.0/16")}, []element{el("10.4.0.0/24")}); err != unix.ENOENT {
+			t.Errorf("got %v, want %v", err, unix.ENOENT)
+		}
+	}
+	s.must(tab.replace([]element{el("10.1.0.0/16")}))
+	s.must(tab.change(nil, []element{el("10.5.0.0/16"), el("10.4.0.0/24")}))
+	s.must(tab.change([]element{el("10.1.0.0/16")}, nil))
+	compare(t, "the table", s.verdicts(), map[string]bool{el("10.5.0.0/16").line(): true, el("10.4.0.0/24").line(): true})
+	s.must(tab.remove())
+	if err := tab.remove(); err != unix.ENOENT {
+		t.Errorf("no table: got %v, want %v", err, unix.ENOENT)
+	}
+}
+
 // Without nftables the routes are set all the same, and a warning says what is missing.
 func TestHostWithoutNftablesWarns(t *testing.T) {
 	s, h := world(t, "vpn0")

@@ -36,8 +36,10 @@ type framePath struct {
 	sum    uint32 // of the IPv4 header's words but length and TOS
 	mtu    int
 
-	used   atomic.Bool // since the last search
-	primed atomic.Bool // the socket has sent a batch, so the kernel keeps the neighbour's entry valid
+	used atomic.Bool // since the last search
+	// primed: the socket has sent a batch, so no filter of the control group refuses it, and the kernel
+	// keeps the neighbour's entry valid.
+	primed atomic.Bool
 }
 
 const (
@@ -65,16 +67,17 @@ func newFrameSender() (*frameSender, error) {
 // forget has packets go by the socket until the next search.
 func (e *frameSender) forget() { e.paths.Store(&map[ends]*framePath{}) }
 
-// path is the frame path that takes the whole batch, or nil.
-func (e *frameSender) path(ds []ipsec.Datagram, v6 bool) *framePath {
+// path returns the frame path that takes the whole batch, or nil. prime is a path that takes the next
+// batches if the socket sends this one.
+func (e *frameSender) path(ds []ipsec.Datagram, v6 bool) (path, prime *framePath) {
 	to := ends{ds[0].Local.Addr(), ds[0].Remote.Addr()}
 	if !to.remote.IsValid() || to.remote.Unmap().Is6() != v6 {
-		return nil
+		return nil, nil
 	}
 	longest := 0
 	for i := range ds {
 		if ds[i].Remote.Addr() != to.remote || ds[i].Local.Addr() != to.local || ds[i].Segment > 0 {
-			return nil
+			return nil, nil
 		}
 		longest = max(longest, len(ds[i].Data))
 	}
@@ -84,19 +87,18 @@ func (e *frameSender) path(ds []ipsec.Datagram, v6 bool) *framePath {
 		case e.asked <- to:
 		default:
 		}
-		return nil
+		return nil, nil
 	}
 	if !p.used.Load() {
 		p.used.Store(true)
 	}
 	if p.index == 0 || p.length-etherHeader+longest > p.mtu {
-		return nil
+		return nil, nil
 	}
 	if !p.primed.Load() {
-		p.primed.Store(true)
-		return nil
+		return nil, p
 	}
-	return p
+	return p, nil
 }
 
 // put writes the header of a packet with so many bytes of payload, and returns it.

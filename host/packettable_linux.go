@@ -32,7 +32,8 @@ const ownTable = "vpngw_cleartext"
 // Prerouting only: a chain for packets that this host sends would end frame paths (plain).
 type nftTable struct {
 	conn   *nftables.Conn
-	socket *mdlayher.Conn // of conn
+	socket *mdlayher.Conn  // of conn
+	raw    syscall.RawConn // of socket
 	port   uint32
 	table  *nftables.Table
 	sets   map[setKey]*nftables.Set // that the table has
@@ -67,11 +68,11 @@ func openTable() (*nftTable, error) {
 		if err := c.SetWriteBuffer(longest); err != nil {
 			return err
 		}
-		rc, err := c.SyscallConn()
-		if err != nil {
+		var err error
+		if t.raw, err = c.SyscallConn(); err != nil {
 			return err
 		}
-		cerr := rc.Control(func(fd uintptr) { t.port, err = portOf(fd) })
+		cerr := t.raw.Control(func(fd uintptr) { t.port, err = portOf(fd) })
 		return errors.Join(cerr, err)
 	}))
 	if err != nil {
@@ -85,21 +86,35 @@ func (t *nftTable) Close() error { return t.conn.CloseLasting() }
 // mine compares the address of the socket that caused an event with that of ours.
 func (t *nftTable) mine(m syscall.NetlinkMessage) bool { return m.Header.Pid == t.port }
 
-// commit sends what is buffered as one transaction.
+// commit sends what is buffered as one transaction. Its error is the kernel's first.
 func (t *nftTable) commit() error {
-	// The kernel queues every answer before the call that sends returns, so nothing waits for one.
-	t.socket.SetReadDeadline(time.Now().Add(time.Second))
+	t.limit()
 	err := t.conn.Flush()
-	if err != nil { // answers may be left, which would be taken for those of the next transaction
-		t.socket.SetReadDeadline(time.Now())
-		for {
-			var timeout net.Error
-			if _, err := t.socket.Receive(); errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, net.ErrClosed) {
-				break
-			}
-		}
+	if err == nil {
+		return nil
+	}
+	t.drain()
+	if errno := unix.Errno(0); errors.As(err, &errno) {
+		return errno
 	}
 	return err
+}
+
+// limit bounds the wait for answers. The kernel queues each before the call that sends returns, so
+// nothing should wait, but a kernel that lacks a part of nftables leaves out some.
+func (t *nftTable) limit() { t.socket.SetReadDeadline(time.Now().Add(5 * time.Second)) }
+
+// drain drops the answers that are left after an error: they would be taken for those of the next
+// transaction.
+func (t *nftTable) drain() {
+	t.raw.Control(func(fd uintptr) {
+		b := make([]byte, 1)
+		for {
+			if _, _, err := unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT); err != nil && err != unix.ENOBUFS && err != unix.EINTR {
+				return
+			}
+		}
+	})
 }
 
 func (t *nftTable) remove() error {
@@ -227,9 +242,10 @@ func is(key expr.MetaKey, value []byte) []expr.Any {
 func (t *nftTable) discarded() (uint64, error) {
 	c := counter
 	c.Table = t.table
-	t.socket.SetReadDeadline(time.Now().Add(time.Second))
+	t.limit()
 	o, err := t.conn.GetObject(&c)
 	if err != nil {
+		t.drain()
 		return 0, err
 	}
 	if o, ok := o.(*nftables.NamedObj); ok {

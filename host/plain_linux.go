@@ -106,16 +106,17 @@ func (h *Host) routesPlainly() bool {
 	return !h.have.byTOS
 }
 
-// filtersCgroup reports whether a BPF program sees what this process's control group sends, as
-// IPAddressDeny= in a unit of systemd has it.
+// filtersCgroup reports whether a BPF program sees what this process's control group sends, as IPAddressDeny=
+// or IPAccounting= in a unit of systemd has it. Where the process may not ask, it returns false: a
+// framePath is used only while the socket's packets are not refused.
 func filtersCgroup() bool {
-	dir, err := cgroup()
-	if err != nil || dir == "" {
-		return err != nil
+	dir := cgroup()
+	if dir == "" {
+		return false
 	}
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return true
+		return false
 	}
 	defer unix.Close(fd)
 	const inetEgress = 1 // BPF_CGROUP_INET_EGRESS
@@ -126,37 +127,25 @@ func filtersCgroup() bool {
 		_                             [5]uint64 // the kernel may ask for more
 	}{target: uint32(fd), kind: inetEgress, flags: unix.BPF_F_QUERY_EFFECTIVE}
 	_, _, e := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_QUERY, uintptr(unsafe.Pointer(&query)), unsafe.Sizeof(query))
-	if e == unix.EINVAL || e == unix.ENOSYS { // a kernel without such programs
-		return false
-	}
-	return e != 0 || query.count > 0
+	return e == 0 && query.count > 0 // EINVAL, ENOSYS: a kernel without such programs
 }
 
-// cgroup returns the directory of this process's control group; empty: the hierarchy that such
-// programs attach to is not mounted.
-func cgroup() (string, error) {
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return "", err
-	}
-	groups, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return "", err
-	}
+// cgroup returns the directory of this process's control group; empty: it is not mounted.
+func cgroup() string {
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	groups, _ := os.ReadFile("/proc/self/cgroup")
 	_, path, _ := strings.Cut("\n"+string(groups), "\n0::")
 	path, _, _ = strings.Cut(path, "\n")
 	for line := range strings.Lines(string(mounts)) {
 		// id parent major:minor root mountpoint options … - type source options
 		where, what, _ := strings.Cut(line, " - ")
 		if f := strings.Fields(where); len(f) > 4 && strings.HasPrefix(what, "cgroup2 ") {
-			within, err := filepath.Rel(f[3], path)
-			if err != nil || strings.HasPrefix(within, "..") {
-				return "", errors.New("this process's control group is not mounted")
+			if within, err := filepath.Rel(f[3], path); err == nil && !strings.HasPrefix(within, "..") {
+				return filepath.Join(f[4], within)
 			}
-			return filepath.Join(f[4], within), nil
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // filters are netlink sockets to the packet filters and routing rules of the kernel, by protocol. A

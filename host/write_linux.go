@@ -87,11 +87,15 @@ func (s *Socket) WriteBatch(ds []ipsec.Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
-	var path *framePath
+	var path, prime *framePath
 	if s.frames != nil {
-		path = s.frames.path(ds, s.v6)
+		path, prime = s.frames.path(ds, s.v6)
 	}
-	return s.writeBatch(ds, path)
+	n, err := s.writeBatch(ds, path)
+	if prime != nil && err == nil {
+		prime.primed.Store(true)
+	}
+	return n, err
 }
 
 func (s *Socket) writeBatch(ds []ipsec.Datagram, path *framePath) (int, error) {
