@@ -2,45 +2,72 @@ package tunnel
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"vpngw/ike/sa"
 )
 
-// A path's MTU is measured again after this time: the kernel keeps the MTU that
-// a router reported for ten minutes (RFC 1191 section 6.3).
+// A path's MTU is measured again after this time, as RFC 1191 section 6.3 suggests: it may have grown.
 const pathMTULife = 10 * time.Minute
 
 // The least MTU of a TUN device, whatever the path: below it IPv6 has no link
 // (RFC 8200 section 5), and IPv4 little use (RFC 791's 576). The data plane
 // gets the true value. It answers packets that are too big, clamps the MSS of
-// TCP, and lets the underlay fragment IPv6 packets of the least MTU.
+// TCP, and lets the underlay fragment IPv6 packets of the least MTU, and IPv4 packets
+// of 552 bytes.
 const (
 	leastMTU4 = 576
 	leastMTU6 = 1280
 )
 
-// path holds the largest outer packet of a path; 0: unknown. While until is
-// zero, a Measure is unanswered.
+// path holds the largest outer packet of a path. While until is zero, a Measure is unanswered.
 type path struct {
-	mtu   int
+	host  int // as this host says; 0: unknown
+	told  int // the least that a router said of it; 0: nothing
 	until time.Time
 }
 
-func (g *Group) notePath(now time.Time, f PathMTU) {
-	if _, ok := g.paths[f.Remote]; ok {
-		g.paths[f.Remote] = path{f.MTU, now.Add(pathMTULife)}
+func (p path) mtu() int {
+	if p.told > 0 {
+		return min(p.host, p.told)
 	}
+	return p.host
+}
+
+func (g *Group) notePath(now time.Time, f PathMTU) {
+	p, ok := g.paths[f.Remote]
+	if !ok {
+		return
+	}
+	p.host = f.MTU
+	if p.until.IsZero() {
+		p.until = now.Add(pathMTULife)
+	}
+	g.paths[f.Remote] = p
 }
 
 func (g *Group) noteTooBig(now time.Time, f TooBig) {
-	was, known := g.paths[f.Remote]
+	p, known := g.paths[f.Remote]
 	switch {
 	case !known: // no Child SA sends there
 	case f.MTU <= 0:
-		delete(g.paths, f.Remote) // measured again
-	case f.MTU < was.mtu:
-		g.paths[f.Remote] = path{f.MTU, now.Add(pathMTULife)}
+		g.emit(Measure{f.Remote})
+	case f.MTU < p.mtu():
+		p.told, p.until = f.MTU, now.Add(pathMTULife)
+		g.paths[f.Remote] = p
+	}
+}
+
+// noteUnderlay measures every path again. What routers said holds on while this host has the same addresses: it
+// costs a packet to learn it again.
+func (g *Group) noteUnderlay(addresses []netip.Addr) {
+	if !slices.Equal(g.own, addresses) {
+		clear(g.paths)
+	}
+	g.own = addresses
+	for a := range g.paths {
+		g.emit(Measure{a})
 	}
 }
 
@@ -96,7 +123,7 @@ func (g *Group) smallest(m *member) (int, bool) {
 			g.emit(Measure{remote})
 			continue
 		}
-		if n := g.inner(p.mtu, c.sa, c.path); n > 0 && (mtu == 0 || n < mtu) {
+		if n := g.inner(p.mtu(), c.sa, c.path); n > 0 && (mtu == 0 || n < mtu) {
 			mtu = n
 		}
 	}

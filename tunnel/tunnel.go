@@ -118,8 +118,7 @@ func (g *Group) Note(now time.Time, f Fact) {
 	case Disturbed:
 		g.repeat = true
 	case Underlay:
-		g.own = f.Addresses
-		clear(g.paths) // learned on an underlay that has changed
+		g.noteUnderlay(f.Addresses)
 		for _, m := range g.members {
 			m.asked = false
 		}

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,13 +226,19 @@ func TestMTUIsThatOfTheNarrowestPath(t *testing.T) {
 	s.wants("fit hq 1240", "want dev-hq/1240 10.10.0.0/16 src 192.168.3.1")
 	s.facts(TooBig{addr("198.51.100.1"), 1400}) // larger than what is known
 	s.wants()
+	s.mtu = 1200
+	s.facts(TooBig{addr("198.51.100.1"), 0}) // this host itself refused the packet
+	s.wants("measure 198.51.100.1", "fit hq 1140", "want dev-hq/1140 10.10.0.0/16 src 192.168.3.1")
 	s.facts(TooBig{addr("198.51.100.1"), 68}) // the device keeps the least MTU, the data plane is told the truth
 	s.wants("fit hq 8", "want dev-hq/576 10.10.0.0/16 src 192.168.3.1")
-	s.mtu = 1200
-	s.facts(TooBig{addr("198.51.100.1"), 0}) // the kernel knows
-	s.wants("measure 198.51.100.1", "fit hq 1140", "want dev-hq/1140 10.10.0.0/16 src 192.168.3.1")
 	s.mtu = 1500
 	s.wait(pathMTULife) // RFC 1191: it may have grown again
+	s.wants("measure 198.51.100.1", "fit hq 1440", "want dev-hq/1440 10.10.0.0/16 src 192.168.3.1")
+
+	// A link flaps, and the address moves.
+	s.facts(TooBig{addr("198.51.100.1"), 1300}, Underlay{s.own})
+	s.wants("fit hq 1240", "measure 198.51.100.1", "want dev-hq/1240 10.10.0.0/16 src 192.168.3.1")
+	s.facts(Underlay{append(slices.Clone(s.own), addr("192.0.2.78"))})
 	s.wants("measure 198.51.100.1", "fit hq 1440", "want dev-hq/1440 10.10.0.0/16 src 192.168.3.1")
 
 	v6 := tunnelOf("six", "fd00:3::/64", "fd00:20::/64")
