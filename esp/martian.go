@@ -3,25 +3,73 @@ package esp
 import (
 	"net/netip"
 	"slices"
+
+	"vpngw/ipsec"
 )
 
-// A peer may use what its selectors cover, and for some that is every address. Three kinds stay out all the same,
+// A peer may use what its selectors cover, and for some that is every address. Some addresses stay out all the same,
 // because they would make a packet pass for one of this host itself, and Linux lets some of them in from a TUN: loopback
 // as a destination where route_localnet is set, as container networks do; an IPv4 address in an IPv6 header
 // (::ffff:0:0/96), which a program that serves both takes for that IPv4 address; our own IPv6 addresses as a
-// source. No address of a group, nor none at all, is a source (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.2).
+// source. Nor is a group of hosts, or none, the source of a packet.
+var (
+	neverFrom = spansOf("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/127", "::ffff:0:0/96", "ff00::/8")
+	neverTo   = spansOf("127.0.0.0/8", "::1/128", "::ffff:0:0/96")
+)
 
-// martian reports whether the addresses of f have no place in a packet that comes in, whoever sent it.
-func (f *flow) martian() bool {
-	if f.v6 {
-		return !f.src.unicast(true) || f.src.mapped() || f.dst.mapped() || f.dst == addr{lo: 1}
+// spans are ranges of addresses, by family and in order. None overlaps another.
+type spans [2][]span
+
+type span struct{ first, last addr }
+
+func spansOf(prefixes ...string) (s spans) {
+	for _, p := range prefixes {
+		s.add(ipsec.SelectorOf(netip.MustParsePrefix(p)))
 	}
-	src := f.src.lo >> 24
-	return src == 0 || src == 127 || src>>4 == 14 || f.src.lo == 1<<32-1 || f.dst.lo>>24 == 127
+	return s
 }
 
-// mapped reports whether a is an IPv4 address in IPv6 form.
-func (a addr) mapped() bool { return a.hi == 0 && a.lo>>32 == 0xffff }
+// add adds a range that comes last, or order must follow.
+func (s *spans) add(r ipsec.Selector) {
+	family := 0
+	if r.Start.Is6() {
+		family = 1
+	}
+	s[family] = append(s[family], span{addrOf(r.Start), addrOf(r.End)})
+}
+
+func (s *spans) order() {
+	for _, list := range s {
+		slices.SortFunc(list, func(a, b span) int { return a.first.compare(b.first) })
+	}
+}
+
+// within are the spans of which some selector covers a part. As a rule there are none.
+func (s *spans) within(ss []selector) (in spans) {
+	for family, list := range s {
+		for _, x := range list {
+			if slices.ContainsFunc(ss, func(c selector) bool {
+				return c.v6 == (family == 1) && !x.last.less(c.start) && !c.end.less(x.first)
+			}) {
+				in[family] = append(in[family], x)
+			}
+		}
+	}
+	return in
+}
+
+// has reports whether a lies in one of the spans.
+func (s *spans) has(a addr, v6 bool) bool {
+	list := s[0]
+	if v6 {
+		list = s[1]
+	}
+	if len(list) == 0 {
+		return false
+	}
+	i, found := slices.BinarySearchFunc(list, a, func(x span, a addr) int { return x.first.compare(a) })
+	return found || i > 0 && !list[i-1].last.less(a)
+}
 
 func (a addr) compare(b addr) int {
 	switch {
@@ -33,57 +81,27 @@ func (a addr) compare(b addr) int {
 	return 0
 }
 
-// ownAddresses are this host's addresses in either family, in order. Those of an inbound SA are the ones that its
-// selectors let the peer use; as a rule there are none.
-type ownAddresses [2][]addr
-
-func (o *ownAddresses) has(f *flow) bool {
-	list := o[0]
-	if f.v6 {
-		list = o[1]
-	}
-	if len(list) == 0 {
-		return false
-	}
-	_, found := slices.BinarySearchFunc(list, f.src, addr.compare)
-	return found
+// martian reports whether an address of the packet of f is out of place, whatever the selectors cover.
+func (in *inbound) martian(f *flow) bool {
+	return in.notFrom.has(f.src, f.v6) || in.notTo.has(f.dst, f.v6)
 }
 
-// within are the addresses of o that some selector covers.
-func (o *ownAddresses) within(ss []selector) (in ownAddresses) {
-	for family, list := range o {
-		for _, a := range list {
-			if slices.ContainsFunc(ss, func(s selector) bool {
-				return s.v6 == (family == 1) && !a.less(s.start) && !s.end.less(a)
-			}) {
-				in[family] = append(in[family], a)
-			}
-		}
-	}
-	return in
-}
-
-// SetOwn tells the plane this host's addresses: no packet comes in from them.
+// SetOwn tells the plane this host's addresses, which are of single hosts: no packet comes in from them.
 func (p *Plane) SetOwn(addresses []netip.Addr) {
-	var own ownAddresses
+	s := spans{slices.Clone(neverFrom[0]), slices.Clone(neverFrom[1])}
 	for _, a := range addresses {
-		family := 0
-		if a = a.Unmap(); a.Is6() {
-			family = 1
-		}
-		own[family] = append(own[family], addrOf(a))
+		a = a.Unmap()
+		s.add(ipsec.Selector{Start: a, End: a})
 	}
-	for _, list := range own {
-		slices.SortFunc(list, addr.compare)
-	}
+	s.order()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.own = own
+	p.notFrom = s
 	for _, t := range p.tunnels {
 		for _, pr := range t.pairs {
-			in := own.within(pr.in.remote)
+			in := s.within(pr.in.remote)
 			p.receiving.Lock()
-			pr.in.own = in
+			pr.in.notFrom = in
 			p.receiving.Unlock()
 		}
 	}

@@ -77,7 +77,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	if pr.in.remote, err = compile(sa.Remote); err != nil {
 		return nil, fmt.Errorf("%w (remote)", err)
 	}
-	pr.in.own = p.own.within(pr.in.remote)
+	pr.in.notFrom, pr.in.notTo = p.notFrom.within(pr.in.remote), neverTo.within(pr.in.local)
 	if pr.in.quota, err = newQuota(sa.Lifetime, p.cfg.Rand); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,8 @@ type inbound struct {
 	spi    uint32
 	local  []selector // immutable
 	remote []selector
-	own    ownAddresses
+	// martian addresses that the selectors cover
+	notFrom, notTo spans
 
 	opener  *opener
 	window  window

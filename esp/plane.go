@@ -93,7 +93,7 @@ type Plane struct {
 	// mu owns the fields below and the changes of sad. It is locked before any lock but Tunnel.building.
 	mu        sync.Mutex
 	tunnels   map[string]*Tunnel
-	own       ownAddresses
+	notFrom   spans
 	bySPIOut  map[uint32][]*outbound // peers may choose the same SPI
 	order     uint64                 // of the last outbound half that was installed
 	guessable limiter                // ICMP messages: see TooBig
@@ -118,6 +118,7 @@ func New(cfg Config) *Plane {
 		outboxes: newOutboxes(),
 		tunnels:  make(map[string]*Tunnel),
 		bySPIOut: make(map[uint32][]*outbound),
+		notFrom:  neverFrom,
 	}
 }
 

@@ -208,7 +208,7 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 	if sourceIn(in.remote, &r.flow) == nil || destinationIn(in.local, &r.flow) == nil {
 		return dropSelector
 	}
-	if r.flow.martian() || in.own.has(&r.flow) {
+	if in.martian(&r.flow) {
 		return dropMartian
 	}
 	if !in.quota.allows(len(b)) {
