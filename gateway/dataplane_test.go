@@ -60,7 +60,7 @@ func TestEveryListeningAddressIsRead(t *testing.T) {
 	})
 }
 
-// stuckESP is a host with a socket of port 4500 that holds up its reader, and one for IKE beside it.
+// stuckESP is a host with a socket of port 4500 whose first datagram holds up the reader, and one for IKE beside it.
 type stuckESP struct {
 	*fakeHost
 	esp    *stuckSocket
@@ -79,9 +79,12 @@ type stuckSocket struct {
 	release chan struct{}
 }
 
-func (s *stuckSocket) ReadReady([]ipsec.Datagram) (int, error) {
-	<-s.release
-	return 0, nil
+func (s *stuckSocket) ReadReady(ds []ipsec.Datagram) (int, error) {
+	n, err := s.fakeSocket.ReadReady(ds)
+	if n > 0 {
+		<-s.release
+	}
+	return n, err
 }
 
 // So ESP does not wait for IKE either.

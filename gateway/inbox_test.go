@@ -1,9 +1,14 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/binary"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"vpngw/ipsec"
 )
@@ -92,4 +97,23 @@ func TestQueuedIKEMessagesAreCopies(t *testing.T) {
 	if got, _ := i.next(); got.Data[7] != 1 {
 		t.Errorf("got % x", got.Data[:8])
 	}
+}
+
+func TestAFloodOfIKEMakesFewLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r := start(t, officeHost(), configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer r.stop()
+		for range 100 { // in a minute
+			r.loop(func() {
+				for range 10_000 {
+					r.in.deliver(message(addr("203.0.113.66"), 1, true))
+				}
+			})
+			time.Sleep(time.Minute / 100)
+		}
+		if n := strings.Count(log.String(), "IKE messages dropped"); n < 5 || n > 7 {
+			t.Errorf("%d lines about dropped messages in a minute, want one each 10 s", n)
+		}
+	})
 }

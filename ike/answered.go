@@ -75,12 +75,13 @@ func (h *halfOpen) remove(m sa.Machine, from netip.Addr) {
 	}
 }
 
-// displaced is the half-open IKE SA that gives way to one more from an address: the oldest from the address that has the most.
-// It is nil if most addresses have no more than this one would.
-func (a *answered) displaced(h *halfOpen, from netip.Addr) sa.Machine {
-	if (h.from[from]+1)*len(h.from) >= len(h.all) {
-		return nil
-	}
+// hasLittle reports whether an address would still have less than the average with one more, so that another has more.
+func (h *halfOpen) hasLittle(from netip.Addr) bool {
+	return (h.from[from]+1)*len(h.from) < len(h.all)
+}
+
+// displaced is the half-open IKE SA that gives way to another: the oldest from the address that has the most.
+func (a *answered) displaced(h *halfOpen) sa.Machine {
 	var most netip.Addr
 	for at, n := range h.from {
 		if n > h.from[most] {

@@ -38,7 +38,7 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.touch(m)
 		return
 	}
-	if !e.hasShare(d.Remote.Addr().Unmap()) {
+	if !e.hasShareV2(d.Remote.Addr().Unmap()) {
 		return
 	}
 	msg := e.readInit(now, h, d)
@@ -46,12 +46,13 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		return
 	}
 	reachable := e.cookies.valid(now, msg, d.Remote)
-	if !reachable && len(e.answered.v2.all) >= e.cfg.CookieThreshold {
+	if !reachable && len(e.answered.v2.all) >= min(e.cfg.CookieThreshold, e.cfg.MaxHalfOpen) {
 		e.challenge(now, msg, d)
 		return
 	}
-	if !e.hasRoomV2(now, d.Remote.Addr().Unmap()) {
-		return
+	if len(e.answered.v2.all) >= e.cfg.MaxHalfOpen {
+		e.counters.HalfOpenDisplaced++
+		e.answered.displaced(&e.answered.v2).Drop(now, diag.Cause{Code: diag.TooManyIKE})
 	}
 	m, err := ikev2.Respond(&e.env, now, d, msg, reachable)
 	if err != nil {
@@ -106,28 +107,18 @@ func (e *Endpoint) knowsV2(now time.Time, h wire.Header, d ipsec.Datagram) bool 
 	return true
 }
 
-// hasShare reports whether there may be one more half-open IKE SA from an address.
-func (e *Endpoint) hasShare(from netip.Addr) bool {
-	if e.answered.v2.from[from] >= e.share(from) {
+// hasShareV2 reports whether there may be one more half-open IKE SA from an address. When there are as many as there may be at
+// all, an address with few still takes the place of one with many, once it has proven that it is no forged one.
+func (e *Endpoint) hasShareV2(from netip.Addr) bool {
+	h := &e.answered.v2
+	switch {
+	case h.from[from] >= e.share(from):
 		e.counters.HalfOpenShare++
 		return false
-	}
-	return true
-}
-
-// hasRoomV2 reports whether there may be one more half-open IKE SA at all. When there are as many as there may be, an address
-// with few takes the place of one with many.
-func (e *Endpoint) hasRoomV2(now time.Time, from netip.Addr) bool {
-	if len(e.answered.v2.all) < e.cfg.MaxHalfOpen {
-		return true
-	}
-	m := e.answered.displaced(&e.answered.v2, from)
-	if m == nil {
+	case len(h.all) >= e.cfg.MaxHalfOpen && !h.hasLittle(from):
 		e.counters.HalfOpenFull++
 		return false
 	}
-	e.counters.HalfOpenDisplaced++
-	m.Drop(now, diag.Cause{Code: diag.TooManyIKE})
 	return true
 }
 
