@@ -67,7 +67,7 @@ func (c *child) sas() []sa.ChildInfo {
 	var out []sa.ChildInfo
 	for _, m := range c.peer.machines { // IKEv1's Child SAs outlive their IKE SA
 		for _, in := range m.Children() {
-			if in.Child == c.cfg {
+			if in.Child == c.cfg && !in.Leaving {
 				out = append(out, in)
 			}
 		}

@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -496,8 +497,10 @@ func (broken) Read([]byte) (int, error) { return 0, errors.New("no randomness") 
 // newest is the newest Child SA that is to stay.
 func (h *host) newest() *ipsec.ChildSA {
 	for _, m := range h.machines {
-		if c := m.Children(); len(c) > 0 {
-			return c[len(c)-1].SA
+		for _, c := range slices.Backward(m.Children()) {
+			if !c.Leaving {
+				return c.SA
+			}
 		}
 	}
 	return nil

@@ -357,9 +357,7 @@ func (s *SA) Children() []sa.ChildInfo {
 	}
 	var out []sa.ChildInfo
 	for _, c := range s.fam.children {
-		if !c.leaving() {
-			out = append(out, sa.ChildInfo{Child: c.cfg, SA: c.sa, Out: c.out})
-		}
+		out = append(out, sa.ChildInfo{Child: c.cfg, SA: c.sa, Out: c.out, Leaving: c.leaving()})
 	}
 	return out
 }

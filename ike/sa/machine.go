@@ -46,7 +46,7 @@ type Machine interface {
 	Adopt(now time.Time, p *Peer)
 
 	Info() Info
-	Children() []ChildInfo  // the Child SAs that carry traffic and are to stay; the caller owns the slice
+	Children() []ChildInfo  // the Child SAs that ESP has; the caller owns the slice
 	Creating(c *Child) bool // whether a Create of c is under way
 }
 
@@ -67,11 +67,12 @@ type Info struct {
 	Established time.Time
 }
 
-// ChildInfo is one Child SA that carries traffic.
+// ChildInfo is one Child SA that ESP has.
 type ChildInfo struct {
-	Child *Child
-	SA    *ipsec.ChildSA
-	Out   bool // the outbound half is installed too
+	Child   *Child
+	SA      *ipsec.ChildSA
+	Out     bool // the outbound half is installed too
+	Leaving bool // it is being replaced or deleted
 }
 
 // State is where an IKE SA is in its life.
