@@ -11,21 +11,9 @@ import (
 
 // TestTruncatedAtEveryLength cuts every message of every story at every length, in clear and, with the right keys, before
 // it is encrypted. What has no keys goes to one world in turn, since none of it may change anything.
-func TestTruncatedAtEveryLength(t *testing.T) {
-	sum := newTally()
-	t.Run("stories", func(t *testing.T) {
-		for i := range stories {
-			s := &stories[i]
-			t.Run(s.name, func(t *testing.T) {
-				t.Parallel()
-				s.truncate(t, sum)
-			})
-		}
-	})
-	sum.report(t)
-}
+func TestTruncatedAtEveryLength(t *testing.T) { eachStory(t, truncate) }
 
-func (s *story) truncate(t *testing.T, sum *tally) {
+func truncate(t *testing.T, s *story, sum *tally) {
 	for _, st := range s.states(t) {
 		if len(st.wire) == 0 {
 			continue
@@ -58,23 +46,14 @@ func (s *story) truncate(t *testing.T, sum *tally) {
 // a little different. It fills neither the log nor the memory, and the story goes on.
 func TestHostileMessagesFillNoLog(t *testing.T) {
 	const times, lines, machines = 700, 20, 600 // half of MaxHalfOpen may be in one address's name
-	sum := newTally()
-	t.Run("stories", func(t *testing.T) {
-		for i := range stories {
-			s := &stories[i]
-			t.Run(s.name, func(t *testing.T) {
-				t.Parallel()
-				states := s.states(t)
-				for i, k := range strange {
-					for _, st := range []*state{states[0], states[(i*5+3)%len(states)]} {
-						faults := st.flood(k, times, lines, machines)
-						sum.add(k.name, times, faults, s.name+", "+st.name)
-					}
-				}
-			})
+	eachStory(t, func(t *testing.T, s *story, sum *tally) {
+		states := s.states(t)
+		for i, k := range strange {
+			for _, st := range []*state{states[0], states[(i*5+3)%len(states)]} {
+				sum.add(k.name, times, st.flood(k, times, lines, machines), s.name+", "+st.name)
+			}
 		}
 	})
-	sum.report(t)
 }
 
 func (st *state) flood(k kind, times, lines, machines int) []string {

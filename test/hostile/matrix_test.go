@@ -61,14 +61,19 @@ func count(t testing.TB, all int) int {
 // TestHostileMatrix sends every kind of hostile message in every state of every story. HOSTILE_CASE=n, with -run of
 // one story, plays that case alone; VPNGW_TEST_LOG=1 shows what the Endpoints say.
 func TestHostileMatrix(t *testing.T) {
-	sum := newTally()
 	total := count(t, 20_800)
+	eachStory(t, func(t *testing.T, s *story, sum *tally) { s.matrix(t, sum, total/len(stories)) })
+}
+
+// eachStory plays all stories side by side, and reports on them together.
+func eachStory(t *testing.T, play func(*testing.T, *story, *tally)) {
+	sum := newTally()
 	t.Run("stories", func(t *testing.T) {
 		for i := range stories {
 			s := &stories[i]
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
-				s.matrix(t, sum, total/len(stories))
+				play(t, s, sum)
 			})
 		}
 	})

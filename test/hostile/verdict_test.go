@@ -98,7 +98,7 @@ func (w *world) shoot(s shot, st *state) {
 		maps.DeleteFunc(did.answers, func(h wire.Header, _ bool) bool { return h.Exchange == wire.ExchangeAggressive && len(did.answers) > 1 })
 	}
 	if len(did.answers) > maxAnswers {
-		w.fault("%d answers to one message: %v", len(did.answers), slices.Collect(maps.Keys(did.answers)))
+		w.fault("%d answers to one message: %q", len(did.answers), did.exchanges())
 	}
 	if limit := maxLines; n.lines-lines > limit && !(s.same || s.keyed) || n.lines-lines > 2*limit {
 		w.fault("%d lines of log for one message", n.lines-lines)
@@ -119,6 +119,15 @@ func (w *world) shoot(s shot, st *state) {
 			w.fault("something has changed: %s", d)
 		}
 	}
+}
+
+// exchanges are those of the answers.
+func (did *effects) exchanges() (out []string) {
+	for h := range did.answers {
+		out = append(out, h.Exchange.String())
+	}
+	slices.Sort(out)
+	return out
 }
 
 // refreeze returns what an Endpoint knows, which goes on.
