@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 
@@ -65,6 +66,9 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	// Engines never yield their thread: the control loop and the garbage
 	// collector need a P each beside them.
 	runtime.GOMAXPROCS(max(processors, n+2))
+	// The engines' buffers count as memory in use, though few packets touch more than their beginning. In a flood,
+	// garbage would grow by as much.
+	debug.SetGCPercent(50)
 	for range n {
 		p, err := d.host.Poller()
 		if err != nil {

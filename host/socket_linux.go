@@ -41,7 +41,8 @@ type SocketStats struct {
 	Frames      uint64 // packets that went as Ethernet frames, from all sockets
 }
 
-// ESP sockets take bursts of a whole batch from each of many peers.
+// ESP sockets take bursts of a whole batch from each of many peers; sockets of IKE alone take what a flood of 50 000
+// messages a second brings in a tenth of a second.
 const (
 	bufferESP = 8 << 20
 	bufferIKE = 4 << 20

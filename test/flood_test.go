@@ -71,8 +71,8 @@ type accomplice struct {
 	spi    uint64
 	v1     bool
 	first  []byte                 // the first message
-	cookie atomic.Pointer[[]byte] // the same with the cookie that the gateway asked for
-	spiR   atomic.Uint64
+	cookie atomic.Pointer[[]byte] // the same, with the cookie that the gateway has asked for
+	spiR   atomic.Uint64          // the gateway's SPI, or cookie of IKEv1
 }
 
 func besiege(t *testing.T, encap string) *siege {
@@ -149,18 +149,18 @@ func (s *siege) answered(b []byte) {
 	}
 }
 
-// Places to change in a message.
-const (
-	spiPlace   = 0
-	tail       = 8 // of a key exchange value, before what comes behind it
-	nonceBytes = 16
-)
+const nonceBytes = 16
 
-// firstMessage is a first message that the gateway would take. Its key exchange value is followed by a nonce and nothing else.
+// vary changes the key exchange value of a message that ends in one and a nonce.
+func (s *siege) vary(b []byte) []byte {
+	binary.BigEndian.PutUint64(b[len(b)-nonceBytes-4-8:], s.rand.Uint64())
+	return b
+}
+
+// firstMessage is a first message that the gateway takes from a peer.
 func firstMessage(spi uint64, v1, aggressive bool, cookie *wire.Notify) []byte {
 	m := wire.Message{Header: wire.Header{SPIi: spi}}
 	if !v1 {
-		p := ipsec.Proposal{}
 		p, err := ipsec.ParseProposal(ipsec.ProtoIKE, floodSuites.ike())
 		if err != nil {
 			panic(err)
@@ -189,7 +189,7 @@ func firstMessage(spi uint64, v1, aggressive bool, cookie *wire.Notify) []byte {
 // A wave gives the next datagram of a flood.
 type wave func() lab.Forged
 
-// random is any address that no network of the lab has.
+// random is an address of none of the lab's networks.
 func (s *siege) random() netip.AddrPort {
 	r := s.rand.Uint64()
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(20 + r%100), byte(r >> 8), byte(r >> 16), byte(r >> 24)}), uint16(r>>32)|1024)
@@ -224,7 +224,7 @@ func (s *siege) behindMarker(w wave) wave {
 	}
 }
 
-// accomplicesOf calls f with the exchanges of one version in turn.
+// each calls f with the attacker's exchanges of one version, in turn.
 func (s *siege) each(v1 bool, f func(*accomplice) []byte) wave {
 	i := 0
 	return func() lab.Forged {
@@ -244,9 +244,7 @@ func (s *siege) echoes() wave {
 		if b == nil {
 			return a.first
 		}
-		out := bytes.Clone(*b)
-		binary.BigEndian.PutUint64(out[len(out)-nonceBytes-4-8:], s.rand.Uint64())
-		return out
+		return s.vary(bytes.Clone(*b))
 	})
 }
 
@@ -292,13 +290,11 @@ func (s *siege) thirds() wave {
 	return s.each(true, func(a *accomplice) []byte {
 		i++
 		r := a.spiR.Load()
-		if r == 0 || i%4 == 0 { // there may be another SA by now
+		if r == 0 || i%4 == 0 { // the gateway may have forgotten the SA meanwhile
 			return a.first
 		}
 		m.SPIi, m.SPIr = a.spi, r
-		b := m.Marshal()
-		binary.BigEndian.PutUint64(b[len(b)-nonceBytes-4-8:], s.rand.Uint64())
-		return b
+		return s.vary(m.Marshal())
 	})
 }
 
@@ -322,7 +318,7 @@ func TestFloods(t *testing.T) {
 	all := func(s *siege) wave {
 		return mixed(s.firsts(s.random), s.firsts(s.named), s.firsts(s.random), s.echoes(), s.auths(), s.firsts(s.random), s.onTheEstablished(s.named), s.thirds())
 	}
-	scenarios, rates, length := []scenario{{"everything", "never", all}}, []int{20_000}, 6*time.Second
+	scenarios, rates, length := []scenario{{"everything", "never", all}}, []int{20_000}, 8*time.Second
 	if soak {
 		rates, length = []int{20_000, 50_000}, 15*time.Second
 		scenarios = append(scenarios,
