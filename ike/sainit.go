@@ -38,7 +38,7 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.touch(m)
 		return
 	}
-	if !e.hasShareV2(d.Remote.Addr().Unmap()) {
+	if from := d.Remote.Addr().Unmap(); !e.hasRoom(&e.answered.v2, from, e.share(from), true) {
 		return
 	}
 	msg := e.readInit(now, h, d)
@@ -50,10 +50,7 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.challenge(now, msg, d)
 		return
 	}
-	if len(e.answered.v2.all) >= e.cfg.MaxHalfOpen {
-		e.counters.HalfOpenDisplaced++
-		e.answered.displaced(&e.answered.v2).Drop(now, diag.Cause{Code: diag.TooManyIKE})
-	}
+	e.makeRoom(now, &e.answered.v2)
 	m, err := ikev2.Respond(&e.env, now, d, msg, reachable)
 	if err != nil {
 		e.refuseInit(now, msg, d, reachable, err)
@@ -107,19 +104,27 @@ func (e *Endpoint) knowsV2(now time.Time, h wire.Header, d ipsec.Datagram) bool 
 	return true
 }
 
-// hasShareV2 reports whether there may be one more half-open IKE SA from an address. When there are as many as there may be at
-// all, an address with few still takes the place of one with many, once it has proven that it is no forged one.
-func (e *Endpoint) hasShareV2(from netip.Addr) bool {
-	h := &e.answered.v2
+// hasRoom reports whether there may be one more half-open IKE SA from an address, which may have so many. When there are as
+// many as there may be at all, an address with few still takes the place of one with many, if it can prove that it is no
+// forged one: then makeRoom follows.
+func (e *Endpoint) hasRoom(h *halfOpen, from netip.Addr, most int, provable bool) bool {
 	switch {
-	case h.from[from] >= e.share(from):
+	case h.from[from] >= most:
 		e.counters.HalfOpenShare++
 		return false
-	case len(h.all) >= e.cfg.MaxHalfOpen && !h.hasLittle(from):
+	case len(h.all) >= e.cfg.MaxHalfOpen && !(provable && h.hasLittle(from)):
 		e.counters.HalfOpenFull++
 		return false
 	}
 	return true
+}
+
+// makeRoom ends a half-open IKE SA if there are as many as there may be, for one whose sender has proven its address.
+func (e *Endpoint) makeRoom(now time.Time, h *halfOpen) {
+	if len(h.all) >= e.cfg.MaxHalfOpen {
+		e.counters.HalfOpenDisplaced++
+		e.answered.displaced(h).Drop(now, diag.Cause{Code: diag.TooManyIKE})
+	}
 }
 
 // share is how many half-open IKE SAs one address may have. Without a cookie anybody can begin CookieThreshold of

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"net/netip"
 	"time"
 
 	"vpngw/ike/ikev1"
@@ -108,9 +107,10 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 		e.counters.Dropped[sa.DropMalformed]++
 		return
 	}
-	if from := d.Remote.Addr().Unmap(); !e.hasRoomV1(from, e.share(from)) {
+	if from := d.Remote.Addr().Unmap(); !e.hasRoom(&e.answered.v1, from, e.share(from), true) {
 		return
 	}
+	e.makeRoom(now, &e.answered.v1)
 	m, err := ikev1.Resume(&e.env, now, p.first, p.cookie)
 	if err != nil { // the configuration has changed
 		e.counters.InitRefused++
@@ -131,7 +131,7 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 		return
 	}
 	// It proves nothing, so the rest of the share is for main modes of the host that really has the address.
-	if !e.hasRoomV1(from, e.share(from)/2) {
+	if !e.hasRoom(&e.answered.v1, from, e.share(from)/2, false) {
 		return
 	}
 	m, err := ikev1.Respond(&e.env, now, d)
@@ -141,19 +141,6 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 	}
 	e.answered.add(key, m, &e.answered.v1)
 	e.touch(m)
-}
-
-// hasRoomV1 reports whether there may be one more half-open ISAKMP SA, and one more from an address that may have so many.
-func (e *Endpoint) hasRoomV1(from netip.Addr, most int) bool {
-	switch {
-	case len(e.answered.v1.all) >= e.cfg.MaxHalfOpen:
-		e.counters.HalfOpenFull++
-		return false
-	case e.answered.v1.from[from] >= most:
-		e.counters.HalfOpenShare++
-		return false
-	}
-	return true
 }
 
 // refuseV1 answers a first message in the clear, at a limited rate, if its sender may be told why.

@@ -75,6 +75,25 @@ func TestV1OneAddressCannotUseUpAllHalfOpenISAKMPSAs(t *testing.T) {
 	}
 }
 
+// When there are as many half-open ISAKMP SAs as there may be, one of the address that has most gives way.
+func TestV1AHalfOpenISAKMPSAGivesWayToAnAddressWithFew(t *testing.T) {
+	w, a, b, c, pc := threeHosts(t, v1)
+	b.cfg.MaxHalfOpen = 8
+	first := firstOf(w, a)
+	for i := range uint64(4) {
+		halfOpenMain(w, a, b, first, i+1)
+	}
+	b.cfg.MaxHalfOpen = len(b.answered.v1.all)
+	c.SetPeers(w.now, []*sa.Peer{pc})
+	w.run(2 * time.Second)
+	if len(c.out) != 1 {
+		t.Error("the peer at the other address does not get through")
+	}
+	if n := b.Counters().HalfOpenDisplaced; n != 1 {
+		t.Errorf("%d gave way, want 1", n)
+	}
+}
+
 // A first message of aggressive mode proves nothing about its sender, so the half-open SAs of it leave half of the
 // address's share to those that have proven that they have the address.
 func TestV1AggressiveModeLeavesHalfTheShare(t *testing.T) {
