@@ -2,13 +2,16 @@ package ikev1
 
 import (
 	"bytes"
+	"context"
 	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
@@ -196,18 +199,18 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 		return nil
 	}
 	if x.step.row().take == nil {
-		return s.count(h, drop(sa.DropRepeated, "the exchange is over"))
+		return s.count(now, h, drop(sa.DropRepeated, "the exchange is over"))
 	}
 	m, iv, err := s.open(x, h, d)
 	if err != nil {
-		return s.count(h, err)
+		return s.count(now, h, err)
 	}
 	before, sent := x.iv, x.sent
 	x.iv, x.sent = iv, nil // a message that the step does not answer is not answered when it comes again
 	err = s.take(now, x, m)
 	if e := (*dropped)(nil); errors.As(err, &e) {
 		x.iv, x.sent = before, sent
-		return s.count(h, err)
+		return s.count(now, h, err)
 	}
 	x.lastHash = sum
 	if m.Flags&wire.FlagEncrypted != 0 {
@@ -217,11 +220,16 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 }
 
 // count counts a message if err says that it is dropped, and returns err.
-func (s *SA) count(h wire.Header, err error) error {
-	if e := (*dropped)(nil); errors.As(err, &e) {
-		s.env.Owner.Dropped(e.why)
-		s.log.Debug("message dropped", "exchange", h.Exchange.String(), "mid", sa.Hex32(h.ID), "why", e.text)
+func (s *SA) count(now time.Time, h wire.Header, err error) error {
+	e := (*dropped)(nil)
+	if !errors.As(err, &e) {
+		return err
 	}
+	if s.env.Owner.Dropped(e.why); !s.env.Log.Enabled(context.Background(), slog.LevelDebug) {
+		return err
+	}
+	log, _ := s.env.Owner.Hearsay(now, s.path.Remote.Addr(), diag.Code(e.why.String()))
+	log.Debug("message dropped", "peer", s.path.Remote, "exchange", h.Exchange.String(), "mid", sa.Hex32(h.ID), "why", e.text)
 	return err
 }
 

@@ -80,7 +80,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, error) {
 		return nil, err
 	}
 	if err := s.take(now, s.p1.x, m); err != nil {
-		return nil, s.count(m.Header, err)
+		return nil, s.count(now, m.Header, err)
 	}
 	return s, nil
 }
