@@ -79,9 +79,17 @@ func (s *SA) natNames(prf *sa.PRF, hashes [][]byte, end netip.AddrPort) bool {
 
 // elsewhere reports whether a message of phase 1 comes from another address than the one that the first message
 // came from or went to. Until the peer has keys, nobody can tell the peer's own from a copy but by the address; and an initiator
-// takes answers from nowhere else at all.
+// takes answers from no other at all. It takes them from either port of IKE: strongSwan, which cannot read message 5 on
+// port 4500, says so from port 500.
 func (s *SA) elsewhere(d ipsec.Datagram) bool {
-	return s.state == sa.Connecting && (s.initiator || s.keys == nil) && d.Remote != s.path.Remote
+	switch {
+	case s.state != sa.Connecting:
+		return false
+	case s.initiator:
+		port := d.Remote.Port()
+		return d.Remote != s.path.Remote && (d.Remote.Addr() != s.path.Remote.Addr() || port != sa.PortIKE && port != sa.PortNATT)
+	}
+	return s.keys == nil && d.Remote != s.path.Remote
 }
 
 // float moves to port 4500: "the initiator MUST change ports when sending the
