@@ -116,7 +116,8 @@ func overlap(s ipsec.Selector, ts []ipsec.Selector) bool {
 // missing pair. IKEv1 has one pair to a Child SA.
 func (c *child) ask(now time.Time, m sa.Machine) {
 	missing := c.missing()
-	if m.Info().Version != 1 && len(missing) == len(selectorPairs(c.cfg)) && c.failures%2 == 0 {
+	lost := c.why.Code == diag.PeerDeletedESP || c.why.Code == diag.LifetimeEnded // which says nothing about what the peer takes
+	if m.Info().Version != 1 && len(missing) == len(selectorPairs(c.cfg)) && (lost || c.failures%2 == 0) {
 		m.Create(now, c.cfg, c.cfg.Local, c.cfg.Remote)
 		return
 	}

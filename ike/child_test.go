@@ -460,3 +460,17 @@ func TestManySelectorsAreNarrowedWithinBounds(t *testing.T) {
 		t.Errorf("%d and %d selectors", len(c.Local), len(c.Remote))
 	}
 }
+
+// TestADeletedChildSAIsAskedForAsAWhole: that the peer has deleted it does not say that the peer wants a Child SA for each pair.
+func TestADeletedChildSAIsAskedForAsAWhole(t *testing.T) {
+	w, a, b := pairOf(t, twoByTwo)
+	w.run(time.Second)
+	old := a.newest[0]
+	h := wire.Header{SPIi: a.ikeOf().SPIi, SPIr: a.ikeOf().SPIr, Major: 2, Exchange: wire.ExchangeInformational}
+	del := &wire.Delete{Protocol: ipsec.ProtoESP, SPIs: [][]byte{be32(old.SPIOut)}}
+	w.send(ipsec.Datagram{Local: a.ikeOf().Path.Local, Remote: a.ikeOf().Path.Remote, Data: newTap(w).forge(h, del)})
+	w.run(10 * time.Second)
+	if len(a.newest) != 1 || a.newest[0] == old || !ipsec.Covers(a.newest[0].Local, old.Local) || !ipsec.Covers(a.newest[0].Remote, old.Remote) {
+		t.Errorf("%d Child SAs of a, %d of b", len(a.newest), len(b.newest))
+	}
+}
