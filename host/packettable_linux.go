@@ -23,10 +23,10 @@ const ownTable = "vpngw_cleartext"
 // nftTable is a packetTable of nftables. Each length of a prefix has a set, of the prefixes to drop or
 // to pass, and the chain of each family looks a source up from the longest to the shortest:
 //
-//	chain prerouting { iif lo accept; iifgroup 7373 iiftype none accept; jump to the chain of the family }
-//	chain ipv4 { ip saddr @pass_ipv4_32 accept; ip saddr & 255.255.255.0 @drop_ipv4_24 counter drop; … }
+//	chain prerouting { ip saddr @pass_ipv4_32 accept; iif lo accept; iifgroup 7373 iiftype none accept; jump to the chain of the family }
+//	chain ipv4 { ip saddr & 255.255.255.0 @drop_ipv4_24 counter drop; … }
 //
-// So prefixes may lie within others, which the intervals of one set may not, and a change concerns its
+// The peers' addresses come first, since each packet of ESP has one. So prefixes may lie within others, which the intervals of one set may not, and a change concerns its
 // own elements. A packet costs a lookup for each length in use.
 //
 // Prerouting only: a chain for packets that this host sends would end frame paths (plain).
@@ -134,6 +134,13 @@ func (t *nftTable) replace(all []element) error {
 		Name: "prerouting", Table: t.table, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 	})
+	for i := range families {
+		k := passing(i)
+		if err := t.set(k); err != nil {
+			return err
+		}
+		t.rule(base, is(expr.MetaKeyNFPROTO, []byte{families[i].proto}), t.source(k), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
+	}
 	const loopback, typeNone = 1, 0xfffe // the index of lo; ARPHRD_NONE, of a TUN
 	accept := &expr.Verdict{Kind: expr.VerdictAccept}
 	t.rule(base, is(expr.MetaKeyIIF, binaryutil.NativeEndian.PutUint32(loopback)), []expr.Any{accept})
@@ -153,8 +160,7 @@ func (t *nftTable) change(remove, add []element) error {
 	for _, e := range add {
 		k := e.set()
 		if t.sets[k] == nil {
-			t.sets[k] = &nftables.Set{Table: t.table, Name: k.String(), KeyType: families[k.family].key, KeyByteOrder: binaryutil.BigEndian}
-			if err := t.conn.AddSet(t.sets[k], nil); err != nil {
+			if err := t.set(k); err != nil {
 				return err
 			}
 			grown[k.family] = true
@@ -204,29 +210,41 @@ func (t *nftTable) elements(list []element, do func(*nftables.Set, []nftables.Se
 
 // chain writes the rules of a family again, the longest prefixes first.
 func (t *nftTable) chain(i int) {
-	f := families[i]
-	c := &nftables.Chain{Name: f.chain, Table: t.table}
+	c := &nftables.Chain{Name: families[i].chain, Table: t.table}
 	t.conn.FlushChain(c)
 	keys := slices.Collect(maps.Keys(t.sets))
 	slices.SortFunc(keys, func(a, b setKey) int { return b.bits - a.bits })
 	for _, k := range keys {
-		if k.family != i {
-			continue
-		}
-		match := []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.length}}
-		if k.bits < int(f.length)*8 {
-			match = append(match, &expr.Bitwise{
-				SourceRegister: 1, DestRegister: 1, Len: f.length,
-				Mask: net.CIDRMask(k.bits, int(f.length)*8), Xor: make([]byte, f.length),
-			})
-		}
-		match = append(match, &expr.Lookup{SourceRegister: 1, SetName: t.sets[k].Name, SetID: t.sets[k].ID})
-		if k.verdict == passed {
-			t.rule(c, match, []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
-		} else {
-			t.rule(c, match, []expr.Any{&expr.Objref{Type: int(counter.Type), Name: counter.Name}, &expr.Verdict{Kind: expr.VerdictDrop}})
+		switch {
+		case k.family != i || k == passing(i):
+		case k.verdict == passed:
+			t.rule(c, t.source(k), []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}})
+		default:
+			t.rule(c, t.source(k), []expr.Any{&expr.Objref{Type: int(counter.Type), Name: counter.Name}, &expr.Verdict{Kind: expr.VerdictDrop}})
 		}
 	}
+}
+
+// passing is the set of a family that has the addresses of the peers, and of others to pass.
+func passing(family int) setKey { return setKey{family, int(families[family].length) * 8, passed} }
+
+// set buffers a set.
+func (t *nftTable) set(k setKey) error {
+	t.sets[k] = &nftables.Set{Table: t.table, Name: k.String(), KeyType: families[k.family].key, KeyByteOrder: binaryutil.BigEndian}
+	return t.conn.AddSet(t.sets[k], nil)
+}
+
+// source looks a packet's source up in a set.
+func (t *nftTable) source(k setKey) []expr.Any {
+	f := families[k.family]
+	match := []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.length}}
+	if k.bits < int(f.length)*8 {
+		match = append(match, &expr.Bitwise{
+			SourceRegister: 1, DestRegister: 1, Len: f.length,
+			Mask: net.CIDRMask(k.bits, int(f.length)*8), Xor: make([]byte, f.length),
+		})
+	}
+	return append(match, &expr.Lookup{SourceRegister: 1, SetName: t.sets[k].Name, SetID: t.sets[k].ID})
 }
 
 // rule buffers a rule of a chain.
