@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs every fuzz target of the module for the number of executions given
-# ("200000x") and prints each figure beside its bar, and then the hostile cases
-# (HOSTILE, a million).
+# ("200000x") and prints each figure beside its bar, then random games of the two that are stateful (PLAYS, a
+# million each), and then the hostile cases (HOSTILE, a million).
 set -eu
 count=${1:-200000x}
 go=${GO:-go}
@@ -26,6 +26,13 @@ for pkg in $("$go" list ./...); do
 		grep -h 'share of' "$out" | tail -1 || true
 	done
 done
+
+if PLAYS=${PLAYS:-1000000} GAMES=$("$go" env GOCACHE)/fuzz/vpngw/ike "$go" test -count=1 -timeout 12h -v -run '^TestGamesAtRandom$' ./ike >"$out" 2>&1; then
+	sed -n 's/.*games_test.go:[0-9]*: /ok       vpngw\/ike              /p' "$out"
+else
+	failed=1
+	cat "$out"
+fi
 
 cases=${HOSTILE:-1000000}
 if HOSTILE=$cases "$go" test -count=1 -timeout 12h -v -run '^TestHostileMatrix$' ./test/hostile >"$out" 2>&1; then
