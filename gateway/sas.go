@@ -68,6 +68,8 @@ func (d *dataPlane) remove(a sa.Remove) {
 	}
 	d.logSA(in.sa).Debug("SA removed", "why", a.Why.String(), "code", a.Why.Code)
 	delete(d.installed, a.SPIIn)
+	in.sa.In.Clear()
+	in.sa.Out.Clear()
 	d.sendsNoMore(in)
 	delete(d.byTunnel[in.sa.Tunnel], a.SPIIn)
 	if len(d.byTunnel[in.sa.Tunnel]) == 0 {

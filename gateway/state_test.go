@@ -149,6 +149,19 @@ func TestErrorOfOneDeviceIsItsTunnelsAlone(t *testing.T) {
 	})
 }
 
+func TestKeysOfARemovedSAAreOverwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		r.do(sa.Remove{SPIIn: c.SPIIn, Why: diag.Cause{Code: diag.PeerDead}})
+		none := make(ipsec.Secret, len(c.In.Encr))
+		if r.loop(func() {}); !c.In.Encr.Equal(none) || !c.Out.Encr.Equal(none) {
+			t.Error("they are there")
+		}
+	})
+}
+
 func TestRoutesStayWhileTheTunnelIsWanted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})

@@ -147,6 +147,7 @@ func (a *answer) negotiate(now time.Time, m *message) ([]wire.Payload, error) {
 		if shared, err = dh.Shared(ke.Data); err != nil {
 			return nil, refuse(wire.InvalidKey1, invalidKey(err))
 		}
+		dh.Clear()
 		public = []wire.Payload{&wire.Raw{Kind: wire.TypeKE1, Data: dh.Public()}}
 	}
 	in, err := s.env.AllocSPI()

@@ -294,6 +294,9 @@ func (p1 *phase1) derive(psk ipsec.Secret, peerKE []byte) error {
 	if err != nil {
 		return err
 	}
+	if p1.x.step != ag2 { // which may be forged: then the genuine one comes later
+		p1.dh.Clear()
+	}
 	p1.dh = nil
 	p1.x.iv = s.keys.firstIV(p1.gxi, p1.gxr)
 	s.lastIV = p1.x.iv

@@ -262,6 +262,7 @@ func (q *quick) secret(m *message) ([]byte, diag.Cause) {
 	if err != nil {
 		return nil, invalidKey(err)
 	}
+	q.dh.Clear()
 	return shared, diag.Cause{}
 }
 

@@ -273,6 +273,7 @@ func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
 		s.fam.requeue(now, q)
 	}
 	if s.p1 != nil {
+		s.p1.dh.Clear()
 		s.p1.gaveUp(now)
 	}
 	s.exchanges, s.asking, s.p1 = nil, nil, nil

@@ -121,6 +121,7 @@ func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr 
 		if shared, err = o.dh.Shared(ke.Data); err != nil {
 			return nil, diag.Cause{Code: diag.KeyExchange, Err: err.Error()}
 		}
+		o.dh.Clear()
 	}
 	if wire.FindNotify(ps, wire.AdditionalTSPossible) != nil {
 		s.log.Info("the peer allows more of the selectors in further Child SAs", "child", o.cfg.Name,

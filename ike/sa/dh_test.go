@@ -322,3 +322,17 @@ func TestX25519OfWycheproof(t *testing.T) {
 		t.Errorf("%d tests only", n)
 	}
 }
+
+func TestClearOverwritesThePrivateValue(t *testing.T) {
+	for _, group := range []uint16{ipsec.KEMODP1024, ipsec.KEECP256, ipsec.KEX25519} {
+		d, err := NewDH(group, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		private := d.private
+		if d.Clear(); bytes.ContainsFunc(private, func(r rune) bool { return r != 0 }) {
+			t.Errorf("group %d: something is left", group)
+		}
+	}
+	(*DH)(nil).Clear()
+}
