@@ -24,7 +24,7 @@ func plays(t *testing.T) int {
 }
 
 // TestGamesAtRandom plays the games of FuzzEndpoint and FuzzEndpoint1 by random variants of the seeds, without the
-// fuzzer's instruments: it does not learn from what it meets, and is ten times as fast.
+// fuzzer's instruments: it does not learn from what it meets, and is faster.
 func TestGamesAtRandom(t *testing.T) {
 	for name, play := range map[string]func(*testing.T, []byte) *game{"FuzzEndpoint": play, "FuzzEndpoint1": play1} {
 		seeds := append(slices.Clone(scripts), found(t, name)...)
