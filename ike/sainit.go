@@ -50,12 +50,12 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.challenge(now, msg, d)
 		return
 	}
-	e.makeRoom(now, &e.answered.v2)
 	m, err := ikev2.Respond(&e.env, now, d, msg, reachable)
 	if err != nil {
 		e.refuseInit(now, msg, d, reachable, err)
 		return
 	}
+	e.makeRoom(now, &e.answered.v2)
 	e.answered.add(key, m, &e.answered.v2)
 	e.touch(m)
 }
@@ -76,16 +76,16 @@ func (e *Endpoint) refuseInit(now time.Time, msg *wire.Message, d ipsec.Datagram
 	}
 }
 
-// isOurs reports whether a first message has an initiator's SPI of ours: somebody sends us back what we sent to a peer. Were we to
+// isOurs reports whether a first message has an SPI of ours: somebody sends us back what we sent to a peer. Were we to
 // answer, we would prove to ourselves that we know the key.
 func (e *Endpoint) isOurs(now time.Time, spiI uint64, d ipsec.Datagram) bool {
 	m, ok := e.table.bySPI[spiI]
-	if !ok || !m.Info().Initiator {
+	if !ok {
 		return false
 	}
 	e.counters.Reflected++
-	if p := m.Info().Peer; p.Remote == d.Remote.Addr().Unmap() {
-		(*owner)(e).Troubled(now, p, diag.Cause{Code: diag.Reflected})
+	if in := m.Info(); in.Initiator && in.Peer.Remote == d.Remote.Addr().Unmap() {
+		(*owner)(e).Troubled(now, in.Peer, diag.Cause{Code: diag.Reflected})
 	}
 	return true
 }
@@ -119,7 +119,7 @@ func (e *Endpoint) hasRoom(h *halfOpen, from netip.Addr, most int, provable bool
 	return true
 }
 
-// makeRoom ends a half-open IKE SA if there are as many as there may be, for one whose sender has proven its address.
+// makeRoom ends a half-open IKE SA if there are as many as there may be, for a new one whose sender has proven its address.
 func (e *Endpoint) makeRoom(now time.Time, h *halfOpen) {
 	if len(h.all) >= e.cfg.MaxHalfOpen {
 		e.counters.HalfOpenDisplaced++

@@ -53,8 +53,7 @@ func (e *Endpoint) beginsV1(now time.Time, h wire.Header, d ipsec.Datagram) bool
 		e.counters.UnknownSPI++ // the sender could not believe an answer, so there is none
 	case h.SPIi == 0 || h.ID != 0 || e.stopping:
 		e.counters.Malformed++
-	case e.table.bySPI[h.SPIi] != nil: // a first message of ours that somebody sends back. All keys are made with this cookie, so it can't be changed.
-		e.counters.Malformed++
+	case e.isOurs(now, h.SPIi, d): // all keys are made with this cookie, so it can't be changed
 	case len(e.peersAt[from]) == 0:
 		e.counters.UnknownSources++
 	default:
@@ -110,12 +109,12 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 	if from := d.Remote.Addr().Unmap(); !e.hasRoom(&e.answered.v1, from, e.share(from), true) {
 		return
 	}
-	e.makeRoom(now, &e.answered.v1)
 	m, err := ikev1.Resume(&e.env, now, p.first, p.cookie)
 	if err != nil { // the configuration has changed
 		e.counters.InitRefused++
 		return
 	}
+	e.makeRoom(now, &e.answered.v1)
 	e.answered.add(p.key, m, &e.answered.v1)
 	e.pending.remove(p)
 	e.reschedule(&e.pending)
