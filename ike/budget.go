@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vpngw/diag"
+	"vpngw/ike/sa"
 )
 
 // What a sender that has proven nothing may cost. Each budget is a bucket that fills with time; there is one for each
@@ -104,21 +105,26 @@ func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, re
 	if from = from.Unmap(); len(o.peersAt[from]) == 0 { // its peer has gone meanwhile
 		from = netip.Addr{}
 	}
-	b, own, part := &o.budgets, of(o.budgets.efforts, sender{from, reachable}), effortProven*effort
+	type payer struct {
+		*bucket
+		cost time.Duration
+	}
+	b, own := &o.budgets, of(o.budgets.efforts, sender{from, reachable})
+	payers := []payer{{&b.effort, effortAll * effort}, {own, effortProven * effort}}
 	if !reachable {
-		part = effortForged * effort
+		payers = []payer{{&b.effort, effortAll * effort}, {&b.unproven, effortUnproven * effort}, {own, effortForged * effort}}
 	}
-	if !own.has(now, part, effortBurst) || !b.effort.has(now, effortAll*effort, effortBurst) ||
-		!reachable && !b.unproven.take(now, effortUnproven*effort, effortBurst) {
-		o.counters.EffortRefused++
-		return false
+	for _, p := range payers {
+		if !p.has(now, p.cost, effortBurst) {
+			o.counters.EffortRefused++
+			return false
+		}
 	}
-	own.take(now, part, effortBurst)
-	return b.effort.take(now, effortAll*effort, effortBurst)
+	for _, p := range payers {
+		p.take(now, p.cost, effortBurst)
+	}
+	return true
 }
-
-// silent is the log for what is left out.
-var silent = slog.New(slog.DiscardHandler)
 
 // Hearsay implements sa.Owner.
 func (o *owner) Hearsay(now time.Time, from netip.Addr, code diag.Code) (*slog.Logger, bool) {
@@ -130,7 +136,7 @@ func (o *owner) Hearsay(now time.Time, from netip.Addr, code diag.Code) (*slog.L
 		} else {
 			b.leftOut++
 		}
-		return silent, false
+		return sa.Silent, false
 	}
 	if l == nil {
 		l = b.listen(now, k)

@@ -104,7 +104,7 @@ type installed struct {
 // New makes an Endpoint without peers.
 func New(cfg Config) *Endpoint {
 	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+		cfg.Log = sa.Silent
 	}
 	if cfg.CookieThreshold == 0 {
 		cfg.CookieThreshold = 32

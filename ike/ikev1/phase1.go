@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -115,8 +114,6 @@ func opened(env *sa.Env, now time.Time, d ipsec.Datagram, spiR uint64) (*SA, *me
 	return s, m, s.take(now, s.p1.x, m)
 }
 
-var silent = slog.New(slog.DiscardHandler)
-
 // receive makes an SA for a first message, which it parses.
 func receive(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, *message, error) {
 	h, c, err := wire.Parse1(d.Data)
@@ -131,7 +128,7 @@ func receive(env *sa.Env, now time.Time, d ipsec.Datagram) (*SA, *message, error
 	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
 	s.expireAt = now.Add(halfOpenTime)
 	s.peerSays = readVendors(c.Payloads)
-	s.log = silent // in a flood of first messages a log with names costs too much
+	s.log = sa.Silent // in a flood of first messages a log with names costs too much
 	s.p1 = &phase1{s: s, x: &exchange{kind: h.Exchange, step: firstSteps[h.Exchange]}}
 	return s, &message{h, c, d}, nil
 }

@@ -87,10 +87,7 @@ func newSA(env *sa.Env, now time.Time, initiator bool) *SA {
 
 // nameStranger makes the log of an ISAKMP SA that anybody may have begun.
 func (s *SA) nameStranger(now time.Time) {
-	var ok bool
-	if s.log, ok = s.env.Owner.Hearsay(now, s.path.Remote.Addr(), ""); ok {
-		s.log = s.log.With("peer", s.path.Remote, "ispi", sa.Hex64(s.spiI), "rspi", sa.Hex64(s.spiR))
-	}
+	s.log = s.env.NamedStranger(now, s.path.Remote, s.spiI, s.spiR)
 }
 
 // name heads the log lines with who the peer is.

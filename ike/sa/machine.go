@@ -135,6 +135,18 @@ func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Log
 	return e.Log.With("conn", conn, "peer", remote, "ispi", Hex64(spiI), "rspi", Hex64(spiR))
 }
 
+// NamedStranger returns a log for an IKE SA that anybody may have begun, with the lines that Hearsay leaves.
+func (e *Env) NamedStranger(now time.Time, remote netip.AddrPort, spiI, spiR uint64) *slog.Logger {
+	log, ok := e.Owner.Hearsay(now, remote.Addr(), "")
+	if !ok {
+		return Silent
+	}
+	return log.With("peer", remote, "ispi", Hex64(spiI), "rspi", Hex64(spiR))
+}
+
+// Silent is the log for what is left out.
+var Silent = slog.New(slog.DiscardHandler)
+
 // PeerRestarted is why the peer's older SAs end when it asserts INITIAL_CONTACT.
 var PeerRestarted = diag.Cause{Code: diag.PeerRestarted}
 
