@@ -38,9 +38,6 @@ func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 				c.IKE[sa.Drop(why).String()] = n
 			}
 		}
-		if n := g.Host.Discarded(); n > 0 {
-			c.Host["cleartext"] = n
-		}
 		c.ESP = g.data.PlaneCounters().Drops
 		for _, e := range g.fleet.entries {
 			if e.open != nil {
@@ -49,5 +46,8 @@ func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 		}
 		return nil
 	})
+	if n := g.Host.Discarded(); n > 0 {
+		c.Host["cleartext"] = n
+	}
 	return c, err
 }

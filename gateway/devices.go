@@ -20,15 +20,9 @@ type device struct {
 	shut   func() // ends its reading and closes it
 }
 
-// lost says that a device is read no more, because another program removed it.
-type lost struct {
-	tunnel string
-	device *device
-}
-
 // open makes the TUN device of an entry and starts reading it, in run until ctx
 // ends. losses gets the loss of the device.
-func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, losses chan<- lost) (*device, diag.Cause) {
+func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, losses chan<- *device) (*device, diag.Cause) {
 	failed := func(err error) (*device, diag.Cause) {
 		return nil, diag.Cause{Code: diag.DeviceFailed, Device: e.device, Err: strings.TrimPrefix(err.Error(), "device "+e.device+": ")}
 	}
@@ -48,7 +42,7 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 	ctx, stop := context.WithCancel(ctx)
 	tell := func() {
 		select {
-		case losses <- lost{e.tunnel.Name, dev}:
+		case losses <- dev:
 		case <-ctx.Done():
 		}
 	}

@@ -56,7 +56,7 @@ type Gateway struct {
 
 	in              *inbox
 	commands        chan func(now time.Time)
-	lost            chan lost     // devices that were removed
+	lost            chan *device  // devices that another program removed
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
 
@@ -90,7 +90,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		Options:         o,
 		in:              newInbox(),
 		commands:        make(chan func(time.Time)),
-		lost:            make(chan lost),
+		lost:            make(chan *device),
 		underlayChanged: make(chan struct{}, 1),
 		stopped:         make(chan struct{}),
 		config:          c,

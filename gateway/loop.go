@@ -26,8 +26,8 @@ func (g *Gateway) loop(ctx context.Context) error {
 			g.event(time.Now(), e)
 		case f := <-g.commands:
 			f(time.Now())
-		case l := <-g.lost:
-			g.lostDevice(time.Now(), l)
+		case d := <-g.lost:
+			g.lostDevice(time.Now(), d)
 		case <-g.underlayChanged:
 			g.newUnderlay(time.Now())
 		case <-timer.C:
@@ -156,17 +156,17 @@ func (g *Gateway) open(now time.Time, e *entry) {
 
 // lostDevice handles the loss of a device that another program removed. It removes the tunnel's SAs too: a
 // sequence number must never be used twice.
-func (g *Gateway) lostDevice(now time.Time, l lost) {
-	e := g.fleet.byName[l.tunnel]
-	if e == nil || e.open != l.device {
+func (g *Gateway) lostDevice(now time.Time, d *device) {
+	e := g.fleet.byName[d.tunnel]
+	if e == nil || e.open != d {
 		return
 	}
 	e.open = nil
-	g.note(now, e, tunnel.Device{Tunnel: l.tunnel, Cause: diag.Cause{Code: diag.DeviceGone, Device: e.device, Err: "another program removed it"}})
+	g.note(now, e, tunnel.Device{Tunnel: d.tunnel, Cause: diag.Cause{Code: diag.DeviceGone, Device: e.device, Err: "another program removed it"}})
 	g.peers.changed(e.peer)
 	g.tellPeers(now)
 	g.perform(now)
-	g.data.close(l.device)
+	g.data.close(d)
 }
 
 // goodbye deletes every IKE SA and waits at most shutdownGrace for the peers' answers.

@@ -41,7 +41,7 @@ type Host interface {
 	Addresses() ([]netip.Addr, error)
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Discard(ctx context.Context) error
-	Discarded() uint64 // packets of cleartext
+	Discarded() uint64 // packets of cleartext; from any goroutine, for it asks the kernel
 }
 
 // TUN is one TUN device.

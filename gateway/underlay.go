@@ -16,7 +16,8 @@ import (
 )
 
 // underlay is this host as its peers see it: its addresses and the sockets of
-// IKE. The control loop owns it, apart from readIKE, watch and disturbed.
+// IKE. The control loop owns it, apart from readIKE, readICMP,
+// watch and disturbed.
 type underlay struct {
 	host      Host
 	log       *slog.Logger
@@ -133,10 +134,7 @@ func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Da
 			return fmt.Errorf("read port 500: %w", err)
 		case err != nil: // for instance, the kernel is short of memory
 			u.log.Error("cannot read port 500", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(readPause):
-			}
+			pause(ctx, readPause)
 			continue
 		}
 		for _, d := range ds[:n] {
@@ -152,6 +150,14 @@ func (u *underlay) readIKE(ctx context.Context, so Socket, deliver func(ipsec.Da
 	}
 }
 
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
 // readICMP reads an ICMP socket until ctx ends.
 func (u *underlay) readICMP(ctx context.Context, so ICMPSocket, deliver func([]byte)) error {
 	b := make([]byte, 1<<16)
@@ -164,10 +170,7 @@ func (u *underlay) readICMP(ctx context.Context, so ICMPSocket, deliver func([]b
 			return fmt.Errorf("read ICMP: %w", err)
 		case err != nil:
 			u.log.Error("cannot read ICMP", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(readPause):
-			}
+			pause(ctx, readPause)
 		default:
 			deliver(b[:n])
 		}
