@@ -53,10 +53,10 @@ func (h *Host) Clean() error {
 // The kernel removes the devices at once, by their group. One after another they
 // would take it a grace period of RCU each, some 20 ms: 80 s for 4000 devices.
 func (h *Host) Leave() error {
-	err := h.Clean()
-	if claimed := (*ClaimedError)(nil); errors.As(err, &claimed) {
+	if err := h.Claim(); err != nil {
 		return err
 	}
+	err := h.Clean()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	links, e := retryDump(func() ([]netlink.Link, error) { return h.nl.LinkList() })

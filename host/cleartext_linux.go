@@ -36,6 +36,7 @@ type cleartext struct {
 	lengths [2][129]int               // how many routes of IPv4 and IPv6 have a prefix of that length
 	want    map[netip.Prefix]verdict
 	dirty   map[netip.Prefix]struct{} // to be judged again
+	made    bool                      // the kernel may have the table
 	fresh   bool                      // the kernel has want
 	failed  time.Time                 // when it refused want; zero: it did not
 }
@@ -137,7 +138,7 @@ func (h *Host) canFilter() error {
 	if h.cleartext.table == nil {
 		return unix.EPROTONOSUPPORT
 	}
-	_, err := h.filters.dump(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, []byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0})
+	_, err := h.filters.nft(unix.NFT_MSG_GETTABLE, unix.NFPROTO_INET)
 	return err
 }
 
@@ -210,7 +211,7 @@ func (h *Host) filterCleartext() {
 		if _, was := c.routes[p]; is == was {
 			continue
 		}
-		n := &c.lengths[family(p)][p.Bits()]
+		n := &c.lengths[family(p.Addr())][p.Bits()]
 		if is {
 			c.routes[p] = struct{}{}
 			*n++
@@ -239,10 +240,11 @@ func (h *Host) filterCleartext() {
 	}
 	clear(c.dirty)
 	if len(c.routes) == 0 {
-		if c.fresh {
-			c.fresh = false
-			if err := h.removeTable(); err != nil {
-				h.log.Debug("a table that drops nothing stays", "err", err)
+		c.fresh = false
+		if c.made {
+			err := h.removeTable()
+			if c.made = err != nil; c.made {
+				h.log.Debug("the nftables table for cleartext stays for now, and is removed later", "err", err)
 			}
 		}
 		return
@@ -257,6 +259,7 @@ func (h *Host) filterCleartext() {
 	for p, v := range c.want {
 		all = append(all, element{p, v})
 	}
+	c.made = true
 	if err := c.table.replace(all); err != nil {
 		if c.failed.IsZero() {
 			h.warnCleartext(err)
@@ -314,7 +317,7 @@ func (h *Host) verdict(p netip.Prefix) verdict {
 // covers reports whether a route of ours has a shorter prefix that contains p.
 func (c *cleartext) covers(p netip.Prefix) bool {
 	for bits := range p.Bits() {
-		if c.lengths[family(p)][bits] > 0 {
+		if c.lengths[family(p.Addr())][bits] > 0 {
 			if _, ok := c.routes[around(p.Addr(), bits)]; ok {
 				return true
 			}
@@ -323,9 +326,9 @@ func (c *cleartext) covers(p netip.Prefix) bool {
 	return false
 }
 
-// family is the index of a prefix's address family.
-func family(p netip.Prefix) int {
-	if p.Addr().Is4() {
+// family is the index of an address family.
+func family(a netip.Addr) int {
+	if a.Is4() {
 		return 0
 	}
 	return 1
@@ -353,13 +356,4 @@ func (k *kernel) inside(p netip.Prefix) []netip.Prefix {
 		end++
 	}
 	return k.sorted[first:end]
-}
-
-// portOf returns the address of a netlink socket, which the kernel's events name as their cause.
-func portOf(fd uintptr) (uint32, error) {
-	name, err := unix.Getsockname(int(fd))
-	if n, ok := name.(*unix.SockaddrNetlink); ok {
-		return n.Pid, err
-	}
-	return 0, err
 }

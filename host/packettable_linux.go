@@ -274,8 +274,17 @@ func (t *nftTable) discarded() (uint64, error) {
 	return 0, errors.New("it is no counter")
 }
 
-func (e element) set() setKey { return setKey{family(e.prefix), e.prefix.Bits(), e.verdict} }
+func (e element) set() setKey { return setKey{family(e.prefix.Addr()), e.prefix.Bits(), e.verdict} }
 
 func (k setKey) String() string {
 	return fmt.Sprintf("%s_%s_%d", map[verdict]string{passed: "pass", dropped: "drop"}[k.verdict], families[k.family].chain, k.bits)
+}
+
+// portOf returns the address of a netlink socket, which the kernel's events name as their cause.
+func portOf(fd uintptr) (uint32, error) {
+	name, err := unix.Getsockname(int(fd))
+	if n, ok := name.(*unix.SockaddrNetlink); ok {
+		return n.Pid, err
+	}
+	return 0, err
 }

@@ -63,12 +63,7 @@ func (p *peers) count(a netip.Addr, by int) (prefixes []netip.Prefix) {
 	return prefixes
 }
 
-func (p *peers) lengthsOf(a netip.Addr) *[]int {
-	if a.Is4() {
-		return &p.lengths[0]
-	}
-	return &p.lengths[1]
-}
+func (p *peers) lengthsOf(a netip.Addr) *[]int { return &p.lengths[family(a)] }
 
 // around is the prefix of a length that contains an address.
 func around(a netip.Addr, bits int) netip.Prefix { return netip.PrefixFrom(a, bits).Masked() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -30,16 +31,13 @@ var harmful = map[uint8][]uint32{
 // filtersOutput reports whether netfilter has rules for packets that this host sends.
 func (h *Host) filtersOutput() bool {
 	for family, hooks := range harmful {
-		chains, err := h.filters.dump(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETCHAIN, []byte{family, unix.NFNETLINK_V0, 0, 0})
+		chains, err := h.filters.nft(unix.NFT_MSG_GETCHAIN, family)
 		if err != nil && !lacks(err) {
 			return true
 		}
 		for _, c := range chains {
-			hook, ok := hookOf(c)
-			for _, bad := range hooks {
-				if ok && hook == bad {
-					return true
-				}
+			if hook, ok := hookOf(c); ok && slices.Contains(hooks, hook) {
+				return true
 			}
 		}
 	}
@@ -171,6 +169,11 @@ func (f filters) Close() {
 	for _, s := range f {
 		s.Close()
 	}
+}
+
+// nft asks for all objects of a kind in the tables of a family.
+func (f filters) nft(kind int, family uint8) ([][]byte, error) {
+	return f.dump(unix.NETLINK_NETFILTER, unix.NFNL_SUBSYS_NFTABLES<<8|kind, []byte{family, unix.NFNETLINK_V0, 0, 0})
 }
 
 // dump asks for everything of a kind.
