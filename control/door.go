@@ -12,8 +12,8 @@ import (
 // the former.
 //
 // When one more comes, it takes the place of another of the user who has the most, the
-// newcomer included: of the one that has kept the daemon waiting longest, for a request or
-// for taking the answer. So a client that says nothing is closed before one that speaks is
+// newcomer included: of the oldest that keeps the daemon waiting, for a request or for taking
+// the answer. So a client that says nothing is closed before one that speaks is
 // refused, and a user with many clients is in no other user's way.
 type door struct {
 	net.Listener

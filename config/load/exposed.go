@@ -11,15 +11,11 @@ import (
 	"vpngw/config/dialect"
 )
 
-// exposed says how others than root and this process's user can change what f holds, or
-// returns nil when they cannot. Root's group and this process's own may. f is open, so
-// what is checked is what will be read. Its name's directories are checked from the root
-// down: below directories that pass, nobody else can replace the next one.
-func exposed(f *os.File, name string) error {
-	i, err := f.Stat()
-	if err != nil {
-		return err
-	}
+// exposed says how others than root and this process's user can change what a file holds, or
+// returns nil when they cannot. Root's group and this process's own may. i is of the open file, so
+// what is checked is what will be read. The directories of its name, and of what the name
+// leads to, are checked too: in none may everybody replace what is there.
+func exposed(i fs.FileInfo, name string) error {
 	if i.Mode()&fs.ModeDevice != 0 {
 		return nil // a terminal, or /dev/null
 	}

@@ -76,7 +76,7 @@ func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
 	case i.IsDir():
 		return nil, 0, errors.New("it is a directory")
 	}
-	if err := exposed(f, name); err != nil {
+	if err := exposed(i, name); err != nil {
 		return nil, 0, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))

@@ -41,7 +41,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		Name:       v.Field("VpnConnectionName"),
 		Places: []dialect.Place{{
 			Gateway: v.Field("VpnGatewayId"), IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
-			IDs: [2]*dialect.Value{identityField(v, "Local"), identityField(v, "Remote")},
+			IDs: [2]*dialect.Value{identityField(v.Field("IKEOptionsSpecification"), "Local"), identityField(v.Field("IKEOptionsSpecification"), "Remote")},
 			PSK: v.Field("PreShareKey"), NoPSK: "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
 		}},
 		PSKWant: pskWant, PSKLimit: "Tencent's page gives no limit",
@@ -80,8 +80,7 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel)
 }
 
 // identityField is the parameter that names the identity of an end.
-func identityField(v *dialect.Value, end string) *dialect.Value {
-	ike := v.Field("IKEOptionsSpecification")
+func identityField(ike *dialect.Value, end string) *dialect.Value {
 	if ike.Field(end+"Identity").Text() == "FQDN" {
 		return ike.Field(end + "FqdnName")
 	}
@@ -90,18 +89,18 @@ func identityField(v *dialect.Value, end string) *dialect.Value {
 
 // identity is the identity of an end: a name, or an address, which by default is its own.
 func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) ipsec.Identity {
-	fqdn, address := ike.Field(end+"FqdnName"), ike.Field(end+"Address")
+	id := identityField(ike, end)
 	switch {
 	case ike.Field(end+"Identity").Text() == "FQDN":
-		if fqdn.Text() != "" {
-			return ipsec.Identity{Type: ipsec.IDFQDN, Data: fqdn.Text()}
+		if id.Text() != "" {
+			return ipsec.Identity{Type: ipsec.IDFQDN, Data: id.Text()}
 		}
-		if !fqdn.Given {
-			c.Fail(fqdn, dialect.Missing, "with %sIdentity FQDN a name is needed", end)
+		if !id.Given {
+			c.Fail(id, dialect.Missing, "with %sIdentity FQDN a name is needed", end)
 		}
 		return ipsec.Identity{}
-	case address.OK():
-		return ipsec.IdentityOf(address.Addr())
+	case id.OK():
+		return ipsec.IdentityOf(id.Addr())
 	case own.IsValid():
 		return ipsec.IdentityOf(own)
 	}
