@@ -1,6 +1,7 @@
 package esp
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -31,11 +32,8 @@ func spansOf(prefixes ...string) (s spans) {
 
 // add adds a range that comes last, or order must follow.
 func (s *spans) add(r ipsec.Selector) {
-	family := 0
-	if r.Start.Is6() {
-		family = 1
-	}
-	s[family] = append(s[family], span{addrOf(r.Start), addrOf(r.End)})
+	f := familyOf(r.Start.Is6())
+	s[f] = append(s[f], span{addrOf(r.Start), addrOf(r.End)})
 }
 
 func (s *spans) order() {
@@ -60,10 +58,7 @@ func (s *spans) within(ss []selector) (in spans) {
 
 // has reports whether a lies in one of the spans.
 func (s *spans) has(a addr, v6 bool) bool {
-	list := s[0]
-	if v6 {
-		list = s[1]
-	}
+	list := s[familyOf(v6)]
 	if len(list) == 0 {
 		return false
 	}
@@ -71,15 +66,9 @@ func (s *spans) has(a addr, v6 bool) bool {
 	return found || i > 0 && !list[i-1].last.less(a)
 }
 
-func (a addr) compare(b addr) int {
-	switch {
-	case a.less(b):
-		return -1
-	case b.less(a):
-		return 1
-	}
-	return 0
-}
+func (s spans) equal(t spans) bool { return slices.Equal(s[0], t[0]) && slices.Equal(s[1], t[1]) }
+
+func (a addr) compare(b addr) int { return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo)) }
 
 // martian reports whether an address of the packet of f is out of place, whatever the selectors cover.
 func (in *inbound) martian(f *flow) bool {
@@ -90,12 +79,16 @@ func (in *inbound) martian(f *flow) bool {
 func (p *Plane) SetOwn(addresses []netip.Addr) {
 	s := spans{slices.Clone(neverFrom[0]), slices.Clone(neverFrom[1])}
 	for _, a := range addresses {
-		a = a.Unmap()
-		s.add(ipsec.Selector{Start: a, End: a})
+		if !neverFrom.has(addrOf(a), a.Is6()) {
+			s.add(ipsec.Selector{Start: a, End: a})
+		}
 	}
 	s.order()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.equal(p.notFrom) {
+		return
+	}
 	p.notFrom = s
 	for _, t := range p.tunnels {
 		for _, pr := range t.pairs {

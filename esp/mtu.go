@@ -56,13 +56,18 @@ func MTU(outerMTU int, s ipsec.Suite, trunc96, udp, v6 bool) int {
 	if !ok {
 		return 0
 	}
-	room := outerMTU - ipv4Header
+	room := outerMTU - outerHeaders(udp, v6) - espHeader - f.ivLen - f.icvLen
+	return max(0, room-room%f.align-espTrailer)
+}
+
+// outerHeaders is the size of the headers in front of an ESP packet.
+func outerHeaders(udp, v6 bool) int {
+	n := ipv4Header
 	if v6 {
-		room = outerMTU - ipv6Header
+		n = ipv6Header
 	}
 	if udp {
-		room -= udpHeader
+		n += udpHeader
 	}
-	room -= espHeader + f.ivLen + f.icvLen
-	return max(0, room-room%f.align-espTrailer)
+	return n
 }

@@ -25,6 +25,14 @@ const (
 	protoUDPLite  = 136
 )
 
+// familyOf is the index of an address family: 0 for IPv4, 1 for IPv6.
+func familyOf(v6 bool) int {
+	if v6 {
+		return 1
+	}
+	return 0
+}
+
 // addr is an address as numbers; an IPv4 address is the low 32 bits of lo.
 type addr struct{ hi, lo uint64 }
 

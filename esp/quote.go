@@ -21,12 +21,9 @@ import (
 // million packets a second, more than a round trip. Whoever sees none of our packets has to guess the SPI besides.
 const lately = 1 << 20
 
-// The least MTUs that count. Linux believes no less of IPv4 (net.ipv4.route.min_pmtu); RFC 8201 section 4 has less
-// discarded of IPv6.
-const (
-	leastPath4 = 552
-	leastPath6 = 1280
-)
+// leastPath4 is the least MTU that counts in IPv4. Linux believes no less (net.ipv4.route.min_pmtu). In IPv6 it is
+// ipv6MinMTU: RFC 8201 section 4 has less discarded.
+const leastPath4 = 552
 
 // quote is what an ICMP message about a packet too big tells.
 type quote struct {
@@ -77,7 +74,7 @@ func (p *Plane) mayHaveSent(q *quote) (ok bool) {
 	for _, t := range p.tunnels {
 		for _, pr := range t.pairs {
 			if o := pr.out; o != nil && o.sendsBetween(q) {
-				q.mtu = max(q.mtu, o.outer(pr.leastInner(), q.remote.Addr().Is6()))
+				q.mtu = max(q.mtu, o.sealer.sealed(pr.leastInner())+outerHeaders(true, q.remote.Addr().Is6()))
 				ok = true
 			}
 		}
@@ -101,15 +98,6 @@ func (p *pair) leastInner() int {
 		}
 	}
 	return ipv4LeastMTU
-}
-
-// outer is the size of the UDP packet that carries an inner packet of n bytes.
-func (o *outbound) outer(n int, v6 bool) int {
-	n = o.sealer.sealed(n) + udpHeader + ipv4Header
-	if v6 {
-		n += ipv6Header - ipv4Header
-	}
-	return n
 }
 
 // parse4 reads "fragmentation needed" (RFC 1191). A raw socket gets it whatever its checksum.
@@ -136,7 +124,7 @@ func (q *quote) parse6(b []byte) bool {
 		return false
 	}
 	mtu := binary.BigEndian.Uint32(b[4:])
-	if b = b[icmpHeader:]; b[0]>>4 != 6 || mtu < leastPath6 {
+	if b = b[icmpHeader:]; b[0]>>4 != 6 || mtu < ipv6MinMTU {
 		return false
 	}
 	q.mtu = int(min(mtu, 0xffff))

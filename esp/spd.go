@@ -101,10 +101,8 @@ func (s *spd) edit(o *outbound, f func(policies, policy) policies) {
 		was, is *locals
 	}
 	for i := range o.remote {
-		r, family := &o.remote[i], 0
-		if r.v6 {
-			family = 1
-		}
+		r := &o.remote[i]
+		family := familyOf(r.v6)
 		last := &last[family]
 		s.tries[family] = s.tries[family].edit(r.prefix(), func(was *locals) *locals {
 			shared := r.unlimited()
@@ -157,11 +155,7 @@ func (s *spd) lookup(f *flow) *outbound {
 	if s.pairs <= scanPairs {
 		return s.scan(f)
 	}
-	family := 0
-	if f.v6 {
-		family = 1
-	}
-	return byRemote(s.tries[family], f, f.dst.key(f.v6), f.src.key(f.v6))
+	return byRemote(s.tries[familyOf(f.v6)], f, f.dst.key(f.v6), f.src.key(f.v6))
 }
 
 func (s *spd) scan(f *flow) *outbound {
