@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"time"
@@ -77,28 +78,31 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve lets each member carry a batch.
+// serve lets each member carry a batch. It pauses when reading fails, but not where that would hold up a member that reads.
 func (e *Engine) serve(ready []uint32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	idle := math.MaxInt // the fewest failures of a member in this round
 	for _, id := range ready {
 		m := e.sources[id]
 		if m == nil {
 			continue // it was removed meanwhile
 		}
-		err := m.step()
-		if err == nil {
+		switch err := m.step(); {
+		case err == nil:
 			m.failed = 0
-			continue
-		}
-		if isClosed(err) {
+		case isClosed(err):
 			e.forget(id)
 			m.ended()
 			continue
+		default:
+			e.plane.meter.drops.add(dropRead, 1)
+			m.failed++
 		}
-		e.plane.meter.drops.add(dropRead, 1)
-		m.failed++
-		pauseAfter(m.failed)
+		idle = min(idle, m.failed)
+	}
+	if idle < math.MaxInt {
+		pauseAfter(idle)
 	}
 }
 
