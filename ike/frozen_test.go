@@ -383,3 +383,25 @@ func TestMainModeOutlivesARestartAtEachMessage(t *testing.T) {
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
 }
+
+// TestV1MainModeWhoseKeyIsGone: the configuration has changed between messages 4 and 5, and the world was frozen after that.
+func TestV1MainModeWhoseKeyIsGone(t *testing.T) {
+	w, a, b := pairOf(t, v1)
+	var spi uint64 // of the responder
+	w.filter = func(d *ipsec.Datagram) bool {
+		if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeMain && h.Flags&wire.FlagEncrypted != 0 && spi == 0 {
+			spi = h.SPIr
+			b.thaw(func(p *sa.Peer) { p.PSK = ipsec.Secret("another") })
+			b.thaw(nil)
+		}
+		return true
+	}
+	w.run(time.Second)
+	if spi == 0 {
+		t.Fatal("no message 5")
+	}
+	wantPairs(t, a, b, 0)
+	if b.table.bySPI[spi] != nil {
+		t.Error("the responder goes on with an ISAKMP SA of a key that it has no more")
+	}
+}

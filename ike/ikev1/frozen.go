@@ -297,11 +297,7 @@ func (f *freezer) phase1(p1 *phase1, k *kin) FrozenPhase1 {
 		Exchange: p1.x.freeze(k), Predecessor: ownOf(p1.predecessor), Own: p1.own, DH: sa.FreezeDH(p1.dh),
 		GXi: p1.gxi, GXr: p1.gxr, Ni: p1.ni, Nr: p1.nr, SAi: p1.sai, IDi: p1.idi, Refused: p1.refused,
 	}
-	candidates := p1.candidates
-	if s := p1.s; len(candidates) > 0 && !s.initiator && p1.x.kind == wire.ExchangeMain { // they may be those of an earlier configuration
-		candidates = p1.current(s.path.Local.Addr(), s.path.Remote.Addr())
-	}
-	for _, p := range candidates {
+	for _, p := range p1.present() {
 		out.Candidates = append(out.Candidates, sa.FreezePeer(p, f.key))
 	}
 	return out

@@ -189,7 +189,7 @@ func (p1 *phase1) mm5(now time.Time, m *message) error {
 // bindPeer makes a responder's SA one of the peer that has authenticated itself.
 func (p1 *phase1) bindPeer(m *message, who ipsec.Identity) error {
 	s := p1.s
-	if err := p1.refresh(m); err != nil {
+	if err := p1.refresh(); err != nil {
 		return err
 	}
 	p, err := p1.identify(who)

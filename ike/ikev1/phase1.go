@@ -327,24 +327,27 @@ func (p1 *phase1) initialContact(ps []wire.Payload) []wire.Payload {
 	return append(ps, &wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: wire.InitialContact1})
 }
 
-// refresh looks a responder's candidates up again, because the configuration may have changed since message 1. In main
-// mode it keeps the candidates with the pre-shared key that made the keys; in aggressive mode the peer is known.
-func (p1 *phase1) refresh(m *message) error {
-	if m.Exchange != wire.ExchangeMain {
-		p1.candidates = []*sa.Peer{p1.s.peer}
-		return nil
-	}
-	path := p1.s.path // of the first exchange: m may be a copy that was sent from elsewhere
-	if p1.candidates = p1.current(path.Local.Addr(), path.Remote.Addr()); len(p1.candidates) == 0 {
+// refresh looks a responder's candidates up again, because the configuration may have changed since message 1.
+func (p1 *phase1) refresh() error {
+	if p1.candidates = p1.present(); len(p1.candidates) == 0 {
 		return refuse(wire.AuthenticationFailed1, diag.Cause{Code: diag.ConfigChanged})
 	}
 	return nil
 }
 
-// current are the peers of the present configuration that have the pre-shared key of the candidates.
-func (p1 *phase1) current(local, remote netip.Addr) []*sa.Peer {
+// present are the candidates by the present configuration: in aggressive mode the peer, which is known; in main mode those
+// with the pre-shared key that made the keys. The address is that of the first exchange: a later message may be a copy
+// that was sent from elsewhere.
+func (p1 *phase1) present() []*sa.Peer {
+	s := p1.s
+	switch {
+	case len(p1.candidates) == 0:
+		return nil
+	case p1.x.kind != wire.ExchangeMain:
+		return []*sa.Peer{s.peer}
+	}
 	key := p1.candidates[0].PSK
-	return slices.DeleteFunc(p1.s.env.Owner.Candidates(1, local, remote), func(p *sa.Peer) bool {
+	return slices.DeleteFunc(s.env.Owner.Candidates(1, s.path.Local.Addr(), s.path.Remote.Addr()), func(p *sa.Peer) bool {
 		return p.Aggressive || !p.PSK.Equal(key)
 	})
 }
