@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
@@ -285,4 +286,29 @@ func TestRetransmissionsFollowToo(t *testing.T) {
 	w.run(20 * time.Second)
 	wantPairs(t, a, b, 1)
 	wantIKE(t, a, b, 1)
+}
+
+// TestAReplacedIKESASendsWhereItsSuccessorDoes: somebody on the path sends a copy of the last message of a rekey first, from
+// elsewhere. The peer's next message moves the new IKE SA back; the Delete of the old one must reach the peer too.
+func TestAReplacedIKESASendsWhereItsSuccessorDoes(t *testing.T) {
+	w, a, b, n := behindNAT(t, nil)
+	w.run(time.Second)
+	b.Do(w.now, sa.RekeyIKE{Tunnel: "b"})
+	copied := false
+	w.filter = func(d *ipsec.Datagram) bool {
+		if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeCreateChild && d.Remote.Addr() == n.outside && !copied {
+			copied = true
+			b.Handle(w.now, ipsec.Datagram{Local: d.Local, Remote: netip.MustParseAddrPort("203.0.113.66:4500"), Data: bytes.Clone(d.Data)})
+			b.drain()
+		}
+		return true
+	}
+	w.run(500 * time.Millisecond)
+	if !copied {
+		t.Fatal("nothing was copied")
+	}
+	a.Do(w.now, sa.Rekey{Tunnel: "a"})
+	w.run(10 * time.Second)
+	wantIKE(t, a, b, 1)
+	wantPairs(t, a, b, 1)
 }

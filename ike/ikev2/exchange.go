@@ -95,7 +95,7 @@ func (s *SA) pump(now time.Time) {
 func (s *SA) start(now time.Time, t task, x wire.Exchange, msgs [][]byte) {
 	s.out, s.outKind, s.outID = t, x, s.nextID
 	s.retx.Start(now, msgs...)
-	s.send(s.path, msgs)
+	s.send(s.requestPath(), msgs)
 	s.env.Owner.Stirred(s)
 }
 

@@ -70,6 +70,15 @@ func (s *SA) encap() bool {
 // childPath returns the path of a new Child SA's packets.
 func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 
+// requestPath is where requests go. One that was replaced sends where its successor does: who copied one
+// message from elsewhere has moved both, and the peer's next message moves only the successor back.
+func (s *SA) requestPath() ipsec.Path {
+	if c := s.fam.current; c.state == sa.Established {
+		return c.path
+	}
+	return s.path
+}
+
 // follow is the address update of section 2.23: "a host [...] that is not behind
 // a NAT, SHOULD send all packets (including retransmission packets) to the IP
 // address and port in the validated packet". The caller vouches that the packet

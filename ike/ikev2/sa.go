@@ -144,7 +144,7 @@ func (s *SA) Advance(now time.Time) {
 		s.unanswered(now)
 		return
 	}
-	s.send(s.path, msgs)
+	s.send(s.requestPath(), msgs)
 	if sa.Due(now, s.expireAt) {
 		s.expired(now)
 		return
