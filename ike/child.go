@@ -24,6 +24,7 @@ type child struct {
 	since    time.Time
 	failures int
 	nextTry  time.Time
+	tookAll  bool // the peer has taken all of it in one Child SA, and has not refused its selectors since
 }
 
 func (p *peer) newChild(now time.Time, c *sa.Child) *child {
@@ -35,8 +36,10 @@ func (c *child) note(now time.Time, why diag.Cause) {
 	c.fail(now, why)
 	if why.OK() {
 		c.failures, c.nextTry = 0, time.Time{}
+		c.tookAll = c.tookAll || c.whole(c.sas())
 		return
 	}
+	c.tookAll = c.tookAll && why.Code != diag.SelectorsRefuse
 	c.nextTry = now.Add(c.peer.e.backoff(c.failures))
 	c.failures++
 }
@@ -113,11 +116,11 @@ func overlap(s ipsec.Selector, ts []ipsec.Selector) bool {
 }
 
 // ask requests the missing Child SAs: one for everything while there is none, else one for the first
-// missing pair. IKEv1 has one pair to a Child SA.
+// missing pair. A peer that refuses everything is asked for a pair every other time, unless it has taken everything
+// before. IKEv1 has one pair to a Child SA.
 func (c *child) ask(now time.Time, m sa.Machine) {
 	missing := c.missing()
-	lost := c.why.Code == diag.PeerDeletedESP || c.why.Code == diag.LifetimeEnded // which says nothing about what the peer takes
-	if m.Info().Version != 1 && len(missing) == len(selectorPairs(c.cfg)) && (lost || c.failures%2 == 0) {
+	if m.Info().Version != 1 && len(missing) == len(selectorPairs(c.cfg)) && (c.tookAll || c.failures%2 == 0) {
 		m.Create(now, c.cfg, c.cfg.Local, c.cfg.Remote)
 		return
 	}

@@ -57,6 +57,7 @@ type FrozenChild struct {
 	Since    time.Time
 	Failures int
 	NextTry  time.Time
+	TookAll  bool
 }
 
 // FrozenChildSA is a Child SA that ESP has, without its keys.
@@ -145,7 +146,7 @@ func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	}
 	for _, c := range p.children {
 		f.Children = append(f.Children, FrozenChild{
-			Initiate: c.initiate, Held: c.held, Why: c.why, Since: c.since, Failures: c.failures, NextTry: c.nextTry,
+			Initiate: c.initiate, Held: c.held, Why: c.why, Since: c.since, Failures: c.failures, NextTry: c.nextTry, TookAll: c.tookAll,
 		})
 	}
 	return f

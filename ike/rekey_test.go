@@ -407,7 +407,7 @@ func TestRekeyThatIsTriedAgainSaysWhy(t *testing.T) {
 
 // TestChildThatThePeerLostIsCreatedAgain: "CHILD_SA_NOT_FOUND [...] silently delete the Child SA [...] and send a request to create a new Child SA from scratch".
 func TestChildThatThePeerLostIsCreatedAgain(t *testing.T) {
-	w, a, b := pairOf(t, nil)
+	w, a, _ := pairOf(t, twoByTwo)
 	w.run(time.Second)
 	old := a.newest[0].SPIIn
 	refuseRekeys(w, wire.ChildSANotFound)
@@ -419,9 +419,11 @@ func TestChildThatThePeerLostIsCreatedAgain(t *testing.T) {
 	w.filter = nil
 	w.run(10 * time.Second)
 	if len(a.out) != 1 || a.newest[0].SPIIn == old {
-		t.Error("no new Child SA")
+		t.Fatalf("%d Child SAs, want a new one", len(a.out))
 	}
-	_ = b
+	if c := a.peer(0).cfg.Children[0]; !ipsec.Covers(a.newest[0].Local, c.Local) || !ipsec.Covers(a.newest[0].Remote, c.Remote) {
+		t.Error("it does not carry everything, which the peer took before")
+	}
 }
 
 // TestPeerThinksBetterOfARekey: the peer deletes the new Child SA instead of the old one.

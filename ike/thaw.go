@@ -70,7 +70,7 @@ func (e *Endpoint) thawPeer(now time.Time, f *FrozenPeer, place int) (*peer, err
 	p.why, p.since, p.upSince, p.failures, p.nextTry, p.dedupeAt = f.Why, f.Since, f.UpSince, f.Failures, f.NextTry, f.DedupeAt
 	for i, c := range p.children {
 		g := &f.Children[i]
-		c.initiate, c.held, c.why, c.since, c.failures, c.nextTry = g.Initiate, g.Held, g.Why, g.Since, g.Failures, g.NextTry
+		c.initiate, c.held, c.why, c.since, c.failures, c.nextTry, c.tookAll = g.Initiate, g.Held, g.Why, g.Since, g.Failures, g.NextTry, g.TookAll
 	}
 	e.add(p)
 	return p, nil
