@@ -119,7 +119,7 @@ func (t *Tap1) Open(data []byte) (wire.Header, *wire.Chain1, bool) {
 	}
 	plain := bytes.Clone(data[wire.HeaderSize:])
 	cipher.NewCBCDecrypter(s.block, t.iv(s, h.ID)).CryptBlocks(plain, plain)
-	c, err := wire.ParseChain1(h.Next, plain)
+	c, err := wire.ParseChain1(h.Next, plain, s.block.BlockSize())
 	return h, c, err == nil
 }
 

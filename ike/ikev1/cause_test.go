@@ -40,7 +40,7 @@ func inQuick12(d *ipsec.Datagram, from, to *host, change func(ps []wire.Payload)
 	}
 	plain := make([]byte, len(d.Data)-wire.HeaderSize)
 	cipher.NewCBCDecrypter(s.keys.block, x.iv).CryptBlocks(plain, d.Data[wire.HeaderSize:])
-	c, err := wire.ParseChain1(h.Next, plain)
+	c, err := wire.ParseChain1(h.Next, plain, s.keys.block.BlockSize())
 	if err != nil {
 		to.w.t.Fatal(err)
 	}

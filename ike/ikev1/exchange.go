@@ -256,7 +256,7 @@ func (s *SA) open(x *exchange, h wire.Header, d ipsec.Datagram) (*message, []byt
 	}
 	plain := make([]byte, len(body))
 	cipher.NewCBCDecrypter(s.keys.block, x.iv).CryptBlocks(plain, body)
-	c, err := wire.ParseChain1(h.Next, plain)
+	c, err := wire.ParseChain1(h.Next, plain, n)
 	if err != nil {
 		return nil, nil, drop(sa.DropUndecryptable, "%v", err)
 	}

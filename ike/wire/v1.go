@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 )
@@ -93,16 +94,30 @@ func Parse1(b []byte) (Header, *Chain1, error) {
 	if err != nil {
 		return h, nil, err
 	}
-	c, err := parse1(h.Next, b[HeaderSize:], false)
+	c, err := parse1(h.Next, b[HeaderSize:], 0)
 	return h, c, err
 }
 
-// ParseChain1 reads the decrypted payloads of a message. Padding may follow the last one.
-func ParseChain1(first PayloadType, b []byte) (*Chain1, error) { return parse1(first, b, true) }
+// ParseChain1 reads the decrypted payloads of a message. Padding may follow the last one, to a multiple of block bytes.
+func ParseChain1(first PayloadType, b []byte, block int) (*Chain1, error) {
+	return parse1(first, b, block)
+}
 
-func parse1(first PayloadType, b []byte, padded bool) (*Chain1, error) {
+// isPadding reports whether b is what a peer may add. No HASH covers it, so whoever sees a message could send a longer one
+// before it, and the peer, which has another IV then, could not read the answer. RFC 2409 appendix B wants bytes of
+// 0x00; some peers pad with random ones, perhaps a whole block of which the last byte is the length or one less.
+func isPadding(b []byte, block int) bool {
+	if len(b) < block || !slices.ContainsFunc(b, func(x byte) bool { return x != 0 }) {
+		return true
+	}
+	last := int(b[len(b)-1])
+	return len(b) == block && (last == block || last == block-1)
+}
+
+// parse1 reads a chain of payloads, with padding to a multiple of block bytes; 0: without padding.
+func parse1(first PayloadType, b []byte, block int) (*Chain1, error) {
 	ps, rest, err := ikev1.chain(first, b, 0)
-	if err == nil && len(rest) > 0 && !padded {
+	if err == nil && len(rest) > 0 && (block == 0 || !isPadding(rest, block)) {
 		err = syntax("%d bytes behind the last payload", len(rest))
 	}
 	if err != nil {

@@ -109,7 +109,7 @@ func TestNoProperPrefixIsAV1Message(t *testing.T) {
 			if _, _, err := Parse1(cut); err == nil {
 				t.Errorf("%v: %d of %d bytes parse once the header says so", m.Exchange, n, len(b))
 			}
-			if _, err := ParseChain1(h0(b), cut[HeaderSize:]); err == nil {
+			if _, err := ParseChain1(h0(b), cut[HeaderSize:], 16); err == nil {
 				t.Errorf("%v: %d of %d bytes parse as what was encrypted", m.Exchange, n, len(b))
 			}
 		}
@@ -140,7 +140,7 @@ func TestV1PayloadsWithInnerLengthsFillTheirOwn(t *testing.T) {
 }
 
 func parseBody1(kind PayloadType, body []byte) error {
-	_, err := ParseChain1(kind, AppendChain(nil, []Payload{&Raw{Kind: kind, Data: body}}))
+	_, err := ParseChain1(kind, AppendChain(nil, []Payload{&Raw{Kind: kind, Data: body}}), 16)
 	return err
 }
 
@@ -151,8 +151,35 @@ func TestV1PaddingIsAllowedOnlyBehindWhatWasEncrypted(t *testing.T) {
 	if _, _, err := Parse1(b); err == nil {
 		t.Error("a message in the clear with bytes behind it parses")
 	}
-	if c, err := ParseChain1(h0(b), b[HeaderSize:]); err != nil || len(c.Payloads) != 2 {
+	if c, err := ParseChain1(h0(b), b[HeaderSize:], 16); err != nil || len(c.Payloads) != 2 {
 		t.Error("padding behind what was encrypted is refused:", err)
+	}
+}
+
+// TestV1PaddingIsNoPlaceForMoreBlocks: a copy of a message with blocks behind it decrypts to random bytes there.
+func TestV1PaddingIsNoPlaceForMoreBlocks(t *testing.T) {
+	random := func(n int) []byte { return bytes.Repeat([]byte{0xa5}, n) }
+	for _, c := range []struct {
+		name string
+		pad  []byte
+		ok   bool
+	}{
+		{"random, less than a block", random(15), true},
+		{"a random block", random(16), false},
+		{"a random block and a part of one", random(23), false},
+		{"two random blocks", random(32), false},
+		{"zeros", make([]byte, 15), true},
+		{"a block of zeros", make([]byte, 16), true},
+		{"many zeros", make([]byte, 48), true},
+		{"a random block that ends in its length", append(random(15), 16), true},
+		{"a random block that ends in the number of bytes before", append(random(15), 15), true},
+		{"two random blocks that end in a length", append(random(31), 16), false},
+	} {
+		m := samples1()[0]
+		b := append(m.Marshal(), c.pad...)
+		if _, err := ParseChain1(h0(b), b[HeaderSize:], 16); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
 	}
 }
 
@@ -207,7 +234,7 @@ func FuzzParse1(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 0 {
-			ParseChain1(PayloadType(b[0]), b[1:])
+			ParseChain1(PayloadType(b[0]), b[1:], 16)
 		}
 		h, c, err := Parse1(b)
 		if err != nil {
