@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"slices"
 
-	"vpngw/ike/ikev1"
-	"vpngw/ike/ikev2"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
@@ -104,7 +101,7 @@ func (a *aim) reflection() []shot {
 	if !ok {
 		return nil
 	}
-	return []shot{{parcel: back(p), inert: !a.stale(p)}}
+	return []shot{{parcel: back(p), inert: true}}
 }
 
 func (a *aim) reflectionElsewhere() []shot {
@@ -112,17 +109,7 @@ func (a *aim) reflectionElsewhere() []shot {
 	if !ok {
 		return nil
 	}
-	return []shot{{parcel: a.elsewhere(back(p)), inert: !a.stale(p)}}
-}
-
-// stale reports whether a message began an IKE SA of which its sender knows nothing any more. It cannot tell
-// it from the first message of somebody else.
-func (a *aim) stale(p parcel) bool {
-	h, _ := wire.ParseHeader(p.Data)
-	i := 1 - a.end(p)
-	known := slices.ContainsFunc(a.st.ends[i].frozen.V1.SAs, func(s ikev1.FrozenSA) bool { return s.SPIi == h.SPIi }) ||
-		slices.ContainsFunc(a.st.ends[i].frozen.V2.SAs, func(s ikev2.FrozenSA) bool { return s.SPIi == h.SPIi })
-	return h.SPIr == 0 && !known
+	return []shot{{parcel: a.elsewhere(back(p)), inert: true}}
 }
 
 func (a *aim) otherID(b []byte) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"vpngw/ike"
+	"vpngw/ike/ikev1"
+	"vpngw/ike/ikev2"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
 )
@@ -91,11 +93,16 @@ func (w *world) shoot(s shot, st *state) {
 	var before ike.Frozen
 	if s.inert {
 		before = n.refreeze()
+		s.inert = !stale(before, s.Data)
 	}
 	lines := n.lines
 	did := w.deliver(s.parcel)
 	if s.keyed || s.same { // message 3 of aggressive mode goes out again before an answer, until the peer is heard
 		maps.DeleteFunc(did.answers, func(h wire.Header, _ bool) bool { return h.Exchange == wire.ExchangeAggressive && len(did.answers) > 1 })
+	}
+	if s.keyed { // the peer may well cause the end of another IKE SA of its own, or that one begins
+		to, _ := wire.ParseHeader(s.Data)
+		maps.DeleteFunc(did.answers, func(h wire.Header, _ bool) bool { return h.SPIi != to.SPIi && len(did.answers) > 1 })
 	}
 	if len(did.answers) > maxAnswers {
 		w.fault("%d answers to one message: %q", len(did.answers), did.exchanges())
@@ -115,10 +122,19 @@ func (w *world) shoot(s shot, st *state) {
 		w.fault("Child SAs were installed, held or removed")
 	}
 	if s.inert {
-		if d := different(before, n.refreeze(), st.whole); d != "" {
+		if d := different(before, n.refreeze(), w.whole); d != "" {
 			w.fault("something has changed: %s", d)
 		}
 	}
+}
+
+// stale reports whether a message began an IKE SA of which an Endpoint knows nothing any more. If it comes back, the
+// Endpoint cannot tell it from the first message of somebody else.
+func stale(f ike.Frozen, message []byte) bool {
+	h, _ := wire.ParseHeader(message)
+	known := slices.ContainsFunc(f.V1.SAs, func(s ikev1.FrozenSA) bool { return s.SPIi == h.SPIi }) ||
+		slices.ContainsFunc(f.V2.SAs, func(s ikev2.FrozenSA) bool { return s.SPIi == h.SPIi })
+	return h.SPIr == 0 && !known
 }
 
 // exchanges are those of the answers.
