@@ -228,10 +228,7 @@ func TestUpDownUpBetweenTwoLooks(t *testing.T) {
 				a.drain()
 				look()
 			}
-			next := a.Deadline()
-			if t := b.Deadline(); next.IsZero() || !t.IsZero() && t.Before(next) {
-				next = t
-			}
+			next := sa.Earliest(a.Deadline(), b.Deadline())
 			if next.IsZero() || next.After(end) {
 				return
 			}

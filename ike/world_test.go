@@ -226,8 +226,8 @@ func (w *world) run(d time.Duration) {
 		}
 		var next time.Time
 		for _, n := range w.order {
-			if t := n.Deadline(); !n.dead && !t.IsZero() && (next.IsZero() || t.Before(next)) {
-				next = t
+			if !n.dead {
+				next = sa.Earliest(next, n.Deadline())
 			}
 		}
 		if next.IsZero() || next.After(end) {

@@ -257,9 +257,7 @@ func (w *world) run(d time.Duration) {
 		}
 		var next time.Time
 		for _, n := range w.ends {
-			if t := n.Deadline(); !t.IsZero() && (next.IsZero() || t.Before(next)) {
-				next = t
-			}
+			next = sa.Earliest(next, n.Deadline())
 		}
 		if next.IsZero() || next.After(end) {
 			w.now = end
