@@ -348,7 +348,7 @@ func TestFloods(t *testing.T) {
 func (s *siege) endure(rate int, length time.Duration, w wave) {
 	t := s.t
 	flow, drops := s.load(), s.DeviceDrops()
-	before, lines, cpu := resident(t, s.cloud), strings.Count(s.cloud.Log(), "\n"), s.cloud.CPU()
+	before, lines, cpu := s.cloud.Memory("VmRSS"), strings.Count(s.cloud.Log(), "\n"), s.cloud.CPU()
 	began := time.Now()
 	flood := s.Internet.StartFlood(rate, w)
 	time.Sleep(length / 4) // what the flood can fill is full
@@ -361,7 +361,7 @@ func (s *siege) endure(rate int, length time.Duration, w wave) {
 		if bar := within(3 * time.Second); took > bar {
 			t.Errorf("%s after %v, bar %v", what, took, bar)
 		}
-		grown = max(grown, resident(t, s.cloud))
+		grown = max(grown, s.cloud.Memory("VmRSS"))
 	}
 	timed("an IKEv2 peer is up", func() { s.newcomers.Command("up", "new2"); s.newcomers.AwaitUp("new2") })
 	timed("an IKEv1 peer is up", func() { s.newcomers.Command("up", "new1"); s.newcomers.AwaitUp("new1") })
@@ -373,7 +373,7 @@ func (s *siege) endure(rate int, length time.Duration, w wave) {
 	})
 	for time.Since(began) < length {
 		time.Sleep(100 * time.Millisecond)
-		grown = max(grown, resident(t, s.cloud))
+		grown = max(grown, s.cloud.Memory("VmRSS"))
 	}
 	reached, err := flood.Stop()
 	if err != nil {
@@ -386,13 +386,13 @@ func (s *siege) endure(rate int, length time.Duration, w wave) {
 	there.Queues = s.DeviceDrops() - drops // the flood's own losses, at port 4500, excuse nothing
 	back.Queues = there.Queues
 	load, _ := os.ReadFile("/proc/loadavg")
-	t.Logf("%.0f messages a second in %v; RSS %d MB before, %d MB at most; %.0f %% of a core; %.1f log lines a second; there: %v; back: %v; load average %s%s",
-		reached, elapsed.Round(time.Second), before>>20, grown>>20, 100*used.Seconds()/elapsed.Seconds(), written, there, back, load, s.cloud.Command("status", "--drops"))
+	t.Logf("%.0f messages a second in %v; RSS %.0f MB before, %.0f MB at most; %.0f %% of a core; %.1f log lines a second; there: %v; back: %v; load average %s%s",
+		reached, elapsed.Round(time.Second), before/(1<<20), grown/(1<<20), 100*used.Seconds()/elapsed.Seconds(), written, there, back, load, s.cloud.Command("status", "--drops"))
 	if soak && reached < 0.9*float64(rate) {
 		t.Errorf("only %.0f messages a second could be sent", reached)
 	}
 	if grown-before > 64<<20 {
-		t.Errorf("the gateway has grown by %d MB, bar 64", (grown-before)>>20)
+		t.Errorf("the gateway has grown by %.0f MB, bar 64", (grown-before)/(1<<20))
 	}
 	if written > 10 {
 		t.Errorf("%.1f log lines a second, bar 10", written)
@@ -414,17 +414,4 @@ func (s *siege) load() *lab.Flow {
 		s.Host.Start("iperf-client", "iperf3", "-c", lab.CloudHost, "-t", "36000", "-b", "200M", "--bidir", "--forceflush").AwaitLog("sec")
 	}
 	return s.StartFlow(s.Host, lab.CustomerHost, s.CloudHost, lab.CloudHost, perSecond)
-}
-
-// resident is how much memory a daemon has, in bytes.
-func resident(t *testing.T, v *lab.Vpngw) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	var kb int
-	fmt.Sscan(rest, &kb)
-	return kb << 10
 }

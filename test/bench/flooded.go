@@ -64,8 +64,8 @@ func runFlooded(t *trial, p programs, d time.Duration) flooded {
 		if !end.Running() {
 			t.Fatalf("%s has ended:\n%s", end.Name, end.Log())
 		}
-		out.rss = max(out.rss, memory(t, end.Process, "VmRSS"))
-		out.peak = max(out.peak, memory(t, end.Process, "VmHWM"))
+		out.rss = max(out.rss, end.Memory("VmRSS"))
+		out.peak = max(out.peak, end.Memory("VmHWM"))
 	}
 	return out
 }

@@ -54,28 +54,13 @@ func (r *row) cpu() time.Duration {
 	return sum
 }
 
-// memory returns the memory of the larger daemon from a line of
-// /proc/PID/status: VmRSS is the present value, VmHWM the highest. Without
-// daemons it is 0.
+// memory returns the Memory of the larger daemon. Without daemons it is 0.
 func (r *row) memory(line string) float64 {
 	var most float64
 	for _, d := range r.daemons {
-		most = max(most, memory(r.trial, d, line))
+		most = max(most, d.Memory(line))
 	}
 	return most
-}
-
-func memory(t lab.T, p *lab.Process, line string) float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
-	if err != nil {
-		t.Fatalf("%s: %v", p.Name, err)
-	}
-	_, rest, _ := strings.Cut(string(b), line+":")
-	var kilobytes float64
-	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
-		t.Fatalf("%s: %s: %v", p.Name, line, err)
-	}
-	return kilobytes * 1024
 }
 
 // measureTCP runs one stream, or more, with iperf3.

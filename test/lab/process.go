@@ -123,6 +123,21 @@ func (p *Process) CPU() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100 on every Linux
 }
 
+// Memory is a line of /proc/PID/status in bytes: VmRSS is the present value, VmHWM the highest.
+func (p *Process) Memory(line string) float64 {
+	p.lab.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
+	if err != nil {
+		p.lab.Fatalf("%s: %v", p.Name, err)
+	}
+	_, rest, _ := strings.Cut(string(b), line+":")
+	var kilobytes float64
+	if _, err := fmt.Sscan(rest, &kilobytes); err != nil {
+		p.lab.Fatalf("%s: %s: %v", p.Name, line, err)
+	}
+	return kilobytes * 1024
+}
+
 // sleeps reports whether the program waits for an event; a program that waits for a processor does not sleep.
 func (p *Process) sleeps() bool {
 	f := stat(p.PID())
