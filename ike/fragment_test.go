@@ -166,19 +166,12 @@ func TestHostileFragments(t *testing.T) {
 	tap := newTap(w)
 	st := a.ikeOf()
 	h := wire.Header{SPIi: st.SPIi, SPIr: st.SPIr, Major: 2, Exchange: wire.ExchangeInformational, Flags: wire.FlagInitiator, ID: 2}
-	c := tap.cipher(h)
 	send := func(number, total uint16, plain []byte) {
-		f := &wire.Fragment{Number: number, Total: total, Body: make([]byte, c.Size(len(plain)))}
+		var first wire.PayloadType
 		if number == 1 {
-			f.Next = wire.TypeVendor
+			first = wire.TypeVendor
 		}
-		m := (&wire.Message{Header: h, Payloads: []wire.Payload{f}}).Marshal()
-		n := len(m) - c.Size(len(plain))
-		data, err := c.Seal(m[:n:n], plain, tap.rand)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.send(ipsec.Datagram{Local: st.Path.Remote, Remote: st.Path.Local, Data: data})
+		w.send(ipsec.Datagram{Local: st.Path.Remote, Remote: st.Path.Local, Data: tap.SealFragment(h, first, number, total, plain)})
 		w.run(0)
 	}
 	vendor := wire.AppendChain(nil, []wire.Payload{&wire.Vendor{Data: make([]byte, 100)}})
@@ -207,19 +200,15 @@ func TestFragmentsOfMixedTotalsBeginAnewWithTheLarger(t *testing.T) {
 	tap := newTap(w)
 	st := a.ikeOf()
 	h := wire.Header{SPIi: st.SPIi, SPIr: st.SPIr, Major: 2, Exchange: wire.ExchangeInformational, Flags: wire.FlagInitiator, ID: 2}
-	c := tap.cipher(h)
 	inner := wire.AppendChain(nil, []wire.Payload{&wire.Vendor{Data: make([]byte, 92)}}) // 96 bytes
 	send := func(number, total uint16) {
 		size := 96 / int(total)
 		part := inner[(int(number)-1)*size : int(number)*size]
-		f := &wire.Fragment{Number: number, Total: total, Body: make([]byte, c.Size(len(part)))}
+		var first wire.PayloadType
 		if number == 1 {
-			f.Next = wire.TypeVendor
+			first = wire.TypeVendor
 		}
-		m := (&wire.Message{Header: h, Payloads: []wire.Payload{f}}).Marshal()
-		n := len(m) - c.Size(len(part))
-		data, _ := c.Seal(m[:n:n], part, tap.rand)
-		w.send(ipsec.Datagram{Local: st.Path.Remote, Remote: st.Path.Local, Data: data})
+		w.send(ipsec.Datagram{Local: st.Path.Remote, Remote: st.Path.Local, Data: tap.SealFragment(h, first, number, total, part)})
 		w.run(0)
 	}
 	before := w.count(wire.ExchangeInformational, true)

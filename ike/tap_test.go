@@ -12,20 +12,18 @@ import (
 // tap is an iketest.Tap that has the key logs of a world.
 type tap struct {
 	*iketest.Tap
-	w    *world
-	rand *rand.ChaCha8
+	w *world
 }
 
 func newTap(w *world) *tap {
-	rnd := rand.NewChaCha8([32]byte{1})
-	return &tap{iketest.NewTap(rnd, func() string {
+	return &tap{iketest.NewTap(rand.NewChaCha8([32]byte{1}), func() string {
 		text := ""
 		for _, n := range w.order {
 			text += n.keys.String()
 			n.keys.Reset()
 		}
 		return text
-	}), w, rnd}
+	}), w}
 }
 
 func (t *tap) cipher(h wire.Header) *sa.Cipher { return t.Cipher(h) }
