@@ -1,8 +1,8 @@
 package ike
 
 import (
-	"fmt"
 	mrand "math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -12,11 +12,14 @@ import (
 )
 
 // big makes IKE_AUTH and CREATE_CHILD_SA messages of several thousand bytes.
-func big(pa, pb *sa.Peer) {
+func big(pa, pb *sa.Peer) { manyNetworks(pa, pb, 200) }
+
+// manyNetworks gives the Child SA n networks at each end, 255 at most.
+func manyNetworks(pa, pb *sa.Peer, n int) {
 	var x, y []ipsec.Selector
-	for i := range 200 {
-		x = append(x, selectors(fmt.Sprintf("10.1.%d.0/24", i))...)
-		y = append(y, selectors(fmt.Sprintf("10.2.%d.0/24", i))...)
+	for i := range byte(n) {
+		x = append(x, ipsec.SelectorOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, i, 0}), 24)))
+		y = append(y, ipsec.SelectorOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 2, i, 0}), 24)))
 	}
 	pa.Children[0].Local, pa.Children[0].Remote = x, y
 	pb.Children[0].Local, pb.Children[0].Remote = y, x

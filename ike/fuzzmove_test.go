@@ -10,17 +10,6 @@ import (
 	"vpngw/ipsec"
 )
 
-// long makes messages of two or three fragments.
-func long(pa, pb *sa.Peer) {
-	var x, y []ipsec.Selector
-	for i := range byte(60) {
-		x = append(x, ipsec.SelectorOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, i, 0}), 24)))
-		y = append(y, ipsec.SelectorOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 2, i, 0}), 24)))
-	}
-	pa.Children[0].Local, pa.Children[0].Remote = x, y
-	pb.Children[0].Local, pb.Children[0].Remote = y, x
-}
-
 // elsewhere is another address or port.
 func elsewhere(a netip.AddrPort, b byte) netip.AddrPort {
 	switch b & 3 {
