@@ -120,13 +120,11 @@ func (a *aim) run(b []byte) {
 
 // chain are the generic payloads of a message as they stand there: type and bytes with header.
 type chain struct {
-	first wire.PayloadType
 	kinds []wire.PayloadType
 	raw   [][]byte
 }
 
-func chainOf(first wire.PayloadType, b []byte) chain {
-	c := chain{first: first}
+func chainOf(first wire.PayloadType, b []byte) (c chain) {
 	for kind := first; kind != 0 && len(b) >= 4; {
 		n := int(binary.BigEndian.Uint16(b[2:]))
 		if n < 4 || n > len(b) {

@@ -27,7 +27,7 @@ var keyed = []kind{
 	})},
 	{"authentic: a payload more", rechained(func(a *aim, c *chain) {
 		for range 1 + a.n(2) {
-			a.add(c, a.payload(nil))
+			a.add(c, a.payload())
 		}
 	})},
 	{"authentic: another exchange, id or flags", (*aim).reheaded},
@@ -176,7 +176,7 @@ func (a *aim) to(flags wire.Flags) (parcel, wire.Header, bool) {
 // payloads are a few.
 func (a *aim) payloads() (out []wire.Payload) {
 	for range a.n(4) {
-		out = append(out, a.payload(nil))
+		out = append(out, a.payload())
 	}
 	return out
 }
@@ -214,7 +214,7 @@ func (a *aim) sealedFragments() (out []shot) {
 	}
 	a.st.tap.Rand = chacha(a.rand.Uint64())
 	h.Exchange = oneOf(a, wire.ExchangeInformational, wire.ExchangeCreateChild)
-	ps := append(a.payloads(), a.payload(nil))
+	ps := append(a.payloads(), a.payload())
 	plain := wire.AppendChain(nil, ps)
 	total := uint16(1 + a.n(5))
 	pieces := slices.Collect(slices.Chunk(plain, len(plain)/int(total)+1))

@@ -41,13 +41,11 @@ func (a *aim) spis() []byte {
 	return p.Data[:16]
 }
 
-// notify is some notification; like, if not nil, the bytes in it.
-func (a *aim) notify(data []byte) wire.Payload {
-	if data == nil {
-		data = make([]byte, oneOf(a, 0, 1, 2, 4, 8, 16, 20, 64))
-		for i := range data {
-			data[i] = byte(a.rand.Uint32())
-		}
+// notify is some notification.
+func (a *aim) notify() wire.Payload {
+	data := make([]byte, oneOf(a, 0, 1, 2, 4, 8, 16, 20, 64))
+	for i := range data {
+		data[i] = byte(a.rand.Uint32())
 	}
 	if a.st.story.version == 1 {
 		n := &wire.Notify1{DOI: 1, Protocol: oneOf(a, ipsec.ProtoIKE, ipsec.ProtoESP), Kind: oneOf(a, notifies1...), Data: data}
@@ -81,10 +79,10 @@ func (a *aim) delete() wire.Payload {
 }
 
 // payload is some payload.
-func (a *aim) payload(data []byte) wire.Payload {
+func (a *aim) payload() wire.Payload {
 	switch a.n(6) {
 	case 0, 1:
-		return a.notify(data)
+		return a.notify()
 	case 2:
 		return a.delete()
 	case 3:

@@ -178,7 +178,7 @@ func (a *aim) lies() []shot {
 }
 
 func (a *aim) added() []shot {
-	return a.inChain(func(c *chain) { a.add(c, a.payload(nil)) })
+	return a.inChain(func(c *chain) { a.add(c, a.payload()) })
 }
 
 // clear makes a message of the exchange that is under way, or of another one, with payloads in clear.
@@ -203,7 +203,7 @@ func (a *aim) clear(ps ...wire.Payload) []shot {
 	return []shot{{parcel: p}}
 }
 
-func (a *aim) notified() []shot { return a.clear(a.notify(nil)) }
+func (a *aim) notified() []shot { return a.clear(a.notify()) }
 
 func (a *aim) deleted() []shot { return a.clear(a.delete()) }
 

@@ -36,8 +36,7 @@ type world struct {
 // parcel is a message under way. The Datagram is as its receiver sees it.
 type parcel struct {
 	ipsec.Datagram
-	from *netip.Addr // nil: a stranger
-	sent ipsec.Path  // as the sender sees it
+	sent ipsec.Path // as the sender sees it
 
 	// What is encrypted in it, as far as the keys are known. Of IKEv1's phase 2 it is what the HASH protects.
 	first wire.PayloadType
@@ -118,7 +117,6 @@ func (w *world) at(addr netip.Addr) *end {
 // effects are what an Endpoint has done.
 type effects struct {
 	answers  map[wire.Header]bool // messages, whose fragments count as one
-	bytes    int
 	moved    bool
 	removed  int
 	children int // installed or on hold
@@ -136,7 +134,6 @@ func (n *end) drain() effects {
 			}
 			h.Next, h.Length = 0, 0
 			did.answers[h] = true
-			did.bytes += len(a.Data)
 			n.w.send(n, a)
 		case sa.InstallIn:
 			did.children++
@@ -213,7 +210,7 @@ func (w *world) check() {
 
 // send puts a message under way.
 func (w *world) send(n *end, s sa.Send) {
-	p := parcel{sent: s.Path, from: &n.addr}
+	p := parcel{sent: s.Path}
 	if !p.sent.Local.Addr().IsValid() {
 		p.sent.Local = netip.AddrPortFrom(n.addr, p.sent.Local.Port())
 	}
