@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"testing"
@@ -27,33 +26,24 @@ func (h *twoAddresses) Open(listen []netip.Addr) (*Sockets, error) {
 func TestEveryListeningAddressIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &twoAddresses{fakeHost: officeHost()}
-		h.second = &fakeSocket{host: h.fakeHost, id: h.newID(), port: 4500, in: make(chan ipsec.Datagram, 16), done: make(chan struct{})}
-		s := &script{}
+		h.second = h.newSocket(4500)
 		c := configOf(hq())
 		c.Listen = config.AddrsOf(addr("203.0.113.9"), addr("203.0.113.10"))
-		g, err := New(c, Options{Host: h, IKE: s.new})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error)
-		go func() { done <- g.Run(ctx) }()
-		synctest.Wait()
+		r := start(t, h.fakeHost, c, Options{Host: h})
 		from := netip.MustParseAddrPort("198.51.100.1:4500")
 		for i, so := range []*fakeSocket{h.socket(4500), h.second, h.socket(4500), h.second} {
 			so.put(ipsec.Datagram{Remote: from, Data: append(make([]byte, 4), byte('a'+i))})
 			synctest.Wait()
 		}
 		var got []string
-		for _, d := range s.handled {
+		for _, d := range r.ike.handled {
 			got = append(got, string(d.Data))
 		}
 		slices.Sort(got)
 		if want := []string{"a", "b", "c", "d"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		cancel()
-		if err := <-done; err != nil {
+		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
 		h.second.Close()
@@ -91,27 +81,18 @@ func (s *stuckSocket) ReadReady(ds []ipsec.Datagram) (int, error) {
 func TestIKEOnPort4500DoesNotWaitForESP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &stuckESP{fakeHost: officeHost()}
-		h.marked = &fakeSocket{host: h.fakeHost, id: h.newID(), port: 4500, in: make(chan ipsec.Datagram, 16), done: make(chan struct{})}
-		s := &script{}
-		g, err := New(configOf(hq()), Options{Host: h, IKE: s.new})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error)
-		go func() { done <- g.Run(ctx) }()
-		synctest.Wait()
+		h.marked = h.newSocket(4500)
+		r := start(t, h.fakeHost, configOf(hq()), Options{Host: h})
 		from := netip.MustParseAddrPort("198.51.100.1:4500")
 		h.esp.put(ipsec.Datagram{Remote: from, Data: make([]byte, 100)})
 		synctest.Wait()
 		h.marked.put(ipsec.Datagram{Remote: from, Data: append(make([]byte, 4), "ike"...)})
 		synctest.Wait()
-		if len(s.handled) != 1 {
-			t.Errorf("%d IKE messages were handled, want 1", len(s.handled))
+		if len(r.ike.handled) != 1 {
+			t.Errorf("%d IKE messages were handled, want 1", len(r.ike.handled))
 		}
 		close(h.esp.release)
-		cancel()
-		if err := <-done; err != nil {
+		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
 		h.marked.Close()

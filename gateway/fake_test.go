@@ -258,9 +258,13 @@ func (h *fakeHost) Clean() error {
 	return nil
 }
 
+func (h *fakeHost) newSocket(port uint16) *fakeSocket {
+	return &fakeSocket{host: h, id: h.newID(), port: port, in: make(chan ipsec.Datagram, 256), errs: make(chan error), done: make(chan struct{})}
+}
+
 func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 	open := func(port uint16) []Socket {
-		s := &fakeSocket{host: h, id: h.newID(), port: port, in: make(chan ipsec.Datagram, 256), errs: make(chan error), done: make(chan struct{})}
+		s := h.newSocket(port)
 		h.mu.Lock()
 		h.sockets = append(h.sockets, s)
 		h.mu.Unlock()
@@ -474,11 +478,13 @@ type running struct {
 	stop func() error // ends it and returns Run's error
 }
 
-// start runs a gateway. Call it in a synctest bubble, and stop at its end.
+// start runs a gateway on h, or on o.Host, a host that wraps h. Call it in a synctest bubble, and stop at its end.
 func start(t *testing.T, h *fakeHost, c *config.Config, o Options) *running {
 	t.Helper()
 	s := &script{}
-	o.Host = h
+	if o.Host == nil {
+		o.Host = h
+	}
 	o.IKE = s.new
 	g, err := New(c, o)
 	if err != nil {
