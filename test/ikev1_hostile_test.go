@@ -33,17 +33,10 @@ func newSpoofer(t *testing.T, n *lab.Namespace) *spoofer {
 	return s
 }
 
-// send puts an IKE message behind IP and UDP headers.
+// send sends an IKE message.
 func (s *spoofer) send(from, to netip.AddrPort, data []byte) {
-	b := make([]byte, 28, 28+len(data))
-	b[0], b[8], b[9] = 0x45, 64, 17
-	binary.BigEndian.PutUint16(b[2:], uint16(28+len(data)))
-	copy(b[12:], from.Addr().AsSlice())
-	copy(b[16:], to.Addr().AsSlice())
-	binary.BigEndian.PutUint16(b[20:], from.Port())
-	binary.BigEndian.PutUint16(b[22:], to.Port())
-	binary.BigEndian.PutUint16(b[24:], uint16(8+len(data)))
-	if err := syscall.Sendto(s.fd, append(b, data...), 0, &syscall.SockaddrInet4{Addr: to.Addr().As4()}); err != nil && err != syscall.ENOBUFS {
+	b := lab.Forged{From: from, To: to, Data: data}.Packet()
+	if err := syscall.Sendto(s.fd, b, 0, &syscall.SockaddrInet4{Addr: to.Addr().As4()}); err != nil && err != syscall.ENOBUFS {
 		s.t.Errorf("sendto: %v", err)
 	}
 }

@@ -87,6 +87,13 @@ func (f *Flood) send(c *ipv4.PacketConn, perSecond int, next func() Forged) erro
 	}
 }
 
+// Packet is the datagram behind IP and UDP headers.
+func (d Forged) Packet() []byte {
+	b := make([]byte, 28+len(d.Data))
+	d.put(b)
+	return b
+}
+
 // put writes the datagram behind IP and UDP headers, and returns the length. Its UDP checksum is 0: there is none.
 func (d Forged) put(b []byte) int {
 	size := 28 + len(d.Data)
