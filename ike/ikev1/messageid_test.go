@@ -27,6 +27,15 @@ func (n *host) again(d ipsec.Datagram) string {
 	return "it was taken"
 }
 
+// quick1 is message 1 of a quick mode, as the peer of s would send it, with ID payloads.
+func quick1(s *SA, id uint32, ids ...wire.Payload) ipsec.Datagram {
+	x := &exchange{kind: wire.ExchangeQuick, id: id, iv: s.keys.nextIV(s.lastIV, id)}
+	offer := &wire.SA1{Proposals: []wire.Proposal1{{Number: 1, Protocol: ipsec.ProtoESP, SPI: u32(4711), Transforms: []wire.Transform1{{Number: 1, ID: 12}}}}}
+	ps := append([]wire.Payload{offer, &wire.Nonce1{Data: make([]byte, 16)}}, ids...)
+	ps = hashed(ps, func(rest []byte) []byte { return s.keys.hash1(id, rest) })
+	return ipsec.Datagram{Local: s.path.Local, Remote: s.path.Remote, Data: s.seal(x, ps)}
+}
+
 // No message id is forgotten: a recorded message is never taken again, also after many others and after a restart.
 func TestRecordedMessageIsNeverTakenAgain(t *testing.T) {
 	w := newWorld(t, nil)
@@ -170,11 +179,7 @@ func TestQuickModeWaitsForRoom(t *testing.T) {
 		b.fam.children[i] = children[0]
 	}
 	for id := range uint32(1000) { // of a peer that overdoes it
-		h := b.header(wire.ExchangeQuick, id+1)
-		x := &exchange{kind: wire.ExchangeQuick, id: h.ID, iv: b.keys.nextIV(b.lastIV, h.ID)}
-		offer := &wire.SA1{Proposals: []wire.Proposal1{{Number: 1, Protocol: ipsec.ProtoESP, SPI: u32(4711), Transforms: []wire.Transform1{{Number: 1, ID: 12}}}}}
-		ps := hashed([]wire.Payload{offer, &wire.Nonce1{Data: make([]byte, 16)}}, func(rest []byte) []byte { return b.keys.hash1(h.ID, rest) })
-		first = ipsec.Datagram{Local: b.path.Local, Remote: b.path.Remote, Data: b.seal(x, ps)}
+		first = quick1(b, id+1)
 		w.b.receive(first)
 	}
 	if n := w.b.dropped[sa.DropTooMany]; n != 1000 || len(b.exchanges) > 256 {
@@ -195,11 +200,7 @@ func TestSelectorsThatCannotBeReadEndNothing(t *testing.T) {
 	id := uint32(0x10000)
 	ask := func(ids ...wire.Payload) {
 		id++
-		x := &exchange{kind: wire.ExchangeQuick, id: id, iv: b.keys.nextIV(b.lastIV, id)}
-		offer := &wire.SA1{Proposals: []wire.Proposal1{{Number: 1, Protocol: ipsec.ProtoESP, SPI: u32(4711), Transforms: []wire.Transform1{{Number: 1, ID: 12}}}}}
-		ps := append([]wire.Payload{offer, &wire.Nonce1{Data: make([]byte, 16)}}, ids...)
-		ps = hashed(ps, func(rest []byte) []byte { return b.keys.hash1(id, rest) })
-		w.b.receive(ipsec.Datagram{Local: b.path.Local, Remote: b.path.Remote, Data: b.seal(x, ps)})
+		w.b.receive(quick1(b, id, ids...))
 	}
 	ok := &wire.Raw{Kind: wire.TypeID1, Data: []byte{1, 0, 0, 0, 10, 3, 0, 1}}
 	n := 0

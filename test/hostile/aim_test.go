@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 
 	"vpngw/ike/wire"
 )
@@ -159,13 +160,11 @@ func (a *aim) rearrange(c *chain) {
 		return
 	}
 	i, j := a.n(n), a.n(n)
-	at := func(i int) ([]wire.PayloadType, [][]byte) { return c.kinds[i : i+1], c.raw[i : i+1] }
 	switch a.n(7) {
 	case 0: // one less
-		c.kinds, c.raw = append(c.kinds[:i:i], c.kinds[i+1:]...), append(c.raw[:i:i], c.raw[i+1:]...)
+		c.kinds, c.raw = slices.Delete(c.kinds, i, i+1), slices.Delete(c.raw, i, i+1)
 	case 1: // one twice
-		k, r := at(i)
-		c.kinds, c.raw = append(c.kinds[:j:j], append(k[:1:1], c.kinds[j:]...)...), append(c.raw[:j:j], append(r[:1:1], c.raw[j:]...)...)
+		c.kinds, c.raw = slices.Insert(c.kinds, j, c.kinds[i]), slices.Insert(c.raw, j, c.raw[i])
 	case 2: // one very often
 		for range oneOf(a, 8, 60, 64, 200) {
 			c.kinds, c.raw = append(c.kinds, c.kinds[i]), append(c.raw, c.raw[i])
@@ -173,9 +172,8 @@ func (a *aim) rearrange(c *chain) {
 	case 3: // two in each other's place
 		c.kinds[i], c.kinds[j], c.raw[i], c.raw[j] = c.kinds[j], c.kinds[i], c.raw[j], c.raw[i]
 	case 4: // all backwards
-		for i, j := 0, n-1; i < j; i, j = i+1, j-1 {
-			c.kinds[i], c.kinds[j], c.raw[i], c.raw[j] = c.kinds[j], c.kinds[i], c.raw[j], c.raw[i]
-		}
+		slices.Reverse(c.kinds)
+		slices.Reverse(c.raw)
 	case 5: // one in the name of another
 		c.kinds[i] = c.kinds[j]
 	case 6: // one only
@@ -210,6 +208,6 @@ func (a *aim) lie(c *chain) {
 // add puts in a payload.
 func (a *aim) add(c *chain, p wire.Payload) {
 	i := a.n(len(c.raw) + 1)
-	c.kinds = append(c.kinds[:i:i], append([]wire.PayloadType{p.Type()}, c.kinds[i:]...)...)
-	c.raw = append(c.raw[:i:i], append([][]byte{wire.AppendChain(nil, []wire.Payload{p})}, c.raw[i:]...)...)
+	c.kinds = slices.Insert(c.kinds, i, p.Type())
+	c.raw = slices.Insert(c.raw, i, wire.AppendChain(nil, []wire.Payload{p}))
 }

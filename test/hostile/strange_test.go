@@ -81,11 +81,14 @@ func (a *aim) replay() []shot {
 	return []shot{{parcel: oneOf(a, a.st.history...)}}
 }
 
-func (a *aim) replayElsewhere() []shot {
-	if len(a.st.history) == 0 {
-		return nil
+func (a *aim) replayElsewhere() []shot { return a.away(a.replay()) }
+
+// away makes shots come from elsewhere.
+func (a *aim) away(shots []shot) []shot {
+	for i := range shots {
+		shots[i].parcel = a.elsewhere(shots[i].parcel)
 	}
-	return []shot{{parcel: a.elsewhere(oneOf(a, a.st.history...))}}
+	return shots
 }
 
 func (a *aim) overtake() []shot {
@@ -104,13 +107,7 @@ func (a *aim) reflection() []shot {
 	return []shot{{parcel: back(p), inert: true}}
 }
 
-func (a *aim) reflectionElsewhere() []shot {
-	p, ok := a.message()
-	if !ok {
-		return nil
-	}
-	return []shot{{parcel: a.elsewhere(back(p)), inert: true}}
-}
+func (a *aim) reflectionElsewhere() []shot { return a.away(a.reflection()) }
 
 func (a *aim) otherID(b []byte) {
 	id := binary.BigEndian.Uint32(b[20:])
