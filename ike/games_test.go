@@ -16,9 +16,14 @@ import (
 // plays is how many random games TestGamesAtRandom plays in each version; PLAYS is another number. GAMES names a
 // folder of inputs of a fuzz target that the scripts derive from too, such as the ones that go test has found.
 func plays(t *testing.T) int {
-	n, err := strconv.Atoi(os.Getenv("PLAYS"))
-	if err != nil {
+	t.Helper()
+	s := os.Getenv("PLAYS")
+	if s == "" {
 		return 300
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("PLAYS: %v", err)
 	}
 	return n
 }

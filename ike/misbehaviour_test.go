@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -37,7 +36,7 @@ func TestAChainOfRekeysLeavesFewIKESAs(t *testing.T) {
 // esp4 is an offer of Child SAs with an SPI.
 func esp4(spi uint32) *wire.SA {
 	return &wire.SA{Proposals: []wire.Proposal{{
-		Number: 1, Protocol: ipsec.ProtoESP, SPI: binary.BigEndian.AppendUint32(nil, spi), Proposal: proposals(ipsec.ProtoESP, "aes128gcm16-x25519")[0],
+		Number: 1, Protocol: ipsec.ProtoESP, SPI: be32(spi), Proposal: proposals(ipsec.ProtoESP, "aes128gcm16-x25519")[0],
 	}}}
 }
 
