@@ -73,7 +73,7 @@ func (s *SA) childPath() ipsec.Path { return sa.ChildPath(s.path, s.encap()) }
 // requestPath is where requests go. One that was replaced sends where its successor does: who copied one
 // message from elsewhere has moved both, and the peer's next message moves only the successor back.
 func (s *SA) requestPath() ipsec.Path {
-	if c := s.fam.current; c.state == sa.Established {
+	if c := s.fam.current; c != nil && c.state == sa.Established {
 		return c.path
 	}
 	return s.path
