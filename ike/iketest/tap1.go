@@ -7,9 +7,11 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -144,13 +146,13 @@ func (t *Tap1) prf(key []byte, parts ...[]byte) []byte {
 	return m.Sum(nil)
 }
 
-// Forge makes a message of payloads, with the right HASH before them. The padding makes end its last block, if end
-// is not nil.
+// Forge makes a message of payloads, with the right HASH before them. end, if not nil, becomes its last block, so that
+// what follows in the exchange can be read: a vendor ID payload more makes it the padding.
 func (t *Tap1) Forge(h wire.Header, ps []wire.Payload, end []byte) []byte {
 	return t.ForgeBytes(h, wire.FirstType(ps), wire.AppendChain(nil, ps), end)
 }
 
-// ForgeBytes is Forge of any bytes behind the HASH.
+// ForgeBytes is Forge of any bytes behind the HASH. If they are no payloads, their message does not end in end.
 func (t *Tap1) ForgeBytes(h wire.Header, first wire.PayloadType, plain, end []byte) []byte {
 	t.learn()
 	s := t.of(h.SPIi)
@@ -161,16 +163,18 @@ func (t *Tap1) ForgeBytes(h wire.Header, first wire.PayloadType, plain, end []by
 		binary.BigEndian.PutUint32(m[wire.HeaderSize-4:], uint32(len(m)))
 		return m
 	}
-	var salt [][]byte
-	if h.Exchange == wire.ExchangeQuick && s.ni[h.ID] != nil && len(plain) > 0 {
-		salt = [][]byte{s.ni[h.ID]}
-	}
-	parts := append([][]byte{binary.BigEndian.AppendUint32(nil, h.ID)}, salt...)
-	hash := t.prf(s.a, append(parts, plain)...)
 	h.Next = wire.TypeHash1
-	head := wire.AppendChain(nil, []wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: hash}})
-	head[0] = byte(first)
-	return t.EncryptBytes(h, append(head, plain...), end)
+	return t.ending(h, first, plain, end, func(plain []byte) []byte {
+		var salt [][]byte
+		if h.Exchange == wire.ExchangeQuick && s.ni[h.ID] != nil && len(plain) > 0 {
+			salt = [][]byte{s.ni[h.ID]}
+		}
+		parts := append([][]byte{binary.BigEndian.AppendUint32(nil, h.ID)}, salt...)
+		hash := t.prf(s.a, append(parts, plain)...)
+		head := wire.AppendChain(nil, []wire.Payload{&wire.Raw{Kind: wire.TypeHash1, Data: hash}})
+		head[0] = byte(first)
+		return append(head, plain...)
+	})
 }
 
 const nextAt = 16 // where the header has the type of the first payload
@@ -181,19 +185,54 @@ func (t *Tap1) Encrypt(h wire.Header, ps []wire.Payload, end []byte) []byte {
 	return t.EncryptBytes(h, wire.AppendChain(nil, ps), end)
 }
 
-// EncryptBytes makes a message of any bytes.
+// EncryptBytes makes a message of any bytes; end is as ForgeBytes has it.
 func (t *Tap1) EncryptBytes(h wire.Header, plain, end []byte) []byte {
+	return t.ending(h, h.Next, plain, end, func(plain []byte) []byte { return plain })
+}
+
+// ending makes a message of what whole makes of payloads. A receiver takes a random block as padding only if it ends in
+// its length or one less (see wire.ParseChain1), so contents of the vendor ID are tried until it does.
+func (t *Tap1) ending(h wire.Header, first wire.PayloadType, plain, end []byte, whole func([]byte) []byte) []byte {
+	if c, err := wire.ParseChain1(first, plain, 0); end != nil && err == nil && len(c.Raw) > 0 {
+		const size = 4 + 4
+		last := len(plain) - len(c.Raw[len(c.Raw)-1])
+		filled := slices.Concat(plain, make([]byte, size))
+		filled[last] = byte(wire.TypeVendor1)
+		for (len(whole(filled)))%aes.BlockSize != 0 {
+			filled = append(filled, 0)
+		}
+		id := filled[len(plain):]
+		binary.BigEndian.PutUint16(id[2:], uint16(len(id)))
+		padding := make([]byte, aes.BlockSize)
+		for try := range uint32(10_000) {
+			binary.BigEndian.PutUint32(id[4:], try)
+			b := t.encrypt(h, whole(filled))
+			t.of(h.SPIi).block.Decrypt(padding, end)
+			subtle.XORBytes(padding, padding, b[len(b)-aes.BlockSize:])
+			if n := padding[len(padding)-1]; n == aes.BlockSize || n == aes.BlockSize-1 {
+				return fixed(append(b, end...))
+			}
+		}
+	}
+	return t.encrypt(h, whole(plain))
+}
+
+func (t *Tap1) encrypt(h wire.Header, plain []byte) []byte {
 	s := t.of(h.SPIi)
 	h.Flags |= wire.FlagEncrypted
 	b := (&wire.Message{Header: h}).Marshal()
 	b[nextAt] = byte(h.Next)
 	b = append(b, plain...)
-	for (len(b)-wire.HeaderSize)%16 != 0 {
+	for (len(b)-wire.HeaderSize)%aes.BlockSize != 0 {
 		b = append(b, 0)
 	}
 	body := b[wire.HeaderSize:]
 	cipher.NewCBCEncrypter(s.block, t.iv(s, h.ID)).CryptBlocks(body, body)
-	b = append(b, end...)
+	return fixed(b)
+}
+
+// fixed gives a message the length in its header.
+func fixed(b []byte) []byte {
 	binary.BigEndian.PutUint32(b[wire.HeaderSize-4:], uint32(len(b)))
 	return b
 }

@@ -98,7 +98,8 @@ func Parse1(b []byte) (Header, *Chain1, error) {
 	return h, c, err
 }
 
-// ParseChain1 reads the decrypted payloads of a message. Padding may follow the last one, to a multiple of block bytes.
+// ParseChain1 reads the decrypted payloads of a message. Padding may follow the last one, to a multiple of block bytes;
+// 0: none may.
 func ParseChain1(first PayloadType, b []byte, block int) (*Chain1, error) {
 	return parse1(first, b, block)
 }
