@@ -65,7 +65,7 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
 
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root)
-	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./esp ./config/export ./test/...
+	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
 install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)
 	@[ -x bin/vpngw ] || { echo "nothing to install yet: run make build"; exit 1; }

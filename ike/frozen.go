@@ -44,6 +44,7 @@ type FrozenPeer struct {
 	Why      diag.Cause
 	Since    time.Time
 	UpSince  time.Time
+	Absent   time.Time
 	Failures int
 	NextTry  time.Time
 	DedupeAt time.Time
@@ -138,7 +139,7 @@ func (e *Endpoint) Freeze() Frozen {
 
 func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	f := FrozenPeer{
-		Peer: *p.cfg, Why: p.why, Since: p.since, UpSince: p.upSince, Failures: p.failures, NextTry: p.nextTry, DedupeAt: p.dedupeAt,
+		Peer: *p.cfg, Why: p.why, Since: p.since, UpSince: p.upSince, Absent: p.absent, Failures: p.failures, NextTry: p.nextTry, DedupeAt: p.dedupeAt,
 	}
 	f.Peer.Children = slices.Clone(p.cfg.Children)
 	for _, m := range p.machines {

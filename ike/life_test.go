@@ -190,22 +190,6 @@ func TestConfiguredLocalAddressIsTheOneToSendFrom(t *testing.T) {
 	}
 }
 
-// TestPeerThatAcceptsAndDeletesIsBackedOffFrom: an IKE SA that ends at once is a failure.
-func TestPeerThatAcceptsAndDeletesIsBackedOffFrom(t *testing.T) {
-	w, a, b := pairOf(t, nil)
-	for range 1200 {
-		w.run(500 * time.Millisecond)
-		if m := b.peer(0).main(); m != nil {
-			m.Close(w.now, operatorAsked)
-			b.touch(m)
-		}
-	}
-	if n := w.count(wire.ExchangeAuth, false); n < 20 || n > 40 {
-		t.Errorf("%d attempts in ten minutes", n)
-	}
-	_ = a
-}
-
 func TestPeerCannotPileUpIKESAs(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)

@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	retryFirst = time.Second      // after the first failure; doubles
-	retryCap   = 30 * time.Second // the longest wait
+	retryFirst = time.Second // after the first failure; doubles
+	// retryCap is the longest wait. The last message of an attempt can be 10 s before its end, so a peer
+	// that is missed gets one every 30 s at least.
+	retryCap = 20 * time.Second
 	// dedupeAfter is how long two IKE SAs that both ends began at once stay side by side.
 	dedupeAfter = time.Second
 	// With IKEv1 they may stay longer: strongSwan hands its Child SAs to the one that it answered, and deletes
@@ -25,7 +27,11 @@ const (
 	dedupeOther1 = 20 * time.Second
 	// steadyTime is how long an IKE SA must have lived for its end not to
 	// count as one more failure: a peer that accepts and deletes at once is backed off from.
-	steadyTime = 20 * time.Second
+	steadyTime = time.Minute
+	// briskTime is how long after the loss of a peer, or the wish for it, IKE SAs are begun that repeat their messages after at
+	// most briskWait: most peers that go come back soon. Later a message costs more than a wait.
+	briskTime = time.Minute
+	briskWait = 2 * time.Second
 	// maxIKESAs is how many IKE SAs a peer may have beside one for each child.
 	maxIKESAs = 8
 	// maxLeaving is how many it may have that only wait for their end.
@@ -47,13 +53,14 @@ type peer struct {
 	why      diag.Cause // the last failure; OK since the last success
 	since    time.Time
 	upSince  time.Time // since when there has been an established IKE SA, perhaps one after the other; zero: there is none
+	absent   time.Time // since when it has been wanted, or missed
 	failures int
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
 }
 
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
-	p := &peer{e: e, given: cfg, cfg: cfg, place: place, log: e.log.With("conn", cfg.Name), since: now}
+	p := &peer{e: e, given: cfg, cfg: cfg, place: place, log: e.log.With("conn", cfg.Name), since: now, absent: now}
 	for _, c := range cfg.Children {
 		p.children = append(p.children, p.newChild(now, c))
 	}
@@ -143,13 +150,16 @@ func (p *peer) lost(now time.Time, m sa.Machine, why diag.Cause) {
 		p.wake()
 		return
 	}
-	steady := !p.upSince.IsZero() && now.Sub(p.upSince) >= steadyTime
-	if p.upSince = (time.Time{}); steady {
-		p.failures = 0
+	was := p.upSince
+	if p.upSince = (time.Time{}); !was.IsZero() {
+		p.absent = now
+		if now.Sub(was) >= steadyTime {
+			p.failures = 0
+		}
 	}
-	wait := p.e.backoff(p.failures)
-	if steady {
-		wait /= 4 // it worked a moment ago
+	var wait time.Duration // none: it worked a moment ago
+	if p.failures > 0 || was.IsZero() {
+		wait = p.e.backoff(p.failures)
 	}
 	p.failures++
 	p.nextTry = now.Add(wait)
@@ -281,10 +291,14 @@ func (p *peer) begin(now time.Time, first *child) (sa.Machine, diag.Cause) {
 	}
 	var m sa.Machine
 	var err error
+	var most time.Duration
+	if now.Sub(p.absent) < briskTime {
+		most = briskWait
+	}
 	if p.cfg.Version == 1 {
-		m, err = ikev1.Initiate(&p.e.env, now, p.cfg, local)
+		m, err = ikev1.Initiate(&p.e.env, now, p.cfg, local, most)
 	} else {
-		m, err = ikev2.Initiate(&p.e.env, now, p.cfg, local, first.cfg)
+		m, err = ikev2.Initiate(&p.e.env, now, p.cfg, local, first.cfg, most)
 	}
 	if err != nil {
 		return nil, diag.Cause{Code: diag.Internal, Name: "start an IKE SA", Err: err.Error()}

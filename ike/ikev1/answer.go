@@ -76,7 +76,7 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	}
 	a.c.confirmBy = now.Add(confirmTime)
 	a.x.step, a.x.until = qm3, time.Time{}
-	a.x.retx = sa.Retransmitter{First: time.Second, Total: quickTime, Rand: s.env.Rand}
+	a.x.retx = sa.Retransmitter{First: time.Second, Max: quickWait, Total: quickTime, Rand: s.env.Rand}
 	s.say(now, a.x, true, hashed(reply, func(rest []byte) []byte { return s.keys.hash2(a.x.id, a.ni, rest) })...)
 	if !s.replaces(a.c) {
 		// Only message 3 proves that the peer is ready. But the peer's first packet can overtake message 3,

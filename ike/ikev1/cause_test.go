@@ -407,7 +407,7 @@ func TestCausesAreTold(t *testing.T) {
 				next.Children[0] = childFor("one", "10.2.0.0/16", "10.1.0.0/16")
 				next.Children[0].Proposals = proposal(ipsec.ProtoESP, "aes256-sha256-ecp256")
 				w.b.peer = &next
-				if _, err := Initiate(w.b.env, w.now, w.b.peer, w.b.addr); err != nil {
+				if _, err := Initiate(w.b.env, w.now, w.b.peer, w.b.addr, 0); err != nil {
 					w.t.Fatal(err)
 				}
 				w.run(40 * time.Second)

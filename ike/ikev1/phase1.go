@@ -32,12 +32,13 @@ type phase1 struct {
 	refused  diag.Cause // what an answer said that anybody may have sent; OK: nothing
 }
 
-// Initiate starts phase 1 with p from the address local.
-func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr) (*SA, error) {
-	return begin(env, now, p, ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true})
+// Initiate starts phase 1 with p from the address local. Messages are repeated after at most the time that most says; 0:
+// as usual.
+func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr, most time.Duration) (*SA, error) {
+	return begin(env, now, p, ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true}, most)
 }
 
-func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path) (*SA, error) {
+func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path, most time.Duration) (*SA, error) {
 	s := newSA(env, now, true)
 	s.peer, s.spiI, s.path = p, env.Owner.NewSPI(), path
 	p1 := &phase1{s: s, own: ikeSuites(p.Proposals)}
@@ -60,7 +61,7 @@ func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path) (*SA, error)
 		}
 		p1.gxi = p1.dh.Public()
 	}
-	p1.x.retx.Rand = env.Rand
+	p1.x.retx.Rand, p1.x.retx.Max = env.Rand, most
 	p1.x.then = failsPhase1
 	env.Owner.Spawned(s)
 	if p.Aggressive {

@@ -24,7 +24,10 @@ import (
 
 // quickTime is how long a quick mode is repeated without an answer. It is shorter than the time
 // of phase 1, because some peers refuse in silence while other quick modes wait.
-const quickTime = 20 * time.Second
+const (
+	quickTime = 20 * time.Second
+	quickWait = 2 * time.Second // the longest between two sendings, since the time is short
+)
 
 // quick asks for one Child SA between two subnets.
 type quick struct {
@@ -128,7 +131,7 @@ func (q *quick) prepare() error {
 		}
 	}
 	q.x = &exchange{kind: wire.ExchangeQuick, id: mid, iv: s.keys.nextIV(s.lastIV, mid), asks: q, then: failsQuick}
-	q.x.retx = sa.Retransmitter{Total: quickTime, Rand: s.env.Rand}
+	q.x.retx = sa.Retransmitter{Max: quickWait, Total: quickTime, Rand: s.env.Rand}
 	s.track(q.x)
 	q.spiIn, err = s.env.AllocSPI()
 	return err

@@ -368,7 +368,7 @@ func (w *world) run(d time.Duration) {
 // begin starts phase 1 at a, and its child "one".
 func (w *world) begin() {
 	w.t.Helper()
-	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr); err != nil {
+	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, 0); err != nil {
 		w.t.Fatal(err)
 	}
 	w.run(100 * time.Millisecond)

@@ -40,9 +40,11 @@ func (t *saInit) build(*SA, time.Time) (request, bool)          { return request
 func (t *saInit) answered(*SA, time.Time, []wire.Payload) error { return nil }
 
 // Initiate starts an IKE SA to p that brings up first, which may be nil. local
-// is the address that the route to the peer takes.
-func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr, first *sa.Child) (*SA, error) {
+// is the address that the route to the peer takes. Until the IKE SA is established, messages are repeated after at most
+// the time that most says; 0: as usual.
+func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr, first *sa.Child, most time.Duration) (*SA, error) {
 	s := newSA(env, now, true)
+	s.retx.Max = most
 	s.peer = p
 	s.spiI = env.Owner.NewSPI()
 	s.path = ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true}

@@ -367,7 +367,7 @@ func (s *SA) Creating(c *sa.Child) bool {
 // established enters the state Established, at either end.
 func (s *SA) established(now time.Time) {
 	s.setState(now, sa.Established, diag.Cause{})
-	s.authedAt = now
+	s.authedAt, s.retx.Max = now, 0
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
 	s.monitor = dpd.Monitor{Config: s.peer.DPD}
 	s.monitor.Heard(now)

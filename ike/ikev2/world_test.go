@@ -308,7 +308,7 @@ func (w *world) run(d time.Duration) {
 // start makes a bring up its first child.
 func (w *world) start() {
 	w.t.Helper()
-	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, w.a.peer.Children[0]); err != nil {
+	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, w.a.peer.Children[0], 0); err != nil {
 		w.t.Fatal(err)
 	}
 }
