@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	"vpngw/diag"
@@ -16,6 +17,9 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 	for _, d := range w.Devices {
 		tunnelOf[d.Device] = d.Tunnel
 		ds := host.DeviceState{Name: d.Device, MTU: d.MTU, Sources: d.Sources}
+		if d.Address.IsValid() {
+			ds.Addresses = []netip.Prefix{d.Address}
+		}
 		for _, r := range d.Routes {
 			ds.Routes = append(ds.Routes, host.Route{Prefix: r.Prefix, Source: r.Source})
 		}

@@ -32,7 +32,7 @@ func pageGateways(side string, c lab.Connection) lab.Config {
 		},
 		CustomerGateways: map[string]lab.Entry{
 			"5247ae10-demo-a8df-va86-dd36659a7f5d": {Address: lab.CustomerAddr, ASN: 65010},
-			"cgw-qa9sxpy7":                         {Address: lab.CustomerAddr},
+			"cgw-qa9sxpy7":                         {Address: lab.CustomerAddr, ASN: 65010},
 		},
 		Connections: []lab.Connection{c},
 	}

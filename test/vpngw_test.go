@@ -15,6 +15,10 @@ func mirror(c lab.Connection) lab.Connection {
 	n.Local, n.Remote = n.Remote, n.Local
 	initiate := !*n.Initiate
 	n.Initiate = &initiate
+	if in := n.Inside; in != nil {
+		local, bits, _ := strings.Cut(in["local"], "/")
+		n.Inside = map[string]string{"local": in["remote"] + "/" + bits, "remote": local}
+	}
 	c.Native = &n
 	return c
 }

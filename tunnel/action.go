@@ -34,6 +34,7 @@ type Want struct {
 type DeviceState struct {
 	Tunnel, Device string
 	MTU            int
+	Address        netip.Prefix // of this end in the tunnel, with the mask of the block; unset: none
 	Routes         []Route
 	Sources        []netip.Prefix // networks whose packets the device is for
 }

@@ -40,9 +40,11 @@ func (g *Group) hostState() Want {
 			outer[a] = true
 		}
 		if m.fault.OK() {
-			w.Devices = append(w.Devices, DeviceState{
-				Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets,
-			})
+			d := DeviceState{Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets}
+			if !m.held {
+				d.Address = m.Tunnel.Inside
+			}
+			w.Devices = append(w.Devices, d)
 		}
 	}
 	for a := range outer {
@@ -64,7 +66,11 @@ func (g *Group) routesOf(m *member) []Route {
 		if m.Tunnel.Role == config.Standby && g.activeHas(p) {
 			continue
 		}
-		out = append(out, Route{p, sourceFor(p, m.Tunnel.Local.Subnets, g.own)})
+		src := sourceFor(p, m.Tunnel.Local.Subnets, g.own)
+		if !src.IsValid() && m.Tunnel.Inside.IsValid() {
+			src = otherSource(p, g.own, m.Tunnel.Local.Address)
+		}
+		out = append(out, Route{p, src})
 	}
 	return out
 }
@@ -106,4 +112,25 @@ func sourceFor(prefix netip.Prefix, subnets []netip.Prefix, addresses []netip.Ad
 		}
 	}
 	return netip.Addr{}
+}
+
+// otherSource chooses the source where no local subnet tells it and the device has an address in the tunnel: the kernel would
+// take that one, to which no host behind the peer has a route. It is a private address of the host, if there is
+// one, and rather not outer, by which the peer knows the host.
+func otherSource(prefix netip.Prefix, addresses []netip.Addr, outer netip.Addr) netip.Addr {
+	var best netip.Addr
+	rank := 0
+	for _, a := range addresses {
+		r := 1
+		if a.IsPrivate() {
+			r += 2
+		}
+		if a != outer {
+			r++
+		}
+		if a.Is4() == prefix.Addr().Is4() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && r > rank {
+			best, rank = a, r
+		}
+	}
+	return best
 }

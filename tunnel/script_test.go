@@ -152,6 +152,9 @@ func text(a Action) string {
 		out := "want"
 		for _, d := range a.Devices {
 			out += fmt.Sprintf(" %s/%d", d.Device, d.MTU)
+			if d.Address.IsValid() {
+				out += fmt.Sprintf(" at %v", d.Address)
+			}
 			for _, r := range d.Routes {
 				out += fmt.Sprintf(" %v", r.Prefix)
 				if r.Source.IsValid() {

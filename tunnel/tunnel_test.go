@@ -349,3 +349,32 @@ func TestSourceLiesInTheLocalSubnets(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressInTheTunnel(t *testing.T) {
+	c := hq()
+	c.Tunnel.Inside, c.Tunnel.Peer = prefixes("169.254.10.2/30")[0], addr("169.254.10.1")
+	c.Tunnel.Local.Subnets, c.Tunnel.Remote.Subnets = prefixes("0.0.0.0/0"), prefixes("0.0.0.0/0")
+	s := newScript(t, c)
+	s.facts(device("hq")) // it is there before the first SA, for BGP and probes
+	s.wants("open hq", "want", "hq: new -> down (device-opening)", "want dev-hq/1400 at 169.254.10.2/30", "hq: down -> connecting")
+	s.up("hq", "0.0.0.0/0", "0.0.0.0/0") // the kernel would take the tunnel's address as the source, to which the far hosts have no route
+	s.wants("measure 198.51.100.1", "fit hq 1440", "want dev-hq/1440 at 169.254.10.2/30 10.10.0.0/16 src 192.168.3.1", "hq: connecting -> up")
+	s.facts(Held{"hq", true})
+	s.wants("want dev-hq/1440", "hq: up -> down (operator-down)")
+}
+
+func TestSourceWhereNoSubnetTellsIt(t *testing.T) {
+	own := []netip.Addr{addr("127.0.0.1"), addr("203.0.113.9"), addr("169.254.7.7"), addr("10.0.0.5"), addr("192.168.3.1"), addr("fd00::1"), addr("2001:db8::1")}
+	for _, c := range []struct{ prefix, outer, want string }{
+		{"10.10.0.0/16", "203.0.113.9", "10.0.0.5"},
+		{"10.10.0.0/16", "10.0.0.5", "192.168.3.1"}, // behind a NAT
+		{"fd01::/64", "203.0.113.9", "fd00::1"},
+	} {
+		if got := otherSource(prefixes(c.prefix)[0], own, addr(c.outer)); got != addr(c.want) {
+			t.Errorf("%s with outer address %s: %v, want %s", c.prefix, c.outer, got, c.want)
+		}
+	}
+	if got := otherSource(prefixes("10.10.0.0/16")[0], own[:2], own[1]); got != own[1] {
+		t.Errorf("with the outer address alone: %v", got)
+	}
+}

@@ -56,6 +56,8 @@ type Native struct {
 	IKE        NativeIKE `json:"ike"`
 	ESP        NativeESP `json:"esp"`
 	Children   string    `json:"children,omitempty"`
+
+	Inside map[string]string `json:"inside,omitempty"` // the addresses in the tunnel, "local" and "remote"
 }
 
 // NativeEnd is one end of a Native.
