@@ -198,7 +198,7 @@ func (t *Tap1) ending(h wire.Header, first wire.PayloadType, plain, end []byte, 
 		last := len(plain) - len(c.Raw[len(c.Raw)-1])
 		filled := slices.Concat(plain, make([]byte, size))
 		filled[last] = byte(wire.TypeVendor1)
-		for (len(whole(filled)))%aes.BlockSize != 0 {
+		for len(whole(filled))%aes.BlockSize != 0 {
 			filled = append(filled, 0)
 		}
 		id := filled[len(plain):]
