@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"vpngw/desired"
 	"vpngw/diag"
@@ -54,6 +55,15 @@ func (c *Client) Status(ctx context.Context) (s gateway.Status, err error) {
 // Counters returns the counts of dropped packets and refused messages.
 func (c *Client) Counters(ctx context.Context) (n gateway.Counters, err error) {
 	return n, c.do(ctx, http.MethodGet, "/v1/counters", nil, &n)
+}
+
+// Events returns the events after that of a number. If there is none, it waits for one, for so long at most; the daemon
+// waits no longer than 30 s.
+func (c *Client) Events(ctx context.Context, after uint64, wait time.Duration) ([]gateway.Event, error) {
+	var e Events
+	seconds := min(wait, maxEventsWait) / time.Second
+	err := c.do(ctx, http.MethodGet, fmt.Sprintf("/v1/events?after=%d&wait=%d", after, seconds), nil, &e)
+	return e.Events, err
 }
 
 // Version returns the daemon's version.

@@ -26,6 +26,7 @@ import (
 // fakeDaemon records its commands.
 type fakeDaemon struct {
 	told   []string
+	asked  []string // for events
 	status gateway.Status
 	err    error
 }
@@ -34,6 +35,15 @@ func (d *fakeDaemon) Status(context.Context) (gateway.Status, error) { return d.
 
 func (d *fakeDaemon) Counters(context.Context) (gateway.Counters, error) {
 	return gateway.Counters{ESP: map[string]uint64{"no-sa": 3}}, d.err
+}
+
+// Events has one event, of number 7.
+func (d *fakeDaemon) Events(_ context.Context, after uint64, wait time.Duration) ([]gateway.Event, error) {
+	d.asked = append(d.asked, fmt.Sprintf("events after %d, wait %v", after, wait))
+	if after >= 7 {
+		return []gateway.Event{}, d.err
+	}
+	return []gateway.Event{{Number: 7, Tunnel: "hq", State: tunnel.Up}}, d.err
 }
 
 func (d *fakeDaemon) Up(_ context.Context, name string) error {
@@ -102,8 +112,30 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if done, err := c.Reload(ctx); err != nil || done.Added != 2 || len(done.Faults) != 1 || done.Faults[0].Why != "no" {
 		t.Errorf("got %+v, %v", done, err)
 	}
+	for _, after := range []uint64{0, 7} {
+		list, err := c.Events(ctx, after, time.Minute)
+		if err != nil || len(list) != 1-int(after)/7 || after == 0 && (list[0].Number != 7 || list[0].State != tunnel.Up) {
+			t.Errorf("got events %+v, %v", list, err)
+		}
+	}
 	if want := []string{"up hq", "down a b/ü", "rekey hq ike=false", "rekey hq ike=true", "reload"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
+	}
+	if want := []string{"events after 0, wait 30s", "events after 7, wait 30s"}; !reflect.DeepEqual(d.asked, want) {
+		t.Errorf("the daemon heard %q, want %q", d.asked, want)
+	}
+}
+
+func TestAQueryOfEventsIsChecked(t *testing.T) {
+	d := &fakeDaemon{}
+	path := serve(t, d)
+	for _, q := range []string{"after=x", "after=-1", "after=18446744073709551616", "wait=31", "wait=1s"} {
+		if got, body := ask(t, path, "GET /v1/events?"+q+" HTTP/1.1\r\nHost: x\r\n\r\n"); got != http.StatusBadRequest || !strings.Contains(body, "must be a number") {
+			t.Errorf("%s: got %d: %s", q, got, body)
+		}
+	}
+	if len(d.asked) > 0 {
+		t.Errorf("the daemon heard %q", d.asked)
 	}
 }
 

@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 )
 
 // verb is a request that the daemon answers.
 type verb struct {
-	pattern string       // as http.ServeMux has it
-	admin   bool         // whoever may only look is refused
-	body    func() named // what the body is read into; nil: the request has none
-	do      func(ctx context.Context, body named) (any, error)
+	pattern string                        // as http.ServeMux has it
+	admin   bool                          // whoever may only look is refused
+	body    func() named                  // what the body is read into; nil: the request has none
+	query   func(url.Values) (any, error) // reads the query; nil: it does not count
+	waits   bool                          // it may wait, and gives way to a newcomer meanwhile
+	do      func(ctx context.Context, in any) (any, error)
 }
 
 // named is a body that names a connection or a tunnel.
@@ -21,16 +24,29 @@ func newTarget() named { return new(target) }
 
 // verbs are all requests.
 func verbs(d Daemon, version string) []verb {
+	get := func(name string, do func(context.Context) (any, error)) verb {
+		return verb{pattern: "GET /v1/" + name, do: func(ctx context.Context, _ any) (any, error) { return do(ctx) }}
+	}
+	post := func(name string, body func() named, do func(context.Context, named) error) verb {
+		return verb{pattern: "POST /v1/" + name, admin: true, body: body, do: func(ctx context.Context, in any) (any, error) {
+			return nil, do(ctx, in.(named))
+		}}
+	}
 	return []verb{
-		{"GET /v1/status", false, nil, func(ctx context.Context, _ named) (any, error) { return d.Status(ctx) }},
-		{"GET /v1/counters", false, nil, func(ctx context.Context, _ named) (any, error) { return d.Counters(ctx) }},
-		{"GET /v1/version", false, nil, func(context.Context, named) (any, error) { return Version{version}, nil }},
-		{"POST /v1/up", true, newTarget, func(ctx context.Context, b named) (any, error) { return nil, d.Up(ctx, b.name()) }},
-		{"POST /v1/down", true, newTarget, func(ctx context.Context, b named) (any, error) { return nil, d.Down(ctx, b.name()) }},
-		{"POST /v1/rekey", true, func() named { return new(rekey) }, func(ctx context.Context, b named) (any, error) {
-			return nil, d.Rekey(ctx, b.name(), b.(*rekey).IKE)
+		get("status", func(ctx context.Context) (any, error) { return d.Status(ctx) }),
+		get("counters", func(ctx context.Context) (any, error) { return d.Counters(ctx) }),
+		get("version", func(context.Context) (any, error) { return Version{version}, nil }),
+		{pattern: "GET /v1/events", query: readNext, waits: true, do: func(ctx context.Context, in any) (any, error) {
+			n := in.(next)
+			list, err := d.Events(ctx, n.after, n.wait)
+			return Events{list}, err
 		}},
-		{"POST /v1/reload", true, nil, func(ctx context.Context, _ named) (any, error) { return d.Reload(ctx) }},
+		post("up", newTarget, func(ctx context.Context, b named) error { return d.Up(ctx, b.name()) }),
+		post("down", newTarget, func(ctx context.Context, b named) error { return d.Down(ctx, b.name()) }),
+		post("rekey", func() named { return new(rekey) }, func(ctx context.Context, b named) error {
+			return d.Rekey(ctx, b.name(), b.(*rekey).IKE)
+		}),
+		{pattern: "POST /v1/reload", admin: true, do: func(ctx context.Context, _ any) (any, error) { return d.Reload(ctx) }},
 	}
 }
 
@@ -38,15 +54,29 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := clientOf(r.Context())
 	if v.admin && !c.admin() {
 		write(w, http.StatusForbidden, failure{Error: fmt.Sprintf(
-			"user %d may only look (status, counters, version); %s needs root or the daemon's own user, %d: use sudo", c.user, r.URL.Path[len("/v1/"):], c.door.owner)})
+			"user %d may only look (status, counters, events, version); %s needs root or the daemon's own user, %d: use sudo", c.user, r.URL.Path[len("/v1/"):], c.door.owner)})
 		return
 	}
-	var body named
+	var in any
 	if v.body != nil {
-		if body = v.body(); !read(w, r, body) {
+		body := v.body()
+		if !read(w, r, body) {
+			return
+		}
+		in = body
+	}
+	if v.query != nil {
+		var err error
+		if in, err = v.query(r.URL.Query()); err != nil {
+			write(w, http.StatusBadRequest, failure{Error: err.Error()})
 			return
 		}
 	}
-	out, err := c.work(func() (any, error) { return v.do(r.Context(), body) })
+	do := func() (any, error) { return v.do(r.Context(), in) }
+	if !v.waits {
+		work := do
+		do = func() (any, error) { return c.work(work) }
+	}
+	out, err := do()
 	answer(w, out, err)
 }

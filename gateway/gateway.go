@@ -59,6 +59,7 @@ type Gateway struct {
 	lost            chan *device  // devices that another program removed
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
+	events          *events
 
 	// The control loop alone uses the fields below.
 	config        *config.Config
@@ -93,6 +94,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		lost:            make(chan *device),
 		underlayChanged: make(chan struct{}, 1),
 		stopped:         make(chan struct{}),
+		events:          newEvents(),
 		config:          c,
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
 		fleet:           fleet{byName: map[string]*entry{}},

@@ -116,6 +116,7 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 		case tunnel.Reconnect:
 			g.reconnect(now, g.fleet.byName[a.Tunnel], a)
 		case tunnel.Changed:
+			g.events.add(eventOf(now, a))
 			g.announce(a)
 		}
 	}

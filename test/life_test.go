@@ -1,6 +1,7 @@
 package test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,9 @@ func TestKilledPeerIsMissedAndFoundAgain(t *testing.T) {
 				row := gw.Tunnel("row")
 				return row.State == "up", row.State + ": " + row.Why
 			})
+			if events := gw.Command("events", "row", "--json"); !strings.Contains(events, `"code":"peer-dead`) || !strings.Contains(events, `"state":"up"`) {
+				t.Errorf("the events do not say that the peer was dead and the tunnel up:\n%s", events)
+			}
 			t.Logf("missed after %v, up %v after its return", missed.Round(10*time.Millisecond), time.Since(start).Round(10*time.Millisecond))
 			n.Host.Reaches(lab.CloudHost)
 		})

@@ -10,12 +10,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vpngw/control"
 	"vpngw/desired"
+	"vpngw/diag"
 	"vpngw/gateway"
+	"vpngw/tunnel"
 )
 
 func TestMain(m *testing.M) {
@@ -89,6 +92,20 @@ func (d *canned) Counters(context.Context) (gateway.Counters, error) {
 		Tunnels: map[string]map[string]uint64{"hq": {}, "lab": {"no-sa": 12}},
 	}, nil
 }
+
+// Events are two, the second with a cause.
+func (d *canned) Events(_ context.Context, after uint64, _ time.Duration) ([]gateway.Event, error) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	all := []gateway.Event{
+		{Number: 1, Time: at, Severity: diag.Info, Connection: "hq", Tunnel: "hq", Was: tunnel.Connecting, State: tunnel.Up},
+		{
+			Number: 2, Time: at.Add(time.Minute), Severity: diag.Error, Connection: "lab", Tunnel: "lab", Was: tunnel.Up, State: tunnel.Connecting,
+			Report: diag.Report{Why: "no answer \x1b[2J from the peer", Code: "no-answer"},
+		},
+	}
+	return all[min(after, 2):], nil
+}
+
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }
 func (d *canned) Down(_ context.Context, name string) error { return d.known(name) }
 

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/control"
+	"vpngw/gateway"
+)
+
+func newEvents(s *settings) *cobra.Command {
+	var follow, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "events [NAME]",
+		Short: "Show how tunnels have changed lately, and why",
+		Long: `Events shows the last changes of tunnels, the oldest first, or those of one connection
+or tunnel: when, how bad it is, what the state was and is, the code of the cause and
+its sentence. The daemon keeps the last 1000 since its start.
+
+With --follow it goes on with each new event until it is interrupted or the daemon
+ends. With --json each event is a line of JSON.
+
+Root, the user that the daemon runs as and members of the socket's group may look.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneName(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, out := control.NewClient(s.control), cmd.OutOrStdout()
+			of := func(gateway.Event) bool { return true }
+			if len(args) == 1 {
+				if err := known(cmd.Context(), client, args[0]); err != nil {
+					return err
+				}
+				of = func(e gateway.Event) bool { return e.Connection == args[0] || e.Tunnel == args[0] }
+			}
+			print := printEvent
+			if asJSON {
+				print = func(w io.Writer, e gateway.Event) error { return json.NewEncoder(w).Encode(e) }
+			}
+			for last, wait := uint64(0), time.Duration(0); ; wait = eventsWait {
+				list, err := client.Events(cmd.Context(), last, wait)
+				if err != nil {
+					return err
+				}
+				for _, e := range list {
+					if last = e.Number; of(e) {
+						if err := print(out, e); err != nil {
+							return err
+						}
+					}
+				}
+				if !follow {
+					return nil
+				}
+			}
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with each new event")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a line of JSON for each event")
+	return cmd
+}
+
+// eventsWait is how long one request waits for an event.
+const eventsWait = 20 * time.Second
+
+// known says so if no connection and no tunnel has a name.
+func known(ctx context.Context, client *control.Client, name string) error {
+	st, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range st.Connections {
+		if c.Name == name {
+			return nil
+		}
+		for _, t := range c.Tunnels {
+			if t.Name == name {
+				return nil
+			}
+		}
+		names = append(names, c.Name)
+	}
+	return &gateway.UnknownNameError{Name: name, Known: names}
+}
+
+// printEvent prints an event in a line.
+func printEvent(w io.Writer, e gateway.Event) error {
+	change := string(e.State)
+	if e.Was != e.State && e.Was != "" {
+		change = string(e.Was) + " -> " + change
+	}
+	line := fmt.Sprintf("%s %-7s %s: %s", e.Time.Local().Format(time.RFC3339), e.Severity, plain(e.Tunnel), change)
+	if e.Code != "" {
+		line += fmt.Sprintf(" (%s): %s", e.Code, plain(e.Why))
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}

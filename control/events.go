@@ -1,0 +1,43 @@
+package control
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"vpngw/gateway"
+)
+
+// Events is the answer to GET /v1/events.
+type Events struct {
+	Events []gateway.Event `json:"events"`
+}
+
+// next is the query of events.
+type next struct {
+	after uint64
+	wait  time.Duration
+}
+
+const maxEventsWait = 30 * time.Second
+
+func readNext(q url.Values) (any, error) {
+	number := func(name string, most uint64) (uint64, error) {
+		text := q.Get(name)
+		if text == "" {
+			return 0, nil
+		}
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil || n > most {
+			return 0, fmt.Errorf("%s must be a number from 0 to %d, and is %q", name, most, text)
+		}
+		return n, nil
+	}
+	after, err := number("after", 1<<63)
+	if err != nil {
+		return nil, err
+	}
+	wait, err := number("wait", uint64(maxEventsWait/time.Second))
+	return next{after, time.Duration(wait) * time.Second}, err
+}

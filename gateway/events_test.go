@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vpngw/diag"
+	"vpngw/tunnel"
+)
+
+func TestEventsAreKeptAndNumbered(t *testing.T) {
+	l := newEvents()
+	if list, _ := l.after(0); len(list) != 0 {
+		t.Fatalf("%d events at the start", len(list))
+	}
+	_, more := l.after(0)
+	for i := range keptEvents + 10 {
+		l.add(Event{Tunnel: fmt.Sprint(i)})
+	}
+	select {
+	case <-more:
+	default:
+		t.Error("who waits is not told")
+	}
+	for _, c := range []struct{ after, first, n uint64 }{
+		{0, 11, keptEvents},
+		{5, 11, keptEvents},
+		{keptEvents, keptEvents + 1, 10},
+		{keptEvents + 10, 0, 0},
+		{keptEvents + 11, 11, keptEvents}, // the number of an earlier daemon
+	} {
+		list, _ := l.after(c.after)
+		if uint64(len(list)) != c.n || c.n > 0 && (list[0].Number != c.first || list[0].Tunnel != fmt.Sprint(c.first-1)) {
+			t.Errorf("after %d: %d events, want %d from %d", c.after, len(list), c.n, c.first)
+		}
+	}
+}
+
+func TestAnEventSaysWhatChanged(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	e := eventOf(now, tunnel.Changed{Conn: "hq", Tunnel: "hq-1", Was: tunnel.Up, State: tunnel.Connecting, Cause: diag.Cause{Code: diag.PeerDead}})
+	if e.Severity != diag.Lookup(diag.PeerDead).Severity || e.Code != diag.PeerDead || e.Why == "" || e.Connection != "hq" || e.Tunnel != "hq-1" || e.Was != tunnel.Up || !e.Time.Equal(now) {
+		t.Errorf("%+v", e)
+	}
+	if e := eventOf(now, tunnel.Changed{State: tunnel.Up}); e.Severity != diag.Info || e.Code != "" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestEventsAreWaitedFor: until there is one, the time is over, the client has gone or the daemon ends.
+func TestEventsAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		ctx := t.Context()
+		list, err := r.Events(ctx, 0, 0)
+		if err != nil || len(list) == 0 || list[0].Tunnel != "hq" || list[0].Number != 1 {
+			t.Fatalf("%+v, %v", list, err)
+		}
+		last := list[len(list)-1].Number
+		begun := time.Now()
+		if list, err := r.Events(ctx, last, 20*time.Second); err != nil || len(list) > 0 || time.Since(begun) != 20*time.Second {
+			t.Errorf("after %v: %+v, %v", time.Since(begun), list, err)
+		}
+		type answer struct {
+			list []Event
+			err  error
+		}
+		ask := func(ctx context.Context) chan answer {
+			got := make(chan answer, 1)
+			go func() {
+				list, err := r.Events(ctx, last, time.Minute)
+				got <- answer{list, err}
+			}()
+			synctest.Wait()
+			return got
+		}
+		gone, leave := context.WithCancel(ctx)
+		got := ask(gone)
+		leave()
+		if a := <-got; !errors.Is(a.err, context.Canceled) {
+			t.Errorf("the client has gone: %+v", a)
+		}
+		got = ask(ctx)
+		if err := r.Down(ctx, "hq"); err != nil {
+			t.Fatal(err)
+		}
+		a := <-got
+		if a.err != nil || len(a.list) != 1 || a.list[0].Code != diag.OperatorDown || a.list[0].State != tunnel.Down || a.list[0].Number != last+1 {
+			t.Errorf("taken down: %+v", a)
+		}
+		last++
+		got = ask(ctx)
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		if a := <-got; !errors.Is(a.err, ErrStopped) {
+			t.Errorf("the daemon has ended: %+v", a)
+		}
+	})
+}
