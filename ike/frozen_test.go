@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -384,24 +385,37 @@ func TestMainModeOutlivesARestartAtEachMessage(t *testing.T) {
 	wantIKE(t, a, b, 1)
 }
 
-// TestV1MainModeWhoseKeyIsGone: the configuration has changed between messages 4 and 5, and the world was frozen after that.
+// TestV1MainModeWhoseKeyIsGone: the configuration has changed before message 3 or 5, and the world was frozen after that.
 func TestV1MainModeWhoseKeyIsGone(t *testing.T) {
-	w, a, b := pairOf(t, v1)
-	var spi uint64 // of the responder
-	w.filter = func(d *ipsec.Datagram) bool {
-		if h, _ := wire.ParseHeader(d.Data); h.Exchange == wire.ExchangeMain && h.Flags&wire.FlagEncrypted != 0 && spi == 0 {
+	for _, encrypted := range []bool{false, true} {
+		w, a, b := pairOf(t, v1)
+		var spi uint64 // of the responder
+		w.filter = func(d *ipsec.Datagram) bool {
+			h, c, _ := wire.Parse1(d.Data)
+			if h.Exchange != wire.ExchangeMain || d.Local.Addr() != b.addr || h.SPIr == 0 || spi != 0 || encrypted != (h.Flags&wire.FlagEncrypted != 0) {
+				return true
+			}
 			spi = h.SPIr
+			if !encrypted { // a bad message 3 makes an ISAKMP SA, which waits for a good one
+				bad := *d
+				bad.Data = bytes.Replace(d.Data, c.Body(c.Index(wire.TypeKE1)), make([]byte, len(c.Body(c.Index(wire.TypeKE1)))), 1)
+				b.Handle(w.now, bad)
+				b.drain()
+				if b.table.bySPI[spi] == nil {
+					t.Error("no ISAKMP SA waits for message 3")
+				}
+			}
 			b.thaw(func(p *sa.Peer) { p.PSK = ipsec.Secret("another") })
 			b.thaw(nil)
+			return true
 		}
-		return true
-	}
-	w.run(time.Second)
-	if spi == 0 {
-		t.Fatal("no message 5")
-	}
-	wantPairs(t, a, b, 0)
-	if b.table.bySPI[spi] != nil {
-		t.Error("the responder goes on with an ISAKMP SA of a key that it has no more")
+		w.run(time.Second)
+		if spi == 0 {
+			t.Fatal("the message did not come")
+		}
+		wantPairs(t, a, b, 0)
+		if b.table.bySPI[spi] != nil {
+			t.Error("the responder goes on with an ISAKMP SA of a key that it has no more")
+		}
 	}
 }

@@ -141,6 +141,9 @@ func (p1 *phase1) mm3(now time.Time, m *message) error {
 	if err != nil {
 		return dropTelling(sa.DropMalformed, invalidKey(err))
 	}
+	if err := p1.refresh(); err != nil {
+		return err
+	}
 	if err := p1.afford(now, m, 2, true); err != nil {
 		return err
 	}
