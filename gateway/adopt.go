@@ -10,6 +10,7 @@ import (
 	"vpngw/diag"
 	"vpngw/host"
 	"vpngw/ike/sa"
+	"vpngw/tunnel"
 )
 
 // Adopted counts the tunnels that an Adopt added, changed, removed and kept.
@@ -89,6 +90,16 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	}
 	g.config = c
 	ch := g.fleet.regroup(now, plan, &g.peers, g.under.addresses, g.data.inner)
+	for _, name := range ch.removed { // who adds it again wants it up
+		if err := g.Holds.Hold(name, false); err != nil {
+			g.Log.Error("a restart will hold a tunnel again if it is added again", "tunnel", name, "err", err)
+		}
+	}
+	for _, e := range g.fleet.entries {
+		if g.Holds.Held(e.tunnel.Name) && !e.status().Held {
+			e.group.Note(now, tunnel.Held{Tunnel: e.tunnel.Name, Held: true})
+		}
+	}
 	g.peers.see(g.under, g.fleet.entries)
 	g.in.know(g.peers.addresses())
 	warnUnserved(g.Log, c.Connections)

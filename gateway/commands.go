@@ -41,8 +41,9 @@ func (g *Gateway) call(ctx context.Context, f func(now time.Time) error) error {
 
 // Up brings a connection, or one tunnel of it, up and keeps it up. A tunnel that only
 // responds initiates too from then on. Up returns before the tunnel is up: Status tells.
+// An error of Options.Holds does not stop it.
 func (g *Gateway) Up(ctx context.Context, name string) error {
-	return g.eachNamed(ctx, "up", name, func(now time.Time, e *entry) {
+	return g.eachNamed(ctx, "up", name, func(now time.Time, e *entry) error {
 		g.note(now, e, tunnel.Held{Tunnel: e.tunnel.Name, Held: false})
 		if !e.group.Initiates(e.tunnel.Name) {
 			g.note(now, e, tunnel.Raised{Tunnel: e.tunnel.Name})
@@ -50,16 +51,26 @@ func (g *Gateway) Up(ctx context.Context, name string) error {
 			g.tellPeers(now)
 		}
 		g.ike.Do(now, sa.Raise{Tunnel: e.tunnel.Name})
+		return g.remember(e, false)
 	})
 }
 
-// Down takes a connection, or one tunnel of it, down and holds it down until Up
-// or a restart of the daemon.
+// Down takes a connection, or one tunnel of it, down and holds it down until Up. An error of
+// Options.Holds does not stop it.
 func (g *Gateway) Down(ctx context.Context, name string) error {
-	return g.eachNamed(ctx, "down", name, func(now time.Time, e *entry) {
+	return g.eachNamed(ctx, "down", name, func(now time.Time, e *entry) error {
 		g.note(now, e, tunnel.Held{Tunnel: e.tunnel.Name, Held: true})
 		g.ike.Do(now, sa.Lower{Tunnel: e.tunnel.Name})
+		return g.remember(e, true)
 	})
+}
+
+// remember keeps over a restart that the operator holds a tunnel, or does no more.
+func (g *Gateway) remember(e *entry, held bool) error {
+	if err := g.Holds.Hold(e.tunnel.Name, held); err != nil {
+		return fmt.Errorf("tunnel %s is as you asked, but a restart of the daemon will forget it: %w", e.tunnel.Name, err)
+	}
+	return nil
 }
 
 // Rekey replaces the Child SAs of a connection, or of one tunnel of it, as their
@@ -69,26 +80,28 @@ func (g *Gateway) Rekey(ctx context.Context, name string, ike bool) error {
 	if ike {
 		verb = "rekey the IKE SA"
 	}
-	return g.eachNamed(ctx, verb, name, func(now time.Time, e *entry) {
+	return g.eachNamed(ctx, verb, name, func(now time.Time, e *entry) error {
 		if ike {
 			g.ike.Do(now, sa.RekeyIKE{Tunnel: e.tunnel.Name})
 		} else {
 			g.ike.Do(now, sa.Rekey{Tunnel: e.tunnel.Name})
 		}
+		return nil
 	})
 }
 
 // eachNamed applies an operator's command to each tunnel of the connection of
 // that name, or to the one tunnel of that name.
-func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.Time, *entry)) error {
+func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.Time, *entry) error) error {
 	return g.call(ctx, func(now time.Time) error {
 		hit, err := g.fleet.named(name)
 		if err != nil {
 			return err
 		}
+		var errs []error
 		for _, e := range hit {
 			g.Log.Info("operator: "+verb, "conn", e.conn.Name, "tunnel", e.tunnel.Name)
-			f(now, e)
+			errs = append(errs, f(now, e))
 		}
 		// The command takes effect before its answer, so that the next status shows it.
 		g.perform(now)
@@ -97,6 +110,6 @@ func (g *Gateway) eachNamed(ctx context.Context, verb, name string, f func(time.
 		}
 		g.tellPeers(now)
 		g.perform(now)
-		return nil
+		return errors.Join(errs...)
 	})
 }

@@ -41,9 +41,23 @@ type Options struct {
 	KeyLog io.Writer    // receives every key, for Wireshark; nil in production
 	// Notify sends a state to the service manager (sd_notify(3)); nil: there is none.
 	Notify func(state string)
+	// Holds remembers what the operator has taken down; nil: a restart forgets it.
+	Holds Holds
 	// IKE makes the IKE endpoint; nil: ike.New.
 	IKE func(ike.Config) IKE
 }
+
+// Holds are the tunnels that the operator has taken down.
+type Holds interface {
+	Held(tunnel string) bool
+	Hold(tunnel string, held bool) error // an error changes nothing
+}
+
+// forgetful are Holds that keep nothing.
+type forgetful struct{}
+
+func (forgetful) Held(string) bool        { return false }
+func (forgetful) Hold(string, bool) error { return nil }
 
 const spiSlots = 1 << 16
 
@@ -83,6 +97,9 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	}
 	if o.Notify == nil {
 		o.Notify = func(string) {}
+	}
+	if o.Holds == nil {
+		o.Holds = forgetful{}
 	}
 	if o.IKE == nil {
 		o.IKE = func(c ike.Config) IKE { return ike.New(c) }

@@ -16,6 +16,7 @@ type change struct {
 	closing []*device // no tunnel uses them any more
 	groups  []*group  // new ones
 	retired []string  // names of groups without tunnels
+	removed []string  // tunnels
 
 	releasing map[string]bool // groups that lose a device, by name
 }
@@ -57,6 +58,7 @@ func (f *fleet) regroup(now time.Time, plan []plannedTunnel, ps *peers, own []ne
 	for _, e := range f.entries {
 		if byName[e.tunnel.Name] == nil {
 			ch.done.Removed++
+			ch.removed = append(ch.removed, e.tunnel.Name)
 			changed[e.group.name] = true
 			ps.remove(e)
 			ch.closing = append(ch.closing, e.open)

@@ -87,3 +87,26 @@ func TestSetUpOverALossyPath(t *testing.T) {
 		})
 	}
 }
+
+// What the operator takes down stays down over a restart and over a crash of the daemon, sends nothing, and comes up on request.
+func TestDownIsRemembered(t *testing.T) {
+	t.Parallel()
+	n, _, gw, _ := upAgainstStrongswan(t)
+	gw.Command("down", "row")
+	sent := n.Internet.Filter("forward", "ip saddr "+lab.CustomerAddr, "")
+	for _, end := range []func(){gw.Stop, gw.Kill} {
+		end()
+		before := sent.Packets()
+		gw.Restart()
+		row := gw.AwaitState("row", "down", lab.Patience)
+		if !strings.Contains(row.Why, "vpngw down") || sent.Packets() != before {
+			t.Errorf("after a restart: %s (%s), %d packets sent", row.State, row.Why, sent.Packets()-before)
+		}
+	}
+	gw.Command("up", "row")
+	gw.AwaitUp("row")
+	gw.Kill()
+	gw.Restart()
+	gw.AwaitUp("row")
+	n.Host.Reaches(lab.CloudHost)
+}

@@ -58,7 +58,7 @@ each tunnel.
 
 	f := root.PersistentFlags()
 	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`: root may command the daemon, the socket's group may look")
-	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for the keys and addresses that the daemon chose")
+	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for the keys and addresses that the daemon chose, and for what \"vpngw down\" holds")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {

@@ -43,7 +43,7 @@ reload without the connection or the end of the daemon removes them.
 
 Where this host is the cloud ("side: cloud") and a body leaves a value to the
 cloud, such as the pre-shared key, the first start makes the value and keeps it in
-the directory of --state.
+the directory of --state. There it also keeps which tunnels "vpngw down" holds.
 
 Under systemd (Type=notify) it reports when it is ready and how many tunnels are up.`,
 		Args: noArgs,
@@ -96,14 +96,19 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 		defer keys.Close()
 	}
 
+	holds, err := desired.OpenHolds(s.state)
+	if err != nil {
+		return err
+	}
 	l, err := control.Listen(s.control)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
 	o := gateway.Options{
-		Host: gateway.System{Host: h},
-		Log:  log,
+		Host:  gateway.System{Host: h},
+		Log:   log,
+		Holds: holds,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("cannot tell systemd", "state", state, "err", err)

@@ -30,9 +30,9 @@ func newDown(s *settings) *cobra.Command {
 		Use:   "down NAME",
 		Short: "Take a connection down and hold it down",
 		Long: `Down takes a connection, or one tunnel of it, down: vpngw tells the peer, removes
-the routes and refuses the peer's attempts. The tunnel stays down until "vpngw up"
-or a restart of the daemon; a reload does not change that. It needs root, or the
-user that the daemon runs as.`,
+the routes and refuses the peer's attempts. The tunnel stays down until "vpngw up":
+neither a reload nor a restart of the daemon changes that, for it is kept in the
+directory of --state. It needs root, or the user that the daemon runs as.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Down(cmd.Context(), args[0])

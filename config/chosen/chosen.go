@@ -12,14 +12,13 @@ import (
 	"io"
 	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/ipsec"
+	"vpngw/store"
 )
 
 // ErrNone says that a value has not been chosen yet.
@@ -29,7 +28,7 @@ var ErrNone = errors.New("not chosen yet; the daemon does that when it first run
 // what it makes from rand and keeps there. With a nil rand it makes nothing, and a value
 // that is not kept is ErrNone.
 func Fill(drafts []*dialect.Draft, dir string, rand io.Reader) error {
-	f := &filler{dir: dir, rand: rand, taken: map[netip.Prefix]bool{}}
+	f := &filler{dir: store.Dir(dir), rand: rand, taken: map[netip.Prefix]bool{}}
 	for _, d := range drafts {
 		for _, t := range d.Tunnels {
 			if t.Inside.IsValid() {
@@ -48,7 +47,7 @@ func Fill(drafts []*dialect.Draft, dir string, rand io.Reader) error {
 }
 
 type filler struct {
-	dir   string
+	dir   store.Dir
 	rand  io.Reader
 	taken map[netip.Prefix]bool // blocks that tunnels have inside
 }
@@ -69,8 +68,8 @@ func (f *filler) fill(c *dialect.Draft, choice *dialect.Choice) error {
 	if !ok || choice.Tunnel >= len(c.Tunnels) {
 		return fmt.Errorf("bug: nobody knows how to choose %q", choice.What)
 	}
-	path := filepath.Join(f.dir, fileName(choice.Kept))
-	text, err := os.ReadFile(path)
+	name := fileName(choice.Kept)
+	text, err := f.dir.Get(name)
 	switch {
 	case err == nil:
 	case !errors.Is(err, fs.ErrNotExist):
@@ -83,12 +82,12 @@ func (f *filler) fill(c *dialect.Draft, choice *dialect.Choice) error {
 			return err
 		}
 		text = []byte(made + "\n")
-		if err := write(path, text); err != nil {
+		if err := f.dir.Put(name, text); err != nil {
 			return fmt.Errorf("keep what was chosen: %w", err)
 		}
 	}
 	if err := kind.take(f, choice, c, strings.TrimSuffix(string(text), "\n")); err != nil {
-		return fmt.Errorf("%s: %w; remove the file, and another is chosen", path, err)
+		return fmt.Errorf("%s: %w; remove the file, and another is chosen", f.dir.Path(name), err)
 	}
 	return nil
 }
@@ -100,23 +99,6 @@ func fileName(kept string) string {
 		return fmt.Sprintf("%s-%x", kept[:strings.IndexByte(kept, '-')], sha256.Sum256([]byte(kept)))
 	}
 	return kept
-}
-
-// write makes a file atomically: a crash leaves all of it or nothing.
-func write(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // its mode is 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(text)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
 }
 
 // number is a random number below n.

@@ -1,0 +1,43 @@
+// Package store keeps small records that survive a restart, each a file in one directory.
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Dir is a directory of records. It is made by the first Put, for its owner alone.
+type Dir string
+
+// Get returns a record; an error that is fs.ErrNotExist: there is none.
+func (d Dir) Get(name string) ([]byte, error) { return os.ReadFile(d.Path(name)) }
+
+// Path is the file of a record.
+func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
+
+// Put writes a record, of which a crash leaves all or nothing.
+func (d Dir) Put(name string, record []byte) error {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(string(d), ".new-*") // its mode is 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(record)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), d.Path(name))
+}
+
+// Delete removes a record, if there is one.
+func (d Dir) Delete(name string) error {
+	if err := os.Remove(d.Path(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
