@@ -165,7 +165,7 @@ func (e *Endpoint) Advance(now time.Time) {
 func (e *Endpoint) Handle(now time.Time, d ipsec.Datagram) {
 	h, err := wire.ParseHeader(d.Data)
 	switch {
-	case err != nil:
+	case err != nil, h.Major == 0: // there never was an IKE of version 0
 		e.counters.Malformed++
 	case h.Major == 1:
 		e.handleV1(now, h, d)

@@ -277,3 +277,20 @@ func TestNobodySteersTheResponder(t *testing.T) {
 		t.Errorf("answered %v", out[0].Payloads)
 	}
 }
+
+// TestVersion0IsNoVersion: a message of it says nothing about the peer.
+func TestVersion0IsNoVersion(t *testing.T) {
+	w, a, b := pairOf(t, nil)
+	w.filter = func(d *ipsec.Datagram) bool {
+		d.Data = bytes.Clone(d.Data)
+		d.Data[17] = 0
+		return true
+	}
+	w.run(10 * time.Second)
+	if why := b.peer(0).why; !why.OK() || b.Counters().Malformed == 0 || b.Counters().WrongVersion > 0 {
+		t.Errorf("why %v, counters %+v", why, b.Counters())
+	}
+	w.filter = nil
+	w.run(10 * time.Second)
+	wantPairs(t, a, b, 1)
+}
