@@ -235,12 +235,12 @@ func (g *game) step() {
 	case 16: // both ends rekey everything at once, or two of them cross
 		b := g.byte()
 		for i, n := range w.order {
-			for _, p := range n.view() {
+			for _, p := range n.inOrder() {
 				if b>>i&1 == 0 {
-					n.Do(w.now, sa.RekeyIKE{Tunnel: p.Name})
+					n.Do(w.now, sa.RekeyIKE{Tunnel: p.given.Name})
 				}
 				if b>>i&4 == 0 {
-					n.Do(w.now, sa.Rekey{Tunnel: p.Name})
+					n.Do(w.now, sa.Rekey{Tunnel: p.given.Name})
 				}
 			}
 		}
