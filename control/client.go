@@ -57,12 +57,16 @@ func (c *Client) Counters(ctx context.Context) (n gateway.Counters, err error) {
 	return n, c.do(ctx, http.MethodGet, "/v1/counters", nil, &n)
 }
 
-// Events returns the events after that of a number. If there is none, it waits for one, for so long at most; the daemon
-// waits no longer than 30 s.
-func (c *Client) Events(ctx context.Context, after uint64, wait time.Duration) ([]gateway.Event, error) {
+// Events returns the events after that of a number, with a name those of the connection or tunnel of that name. If there
+// is none, it waits for one, for so long at most; the daemon waits no longer than 30 s.
+func (c *Client) Events(ctx context.Context, name string, after uint64, wait time.Duration) ([]gateway.Event, error) {
 	var e Events
-	seconds := min(wait, maxEventsWait) / time.Second
-	err := c.do(ctx, http.MethodGet, fmt.Sprintf("/v1/events?after=%d&wait=%d", after, seconds), nil, &e)
+	q := url.Values{
+		"name":  {name},
+		"after": {fmt.Sprint(after)},
+		"wait":  {fmt.Sprint(int(min(wait, maxEventsWait) / time.Second))},
+	}
+	err := c.do(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil, &e)
 	return e.Events, err
 }
 

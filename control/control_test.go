@@ -38,8 +38,8 @@ func (d *fakeDaemon) Counters(context.Context) (gateway.Counters, error) {
 }
 
 // Events has one event, of number 7.
-func (d *fakeDaemon) Events(_ context.Context, after uint64, wait time.Duration) ([]gateway.Event, error) {
-	d.asked = append(d.asked, fmt.Sprintf("events after %d, wait %v", after, wait))
+func (d *fakeDaemon) Events(_ context.Context, name string, after uint64, wait time.Duration) ([]gateway.Event, error) {
+	d.asked = append(d.asked, fmt.Sprintf("events of %q after %d, wait %v", name, after, wait))
 	if after >= 7 {
 		return []gateway.Event{}, d.err
 	}
@@ -113,7 +113,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 		t.Errorf("got %+v, %v", done, err)
 	}
 	for _, after := range []uint64{0, 7} {
-		list, err := c.Events(ctx, after, time.Minute)
+		list, err := c.Events(ctx, "a b/ü", after, time.Minute)
 		if err != nil || len(list) != 1-int(after)/7 || after == 0 && (list[0].Number != 7 || list[0].State != tunnel.Up) {
 			t.Errorf("got events %+v, %v", list, err)
 		}
@@ -121,7 +121,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if want := []string{"up hq", "down a b/ü", "rekey hq ike=false", "rekey hq ike=true", "reload"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
-	if want := []string{"events after 0, wait 30s", "events after 7, wait 30s"}; !reflect.DeepEqual(d.asked, want) {
+	if want := []string{`events of "a b/ü" after 0, wait 30s`, `events of "a b/ü" after 7, wait 30s`}; !reflect.DeepEqual(d.asked, want) {
 		t.Errorf("the daemon heard %q, want %q", d.asked, want)
 	}
 }

@@ -16,6 +16,7 @@ type Events struct {
 
 // next is the query of events.
 type next struct {
+	name  string
 	after uint64
 	wait  time.Duration
 }
@@ -39,5 +40,5 @@ func readNext(q url.Values) (any, error) {
 		return nil, err
 	}
 	wait, err := number("wait", uint64(maxEventsWait/time.Second))
-	return next{after, time.Duration(wait) * time.Second}, err
+	return next{q.Get("name"), after, time.Duration(wait) * time.Second}, err
 }

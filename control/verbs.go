@@ -38,7 +38,7 @@ func verbs(d Daemon, version string) []verb {
 		get("version", func(context.Context) (any, error) { return Version{version}, nil }),
 		{pattern: "GET /v1/events", query: readNext, waits: true, do: func(ctx context.Context, in any) (any, error) {
 			n := in.(next)
-			list, err := d.Events(ctx, n.after, n.wait)
+			list, err := d.Events(ctx, n.name, n.after, n.wait)
 			return Events{list}, err
 		}},
 		post("up", newTarget, func(ctx context.Context, b named) error { return d.Up(ctx, b.name()) }),

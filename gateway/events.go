@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,12 +64,21 @@ func (l *events) after(number uint64) ([]Event, <-chan struct{}) {
 	return out, l.more
 }
 
-// Events returns the events after that of a number. If there is none, it waits for one, for so long at most. It may be
-// called from any goroutine while Run runs.
-func (g *Gateway) Events(ctx context.Context, number uint64, wait time.Duration) ([]Event, error) {
+// Events returns the events after that of a number, with a name those of the connection or tunnel of that name. If there
+// is none, it waits for one, for so long at most. It may be called from any goroutine while Run runs.
+func (g *Gateway) Events(ctx context.Context, name string, number uint64, wait time.Duration) ([]Event, error) {
+	if name != "" {
+		if err := g.call(ctx, func(time.Time) error { _, err := g.fleet.named(name); return err }); err != nil {
+			return nil, err
+		}
+	}
 	timeout := time.After(wait)
 	for {
 		list, more := g.events.after(number)
+		if len(list) > 0 {
+			number = list[len(list)-1].Number
+		}
+		list = slices.DeleteFunc(list, func(e Event) bool { return name != "" && e.Connection != name && e.Tunnel != name })
 		if len(list) > 0 || wait <= 0 {
 			return list, nil
 		}

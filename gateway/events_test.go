@@ -56,13 +56,21 @@ func TestEventsAreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		ctx := t.Context()
-		list, err := r.Events(ctx, 0, 0)
+		list, err := r.Events(ctx, "", 0, 0)
 		if err != nil || len(list) == 0 || list[0].Tunnel != "hq" || list[0].Number != 1 {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		last := list[len(list)-1].Number
+		for name, n := range map[string]int{"hq": len(list), "": len(list)} {
+			if list, err := r.Events(ctx, name, 0, 0); err != nil || len(list) != n {
+				t.Errorf("%q: %d events, %v, want %d", name, len(list), err, n)
+			}
+		}
+		if unknown := (*UnknownNameError)(nil); !errors.As(errOf(r.Events(ctx, "hg", 0, time.Minute)), &unknown) {
+			t.Error("a name that nothing has is not refused")
+		}
 		begun := time.Now()
-		if list, err := r.Events(ctx, last, 20*time.Second); err != nil || len(list) > 0 || time.Since(begun) != 20*time.Second {
+		if list, err := r.Events(ctx, "", last, 20*time.Second); err != nil || len(list) > 0 || time.Since(begun) != 20*time.Second {
 			t.Errorf("after %v: %+v, %v", time.Since(begun), list, err)
 		}
 		type answer struct {
@@ -72,7 +80,7 @@ func TestEventsAreWaitedFor(t *testing.T) {
 		ask := func(ctx context.Context) chan answer {
 			got := make(chan answer, 1)
 			go func() {
-				list, err := r.Events(ctx, last, time.Minute)
+				list, err := r.Events(ctx, "", last, time.Minute)
 				got <- answer{list, err}
 			}()
 			synctest.Wait()
@@ -102,3 +110,5 @@ func TestEventsAreWaitedFor(t *testing.T) {
 		}
 	})
 }
+
+func errOf(_ []Event, err error) error { return err }

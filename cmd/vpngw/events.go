@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -34,27 +33,23 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, out := control.NewClient(s.control), cmd.OutOrStdout()
-			of := func(gateway.Event) bool { return true }
+			name := ""
 			if len(args) == 1 {
-				if err := known(cmd.Context(), client, args[0]); err != nil {
-					return err
-				}
-				of = func(e gateway.Event) bool { return e.Connection == args[0] || e.Tunnel == args[0] }
+				name = args[0]
 			}
 			print := printEvent
 			if asJSON {
 				print = func(w io.Writer, e gateway.Event) error { return json.NewEncoder(w).Encode(e) }
 			}
 			for last, wait := uint64(0), time.Duration(0); ; wait = eventsWait {
-				list, err := client.Events(cmd.Context(), last, wait)
+				list, err := client.Events(cmd.Context(), name, last, wait)
 				if err != nil {
 					return err
 				}
 				for _, e := range list {
-					if last = e.Number; of(e) {
-						if err := print(out, e); err != nil {
-							return err
-						}
+					last = e.Number
+					if err := print(out, e); err != nil {
+						return err
 					}
 				}
 				if !follow {
@@ -70,27 +65,6 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 
 // eventsWait is how long one request waits for an event.
 const eventsWait = 20 * time.Second
-
-// known says so if no connection and no tunnel has a name.
-func known(ctx context.Context, client *control.Client, name string) error {
-	st, err := client.Status(ctx)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, c := range st.Connections {
-		if c.Name == name {
-			return nil
-		}
-		for _, t := range c.Tunnels {
-			if t.Name == name {
-				return nil
-			}
-		}
-		names = append(names, c.Name)
-	}
-	return &gateway.UnknownNameError{Name: name, Known: names}
-}
 
 // printEvent prints an event in a line.
 func printEvent(w io.Writer, e gateway.Event) error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -94,7 +95,10 @@ func (d *canned) Counters(context.Context) (gateway.Counters, error) {
 }
 
 // Events are two, the second with a cause.
-func (d *canned) Events(_ context.Context, after uint64, _ time.Duration) ([]gateway.Event, error) {
+func (d *canned) Events(_ context.Context, name string, after uint64, _ time.Duration) ([]gateway.Event, error) {
+	if name == "hg" {
+		return nil, &gateway.UnknownNameError{Name: name, Known: []string{"hq", "lab"}}
+	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	all := []gateway.Event{
 		{Number: 1, Time: at, Severity: diag.Info, Connection: "hq", Tunnel: "hq", Was: tunnel.Connecting, State: tunnel.Up},
@@ -103,7 +107,7 @@ func (d *canned) Events(_ context.Context, after uint64, _ time.Duration) ([]gat
 			Report: diag.Report{Why: "no answer \x1b[2J from the peer", Code: "no-answer"},
 		},
 	}
-	return all[min(after, 2):], nil
+	return slices.DeleteFunc(all[min(after, 2):], func(e gateway.Event) bool { return name != "" && e.Tunnel != name }), nil
 }
 
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }
