@@ -37,9 +37,10 @@ missing, with the remedy. It changes no sysctl of
 other devices and undoes its changes when it ends; the next start removes what a
 killed daemon left behind.
 
-Routes into a tunnel appear when it first comes up. They stay while the tunnel is
-interrupted, so that nothing leaves this host in clear, until "vpngw down", a
-reload without the connection or the end of the daemon removes them.
+Routes into a tunnel appear when it first comes up; its own address, if it has one,
+is there before. They stay while the tunnel is interrupted, so that nothing leaves
+this host in clear, until "vpngw down", a reload without the connection or the end
+of the daemon removes them.
 
 Where this host is the cloud ("side: cloud") and a body leaves a value to the
 cloud, such as the pre-shared key, the first start makes the value and keeps it in
