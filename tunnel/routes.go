@@ -106,7 +106,7 @@ func sourceFor(prefix netip.Prefix, subnets []netip.Prefix, addresses []netip.Ad
 			continue
 		}
 		for _, a := range addresses {
-			if s.Contains(a) && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+			if s.Contains(a) && reachable(a) {
 				return a
 			}
 		}
@@ -128,9 +128,12 @@ func otherSource(prefix netip.Prefix, addresses []netip.Addr, outer netip.Addr) 
 		if a != outer {
 			r++
 		}
-		if a.Is4() == prefix.Addr().Is4() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && r > rank {
+		if a.Is4() == prefix.Addr().Is4() && reachable(a) && r > rank {
 			best, rank = a, r
 		}
 	}
 	return best
 }
+
+// reachable reports whether others than this host's neighbours can answer an address.
+func reachable(a netip.Addr) bool { return !a.IsLoopback() && !a.IsLinkLocalUnicast() }

@@ -34,14 +34,14 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		PSK:      v.Field("PreShareKey").Secret(),
 	}
 	ends(c, v, env, &t)
-	policies := v.Field("SecurityPolicyDatabases")
+	policies, ike := v.Field("SecurityPolicyDatabases"), v.Field("IKEOptionsSpecification")
 	d := &dialect.Draft{
 		Connection: &config.Connection{Dialect: name, Side: env.Side},
 		Notes:      notes(v, env),
 		Name:       v.Field("VpnConnectionName"),
 		Places: []dialect.Place{{
-			Gateway: v.Field("VpnGatewayId"), IKE: v.Field("IKEOptionsSpecification"), ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
-			IDs: [2]*dialect.Value{identityField(v.Field("IKEOptionsSpecification"), "Local"), identityField(v.Field("IKEOptionsSpecification"), "Remote")},
+			Gateway: v.Field("VpnGatewayId"), IKE: ike, ESP: v.Field("IPSECOptionsSpecification"), Subnets: policies, Inside: v.Field("BgpConfig"),
+			IDs: [2]*dialect.Value{identityField(ike, "Local"), identityField(ike, "Remote")},
 			PSK: v.Field("PreShareKey"), NoPSK: "a pre-shared key is missing: PreShareKey in the body, or psk_file beside it",
 		}},
 		PSKWant: pskWant, PSKLimit: "Tencent's page gives no limit",

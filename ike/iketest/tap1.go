@@ -160,8 +160,7 @@ func (t *Tap1) ForgeBytes(h wire.Header, first wire.PayloadType, plain, end []by
 		m := (&wire.Message{Header: h}).Marshal()
 		m[nextAt] = byte(first)
 		m = append(m, plain...)
-		binary.BigEndian.PutUint32(m[wire.HeaderSize-4:], uint32(len(m)))
-		return m
+		return FixLength(m)
 	}
 	h.Next = wire.TypeHash1
 	return t.ending(h, first, plain, end, func(plain []byte) []byte {
@@ -210,7 +209,7 @@ func (t *Tap1) ending(h wire.Header, first wire.PayloadType, plain, end []byte, 
 			t.of(h.SPIi).block.Decrypt(padding, end)
 			subtle.XORBytes(padding, padding, b[len(b)-aes.BlockSize:])
 			if n := padding[len(padding)-1]; n == aes.BlockSize || n == aes.BlockSize-1 {
-				return fixed(append(b, end...))
+				return FixLength(append(b, end...))
 			}
 		}
 	}
@@ -228,11 +227,13 @@ func (t *Tap1) encrypt(h wire.Header, plain []byte) []byte {
 	}
 	body := b[wire.HeaderSize:]
 	cipher.NewCBCEncrypter(s.block, t.iv(s, h.ID)).CryptBlocks(body, body)
-	return fixed(b)
+	return FixLength(b)
 }
 
-// fixed gives a message the length in its header.
-func fixed(b []byte) []byte {
-	binary.BigEndian.PutUint32(b[wire.HeaderSize-4:], uint32(len(b)))
+// FixLength has the header of a message say how long it is.
+func FixLength(b []byte) []byte {
+	if len(b) >= wire.HeaderSize {
+		binary.BigEndian.PutUint32(b[wire.HeaderSize-4:], uint32(len(b)))
+	}
 	return b
 }

@@ -94,14 +94,6 @@ func back(p parcel) parcel {
 	return p
 }
 
-// fixLength has the header say how long the message is.
-func fixLength(b []byte) []byte {
-	if len(b) >= wire.HeaderSize {
-		binary.BigEndian.PutUint32(b[24:], uint32(len(b)))
-	}
-	return b
-}
-
 // flip changes some bits.
 func (a *aim) flip(b []byte) {
 	for range 1 + a.n(4) {

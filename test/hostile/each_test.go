@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"vpngw/ike/iketest"
 	"vpngw/ike/wire"
 )
 
@@ -24,7 +25,7 @@ func truncate(t *testing.T, s *story, sum *tally) {
 			cut := p
 			cut.Data = bytes.Clone(p.Data[:n])
 			shots = append(shots, shot{parcel: cut})
-			cut.Data = fixLength(bytes.Clone(cut.Data))
+			cut.Data = iketest.FixLength(bytes.Clone(cut.Data))
 			shots = append(shots, shot{parcel: cut})
 		}
 		sum.add("cut", len(shots), st.play(0, shots), s.name+", "+st.name)

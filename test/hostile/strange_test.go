@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"vpngw/ike/iketest"
 	"vpngw/ike/wire"
 	"vpngw/ipsec"
 )
@@ -18,7 +19,7 @@ var strange = []kind{
 	{"a reflection from elsewhere", (*aim).reflectionElsewhere},
 	{"a truncation", mutated(func(a *aim, b []byte) []byte {
 		if b = b[:a.n(len(b)+1)]; a.coin() {
-			b = fixLength(b)
+			b = iketest.FixLength(b)
 		}
 		return b
 	})},
@@ -26,7 +27,7 @@ var strange = []kind{
 	{"other counts", mutated(func(a *aim, b []byte) []byte { a.run(b[wire.HeaderSize:]); return b })},
 	{"more bytes", mutated(func(a *aim, b []byte) []byte {
 		if b = append(b, make([]byte, 1+a.n(40))...); a.coin() {
-			b = fixLength(b)
+			b = iketest.FixLength(b)
 		}
 		return b
 	})},
@@ -137,7 +138,7 @@ func (a *aim) spliced() []shot {
 	if !ok {
 		return nil
 	}
-	p.Data = fixLength(append(p.Data[:a.n(len(p.Data)+1)], q.Data[a.n(len(q.Data)+1):]...))
+	p.Data = iketest.FixLength(append(p.Data[:a.n(len(p.Data)+1)], q.Data[a.n(len(q.Data)+1):]...))
 	return []shot{{parcel: p}}
 }
 
@@ -151,7 +152,7 @@ func (a *aim) inChain(change func(*chain)) []shot {
 	change(&c)
 	first, b := c.bytes()
 	p.Data[16] = byte(first)
-	p.Data = fixLength(append(p.Data[:wire.HeaderSize:wire.HeaderSize], b...))
+	p.Data = iketest.FixLength(append(p.Data[:wire.HeaderSize:wire.HeaderSize], b...))
 	if a.n(4) == 0 { // not a retransmission, and not the attempt that is under way
 		binary.BigEndian.PutUint64(p.Data, a.rand.Uint64()|1)
 	}
@@ -349,7 +350,7 @@ func (a *aim) junk() []shot {
 		p.Data[i] = byte(a.rand.Uint32())
 	}
 	if a.coin() {
-		p.Data = fixLength(p.Data)
+		p.Data = iketest.FixLength(p.Data)
 	}
 	return []shot{{parcel: p}}
 }
