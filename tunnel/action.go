@@ -6,8 +6,7 @@ import (
 	"vpngw/diag"
 )
 
-// Action asks the gateway to do something. Probes of a path and BGP neighbours
-// will be Actions too.
+// Action asks the gateway to do something. BGP neighbours will be Actions too.
 type Action interface{ action() }
 
 // Open asks for the tunnel's TUN device. The answer is a Device fact.
@@ -45,6 +44,14 @@ type Route struct {
 	Source netip.Addr // of packets that this host itself originates; unset: the kernel chooses
 }
 
+// Ping asks for an ICMP echo request through the tunnel's own Child SA, whichever tunnel has the
+// routes. Its answer, if one comes through the same tunnel, is a Pong fact.
+type Ping struct {
+	Tunnel         string
+	Source, Target netip.Addr
+	ID, Seq        uint16
+}
+
 // Reconnect asks for a new IKE SA of the tunnel: the address that its IKE SA
 // sends from is gone. It has no effect when no other address leads to the peer.
 type Reconnect struct {
@@ -67,5 +74,6 @@ func (Open) action()      {}
 func (Measure) action()   {}
 func (Fit) action()       {}
 func (Want) action()      {}
+func (Ping) action()      {}
 func (Reconnect) action() {}
 func (Changed) action()   {}

@@ -48,6 +48,12 @@ type Sent struct {
 	Cause  diag.Cause
 }
 
+// Pong is the answer to a Ping with that ID and Seq: it came out of the tunnel's own Child SA.
+type Pong struct {
+	Tunnel  string
+	ID, Seq uint16
+}
+
 // Applied is the result of the last Want: by name, what each tunnel lacks. A
 // tunnel that lacks nothing is absent. Refused says that the kernel refused a
 // part, so the Group repeats the Want after a while.
@@ -84,6 +90,7 @@ func (Device) fact()    {}
 func (Held) fact()      {}
 func (Raised) fact()    {}
 func (Sent) fact()      {}
+func (Pong) fact()      {}
 func (Applied) fact()   {}
 func (PathMTU) fact()   {}
 func (TooBig) fact()    {}
