@@ -44,6 +44,12 @@ func (c *child) latest() *child {
 	return c
 }
 
+// sameTraffic reports whether two children carry the same traffic.
+func sameTraffic(a, b *child) bool {
+	return a.cfg == b.cfg && ipsec.Covers(a.sa.Local, b.sa.Local) && ipsec.Covers(b.sa.Local, a.sa.Local) &&
+		ipsec.Covers(a.sa.Remote, b.sa.Remote) && ipsec.Covers(b.sa.Remote, a.sa.Remote)
+}
+
 func (c *child) deadline() time.Time { return sa.Earliest(c.softAt, c.hardAt, c.removeAt) }
 
 func (s *SA) findIn(spiIn uint32) *child {

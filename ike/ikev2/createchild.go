@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"vpngw/diag"
@@ -41,6 +42,7 @@ type createChild struct {
 	spiIn uint32
 	dh    *sa.DH
 	ni    []byte
+	rival *child // the child that the peer has made for the same traffic meanwhile, or by which it has replaced the old one
 }
 
 func (t *createChild) child() *sa.Child { return t.cfg }
@@ -59,7 +61,7 @@ func (s *SA) Create(now time.Time, c *sa.Child, local, remote []ipsec.Selector) 
 }
 
 func (t *createChild) build(s *SA, now time.Time) (request, bool) {
-	if s.state != sa.Established || s.fam.current != s || s.env.Owner.Held(t.cfg) {
+	if s.state != sa.Established || s.fam.current != s || s.env.Owner.Held(t.cfg) || s.serves(t) {
 		return request{}, false
 	}
 	ps, why := t.payloads(s)
@@ -113,8 +115,35 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.deleteSPI(t.spiIn)
 		return nil
 	}
+	if r := t.rival; r != nil && !s.env.Owner.Held(c.cfg) && s.findIn(r.sa.SPIIn) == r && !r.gone && !r.deleting && sameTraffic(c, r) {
+		s.collide(now, c, r)
+		return nil
+	}
 	s.useChild(now, c)
 	return nil
+}
+
+// serves reports whether the peer has made the Child SA of a request that waits.
+func (s *SA) serves(t *createChild) bool {
+	return slices.ContainsFunc(s.fam.children, func(c *child) bool {
+		return c.cfg == t.cfg && !c.leaving() && ipsec.Covers(c.sa.Local, t.local) && ipsec.Covers(c.sa.Remote, t.remote)
+	})
+}
+
+// collide chooses between two Child SAs that both ends asked for at once: ours, which is not installed yet, and the peer's. The one with the
+// lowest of the four nonces goes, as when a rekey collides (section 2.8.1). An end that gets the other's request late does not know
+// of the collision, so an end that does deletes the loser, whoever made it.
+func (s *SA) collide(now time.Time, ours, theirs *child) {
+	s.log.Debug("both ends asked for the same Child SA", "child", ours.cfg.Name, "ours", sa.Hex32(ours.sa.SPIIn), "theirs", sa.Hex32(theirs.sa.SPIIn))
+	s.installIn(ours)
+	if theirs.successor != nil || bytes.Compare(ours.lowNonce, theirs.lowNonce) < 0 {
+		ours.successor = theirs
+		s.deleteChild(ours)
+		return
+	}
+	theirs.successor = ours
+	s.installOut(now, ours)
+	s.deleteChild(theirs)
 }
 
 // otherGroup returns the same request in the group that the peer asks for. It is
@@ -151,8 +180,7 @@ func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, d
 // rekeyChild replaces a Child SA.
 type rekeyChild struct {
 	createChild
-	old   *child
-	rival *child // the child by which the peer has replaced old meanwhile
+	old *child
 }
 
 func (t *rekeyChild) child() *sa.Child { return nil }
@@ -301,6 +329,9 @@ func (s *SA) answerCreateChild(now time.Time, ps []wire.Payload) ([]wire.Payload
 	reply, c, err := s.answerNew(now, ps, nil)
 	if err != nil {
 		return nil, nil, err
+	}
+	if t, ok := s.out.(*createChild); ok && t.cfg == c.cfg {
+		t.rival = c // the peer's response decides who wins
 	}
 	s.installIn(c)
 	return reply, func() { s.installOut(now, c) }, nil

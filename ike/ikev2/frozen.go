@@ -134,7 +134,7 @@ type FrozenTask struct {
 	Tries int // saInit, createChild, rekeyChild, rekeyIKE: how often the peer asked for another request
 
 	Child int    // rekeyChild: the old one; deleteChild
-	Rival int    // rekeyChild
+	Rival int    // createChild, rekeyChild
 	SPI   uint64 // rekeyIKE
 	Back  bool   // rekeyIKE
 
@@ -306,10 +306,10 @@ func (t *auth) freeze(s *SA, _ *numberedFamily) FrozenTask {
 	return FrozenTask{Kind: kindAuth, Config: sa.FreezeChild(s.peer, t.first), Local: t.local, Remote: t.remote, SPIIn: t.spiIn}
 }
 
-func (t *createChild) freeze(s *SA, _ *numberedFamily) FrozenTask {
+func (t *createChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 	out := FrozenTask{
 		Kind: kindCreateChild, Config: sa.FreezeChild(s.peer, t.cfg), Local: t.local, Remote: t.remote, SPIIn: t.spiIn,
-		Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni),
+		Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni), Rival: k.children.Of(t.rival),
 	}
 	if t.retried {
 		out.Tries = 1
@@ -319,7 +319,7 @@ func (t *createChild) freeze(s *SA, _ *numberedFamily) FrozenTask {
 
 func (t *rekeyChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 	out := t.createChild.freeze(s, k)
-	out.Kind, out.Child, out.Rival = kindRekeyChild, k.children.Of(t.old), k.children.Of(t.rival)
+	out.Kind, out.Child = kindRekeyChild, k.children.Of(t.old)
 	return out
 }
 

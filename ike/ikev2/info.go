@@ -119,6 +119,11 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 			ended = append(ended, c)
 		}
 	}
+	for _, c := range ended {
+		if c.successor == nil { // the peer may have chosen between two Child SAs that both ends asked for
+			c.successor = s.twin(c, ended)
+		}
+	}
 	var out []wire.Payload
 	if len(reply.SPIs) > 0 {
 		out = append(out, &reply)
@@ -136,6 +141,16 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 			s.retire(now, c, diag.Cause{Code: diag.PeerDeletedESP})
 		}
 	}, nil
+}
+
+// twin is a child that carries the traffic of c, is up, and does not end too; nil: there is none.
+func (s *SA) twin(c *child, ended []*child) *child {
+	for _, o := range s.fam.children {
+		if o != c && o.out && !o.leaving() && sameTraffic(o, c) && !slices.Contains(ended, o) {
+			return o
+		}
+	}
+	return nil
 }
 
 // deletedByPeer ends the IKE SA after the peer's Delete, or a notification that

@@ -153,7 +153,7 @@ func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 	}
 	create := createChild{
 		cfg: cfg, local: f.Local, remote: f.Remote, group: f.Group, retried: f.Tries > 0,
-		spiIn: f.SPIIn, dh: dh, ni: slices.Clone(f.Ni),
+		spiIn: f.SPIIn, dh: dh, ni: slices.Clone(f.Ni), rival: rival,
 	}
 	switch f.Kind {
 	case kindSAInit:
@@ -166,7 +166,7 @@ func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 		}
 	case kindRekeyChild:
 		if cfg != nil && c != nil {
-			c.rekey = &rekeyChild{createChild: create, old: c, rival: rival}
+			c.rekey = &rekeyChild{createChild: create, old: c}
 			return c.rekey, nil
 		}
 	case kindRekeyIKE:
