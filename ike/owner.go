@@ -125,6 +125,7 @@ func (o *owner) Succeeded(now time.Time, old, successor sa.Machine) {
 		e.begun(successor)
 	}
 	if p != nil {
+		p.crowded(now, successor)
 		p.trim(now)
 		p.wake()
 	}

@@ -134,6 +134,11 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 			c.nextTry = now.Add(gapGrace)
 		}
 	}
+	p.crowded(now, m)
+}
+
+// crowded sets when to look for an IKE SA too many, after m came or took another's place.
+func (p *peer) crowded(now time.Time, m sa.Machine) {
 	if len(p.usable()) > 1 {
 		p.dedupeAt = now.Add(dedupeAfter)
 		if m.Info().Version == 1 {
@@ -307,8 +312,8 @@ func (p *peer) begin(now time.Time, first *child) (sa.Machine, diag.Cause) {
 }
 
 // dedupe ends one of two IKE SAs that both ends began at once: the one with the
-// higher initiator's SPI, by the end that began it. Both ends choose the same one. With
-// IKEv1 the end that answered ends it too, later, since nothing answers a Delete.
+// higher initiator's SPI, by the end that began it. Both ends choose the same one. (If one of them was rekeyed meanwhile,
+// one end may have begun both.) With IKEv1 the end that answered ends it too, later, since nothing answers a Delete.
 func (p *peer) dedupe(now time.Time) {
 	ms := p.usable()
 	var keep sa.Machine
@@ -320,7 +325,7 @@ func (p *peer) dedupe(now time.Time) {
 	for _, m := range ms {
 		in := m.Info()
 		switch {
-		case m == keep || in.Initiator == keep.Info().Initiator:
+		case m == keep || in.Version == 1 && in.Initiator == keep.Info().Initiator:
 		case in.Version == 1 && (in.Initiator || now.Sub(in.Established) >= dedupeOther1):
 			p.supersede(now, m, keep)
 		case in.Version == 1:

@@ -2,6 +2,7 @@ package ikev2
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -43,7 +44,12 @@ type createChild struct {
 	dh    *sa.DH
 	ni    []byte
 	rival *child // the child that the peer has made for the same traffic meanwhile, or by which it has replaced the old one
+	// deleted are SPIs of the peer that it has deleted and we do not know. One of them can be that of its answer, when that is late.
+	deleted []uint32
 }
+
+// maxDeleted is how many of them are kept.
+const maxDeleted = 64
 
 func (t *createChild) child() *sa.Child { return t.cfg }
 
@@ -109,6 +115,10 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.childRefused(now, t.cfg, t.local, t.remote, n)
 		return nil
 	}
+	if t.takenBack(ps) {
+		s.env.Owner.ChildChanged(now, s, t.cfg, diag.Cause{Code: diag.PeerDeletedESP})
+		return nil
+	}
 	c, why := t.accept(s, now, ps)
 	if !why.OK() {
 		s.env.Owner.ChildChanged(now, s, t.cfg, why)
@@ -120,6 +130,25 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	s.useChild(now, c)
+	return nil
+}
+
+// takenBack reports whether the peer has deleted the Child SA of its answer before the answer came.
+func (t *createChild) takenBack(ps []wire.Payload) bool {
+	got, _ := wire.Find[*wire.SA](ps)
+	return got != nil && slices.ContainsFunc(got.Proposals, func(p wire.Proposal) bool {
+		return len(p.SPI) == 4 && slices.Contains(t.deleted, binary.BigEndian.Uint32(p.SPI))
+	})
+}
+
+// creating is our open request for a new or rekeyed Child SA, or nil.
+func (s *SA) creating() *createChild {
+	switch t := s.out.(type) {
+	case *createChild:
+		return t
+	case *rekeyChild:
+		return &t.createChild
+	}
 	return nil
 }
 
@@ -238,6 +267,10 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	s.busy(now, n)
 	if n != nil {
 		return t.refused(s, now, n)
+	}
+	if t.takenBack(ps) {
+		t.retry(s, now, diag.Cause{Code: diag.SuccessorDeleted})
+		return nil
 	}
 	c, why := t.accept(s, now, ps)
 	if !why.OK() {
@@ -369,6 +402,8 @@ func (s *SA) answerRekeyChild(now time.Time, ps []wire.Payload, n *wire.Notify) 
 	}
 	old := s.findOut(n.SPI)
 	switch {
+	case old == nil && s.creating() != nil: // perhaps it is the one of the answer that we wait for
+		return nil, nil, refuse(wire.TemporaryFailure, diag.Cause{Code: diag.ChildBusy})
 	case old == nil || old.gone || n.Protocol != ipsec.ProtoESP:
 		return nil, nil, &wire.NotifyError{Kind: wire.ChildSANotFound, Data: n.SPI, Cause: diag.Cause{Code: diag.UnknownChild}}
 	case old.deleting || old.successor != nil:

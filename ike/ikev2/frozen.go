@@ -133,10 +133,12 @@ type FrozenTask struct {
 	Ni    []byte
 	Tries int // saInit, createChild, rekeyChild, rekeyIKE: how often the peer asked for another request
 
-	Child int    // rekeyChild: the old one; deleteChild
-	Rival int    // createChild, rekeyChild
-	SPI   uint64 // rekeyIKE
-	Back  bool   // rekeyIKE
+	Child int // rekeyChild: the old one; deleteChild
+	Rival int // createChild, rekeyChild
+	// Deleted are SPIs of the peer: createChild, rekeyChild.
+	Deleted []uint32
+	SPI     uint64 // rekeyIKE
+	Back    bool   // rekeyIKE
 
 	Notify wire.Notify // deleteIKE; of kind 0: none
 }
@@ -309,7 +311,7 @@ func (t *auth) freeze(s *SA, _ *numberedFamily) FrozenTask {
 func (t *createChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 	out := FrozenTask{
 		Kind: kindCreateChild, Config: sa.FreezeChild(s.peer, t.cfg), Local: t.local, Remote: t.remote, SPIIn: t.spiIn,
-		Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni), Rival: k.children.Of(t.rival),
+		Group: t.group, DH: sa.FreezeDH(t.dh), Ni: bytes.Clone(t.ni), Rival: k.children.Of(t.rival), Deleted: slices.Clone(t.deleted),
 	}
 	if t.retried {
 		out.Tries = 1

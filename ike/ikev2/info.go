@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -110,6 +111,9 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 		}
 		for _, spi := range p.SPIs {
 			c := s.findOut(spi)
+			if t := s.creating(); c == nil && t != nil && len(spi) == 4 && len(t.deleted) < maxDeleted {
+				t.deleted = append(t.deleted, binary.BigEndian.Uint32(spi))
+			}
 			if c == nil || p.Protocol != ipsec.ProtoESP || c.gone || slices.Contains(ended, c) {
 				continue
 			}

@@ -153,7 +153,7 @@ func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 	}
 	create := createChild{
 		cfg: cfg, local: f.Local, remote: f.Remote, group: f.Group, retried: f.Tries > 0,
-		spiIn: f.SPIIn, dh: dh, ni: slices.Clone(f.Ni), rival: rival,
+		spiIn: f.SPIIn, dh: dh, ni: slices.Clone(f.Ni), rival: rival, deleted: slices.Clone(f.Deleted),
 	}
 	switch f.Kind {
 	case kindSAInit:
