@@ -44,6 +44,17 @@ func (c *child) latest() *child {
 	return c
 }
 
+// standing is the last successor of c, or c itself, unless that one is deleted; nil: there is none.
+func (s *SA) standing(c *child) *child {
+	if c == nil {
+		return nil
+	}
+	if c = c.latest(); s.findIn(c.sa.SPIIn) != c || c.gone || c.deleting {
+		return nil
+	}
+	return c
+}
+
 // sameTraffic reports whether two children carry the same traffic.
 func sameTraffic(a, b *child) bool {
 	return a.cfg == b.cfg && ipsec.Covers(a.sa.Local, b.sa.Local) && ipsec.Covers(b.sa.Local, a.sa.Local) &&

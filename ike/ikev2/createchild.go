@@ -125,7 +125,7 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.deleteSPI(t.spiIn)
 		return nil
 	}
-	if r := t.rival; r != nil && !s.env.Owner.Held(c.cfg) && s.findIn(r.sa.SPIIn) == r && !r.gone && !r.deleting && sameTraffic(c, r) {
+	if r := t.rival; s.standing(r) != nil && !s.env.Owner.Held(c.cfg) && sameTraffic(c, r) {
 		s.collide(now, c, r)
 		return nil
 	}
@@ -165,8 +165,8 @@ func (s *SA) serves(t *createChild) bool {
 func (s *SA) collide(now time.Time, ours, theirs *child) {
 	s.log.Debug("both ends asked for the same Child SA", "child", ours.cfg.Name, "ours", sa.Hex32(ours.sa.SPIIn), "theirs", sa.Hex32(theirs.sa.SPIIn))
 	s.installIn(ours)
-	if theirs.successor != nil || bytes.Compare(ours.lowNonce, theirs.lowNonce) < 0 {
-		ours.successor = theirs
+	if up := s.standing(theirs); up != theirs || bytes.Compare(ours.lowNonce, theirs.lowNonce) < 0 {
+		ours.successor = up
 		s.deleteChild(ours)
 		return
 	}
@@ -279,8 +279,8 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		t.retry(s, now, why)
 		return nil
 	}
-	rival := t.rival
-	if rival != nil && (s.findIn(rival.sa.SPIIn) != rival || rival.gone) {
+	rival, up := t.rival, s.standing(t.rival)
+	if up == nil {
 		rival = nil // the peer has deleted it already
 	}
 	if s.env.Owner.Held(c.cfg) { // the old child is being deleted, so the new one goes too
@@ -294,7 +294,7 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		// deletes the old one.
 		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 		s.installIn(c)
-		c.successor = rival
+		c.successor = up
 		s.deleteChild(c)
 		return nil
 	}

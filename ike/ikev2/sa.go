@@ -256,6 +256,9 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 
 // closing ends the SA by a Delete, with the notification n if that is not nil.
 func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
+	if s.fam.current == s && s.rivalAlive() { // the peer may use it already, with the Child SAs that go here
+		s.rival.Close(now, why)
+	}
 	s.releaseChildren(now, why)
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
