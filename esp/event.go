@@ -23,9 +23,12 @@ type Expired struct {
 // PeersMoved says that Plane.Moves has something to tell.
 type PeersMoved struct{}
 
-// InvalidSPI says that an ESP packet of an unknown SPI came in. Its address is
+// InvalidSPI says that an ESP packet of an unknown SPI came in. Both its address and its SPI are
 // unauthenticated. Each Engine makes ten such events a second at most.
-type InvalidSPI struct{ Remote netip.AddrPort }
+type InvalidSPI struct {
+	Remote netip.AddrPort
+	SPI    uint32
+}
 
 // PathMTU says that a packet to Remote was too big for its path. MTU 0 means that this host itself refused
 // it, and knows how much fits.

@@ -137,7 +137,7 @@ func TestUnknownSPIsAreToldAtALimitedRate(t *testing.T) {
 		b.in(udp4, d)
 	}
 	got := b.told()
-	if len(got) != 10 || got[0] != (InvalidSPI{d.Remote}) {
+	if len(got) != 10 || got[0] != (InvalidSPI{d.Remote, 0x77000000}) {
 		t.Errorf("told %d events, the first %+v", len(got), got[0])
 	}
 	if n := b.plane.PlaneCounters().Drops["no-sa"]; n != 1000 {

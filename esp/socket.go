@@ -113,7 +113,7 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 	if in == nil {
 		r.drop(dropNoSA)
 		if r.invalidSPIs.allow(r.now, 10, 10) {
-			r.plane.cfg.Notify(InvalidSPI{r.remote})
+			r.plane.cfg.Notify(InvalidSPI{r.remote, binary.BigEndian.Uint32(b)})
 		}
 		return
 	}

@@ -161,12 +161,12 @@ func TestDataPlaneEventsBecomeCommands(t *testing.T) {
 		defer r.stop()
 		peer := netip.MustParseAddrPort("198.51.100.1:4500")
 		for _, e := range []esp.Event{
-			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, esp.InvalidSPI{Remote: peer},
+			esp.SeenInbound{SPIIn: 1}, esp.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, esp.InvalidSPI{Remote: peer, SPI: 3},
 		} {
 			r.in.tell(e)
 		}
 		synctest.Wait()
-		r.wantCommands(sa.SeenInbound{SPIIn: 1}, sa.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, sa.InvalidSPI{Remote: peer})
+		r.wantCommands(sa.SeenInbound{SPIIn: 1}, sa.Expired{SPIIn: 2, Limit: ipsec.LimitBytes}, sa.InvalidSPI{Remote: peer, SPI: 3})
 	})
 }
 

@@ -102,7 +102,7 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 	case esp.PeersMoved:
 		// step asks the data plane for the new address.
 	case esp.InvalidSPI:
-		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote})
+		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote, SPI: e.SPI})
 	case esp.PathMTU:
 		for _, gr := range g.data.groupsTo(e.Remote, g.fleet.byName) {
 			g.noteGroup(now, gr, tunnel.TooBig{Remote: e.Remote, MTU: e.MTU})

@@ -325,7 +325,7 @@ func (p *peer) dedupe(now time.Time) {
 	for _, m := range ms {
 		in := m.Info()
 		switch {
-		case m == keep || in.Version == 1 && in.Initiator == keep.Info().Initiator:
+		case m == keep:
 		case in.Version == 1 && (in.Initiator || now.Sub(in.Established) >= dedupeOther1):
 			p.supersede(now, m, keep)
 		case in.Version == 1:

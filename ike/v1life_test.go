@@ -3,6 +3,9 @@ package ike
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,17 +19,28 @@ import (
 // esp sends a packet through each SA that carries traffic.
 func (w *world) esp() {
 	for _, n := range w.order {
-		if len(n.newest) == 0 || n.dead {
-			continue
+		carries := map[string]*ipsec.ChildSA{}
+		for _, c := range n.newest {
+			carries[c.Tunnel] = c
 		}
-		c := n.sendsOn()
-		for _, m := range w.order {
-			if m != n && !m.dead && m.in[c.SPIOut] != nil {
-				m.last[c.SPIOut] = w.now
-				m.Do(w.now, sa.SeenInbound{SPIIn: c.SPIOut})
+		for _, c := range slices.SortedFunc(maps.Values(carries), func(a, b *ipsec.ChildSA) int { return int(a.SPIIn) - int(b.SPIIn) }) {
+			for _, m := range w.order {
+				if m != n && !m.dead && !n.dead {
+					m.receive(c.SPIOut, n.addr)
+				}
 			}
 		}
 	}
+}
+
+// receive takes a packet of ESP.
+func (n *end) receive(spi uint32, from netip.Addr) {
+	if n.in[spi] == nil {
+		n.Do(n.w.now, sa.InvalidSPI{Remote: netip.AddrPortFrom(from, 0), SPI: spi})
+		return
+	}
+	n.last[spi] = n.w.now
+	n.Do(n.w.now, sa.SeenInbound{SPIIn: spi})
 }
 
 // runWithTraffic is run with a packet each way every 100 ms.

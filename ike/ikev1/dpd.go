@@ -109,6 +109,17 @@ func (s *SA) Probe(now time.Time) {
 	s.askAlive(now)
 }
 
+// Disown implements sa.Machine. Nobody answers a Delete, so one of ours may have been lost: the peer gets it again.
+func (s *SA) Disown(now time.Time, spiIn uint32) {
+	if s.state != sa.Established || now.Sub(s.probed) < sa.ProbeInterval {
+		return
+	}
+	if s.fam.current == s && spiIn >= 256 && s.fam.find(spiIn) == nil {
+		s.inform(&wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(spiIn)}})
+	}
+	s.Probe(now)
+}
+
 // HDR*, HASH, NOTIFY(R-U-THERE) -->
 func (s *SA) rUThere() { s.dpdSend(wire.RUThere, s.dpd.sent) }
 

@@ -228,6 +228,9 @@ func (s *SA) Probe(now time.Time) {
 	s.pump(now)
 }
 
+// Disown implements sa.Machine. The peer has answered when a Child SA was deleted, so it must have lost this IKE SA.
+func (s *SA) Disown(now time.Time, _ uint32) { s.Probe(now) }
+
 // Close implements sa.Machine.
 func (s *SA) Close(now time.Time, why diag.Cause) {
 	switch s.state {

@@ -32,6 +32,8 @@ type Machine interface {
 	Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool
 	// Probe starts a liveness check now, unless there was one within ProbeInterval.
 	Probe(now time.Time)
+	// Disown says that a packet came with an SPI that this end does not have. It may send as little as Probe.
+	Disown(now time.Time, spiIn uint32)
 
 	// Close deletes the SA at both ends; Drop only forgets it.
 	Close(now time.Time, why diag.Cause)

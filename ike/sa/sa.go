@@ -91,8 +91,11 @@ type Moved struct {
 	Remote netip.AddrPort
 }
 
-// InvalidSPI says that an ESP packet with an unknown SPI came from a peer's address.
-type InvalidSPI struct{ Remote netip.AddrPort }
+// InvalidSPI says that an ESP packet with an unknown SPI came from a peer's address. Anybody can send such a packet.
+type InvalidSPI struct {
+	Remote netip.AddrPort
+	SPI    uint32
+}
 
 // Rekey and RekeyIKE start a rekey now, as a lifetime would.
 type (
