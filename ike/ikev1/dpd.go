@@ -27,6 +27,7 @@ type liveness struct {
 	knows  bool      // whether theirs is set
 	last   bool      // the peer puts the HASH last
 	began  time.Time // when we began to ask
+	strict bool      // ESP is no answer: a quick mode had none, so the peer may have lost the ISAKMP SA but not its Child SAs
 	retx   sa.Retransmitter
 }
 
@@ -64,12 +65,15 @@ func (s *SA) checkAlive(now time.Time) {
 	if !sa.Due(now, s.dpd.retx.Deadline()) {
 		return
 	}
-	if s.lastHeard().After(s.dpd.began) {
-		s.dpd.retx.Stop() // an ESP packet came
+	esp := s.lastHeard().After(s.dpd.began)
+	if esp && !s.dpd.strict {
+		s.dpd.retx.Stop()
 		return
 	}
 	msgs, gaveUp := s.dpd.retx.Due(now)
 	switch {
+	case gaveUp && esp:
+		s.RekeyIKE(now, diag.Cause{Code: diag.LivenessDead, After: s.dpd.retx.Total})
 	case gaveUp:
 		s.dead(now, s.dpd.retx.Total)
 	case msgs != nil:
@@ -95,7 +99,7 @@ func (s *SA) askAlive(now time.Time) {
 		s.dpd.retx.Total = t
 	}
 	s.dpd.retx.Start(now, nil) // each repetition is a new message with an id of its own
-	s.dpd.began = now
+	s.dpd.began, s.dpd.strict = now, false
 	s.rUThere()
 	s.env.Owner.Stirred(s)
 }

@@ -63,6 +63,7 @@ type FrozenSA struct {
 	Monitor  dpd.Frozen
 	Liveness FrozenLiveness
 	Probed   time.Time
+	Spoke    time.Time
 	Rekeying uint64 // the ISAKMP SA that is to take the place of this one
 
 	RekeyAt     time.Time
@@ -134,6 +135,7 @@ type FrozenLiveness struct {
 	Sent, Theirs       uint32
 	Asked, Knows, Last bool
 	Began              time.Time
+	Strict             bool
 	Retransmit         sa.FrozenRetransmitter
 }
 
@@ -274,7 +276,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 		State: s.state, Since: s.since, Why: s.why, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR,
 		Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite, Keys: s.keys.freeze(), LastIV: s.lastIV, Family: k.number, Authed: s.authedAt,
 		MessageIDs: slices.Clone(s.ids), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
-		Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Rekeying: ownOf(s.rekeying),
+		Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Spoke: s.spoke, Rekeying: ownOf(s.rekeying),
 		RekeyAt: s.rekeyAt, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, Reported: s.reported,
 	}
 	if s.peerSays.natt != nil {
@@ -333,5 +335,5 @@ func (k *keys) freeze() FrozenKeys {
 }
 
 func (l *liveness) freeze() FrozenLiveness {
-	return FrozenLiveness{l.sent, l.theirs, l.asked, l.knows, l.last, l.began, l.retx.Freeze()}
+	return FrozenLiveness{l.sent, l.theirs, l.asked, l.knows, l.last, l.began, l.strict, l.retx.Freeze()}
 }

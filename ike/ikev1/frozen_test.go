@@ -455,7 +455,7 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 		{
 			reflect.TypeFor[SA](),
 			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking ids peerSays unacked unackedRetx " +
-				"path nat life monitor dpd probed rekeying rekeyAt expireAt keepaliveAt reported",
+				"path nat life monitor dpd probed spoke rekeying rekeyAt expireAt keepaliveAt reported",
 			"env log reassembler",
 		},
 		{reflect.TypeFor[phase1](), "x candidates predecessor own dh gxi gxr ni nr sai idi refused", "s"},
@@ -468,7 +468,7 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 			"cfg sa made out lowNonce asked successor gone stale failed softAt hardAt outAt heldUntil confirmBy deleteAt removeAt", "",
 		},
 		{reflect.TypeFor[keys](), "skeyid d a e key", "prf block"},
-		{reflect.TypeFor[liveness](), "sent asked theirs knows last began retx", ""},
+		{reflect.TypeFor[liveness](), "sent asked theirs knows last began strict retx", ""},
 		{reflect.TypeFor[vendors](), "natt dpd frag", ""},
 		{reflect.TypeFor[lifetime](), "time bytes", ""},
 	} {

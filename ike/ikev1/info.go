@@ -215,6 +215,7 @@ func (s *SA) tell(r *refusal) {
 // heard notes that a new authentic message came.
 func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	s.monitor.Heard(now)
+	s.spoke = now
 	s.dpd.retx.Stop()
 	if s.state == sa.Connecting {
 		return

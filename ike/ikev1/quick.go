@@ -306,9 +306,12 @@ func (q *quick) unanswered(now time.Time) {
 	heard := s.lastHeard()
 	q.fail(now, diag.Cause{Code: diag.NoAnswerQuick, Ours: hereAndThere(q.local, q.remote)})
 	switch {
-	case !heard.Before(q.began):
+	case !s.spoke.Before(q.began):
 	case s.peerSays.dpd:
 		s.askAlive(now)
+		s.dpd.strict = true
+	case !heard.Before(q.began):
+		s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
 	default:
 		s.Drop(now, diag.Cause{Code: diag.PeerDead, Peer: s.path.Remote})
 	}

@@ -68,7 +68,8 @@ type SA struct {
 	monitor  dpd.Monitor
 	dpd      liveness
 	probed   time.Time
-	rekeying *SA // the one that this end has begun in its place, or nil
+	spoke    time.Time // when the last authentic message came
+	rekeying *SA       // the one that this end has begun in its place, or nil
 
 	rekeyAt     time.Time
 	expireAt    time.Time // the hard end of the lifetime, or of a half-open or replaced SA

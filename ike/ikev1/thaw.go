@@ -139,7 +139,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 		env: t.env, state: f.State, since: f.Since, why: f.Why, initiator: f.Initiator, spiI: f.SPIi, spiR: f.SPIr,
 		peer: p, suite: f.Suite, lastIV: f.LastIV, fam: k.family, authedAt: f.Authed,
 		ids: slices.Clone(f.MessageIDs), peerSays: vendors{dpd: f.DPD, frag: f.Frag}, unacked: f.Unacked,
-		path: f.Path, nat: f.NAT, life: f.Life, probed: f.Probed,
+		path: f.Path, nat: f.NAT, life: f.Life, probed: f.Probed, spoke: f.Spoke,
 		rekeyAt: f.RekeyAt, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, reported: f.Reported,
 	}
 	if s.name(); s.state == sa.Connecting && !s.initiator {
@@ -162,7 +162,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	s.unackedRetx.Thaw(f.UnackedRetransmit)
 	s.monitor.Thaw(f.Monitor)
 	l := &f.Liveness
-	s.dpd = liveness{sent: l.Sent, theirs: l.Theirs, asked: l.Asked, knows: l.Knows, last: l.Last, began: l.Began}
+	s.dpd = liveness{sent: l.Sent, theirs: l.Theirs, asked: l.Asked, knows: l.Knows, last: l.Last, began: l.Began, strict: l.Strict}
 	s.dpd.retx.Rand = t.env.Rand
 	s.dpd.retx.Thaw(l.Retransmit)
 	if len(f.Phase1) > 0 {
