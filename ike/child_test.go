@@ -431,15 +431,19 @@ func TestPeerDeletesOneChildAndItComesBack(t *testing.T) {
 func TestPeerCannotPileUpChildSAs(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)
-	m, cfg := a.peer(0).main(), a.peer(0).children[0].cfg
-	for range 1100 {
-		m.Create(w.now, cfg, cfg.Local, cfg.Remote)
+	m, up, refused := malloryOf(w, a, b), a.newest[0], 0
+	for i := range uint32(1100) {
+		got := m.ask(wire.ExchangeCreateChild,
+			&wire.SA{Proposals: []wire.Proposal{{Number: 1, Protocol: ipsec.ProtoESP, SPI: be32(0x9000 + i), Proposal: proposals(ipsec.ProtoESP, "aes128gcm16-x25519")[0]}}},
+			&wire.Nonce{Data: make([]byte, 32)}, &wire.KE{Group: ipsec.KEX25519, Data: append(make([]byte, 31), 9)},
+			&wire.TS{Selectors: up.Local}, &wire.TS{Responder: true, Selectors: up.Remote})
+		if wire.FindNotify(got, wire.NoAdditionalSAs) != nil {
+			refused++
+		}
 	}
-	w.run(10 * time.Second)
-	if len(b.in) != 1024 {
-		t.Errorf("%d Child SAs, want 1024", len(b.in))
+	if len(b.in) != 1024 || refused != 1100-1023 {
+		t.Errorf("%d Child SAs, want 1024; %d refused with NO_ADDITIONAL_SAS", len(b.in), refused)
 	}
-	wantWhy(t, "initiator", a.view()[0].Children[0].Why, "NO_ADDITIONAL_SAS")
 }
 
 func TestManySelectorsAreNarrowedWithinBounds(t *testing.T) {

@@ -94,7 +94,7 @@ func TestInitialContactIsAssertedOnlyByTheFirst(t *testing.T) {
 	})
 	w.run(time.Second)
 	a.peer(0).initiate(w.now)
-	w.run(time.Second)
+	w.run(dedupeAfter / 2)
 	if want := []bool{true, false}; !slices.Equal(asserted, want) {
 		t.Errorf("INITIAL_CONTACT %v, want %v", asserted, want)
 	}

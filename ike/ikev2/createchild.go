@@ -152,7 +152,7 @@ func (s *SA) creating() *createChild {
 	return nil
 }
 
-// serves reports whether the peer has made the Child SA of a request that waits.
+// serves reports whether there is a Child SA already for a request that waits: the peer may have made it meanwhile.
 func (s *SA) serves(t *createChild) bool {
 	return slices.ContainsFunc(s.fam.children, func(c *child) bool {
 		return c.cfg == t.cfg && !c.leaving() && ipsec.Covers(c.sa.Local, t.local) && ipsec.Covers(c.sa.Remote, t.remote)

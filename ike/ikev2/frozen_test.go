@@ -128,6 +128,18 @@ var scripts = []script{
 		w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked)
 		w.b.current().DeleteChildren(w.now, w.b.peer.Children[0])
 	}},
+	{name: "a Delete that comes before the answer that it is about", pairs: 2, do: func(w *world) {
+		c := w.a.peer.Children[1]
+		w.a.current().Create(w.now, c, c.Local, c.Remote)
+		w.b.current().deleteSPI(0x7777)
+		w.b.current().pump(w.now)
+	}},
+	{name: "a child created by both", pairs: 2, do: func(w *world) {
+		for _, h := range []*host{w.a, w.b} {
+			c := h.peer.Children[1]
+			h.current().Create(w.now, c, c.Local, c.Remote)
+		}
+	}},
 	{name: "a child deleted while it is created", pairs: 1, do: func(w *world) {
 		c := w.a.peer.Children[1]
 		w.a.current().Create(w.now, c, c.Local, c.Remote)

@@ -150,7 +150,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 // twin is a child that carries the traffic of c, is up, and does not end too; nil: there is none.
 func (s *SA) twin(c *child, ended []*child) *child {
 	for _, o := range s.fam.children {
-		if o != c && o.out && !o.leaving() && sameTraffic(o, c) && !slices.Contains(ended, o) {
+		if o != c && o.out && o.successor == nil && !o.leaving() && sameTraffic(o, c) && !slices.Contains(ended, o) {
 			return o
 		}
 	}
