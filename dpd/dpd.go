@@ -9,6 +9,20 @@ type Config struct {
 	Interval time.Duration // ask after this long without a sign of life; 0: never ask
 	Timeout  time.Duration // give up after this long without an answer; 0: when retransmission ends
 	Order    Order         // of the payloads in IKEv1's messages
+	Clear    bool          // a dead peer is not tried again until it begins itself
+}
+
+// Silence is how long a peer may be silent before it is asked. It is a little shorter than the interval, so that a dead peer is noticed
+// within the interval and the timeout although timers are late.
+func (c Config) Silence() time.Duration { return c.Interval - min(c.Interval/5, 500*time.Millisecond) }
+
+// Repeat is the first and the longest wait between two questions: there are at least three within the timeout.
+func (c Config) Repeat() (first, longest time.Duration) {
+	first, longest = 2*time.Second, 8*time.Second
+	if c.Timeout > 0 {
+		first, longest = min(first, c.Timeout/4), min(longest, c.Timeout/4)
+	}
+	return first, longest
 }
 
 // Order is the order of the payloads in IKEv1's messages: RFC 2409 has the HASH
@@ -47,7 +61,7 @@ func (m *Monitor) Deadline() time.Time {
 		return time.Time{}
 	}
 	if m.asked.IsZero() {
-		return m.heard.Add(m.Interval)
+		return m.heard.Add(m.Silence())
 	}
 	if m.Timeout > 0 {
 		return m.asked.Add(m.Timeout)

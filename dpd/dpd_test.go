@@ -7,7 +7,7 @@ import (
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func at(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+func at(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
 
 func TestZeroValueNeverAsks(t *testing.T) {
 	var m Monitor
@@ -28,15 +28,30 @@ func TestAsksOnceAndGivesUp(t *testing.T) {
 	m := Monitor{Config: Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}}
 	m.Heard(start)
 	for _, c := range []struct {
-		at       int
+		at       float64
 		want     Verdict
-		deadline int // from then on
-	}{{9, Fine, 10}, {10, Ask, 40}, {10, Fine, 40}, {39, Fine, 40}, {40, Dead, 40}} {
+		deadline float64 // from then on
+	}{{9.4, Fine, 9.5}, {9.5, Ask, 39.5}, {9.5, Fine, 39.5}, {39.4, Fine, 39.5}, {39.5, Dead, 39.5}} {
 		if got := m.Due(at(c.at)); got != c.want {
-			t.Errorf("at %d s: verdict %d, want %d", c.at, got, c.want)
+			t.Errorf("at %v s: verdict %d, want %d", c.at, got, c.want)
 		}
 		if got := m.Deadline(); !got.Equal(at(c.deadline)) {
-			t.Errorf("at %d s: deadline %v, want %d s", c.at, got, c.deadline)
+			t.Errorf("at %v s: deadline %v, want %v s", c.at, got, c.deadline)
+		}
+	}
+}
+
+// TestSilenceAndRepetitionsFitIntoTheTimes that the configuration gives.
+func TestSilenceAndRepetitionsFitIntoTheTimes(t *testing.T) {
+	for _, c := range []struct{ interval, timeout, silence, first, longest time.Duration }{
+		{time.Second, time.Second, 800 * time.Millisecond, 250 * time.Millisecond, 250 * time.Millisecond},
+		{2 * time.Second, 6 * time.Second, 1600 * time.Millisecond, 1500 * time.Millisecond, 1500 * time.Millisecond},
+		{30 * time.Second, 45 * time.Second, 29500 * time.Millisecond, 2 * time.Second, 8 * time.Second},
+		{30 * time.Second, 0, 29500 * time.Millisecond, 2 * time.Second, 8 * time.Second},
+	} {
+		d := Config{Interval: c.interval, Timeout: c.timeout}
+		if first, longest := d.Repeat(); d.Silence() != c.silence || first != c.first || longest != c.longest {
+			t.Errorf("%v and %v: asks after %v, again after %v to %v", c.interval, c.timeout, d.Silence(), first, longest)
 		}
 	}
 }
@@ -46,11 +61,11 @@ func TestAnyProofOfLifeAnswers(t *testing.T) {
 	m.Heard(start)
 	m.Due(at(12))
 	m.Heard(at(5)) // it is newer, so it counts, but the silence since then is as long
-	if got := m.Due(at(12)); got != Fine || !m.Deadline().Equal(at(15)) {
+	if got := m.Due(at(12)); got != Fine || !m.Deadline().Equal(at(14.5)) {
 		t.Errorf("verdict %d, deadline %v", got, m.Deadline())
 	}
 	m.Heard(at(3)) // older than what is known
-	if !m.Deadline().Equal(at(15)) {
+	if !m.Deadline().Equal(at(14.5)) {
 		t.Error("an old packet counted")
 	}
 	if m.Due(at(15)) != Ask || m.Due(at(45)) != Dead {
@@ -78,7 +93,7 @@ func TestMonitorThaws(t *testing.T) {
 				frozen = Monitor{}
 				frozen.Thaw(f)
 			}
-			if got, want := frozen.Due(at(s)), stays.Due(at(s)); got != want || !frozen.Last().Equal(stays.Last()) {
+			if got, want := frozen.Due(at(float64(s))), stays.Due(at(float64(s))); got != want || !frozen.Last().Equal(stays.Last()) {
 				t.Fatalf("frozen at %d s: verdict %d at %d s, want %d", frozenAt, got, s, want)
 			}
 		}

@@ -94,7 +94,8 @@ func (s *SA) askAlive(now time.Time) {
 		s.dpd.sent, s.dpd.asked = s.random32()>>1, true
 	}
 	s.dpd.sent++
-	s.dpd.retx.First, s.dpd.retx.Total = 2*time.Second, deadTime
+	s.dpd.retx.First, s.dpd.retx.Max = s.peer.DPD.Repeat()
+	s.dpd.retx.Total = deadTime
 	if t := s.peer.DPD.Timeout; t > 0 {
 		s.dpd.retx.Total = t
 	}
