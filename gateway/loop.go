@@ -124,6 +124,7 @@ func (g *Gateway) newUnderlay(now time.Time) {
 		g.fleet.enqueue(gr)
 	}
 	g.tellPeers(now)
+	g.ike.Do(now, sa.PathChanged{})
 }
 
 // tellPeers hands the changed peers to IKE. A tunnel that the operator took

@@ -217,6 +217,8 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 		e.raise(now, c.Tunnel)
 	case sa.Lower:
 		e.lower(now, c.Tunnel)
+	case sa.PathChanged:
+		e.pathChanged(now)
 	case sa.Rekey:
 		e.ofTunnel(c.Tunnel, func(m sa.Machine, cfg *sa.Child) { m.RekeyChildren(now, cfg, operatorAsked) })
 	case sa.RekeyIKE:

@@ -48,6 +48,7 @@ type FrozenPeer struct {
 	Failures int
 	NextTry  time.Time
 	DedupeAt time.Time
+	Cleared  bool
 }
 
 // FrozenChild is how one configured child fares.
@@ -139,7 +140,7 @@ func (e *Endpoint) Freeze() Frozen {
 
 func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	f := FrozenPeer{
-		Peer: *p.cfg, Why: p.why, Since: p.since, UpSince: p.upSince, Absent: p.absent, Failures: p.failures, NextTry: p.nextTry, DedupeAt: p.dedupeAt,
+		Peer: *p.cfg, Why: p.why, Since: p.since, UpSince: p.upSince, Absent: p.absent, Failures: p.failures, NextTry: p.nextTry, DedupeAt: p.dedupeAt, Cleared: p.cleared,
 	}
 	f.Peer.Children = slices.Clone(p.cfg.Children)
 	for _, m := range p.machines {

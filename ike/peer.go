@@ -57,6 +57,9 @@ type peer struct {
 	failures int
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
+	hurry    hurry
+	retrying bool // an attempt ends so that another begins
+	cleared  bool // it was dead, and the configuration wants it to begin then
 }
 
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
@@ -122,7 +125,7 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 	if !slices.Contains(p.machines, m) { // a responder's IKE SA is known from here on
 		p.machines = append(p.machines, m)
 	}
-	p.nextTry = time.Time{}
+	p.nextTry, p.hurry.at, p.cleared = time.Time{}, time.Time{}, false
 	p.why, p.since = noCause, now
 	if p.upSince.IsZero() {
 		p.upSince = now
@@ -151,10 +154,11 @@ func (p *peer) crowded(now time.Time, m sa.Machine) {
 func (p *peer) lost(now time.Time, m sa.Machine, why diag.Cause) {
 	in := m.Info()
 	refused := in.Established.IsZero() && !in.Initiator // says nothing about our own attempts
-	if p.main() != nil || !in.Current || refused {
+	if p.main() != nil || !in.Current || refused || p.retrying {
 		p.wake()
 		return
 	}
+	p.cleared = p.cleared || p.cfg.DPD.Clear && (why.Is(diag.PeerDead) || why.Is(diag.LivenessDead))
 	was := p.upSince
 	if p.upSince = (time.Time{}); !was.IsZero() {
 		p.absent = now
@@ -198,6 +202,9 @@ func (p *peer) main() sa.Machine {
 
 // toInitiate is the first child that is to be brought up from here, or nil.
 func (p *peer) toInitiate() *child {
+	if p.cleared {
+		return nil
+	}
 	for _, c := range p.children {
 		if c.initiate && !c.held {
 			return c
@@ -224,12 +231,14 @@ func (p *peer) Deadline() time.Time {
 	m := p.main()
 	if m == nil {
 		switch {
-		case p.toInitiate() == nil || p.connecting():
+		case p.toInitiate() == nil:
 			return p.dedupeAt
+		case p.connecting():
+			return sa.Earliest(p.dedupeAt, p.hurry.at)
 		case p.nextTry.IsZero():
 			return atOnce
 		}
-		return sa.Earliest(p.dedupeAt, p.nextTry)
+		return sa.Earliest(p.dedupeAt, p.nextTry, p.hurry.at)
 	}
 	d := p.dedupeAt
 	for _, c := range p.children {
@@ -254,6 +263,9 @@ func (p *peer) Advance(now time.Time) {
 	}
 	m := p.main()
 	if m == nil {
+		if sa.Due(now, p.hurry.at) {
+			p.tryAtOnce(now)
+		}
 		if !now.Before(p.nextTry) && !p.connecting() {
 			p.initiate(now)
 		}
@@ -297,7 +309,7 @@ func (p *peer) begin(now time.Time, first *child) (sa.Machine, diag.Cause) {
 	var m sa.Machine
 	var err error
 	var most time.Duration
-	if now.Sub(p.absent) < briskTime {
+	if now.Sub(p.absent) < briskTime || now.Sub(p.hurry.last) < briskTime {
 		most = briskWait
 	}
 	if p.cfg.Version == 1 {

@@ -198,7 +198,7 @@ func (e *Endpoint) raise(now time.Time, tunnel string) {
 		c.since = now
 		c.failures, c.nextTry = 0, time.Time{}
 		p := c.peer
-		p.failures, p.nextTry, p.absent = 0, time.Time{}, now
+		p.failures, p.nextTry, p.absent, p.cleared = 0, time.Time{}, now, false
 		p.forgive(now)
 		p.wake()
 	}

@@ -97,6 +97,9 @@ type InvalidSPI struct {
 	SPI    uint32
 }
 
+// PathChanged says that links, addresses or routes of this host have changed, so a peer that was absent may be there.
+type PathChanged struct{}
+
 // Rekey and RekeyIKE start a rekey now, as a lifetime would.
 type (
 	Rekey    struct{ Tunnel string } // each Child SA of the tunnel
@@ -112,6 +115,7 @@ func (SeenInbound) command() {}
 func (Expired) command()     {}
 func (Moved) command()       {}
 func (InvalidSPI) command()  {}
+func (PathChanged) command() {}
 func (Rekey) command()       {}
 func (RekeyIKE) command()    {}
 func (Shutdown) command()    {}
