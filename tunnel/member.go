@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
@@ -83,7 +84,7 @@ func (m *member) adopt(now time.Time, c Config) *member {
 }
 
 // initiates reports whether this end initiates the tunnel.
-func (m *member) initiates() bool { return m.Tunnel.Initiate || m.raised }
+func (m *member) initiates() bool { return m.Tunnel.Start == config.StartActive || m.raised }
 
 func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 	m.fault, m.openAt, m.fits = cause, time.Time{}, 0

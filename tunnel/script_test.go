@@ -28,7 +28,7 @@ func prefixes(ss ...string) []netip.Prefix {
 // tunnelOf is the one tunnel of a connection, between two subnets.
 func tunnelOf(name, local, remote string) Config {
 	c := &config.Connection{Name: name, Tunnels: []config.Tunnel{{
-		Name: name, Role: config.Single, Initiate: true,
+		Name: name, Role: config.Single, Start: config.StartActive,
 		Local:  config.End{Address: addr("203.0.113.9"), Subnets: prefixes(strings.Fields(local)...)},
 		Remote: config.End{Address: addr("198.51.100.1"), Subnets: prefixes(strings.Fields(remote)...)},
 		Routes: prefixes(strings.Fields(remote)...),
