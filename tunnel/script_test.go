@@ -136,6 +136,14 @@ func text(a Action) string {
 		return "measure " + a.Remote.String()
 	case Fit:
 		return fmt.Sprintf("fit %s %d", a.Tunnel, a.MTU)
+	case Initiate:
+		switch {
+		case !a.On:
+			return a.Tunnel + ": the peer initiates"
+		case a.Anew:
+			return a.Tunnel + ": initiate anew"
+		}
+		return a.Tunnel + ": initiate"
 	case Reconnect:
 		return fmt.Sprintf("reconnect %s: %v", a.Tunnel, a.Cause)
 	case Changed:
