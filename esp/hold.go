@@ -18,7 +18,7 @@ type backlog struct {
 	bytes   int
 }
 
-// hold and resume are for the holder of the plane's lock.
+// hold is for the holder of the plane's lock.
 func (t *Tunnel) hold(o *outbound) {
 	t.change(func() {
 		if o.barred == carried {

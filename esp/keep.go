@@ -19,6 +19,9 @@ const (
 	maxKeptAll   = 16 << 20  // of all tunnels
 	keptFor      = 10 * time.Second
 
+	// settleTime is how long packets that have waited for an SA wait for a peer that is not ready: ipsec.ChildSA.Unready.
+	settleTime = 250 * time.Millisecond
+
 	// expireEvery is the least time between two looks of ExpireKept at the tunnels. It drops what expires until the next look.
 	expireEvery = 100 * time.Millisecond
 )
@@ -27,7 +30,7 @@ const (
 type Policy struct{ Local, Remote []ipsec.Selector }
 
 // Acquire says that a packet of the tunnel waits for an SA, or would if there were room. A tunnel tells it once a
-// second at most, while such packets come.
+// second at most, while such packets come, and again after each change of its SAs.
 type Acquire struct {
 	Tunnel         string
 	Source, Target netip.Addr // of the packet
@@ -53,7 +56,14 @@ type keeping struct {
 	mu      sync.Mutex // locked after Tunnel.sending
 	bytes   int        // of all tunnels
 	tunnels []*Tunnel
+	settle  []settling
 	due     time.Time // when ExpireKept looks at the tunnels; zero: never
+}
+
+// settling is an SA on hold until its peer is ready.
+type settling struct {
+	*outbound
+	at time.Time
 }
 
 // Keep has packets wait for an SA that no SA covers, and one of the policies does. Without policies none waits any
@@ -117,9 +127,7 @@ func (r *reader) keep(b []byte, now time.Time) bool {
 	if !w.listed {
 		w.listed, all.tunnels = true, append(all.tunnels, r.Tunnel)
 	}
-	if all.due.IsZero() {
-		all.due = now.Add(keptFor)
-	}
+	all.expect(now.Add(keptFor))
 	w.bytes += size
 	w.packets = append(w.packets, kept{append(make([]byte, 0, size), b...), now})
 	return true
@@ -134,6 +142,32 @@ func acquireFor(tunnel string, b []byte) Acquire {
 	a.Source, _ = netip.AddrFromSlice(src)
 	a.Target, _ = netip.AddrFromSlice(dst)
 	return a
+}
+
+// settle puts SAs of peers that are not ready on hold, if packets wait that could go out at once.
+func (t *Tunnel) settle(added []*outbound, now time.Time) {
+	if len(t.waiting.packets) == 0 {
+		return
+	}
+	all := &t.plane.keeping
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for _, o := range added {
+		if !o.pair.sa.Unready || o.barred != carried {
+			continue
+		}
+		o.barred = onHold
+		t.backlog.held = append(t.backlog.held, o)
+		all.settle = append(all.settle, settling{o, now.Add(settleTime)})
+		all.expect(now.Add(settleTime))
+	}
+}
+
+// expect has ExpireKept look at the time given, for the holder of mu.
+func (k *keeping) expect(at time.Time) {
+	if k.due.IsZero() || at.Before(k.due) {
+		k.due = at
+	}
 }
 
 // sendKept sends the waiting packets that an SA covers now; the others go on waiting. It is for the holder of
@@ -179,7 +213,8 @@ func (t *Tunnel) retain(f func(kept) bool) {
 	all.bytes -= bytes - left
 }
 
-// ExpireKept drops the packets that have waited for 10 s. next is when to call it again; zero: after the next Acquire.
+// ExpireKept drops the packets that have waited for 10 s, and sends those whose peer is ready by now. next is when to call it
+// again; zero: after the next Acquire or InstallOut.
 func (p *Plane) ExpireKept(now time.Time) (next time.Time) {
 	all := &p.keeping
 	all.mu.Lock()
@@ -189,7 +224,19 @@ func (p *Plane) ExpireKept(now time.Time) (next time.Time) {
 		return due
 	}
 	all.due, tunnels = time.Time{}, slices.Clone(tunnels)
+	var ready []settling
+	all.settle = slices.DeleteFunc(all.settle, func(s settling) bool {
+		if s.at.After(now) {
+			all.expect(s.at)
+			return false
+		}
+		ready = append(ready, s)
+		return true
+	})
 	all.mu.Unlock()
+	for _, s := range ready {
+		s.tunnel.resume(s.outbound)
+	}
 	for _, t := range tunnels {
 		t.expireKept(now)
 	}
@@ -216,7 +263,5 @@ func (t *Tunnel) expireKept(now time.Time) {
 		all.tunnels = slices.DeleteFunc(all.tunnels, func(o *Tunnel) bool { return o == t })
 		return
 	}
-	if due := t.waiting.packets[0].since.Add(keptFor); all.due.IsZero() || due.Before(all.due) {
-		all.due = due
-	}
+	all.expect(t.waiting.packets[0].since.Add(keptFor))
 }

@@ -210,12 +210,64 @@ func TestAcquireIsToldOnceASecond(t *testing.T) {
 			t.Errorf("after %v: told %v", tt.after, got)
 		}
 	}
+	// The SA goes, and the first packet without it must not wait for a second one.
+	c := newEnd(t, 1)
+	sa, _ := couple(t, a, c, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+	a.plane.Remove(sa.SPIIn)
+	if a.reader.keep(b, now.Add(time.Minute)); len(a.told()) != 1 {
+		t.Error("nothing is told when the SA has gone")
+	}
 	for range maxKept {
 		a.reader.keep(b, now.Add(time.Minute))
 	}
 	if a.reader.keep(b, now.Add(2*time.Minute)); len(a.told()) != 1 {
 		t.Error("a packet that finds no room does not ask")
 	}
+}
+
+// The peer of an SA that is not ready gets what has waited, and what comes meanwhile, a moment later and in order.
+func TestWhatHasWaitedWaitsForThePeerToo(t *testing.T) {
+	a, b := keeper(t), newEnd(t, 1)
+	unready := func(c *ipsec.ChildSA) { c.Unready = true }
+	var sent [][]byte
+	for n := range uint32(4) {
+		sent = append(sent, numbered(false, 1, n, 100))
+	}
+	a.out(sent[0], sent[1])
+	before := time.Now()
+	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, unready)
+	if ds := a.out(sent[2], sent[3]); len(ds) != 0 {
+		t.Errorf("%d datagrams went out at once", len(ds))
+	}
+	next := a.plane.ExpireKept(before)
+	if next.Before(before.Add(settleTime)) || next.After(time.Now().Add(settleTime)) {
+		t.Errorf("the peer is ready %v later", next.Sub(before))
+	}
+	if a.plane.ExpireKept(next.Add(-1)); len(a.socks[udp4].sent) != 0 {
+		t.Error("packets went out before the peer was ready")
+	}
+	a.plane.ExpireKept(next)
+	same(t, b.in(udp4, from(endAddrs[0][udp4], a.socks[udp4].take())...), sent)
+	if ds := a.out(sent[0]); len(ds) != 1 || len(a.tunnel.backlog.held) != 0 || len(a.plane.keeping.settle) != 0 {
+		t.Error("something is still on hold")
+	}
+
+	// Where none waits, nothing is held up.
+	c, d := keeper(t), newEnd(t, 1)
+	couple(t, c, d, suite{Suite: named(t, "aes128gcm16")}, udp4, unready)
+	if ds := c.out(sent[0]); len(ds) != 1 {
+		t.Errorf("%d datagrams", len(ds))
+	}
+
+	// An SA that goes meanwhile leaves its packets waiting.
+	e, f := keeper(t), newEnd(t, 1)
+	e.out(sent[0])
+	sa, _ := couple(t, e, f, suite{Suite: named(t, "aes128gcm16")}, udp4, unready)
+	e.plane.Remove(sa.SPIIn)
+	e.plane.ExpireKept(time.Now().Add(settleTime))
+	f = newEnd(t, 1)
+	couple(t, e, f, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+	same(t, f.in(udp4, from(endAddrs[0][udp4], e.socks[udp4].take())...), sent[:1])
 }
 
 // An SA for some of the packets leaves the others waiting.

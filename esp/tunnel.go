@@ -100,6 +100,8 @@ func (t *Tunnel) publish() {
 	next := t.spd.Load().change(added, removed)
 	t.change(func() {
 		t.spd.Store(next)
+		t.waiting.asked = limiter{} // what no SA covers now is news
+		t.settle(added, time.Now())
 		t.backlog.held = slices.DeleteFunc(t.backlog.held, func(o *outbound) bool { return slices.Contains(removed, o) })
 	})
 }

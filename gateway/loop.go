@@ -50,10 +50,10 @@ func (g *Gateway) step(now time.Time) {
 	for _, m := range moved {
 		g.ike.Do(now, sa.Moved{SPIIn: m.SPIIn, Remote: m.Remote})
 	}
-	g.kept = g.data.ExpireKept(now)
 	g.perform(now)
 	g.conclude(now)
 	g.perform(now)
+	g.kept = g.data.ExpireKept(now)
 	if s := g.fleet.summary(); s != g.summary {
 		g.summary = s
 		g.Notify(s)
