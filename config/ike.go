@@ -54,7 +54,7 @@ func (t *Tunnel) child(name string, local, remote []netip.Prefix) *sa.Child {
 	return &sa.Child{
 		Name:      name,
 		Tunnel:    t.Name,
-		Initiate:  t.Initiate,
+		Initiate:  t.Start == StartActive,
 		Local:     ipsec.SelectorsOf(local),
 		Remote:    ipsec.SelectorsOf(remote),
 		Proposals: t.ESPProposals,

@@ -36,7 +36,7 @@ type Tunnel struct {
 	Encap    Encap
 	CopyDSCP bool // copy the DSCP of an inner packet to the outer header
 	DPD      dpd.Config
-	Initiate bool // bring the tunnel up; false: only answer
+	Start    Start // who brings the tunnel up, and when
 
 	Device string // name of the TUN device; empty: the daemon chooses one ("vpngw0", …)
 	// Routes lead into the tunnel: the list of `routes:`, else the remote subnets without
@@ -55,6 +55,23 @@ const (
 	Active  Role = "active"
 	Standby Role = "standby"
 )
+
+// Start says when this end brings the tunnel up. It always answers.
+type Start string
+
+const (
+	StartActive    Start = "active"    // at once, and again whenever it is down
+	StartPassive   Start = "passive"   // never
+	StartOnTraffic Start = "onTraffic" // when a packet is to go through it
+)
+
+// ByDefault is how an end starts where nobody says it: the customer's begins, the cloud's answers.
+func (s Side) ByDefault() Start {
+	if s == Customer {
+		return StartActive
+	}
+	return StartPassive
+}
 
 // End is one end of a tunnel.
 type End struct {

@@ -3,6 +3,7 @@ package diag
 // Why an SA began, was replaced, or ended, though nothing need be wrong.
 const (
 	OperatorDown    Code = "operator-down"
+	AwaitsTraffic   Code = "awaits-traffic"
 	OperatorAsked   Code = "operator-asked"
 	ConfigChanged   Code = "config-changed"
 	ShuttingDown    Code = "shutting-down"
@@ -25,6 +26,7 @@ const (
 
 var lifecycle = []Entry{
 	{Code: OperatorDown, Severity: Info, Sentence: "taken down by `vpngw down`", Side: Ours},
+	{Code: AwaitsTraffic, Severity: Info, Sentence: "waits for a packet to go through it (start: onTraffic)", Side: Nowhere, Change: "start"},
 	{Code: OperatorAsked, Severity: Info, Sentence: "the operator asked for it", Side: Nowhere},
 	{Code: ConfigChanged, Severity: Info, Sentence: "the configuration changed", Side: Nowhere},
 	{Code: ShuttingDown, Severity: Info, Sentence: "this gateway shuts down", Side: Nowhere},

@@ -13,8 +13,8 @@ import (
 )
 
 // Frozen is the state of a Plane as plain data, from which another Plane goes on. It shares no memory
-// with the plane. Keys print as "[redacted]". It leaves out the sockets, the tunnels' devices, the backlogs of packets
-// kept back, and the Events that were told.
+// with the plane. Keys print as "[redacted]". It leaves out the sockets, the tunnels' devices, the packets that were
+// kept back or wait for an SA, and the Events that were told.
 type Frozen struct {
 	Reserved []uint32            // inbound SPIs that are reserved and not installed
 	SAs      []FrozenSA          // by inbound SPI
@@ -117,6 +117,8 @@ func (t *Tunnel) freeze(held map[*outbound]bool) {
 			}
 		}
 		t.backlog.held = nil
+		t.policies.Store(nil)
+		t.dropKept(dropFrozen)
 	})
 }
 

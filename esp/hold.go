@@ -1,6 +1,9 @@
 package esp
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // maxBacklog bounds the memory of a backlog, in bytes: at a gigabit per second
 // it takes the packets of 30 ms.
@@ -15,7 +18,7 @@ type backlog struct {
 	bytes   int
 }
 
-// hold and resume are for the holder of the plane's lock.
+// hold is for the holder of the plane's lock.
 func (t *Tunnel) hold(o *outbound) {
 	t.change(func() {
 		if o.barred == carried {
@@ -35,15 +38,16 @@ func (t *Tunnel) resume(o *outbound) {
 }
 
 // change calls f between two batches of the tunnel's reader: f may change which SA a packet
-// takes. Then it seals, on the caller's goroutine, the packets of the backlog that no SA on hold keeps back
-// any longer.
+// takes. Then it seals, on the caller's goroutine, the packets that wait for an SA and have one now, and those of the
+// backlog that no SA on hold keeps back any longer.
 func (t *Tunnel) change(f func()) {
 	t.sending.Lock()
 	defer t.sending.Unlock()
 	f()
-	if len(t.backlog.packets) > 0 {
+	if len(t.backlog.packets) > 0 || len(t.waiting.packets) > 0 {
 		r := &reader{Tunnel: t}
 		r.open()
+		r.sendKept(time.Now())
 		r.sendBacklog()
 		r.close()
 	}

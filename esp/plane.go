@@ -86,7 +86,8 @@ type Plane struct {
 	// quotas of all inbound SAs. Tunnel.sending is its counterpart.
 	receiving sync.Mutex
 
-	moves moves
+	moves   moves
+	keeping keeping
 
 	frozen atomic.Bool // changes under mu
 
@@ -319,6 +320,7 @@ func (p *Plane) AddTunnel(cfg TunnelConfig) *Tunnel {
 func (p *Plane) RemoveTunnel(name string) {
 	if t, prs := p.removeTunnel(name); t != nil {
 		t.publish()
+		t.Keep()
 		p.wipe(prs...)
 	}
 }

@@ -62,7 +62,14 @@ func (r *reader) superPacket(frame []byte) {
 	}
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
-		r.dropUncovered(r.segments.remaining())
+		for r.segments.remaining() > 0 {
+			if r.policies.Load() == nil {
+				r.drop(r.uncoveredReason(), r.segments.remaining())
+				return
+			}
+			r.uncovered(r.segments.next())
+			r.segments.done()
+		}
 		return
 	}
 	tos := outerTOS(trafficClass(b), r.CopyDSCP)

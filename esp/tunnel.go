@@ -25,6 +25,7 @@ type Tunnel struct {
 	plane        *Plane
 	mtu          atomic.Int64
 	spd          atomic.Pointer[spd]
+	policies     atomic.Pointer[spd] // whose packets wait for an SA: see Keep; nil: none
 	running      atomic.Bool
 	meter        meter
 
@@ -33,9 +34,10 @@ type Tunnel struct {
 
 	// sending is held while the tunnel's reader seals and sends a batch, and while a caller of the Plane
 	// does so with the backlog (see change). It owns the sealers, sequence numbers and quotas of the tunnel's
-	// outbound SAs, and the two fields below. Two users of a sealer at once would use a nonce twice.
+	// outbound SAs, and the three fields below. Two users of a sealer at once would use a nonce twice.
 	sending  sync.Mutex
 	backlog  backlog
+	waiting  waiting
 	pathMTUs limiter // events
 
 	// For the holder of Plane.mu.
@@ -98,6 +100,8 @@ func (t *Tunnel) publish() {
 	next := t.spd.Load().change(added, removed)
 	t.change(func() {
 		t.spd.Store(next)
+		t.waiting.asked = limiter{} // what no SA covers now is news
+		t.settle(added, time.Now())
 		t.backlog.held = slices.DeleteFunc(t.backlog.held, func(o *outbound) bool { return slices.Contains(removed, o) })
 	})
 }
@@ -260,7 +264,7 @@ func (r *reader) packet(b []byte) {
 func (r *reader) send(b []byte, mtu int) {
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
-		r.dropUncovered(1)
+		r.uncovered(b)
 		return
 	}
 	r.flow.clampMSS(b, mtu)
@@ -280,19 +284,11 @@ func (r *reader) send(b []byte, mtu int) {
 	}
 }
 
-func (r *reader) dropUncovered(n int) {
-	if r.spd.empty() {
-		r.drop(dropNoSA, n)
-	} else {
-		r.drop(dropNoPolicy, n)
-	}
-}
-
 // refuse drops a packet that is too big, and answers it if an SA covers it.
 func (r *reader) refuse(b []byte, mtu int) {
 	out := r.spd.lookup(&r.flow)
 	if out == nil {
-		r.dropUncovered(1)
+		r.drop(r.uncoveredReason(), 1)
 		return
 	}
 	out.drop(dropTooBig, 1)

@@ -118,6 +118,15 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	for _, gr := range ch.groups {
 		g.decide(now, gr)
 	}
+	started := map[*group]bool{}
+	for _, gr := range ch.groups {
+		started[gr] = true
+	}
+	for _, e := range g.fleet.entries {
+		if started[e.group] {
+			g.keep(e)
+		}
+	}
 	g.tellPeers(now)
 	g.perform(now)
 	for _, gr := range ch.groups {

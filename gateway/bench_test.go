@@ -73,7 +73,10 @@ func BenchmarkOneTunnelChanges(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			c := many(n)
 			for i, conn := range c.Connections {
-				conn.Tunnels[0].Initiate = i == n/2 // the others are quiet
+				conn.Tunnels[0].Start = config.StartPassive // they are quiet
+				if i == n/2 {
+					conn.Tunnels[0].Start = config.StartActive
+				}
 			}
 			g, o := runMany(b, c)
 			ctx := context.Background()

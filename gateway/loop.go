@@ -53,6 +53,7 @@ func (g *Gateway) step(now time.Time) {
 	g.perform(now)
 	g.conclude(now)
 	g.perform(now)
+	g.kept = g.data.ExpireKept(now)
 	if s := g.fleet.summary(); s != g.summary {
 		g.summary = s
 		g.Notify(s)
@@ -86,7 +87,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)
@@ -101,6 +102,8 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Limit: e.Limit})
 	case esp.PeersMoved:
 		// step asks the data plane for the new address.
+	case esp.Acquire:
+		g.note(now, g.fleet.byName[e.Tunnel], tunnel.Acquire(e))
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote, SPI: e.SPI})
 	case esp.PathMTU:
@@ -149,6 +152,7 @@ func (g *Gateway) tellPeers(now time.Time) {
 func (g *Gateway) open(now time.Time, e *entry) {
 	d, cause := g.data.open(e, g.group, g.io, g.lost)
 	e.open = d
+	g.keep(e)
 	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
 	if d != nil {
 		g.peers.changed(e.peer)

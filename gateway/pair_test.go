@@ -23,7 +23,7 @@ func mirror(c *config.Connection) *config.Connection {
 	for i := range m.Tunnels {
 		t := &m.Tunnels[i]
 		t.Local, t.Remote = t.Remote, t.Local
-		t.Initiate = false
+		t.Start = config.StartPassive
 		t.Routes = t.Remote.Subnets
 	}
 	return &m
@@ -159,7 +159,7 @@ func TestPeersDeleteAndRestartAreOvercome(t *testing.T) {
 func TestUpBeginsThoughBothEndsOnlyAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, c := newNet(), hq()
-		c.Tunnels[0].Initiate = false
+		c.Tunnels[0].Start = config.StartPassive
 		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1"), configOf(c), Options{})
 		defer customer.stop()
 		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(hq())), Options{})

@@ -47,7 +47,7 @@ func connection(name, local, remote string) *config.Connection {
 			NATT:         true,
 			Encap:        config.EncapAuto,
 			CopyDSCP:     true,
-			Initiate:     true,
+			Start:        config.StartActive,
 			Routes:       prefixes(remote),
 		}},
 	}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/host"
@@ -53,7 +54,7 @@ func TestTunnelIsUpWhenAPacketIsCarried(t *testing.T) {
 func TestResponderWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := hq()
-		c.Tunnels[0].Initiate = false
+		c.Tunnels[0].Start = config.StartPassive
 		r := start(t, officeHost(), configOf(c), Options{})
 		defer r.stop()
 		r.wantState("hq", tunnel.Waiting)
@@ -64,7 +65,7 @@ func TestResponderWaits(t *testing.T) {
 func TestUpOfAResponderBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, moved := hq(), hq()
-		c.Tunnels[0].Initiate, moved.Tunnels[0].Initiate = false, false
+		c.Tunnels[0].Start, moved.Tunnels[0].Start = config.StartPassive, config.StartPassive
 		moved.Tunnels[0].Device = "vpngw7"
 		r := start(t, officeHost(), configOf(c, lab()), Options{})
 		defer r.stop()

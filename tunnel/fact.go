@@ -33,7 +33,7 @@ type Device struct {
 
 // Held says that the operator took the tunnel down (`vpngw down`), or, with
 // Held false, that it may run again. Raised says that we initiate the tunnel
-// even if the configuration only lets it respond (`vpngw up`).
+// even if the configuration only lets it respond (`vpngw up`); one that waits for traffic as a packet does.
 type (
 	Held struct {
 		Tunnel string

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
@@ -27,6 +28,12 @@ type member struct {
 	openAt time.Time  // when the device is tried again
 	held   bool       // by `vpngw down`
 	raised bool       // by `vpngw up`
+
+	// With start: onTraffic.
+	wanted  time.Time // until when IKE initiates it; zero: the next packet begins
+	packet  Acquire   // the last one that wanted it
+	begun   bool      // IKE was told to initiate it
+	begunAt time.Time // when that was last
 
 	sas    map[uint32]*child     // Child SAs of the data plane, by the inbound SPI
 	open   []string              // configured pairs of selectors that no Child SA carries
@@ -79,11 +86,18 @@ func (m *member) adopt(now time.Time, c Config) *member {
 	m.From, m.Reopen = nil, false
 	m.failed = diag.Cause{}
 	clear(m.causes)
+	if m.onTraffic() {
+		m.raised = false
+	} else {
+		m.wanted, m.begun = time.Time{}, false
+	}
 	return m
 }
 
 // initiates reports whether this end initiates the tunnel.
-func (m *member) initiates() bool { return m.Tunnel.Initiate || m.raised }
+func (m *member) initiates() bool {
+	return m.Tunnel.Start == config.StartActive || m.raised || !m.wanted.IsZero()
+}
 
 func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 	m.fault, m.openAt, m.fits = cause, time.Time{}, 0
@@ -98,7 +112,7 @@ func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 
 // noteHeld takes the tunnel down or releases it. It forgets earlier failures.
 func (m *member) noteHeld(held bool) {
-	m.held = held
+	m.held, m.wanted = held, time.Time{}
 	m.failed = diag.Cause{}
 	clear(m.causes)
 }
@@ -232,6 +246,7 @@ func (m *member) advance(now time.Time, g *Group) {
 	if sa.Due(now, m.silentAt) {
 		m.silentAt, m.silent = time.Time{}, true
 	}
+	m.advanceStart(now, g)
 	local, gone := m.lostAddress(g)
 	switch {
 	case !gone:
@@ -256,7 +271,7 @@ func (m *member) lostAddress(g *Group) (netip.Addr, bool) {
 }
 
 func (m *member) deadline() time.Time {
-	d := sa.Earliest(m.openAt, m.silentAt)
+	d := sa.Earliest(m.openAt, m.silentAt, m.wanted)
 	if !m.stranded.IsZero() && !m.asked && !m.held {
 		d = sa.Earliest(d, m.stranded.Add(strandedGrace))
 	}

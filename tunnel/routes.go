@@ -19,7 +19,7 @@ func (g *Group) emitWant() {
 		switch {
 		case m.held:
 			m.routed = false
-		case m.carries():
+		case m.carries(), m.onTraffic():
 			m.routed = true
 		}
 	}

@@ -28,7 +28,7 @@ func prefixes(ss ...string) []netip.Prefix {
 // tunnelOf is the one tunnel of a connection, between two subnets.
 func tunnelOf(name, local, remote string) Config {
 	c := &config.Connection{Name: name, Tunnels: []config.Tunnel{{
-		Name: name, Role: config.Single, Initiate: true,
+		Name: name, Role: config.Single, Start: config.StartActive,
 		Local:  config.End{Address: addr("203.0.113.9"), Subnets: prefixes(strings.Fields(local)...)},
 		Remote: config.End{Address: addr("198.51.100.1"), Subnets: prefixes(strings.Fields(remote)...)},
 		Routes: prefixes(strings.Fields(remote)...),
@@ -136,6 +136,14 @@ func text(a Action) string {
 		return "measure " + a.Remote.String()
 	case Fit:
 		return fmt.Sprintf("fit %s %d", a.Tunnel, a.MTU)
+	case Initiate:
+		switch {
+		case !a.On:
+			return a.Tunnel + ": the peer initiates"
+		case a.Anew:
+			return a.Tunnel + ": initiate anew"
+		}
+		return a.Tunnel + ": initiate"
 	case Reconnect:
 		return fmt.Sprintf("reconnect %s: %v", a.Tunnel, a.Cause)
 	case Changed:

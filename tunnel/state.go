@@ -20,7 +20,7 @@ const (
 	Degraded State = "degraded"
 	// Connecting: nothing is carried; vpngw keeps trying to establish the SAs.
 	Connecting State = "connecting"
-	// Waiting: nothing is carried, and only the peer initiates.
+	// Waiting: nothing is carried, and the peer or a packet must initiate.
 	Waiting State = "waiting"
 	// Down: taken down by `vpngw down`, or without a device.
 	Down State = "down"
@@ -73,6 +73,9 @@ func (m *member) judge() (State, diag.Cause) {
 	}
 	if m.initiates() {
 		return Connecting, cause
+	}
+	if m.onTraffic() && cause.OK() {
+		cause = diag.Cause{Code: diag.AwaitsTraffic}
 	}
 	return Waiting, cause
 }

@@ -9,7 +9,7 @@
 // so the work for a change is proportional to its group.
 //
 // Whether packets may leave a host in clear is a security decision. So a tunnel's
-// routes stay from the first packets that it can carry until the operator or the
+// routes stay from the first packets that it can carry, or that it waits for, until the operator or the
 // configuration takes it down: while its SAs are gone, packets for the remote
 // subnets are dropped and counted, and do not follow the default route.
 package tunnel
@@ -103,7 +103,11 @@ func (g *Group) Note(now time.Time, f Fact) {
 		}
 	case Raised:
 		if m := g.find(f.Tunnel); m != nil {
-			m.raised = true
+			m.noteRaised(now)
+		}
+	case Acquire:
+		if m := g.find(f.Tunnel); m != nil {
+			m.noteWanted(now, f)
 		}
 	case Sent:
 		if m := g.find(f.Tunnel); m != nil {

@@ -42,7 +42,7 @@ func TestLifeOfATunnel(t *testing.T) {
 
 func TestResponderWaitsUntilItIsRaised(t *testing.T) {
 	c := hq()
-	c.Tunnel.Initiate = false
+	c.Tunnel.Start = config.StartPassive
 	s := newScript(t, c)
 	s.facts(device("hq"))
 	s.stands("hq", Waiting, "")
@@ -63,7 +63,7 @@ func TestResponderWaitsUntilItIsRaised(t *testing.T) {
 // The changes between two states that no other transcript has.
 func TestChangesOfState(t *testing.T) {
 	answers := hq()
-	answers.Tunnel.Initiate = false
+	answers.Tunnel.Start = config.StartPassive
 	part := func(s *script) *ipsec.ChildSA { return s.child("hq", "192.168.3.0/25", "10.10.0.0/16") }
 	whole := func(s *script) *ipsec.ChildSA { return s.child("hq", "192.168.3.0/24", "10.10.0.0/16") }
 	lost := Device{"hq", diag.Cause{Code: diag.DeviceGone, Device: "dev-hq"}}

@@ -167,7 +167,7 @@ func (b *builder) tunnel(o options) {
 		NATT:     o.at.Field("EnableNatTraversal").Bool(),
 		Encap:    config.EncapAuto,
 		CopyDSCP: true,
-		Initiate: v.Field("EffectImmediately").Bool() || side == config.Customer,
+		Start:    start(v, side),
 		PSK:      o.ike.Field("Psk").Secret(),
 	}
 	if o.at.Field("EnableDpd").Bool() {
@@ -190,6 +190,15 @@ func (b *builder) tunnel(o options) {
 		IDs: [2]*dialect.Value{localID, o.ike.Field("RemoteId")},
 		PSK: o.ike.Field("Psk"), ChoosePSK: choose, Answer: answer,
 	})
+}
+
+// start is how this end starts. The body says it of the cloud's end: "false (default): starts IPsec
+// negotiations when inbound traffic is detected."
+func start(v *dialect.Value, side config.Side) config.Start {
+	if side == config.Customer || v.Field("EffectImmediately").Bool() {
+		return config.StartActive
+	}
+	return config.StartOnTraffic
 }
 
 // oldID is LocalId, under its present name or its older one.
@@ -316,6 +325,9 @@ func (b *builder) notes() {
 	v := b.v
 	note := func(format string, args ...any) { b.d.Notes = append(b.d.Notes, fmt.Sprintf(format, args...)) }
 	note("AutoConfigRoute (%v) is about the cloud's own route table and has no effect here", v.Field("AutoConfigRoute").Bool())
+	if b.env.Side == config.Cloud && !v.Field("EffectImmediately").Bool() {
+		note("EffectImmediately false: a packet brings the tunnel up, or the peer; to only answer, write beside the body  start: passive")
+	}
 	note("the cloud's gateway neither fragments nor reassembles: what the tunnel's MTU does not hold is lost, so let path MTU discovery through")
 	if b.all && len(b.d.Tunnels) > 0 {
 		note("with 0.0.0.0/0 nothing is routed into the tunnel by itself: what is to go into it stands in routes: beside the body")

@@ -65,7 +65,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 		Name: "RemoteSubnet", Type: subnets, Required: true, Goes: "customer networks", Doc: "the customer's CIDR blocks",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.RemoteSubnet"},
 	},
-	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
+	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Goes: "cloud initiation", Doc: "true: the cloud's end initiates at once; false: on traffic"},
 	{Name: "IkeConfig", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "IpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
 	{Name: "HealthCheckConfig", Also: []string{"VcoHealthCheck"}, Type: health, Default: "{}", Doc: "the cloud's pings through the tunnel; not served yet"},

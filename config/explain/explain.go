@@ -164,13 +164,18 @@ const (
 // of is the value that decides a parameter. In a cloud's row the ends are cloud and
 // customer, and a parameter that concerns one side only begins with that side.
 func (from sources) of(s config.Side, word string) *dialect.Value {
-	if v := from[word]; v != nil {
-		return v
+	own := from[word]
+	if own != nil && (own.Given || byDefault(own)) {
+		return own
 	}
-	if end, of, ok := strings.Cut(word, " "); ok && (end == local || end == remote) {
-		return from[side(s, end)+" "+of]
+	of := from[s.String()+" "+word]
+	if end, what, ok := strings.Cut(word, " "); ok && (end == local || end == remote) {
+		of = from[side(s, end)+" "+what]
 	}
-	return from[s.String()+" "+word]
+	if of == nil {
+		return own
+	}
+	return of
 }
 
 // follows names, for a parameter that is not given, the one that decides it.

@@ -226,6 +226,24 @@ connections:
 			t.Errorf("%s: got %s, want %s", name, got[name], want)
 		}
 	}
+	for with, want := range map[string]string{
+		"start: onTraffic": "this end initiates when it has a packet, given (vpngw.yaml:16)",
+		"side: customer":   "this end initiates, ours",
+	} {
+		text := strings.Replace(file, "  - side: cloud\n", "  - name: alibaba-1\n", 1)
+		if with != "side: customer" {
+			text = file
+		}
+		s, ps := load.Text("dir/vpngw.yaml", []byte(text+"    "+with+"\n"), read, load.Options{})
+		if s == nil {
+			t.Fatal(ps)
+		}
+		for _, p := range Of(s, "alibaba-1")[0].Parameters {
+			if p.Name == "initiation" && p.Value+", "+p.From() != want {
+				t.Errorf("%s: got %s, %s, want %s", with, p.Value, p.From(), want)
+			}
+		}
+	}
 	if len(Of(s, "nobody")) != 0 {
 		t.Error("an unknown name is explained")
 	}

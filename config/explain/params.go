@@ -79,7 +79,9 @@ var params = []struct {
 	{"DPD timeout", dpdTimeout},
 	{"DPD messages", dpdMessages},
 	{"initiation", func(t *subject) []Param {
-		return choice(t.Initiate, "this end initiates", "this end only answers")
+		return []Param{{Value: map[config.Start]string{
+			config.StartActive: "this end initiates", config.StartPassive: "this end only answers", config.StartOnTraffic: "this end initiates when it has a packet",
+		}[t.Start]}}
 	}},
 
 	{"device", func(t *subject) []Param {

@@ -33,7 +33,11 @@ func alibaba(w *writer, c *config.Connection) {
 	m.add("Name", c.Name)
 	m.add("LocalSubnet", joined(cloud.Subnets))
 	m.add("RemoteSubnet", joined(customer.Subnets))
-	m.add("EffectImmediately", yesNo(c.Side == config.Cloud && first.Initiate))
+	start := config.StartOnTraffic
+	if c.Side == config.Cloud && first.Start == config.StartActive {
+		start = config.StartActive
+	}
+	m.add("EffectImmediately", yesNo(start == config.StartActive))
 	alive := dpd.Config{}
 	if len(c.Tunnels) == 1 {
 		m.add("CustomerGatewayId", gateway(&b.cust, "cgw-"+c.Name, entryOf(customer)))
@@ -62,7 +66,7 @@ func alibaba(w *writer, c *config.Connection) {
 		m.add("EnableTunnelsBgp", yesNo(bgp))
 		m.add("TunnelOptionsSpecification", list)
 	}
-	b.bodies = []body{{mapping: m, t: first, alive: alive, name: c.Name}}
+	b.bodies = []body{{mapping: m, t: first, alive: alive, start: start, name: c.Name}}
 	b.finish()
 }
 

@@ -33,6 +33,7 @@ type body struct {
 	mapping
 	t     *config.Tunnel // the tunnel that the parameters beside the body are for
 	alive dpd.Config     // dead peer detection as the body has it
+	start config.Start   // as the body has it for the cloud's end; empty: it has no word for that
 	name  string
 
 	lifetimes bool // the body cannot say all lifetimes, so lifetime: stands beside it
@@ -105,13 +106,21 @@ func (b *cloud) file(lost []string) string {
 		if len(b.bodies) > 1 {
 			m.add("pair", b.c.Name)
 		}
-		b.beside(&m, one.t, one.alive, one.lifetimes)
+		b.beside(&m, one.t, b.start(one), one.alive, one.lifetimes)
 		list = append(list, m)
 	}
 	file.add("connections", list)
 	var out strings.Builder
 	file.block(&out, "")
 	return out.String()
+}
+
+// start is how this end starts, by the body.
+func (b *cloud) start(one body) config.Start {
+	if b.c.Side == config.Customer || one.start == "" {
+		return b.c.Side.ByDefault()
+	}
+	return one.start
 }
 
 // files are the files with the keys of a body's tunnels.

@@ -105,8 +105,7 @@ func mirror(c *config.Connection) *config.Connection {
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
 		t.Device, t.Routes = "", t.DefaultRoutes()
-		// One end must initiate; with a cloud the customer always does.
-		t.Initiate = !t.Initiate || m.Side == config.Customer && c.Dialect != "native"
+		t.Start = otherStart(c, t.Start)
 		if h := t.Health; h != nil {
 			other := *h
 			other.Ours = !h.Ours
@@ -114,4 +113,16 @@ func mirror(c *config.Connection) *config.Connection {
 		}
 	}
 	return &m
+}
+
+// otherStart is how the other end of c starts: one end must begin, with a cloud the customer's always does, and a tunnel
+// that waits for traffic waits for that of both ends.
+func otherStart(c *config.Connection, s config.Start) config.Start {
+	switch {
+	case c.Side == config.Cloud && c.Dialect != "native", s == config.StartPassive:
+		return config.StartActive
+	case s == config.StartOnTraffic:
+		return config.StartOnTraffic
+	}
+	return config.StartPassive
 }

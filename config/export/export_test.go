@@ -158,8 +158,8 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 			continue // this end's address is not known
 		}
 		there := one(loaded(t, e.Text))
-		if there.Side != other || there.Tunnels[0].Initiate == c.Tunnels[0].Initiate {
-			t.Fatalf("got side %v, initiates %v", there.Side, there.Tunnels[0].Initiate)
+		if there.Side != other || there.Tunnels[0].Start != otherStart(c, c.Tunnels[0].Start) {
+			t.Fatalf("got side %v, start %s", there.Side, there.Tunnels[0].Start)
 		}
 		back := mirror(there)
 		for i := range back.Tunnels {

@@ -45,7 +45,7 @@ func (w *writer) conn(t *config.Tunnel) {
 		}
 		w.line("")
 		w.line("conn %s", section(name))
-		w.set("auto", map[bool]string{true: "start", false: "add"}[t.Initiate])
+		w.set("auto", map[config.Start]string{config.StartActive: "start", config.StartPassive: "add", config.StartOnTraffic: "route"}[t.Start])
 		w.set("authby", "secret")
 		w.set("type", "tunnel")
 		w.libreswanIKE(t)
@@ -122,7 +122,7 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 	if t.DPD.Interval > 0 {
 		w.set("dpddelay", seconds(t.DPD.Interval))
 		w.set("dpdtimeout", seconds(t.DPD.Interval+max(t.DPD.Timeout, 4*t.DPD.Interval)))
-		w.set("dpdaction", map[bool]string{true: "restart", false: "clear"}[t.Initiate])
+		w.set("dpdaction", map[config.Start]string{config.StartActive: "restart", config.StartPassive: "clear", config.StartOnTraffic: "hold"}[t.Start])
 	}
 }
 

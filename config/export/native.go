@@ -62,7 +62,9 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 		body.add("children", string(t.Children))
 	}
 	body.add("natt", yesNo(t.NATT))
-	body.add("initiate", yesNo(t.Initiate))
+	if t.Start != config.StartOnTraffic { // which stands beside the body
+		body.add("initiate", yesNo(t.Start == config.StartActive))
+	}
 	w.inTunnel(&body, t)
 
 	m := mapping{{"native", body}}
@@ -80,7 +82,11 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	if len(c.Tunnels) > 1 {
 		m.add("pair", c.Name)
 	}
-	w.beside(&m, t, native.Liveness, false)
+	start := t.Start
+	if start == config.StartOnTraffic {
+		start = c.Side.ByDefault()
+	}
+	w.beside(&m, t, start, native.Liveness, false)
 	return m
 }
 
@@ -147,9 +153,12 @@ func (w *writer) end(around *mapping, e config.End) flow {
 	return f
 }
 
-// beside writes the parameters beside a body that differ from the body: alive is the
-// body's dead peer detection; lifetimes says that the body lacks some lifetimes.
-func (w *writer) beside(m *mapping, t *config.Tunnel, alive dpd.Config, lifetimes bool) {
+// beside writes the parameters beside a body that differ from the body: start and alive are the
+// body's start and dead peer detection; lifetimes says that the body lacks some lifetimes.
+func (w *writer) beside(m *mapping, t *config.Tunnel, start config.Start, alive dpd.Config, lifetimes bool) {
+	if t.Start != start {
+		m.add("start", string(t.Start))
+	}
 	if t.Encap != config.EncapAuto {
 		m.add("encap", string(t.Encap))
 	}

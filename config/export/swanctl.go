@@ -58,7 +58,7 @@ func (w *writer) connection(t *config.Tunnel) {
 	w.line("    version = %d", t.IKEVersion)
 	if t.Aggressive {
 		w.line("    aggressive = yes")
-		if !t.Initiate {
+		if t.Start == config.StartPassive {
 			w.line("    # To answer it, charon needs  i_dont_care_about_security_and_use_aggressive_mode_psk = yes")
 		}
 	}
@@ -91,7 +91,7 @@ func (w *writer) connection(t *config.Tunnel) {
 	} else {
 		w.line("    rekey_time = 0")
 	}
-	if t.Initiate {
+	if t.Start == config.StartActive {
 		w.line("    keyingtries = 0 # for ever")
 	}
 	w.line("    local {\n      auth = psk\n      id = %s\n    }", swanctlID(t.Local.ID))
@@ -143,15 +143,19 @@ func (w *writer) child(name string, t *config.Tunnel, local, remote string) {
 	if l.Packets > 0 {
 		w.line("        life_packets = %d\n        rekey_packets = %d", l.Packets, soft(l.Packets))
 	}
-	if t.Initiate {
+	switch t.Start {
+	case config.StartActive:
 		w.line("        start_action = start # with kernel ESP, trap|start holds packets back while the tunnel is down")
 		w.line("        close_action = start")
-	} else {
+	case config.StartOnTraffic:
+		w.line("        start_action = trap # with kernel ESP; kernel-libipsec waits for the other end")
+		w.line("        close_action = trap")
+	default:
 		w.line("        start_action = none # the other end begins; with kernel ESP, trap lets this host's packets begin too")
 		w.line("        close_action = none")
 	}
 	if t.DPD.Interval > 0 {
-		w.line("        dpd_action = %s", map[bool]string{true: "restart", false: "clear"}[t.Initiate])
+		w.line("        dpd_action = %s", map[config.Start]string{config.StartActive: "restart", config.StartPassive: "clear", config.StartOnTraffic: "trap"}[t.Start])
 	}
 	if isWide(t) {
 		w.line("        # if_id_in = 1\n        # if_id_out = 1")

@@ -29,8 +29,8 @@ func (b *cloud) tencent(t *config.Tunnel) {
 		m.add("PreShareKey", string(t.PSK))
 	}
 	b.tencentTraffic(&m, t)
-	if b.c.Side == config.Cloud && !t.Initiate {
-		m.add("NegotiationType", "passive")
+	if b.c.Side == config.Cloud && t.Start != config.StartActive {
+		m.add("NegotiationType", map[config.Start]string{config.StartPassive: "passive", config.StartOnTraffic: "flowTrigger"}[t.Start])
 	}
 	alive := dpd.Config{}
 	if d := t.DPD; d.Interval > 0 && d.Timeout%time.Second == 0 && d.Timeout > 0 {
@@ -62,7 +62,7 @@ func (b *cloud) tencent(t *config.Tunnel) {
 		esp.add("IPSECSaLifetimeTraffic", whole(kb))
 	}
 	m.add("IPSECOptionsSpecification", esp)
-	b.bodies = append(b.bodies, body{mapping: m, t: t, alive: alive, name: t.Name})
+	b.bodies = append(b.bodies, body{mapping: m, t: t, alive: alive, start: t.Start, name: t.Name})
 }
 
 func tencentID(m *mapping, end string, e config.End) {

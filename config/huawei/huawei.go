@@ -28,7 +28,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		NATT:     true,
 		Encap:    config.EncapAuto,
 		CopyDSCP: true,
-		Initiate: env.Side == config.Customer,
+		Start:    env.Side.ByDefault(),
 		PSK:      v.Field("psk").Secret(),
 	}
 	if v.Field("ha_role").Text() == "slave" {

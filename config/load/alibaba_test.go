@@ -73,21 +73,21 @@ func TestAlibabaSides(t *testing.T) {
 		beside    string
 		immediate any
 		local     string
-		initiate  bool
+		start     config.Start
 	}{
-		{"side: customer", nil, "203.0.113.9", true},
-		{"side: customer", "false", "203.0.113.9", true},
-		{"side: customer", true, "203.0.113.9", true},
-		{"side: cloud", nil, "198.51.100.1", false},
-		{"side: cloud", "false", "198.51.100.1", false},
-		{"side: cloud", "true", "198.51.100.1", true},
+		{"side: customer", nil, "203.0.113.9", config.StartActive},
+		{"side: customer", "false", "203.0.113.9", config.StartActive},
+		{"side: customer", true, "203.0.113.9", config.StartActive},
+		{"side: cloud", nil, "198.51.100.1", config.StartOnTraffic},
+		{"side: cloud", "false", "198.51.100.1", config.StartOnTraffic},
+		{"side: cloud", "true", "198.51.100.1", config.StartActive},
 	} {
 		_, tun := alibabaTunnel(t, map[string]any{"EffectImmediately": tt.immediate, "IkeConfig.LocalId": "cloud"}, tt.beside)
 		cloud := tun.Remote
 		if tt.beside == "side: cloud" {
 			cloud = tun.Local
 		}
-		if tun.Local.Address.String() != tt.local || tun.Initiate != tt.initiate || cloud.ID.String() != "cloud" || cloud.Subnets[0].String() != "10.10.0.0/16" {
+		if tun.Local.Address.String() != tt.local || tun.Start != tt.start || cloud.ID.String() != "cloud" || cloud.Subnets[0].String() != "10.10.0.0/16" {
 			t.Errorf("%+v: got %+v", tt, tun)
 		}
 	}

@@ -17,6 +17,7 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	if e := v.Field("encap"); e.OK() {
 		t.Encap = config.Encap(e.Text())
 	}
+	l.start(v, t)
 	t.CopyDSCP = v.Field("copy_dscp").Bool()
 	if cut := v.Field("sha256_96"); cut.Bool() {
 		t.Trunc96 = true
@@ -58,6 +59,18 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	}
 	l.allow(v.Field("allow"), at, t)
 	l.routes(v.Field("routes"), t)
+}
+
+// start applies `start:`. In a native body `initiate:` says a part of the same.
+func (l *loader) start(v *dialect.Value, t *config.Tunnel) {
+	s := v.Field("start")
+	if !s.OK() {
+		return
+	}
+	if body := v.Field(native.Name); body.Given && body.Field("initiate").OK() && config.Start(s.Text()) != t.Start {
+		l.Fail(s, dialect.Conflict, "initiate in the body is %v, which is start: %s; write one of the two", body.Field("initiate").Bool(), t.Start)
+	}
+	t.Start = config.Start(s.Text())
 }
 
 var dpdOrders = map[string]dpd.Order{

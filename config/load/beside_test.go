@@ -55,7 +55,7 @@ func TestDefaultsOfNativeAreStrong(t *testing.T) {
 		Local:      config.End{Address: netip.MustParseAddr("203.0.113.9"), ID: ipsec.ParseIdentity("203.0.113.9"), Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.3.0/24"), netip.MustParsePrefix("fc00::/16")}},
 		Remote:     config.End{Address: netip.MustParseAddr("198.51.100.9"), ID: ipsec.ParseIdentity("198.51.100.9"), Subnets: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("0.0.0.0/0")}},
 		IKEVersion: 2, PSK: ipsec.Secret("not-a-real-secret"), IKELifetime: 24 * time.Hour, ESPLifetime: ipsec.Lifetime{Time: time.Hour},
-		Children: config.Lists, NATT: true, Encap: config.EncapAuto, CopyDSCP: true, DPD: dpd.Config{Interval: 30 * time.Second}, Initiate: true,
+		Children: config.Lists, NATT: true, Encap: config.EncapAuto, CopyDSCP: true, DPD: dpd.Config{Interval: 30 * time.Second}, Start: config.StartActive,
 		Routes: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd00::/8")},
 	}
 	if !reflect.DeepEqual(tun, want) {
@@ -90,12 +90,68 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"routes: []", func(t config.Tunnel) bool { return t.Routes == nil }},
 		{"routes: [0.0.0.0/0]", func(t config.Tunnel) bool { return fmt.Sprint(t.Routes) == "[0.0.0.0/0]" }},
 		{"side: cloud", func(t config.Tunnel) bool {
-			return t.Local.Address == netip.MustParseAddr("203.0.113.9") && !t.Initiate
+			return t.Local.Address == netip.MustParseAddr("203.0.113.9") && t.Start == config.StartPassive
 		}},
-		{"side: customer", func(t config.Tunnel) bool { return t.Initiate }},
+		{"side: cloud\n    start: active", func(t config.Tunnel) bool { return t.Start == config.StartActive }},
+		{"start: passive", func(t config.Tunnel) bool { return t.Start == config.StartPassive }},
+		{"start: onTraffic", func(t config.Tunnel) bool { return t.Start == config.StartOnTraffic }},
+		{"side: customer", func(t config.Tunnel) bool { return t.Start == config.StartActive }},
 	} {
 		if got := tunnel(t, "", tt.beside); !tt.is(got) {
 			t.Errorf("%s: got %+v", tt.beside, got)
+		}
+	}
+}
+
+// The cloud's word holds at the cloud's end only, and start: beside the body before it, at either end.
+func TestStartOfEachDialect(t *testing.T) {
+	word := map[string]func(t *testing.T, word, beside string) config.Tunnel{
+		"native": func(t *testing.T, word, beside string) config.Tunnel { return tunnel(t, word, beside) },
+		"huawei": func(t *testing.T, _, beside string) config.Tunnel { _, tun := huaweiTunnel(t, nil, beside); return tun },
+		"alibaba": func(t *testing.T, word, beside string) config.Tunnel {
+			_, tun := alibabaTunnel(t, map[string]any{"EffectImmediately": word}, beside)
+			return tun
+		},
+		"tencent": func(t *testing.T, word, beside string) config.Tunnel {
+			_, tun := tencentTunnel(t, map[string]any{"NegotiationType": word}, beside)
+			return tun
+		},
+	}
+	for _, tt := range []struct {
+		dialect, word   string
+		customer, cloud config.Start
+	}{
+		{"native", "", config.StartActive, config.StartPassive},
+		{"native", "initiate: yes", config.StartActive, config.StartActive},
+		{"native", "initiate: no", config.StartPassive, config.StartPassive},
+		{"huawei", "", config.StartActive, config.StartPassive},
+		{"alibaba", "", config.StartActive, config.StartOnTraffic},
+		{"alibaba", "false", config.StartActive, config.StartOnTraffic},
+		{"alibaba", "true", config.StartActive, config.StartActive},
+		{"tencent", "", config.StartActive, config.StartActive},
+		{"tencent", "active", config.StartActive, config.StartActive},
+		{"tencent", "passive", config.StartActive, config.StartPassive},
+		{"tencent", "flowTrigger", config.StartActive, config.StartOnTraffic},
+	} {
+		for side, want := range map[string]config.Start{"customer": tt.customer, "cloud": tt.cloud} {
+			if got := word[tt.dialect](t, tt.word, "side: "+side); got.Start != want {
+				t.Errorf("%s %q, %s: got %s, want %s", tt.dialect, tt.word, side, got.Start, want)
+			}
+			for _, start := range []config.Start{config.StartActive, config.StartPassive, config.StartOnTraffic} {
+				if tt.dialect == "native" && tt.word != "" && start != want {
+					continue // a conflict
+				}
+				if got := word[tt.dialect](t, tt.word, "side: "+side+"\n    start: "+string(start)); got.Start != start {
+					t.Errorf("%s %q, %s, start: %s: got %s", tt.dialect, tt.word, side, start, got.Start)
+				}
+			}
+		}
+	}
+	for _, start := range []string{"active", "onTraffic"} {
+		c, ps := parseText(nil, "f", []byte(lab(key+"\n      initiate: no", "start: "+start)))
+		want := "connections[0].start: initiate in the body is false, which is start: passive; write one of the two [vpngw.start.conflict]"
+		if c != nil || !strings.Contains(lines(ps), want) {
+			t.Errorf("initiate: no beside start: %s: got\n%s", start, lines(ps))
 		}
 	}
 }

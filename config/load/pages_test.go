@@ -159,7 +159,7 @@ func described(c *dialect.Draft) string {
 		fmt.Fprintf(&b, "  children %s, pairs %v, routes %v, inside %v %v\n", t.Children, t.Pairs, t.Routes, t.Inside, t.Peer)
 		fmt.Fprintf(&b, "  IKEv%d, aggressive %v, %v, %v\n", t.IKEVersion, t.Aggressive, t.IKEProposals, t.IKELifetime)
 		fmt.Fprintf(&b, "  ESP %v, %v, %d bytes, NAT traversal %v, encap %s\n", t.ESPProposals, t.ESPLifetime.Time, t.ESPLifetime.Bytes, t.NATT, t.Encap)
-		fmt.Fprintf(&b, "  DPD %v, %v, %v; initiates %v; a key of %d bytes\n", t.DPD.Interval, t.DPD.Timeout, t.DPD.Order, t.Initiate, len(t.PSK))
+		fmt.Fprintf(&b, "  DPD %v, %v, %v; initiates %s; a key of %d bytes\n", t.DPD.Interval, t.DPD.Timeout, t.DPD.Order, map[config.Start]string{config.StartActive: "true", config.StartPassive: "false", config.StartOnTraffic: "on traffic"}[t.Start], len(t.PSK))
 		if t.Health != nil {
 			fmt.Fprintf(&b, "  health %+v\n", *t.Health)
 		}

@@ -100,11 +100,13 @@ func TestTencentRouteTypes(t *testing.T) {
 }
 
 func TestTencentSidesAndLiveness(t *testing.T) {
-	for kind, initiates := range map[string]bool{"active": true, "passive": false, "flowTrigger": true, "": true} {
-		if _, tun := tencentTunnel(t, map[string]any{"NegotiationType": kind}, "side: cloud"); tun.Initiate != initiates {
-			t.Errorf("%s: the cloud initiates: %v", kind, tun.Initiate)
+	for kind, start := range map[string]config.Start{
+		"active": config.StartActive, "passive": config.StartPassive, "flowTrigger": config.StartOnTraffic, "": config.StartActive,
+	} {
+		if _, tun := tencentTunnel(t, map[string]any{"NegotiationType": kind}, "side: cloud"); tun.Start != start {
+			t.Errorf("%s: the cloud starts %s", kind, tun.Start)
 		}
-		if _, tun := tencentTunnel(t, map[string]any{"NegotiationType": kind}, "side: customer"); !tun.Initiate {
+		if _, tun := tencentTunnel(t, map[string]any{"NegotiationType": kind}, "side: customer"); tun.Start != config.StartActive {
 			t.Errorf("%s: the customer does not initiate", kind)
 		}
 	}

@@ -56,7 +56,7 @@ var body = &dialect.Object{Rows: append([]dialect.Row{
 		Type: dialect.Or{Scalar: dialect.Enum{Words: []string{"lists", "pairs"}}, Other: dialect.List{Of: pair, Name: "children", Max: 1024}},
 	},
 	{Name: "natt", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
-	{Name: "initiate", Type: dialect.Bool{}, Goes: "initiation", Doc: "false: only answer; by default the customer's end initiates, the cloud's answers"},
+	{Name: "initiate", Type: dialect.Bool{}, Goes: "initiation", Doc: "true: as start: active; false: as start: passive"},
 }, inTunnel...)}
 
 // anyID is the identity of a peer that may have any.
@@ -114,10 +114,10 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		NATT:     v.Field("natt").Bool(),
 		Encap:    config.EncapAuto,
 		DPD:      Liveness,
-		Initiate: env.Side == config.Customer,
+		Start:    env.Side.ByDefault(),
 	}
 	if i := v.Field("initiate"); i.OK() {
-		t.Initiate = i.Bool()
+		t.Start = map[bool]config.Start{true: config.StartActive, false: config.StartPassive}[i.Bool()]
 	}
 	listedPairs(c, v.Field("children"), &t)
 	withinTunnel(c, v, &t)

@@ -81,7 +81,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 		Name: "RouteType", Type: dialect.Enum{Words: []string{"STATIC", "StaticRoute", "Policy", "Bgp"}}, Default: "STATIC", Codes: codes,
 		Goes: "routing", Doc: "what decides which packets go into the tunnel: STATIC and Policy the pairs of subnets, StaticRoute routes, Bgp BGP (default: SDK)",
 	},
-	{Name: "NegotiationType", Type: dialect.Enum{Words: []string{"active", "passive", "flowTrigger"}}, Default: "active", Codes: codes, Goes: "cloud initiation", Doc: "whether the cloud's end initiates"},
+	{Name: "NegotiationType", Type: dialect.Enum{Words: []string{"active", "passive", "flowTrigger"}}, Default: "active", Codes: codes, Goes: "cloud initiation", Doc: "how the cloud's end starts: at once, never, or on traffic"},
 	{Name: "DpdEnable", Type: dialect.Enum{Words: []string{"0", "1", "-1"}}, Default: "0", Codes: codes, Goes: "dead peer detection", Doc: "dead peer detection; -1, in answers: the default (default: SDK)"},
 	{
 		Name: "DpdTimeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour, Seconds: true}, Default: "30", Codes: codes,

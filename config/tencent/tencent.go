@@ -30,7 +30,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		NATT:     true,
 		Encap:    config.EncapAuto,
 		CopyDSCP: true,
-		Initiate: v.Field("NegotiationType").Text() != "passive",
+		Start:    starts[v.Field("NegotiationType").Text()],
 		PSK:      v.Field("PreShareKey").Secret(),
 	}
 	ends(c, v, env, &t)
@@ -51,13 +51,16 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	healthChecks(c, v, d, &t)
 	if env.Side == config.Customer {
 		t.Mirror()
-		t.Initiate, t.Routes = true, nil // the customer always initiates
+		t.Start, t.Routes = config.StartActive, nil // NegotiationType is about the cloud's end
 	}
 	d.NoteRoutes()
 	algorithms(c, v, &t)
 	d.Tunnels = []config.Tunnel{t}
 	return d
 }
+
+// starts are the words of NegotiationType.
+var starts = map[string]config.Start{"active": config.StartActive, "passive": config.StartPassive, "flowTrigger": config.StartOnTraffic}
 
 func pskWant(k ipsec.Secret) string {
 	if len(k) < 1 || len(k) > maxPSK {
@@ -305,9 +308,9 @@ func notes(v *dialect.Value, env dialect.Env) []string {
 		}
 	}
 	if n := v.Field("NegotiationType"); n.Given && env.Side == config.Customer {
-		note("NegotiationType (%s) is about the cloud's end; the customer's initiates", n.Text())
+		note("NegotiationType (%s) is about the cloud's end; the customer's initiates, unless start: beside the body says otherwise", n.Text())
 	} else if n.Text() == "flowTrigger" {
-		note("NegotiationType flowTrigger: the tunnel comes up at once here, and does not wait for a packet")
+		note("NegotiationType flowTrigger: a packet brings the tunnel up, or the peer; to begin at once, write beside the body  start: active")
 	}
 	if !v.Field("EnableHealthCheck").Bool() {
 		for _, name := range []string{"HealthCheckLocalIp", "HealthCheckRemoteIp", "HealthCheckConfig"} {

@@ -36,6 +36,7 @@ type Connection struct {
 	Side     string   `json:"side,omitempty"`
 	PSK      string   `json:"-"` // goes into a file that psk_file names
 	PSKFile  string   `json:"psk_file,omitempty"`
+	Start    string   `json:"start,omitempty"`
 	Encap    string   `json:"encap,omitempty"`
 	SHA25696 string   `json:"sha256_96,omitempty"`
 	Device   string   `json:"device,omitempty"`
