@@ -23,6 +23,7 @@
 //	    window.accept       only now                       replay.go
 //	    peerMoved           has the NAT moved the peer?    moves.go
 //	    parse, selectors, ECN, MSS                         packet.go ecn.go mss.go
+//	    echo                a probe, or its answer?        probe.go echo.go
 //	    coalescer           a flow's packets, one frame    coalesce.go
 //
 // This is the frame path (Framer): the kernel gives a packet or a super-packet of up to 64 KB behind
@@ -56,6 +57,8 @@
 // user is the goroutine that calls InstallOut, Hold, Resume, Remove or RemoveTunnel: it seals the packets that its
 // change frees from the backlog. Without the lock both could seal with one sequence number, and an AEAD would
 // use a nonce twice.
+// The goroutine that calls Probe takes it too. A receiver that answers a peer's probe only tries to: whoever has the
+// lock sends the waiting answers when he releases it.
 //
 // Tunnel.building is held while a change of the tunnel's SPD is built and published. Packets do not wait for it, nor do
 // other tunnels.
