@@ -1,0 +1,140 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/binary"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"vpngw/config"
+	"vpngw/ipsec"
+	"vpngw/tunnel"
+)
+
+// sum is the Internet checksum.
+func sum(b []byte) uint16 {
+	var s uint32
+	for i := 0; i < len(b); i += 2 {
+		s += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	s = s&0xffff + s>>16
+	return ^uint16(s&0xffff + s>>16)
+}
+
+// echoRequest is a ping.
+func echoRequest(src, dst netip.Addr) []byte {
+	b := udpPacket(src, dst, 0)
+	b[9], b[10], b[11] = 1, 0, 0
+	binary.BigEndian.PutUint16(b[10:], sum(b[:20]))
+	copy(b[20:], []byte{8, 0, 0, 0, 0, 7, 0, 1})
+	binary.BigEndian.PutUint16(b[22:], sum(b[20:]))
+	return b
+}
+
+// out counts the ESP packets of c that were sent since the last call.
+func (r *running) out(c *ipsec.ChildSA) (n int) {
+	r.host.net.mu.Lock()
+	defer r.host.net.mu.Unlock()
+	for _, d := range r.host.net.sent {
+		if len(d.Data) > 4 && binary.BigEndian.Uint32(d.Data) == c.SPIOut {
+			n++
+		}
+	}
+	r.host.net.sent = nil
+	return n
+}
+
+// The data plane answers the peer at this end's address in the tunnel and at that of the health check, as they are in the
+// present configuration. Other addresses are the host's.
+func TestThePeersPingsToOurAddressesAreAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := func(inside, target, source string) *config.Connection {
+			c := hq()
+			c.Partial = true
+			if inside != "" {
+				c.Tunnels[0].Inside = netip.MustParsePrefix(inside)
+			}
+			switch {
+			case target != "":
+				c.Tunnels[0].Health = &config.Health{Source: addr("10.10.0.7"), Target: addr(target)}
+			case source != "":
+				c.Tunnels[0].Health = &config.Health{Source: addr(source), Target: addr("10.10.0.7"), Ours: true}
+			}
+			return c
+		}
+		first := conn("169.254.9.2/30", "192.168.3.77", "")
+		r := start(t, officeHost(), configOf(first), Options{})
+		defer r.stop()
+		c := r.up("hq", "0.0.0.0/0", "0.0.0.0/0")
+		seq := uint64(0)
+		answered := func(to string) bool {
+			t.Helper()
+			seq++
+			r.host.socket(4500).put(ipsec.Datagram{Local: c.Path.Local, Remote: c.Path.Remote, Data: sealed(c, seq, echoRequest(addr("10.10.0.7"), addr(to)))})
+			synctest.Wait()
+			n, passed := r.out(c), 0
+			select {
+			case <-r.host.tun("vpngw0").to:
+				passed++
+			default:
+			}
+			if n+passed != 1 {
+				t.Errorf("%s: %d answers, and the TUN gets %d packets", to, n, passed)
+			}
+			return n == 1
+		}
+		check := func(when string, want map[string]bool) {
+			t.Helper()
+			for to, want := range want {
+				if got := answered(to); got != want {
+					t.Errorf("%s: %s is answered: %v, want %v", when, to, got, want)
+				}
+			}
+		}
+		check("first", map[string]bool{"169.254.9.2": true, "192.168.3.77": true, "192.168.3.1": false, "169.254.9.1": false})
+		r.adopt(conn("", "192.168.3.78", ""))
+		c = r.up("hq", "0.0.0.0/0", "0.0.0.0/0")
+		seq = 0
+		check("another target", map[string]bool{"169.254.9.2": false, "192.168.3.77": false, "192.168.3.78": true})
+		r.adopt(conn("", "", "192.168.3.79"))
+		c = r.up("hq", "0.0.0.0/0", "0.0.0.0/0")
+		seq = 0
+		check("our own check", map[string]bool{"192.168.3.78": false, "192.168.3.79": true, "10.10.0.7": false})
+		if n := r.host.made; n != 1 {
+			t.Errorf("%d devices were made", n)
+		}
+	})
+}
+
+func TestAPingThatCannotBeSentIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		r := start(t, officeHost(), configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer r.stop()
+		ping := func(target string) {
+			r.loop(func() {
+				for seq := range uint16(3) {
+					r.ping(r.fleet.byName["hq"], tunnel.Ping{Tunnel: "hq", Source: addr("192.168.3.1"), Target: addr(target), ID: 7, Seq: seq})
+				}
+				r.ping(nil, tunnel.Ping{Tunnel: "gone"})
+			})
+		}
+		said := func(what string) int { return strings.Count(log.String(), what) }
+		ping("10.10.0.7")
+		if said("has no SA") != 1 || said("conn=hq") == 0 {
+			t.Errorf("log:\n%s", log.String())
+		}
+		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		ping("10.10.0.7")
+		if n := r.out(c); n != 3 {
+			t.Errorf("%d of 3 pings were sent", n)
+		}
+		ping("10.20.0.7")
+		if said("no SA of tunnel") != 1 || said("a health check cannot ask") != 2 {
+			t.Errorf("log:\n%s", log.String())
+		}
+	})
+}
