@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"vpngw/config"
 	"vpngw/ipsec"
@@ -106,6 +107,12 @@ func TestThePeersPingsToOurAddressesAreAnswered(t *testing.T) {
 		if n := r.host.made; n != 1 {
 			t.Errorf("%d devices were made", n)
 		}
+		r.host.tun("vpngw0").Close()
+		time.Sleep(6 * time.Second) // until the device is made again
+		synctest.Wait()
+		c = r.up("hq", "0.0.0.0/0", "0.0.0.0/0")
+		seq = 0
+		check("a new device", map[string]bool{"192.168.3.79": true, "192.168.3.1": false})
 	})
 }
 
@@ -133,7 +140,9 @@ func TestAPingThatCannotBeSentIsLoggedOnce(t *testing.T) {
 			t.Errorf("%d of 3 pings were sent", n)
 		}
 		ping("10.20.0.7")
-		if said("no SA of tunnel") != 1 || said("a health check cannot ask") != 2 {
+		ping("10.10.0.7")
+		ping("10.20.0.7") // again
+		if said("no SA of tunnel") != 2 || said("a health check cannot ask") != 3 {
 			t.Errorf("log:\n%s", log.String())
 		}
 	})
