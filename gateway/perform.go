@@ -117,6 +117,8 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 			g.ping(g.fleet.byName[a.Tunnel], a)
 		case tunnel.Reconnect:
 			g.reconnect(now, g.fleet.byName[a.Tunnel], a)
+		case tunnel.Switched:
+			g.switched(now, a)
 		case tunnel.Changed:
 			g.events.add(eventOf(now, a))
 			g.announce(a)

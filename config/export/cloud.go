@@ -106,6 +106,7 @@ func (b *cloud) file(lost []string) string {
 			m.add("pair", b.c.Name)
 		}
 		b.beside(&m, one.t, one.alive, one.lifetimes)
+		failover(&m, b.c)
 		list = append(list, m)
 	}
 	file.add("connections", list)
