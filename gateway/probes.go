@@ -40,19 +40,16 @@ func (e *entry) answer() {
 }
 
 // ours are the addresses of a tunnel at which its peer may ask for an answer: this end's address in the tunnel, and
-// this end's address of the health check.
+// this end's addresses of the health checks.
 func ours(t *config.Tunnel) (own []netip.Addr) {
 	if t.Inside.IsValid() {
 		own = append(own, t.Inside.Addr())
 	}
-	if h := t.Health; h != nil {
-		a := h.Target
-		if h.Ours {
-			a = h.Source
-		}
-		if a.IsValid() {
-			own = append(own, a)
-		}
+	if h := t.Health; h != nil && !h.Ours && h.Target.IsValid() {
+		own = append(own, h.Target)
+	}
+	if h := t.Asked(); h != nil && h.Source.IsValid() {
+		own = append(own, h.Source)
 	}
 	return own
 }
