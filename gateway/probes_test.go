@@ -147,3 +147,45 @@ func TestAPingThatCannotBeSentIsLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+// One end asks and the other answers, over rekeys too; no TUN sees any of it. Once the other end's configuration does not
+// have the address any more, the question reaches its TUN, and is lost there.
+func TestAHealthCheckBetweenTwoGateways(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, ours := newNet(), hq()
+		theirs := mirror(ours)
+		check := config.Health{Source: addr("192.168.3.5"), Target: addr("10.10.0.5"), Interval: time.Second, Retries: 3, Ours: true}
+		ours.Tunnels[0].OwnHealth = &check
+		asked := check
+		asked.Ours = false
+		theirs.Tunnels[0].Health = &asked
+		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(theirs), Options{})
+		defer cloud.stop()
+		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1"), configOf(ours), Options{})
+		defer customer.stop()
+		time.Sleep(30 * time.Second)
+		customer.wantState("hq", tunnel.Up)
+		for i := range 20 {
+			if err := customer.Rekey(t.Context(), "hq", i%2 == 0); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(1500 * time.Millisecond)
+		}
+		h := customer.tunnelStatus("hq").Health
+		if h == nil || h.State != "healthy" || h.Answered < 50 || h.Lost != 0 || h.Sent-h.Answered > 1 {
+			t.Errorf("health is %+v", h)
+		}
+		if s := cloud.tunnelStatus("hq").Health; s != nil {
+			t.Errorf("the end that answers asks, too: %+v", s)
+		}
+		here, there := customer.host.tun("vpngw0"), cloud.host.tun("vpngw0")
+		if a, b := len(here.to), len(there.to); a+b > 0 {
+			t.Errorf("%d packets of it came to our TUN, %d to the peer's", a, b)
+		}
+		cloud.adopt(mirror(hq()))
+		time.Sleep(10 * time.Second)
+		if h := customer.tunnelStatus("hq").Health; h.State != "ill" || h.Lost < 3 || len(there.to) < 3 {
+			t.Errorf("nobody answers, and health is %+v; the peer's TUN got %d questions", h, len(there.to))
+		}
+	})
+}
