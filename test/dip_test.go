@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -117,6 +118,61 @@ func TestADipThatIsLossyDeadAndSlow(t *testing.T) {
 	}
 	routed(false)
 	gw.Stop()
+}
+
+// Of two tunnels both ends check both, each through its own SA, though one tunnel has all the routes: the standby, too, is
+// known to be healthy, and then, behind a path that loses everything, to be ill. No traffic of the active tunnel is lost.
+func TestHealthChecksRunOnTheStandby(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t, "nft")
+	n.Cloud.Address("wan", cloudAddr2+"/24")
+	var ours, theirs []lab.Connection
+	for i, remote := range []string{lab.CloudAddr, cloudAddr2} {
+		c := native([]string{"one", "two"}[i], natSuites)
+		c.Pair, c.Health = "hq", map[string]any{"interval": "500ms"}
+		c.Native.Remote.Address = remote
+		c.Native.Local.Subnets, c.Native.Remote.Subnets = []string{"0.0.0.0/0"}, []string{"0.0.0.0/0"}
+		net := []string{"169.254.21.", "169.254.22."}[i]
+		c.Native.Inside = map[string]string{"local": net + "2/30", "remote": net + "1"}
+		ours = append(ours, withRoutes(c, lab.CloudLAN))
+		theirs = append(theirs, withRoutes(mirror(c), lab.CustomerLAN))
+	}
+	cloud := n.Cloud.Vpngw(lab.Config{Connections: theirs})
+	customer := n.Customer.Vpngw(lab.Config{Connections: ours})
+	await := func(gw *lab.Vpngw, tunnel, what string, cond func(lab.HealthStatus) bool) {
+		t.Helper()
+		n.Await(lab.Patience, gw.Name+": "+tunnel+" "+what, func() (bool, string) {
+			h := gw.Tunnel(tunnel).Health
+			return h != nil && cond(*h), fmt.Sprintf("%+v", h)
+		})
+	}
+	for _, gw := range []*lab.Vpngw{customer, cloud} {
+		for i, tunnel := range []string{"one", "two"} {
+			await(gw, tunnel, "is healthy", func(h lab.HealthStatus) bool { return h.State == "healthy" && h.Answered >= 5 })
+			s := gw.Tunnel(tunnel)
+			if s.Active != (i == 0) || s.Health.Lost > 0 {
+				t.Errorf("%s: %s: active %v, %+v", gw.Name, tunnel, s.Active, s.Health)
+			}
+		}
+	}
+	n.Host.Reaches(lab.CloudHost)
+	black := n.Internet.Filter("forward", "ip saddr "+cloudAddr2, "drop")
+	start := time.Now()
+	pings := make(chan lab.Pings)
+	go func() { pings <- n.Host.Ping(lab.CloudHost, 300) }()
+	for _, gw := range []*lab.Vpngw{customer, cloud} {
+		await(gw, "two", "is ill", func(h lab.HealthStatus) bool { return h.State == "ill" })
+		if s := gw.Tunnel("one"); !s.Active || s.State != "up" || s.Health.Lost > 0 {
+			t.Errorf("%s: the active tunnel is %s, active %v, %+v", gw.Name, s.State, s.Active, s.Health)
+		}
+	}
+	t.Logf("the standby is ill at both ends %v after its path has failed", time.Since(start).Round(10*time.Millisecond))
+	if p := <-pings; p.Lost() != 0 {
+		t.Errorf("through the active tunnel: %v", p)
+	}
+	black.Remove()
+	customer.Stop()
+	cloud.Stop()
 }
 
 // thirtyPercent says which of count pings are lost: 30 %, at random, but never run in a row.
