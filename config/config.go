@@ -7,6 +7,7 @@ package config
 import (
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Config is a whole, valid configuration. The Configs of two equal files are
@@ -50,7 +51,19 @@ type Connection struct {
 	// Pair names the pair that the connection forms with the one other connection of the
 	// same Pair; empty: none. Both have one tunnel, one of them active and one standby.
 	Pair string
+	// Switching is how the traffic moves between the tunnels of the connection or its pair; zero where
+	// there is one tunnel.
+	Switching Switching
 }
+
+// Switching says when the traffic of two tunnels goes back from the standby to the active one.
+type Switching struct {
+	Hold   time.Duration // how long the active tunnel must have been well
+	Manual bool          // it goes back on request only
+}
+
+// DefaultSwitching is the Switching of two tunnels for which nothing is said.
+var DefaultSwitching = Switching{Hold: 30 * time.Second}
 
 // Feature is something that a connection can ask for beyond carrying packets. The
 // daemon says which features it serves.
@@ -77,7 +90,7 @@ func (fs Features) String() string {
 func (c *Connection) Features() Features {
 	var health, bgp bool
 	for i := range c.Tunnels {
-		health = health || c.Tunnels[i].Health != nil
+		health = health || c.Tunnels[i].Health != nil || c.Tunnels[i].OwnHealth != nil
 		bgp = bgp || c.Tunnels[i].BGP != nil
 	}
 	var out Features

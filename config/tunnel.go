@@ -44,7 +44,31 @@ type Tunnel struct {
 	Routes []netip.Prefix
 
 	BGP    *BGP    // nil: none
-	Health *Health // nil: none
+	Health *Health // by the body; nil: none
+	// OwnHealth is the check of `health:` beside the body, whatever checks the body has; nil: none.
+	OwnHealth *Health
+}
+
+// Asked is the check in which this end pings, between the addresses in the tunnel where it names none; nil: this end does not ping.
+func (t *Tunnel) Asked() *Health {
+	h := t.OwnHealth
+	if h == nil && t.Health != nil && t.Health.Ours {
+		h = t.Health
+	}
+	if h == nil || h.Target.IsValid() && h.Source.IsValid() {
+		return h
+	}
+	whole := *h
+	if !whole.Target.IsValid() {
+		whole.Target = t.Peer
+	}
+	if a := t.Inside.Addr(); !whole.Source.IsValid() && a.BitLen() == whole.Target.BitLen() {
+		whole.Source = a
+	}
+	if !whole.Target.IsValid() {
+		return nil
+	}
+	return &whole
 }
 
 // Role is a tunnel's part among the tunnels between the same networks.
@@ -98,11 +122,12 @@ type BGP struct {
 
 // Health is a check of the tunnel by pings.
 type Health struct {
-	Source, Target netip.Addr    // of the pings
+	Source, Target netip.Addr    // of the pings; without a Source it is this host's address in the local subnets
 	Interval       time.Duration // between pings
 	Timeout        time.Duration // of one ping; 0: the interval
 	Retries        int           // unanswered pings in a row after which the tunnel is ill
 	Ours           bool          // this end pings; false: the peer does, and Target is an address of ours
+	Keep           bool          // the routes of an ill tunnel stay; false: they are taken away
 }
 
 // Hosts are the two addresses of a /30 that hosts can have.

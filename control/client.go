@@ -85,6 +85,16 @@ func (c *Client) Down(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodPost, "/v1/down", target{name}, nil)
 }
 
+// Failover moves the traffic of a connection's tunnels, or of its pair's, to the standby.
+func (c *Client) Failover(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodPost, "/v1/failover", target{name}, nil)
+}
+
+// Failback moves it back to the active tunnel.
+func (c *Client) Failback(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodPost, "/v1/failback", target{name}, nil)
+}
+
 // Rekey replaces the Child SAs of a connection or tunnel, with ike its IKE SA.
 func (c *Client) Rekey(ctx context.Context, name string, ike bool) error {
 	return c.do(ctx, http.MethodPost, "/v1/rekey", rekey{target{name}, ike}, nil)

@@ -7,6 +7,8 @@
 //	GET  /v1/version          {"version":"…"}
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
+//	POST /v1/failover {"name":N} move its traffic to the standby tunnel and keep it there
+//	POST /v1/failback {"name":N} move it back to the active one
 //	POST /v1/rekey {"name":N} rekey its Child SAs now, with "ike":true its IKE SA
 //	POST /v1/reload           read the config file again; answers what that changed
 //
@@ -39,6 +41,8 @@ type Daemon interface {
 	Events(ctx context.Context, name string, after uint64, wait time.Duration) ([]gateway.Event, error)
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
+	Failover(ctx context.Context, name string) error
+	Failback(ctx context.Context, name string) error
 	Rekey(ctx context.Context, name string, ike bool) error
 	Reload(context.Context) (desired.Reloaded, error)
 }
@@ -53,7 +57,7 @@ const (
 	idleTime       = 30 * time.Second
 )
 
-// target is the body of up and down.
+// target is the body of up, down, failover and failback.
 type target struct {
 	Name string `json:"name"`
 }

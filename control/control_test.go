@@ -56,6 +56,16 @@ func (d *fakeDaemon) Down(_ context.Context, name string) error {
 	return d.err
 }
 
+func (d *fakeDaemon) Failover(_ context.Context, name string) error {
+	d.told = append(d.told, "failover "+name)
+	return d.err
+}
+
+func (d *fakeDaemon) Failback(_ context.Context, name string) error {
+	d.told = append(d.told, "failback "+name)
+	return d.err
+}
+
 func (d *fakeDaemon) Rekey(_ context.Context, name string, ike bool) error {
 	d.told = append(d.told, fmt.Sprintf("rekey %s ike=%v", name, ike))
 	return d.err
@@ -106,7 +116,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if v, err := c.Version(ctx); err != nil || v.Version != "1.2.3" {
 		t.Errorf("got version %v, %v", v, err)
 	}
-	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Rekey(ctx, "hq", false), c.Rekey(ctx, "hq", true)); err != nil {
+	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Failover(ctx, "hq"), c.Failback(ctx, "lab"), c.Rekey(ctx, "hq", false), c.Rekey(ctx, "hq", true)); err != nil {
 		t.Error(err)
 	}
 	if done, err := c.Reload(ctx); err != nil || done.Added != 2 || len(done.Faults) != 1 || done.Faults[0].Why != "no" {
@@ -118,7 +128,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 			t.Errorf("got events %+v, %v", list, err)
 		}
 	}
-	if want := []string{"up hq", "down a b/ü", "rekey hq ike=false", "rekey hq ike=true", "reload"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"up hq", "down a b/ü", "failover hq", "failback lab", "rekey hq ike=false", "rekey hq ike=true", "reload"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 	if want := []string{`events of "a b/ü" after 0, wait 30s`, `events of "a b/ü" after 7, wait 30s`}; !reflect.DeepEqual(d.asked, want) {
@@ -147,6 +157,7 @@ func TestRefusalsAreTold(t *testing.T) {
 	}{
 		{&gateway.UnknownNameError{Name: "hg", Known: []string{"hq"}}, http.StatusNotFound},
 		{&desired.InvalidError{Problems: diag.Problems{problem}}, http.StatusUnprocessableEntity},
+		{&tunnel.SwitchError{Tunnel: "hq-2", Stays: "hq-1"}, http.StatusConflict},
 		{gateway.ErrStopped, http.StatusServiceUnavailable},
 		{errors.New("something else"), http.StatusInternalServerError},
 	} {

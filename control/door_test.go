@@ -152,6 +152,8 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"version", "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"up", post("up", `{"name":"hq"}`), http.StatusForbidden},
 		{"down", post("down", `{"name":"hq"}`), http.StatusForbidden},
+		{"failover", post("failover", `{"name":"hq"}`), http.StatusForbidden},
+		{"failback", post("failback", `{"name":"hq"}`), http.StatusForbidden},
 		{"rekey", post("rekey", `{"name":"hq"}`), http.StatusForbidden},
 		{"reload", post("reload", ""), http.StatusForbidden},
 	}
@@ -181,7 +183,7 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 			t.Errorf("%s as root: got %d: %s", r.verb, got, body)
 		}
 	}
-	if want := []string{"up hq", "down hq", "rekey hq ike=false", "reload"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey hq ike=false", "reload"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 }

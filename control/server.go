@@ -12,6 +12,7 @@ import (
 
 	"vpngw/desired"
 	"vpngw/gateway"
+	"vpngw/tunnel"
 )
 
 // Server answers on the control socket.
@@ -98,6 +99,7 @@ func read(w http.ResponseWriter, r *http.Request, v named) bool {
 func answer(w http.ResponseWriter, v any, err error) {
 	unknown := (*gateway.UnknownNameError)(nil)
 	invalid := (*desired.InvalidError)(nil)
+	stays := (*tunnel.SwitchError)(nil)
 	switch {
 	case err == nil && v == nil:
 		write(w, http.StatusOK, struct{}{})
@@ -107,6 +109,8 @@ func answer(w http.ResponseWriter, v any, err error) {
 		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
 	case errors.As(err, &unknown):
 		write(w, http.StatusNotFound, failure{Error: err.Error()})
+	case errors.As(err, &stays):
+		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.Is(err, gateway.ErrStopped):
 		write(w, http.StatusServiceUnavailable, failure{Error: err.Error()})
 	default:

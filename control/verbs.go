@@ -43,6 +43,8 @@ func verbs(d Daemon, version string) []verb {
 		}},
 		post("up", newTarget, func(ctx context.Context, b named) error { return d.Up(ctx, b.name()) }),
 		post("down", newTarget, func(ctx context.Context, b named) error { return d.Down(ctx, b.name()) }),
+		post("failover", newTarget, func(ctx context.Context, b named) error { return d.Failover(ctx, b.name()) }),
+		post("failback", newTarget, func(ctx context.Context, b named) error { return d.Failback(ctx, b.name()) }),
 		post("rekey", func() named { return new(rekey) }, func(ctx context.Context, b named) error {
 			return d.Rekey(ctx, b.name(), b.(*rekey).IKE)
 		}),

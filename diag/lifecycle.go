@@ -22,6 +22,8 @@ const (
 	TooManyPairs    Code = "too-many-selectors"
 	NotWanted       Code = "not-wanted"
 	Internal        Code = "internal"
+	FailedOver      Code = "failover"
+	FailedBack      Code = "failback"
 )
 
 var lifecycle = []Entry{
@@ -44,5 +46,7 @@ var lifecycle = []Entry{
 	{Code: TooManyChildren, Severity: Warning, Sentence: "the peer has {count} Child SAs already", Side: Theirs},
 	{Code: TooManyPairs, Severity: Warning, Sentence: "the peer asks for Child SAs of {count} pairs of selectors, more than a peer may have: wider selectors say the same in fewer", Side: Theirs},
 	{Code: NotWanted, Severity: Info, Sentence: "no connection wants it any more", Side: Nowhere},
+	{Code: FailedOver, Severity: Warning, Sentence: "the traffic of tunnel {theirs} goes through tunnel {name} now", Side: Nowhere, Change: "failover"},
+	{Code: FailedBack, Severity: Info, Sentence: "the traffic is back from tunnel {theirs} on tunnel {name}[, which has been well for {after}]", Side: Nowhere, Change: "failover"},
 	{Code: Internal, Severity: Error, Sentence: "vpngw could not {name}: {err}", Side: Ours},
 }

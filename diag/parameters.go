@@ -33,6 +33,7 @@ var words = map[string]map[string][]string{
 	"remote.address": {alibaba: {"VpnGatewayId"}, huawei: {"vgw_id"}, tencent: {"VpnGatewayId"}},
 	"dpd":            {alibaba: {"EnableDpd"}, huawei: {"ikepolicy.dpd"}, tencent: {"DpdEnable", "DpdTimeout", "DpdAction"}},
 	"lifetime":       {alibaba: {"IkeConfig.IkeLifetime", "IpsecConfig.IpsecLifetime"}, huawei: {"ikepolicy.lifetime_seconds", "ipsecpolicy.lifetime_seconds"}, tencent: {"IKEOptionsSpecification.IKESaLifetimeSeconds", "IPSECOptionsSpecification.IPSECSaLifetimeSeconds"}},
+	"health":         {alibaba: {"HealthCheckConfig"}, huawei: {"enable_nqa"}, tencent: {"EnableHealthCheck", "HealthCheckConfig"}},
 	"inside.local":   {alibaba: {"BgpConfig.TunnelCidr", "BgpConfig.LocalBgpIp"}, huawei: {"tunnel_local_address", "tunnel_peer_address"}, tencent: {"BgpConfig.TunnelCidr", "BgpConfig.RemoteBgpIp"}},
 }
 

@@ -14,6 +14,7 @@ const (
 	NATModes      Code = "nat-modes"
 	AddressGone   Code = "address-gone"
 	PeerTemporary Code = "peer-busy"
+	HealthFailed  Code = "health-check"
 )
 
 var reachability = []Entry{
@@ -29,4 +30,5 @@ var reachability = []Entry{
 	{Code: NATModes, Severity: Error, Sentence: "there is {name} between us, and the peer does not offer {ours}", Side: Theirs},
 	{Code: AddressGone, Severity: Warning, Sentence: "our address {addr} is gone: connecting again from another", Side: Nowhere},
 	{Code: PeerTemporary, Severity: Error, Sentence: "the peer has answered TEMPORARY_FAILURE for {after}", Side: Theirs},
+	{Code: HealthFailed, Severity: Error, Sentence: "{host} does not answer: {count} pings in a row through the tunnel were lost[; {ours}]", Side: Either, Change: "health"},
 }

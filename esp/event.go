@@ -37,8 +37,16 @@ type PathMTU struct {
 	MTU    int
 }
 
+// Answered says that the answer to a probe has come through the probe's own tunnel: see Tunnel.Probe. It is told once for each
+// probe.
+type Answered struct {
+	Tunnel  string
+	ID, Seq uint16
+}
+
 func (SeenInbound) event() {}
 func (Expired) event()     {}
 func (PeersMoved) event()  {}
 func (InvalidSPI) event()  {}
 func (PathMTU) event()     {}
+func (Answered) event()    {}

@@ -42,7 +42,7 @@ func (t *Tunnel) resume(o *outbound) {
 // backlog that no SA on hold keeps back any longer.
 func (t *Tunnel) change(f func()) {
 	t.sending.Lock()
-	defer t.sending.Unlock()
+	defer t.release()
 	f()
 	if len(t.backlog.packets) > 0 || len(t.waiting.packets) > 0 {
 		r := &reader{Tunnel: t}

@@ -40,6 +40,9 @@ type Tunnel struct {
 	waiting  waiting
 	pathMTUs limiter // events
 
+	asked   atomic.Pointer[asked] // nil: no probe was sent yet
+	answers answers
+
 	// For the holder of Plane.mu.
 	pairs          map[uint32]*pair // by inbound SPI
 	selectorPairs  int              // of all pairs
@@ -224,7 +227,7 @@ func (r *reader) begin() {
 
 func (r *reader) end() {
 	r.close()
-	r.sending.Unlock()
+	r.release()
 }
 
 func (r *reader) open() {

@@ -115,8 +115,12 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 			gr.Note(now, g.apply(now, gr, a))
 		case tunnel.Initiate:
 			g.initiate(now, g.fleet.byName[a.Tunnel], a)
+		case tunnel.Ping:
+			g.ping(g.fleet.byName[a.Tunnel], a)
 		case tunnel.Reconnect:
 			g.reconnect(now, g.fleet.byName[a.Tunnel], a)
+		case tunnel.Switched:
+			g.switched(now, a)
 		case tunnel.Changed:
 			g.events.add(eventOf(now, a))
 			g.announce(a)

@@ -30,7 +30,7 @@ type regrouped struct {
 
 // same reports whether w has the same settings as e, so that the tunnel need not change.
 func (e *entry) same(w plannedTunnel) bool {
-	return e.conn.Name == w.conn.Name && e.conn.Side == w.conn.Side && e.conn.Dialect == w.conn.Dialect &&
+	return e.conn.Name == w.conn.Name && e.conn.Side == w.conn.Side && e.conn.Dialect == w.conn.Dialect && e.conn.Switching == w.conn.Switching &&
 		e.group.name == w.group && e.device == w.device && reflect.DeepEqual(e.tunnel, w.tunnel)
 }
 

@@ -26,6 +26,7 @@ type ConnectionStatus struct {
 type TunnelStatus struct {
 	Name        string        `json:"name"`
 	Role        string        `json:"role"`
+	Active      bool          `json:"active"` // of two tunnels, the one that has the traffic; one alone is active
 	State       tunnel.State  `json:"state"`
 	Since       time.Time     `json:"since"`
 	diag.Report               // the last failure; empty when up
@@ -34,6 +35,7 @@ type TunnelStatus struct {
 	Remote      string        `json:"remote"` // outer address
 	IKE         *IKEStatus    `json:"ike"`    // null: no IKE SA
 	Children    []ChildStatus `json:"children"`
+	Health      *HealthStatus `json:"health,omitempty"` // this end does not ping: none
 }
 
 // IKEStatus is the IKE SA of a tunnel. SPIs are hexadecimal.

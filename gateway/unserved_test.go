@@ -11,7 +11,7 @@ func TestUnservedNamesWhatAConnectionAsksForInVain(t *testing.T) {
 	c := dual()
 	c.Tunnels[0].BGP = &config.BGP{}
 	c.Tunnels[1].Health = &config.Health{}
-	want := config.Features{config.HealthChecks, config.BGPSessions, config.Failover}
+	want := config.Features{config.BGPSessions}
 	if got := Unserved(c); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -40,11 +40,6 @@ func unserved(c *config.Connection) []string {
 	for _, f := range Unserved(c) {
 		out = append(out, string(f))
 	}
-	for _, t := range c.Tunnels {
-		if t.Role == config.Standby && (len(c.Tunnels) > 1 || c.Pair != "") {
-			out = append(out, "routes into "+t.Name+", the standby")
-		}
-	}
 	return out
 }
 
@@ -61,8 +56,8 @@ func (g *Gateway) tunnelStatus(e *entry) TunnelStatus {
 	t := e.tunnel
 	st := e.status()
 	s := TunnelStatus{
-		Name: t.Name, Role: string(t.Role), State: st.State, Since: st.Since.UTC(), Report: st.Cause.Report(),
-		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{},
+		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: st.Since.UTC(), Report: st.Cause.Report(),
+		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{}, Health: healthStatus(st.Health),
 	}
 	if a := g.under.local(t.Local.Address); a.IsValid() {
 		s.Local = a.String()

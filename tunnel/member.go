@@ -7,6 +7,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/diag"
+	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
@@ -54,6 +55,10 @@ type member struct {
 	mtu    int  // of the device
 	fits   int  // the largest inner packet that the path takes; 0: not known yet
 
+	pings    dpd.Prober // this end's health check; it never asks where there is none
+	pingID   uint16
+	wellness wellness
+
 	state State
 	since time.Time
 	cause diag.Cause
@@ -70,10 +75,12 @@ func newMember(now time.Time, c Config) *member {
 	if c.From != nil {
 		return c.From.m.adopt(now, c)
 	}
-	return &member{
+	m := &member{
 		Config: c, fault: diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, openAt: now,
 		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: InitialMTU,
 	}
+	m.checks(now, nil)
+	return m
 }
 
 // adopt replaces the configuration.
@@ -82,7 +89,9 @@ func (m *member) adopt(now time.Time, c Config) *member {
 		m.fault, m.openAt = diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, now
 		m.routed = false // the old device and its SAs go: it is a new tunnel
 	}
+	was := m.Tunnel.Asked()
 	m.Config, m.stale = c, true
+	m.checks(now, was)
 	m.From, m.Reopen = nil, false
 	m.failed = diag.Cause{}
 	clear(m.causes)

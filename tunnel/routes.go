@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"time"
-
-	"vpngw/config"
 )
 
 // hostRetry is the time until a refused Want is repeated.
@@ -54,16 +52,15 @@ func (g *Group) hostState() Want {
 	return w
 }
 
-// routesOf returns the present routes into m. There is no failover yet: a standby
-// gets the active tunnel's routes only when the operator takes the active tunnel
-// down.
+// routesOf returns the present routes into m. What two tunnels lead to has its route in
+// the current one.
 func (g *Group) routesOf(m *member) []Route {
-	if !m.routed {
+	if !m.routed || g.revoked(m) {
 		return nil
 	}
 	var out []Route
 	for _, p := range m.Tunnel.Routes {
-		if m.Tunnel.Role == config.Standby && g.activeHas(p) {
+		if g.elsewhere(m, p) {
 			continue
 		}
 		src := sourceFor(p, m.Tunnel.Local.Subnets, g.own)
@@ -73,13 +70,6 @@ func (g *Group) routesOf(m *member) []Route {
 		out = append(out, Route{p, src})
 	}
 	return out
-}
-
-// activeHas reports whether a tunnel other than a standby has a route to the prefix.
-func (g *Group) activeHas(p netip.Prefix) bool {
-	return slices.ContainsFunc(g.members, func(m *member) bool {
-		return m.Tunnel.Role != config.Standby && !m.held && slices.Contains(m.Tunnel.Routes, p)
-	})
 }
 
 func (g *Group) noteApplied(now time.Time, f Applied) {

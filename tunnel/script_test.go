@@ -53,7 +53,8 @@ type script struct {
 	refused bool                  // answers Want
 	mtu     int                   // answers Measure
 	spi     uint32
-	changed Changed // the last one
+	changed Changed         // the last one
+	pong    func(Ping) bool // whether a Ping is answered, at once; nil: none is
 }
 
 // changes are the changes of state that all scripts of this run have seen.
@@ -115,6 +116,10 @@ func (s *script) drain() bool {
 		any = true
 		s.trace = append(s.trace, text(a))
 		switch a := a.(type) {
+		case Ping:
+			if s.pong != nil && s.pong(a) {
+				s.Note(s.now, Pong{a.Tunnel, a.ID, a.Seq})
+			}
 		case Measure:
 			s.Note(s.now, PathMTU{a.Remote, s.mtu})
 		case Want:
@@ -144,6 +149,10 @@ func text(a Action) string {
 			return a.Tunnel + ": initiate anew"
 		}
 		return a.Tunnel + ": initiate"
+	case Ping:
+		return fmt.Sprintf("ping %s %v -> %v seq %d", a.Tunnel, a.Source, a.Target, a.Seq)
+	case Switched:
+		return fmt.Sprintf("%s -> %s (%s)", a.From, a.To, a.Cause.Code)
 	case Reconnect:
 		return fmt.Sprintf("reconnect %s: %v", a.Tunnel, a.Cause)
 	case Changed:

@@ -16,7 +16,7 @@ const (
 	// subnets, and addresses and routes are in place: a packet sent now is
 	// carried.
 	Up State = "up"
-	// Degraded: a part of that holds.
+	// Degraded: a part of that holds, or nothing answers the health check.
 	Degraded State = "degraded"
 	// Connecting: nothing is carried; vpngw keeps trying to establish the SAs.
 	Connecting State = "connecting"
@@ -60,10 +60,12 @@ func (m *member) judge() (State, diag.Cause) {
 	}
 	carries, open := m.carries(), m.missing()
 	switch {
-	case len(open) == 0 && m.lacks.OK():
+	case len(open) == 0 && m.lacks.OK() && m.ill().OK():
 		return Up, diag.Cause{}
 	case carries && !m.lacks.OK():
 		return Degraded, m.lacks
+	case carries && len(open) == 0:
+		return Degraded, m.ill()
 	case carries:
 		return Degraded, diag.Cause{Code: diag.Uncovered, Ours: sa.Few(open)}.Since(m.trouble())
 	}

@@ -62,6 +62,11 @@ type Group struct {
 	own     []netip.Addr // the host's addresses
 	paths   map[netip.Addr]path
 
+	current  *member   // has the routes to what several members lead to
+	started  time.Time // when the first member began; zero: some member has been well before
+	asked    bool      // an operator asks for a move to the preferred member
+	chooseAt time.Time // when the choice is due again; zero: after a fact
+
 	actions []Action
 	noted   bool // a fact came after the last Advance
 	want    Want // the last one
@@ -77,6 +82,7 @@ func New(now time.Time, tunnels []Config, own []netip.Addr, inner Inner) *Group 
 	for _, t := range tunnels {
 		g.members = append(g.members, newMember(now, t))
 	}
+	g.begin(now)
 	return g
 }
 
@@ -113,6 +119,10 @@ func (g *Group) Note(now time.Time, f Fact) {
 		if m := g.find(f.Tunnel); m != nil {
 			m.sent = f.Cause
 		}
+	case Pong:
+		if m := g.find(f.Tunnel); m != nil {
+			m.notePong(now, f)
+		}
 	case Applied:
 		g.noteApplied(now, f)
 	case PathMTU:
@@ -138,7 +148,9 @@ func (g *Group) Advance(now time.Time) {
 	g.noted = false
 	for _, m := range g.members {
 		m.advance(now, g)
+		m.ping(now, g)
 	}
+	g.choose(now)
 	g.expirePaths(now)
 	g.fit()
 	if sa.Due(now, g.retryAt) {
@@ -155,7 +167,7 @@ func (g *Group) Advance(now time.Time) {
 
 // Deadline returns when to call Advance even if there is no fact; zero: never.
 func (g *Group) Deadline() time.Time {
-	d := g.retryAt
+	d := sa.Earliest(g.retryAt, g.chooseDeadline())
 	for _, m := range g.members {
 		d = sa.Earliest(d, m.deadline())
 	}
@@ -192,6 +204,9 @@ type Status struct {
 	Since time.Time
 	Cause diag.Cause // the last failure; OK when the tunnel is up
 	Held  bool       // by the operator
+	// Active says that the tunnel has the routes to what the tunnels of its Group lead to. A tunnel alone is active.
+	Active bool
+	Health *HealthStatus // nil: this end does not ping
 }
 
 // Status returns the status of a tunnel; false: the group has no tunnel of that name.
@@ -200,7 +215,7 @@ func (g *Group) Status(tunnel string) (Status, bool) {
 	if m == nil {
 		return Status{}, false
 	}
-	return Status{m.state, m.since, m.cause, m.held}, true
+	return Status{m.state, m.since, m.cause, m.held, m == g.current, m.health(g)}, true
 }
 
 // Initiates reports whether this end initiates a tunnel.

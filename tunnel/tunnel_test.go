@@ -293,7 +293,7 @@ func TestStandbyHasTheRoutesOnlyWithoutTheActiveTunnel(t *testing.T) {
 		t.Errorf("got %+v, want the routes in the active tunnel only", w)
 	}
 	s.facts(Held{"a", true}) // one Want moves the route: it is added before it is removed
-	s.wants("want dev-a/1440 dev-b/1440 10.10.0.0/16 src 192.168.3.1", "a: up -> down (operator-down)")
+	s.wants("a -> b (failover)", "want dev-a/1440 dev-b/1440 10.10.0.0/16 src 192.168.3.1", "a: up -> down (operator-down)")
 }
 
 func TestTakenTunnelKeepsItsDeviceAndSAs(t *testing.T) {

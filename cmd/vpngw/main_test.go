@@ -113,6 +113,14 @@ func (d *canned) Events(_ context.Context, name string, after uint64, _ time.Dur
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }
 func (d *canned) Down(_ context.Context, name string) error { return d.known(name) }
 
+func (d *canned) Failover(_ context.Context, name string) error {
+	if name == "lab" {
+		return &tunnel.SwitchError{Stays: "lab"}
+	}
+	return d.known(name)
+}
+func (d *canned) Failback(_ context.Context, name string) error { return d.known(name) }
+
 func (d *canned) Rekey(_ context.Context, name string, _ bool) error { return d.known(name) }
 
 func (d *canned) Reload(context.Context) (desired.Reloaded, error) { return d.reloaded, nil }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/config"
 	"vpngw/control"
 	"vpngw/gateway"
 	"vpngw/ipsec"
@@ -31,7 +32,8 @@ func newStatus(s *settings) *cobra.Command {
   waiting     not up yet; the peer has to begin
   down        taken down by "vpngw down", or without a device
 
-WHY is the last failure. IN and OUT count the bytes of inner packets that the
+A tunnel is degraded too while its health check finds nobody. Of two tunnels, the one
+without the traffic is marked "(standby)". WHY is the last failure. IN and OUT count the bytes of inner packets that the
 present Child SAs have carried. Algorithms marked "!" are weak.
 
 With --drops it counts what was dropped and refused since the daemon started, by
@@ -108,7 +110,7 @@ func printStatus(w io.Writer, st gateway.Status, now time.Time) error {
 				out += ch.BytesOut
 			}
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-				plain(c.Name), plain(t.Name), plain(t.Device), t.State, ago(now.Sub(t.Since)), t.Remote,
+				plain(c.Name), plain(t.Name), plain(t.Device), stateColumn(t), ago(now.Sub(t.Since)), t.Remote,
 				ikeColumn(t.IKE), childrenColumn(t.Children), bytes(in), bytes(out), plain(dash(t.Why)))
 		}
 	}
@@ -121,6 +123,14 @@ func printStatus(w io.Writer, st gateway.Status, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// stateColumn marks the one of two tunnels that does not have the traffic.
+func stateColumn(t gateway.TunnelStatus) string {
+	if t.Role != string(config.Single) && !t.Active {
+		return string(t.State) + " (standby)"
+	}
+	return string(t.State)
 }
 
 func ikeColumn(i *gateway.IKEStatus) string {

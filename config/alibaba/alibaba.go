@@ -304,6 +304,7 @@ func (b *builder) health(h *dialect.Value, t *config.Tunnel) {
 		Interval: time.Duration(h.Field("interval").Int()) * time.Second,
 		Retries:  int(h.Field("retry").Int()),
 		Ours:     b.env.Side == config.Cloud,
+		Keep:     h.Field("Policy").Text() == "reserve_route",
 	}
 	within := func(a, subnets *dialect.Value) {
 		ps := b.v.Field(subnets.Row.Name).Prefixes()

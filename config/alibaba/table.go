@@ -68,7 +68,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	{Name: "EffectImmediately", Type: dialect.Bool{}, Default: "false", Goes: "cloud initiation", Doc: "true: the cloud's end initiates at once; false: on traffic"},
 	{Name: "IkeConfig", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "IpsecConfig", Type: ipsecConfig, Default: "{}", Doc: "Child SAs"},
-	{Name: "HealthCheckConfig", Also: []string{"VcoHealthCheck"}, Type: health, Default: "{}", Doc: "the cloud's pings through the tunnel; not served yet"},
+	{Name: "HealthCheckConfig", Also: []string{"VcoHealthCheck"}, Type: health, Default: "{}", Doc: "the cloud's pings through the tunnel"},
 	{Name: "AutoConfigRoute", Type: dialect.Bool{}, Default: "true", Goes: "-", Doc: "the cloud's own route table; no meaning here"},
 	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
 	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
@@ -83,7 +83,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	},
 	{
 		Name: "TunnelOptionsSpecification", Type: dialect.List{Of: tunnelOptions, Name: "TunnelOptionsSpecification", Max: 2, Within: "TunnelOptions"},
-		Doc: "the two tunnels of a dual-tunnel connection; failover between them is not served yet", Codes: missingTunnel,
+		Doc: "the two tunnels of a dual-tunnel connection", Codes: missingTunnel,
 	},
 	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "BGP in the tunnels of a dual-tunnel connection; not served yet"},
 	{Name: "InternetIp", Type: dialect.Addr{}, Goes: "cloud address", Doc: "in answers: the address of the cloud's end"},
@@ -168,12 +168,13 @@ var (
 	lifetime = dialect.Duration{Max: 86400 * time.Second, Seconds: true}
 )
 
-var health = &dialect.Object{Unused: []string{"Status", "Policy"}, Rows: []dialect.Row{
+var health = &dialect.Object{Unused: []string{"Status"}, Rows: []dialect.Row{
 	{Name: "enable", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "whether the cloud pings"},
 	{Name: "dip", Type: dialect.Addr{}, Goes: "health check target", Doc: "the address that is pinged, at the customer's end"},
 	{Name: "sip", Type: dialect.Addr{}, Goes: "health check source", Doc: "the address that pings"},
 	{Name: "interval", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check interval", Doc: "seconds between pings"},
 	{Name: "retry", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "unanswered pings in a row after which the tunnel is ill"},
+	{Name: "Policy", Type: dialect.Enum{Words: []string{"revoke_route", "reserve_route"}}, Default: "revoke_route", Goes: "health check policy", Doc: "in answers and in CreateVpnAttachment: whether the cloud's routes into an ill tunnel are taken away or stay"},
 }}
 
 var enableBGP = dialect.Row{Name: "EnableBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "whether there is BGP"}

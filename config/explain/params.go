@@ -121,6 +121,29 @@ var params = []struct {
 	{"health check interval", health(func(h *config.Health) string { return Span(h.Interval) })},
 	{"health check timeout", health(func(h *config.Health) string { return Span(h.Timeout) })},
 	{"health check retries", health(func(h *config.Health) string { return fmt.Sprint(h.Retries) })},
+	{"health check policy", health(policy)},
+	{"own health check", func(t *subject) []Param {
+		return when(t.OwnHealth != nil, "this end pings"+t.without(config.HealthChecks), "")
+	}},
+	{"own health check source", ownHealth(func(h *config.Health) string {
+		return either(h.Source, "this end's address in the tunnel, else this host's in the local networks")
+	})},
+	{"own health check target", ownHealth(func(h *config.Health) string {
+		return either(h.Target, "the other end's address in the tunnel")
+	})},
+	{"own health check interval", ownHealth(func(h *config.Health) string { return Span(h.Interval) })},
+	{"own health check timeout", ownHealth(func(h *config.Health) string { return Span(h.Timeout) })},
+	{"own health check retries", ownHealth(func(h *config.Health) string { return fmt.Sprint(h.Retries) })},
+	{"own health check policy", ownHealth(policy)},
+	{"failover hold", func(t *subject) []Param {
+		return when(t.conn.Switching != config.Switching{}, Span(t.conn.Switching.Hold), "")
+	}},
+	{"switch back", func(t *subject) []Param {
+		if (t.conn.Switching == config.Switching{}) {
+			return nil
+		}
+		return choice(t.conn.Switching.Manual, "manual: by vpngw failback", "auto")
+	}},
 }
 
 // subject is a tunnel, its connection, and what the daemon does not serve of that.
@@ -278,6 +301,29 @@ func health(of func(*config.Health) string) func(*subject) []Param {
 		}
 		return []Param{{Value: of(t.Health)}}
 	}
+}
+
+func ownHealth(of func(*config.Health) string) func(*subject) []Param {
+	return func(t *subject) []Param {
+		if t.OwnHealth == nil {
+			return nil
+		}
+		return []Param{{Value: of(t.OwnHealth)}}
+	}
+}
+
+func either(a netip.Addr, without string) string {
+	if a.IsValid() {
+		return a.String()
+	}
+	return without
+}
+
+func policy(h *config.Health) string {
+	if h.Keep {
+		return "the routes of an ill tunnel stay"
+	}
+	return "the routes of an ill tunnel are taken away"
 }
 
 func list(ps []netip.Prefix) string {

@@ -43,13 +43,17 @@ func alibaba(w *writer, c *config.Connection) {
 		m.add("CustomerGatewayId", gateway(&b.cust, "cgw-"+c.Name, entryOf(customer)))
 		alive = b.alibabaTunnel(&m, first, "", "IkeConfig", "IpsecConfig", "BgpConfig")
 		if h := first.Health; h != nil {
-			m.add("HealthCheckConfig", flow{
+			f := flow{
 				{"enable", yesNo(true)},
 				{"dip", h.Target.String()},
 				{"sip", h.Source.String()},
 				{"interval", whole(int64(h.Interval / time.Second))},
 				{"retry", whole(h.Retries)},
-			})
+			}
+			if h.Keep {
+				f.add("Policy", "reserve_route")
+			}
+			m.add("HealthCheckConfig", f)
 		}
 	} else {
 		var list []mapping

@@ -107,6 +107,7 @@ func (b *cloud) file(lost []string) string {
 			m.add("pair", b.c.Name)
 		}
 		b.beside(&m, one.t, b.start(one), one.alive, one.lifetimes)
+		failover(&m, b.c)
 		list = append(list, m)
 	}
 	file.add("connections", list)

@@ -111,6 +111,7 @@ func mirror(c *config.Connection) *config.Connection {
 			other.Ours = !h.Ours
 			t.Health = &other
 		}
+		t.OwnHealth = nil // the other end has its own, or none
 	}
 	return &m
 }

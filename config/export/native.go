@@ -87,6 +87,7 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 		start = c.Side.ByDefault()
 	}
 	w.beside(&m, t, start, native.Liveness, false)
+	failover(&m, c)
 	return m
 }
 
@@ -110,18 +111,25 @@ func (w *writer) inTunnel(body *mapping, t *config.Tunnel) {
 		body.add("bgp", f)
 	}
 	if h := t.Health; h != nil {
-		f := flow{{"from", map[bool]string{true: "local", false: "remote"}[h.Ours]}}
-		if h.Source.IsValid() {
-			f.add("source", h.Source.String())
-		}
-		if h.Target.IsValid() {
-			f.add("target", h.Target.String())
-		}
-		f.add("interval", explain.Span(h.Interval))
-		f.add("timeout", explain.Span(h.Timeout))
-		f.add("retries", whole(uint64(h.Retries)))
-		body.add("health_check", f)
+		body.add("health_check", pings(h, flow{{"from", map[bool]string{true: "local", false: "remote"}[h.Ours]}}))
 	}
+}
+
+// pings writes a health check, behind what f has already.
+func pings(h *config.Health, f flow) flow {
+	if h.Source.IsValid() {
+		f.add("source", h.Source.String())
+	}
+	if h.Target.IsValid() {
+		f.add("target", h.Target.String())
+	}
+	f.add("interval", explain.Span(h.Interval))
+	f.add("timeout", explain.Span(h.Timeout))
+	f.add("retries", whole(uint64(h.Retries)))
+	if h.Keep {
+		f.add("policy", native.Reserve)
+	}
+	return f
 }
 
 // get is the value of a key.
@@ -196,6 +204,9 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, start config.Start, alive 
 			{"packets", whole(t.ESPLifetime.Packets)},
 		})
 	}
+	if h := t.OwnHealth; h != nil {
+		m.add("health", pings(h, flow{}))
+	}
 	null := ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrNull}
 	if slices.ContainsFunc(t.ESPProposals, func(p ipsec.Proposal) bool { return slices.Contains(p.Transforms, null) }) {
 		m.add("allow", []string{"null-encryption"})
@@ -258,3 +269,15 @@ func prefixTexts(ps []netip.Prefix) []string {
 }
 
 func joined(ps []netip.Prefix) string { return strings.Join(prefixTexts(ps), ",") }
+
+// failover writes how the traffic of two tunnels moves, unless it does by default.
+func failover(m *mapping, c *config.Connection) {
+	if c.Switching == (config.Switching{}) || c.Switching == config.DefaultSwitching {
+		return
+	}
+	f := flow{{"hold", explain.Span(c.Switching.Hold)}}
+	if c.Switching.Manual {
+		f.add("switch_back", "manual")
+	}
+	m.add("failover", f)
+}

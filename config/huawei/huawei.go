@@ -220,12 +220,8 @@ func notes(v *dialect.Value) []string {
 	if v.Field("tags").Given {
 		out = append(out, "tags: of meaning to the cloud only")
 	}
-	if role := v.Field("ha_role"); role.Given {
-		text := "master and slave of one vgw_id and cgw_id are a pair; failover between them is not served yet"
-		if role.Text() == "slave" {
-			text += ", and the slave goes without the routes that the master has"
-		}
-		out = append(out, "ha_role: "+text)
+	if v.Field("ha_role").Given {
+		out = append(out, "ha_role: master and slave of one vgw_id and cgw_id are a pair: the traffic moves to the slave while the master is ill")
 	}
 	ike, esp := v.Field("ikepolicy"), v.Field("ipsecpolicy")
 	for _, f := range []*dialect.Value{ike.Field("phase1_negotiation_mode"), ike.Field("dpd").Field("msg")} {

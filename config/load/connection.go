@@ -46,6 +46,7 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 		l.device(ofTunnel(v.Field("device"), i), v, t)
 		l.beside(v, &draft.Places[i], t)
 		l.ends(v, &draft.Places[i], t)
+		l.health(v.Field("health"), draft, i)
 	}
 	for i := range draft.Choices {
 		c := &draft.Choices[i]

@@ -4,12 +4,16 @@ import (
 	"slices"
 	"testing"
 
+	"vpngw/config/dialect"
 	"vpngw/diag"
 )
 
 // What docs/diagnosis.md tells an operator to change is a parameter of that dialect, or a key beside the body.
 func TestDiagnosisNamesParametersThatThereAre(t *testing.T) {
-	beside := []string{"device", "routes", "encap", "dpd", "lifetime", "lifetime.bytes", "lifetime.packets", "listen", "discard_cleartext"}
+	var beside []string
+	for _, r := range append(tableRows(connectionObject(), ""), tableRows(fileRow.Type.(*dialect.Object), "")...) {
+		beside = append(beside, r.path)
+	}
 	rows := map[string][]string{}
 	for _, d := range dialects {
 		for _, r := range tableRows(d.Body, "") {

@@ -57,6 +57,8 @@ func connectionObject() *dialect.Object {
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "prefixes that are routed into the tunnel; the remote subnets by default"},
 		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval and timeout"},
 		{Name: "lifetime", Type: lifetimeObject, Doc: "overrides the body's"},
+		{Name: "health", Type: healthObject, Goes: "own health check", Doc: "pings of this end through the tunnel, whatever the body has"},
+		{Name: "failover", Type: failoverObject, Doc: "how the traffic of two tunnels moves between them"},
 		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Goes: "-", Doc: "permits null-encryption, which is refused otherwise"},
 	}}
 	for _, d := range dialects {
@@ -82,6 +84,20 @@ var dpdObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "interval", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD interval", Doc: "silence after which the peer is asked"},
 	{Name: "timeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD timeout", Doc: "time without an answer after which the peer is dead; by default when retransmission ends"},
 	{Name: "message", Type: dialect.Enum{Words: []string{dpd.Mirror.String(), dpd.HashNotify.String(), dpd.NotifyHash.String()}}, Goes: "DPD messages", Doc: "order of the payloads in IKEv1's messages; auto: the peer's order"},
+}}
+
+var healthObject = &dialect.Object{Rows: []dialect.Row{
+	{Name: "target", Type: dialect.Addr{}, Goes: "own health check target", Doc: "address that is pinged; by default the other end's in the tunnel"},
+	{Name: "source", Type: dialect.Addr{}, Goes: "own health check source", Doc: "address that pings; by default this end's in the tunnel, else this host's in the local networks"},
+	{Name: "interval", Type: dialect.Duration{Min: dpd.LeastInterval, Max: 24 * time.Hour}, Default: "5s", Goes: "own health check interval", Doc: "between pings"},
+	{Name: "timeout", Type: dialect.Duration{Max: 24 * time.Hour}, Default: "0", Goes: "own health check timeout", Doc: "for the answer to one ping; 0: the interval"},
+	{Name: "retries", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "own health check retries", Doc: "unanswered pings in a row after which the tunnel is ill"},
+	{Name: "policy", Type: native.HealthPolicy, Default: "revoke", Goes: "own health check policy", Doc: "revoke: the routes of an ill tunnel are taken away; reserve: they stay"},
+}}
+
+var failoverObject = &dialect.Object{Rows: []dialect.Row{
+	{Name: "hold", Type: dialect.Duration{Min: time.Second, Max: 24 * time.Hour}, Default: "30s", Goes: "failover hold", Doc: "how long the active tunnel must have been well until the traffic goes back to it"},
+	{Name: "switch_back", Type: dialect.Enum{Words: []string{"auto", "manual"}}, Default: "auto", Goes: "switch back", Doc: "manual: the traffic goes back by vpngw failback only"},
 }}
 
 const allowNull = "null-encryption"

@@ -28,8 +28,15 @@ var inTunnel = []dialect.Row{
 		{Name: "interval", Type: pinged, Default: "5s", Goes: "health check interval", Doc: "between pings"},
 		{Name: "timeout", Type: pinged, Default: "0", Goes: "health check timeout", Doc: "for the answer to one ping; 0: the interval"},
 		{Name: "retries", Type: dialect.Int{Min: 1, Max: 86400}, Default: "3", Goes: "health check retries", Doc: "unanswered pings in a row after which the tunnel is ill"},
+		{Name: "policy", Type: HealthPolicy, Default: "revoke", Goes: "health check policy", Doc: "revoke: the routes of an ill tunnel are taken away; reserve: they stay"},
 	}}},
 }
+
+// HealthPolicy is what becomes of the routes of an ill tunnel.
+var HealthPolicy = dialect.Enum{Words: []string{"revoke", "reserve"}}
+
+// Reserve is the word of HealthPolicy for Health.Keep.
+const Reserve = "reserve"
 
 var pinged = dialect.Duration{Max: 24 * time.Hour}
 
@@ -61,6 +68,10 @@ func withinTunnel(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 			Source: h.Field("source").Addr(), Target: h.Field("target").Addr(),
 			Interval: h.Field("interval").Duration(), Timeout: h.Field("timeout").Duration(),
 			Retries: int(h.Field("retries").Int()), Ours: h.Field("from").Text() == "local",
+			Keep: h.Field("policy").Text() == Reserve,
+		}
+		if t.Health.Ours && !t.Health.Target.IsValid() && !t.Peer.IsValid() {
+			c.Warn(h, dialect.NoEffect, "nothing is pinged: it needs a target, or inside for the addresses in the tunnel")
 		}
 	}
 }
