@@ -20,6 +20,7 @@ type Adopted struct {
 	Removed int     `json:"removed"`
 	Kept    int     `json:"kept"`
 	Faults  []Fault `json:"faults"`
+	Plan    Plan    `json:"plan"` // what Gateway.Plan would have said
 }
 
 // Fault is a tunnel that is down because it has no device. The gateway tries to make the device
@@ -89,7 +90,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		return Adopted{}, err
 	}
 	g.config = c
-	ch := g.fleet.regroup(now, plan, &g.peers, g.under.addresses, g.data.inner)
+	ch := g.fleet.regroup(now, g.fleet.compare(plan), &g.peers, g.under.addresses, g.data.inner)
 	for _, name := range ch.removed { // who adds it again wants it up
 		if err := g.Holds.Hold(name, false); err != nil {
 			g.Log.Error("a restart will hold a tunnel again if it is added again", "tunnel", name, "err", err)
