@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -27,7 +30,7 @@ func TestRunChoosesTheCloudsKeyOnce(t *testing.T) {
 		t.Errorf("keys of %d and %d bytes; they share an IKE SA and must be the same", len(a.PSK), len(b.PSK))
 	}
 	again, problems := loadToRun(file, state)
-	if !reflect.DeepEqual(first, again) {
+	if !reflect.DeepEqual(first.Config, again.Config) {
 		t.Errorf("the next start differs: %v", problems)
 	}
 	if err := os.RemoveAll(state); err != nil {
@@ -38,5 +41,71 @@ func TestRunChoosesTheCloudsKeyOnce(t *testing.T) {
 	}
 	if c, problems := loadToRun(file, state); c != nil || !problems.Failed() {
 		t.Error("it runs without the key")
+	}
+}
+
+// A plan reads the file, and chooses and keeps nothing.
+func TestAPlanChoosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	file, state := filepath.Join(dir, "vpngw.yaml"), filepath.Join(dir, "state")
+	write := func(locals ...string) {
+		t.Helper()
+		text := "version: 1\nside: cloud\nconnections:\n"
+		for i, l := range locals {
+			text += fmt.Sprintf("  - alibaba: {RegionId: x, VpnGatewayId: 198.51.100.1, CustomerGatewayId: 203.0.113.%d, LocalSubnet: %s, RemoteSubnet: 192.168.%d.0/24}\n", i+9, l, i+3)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("10.1.0.0/16")
+	source := sourceOf(file, state)
+	if c, problems := source.Look(); c == nil || len(c.Connections[0].Tunnels[0].PSK) > 0 {
+		t.Fatalf("before anything is chosen: %v", problems)
+	}
+	if _, err := os.Stat(state); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it keeps something: %v", err)
+	}
+	first, problems := source.Load()
+	if first == nil {
+		t.Fatal(problems)
+	}
+	write("10.2.0.0/16", "10.1.0.0/16") // the new one is first
+	look, problems := source.Look()
+	if look == nil || len(look.Connections[1].Tunnels[0].PSK) > 0 || !look.Connections[0].Tunnels[0].PSK.Equal(first.Connections[0].Tunnels[0].PSK) {
+		t.Errorf("what is kept is not what a reload would have: %v", problems)
+	}
+}
+
+// What a trial goes back to is the whole of what ran: the bodies and keys beside the file, as they were.
+func TestGoingBackBringsTheFilesThatTheFileNames(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("vpngw.yaml", "version: 1\nconnections:\n  - alibaba: hq.json\n    psk_file: hq.psk\n")
+	body := `{"RegionId": "x", "VpnGatewayId": "198.51.100.1", "CustomerGatewayId": "203.0.113.9", "LocalSubnet": "10.%d.0.0/16", "RemoteSubnet": "192.168.3.0/24"}`
+	write("hq.json", fmt.Sprintf(body, 1))
+	write("hq.psk", "the-key-that-runs")
+	source := sourceOf(filepath.Join(dir, "vpngw.yaml"), filepath.Join(dir, "state"))
+	first, problems := source.Load()
+	if first == nil {
+		t.Fatal(problems)
+	}
+	write("hq.json", fmt.Sprintf(body, 2))
+	write("hq.psk", "the-key-on-trial")
+	text, err := first.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, problems := source.Again(text)
+	if back == nil || !reflect.DeepEqual(back.Config, first.Config) {
+		t.Errorf("got another configuration: %v", problems)
+	}
+	if c, problems := source.Again([]byte("{")); c != nil || !problems.Failed() {
+		t.Error("a record that is cut off runs")
 	}
 }

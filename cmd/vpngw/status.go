@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/control"
+	"vpngw/desired"
 	"vpngw/gateway"
 	"vpngw/ipsec"
 )
@@ -93,7 +94,10 @@ func printDrops(w io.Writer, c gateway.Counters) error {
 }
 
 // printStatus prints a table, one line for each tunnel.
-func printStatus(w io.Writer, st gateway.Status, now time.Time) error {
+func printStatus(w io.Writer, st desired.Status, now time.Time) error {
+	if r := st.Reload; r != nil {
+		defer fmt.Fprintln(w, plain(r.Why))
+	}
 	if len(st.Connections) == 0 {
 		fmt.Fprintln(w, "no connection is configured")
 		return nil
