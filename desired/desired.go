@@ -34,6 +34,8 @@ type Source struct {
 // Daemon runs a configuration: a *gateway.Gateway.
 type Daemon interface {
 	Adopt(ctx context.Context, c *config.Config) (gateway.Adopted, error)
+	AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) // Keep or another Adopt follows
+	Keep(ctx context.Context) error
 	Plan(ctx context.Context, c *config.Config) (gateway.Plan, error)
 	Status(context.Context) (gateway.Status, error)
 }

@@ -19,6 +19,7 @@ import (
 // daemon records the configurations that it adopts.
 type daemon struct {
 	adopted []*config.Config
+	kept    bool // what AdoptForNow has adopted
 	err     error
 }
 
@@ -29,6 +30,13 @@ func (d *daemon) Adopt(_ context.Context, c *config.Config) (gateway.Adopted, er
 	d.adopted = append(d.adopted, c)
 	return gateway.Adopted{Added: 1}, nil
 }
+
+func (d *daemon) AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
+	d.kept = false
+	return d.Adopt(ctx, c)
+}
+
+func (d *daemon) Keep(context.Context) error { d.kept = true; return nil }
 
 func (d *daemon) Plan(_ context.Context, c *config.Config) (gateway.Plan, error) {
 	return gateway.Plan{Unchanged: len(c.Connections)}, d.err

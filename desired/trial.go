@@ -142,7 +142,7 @@ func (s *State) Try(ctx context.Context, during time.Duration) (Reloaded, error)
 	if err != nil {
 		return Reloaded{}, fmt.Errorf("cannot keep what runs now, to go back to it after a restart; nothing was changed: %w", err)
 	}
-	done, err := s.daemon.Adopt(ctx, next.Config)
+	done, err := s.daemon.AdoptForNow(ctx, next.Config)
 	if err != nil {
 		undo := func() error { return s.dir.Delete(trialRecord) }
 		if was != nil {
@@ -171,7 +171,7 @@ func (s *State) Confirm(ctx context.Context) error {
 		return err
 	}
 	s.log.Info("the reload is confirmed")
-	return nil
+	return s.daemon.Keep(ctx)
 }
 
 // settle notes that what runs is what was asked for: a restart will not go back.

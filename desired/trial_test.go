@@ -175,6 +175,9 @@ func TestAConfirmedTrialStays(t *testing.T) {
 		}
 		l.says("")
 		l.empty(dir)
+		if !l.d.kept {
+			t.Error("the daemon does not hear of it")
+		}
 		time.Sleep(time.Hour)
 		l.runs("new")
 		// The next one has its own time: the alarm of the first does not end it.

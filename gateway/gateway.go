@@ -86,6 +86,7 @@ type Gateway struct {
 	io            context.Context // ends when sockets and TUNs are closed
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	summary       string          // as last told to the service manager
+	removed       []string        // tunnels that release has to look at
 	droppedLogged uint64          // of the inbox, as last logged
 	droppedSaid   time.Time       // when that was
 }
