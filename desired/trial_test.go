@@ -178,14 +178,14 @@ func TestAConfirmedTrialStays(t *testing.T) {
 		if !l.d.kept {
 			t.Error("the daemon does not hear of it")
 		}
-		time.Sleep(time.Hour)
-		l.runs("new")
 		// The next one has its own time: the alarm of the first does not end it.
 		f.text = "newer"
 		l.try(2 * time.Minute)
 		time.Sleep(time.Minute)
 		l.runs("newer")
 		time.Sleep(time.Minute)
+		l.runs("new")
+		time.Sleep(time.Hour)
 		l.runs("new")
 		l.end()
 	})

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"maps"
 	"reflect"
 	"slices"
@@ -239,6 +240,35 @@ func TestPlanNamesWhatComesAndGoes(t *testing.T) {
 		next.Threads = 0
 		if done := r.adopt(next.Connections...); !reflect.DeepEqual(done.Plan.Connections, want.Connections) {
 			t.Errorf("adopted: %+v", done.Plan)
+		}
+	})
+}
+
+func TestTheDSCPSettingChangesLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNet()
+		customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1"), configOf(hq()), Options{})
+		defer customer.stop()
+		cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1"), configOf(mirror(hq())), Options{})
+		defer cloud.stop()
+		time.Sleep(40 * time.Second)
+		customer.wantState("hq", tunnel.Up)
+		const ef = 46 << 2
+		for _, copied := range []bool{true, false, true} {
+			c := hq()
+			c.Tunnels[0].CopyDSCP = copied
+			customer.adopt(c)
+			p := udpPacket(addr("192.168.3.7"), addr("10.10.0.7"), 1)
+			p[1] = ef
+			binary.BigEndian.PutUint16(p[10:], binary.BigEndian.Uint16(p[10:])-ef) // the checksum
+			customer.host.tun("vpngw0").put(p)
+			synctest.Wait()
+			n.mu.Lock()
+			got := n.sent[len(n.sent)-1].TOS
+			n.mu.Unlock()
+			if want := map[bool]uint8{true: ef}[copied]; got != want {
+				t.Errorf("copied %v: got TOS %#x, want %#x", copied, got, want)
+			}
 		}
 	})
 }

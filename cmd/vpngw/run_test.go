@@ -48,17 +48,17 @@ func TestRunChoosesTheCloudsKeyOnce(t *testing.T) {
 func TestAPlanChoosesNothing(t *testing.T) {
 	dir := t.TempDir()
 	file, state := filepath.Join(dir, "vpngw.yaml"), filepath.Join(dir, "state")
-	write := func(locals ...string) {
+	write := func(gateways ...int) {
 		t.Helper()
 		text := "version: 1\nside: cloud\nconnections:\n"
-		for i, l := range locals {
-			text += fmt.Sprintf("  - alibaba: {RegionId: x, VpnGatewayId: 198.51.100.1, CustomerGatewayId: 203.0.113.%d, LocalSubnet: %s, RemoteSubnet: 192.168.%d.0/24}\n", i+9, l, i+3)
+		for _, n := range gateways {
+			text += fmt.Sprintf("  - alibaba: {RegionId: x, VpnGatewayId: 198.51.100.1, CustomerGatewayId: 203.0.113.%d, LocalSubnet: 10.1.0.0/16, RemoteSubnet: 192.168.%d.0/24}\n    name: c%d\n", n, n, n)
 		}
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("10.1.0.0/16")
+	write(9)
 	source := sourceOf(file, state)
 	if c, problems := source.Look(); c == nil || len(c.Connections[0].Tunnels[0].PSK) > 0 {
 		t.Fatalf("before anything is chosen: %v", problems)
@@ -70,9 +70,9 @@ func TestAPlanChoosesNothing(t *testing.T) {
 	if first == nil {
 		t.Fatal(problems)
 	}
-	write("10.2.0.0/16", "10.1.0.0/16") // the new one is first
+	write(8, 9) // the new one is first
 	look, problems := source.Look()
-	if look == nil || len(look.Connections[1].Tunnels[0].PSK) > 0 || !look.Connections[0].Tunnels[0].PSK.Equal(first.Connections[0].Tunnels[0].PSK) {
+	if look == nil || len(look.Connections[0].Tunnels[0].PSK) > 0 || !look.Connections[1].Tunnels[0].PSK.Equal(first.Connections[0].Tunnels[0].PSK) {
 		t.Errorf("what is kept is not what a reload would have: %v", problems)
 	}
 }

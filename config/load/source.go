@@ -9,20 +9,17 @@ import (
 	"vpngw/diag"
 )
 
-// Source is what one load has read: the file and the files that it names. It holds keys, so it prints nothing.
+// Source is what one load has read: the file and the files that it names. It holds keys.
 type Source struct {
 	Name  string                `json:"name"`
 	Files map[string]SourceFile `json:"files"` // by the paths that they were read from
 }
 
-// SourceFile is a file as it was when it was read.
+// SourceFile is a file as it was when it was read. It prints nothing of it.
 type SourceFile struct {
 	Mode fs.FileMode `json:"mode"`
 	Data []byte      `json:"data"`
 }
-
-// Format implements fmt.Formatter.
-func (s Source) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[redacted]") }
 
 // Format implements fmt.Formatter.
 func (s SourceFile) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[redacted]") }
