@@ -29,6 +29,8 @@ type Source struct {
 	Load  func() (*Loaded, diag.Problems)            // reads the source
 	Look  func() (*Loaded, diag.Problems)            // as Load, and has no effect
 	Again func(text []byte) (*Loaded, diag.Problems) // loads a Loaded's Text
+	// Trusted says how others could change a file in the state directory that a Text is kept in; nil: nobody is asked.
+	Trusted func(path string) error
 }
 
 // Daemon runs a configuration: a *gateway.Gateway.

@@ -93,6 +93,9 @@ func (s *State) first() (*Loaded, diag.Problems, error) {
 	}
 	path := s.dir.Path(trialRecord)
 	var t trial
+	if err == nil && s.source.Trusted != nil {
+		err = s.source.Trusted(path)
+	}
 	if err == nil {
 		err = json.Unmarshal(record, &t)
 	}

@@ -157,7 +157,8 @@ func (c commanded) Plan(ctx context.Context) (desired.Planned, error)  { return 
 // directory state.
 func sourceOf(file, state string) desired.Source {
 	return desired.Source{
-		Load: func() (*desired.Loaded, diag.Problems) { return loadToRun(file, state) },
+		Trusted: load.Trusted,
+		Load:    func() (*desired.Loaded, diag.Problems) { return loadToRun(file, state) },
 		Look: func() (*desired.Loaded, diag.Problems) {
 			r, problems := readConfig(file)
 			return complete(r, problems, state, nil)

@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+
+	"vpngw/desired"
 )
 
 // Where this host is the cloud, a key that the body leaves out is chosen once, for all
@@ -107,5 +111,21 @@ func TestGoingBackBringsTheFilesThatTheFileNames(t *testing.T) {
 	}
 	if c, problems := source.Again([]byte("{")); c != nil || !problems.Failed() {
 		t.Error("a record that is cut off runs")
+	}
+}
+
+// The record of a reload on trial is a configuration: one that others can change is refused, as a file is.
+func TestARecordThatOthersCanChangeIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "unconfirmed.json")
+	if err := os.WriteFile(path, []byte(`{"back":false,"previous":{}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := desired.New(sourceOf(filepath.Join(dir, "vpngw.yaml"), dir), dir, slog.New(slog.DiscardHandler))
+	if l, _, err := s.First(); l != nil || err == nil || !strings.Contains(err.Error(), "can change it") || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, %v", l, err)
 	}
 }
