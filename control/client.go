@@ -48,7 +48,7 @@ func NewClient(path string) *Client {
 }
 
 // Status returns the state of every connection.
-func (c *Client) Status(ctx context.Context) (s gateway.Status, err error) {
+func (c *Client) Status(ctx context.Context) (s desired.Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
@@ -103,6 +103,21 @@ func (c *Client) Rekey(ctx context.Context, name string, ike bool) error {
 // Reload makes the daemon read its config file again.
 func (c *Client) Reload(ctx context.Context) (r desired.Reloaded, err error) {
 	return r, c.do(ctx, http.MethodPost, "/v1/reload", nil, &r)
+}
+
+// Plan asks what a Reload would change.
+func (c *Client) Plan(ctx context.Context) (p desired.Planned, err error) {
+	return p, c.do(ctx, http.MethodPost, "/v1/plan", nil, &p)
+}
+
+// Try is a Reload that the daemon goes back on after whole seconds, unless Confirm comes first.
+func (c *Client) Try(ctx context.Context, during time.Duration) (r desired.Reloaded, err error) {
+	return r, c.do(ctx, http.MethodPost, fmt.Sprintf("/v1/try?seconds=%d", during/time.Second), nil, &r)
+}
+
+// Confirm keeps what a Try has adopted.
+func (c *Client) Confirm(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/v1/confirm", nil, nil)
 }
 
 const maxAnswer = 256 << 20 // a status of very many tunnels

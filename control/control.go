@@ -11,9 +11,13 @@
 //	POST /v1/failback {"name":N} move it back to the active one
 //	POST /v1/rekey {"name":N} rekey its Child SAs now, with "ike":true its IKE SA
 //	POST /v1/reload           read the config file again; answers what that changed
+//	POST /v1/plan             read it, change nothing; answers what a reload would change
+//	POST /v1/try?seconds=N    a reload that the daemon goes back on after N seconds (5 to 3600), or at a restart before
+//	POST /v1/confirm          keep what a try has adopted
 //
 // A successful request without a result answers {}. A failed request answers
-// {"error":"a sentence"}, a reload of an invalid file adds "problems".
+// {"error":"a sentence"}, a reload of an invalid file adds "problems". A plan and a try have paths of their
+// own: a daemon that does not know them must not take them for a reload.
 //
 // The kernel says which user a client is (SO_PEERCRED). Root and the user that the daemon
 // runs as may send every request. Another user who may open the socket (mode 0660: a member
@@ -36,7 +40,7 @@ const DefaultSocket = "/run/vpngw/control.sock"
 // Daemon is commanded through the socket: a *gateway.Gateway, with the *desired.State
 // that reloads.
 type Daemon interface {
-	Status(context.Context) (gateway.Status, error)
+	Status(context.Context) (desired.Status, error)
 	Counters(context.Context) (gateway.Counters, error)
 	Events(ctx context.Context, name string, after uint64, wait time.Duration) ([]gateway.Event, error)
 	Up(ctx context.Context, name string) error
@@ -45,6 +49,9 @@ type Daemon interface {
 	Failback(ctx context.Context, name string) error
 	Rekey(ctx context.Context, name string, ike bool) error
 	Reload(context.Context) (desired.Reloaded, error)
+	Plan(context.Context) (desired.Planned, error)
+	Try(ctx context.Context, during time.Duration) (desired.Reloaded, error)
+	Confirm(context.Context) error
 }
 
 // Bounds on what a client can ask of the daemon.

@@ -27,11 +27,11 @@ import (
 type fakeDaemon struct {
 	told   []string
 	asked  []string // for events
-	status gateway.Status
+	status desired.Status
 	err    error
 }
 
-func (d *fakeDaemon) Status(context.Context) (gateway.Status, error) { return d.status, d.err }
+func (d *fakeDaemon) Status(context.Context) (desired.Status, error) { return d.status, d.err }
 
 func (d *fakeDaemon) Counters(context.Context) (gateway.Counters, error) {
 	return gateway.Counters{ESP: map[string]uint64{"no-sa": 3}}, d.err
@@ -76,6 +76,21 @@ func (d *fakeDaemon) Reload(context.Context) (desired.Reloaded, error) {
 	return desired.Reloaded{Adopted: gateway.Adopted{Added: 2, Faults: []gateway.Fault{{Tunnel: "hq", Report: diag.Report{Why: "no"}}}}}, d.err
 }
 
+func (d *fakeDaemon) Plan(context.Context) (desired.Planned, error) {
+	d.told = append(d.told, "plan")
+	return desired.Planned{Plan: gateway.Plan{Unchanged: 3}, Warnings: diag.Problems{{Message: "weak"}}}, d.err
+}
+
+func (d *fakeDaemon) Try(_ context.Context, during time.Duration) (desired.Reloaded, error) {
+	d.told = append(d.told, fmt.Sprintf("try %v", during))
+	return desired.Reloaded{Adopted: gateway.Adopted{Kept: 4}}, d.err
+}
+
+func (d *fakeDaemon) Confirm(context.Context) error {
+	d.told = append(d.told, "confirm")
+	return d.err
+}
+
 // serve starts a server for d and returns its socket.
 func serve(t *testing.T, d Daemon) string {
 	t.Helper()
@@ -97,14 +112,14 @@ func serve(t *testing.T, d Daemon) string {
 }
 
 func TestClientCommandsTheDaemon(t *testing.T) {
-	d := &fakeDaemon{status: gateway.Status{Connections: []gateway.ConnectionStatus{{
+	d := &fakeDaemon{status: desired.Status{Status: gateway.Status{Connections: []gateway.ConnectionStatus{{
 		Name: "hq", Dialect: "native", Side: "customer",
 		Tunnels: []gateway.TunnelStatus{{
 			Name: "hq", State: tunnel.Up, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 			IKE:      &gateway.IKEStatus{Version: 2, SPIi: "0123456789abcdef"},
 			Children: []gateway.ChildStatus{{BytesIn: 1 << 60, Drops: map[string]uint64{"replay": 1}}},
 		}},
-	}}}}
+	}}}, Reload: &desired.ReloadStatus{State: "unconfirmed", Until: time.Date(2026, 1, 2, 3, 5, 5, 0, time.UTC), Why: "wait"}}}
 	c, ctx := NewClient(serve(t, d)), context.Background()
 	got, err := c.Status(ctx)
 	if err != nil || !reflect.DeepEqual(got, d.status) {
@@ -122,13 +137,22 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if done, err := c.Reload(ctx); err != nil || done.Added != 2 || len(done.Faults) != 1 || done.Faults[0].Why != "no" {
 		t.Errorf("got %+v, %v", done, err)
 	}
+	if p, err := c.Plan(ctx); err != nil || p.Unchanged != 3 || len(p.Warnings) != 1 {
+		t.Errorf("got plan %+v, %v", p, err)
+	}
+	if done, err := c.Try(ctx, time.Minute); err != nil || done.Kept != 4 {
+		t.Errorf("got %+v, %v", done, err)
+	}
+	if err := c.Confirm(ctx); err != nil {
+		t.Error(err)
+	}
 	for _, after := range []uint64{0, 7} {
 		list, err := c.Events(ctx, "a b/ü", after, time.Minute)
 		if err != nil || len(list) != 1-int(after)/7 || after == 0 && (list[0].Number != 7 || list[0].State != tunnel.Up) {
 			t.Errorf("got events %+v, %v", list, err)
 		}
 	}
-	if want := []string{"up hq", "down a b/ü", "failover hq", "failback lab", "rekey hq ike=false", "rekey hq ike=true", "reload"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"up hq", "down a b/ü", "failover hq", "failback lab", "rekey hq ike=false", "rekey hq ike=true", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 	if want := []string{`events of "a b/ü" after 0, wait 30s`, `events of "a b/ü" after 7, wait 30s`}; !reflect.DeepEqual(d.asked, want) {
@@ -149,6 +173,19 @@ func TestAQueryOfEventsIsChecked(t *testing.T) {
 	}
 }
 
+func TestTheTimeOfATryIsChecked(t *testing.T) {
+	d := &fakeDaemon{}
+	path := serve(t, d)
+	for _, q := range []string{"", "seconds=", "seconds=4", "seconds=3601", "seconds=-60", "seconds=1m", "seconds=99999999999"} {
+		if got, body := ask(t, path, "POST /v1/try?"+q+" HTTP/1.1\r\nHost: x\r\n\r\n"); got != http.StatusBadRequest || !strings.Contains(body, "from 5 to 3600") {
+			t.Errorf("%s: got %d: %s", q, got, body)
+		}
+	}
+	if len(d.told) > 0 {
+		t.Errorf("the daemon heard %q", d.told)
+	}
+}
+
 func TestRefusalsAreTold(t *testing.T) {
 	problem := diag.Problem{Severity: diag.Error, File: "x.yaml", Line: 3, Message: "no"}
 	for _, c := range []struct {
@@ -158,6 +195,8 @@ func TestRefusalsAreTold(t *testing.T) {
 		{&gateway.UnknownNameError{Name: "hg", Known: []string{"hq"}}, http.StatusNotFound},
 		{&desired.InvalidError{Problems: diag.Problems{problem}}, http.StatusUnprocessableEntity},
 		{&tunnel.SwitchError{Tunnel: "hq-2", Stays: "hq-1"}, http.StatusConflict},
+		{&desired.PendingError{Until: time.Now()}, http.StatusConflict},
+		{&desired.NotPendingError{}, http.StatusConflict},
 		{gateway.ErrStopped, http.StatusServiceUnavailable},
 		{errors.New("something else"), http.StatusInternalServerError},
 	} {

@@ -156,6 +156,9 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"failback", post("failback", `{"name":"hq"}`), http.StatusForbidden},
 		{"rekey", post("rekey", `{"name":"hq"}`), http.StatusForbidden},
 		{"reload", post("reload", ""), http.StatusForbidden},
+		{"plan", post("plan", ""), http.StatusForbidden},
+		{"try", post("try?seconds=60", ""), http.StatusForbidden},
+		{"confirm", post("confirm", ""), http.StatusForbidden},
 	}
 	if len(verbs(d, "")) != len(requests) {
 		t.Errorf("%d requests are tried, and there are %d", len(requests), len(verbs(d, "")))
@@ -183,7 +186,7 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 			t.Errorf("%s as root: got %d: %s", r.verb, got, body)
 		}
 	}
-	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey hq ike=false", "reload"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey hq ike=false", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"vpngw/desired"
 	"vpngw/gateway"
 )
 
@@ -41,4 +42,14 @@ func readNext(q url.Values) (any, error) {
 	}
 	wait, err := number("wait", uint64(maxEventsWait/time.Second))
 	return next{q.Get("name"), after, time.Duration(wait) * time.Second}, err
+}
+
+// readTrial reads the time of a try.
+func readTrial(q url.Values) (any, error) {
+	least, most := desired.MinTrial/time.Second, desired.MaxTrial/time.Second
+	n, err := strconv.ParseUint(q.Get("seconds"), 10, 32)
+	if err != nil || n < uint64(least) || n > uint64(most) {
+		return nil, fmt.Errorf("seconds must be a number from %d to %d, and is %q", least, most, q.Get("seconds"))
+	}
+	return time.Duration(n) * time.Second, nil
 }

@@ -100,6 +100,8 @@ func answer(w http.ResponseWriter, v any, err error) {
 	unknown := (*gateway.UnknownNameError)(nil)
 	invalid := (*desired.InvalidError)(nil)
 	stays := (*tunnel.SwitchError)(nil)
+	pending := (*desired.PendingError)(nil)
+	notPending := (*desired.NotPendingError)(nil)
 	switch {
 	case err == nil && v == nil:
 		write(w, http.StatusOK, struct{}{})
@@ -107,6 +109,8 @@ func answer(w http.ResponseWriter, v any, err error) {
 		write(w, http.StatusOK, v)
 	case errors.As(err, &invalid):
 		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
+	case errors.As(err, &pending), errors.As(err, &notPending):
+		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.As(err, &unknown):
 		write(w, http.StatusNotFound, failure{Error: err.Error()})
 	case errors.As(err, &stays):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // verb is a request that the daemon answers.
@@ -49,6 +50,11 @@ func verbs(d Daemon, version string) []verb {
 			return d.Rekey(ctx, b.name(), b.(*rekey).IKE)
 		}),
 		{pattern: "POST /v1/reload", admin: true, do: func(ctx context.Context, _ any) (any, error) { return d.Reload(ctx) }},
+		{pattern: "POST /v1/plan", admin: true, do: func(ctx context.Context, _ any) (any, error) { return d.Plan(ctx) }},
+		{pattern: "POST /v1/try", admin: true, query: readTrial, do: func(ctx context.Context, in any) (any, error) {
+			return d.Try(ctx, in.(time.Duration))
+		}},
+		{pattern: "POST /v1/confirm", admin: true, do: func(ctx context.Context, _ any) (any, error) { return nil, d.Confirm(ctx) }},
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package desired loads the configuration that should run and has the daemon
-// adopt it: on SIGHUP, and when an operator asks for it. The source today is one
-// file; objects of an API and leases between nodes will be further sources. It
-// knows nothing of tunnels, sockets or keys.
+// adopt it: on SIGHUP, and when an operator asks for it, for good or until it is
+// confirmed. The source today is one file; objects of an API and leases between nodes
+// will be further sources. It knows nothing of tunnels, sockets or keys.
 package desired
 
 import (
@@ -9,33 +9,66 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"sync"
 
 	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/gateway"
+	"vpngw/store"
 )
 
-// Load reads a source again. A nil Config, or a refusal among the problems, means
-// that nothing may be adopted.
-type Load func() (*config.Config, diag.Problems)
+// Loaded is a configuration and what it was made of.
+type Loaded struct {
+	*config.Config
+	// Text returns what Source.Again makes the same configuration of, keys included. The same source gives the same text.
+	Text func() ([]byte, error)
+}
 
-// Daemon adopts a configuration: a *gateway.Gateway.
+// Source gives configurations. A nil Loaded, or a refusal among the problems, means that nothing may be adopted.
+type Source struct {
+	Load  func() (*Loaded, diag.Problems)            // reads the source
+	Look  func() (*Loaded, diag.Problems)            // as Load, and has no effect
+	Again func(text []byte) (*Loaded, diag.Problems) // loads a Loaded's Text
+	// Trusted says how others could change a file in the state directory that a Text is kept in; nil: nobody is asked.
+	Trusted func(path string) error
+}
+
+// Daemon runs a configuration: a *gateway.Gateway.
 type Daemon interface {
 	Adopt(ctx context.Context, c *config.Config) (gateway.Adopted, error)
+	AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) // Keep or another Adopt follows
+	Keep(ctx context.Context) error
+	Plan(ctx context.Context, c *config.Config) (gateway.Plan, error)
+	Status(context.Context) (gateway.Status, error)
 }
 
-// State connects a source of configurations with the daemon that adopts them.
+// State connects a source of configurations with the daemon that adopts them. First comes first, then Drive;
+// all else may be called from any goroutine after these.
 type State struct {
-	load   Load
-	daemon Daemon
+	source Source
+	dir    store.Dir
 	log    *slog.Logger
-	token  chan struct{} // held by the reload that is under way
+	daemon Daemon
+
+	token    chan struct{} // held by whatever changes what runs
+	planning chan struct{} // held by the Plan that is under way
+	expired  chan struct{} // has a value when a confirmation may be overdue
+
+	mu      sync.Mutex // guards the fields below, which the holder of token alone changes
+	running *Loaded
+	trial   *trial // nil: what runs is confirmed
 }
 
-// New makes a State.
-func New(load Load, d Daemon, log *slog.Logger) *State {
-	return &State{load: load, daemon: d, log: log, token: make(chan struct{}, 1)}
+// New makes a State that keeps in the directory dir what must outlive the daemon.
+func New(s Source, dir string, log *slog.Logger) *State {
+	return &State{
+		source: s, dir: store.Dir(dir), log: log,
+		token: make(chan struct{}, 1), planning: make(chan struct{}, 1), expired: make(chan struct{}, 1),
+	}
 }
+
+// Drive has d run what s says.
+func (s *State) Drive(d Daemon) { s.daemon = d }
 
 // InvalidError is a reload's answer to a source with errors, which changes nothing.
 type InvalidError struct{ Problems diag.Problems }
@@ -50,36 +83,83 @@ type Reloaded struct {
 	Warnings diag.Problems `json:"warnings"`
 }
 
+// Planned says what a reload would change. Warnings would not prevent it.
+type Planned struct {
+	gateway.Plan
+	Warnings diag.Problems `json:"warnings"`
+}
+
 // Reload loads the source again and has the daemon adopt the result. Connections
 // that have not changed keep their devices and SAs and lose no packet. A
-// configuration with errors changes nothing. It may be called from any goroutine.
+// configuration with errors changes nothing, nor does a reload while one waits for its confirmation.
 func (s *State) Reload(ctx context.Context) (Reloaded, error) {
 	// Loading takes a while; one reload waits for the other, so that the newest file is the last
 	// one adopted.
-	select {
-	case s.token <- struct{}{}:
-		defer func() { <-s.token }()
-	case <-ctx.Done():
-		return Reloaded{}, ctx.Err()
+	if err := take(ctx, s.token); err != nil {
+		return Reloaded{}, err
 	}
-	c, problems := s.load()
-	if c == nil || problems.Refused() {
-		return Reloaded{}, &InvalidError{problems}
+	defer release(s.token)
+	next, problems, err := s.load()
+	if err != nil {
+		return Reloaded{}, err
+	}
+	done, err := s.daemon.Adopt(ctx, next.Config)
+	if err == nil {
+		err = s.settle(next)
+	}
+	return Reloaded{done, append(diag.Problems{}, problems...)}, err
+}
+
+// load loads the source for a reload, and logs its warnings.
+func (s *State) load() (*Loaded, diag.Problems, error) {
+	if t := s.onTrial(); t != nil && !t.Back {
+		return nil, nil, &PendingError{t.Until}
+	}
+	next, problems := s.source.Load()
+	if next == nil || problems.Refused() {
+		return nil, nil, &InvalidError{problems}
 	}
 	for _, p := range problems {
 		s.log.Warn("config: " + p.String())
 	}
-	done, err := s.daemon.Adopt(ctx, c)
-	return Reloaded{done, append(diag.Problems{}, problems...)}, err
+	return next, problems, nil
 }
 
-// Run reloads for each value of hangup until ctx ends. Nobody waits for an
-// answer, so Run logs the problems.
+// Plan loads the source and says what a reload would change. It changes nothing.
+func (s *State) Plan(ctx context.Context) (Planned, error) {
+	if err := take(ctx, s.planning); err != nil {
+		return Planned{}, err
+	}
+	defer release(s.planning)
+	next, problems := s.source.Look()
+	if next == nil || problems.Refused() {
+		return Planned{}, &InvalidError{problems}
+	}
+	p, err := s.daemon.Plan(ctx, next.Config)
+	return Planned{p, append(diag.Problems{}, problems...)}, err
+}
+
+func take(ctx context.Context, token chan struct{}) error {
+	select {
+	case token <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func release(token chan struct{}) { <-token }
+
+// Run reloads for each value of hangup, and goes back when a reload was not confirmed in time, until ctx ends.
+// Nobody waits for an answer, so Run logs the problems.
 func (s *State) Run(ctx context.Context, hangup <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.expired:
+			s.expire(ctx)
+			continue
 		case <-hangup:
 		}
 		_, err := s.Reload(ctx)

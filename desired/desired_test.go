@@ -19,6 +19,7 @@ import (
 // daemon records the configurations that it adopts.
 type daemon struct {
 	adopted []*config.Config
+	kept    bool // what AdoptForNow has adopted
 	err     error
 }
 
@@ -30,11 +31,38 @@ func (d *daemon) Adopt(_ context.Context, c *config.Config) (gateway.Adopted, er
 	return gateway.Adopted{Added: 1}, nil
 }
 
+func (d *daemon) AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
+	d.kept = false
+	return d.Adopt(ctx, c)
+}
+
+func (d *daemon) Keep(context.Context) error { d.kept = true; return nil }
+
+func (d *daemon) Plan(_ context.Context, c *config.Config) (gateway.Plan, error) {
+	return gateway.Plan{Unchanged: len(c.Connections)}, d.err
+}
+
+func (d *daemon) Status(context.Context) (gateway.Status, error) { return gateway.Status{}, d.err }
+
+// driving is a State that has d adopt what load gives.
+func driving(d *daemon, load func() (*config.Config, diag.Problems), log *slog.Logger) *State {
+	look := func() (*Loaded, diag.Problems) {
+		c, problems := load()
+		if c == nil {
+			return nil, problems
+		}
+		return &Loaded{Config: c}, problems
+	}
+	s := New(Source{Load: look, Look: look}, "", log)
+	s.Drive(d)
+	return s
+}
+
 func TestReloadWithErrorsChangesNothing(t *testing.T) {
 	d := &daemon{}
 	var c *config.Config
 	problems := diag.Problems{{Severity: diag.Error, Message: "no"}}
-	s := New(func() (*config.Config, diag.Problems) { return c, problems }, d, slog.New(slog.DiscardHandler))
+	s := driving(d, func() (*config.Config, diag.Problems) { return c, problems }, slog.New(slog.DiscardHandler))
 	var invalid *InvalidError
 	if _, err := s.Reload(context.Background()); !errors.As(err, &invalid) || len(invalid.Problems) != 1 {
 		t.Errorf("got %v, want an InvalidError with the problem", err)
@@ -51,6 +79,9 @@ func TestReloadWithErrorsChangesNothing(t *testing.T) {
 	if err != nil || done.Added != 1 || len(done.Warnings) != 1 || len(d.adopted) != 1 || d.adopted[0] != c {
 		t.Errorf("got %+v, %v", done, err)
 	}
+	if p, err := s.Plan(context.Background()); err != nil || p.Unchanged != 0 || len(p.Warnings) != 1 || len(d.adopted) != 1 {
+		t.Errorf("got plan %+v, %v, adopted %d", p, err, len(d.adopted))
+	}
 	d.err = errors.New("cannot")
 	if _, err := s.Reload(context.Background()); !errors.Is(err, d.err) {
 		t.Errorf("got %v, want the daemon's error", err)
@@ -62,7 +93,7 @@ func TestHangupReloadsAndLogsWhatIsWrong(t *testing.T) {
 		var log bytes.Buffer
 		d := &daemon{}
 		var problems diag.Problems
-		s := New(func() (*config.Config, diag.Problems) { return &config.Config{}, problems }, d, slog.New(slog.NewTextHandler(&log, nil)))
+		s := driving(d, func() (*config.Config, diag.Problems) { return &config.Config{}, problems }, slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, cancel := context.WithCancel(context.Background())
 		hangup := make(chan os.Signal)
 		done := make(chan struct{})
@@ -88,7 +119,7 @@ func TestOneReloadWaitsForTheOther(t *testing.T) {
 		d := &daemon{}
 		gate := make(chan struct{})
 		loads := 0
-		s := New(func() (*config.Config, diag.Problems) { loads++; <-gate; return &config.Config{}, nil }, d, slog.New(slog.DiscardHandler))
+		s := driving(d, func() (*config.Config, diag.Problems) { loads++; <-gate; return &config.Config{}, nil }, slog.New(slog.DiscardHandler))
 		for range 2 {
 			go s.Reload(context.Background())
 		}

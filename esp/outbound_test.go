@@ -22,7 +22,7 @@ func TestOuterTOS(t *testing.T) {
 	if got := a.out(p)[0].TOS; got != 46<<2|ect0 {
 		t.Errorf("copied: %02x", got)
 	}
-	a.tunnel.CopyDSCP = false
+	a.tunnel.SetCopyDSCP(false)
 	if got := a.out(p)[0].TOS; got != ect0 {
 		t.Errorf("not copied: %02x", got)
 	}

@@ -72,7 +72,7 @@ func (r *reader) superPacket(frame []byte) {
 		}
 		return
 	}
-	tos := outerTOS(trafficClass(b), r.CopyDSCP)
+	tos := outerTOS(trafficClass(b), r.copyDSCP.Load())
 	for r.segments.remaining() > 0 {
 		b := r.segments.next()
 		if why := r.out.add(out, b, tos); why != carried {

@@ -16,14 +16,15 @@ type TunnelConfig struct {
 	Frames   Framer // the TUN device; nil: Device is the TUN device, which is slower
 	Device   Device
 	MTU      int  // of the device: the largest inner packet (see MTU); at least 68
-	CopyDSCP bool // copy the inner DSCP to the outer header; ECN is always copied
+	CopyDSCP bool // copy the inner DSCP to the outer header (see SetCopyDSCP); ECN is always copied
 }
 
 // Tunnel is one TUN device with the SAs that carry its traffic.
 type Tunnel struct {
-	TunnelConfig // its MTU is where mtu begins
+	TunnelConfig // its MTU and CopyDSCP are where mtu and copyDSCP begin
 	plane        *Plane
 	mtu          atomic.Int64
+	copyDSCP     atomic.Bool
 	spd          atomic.Pointer[spd]
 	policies     atomic.Pointer[spd] // whose packets wait for an SA: see Keep; nil: none
 	running      atomic.Bool
@@ -52,6 +53,7 @@ type Tunnel struct {
 func newTunnel(p *Plane, cfg TunnelConfig) *Tunnel {
 	t := &Tunnel{TunnelConfig: cfg, plane: p, pairs: make(map[uint32]*pair)}
 	t.SetMTU(cfg.MTU)
+	t.SetCopyDSCP(cfg.CopyDSCP)
 	t.spd.Store(new(spd))
 	return t
 }
@@ -59,6 +61,9 @@ func newTunnel(p *Plane, cfg TunnelConfig) *Tunnel {
 // SetMTU changes the size of the largest inner packet, from the next packet on. The caller raises the
 // device's own MTU after SetMTU and lowers it before.
 func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff))) }
+
+// SetCopyDSCP has the DSCP of an inner packet copied to the outer header, or not, from the next packets on.
+func (t *Tunnel) SetCopyDSCP(copied bool) { t.copyDSCP.Store(copied) }
 
 // Counters counts the packets of all SAs that the tunnel has had, and the packets that no SA took.
 func (t *Tunnel) Counters() Counters { return t.meter.counters() }
@@ -279,7 +284,7 @@ func (r *reader) send(b []byte, mtu int) {
 	if oversized {
 		r.out.flush()
 	}
-	if why := r.out.add(out, b, outerTOS(trafficClass(b), r.CopyDSCP)); why != carried {
+	if why := r.out.add(out, b, outerTOS(trafficClass(b), r.copyDSCP.Load())); why != carried {
 		r.notSealed(out, b, why)
 	}
 	if oversized {

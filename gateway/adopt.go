@@ -20,6 +20,7 @@ type Adopted struct {
 	Removed int     `json:"removed"`
 	Kept    int     `json:"kept"`
 	Faults  []Fault `json:"faults"`
+	Plan    Plan    `json:"plan"` // what Gateway.Plan would have said
 }
 
 // Fault is a tunnel that is down because it has no device. The gateway tries to make the device
@@ -33,11 +34,41 @@ type Fault struct {
 // that have not changed keep their devices and SAs and lose no packet. When c
 // can't be adopted, nothing changes.
 func (g *Gateway) Adopt(ctx context.Context, c *config.Config) (done Adopted, err error) {
-	err = g.call(ctx, func(now time.Time) (err error) {
+	err = g.call(ctx, func(now time.Time) error {
+		if done, err = g.adopt(now, c); err == nil {
+			g.release()
+		}
+		return err
+	})
+	return done, err
+}
+
+// AdoptForNow is Adopt of a configuration that is perhaps gone back on: a tunnel that it removes and that the operator has
+// taken down is held again when it comes back. Keep ends that.
+func (g *Gateway) AdoptForNow(ctx context.Context, c *config.Config) (done Adopted, err error) {
+	err = g.call(ctx, func(now time.Time) error {
 		done, err = g.adopt(now, c)
 		return err
 	})
 	return done, err
+}
+
+// Keep says that what AdoptForNow has adopted stays.
+func (g *Gateway) Keep(ctx context.Context) error {
+	return g.call(ctx, func(time.Time) error { g.release(); return nil })
+}
+
+// release lets go of what the operator held of removed tunnels: who adds one again wants it up.
+func (g *Gateway) release() {
+	for _, name := range g.removed {
+		if g.fleet.byName[name] != nil {
+			continue
+		}
+		if err := g.Holds.Hold(name, false); err != nil {
+			g.Log.Error("a restart will hold a tunnel again if it is added again", "tunnel", name, "err", err)
+		}
+	}
+	g.removed = nil
 }
 
 // plannedTunnel is one tunnel of a configuration, with the device and the group that it gets.
@@ -89,12 +120,8 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		return Adopted{}, err
 	}
 	g.config = c
-	ch := g.fleet.regroup(now, plan, &g.peers, g.under.addresses, g.data.inner)
-	for _, name := range ch.removed { // who adds it again wants it up
-		if err := g.Holds.Hold(name, false); err != nil {
-			g.Log.Error("a restart will hold a tunnel again if it is added again", "tunnel", name, "err", err)
-		}
-	}
+	ch := g.fleet.regroup(now, g.fleet.compare(plan), &g.peers, g.under.addresses, g.data.inner)
+	g.removed = append(g.removed, ch.removed...)
 	for _, e := range g.fleet.entries {
 		if g.Holds.Held(e.tunnel.Name) && !e.status().Held {
 			e.group.Note(now, tunnel.Held{Tunnel: e.tunnel.Name, Held: true})

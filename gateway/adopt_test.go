@@ -97,7 +97,7 @@ func TestAdoptTellsWhatItDidAndWhatIsWrong(t *testing.T) {
 		r.loop(func() { r.host.tunError = errors.New("device vpngw1: busy") })
 		got := r.adopt(changed, lab())
 		why := diag.Report{Why: "device vpngw1: busy", Code: diag.DeviceFailed}
-		if want := (Adopted{Added: 1, Changed: 1, Faults: []Fault{{"lab", why}}}); !reflect.DeepEqual(got, want) {
+		if want := (Adopted{Added: 1, Changed: 1, Faults: []Fault{{"lab", why}}, Plan: got.Plan}); !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v; want %+v", got, want)
 		}
 		if s := r.wantState("lab", tunnel.Down); s.Report != why {

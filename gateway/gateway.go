@@ -87,6 +87,7 @@ type Gateway struct {
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	kept          time.Time       // when packets that wait for an SA expire; zero: none waits
 	summary       string          // as last told to the service manager
+	removed       []string        // tunnels that release has to look at
 	droppedLogged uint64          // of the inbox, as last logged
 	droppedSaid   time.Time       // when that was
 }

@@ -84,3 +84,32 @@ func TestDownOutlivesARestart(t *testing.T) {
 		r.stop()
 	})
 }
+
+// A tunnel that the operator has taken down is down again when a configuration without it is gone back on, and is
+// forgotten when that stays.
+func TestAHeldTunnelIsHeldWhenItComesBackFromATrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{held: map[string]bool{}}
+		ctx := t.Context()
+		r := start(t, officeHost(), configOf(hq(), lab()), Options{Holds: m})
+		defer r.stop()
+		if err := r.Down(ctx, "hq"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := r.AdoptForNow(ctx, configOf(lab())); err != nil {
+				t.Fatal(err)
+			}
+			r.adopt(hq(), lab())
+			r.wantState("hq", tunnel.Down)
+		}
+		if _, err := r.AdoptForNow(ctx, configOf(lab())); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Keep(ctx); err != nil || len(m.held) > 0 {
+			t.Errorf("kept: %v, held %v", err, m.held)
+		}
+		r.adopt(hq(), lab())
+		r.wantState("hq", tunnel.Connecting)
+	})
+}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
 
@@ -28,51 +27,46 @@ type regrouped struct {
 	entries []*entry
 }
 
-// same reports whether w has the same settings as e, so that the tunnel need not change.
-func (e *entry) same(w plannedTunnel) bool {
-	return e.conn.Name == w.conn.Name && e.conn.Side == w.conn.Side && e.conn.Dialect == w.conn.Dialect && e.conn.Switching == w.conn.Switching &&
-		e.group.name == w.group && e.device == w.device && reflect.DeepEqual(e.tunnel, w.tunnel)
-}
-
-// regroup changes the fleet to match plan. An unchanged group stays; the
+// regroup carries out a comparison of the fleet with a plan. A group in which nothing changes stays; the
 // tunnels of a changed group move to a new one. own are the host's addresses.
-func (f *fleet) regroup(now time.Time, plan []plannedTunnel, ps *peers, own []netip.Addr, inner tunnel.Inner) change {
-	ch := change{done: Adopted{Faults: []Fault{}}, releasing: map[string]bool{}}
-	byName := make(map[string]*entry, len(plan))
-	entries := make([]*entry, 0, len(plan))
+func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Addr, inner tunnel.Inner) change {
+	ch := change{done: Adopted{Faults: []Fault{}, Plan: cs.report()}, releasing: map[string]bool{}}
+	byName := make(map[string]*entry, len(cs.tunnels))
+	entries := make([]*entry, 0, len(cs.tunnels))
 	changed := map[string]bool{} // groups, by name
-	for i, w := range plan {
-		e := f.byName[w.tunnel.Name]
+	for i, w := range cs.tunnels {
+		e := w.entry
 		switch {
 		case e == nil:
 			e = &entry{}
 			ch.done.Added++
 			changed[w.group] = true
-		case !e.same(w):
+		case w.class == "":
+			ch.done.Kept++
+		default:
 			ch.done.Changed++
-			changed[w.group], changed[e.group.name] = true, true
+			if w.class != Nothing {
+				changed[w.group], changed[e.group.name] = true, true
+			}
 		}
 		e.pos = i
 		entries, byName[w.tunnel.Name] = append(entries, e), e
 	}
-	for _, e := range f.entries {
-		if byName[e.tunnel.Name] == nil {
-			ch.done.Removed++
-			ch.removed = append(ch.removed, e.tunnel.Name)
-			changed[e.group.name] = true
-			ps.remove(e)
-			ch.closing = append(ch.closing, e.open)
-			e.open = nil
-		}
+	for _, e := range cs.removed {
+		ch.done.Removed++
+		ch.removed = append(ch.removed, e.tunnel.Name)
+		changed[e.group.name] = true
+		ps.remove(e)
+		ch.closing = append(ch.closing, e.open)
+		e.open = nil
 	}
-	ch.done.Kept = len(plan) - ch.done.Added - ch.done.Changed
 
 	var order []*regrouped
 	byGroup := map[string]*regrouped{} // by name
-	for i, w := range plan {
+	for i, w := range cs.tunnels {
 		e := entries[i]
 		if !changed[w.group] {
-			e.conn = w.conn
+			e.conn, e.tunnel = w.conn, w.tunnel
 			continue
 		}
 		r := byGroup[w.group]
@@ -80,7 +74,7 @@ func (f *fleet) regroup(now time.Time, plan []plannedTunnel, ps *peers, own []ne
 			r = &regrouped{name: w.group}
 			order, byGroup[w.group] = append(order, r), r
 		}
-		r.configs, r.entries = append(r.configs, ch.take(e, w, ps)), append(r.entries, e)
+		r.configs, r.entries = append(r.configs, ch.take(e, w.plannedTunnel, ps)), append(r.entries, e)
 	}
 	var groups []*group
 	for _, gr := range f.groups {
@@ -121,11 +115,14 @@ func (ch *change) take(e *entry, w plannedTunnel, ps *peers) tunnel.Config {
 	c := tunnel.Config{Conn: w.conn, Tunnel: w.tunnel, Device: w.device, Wants: w.tunnel.ChildSAs()}
 	if e.group != nil {
 		c.From = e.group.Take(e.tunnel.Name)
-		if e.device != w.device || e.tunnel.CopyDSCP != w.tunnel.CopyDSCP {
+		if e.device != w.device {
 			// The tunnel gets a new device; the old one is closed like a removed tunnel's.
 			ch.closing = append(ch.closing, e.open)
 			e.open, c.Reopen = nil, true
 			ch.releasing[e.group.name] = true
+		}
+		if e.open != nil {
+			e.open.data.SetCopyDSCP(w.tunnel.CopyDSCP)
 		}
 		ps.remove(e)
 	}

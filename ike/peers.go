@@ -3,7 +3,6 @@ package ike
 import (
 	"cmp"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -136,13 +135,6 @@ func (e *Endpoint) removeChild(now time.Time, c *child) {
 	}
 }
 
-// sameChild reports whether two children differ at most in who brings them up.
-func sameChild(a, b *sa.Child) bool {
-	x, y := *a, *b
-	x.Initiate, y.Initiate = false, false
-	return reflect.DeepEqual(x, y)
-}
-
 // adopt goes on with a new list of children. A child that is the same as before keeps the
 // *sa.Child that the machines know it by.
 func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
@@ -152,7 +144,7 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 	old := p.children
 	p.children = nil
 	for n, c := range next.Children {
-		i := slices.IndexFunc(old, func(o *child) bool { return sameChild(o.cfg, c) })
+		i := slices.IndexFunc(old, func(o *child) bool { return o.cfg.Same(c) })
 		if i < 0 {
 			added := p.newChild(now, c)
 			p.children = append(p.children, added)

@@ -152,7 +152,7 @@ func (e *Endpoint) rename(ps []*sa.Peer) {
 		p.given = ps[n]
 		e.peers[p.given] = p
 		for _, c := range p.children {
-			if i := slices.IndexFunc(p.given.Children, func(o *sa.Child) bool { return sameChild(c.cfg, o) }); i >= 0 {
+			if i := slices.IndexFunc(p.given.Children, c.cfg.Same); i >= 0 {
 				c.given = p.given.Children[i]
 			}
 		}

@@ -17,7 +17,7 @@ func (d Dir) Get(name string) ([]byte, error) { return os.ReadFile(d.Path(name))
 // Path is the file of a record.
 func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
 
-// Put writes a record, of which a crash leaves all or nothing.
+// Put writes a record, of which a crash leaves all or nothing. When it returns, a crash leaves all.
 func (d Dir) Put(name string, record []byte) error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return err
@@ -31,13 +31,28 @@ func (d Dir) Put(name string, record []byte) error {
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), d.Path(name))
-}
-
-// Delete removes a record, if there is one.
-func (d Dir) Delete(name string) error {
-	if err := os.Remove(d.Path(name)); !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(tmp.Name(), d.Path(name)); err != nil {
 		return err
 	}
-	return nil
+	return d.sync()
+}
+
+// Delete removes a record, if there is one. When it returns, a crash does not bring it back.
+func (d Dir) Delete(name string) error {
+	switch err := os.Remove(d.Path(name)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return d.sync()
+}
+
+// sync writes the names in the directory to the disk.
+func (d Dir) sync() error {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

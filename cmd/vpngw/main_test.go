@@ -67,12 +67,15 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // answering is the command that answers on $SOCKET with the status, and the
-// answer to a reload, that files hold: daemon STATUS [RELOADED]
+// answers to a reload and a plan, that files hold: daemon STATUS [RELOADED [PLANNED]]
 func answering(ts *testscript.TestScript, _ bool, args []string) {
 	var d canned
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &d.status))
 	if len(args) > 1 {
 		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &d.reloaded))
+	}
+	if len(args) > 2 {
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[2])), &d.planned))
 	}
 	l, err := control.Listen(ts.Getenv("SOCKET"))
 	ts.Check(err)
@@ -82,11 +85,12 @@ func answering(ts *testscript.TestScript, _ bool, args []string) {
 
 // canned is a daemon with one status, that knows one connection.
 type canned struct {
-	status   gateway.Status
+	status   desired.Status
 	reloaded desired.Reloaded
+	planned  desired.Planned
 }
 
-func (d *canned) Status(context.Context) (gateway.Status, error) { return d.status, nil }
+func (d *canned) Status(context.Context) (desired.Status, error) { return d.status, nil }
 func (d *canned) Counters(context.Context) (gateway.Counters, error) {
 	return gateway.Counters{
 		IKE:     map[string]uint64{"unknown-spi": 2, "malformed": 1},
@@ -124,6 +128,15 @@ func (d *canned) Failback(_ context.Context, name string) error { return d.known
 func (d *canned) Rekey(_ context.Context, name string, _ bool) error { return d.known(name) }
 
 func (d *canned) Reload(context.Context) (desired.Reloaded, error) { return d.reloaded, nil }
+
+func (d *canned) Plan(context.Context) (desired.Planned, error) { return d.planned, nil }
+
+// Try says by what it adds how long it was told to wait.
+func (d *canned) Try(_ context.Context, during time.Duration) (desired.Reloaded, error) {
+	return desired.Reloaded{Adopted: gateway.Adopted{Added: int(during / time.Second)}}, nil
+}
+
+func (d *canned) Confirm(context.Context) error { return &desired.NotPendingError{} }
 
 func (d *canned) known(name string) error {
 	if name != "hq" {

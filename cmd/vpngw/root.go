@@ -58,7 +58,7 @@ each tunnel.
 
 	f := root.PersistentFlags()
 	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`: root may command the daemon, the socket's group may look")
-	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for the keys and addresses that the daemon chose, and for what \"vpngw down\" holds")
+	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for the keys and addresses that the daemon chose, for what \"vpngw down\" holds, and for what an unconfirmed reload goes back to")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -68,7 +68,7 @@ each tunnel.
 		return nil
 	}
 
-	root.AddCommand(newRun(s), newCheck(), newExplain(), newExport(), newStatus(s), newEvents(s), newUp(s), newDown(s), newFailover(s), newFailback(s), newRekey(s), newReload(s), newSchema(), newVersion())
+	root.AddCommand(newRun(s), newCheck(), newExplain(), newExport(), newStatus(s), newEvents(s), newUp(s), newDown(s), newFailover(s), newFailback(s), newRekey(s), newReload(s), newConfirm(s), newSchema(), newVersion())
 	return root
 }
 
@@ -98,8 +98,10 @@ func oneName(_ *cobra.Command, args []string) error {
 
 // readConfig loads the configuration file for this daemon, whichever command asks.
 func readConfig(file string) (*load.Result, diag.Problems) {
-	return load.File(file, load.Options{Unserved: gateway.Unserved})
+	return load.File(file, loadOptions)
 }
+
+var loadOptions = load.Options{Unserved: gateway.Unserved}
 
 // fileFlag adds the mandatory flag -c.
 func fileFlag(cmd *cobra.Command, file *string) {

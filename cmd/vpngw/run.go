@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,8 +15,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
-	"vpngw/config"
 	"vpngw/config/chosen"
+	"vpngw/config/load"
 	"vpngw/control"
 	"vpngw/desired"
 	"vpngw/diag"
@@ -44,7 +46,10 @@ of the daemon removes them.
 
 Where this host is the cloud ("side: cloud") and a body leaves a value to the
 cloud, such as the pre-shared key, the first start makes the value and keeps it in
-the directory of --state. There it also keeps which tunnels "vpngw down" holds.
+the directory of --state. There it also keeps which tunnels "vpngw down" holds, and
+what ran before a "vpngw reload --confirm" until that is confirmed: a start before
+then, or after the daemon has gone back, runs that and not the file's new text. A
+file that was edited since is run.
 
 Under systemd (Type=notify) it reports when it is ready and how many tunnels are up.`,
 		Args: noArgs,
@@ -76,8 +81,8 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	if err := h.Claim(); err != nil {
 		return err
 	}
-	load := func() (*config.Config, diag.Problems) { return loadToRun(file, s.state) }
-	c, problems := load()
+	state := desired.New(sourceOf(file, s.state), s.state, log)
+	first, problems, err := state.First()
 	for _, p := range problems {
 		if p.Severity == diag.Warning && !p.Refused {
 			log.Warn("config: " + p.String())
@@ -85,7 +90,10 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 			fmt.Fprintln(stderr, p)
 		}
 	}
-	if c == nil || problems.Refused() {
+	if err != nil {
+		return err
+	}
+	if first == nil {
 		return fmt.Errorf("%s has errors; nothing was started", file)
 	}
 	keys, err := openKeyLog(keylog)
@@ -119,17 +127,14 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	if keys != nil {
 		o.KeyLog = keys
 	}
-	g, err := gateway.New(c, o)
+	g, err := gateway.New(first.Config, o)
 	if err != nil {
 		return err
 	}
 	log.Info("starting", "version", version, "config", file, "control", s.control)
-	state := desired.New(load, g, log)
+	state.Drive(g)
 	go state.Run(ctx, hangup)
-	server := control.Serve(l, struct {
-		*gateway.Gateway
-		*desired.State
-	}{g, state}, version, log)
+	server := control.Serve(l, commanded{g, state}, version, log)
 	defer server.Close()
 	if err := g.Run(ctx); err != nil {
 		return err
@@ -138,21 +143,64 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	return nil
 }
 
+// commanded is what the control socket commands.
+type commanded struct {
+	*gateway.Gateway
+	*desired.State
+}
+
+// Status and Plan are the State's, which uses the Gateway's.
+func (c commanded) Status(ctx context.Context) (desired.Status, error) { return c.State.Status(ctx) }
+func (c commanded) Plan(ctx context.Context) (desired.Planned, error)  { return c.State.Plan(ctx) }
+
+// sourceOf is the configuration file as a source. What this host, being the cloud, is to choose is kept in the
+// directory state.
+func sourceOf(file, state string) desired.Source {
+	return desired.Source{
+		Trusted: load.Trusted,
+		Load:    func() (*desired.Loaded, diag.Problems) { return loadToRun(file, state) },
+		Look: func() (*desired.Loaded, diag.Problems) {
+			r, problems := readConfig(file)
+			return complete(r, problems, state, nil)
+		},
+		Again: func(text []byte) (*desired.Loaded, diag.Problems) {
+			var src load.Source
+			if err := json.Unmarshal(text, &src); err != nil {
+				return nil, diag.Problems{unusable(state, err)}
+			}
+			r, problems := src.Load(loadOptions)
+			return complete(r, problems, state, rand.Reader)
+		},
+	}
+}
+
 // loadToRun loads the configuration and sets the values that this host, being the cloud,
 // is to choose. It keeps them in the directory state.
-func loadToRun(file, state string) (*config.Config, diag.Problems) {
+func loadToRun(file, state string) (*desired.Loaded, diag.Problems) {
 	r, problems := readConfig(file)
+	return complete(r, problems, state, rand.Reader)
+}
+
+// complete sets the values that this host is to choose. Without random it chooses none, and leaves out those that are
+// not chosen yet.
+func complete(r *load.Result, problems diag.Problems, state string, random io.Reader) (*desired.Loaded, diag.Problems) {
 	if r == nil {
 		return nil, problems
 	}
+	source := r.Source // r itself is much larger, and is not kept
+	l := &desired.Loaded{Config: r.Config, Text: func() ([]byte, error) { return json.Marshal(source) }}
 	if problems.Refused() {
-		return r.Config, problems
+		return l, problems
 	}
-	if err := chosen.Fill(r.Drafts, filepath.Join(state, "chosen"), rand.Reader); err != nil {
-		problems = append(problems, diag.Problem{Severity: diag.Error, Code: "vpngw.state.unusable", File: state, Message: err.Error()})
-		return nil, problems
+	err := chosen.Fill(r.Drafts, filepath.Join(state, "chosen"), random)
+	if err != nil && (random != nil || !errors.Is(err, chosen.ErrNone)) {
+		return nil, append(problems, unusable(state, err))
 	}
-	return r.Config, problems
+	return l, problems
+}
+
+func unusable(state string, err error) diag.Problem {
+	return diag.Problem{Severity: diag.Error, Code: "vpngw.state.unusable", File: state, Message: err.Error()}
 }
 
 // openKeyLog opens the file of --insecure-keylog. Without a path it returns nil.

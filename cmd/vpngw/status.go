@@ -15,6 +15,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/control"
+	"vpngw/desired"
 	"vpngw/gateway"
 	"vpngw/ipsec"
 )
@@ -95,7 +96,10 @@ func printDrops(w io.Writer, c gateway.Counters) error {
 }
 
 // printStatus prints a table, one line for each tunnel.
-func printStatus(w io.Writer, st gateway.Status, now time.Time) error {
+func printStatus(w io.Writer, st desired.Status, now time.Time) error {
+	if r := st.Reload; r != nil {
+		defer fmt.Fprintln(w, plain(r.Why))
+	}
 	if len(st.Connections) == 0 {
 		fmt.Fprintln(w, "no connection is configured")
 		return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 
@@ -57,40 +56,6 @@ the end of their lifetime would. It does not wait for the new SAs.`,
 	}
 	cmd.Flags().BoolVar(&ike, "ike", false, "rekey the IKE SA instead")
 	return cmd
-}
-
-func newReload(s *settings) *cobra.Command {
-	return &cobra.Command{
-		Use:   "reload",
-		Short: "Make the daemon read its configuration again",
-		Long: `Reload makes the daemon read its configuration again, as SIGHUP does, and prints
-how many tunnels were added, changed and removed. Connections that have not
-changed keep their SAs and lose no packet. It needs root, or the user that the
-daemon runs as.
-
-A file with errors changes nothing: Reload prints its problems, and the exit code
-is 1. It prints warnings too, and each tunnel that got no device: the daemon goes
-on trying, and the exit code is 0. A reload cannot change "listen", "offload",
-"raw_frames", "discard_cleartext" and "threads": restart the daemon for these.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			done, err := control.NewClient(s.control).Reload(cmd.Context())
-			problems := done.Warnings
-			if refused := (*control.RefusedError)(nil); errors.As(err, &refused) {
-				problems = refused.Problems
-			}
-			problems.Write(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			for _, f := range done.Faults {
-				fmt.Fprintf(cmd.ErrOrStderr(), "tunnel %s is down: %s\n", f.Tunnel, f.Why)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "reloaded: %s added, %d changed, %d removed, %d as before\n",
-				count(done.Added, "tunnel"), done.Changed, done.Removed, done.Kept)
-			return nil
-		},
-	}
 }
 
 func newVersion() *cobra.Command {

@@ -5,6 +5,7 @@
 package chosen
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -25,8 +26,8 @@ import (
 var ErrNone = errors.New("not chosen yet; the daemon does that when it first runs with this connection")
 
 // Fill sets the values that the connections' Choices name: to what is kept in dir, or to
-// what it makes from rand and keeps there. With a nil rand it makes nothing, and a value
-// that is not kept is ErrNone.
+// what it makes from rand and keeps there. With a nil rand it makes nothing: it sets the values that are
+// kept, and the error is ErrNone when there are others.
 func Fill(drafts []*dialect.Draft, dir string, rand io.Reader) error {
 	f := &filler{dir: store.Dir(dir), rand: rand, taken: map[netip.Prefix]bool{}}
 	for _, d := range drafts {
@@ -36,14 +37,21 @@ func Fill(drafts []*dialect.Draft, dir string, rand io.Reader) error {
 			}
 		}
 	}
+	var none error
 	for _, d := range drafts {
 		for i := range d.Choices {
-			if err := f.fill(d, &d.Choices[i]); err != nil {
-				return fmt.Errorf("connection %q: %w", d.Connection.Name, err)
+			err := f.fill(d, &d.Choices[i])
+			if err == nil {
+				continue
 			}
+			err = fmt.Errorf("connection %q: %w", d.Connection.Name, err)
+			if !errors.Is(err, ErrNone) {
+				return err
+			}
+			none = cmp.Or(none, err)
 		}
 	}
-	return nil
+	return none
 }
 
 type filler struct {

@@ -58,6 +58,15 @@ func exposed(i fs.FileInfo, name string) error {
 	return nil
 }
 
+// Trusted says how others could change the file at path, or returns nil when they cannot.
+func Trusted(path string) error {
+	i, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return exposed(i, path)
+}
+
 // parents are the directories that an absolute name leads through, the root first.
 func parents(name string) []string {
 	var out []string

@@ -31,6 +31,7 @@ type Result struct {
 	*config.Config
 	Root   *dialect.Value   // the whole file
 	Drafts []*dialect.Draft // of the connections, in their order
+	Source *Source          // what was read; nil where a text was loaded
 }
 
 // ReadFile reads a file of at most limit bytes and tells its mode. The mode 0
@@ -49,8 +50,20 @@ func File(path string, o Options) (*Result, diag.Problems) {
 		}
 		return nil, diag.Problems{{Severity: diag.Error, Code: code, File: path, Message: reason(err).Error()}}
 	}
-	regular := func(name string, limit int) ([]byte, fs.FileMode, error) { return readFile(name, limit, false) }
-	return load(path, data, mode, regular, budget, o)
+	source := &Source{Name: path, Files: map[string]SourceFile{}}
+	source.add(path, mode, data)
+	regular := func(name string, limit int) ([]byte, fs.FileMode, error) {
+		data, mode, err := readFile(name, limit, false)
+		if err == nil {
+			source.add(name, mode, data)
+		}
+		return data, mode, err
+	}
+	r, problems := load(path, data, mode, regular, budget, o)
+	if r != nil {
+		r.Source = source
+	}
+	return r, problems
 }
 
 // Text loads a text that is called name. The files that it names are read with read.

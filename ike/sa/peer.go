@@ -2,6 +2,7 @@ package sa
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -91,4 +92,12 @@ type Child struct {
 	Proposals []ipsec.Proposal // with key exchange groups: PFS
 	Lifetime  ipsec.Lifetime
 	Trunc96   bool
+}
+
+// Same reports whether an SA of one of two Children can be one of the other: they differ at most in who
+// brings it up.
+func (c *Child) Same(d *Child) bool {
+	x, y := *c, *d
+	x.Initiate, y.Initiate = false, false
+	return reflect.DeepEqual(x, y)
 }

@@ -88,13 +88,23 @@ func (v *Vpngw) Command(args ...string) string {
 // Reload replaces the configuration and has the daemon load it.
 func (v *Vpngw) Reload(c Config) {
 	v.ns.lab.Helper()
-	c.write(v.ns.lab, v.ns.role)
+	v.Write(c)
 	v.Command("reload")
+}
+
+// Write replaces the configuration, of which the daemon hears nothing yet.
+func (v *Vpngw) Write(c Config) {
+	v.ns.lab.Helper()
+	c.write(v.ns.lab, v.ns.role)
 }
 
 // Status is the output of `vpngw status --json`. It follows the documentation.
 type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
+	Reload      *struct {
+		State string `json:"state"` // unconfirmed, gone-back
+		Why   string `json:"why"`
+	} `json:"reload"`
 }
 
 // ConnectionStatus is one connection's part of a Status.

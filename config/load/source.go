@@ -1,0 +1,54 @@
+package load
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"vpngw/config/tree"
+	"vpngw/diag"
+)
+
+// Source is what one load has read: the file and the files that it names. It holds keys.
+type Source struct {
+	Name  string                `json:"name"`
+	Files map[string]SourceFile `json:"files"` // by the paths that they were read from
+}
+
+// SourceFile is a file as it was when it was read. It prints nothing of it.
+type SourceFile struct {
+	Mode fs.FileMode `json:"mode"`
+	Data []byte      `json:"data"`
+}
+
+// Format implements fmt.Formatter.
+func (s SourceFile) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[redacted]") }
+
+// add keeps a file that was read.
+func (s *Source) add(path string, mode fs.FileMode, data []byte) {
+	s.Files[path] = SourceFile{mode, slices.Clone(data)}
+}
+
+// Load loads the source again. It reads no file.
+func (s *Source) Load(o Options) (*Result, diag.Problems) {
+	read := func(name string, limit int) ([]byte, fs.FileMode, error) {
+		f, ok := s.Files[name]
+		switch {
+		case !ok:
+			return nil, 0, fs.ErrNotExist
+		case len(f.Data) > limit:
+			return nil, 0, fmt.Errorf("it is larger than the %d bytes that may still be read", limit)
+		}
+		return slices.Clone(f.Data), f.Mode, nil
+	}
+	budget := tree.NewBudget()
+	data, mode, err := read(s.Name, budget.Bytes())
+	if err != nil {
+		return nil, diag.Problems{{Severity: diag.Error, Code: "vpngw.config.unreadable", File: s.Name, Message: err.Error()}}
+	}
+	r, problems := load(s.Name, data, mode, read, budget, o)
+	if r != nil {
+		r.Source = s
+	}
+	return r, problems
+}

@@ -1,0 +1,41 @@
+package desired
+
+import (
+	"context"
+	"time"
+
+	"vpngw/gateway"
+)
+
+// Status is what runs, and whether it is what the source says.
+type Status struct {
+	gateway.Status
+	Reload *ReloadStatus `json:"reload,omitempty"` // absent: the last reload, or the start, is what runs
+}
+
+// ReloadStatus is a reload that waits for its confirmation, or that the daemon has gone back on.
+type ReloadStatus struct {
+	State string    `json:"state"` // "unconfirmed", "gone-back"
+	Until time.Time `json:"until"` // when the daemon goes back, or was to go back
+	Why   string    `json:"why"`   // a sentence
+}
+
+// Status is the gateway's, with what is to be known of the last reload.
+func (s *State) Status(ctx context.Context) (Status, error) {
+	st, err := s.daemon.Status(ctx)
+	out := Status{Status: st}
+	switch t := s.onTrial(); {
+	case t == nil:
+	case t.Back:
+		out.Reload = &ReloadStatus{
+			"gone-back", t.Until.UTC(),
+			"the last reload was not confirmed: what runs is the configuration before it, and not the file's; `vpngw reload` adopts the file",
+		}
+	default:
+		out.Reload = &ReloadStatus{
+			"unconfirmed", t.Until.UTC(),
+			"the last reload is on trial: the daemon goes back at " + clock(t.Until) + " unless `vpngw confirm` comes first",
+		}
+	}
+	return out, err
+}
