@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -100,7 +101,8 @@ func (h *Host) unuseRule(r ruleKey, u ruleUser) {
 func (h *Host) enterGuards(p *part, changed map[netip.Prefix][]*claim) {
 	for _, g := range p.guards {
 		q := h.contest(g)
-		q.guards = append(q.guards, p)
+		i, _ := slices.BinarySearchFunc(q.guards, p, compareParts)
+		q.guards = slices.Insert(q.guards, i, p)
 	}
 	mark(changed, p.guards)
 }
@@ -108,10 +110,14 @@ func (h *Host) enterGuards(p *part, changed map[netip.Prefix][]*claim) {
 func (h *Host) withdrawGuards(p *part, changed map[netip.Prefix][]*claim) {
 	for _, g := range p.guards {
 		q := h.want.contests[g]
-		q.guards = slices.DeleteFunc(q.guards, func(o *part) bool { return o == p })
+		if i, ok := slices.BinarySearchFunc(q.guards, p, compareParts); ok {
+			q.guards = slices.Delete(q.guards, i, i+1)
+		}
 	}
 	mark(changed, p.guards)
 }
+
+func compareParts(a, b *part) int { return cmp.Compare(a.rank, b.rank) }
 
 func (h *Host) addGuards(keys []tablePrefix) (failures []failure) {
 	for _, k := range keys {

@@ -85,7 +85,7 @@ type claim struct {
 // contest has the claims of all owners to one prefix, and its guard.
 type contest struct {
 	claims []*claim // by the rank of their parts
-	guards []*part  // that want the prefix guarded
+	guards []*part  // that want the prefix guarded, by their rank
 	standing
 
 	guard tablePrefix // the place of the guard; zero: there is none
@@ -306,7 +306,7 @@ func (h *Host) markSource(a netip.Addr, changed map[netip.Prefix][]*claim) {
 }
 
 func compareClaims(a, b *claim) int {
-	return cmp.Or(cmp.Compare(a.device.part.rank, b.device.part.rank), cmp.Compare(a.order, b.order))
+	return cmp.Or(compareParts(a.device.part, b.device.part), cmp.Compare(a.order, b.order))
 }
 
 func (h *Host) decideAddress(a *ownAddress) {
