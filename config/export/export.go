@@ -104,7 +104,7 @@ func mirror(c *config.Connection) *config.Connection {
 		if t.Local.ID == ipsec.AnyIdentity { // that end may have any identity
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
-		t.Device, t.Routes = "", t.DefaultRoutes()
+		t.Device, t.Routes, t.Pass = "", t.DefaultRoutes(), false
 		// One end must initiate; with a cloud the customer always does.
 		t.Initiate = !t.Initiate || m.Side == config.Customer && c.Dialect != "native"
 		if h := t.Health; h != nil {
