@@ -89,6 +89,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		return Adopted{}, err
 	}
 	g.config = c
+	g.Host.Retain()
 	ch := g.fleet.regroup(now, plan, &g.peers, g.under.addresses, g.data.inner)
 	for _, name := range ch.removed { // who adds it again wants it up
 		if err := g.Holds.Hold(name, false); err != nil {
@@ -122,6 +123,10 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	g.perform(now)
 	for _, gr := range ch.groups {
 		g.decide(now, gr)
+	}
+
+	if err := g.Host.Release(); err != nil {
+		g.Log.Error("cannot remove the unreachable routes of what is no longer configured", "err", err)
 	}
 
 	for _, e := range g.fleet.entries {

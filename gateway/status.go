@@ -34,6 +34,11 @@ type TunnelStatus struct {
 	Remote      string        `json:"remote"` // outer address
 	IKE         *IKEStatus    `json:"ike"`    // null: no IKE SA
 	Children    []ChildStatus `json:"children"`
+	// Leak says where the kernel would send packets that the tunnel's routes cover: "none", all go into a tunnel or are
+	// dropped, or "possible", some leave in clear.
+	Leak     Leak      `json:"leak"`
+	LeakWhy  string    `json:"leak_why"`  // empty when none is possible
+	LeakCode diag.Code `json:"leak_code"` // likewise
 }
 
 // IKEStatus is the IKE SA of a tunnel. SPIs are hexadecimal.
