@@ -36,9 +36,9 @@ type TunnelStatus struct {
 	Children    []ChildStatus `json:"children"`
 	// Leak says where the kernel would send packets that the tunnel's routes cover: "none", all go into a tunnel or are
 	// dropped, or "possible", some leave in clear.
-	Leak     Leak      `json:"leak"`
-	LeakWhy  string    `json:"leak_why"`  // empty when none is possible
-	LeakCode diag.Code `json:"leak_code"` // likewise
+	Leak     Leak      `json:"leak,omitempty"`
+	LeakWhy  string    `json:"leak_why,omitempty"` // empty when none is possible
+	LeakCode diag.Code `json:"leak_code,omitempty"`
 }
 
 // IKEStatus is the IKE SA of a tunnel. SPIs are hexadecimal.

@@ -31,8 +31,10 @@ func newStatus(s *settings) *cobra.Command {
   waiting     not up yet; the peer has to begin
   down        taken down by "vpngw down", or without a device
 
-WHY is the last failure. IN and OUT count the bytes of inner packets that the
-present Child SAs have carried. Algorithms marked "!" are weak.
+WHY is the last failure. A line below the table names each tunnel of which packets
+can leave in clear, and by which route: the kernel was asked where it would send them.
+
+IN and OUT count the bytes of inner packets that the present Child SAs have carried. Algorithms marked "!" are weak.
 
 With --drops it counts what was dropped and refused since the daemon started, by
 name: "no-sa" are packets for a tunnel that is not up, "no-policy" packets that
@@ -116,6 +118,11 @@ func printStatus(w io.Writer, st gateway.Status, now time.Time) error {
 		return err
 	}
 	for _, c := range st.Connections {
+		for _, t := range c.Tunnels {
+			if t.Leak == gateway.LeakPossible {
+				fmt.Fprintf(w, "%s can leak: %s\n", plain(t.Name), plain(t.LeakWhy))
+			}
+		}
 		if len(c.Unserved) > 0 {
 			fmt.Fprintf(w, "%s runs without, since it is not served yet: %s\n", plain(c.Name), plain(strings.Join(c.Unserved, ", ")))
 		}
