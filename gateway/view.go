@@ -34,7 +34,7 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 		return nil
 	})
 	if err == nil {
-		g.leaks(s, asks)
+		g.leaks(ctx, s, asks)
 	}
 	return s, err
 }
