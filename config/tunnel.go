@@ -42,6 +42,9 @@ type Tunnel struct {
 	// Routes lead into the tunnel: the list of `routes:`, else the remote subnets without
 	// 0.0.0.0/0 and ::/0.
 	Routes []netip.Prefix
+	// Pass is `before_up: pass`: what Routes cover may leave in clear until the tunnel is first up, and while
+	// the daemon does not run.
+	Pass bool
 
 	BGP    *BGP    // nil: none
 	Health *Health // by the body; nil: none

@@ -10,6 +10,9 @@ const (
 	RouteSource   Code = "route-source"
 	AddressTaken  Code = "address-taken"
 	HostRefused   Code = "host-refused"
+	LeakRoute     Code = "leak"
+	LeakHeld      Code = "leak-held"
+	LeakPass      Code = "leak-pass"
 
 	Running   Code = "running"
 	NetAdmin  Code = "net-admin"
@@ -31,6 +34,9 @@ var device = []Entry{
 	{Code: RouteSource, Severity: Error, Sentence: "route {prefix} is not in: its source address {addr} is on no interface of this host", Side: Ours, Change: "local.subnets"},
 	{Code: AddressTaken, Severity: Error, Sentence: "{addr} is not on device {device}: interface {name} has that address already", Side: Ours, Change: "inside.local"},
 	{Code: HostRefused, Severity: Error, Sentence: "the kernel refused: {err}", Side: Ours},
+	{Code: LeakRoute, Severity: Warning, Sentence: "packets to {addr}, which the route {prefix} is to cover, leave in clear by {device}: {err} takes them", Side: Ours, Change: "routes"},
+	{Code: LeakHeld, Severity: Info, Sentence: "packets to {addr} leave in clear by {device} while `vpngw down` holds the tunnel: {err} takes them", Side: Ours},
+	{Code: LeakPass, Severity: Info, Sentence: "packets to {addr} leave in clear by {device} until the tunnel is first up: {err} takes them, as `before_up: pass` allows", Side: Ours, Change: "before_up"},
 
 	{Code: Running, Severity: Error, Sentence: "{name} is the vpngw of this network namespace, which can have only one; stop that, or start this one in a network namespace of its own", Side: Ours},
 	{Code: NetAdmin, Severity: Error, Sentence: "no CAP_NET_ADMIN, which devices, addresses and routes need; run as root, or with AmbientCapabilities=CAP_NET_ADMIN in the unit", Side: Ours},

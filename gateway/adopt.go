@@ -120,6 +120,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		return Adopted{}, err
 	}
 	g.config = c
+	g.Host.Retain()
 	ch := g.fleet.regroup(now, g.fleet.compare(plan), &g.peers, g.under.addresses, g.data.inner)
 	g.removed = append(g.removed, ch.removed...)
 	for _, e := range g.fleet.entries {
@@ -158,6 +159,10 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	g.perform(now)
 	for _, gr := range ch.groups {
 		g.decide(now, gr)
+	}
+
+	if err := g.Host.Release(); err != nil {
+		g.Log.Error("cannot remove the unreachable routes of what is no longer configured", "err", err)
 	}
 
 	for _, e := range g.fleet.entries {

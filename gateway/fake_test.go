@@ -218,6 +218,7 @@ type fakeHost struct {
 	states    map[string]host.State // by owner
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
+	fakeGuards
 }
 
 func (h *fakeHost) Poller() (Poller, error) {
@@ -239,7 +240,7 @@ func (h *fakeHost) poke() {
 func (h *fakeHost) newID() int { return int(h.ids.Add(1)) }
 
 func newHost(n *fakeNet, addresses ...string) *fakeHost {
-	h := &fakeHost{net: n, pathMTU: 1500, tuns: map[string]*fakeTUN{}, states: map[string]host.State{}, foreign: map[netip.Prefix]bool{}}
+	h := &fakeHost{net: n, pathMTU: 1500, tuns: map[string]*fakeTUN{}, states: map[string]host.State{}, foreign: map[netip.Prefix]bool{}, fakeGuards: fakeGuards{guards: map[netip.Prefix]bool{}}}
 	for _, a := range addresses {
 		h.addresses = append(h.addresses, addr(a))
 	}
@@ -250,14 +251,6 @@ func newHost(n *fakeNet, addresses ...string) *fakeHost {
 }
 
 func (h *fakeHost) Check() []host.Finding { return h.findings }
-func (h *fakeHost) Clean() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.cleaned++
-	clear(h.states)
-	return nil
-}
-
 func (h *fakeHost) newSocket(port uint16) *fakeSocket {
 	return &fakeSocket{host: h, id: h.newID(), port: port, in: make(chan ipsec.Datagram, 256), errs: make(chan error), done: make(chan struct{})}
 }
@@ -327,9 +320,10 @@ func (h *fakeHost) Set(owner string, s host.State) (host.Result, error) {
 	defer h.mu.Unlock()
 	h.sets++
 	delete(h.states, owner)
-	if len(s.Devices)+len(s.Peers) > 0 {
+	if len(s.Devices)+len(s.Peers)+len(s.Guards) > 0 {
 		h.states[owner] = s
 	}
+	h.guard()
 	var res host.Result
 	for _, d := range s.Devices {
 		for _, r := range d.Routes {
@@ -342,8 +336,6 @@ func (h *fakeHost) Set(owner string, s host.State) (host.Result, error) {
 	}
 	return res, h.setError
 }
-
-func (h *fakeHost) Leave() error { return h.Clean() }
 
 // devices returns the devices in the kernel, by name.
 func (h *fakeHost) devices() map[string]host.DeviceState {

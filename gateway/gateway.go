@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -74,6 +75,7 @@ type Gateway struct {
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
 	events          *events
+	leaking         sync.Mutex // of leaks
 
 	// The control loop alone uses the fields below.
 	config        *config.Config
@@ -130,11 +132,11 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 }
 
 // Run brings the tunnels up and keeps them up until ctx ends; then it deletes
-// the IKE SAs and removes its devices, addresses, routes and rules from the
-// host.
+// the IKE SAs and removes its devices, addresses and routes from the
+// host. The guards of the routes stay, and the next Run takes them over.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer close(g.stopped)
-	// Sockets come before Clean: a start that fails must not have removed anything.
+	// Sockets come before TakeOver: a start that fails must not have removed anything.
 	if err := checkHost(g.Host, g.Log, len(g.under.listen) > 0); err != nil {
 		return err
 	}
@@ -143,7 +145,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return fmt.Errorf("open the underlay sockets: %w", err)
 	}
 	g.under.sockets = s
-	if err := g.Host.Clean(); err != nil {
+	if _, err := g.Host.TakeOver(); err != nil {
 		s.Close()
 		return fmt.Errorf("remove the devices and routes of an earlier run: %w", err)
 	}

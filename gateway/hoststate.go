@@ -12,7 +12,7 @@ import (
 
 // apply sets a group's part of the host's state.
 func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied {
-	s := host.State{Peers: w.Peers}
+	s := host.State{Peers: w.Peers, Guards: w.Guards}
 	tunnelOf := map[string]string{} // by device
 	for _, d := range w.Devices {
 		tunnelOf[d.Device] = d.Tunnel

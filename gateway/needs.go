@@ -30,7 +30,9 @@ type IKE interface {
 // Host is the operating system, as the gateway uses it. System is the one that calls the kernel.
 type Host interface {
 	Check() []host.Finding
-	Clean() error
+	TakeOver() (guards int, err error)
+	Retain()
+	Release() error
 	Leave() error
 	Open(listen []netip.Addr) (*Sockets, error)
 	CreateTUN(name string, mtu int) (TUN, error)
@@ -40,6 +42,7 @@ type Host interface {
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
 	Watch(ctx context.Context, changed func(owners []string)) error
+	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error
 	Discarded() uint64 // packets of cleartext; from any goroutine, for it asks the kernel
 }

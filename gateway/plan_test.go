@@ -100,6 +100,7 @@ var settings = map[string]struct {
 	"Tunnel.Device":    {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Device = "vpngw0" }}, // it has this one
 	"Device":           {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Device = "office" }},
 	"Tunnel.Routes":    {Live, func(_ *config.Connection, t *config.Tunnel) { t.Routes = prefixes("10.10.0.0/24") }},
+	"Tunnel.Pass":      {Live, func(_ *config.Connection, t *config.Tunnel) { t.Pass = true }},
 	"Tunnel.BGP":       {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.BGP = &config.BGP{} }},
 	"Tunnel.Health":    {Live, func(_ *config.Connection, t *config.Tunnel) { t.Health = &config.Health{} }},
 	"Tunnel.OwnHealth": {Live, func(_ *config.Connection, t *config.Tunnel) { t.OwnHealth = &config.Health{} }},

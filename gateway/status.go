@@ -36,6 +36,11 @@ type TunnelStatus struct {
 	IKE         *IKEStatus    `json:"ike"`    // null: no IKE SA
 	Children    []ChildStatus `json:"children"`
 	Health      *HealthStatus `json:"health,omitempty"` // this end does not ping: none
+	// Leak says where the kernel would send packets that the tunnel's routes cover: "none", all go into a tunnel or are
+	// dropped, or "possible", some leave in clear. Empty: there are too many tunnels to ask for all.
+	Leak     Leak      `json:"leak,omitempty"`
+	LeakWhy  string    `json:"leak_why,omitempty"` // empty when none is possible
+	LeakCode diag.Code `json:"leak_code,omitempty"`
 }
 
 // IKEStatus is the IKE SA of a tunnel. SPIs are hexadecimal.

@@ -17,6 +17,7 @@ import (
 // runs.
 func (g *Gateway) Status(ctx context.Context) (Status, error) {
 	s := Status{Connections: []ConnectionStatus{}}
+	var asks []leakAsk
 	err := g.call(ctx, func(time.Time) error {
 		for _, e := range g.fleet.entries {
 			n := len(s.Connections)
@@ -28,9 +29,13 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 			}
 			c := &s.Connections[n-1]
 			c.Tunnels = append(c.Tunnels, g.tunnelStatus(e))
+			asks = append(asks, askFor(e))
 		}
 		return nil
 	})
+	if err == nil {
+		g.leaks(ctx, s, asks)
+	}
 	return s, err
 }
 

@@ -3,20 +3,36 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// Clean removes the devices, routes, rules and nftables table of an earlier vpngw from this
-// network namespace. It finds them by our marks.
+// Clean removes the devices, routes, guards, rules and nftables table of an earlier vpngw from
+// this network namespace. It finds them by our marks.
 //
 // It claims the network namespace first, so it fails while another vpngw runs here. It also removes
 // the parts of all owners.
 func (h *Host) Clean() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.retained = retained{}
+	return h.clean()
+}
+
+// TakeOver is Clean, but the guards of the earlier vpngw stay, and so do the rules. Release removes those that no
+// owner has wanted by then. TakeOver returns how many guards there are.
+func (h *Host) TakeOver() (guards int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.retained = retained{on: true}
+	err = h.clean()
+	return len(h.have.guards), err
+}
+
+func (h *Host) clean() error {
 	if err := h.claim(); err != nil {
 		return err
 	}
@@ -40,28 +56,45 @@ func (h *Host) Clean() error {
 	if err := h.update(); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	return errors.Join(append(errs, h.finish())...)
+}
+
+// finish is enforce when no route of ours is wanted any more.
+func (h *Host) finish() error {
+	var errs []error
 	for _, f := range h.enforce() {
 		errs = append(errs, f.err)
 	}
 	return errors.Join(append(errs, h.removeTable())...)
 }
 
-// Leave removes the parts of all owners and our devices. The caller must still
+// Leave removes the parts of all owners except for their guards, and our devices. The caller must still
 // close the TUNs. Like CreateTUN, Leave works in its caller's network
 // namespace.
 //
 // The kernel removes the devices at once, by their group. One after another they
 // would take it a grace period of RCU each, some 20 ms: 80 s for 4000 devices.
 func (h *Host) Leave() error {
-	if err := h.Claim(); err != nil {
-		return err
-	}
-	err := h.Clean()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	links, e := retryDump(func() ([]netlink.Link, error) { return h.nl.LinkList() })
-	if e != nil {
-		return errors.Join(err, fmt.Errorf("dump links: %w", e))
+	if err := h.claim(); err != nil {
+		return err
+	}
+	h.have.fresh = false
+	err := h.update()
+	if err == nil {
+		for owner, p := range maps.Clone(h.want.parts) {
+			h.replace(owner, State{Peers: p.peers, Guards: p.guards})
+		}
+		err = h.finish()
+	}
+	return errors.Join(err, h.removeDevices())
+}
+
+func (h *Host) removeDevices() error {
+	links, err := retryDump(func() ([]netlink.Link, error) { return h.nl.LinkList() })
+	if err != nil {
+		return fmt.Errorf("dump links: %w", err)
 	}
 	any := false
 	for _, l := range links {
@@ -69,17 +102,18 @@ func (h *Host) Leave() error {
 			continue
 		}
 		if !ours(l) { // another program uses the number of our group: each TUN removes its own device
-			return err
+			return nil
 		}
 		any = true
 	}
-	if any {
-		req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(Group)))
-		if _, e := req.Execute(unix.NETLINK_ROUTE, 0); e != nil && !gone(e) {
-			err = errors.Join(err, fmt.Errorf("remove our devices: %w", e))
-		}
+	if !any {
+		return nil
 	}
-	return err
+	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(Group)))
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil && !gone(err) {
+		return fmt.Errorf("remove our devices: %w", err)
+	}
+	return nil
 }

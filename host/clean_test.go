@@ -2,6 +2,7 @@ package host
 
 import (
 	"bufio"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,7 +14,8 @@ import (
 
 // crashState has everything that Set can put into the kernel.
 var crashState = State{
-	Peers: []netip.Addr{netip.MustParseAddr("198.51.100.9")},
+	Peers:  []netip.Addr{netip.MustParseAddr("198.51.100.9")},
+	Guards: prefixes("10.20.0.0/16", "198.51.100.0/24", "0.0.0.0/0", "::/0"),
 	Devices: []DeviceState{{
 		Name: "vpn0", Addresses: prefixes("169.254.7.1/30", "fd77::1/64"),
 		Routes: []Route{
@@ -108,8 +110,8 @@ func TestSetTakesOverWhatACrashLeft(t *testing.T) {
 	compare(t, "kernel", got, want)
 }
 
-// Leave removes all objects of the daemon at once, and no foreign object.
-func TestLeaveTakesOutEverythingOfOurs(t *testing.T) {
+// Leave removes all objects of the daemon at once except for the guards with their rules, and no foreign object.
+func TestLeaveTakesOutEverythingButGuards(t *testing.T) {
 	for _, foreigner := range []bool{false, true} {
 		s, h := world(t)
 		before, _ := s.kernelState()
@@ -129,9 +131,14 @@ func TestLeaveTakesOutEverythingOfOurs(t *testing.T) {
 		s.must(vpn0.Close())
 		s.must(other.Close())
 		ours, _ := s.kernelState()
-		compare(t, "ours", ours, before)
+		want, _ := model([]State{{Peers: crashState.Peers, Guards: crashState.Guards}}, nil)
+		maps.Copy(want, before)
+		compare(t, "ours", ours, want)
 		if out := s.ip("link"); strings.Contains(out, "vpn") || !strings.Contains(out, "eth1") {
 			t.Errorf("the links are\n%s", out)
 		}
+		s.must(h.Clean())
+		ours, _ = s.kernelState()
+		compare(t, "cleaned, ours", ours, before)
 	}
 }

@@ -50,13 +50,15 @@ func (h *Host) pass() []failure {
 	w := &h.work
 	failures := h.setLinks(w.links)
 	failures = append(failures, h.addAddresses(w.addrs)...)
+	failures = append(failures, h.addGuards(w.guards)...)
 	failures = append(failures, h.addRoutes(w.routes)...)
 	rules := sortRules(w.rules)
 	failures = append(failures, h.addRules(rules)...)
-	routes, strays, addrs, gone := w.routes, w.strays, w.addrs, w.gone
-	w.links, w.addrs, w.routes, w.strays, w.rules, w.gone = nil, nil, nil, nil, nil, nil // objects that cannot be removed come back into the list
+	routes, strays, addrs, guards, gone := w.routes, w.strays, w.addrs, w.guards, w.gone
+	w.links, w.addrs, w.routes, w.strays, w.rules, w.guards, w.gone = nil, nil, nil, nil, nil, nil, nil // objects that cannot be removed come back into the list
 	failures = append(failures, h.removeRules(rules)...)
 	failures = append(failures, h.removeRoutes(routes, strays)...)
+	failures = append(failures, h.removeGuards(guards)...)
 	failures = append(failures, h.removeAddresses(addrs)...)
 	for _, a := range gone {
 		if h.local(a) { // again
@@ -287,12 +289,25 @@ func (h *Host) addRules(rules []ruleKey) (failures []failure) {
 			}
 		}
 	}
+	for _, k := range h.work.guards {
+		if q := h.want.guards[k]; q != nil {
+			for _, r := range q.rules {
+				if err := refused[r]; err != nil {
+					failures = append(failures, failure{q.owner(), err})
+				}
+			}
+		}
+	}
 	return failures
 }
 
 func (h *Host) removeRules(rules []ruleKey) (failures []failure) {
 	for _, k := range rules {
 		if _, ok := h.have.rules[k]; !ok || len(h.want.rules[k]) > 0 {
+			continue
+		}
+		if h.retained.on {
+			h.retained.rules = append(h.retained.rules, k)
 			continue
 		}
 		if err := h.rt.RuleDel(k.netlink()); err != nil && !gone(err) {

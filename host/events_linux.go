@@ -166,6 +166,7 @@ type event struct {
 	route   foreignRoute
 	source  netip.Addr
 	replace bool
+	guard   bool // with ours: the route is a guard
 	several bool // next hops, which foreignRoute does not hold
 	rule    ruleKey
 }
@@ -251,6 +252,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 		}
 	}
 	e.metric = e.route.metric
+	e.guard = e.ours && isGuard(e.route.typ, e.metric)
 	h.have.byTOS = h.have.byTOS || m.Tos != 0 // whatever its table
 	if !ourTable(e.key.table) {
 		return false
@@ -338,6 +340,9 @@ func (h *Host) apply(e event) {
 	case e.typ == unix.RTM_DELROUTE && !e.ours && !e.several && k.dropForeign(e):
 		h.decide(e.key.prefix)
 		h.judge(e.key.prefix)
+	case e.typ == unix.RTM_DELROUTE && e.guard:
+		delete(k.guards, e.key)
+		h.work.guards = append(h.work.guards, e.key)
 	case e.typ == unix.RTM_DELROUTE && e.ours:
 		h.lostRoute(e)
 	case e.typ == unix.RTM_DELRULE:

@@ -48,11 +48,14 @@ type Config struct {
 	Log *slog.Logger // nil: discard
 }
 
-// State lists the addresses, routes and peers of one owner. The zero State is empty.
+// State lists the addresses, routes, guards and peers of one owner. The zero State is empty.
 type State struct {
 	Devices []DeviceState
 	// Peers are outer addresses that no route of any owner may capture.
 	Peers []netip.Addr
+	// Guards are prefixes whose packets leave by a device of ours or not at all: an unreachable route, of a
+	// worse metric than ours, stands beside each, whether its devices exist or not.
+	Guards []netip.Prefix
 }
 
 // DeviceState is one TUN device of ours; CreateTUN made it.

@@ -30,6 +30,7 @@ type Host struct {
 	work      work      // objects in which want and have may differ
 	dumped    time.Time // when have was read from the kernel as a whole
 	doubt     bool      // the kernel has refused something since
+	retained  retained
 	cleartext cleartext
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"vpngw/diag"
 )
 
@@ -149,7 +151,7 @@ func (h *Host) describe(p fmt.Stringer, o obstacle) string {
 	if o.route.metric != 0 {
 		s += fmt.Sprintf(", metric %d", o.route.metric)
 	}
-	if o.table == Table {
+	if o.table != unix.RT_TABLE_MAIN {
 		s += fmt.Sprintf(" in table %d", o.table)
 	}
 	return s

@@ -55,7 +55,9 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 						dst = prefixOf(r.Dst)
 					}
 					line := fmt.Sprintf("route %s %s %s src %s", tableName(table, names), dst, names[r.LinkIndex], addrOf(r.Src))
-					if r.Protocol == Protocol {
+					if r.Protocol == Protocol && isGuard(r.Type, r.Priority) {
+						ours[guardLine(tableName(table, names), dst)] = true
+					} else if r.Protocol == Protocol {
 						ours[line] = true
 					} else {
 						foreign[fmt.Sprintf("%s via %s metric %d proto %d", line, r.Gw, r.Priority, r.Protocol)] = true
@@ -77,6 +79,8 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 	})
 	return ours, foreign
 }
+
+func guardLine(table string, p netip.Prefix) string { return fmt.Sprintf("guard %s %s", table, p) }
 
 // tableName returns a table's number, or the device if the table belongs to one.
 func tableName(table int, names map[int]string) string {
@@ -110,11 +114,26 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 	for _, s := range states {
 		all.Devices = append(all.Devices, s.Devices...)
 		all.Peers = append(all.Peers, s.Peers...)
+		all.Guards = append(all.Guards, s.Guards...)
 	}
 	local := make(map[netip.Addr]bool)
 	for _, d := range all.Devices {
 		for _, a := range d.Addresses {
 			local[a.Addr()] = true
+		}
+	}
+	captures := func(p netip.Prefix) bool {
+		return p.Bits() == 0 || slices.ContainsFunc(all.Peers, p.Contains)
+	}
+	for _, p := range all.Guards {
+		switch {
+		case !captures(p):
+			if !worse(foreign, p) {
+				ours[guardLine("254", p)] = true
+			}
+		case p.Bits() == 0 || !has(fmt.Sprintf("route 254 %s ", p)):
+			ours[guardLine(fmt.Sprint(Table), p)] = true
+			captured(ours, p)
 		}
 	}
 	for _, d := range all.Devices {
@@ -129,7 +148,7 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 		}
 		for _, r := range routes {
 			table := fmt.Sprint(unix.RT_TABLE_MAIN)
-			if r.Prefix.Bits() == 0 || slices.ContainsFunc(all.Peers, r.Prefix.Contains) {
+			if captures(r.Prefix) {
 				table = fmt.Sprint(Table)
 			}
 			line := fmt.Sprintf("%s %s", d.Name, r.Prefix)
@@ -172,14 +191,31 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 			if table != fmt.Sprint(Table) {
 				continue
 			}
-			ours[ruleLine(better, "254")] = true
-			ours[ruleLine(ruleKey{v6: better.v6, priority: 7558, suppress: -1, goTo: -1, mark: Mark, invert: true}, table)] = true
-			if r.Prefix.Bits() > 0 {
-				ours[ruleLine(ruleKey{v6: better.v6, priority: better.priority + 1, to: r.Prefix, suppress: -1, goTo: 7558}, "0")] = true
-			}
+			captured(ours, r.Prefix)
 		}
 	}
 	return ours, blocked
+}
+
+// captured adds the rules of a prefix in our Table.
+func captured(ours map[string]bool, p netip.Prefix) {
+	better := ruleKey{v6: p.Addr().Is6(), priority: 7300 + 2*(128-p.Bits()), suppress: p.Bits(), goTo: -1}
+	if p.Bits() > 0 {
+		better.to = p
+		ours[ruleLine(ruleKey{v6: better.v6, priority: better.priority + 1, to: p, suppress: -1, goTo: 7558}, "0")] = true
+	}
+	ours[ruleLine(better, "254")] = true
+	ours[ruleLine(ruleKey{v6: better.v6, priority: 7558, suppress: -1, goTo: -1, mark: Mark, invert: true}, fmt.Sprint(Table))] = true
+}
+
+// worse reports whether a foreign route to a prefix has a worse metric than a guard.
+func worse(foreign map[string]bool, p netip.Prefix) bool {
+	for line := range foreign {
+		if strings.HasPrefix(line, fmt.Sprintf("route 254 %s ", p)) && strings.Contains(line, "metric 20000 ") {
+			return true
+		}
+	}
+	return false
 }
 
 // pool has the parts of random states: some prefixes lie within others, some
@@ -218,6 +254,11 @@ func randomState(r *rand.Rand, tuns []string) State {
 	for _, p := range pool.peers {
 		if r.IntN(4) == 0 {
 			s.Peers = append(s.Peers, p)
+		}
+	}
+	for _, p := range pool.prefixes {
+		if r.IntN(4) == 0 {
+			s.Guards = append(s.Guards, p)
 		}
 	}
 	addresses := slices.Clone(pool.addresses)
@@ -298,7 +339,7 @@ type owners struct {
 
 func (o *owners) set(name string, s State) {
 	_, known := o.states[name]
-	switch empty := len(s.Devices)+len(s.Peers) == 0; {
+	switch empty := len(s.Devices)+len(s.Peers)+len(s.Guards) == 0; {
 	case empty:
 		o.names = slices.DeleteFunc(o.names, func(n string) bool { return n == name })
 		delete(o.states, name)

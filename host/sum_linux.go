@@ -32,7 +32,8 @@ type sum struct {
 	links  map[int]*device
 	addrs  map[address]*ownAddress
 	routes map[tablePrefix]*claim
-	rules  map[ruleKey]map[*claim]struct{} // with the claims that need the rule
+	rules  map[ruleKey]map[ruleUser]struct{} // with the claims and guards that need the rule
+	guards map[tablePrefix]*contest
 }
 
 // part is one owner's desired state.
@@ -41,6 +42,7 @@ type part struct {
 	rank    uint64 // the order of the owners' first Set
 	devices []*device
 	peers   []netip.Addr
+	guards  []netip.Prefix
 }
 
 type device struct {
@@ -80,10 +82,14 @@ type claim struct {
 	code    diag.Code  // likewise: of what keeps the route out
 }
 
-// contest has the claims of all owners to one prefix.
+// contest has the claims of all owners to one prefix, and its guard.
 type contest struct {
 	claims []*claim // by the rank of their parts
+	guards []*part  // that want the prefix guarded, by their rank
 	standing
+
+	guard tablePrefix // the place of the guard; zero: there is none
+	rules []ruleKey   // the rules that lead to the guard
 }
 
 // standing is the part of the decision that concerns every claim to a prefix.
@@ -105,7 +111,8 @@ func newSum() sum {
 		contests: make(map[netip.Prefix]*contest), addresses: make(map[netip.Addr][]*ownAddress),
 		sources: make(map[netip.Addr]map[*claim]struct{}), peers: newPeers(),
 		links: make(map[int]*device), addrs: make(map[address]*ownAddress),
-		routes: make(map[tablePrefix]*claim), rules: make(map[ruleKey]map[*claim]struct{}),
+		routes: make(map[tablePrefix]*claim), rules: make(map[ruleKey]map[ruleUser]struct{}),
+		guards: make(map[tablePrefix]*contest),
 	}
 }
 
@@ -118,6 +125,7 @@ type work struct {
 	routes []tablePrefix
 	strays []routeKey // routes of ours under a metric that Set does not use
 	rules  []ruleKey
+	guards []tablePrefix
 	gone   []netip.Addr // addresses that this host lost; routes may have them as their source
 
 	claims    []*claim
@@ -144,7 +152,7 @@ func (h *Host) replace(owner string, s State) []error {
 // newPart makes the part that a State describes, nil for the empty State. It leaves invalid devices
 // and routes out and reports them.
 func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
-	if len(s.Devices) == 0 && len(s.Peers) == 0 {
+	if len(s.Devices) == 0 && len(s.Peers) == 0 && len(s.Guards) == 0 {
 		return nil, nil
 	}
 	p := &part{owner: owner}
@@ -160,6 +168,13 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 		}
 	}
 	var errs []error
+	for _, g := range s.Guards {
+		if !g.IsValid() {
+			errs = append(errs, fmt.Errorf("the prefix %s to guard is invalid", g))
+		} else if g = g.Masked(); !slices.Contains(p.guards, g) {
+			p.guards = append(p.guards, g)
+		}
+	}
 	order := 0
 	for _, ds := range s.Devices {
 		other := h.want.devices[ds.Name]
@@ -216,6 +231,7 @@ func (h *Host) enter(p *part, changed map[netip.Prefix][]*claim) {
 		mark(changed, w.peers.add(a))
 		h.judge(around(a, a.BitLen()))
 	}
+	h.enterGuards(p, changed)
 	for _, d := range p.devices {
 		w.devices[d.name] = d
 		if d.index != 0 {
@@ -228,11 +244,7 @@ func (h *Host) enter(p *part, changed map[netip.Prefix][]*claim) {
 			h.markSource(a.prefix.Addr(), changed)
 		}
 		for _, c := range d.claims {
-			q := w.contests[c.prefix]
-			if q == nil {
-				q = new(contest)
-				w.contests[c.prefix] = q
-			}
+			q := h.contest(c.prefix)
 			i, _ := slices.BinarySearchFunc(q.claims, c, compareClaims)
 			q.claims = slices.Insert(q.claims, i, c)
 			if c.source.IsValid() {
@@ -254,6 +266,7 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 		mark(changed, w.peers.remove(a))
 		h.judge(around(a, a.BitLen()))
 	}
+	h.withdrawGuards(p, changed)
 	for _, d := range p.devices {
 		delete(w.devices, d.name)
 		delete(w.links, d.index)
@@ -293,7 +306,7 @@ func (h *Host) markSource(a netip.Addr, changed map[netip.Prefix][]*claim) {
 }
 
 func compareClaims(a, b *claim) int {
-	return cmp.Or(cmp.Compare(a.device.part.rank, b.device.part.rank), cmp.Compare(a.order, b.order))
+	return cmp.Or(compareParts(a.device.part, b.device.part), cmp.Compare(a.order, b.order))
 }
 
 func (h *Host) decideAddress(a *ownAddress) {
@@ -361,9 +374,20 @@ func (h *Host) decide(p netip.Prefix, changed ...*claim) {
 			h.work.claims = append(h.work.claims, c)
 		}
 	}
-	if len(q.claims) == 0 {
+	h.setGuard(p, q)
+	if len(q.claims) == 0 && len(q.guards) == 0 {
 		delete(h.want.contests, p)
 	}
+}
+
+// contest returns the contest of a prefix, a new one if need be.
+func (h *Host) contest(p netip.Prefix) *contest {
+	q := h.want.contests[p]
+	if q == nil {
+		q = new(contest)
+		h.want.contests[p] = q
+	}
+	return q
 }
 
 func (h *Host) standing(p netip.Prefix, claims []*claim) standing {
@@ -414,10 +438,7 @@ func (h *Host) place(q *contest, c *claim) {
 	c.placed, c.key, c.rules = true, key, rules
 	h.want.routes[key] = c
 	for _, r := range rules {
-		if h.want.rules[r] == nil {
-			h.want.rules[r] = make(map[*claim]struct{})
-		}
-		h.want.rules[r][c] = struct{}{}
+		h.useRule(r, c)
 	}
 	h.touch(c)
 }
@@ -430,9 +451,7 @@ func (h *Host) displace(c *claim) {
 	h.touch(c)
 	delete(h.want.routes, c.key)
 	for _, r := range c.rules {
-		if delete(h.want.rules[r], c); len(h.want.rules[r]) == 0 {
-			delete(h.want.rules, r)
-		}
+		h.unuseRule(r, c)
 	}
 	c.placed, c.rules = false, nil
 }
@@ -459,6 +478,13 @@ func (h *Host) decideAll() {
 	}
 	for a := range h.have.addrs {
 		h.work.addrs = append(h.work.addrs, a)
+	}
+	for key, q := range w.guards {
+		h.work.guards = append(h.work.guards, key)
+		h.work.rules = append(h.work.rules, q.rules...)
+	}
+	for key := range h.have.guards {
+		h.work.guards = append(h.work.guards, key)
 	}
 	for key := range h.have.routes {
 		h.work.routes = append(h.work.routes, key.tablePrefix)

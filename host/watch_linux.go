@@ -146,9 +146,7 @@ func (w *watcher) foreign(e event) (matters bool) {
 		w.source(e.addr.Addr())
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		if q := want.contests[e.key.prefix]; q != nil {
-			for _, c := range q.claims {
-				w.tell(c.device)
-			}
+			w.tellAll(q)
 		}
 	}
 	return true
@@ -176,6 +174,15 @@ func (w *watcher) ours(e event) bool {
 		w.tell(h.want.links[e.index])
 		w.source(e.addr.Addr())
 	case unix.RTM_DELROUTE:
+		if e.guard {
+			if _, ok := h.have.guards[e.key]; !ok {
+				return false
+			}
+			if q := h.want.guards[e.key]; q != nil {
+				w.tellPart(q.owner())
+			}
+			break
+		}
 		if _, ok := h.have.routes[routeKey{e.key, e.metric}]; !ok {
 			return false
 		}
@@ -186,8 +193,8 @@ func (w *watcher) ours(e event) bool {
 		if _, ok := h.have.rules[e.rule]; !ok {
 			return false
 		}
-		for c := range h.want.rules[e.rule] {
-			w.tell(c.device)
+		for u := range h.want.rules[e.rule] {
+			w.tellPart(u.owner())
 			break // the Set of any of them puts the rule back
 		}
 	default:
@@ -205,6 +212,9 @@ func (w *watcher) confirm(e event) {
 	_, addr := h.have.addrs[address{e.index, e.addr}]
 	_, route := h.have.routes[routeKey{e.key, e.metric}]
 	_, rule := h.have.rules[e.rule]
+	if e.guard {
+		_, route = h.have.guards[e.key]
+	}
 	if e.typ == unix.RTM_DELADDR && addr || e.typ == unix.RTM_DELROUTE && route || e.typ == unix.RTM_DELRULE && rule {
 		h.have.fresh = false
 	}
@@ -215,9 +225,7 @@ func (w *watcher) confirm(e event) {
 func (w *watcher) behind(index int) {
 	for _, q := range w.host.want.contests {
 		if q.obstacle.table != 0 && q.obstacle.route.index == index {
-			for _, c := range q.claims {
-				w.tell(c.device)
-			}
+			w.tellAll(q)
 		}
 	}
 	for _, list := range w.host.want.addresses {
@@ -238,6 +246,18 @@ func (w *watcher) source(a netip.Addr) {
 
 func (w *watcher) tell(d *device) {
 	if d != nil {
-		w.owners[d.part.owner] = struct{}{}
+		w.tellPart(d.part)
+	}
+}
+
+func (w *watcher) tellPart(p *part) { w.owners[p.owner] = struct{}{} }
+
+// tellAll notes the owners whom a foreign route concerns.
+func (w *watcher) tellAll(q *contest) {
+	for _, c := range q.claims {
+		w.tell(c.device)
+	}
+	if len(q.guards) > 0 {
+		w.tellPart(q.owner()) // the Set of one owner sets the guard for all
 	}
 }

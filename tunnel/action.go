@@ -27,6 +27,8 @@ type Fit struct {
 type Want struct {
 	Devices []DeviceState
 	Peers   []netip.Addr // outer addresses that no route may capture; sorted
+	// Guards are prefixes whose packets leave by a device of ours or not at all.
+	Guards []netip.Prefix
 }
 
 // DeviceState is one tunnel's part of a Want.

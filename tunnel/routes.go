@@ -49,7 +49,25 @@ func (g *Group) hostState() Want {
 		w.Peers = append(w.Peers, a)
 	}
 	slices.SortFunc(w.Peers, netip.Addr.Compare)
+	w.Guards = g.guards()
 	return w
+}
+
+// guards returns what the routes of the wanted tunnels cover, from the start on, whether they are up or not.
+func (g *Group) guards() []netip.Prefix {
+	var out []netip.Prefix
+	for _, m := range g.members {
+		switch {
+		case m.held || m.Tunnel.Pass:
+		case out == nil:
+			out = m.Tunnel.Routes
+		default: // two tunnels may have the same
+			out = slices.Concat(out, m.Tunnel.Routes)
+			slices.SortFunc(out, netip.Prefix.Compare)
+			out = slices.Compact(out)
+		}
+	}
+	return out
 }
 
 // routesOf returns the present routes into m. What two tunnels lead to has its route in

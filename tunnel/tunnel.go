@@ -8,9 +8,10 @@
 // two tunnels, or a pair of connections. Groups are independent of each other,
 // so the work for a change is proportional to its group.
 //
-// Whether packets may leave a host in clear is a security decision. So a tunnel's
-// routes stay from the first packets that it can carry, or that it waits for, until the operator or the
-// configuration takes it down: while its SAs are gone, packets for the remote
+// Whether packets may leave a host in clear is a security decision. So what a tunnel's
+// routes cover is guarded from the start, before there is a device, until the operator or the
+// configuration takes the tunnel down; `before_up: pass` forgoes that. The routes stay from the first packets that the tunnel
+// can carry, or that it waits for: while its SAs are gone, packets for the remote
 // subnets are dropped and counted, and do not follow the default route.
 package tunnel
 

@@ -37,7 +37,7 @@ func TestLifeOfATunnel(t *testing.T) {
 	s.facts(Held{"hq", true})
 	s.wants("want dev-hq/1440", "hq: connecting -> down (operator-down)")
 	s.facts(Held{"hq", false})
-	s.wants("hq: down -> connecting") // what failed before does not count, and routes wait for packets
+	s.wants("want dev-hq/1440", "hq: down -> connecting") // it is guarded again; what failed before does not count, and routes wait for packets
 }
 
 func TestResponderWaitsUntilItIsRaised(t *testing.T) {

@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"vpngw/config"
 	"vpngw/config/chosen"
 	"vpngw/config/load"
 	"vpngw/control"
@@ -36,13 +39,17 @@ changes nothing, and connections that have not changed lose no packet.
 It needs root or CAP_NET_ADMIN and CAP_NET_RAW, /dev/net/tun, and UDP ports 500
 and 4500, and it is the only vpngw of its network namespace. Run names what is
 missing, with the remedy. It changes no sysctl of
-other devices and undoes its changes when it ends; the next start removes what a
-killed daemon left behind.
+other devices. When it ends it removes its devices, addresses and routes; the next
+start removes what a killed daemon left behind.
+
+From the first start on, what a tunnel's routes cover goes into the tunnel or is
+dropped, and nothing leaves this host in clear: beside each route stands an
+unreachable route of a worse metric. It is there before the tunnel first comes up, and
+stays when the daemon ends, until "vpngw down", a reload without the connection, or
+"vpngw clean" takes it out. "before_up: pass" beside a body does without.
 
 Routes into a tunnel appear when it first comes up; its own address, if it has one,
-is there before. They stay while the tunnel is interrupted, so that nothing leaves
-this host in clear, until "vpngw down", a reload without the connection or the end
-of the daemon removes them.
+is there before. They stay while the tunnel is interrupted.
 
 Where this host is the cloud ("side: cloud") and a body leaves a value to the
 cloud, such as the pre-shared key, the first start makes the value and keeps it in
@@ -127,6 +134,7 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	if keys != nil {
 		o.KeyLog = keys
 	}
+	noticeGuards(log, first.Config, s.state)
 	g, err := gateway.New(first.Config, o)
 	if err != nil {
 		return err
@@ -171,6 +179,24 @@ func sourceOf(file, state string) desired.Source {
 			r, problems := src.Load(loadOptions)
 			return complete(r, problems, state, rand.Reader)
 		},
+	}
+}
+
+// noticeGuards warns once, at the first start that guards routes.
+func noticeGuards(log *slog.Logger, c *config.Config, state string) {
+	guarded := slices.ContainsFunc(c.Connections, func(c *config.Connection) bool {
+		return slices.ContainsFunc(c.Tunnels, func(t config.Tunnel) bool { return !t.Pass && len(t.Routes) > 0 })
+	})
+	if !guarded {
+		return
+	}
+	first, err := desired.First(state, "guards")
+	if err != nil {
+		log.Debug("cannot remember a notice", "err", err)
+	}
+	if first || err != nil {
+		log.Warn("from now on nothing that a tunnel's routes cover leaves in clear: it is dropped before the tunnel is first up, and also after this daemon ends. " +
+			"`vpngw down NAME` and `vpngw clean` undo that; `before_up: pass` beside a body lets it pass")
 	}
 }
 

@@ -34,8 +34,10 @@ func newStatus(s *settings) *cobra.Command {
   down        taken down by "vpngw down", or without a device
 
 A tunnel is degraded too while its health check finds nobody. Of two tunnels, the one
-without the traffic is marked "(standby)". WHY is the last failure. IN and OUT count the bytes of inner packets that the
-present Child SAs have carried. Algorithms marked "!" are weak.
+without the traffic is marked "(standby)". WHY is the last failure. A line below the table names
+each tunnel of which packets can leave in clear, and by which route: the kernel was asked where it
+would send them. IN and OUT count the bytes of inner packets that the present Child SAs have
+carried. Algorithms marked "!" are weak.
 
 With --drops it counts what was dropped and refused since the daemon started, by
 name: "no-sa" are packets for a tunnel that is not up, "no-policy" packets that
@@ -122,6 +124,11 @@ func printStatus(w io.Writer, st desired.Status, now time.Time) error {
 		return err
 	}
 	for _, c := range st.Connections {
+		for _, t := range c.Tunnels {
+			if t.Leak == gateway.LeakPossible {
+				fmt.Fprintf(w, "%s can leak: %s\n", plain(t.Name), plain(t.LeakWhy))
+			}
+		}
 		if len(c.Unserved) > 0 {
 			fmt.Fprintf(w, "%s runs without, since it is not served yet: %s\n", plain(c.Name), plain(strings.Join(c.Unserved, ", ")))
 		}

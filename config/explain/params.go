@@ -91,6 +91,9 @@ var params = []struct {
 		return []Param{{Value: t.Device}}
 	}},
 	{"routes", func(t *subject) []Param { return []Param{{Value: list(t.Routes)}} }},
+	{"before up", func(t *subject) []Param {
+		return choice(t.Pass, "in clear by other routes (pass)", "dropped")
+	}},
 	{"local inside address", func(t *subject) []Param {
 		return when(t.Inside.IsValid(), t.Inside.String(), "")
 	}},

@@ -164,6 +164,7 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 		back := mirror(there)
 		for i := range back.Tunnels {
 			back.Tunnels[i].Device, back.Tunnels[i].Routes, back.Tunnels[i].OwnHealth = c.Tunnels[i].Device, c.Tunnels[i].Routes, c.Tunnels[i].OwnHealth
+			back.Tunnels[i].Pass = c.Tunnels[i].Pass
 		}
 		if d := differences(comparable(back), comparable(c)); d != "" {
 			t.Fatalf("of\n%s\nthere came another connection: %s", e.Text, d)

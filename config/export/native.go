@@ -182,6 +182,9 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, start config.Start, alive 
 	if !slices.Equal(t.Routes, t.DefaultRoutes()) {
 		m.add("routes", prefixTexts(t.Routes))
 	}
+	if t.Pass {
+		m.add("before_up", plain("pass"))
+	}
 	switch {
 	case t.DPD == alive, t.IKEVersion == 2 && t.DPD.Interval == alive.Interval && t.DPD.Timeout == alive.Timeout:
 	case t.DPD.Interval == 0:

@@ -57,6 +57,7 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		set(&t.ESPLifetime.Bytes, o.Field("bytes"))
 		set(&t.ESPLifetime.Packets, o.Field("packets"))
 	}
+	t.Pass = v.Field("before_up").Text() == "pass"
 	l.allow(v.Field("allow"), at, t)
 	l.routes(v.Field("routes"), t)
 }

@@ -73,6 +73,8 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"sha256_96: yes", func(t config.Tunnel) bool { return t.Trunc96 }},
 		{"sha256_96: no", func(t config.Tunnel) bool { return !t.Trunc96 }},
 		{"copy_dscp: off", func(t config.Tunnel) bool { return !t.CopyDSCP }},
+		{"before_up: drop", func(t config.Tunnel) bool { return !t.Pass }},
+		{"before_up: pass", func(t config.Tunnel) bool { return t.Pass }},
 		{"device: tun7", func(t config.Tunnel) bool { return t.Device == "tun7" }},
 		{"name: lab.1_x-y", func(t config.Tunnel) bool { return t.Name == "lab.1_x-y" }},
 		{"dpd: off", func(t config.Tunnel) bool { return t.DPD == dpd.Config{} }},

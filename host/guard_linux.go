@@ -1,0 +1,210 @@
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A guard is an unreachable route beside the route of a prefix, in the same table and reached by the same
+// rules, but with a worse metric and without a device. Packets to the prefix go into the tunnel while the
+// tunnel's route is there, and nowhere while it is not: before the tunnel first comes up, while its device is down
+// or gone, and after the end of the process, with which the kernel removes the device and its routes.
+//
+// The routes that devices have in their own tables (sharedTable) need no guards there: where such a
+// table has no route, the packet goes on to the main table or our Table, which has the guard.
+//
+// A guard yields to a foreign route that would lose against it. Foreign routes of a better metric win
+// against a guard, as against any route of ours.
+
+// GuardMetric is the metric of guards.
+const GuardMetric = Metric + 10
+
+// ruleUser is whatever needs a rule: a claim or a guard.
+type ruleUser interface {
+	owner() *part
+}
+
+func (c *claim) owner() *part { return c.device.part }
+
+// owner returns the part that is the first to want the prefix guarded. It must not be called when there is none.
+func (q *contest) owner() *part { return q.guards[0] }
+
+// setGuard decides where the guard of a prefix stands.
+func (h *Host) setGuard(p netip.Prefix, q *contest) {
+	var at tablePrefix // zero: there is no guard
+	if key := (tablePrefix{q.table, p}); len(q.guards) > 0 && !h.outbids(key) {
+		at = key
+	}
+	if at == q.guard {
+		return
+	}
+	w := &h.want
+	if was := q.guard; was.table != 0 {
+		delete(w.guards, was)
+		h.work.guards = append(h.work.guards, was)
+		for _, r := range q.rules {
+			h.unuseRule(r, q)
+		}
+		h.work.rules = append(h.work.rules, q.rules...)
+	}
+	q.guard, q.rules = at, nil
+	if at.table == 0 {
+		return
+	}
+	w.guards[at] = q
+	if at.table == Table {
+		q.rules = capture(p)
+	}
+	for _, r := range q.rules {
+		h.useRule(r, q)
+	}
+	h.work.rules = append(h.work.rules, q.rules...)
+	h.work.guards = append(h.work.guards, at, tablePrefix{otherTable(at.table), p}) // an earlier run may have had it there
+}
+
+func otherTable(table int) int {
+	if table == Table {
+		return unix.RT_TABLE_MAIN
+	}
+	return Table
+}
+
+// outbids reports whether a guard would take the packets of a foreign route to the same prefix.
+func (h *Host) outbids(key tablePrefix) bool {
+	if key.table == Table && key.prefix.Bits() > 0 && len(h.have.foreign[tablePrefix{unix.RT_TABLE_MAIN, key.prefix}]) > 0 {
+		return true // the rules ask our Table first
+	}
+	return slices.ContainsFunc(h.have.foreign[key], func(r foreignRoute) bool { return r.metric >= GuardMetric })
+}
+
+// useRule notes that u needs a rule; unuseRule undoes it.
+func (h *Host) useRule(r ruleKey, u ruleUser) {
+	if h.want.rules[r] == nil {
+		h.want.rules[r] = make(map[ruleUser]struct{})
+	}
+	h.want.rules[r][u] = struct{}{}
+}
+
+func (h *Host) unuseRule(r ruleKey, u ruleUser) {
+	if delete(h.want.rules[r], u); len(h.want.rules[r]) == 0 {
+		delete(h.want.rules, r)
+	}
+}
+
+// enterGuards puts a part's guards into the sum, withdrawGuards takes them out. changed gets the prefixes to decide.
+func (h *Host) enterGuards(p *part, changed map[netip.Prefix][]*claim) {
+	for _, g := range p.guards {
+		q := h.contest(g)
+		i, _ := slices.BinarySearchFunc(q.guards, p, compareParts)
+		q.guards = slices.Insert(q.guards, i, p)
+	}
+	mark(changed, p.guards)
+}
+
+func (h *Host) withdrawGuards(p *part, changed map[netip.Prefix][]*claim) {
+	for _, g := range p.guards {
+		q := h.want.contests[g]
+		if i, ok := slices.BinarySearchFunc(q.guards, p, compareParts); ok {
+			q.guards = slices.Delete(q.guards, i, i+1)
+		}
+	}
+	mark(changed, p.guards)
+}
+
+func compareParts(a, b *part) int { return cmp.Compare(a.rank, b.rank) }
+
+func (h *Host) addGuards(keys []tablePrefix) (failures []failure) {
+	for _, k := range keys {
+		q := h.want.guards[k]
+		if _, ok := h.have.guards[k]; ok || q == nil {
+			continue
+		}
+		switch err := h.rt.RouteAdd(k.guard()); { // with NLM_F_EXCL
+		case err == nil:
+			h.have.guards[k] = struct{}{}
+		case errors.Is(err, unix.EEXIST): // another program has just added a route with that metric
+			h.have.fresh = false
+		default:
+			err = fmt.Errorf("unreachable route %s: %w", k.prefix, err)
+			for _, p := range q.guards {
+				failures = append(failures, failure{p, err})
+			}
+		}
+	}
+	return failures
+}
+
+func (h *Host) removeGuards(keys []tablePrefix) (failures []failure) {
+	for _, k := range keys {
+		if _, ok := h.have.guards[k]; !ok || h.want.guards[k] != nil {
+			continue
+		}
+		if h.retains(k) {
+			h.retained.guards = append(h.retained.guards, k)
+			continue
+		}
+		if err := h.rt.RouteDel(k.guard()); err != nil && !gone(err) {
+			failures = append(failures, failure{err: fmt.Errorf("remove unreachable route %s: %w", k.prefix, err)})
+			h.work.guards = append(h.work.guards, k)
+			continue
+		}
+		delete(h.have.guards, k)
+	}
+	return failures
+}
+
+// guard returns the route of a guard.
+func (k tablePrefix) guard() *netlink.Route {
+	return &netlink.Route{Dst: ipNet(k.prefix), Table: k.table, Priority: GuardMetric, Protocol: Protocol, Type: unix.RTN_UNREACHABLE}
+}
+
+// isGuard reports whether a route of ours is a guard.
+func isGuard(typ, metric int) bool { return typ == unix.RTN_UNREACHABLE && metric == GuardMetric }
+
+// retained are the guards and rules that nobody wants at the moment, and that stay until Release.
+type retained struct {
+	on     bool
+	guards []tablePrefix
+	rules  []ruleKey
+}
+
+// retains reports whether a guard that nobody wants stays for now. A guard that would stop our own packets
+// to a peer does not, nor one whose prefix has its guard in another table.
+func (h *Host) retains(k tablePrefix) bool {
+	if q := h.want.contests[k.prefix]; q != nil && q.guard.table != 0 {
+		return false
+	}
+	return h.retained.on && (k.table == Table || !h.want.peers.contain(k.prefix))
+}
+
+// Retain keeps all guards and rules in the kernel until Release, so that no packet leaves in clear while
+// prefixes go from one owner to another.
+func (h *Host) Retain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.retained.on = true
+}
+
+// Release removes the guards and rules that nobody has wanted since Retain or TakeOver.
+func (h *Host) Release() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.retained
+	h.retained = retained{}
+	if len(r.guards)+len(r.rules) == 0 {
+		return nil
+	}
+	h.work.guards = append(h.work.guards, r.guards...)
+	h.work.rules = append(h.work.rules, r.rules...)
+	var errs []error
+	for _, f := range h.enforce() {
+		errs = append(errs, f.err)
+	}
+	return errors.Join(errs...)
+}
