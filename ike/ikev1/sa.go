@@ -68,6 +68,7 @@ type SA struct {
 	monitor  dpd.Monitor
 	dpd      liveness
 	probed   time.Time
+	measure  measure
 	rekeying *SA // the one that this end has begun in its place, or nil
 
 	rekeyAt     time.Time
@@ -117,7 +118,7 @@ func (s *SA) Deadline() time.Time {
 	if s.state == sa.Dead {
 		return time.Time{}
 	}
-	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.unackedRetx.Deadline(), s.reassembler.until)
+	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.measure.until, s.unackedRetx.Deadline(), s.reassembler.until)
 	for _, x := range s.exchanges {
 		d = sa.Earliest(d, x.deadline())
 	}
@@ -164,6 +165,9 @@ func (s *SA) Advance(now time.Time) {
 		s.env.Owner.Emit(sa.Keepalive{Path: s.path})
 	}
 	s.checkAlive(now)
+	if sa.Due(now, s.measure.until) {
+		s.measured(false)
+	}
 	if s.fam.current == s {
 		s.advanceChildren(now)
 		s.fam.startNext(now)

@@ -32,6 +32,8 @@ type Machine interface {
 	Moved(now time.Time, spiIn uint32, remote netip.AddrPort) bool
 	// Probe starts a liveness check now, unless there was one within ProbeInterval.
 	Probe(now time.Time)
+	// Measure asks the peer for an answer to a packet of size bytes: see the Command of the same name.
+	Measure(now time.Time, size int)
 
 	// Close deletes the SA at both ends; Drop only forgets it.
 	Close(now time.Time, why diag.Cause)
@@ -176,6 +178,8 @@ type Owner interface {
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
 	// PeerMoved says that m, which is established, sends to another address or port than was.
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
+	// Measured is the answer of m to a Measure; the Owner adds its SA.
+	Measured(m Machine, f Measured)
 	// Affords asks, before the work, whether a sender that has not proven who it is may cost this host so much more time
 	// in exponentiations (see Effort). reachable: it has proven that it receives at its address.
 	Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool
