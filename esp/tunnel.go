@@ -24,6 +24,7 @@ type Tunnel struct {
 	TunnelConfig // its MTU is where mtu begins
 	plane        *Plane
 	mtu          atomic.Int64
+	cut          atomic.Bool // see SetCut
 	spd          atomic.Pointer[spd]
 	running      atomic.Bool
 	meter        meter
@@ -54,6 +55,9 @@ func newTunnel(p *Plane, cfg TunnelConfig) *Tunnel {
 // SetMTU changes the size of the largest inner packet, from the next packet on. The caller raises the
 // device's own MTU after SetMTU and lowers it before.
 func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff))) }
+
+// SetCut says whether the tunnel's ESP packets may be fragmented by the underlay, from the next packet on.
+func (t *Tunnel) SetCut(cut bool) { t.cut.Store(cut) }
 
 // Counters counts the packets of all SAs that the tunnel has had, and the packets that no SA took.
 func (t *Tunnel) Counters() Counters { return t.meter.counters() }
@@ -225,6 +229,7 @@ func (r *reader) end() {
 
 func (r *reader) open() {
 	r.out = r.plane.outboxes.take()
+	r.out.cut = r.cut.Load()
 	r.spd = r.Tunnel.spd.Load()
 }
 

@@ -211,6 +211,20 @@ func (d *disturbed) take() func(owner string) bool {
 	return func(o string) bool { return all || owners[o] }
 }
 
+// probe sends an IKE message that must arrive whole or not at all. A failure is no news: the answer fails to come.
+func (u *underlay) probe(p ipsec.Path, data []byte) {
+	if p.Local.Port() == portNATT {
+		data = slices.Concat(make([]byte, 4), data)
+	}
+	so := u.sockets.ForWhole(p.Local, p.Remote.Addr())
+	if so == nil {
+		return
+	}
+	if err := so.WriteWhole(ipsec.Datagram{Local: p.Local, Remote: p.Remote, Data: data}); err != nil {
+		u.log.Debug("cannot send a probe of the path MTU", "peer", p.Remote, "bytes", len(data), "err", err)
+	}
+}
+
 // watchRetry separates a failure of the link monitor from its next start.
 const watchRetry = 5 * time.Second
 

@@ -22,9 +22,10 @@ import (
 type fragmenter struct{ fd *descriptor }
 
 const (
+	ipv6MinMTU     = 1280
 	protoFragment  = 44
 	fragmentHeader = 8
-	fragmentMost   = (1280 - ipv6Header - fragmentHeader) &^ 7 // bytes of the packet in a fragment
+	fragmentMost   = (ipv6MinMTU - ipv6Header - fragmentHeader) &^ 7 // bytes of the packet in a fragment
 )
 
 func newFragmenter(s *Socket) (*fragmenter, error) {
@@ -32,9 +33,7 @@ func newFragmenter(s *Socket) (*fragmenter, error) {
 	if err != nil {
 		return nil, err
 	}
-	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // of the fragments that come in
-	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
-	if err == nil {
+	if err = receiveNothing(fd); err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, Mark)
 	}
 	if err == nil {
@@ -49,6 +48,12 @@ func newFragmenter(s *Socket) (*fragmenter, error) {
 		return nil, err
 	}
 	return &f, nil
+}
+
+// receiveNothing keeps out of a raw socket, which only sends, a copy of each packet that comes in.
+func receiveNothing(fd int) error {
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
 }
 
 // send sends d of s, which is longer than one fragment.

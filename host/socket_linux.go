@@ -22,6 +22,7 @@ type Socket struct {
 	ike    bool         // for IKE alone
 	frames *frameSender // of a raw socket; nil: it sends no frames
 	pieces *fragmenter  // of a raw IPv6 socket
+	cutter *Socket      // sends for WriteCut; nil: this one does
 	gso    atomic.Bool  // UDP_SEGMENT works
 
 	read    *reader
@@ -140,16 +141,17 @@ func (s *Socket) setup(fd int, more []option) error {
 // EMSGSIZE if the packet exceeds the MTU of the device. The kernel's path MTU does not count: for it the
 // kernel believes whoever sends an ICMP message that quotes our addresses. ICMPSocket and package esp are more careful.
 //
-// UDP over IPv6 is fragmented by the kernel's path MTU, which is 1280 at least; for protocol 50 see fragmenter.
+// UDP over IPv6 is cut into fragments of 1280 bytes, which every link carries: nobody else fragments IPv6. For protocol 50 see fragmenter.
 func (s *Socket) fragmentation(allowed bool) []option {
 	if s.v6 {
-		discover, dont := unix.IPV6_PMTUDISC_PROBE, 1
+		discover, dont, most := unix.IPV6_PMTUDISC_PROBE, 1, 0
 		if allowed {
-			discover, dont = unix.IPV6_PMTUDISC_WANT, 0
+			discover, dont, most = unix.IPV6_PMTUDISC_WANT, 0, ipv6MinMTU
 		}
 		return []option{
 			{"IPV6_MTU_DISCOVER", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discover, true},
 			{"IPV6_DONTFRAG", unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, dont, true},
+			{"IPV6_MTU", unix.IPPROTO_IPV6, unix.IPV6_MTU, most, false}, // of a fragment; 0: the path's
 		}
 	}
 	discover := unix.IP_PMTUDISC_PROBE

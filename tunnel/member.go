@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -46,6 +47,7 @@ type member struct {
 	routed bool // its routes belong in the kernel
 	mtu    int  // of the device
 	fits   int  // the largest inner packet that the path takes; 0: not known yet
+	cut    bool // its ESP packets may be fragmented
 
 	state State
 	since time.Time
@@ -65,7 +67,7 @@ func newMember(now time.Time, c Config) *member {
 	}
 	return &member{
 		Config: c, fault: diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, openAt: now,
-		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: InitialMTU,
+		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU),
 	}
 }
 

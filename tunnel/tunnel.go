@@ -86,6 +86,9 @@ func (g *Group) Note(now time.Time, f Fact) {
 	g.noted = true
 	switch f := f.(type) {
 	case IKE:
+		if f, ok := f.Fact.(sa.Measured); ok {
+			g.noteMeasured(now, f)
+		}
 		if m := g.find(f.Tunnel); m != nil {
 			m.noteIKE(now, f.Fact)
 		}
@@ -136,6 +139,7 @@ func (g *Group) Advance(now time.Time) {
 		m.advance(now, g)
 	}
 	g.expirePaths(now)
+	g.probe(now)
 	g.fit()
 	if sa.Due(now, g.retryAt) {
 		g.retryAt, g.repeat = time.Time{}, true
@@ -156,7 +160,7 @@ func (g *Group) Deadline() time.Time {
 		d = sa.Earliest(d, m.deadline())
 	}
 	for _, p := range g.paths {
-		d = sa.Earliest(d, p.until)
+		d = sa.Earliest(d, p.until, p.waits)
 	}
 	return d
 }

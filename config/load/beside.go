@@ -18,6 +18,13 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		t.Encap = config.Encap(e.Text())
 	}
 	t.CopyDSCP = v.Field("copy_dscp").Bool()
+	t.DF = config.DF(v.Field("df").Text())
+	if m := v.Field("mtu"); m.OK() {
+		t.MTU = int(m.Int())
+		if six := func(p netip.Prefix) bool { return p.Addr().Is6() }; t.MTU < 1280 && slices.ContainsFunc(t.Remote.Subnets, six) {
+			l.Warn(m, dialect.NoEffect, "IPv6 has no packets of under 1280 bytes (RFC 8200 section 5): those that do not fit go in fragments outside")
+		}
+	}
 	if cut := v.Field("sha256_96"); cut.Bool() {
 		t.Trunc96 = true
 		if !uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}) {
