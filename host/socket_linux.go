@@ -21,7 +21,7 @@ type Socket struct {
 	v6     bool
 	ike    bool         // for IKE alone
 	frames *frameSender // of a raw socket; nil: it sends no frames
-	pieces *fragmenter  // of a raw IPv6 socket
+	pieces *fragmenter  // of an IPv6 socket
 	cutter *Socket      // sends for WriteCut; nil: this one does
 	gso    atomic.Bool  // UDP_SEGMENT works
 
@@ -78,7 +78,7 @@ func (s *Socket) open(more []option) (*Socket, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	if s.Raw() && v6 {
+	if v6 {
 		if s.pieces, err = newFragmenter(s); err != nil {
 			s.fd.Close()
 			return nil, fmt.Errorf("fragments: %w", err)
@@ -141,17 +141,16 @@ func (s *Socket) setup(fd int, more []option) error {
 // EMSGSIZE if the packet exceeds the MTU of the device. The kernel's path MTU does not count: for it the
 // kernel believes whoever sends an ICMP message that quotes our addresses. ICMPSocket and package esp are more careful.
 //
-// UDP over IPv6 is cut into fragments of 1280 bytes, which every link carries: nobody else fragments IPv6. For protocol 50 see fragmenter.
+// IPv6 is cut by a fragmenter: the kernel goes by its path MTU, of which it may not hear, and no router fragments IPv6.
 func (s *Socket) fragmentation(allowed bool) []option {
 	if s.v6 {
-		discover, dont, most := unix.IPV6_PMTUDISC_PROBE, 1, 0
+		discover, dont := unix.IPV6_PMTUDISC_PROBE, 1
 		if allowed {
-			discover, dont, most = unix.IPV6_PMTUDISC_WANT, 0, ipv6MinMTU
+			discover, dont = unix.IPV6_PMTUDISC_WANT, 0
 		}
 		return []option{
 			{"IPV6_MTU_DISCOVER", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, discover, true},
 			{"IPV6_DONTFRAG", unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, dont, true},
-			{"IPV6_MTU", unix.IPPROTO_IPV6, unix.IPV6_MTU, most, false}, // of a fragment; 0: the path's
 		}
 	}
 	discover := unix.IP_PMTUDISC_PROBE
