@@ -66,6 +66,8 @@ func (p path) found(remote netip.Addr) int {
 		return p.most()
 	case p.failure() > 0 && p.passed == 0:
 		return min(p.most(), basePath)
+	case p.told > 0 && p.passed > 0 && p.most() < p.passed+blocks:
+		return p.most() // a router said it, and the probe could not be larger
 	case p.passed > 0:
 		return min(p.most(), p.passed)
 	}
