@@ -137,6 +137,12 @@ func (g *Gateway) reconnect(now time.Time, e *entry, a tunnel.Reconnect) {
 		return
 	}
 	g.Log.Info(a.Cause.String(), "conn", e.conn.Name, "tunnel", a.Tunnel, "code", a.Cause.Code)
+	if p := e.peer; p != nil && p.told != nil && p.told.Local == a.From {
+		// It is the configured address. Until it comes back, the route to the peer chooses one, as behind a NAT.
+		delete(g.under.seen, a.From)
+		g.peers.changed(p)
+		return
+	}
 	g.ike.Do(now, sa.Lower{Tunnel: a.Tunnel})
 	g.ike.Do(now, sa.Raise{Tunnel: a.Tunnel})
 }

@@ -37,6 +37,8 @@ func newFragmenter(s *Socket) (*fragmenter, error) {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, Mark)
 	}
 	if err == nil {
+		o := freebind(true)
+		unix.SetsockoptInt(fd, o.level, o.name, o.value)
 		err = unix.Bind(fd, &unix.SockaddrInet6{Addr: s.addr.Addr().As16()})
 	}
 	var f fragmenter

@@ -122,6 +122,10 @@ func (s *Socket) setup(fd int, more []option) error {
 			option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
 			option{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1, true})
 	}
+	if !s.addr.Addr().IsUnspecified() {
+		// The address may come later, from VRRP or DHCP, go and come back.
+		opts = append(opts, freebind(s.v6))
+	}
 	opts = append(append(opts, s.fragmentation(s.ike)...), more...)
 	for _, o := range opts {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && o.must {
@@ -158,6 +162,14 @@ func (s *Socket) fragmentation(allowed bool) []option {
 		discover = unix.IP_PMTUDISC_DONT
 	}
 	return []option{{"IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, true}}
+}
+
+// freebind lets a socket be bound to an address that no interface has yet.
+func freebind(v6 bool) option {
+	if v6 {
+		return option{"IPV6_FREEBIND", unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1, false}
+	}
+	return option{"IP_FREEBIND", unix.IPPROTO_IP, unix.IP_FREEBIND, 1, false}
 }
 
 func (s *Socket) sockaddr() unix.Sockaddr {

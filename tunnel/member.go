@@ -41,7 +41,7 @@ type member struct {
 	silentAt time.Time  // when the peer will count as silent; zero: it does already, or no attempt is running
 	silent   bool       // the peer has not answered for a while
 	lacks    diag.Cause // why the kernel lacks a part of the last Want
-	stranded time.Time  // when the IKE SA's address disappeared; zero: the host has it
+	stranded time.Time  // when the IKE SA's address counts as gone; zero: the host has it
 	asked    bool       // a Reconnect was emitted for stranded; the next Underlay fact allows another
 
 	routed bool // its routes belong in the kernel
@@ -220,8 +220,8 @@ func (m *member) remotes() []netip.Addr {
 }
 
 // An address may disappear for a moment, for instance while a lease is renewed.
-// After strandedGrace it counts as gone.
-const strandedGrace = 2 * time.Second
+// After strandedGrace it counts as gone, and at once when the host has got another address meanwhile.
+const strandedGrace = 500 * time.Millisecond
 
 // advance runs the due timers. It asks for a device, and for a new IKE SA when
 // the local address of the present one is gone: liveness checks would notice
@@ -239,8 +239,12 @@ func (m *member) advance(now time.Time, g *Group) {
 	case !gone:
 		m.stranded, m.asked = time.Time{}, false
 	case m.stranded.IsZero():
+		m.stranded = now.Add(strandedGrace)
+	}
+	if gone && g.gained {
 		m.stranded = now
-	case sa.Due(now, m.stranded.Add(strandedGrace)) && !m.asked && !m.held:
+	}
+	if gone && sa.Due(now, m.stranded) && !m.asked && !m.held {
 		m.asked = true
 		g.emit(Reconnect{m.Tunnel.Name, local, diag.Cause{Code: diag.AddressGone, Addr: local}})
 	}
@@ -260,7 +264,7 @@ func (m *member) lostAddress(g *Group) (netip.Addr, bool) {
 func (m *member) deadline() time.Time {
 	d := sa.Earliest(m.openAt, m.silentAt)
 	if !m.stranded.IsZero() && !m.asked && !m.held {
-		d = sa.Earliest(d, m.stranded.Add(strandedGrace))
+		d = sa.Earliest(d, m.stranded)
 	}
 	return d
 }

@@ -68,6 +68,7 @@ func (g *Group) noteUnderlay(addresses []netip.Addr) {
 	if !slices.Equal(g.own, addresses) {
 		clear(g.paths)
 	}
+	g.gained = slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !slices.Contains(g.own, a) })
 	g.own = addresses
 	for a := range g.paths {
 		g.emit(Measure{a})

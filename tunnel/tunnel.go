@@ -60,6 +60,7 @@ type Group struct {
 	inner   Inner
 	members []*member
 	own     []netip.Addr // the host's addresses
+	gained  bool         // it has one that it had not before the last change
 	paths   map[netip.Addr]path
 
 	actions []Action
