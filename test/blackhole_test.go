@@ -28,10 +28,19 @@ func TestNoBlackHoleWithoutICMP(t *testing.T) {
 		charon  bool
 		df      string
 	}{
-		{2, "never", false, false, ""}, {2, "always", false, false, ""}, {2, "never", true, false, ""}, {2, "always", true, false, ""},
-		{1, "never", false, false, ""}, {1, "always", true, false, ""},
-		{2, "always", false, false, "clear"}, {2, "never", false, false, "clear"}, {2, "always", true, false, "clear"}, {2, "never", true, false, "clear"},
-		{2, "auto", false, true, ""}, {1, "auto", false, true, ""}, {2, "auto", true, true, ""},
+		{2, "never", false, false, ""},
+		{2, "always", false, false, ""},
+		{2, "never", true, false, ""},
+		{2, "always", true, false, ""},
+		{1, "never", false, false, ""},
+		{1, "always", true, false, ""},
+		{2, "always", false, false, "clear"},
+		{2, "never", false, false, "clear"},
+		{2, "always", true, false, "clear"},
+		{2, "never", true, false, "clear"},
+		{2, "auto", false, true, ""},
+		{1, "auto", false, true, ""},
+		{2, "auto", true, true, ""},
 	} {
 		outer, peer := "IPv4", "vpngw"
 		if tt.v6 {

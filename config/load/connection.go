@@ -47,6 +47,9 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 		l.beside(v, &draft.Places[i], t)
 		l.ends(v, &draft.Places[i], t)
 	}
+	if len(draft.Tunnels) > 0 {
+		l.needsRoutes(v.Field("routes"), &draft.Tunnels[0])
+	}
 	for i := range draft.Choices {
 		c := &draft.Choices[i]
 		c.Kept = string(c.What) + "-" + draft.Tunnels[c.Tunnel].Name
