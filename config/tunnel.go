@@ -35,6 +35,8 @@ type Tunnel struct {
 	NATT     bool // detect NATs
 	Encap    Encap
 	CopyDSCP bool // copy the DSCP of an inner packet to the outer header
+	MTU      int  // the largest inner packet; 0: what fits on the path
+	DF       DF
 	DPD      dpd.Config
 	Start    Start // who brings the tunnel up, and when
 
@@ -115,6 +117,15 @@ const (
 	EncapAuto   Encap = "auto" // where there is a NAT
 	EncapAlways Encap = "always"
 	EncapNever  Encap = "never"
+)
+
+// DF says whether the packets of ESP may be fragmented on their way, and how the path's MTU is found.
+type DF string
+
+const (
+	DFAuto  DF = "auto"  // not, and the path is probed; they may be when the peer answers no probe
+	DFSet   DF = "set"   // not; only routers tell the path's MTU
+	DFClear DF = "clear" // they may be
 )
 
 // BGP is a session between Inside and Peer. The AS numbers are those of the tunnel's

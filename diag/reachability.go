@@ -2,19 +2,20 @@ package diag
 
 // Whether the two ends hear each other.
 const (
-	NoAnswer      Code = "no-answer"
-	NoAnswerYet   Code = "no-answer-yet"
-	NoAnswerAuth  Code = "no-answer-auth"
-	PeerStopped   Code = "peer-stopped"
-	PeerDead      Code = "peer-dead"
-	LivenessDead  Code = "peer-dead-liveness"
-	NoRoute       Code = "no-route"
-	SendFailed    Code = "send-failed"
-	NATForbidden  Code = "nat-forbidden"
-	NATModes      Code = "nat-modes"
-	AddressGone   Code = "address-gone"
-	PeerTemporary Code = "peer-busy"
-	HealthFailed  Code = "health-check"
+	NoAnswer       Code = "no-answer"
+	NoAnswerYet    Code = "no-answer-yet"
+	NoAnswerAuth   Code = "no-answer-auth"
+	PeerStopped    Code = "peer-stopped"
+	PeerDead       Code = "peer-dead"
+	LivenessDead   Code = "peer-dead-liveness"
+	NoRoute        Code = "no-route"
+	SendFailed     Code = "send-failed"
+	NATForbidden   Code = "nat-forbidden"
+	NATModes       Code = "nat-modes"
+	AddressGone    Code = "address-gone"
+	AddressAwaited Code = "address-awaited"
+	PeerTemporary  Code = "peer-busy"
+	HealthFailed   Code = "health-check"
 )
 
 var reachability = []Entry{
@@ -28,6 +29,7 @@ var reachability = []Entry{
 	{Code: SendFailed, Severity: Error, Sentence: "sending to {peer} failed: {err}", Side: Ours},
 	{Code: NATForbidden, Severity: Error, Sentence: "{name} is behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\"", Side: Ours, Change: "encap"},
 	{Code: NATModes, Severity: Error, Sentence: "there is {name} between us, and the peer does not offer {ours}", Side: Theirs},
+	{Code: AddressAwaited, Severity: Warning, Sentence: "no interface of this host has the address {addr} yet: waiting for it", Side: Ours},
 	{Code: AddressGone, Severity: Warning, Sentence: "our address {addr} is gone: connecting again from another", Side: Nowhere},
 	{Code: PeerTemporary, Severity: Error, Sentence: "the peer has answered TEMPORARY_FAILURE for {after}", Side: Theirs},
 	{Code: HealthFailed, Severity: Error, Sentence: "{host} does not answer: {count} pings in a row through the tunnel were lost[; {ours}]", Side: Either, Change: "health"},

@@ -183,6 +183,13 @@ func (s *fakeSocket) WriteFragmentable(d ipsec.Datagram) error {
 	return err
 }
 
+func (s *fakeSocket) WriteCut(ds []ipsec.Datagram) (int, error) {
+	s.mu.Lock()
+	s.cut += len(ds)
+	s.mu.Unlock()
+	return s.WriteBatch(ds)
+}
+
 // narrow is the error of a path that is too narrow.
 type narrow struct{ remote netip.AddrPort }
 

@@ -28,6 +28,7 @@ type outbox struct {
 	ds     []ipsec.Datagram
 	pairs  []*pair // the SA of each datagram in ds
 	socket Socket  // where all of ds go out
+	cut    bool    // ds may be fragmented
 
 	// The last datagram in ds, which a packet can still join.
 	route    *route
@@ -117,7 +118,11 @@ func (x *outbox) joins(r *route, size int, tos uint8) bool {
 func (x *outbox) flush() {
 	x.sent.publish()
 	if len(x.ds) > 0 {
-		if n, err := x.socket.WriteBatch(x.ds); err != nil {
+		write := x.socket.WriteBatch
+		if x.cut {
+			write = x.socket.WriteCut
+		}
+		if n, err := write(x.ds); err != nil {
 			x.refused(len(x.ds)-n, err)
 		}
 	}

@@ -52,6 +52,8 @@ type Socket interface {
 	WriteBatch(ds []ipsec.Datagram) (int, error)
 	// WriteFragmentable sends one datagram, which may be fragmented here and on its way.
 	WriteFragmentable(ipsec.Datagram) error
+	// WriteCut is WriteBatch for datagrams that may be fragmented as well.
+	WriteCut(ds []ipsec.Datagram) (int, error)
 	Raw() bool // IP protocol 50; false: UDP port 4500
 }
 

@@ -25,6 +25,7 @@ type Tunnel struct {
 	plane        *Plane
 	mtu          atomic.Int64
 	copyDSCP     atomic.Bool
+	cut          atomic.Bool // see SetCut
 	spd          atomic.Pointer[spd]
 	policies     atomic.Pointer[spd] // whose packets wait for an SA: see Keep; nil: none
 	running      atomic.Bool
@@ -64,6 +65,9 @@ func (t *Tunnel) SetMTU(mtu int) { t.mtu.Store(int64(min(max(mtu, 68), 0xffff)))
 
 // SetCopyDSCP has the DSCP of an inner packet copied to the outer header, or not, from the next packets on.
 func (t *Tunnel) SetCopyDSCP(copied bool) { t.copyDSCP.Store(copied) }
+
+// SetCut says whether the tunnel's ESP packets may be fragmented by the underlay, from the next packet on.
+func (t *Tunnel) SetCut(cut bool) { t.cut.Store(cut) }
 
 // Counters counts the packets of all SAs that the tunnel has had, and the packets that no SA took.
 func (t *Tunnel) Counters() Counters { return t.meter.counters() }
@@ -237,6 +241,7 @@ func (r *reader) end() {
 
 func (r *reader) open() {
 	r.out = r.plane.outboxes.take()
+	r.out.cut = r.cut.Load()
 	r.spd = r.Tunnel.spd.Load()
 }
 

@@ -119,6 +119,10 @@ func (s *fakeSocket) WriteFragmentable(d ipsec.Datagram) error {
 	_, err := s.WriteBatch([]ipsec.Datagram{d})
 	return err
 }
+
+func (s *fakeSocket) WriteCut(ds []ipsec.Datagram) (int, error) { return s.WriteBatch(ds) }
+func (s *fakeSocket) WriteWhole(d ipsec.Datagram) error         { return s.WriteFragmentable(d) }
+
 func (s *fakeSocket) Raw() bool { return s.port == 0 }
 func (s *fakeSocket) Local() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), s.port)
@@ -270,6 +274,7 @@ func (h *fakeHost) Open([]netip.Addr) (*Sockets, error) {
 		}
 		return h.socket(local.Port())
 	}
+	s.ForWhole = s.ForIKE
 	s.Run = func(ctx context.Context) error {
 		<-ctx.Done()
 		return nil

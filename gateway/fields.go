@@ -55,6 +55,8 @@ var fields = []field{
 	{path: "Tunnel.Device", name: "device", idle: true}, // the device that it gets counts
 	{path: "Device", name: "device"},
 	{path: "Tunnel.Routes", name: "routes"},
+	{path: "Tunnel.MTU", name: "MTU"},
+	{path: "Tunnel.DF", name: "fragmentation"},
 	{path: "Tunnel.Pass", name: "before up"},
 	{path: "Tunnel.BGP", name: "BGP", idle: true},
 	{path: "Tunnel.Health", name: "health check"},

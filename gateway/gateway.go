@@ -206,6 +206,7 @@ func (g *Gateway) start(s *Sockets) error {
 		return err
 	}
 	g.under.look()
+	g.under.awaited(nil, true)
 	g.data.SetOwn(g.under.addresses)
 	now := time.Now()
 	if _, err := g.adopt(now, g.config); err != nil {

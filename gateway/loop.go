@@ -131,7 +131,9 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 
 // newUnderlay handles a change of the links, addresses or routes of the host.
 func (g *Gateway) newUnderlay(now time.Time) {
+	was := g.under.addresses
 	g.under.look()
+	g.under.awaited(was, false)
 	g.data.SetOwn(g.under.addresses)
 	g.peers.see(g.under, g.fleet.entries)
 	concerns := g.under.disturbed.take()

@@ -59,6 +59,7 @@ type Socket interface {
 	esp.Socket
 	ReadBatch(ds []ipsec.Datagram) (int, error) // ReadReady that waits
 	Local() netip.AddrPort                      // the address it is bound to
+	WriteWhole(ipsec.Datagram) error            // sends one datagram that nobody may fragment
 }
 
 // ICMPSocket gets the messages of one family that say that a packet was too big for its path.
@@ -80,6 +81,8 @@ type Sockets struct {
 	// ForIKE returns the socket that sends an IKE message from local to remote,
 	// chosen by local's port and address; nil: there is none.
 	ForIKE func(local netip.AddrPort, remote netip.Addr) Socket
+	// ForWhole is ForIKE for a message that must not be fragmented.
+	ForWhole func(local netip.AddrPort, remote netip.Addr) Socket
 	// Run makes sending from Raw faster where that is safe, until ctx ends.
 	Run   func(ctx context.Context) error
 	Close func() error

@@ -15,6 +15,10 @@ func (g *Gateway) perform(now time.Time) {
 	for a := g.ike.Next(); a != nil; a = g.ike.Next() {
 		switch a := a.(type) {
 		case sa.Send:
+			if a.Whole {
+				g.under.probe(a.Path, a.Data)
+				continue
+			}
 			g.sent(now, a, g.under.send(a.Path, a.Data, true))
 		case sa.Keepalive:
 			g.under.send(a.Path, []byte{0xff}, false)
@@ -108,9 +112,12 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 			gr.Note(now, tunnel.PathMTU{Remote: a.Remote, MTU: g.under.pathMTU(a.Remote)})
 		case tunnel.Fit:
 			if e := g.fleet.byName[a.Tunnel]; e.open != nil {
-				g.Log.Info("tunnel MTU", "conn", e.conn.Name, "tunnel", a.Tunnel, "device", e.device, "mtu", a.MTU)
+				g.Log.Info("tunnel MTU", "conn", e.conn.Name, "tunnel", a.Tunnel, "device", e.device, "mtu", a.MTU, "fragments", a.Cut)
 				e.open.data.SetMTU(a.MTU)
+				e.open.data.SetCut(a.Cut)
 			}
+		case tunnel.Probe:
+			g.ike.Do(now, sa.Measure{Tunnel: a.Tunnel, Size: a.Size})
 		case tunnel.Want:
 			gr.Note(now, g.apply(now, gr, a))
 		case tunnel.Initiate:
@@ -136,6 +143,12 @@ func (g *Gateway) reconnect(now time.Time, e *entry, a tunnel.Reconnect) {
 		return
 	}
 	g.Log.Info(a.Cause.String(), "conn", e.conn.Name, "tunnel", a.Tunnel, "code", a.Cause.Code)
+	if p := e.peer; p != nil && p.told != nil && p.told.Local == a.From {
+		// It is the configured address. Until it comes back, the route to the peer chooses one, as behind a NAT.
+		delete(g.under.seen, a.From)
+		g.peers.changed(p)
+		return
+	}
 	g.ike.Do(now, sa.Lower{Tunnel: a.Tunnel})
 	g.ike.Do(now, sa.Raise{Tunnel: a.Tunnel})
 }

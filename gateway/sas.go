@@ -116,6 +116,8 @@ func (d *dataPlane) concerned(f sa.Fact) []string {
 		return tunnelsOf(f.SA.Peer)
 	case sa.PeerMoved:
 		return tunnelsOf(f.SA.Peer)
+	case sa.Measured:
+		return tunnelsOf(f.SA.Peer)
 	case sa.IKEFailed:
 		return tunnelsOf(f.Peer)
 	}

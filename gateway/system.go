@@ -51,6 +51,12 @@ func (s System) Open(listen []netip.Addr) (*Sockets, error) {
 			}
 			return nil
 		},
+		ForWhole: func(local netip.AddrPort, remote netip.Addr) Socket {
+			if s := so.ForSend(local, remote); s != nil {
+				return s
+			}
+			return nil
+		},
 		Run:   so.Run,
 		Close: so.Close,
 	}, nil

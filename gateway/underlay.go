@@ -55,7 +55,7 @@ func (u *underlay) source(remote netip.Addr) (netip.Addr, error) {
 	if len(u.listen) == 0 || err == nil && slices.Contains(u.listen, a) {
 		return a, err
 	}
-	if l, ok := listenFor(u.listen, remote); ok {
+	if l, ok := u.listenFor(remote); ok {
 		return l, nil
 	}
 	return netip.Addr{}, fmt.Errorf("`listen` has no address of the same family as the peer %v: add one", remote)
@@ -66,21 +66,39 @@ func (u *underlay) source(remote netip.Addr) (netip.Addr, error) {
 // choose.
 func (u *underlay) local(a netip.Addr) netip.Addr {
 	switch {
-	case slices.Contains(u.listen, a), len(u.listen) == 0 && u.seen[a]:
+	case slices.Contains(u.listen, a) && (slices.Contains(u.addresses, a) || len(u.listen) == 1), len(u.listen) == 0 && u.seen[a]:
 		return a
 	}
-	l, _ := listenFor(u.listen, a)
+	l, _ := u.listenFor(a)
 	return l
 }
 
-// listenFor returns the first address in listen of a's family.
-func listenFor(listen []netip.Addr, a netip.Addr) (netip.Addr, bool) {
-	for _, l := range listen {
-		if l.Is4() == a.Is4() {
+// listenFor returns the first address in `listen` of a's family that this host has, else the first.
+func (u *underlay) listenFor(a netip.Addr) (out netip.Addr, ok bool) {
+	for _, l := range u.listen {
+		switch {
+		case l.Is4() != a.Is4():
+		case slices.Contains(u.addresses, l):
 			return l, true
+		case !ok:
+			out, ok = l, true
 		}
 	}
-	return netip.Addr{}, false
+	return out, ok
+}
+
+// awaited logs which addresses of `listen` this host has got or lost since the addresses were was. Their sockets are bound
+// all the time.
+func (u *underlay) awaited(was []netip.Addr, first bool) {
+	for _, l := range u.listen {
+		had, has := slices.Contains(was, l), slices.Contains(u.addresses, l)
+		switch {
+		case !has && (had || first):
+			u.log.Warn("no interface has an address of `listen`: waiting for it", "address", l)
+		case has && !had && !first:
+			u.log.Info("an address of `listen` is there", "address", l)
+		}
+	}
 }
 
 // pathMTU returns the MTU of the path to remote; 0: unknown.
@@ -103,6 +121,9 @@ func (u *underlay) send(p ipsec.Path, data []byte, isIKE bool) diag.Cause {
 		data = slices.Concat(make([]byte, 4), data)
 	}
 	err := errors.New("there is no socket of its address family")
+	if a := p.Local.Addr(); slices.Contains(u.listen, a.Unmap()) && !slices.Contains(u.addresses, a.Unmap()) {
+		return diag.Cause{Code: diag.AddressAwaited, Addr: a.Unmap()}
+	}
 	if so := u.sockets.ForIKE(p.Local, p.Remote.Addr()); so != nil {
 		err = so.WriteFragmentable(ipsec.Datagram{Local: p.Local, Remote: p.Remote, Data: data})
 	}
@@ -209,6 +230,20 @@ func (d *disturbed) take() func(owner string) bool {
 	owners, all := d.owners, d.all
 	d.owners, d.all = nil, false
 	return func(o string) bool { return all || owners[o] }
+}
+
+// probe sends an IKE message that must arrive whole or not at all. A failure is no news: the answer fails to come.
+func (u *underlay) probe(p ipsec.Path, data []byte) {
+	if p.Local.Port() == portNATT {
+		data = slices.Concat(make([]byte, 4), data)
+	}
+	so := u.sockets.ForWhole(p.Local, p.Remote.Addr())
+	if so == nil {
+		return
+	}
+	if err := so.WriteWhole(ipsec.Datagram{Local: p.Local, Remote: p.Remote, Data: data}); err != nil {
+		u.log.Debug("cannot send a probe of the path MTU", "peer", p.Remote, "bytes", len(data), "err", err)
+	}
 }
 
 // watchRetry separates a failure of the link monitor from its next start.

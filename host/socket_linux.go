@@ -21,7 +21,8 @@ type Socket struct {
 	v6     bool
 	ike    bool         // for IKE alone
 	frames *frameSender // of a raw socket; nil: it sends no frames
-	pieces *fragmenter  // of a raw IPv6 socket
+	pieces *fragmenter  // of an IPv6 socket
+	cutter *Socket      // sends for WriteCut; nil: this one does
 	gso    atomic.Bool  // UDP_SEGMENT works
 
 	read    *reader
@@ -77,7 +78,7 @@ func (s *Socket) open(more []option) (*Socket, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	if s.Raw() && v6 {
+	if v6 {
 		if s.pieces, err = newFragmenter(s); err != nil {
 			s.fd.Close()
 			return nil, fmt.Errorf("fragments: %w", err)
@@ -121,6 +122,10 @@ func (s *Socket) setup(fd int, more []option) error {
 			option{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1, true},
 			option{"IP_RECVTOS", unix.IPPROTO_IP, unix.IP_RECVTOS, 1, true})
 	}
+	if !s.addr.Addr().IsUnspecified() {
+		// The address may come later, from VRRP or DHCP, go and come back.
+		opts = append(opts, freebind(s.v6))
+	}
 	opts = append(append(opts, s.fragmentation(s.ike)...), more...)
 	for _, o := range opts {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil && o.must {
@@ -140,7 +145,7 @@ func (s *Socket) setup(fd int, more []option) error {
 // EMSGSIZE if the packet exceeds the MTU of the device. The kernel's path MTU does not count: for it the
 // kernel believes whoever sends an ICMP message that quotes our addresses. ICMPSocket and package esp are more careful.
 //
-// UDP over IPv6 is fragmented by the kernel's path MTU, which is 1280 at least; for protocol 50 see fragmenter.
+// IPv6 is cut by a fragmenter: the kernel goes by its path MTU, of which it may not hear, and no router fragments IPv6.
 func (s *Socket) fragmentation(allowed bool) []option {
 	if s.v6 {
 		discover, dont := unix.IPV6_PMTUDISC_PROBE, 1
@@ -157,6 +162,14 @@ func (s *Socket) fragmentation(allowed bool) []option {
 		discover = unix.IP_PMTUDISC_DONT
 	}
 	return []option{{"IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover, true}}
+}
+
+// freebind lets a socket be bound to an address that no interface has yet.
+func freebind(v6 bool) option {
+	if v6 {
+		return option{"IPV6_FREEBIND", unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1, false}
+	}
+	return option{"IP_FREEBIND", unix.IPPROTO_IP, unix.IP_FREEBIND, 1, false}
 }
 
 func (s *Socket) sockaddr() unix.Sockaddr {

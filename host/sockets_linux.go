@@ -48,11 +48,17 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 			switch {
 			case err == nil:
 				*l.to = append(*l.to, sock)
+				if l.port == 0 && !sock.v6 {
+					if err := sock.openCutter(); err != nil {
+						h.log.Debug("packets of protocol 50 that may be fragmented go one by one", "err", err)
+					}
+				}
 				if l.port != PortNATT {
 					continue
 				}
 				if m, err := sock.marked(); err == nil {
 					s.Marked = append(s.Marked, m)
+					sock.cutter = m
 				} else {
 					h.log.Debug("IKE has no queue of its own on port 4500", "err", err)
 				}
@@ -152,6 +158,9 @@ func (s *Sockets) Close() error {
 	var errs []error
 	for _, c := range s.All() {
 		errs = append(errs, c.Close())
+		if c.Raw() && c.cutter != nil {
+			errs = append(errs, c.cutter.Close())
+		}
 	}
 	for _, i := range s.ICMP {
 		errs = append(errs, i.Close())

@@ -109,7 +109,7 @@ func (s *Socket) writeBatch(ds []ipsec.Datagram, path *framePath) (int, error) {
 // IKE messages must arrive even if the path MTU is unknown. Meanwhile ESP packets
 // of other goroutines may leave without DF, which is harmless.
 func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
-	if s.pieces != nil && len(d.Data) > fragmentMost {
+	if s.pieces != nil && s.pieces.takes(s, &d) {
 		return s.pieces.send(s, &d)
 	}
 	if !s.ike { // the IKE socket always allows fragments

@@ -223,6 +223,8 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 		e.ofTunnel(c.Tunnel, func(m sa.Machine, cfg *sa.Child) { m.RekeyChildren(now, cfg, operatorAsked) })
 	case sa.RekeyIKE:
 		e.ofTunnel(c.Tunnel, func(m sa.Machine, _ *sa.Child) { m.RekeyIKE(now, operatorAsked) })
+	case sa.Measure:
+		e.measure(now, c)
 	case sa.Shutdown:
 		e.stopping = true
 		e.each(e.table.spi, func(m sa.Machine) { m.Close(now, diag.Cause{Code: diag.ShuttingDown}) })

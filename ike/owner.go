@@ -133,6 +133,12 @@ func (o *owner) Succeeded(now time.Time, old, successor sa.Machine) {
 	e.look(successor)
 }
 
+// Measured implements sa.Owner.
+func (o *owner) Measured(m sa.Machine, f sa.Measured) {
+	f.SA = o.e().about(m)
+	o.e().emit(f)
+}
+
 // PeerMoved implements sa.Owner.
 func (o *owner) PeerMoved(_ time.Time, m sa.Machine, was netip.AddrPort) {
 	e := o.e()

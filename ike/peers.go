@@ -182,6 +182,17 @@ func (e *Endpoint) ofTunnel(tunnel string, f func(sa.Machine, *sa.Child)) {
 	}
 }
 
+// measure sends a probe over the newest IKE SA that a tunnel is on.
+func (e *Endpoint) measure(now time.Time, c sa.Measure) {
+	for _, child := range e.tunnels[c.Tunnel] {
+		if m := child.peer.main(); m != nil {
+			m.Measure(now, c.Size)
+			e.touch(m)
+			return
+		}
+	}
+}
+
 // raise ends what lower began, and tries at once what is for us to bring up.
 func (e *Endpoint) raise(now time.Time, tunnel string) {
 	for _, c := range e.tunnels[tunnel] {

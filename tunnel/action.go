@@ -15,10 +15,18 @@ type Open struct{ Tunnel string }
 // Measure asks for the MTU of the path to Remote. The answer is a PathMTU fact.
 type Measure struct{ Remote netip.Addr }
 
-// Fit tells the data plane the largest inner packet that fits.
+// Fit tells the data plane the largest inner packet that fits, and whether its ESP packets may be
+// fragmented on their way.
 type Fit struct {
 	Tunnel string
 	MTU    int
+	Cut    bool
+}
+
+// Probe asks the tunnel's peer, by IKE, for an answer to an IP packet of Size bytes. The answer is an IKE fact with sa.Measured.
+type Probe struct {
+	Tunnel string
+	Size   int
 }
 
 // Want lists everything that the group needs in the kernel. It replaces the
@@ -75,6 +83,7 @@ type Changed struct {
 func (Open) action()      {}
 func (Measure) action()   {}
 func (Fit) action()       {}
+func (Probe) action()     {}
 func (Want) action()      {}
 func (Ping) action()      {}
 func (Reconnect) action() {}

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -48,12 +49,13 @@ type member struct {
 	silentAt time.Time  // when the peer will count as silent; zero: it does already, or no attempt is running
 	silent   bool       // the peer has not answered for a while
 	lacks    diag.Cause // why the kernel lacks a part of the last Want
-	stranded time.Time  // when the IKE SA's address disappeared; zero: the host has it
+	stranded time.Time  // when the IKE SA's address counts as gone; zero: the host has it
 	asked    bool       // a Reconnect was emitted for stranded; the next Underlay fact allows another
 
 	routed bool // its routes belong in the kernel
 	mtu    int  // of the device
 	fits   int  // the largest inner packet that the path takes; 0: not known yet
+	cut    bool // its ESP packets may be fragmented
 
 	pings    dpd.Prober // this end's health check; it never asks where there is none
 	pingID   uint16
@@ -77,7 +79,7 @@ func newMember(now time.Time, c Config) *member {
 	}
 	m := &member{
 		Config: c, fault: diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, openAt: now,
-		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: InitialMTU,
+		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU),
 	}
 	m.checks(now, nil)
 	return m
@@ -241,8 +243,8 @@ func (m *member) remotes() []netip.Addr {
 }
 
 // An address may disappear for a moment, for instance while a lease is renewed.
-// After strandedGrace it counts as gone.
-const strandedGrace = 2 * time.Second
+// After strandedGrace it counts as gone, and at once when the host has got another address meanwhile.
+const strandedGrace = 500 * time.Millisecond
 
 // advance runs the due timers. It asks for a device, and for a new IKE SA when
 // the local address of the present one is gone: liveness checks would notice
@@ -261,8 +263,12 @@ func (m *member) advance(now time.Time, g *Group) {
 	case !gone:
 		m.stranded, m.asked = time.Time{}, false
 	case m.stranded.IsZero():
+		m.stranded = now.Add(strandedGrace)
+	}
+	if gone && g.gained {
 		m.stranded = now
-	case sa.Due(now, m.stranded.Add(strandedGrace)) && !m.asked && !m.held:
+	}
+	if gone && sa.Due(now, m.stranded) && !m.asked && !m.held {
 		m.asked = true
 		g.emit(Reconnect{m.Tunnel.Name, local, diag.Cause{Code: diag.AddressGone, Addr: local}})
 	}
@@ -282,7 +288,7 @@ func (m *member) lostAddress(g *Group) (netip.Addr, bool) {
 func (m *member) deadline() time.Time {
 	d := sa.Earliest(m.openAt, m.silentAt, m.wanted)
 	if !m.stranded.IsZero() && !m.asked && !m.held {
-		d = sa.Earliest(d, m.stranded.Add(strandedGrace))
+		d = sa.Earliest(d, m.stranded)
 	}
 	return d
 }

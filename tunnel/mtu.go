@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/config"
 	"vpngw/ike/sa"
 )
 
@@ -26,9 +27,11 @@ type path struct {
 	host  int // as this host says; 0: unknown
 	told  int // the least that a router said of it; 0: nothing
 	until time.Time
+	search
 }
 
-func (p path) mtu() int {
+// most is the largest packet that can pass, as this host and the routers say.
+func (p path) most() int {
 	if p.told > 0 {
 		return min(p.host, p.told)
 	}
@@ -40,7 +43,7 @@ func (g *Group) notePath(now time.Time, f PathMTU) {
 	if !ok {
 		return
 	}
-	p.host = f.MTU
+	p.host, p.over = f.MTU, p.over && p.host == f.MTU
 	if p.until.IsZero() {
 		p.until = now.Add(pathMTULife)
 	}
@@ -53,8 +56,8 @@ func (g *Group) noteTooBig(now time.Time, f TooBig) {
 	case !known: // no Child SA sends there
 	case f.MTU <= 0:
 		g.emit(Measure{f.Remote})
-	case f.MTU < p.mtu():
-		p.told, p.until = f.MTU, now.Add(pathMTULife)
+	case f.MTU < p.most():
+		p.told, p.until, p.over = f.MTU, now.Add(pathMTULife), false
 		g.paths[f.Remote] = p
 	}
 }
@@ -65,16 +68,23 @@ func (g *Group) noteUnderlay(addresses []netip.Addr) {
 	if !slices.Equal(g.own, addresses) {
 		clear(g.paths)
 	}
+	g.gained = slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !slices.Contains(g.own, a) })
 	g.own = addresses
 	for a := range g.paths {
 		g.emit(Measure{a})
 	}
 }
 
-// expirePaths forgets old paths, and paths that no Child SA uses.
+// expirePaths forgets old paths, and paths that no Child SA uses. What probes have found of a narrow path is kept: a tunnel
+// that comes back must not fall into the same hole, and a search for a wider path begins where the last one ended.
 func (g *Group) expirePaths(now time.Time) {
 	for a, p := range g.paths {
-		if sa.Due(now, p.until) || !g.sendsTo(a) {
+		due, used := sa.Due(now, p.until), g.sendsTo(a)
+		switch {
+		case due && used && (p.passed > 0 || p.deaf):
+			g.paths[a] = path{host: p.host, search: search{passed: p.passed, deaf: p.deaf}}
+			g.emit(Measure{a})
+		case due, !used && !(p.passed > 0 && p.failed > 0):
 			delete(g.paths, a)
 		}
 	}
@@ -92,12 +102,16 @@ func (g *Group) sendsTo(a netip.Addr) bool {
 }
 
 // fit sets each tunnel's MTU, and its device's above the least MTU, to the largest
-// inner packet that fits on all of its Child SAs. A tunnel without a Child SA
+// inner packet that fits on all of its Child SAs, or to the configured one if that is less. A tunnel without a Child SA
 // keeps its MTU.
 func (g *Group) fit() {
 	for _, m := range g.members {
-		mtu, known := g.smallest(m)
-		if !known || mtu == m.fits || !m.fault.OK() {
+		mtu, cut := g.smallest(m)
+		known := mtu > 0
+		if c := m.Tunnel.MTU; c > 0 && known && (c < mtu || m.Tunnel.DF == config.DFClear) {
+			mtu = c // with fragments the configured one always fits
+		}
+		if !known || mtu == m.fits && cut == m.cut || !m.fault.OK() {
 			continue
 		}
 		least := leastMTU4
@@ -106,15 +120,15 @@ func (g *Group) fit() {
 				least = leastMTU6
 			}
 		}
-		m.fits, m.mtu = mtu, max(mtu, least)
-		g.emit(Fit{m.Tunnel.Name, mtu})
+		m.fits, m.cut, m.mtu = mtu, cut, max(mtu, least)
+		g.emit(Fit{m.Tunnel.Name, mtu, cut})
 	}
 }
 
-// smallest returns the largest inner packet that fits on all Child SAs of m. It
-// returns false while the MTU of a path is unknown.
-func (g *Group) smallest(m *member) (int, bool) {
-	mtu := 0
+// smallest returns the largest inner packet that fits on all Child SAs of m, and whether their packets may be fragmented. It
+// returns 0 while the MTU of a path is unknown.
+func (g *Group) smallest(m *member) (mtu int, cut bool) {
+	cut = m.Tunnel.DF == config.DFClear
 	for _, c := range m.sas {
 		remote := c.path.Remote.Addr()
 		p, ok := g.paths[remote]
@@ -123,9 +137,14 @@ func (g *Group) smallest(m *member) (int, bool) {
 			g.emit(Measure{remote})
 			continue
 		}
-		if n := g.inner(p.mtu(), c.sa, c.path); n > 0 && (mtu == 0 || n < mtu) {
+		outer := p.most()
+		if m.Tunnel.DF == config.DFAuto {
+			outer = p.found(remote)
+			cut = cut || p.deaf && remote.Unmap().Is4()
+		}
+		if n := g.inner(outer, c.sa, c.path); n > 0 && (mtu == 0 || n < mtu) {
 			mtu = n
 		}
 	}
-	return mtu, mtu > 0
+	return mtu, cut
 }

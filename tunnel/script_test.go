@@ -15,6 +15,8 @@ import (
 	"vpngw/ipsec"
 )
 
+func addrPort(s string) netip.AddrPort { return netip.AddrPortFrom(addr(s), 4500) }
+
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func prefixes(ss ...string) []netip.Prefix {
@@ -52,6 +54,7 @@ type script struct {
 	blocked map[string]diag.Cause // answers Want, by tunnel
 	refused bool                  // answers Want
 	mtu     int                   // answers Measure
+	probes  []Probe               // that nobody has answered yet
 	spi     uint32
 	changed Changed         // the last one
 	pong    func(Ping) bool // whether a Ping is answered, at once; nil: none is
@@ -122,6 +125,8 @@ func (s *script) drain() bool {
 			}
 		case Measure:
 			s.Note(s.now, PathMTU{a.Remote, s.mtu})
+		case Probe:
+			s.probes = append(s.probes, a)
 		case Want:
 			s.Note(s.now, Applied{s.blocked, s.refused})
 		case Changed:
@@ -153,6 +158,8 @@ func text(a Action) string {
 		return fmt.Sprintf("ping %s %v -> %v seq %d", a.Tunnel, a.Source, a.Target, a.Seq)
 	case Switched:
 		return fmt.Sprintf("%s -> %s (%s)", a.From, a.To, a.Cause.Code)
+	case Probe:
+		return fmt.Sprintf("probe %s %d", a.Tunnel, a.Size)
 	case Reconnect:
 		return fmt.Sprintf("reconnect %s: %v", a.Tunnel, a.Cause)
 	case Changed:

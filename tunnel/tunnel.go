@@ -61,6 +61,7 @@ type Group struct {
 	inner   Inner
 	members []*member
 	own     []netip.Addr // the host's addresses
+	gained  bool         // it has one that it had not before the last change
 	paths   map[netip.Addr]path
 
 	current  *member   // has the routes to what several members lead to
@@ -93,6 +94,9 @@ func (g *Group) Note(now time.Time, f Fact) {
 	g.noted = true
 	switch f := f.(type) {
 	case IKE:
+		if f, ok := f.Fact.(sa.Measured); ok {
+			g.noteMeasured(now, f)
+		}
 		if m := g.find(f.Tunnel); m != nil {
 			m.noteIKE(now, f.Fact)
 		}
@@ -153,6 +157,7 @@ func (g *Group) Advance(now time.Time) {
 	}
 	g.choose(now)
 	g.expirePaths(now)
+	g.probe(now)
 	g.fit()
 	if sa.Due(now, g.retryAt) {
 		g.retryAt, g.repeat = time.Time{}, true
@@ -173,7 +178,7 @@ func (g *Group) Deadline() time.Time {
 		d = sa.Earliest(d, m.deadline())
 	}
 	for _, p := range g.paths {
-		d = sa.Earliest(d, p.until)
+		d = sa.Earliest(d, p.until, p.waits)
 	}
 	return d
 }

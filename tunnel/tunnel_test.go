@@ -265,10 +265,11 @@ func TestMovedChildSAIsMeasuredAgain(t *testing.T) {
 
 func TestTunnelReconnectsWhenItsAddressIsGone(t *testing.T) {
 	s := newScript(t, hq())
+	s.facts(Underlay{[]netip.Addr{addr("203.0.113.9"), addr("10.0.0.6"), addr("192.168.3.1")}})
 	s.facts(device("hq"), IKE{"hq", sa.IKEEstablished{SA: ikeSAOf(1)}})
 	s.trace = nil
 	without := Underlay{[]netip.Addr{addr("10.0.0.6"), addr("192.168.3.1")}}
-	with := Underlay{[]netip.Addr{addr("203.0.113.9"), addr("192.168.3.1")}}
+	with := Underlay{[]netip.Addr{addr("203.0.113.9"), addr("10.0.0.6"), addr("192.168.3.1")}}
 	s.facts(without)
 	s.wait(strandedGrace - time.Millisecond)
 	s.facts(with) // it has come back
@@ -278,6 +279,10 @@ func TestTunnelReconnectsWhenItsAddressIsGone(t *testing.T) {
 	s.wait(time.Hour)
 	s.wants("reconnect hq: our address 203.0.113.9 is gone: connecting again from another")
 	s.facts(without) // perhaps another address leads to the peer now
+	s.wants("reconnect hq: our address 203.0.113.9 is gone: connecting again from another")
+	s.facts(with)
+	s.trace = nil
+	s.facts(Underlay{[]netip.Addr{addr("203.0.113.10"), addr("10.0.0.6"), addr("192.168.3.1")}}) // a new one is in its place
 	s.wants("reconnect hq: our address 203.0.113.9 is gone: connecting again from another")
 }
 

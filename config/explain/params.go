@@ -70,6 +70,16 @@ var params = []struct {
 	{"DSCP", func(t *subject) []Param {
 		return choice(t.CopyDSCP, "copied to the outer header", "not copied")
 	}},
+	{"MTU", func(t *subject) []Param {
+		switch {
+		case t.MTU == 0:
+			return []Param{{Value: "what fits on the path"}}
+		case t.DF == config.DFClear:
+			return []Param{{Value: fmt.Sprintf("%d bytes", t.MTU)}}
+		}
+		return []Param{{Value: fmt.Sprintf("%d bytes, or what fits on the path", t.MTU)}}
+	}},
+	{"fragmentation", fragmentation},
 	{"dead peer detection", func(t *subject) []Param {
 		return choice(t.DPD != dpd.Config{}, "on", "off")
 	}},
@@ -274,6 +284,16 @@ func encapsulation(t *subject) []Param {
 		return []Param{{Value: "never in UDP", Wire: "protocol 50"}}
 	}
 	return []Param{{Value: "in UDP where there is a NAT", Wire: "protocol 50, or UDP 4500"}}
+}
+
+func fragmentation(t *subject) []Param {
+	switch t.DF {
+	case config.DFClear:
+		return []Param{{Value: "packets of ESP may be fragmented", Wire: "DF 0"}}
+	case config.DFSet:
+		return []Param{{Value: "none; routers tell the path's MTU", Wire: "DF 1"}}
+	}
+	return []Param{{Value: "none; probes and routers tell the path's MTU", Wire: "DF 1"}}
 }
 
 func dpdTimeout(t *subject) []Param {

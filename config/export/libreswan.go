@@ -3,6 +3,7 @@ package export
 import (
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"vpngw/config"
@@ -150,6 +151,12 @@ func (w *writer) libreswanESP(t *config.Tunnel) {
 	}
 	if !t.CopyDSCP {
 		w.line("    # %s", w.cannot("that DSCP is not copied"))
+	}
+	if t.MTU > 0 {
+		w.set("mtu", strconv.Itoa(t.MTU))
+	}
+	if t.DF == config.DFClear {
+		w.set("nopmtudisc", "yes")
 	}
 }
 

@@ -176,6 +176,12 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, start config.Start, alive 
 	if !t.CopyDSCP {
 		m.add("copy_dscp", yesNo(false))
 	}
+	if t.MTU > 0 {
+		m.add("mtu", whole(uint64(t.MTU)))
+	}
+	if t.DF != config.DFAuto {
+		m.add("df", string(t.DF))
+	}
 	if t.Device != "" {
 		m.add("device", t.Device)
 	}

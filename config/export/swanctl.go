@@ -131,6 +131,12 @@ func (w *writer) child(name string, t *config.Tunnel, local, remote string) {
 	if !t.CopyDSCP {
 		w.line("        copy_dscp = no")
 	}
+	if t.DF == config.DFClear {
+		w.line("        copy_df = no")
+	}
+	if t.MTU > 0 {
+		w.line("        # %s", w.cannot("that packets inside the tunnel have at most %d bytes", t.MTU))
+	}
 	l := t.ESPLifetime
 	if l.Time > 0 {
 		w.line("        life_time = %s\n        rekey_time = %s", seconds(l.Time), seconds(l.Time*9/10))

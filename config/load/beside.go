@@ -19,6 +19,13 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	}
 	l.start(v, t)
 	t.CopyDSCP = v.Field("copy_dscp").Bool()
+	t.DF = config.DF(v.Field("df").Text())
+	if m := v.Field("mtu"); m.OK() {
+		t.MTU = int(m.Int())
+		if six := func(p netip.Prefix) bool { return p.Addr().Is6() }; t.MTU < 1280 && slices.ContainsFunc(t.Remote.Subnets, six) {
+			l.Warn(m, dialect.NoEffect, "IPv6 has no packets of under 1280 bytes (RFC 8200 section 5): those that do not fit go in fragments outside")
+		}
+	}
 	if cut := v.Field("sha256_96"); cut.Bool() {
 		t.Trunc96 = true
 		if !uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}) {
@@ -122,6 +129,16 @@ func (l *loader) routes(v *dialect.Value, t *config.Tunnel) {
 		if !slices.ContainsFunc(t.Remote.Subnets, func(r netip.Prefix) bool { return contains(r, p) }) {
 			l.Warn(v, dialect.NoEffect, "%v is not within a remote subnet of the connection: its packets will be dropped", p)
 		}
+	}
+}
+
+// needsRoutes refuses to run a connection without routes whose remote network is everything: its tunnel would be up, and everything
+// leave in clear.
+func (l *loader) needsRoutes(v *dialect.Value, t *config.Tunnel) {
+	i := slices.IndexFunc(t.Remote.Subnets, func(p netip.Prefix) bool { return p.Bits() == 0 })
+	if i >= 0 && len(t.Routes) == 0 && !v.Given && t.BGP == nil {
+		l.WarnRun(v, dialect.Missing, "the remote network is %v, and nothing says what goes into the tunnel: write beside the body routes: [NETWORK, …] with "+
+			"the networks behind the peer, %[1]v for everything, or routes: [] for nothing", t.Remote.Subnets[i])
 	}
 }
 

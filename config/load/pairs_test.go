@@ -228,7 +228,8 @@ func TestHuaweiMasterAndSlaveOfTheSameGatewaysAreAPair(t *testing.T) {
 // Connections that ran before vpngw knew of pairs run on without `partial: true`; with it,
 // they say what they go without.
 func TestHuaweiPairWithoutTheKeyNeedsNoPartial(t *testing.T) {
-	for _, beside := range []string{"", "partial: true"} {
+	for _, beside := range []string{"routes: []", "partial: true, routes: []"} {
+		beside = strings.ReplaceAll(beside, ", ", "\n    ")
 		c, ps := parseText(nil, "f", []byte(fileOf(huaweiHalf(t, "a", "198.51.100.1", "master", beside, nil), huaweiHalf(t, "b", "198.51.100.2", "slave", beside, nil))))
 		if c == nil || ps.Refused() || strings.Contains(lines(ps), "vpngw.partial") {
 			t.Fatalf("%q: got\n%s", beside, lines(ps))

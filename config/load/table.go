@@ -53,6 +53,8 @@ func connectionObject() *dialect.Object {
 		{Name: "encap", Type: dialect.Enum{Words: []string{"auto", "always", "never"}}, Goes: "ESP encapsulation", Doc: "when ESP travels in UDP; auto: where there is a NAT"},
 		{Name: "sha256_96", Type: dialect.Bool{}, Default: "no", Goes: "SHA-256 of ESP", Doc: "cut HMAC-SHA-256 of ESP to 96 bits"},
 		{Name: "copy_dscp", Type: dialect.Bool{}, Default: "true", Goes: "DSCP", Doc: "copy the DSCP to the outer header"},
+		{Name: "mtu", Type: dialect.Int{Min: 576, Max: 9216}, Goes: "MTU", Doc: "the largest packet inside the tunnel, in bytes; by default what fits on the path"},
+		{Name: "df", Type: dialect.Enum{Words: []string{"auto", "set", "clear"}}, Default: "auto", Goes: "fragmentation", Doc: "set: ESP packets are never fragmented, and routers tell the path's MTU; auto: probes tell it too, where ICMP is filtered; clear: they may be fragmented"},
 		{Name: "device", Type: oneOrTwo(dialect.Text{Check: config.CheckDevice}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "prefixes that are routed into the tunnel; the remote subnets by default"},
 		{Name: "before_up", Type: dialect.Enum{Words: []string{"drop", "pass"}}, Default: "drop", Goes: "before up", Doc: "packets for the routes while no tunnel takes them, before it is first up and while the daemon does not run; drop: none leaves in clear; pass: they go where this host's other routes lead"},

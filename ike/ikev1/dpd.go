@@ -90,10 +90,7 @@ func (s *SA) askAlive(now time.Time) {
 	if s.state != sa.Established || !s.peerSays.dpd || s.dpd.retx.Active() {
 		return
 	}
-	if !s.dpd.asked { // "the high-bit of the sequence number initially SHOULD be set to zero" (section 6.2)
-		s.dpd.sent, s.dpd.asked = s.random32()>>1, true
-	}
-	s.dpd.sent++
+	s.nextQuestion()
 	s.dpd.retx.First, s.dpd.retx.Max = s.peer.DPD.Repeat()
 	s.dpd.retx.Total = deadTime
 	if t := s.peer.DPD.Timeout; t > 0 {
@@ -103,6 +100,14 @@ func (s *SA) askAlive(now time.Time) {
 	s.dpd.began, s.dpd.strict = now, false
 	s.rUThere()
 	s.env.Owner.Stirred(s)
+}
+
+// nextQuestion numbers a question.
+func (s *SA) nextQuestion() {
+	if !s.dpd.asked { // "the high-bit of the sequence number initially SHOULD be set to zero" (section 6.2)
+		s.dpd.sent, s.dpd.asked = s.random32()>>1, true
+	}
+	s.dpd.sent++
 }
 
 // Probe implements sa.Machine. Anybody could forge the hints that lead to it, so it seldom acts.
@@ -129,13 +134,11 @@ func (s *SA) Disown(now time.Time, spiIn uint32) {
 func (s *SA) rUThere() { s.dpdSend(wire.RUThere, s.dpd.sent) }
 
 func (s *SA) dpdSend(kind wire.NotifyType1, seq uint32) {
-	order := s.peer.DPD.Order
-	if order == dpd.Mirror && s.dpd.last {
-		order = dpd.NotifyHash
-	}
-	s.informOrdered(order, &wire.Notify1{
-		DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: kind, Data: u32(seq),
-	})
+	s.informOrdered(s.dpdOrder(), s.dpdNotify(kind, seq))
+}
+
+func (s *SA) dpdNotify(kind wire.NotifyType1, seq uint32) *wire.Notify1 {
+	return &wire.Notify1{DOI: 1, Protocol: ipsec.ProtoIKE, SPI: append(u64(s.spiI), u64(s.spiR)...), Kind: kind, Data: u32(seq)}
 }
 
 // dpdMessage takes R-U-THERE and R-U-THERE-ACK.
@@ -150,6 +153,9 @@ func (s *SA) dpdMessage(n *wire.Notify1, hashLast bool) error {
 		// to match the one sent" (section 6.1).
 		if !s.dpd.asked || seq != s.dpd.sent {
 			return drop(sa.DropSequence, "an answer to a liveness check %d that is not open", seq)
+		}
+		if !s.measure.until.IsZero() && seq == s.measure.seq {
+			s.measured(true)
 		}
 		return nil
 	}

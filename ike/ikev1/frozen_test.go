@@ -456,7 +456,7 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 			reflect.TypeFor[SA](),
 			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking ids peerSays unacked unackedRetx " +
 				"path nat life monitor dpd probed spoke rekeying rekeyAt expireAt keepaliveAt reported",
-			"env log reassembler",
+			"env log reassembler measure",
 		},
 		{reflect.TypeFor[phase1](), "x candidates predecessor own dh gxi gxr ni nr sai idi refused", "s"},
 		{reflect.TypeFor[exchange](), "kind id iv step asks answers lastHash sent retx repeats until then", ""},

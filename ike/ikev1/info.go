@@ -182,6 +182,20 @@ func (s *SA) shorten(now time.Time) {
 func (s *SA) inform(ps ...wire.Payload) [][]byte { return s.informOrdered(dpd.HashNotify, ps...) }
 
 func (s *SA) informOrdered(order dpd.Order, ps ...wire.Payload) [][]byte {
+	msg := s.informational(order, ps...)
+	if msg == nil {
+		return nil
+	}
+	if s.unacked != nil {
+		s.send(s.path, s.fragments(s.unacked))
+	}
+	msgs := s.fragments(msg)
+	s.send(s.path, msgs)
+	return msgs
+}
+
+// informational makes the message of an informational exchange; nil: the SA cannot protect it any more.
+func (s *SA) informational(order dpd.Order, ps ...wire.Payload) []byte {
 	if s.keys == nil || s.lastIV == nil || s.state == sa.Dead || s.state == sa.Outlived {
 		return nil
 	}
@@ -199,12 +213,7 @@ func (s *SA) informOrdered(order dpd.Order, ps ...wire.Payload) [][]byte {
 		hash.Data = s.keys.hash1(mid, chain[:len(chain)-4-len(hash.Data)])
 		all = append(slices.Clone(ps), hash)
 	}
-	if s.unacked != nil {
-		s.send(s.path, s.fragments(s.unacked))
-	}
-	msgs := s.fragments(s.seal(x, all))
-	s.send(s.path, msgs)
-	return msgs
+	return s.seal(x, all)
 }
 
 // tell sends an error about phase 1, encrypted.

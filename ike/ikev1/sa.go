@@ -69,7 +69,8 @@ type SA struct {
 	dpd      liveness
 	probed   time.Time
 	spoke    time.Time // when the last authentic message came
-	rekeying *SA       // the one that this end has begun in its place, or nil
+	measure  measure
+	rekeying *SA // the one that this end has begun in its place, or nil
 
 	rekeyAt     time.Time
 	expireAt    time.Time // the hard end of the lifetime, or of a half-open or replaced SA
@@ -118,7 +119,7 @@ func (s *SA) Deadline() time.Time {
 	if s.state == sa.Dead {
 		return time.Time{}
 	}
-	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.unackedRetx.Deadline(), s.reassembler.until)
+	d := sa.Earliest(s.rekeyAt, s.expireAt, s.keepaliveAt, s.monitorDeadline(), s.dpd.retx.Deadline(), s.measure.until, s.unackedRetx.Deadline(), s.reassembler.until)
 	for _, x := range s.exchanges {
 		d = sa.Earliest(d, x.deadline())
 	}
@@ -165,6 +166,9 @@ func (s *SA) Advance(now time.Time) {
 		s.env.Owner.Emit(sa.Keepalive{Path: s.path})
 	}
 	s.checkAlive(now)
+	if sa.Due(now, s.measure.until) {
+		s.measured(false)
+	}
 	if s.fam.current == s {
 		s.advanceChildren(now)
 		s.fam.startNext(now)

@@ -87,7 +87,11 @@ func (s *SA) pump(now time.Time) {
 			s.Drop(now, internal("encrypt a request", err))
 			return
 		}
-		s.start(now, t, r.exchange, msgs)
+		if m, ok := t.(*measure); ok {
+			s.startMeasure(now, m, msgs)
+		} else {
+			s.start(now, t, r.exchange, msgs)
+		}
 	}
 }
 

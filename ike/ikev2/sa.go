@@ -145,6 +145,9 @@ func (s *SA) Advance(now time.Time) {
 		return
 	}
 	s.send(s.requestPath(), msgs)
+	if m, ok := s.out.(*measure); ok && msgs != nil {
+		m.repeated(s)
+	}
 	if sa.Due(now, s.expireAt) {
 		s.expired(now)
 		return

@@ -86,6 +86,15 @@ type PeerMoved struct {
 	Was netip.AddrPort
 }
 
+// Measured is the answer to a Measure.
+type Measured struct {
+	SA     IKESA
+	Asked  int  // Measure.Size
+	Size   int  // of the packet that was sent: at most Asked, and less by what a block cipher cannot fill
+	Passed bool // the peer has answered it; else nothing came back in time
+	Unable bool // the peer answers no such packet, whatever its size
+}
+
 func (IKEConnecting) action()  {}
 func (IKEEstablished) action() {}
 func (IKERekeyed) action()     {}
@@ -96,6 +105,7 @@ func (ChildOut) action()       {}
 func (ChildGone) action()      {}
 func (ChildFailed) action()    {}
 func (PeerMoved) action()      {}
+func (Measured) action()       {}
 
 func (IKEConnecting) fact()  {}
 func (IKEEstablished) fact() {}
@@ -107,3 +117,4 @@ func (ChildOut) fact()       {}
 func (ChildGone) fact()      {}
 func (ChildFailed) fact()    {}
 func (PeerMoved) fact()      {}
+func (Measured) fact()       {}

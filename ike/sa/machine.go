@@ -34,6 +34,8 @@ type Machine interface {
 	Probe(now time.Time)
 	// Disown says that a packet came with an SPI that this end does not have. It may send as little as Probe.
 	Disown(now time.Time, spiIn uint32)
+	// Measure asks the peer for an answer to a packet of size bytes: see the Command of the same name.
+	Measure(now time.Time, size int)
 
 	// Close deletes the SA at both ends; Drop only forgets it.
 	Close(now time.Time, why diag.Cause)
@@ -178,6 +180,8 @@ type Owner interface {
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
 	// PeerMoved says that m, which is established, sends to another address or port than was.
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
+	// Measured is the answer of m to a Measure; the Owner adds its SA.
+	Measured(m Machine, f Measured)
 	// Affords asks, before the work, whether a sender that has not proven who it is may cost this host so much more time
 	// in exponentiations (see Effort). reachable: it has proven that it receives at its address.
 	Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool

@@ -19,6 +19,18 @@ const (
 // KeepaliveTime is the time between two NAT keepalives (RFC 3948 section 4).
 const KeepaliveTime = 20 * time.Second
 
+// OuterSize is how many bytes of an IP packet lie before an IKE message that takes path.
+func OuterSize(path ipsec.Path) int {
+	n := 20 + 8
+	if path.Remote.Addr().Unmap().Is6() {
+		n = 40 + 8
+	}
+	if path.Local.Port() == PortNATT {
+		n += 4 // the non-ESP marker
+	}
+	return n
+}
+
 // NAT says which ends are behind a NAT.
 type NAT struct{ Local, Remote bool }
 

@@ -22,6 +22,8 @@ type Action interface{ action() }
 type Send struct {
 	Path ipsec.Path // Path.UDP is true; an unset Path.Local address lets the route choose
 	Data []byte     // owned by the receiver
+	// Whole: the message must not be fragmented, here or on its way.
+	Whole bool
 }
 
 // Keepalive sends one NAT keepalive: a single 0xff byte (RFC 3948 section 2.3).
@@ -106,6 +108,13 @@ type (
 	RekeyIKE struct{ Tunnel string } // the IKE SA that the tunnel is on
 )
 
+// Measure asks whether an IP packet of Size bytes reaches the peer of a tunnel. It takes an established IKE SA. The answer is
+// a Measured fact, within seconds; there is none when the IKE SA ends or has too much to do.
+type Measure struct {
+	Tunnel string
+	Size   int
+}
+
 // Shutdown deletes every IKE SA and starts no more.
 type Shutdown struct{}
 
@@ -114,6 +123,7 @@ func (Lower) command()       {}
 func (SeenInbound) command() {}
 func (Expired) command()     {}
 func (Moved) command()       {}
+func (Measure) command()     {}
 func (InvalidSPI) command()  {}
 func (PathChanged) command() {}
 func (Rekey) command()       {}

@@ -47,6 +47,8 @@ type Connection struct {
 	Pair     string   `json:"pair,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
 	Partial  bool     `json:"partial,omitempty"`
+	MTU      int      `json:"mtu,omitempty"`
+	DF       string   `json:"df,omitempty"`
 }
 
 // Native is a connection in vpngw's own words.
