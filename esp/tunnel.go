@@ -38,7 +38,7 @@ type Tunnel struct {
 	backlog  backlog
 	pathMTUs limiter // events
 
-	asked   atomic.Pointer[asked] // nil: no probe was sent yet
+	asked   *asked // nil: no probe was sent yet; for the holder of Plane.probes.mu
 	answers answers
 
 	// For the holder of Plane.mu.

@@ -27,9 +27,13 @@ func (g *Gateway) ping(e *entry, a tunnel.Ping) {
 	}
 }
 
-// answered passes the answer to a Ping to the tunnel's group.
+// answered passes the answer to a Ping to the tunnel's group. It may come through another tunnel of the group: the peer, or the
+// host that was asked, sends it where its own routes lead, as it does with the answers to all that the tunnel carries.
 func (g *Gateway) answered(now time.Time, a esp.Answered) {
-	g.note(now, g.fleet.byName[a.Tunnel], tunnel.Pong{Tunnel: a.Tunnel, ID: a.ID, Seq: a.Seq})
+	e, via := g.fleet.byName[a.Tunnel], g.fleet.byName[a.Via]
+	if e != nil && via != nil && e.group == via.group {
+		g.note(now, e, tunnel.Pong{Tunnel: a.Tunnel, ID: a.ID, Seq: a.Seq})
+	}
 }
 
 // answer has the data plane answer pings of the tunnel's peer to the addresses that are ours.
