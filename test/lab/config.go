@@ -44,6 +44,9 @@ type Connection struct {
 	Lifetime any      `json:"lifetime,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
 	Partial  bool     `json:"partial,omitempty"`
+	Pair     string   `json:"pair,omitempty"`
+	Health   any      `json:"health,omitempty"`
+	Failover any      `json:"failover,omitempty"`
 }
 
 // Native is a connection in vpngw's own words.

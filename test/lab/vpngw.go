@@ -109,6 +109,7 @@ type ConnectionStatus struct {
 type TunnelStatus struct {
 	Name   string    `json:"name"`
 	Role   string    `json:"role"`
+	Active bool      `json:"active"`
 	State  string    `json:"state"` // up, degraded, connecting, waiting, down
 	Since  time.Time `json:"since"`
 	Why    string    `json:"why"`
@@ -126,6 +127,15 @@ type TunnelStatus struct {
 		SPIr     string `json:"spi_r"`
 	} `json:"ike"`
 	Children []ChildStatus `json:"children"`
+	Health   *struct {
+		State    string  `json:"state"` // unknown, healthy, ill
+		Source   string  `json:"source"`
+		Target   string  `json:"target"`
+		Sent     int     `json:"sent"`
+		Answered int     `json:"answered"`
+		Lost     int     `json:"lost"`
+		RTTLast  float64 `json:"rtt_last_ms"`
+	} `json:"health"` // nil: this end does not ping
 }
 
 // ChildStatus is one Child SA's part of a Status.
