@@ -14,10 +14,9 @@ type Echo struct {
 }
 
 const (
-	// echoData is the size of a probe's data, as ping(8) sends it. The first bytes are the tunnel's cookie: a host
-	// must return them, and so an answer to somebody else's ping is never taken for ours.
-	echoData   = 56
-	cookieSize = 8
+	// echoData is the size of a probe's data, as ping(8) sends it. It begins with a cookie: a host
+	// must return it, and so an answer to somebody else's ping is never taken for ours.
+	echoData = 56
 	// maxEcho is the largest request that the data plane answers. A larger one goes to the kernel.
 	maxEcho = 1280
 )
@@ -74,13 +73,21 @@ func (f *flow) echoOf(b []byte) (id, seq uint16) {
 
 var errEcho = errors.New("esp: a probe needs two addresses of single hosts, of one family")
 
-// request makes the packet of e, with room for maxTrailer behind it.
-func (e Echo) request(cookie *[cookieSize]byte) ([]byte, error) {
-	src, dst := e.Source.Unmap(), e.Target.Unmap()
-	if !src.IsValid() || !dst.IsValid() || src.Is4() != dst.Is4() ||
-		!addrOf(src).unicast(src.Is6()) || !addrOf(dst).unicast(dst.Is6()) {
-		return nil, errEcho
-	}
+// A cookie is data of a probe: 8 bytes of the plane, and 8 bytes of the tunnel.
+type cookie [16]byte
+
+func (c *cookie) ofPlane() []byte { return c[:8] }
+
+// valid reports whether e goes from a single host to a single host.
+func (e Echo) valid() bool {
+	src, dst := e.Source, e.Target
+	return src.IsValid() && dst.IsValid() && src.Is4() == dst.Is4() &&
+		addrOf(src).unicast(src.Is6()) && addrOf(dst).unicast(dst.Is6())
+}
+
+// request makes the packet of e, which is valid, with room for maxTrailer behind it.
+func (e Echo) request(c *cookie) []byte {
+	src, dst := e.Source, e.Target
 	header := ipv4Header
 	if src.Is6() {
 		header = ipv6Header
@@ -89,7 +96,7 @@ func (e Echo) request(cookie *[cookieSize]byte) ([]byte, error) {
 	icmp := b[header:]
 	binary.BigEndian.PutUint16(icmp[4:], e.ID)
 	binary.BigEndian.PutUint16(icmp[6:], e.Seq)
-	copy(icmp[icmpHeader:], cookie[:])
+	copy(icmp[icmpHeader:], c[:])
 	if src.Is6() {
 		b[0] = 0x60
 		binary.BigEndian.PutUint16(b[4:], uint16(len(icmp)))
@@ -105,7 +112,7 @@ func (e Echo) request(cookie *[cookieSize]byte) ([]byte, error) {
 		copy(b[16:], dst.AsSlice())
 	}
 	finishEcho(b, header, echoRequest)
-	return b, nil
+	return b
 }
 
 // reply makes the answer to the echo request b, which f describes, with room for maxTrailer behind it. "The data received

@@ -37,11 +37,11 @@ type PathMTU struct {
 	MTU    int
 }
 
-// Answered says that the answer to a probe has come through the probe's own tunnel: see Tunnel.Probe. It is told once for each
-// probe.
+// Answered says that the answer to a probe of Tunnel has come, and through which tunnel: see Tunnel.Probe. It is told once for
+// each probe.
 type Answered struct {
-	Tunnel  string
-	ID, Seq uint16
+	Tunnel, Via string
+	ID, Seq     uint16
 }
 
 func (SeenInbound) event() {}

@@ -90,6 +90,7 @@ type Plane struct {
 
 	moves   moves
 	keeping keeping
+	probes  probes
 
 	frozen atomic.Bool // changes under mu
 
@@ -334,6 +335,9 @@ func (p *Plane) removeTunnel(name string) (t *Tunnel, prs []*pair) {
 		return nil, nil
 	}
 	delete(p.tunnels, name)
+	p.probes.mu.Lock()
+	p.probes.end(t)
+	p.probes.mu.Unlock()
 	for spi, pr := range t.pairs {
 		t.take(pr)
 		p.sad.release(p.sad.entry(spi))

@@ -38,7 +38,7 @@ func probeOf(v6 bool, seq uint16) Echo {
 func (e *end) answered() (seqs []uint16) {
 	for _, ev := range e.told() {
 		if a, ok := ev.(Answered); ok {
-			if a.Tunnel != "t" || a.ID != 0x1234 {
+			if a.Tunnel != "t" || a.Via != "t" || a.ID != 0x1234 {
 				e.t.Errorf("answered: %+v", a)
 			}
 			seqs = append(seqs, a.Seq)
@@ -196,12 +196,13 @@ func TestOnlyPlainProbesOfOursAreTaken(t *testing.T) {
 // A probe's answer is taken only if host, identifier and data are those of the probe.
 func TestAnswersOfOthersAreNotTaken(t *testing.T) {
 	for name, change := range map[string]func(f *flow, b []byte) []byte{
-		"another host's": func(_ *flow, b []byte) []byte { b[15]++; return b },
-		"to another":     func(_ *flow, b []byte) []byte { b[19]++; return b },
-		"another id":     func(f *flow, b []byte) []byte { b[f.transport+5]++; return b },
-		"another data":   func(f *flow, b []byte) []byte { b[f.transport+icmpHeader+3]++; return b },
+		"another host's":   func(_ *flow, b []byte) []byte { b[15]++; return b },
+		"to another":       func(_ *flow, b []byte) []byte { b[19]++; return b },
+		"another id":       func(f *flow, b []byte) []byte { b[f.transport+5]++; return b },
+		"another plane's":  func(f *flow, b []byte) []byte { b[f.transport+icmpHeader+3]++; return b },
+		"another tunnel's": func(f *flow, b []byte) []byte { b[f.transport+icmpHeader+11]++; return b },
 		"shorter data": func(f *flow, b []byte) []byte {
-			b = b[:f.transport+icmpHeader+cookieSize-1]
+			b = b[:f.transport+icmpHeader+len(cookie{})-1]
 			binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 			return b
 		},
@@ -236,12 +237,14 @@ func TestALateAnswerIsToldAmongTheLast64(t *testing.T) {
 }
 
 func TestAProbeThatNoSATakes(t *testing.T) {
-	e := newEnd(t, 0)
+	if err := newEnd(t, 0).tunnel.Probe(probeOf(false, 1)); err == nil || !strings.Contains(err.Error(), `tunnel "t" has no SA`) {
+		t.Error(err)
+	}
+	e, _, _, _ := ends(t, "aes128gcm16", udp4, nil)
 	for want, p := range map[string]Echo{
-		`tunnel "t" has no SA`: probeOf(false, 1),
-		"two addresses":        {Source: host(false, 1, 1), Target: host(true, 2, 2)},
-		"single hosts":         {Source: host(false, 1, 1), Target: netip.MustParseAddr("224.0.0.1")},
-		"addresses":            {},
+		"two addresses": {Source: host(false, 1, 1), Target: host(true, 2, 2)},
+		"single hosts":  {Source: host(false, 1, 1), Target: netip.MustParseAddr("224.0.0.1")},
+		"addresses":     {},
 	} {
 		if err := e.tunnel.Probe(p); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", p, err, want)
@@ -441,4 +444,45 @@ func FuzzEcho(f *testing.F) {
 			t.Errorf("the reply to %x is %x", was, reply)
 		}
 	})
+}
+
+// A peer that has two tunnels to us may answer a probe of one through the other: the Event says so. A tunnel that was removed
+// leaves nothing behind, and its late answer is a packet like any other.
+func TestAnAnswerThroughAnotherTunnel(t *testing.T) {
+	a, b, _, _ := ends(t, "aes128gcm16", udp4, nil)
+	a.plane.AddTunnel(TunnelConfig{Name: "u", Device: a.tun, MTU: 1400})
+	b.plane.AddTunnel(TunnelConfig{Name: "u", Device: b.tun, MTU: 1400})
+	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, func(c *ipsec.ChildSA) { c.Tunnel = "u" })
+	sibling := newReader(b.plane.tunnels["u"])
+	var f flow
+	answer := func(seq uint16) [][]byte {
+		t.Helper()
+		probe := b.in(udp4, a.ask(udp4, probeOf(false, seq))...)
+		if len(probe) != 1 || !f.parse(probe[0]) {
+			t.Fatalf("probe %d is %x", seq, probe)
+		}
+		sibling.begin()
+		sibling.packet(f.reply(probe[0]))
+		sibling.end()
+		return a.in(udp4, from(endAddrs[1][udp4], b.socks[udp4].take())...)
+	}
+	a.told()
+	if got := answer(3); len(got) > 0 {
+		t.Error("the TUN gets the answer")
+	}
+	if told := a.told(); !slices.Contains(told, Event(Answered{"t", "u", 0x1234, 3})) {
+		t.Errorf("told %v", told)
+	}
+	probe := b.in(udp4, a.ask(udp4, probeOf(false, 4))...)
+	f.parse(probe[0])
+	a.plane.RemoveTunnel("t")
+	sibling.begin()
+	sibling.packet(f.reply(probe[0]))
+	sibling.end()
+	if got := a.in(udp4, from(endAddrs[1][udp4], b.socks[udp4].take())...); len(got) != 1 || a.answered() != nil {
+		t.Errorf("of a tunnel that was removed: %d reach the TUN", len(got))
+	}
+	if err := a.tunnel.Probe(probeOf(false, 5)); err == nil || len(a.plane.probes.byCookie) > 0 {
+		t.Errorf("a tunnel that was removed asks: %v, and leaves %d probes", err, len(a.plane.probes.byCookie))
+	}
 }

@@ -42,7 +42,7 @@ type Tunnel struct {
 	waiting  waiting
 	pathMTUs limiter // events
 
-	asked   atomic.Pointer[asked] // nil: no probe was sent yet
+	asked   *asked // nil: no probe was sent yet; for the holder of Plane.probes.mu
 	answers answers
 
 	// For the holder of Plane.mu.

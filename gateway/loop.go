@@ -135,6 +135,7 @@ func (g *Gateway) newUnderlay(now time.Time) {
 	g.under.look()
 	g.under.awaited(was, false)
 	g.data.SetOwn(g.under.addresses)
+	g.fleet.answerAgain(g.under.addresses)
 	g.peers.see(g.under, g.fleet.entries)
 	concerns := g.under.disturbed.take()
 	for _, gr := range g.fleet.groups {
@@ -171,7 +172,7 @@ func (g *Gateway) open(now time.Time, e *entry) {
 	d, cause := g.data.open(e, g.group, g.io, g.lost)
 	e.open = d
 	g.keep(e)
-	e.answer()
+	e.answer(g.under.addresses)
 	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
 	if d != nil {
 		g.peers.changed(e.peer)

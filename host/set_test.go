@@ -37,6 +37,9 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 			if strings.HasPrefix(names[a.LinkIndex], "vpn") {
 				to = ours
 			}
+			if a.IP.String() == dummyAddress.String() { // CreateTUN's
+				continue
+			}
 			to[fmt.Sprintf("addr %s %s", names[a.LinkIndex], a.IPNet)] = true
 		}
 		for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {

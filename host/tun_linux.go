@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -191,8 +192,18 @@ func (h *Host) brand(t *TUN, mtu int) error {
 	// The larger of "all" and the device's own counts, and 2 (loose) is larger than
 	// 1 (strict): so the device is never strict, whatever "all" is or becomes.
 	h.deviceSysctl(t.name, "ipv4", "rp_filter", "2")
+	// Of a device without any IPv4 address even the loose filter drops a packet whose answer would leave by another
+	// device (fib_validate_source), such as what comes in by the standby of two tunnels. With the scope host no
+	// packet gets this address as its source.
+	dummy := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(dummyAddress, 32)), Scope: unix.RT_SCOPE_HOST, Flags: unix.IFA_F_NOPREFIXROUTE}
+	if err := h.nl.AddrAdd(link, dummy); err != nil {
+		h.log.Debug("address not set: what comes in by a standby tunnel may be dropped", "device", t.name, "err", err)
+	}
 	return nil
 }
+
+// dummyAddress is the IPv4 dummy address of RFC 7600, for interfaces that have no other.
+var dummyAddress = netip.AddrFrom4([4]byte{192, 0, 0, 8})
 
 // deviceSysctl sets a knob of one of our own devices; /proc/sys may be read-only.
 func (h *Host) deviceSysctl(device, family, knob, value string) {

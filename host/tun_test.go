@@ -191,3 +191,19 @@ func testTUN(t *testing.T, by func(*TUN) (onePacket, error)) {
 		t.Errorf("read after Close: %v", err)
 	}
 }
+
+// What comes in by a device is taken though the route to its source is in another, as with two tunnels, whatever
+// reverse path filter the host has.
+func TestDeviceWithoutTheRouteTakesWhatComesIn(t *testing.T) {
+	s, h := world(t, "vpn0", "vpn1")
+	_, err := h.Set("a", State{Devices: []DeviceState{{Name: "vpn0", Routes: []Route{{Prefix: netip.MustParsePrefix("10.10.0.0/16")}}}, {Name: "vpn1"}}})
+	s.must(err)
+	for _, all := range []string{"0", "1", "2"} {
+		s.must(os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte(all), 0o644))
+		for _, dev := range []string{"vpn0", "vpn1"} { // the kernel asks its filter
+			if out := s.ip("route", "get", "192.0.2.1", "from", "10.10.0.10", "iif", dev); !strings.Contains(out, "local 192.0.2.1") {
+				t.Errorf("rp_filter %s, by %s: got %s", all, dev, out)
+			}
+		}
+	}
+}

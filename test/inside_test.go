@@ -12,7 +12,7 @@ import (
 // inside is the address in the tunnel that a gateway's device has.
 func inside(t *testing.T, n *lab.Namespace) netip.Prefix {
 	t.Helper()
-	f := strings.Fields(n.Run("ip", "-br", "-4", "addr", "show", "dev", "vpngw0"))
+	f := strings.Fields(n.Run("ip", "-br", "-4", "addr", "show", "dev", "vpngw0", "scope", "global"))
 	if len(f) != 3 {
 		t.Fatalf("the device has not one address: %q", f)
 	}

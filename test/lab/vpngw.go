@@ -119,6 +119,7 @@ type ConnectionStatus struct {
 type TunnelStatus struct {
 	Name   string    `json:"name"`
 	Role   string    `json:"role"`
+	Active bool      `json:"active"`
 	State  string    `json:"state"` // up, degraded, connecting, waiting, down
 	Since  time.Time `json:"since"`
 	Why    string    `json:"why"`
@@ -136,8 +137,7 @@ type TunnelStatus struct {
 		SPIr     string `json:"spi_r"`
 	} `json:"ike"`
 	Children []ChildStatus `json:"children"`
-	Active   bool          `json:"active"`
-	Health   *HealthStatus `json:"health"`
+	Health   *HealthStatus `json:"health"` // nil: this end does not ping
 }
 
 // HealthStatus is the health check's part of a Status.

@@ -1,0 +1,211 @@
+package test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"vpngw/test/lab"
+)
+
+// watched is how long a dead tunnel may go unnoticed by dead peer detection with twoTunnels' settings: asked
+// after 1 s, dead 2 s later.
+const watched = 3 * time.Second
+
+// twoTunnels are the customer's connections of a pair: a, active, and b, standby.
+func twoTunnels(hold string) (a, b lab.Connection) {
+	a, b = native("a", natSuites), native("b", natSuites)
+	b.Native.Remote.Address = cloudAddr2
+	for _, c := range []*lab.Connection{&a, &b} {
+		c.Pair, c.DPD = "ab", map[string]any{"interval": "1s", "timeout": "2s"}
+	}
+	a.Failover = map[string]any{"hold": hold}
+	return a, b
+}
+
+// twoGateways is the network of a pair, whose cloud's gateway has two addresses.
+func twoGateways(t *testing.T, tools ...string) *lab.Net {
+	t.Helper()
+	n := lab.Direct(t, tools...)
+	n.Cloud.Address("wan", cloudAddr2+"/24")
+	return n
+}
+
+// awaitActive waits until a gateway's traffic is on a tunnel, and returns when.
+func awaitActive(n *lab.Net, gw *lab.Vpngw, tunnel string, bar time.Duration) time.Time {
+	n.Helper()
+	n.Await(bar, gw.Name+": the traffic is on tunnel "+tunnel, func() (bool, string) {
+		t := gw.Tunnel(tunnel)
+		return t.Active, fmt.Sprintf("%s: %s", t.State, t.Why)
+	})
+	return time.Now()
+}
+
+// blackHole drops everything that goes between the two gateways by an address of the cloud's.
+func blackHole(n *lab.Net, addr string) *lab.Rule {
+	return n.Internet.Filter("forward", fmt.Sprintf("ip saddr %s drop; ip daddr %s", addr, addr), "drop")
+}
+
+// spread logs the median and the worst of some times, and holds the worst to a bar.
+func spread(t *testing.T, what string, times []time.Duration, bar time.Duration) {
+	t.Helper()
+	slices.Sort(times)
+	worst := times[len(times)-1]
+	t.Logf("%s, %d times: median %v, worst %v, bar %v", what, len(times), times[len(times)/2].Round(10*time.Millisecond), worst.Round(10*time.Millisecond), bar)
+	if worst > within(bar) {
+		t.Errorf("%s: %v, want at most %v", what, worst, within(bar))
+	}
+}
+
+// The active tunnel is black-holed under traffic: both ends move to the standby as soon as they notice, and back without
+// loss.
+func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
+	rounds := 2
+	if soak {
+		rounds = 20
+	}
+	n := twoGateways(t)
+	a, b := twoTunnels("1s")
+	ours, theirs := lab.Config{Connections: []lab.Connection{a, b}}, lab.Config{Connections: []lab.Connection{mirror(a), mirror(b)}}
+	cloud, gw := n.Cloud.Vpngw(theirs), n.Customer.Vpngw(ours)
+	outages := map[string][]time.Duration{}
+	for round := range rounds {
+		if round > 0 && round%3 == 0 { // the hold has grown to 4 s
+			cloud.Restart()
+			gw.Restart()
+		}
+		for _, end := range []*lab.Vpngw{gw, cloud} {
+			end.AwaitUp("a")
+			end.AwaitUp("b")
+			awaitActive(n, end, "a", lab.Patience)
+		}
+		flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+		arrives(t, n, flow)
+		hole := blackHole(n, lab.CloudAddr)
+		awaitActive(n, gw, "b", lab.Patience)
+		awaitActive(n, cloud, "b", lab.Patience)
+		arrives(t, n, flow)
+		ab, ba := flow.Stop()
+		t.Logf("there: %v; back: %v", ab, ba)
+		outages["there"], outages["back"] = append(outages["there"], ab.Gap), append(outages["back"], ba.Gap)
+
+		flow = n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+		arrives(t, n, flow)
+		hole.Remove()
+		awaitActive(n, gw, "a", lab.Patience)
+		awaitActive(n, cloud, "a", lab.Patience)
+		arrives(t, n, flow)
+		ab, ba = flow.Stop()
+		lossless(t, ab, ba)
+	}
+	for _, way := range slices.Sorted(maps.Keys(outages)) {
+		spread(t, "outage "+way, outages[way], watched+500*time.Millisecond)
+	}
+}
+
+// strongSwan has both tunnels and sends by whichever it likes.
+func TestTrafficMovesFromAndToStrongswan(t *testing.T) {
+	rounds := 2
+	if soak {
+		rounds = 20
+	}
+	n := twoGateways(t, lab.CharonTools...)
+	cloud := n.Cloud.Charon("retransmit_timeout = 1", "retransmit_tries = 1")
+	cloud.PSK(psk)
+	for name, addr := range map[string]string{"a": lab.CloudAddr, "b": cloudAddr2} {
+		c := strongswan(name, natSuites)
+		c.LocalAddrs, c.Local.ID, c.DPDDelay, c.Unique = []string{addr}, addr, "1s", "replace"
+		cloud.Load(c)
+	}
+	a, b := twoTunnels("1s")
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{a, b}})
+	var outages []time.Duration
+	for round := range rounds {
+		if round > 0 && round%3 == 0 {
+			gw.Restart()
+		}
+		gw.AwaitUp("a")
+		gw.AwaitUp("b")
+		awaitActive(n, gw, "a", lab.Patience)
+		flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+		arrives(t, n, flow)
+		hole := blackHole(n, lab.CloudAddr)
+		awaitActive(n, gw, "b", lab.Patience)
+		arrives(t, n, flow)
+		ab, ba := flow.Stop()
+		t.Logf("there: %v; back: %v", ab, ba)
+		outages = append(outages, ab.Gap)
+
+		flow = n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+		arrives(t, n, flow)
+		hole.Remove()
+		awaitActive(n, gw, "a", lab.Patience)
+		arrives(t, n, flow)
+		ab, ba = flow.Stop()
+		lossless(t, ab, ba)
+	}
+	spread(t, "outage there", outages, watched+500*time.Millisecond)
+}
+
+// The two ends need not agree: one sends by the standby while the other sends by the active tunnel, in turns, and nothing
+// is lost. Reverse path filters are strict.
+func TestEachEndSendsByAnotherTunnel(t *testing.T) {
+	n := twoGateways(t)
+	for _, gateway := range []*lab.Namespace{n.Customer, n.Cloud} {
+		gateway.Sysctl("net.ipv4.conf.all.rp_filter", "1")
+		gateway.Sysctl("net.ipv4.conf.default.rp_filter", "1")
+	}
+	a, b := twoTunnels("30s")
+	cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(a), mirror(b)}})
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{a, b}})
+	for _, end := range []*lab.Vpngw{gw, cloud} {
+		end.AwaitUp("a")
+		end.AwaitUp("b")
+	}
+	flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
+	for _, step := range []struct {
+		end     *lab.Vpngw
+		command string
+	}{{cloud, "failover"}, {gw, "failover"}, {cloud, "failback"}, {gw, "failback"}} {
+		step.end.Command(step.command, "a")
+		awaitActive(n, step.end, map[string]string{"failover": "b", "failback": "a"}[step.command], lab.Patience)
+		arrives(t, n, flow)
+	}
+	ab, ba := flow.Stop()
+	lossless(t, ab, ba)
+	// Nor does it matter when the operator takes the active tunnel of one end down, but for what is on its way.
+	gw.Command("down", "a")
+	awaitActive(n, gw, "b", lab.Patience)
+	n.Host.Reaches(lab.CloudHost)
+}
+
+// An active tunnel that is there for 5 s and gone for 5 s moves the traffic three times in two minutes at most.
+func TestFlappingTunnelMovesTheTrafficSeldom(t *testing.T) {
+	t.Parallel()
+	flaps := 2
+	if soak {
+		flaps = 12
+	}
+	n := twoGateways(t)
+	a, b := twoTunnels("30s")
+	n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(a), mirror(b)}})
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{a, b}})
+	gw.AwaitUp("a")
+	gw.AwaitUp("b")
+	for range flaps {
+		hole := blackHole(n, lab.CloudAddr)
+		time.Sleep(5 * time.Second)
+		hole.Remove()
+		time.Sleep(5 * time.Second)
+	}
+	events := gw.Command("events", "--json")
+	moves := strings.Count(events, `"code":"failover"`) + strings.Count(events, `"code":"failback"`)
+	t.Logf("%d moves in %d flaps of 10 s", moves, flaps)
+	if moves < 1 || moves > 3 {
+		t.Errorf("%d moves, want 1 to 3", moves)
+	}
+	n.Host.Reaches(lab.CloudHost)
+}
