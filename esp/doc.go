@@ -23,6 +23,7 @@
 //	    window.accept       only now                       replay.go
 //	    peerMoved           has the NAT moved the peer?    moves.go
 //	    parse, selectors, ECN, MSS                         packet.go ecn.go mss.go
+//	    echo                a probe, or its answer?        probe.go echo.go
 //	    coalescer           a flow's packets, one frame    coalesce.go
 //
 // This is the frame path (Framer): the kernel gives a packet or a super-packet of up to 64 KB behind
@@ -55,7 +56,8 @@
 // one reader, an Engine or its Run, which takes the lock without waiting as a rule. The other
 // user is the goroutine that calls InstallOut, Hold, Resume, Remove or RemoveTunnel: it seals the packets that its
 // change frees from the backlog. Without the lock both could seal with one sequence number, and an AEAD would
-// use a nonce twice.
+// use a nonce twice. The goroutine that calls Probe takes it too. A receiver that answers a peer's probe only tries the
+// lock: whoever has it sends the waiting answers on releasing it.
 //
 // Tunnel.building is held while a change of the tunnel's SPD is built and published. Packets do not wait for it, nor do
 // other tunnels.
@@ -63,8 +65,8 @@
 // Everything else meets through atomic pointers to immutable snapshots: a packet in flight
 // finishes with the SA that it began with. The keys of an SA that was removed are overwritten after that.
 //
-// No packet costs a lock, an allocation or a log line, but for one that proves that its peer has moved. A
-// packet that is dropped is counted under a name (Counters).
+// No packet costs a lock, an allocation or a log line, but for one that proves that its peer has moved, and a
+// probe that is answered. A packet that is dropped is counted under a name (Counters).
 //
 // # Fairness and memory
 //

@@ -34,8 +34,16 @@ type PathMTU struct {
 	MTU    int
 }
 
+// Answered says that the answer to a probe of Tunnel has come, and through which tunnel: see Tunnel.Probe. It is told once for
+// each probe.
+type Answered struct {
+	Tunnel, Via string
+	ID, Seq     uint16
+}
+
 func (SeenInbound) event() {}
 func (Expired) event()     {}
 func (PeersMoved) event()  {}
 func (InvalidSPI) event()  {}
 func (PathMTU) event()     {}
+func (Answered) event()    {}

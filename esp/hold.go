@@ -39,7 +39,7 @@ func (t *Tunnel) resume(o *outbound) {
 // any longer.
 func (t *Tunnel) change(f func()) {
 	t.sending.Lock()
-	defer t.sending.Unlock()
+	defer t.release()
 	f()
 	if len(t.backlog.packets) > 0 {
 		r := &reader{Tunnel: t}

@@ -86,7 +86,8 @@ type Plane struct {
 	// quotas of all inbound SAs. Tunnel.sending is its counterpart.
 	receiving sync.Mutex
 
-	moves moves
+	moves  moves
+	probes probes
 
 	frozen atomic.Bool // changes under mu
 
@@ -330,6 +331,9 @@ func (p *Plane) removeTunnel(name string) (t *Tunnel, prs []*pair) {
 		return nil, nil
 	}
 	delete(p.tunnels, name)
+	p.probes.mu.Lock()
+	p.probes.end(t)
+	p.probes.mu.Unlock()
 	for spi, pr := range t.pairs {
 		t.take(pr)
 		p.sad.release(p.sad.entry(spi))

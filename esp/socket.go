@@ -36,6 +36,7 @@ type receiver struct {
 
 	coalescer coalescer // the frame path
 	packets   packets   // the packet path
+	answering []*Tunnel // those for which the batch brought probes
 
 	received    tally
 	invalidSPIs limiter // InvalidSPI events
@@ -117,7 +118,7 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 		}
 		return
 	}
-	if why := r.packet(in, b, d.TOS); why != carried {
+	if why := r.packet(in, b, d.TOS); why != carried && why != taken {
 		in.drop(why, 1)
 	}
 }
@@ -152,7 +153,7 @@ func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
 			r.packets.add(r.opened)
 		}
 	}
-	if why == carried {
+	if why == carried || why == taken {
 		r.received.count(in.pair, r.flow.length)
 	}
 	return why
@@ -221,13 +222,23 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 		return dropECN
 	}
 	r.flow.clampMSS(b, int(in.tunnel.mtu.Load()))
+	if r.flow.ports == onePort && r.echo(in, b) {
+		return taken
+	}
 	return carried
 }
 
-// flush writes the packets that wait to their TUN.
+// flush writes the packets that wait to their TUN, and sends the answers to probes.
 func (r *receiver) flush() {
 	r.coalescer.flush()
 	r.packets.flush()
+	if len(r.answering) > 0 {
+		for _, t := range r.answering {
+			t.sendAnswers()
+		}
+		clear(r.answering)
+		r.answering = r.answering[:0]
+	}
 }
 
 // packets collects packets for a tunnel's Device.Write.

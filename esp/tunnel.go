@@ -38,6 +38,9 @@ type Tunnel struct {
 	backlog  backlog
 	pathMTUs limiter // events
 
+	asked   *asked // nil: no probe was sent yet; for the holder of Plane.probes.mu
+	answers answers
+
 	// For the holder of Plane.mu.
 	pairs          map[uint32]*pair // by inbound SPI
 	selectorPairs  int              // of all pairs
@@ -220,7 +223,7 @@ func (r *reader) begin() {
 
 func (r *reader) end() {
 	r.close()
-	r.sending.Unlock()
+	r.release()
 }
 
 func (r *reader) open() {

@@ -18,6 +18,8 @@ type device struct {
 	tunnel string
 	data   *esp.Tunnel
 	shut   func() // ends its reading and closes it
+
+	unasked string // why the last Ping could not be sent; empty: it was
 }
 
 // open makes the TUN device of an entry and starts reading it, in run until ctx

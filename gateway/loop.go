@@ -23,7 +23,7 @@ func (g *Gateway) loop(ctx context.Context) error {
 		case <-g.in.arrived:
 			g.messages(time.Now())
 		case e := <-g.in.events:
-			g.event(time.Now(), e)
+			g.happened(time.Now(), e)
 		case f := <-g.commands:
 			f(time.Now())
 		case d := <-g.lost:
@@ -92,6 +92,20 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 	return max(wait, time.Millisecond)
 }
 
+// happened handles an event of the data plane and those that wait behind it, a few in one turn of the loop: as many health
+// checks may be answered as the groups asked in one turn.
+func (g *Gateway) happened(now time.Time, e esp.Event) {
+	for range maxConcluded {
+		g.event(now, e)
+		select {
+		case e = <-g.in.events:
+		default:
+			return
+		}
+	}
+	g.event(now, e)
+}
+
 // event passes an event of the data plane to IKE or to a group.
 func (g *Gateway) event(now time.Time, e esp.Event) {
 	switch e := e.(type) {
@@ -101,6 +115,8 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 		g.ike.Do(now, sa.Expired{SPIIn: e.SPIIn, Limit: e.Limit})
 	case esp.PeersMoved:
 		// step asks the data plane for the new address.
+	case esp.Answered:
+		g.answered(now, e)
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote})
 	case esp.PathMTU:
@@ -148,6 +164,7 @@ func (g *Gateway) tellPeers(now time.Time) {
 func (g *Gateway) open(now time.Time, e *entry) {
 	d, cause := g.data.open(e, g.group, g.io, g.lost)
 	e.open = d
+	e.answer()
 	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
 	if d != nil {
 		g.peers.changed(e.peer)

@@ -113,6 +113,8 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 			}
 		case tunnel.Want:
 			gr.Note(now, g.apply(now, gr, a))
+		case tunnel.Ping:
+			g.ping(g.fleet.byName[a.Tunnel], a)
 		case tunnel.Reconnect:
 			g.reconnect(now, g.fleet.byName[a.Tunnel], a)
 		case tunnel.Switched:

@@ -48,7 +48,8 @@ type Sent struct {
 	Cause  diag.Cause
 }
 
-// Pong is the answer to a Ping with that ID and Seq: it came out of the tunnel's own Child SA.
+// Pong is the answer to a Ping with that ID and Seq: it came through a tunnel of
+// the group, which is the peer's choice.
 type Pong struct {
 	Tunnel  string
 	ID, Seq uint16

@@ -36,6 +36,10 @@ func (m *member) checks(now time.Time, was *config.Health) {
 	}
 }
 
+// firstPing is how long the first question waits when the tunnel begins to carry packets: the peer may not have its SA yet,
+// and with retries of 1 a single loss makes the tunnel ill.
+const firstPing = 500 * time.Millisecond
+
 // ping asks the health check's next question, if one is due. It rests while no packet can be carried.
 func (m *member) ping(now time.Time, g *Group) {
 	h := m.Tunnel.Asked()
@@ -47,7 +51,7 @@ func (m *member) ping(now time.Time, g *Group) {
 		m.pings.Stop()
 		return
 	}
-	m.pings.Start(now)
+	m.pings.Start(now.Add(firstPing))
 	if seq, ask := m.pings.Due(now); ask {
 		g.emit(Ping{m.Tunnel.Name, source, h.Target, m.pingID, seq})
 	}

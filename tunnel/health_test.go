@@ -31,8 +31,10 @@ func TestPingsGoWhileTheTunnelCarries(t *testing.T) {
 	c := s.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 	s.quiet()
 	s.trace = nil
+	s.wait(400 * time.Millisecond) // the peer may not have its SA yet
+	s.wants()
 	s.wait(4 * time.Second)
-	s.wants("ping hq 192.168.3.1 -> 10.10.0.1 seq 2")
+	s.wants("ping hq 192.168.3.1 -> 10.10.0.1 seq 1", "ping hq 192.168.3.1 -> 10.10.0.1 seq 2")
 	s.facts(gone(c))
 	s.trace = nil
 	s.wait(10 * time.Second)
@@ -53,7 +55,7 @@ func TestIllTunnelLosesItsRoutesAndGetsThemBack(t *testing.T) {
 	s.quiet()
 	s.trace = nil
 	s.pong = nil
-	s.wait(12 * time.Second) // lost: those of 12, 15 and 18 s, the last at 21 s
+	s.wait(12 * time.Second) // lost: those of 9.5, 12.5 and 15.5 s, the last at 18.5 s
 	s.quiet()
 	s.wants("want dev-hq/1440", "hq: up -> degraded (health-check)")
 	if why := s.changed.Cause.String(); why != "10.10.0.1 does not answer: 3 pings in a row through the tunnel were lost; its routes are taken away until it answers" {
@@ -63,7 +65,7 @@ func TestIllTunnelLosesItsRoutesAndGetsThemBack(t *testing.T) {
 	s.quiet()
 	s.wants()
 	s.pong = func(Ping) bool { return true }
-	s.wait(17 * time.Second)
+	s.wait(15 * time.Second)
 	s.quiet()
 	s.wants()
 	s.wait(2 * time.Second)

@@ -20,6 +20,8 @@ type AlibabaBody struct {
 	EnableNatTraversal bool
 	IkeConfig          string // JSON in a string
 	IpsecConfig        string // JSON in a string
+	HealthCheckConfig  string `json:",omitempty"` // JSON in a string
+	BgpConfig          string `json:",omitempty"` // JSON in a string
 }
 
 // AlibabaIke is AlibabaBody's IkeConfig.

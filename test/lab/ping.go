@@ -163,6 +163,12 @@ func echo(kind byte, ident uint16, seq, size int) []byte {
 	for i := 8; i < len(b); i++ {
 		b[i] = byte(i)
 	}
+	binary.BigEndian.PutUint16(b[2:], checksum(b))
+	return b
+}
+
+// checksum is the Internet checksum of b.
+func checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(b[i:]))
@@ -173,8 +179,7 @@ func echo(kind byte, ident uint16, seq, size int) []byte {
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
-	binary.BigEndian.PutUint16(b[2:], ^uint16(sum))
-	return b
+	return ^uint16(sum)
 }
 
 // mayBeCut makes a socket send IPv4 packets without DF.

@@ -127,15 +127,17 @@ type TunnelStatus struct {
 		SPIr     string `json:"spi_r"`
 	} `json:"ike"`
 	Children []ChildStatus `json:"children"`
-	Health   *struct {
-		State    string  `json:"state"` // unknown, healthy, ill
-		Source   string  `json:"source"`
-		Target   string  `json:"target"`
-		Sent     int     `json:"sent"`
-		Answered int     `json:"answered"`
-		Lost     int     `json:"lost"`
-		RTTLast  float64 `json:"rtt_last_ms"`
-	} `json:"health"` // nil: this end does not ping
+	Health   *HealthStatus `json:"health"`
+}
+
+// HealthStatus is the health check's part of a Status.
+type HealthStatus struct {
+	State                string `json:"state"` // unknown, healthy, ill
+	Source, Target       string
+	Sent, Answered, Lost int
+	RTTLast              float64 `json:"rtt_last_ms"`
+	RTTMin               float64 `json:"rtt_min_ms"`
+	RTTAvg               float64 `json:"rtt_avg_ms"`
 }
 
 // ChildStatus is one Child SA's part of a Status.
