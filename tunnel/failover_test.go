@@ -105,7 +105,7 @@ func TestWhoCarriesTheTraffic(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		how   config.Switching
-		story string // "+a" up, "-a" down, "5s" time, "!a" held, "?a" released
+		story string // "+a" up, "-a" down, "5s" time, "!a" held, "?a" released, "xa" its device gone, "oa" there again
 		moves string
 		last  string
 	}{
@@ -122,6 +122,9 @@ func TestWhoCarriesTheTraffic(t *testing.T) {
 		{"taken down, with a standby that is not up", auto(), "+a +b -b !a", "a -> b (failover)", "b"},
 		{"never into what is held", auto(), "+a +b !b -a 1h", "", "a"},
 		{"taken down and up is no flap", auto(), "+a +b !a 1m ?a 20s !a 1s ?a 31s", "a -> b (failover), b -> a (failback)", "a"},
+		{"its device is gone", auto(), "+a +b xa", "a -> b (failover)", "b"},
+		{"its device is there again", auto(), "+a +b xa -a 1s oa +a 31s", "a -> b (failover), b -> a (failback)", "a"},
+		{"the standby does not wait for a device that cannot be made", auto(), "xa +b", "a -> b (failover)", "b"},
 		{"5 s up, 5 s down", auto(), "+a +b" + strings.Repeat(" -a 5s +a 5s", 12), "a -> b (failover)", "b"},
 		{"a longer wait after a second flap", auto(), "+a +b -a 1s +a 31s -a 1s +a 59s", "a -> b (failover), b -> a (failback), a -> b (failover)", "b"},
 		{"but not for ever", auto(), "+a +b -a 1s +a 31s -a 1s +a 61s", "a -> b (failover), b -> a (failback), a -> b (failover), b -> a (failback)", "a"},
@@ -137,6 +140,10 @@ func TestWhoCarriesTheTraffic(t *testing.T) {
 					d.turn(step)
 				case '!', '?':
 					d.facts(Held{step[1:], step[0] == '!'})
+				case 'x':
+					d.facts(Device{step[1:], diag.Cause{Code: diag.DeviceGone}})
+				case 'o':
+					d.facts(device(step[1:]))
 				default:
 					for s, _ := time.ParseDuration(step); s > 0; s -= time.Minute {
 						d.wait(min(s, time.Minute))
