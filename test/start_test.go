@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,4 +74,119 @@ func TestTheFirstPingOfAColdTunnelIsAnswered(t *testing.T) {
 			})
 		}
 	}
+}
+
+// startBody is a connection for the standard networks in one dialect, whose body says how the cloud's end starts.
+type startBody struct {
+	dialect, word string // the word of the body; empty: the body has none
+	means         string // for the cloud's end
+	config        func(t *testing.T, side, word, beside string) lab.Config
+	name          string // of the tunnel
+}
+
+func startBodies() []startBody {
+	native := func(_ *testing.T, side, word, beside string) lab.Config {
+		c := native("hq", natSuites)
+		c.Native.Initiate, c.Start, c.Side = nil, beside, side
+		if word != "" {
+			yes := word == "true"
+			c.Native.Initiate = &yes
+		}
+		if side == "cloud" {
+			c.Native.Local, c.Native.Remote = c.Native.Remote, c.Native.Local
+		}
+		return lab.Config{Connections: []lab.Connection{c}}
+	}
+	alibaba := func(_ *testing.T, side, word, beside string) lab.Config {
+		b := alibaba("hq")
+		b.EffectImmediately = word == "true"
+		return bodies(side, lab.Connection{Alibaba: b, Start: beside})
+	}
+	huawei := func(t *testing.T, side, _, beside string) lab.Config {
+		text := strings.NewReplacer("192.168.0.0/24", lab.CustomerLAN, "10.0.0.0/24", lab.CloudLAN).Replace(page(t, "huawei-policy.txt"))
+		return pageGateways(side, lab.Connection{Huawei: text, Name: "hq", Start: beside})
+	}
+	tencent := func(t *testing.T, side, word, beside string) lab.Config {
+		b := tencentPage(t, map[string][]string{lab.CloudLAN: {lab.CustomerLAN}})
+		b["NegotiationType"] = word
+		return pageGateways(side, lab.Connection{Tencent: b, Name: "hq", Start: beside})
+	}
+	return []startBody{
+		{"native", "", "passive", native, "hq"},
+		{"native", "true", "active", native, "hq"},
+		{"native", "false", "passive", native, "hq"},
+		{"alibaba", "true", "active", alibaba, "hq"},
+		{"alibaba", "false", "onTraffic", alibaba, "hq"},
+		{"huawei", "", "passive", huawei, "hq"},
+		{"tencent", "active", "active", tencent, "hq"},
+		{"tencent", "passive", "passive", tencent, "hq"},
+		{"tencent", "flowTrigger", "onTraffic", tencent, "hq"},
+	}
+}
+
+// Each end starts as told: by the body at the cloud's end, by start: beside the body at either. The other end only answers.
+func TestEachStartOfEachDialect(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []string{"native", "alibaba", "huawei", "tencent"} {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			n := lab.Direct(t)
+			for i, b := range startBodies() {
+				if b.dialect != dialect {
+					continue
+				}
+				// The cloud's end by the body's word. The customer's starts at once, but for initiate: false.
+				customers := "active"
+				if b.dialect == "native" && b.word != "" {
+					customers = b.means
+				}
+				b.starts(t, n, "cloud", "", b.means)
+				b.starts(t, n, "customer", "", customers)
+				if first := i == 0 || startBodies()[i-1].dialect != dialect; !first {
+					continue
+				}
+				for _, beside := range []string{"active", "passive", "onTraffic"} {
+					b.starts(t, n, "cloud", beside, beside)
+					b.starts(t, n, "customer", beside, beside)
+				}
+			}
+		})
+	}
+}
+
+// starts holds one end to how it is to start.
+func (b startBody) starts(t *testing.T, n *lab.Net, side, beside, want string) {
+	t.Run(fmt.Sprintf("%s %s, start %q", side, b.word, beside), func(t *testing.T) {
+		n.Use(t)
+		ends := map[string]*lab.Namespace{"customer": n.Customer, "cloud": n.Cloud}
+		hosts := map[string]*lab.Namespace{"customer": n.Host, "cloud": n.CloudHost}
+		target := map[string]string{"customer": lab.CloudHost, "cloud": lab.CustomerHost}[side]
+		other := map[string]string{"customer": "cloud", "cloud": "customer"}[side]
+		word := b.word
+		if b.dialect == "native" {
+			word = ""
+		}
+		peer := ends[other].Vpngw(b.config(t, other, word, "passive"))
+		ike := n.Internet.Filter("forward", "udp dport { 500, 4500 }", "")
+		gw := ends[side].Vpngw(b.config(t, side, b.word, beside))
+		defer func() { gw.Stop(); peer.Stop(); ike.Remove() }()
+		if want == "active" {
+			gw.AwaitUp(b.name)
+			return
+		}
+		row := gw.AwaitState(b.name, "waiting", lab.Patience)
+		if waits := strings.Contains(row.Why, "packet"); waits != (want == "onTraffic") || ike.Packets() != 0 {
+			t.Errorf("it waits because %q, and %d IKE packets were sent", row.Why, ike.Packets())
+		}
+		p := hosts[side].Ping(target, 1, lab.Echo{Wait: map[string]time.Duration{"passive": time.Second, "onTraffic": 10 * time.Second}[want]})
+		switch {
+		case want == "passive" && (ike.Packets() != 0 || gw.Tunnel(b.name).State != "waiting"):
+			t.Errorf("a packet raises a passive end: %s, %d IKE packets", gw.Tunnel(b.name).State, ike.Packets())
+		case want == "onTraffic" && p.Received != 1:
+			t.Errorf("the first ping: %v", p)
+			t.Log(gw.Log())
+		case want == "onTraffic":
+			gw.AwaitUp(b.name)
+		}
+	})
 }
