@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -369,4 +371,38 @@ func TestOrderStaysWhileTheSAGoesAndComes(t *testing.T) {
 		b.plane.Remove(sb.SPIIn)
 	}
 	a.dropped(map[string]uint64{})
+}
+
+// A reader keeps packets while SAs come and go: each packet is sent once, dropped or still waiting.
+func TestPacketsWaitBesideChangesOfSAs(t *testing.T) {
+	a, b := keeper(t), newEnd(t, 1)
+	a.reader.makeRoom()
+	for i := range 8 {
+		a.reader.sizes[i] = copy(a.reader.bufs[i][headroom:], udpPacket(false, 1, 2, 200))
+	}
+	const batches = 2000
+	var done atomic.Bool
+	var changes sync.WaitGroup
+	changes.Go(func() {
+		for !done.Load() {
+			sa, sb := settled(t, a, b, udp4, nil)
+			a.plane.Remove(sa.SPIIn)
+			b.plane.Remove(sb.SPIIn)
+			a.plane.ExpireKept(time.Now().Add(keptFor / 2))
+		}
+	})
+	for range batches {
+		a.reader.batch(8)
+	}
+	done.Store(true)
+	changes.Wait()
+	n := a.tunnel.Counters()
+	waiting := uint64(len(a.tunnel.waiting.packets))
+	if n.PacketsOut == 0 || n.PacketsOut+n.Drops["no-sa"]+waiting != 8*batches {
+		t.Errorf("%d packets were sent, %v dropped, %d wait: want %d in all", n.PacketsOut, n.Drops, waiting, 8*batches)
+	}
+	a.plane.ExpireKept(time.Now().Add(keptFor))
+	if a.plane.keeping.bytes != 0 || len(a.plane.keeping.tunnels) != 0 || len(a.plane.keeping.settle) != 0 {
+		t.Errorf("left: %d bytes, %d tunnels, %d SAs", a.plane.keeping.bytes, len(a.plane.keeping.tunnels), len(a.plane.keeping.settle))
+	}
 }

@@ -190,3 +190,44 @@ func (b startBody) starts(t *testing.T, n *lab.Net, side, beside, want string) {
 		}
 	})
 }
+
+// With a Child SA for each pair of networks, one packet raises all of them, and a packet for a pair whose Child SA the peer has
+// deleted raises that one, while the other goes on.
+func TestAPacketRaisesItsPair(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t, lab.CharonTools...)
+	n.Cloud.Address("lan", "10.10.64.1/32") // charon routes only subnets in which it has an address
+	n.CloudHost.Address("eth0", "10.10.64.10/32")
+	targets := []string{lab.CloudHost, "10.10.64.10"}
+	ours, theirs := onTraffic(1)
+	ours.Native.Remote.Subnets = []string{"10.10.0.0/18", "10.10.64.0/18"}
+	child := theirs.Children["row"]
+	theirs.Children = map[string]lab.Child{}
+	for i, s := range ours.Native.Remote.Subnets {
+		child.LocalTS = []string{s}
+		theirs.Children[fmt.Sprintf("c%d", i)] = child
+	}
+	cloud := charon1(n.Cloud)
+	cloud.PSK(psk)
+	cloud.Load(theirs)
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
+	gw.AwaitState("row", "waiting", lab.Patience)
+	for i := range 3 {
+		if p := n.Host.Ping(targets[i%2], 1); p.Received != 1 {
+			t.Errorf("round %d: the first ping of %s: %v", i+1, targets[i%2], p)
+		}
+		if up := gw.AwaitUp("row"); len(up.Children) != 2 {
+			t.Errorf("%d Child SAs, want 2", len(up.Children))
+		}
+		if err := cloud.TerminateChild(fmt.Sprintf("c%d", (i+1)%2)); err != nil {
+			t.Fatal(err)
+		}
+		gw.AwaitState("row", "degraded", lab.Patience)
+		if p := n.Host.Ping(targets[i%2], 10); p.Lost() != 0 {
+			t.Errorf("the other pair: %v", p)
+		}
+		if row := gw.Tunnel("row"); row.State != "degraded" {
+			t.Errorf("it is %s without a packet for the pair", row.State)
+		}
+	}
+}
