@@ -52,13 +52,15 @@ func beginningCharon(c *lab.Charon) beginning {
 		down: func() { c.TerminateIKE("row") },
 		up:   func() { c.Initiate("row") }, // it may be refused: the other end was faster
 		pairs: func() (spis [][2]string, ikes int) {
-			sas := c.SAs()
-			for _, ike := range sas {
+			for _, ike := range c.SAs() {
+				if ike.State == "ESTABLISHED" { // its own attempt, which we have refused, goes on for minutes
+					ikes++
+				}
 				for _, child := range ike.Children {
 					spis = append(spis, [2]string{child.SPIIn, child.SPIOut})
 				}
 			}
-			return spis, len(sas)
+			return spis, ikes
 		},
 	}
 }
@@ -104,7 +106,7 @@ func TestBothEndsBeginAtOnce(t *testing.T) {
 					n.Await(lab.Patience, "nothing is left", func() (bool, string) {
 						p, _ := a.pairs()
 						q, ikes := b.pairs()
-						return len(p) == 0 && len(q) == 0 && (ikes == 0 || peer == "vpngw"), fmt.Sprint(p, q, ikes)
+						return len(p) == 0 && len(q) == 0 && ikes == 0, fmt.Sprint(p, q, ikes)
 					})
 					before, start := a.begun(), time.Now()
 					var wg sync.WaitGroup
