@@ -19,7 +19,8 @@ const (
 	maxKeptAll   = 16 << 20  // of all tunnels
 	keptFor      = 10 * time.Second
 
-	// settleTime is how long packets that have waited for an SA wait for a peer that is not ready: ipsec.ChildSA.Unready.
+	// settleTime is how much longer packets that have waited for an SA wait for the peer, which may have to handle the last
+	// message still (in IKEv1), or to set its routes. What is sent too early is lost.
 	settleTime = 250 * time.Millisecond
 
 	// expireEvery is the least time between two looks of ExpireKept at the tunnels. It drops what expires until the next look.
@@ -60,7 +61,7 @@ type keeping struct {
 	due     time.Time // when ExpireKept looks at the tunnels; zero: never
 }
 
-// settling is an SA on hold until its peer is ready.
+// settling is an SA on hold until its peer is surely ready.
 type settling struct {
 	*outbound
 	at time.Time
@@ -144,7 +145,7 @@ func acquireFor(tunnel string, b []byte) Acquire {
 	return a
 }
 
-// settle puts SAs of peers that are not ready on hold, if packets wait that could go out at once.
+// settle puts new SAs on hold for settleTime, if packets wait that would go out at once.
 func (t *Tunnel) settle(added []*outbound, now time.Time) {
 	if len(t.waiting.packets) == 0 {
 		return
@@ -153,7 +154,7 @@ func (t *Tunnel) settle(added []*outbound, now time.Time) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for _, o := range added {
-		if !o.pair.sa.Unready || o.barred != carried {
+		if o.barred != carried {
 			continue
 		}
 		o.barred = onHold
@@ -213,7 +214,7 @@ func (t *Tunnel) retain(f func(kept) bool) {
 	all.bytes -= bytes - left
 }
 
-// ExpireKept drops the packets that have waited for 10 s, and sends those whose peer is ready by now. next is when to call it
+// ExpireKept drops the packets that have waited for 10 s, and sends those that have an SA and whose peer is ready by now. next is when to call it
 // again; zero: after the next Acquire or InstallOut.
 func (p *Plane) ExpireKept(now time.Time) (next time.Time) {
 	all := &p.keeping

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,14 @@ func (e *end) dropped(want map[string]uint64) {
 	}
 }
 
+// settled couples a with b, and lets time pass until what has waited at a goes out.
+func settled(t *testing.T, a, b *end, k transport, f func(*ipsec.ChildSA)) (sa, sb *ipsec.ChildSA) {
+	t.Helper()
+	sa, sb = couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, k, f)
+	a.plane.ExpireKept(time.Now().Add(settleTime))
+	return sa, sb
+}
+
 func TestPacketsWaitForAnSA(t *testing.T) {
 	for _, k := range []transport{udp4, raw4} {
 		for _, v6 := range []bool{false, true} {
@@ -51,7 +61,7 @@ func TestPacketsWaitForAnSA(t *testing.T) {
 					t.Errorf("told %v, want %v once", got, want)
 				}
 				a.dropped(map[string]uint64{})
-				sa, _ := couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, k, nil)
+				sa, _ := settled(t, a, b, k, nil)
 				next := numbered(v6, 1, 6, 200)
 				ds := append(a.socks[k].take(), a.out(next)...)
 				same(t, b.in(k, from(endAddrs[0][k], ds)...), append(kept, next))
@@ -88,7 +98,7 @@ func TestSuperPacketsWaitForAnSA(t *testing.T) {
 		if ds := a.outFrames(); len(ds) != 0 {
 			t.Fatalf("%d datagrams without an SA", len(ds))
 		}
-		couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+		settled(t, a, b, udp4, nil)
 		same(t, b.in(udp4, from(endAddrs[0][udp4], a.socks[udp4].take())...), want)
 		if t.Failed() {
 			return
@@ -187,7 +197,7 @@ func TestAPacketWaitsForTenSeconds(t *testing.T) {
 	if a.reader.flow.parse(p); !a.reader.keep(p, start.Add(-keptFor)) {
 		t.Fatal("no room")
 	}
-	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+	settled(t, a, b, udp4, nil)
 	if ds := a.socks[udp4].take(); len(ds) != 0 {
 		t.Error("a packet was sent that has waited for too long")
 	}
@@ -210,32 +220,34 @@ func TestAcquireIsToldOnceASecond(t *testing.T) {
 			t.Errorf("after %v: told %v", tt.after, got)
 		}
 	}
-	// The SA goes, and the first packet without it must not wait for a second one.
-	c := newEnd(t, 1)
-	sa, _ := couple(t, a, c, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
-	a.plane.Remove(sa.SPIIn)
-	if a.reader.keep(b, now.Add(time.Minute)); len(a.told()) != 1 {
-		t.Error("nothing is told when the SA has gone")
-	}
 	for range maxKept {
 		a.reader.keep(b, now.Add(time.Minute))
 	}
 	if a.reader.keep(b, now.Add(2*time.Minute)); len(a.told()) != 1 {
 		t.Error("a packet that finds no room does not ask")
 	}
+
+	// The SA goes, and the first packet without it must not wait for a second one.
+	a = keeper(t)
+	a.reader.keep(b, now)
+	sa, _ := settled(t, a, newEnd(t, 1), udp4, nil)
+	a.plane.Remove(sa.SPIIn)
+	a.told()
+	if a.reader.keep(b, now); len(a.told()) != 1 {
+		t.Error("nothing is told when the SA has gone")
+	}
 }
 
-// The peer of an SA that is not ready gets what has waited, and what comes meanwhile, a moment later and in order.
+// A new SA sends what has waited, and what comes meanwhile, a moment later and in order.
 func TestWhatHasWaitedWaitsForThePeerToo(t *testing.T) {
 	a, b := keeper(t), newEnd(t, 1)
-	unready := func(c *ipsec.ChildSA) { c.Unready = true }
 	var sent [][]byte
 	for n := range uint32(4) {
 		sent = append(sent, numbered(false, 1, n, 100))
 	}
 	a.out(sent[0], sent[1])
 	before := time.Now()
-	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, unready)
+	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
 	if ds := a.out(sent[2], sent[3]); len(ds) != 0 {
 		t.Errorf("%d datagrams went out at once", len(ds))
 	}
@@ -254,7 +266,7 @@ func TestWhatHasWaitedWaitsForThePeerToo(t *testing.T) {
 
 	// Where none waits, nothing is held up.
 	c, d := keeper(t), newEnd(t, 1)
-	couple(t, c, d, suite{Suite: named(t, "aes128gcm16")}, udp4, unready)
+	couple(t, c, d, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
 	if ds := c.out(sent[0]); len(ds) != 1 {
 		t.Errorf("%d datagrams", len(ds))
 	}
@@ -262,11 +274,11 @@ func TestWhatHasWaitedWaitsForThePeerToo(t *testing.T) {
 	// An SA that goes meanwhile leaves its packets waiting.
 	e, f := keeper(t), newEnd(t, 1)
 	e.out(sent[0])
-	sa, _ := couple(t, e, f, suite{Suite: named(t, "aes128gcm16")}, udp4, unready)
+	sa, _ := couple(t, e, f, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
 	e.plane.Remove(sa.SPIIn)
 	e.plane.ExpireKept(time.Now().Add(settleTime))
 	f = newEnd(t, 1)
-	couple(t, e, f, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+	settled(t, e, f, udp4, nil)
 	same(t, f.in(udp4, from(endAddrs[0][udp4], e.socks[udp4].take())...), sent[:1])
 }
 
@@ -275,9 +287,9 @@ func TestEachWaitsForItsOwnSA(t *testing.T) {
 	a, b := keeper(t), newEnd(t, 1)
 	p1, p2, p3 := udpPacket(false, 1, 2, 100), udpPacket(false, 1, 9, 100), udpPacket(false, 1, 2, 101)
 	a.out(p1, p2, p3)
-	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, func(c *ipsec.ChildSA) { c.Remote = sels(t, "10.2.0.2/32") })
+	settled(t, a, b, udp4, func(c *ipsec.ChildSA) { c.Remote = sels(t, "10.2.0.2/32") })
 	same(t, b.in(udp4, from(endAddrs[0][udp4], a.socks[udp4].take())...), [][]byte{p1, p3})
-	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, func(c *ipsec.ChildSA) { c.Remote = sels(t, "10.2.0.9/32") })
+	settled(t, a, b, udp4, func(c *ipsec.ChildSA) { c.Remote = sels(t, "10.2.0.9/32") })
 	same(t, b.in(udp4, from(endAddrs[0][udp4], a.socks[udp4].take())...), [][]byte{p2})
 	a.dropped(map[string]uint64{})
 }
@@ -295,7 +307,7 @@ func TestWhatIsTooBigByThen(t *testing.T) {
 	}
 	a.out(whole, cut)
 	a.tunnel.SetMTU(1000)
-	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+	settled(t, a, b, udp4, nil)
 	if got := b.in(udp4, from(endAddrs[0][udp4], a.socks[udp4].take())...); len(got) != 2 || len(got[0]) > 1000 {
 		t.Errorf("%d packets came", len(got))
 	}
@@ -351,7 +363,7 @@ func TestOrderStaysWhileTheSAGoesAndComes(t *testing.T) {
 	}
 	for range 20 {
 		more(3)
-		sa, sb := couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+		sa, sb := settled(t, a, b, udp4, nil)
 		same(t, b.in(udp4, from(endAddrs[0][udp4], a.socks[udp4].take())...), sent)
 		sent = nil
 		more(3)
@@ -359,4 +371,38 @@ func TestOrderStaysWhileTheSAGoesAndComes(t *testing.T) {
 		b.plane.Remove(sb.SPIIn)
 	}
 	a.dropped(map[string]uint64{})
+}
+
+// A reader keeps packets while SAs come and go: each packet is sent once, dropped or still waiting.
+func TestPacketsWaitBesideChangesOfSAs(t *testing.T) {
+	a, b := keeper(t), newEnd(t, 1)
+	a.reader.makeRoom()
+	for i := range 8 {
+		a.reader.sizes[i] = copy(a.reader.bufs[i][headroom:], udpPacket(false, 1, 2, 200))
+	}
+	const batches = 2000
+	var done atomic.Bool
+	var changes sync.WaitGroup
+	changes.Go(func() {
+		for !done.Load() {
+			sa, sb := settled(t, a, b, udp4, nil)
+			a.plane.Remove(sa.SPIIn)
+			b.plane.Remove(sb.SPIIn)
+			a.plane.ExpireKept(time.Now().Add(keptFor / 2))
+		}
+	})
+	for range batches {
+		a.reader.batch(8)
+	}
+	done.Store(true)
+	changes.Wait()
+	n := a.tunnel.Counters()
+	waiting := uint64(len(a.tunnel.waiting.packets))
+	if n.PacketsOut == 0 || n.PacketsOut+n.Drops["no-sa"]+waiting != 8*batches {
+		t.Errorf("%d packets were sent, %v dropped, %d wait: want %d in all", n.PacketsOut, n.Drops, waiting, 8*batches)
+	}
+	a.plane.ExpireKept(time.Now().Add(keptFor))
+	if a.plane.keeping.bytes != 0 || len(a.plane.keeping.tunnels) != 0 || len(a.plane.keeping.settle) != 0 {
+		t.Errorf("left: %d bytes, %d tunnels, %d SAs", a.plane.keeping.bytes, len(a.plane.keeping.tunnels), len(a.plane.keeping.settle))
+	}
 }

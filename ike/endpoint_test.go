@@ -70,6 +70,32 @@ func TestBothBeginAtOnce(t *testing.T) {
 	}
 }
 
+// A peer that leaves both IKE SAs, as strongSwan does, gets one of them deleted, whoever began it, but never one that has
+// Child SAs of its own.
+func TestBothBeginAtOnceAndThePeerLeavesBoth(t *testing.T) {
+	ours, theirs := 0, 0
+	for seed := range byte(20) {
+		w, a, b := pairWith(t, seed, func(_, pb *sa.Peer) { pb.Children[0].Initiate = true })
+		w.run(dedupeAfter / 2)
+		wantIKE(t, a, b, 2)
+		b.peer(0).dedupeAt = time.Time{}
+		w.run(dedupeAfter)
+		if len(a.table.bySPI) == 1 {
+			ours++
+		} else {
+			theirs++
+		}
+		w.run(dedupeOther)
+		wantPairs(t, a, b, 1)
+		w.run(time.Minute)
+		wantPairs(t, a, b, 1)
+		wantIKE(t, a, b, 1)
+	}
+	if ours == 0 || theirs == 0 {
+		t.Errorf("%d times ours went, %d times the peer's", ours, theirs)
+	}
+}
+
 func TestPeerDeletesAndWeComeBack(t *testing.T) {
 	w, a, b := pairOf(t, nil)
 	w.run(time.Second)

@@ -12,6 +12,7 @@ import (
 	"vpngw/ike/ikev1"
 	"vpngw/ike/ikev2"
 	"vpngw/ike/sa"
+	"vpngw/ipsec"
 )
 
 const (
@@ -21,6 +22,9 @@ const (
 	retryCap = 20 * time.Second
 	// dedupeAfter is how long two IKE SAs that both ends began at once stay side by side.
 	dedupeAfter = time.Second
+	// dedupeOther is after how long the end that answered ends one of them, where the end that began it has not: strongSwan
+	// leaves both. Established so far apart, they were not begun at once.
+	dedupeOther = 5 * time.Second
 	// With IKEv1 they may stay longer: strongSwan hands its Child SAs to the one that it answered, and deletes
 	// the other after 10 s. The end that answered waits longer than the one that began, since nothing answers a Delete.
 	dedupeAfter1 = 15 * time.Second
@@ -324,8 +328,8 @@ func (p *peer) begin(now time.Time, first *child) (sa.Machine, diag.Cause) {
 }
 
 // dedupe ends one of two IKE SAs that both ends began at once: the one with the
-// higher initiator's SPI, by the end that began it. Both ends choose the same one. (If one of them was rekeyed meanwhile,
-// one end may have begun both.) With IKEv1 the end that answered ends it too, later, since nothing answers a Delete.
+// higher initiator's SPI, by the end that began it, or later by the other. Both ends choose the same one. (If one of
+// them was rekeyed meanwhile, one end may have begun both.) With IKEv1 the end that answered ends it too, later, since nothing answers a Delete.
 func (p *peer) dedupe(now time.Time) {
 	ms := p.usable()
 	var keep sa.Machine
@@ -345,8 +349,25 @@ func (p *peer) dedupe(now time.Time) {
 		case in.Initiator:
 			m.Close(now, collision)
 			p.e.touch(m)
+		case !repeats(m, keep):
+		case now.Sub(in.Established) >= dedupeOther:
+			m.Close(now, collision)
+			p.e.touch(m)
+		default:
+			p.dedupeAt = in.Established.Add(dedupeOther)
 		}
 	}
+}
+
+// repeats reports whether m was established at about the same time as keep, and keep has all its Child SAs too.
+func repeats(m, keep sa.Machine) bool {
+	has, have := m.Children(), keep.Children()
+	return len(has) > 0 && m.Info().Established.Sub(keep.Info().Established).Abs() < dedupeOther &&
+		!slices.ContainsFunc(has, func(in sa.ChildInfo) bool {
+			return !slices.ContainsFunc(have, func(h sa.ChildInfo) bool {
+				return h.Child == in.Child && h.Out && ipsec.Covers(h.SA.Local, in.SA.Local) && ipsec.Covers(h.SA.Remote, in.SA.Remote)
+			})
+		})
 }
 
 var collision = diag.Cause{Code: diag.Collision}

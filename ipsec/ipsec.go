@@ -55,10 +55,7 @@ type ChildSA struct {
 	Path          Path
 	// Follow has ESP, if Path.UDP, send to where the newest authenticated packet came from instead of to
 	// Path.Remote. Only an end that is not behind a NAT itself does so (RFC 7296 section 2.23).
-	Follow bool
-	// Unready says that the peer may need a moment more, once the outbound half is installed, until it can receive: it has
-	// still to handle the message that was sent just before. Packets that have waited for an SA wait for that moment too.
-	Unready  bool
+	Follow   bool
 	Lifetime Lifetime
 	Created  time.Time
 }

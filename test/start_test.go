@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,162 @@ func TestTheFirstPingOfAColdTunnelIsAnswered(t *testing.T) {
 				}
 				t.Logf("%d of %d first pings answered; the slowest after %v", answered, rounds, longest.Round(time.Millisecond))
 			})
+		}
+	}
+}
+
+// startBody is a connection for the standard networks in one dialect, whose body says how the cloud's end starts.
+type startBody struct {
+	dialect, word string // the word of the body; empty: the body has none
+	means         string // for the cloud's end
+	config        func(t *testing.T, side, word, beside string) lab.Config
+	name          string // of the tunnel
+}
+
+func startBodies() []startBody {
+	native := func(_ *testing.T, side, word, beside string) lab.Config {
+		c := native("hq", natSuites)
+		c.Native.Initiate, c.Start, c.Side = nil, beside, side
+		if word != "" {
+			yes := word == "true"
+			c.Native.Initiate = &yes
+		}
+		if side == "cloud" {
+			c.Native.Local, c.Native.Remote = c.Native.Remote, c.Native.Local
+		}
+		return lab.Config{Connections: []lab.Connection{c}}
+	}
+	alibaba := func(_ *testing.T, side, word, beside string) lab.Config {
+		b := alibaba("hq")
+		b.EffectImmediately = word == "true"
+		return bodies(side, lab.Connection{Alibaba: b, Start: beside})
+	}
+	huawei := func(t *testing.T, side, _, beside string) lab.Config {
+		text := strings.NewReplacer("192.168.0.0/24", lab.CustomerLAN, "10.0.0.0/24", lab.CloudLAN).Replace(page(t, "huawei-policy.txt"))
+		return pageGateways(side, lab.Connection{Huawei: text, Name: "hq", Start: beside})
+	}
+	tencent := func(t *testing.T, side, word, beside string) lab.Config {
+		b := tencentPage(t, map[string][]string{lab.CloudLAN: {lab.CustomerLAN}})
+		b["NegotiationType"] = word
+		return pageGateways(side, lab.Connection{Tencent: b, Name: "hq", Start: beside})
+	}
+	return []startBody{
+		{"native", "", "passive", native, "hq"},
+		{"native", "true", "active", native, "hq"},
+		{"native", "false", "passive", native, "hq"},
+		{"alibaba", "true", "active", alibaba, "hq"},
+		{"alibaba", "false", "onTraffic", alibaba, "hq"},
+		{"huawei", "", "passive", huawei, "hq"},
+		{"tencent", "active", "active", tencent, "hq"},
+		{"tencent", "passive", "passive", tencent, "hq"},
+		{"tencent", "flowTrigger", "onTraffic", tencent, "hq"},
+	}
+}
+
+// Each end starts as told: by the body at the cloud's end, by start: beside the body at either. The other end only answers.
+func TestEachStartOfEachDialect(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []string{"native", "alibaba", "huawei", "tencent"} {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			n := lab.Direct(t)
+			for i, b := range startBodies() {
+				if b.dialect != dialect {
+					continue
+				}
+				// The cloud's end by the body's word. The customer's starts at once, but for initiate: false.
+				customers := "active"
+				if b.dialect == "native" && b.word != "" {
+					customers = b.means
+				}
+				b.starts(t, n, "cloud", "", b.means)
+				b.starts(t, n, "customer", "", customers)
+				if first := i == 0 || startBodies()[i-1].dialect != dialect; !first {
+					continue
+				}
+				for _, beside := range []string{"active", "passive", "onTraffic"} {
+					b.starts(t, n, "cloud", beside, beside)
+					b.starts(t, n, "customer", beside, beside)
+				}
+			}
+		})
+	}
+}
+
+// starts holds one end to how it is to start.
+func (b startBody) starts(t *testing.T, n *lab.Net, side, beside, want string) {
+	t.Run(fmt.Sprintf("%s %s, start %q", side, b.word, beside), func(t *testing.T) {
+		n.Use(t)
+		ends := map[string]*lab.Namespace{"customer": n.Customer, "cloud": n.Cloud}
+		hosts := map[string]*lab.Namespace{"customer": n.Host, "cloud": n.CloudHost}
+		target := map[string]string{"customer": lab.CloudHost, "cloud": lab.CustomerHost}[side]
+		other := map[string]string{"customer": "cloud", "cloud": "customer"}[side]
+		word := b.word
+		if b.dialect == "native" {
+			word = ""
+		}
+		peer := ends[other].Vpngw(b.config(t, other, word, "passive"))
+		ike := n.Internet.Filter("forward", "udp dport { 500, 4500 }", "")
+		gw := ends[side].Vpngw(b.config(t, side, b.word, beside))
+		defer func() { gw.Stop(); peer.Stop(); ike.Remove() }()
+		if want == "active" {
+			gw.AwaitUp(b.name)
+			return
+		}
+		row := gw.AwaitState(b.name, "waiting", lab.Patience)
+		if waits := strings.Contains(row.Why, "packet"); waits != (want == "onTraffic") || ike.Packets() != 0 {
+			t.Errorf("it waits because %q, and %d IKE packets were sent", row.Why, ike.Packets())
+		}
+		p := hosts[side].Ping(target, 1, lab.Echo{Wait: map[string]time.Duration{"passive": time.Second, "onTraffic": 10 * time.Second}[want]})
+		switch {
+		case want == "passive" && (ike.Packets() != 0 || gw.Tunnel(b.name).State != "waiting"):
+			t.Errorf("a packet raises a passive end: %s, %d IKE packets", gw.Tunnel(b.name).State, ike.Packets())
+		case want == "onTraffic" && p.Received != 1:
+			t.Errorf("the first ping: %v", p)
+			t.Log(gw.Log())
+		case want == "onTraffic":
+			gw.AwaitUp(b.name)
+		}
+	})
+}
+
+// With a Child SA for each pair of networks, one packet raises all of them, and a packet for a pair whose Child SA the peer has
+// deleted raises that one, while the other goes on.
+func TestAPacketRaisesItsPair(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t, lab.CharonTools...)
+	n.Cloud.Address("lan", "10.10.64.1/32") // charon routes only subnets in which it has an address
+	n.CloudHost.Address("eth0", "10.10.64.10/32")
+	targets := []string{lab.CloudHost, "10.10.64.10"}
+	ours, theirs := onTraffic(1)
+	ours.Native.Remote.Subnets = []string{"10.10.0.0/18", "10.10.64.0/18"}
+	child := theirs.Children["row"]
+	theirs.Children = map[string]lab.Child{}
+	for i, s := range ours.Native.Remote.Subnets {
+		child.LocalTS = []string{s}
+		theirs.Children[fmt.Sprintf("c%d", i)] = child
+	}
+	cloud := charon1(n.Cloud)
+	cloud.PSK(psk)
+	cloud.Load(theirs)
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
+	gw.AwaitState("row", "waiting", lab.Patience)
+	for i := range 3 {
+		if p := n.Host.Ping(targets[i%2], 1); p.Received != 1 {
+			t.Errorf("round %d: the first ping of %s: %v", i+1, targets[i%2], p)
+		}
+		if up := gw.AwaitUp("row"); len(up.Children) != 2 {
+			t.Errorf("%d Child SAs, want 2", len(up.Children))
+		}
+		if err := cloud.TerminateChild(fmt.Sprintf("c%d", (i+1)%2)); err != nil {
+			t.Fatal(err)
+		}
+		gw.AwaitState("row", "degraded", lab.Patience)
+		if p := n.Host.Ping(targets[i%2], 10); p.Lost() != 0 {
+			t.Errorf("the other pair: %v", p)
+		}
+		if row := gw.Tunnel("row"); row.State != "degraded" {
+			t.Errorf("it is %s without a packet for the pair", row.State)
 		}
 	}
 }

@@ -212,3 +212,52 @@ func same(text string) string {
 	text = regexp.MustCompile(`(?m)^    name: .*-[12]\n`).ReplaceAllString(text, "")
 	return regexp.MustCompile(`(?m)^ +children: .*\n`).ReplaceAllString(text, "")
 }
+
+// How an end starts, in the words of each format. In a cloud's body a word is about the cloud's end; what the body has no
+// word for stands beside it.
+func TestStartInEachFormat(t *testing.T) {
+	file := func(side config.Side, start config.Start) *config.Connection {
+		text := fmt.Sprintf(`{version: 1, connections: [{name: hq, side: %v, start: %s, native: {ike_version: 1, psk: not-a-real-secret,
+			local: {address: 203.0.113.9, subnets: [192.168.3.0/24]}, remote: {address: 198.51.100.1, subnets: [10.10.0.0/16]},
+			ike: {proposals: [aes128-sha1-modp1024]}, esp: {proposals: [aes128-sha1-noesn]}}}]}`, side, start)
+		return one(loaded(t, text))
+	}
+	for _, tt := range []struct {
+		format string
+		side   config.Side
+		start  config.Start
+		want   []string
+		not    string
+	}{
+		{"swanctl", config.Customer, config.StartActive, []string{"start_action = start ", "keyingtries = 0"}, "trap\n"},
+		{"swanctl", config.Customer, config.StartPassive, []string{"start_action = none", "dpd_action = clear"}, "keyingtries"},
+		{"swanctl", config.Customer, config.StartOnTraffic, []string{"start_action = trap", "close_action = trap", "dpd_action = trap"}, "keyingtries"},
+		{"libreswan", config.Customer, config.StartActive, []string{"auto=start", "dpdaction=restart"}, "auto=route"},
+		{"libreswan", config.Customer, config.StartPassive, []string{"auto=add", "dpdaction=clear"}, "auto=route"},
+		{"libreswan", config.Customer, config.StartOnTraffic, []string{"auto=route", "dpdaction=hold"}, "auto=start"},
+		{"native", config.Cloud, config.StartActive, []string{"initiate: true"}, "start:"},
+		{"native", config.Cloud, config.StartPassive, []string{"initiate: false"}, "start:"},
+		{"native", config.Cloud, config.StartOnTraffic, []string{"start: onTraffic"}, "initiate:"},
+		{"alibaba", config.Cloud, config.StartActive, []string{"EffectImmediately: true"}, "start:"},
+		{"alibaba", config.Cloud, config.StartPassive, []string{"EffectImmediately: false", "start: passive"}, "EffectImmediately: true"},
+		{"alibaba", config.Cloud, config.StartOnTraffic, []string{"EffectImmediately: false"}, "start:"},
+		{"alibaba", config.Customer, config.StartActive, []string{"EffectImmediately: false"}, "start:"},
+		{"alibaba", config.Customer, config.StartOnTraffic, []string{"start: onTraffic"}, "EffectImmediately: true"},
+		{"huawei", config.Cloud, config.StartPassive, []string{"side: cloud"}, "start:"},
+		{"huawei", config.Cloud, config.StartOnTraffic, []string{"start: onTraffic"}, "initiate"},
+		{"tencent", config.Cloud, config.StartActive, []string{"side: cloud"}, "NegotiationType"},
+		{"tencent", config.Cloud, config.StartPassive, []string{"NegotiationType: passive"}, "start:"},
+		{"tencent", config.Cloud, config.StartOnTraffic, []string{"NegotiationType: flowTrigger"}, "start:"},
+		{"tencent", config.Customer, config.StartPassive, []string{"start: passive"}, "NegotiationType"},
+	} {
+		text := Write(file(tt.side, tt.start), Options{Format: tt.format, Side: tt.side, Reveal: true}).Text
+		for _, want := range tt.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s, %v, %s: there is no %q in\n%s", tt.format, tt.side, tt.start, want, text)
+			}
+		}
+		if strings.Contains(text, tt.not) {
+			t.Errorf("%s, %v, %s: there is %q in\n%s", tt.format, tt.side, tt.start, tt.not, text)
+		}
+	}
+}

@@ -98,7 +98,6 @@ func (s *SA) newChild(now time.Time, n negotiated) *child {
 			In:      s.keys.childKeys(n.suite, n.shared, n.in, n.ni, n.nr),
 			Out:     s.keys.childKeys(n.suite, n.shared, n.out, n.ni, n.nr),
 			Trunc96: n.cfg.Trunc96, Local: []ipsec.Selector{n.local}, Remote: []ipsec.Selector{n.remote}, Path: s.childPath(), Follow: s.nat.MayMove(s.peer),
-			Unready:  true, // it has message 2 or 3 to handle
 			Lifetime: ipsec.Lifetime{Time: n.life.time, Bytes: n.life.bytes, Packets: n.cfg.Lifetime.Packets}, Created: now,
 		},
 	}

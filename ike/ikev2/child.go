@@ -187,7 +187,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		cfg: cfg, made: made, lowNonce: lowest(ni, nr),
 		sa: &ipsec.ChildSA{
 			Tunnel: cfg.Tunnel, Child: cfg.Name, SPIIn: in, SPIOut: out, Suite: suite, In: theirs, Out: mine,
-			Trunc96: cfg.Trunc96, Local: local, Remote: remote, Path: s.childPath(), Follow: s.nat.MayMove(s.peer), Unready: !made, Lifetime: cfg.Lifetime, Created: now,
+			Trunc96: cfg.Trunc96, Local: local, Remote: remote, Path: s.childPath(), Follow: s.nat.MayMove(s.peer), Lifetime: cfg.Lifetime, Created: now,
 		},
 	}
 	if life := cfg.Lifetime.Time; life > 0 {
