@@ -105,6 +105,7 @@ func mirror(c *config.Connection) *config.Connection {
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
 		t.Device, t.Routes = "", t.DefaultRoutes()
+		t.DPD.Clear = false // one end must begin again
 		// One end must initiate; with a cloud the customer always does.
 		t.Initiate = !t.Initiate || m.Side == config.Customer && c.Dialect != "native"
 		if h := t.Health; h != nil {

@@ -164,6 +164,10 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 		back := mirror(there)
 		for i := range back.Tunnels {
 			back.Tunnels[i].Device, back.Tunnels[i].Routes = c.Tunnels[i].Device, c.Tunnels[i].Routes
+			if there.Tunnels[i].DPD.Clear {
+				t.Fatal("the other end does not try a dead peer again either")
+			}
+			back.Tunnels[i].DPD.Clear = c.Tunnels[i].DPD.Clear
 		}
 		if d := differences(comparable(back), comparable(c)); d != "" {
 			t.Fatalf("of\n%s\nthere came another connection: %s", e.Text, d)

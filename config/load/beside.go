@@ -18,6 +18,7 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		t.Encap = config.Encap(e.Text())
 	}
 	t.CopyDSCP = v.Field("copy_dscp").Bool()
+	t.EarlyRekey = v.Field("early_rekey").Bool()
 	if cut := v.Field("sha256_96"); cut.Bool() {
 		t.Trunc96 = true
 		if !uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}) {
@@ -37,6 +38,9 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		}
 		set(&t.DPD.Interval, d.Field("interval"))
 		set(&t.DPD.Timeout, d.Field("timeout"))
+		if a := d.Field("action"); a.OK() {
+			t.DPD.Clear = a.Text() == "clear"
+		}
 		if m := d.Field("message"); m.OK() {
 			t.DPD.Order = dpdOrders[m.Text()]
 			if t.IKEVersion == 2 {

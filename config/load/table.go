@@ -52,9 +52,10 @@ func connectionObject() *dialect.Object {
 		{Name: "encap", Type: dialect.Enum{Words: []string{"auto", "always", "never"}}, Goes: "ESP encapsulation", Doc: "when ESP travels in UDP; auto: where there is a NAT"},
 		{Name: "sha256_96", Type: dialect.Bool{}, Default: "no", Goes: "SHA-256 of ESP", Doc: "cut HMAC-SHA-256 of ESP to 96 bits"},
 		{Name: "copy_dscp", Type: dialect.Bool{}, Default: "true", Goes: "DSCP", Doc: "copy the DSCP to the outer header"},
+		{Name: "early_rekey", Type: dialect.Bool{}, Default: "no", Goes: "early rekey", Doc: "rekey the first Child SA of IKEv2 some seconds after it is up, so that a difference in PFS shows then and not after an hour"},
 		{Name: "device", Type: oneOrTwo(dialect.Text{Check: config.CheckDevice}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "prefixes that are routed into the tunnel; the remote subnets by default"},
-		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval and timeout"},
+		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval, timeout and action"},
 		{Name: "lifetime", Type: lifetimeObject, Doc: "overrides the body's"},
 		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Goes: "-", Doc: "permits null-encryption, which is refused otherwise"},
 	}}
@@ -80,6 +81,7 @@ func ofTunnel(v *dialect.Value, i int) *dialect.Value {
 var dpdObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "interval", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD interval", Doc: "silence after which the peer is asked"},
 	{Name: "timeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD timeout", Doc: "time without an answer after which the peer is dead; by default when retransmission ends"},
+	{Name: "action", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Goes: "DPD action", Doc: "restart: a dead peer is tried again at once; clear: its SAs go, and this end waits until the peer begins or the operator wants the tunnel up"},
 	{Name: "message", Type: dialect.Enum{Words: []string{dpd.Mirror.String(), dpd.HashNotify.String(), dpd.NotifyHash.String()}}, Goes: "DPD messages", Doc: "order of the payloads in IKEv1's messages; auto: the peer's order"},
 }}
 

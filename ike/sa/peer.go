@@ -91,4 +91,6 @@ type Child struct {
 	Proposals []ipsec.Proposal // with key exchange groups: PFS
 	Lifetime  ipsec.Lifetime
 	Trunc96   bool
+
+	EarlyRekey bool // rekey the first one of an IKE SA some seconds after it is up. A change concerns no SA.
 }
