@@ -131,6 +131,7 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 		p.upSince = now
 	}
 	for _, c := range p.children {
+		c.early = early{}
 		c.failures = 0
 		c.nextTry = time.Time{}
 		if !m.Info().Initiator {
@@ -242,6 +243,7 @@ func (p *peer) Deadline() time.Time {
 	}
 	d := p.dedupeAt
 	for _, c := range p.children {
+		d = sa.Earliest(d, c.early.at)
 		if c.unserved(m) {
 			if c.nextTry.IsZero() {
 				return atOnce
@@ -272,6 +274,7 @@ func (p *peer) Advance(now time.Time) {
 		return
 	}
 	for _, c := range p.children {
+		c.early.advance(now, c, m)
 		if c.unserved(m) && !now.Before(c.nextTry) {
 			c.ask(now, m)
 		}

@@ -136,10 +136,11 @@ func (e *Endpoint) removeChild(now time.Time, c *child) {
 	}
 }
 
-// sameChild reports whether two children differ at most in who brings them up.
+// sameChild reports whether two children differ at most in who brings them up, and in the early rekey.
 func sameChild(a, b *sa.Child) bool {
 	x, y := *a, *b
 	x.Initiate, y.Initiate = false, false
+	x.EarlyRekey, y.EarlyRekey = false, false
 	return reflect.DeepEqual(x, y)
 }
 
