@@ -30,7 +30,7 @@ func TestEarlyRekeyShowsWhetherPFSAgrees(t *testing.T) {
 			t.Run(c.name+", "+begins+" begins", func(t *testing.T) {
 				w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 					pa.Children[0].Proposals, pb.Children[0].Proposals = proposals(ipsec.ProtoESP, c.ours), proposals(ipsec.ProtoESP, c.theirs)
-					pa.Children[0].EarlyRekey = c.early
+					pa.Children[0].EarlyRekey, pb.Children[0].Lifetime.Time = c.early, 24*time.Hour
 					pa.Children[0].Initiate, pb.Children[0].Initiate = begins == "this end", begins != "this end"
 				})
 				w.run(time.Second)
