@@ -60,5 +60,7 @@ func (t *Tunnel) child(name string, local, remote []netip.Prefix) *sa.Child {
 		Proposals: t.ESPProposals,
 		Lifetime:  t.ESPLifetime,
 		Trunc96:   t.Trunc96,
+
+		EarlyRekey: t.EarlyRekey,
 	}
 }

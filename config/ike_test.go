@@ -124,13 +124,13 @@ func TestPairsMakeOneChildForEachPairOfAFamily(t *testing.T) {
 // A Child SA has the tunnel's proposals, lifetime and selectors.
 func TestChildSAHasWhatTheTunnelSays(t *testing.T) {
 	tun := &Tunnel{
-		Name: "hq", IKEVersion: 2, Children: Lists, Start: StartActive, Trunc96: true,
+		Name: "hq", IKEVersion: 2, Children: Lists, Start: StartActive, Trunc96: true, EarlyRekey: true,
 		Local: End{Subnets: prefixes("192.168.3.0/24")}, Remote: End{Subnets: prefixes("10.10.0.0/16")},
 		ESPProposals: []ipsec.Proposal{{Transforms: []ipsec.Transform{{Type: ipsec.KE, ID: 14}}}},
 		ESPLifetime:  ipsec.Lifetime{Time: time.Hour},
 	}
 	want := []*sa.Child{{
-		Name: "hq", Tunnel: "hq", Initiate: true, Trunc96: true,
+		Name: "hq", Tunnel: "hq", Initiate: true, Trunc96: true, EarlyRekey: true,
 		Local: ipsec.SelectorsOf(tun.Local.Subnets), Remote: ipsec.SelectorsOf(tun.Remote.Subnets),
 		Proposals: tun.ESPProposals, Lifetime: tun.ESPLifetime,
 	}}

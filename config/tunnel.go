@@ -40,6 +40,8 @@ type Tunnel struct {
 	DPD      dpd.Config
 	Start    Start // who brings the tunnel up, and when
 
+	EarlyRekey bool // rekey the first Child SA soon, which shows whether both ends agree in PFS
+
 	Device string // name of the TUN device; empty: the daemon chooses one ("vpngw0", …)
 	// Routes lead into the tunnel: the list of `routes:`, else the remote subnets without
 	// 0.0.0.0/0 and ::/0.

@@ -55,6 +55,7 @@ var fields = []field{
 	{path: "Tunnel.Device", name: "device", idle: true}, // the device that it gets counts
 	{path: "Device", name: "device"},
 	{path: "Tunnel.Routes", name: "routes"},
+	{path: "Tunnel.EarlyRekey", name: "early rekey"},
 	{path: "Tunnel.MTU", name: "MTU"},
 	{path: "Tunnel.DF", name: "fragmentation"},
 	{path: "Tunnel.Pass", name: "before up"},

@@ -91,21 +91,22 @@ var settings = map[string]struct {
 	"Tunnel.Pairs": {Rekey, func(_ *config.Connection, t *config.Tunnel) {
 		t.Pairs = []config.Pair{{Local: t.Local.Subnets[0], Remote: t.Remote.Subnets[0]}}
 	}},
-	"Tunnel.Trunc96":   {Rekey, func(_ *config.Connection, t *config.Tunnel) { t.Trunc96 = true }},
-	"Tunnel.NATT":      {Restart, func(_ *config.Connection, t *config.Tunnel) { t.NATT = false }},
-	"Tunnel.Encap":     {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Encap = config.EncapAlways }},
-	"Tunnel.CopyDSCP":  {Live, func(_ *config.Connection, t *config.Tunnel) { t.CopyDSCP = false }},
-	"Tunnel.DPD":       {Restart, func(_ *config.Connection, t *config.Tunnel) { t.DPD.Interval = 7 * time.Second }},
-	"Tunnel.Start":     {Live, func(_ *config.Connection, t *config.Tunnel) { t.Start = config.StartPassive }},
-	"Tunnel.Device":    {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Device = "vpngw0" }}, // it has this one
-	"Device":           {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Device = "office" }},
-	"Tunnel.Routes":    {Live, func(_ *config.Connection, t *config.Tunnel) { t.Routes = prefixes("10.10.0.0/24") }},
-	"Tunnel.Pass":      {Live, func(_ *config.Connection, t *config.Tunnel) { t.Pass = true }},
-	"Tunnel.MTU":       {Live, func(_ *config.Connection, t *config.Tunnel) { t.MTU = 1300 }},
-	"Tunnel.DF":        {Live, func(_ *config.Connection, t *config.Tunnel) { t.DF = config.DFClear }},
-	"Tunnel.BGP":       {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.BGP = &config.BGP{} }},
-	"Tunnel.Health":    {Live, func(_ *config.Connection, t *config.Tunnel) { t.Health = &config.Health{} }},
-	"Tunnel.OwnHealth": {Live, func(_ *config.Connection, t *config.Tunnel) { t.OwnHealth = &config.Health{} }},
+	"Tunnel.Trunc96":    {Rekey, func(_ *config.Connection, t *config.Tunnel) { t.Trunc96 = true }},
+	"Tunnel.NATT":       {Restart, func(_ *config.Connection, t *config.Tunnel) { t.NATT = false }},
+	"Tunnel.Encap":      {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Encap = config.EncapAlways }},
+	"Tunnel.CopyDSCP":   {Live, func(_ *config.Connection, t *config.Tunnel) { t.CopyDSCP = false }},
+	"Tunnel.DPD":        {Restart, func(_ *config.Connection, t *config.Tunnel) { t.DPD.Interval = 7 * time.Second }},
+	"Tunnel.Start":      {Live, func(_ *config.Connection, t *config.Tunnel) { t.Start = config.StartPassive }},
+	"Tunnel.Device":     {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Device = "vpngw0" }}, // it has this one
+	"Device":            {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Device = "office" }},
+	"Tunnel.Routes":     {Live, func(_ *config.Connection, t *config.Tunnel) { t.Routes = prefixes("10.10.0.0/24") }},
+	"Tunnel.Pass":       {Live, func(_ *config.Connection, t *config.Tunnel) { t.Pass = true }},
+	"Tunnel.MTU":        {Live, func(_ *config.Connection, t *config.Tunnel) { t.MTU = 1300 }},
+	"Tunnel.DF":         {Live, func(_ *config.Connection, t *config.Tunnel) { t.DF = config.DFClear }},
+	"Tunnel.EarlyRekey": {Live, func(_ *config.Connection, t *config.Tunnel) { t.EarlyRekey = true }},
+	"Tunnel.BGP":        {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.BGP = &config.BGP{} }},
+	"Tunnel.Health":     {Live, func(_ *config.Connection, t *config.Tunnel) { t.Health = &config.Health{} }},
+	"Tunnel.OwnHealth":  {Live, func(_ *config.Connection, t *config.Tunnel) { t.OwnHealth = &config.Health{} }},
 }
 
 // standing is what of a tunnel a change can touch.

@@ -24,6 +24,7 @@ type child struct {
 	since    time.Time
 	failures int
 	nextTry  time.Time
+	early    early
 	tookAll  bool // the peer has taken all of it in one Child SA, and has not refused its selectors since
 }
 
@@ -36,6 +37,7 @@ func (c *child) note(now time.Time, why diag.Cause) {
 	c.fail(now, why)
 	if why.OK() {
 		c.failures, c.nextTry = 0, time.Time{}
+		c.early.up(c, now)
 		c.tookAll = c.tookAll || c.whole(c.sas())
 		return
 	}

@@ -60,6 +60,13 @@ type FrozenChild struct {
 	Failures int
 	NextTry  time.Time
 	TookAll  bool
+	Early    FrozenEarly
+}
+
+// FrozenEarly is the early rekey of a child.
+type FrozenEarly struct {
+	At   time.Time
+	Done bool
 }
 
 // FrozenChildSA is a Child SA that ESP has, without its keys.
@@ -148,7 +155,7 @@ func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	}
 	for _, c := range p.children {
 		f.Children = append(f.Children, FrozenChild{
-			Initiate: c.initiate, Held: c.held, Why: c.why, Since: c.since, Failures: c.failures, NextTry: c.nextTry, TookAll: c.tookAll,
+			Initiate: c.initiate, Held: c.held, Why: c.why, Since: c.since, Failures: c.failures, NextTry: c.nextTry, TookAll: c.tookAll, Early: FrozenEarly{c.early.at, c.early.done},
 		})
 	}
 	return f

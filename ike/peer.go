@@ -135,6 +135,7 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 		p.upSince = now
 	}
 	for _, c := range p.children {
+		c.early = early{}
 		c.failures = 0
 		c.nextTry = time.Time{}
 		if !m.Info().Initiator {
@@ -246,6 +247,7 @@ func (p *peer) Deadline() time.Time {
 	}
 	d := p.dedupeAt
 	for _, c := range p.children {
+		d = sa.Earliest(d, c.early.at)
 		if c.unserved(m) {
 			if c.nextTry.IsZero() {
 				return atOnce
@@ -276,6 +278,7 @@ func (p *peer) Advance(now time.Time) {
 		return
 	}
 	for _, c := range p.children {
+		c.early.advance(now, c, m)
 		if c.unserved(m) && !now.Before(c.nextTry) {
 			c.ask(now, m)
 		}

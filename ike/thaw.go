@@ -70,6 +70,7 @@ func (e *Endpoint) thawPeer(now time.Time, f *FrozenPeer, place int) (*peer, err
 	p.why, p.since, p.upSince, p.absent, p.failures, p.nextTry, p.dedupeAt, p.cleared = f.Why, f.Since, f.UpSince, f.Absent, f.Failures, f.NextTry, f.DedupeAt, f.Cleared
 	for i, c := range p.children {
 		g := &f.Children[i]
+		c.early = early{g.Early.At, g.Early.Done}
 		c.initiate, c.held, c.why, c.since, c.failures, c.nextTry, c.tookAll = g.Initiate, g.Held, g.Why, g.Since, g.Failures, g.NextTry, g.TookAll
 	}
 	e.add(p)

@@ -50,7 +50,15 @@ func (g *Group) assess(now time.Time, m *member) {
 	g.emit(c)
 }
 
-// judge returns the state of the tunnel and, unless it is up, the cause.
+// warning is the trouble of a tunnel that is up: it will break at its next rekey.
+func (m *member) warning() diag.Cause {
+	if t := m.trouble(); t.Is(diag.PFSMismatch) {
+		return t
+	}
+	return diag.Cause{}
+}
+
+// judge returns the state of the tunnel and the cause. One that is up has no cause but a warning.
 func (m *member) judge() (State, diag.Cause) {
 	switch {
 	case !m.fault.OK():
@@ -61,7 +69,7 @@ func (m *member) judge() (State, diag.Cause) {
 	carries, open := m.carries(), m.missing()
 	switch {
 	case len(open) == 0 && m.lacks.OK() && m.ill().OK():
-		return Up, diag.Cause{}
+		return Up, m.warning()
 	case carries && !m.lacks.OK():
 		return Degraded, m.lacks
 	case carries && len(open) == 0:

@@ -141,6 +141,21 @@ func TestCauseOfAChildSaysMoreThanThePeers(t *testing.T) {
 	}
 }
 
+// A tunnel that is up and will break at its next rekey says so, and stays up.
+func TestDifferenceInPFSIsAWarning(t *testing.T) {
+	s := newScript(t, hq())
+	s.facts(device("hq"))
+	child := &sa.Child{Name: "hq", Tunnel: "hq"}
+	s.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+	s.stands("hq", Up, "")
+	s.facts(IKE{"hq", sa.ChildFailed{Child: child, Cause: diag.Cause{Code: diag.PFSMismatch, Ours: "PFS in x25519", Notify: "NO_PROPOSAL_CHOSEN"}}})
+	s.stands("hq", Up, diag.PFSMismatch)
+	s.facts(IKE{"hq", sa.ChildFailed{Child: child, Cause: diag.Cause{Code: diag.ESPRefused}}}) // one that says nothing about what is up
+	s.stands("hq", Up, "")
+	s.facts(IKE{"hq", sa.ChildFailed{Child: child}})
+	s.stands("hq", Up, "")
+}
+
 func TestSilentPeerIsTheCauseLongBeforeIKEGivesUp(t *testing.T) {
 	s := newScript(t, hq())
 	s.facts(device("hq"))

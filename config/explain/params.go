@@ -64,6 +64,9 @@ var params = []struct {
 	}},
 	{"ESP bytes", func(t *subject) []Param { return limit(t.ESPLifetime.Bytes) }},
 	{"ESP packets", func(t *subject) []Param { return limit(t.ESPLifetime.Packets) }},
+	{"early rekey", func(t *subject) []Param {
+		return when(t.EarlyRekey, "some seconds after the start", "")
+	}},
 
 	{"NAT traversal", natTraversal},
 	{"ESP encapsulation", encapsulation},
@@ -87,6 +90,12 @@ var params = []struct {
 		return when(t.DPD.Interval > 0, Span(t.DPD.Interval), "")
 	}},
 	{"DPD timeout", dpdTimeout},
+	{"DPD action", func(t *subject) []Param {
+		if t.DPD.Interval == 0 {
+			return nil
+		}
+		return choice(t.DPD.Clear, "clear: this end waits for the peer", "restart: this end tries again at once, if it initiates")
+	}},
 	{"DPD messages", dpdMessages},
 	{"initiation", func(t *subject) []Param {
 		return []Param{{Value: map[config.Start]string{

@@ -105,6 +105,7 @@ func mirror(c *config.Connection) *config.Connection {
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
 		t.Device, t.Routes, t.Pass = "", t.DefaultRoutes(), false
+		t.DPD.Clear = false // one end must begin again
 		t.Start = otherStart(c, t.Start)
 		if h := t.Health; h != nil {
 			other := *h

@@ -165,6 +165,10 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 		for i := range back.Tunnels {
 			back.Tunnels[i].Device, back.Tunnels[i].Routes, back.Tunnels[i].OwnHealth = c.Tunnels[i].Device, c.Tunnels[i].Routes, c.Tunnels[i].OwnHealth
 			back.Tunnels[i].Pass = c.Tunnels[i].Pass
+			if there.Tunnels[i].DPD.Clear {
+				t.Fatal("the other end does not try a dead peer again either")
+			}
+			back.Tunnels[i].DPD.Clear = c.Tunnels[i].DPD.Clear
 		}
 		if d := differences(comparable(back), comparable(c)); d != "" {
 			t.Fatalf("of\n%s\nthere came another connection: %s", e.Text, d)

@@ -123,6 +123,10 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 	if t.DPD.Interval > 0 {
 		w.set("dpddelay", seconds(t.DPD.Interval))
 		w.set("dpdtimeout", seconds(t.DPD.Interval+max(t.DPD.Timeout, 4*t.DPD.Interval)))
+		if t.DPD.Clear {
+			w.set("dpdaction", "clear")
+			return
+		}
 		w.set("dpdaction", map[config.Start]string{config.StartActive: "restart", config.StartPassive: "clear", config.StartOnTraffic: "hold"}[t.Start])
 	}
 }

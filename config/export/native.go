@@ -182,6 +182,9 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, start config.Start, alive 
 	if t.DF != config.DFAuto {
 		m.add("df", string(t.DF))
 	}
+	if t.EarlyRekey {
+		m.add("early_rekey", yesNo(true))
+	}
 	if t.Device != "" {
 		m.add("device", t.Device)
 	}
@@ -192,13 +195,16 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, start config.Start, alive 
 		m.add("before_up", plain("pass"))
 	}
 	switch {
-	case t.DPD == alive, t.IKEVersion == 2 && t.DPD.Interval == alive.Interval && t.DPD.Timeout == alive.Timeout:
+	case t.DPD == alive, t.IKEVersion == 2 && t.DPD.Interval == alive.Interval && t.DPD.Timeout == alive.Timeout && t.DPD.Clear == alive.Clear:
 	case t.DPD.Interval == 0:
 		m.add("dpd", plain("off"))
 	default:
 		f := flow{{"interval", explain.Span(t.DPD.Interval)}}
 		if t.DPD.Timeout > 0 {
 			f.add("timeout", explain.Span(t.DPD.Timeout))
+		}
+		if t.DPD.Clear != alive.Clear {
+			f.add("action", map[bool]string{true: "clear", false: "restart"}[t.DPD.Clear])
 		}
 		if t.IKEVersion != 2 { // IKEv2 has no such messages
 			f.add("message", t.DPD.Order.String())

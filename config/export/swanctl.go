@@ -160,7 +160,9 @@ func (w *writer) child(name string, t *config.Tunnel, local, remote string) {
 		w.line("        start_action = none # the other end begins; with kernel ESP, trap lets this host's packets begin too")
 		w.line("        close_action = none")
 	}
-	if t.DPD.Interval > 0 {
+	if t.DPD.Clear {
+		w.line("        dpd_action = clear")
+	} else if t.DPD.Interval > 0 {
 		w.line("        dpd_action = %s", map[config.Start]string{config.StartActive: "restart", config.StartPassive: "clear", config.StartOnTraffic: "trap"}[t.Start])
 	}
 	if isWide(t) {

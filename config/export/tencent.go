@@ -37,6 +37,10 @@ func (b *cloud) tencent(t *config.Tunnel) {
 		m.add("DpdEnable", plain("1"))
 		lifetime(&m, "DpdTimeout", d.Timeout, time.Second, time.Hour)
 		alive = dpd.Config{Interval: 10 * time.Second, Timeout: d.Timeout}
+		if b.c.Side == config.Cloud && d.Clear {
+			m.add("DpdAction", "clear")
+			alive.Clear = true
+		}
 	}
 
 	table := b.part("IKEOptionsSpecification")

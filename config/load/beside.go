@@ -26,6 +26,7 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 			l.Warn(m, dialect.NoEffect, "IPv6 has no packets of under 1280 bytes (RFC 8200 section 5): those that do not fit go in fragments outside")
 		}
 	}
+	t.EarlyRekey = v.Field("early_rekey").Bool()
 	if cut := v.Field("sha256_96"); cut.Bool() {
 		t.Trunc96 = true
 		if !uses(t.ESPProposals, ipsec.Transform{Type: ipsec.Integ, ID: ipsec.IntegSHA256_128}) {
@@ -45,6 +46,9 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		}
 		set(&t.DPD.Interval, d.Field("interval"))
 		set(&t.DPD.Timeout, d.Field("timeout"))
+		if a := d.Field("action"); a.OK() {
+			t.DPD.Clear = a.Text() == "clear"
+		}
 		if m := d.Field("message"); m.OK() {
 			t.DPD.Order = dpdOrders[m.Text()]
 			if t.IKEVersion == 2 {

@@ -85,6 +85,11 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"dpd: {interval: 5, timeout: 2m}", func(t config.Tunnel) bool {
 			return t.DPD == dpd.Config{Interval: 5 * time.Second, Timeout: 2 * time.Minute}
 		}},
+		{"dpd: {action: clear}", func(t config.Tunnel) bool {
+			return t.DPD == dpd.Config{Interval: native.Liveness.Interval, Clear: true}
+		}},
+		{"dpd: {action: restart}", func(t config.Tunnel) bool { return t.DPD == native.Liveness }},
+		{"early_rekey: yes", func(t config.Tunnel) bool { return t.EarlyRekey }},
 		{"dpd: {timeout: 2m}", func(t config.Tunnel) bool {
 			return t.DPD == dpd.Config{Interval: native.Liveness.Interval, Timeout: 2 * time.Minute}
 		}},

@@ -55,10 +55,11 @@ func connectionObject() *dialect.Object {
 		{Name: "copy_dscp", Type: dialect.Bool{}, Default: "true", Goes: "DSCP", Doc: "copy the DSCP to the outer header"},
 		{Name: "mtu", Type: dialect.Int{Min: 576, Max: 9216}, Goes: "MTU", Doc: "the largest packet inside the tunnel, in bytes; by default what fits on the path"},
 		{Name: "df", Type: dialect.Enum{Words: []string{"auto", "set", "clear"}}, Default: "auto", Goes: "fragmentation", Doc: "set: ESP packets are never fragmented, and routers tell the path's MTU; auto: probes tell it too, where ICMP is filtered; clear: they may be fragmented"},
+		{Name: "early_rekey", Type: dialect.Bool{}, Default: "no", Goes: "early rekey", Doc: "rekey the first Child SA of IKEv2 some seconds after it is up, so that a difference in PFS shows then and not after an hour"},
 		{Name: "device", Type: oneOrTwo(dialect.Text{Check: config.CheckDevice}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "prefixes that are routed into the tunnel; the remote subnets by default"},
 		{Name: "before_up", Type: dialect.Enum{Words: []string{"drop", "pass"}}, Default: "drop", Goes: "before up", Doc: "packets for the routes while no tunnel takes them, before it is first up and while the daemon does not run; drop: none leaves in clear; pass: they go where this host's other routes lead"},
-		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval and timeout"},
+		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval, timeout and action"},
 		{Name: "lifetime", Type: lifetimeObject, Doc: "overrides the body's"},
 		{Name: "health", Type: healthObject, Goes: "own health check", Doc: "pings of this end through the tunnel, whatever the body has"},
 		{Name: "failover", Type: failoverObject, Doc: "how the traffic of two tunnels moves between them"},
@@ -86,6 +87,7 @@ func ofTunnel(v *dialect.Value, i int) *dialect.Value {
 var dpdObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "interval", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD interval", Doc: "silence after which the peer is asked"},
 	{Name: "timeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour}, Goes: "DPD timeout", Doc: "time without an answer after which the peer is dead; by default when retransmission ends"},
+	{Name: "action", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Goes: "DPD action", Doc: "restart: a dead peer is tried again at once; clear: its SAs go, and this end waits until the peer begins or the operator wants the tunnel up"},
 	{Name: "message", Type: dialect.Enum{Words: []string{dpd.Mirror.String(), dpd.HashNotify.String(), dpd.NotifyHash.String()}}, Goes: "DPD messages", Doc: "order of the payloads in IKEv1's messages; auto: the peer's order"},
 }}
 

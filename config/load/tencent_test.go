@@ -118,9 +118,16 @@ func TestTencentSidesAndLiveness(t *testing.T) {
 		{map[string]any{"DpdEnable": "1", "DpdTimeout": "60"}, dpd.Config{Interval: 10 * time.Second, Timeout: time.Minute}},
 		{map[string]any{"DpdEnable": 0, "DpdTimeout": 60}, dpd.Config{}},
 		{map[string]any{"DpdEnable": -1}, dpd.Config{}},
+		{map[string]any{"DpdEnable": 1, "DpdAction": "restart"}, dpd.Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}},
+		{map[string]any{"DpdEnable": 1, "DpdAction": "clear"}, dpd.Config{Interval: 10 * time.Second, Timeout: 30 * time.Second, Clear: true}},
+		{map[string]any{"DpdEnable": 0, "DpdAction": "clear"}, dpd.Config{}},
 	} {
-		if _, tun := tencentTunnel(t, tt.with, ""); tun.DPD != tt.want {
+		if _, tun := tencentTunnel(t, tt.with, "side: cloud"); tun.DPD != tt.want {
 			t.Errorf("%v: got %+v", tt.with, tun.DPD)
+		}
+		tt.want.Clear = false // the customer's end tries again, whatever the cloud does
+		if _, tun := tencentTunnel(t, tt.with, ""); tun.DPD != tt.want {
+			t.Errorf("%v, the customer's end: got %+v", tt.with, tun.DPD)
 		}
 	}
 }

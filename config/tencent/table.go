@@ -87,7 +87,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 		Name: "DpdTimeout", Type: dialect.Duration{Min: time.Second, Max: time.Hour, Seconds: true}, Default: "30", Codes: codes,
 		Goes: "DPD timeout", Doc: "seconds without an answer after which the peer is dead",
 	},
-	{Name: "DpdAction", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Default: "restart", Codes: codes, Goes: "-", Doc: "what the cloud does with a dead peer (default: SDK)"},
+	{Name: "DpdAction", Type: dialect.Enum{Words: []string{"clear", "restart"}}, Default: "restart", Codes: codes, Goes: "cloud DPD action", Doc: "what the cloud does with a dead peer: clear waits for it, restart tries again (default: SDK)"},
 	{Name: "BgpConfig", Type: bgp, Codes: codes, Doc: "BGP in the tunnel"},
 	{Name: "Route", Type: route, Codes: codes, Doc: "what the cloud routes into the tunnel; newer than the page"},
 

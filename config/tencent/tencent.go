@@ -55,6 +55,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	}
 	d.NoteRoutes()
 	algorithms(c, v, &t)
+	t.DPD.Clear = env.Side == config.Cloud && t.DPD.Interval > 0 && v.Field("DpdAction").Text() == "clear"
 	d.Tunnels = []config.Tunnel{t}
 	return d
 }
@@ -304,7 +305,9 @@ func notes(v *dialect.Value, env dialect.Env) []string {
 		if v.Field(name).Given && v.Field("DpdEnable").Text() != "1" {
 			note("%s has no effect without DpdEnable 1", name)
 		} else if name == "DpdAction" && v.Field(name).Given {
-			note("DpdAction (%s): after a timeout the end that initiates tries again, whatever it says", v.Field(name).Text())
+			if env.Side == config.Customer {
+				note("DpdAction (%s) is about the cloud's end; the customer's tries again", v.Field(name).Text())
+			}
 		}
 	}
 	if n := v.Field("NegotiationType"); n.Given && env.Side == config.Customer {

@@ -191,13 +191,20 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		},
 	}
 	if life := cfg.Lifetime.Time; life > 0 {
-		c.softAt, c.softWhy = now.Add(s.env.SoftTime(life, made)), diag.Cause{Code: diag.LifetimeReached}
+		s.softLife(c)
 		c.hardAt = now.Add(life)
 	}
 	if s.env.KeyLog != nil {
 		sa.LogESP(s.env.KeyLog, c.sa)
 	}
 	return c
+}
+
+// softLife sets the rekey before the lifetime of a child ends.
+func (s *SA) softLife(c *child) {
+	if life := c.cfg.Lifetime.Time; life > 0 {
+		c.softAt, c.softWhy = c.sa.Created.Add(s.env.SoftTime(life, c.made)), diag.Cause{Code: diag.LifetimeReached}
+	}
 }
 
 // installIn installs the inbound half of a child.

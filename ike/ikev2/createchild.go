@@ -209,7 +209,8 @@ func (t *createChild) accept(s *SA, now time.Time, ps []wire.Payload) (*child, d
 // rekeyChild replaces a Child SA.
 type rekeyChild struct {
 	createChild
-	old *child
+	old   *child
+	early bool // it is to show whether the peer agrees in PFS; its refusal has no other consequence
 }
 
 func (t *rekeyChild) child() *sa.Child { return nil }
@@ -224,7 +225,7 @@ func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 		return
 	}
 	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), sa.Why(why))
-	c.rekey = &rekeyChild{old: c, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote, group: c.sa.Suite.KE.ID}}
+	c.rekey = &rekeyChild{old: c, early: why.Code == diag.EarlyRekey, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote, group: c.sa.Suite.KE.ID}}
 	s.enqueue(c.rekey)
 }
 
@@ -315,7 +316,7 @@ func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
 		return nil // "it already knows there was simultaneous rekeying, so it can ignore the error message"
 	}
 	if again := t.otherGroup(s, n); again != nil {
-		next := &rekeyChild{old: t.old, createChild: *again}
+		next := &rekeyChild{old: t.old, early: t.early, createChild: *again}
 		s.enqueue(next)
 		t.old.rekey = next
 		return nil
@@ -326,9 +327,26 @@ func (t *rekeyChild) refused(s *SA, now time.Time, n *wire.Notify) error {
 		s.remove(now, t.old, diag.Cause{Code: diag.ChildNotFound})
 		return nil
 	}
+	if t.early {
+		t.differs(s, now, n)
+		return nil
+	}
 	s.childRefused(now, t.cfg, t.local, t.remote, n)
 	t.retry(s, now, diag.Cause{Code: diag.PeerAnswered, Notify: n.Kind.String()})
 	return nil
+}
+
+// differs handles the refusal of an early rekey. The old child works on until its time has come.
+func (t *rekeyChild) differs(s *SA, now time.Time, n *wire.Notify) {
+	if n.Kind == wire.TemporaryFailure || n.Kind == wire.NoAdditionalSAs {
+		s.rekeyLater(now, t.old, diag.Cause{Code: diag.EarlyRekey})
+		return
+	}
+	t.old.softAt, t.old.softWhy = time.Time{}, diag.Cause{}
+	s.softLife(t.old)
+	why := diag.Cause{Code: diag.PFSMismatch, Ours: sa.PFSText(t.cfg.Proposals), Notify: n.Kind.String()}
+	s.log.Warn("early rekey refused", "child", t.cfg.Name, sa.Why(why))
+	s.env.Owner.ChildChanged(now, s, t.cfg, why)
 }
 
 // retry sets the next attempt of a rekey that failed, or closes the IKE SA when the

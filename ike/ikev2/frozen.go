@@ -137,6 +137,7 @@ type FrozenTask struct {
 	Rival int // createChild, rekeyChild
 	// Deleted are SPIs of the peer: createChild, rekeyChild.
 	Deleted []uint32
+	Early   bool   // rekeyChild
 	SPI     uint64 // rekeyIKE
 	Back    bool   // rekeyIKE
 
@@ -321,7 +322,7 @@ func (t *createChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 
 func (t *rekeyChild) freeze(s *SA, k *numberedFamily) FrozenTask {
 	out := t.createChild.freeze(s, k)
-	out.Kind, out.Child = kindRekeyChild, k.children.Of(t.old)
+	out.Kind, out.Child, out.Early = kindRekeyChild, k.children.Of(t.old), t.early
 	return out
 }
 

@@ -107,6 +107,11 @@ var scripts = []script{
 	}},
 	{name: "a rekeyed child", pairs: 1, do: func(w *world) { w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked) }},
 	{name: "a rekeyed child, by the responder", pairs: 1, do: func(w *world) { w.b.current().RekeyChildren(w.now, w.b.peer.Children[0], asked) }},
+	{name: "an early rekey of a child", pairs: 1, do: func(w *world) {
+		why := asked
+		why.Code = diag.EarlyRekey
+		w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], why)
+	}},
 	{name: "a child rekeyed by both", pairs: 1, do: func(w *world) {
 		w.a.current().RekeyChildren(w.now, w.a.peer.Children[0], asked)
 		w.b.current().RekeyChildren(w.now, w.b.peer.Children[0], asked)

@@ -166,7 +166,7 @@ func (t *thawer) task(f *FrozenTask, s *SA, family int) (task, error) {
 		}
 	case kindRekeyChild:
 		if cfg != nil && c != nil {
-			c.rekey = &rekeyChild{createChild: create, old: c}
+			c.rekey = &rekeyChild{createChild: create, old: c, early: f.Early}
 			return c.rekey, nil
 		}
 	case kindRekeyIKE:

@@ -92,12 +92,15 @@ type Child struct {
 	Proposals []ipsec.Proposal // with key exchange groups: PFS
 	Lifetime  ipsec.Lifetime
 	Trunc96   bool
+
+	EarlyRekey bool // rekey the first one of an IKE SA some seconds after it is up. A change concerns no SA.
 }
 
 // Same reports whether an SA of one of two Children can be one of the other: they differ at most in who
-// brings it up.
+// brings it up, and in the early rekey.
 func (c *Child) Same(d *Child) bool {
 	x, y := *c, *d
 	x.Initiate, y.Initiate = false, false
+	x.EarlyRekey, y.EarlyRekey = false, false
 	return reflect.DeepEqual(x, y)
 }

@@ -60,6 +60,22 @@ func ProposalText(ps []ipsec.Proposal) string {
 	return strings.Join(names, ", ")
 }
 
+// PFSText writes the key exchange groups of ESP proposals: "modp2048 or ecp256", or "no PFS".
+func PFSText(ps []ipsec.Proposal) string {
+	var names []string
+	for _, p := range ps {
+		for _, t := range p.Of(ipsec.KE) {
+			if !slices.Contains(names, t.String()) {
+				names = append(names, t.String())
+			}
+		}
+	}
+	if len(names) == 0 {
+		return "no PFS"
+	}
+	return "PFS in " + Alternatives(names)
+}
+
 // Alternatives writes "a or b", or "none".
 func Alternatives(names []string) string {
 	if len(names) == 0 {

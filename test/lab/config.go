@@ -50,6 +50,8 @@ type Connection struct {
 	Pair     string   `json:"pair,omitempty"`
 	Health   any      `json:"health,omitempty"`
 	Failover any      `json:"failover,omitempty"`
+
+	EarlyRekey bool `json:"early_rekey,omitempty"`
 }
 
 // Native is a connection in vpngw's own words.
