@@ -296,6 +296,9 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 		if old.successor = c.successor; old.successor == old {
 			old.successor = nil
 		}
+		if old.successor == nil {
+			old.successor = s.fam.newer(old)
+		}
 		if old.successor == nil && old.softAt.IsZero() && !old.hardAt.IsZero() { // the peer gave its rekey up
 			old.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
 		}
@@ -311,6 +314,19 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 		s.env.Owner.ChildChanged(now, s, c.cfg, why)
 	}
 	s.lastGone(now)
+}
+
+// newer is the newest Child SA that carries the traffic of c and came after it, or nil.
+func (f *family) newer(c *child) *child {
+	for _, o := range slices.Backward(f.children) {
+		if o == c {
+			return nil
+		}
+		if o.out && !o.gone && sameTraffic(o, c) {
+			return o
+		}
+	}
+	return nil
 }
 
 // lastGone ends an ISAKMP SA that only stayed for its Child SAs, when the last of these is gone.
