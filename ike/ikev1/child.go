@@ -164,6 +164,19 @@ func (s *SA) collide(now time.Time, a, b *child) {
 	s.log.Debug("both ends asked for the same Child SA", "stays", sa.Hex32(won.sa.SPIIn), "goes", sa.Hex32(lost.sa.SPIIn))
 }
 
+// yield lets c go, which comes so late that n has taken the traffic over already.
+func (s *SA) yield(now time.Time, c, n *child) {
+	for _, old := range s.fam.children {
+		if old.successor == c {
+			old.successor = n
+		}
+	}
+	c.successor, n.successor = n, nil
+	if n.out {
+		c.succeeded(now)
+	}
+}
+
 // keepsLonger reports whether a replaced Child SA should stay a little longer, because the peer still sends
 // on it, or may take it for the successor. When two quick modes cross and one of their messages is lost,
 // the ends can reach different verdicts, and each would delete the Child SA that the other keeps. Then
