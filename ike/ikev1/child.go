@@ -164,6 +164,19 @@ func (s *SA) collide(now time.Time, a, b *child) {
 	s.log.Debug("both ends asked for the same Child SA", "stays", sa.Hex32(won.sa.SPIIn), "goes", sa.Hex32(lost.sa.SPIIn))
 }
 
+// yield lets c go, which comes so late that n has taken the traffic over already.
+func (s *SA) yield(now time.Time, c, n *child) {
+	for _, old := range s.fam.children {
+		if old.successor == c {
+			old.successor = n
+		}
+	}
+	c.successor, n.successor = n, nil
+	if n.out {
+		c.succeeded(now)
+	}
+}
+
 // keepsLonger reports whether a replaced Child SA should stay a little longer, because the peer still sends
 // on it, or may take it for the successor. When two quick modes cross and one of their messages is lost,
 // the ends can reach different verdicts, and each would delete the Child SA that the other keeps. Then
@@ -296,6 +309,9 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 		if old.successor = c.successor; old.successor == old {
 			old.successor = nil
 		}
+		if old.successor == nil {
+			old.successor = s.fam.newer(old)
+		}
 		if old.successor == nil && old.softAt.IsZero() && !old.hardAt.IsZero() { // the peer gave its rekey up
 			old.softAt = now.Add(s.env.Jitter(retryMin, retryMax))
 		}
@@ -311,6 +327,19 @@ func (s *SA) remove(now time.Time, c *child, why diag.Cause) {
 		s.env.Owner.ChildChanged(now, s, c.cfg, why)
 	}
 	s.lastGone(now)
+}
+
+// newer is the newest Child SA that carries the traffic of c and came after it, or nil.
+func (f *family) newer(c *child) *child {
+	for _, o := range slices.Backward(f.children) {
+		if o == c {
+			return nil
+		}
+		if o.out && !o.gone && sameTraffic(o, c) {
+			return o
+		}
+	}
+	return nil
 }
 
 // lastGone ends an ISAKMP SA that only stayed for its Child SAs, when the last of these is gone.

@@ -1,6 +1,7 @@
 package ikev2
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -43,6 +44,9 @@ func (c *child) latest() *child {
 	}
 	return c
 }
+
+// loses reports whether c goes of two children that both ends have asked for at once: the one with the lowest of the four nonces.
+func (c *child) loses(rival *child) bool { return bytes.Compare(c.lowNonce, rival.lowNonce) < 0 }
 
 // standing is the last successor of c, or c itself, unless that one is deleted; nil: there is none.
 func (s *SA) standing(c *child) *child {

@@ -1,7 +1,6 @@
 package ikev2
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -125,7 +124,7 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.deleteSPI(t.spiIn)
 		return nil
 	}
-	if r := t.rival; s.standing(r) != nil && !s.env.Owner.Held(c.cfg) && sameTraffic(c, r) {
+	if r := t.rival; r != nil && !s.env.Owner.Held(c.cfg) && sameTraffic(c, r) && (s.standing(r) != nil || c.loses(r)) {
 		s.collide(now, c, r)
 		return nil
 	}
@@ -165,7 +164,7 @@ func (s *SA) serves(t *createChild) bool {
 func (s *SA) collide(now time.Time, ours, theirs *child) {
 	s.log.Debug("both ends asked for the same Child SA", "child", ours.cfg.Name, "ours", sa.Hex32(ours.sa.SPIIn), "theirs", sa.Hex32(theirs.sa.SPIIn))
 	s.installIn(ours)
-	if up := s.standing(theirs); up != theirs || bytes.Compare(ours.lowNonce, theirs.lowNonce) < 0 {
+	if up := s.standing(theirs); up != theirs || ours.loses(theirs) {
 		ours.successor = up
 		s.deleteChild(ours)
 		return
@@ -280,27 +279,24 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		t.retry(s, now, why)
 		return nil
 	}
-	rival, up := t.rival, s.standing(t.rival)
-	if up == nil {
-		rival = nil // the peer has deleted it already
-	}
+	rival := t.rival
 	if s.env.Owner.Held(c.cfg) { // the old child is being deleted, so the new one goes too
 		s.installIn(c)
 		s.deleteChild(c)
 		return nil
 	}
-	if rival != nil && bytes.Compare(c.lowNonce, rival.lowNonce) < 0 {
+	if rival != nil && c.loses(rival) {
 		// "the SA created with the lowest of the four nonces used in the two exchanges
 		// SHOULD be closed by the endpoint that created it" (section 2.8.1). The peer
-		// deletes the old one.
+		// deletes the old one. It expects so even if the winner is gone by now.
 		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 		s.installIn(c)
-		c.successor = up
+		c.successor = s.standing(rival)
 		s.deleteChild(c)
 		return nil
 	}
 	t.old.successor = c
-	if rival != nil {
+	if s.standing(rival) != nil {
 		rival.successor = c // the peer deletes it
 	}
 	s.installBoth(now, c)
