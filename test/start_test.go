@@ -231,3 +231,45 @@ func TestAPacketRaisesItsPair(t *testing.T) {
 		}
 	}
 }
+
+// Two vpngw that both wait for traffic, over raw ESP: whichever end has the first packet raises the tunnel, and gets its answer.
+func TestTheFirstPingBetweenTwoThatWaitIsAnswered(t *testing.T) {
+	rounds := 3
+	if soak {
+		rounds = 20
+	}
+	for version, name := range map[int]string{1: "IKEv1", 2: "IKEv2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := lab.Direct(t)
+			ours, _ := onTraffic(version)
+			theirs, end := ours, *ours.Native
+			end.Local, end.Remote = end.Remote, end.Local
+			theirs.Native = &end
+			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{theirs}})
+			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
+			answered := 0
+			for i := range rounds {
+				if i > 0 { // each end is started again in its turn, and deletes its SAs before
+					again := []*lab.Vpngw{gw, cloud}[i/2%2]
+					again.Stop()
+					again.Restart()
+				}
+				gw.AwaitState("row", "waiting", lab.Patience)
+				cloud.AwaitState("row", "waiting", lab.Patience)
+				from, to := n.Host, lab.CloudHost
+				if i%2 == 1 {
+					from, to = n.CloudHost, lab.CustomerHost
+				}
+				p := from.Ping(to, 1)
+				if answered += p.Received; p.Received != 1 {
+					t.Errorf("round %d: the first ping is not answered: %v", i+1, p)
+					drops(t, gw, cloud)
+				}
+				gw.AwaitUp("row")
+				cloud.AwaitUp("row")
+			}
+			t.Logf("%d of %d first pings answered", answered, rounds)
+		})
+	}
+}
