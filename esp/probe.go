@@ -147,23 +147,36 @@ const (
 
 // answers are the answers of a tunnel to its peer's probes.
 type answers struct {
-	own  atomic.Pointer[[]netip.Addr] // what Tunnel.Answer was given
-	rate limiter                      // for the holder of Plane.receiving
+	own  atomic.Pointer[owned]
+	rate limiter // for the holder of Plane.receiving
 
 	mu      sync.Mutex
 	waiting [][]byte
 	count   atomic.Int32 // of waiting
 }
 
+// owned is what Tunnel.Answer was given.
+type owned struct {
+	given []netip.Addr
+	by    [2]map[addr]bool // family
+}
+
 // Answer has the tunnel answer echo requests that come through it to the addresses given, instead of those
 // given before, whether the host has them or not. Requests that are fragments or larger than 1280 bytes, and more
 // than 100 a second, go to the TUN as other packets do.
 func (t *Tunnel) Answer(own []netip.Addr) {
-	if was := t.answers.own.Load(); was != nil && slices.Equal(*was, own) {
+	if was := t.answers.own.Load(); was != nil && slices.Equal(was.given, own) {
 		return
 	}
-	own = slices.Clone(own)
-	t.answers.own.Store(&own)
+	o := &owned{given: slices.Clone(own)}
+	for _, a := range own {
+		f := familyOf(a.Is6())
+		if o.by[f] == nil {
+			o.by[f] = make(map[addr]bool)
+		}
+		o.by[f][addrOf(a)] = true
+	}
+	t.answers.own.Store(o)
 }
 
 // echo takes the packet b, which r.flow describes, if it answers a probe of ours or is a probe that
@@ -198,7 +211,7 @@ func (r *receiver) answered(via *Tunnel, b []byte) bool {
 func (r *receiver) answer(t *Tunnel, b []byte) bool {
 	own := t.answers.own.Load()
 	f := &r.flow
-	if own == nil || len(b) > min(maxEcho, int(t.mtu.Load())) || !f.src.unicast(f.v6) || !f.isTo(*own) {
+	if own == nil || len(b) > min(maxEcho, int(t.mtu.Load())) || !f.src.unicast(f.v6) || !own.by[familyOf(f.v6)][f.dst] {
 		return false
 	}
 	// A request whose answer no SA takes is for the kernel to drop.
@@ -222,16 +235,6 @@ func (r *receiver) answer(t *Tunnel, b []byte) bool {
 	k.count.Store(int32(len(k.waiting)))
 	r.answering = append(r.answering, t)
 	return true
-}
-
-// isTo reports whether the packet is to one of the addresses.
-func (f *flow) isTo(own []netip.Addr) bool {
-	for _, a := range own {
-		if a.Is6() == f.v6 && addrOf(a) == f.dst {
-			return true
-		}
-	}
-	return false
 }
 
 // sendAnswers sends the answers that wait. If somebody else has the sending side, it leaves them to

@@ -125,7 +125,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	}
 
 	for _, e := range g.fleet.entries {
-		e.answer()
+		e.answer(g.under.addresses)
 		if e.open == nil {
 			ch.done.Faults = append(ch.done.Faults, Fault{e.tunnel.Name, e.status().Cause.Report()})
 		}

@@ -130,6 +130,7 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 func (g *Gateway) newUnderlay(now time.Time) {
 	g.under.look()
 	g.data.SetOwn(g.under.addresses)
+	g.fleet.answerAgain(g.under.addresses)
 	g.peers.see(g.under, g.fleet.entries)
 	concerns := g.under.disturbed.take()
 	for _, gr := range g.fleet.groups {
@@ -164,7 +165,7 @@ func (g *Gateway) tellPeers(now time.Time) {
 func (g *Gateway) open(now time.Time, e *entry) {
 	d, cause := g.data.open(e, g.group, g.io, g.lost)
 	e.open = d
-	e.answer()
+	e.answer(g.under.addresses)
 	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
 	if d != nil {
 		g.peers.changed(e.peer)

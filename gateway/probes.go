@@ -2,9 +2,9 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
-	"vpngw/config"
 	"vpngw/esp"
 	"vpngw/tunnel"
 )
@@ -36,24 +36,45 @@ func (g *Gateway) answered(now time.Time, a esp.Answered) {
 	}
 }
 
-// answer has the data plane answer pings of the tunnel's peer to the addresses that are ours.
-func (e *entry) answer() {
+// answer has the data plane answer pings of the tunnel's peer to the addresses that are ours. own are the host's.
+func (e *entry) answer(own []netip.Addr) {
 	if e.open != nil {
-		e.open.data.Answer(ours(e.tunnel))
+		e.open.data.Answer(e.ours(own))
 	}
 }
 
+// answerAgain follows a change of the host's addresses.
+func (f *fleet) answerAgain(own []netip.Addr) {
+	for _, e := range f.entries {
+		if e.oneOfTwo() {
+			e.answer(own)
+		}
+	}
+}
+
+// oneOfTwo reports whether another tunnel leads to the same networks.
+func (e *entry) oneOfTwo() bool { return len(e.conn.Tunnels) > 1 || e.conn.Pair != "" }
+
 // ours are the addresses of a tunnel at which its peer may ask for an answer: this end's address in the tunnel, and
-// this end's addresses of the health checks.
-func ours(t *config.Tunnel) (own []netip.Addr) {
+// this end's addresses of the health checks. Of two tunnels, also those of the host's own addresses that the tunnel is for: the
+// kernel would answer through the tunnel that has the routes, and a peer that checks both could not tell which of them works.
+func (e *entry) ours(own []netip.Addr) (out []netip.Addr) {
+	t := e.tunnel
 	if t.Inside.IsValid() {
-		own = append(own, t.Inside.Addr())
+		out = append(out, t.Inside.Addr())
 	}
 	if h := t.Health; h != nil && !h.Ours && h.Target.IsValid() {
-		own = append(own, h.Target)
+		out = append(out, h.Target)
 	}
 	if h := t.Asked(); h != nil && h.Source.IsValid() {
-		own = append(own, h.Source)
+		out = append(out, h.Source)
 	}
-	return own
+	if e.oneOfTwo() {
+		for _, a := range own {
+			if slices.ContainsFunc(t.Local.Subnets, func(p netip.Prefix) bool { return p.Contains(a) }) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
 }

@@ -189,3 +189,32 @@ func TestAHealthCheckBetweenTwoGateways(t *testing.T) {
 		}
 	})
 }
+
+// Of two tunnels, either answers at the host's own addresses in its networks, as they are at present.
+func TestEitherOfTwoTunnelsAnswersAtTheHostsAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(dual()), Options{})
+		defer r.stop()
+		one, two := r.up("hq-1", "192.168.3.0/24", "10.10.0.0/16"), r.up("hq-2", "192.168.3.0/24", "10.10.0.0/16")
+		seq := uint64(0)
+		answered := func(c *ipsec.ChildSA, to string) bool {
+			seq++
+			r.host.socket(4500).put(ipsec.Datagram{Local: c.Path.Local, Remote: c.Path.Remote, Data: sealed(c, seq, echoRequest(addr("10.10.0.7"), addr(to)))})
+			synctest.Wait()
+			return r.out(c) == 1
+		}
+		for _, c := range []*ipsec.ChildSA{one, two} {
+			if !answered(c, "192.168.3.1") || answered(c, "192.168.3.2") {
+				t.Errorf("%s does not answer at the host's address alone", c.Tunnel)
+			}
+		}
+		r.loop(func() { r.host.addresses = []netip.Addr{addr("203.0.113.9"), addr("192.168.3.2")} })
+		r.host.changed()
+		synctest.Wait()
+		for _, c := range []*ipsec.ChildSA{one, two} {
+			if answered(c, "192.168.3.1") || !answered(c, "192.168.3.2") {
+				t.Errorf("%s does not follow the host's address", c.Tunnel)
+			}
+		}
+	})
+}

@@ -175,44 +175,59 @@ func TestHealthChecksRunOnTheStandby(t *testing.T) {
 	cloud.Stop()
 }
 
-// Without addresses in the tunnels the target's answers to both checks come through the active tunnel, as the peer's routes
-// have it: the standby is healthy all the same. Once the active one's path loses everything, the traffic moves.
-func TestAStandbysAnswersComeThroughTheActive(t *testing.T) {
-	t.Parallel()
-	n := lab.Direct(t, "nft")
-	n.Cloud.Address("wan", cloudAddr2+"/24")
-	var ours, theirs []lab.Connection
-	for i, remote := range []string{lab.CloudAddr, cloudAddr2} {
-		c := native([]string{"one", "two"}[i], natSuites)
-		c.Pair = "hq"
-		c.Native.Remote.Address = remote
-		back := mirror(c)
-		c.Health = map[string]any{"interval": "500ms", "target": "10.10.0.1"}
-		back.Health = map[string]any{"interval": "500ms", "target": "192.168.3.1"}
-		ours, theirs = append(ours, c), append(theirs, back)
-	}
-	cloud := n.Cloud.Vpngw(lab.Config{Connections: theirs})
-	customer := n.Customer.Vpngw(lab.Config{Connections: ours})
-	healthy := func(gw *lab.Vpngw, tunnel string, active bool) {
-		t.Helper()
-		n.Await(lab.Patience, gw.Name+": "+tunnel+" is healthy", func() (bool, string) {
-			s := gw.Tunnel(tunnel)
-			return s.Active == active && s.Health != nil && s.Health.State == "healthy", fmt.Sprintf("active %v, %+v", s.Active, s.Health)
+// Two tunnels without addresses of their own are checked by pings to one target. A host behind the peer answers through the
+// active tunnel, as its gateway's routes have it, and the standby is healthy all the same. A gateway answers at its own
+// address through the tunnel that asked: once the path of the active one loses everything, the traffic moves at both ends.
+func TestTheStandbyIsCheckedByAnyTarget(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		here, there string
+		moves       bool
+	}{
+		{"a host", lab.CustomerHost, lab.CloudHost, false},
+		{"the gateway", "192.168.3.1", "10.10.0.1", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n := lab.Direct(t, "nft")
+			n.Cloud.Address("wan", cloudAddr2+"/24")
+			var ours, theirs []lab.Connection
+			for i, remote := range []string{lab.CloudAddr, cloudAddr2} {
+				c := native([]string{"one", "two"}[i], natSuites)
+				c.Pair = "hq"
+				c.DPD = false
+				c.Native.Remote.Address = remote
+				back := mirror(c)
+				c.Health = map[string]any{"interval": "500ms", "target": tt.there}
+				back.Health = map[string]any{"interval": "500ms", "target": tt.here}
+				ours, theirs = append(ours, c), append(theirs, back)
+			}
+			cloud := n.Cloud.Vpngw(lab.Config{Connections: theirs})
+			customer := n.Customer.Vpngw(lab.Config{Connections: ours})
+			healthy := func(tunnel string, active bool) {
+				t.Helper()
+				for _, gw := range []*lab.Vpngw{customer, cloud} {
+					n.Await(lab.Patience, gw.Name+": "+tunnel+" is healthy", func() (bool, string) {
+						s := gw.Tunnel(tunnel)
+						return s.Active == active && s.Health != nil && s.Health.State == "healthy", fmt.Sprintf("active %v, %+v", s.Active, s.Health)
+					})
+				}
+			}
+			healthy("one", true)
+			healthy("two", false)
+			n.Host.Reaches(lab.CloudHost)
+			if tt.moves {
+				n.Internet.Filter("forward", "ip saddr "+lab.CloudAddr, "drop")
+				n.Internet.Filter("forward", "ip daddr "+lab.CloudAddr, "drop")
+				start := time.Now()
+				healthy("two", true)
+				t.Logf("moved at both ends after %v", time.Since(start).Round(10*time.Millisecond))
+				n.Host.Reaches(lab.CloudHost)
+			}
+			customer.Stop()
+			cloud.Stop()
 		})
 	}
-	for _, gw := range []*lab.Vpngw{customer, cloud} {
-		healthy(gw, "one", true)
-		healthy(gw, "two", false)
-	}
-	n.Host.Reaches(lab.CloudHost)
-	n.Internet.Filter("forward", "ip saddr "+lab.CloudAddr, "drop")
-	n.Internet.Filter("forward", "ip daddr "+lab.CloudAddr, "drop")
-	for _, gw := range []*lab.Vpngw{customer, cloud} {
-		healthy(gw, "two", true)
-	}
-	n.Host.Reaches(lab.CloudHost)
-	customer.Stop()
-	cloud.Stop()
 }
 
 // thirtyPercent says which of count pings are lost: 30 %, at random, and at most run-1 in a row.

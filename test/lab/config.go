@@ -42,10 +42,10 @@ type Connection struct {
 	Routes   []string `json:"routes,omitempty"`
 	DPD      any      `json:"dpd,omitempty"`
 	Lifetime any      `json:"lifetime,omitempty"`
-	Health   any      `json:"health,omitempty"`
-	Pair     string   `json:"pair,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
 	Partial  bool     `json:"partial,omitempty"`
+	Pair     string   `json:"pair,omitempty"`
+	Health   any      `json:"health,omitempty"`
 	Failover any      `json:"failover,omitempty"`
 }
 

@@ -127,7 +127,7 @@ type TunnelStatus struct {
 		SPIr     string `json:"spi_r"`
 	} `json:"ike"`
 	Children []ChildStatus `json:"children"`
-	Health   *HealthStatus `json:"health"`
+	Health   *HealthStatus `json:"health"` // nil: this end does not ping
 }
 
 // HealthStatus is the health check's part of a Status.
