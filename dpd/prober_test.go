@@ -139,3 +139,17 @@ func TestProberIsBounded(t *testing.T) {
 		t.Errorf("a burst, or the next question is due at %v", p.Deadline())
 	}
 }
+
+// An answer after the timeout comes too late, though nobody has counted its question as lost yet.
+func TestProberTakesNoLateAnswer(t *testing.T) {
+	p := Prober{Probes: Probes{Interval: time.Second, Timeout: 200 * time.Millisecond, Retries: 1}}
+	p.Start(start)
+	seq, _ := p.Due(start)
+	p.Answer(start.Add(200*time.Millisecond), seq)
+	if p.Health() != Unknown || p.Count.Answered != 0 {
+		t.Errorf("got %v, %+v", p.Health(), p.Count)
+	}
+	if p.Due(at(1)); p.Health() != Ill || p.Count.Lost != 1 {
+		t.Errorf("got %v, %+v", p.Health(), p.Count)
+	}
+}
