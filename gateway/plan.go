@@ -14,7 +14,7 @@ type Class string
 
 const (
 	Nothing Class = "nothing" // nothing that runs depends on it
-	Live    Class = "live"    // it takes effect, and every SA stays
+	Live    Class = "live"    // it takes effect, and every SA goes on, until its end by the new settings
 	Rekey   Class = "rekey"   // Child SAs are deleted and others negotiated; the IKE SA and the device stay
 	Restart Class = "restart" // the tunnel goes down and comes up with another IKE SA or on another device
 )
@@ -134,11 +134,11 @@ func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
 	return whole, out
 }
 
-// classOf judges by what carries a change out: sa.Settings.Diff and sa.Child.Same are what ike keeps SAs by.
+// classOf judges by what carries a change out: sa.Settings.Keeps and sa.Child.Same are what ike keeps SAs by.
 func classOf(was, is *judged) Class {
 	ours, theirs := was.Tunnel.Settings(), is.Tunnel.Settings()
 	switch {
-	case was.Device != is.Device || was.Tunnel.PeerKey() != is.Tunnel.PeerKey() || len(ours.Diff(&theirs)) > 0:
+	case was.Device != is.Device || was.Tunnel.PeerKey() != is.Tunnel.PeerKey() || !ours.Keeps(&theirs):
 		return Restart
 	case replaces(was.Tunnel.ChildSAs(), is.Tunnel.ChildSAs()):
 		return Rekey

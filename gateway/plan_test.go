@@ -80,7 +80,7 @@ var settings = map[string]struct {
 	"Tunnel.IKEProposals": {Restart, func(_ *config.Connection, t *config.Tunnel) {
 		t.IKEProposals = proposals(ipsec.ProtoIKE, "aes256-sha256-x25519")
 	}},
-	"Tunnel.IKELifetime": {Restart, func(_ *config.Connection, t *config.Tunnel) { t.IKELifetime = 2 * time.Hour }},
+	"Tunnel.IKELifetime": {Live, func(_ *config.Connection, t *config.Tunnel) { t.IKELifetime = 2 * time.Hour }},
 	"Tunnel.ESPProposals": {Rekey, func(_ *config.Connection, t *config.Tunnel) {
 		t.ESPProposals = proposals(ipsec.ProtoESP, "aes256gcm16")
 	}},
@@ -93,7 +93,7 @@ var settings = map[string]struct {
 	"Tunnel.NATT":     {Restart, func(_ *config.Connection, t *config.Tunnel) { t.NATT = false }},
 	"Tunnel.Encap":    {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Encap = config.EncapAlways }},
 	"Tunnel.CopyDSCP": {Live, func(_ *config.Connection, t *config.Tunnel) { t.CopyDSCP = false }},
-	"Tunnel.DPD":      {Restart, func(_ *config.Connection, t *config.Tunnel) { t.DPD.Interval = 7 * time.Second }},
+	"Tunnel.DPD":      {Live, func(_ *config.Connection, t *config.Tunnel) { t.DPD.Interval = 7 * time.Second }},
 	"Tunnel.Initiate": {Live, func(_ *config.Connection, t *config.Tunnel) { t.Initiate = false }},
 	"Tunnel.Device":   {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Device = "vpngw0" }}, // it has this one
 	"Device":          {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Device = "office" }},

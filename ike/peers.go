@@ -77,7 +77,7 @@ func (e *Endpoint) match(ps []*sa.Peer) (others, kept []*peer) {
 
 // sameIKE reports whether an IKE SA of p can be one of cfg.
 func (p *peer) sameIKE(cfg *sa.Peer) bool {
-	return p.cfg.PeerKey == cfg.PeerKey && len(p.cfg.Diff(&cfg.Settings)) == 0
+	return p.cfg.PeerKey == cfg.PeerKey && p.cfg.Keeps(&cfg.Settings)
 }
 
 // inOrder are all peers in the order of SetPeers.

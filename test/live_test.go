@@ -194,8 +194,11 @@ func TestLiveChanges(t *testing.T) {
 			c.Routes = []string{"10.64.0.128/25", "10.99.0.0/24"}
 		})},
 		{"c0 changed rekey, ESP lifetime rekey, routes live; 99 as before", "rekey", lifetime("23h")},
-		{"c0 changed restart, IKE lifetime restart; 99 as before", "restart", fleet(true, func(c *lab.Connection) {
+		{"c0 changed live, IKE lifetime live; 99 as before", "live", fleet(true, func(c *lab.Connection) {
 			c.Native.ESP.Lifetime, c.Native.IKE.Lifetime = "23h", "20h"
+		})},
+		{"c0 changed restart, IKE proposals restart, IKE lifetime live, ESP lifetime rekey; 99 as before", "restart", fleet(true, func(c *lab.Connection) {
+			c.Native.IKE.Proposals = append(c.Native.IKE.Proposals, "aes256-sha256-x25519")
 		})},
 	} {
 		gw.Write(change.c)
@@ -238,7 +241,7 @@ func TestLiveChanges(t *testing.T) {
 		lossless(t, there, back)
 	}
 	there, back := flows[0].Stop()
-	t.Logf("c0, changed once live, three times by a rekey, twice by a restart: there: %v; back: %v", there, back)
+	t.Logf("c0, changed twice live, three times by a rekey, twice by a restart: there: %v; back: %v", there, back)
 
 	// Killed on trial, it goes back too, though the files have other texts by then.
 	extra := lifetime("22h")
