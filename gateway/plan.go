@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"time"
 
@@ -116,6 +117,9 @@ func (f *fleet) compare(plan []plannedTunnel) comparison {
 // compare judges what w changes in the tunnel. The class is empty when nothing is different.
 func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
 	was, is := judgedOf(e.conn, e.tunnel, e.device), judgedOf(w.conn, w.tunnel, w.device)
+	if reflect.DeepEqual(was, is) { // as nearly always, and the loop waits
+		return "", nil
+	}
 	var out []FieldChange
 	whole := classOf(was, is)
 	for _, f := range fields {
@@ -127,9 +131,6 @@ func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
 			alone := classOf(was, was.with(f, is))
 			out = append(out, FieldChange{f.name, classes[min(slices.Index(classes, alone), slices.Index(classes, whole))]})
 		}
-	}
-	if len(out) == 0 {
-		return "", nil
 	}
 	return whole, out
 }
