@@ -16,7 +16,7 @@ type Class string
 const (
 	Nothing Class = "nothing" // nothing that runs depends on it
 	Live    Class = "live"    // it takes effect, and every SA goes on, until its end by the new settings
-	Rekey   Class = "rekey"   // Child SAs are deleted and others negotiated; the IKE SA and the device stay
+	Rekey   Class = "rekey"   // Child SAs are replaced by others that are negotiated first; the IKE SA and the device stay
 	Restart Class = "restart" // the tunnel goes down and comes up with another IKE SA or on another device
 )
 

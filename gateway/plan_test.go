@@ -192,7 +192,7 @@ func TestWhatHappensIsWhatThePlanSays(t *testing.T) {
 				if !reflect.DeepEqual(done.Plan, plan) {
 					t.Errorf("done: %+v\nplan: %+v", done.Plan, plan)
 				}
-				time.Sleep(2 * time.Second) // the peer confirms the end of an SA
+				time.Sleep(40 * time.Second) // Child SAs that the peer refuses others for carry on for 30 s
 				if got := happened(before, customer.standing("hq")); got != c.Class {
 					t.Errorf("%s happened, and the plan said %s", got, c.Class)
 				}

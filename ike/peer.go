@@ -57,6 +57,7 @@ type peer struct {
 	failures int
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
+	orphans  time.Time // when the Child SAs of former children end (see orphans.go); zero: there are none
 }
 
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
@@ -216,17 +217,20 @@ func (p *peer) Deadline() time.Time {
 		return time.Time{}
 	}
 	atOnce := time.Unix(0, 1)
+	d := sa.Earliest(p.dedupeAt, p.orphans)
+	if p.orphansAreDone() {
+		return atOnce
+	}
 	m := p.main()
 	if m == nil {
 		switch {
 		case p.toInitiate() == nil || p.connecting():
-			return p.dedupeAt
+			return d
 		case p.nextTry.IsZero():
 			return atOnce
 		}
-		return sa.Earliest(p.dedupeAt, p.nextTry)
+		return sa.Earliest(d, p.nextTry)
 	}
-	d := p.dedupeAt
 	for _, c := range p.children {
 		if c.unserved(m) {
 			if c.nextTry.IsZero() {
@@ -246,6 +250,9 @@ func (p *peer) Advance(now time.Time) {
 	if sa.Due(now, p.dedupeAt) {
 		p.dedupeAt = time.Time{}
 		p.dedupe(now)
+	}
+	if sa.Due(now, p.orphans) || p.orphansAreDone() {
+		p.endOrphans(now)
 	}
 	m := p.main()
 	if m == nil {

@@ -163,6 +163,13 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 	for _, c := range old {
 		e.removeChild(now, c)
 	}
+	old = slices.DeleteFunc(old, func(c *child) bool {
+		orphaned := p.succeeded(c)
+		if orphaned {
+			p.orphans = now.Add(orphanTime)
+		}
+		return orphaned
+	})
 	for _, m := range slices.Clone(p.machines) {
 		m.Adopt(now, p.cfg)
 		for _, c := range old {
@@ -208,6 +215,7 @@ func (e *Endpoint) lower(now time.Time, tunnel string) {
 		}
 	}
 	for _, p := range peers {
+		p.endOrphans(now)
 		last := !slices.ContainsFunc(p.children, func(c *child) bool { return !c.held })
 		for _, m := range slices.Clone(p.machines) {
 			if last {
