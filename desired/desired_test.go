@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -18,17 +19,34 @@ import (
 
 // daemon records the configurations that it adopts.
 type daemon struct {
+	mu      sync.Mutex // for the tests whose Run adopts by itself
 	adopted []*config.Config
 	kept    bool // what AdoptForNow has adopted
 	err     error
 }
 
 func (d *daemon) Adopt(_ context.Context, c *config.Config) (gateway.Adopted, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.err != nil {
 		return gateway.Adopted{}, d.err
 	}
 	d.adopted = append(d.adopted, c)
 	return gateway.Adopted{Added: 1}, nil
+}
+
+// fail has Adopt fail from now on, or not any more.
+func (d *daemon) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+}
+
+// last is what was adopted last.
+func (d *daemon) last() *config.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.adopted[len(d.adopted)-1]
 }
 
 func (d *daemon) AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,25 @@ type life struct {
 	*State
 	d   *daemon
 	end func() // as kill -9 does: nothing is written
-	log bytes.Buffer
+	log logged
+}
+
+// logged is a log that a test reads while the daemon runs.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // begin starts a daemon of f and of what is in dir.
@@ -64,7 +83,7 @@ func begin(t *testing.T, f *file, dir string) *life {
 func (l *life) runs(want string) {
 	l.Helper()
 	synctest.Wait()
-	if got := l.d.adopted[len(l.d.adopted)-1].Connections[0].Name; got != want {
+	if got := l.d.last().Connections[0].Name; got != want {
 		l.Errorf("%s runs, want %s", got, want)
 	}
 }
@@ -248,11 +267,13 @@ func TestATrialThatCannotBeAdoptedOrKeptChangesNothing(t *testing.T) {
 				t.Errorf("%v: no error", during)
 			}
 		}
-		f.text, l.d.err = "new", errors.New("cannot")
-		if _, err := l.Try(context.Background(), time.Minute); !errors.Is(err, l.d.err) {
+		f.text = "new"
+		cannot := errors.New("cannot")
+		l.d.fail(cannot)
+		if _, err := l.Try(context.Background(), time.Minute); !errors.Is(err, cannot) {
 			t.Errorf("got %v, want the daemon's error", err)
 		}
-		l.d.err = nil
+		l.d.fail(nil)
 		l.runs("old")
 		l.says("")
 		l.empty(dir)
@@ -274,10 +295,10 @@ func TestGoingBackIsTriedAgain(t *testing.T) {
 		l := begin(t, f, t.TempDir())
 		f.text = "new"
 		l.try(MinTrial)
-		l.d.err = errors.New("cannot")
+		l.d.fail(errors.New("cannot"))
 		time.Sleep(MinTrial)
 		l.runs("new")
-		l.d.err = nil
+		l.d.fail(nil)
 		time.Sleep(retryBack)
 		l.runs("old")
 		l.end()

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"time"
 
@@ -14,8 +15,8 @@ type Class string
 
 const (
 	Nothing Class = "nothing" // nothing that runs depends on it
-	Live    Class = "live"    // it takes effect, and every SA stays
-	Rekey   Class = "rekey"   // Child SAs are deleted and others negotiated; the IKE SA and the device stay
+	Live    Class = "live"    // it takes effect, and every SA goes on, until its end by the new settings
+	Rekey   Class = "rekey"   // Child SAs are replaced by others that are negotiated first; the IKE SA and the device stay
 	Restart Class = "restart" // the tunnel goes down and comes up with another IKE SA or on another device
 )
 
@@ -116,6 +117,9 @@ func (f *fleet) compare(plan []plannedTunnel) comparison {
 // compare judges what w changes in the tunnel. The class is empty when nothing is different.
 func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
 	was, is := judgedOf(e.conn, e.tunnel, e.device), judgedOf(w.conn, w.tunnel, w.device)
+	if reflect.DeepEqual(was, is) { // as nearly always, and the loop waits
+		return "", nil
+	}
 	var out []FieldChange
 	whole := classOf(was, is)
 	for _, f := range fields {
@@ -128,17 +132,14 @@ func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
 			out = append(out, FieldChange{f.name, classes[min(slices.Index(classes, alone), slices.Index(classes, whole))]})
 		}
 	}
-	if len(out) == 0 {
-		return "", nil
-	}
 	return whole, out
 }
 
-// classOf judges by what carries a change out: sa.Settings.Diff and sa.Child.Same are what ike keeps SAs by.
+// classOf judges by what carries a change out: sa.Settings.Keeps and sa.Child.Same are what ike keeps SAs by.
 func classOf(was, is *judged) Class {
 	ours, theirs := was.Tunnel.Settings(), is.Tunnel.Settings()
 	switch {
-	case was.Device != is.Device || was.Tunnel.PeerKey() != is.Tunnel.PeerKey() || len(ours.Diff(&theirs)) > 0:
+	case was.Device != is.Device || was.Tunnel.PeerKey() != is.Tunnel.PeerKey() || !ours.Keeps(&theirs):
 		return Restart
 	case replaces(was.Tunnel.ChildSAs(), is.Tunnel.ChildSAs()):
 		return Rekey

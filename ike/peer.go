@@ -62,8 +62,9 @@ type peer struct {
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
 	hurry    hurry
-	retrying bool // an attempt ends so that another begins
-	cleared  bool // it was dead, and the configuration wants it to begin then
+	retrying bool      // an attempt ends so that another begins
+	cleared  bool      // it was dead, and the configuration wants it to begin then
+	orphans  time.Time // when the Child SAs of former children end (see orphans.go); zero: there are none
 }
 
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
@@ -233,19 +234,22 @@ func (p *peer) Deadline() time.Time {
 		return time.Time{}
 	}
 	atOnce := time.Unix(0, 1)
+	d := sa.Earliest(p.dedupeAt, p.orphans)
+	if p.orphansAreDone() {
+		return atOnce
+	}
 	m := p.main()
 	if m == nil {
 		switch {
 		case p.toInitiate() == nil:
-			return p.dedupeAt
+			return d
 		case p.connecting():
-			return sa.Earliest(p.dedupeAt, p.hurry.at)
+			return sa.Earliest(d, p.hurry.at)
 		case p.nextTry.IsZero():
 			return atOnce
 		}
-		return sa.Earliest(p.dedupeAt, p.nextTry, p.hurry.at)
+		return sa.Earliest(d, p.nextTry, p.hurry.at)
 	}
-	d := p.dedupeAt
 	for _, c := range p.children {
 		d = sa.Earliest(d, c.early.at)
 		if c.unserved(m) {
@@ -266,6 +270,9 @@ func (p *peer) Advance(now time.Time) {
 	if sa.Due(now, p.dedupeAt) {
 		p.dedupeAt = time.Time{}
 		p.dedupe(now)
+	}
+	if sa.Due(now, p.orphans) || p.orphansAreDone() {
+		p.endOrphans(now)
 	}
 	m := p.main()
 	if m == nil {

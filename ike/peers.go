@@ -77,7 +77,7 @@ func (e *Endpoint) match(ps []*sa.Peer) (others, kept []*peer) {
 
 // sameIKE reports whether an IKE SA of p can be one of cfg.
 func (p *peer) sameIKE(cfg *sa.Peer) bool {
-	return p.cfg.PeerKey == cfg.PeerKey && len(p.cfg.Diff(&cfg.Settings)) == 0
+	return p.cfg.PeerKey == cfg.PeerKey && p.cfg.Keeps(&cfg.Settings)
 }
 
 // inOrder are all peers in the order of SetPeers.
@@ -151,6 +151,9 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 			e.addChild(added)
 			continue
 		}
+		if c.Initiate && !old[i].initiate { // a packet wants it
+			p.cleared = false
+		}
 		next.Children[n], old[i].initiate, old[i].given = old[i].cfg, c.Initiate, c
 		p.children = append(p.children, old[i])
 		old = slices.Delete(old, i, i+1)
@@ -163,6 +166,13 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 	for _, c := range old {
 		e.removeChild(now, c)
 	}
+	old = slices.DeleteFunc(old, func(c *child) bool {
+		orphaned := p.succeeded(c)
+		if orphaned {
+			p.orphans = now.Add(orphanTime)
+		}
+		return orphaned
+	})
 	for _, m := range slices.Clone(p.machines) {
 		m.Adopt(now, p.cfg)
 		for _, c := range old {
@@ -219,6 +229,7 @@ func (e *Endpoint) lower(now time.Time, tunnel string) {
 		}
 	}
 	for _, p := range peers {
+		p.endOrphans(now)
 		last := !slices.ContainsFunc(p.children, func(c *child) bool { return !c.held })
 		for _, m := range slices.Clone(p.machines) {
 			if last {

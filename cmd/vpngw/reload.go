@@ -36,8 +36,9 @@ With --plan it changes nothing, and says what a reload would do to each connecti
 and by which settings:
 
   nothing  nothing that runs depends on the setting
-  live     the change takes effect, and every SA stays
-  rekey    Child SAs are deleted and others negotiated; the IKE SA stays
+  live     the change takes effect, and the SAs go on
+  rekey    Child SAs are replaced: others are negotiated, for at most 30 seconds,
+           and then the old ones are deleted; the IKE SA stays
   restart  the tunnel goes down and comes up again
 
 With --confirm TIME (5s to 1h) the daemon goes back to the configuration before

@@ -386,10 +386,23 @@ func (s *SA) established(now time.Time, initialContact bool) {
 func (s *SA) encap() bool { return s.nat.Encap(s.peer) }
 
 // Adopt implements sa.Machine.
-func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
-	if s.peer != nil {
-		s.peer = p
-		s.name()
+func (s *SA) Adopt(now time.Time, p *sa.Peer) {
+	if s.peer == nil {
+		return
+	}
+	s.peer = p
+	s.name()
+	if s.state != sa.Established {
+		return
+	}
+	if s.peerSays.dpd {
+		s.monitor.Config = p.DPD
+	}
+	// The lifetime was agreed on with the peer, so it can become shorter only; the next ISAKMP SA has a longer one.
+	if own := p.Lifetime; own > 0 && (s.life == 0 || own < s.life) {
+		s.life = own
+		s.rekeyAt = s.authedAt.Add(s.env.SoftTime(own, s.initiator))
+		s.expireAt = sa.Later(s.authedAt.Add(own), now.Add(sa.AdoptGrace))
 	}
 }
 

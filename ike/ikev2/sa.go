@@ -340,10 +340,23 @@ func (s *SA) Inherit(now time.Time, other sa.Machine, restarted bool) {
 }
 
 // Adopt implements sa.Machine.
-func (s *SA) Adopt(_ time.Time, p *sa.Peer) {
-	if s.peer != nil {
-		s.peer = p
-		s.name()
+func (s *SA) Adopt(now time.Time, p *sa.Peer) {
+	if s.peer == nil {
+		return
+	}
+	was := s.peer
+	s.peer = p
+	s.name()
+	if s.state != sa.Established {
+		return
+	}
+	s.monitor.Config = p.DPD
+	if p.Lifetime != was.Lifetime {
+		s.expireAt = time.Time{}
+		if p.Lifetime > 0 {
+			s.expireAt = sa.Later(s.authedAt.Add(p.Lifetime), now.Add(sa.AdoptGrace))
+		}
+		s.rekeyInTime()
 	}
 }
 

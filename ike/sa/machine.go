@@ -46,7 +46,7 @@ type Machine interface {
 	// the other ends with its Child SAs.
 	Inherit(now time.Time, other Machine, restarted bool)
 
-	// Adopt replaces the Peer by one that differs at most in its Children.
+	// Adopt replaces the Peer by one whose Settings keep the SA (see Settings.Keeps); its Children may differ.
 	Adopt(now time.Time, p *Peer)
 
 	Info() Info

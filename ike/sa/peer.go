@@ -69,6 +69,14 @@ func (s *Settings) Diff(t *Settings) []string {
 	return out
 }
 
+// Keeps reports whether an IKE SA of s goes on as one of t.
+func (s *Settings) Keeps(t *Settings) bool {
+	return !slices.ContainsFunc(s.Diff(t), func(name string) bool { return !slices.Contains(live, name) })
+}
+
+// live are the settings whose other value an IKE SA goes on with (see Machine.Adopt).
+var live = []string{"IKE lifetime", "DPD settings"}
+
 // Peer is the other end of an IKE SA: an entry of RFC 4301's PAD with its SPD
 // entries. Connections that share addresses and identities share one Peer.
 // Immutable once handed over.

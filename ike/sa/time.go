@@ -20,6 +20,17 @@ func Earliest(ts ...time.Time) time.Time {
 	return first
 }
 
+// Later returns the later of two times.
+func Later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// AdoptGrace is how long an IKE SA may live at least whose lifetime has become shorter, so that its rekey comes first.
+const AdoptGrace = time.Minute
+
 // Random returns a random number in [0, 1).
 func (e *Env) Random() float64 {
 	var b [4]byte
