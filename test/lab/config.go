@@ -44,6 +44,8 @@ type Connection struct {
 	Lifetime any      `json:"lifetime,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
 	Partial  bool     `json:"partial,omitempty"`
+	BeforeUp string   `json:"before_up,omitempty"`
+	Pair     string   `json:"pair,omitempty"`
 }
 
 // Native is a connection in vpngw's own words.

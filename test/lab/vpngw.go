@@ -126,6 +126,8 @@ type TunnelStatus struct {
 		SPIr     string `json:"spi_r"`
 	} `json:"ike"`
 	Children []ChildStatus `json:"children"`
+	Leak     string        `json:"leak"`
+	LeakWhy  string        `json:"leak_why"`
 }
 
 // ChildStatus is one Child SA's part of a Status.
