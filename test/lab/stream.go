@@ -66,11 +66,10 @@ func (s *Stream) receive() {
 // Tries is the number of packets that were sent, or were refused by the sender's kernel.
 func (s *Stream) Tries() int { return int(s.tries.Load()) }
 
-// AwaitTries waits until so many more packets were sent.
-func (s *Stream) AwaitTries(more int) {
+// AwaitTries waits until Tries has reached a number.
+func (s *Stream) AwaitTries(number int) {
 	s.lab.Helper()
-	end := s.Tries() + more
-	s.lab.Await(Patience, s.Name+": packets are sent", func() (bool, string) { return s.Tries() >= end, "" })
+	s.lab.Await(Patience, s.Name+": packets are sent", func() (bool, string) { return s.Tries() >= number, "" })
 }
 
 // AwaitFlow waits until so many packets have arrived since a time, and returns the longest time without an arrival until then.
