@@ -24,7 +24,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo test flake check vuln bench gobench fuzz soak install clean help go setup
+.PHONY: build demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -76,11 +76,15 @@ install: ## installs binary, example configuration and systemd unit (PREFIX, DES
 	sed 's|@BIN@|$(PREFIX)/bin/vpngw|' cmd/vpngw/vpngw.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
 
+uninstall: ## removes what install put there, but not /etc/vpngw, and what a stopped daemon left in the kernel
+	[ -n "$(DESTDIR)" ] || $(PREFIX)/bin/vpngw clean
+	rm -f $(DESTDIR)$(PREFIX)/bin/vpngw $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
+
 clean: ## removes the outputs of make build
 	rm -rf bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 # go stops with a remedy where there is no Go, which test/go.sh has printed, or no toolchain.
 go:

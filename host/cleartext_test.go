@@ -58,7 +58,7 @@ func modelCleartext(states []State, ours, foreign map[string]bool) map[string]bo
 		if f := strings.Fields(line); f[0] == "route" && f[1] == fmt.Sprint(unix.RT_TABLE_MAIN) {
 			p := netip.MustParsePrefix(f[2])
 			for _, q := range routes {
-				if q.Bits() < p.Bits() && q.Contains(p.Addr()) {
+				if q.Bits() < p.Bits() && q.Contains(p.Addr()) && !slices.Contains(routes, p) { // where ours wins, the foreign one counts for nothing
 					out[element{p, passed}.line()] = true
 				}
 			}

@@ -19,8 +19,7 @@ import (
 // The routes that devices have in their own tables (sharedTable) need no guards there: where such a
 // table has no route, the packet goes on to the main table or our Table, which has the guard.
 //
-// A guard yields to a foreign route that would lose against it. Foreign routes of a better metric win
-// against a guard, as against any route of ours.
+// A foreign route of a better metric wins against a guard, as against any route of ours.
 
 // GuardMetric is the metric of guards.
 const GuardMetric = Metric + 10
@@ -37,9 +36,9 @@ func (q *contest) owner() *part { return q.guards[0] }
 
 // setGuard decides where the guard of a prefix stands.
 func (h *Host) setGuard(p netip.Prefix, q *contest) {
-	var at tablePrefix // zero: there is no guard
-	if key := (tablePrefix{q.table, p}); len(q.guards) > 0 && !h.outbids(key) {
-		at = key
+	var at tablePrefix                                                                     // zero: there is no guard
+	if len(q.guards) > 0 && (q.table != Table || q.obstacle.table != unix.RT_TABLE_MAIN) { // the rules ask our Table first
+		at = tablePrefix{q.table, p}
 	}
 	if at == q.guard {
 		return
@@ -73,14 +72,6 @@ func otherTable(table int) int {
 		return unix.RT_TABLE_MAIN
 	}
 	return Table
-}
-
-// outbids reports whether a guard would take the packets of a foreign route to the same prefix.
-func (h *Host) outbids(key tablePrefix) bool {
-	if key.table == Table && key.prefix.Bits() > 0 && len(h.have.foreign[tablePrefix{unix.RT_TABLE_MAIN, key.prefix}]) > 0 {
-		return true // the rules ask our Table first
-	}
-	return slices.ContainsFunc(h.have.foreign[key], func(r foreignRoute) bool { return r.metric >= GuardMetric })
 }
 
 // useRule notes that u needs a rule; unuseRule undoes it.

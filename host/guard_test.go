@@ -114,8 +114,7 @@ func TestGuardedPacketsLeaveByOurDeviceOrNowhere(t *testing.T) {
 	}
 }
 
-// A foreign route of a better metric wins against a guard, as against our routes, and a guard yields to one of a worse
-// metric.
+// A foreign route of a better metric wins against a guard, as against our routes; one of a worse metric loses.
 func TestGuardsReplaceNoForeignRoute(t *testing.T) {
 	for _, metric := range []string{"0", "7310", "20000"} {
 		s, h := world(t)
@@ -131,9 +130,13 @@ func TestGuardsReplaceNoForeignRoute(t *testing.T) {
 		}
 		_, after := s.kernelState()
 		compare(t, "foreign", after, before)
+		want := "eth0"
+		if metric == "20000" {
+			want = "nowhere"
+		}
 		for _, to := range []string{"10.20.1.1", "198.51.100.9"} {
-			if got := s.leaves(to, 0); got != "eth0" {
-				t.Errorf("metric %s: a packet to %s leaves by %s, want eth0", metric, to, got)
+			if got := s.leaves(to, 0); got != want {
+				t.Errorf("metric %s: a packet to %s leaves by %s, want %s", metric, to, got, want)
 			}
 		}
 		s.ip("route", "flush", "proto", "boot", "dev", "eth0", "scope", "link")

@@ -27,7 +27,8 @@ const (
 	// Table holds the routes that would otherwise capture our own packets.
 	Table = 7373
 	// Metric is the metric of our routes; while one route replaces another, one of the two has
-	// Metric+1. It is high, so that a foreign route to the same prefix wins.
+	// Metric+1. It is high, so that a foreign route to the same prefix wins,
+	// unless its own is still worse (GuardMetric).
 	Metric = 7300
 	// Mark is on every packet that our sockets send ("vpng").
 	Mark = 0x76706e67

@@ -131,10 +131,8 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 	for _, p := range all.Guards {
 		switch {
 		case !captures(p):
-			if !worse(foreign, p) {
-				ours[guardLine("254", p)] = true
-			}
-		case p.Bits() == 0 || !has(fmt.Sprintf("route 254 %s ", p)):
+			ours[guardLine("254", p)] = true
+		case p.Bits() == 0 || !obstructed(foreign, p):
 			ours[guardLine(fmt.Sprint(Table), p)] = true
 			captured(ours, p)
 		}
@@ -163,7 +161,7 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 			switch {
 			case ok && by == d.Name:
 				continue
-			case r.Prefix.Bits() > 0 && has(fmt.Sprintf("route 254 %s ", r.Prefix)):
+			case r.Prefix.Bits() > 0 && obstructed(foreign, r.Prefix):
 				blocked[line] = diag.RouteBlocked
 				continue
 			case ok && table == fmt.Sprint(Table):
@@ -211,10 +209,10 @@ func captured(ours map[string]bool, p netip.Prefix) {
 	ours[ruleLine(ruleKey{v6: better.v6, priority: 7558, suppress: -1, goTo: -1, mark: Mark, invert: true}, fmt.Sprint(Table))] = true
 }
 
-// worse reports whether a foreign route to a prefix has a worse metric than a guard.
-func worse(foreign map[string]bool, p netip.Prefix) bool {
+// obstructed reports whether a foreign route to a prefix has no worse metric than ours.
+func obstructed(foreign map[string]bool, p netip.Prefix) bool {
 	for line := range foreign {
-		if strings.HasPrefix(line, fmt.Sprintf("route 254 %s ", p)) && strings.Contains(line, "metric 20000 ") {
+		if strings.HasPrefix(line, fmt.Sprintf("route 254 %s ", p)) && !strings.Contains(line, " metric 20000 ") {
 			return true
 		}
 	}

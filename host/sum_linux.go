@@ -402,16 +402,18 @@ func (h *Host) standing(p netip.Prefix, claims []*claim) standing {
 	return s
 }
 
-// obstacle returns the foreign route that a route of ours would compete with.
-// The host's default route is no obstacle: our Table has a separate 0.0.0.0/0.
+// obstacle returns the foreign route that a route of ours would compete with. A route of a worse metric than
+// our guards is no obstacle: it comes after ours, as its metric says. Nor is
+// the host's default route: our Table has a separate 0.0.0.0/0.
 func (h *Host) obstacle(key tablePrefix) obstacle {
-	if key.prefix.Bits() > 0 {
-		if in := h.have.foreign[tablePrefix{unix.RT_TABLE_MAIN, key.prefix}]; len(in) > 0 {
-			return obstacle{unix.RT_TABLE_MAIN, in[0]}
+	for _, table := range []int{unix.RT_TABLE_MAIN, key.table} {
+		if table == unix.RT_TABLE_MAIN && key.prefix.Bits() == 0 {
+			continue
 		}
-	}
-	if in := h.have.foreign[key]; len(in) > 0 {
-		return obstacle{key.table, in[0]}
+		in := h.have.foreign[tablePrefix{table, key.prefix}]
+		if i := slices.IndexFunc(in, func(r foreignRoute) bool { return r.metric <= GuardMetric }); i >= 0 {
+			return obstacle{table, in[i]}
+		}
 	}
 	return obstacle{}
 }

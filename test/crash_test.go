@@ -31,7 +31,7 @@ func upAgainstStrongswan(t *testing.T) (*lab.Net, *lab.Charon, *lab.Vpngw, strin
 }
 
 // A killed daemon works again soon after its restart (in a soak, within 3 s), and leaves
-// nothing behind at its end.
+// nothing behind at its end but the unreachable route that `vpngw clean` takes out.
 func TestKilledDaemonIsBack(t *testing.T) {
 	t.Parallel()
 	n, _, gw, clean := upAgainstStrongswan(t)
@@ -54,6 +54,10 @@ func TestKilledDaemonIsBack(t *testing.T) {
 		})
 	}
 	gw.Stop()
+	if left := kernelState(n.Customer); !strings.Contains(left, "unreachable "+lab.CloudLAN) || len(strings.Split(lines(left), "\n")) != len(strings.Split(lines(clean), "\n"))+1 {
+		t.Errorf("after the end:\n%s\nwas:\n%s", left, clean)
+	}
+	n.Customer.Run(n.Binary(), "clean")
 	if left := kernelState(n.Customer); lines(left) != lines(clean) {
 		t.Errorf("left behind:\n%s\nwas:\n%s", left, clean)
 	}

@@ -16,7 +16,7 @@ import (
 // Time until the next attempt to make a device that could not be made, or that was lost.
 const (
 	deviceRetry = 5 * time.Second
-	lostRetry   = time.Second // for the first attempt after a loss
+	lostRetry   = 200 * time.Millisecond // for the first attempt after a loss
 )
 
 // InitialMTU is the MTU of a new TUN, until the first Child SA determines one.

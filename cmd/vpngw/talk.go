@@ -29,7 +29,8 @@ func newDown(s *settings) *cobra.Command {
 		Use:   "down NAME",
 		Short: "Take a connection down and hold it down",
 		Long: `Down takes a connection, or one tunnel of it, down: vpngw tells the peer, removes
-the routes and refuses the peer's attempts. The tunnel stays down until "vpngw up":
+the routes and refuses the peer's attempts. Packets for the networks behind it then go
+where this host's other routes lead. The tunnel stays down until "vpngw up":
 neither a reload nor a restart of the daemon changes that, for it is kept in the
 directory of --state. It needs root, or the user that the daemon runs as.`,
 		Args: oneName,

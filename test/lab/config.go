@@ -45,6 +45,7 @@ type Connection struct {
 	Lifetime any      `json:"lifetime,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
 	Partial  bool     `json:"partial,omitempty"`
+	BeforeUp string   `json:"before_up,omitempty"`
 	MTU      int      `json:"mtu,omitempty"`
 	DF       string   `json:"df,omitempty"`
 	Pair     string   `json:"pair,omitempty"`

@@ -137,6 +137,8 @@ type TunnelStatus struct {
 		SPIr     string `json:"spi_r"`
 	} `json:"ike"`
 	Children []ChildStatus `json:"children"`
+	Leak     string        `json:"leak"`
+	LeakWhy  string        `json:"leak_why"`
 	Health   *HealthStatus `json:"health"` // nil: this end does not ping
 }
 
