@@ -13,7 +13,7 @@ import (
 
 // Time until the next attempt to make a device that could not be made, or that was lost.
 const (
-	deviceRetry = 5 * time.Second
+	deviceRetry = 3 * time.Second
 	lostRetry   = time.Second // for the first attempt after a loss
 )
 
