@@ -64,18 +64,18 @@ func TestCheckNamesAChainThatDropsForwardedPackets(t *testing.T) {
 		if tt.table == "ip filter" {
 			chain = "FORWARD"
 		}
-		s.exec("nft", "table " + tt.table + " { chain " + chain + " { type filter hook forward priority 0; policy drop; ct state established accept; }; chain other { type filter hook input priority 0; policy drop; }; }")
+		s.exec("nft", "table "+tt.table+" { chain "+chain+" { type filter hook forward priority 0; policy drop; ct state established accept; }; chain other { type filter hook input priority 0; policy drop; }; }")
 		named := func() (out []Finding) {
 			return slices.DeleteFunc(h.Check(), func(f Finding) bool { return !f.Cause.Is(diag.ForwardDrop) })
 		}
 		if got := named(); len(got) != 1 || got[0].Fatal || !strings.Contains(got[0].String(), tt.remedy) {
 			t.Errorf("%s: got %v", tt.table, got)
 		}
-		s.exec("nft", "insert rule " + tt.table + " " + chain + " iifname \"vpngw*\" accept")
+		s.exec("nft", "insert rule "+tt.table+" "+chain+" iifname \"vpngw*\" accept")
 		if got := named(); len(got) != 0 {
 			t.Errorf("%s: with a rule for the tunnels: %v", tt.table, got)
 		}
-		s.exec("nft", "delete table " + tt.table)
+		s.exec("nft", "delete table "+tt.table)
 	}
 }
 

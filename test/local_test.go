@@ -30,8 +30,15 @@ func TestALocalNetworkInsideTheRemoteOne(t *testing.T) {
 		to   string
 		esp  bool
 	}{
-		{n.Host, "10.66.128.10", false}, {other, "10.66.0.10", false}, {n.Customer, "10.66.0.10", false}, {n.Customer, "10.66.128.10", false},
-		{n.Host, lab.CloudHost, true}, {other, lab.CloudHost, true}, {n.Customer, lab.CloudHost, true}, {n.CloudHost, "10.66.0.10", true}, {n.CloudHost, "10.66.128.10", true},
+		{n.Host, "10.66.128.10", false},
+		{other, "10.66.0.10", false},
+		{n.Customer, "10.66.0.10", false},
+		{n.Customer, "10.66.128.10", false},
+		{n.Host, lab.CloudHost, true},
+		{other, lab.CloudHost, true},
+		{n.Customer, lab.CloudHost, true},
+		{n.CloudHost, "10.66.0.10", true},
+		{n.CloudHost, "10.66.128.10", true},
 	} {
 		before := esp.Packets()
 		if p := w.from.Ping(w.to, 10, lab.Echo{}); p.Lost() > 0 {
