@@ -14,15 +14,16 @@ const (
 	LeakHeld      Code = "leak-held"
 	LeakPass      Code = "leak-pass"
 
-	Running   Code = "running"
-	NetAdmin  Code = "net-admin"
-	NetRaw    Code = "net-raw"
-	NoTUN     Code = "tun"
-	TUNDenied Code = "tun-denied"
-	PortInUse Code = "port"
-	IPForward Code = "ip-forward"
-	RPFilter  Code = "rp-filter"
-	Cleartext Code = "cleartext"
+	Running     Code = "running"
+	NetAdmin    Code = "net-admin"
+	NetRaw      Code = "net-raw"
+	NoTUN       Code = "tun"
+	TUNDenied   Code = "tun-denied"
+	PortInUse   Code = "port"
+	IPForward   Code = "ip-forward"
+	ForwardDrop Code = "forward-drop"
+	RPFilter    Code = "rp-filter"
+	Cleartext   Code = "cleartext"
 )
 
 var device = []Entry{
@@ -45,6 +46,7 @@ var device = []Entry{
 	{Code: TUNDenied, Severity: Error, Sentence: "this user may not open /dev/net/tun; run as root, or allow the device to the unit or container", Side: Ours},
 	{Code: PortInUse, Severity: Error, Sentence: "UDP port {count} is in use by {name}; stop that, or narrow `listen` to addresses that it leaves free (another vpngw needs a network namespace of its own)", Side: Ours, Change: "listen"},
 	{Code: IPForward, Severity: Warning, Sentence: "ip_forward is 0: hosts behind this gateway will not be reached; sysctl -w net.ipv4.ip_forward=1", Side: Ours},
+	{Code: ForwardDrop, Severity: Warning, Sentence: "the chain {name} of nftables drops forwarded packets that no rule accepts, those of hosts behind this gateway too; {ours}", Side: Ours},
 	{Code: RPFilter, Severity: Warning, Sentence: "rp_filter is 1 on {name}: packets are dropped that arrive by another device than the answer would leave by; keep it, but where a peer lies within a tunnel's prefix or routes are asymmetric: sysctl -w net/ipv4/conf/{device}/rp_filter=2, with discard_cleartext on", Side: Ours},
 	{Code: Cleartext, Severity: Warning, Sentence: "cleartext from the networks behind the tunnels is accepted by every device, since nftables cannot discard it: {err}; use a kernel with nf_tables, or discard it elsewhere and set `discard_cleartext: no`", Side: Ours, Change: "discard_cleartext"},
 }

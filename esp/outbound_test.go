@@ -241,6 +241,19 @@ func TestRemovedSACanBeUsedToTheEndOfABatch(t *testing.T) {
 	x.flush()
 }
 
+// The packets of a tunnel that may be fragmented go so, and no others.
+func TestATunnelMaySendCut(t *testing.T) {
+	a, _, _, _ := ends(t, "aes128gcm16", udp4, nil)
+	p := udpPacket(false, 1, 2, 100)
+	for want, cut := range []bool{false, true, false} {
+		a.tunnel.SetCut(cut)
+		a.out(p)
+		if got := a.socks[udp4].cut; got != (want+1)/2 {
+			t.Errorf("after cut=%v: %d sent so", cut, got)
+		}
+	}
+}
+
 func TestSequenceNumbersNeverWrap(t *testing.T) {
 	for _, tt := range []struct {
 		proposal string

@@ -79,3 +79,6 @@ func TestTheConfiguredAddressGoesAndReturns(t *testing.T) {
 		}
 	})
 }
+
+func (s *fakeSocket) WriteCut(ds []ipsec.Datagram) (int, error) { return s.WriteBatch(ds) }
+func (s *fakeSocket) WriteWhole(d ipsec.Datagram) error         { return s.WriteFragmentable(d) }

@@ -120,9 +120,6 @@ func (s *fakeSocket) WriteFragmentable(d ipsec.Datagram) error {
 	return err
 }
 
-func (s *fakeSocket) WriteCut(ds []ipsec.Datagram) (int, error) { return s.WriteBatch(ds) }
-func (s *fakeSocket) WriteWhole(d ipsec.Datagram) error         { return s.WriteFragmentable(d) }
-
 func (s *fakeSocket) Raw() bool { return s.port == 0 }
 func (s *fakeSocket) Local() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), s.port)

@@ -17,7 +17,7 @@ import (
 // process. Call it before Open.
 func (h *Host) Check() []Finding {
 	var out []Finding
-	for _, check := range []func() []Finding{capabilities, tunDevice, ports, forwarding, reversePath} {
+	for _, check := range []func() []Finding{capabilities, tunDevice, ports, forwarding, h.filteredForward, reversePath} {
 		out = append(out, check()...)
 	}
 	return out

@@ -53,6 +53,32 @@ func TestCheckNamesEachObstacleWithItsRemedy(t *testing.T) {
 	}
 }
 
+// A chain that drops what is forwarded is in the way of a LAN, until a rule names the tunnels.
+func TestCheckNamesAChainThatDropsForwardedPackets(t *testing.T) {
+	s, h := world(t)
+	for _, tt := range []struct{ table, remedy string }{
+		{"inet fw", `nft insert rule inet fw passing iifname "vpngw*" accept`},
+		{"ip filter", "iptables -I FORWARD -i vpngw+ -j ACCEPT; iptables -I FORWARD -o vpngw+ -j ACCEPT"},
+	} {
+		chain := "passing"
+		if tt.table == "ip filter" {
+			chain = "FORWARD"
+		}
+		s.exec("nft", "table "+tt.table+" { chain "+chain+" { type filter hook forward priority 0; policy drop; ct state established accept; }; chain other { type filter hook input priority 0; policy drop; }; }")
+		named := func() (out []Finding) {
+			return slices.DeleteFunc(h.Check(), func(f Finding) bool { return !f.Cause.Is(diag.ForwardDrop) })
+		}
+		if got := named(); len(got) != 1 || got[0].Fatal || !strings.Contains(got[0].String(), tt.remedy) {
+			t.Errorf("%s: got %v", tt.table, got)
+		}
+		s.exec("nft", "insert rule "+tt.table+" "+chain+" iifname \"vpngw*\" accept")
+		if got := named(); len(got) != 0 {
+			t.Errorf("%s: with a rule for the tunnels: %v", tt.table, got)
+		}
+		s.exec("nft", "delete table "+tt.table)
+	}
+}
+
 func TestCheckNamesAPortInUse(t *testing.T) {
 	s, h := world(t)
 	cmd := exec.Command("/bin/sh", "-c", "read line <&0") // holds the port while it waits

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"os"
 	"testing"
@@ -65,8 +66,31 @@ func TestTooBigOnTheWayIsHeard(t *testing.T) {
 			if got := inbox(t, r.ForSend(d.Remote, to), 1)[0]; !bytes.Equal(got.Data, d.Data) {
 				t.Errorf("%d bytes arrive", len(got.Data))
 			}
+			// What may be cut arrives, also without the kernel's knowing the path and whatever socket sends; what must stay whole is lost.
+			d.Local = netip.AddrPortFrom(local(to), c.port)
+			if n, err := s.WriteCut([]ipsec.Datagram{d, d}); n != 2 || err != nil {
+				t.Errorf("%d of 2 are sent cut, %v", n, err)
+			}
+			left.must(s.WriteWhole(d))
+			d.Data = d.Data[:100]
+			left.must(s.WriteWhole(d))
+			var sizes []int
+			for _, got := range inbox(t, r.ForSend(d.Remote, to), 3) {
+				sizes = append(sizes, len(got.Data))
+			}
+			if fmt.Sprint(sizes) != "[1400 1400 100]" {
+				t.Errorf("there arrive %v bytes", sizes)
+			}
 		})
 	}
+}
+
+// local is the address of the host of narrowPath that it sends from.
+func local(to netip.Addr) netip.Addr {
+	if to.Is6() {
+		return netip.MustParseAddr("fd09::1")
+	}
+	return netip.MustParseAddr("10.9.0.1")
 }
 
 // narrowPath is a host whose default routes lead over a router to 10.10.0.2 and

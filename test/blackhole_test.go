@@ -92,3 +92,30 @@ func TestNoBlackHoleWithoutICMP(t *testing.T) {
 		})
 	}
 }
+
+// The configured MTU holds inside, also when it changes in a reload, which costs no SA.
+func TestConfiguredMTU(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t)
+	row := native("row", natSuites)
+	row.MTU = 1300
+	n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(row)}})
+	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{row}})
+	spi := gw.AwaitUp("row").Children[0].SPIIn
+	for _, mtu := range []int{1300, 1200, 0} {
+		row.MTU = mtu
+		gw.Reload(lab.Config{Connections: []lab.Connection{row}})
+		want := mtu
+		if mtu == 0 {
+			want = 1446
+		}
+		n.Await(lab.Patience, fmt.Sprintf("packets of %d bytes are the largest", want), func() (bool, string) {
+			_, _, told, out := ask(n.Host, lab.CloudHost, 1500, 1)
+			dev := n.Customer.Run("ip", "link", "show", "vpngw0")
+			return told == want && strings.Contains(dev, fmt.Sprintf("mtu %d ", want)), out + dev
+		})
+	}
+	if got := gw.Tunnel("row").Children[0].SPIIn; got != spi {
+		t.Errorf("the Child SA is another: %s, was %s", got, spi)
+	}
+}

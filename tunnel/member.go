@@ -15,7 +15,7 @@ import (
 
 // Time until the next attempt to make a device that could not be made, or that was lost.
 const (
-	deviceRetry = 5 * time.Second
+	deviceRetry = 3 * time.Second
 	lostRetry   = 200 * time.Millisecond // for the first attempt after a loss
 )
 

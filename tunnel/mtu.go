@@ -43,7 +43,9 @@ func (g *Group) notePath(now time.Time, f PathMTU) {
 	if !ok {
 		return
 	}
-	p.host, p.over = f.MTU, p.over && p.host == f.MTU
+	if f.MTU > 0 || p.until.IsZero() { // without a route for the moment, the old one holds on
+		p.host, p.over = f.MTU, p.over && p.host == f.MTU
+	}
 	if p.until.IsZero() {
 		p.until = now.Add(pathMTULife)
 	}

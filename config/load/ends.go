@@ -34,11 +34,12 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		l.Warn(at.Subnets, dialect.NoEffect, "one end has subnets of a family that the other end lacks: they carry no traffic")
 	}
 	if p, q, ok := overlap(a.Subnets, b.Subnets); ok {
-		report := l.WarnRun // an example on Alibaba's page overlaps
-		if at.Subnets.Row.Codes[dialect.Conflict] != "" {
-			report = l.Fail // another cloud has a code for it
+		switch {
+		case at.Subnets.Row.Codes[dialect.Conflict] != "": // a cloud has a code for it
+			l.Fail(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
+		case p == q: // an example on Alibaba's page has them so
+			l.WarnRun(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v are the same: no route can tell them apart", p, q)
 		}
-		report(at.Subnets, dialect.Conflict, "the local subnet %v and the remote subnet %v overlap", p, q)
 	}
 }
 
@@ -62,15 +63,16 @@ func (l *loader) sameIdentity(at *dialect.Place, t *config.Tunnel) {
 		t.Name, a.ID, body(at.IDs[0]), body(at.IDs[1]))
 }
 
-// overlap is a block of a and one of b that have addresses in common. A block of
-// everything does not count.
+// overlap is a block of a and one of b that have addresses in common, equal blocks if there are any. A block of
+// everything does not count. Of blocks of different sizes, the smaller one is a part of the larger one that is elsewhere, and the
+// longer prefix decides.
 func overlap(a, b []netip.Prefix) (p, q netip.Prefix, ok bool) {
-	for _, p := range a {
-		for _, q := range b {
-			if p.Bits() > 0 && q.Bits() > 0 && p.Overlaps(q) {
-				return p, q, true
+	for _, x := range a {
+		for _, y := range b {
+			if x.Bits() > 0 && y.Bits() > 0 && x.Overlaps(y) && (!ok || x == y && p != q) {
+				p, q, ok = x, y, true
 			}
 		}
 	}
-	return p, q, false
+	return p, q, ok
 }
