@@ -39,6 +39,8 @@ type Host interface {
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
+	// Examine looks at what concerns a peer and the tunnel's device; from any goroutine.
+	Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Discard(ctx context.Context) error
 	Discarded() uint64 // packets of cleartext; from any goroutine, for it asks the kernel

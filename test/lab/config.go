@@ -37,7 +37,7 @@ type Connection struct {
 	PSK      string   `json:"-"` // goes into a file that psk_file names
 	PSKFile  string   `json:"psk_file,omitempty"`
 	Encap    string   `json:"encap,omitempty"`
-	SHA25696 string   `json:"sha256_96,omitempty"`
+	SHA25696 any      `json:"sha256_96,omitempty"`
 	Device   string   `json:"device,omitempty"`
 	Routes   []string `json:"routes,omitempty"`
 	DPD      any      `json:"dpd,omitempty"`
