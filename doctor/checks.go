@@ -124,19 +124,24 @@ func negotiation(t *Tunnel) []diag.Cause {
 		return one(t.Cause)
 	case !t.IKE.OK():
 		return one(t.IKE)
-	case t.State == tunnel.Waiting && !t.Initiates:
+	case t.State == tunnel.Waiting && !t.Initiates && t.Heard == (Ports{}):
 		return one(diag.Cause{Code: diag.NobodyBegins, Peer: t.peer()})
 	}
 	return nil
 }
 
-// ports compares what went to the peer's two ports with what came from them.
+// ports compares what went to the peer's two ports with what came from them. A peer that begins asks on port 500, and
+// goes on on port 4500.
 func ports(t *Tunnel) []diag.Cause {
-	if t.carries() || t.Heard.IKE == 0 || t.Sent.NATT < few || t.Heard.NATT > 0 {
-		return nil
-	}
 	c := diag.Cause{Code: diag.NATTSilent, Peer: t.peer()}
-	if t.Want.IKEVersion == 1 {
+	switch {
+	case t.carries() || t.Heard.IKE == 0 || t.Heard.NATT > 0:
+		return nil
+	case t.State == tunnel.Waiting && t.Cause.OK() && !t.Established && t.Sent.IKE > 0:
+		c.Ours = "our answers do not reach it"
+	case t.Sent.NATT < few:
+		return nil
+	case t.Want.IKEVersion == 1:
 		c.Ours = "the keys or identities differ and the peer does not say so"
 	}
 	return one(c)

@@ -105,9 +105,13 @@ func TestEachCheckFindsItsFault(t *testing.T) {
 			connecting(t, diag.NoAnswerAuth)
 			t.Sent, t.Heard = Ports{1, 4}, Ports{1, 0}
 		}, []diag.Code{diag.NATTSilent}, "UDP 4500"},
+		{"port 4500 at a peer that begins", func(t *Tunnel) {
+			connecting(t, "")
+			t.State, t.Cause, t.Initiates, t.Sent, t.Heard = tunnel.Waiting, diag.Cause{}, false, Ports{1, 0}, Ports{1, 0}
+		}, []diag.Code{diag.NATTSilent}, "UDP 4500"},
 		{"who begins", func(t *Tunnel) {
 			connecting(t, "")
-			t.State, t.Cause, t.Initiates = tunnel.Waiting, diag.Cause{}, false
+			t.State, t.Cause, t.Initiates, t.Heard = tunnel.Waiting, diag.Cause{}, false, Ports{}
 		}, []diag.Code{diag.NobodyBegins}, "`initiate`"},
 		{"SHA-256-96", func(t *Tunnel) { t.In = 0; t.Drops = map[string]uint64{"icv-length": 4, "bad-icv": 4} }, []diag.Code{diag.ICVLength}, "sha256_96: yes"},
 		{"not SHA-256-96", func(t *Tunnel) { t.Want.Trunc96 = true; t.Drops = map[string]uint64{"icv-length": 4} }, []diag.Code{diag.ICVLength}, "sha256_96: no"},

@@ -20,8 +20,9 @@ type patient struct {
 	cloud  *lab.Charon
 	ours   lab.Connection
 	theirs lab.Conn
-	key    string     // strongSwan's
-	config lab.Config // without ours
+	peer   lab.Connection // a vpngw in place of strongSwan
+	key    string         // strongSwan's
+	config lab.Config     // without ours
 	gw     *lab.Vpngw
 	undo   []func()
 }
@@ -157,54 +158,98 @@ func (t *outcome) add(kind, what string, want explained, f finding) {
 // Each provoked misconfiguration is explained by the first finding of vpngw doctor: the right parameter and the right
 // side. The bar is 57 of 60, and none wrong.
 func TestMisconfigurationsAreExplained(t *testing.T) {
-	good := suites{ikeEncr: "aes256", ikeHash: "sha256", ikeGroup: "modp2048", espEncr: "aes128", espHash: "sha256"}
 	var all outcome
-	t.Run("kinds", func(t *testing.T) {
+	t.Run("all", func(t *testing.T) {
 		for kind, name := range kindNames {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				n := lab.Direct(t, lab.CharonTools...)
 				cloud := n.Cloud.Charon("i_dont_care_about_security_and_use_aggressive_mode_psk = yes")
-				for _, m := range mistakes {
-					want, ok := m.want[kind]
-					if !ok {
-						continue
-					}
-					t.Run(m.what, func(t *testing.T) {
-						n.Use(t)
-						s := good
-						s.initiate = kind%2 == 0
-						p := &patient{n: n, cloud: cloud, ours: native("row", s), theirs: strongswan("row", s), key: psk}
-						if r := (row1{suites: s, aggressive: kind >= aggressiveInitiator}); kind != v2Initiator && kind != v2Responder {
-							p.ours, p.theirs = native1("row", r), strongswan1("row", r)
-						}
-						m.spoil(p)
-						cloud.PSK(p.key)
-						cloud.Load(p.theirs)
-						config := p.config
-						config.Connections = append([]lab.Connection{p.ours}, config.Connections...)
-						p.gw = n.Customer.Vpngw(config)
-						if !s.initiate && m.what != "nobody begins" {
-							go cloud.Initiate("row")
-						}
-						if m.after != nil {
-							m.after(p)
-						}
-						all.add(name, m.what, want, p.diagnose(want))
-						for _, f := range p.undo {
-							f()
-						}
-						p.gw.Stop()
-						cloud.TerminateIKE("row")
-					})
-				}
+				all.each(t, n, cloud, kind, name, mistakes)
+			})
+			t.Run(name+", vpngw there", func(t *testing.T) {
+				t.Parallel()
+				all.each(t, lab.Direct(t), nil, kind, name, mistakesOfTwo)
+			})
+			t.Run(name+", behind a NAT", func(t *testing.T) {
+				t.Parallel()
+				all.each(t, lab.BehindNAT(t), nil, kind, name, mistakesBehindNAT)
 			})
 		}
+		t.Run("start", func(t *testing.T) {
+			t.Parallel()
+			all.starts(t)
+		})
 	})
 	slices.Sort(all.rows)
 	t.Logf("%d of %d explained, %d wrong\n| role | what is wrong | | code | why | what to do |\n|---|---|---|---|---|---|\n%s",
 		all.right, len(all.rows), all.wrong, strings.Join(all.rows, "\n"))
 	if 60*all.right < 57*len(all.rows) || all.wrong > 0 {
 		t.Errorf("%d of %d are explained and %d wrongly, want 57 of 60 and none", all.right, len(all.rows), all.wrong)
+	}
+}
+
+// each runs the rows of a kind, one after the other in one network. Without cloud the peer is a vpngw too.
+func (all *outcome) each(t *testing.T, n *lab.Net, cloud *lab.Charon, kind int, name string, list []mistake) {
+	good := suites{ikeEncr: "aes256", ikeHash: "sha256", ikeGroup: "modp2048", espEncr: "aes128", espHash: "sha256", initiate: kind%2 == 0}
+	for _, m := range list {
+		want, ok := m.want[kind]
+		if !ok {
+			continue
+		}
+		t.Run(m.what, func(t *testing.T) {
+			n.Use(t)
+			p := &patient{n: n, cloud: cloud, ours: native("row", good), theirs: strongswan("row", good), key: psk}
+			if r := (row1{suites: good, aggressive: kind >= aggressiveInitiator}); kind != v2Initiator && kind != v2Responder {
+				p.ours, p.theirs = native1("row", r), strongswan1("row", r)
+			}
+			p.peer = mirror(p.ours)
+			m.spoil(p)
+			defer func() {
+				for _, f := range p.undo {
+					f()
+				}
+			}()
+			if cloud != nil {
+				cloud.PSK(p.key)
+				cloud.Load(p.theirs)
+				defer cloud.TerminateIKE("row")
+			} else {
+				defer n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{p.peer}}).Stop()
+			}
+			config := p.config
+			config.Connections = append([]lab.Connection{p.ours}, config.Connections...)
+			p.gw = n.Customer.Vpngw(config)
+			defer p.gw.Stop()
+			if cloud != nil && !good.initiate && m.what != "nobody begins" {
+				go cloud.Initiate("row")
+			}
+			if m.after != nil {
+				m.after(p)
+			}
+			all.add(name, m.what, want, p.diagnose(want))
+		})
+	}
+}
+
+// starts has two daemons want one port, and two one network namespace: vpngw does not start, and says why.
+func (all *outcome) starts(t *testing.T) {
+	n := lab.Direct(t, lab.CharonTools...)
+	good := lab.Config{Connections: []lab.Connection{native("row", natSuites)}}
+	first := n.Customer.Vpngw(good)
+	n.Cloud.Charon()
+	for _, r := range []struct {
+		what, code, says string
+		at               *lab.Namespace
+	}{
+		{"another vpngw in this network namespace", "running", "is the vpngw of this network namespace", n.Customer},
+		{"strongSwan on UDP 500 of this host", "port", "UDP port 500 is in use by charon", n.Cloud},
+	} {
+		out, err := r.at.Try(n.Binary(), "run", "-c", first.Config, "--control", n.Dir+"/second.sock", "--state", n.Dir)
+		f := finding{Code: r.code, Why: strings.TrimSpace(out), Who: "ours"}
+		if err == nil || !strings.Contains(out, r.says) {
+			f.Code = "other"
+		}
+		all.add("start", r.what, explained{r.code, "ours", ""}, f)
 	}
 }

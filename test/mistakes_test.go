@@ -14,12 +14,13 @@ var (
 
 // up waits until the tunnel is up, and sends some packets into it.
 func up(p *patient) {
-	for range 50 {
+	for range 80 {
 		if p.gw.Tunnel("row").State == "up" {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	p.n.CloudHost.Ping(lab.CustomerHost, 5)
 	p.n.Host.Ping(lab.CloudHost, 5)
 }
 
@@ -50,7 +51,7 @@ func proposals(phase string, kinds ...int) map[int]explained {
 var mistakes = []mistake{
 	{what: "pre-shared key", spoil: func(p *patient) { p.key = "another key altogether" }, want: and(
 		of("either", "psk", "not-decrypted", mainInitiator, mainResponder), of("either", "psk", "auth-refused", v2Initiator),
-		of("either", "psk", "psk-mismatch", v2Responder), of("either", "psk", "hash-wrong", aggressiveInitiator, aggressiveResponder))},
+		of("either", "psk", "psk-mismatch", v2Responder), of("either", "psk", "hash-wrong not-decrypted", aggressiveInitiator, aggressiveResponder))},
 	{what: "our identity", spoil: func(p *patient) { p.theirs.Remote.ID = "nobody.example" }, want: and(
 		of("either", "local.id", "identity-disbelieved", mainInitiator, mainResponder, aggressiveInitiator, aggressiveResponder),
 		of("either", "local.id", "auth-refused", v2Initiator), of("either", "local.id", "our-identity", v2Responder))},
@@ -94,16 +95,10 @@ var mistakes = []mistake{
 		of("either", "mode", "identity-disbelieved", mainInitiator), of("either", "mode", "ike-mode", mainResponder))},
 	{what: "aggressive mode here, main there", spoil: func(p *patient) { p.theirs.Aggressive = "no" }, want: and(
 		of("either", "mode", "identity-disbelieved", aggressiveInitiator), of("either", "mode", "ike-mode", aggressiveResponder))},
-	{what: "the peer cuts SHA-256 to 96 bits", after: up, spoil: func(p *patient) {
-		child(&p.theirs, func(c *lab.Child) { c.SHA256_96 = "yes" })
-	}, want: of("ours", "sha256_96", "icv-length", mains...)},
-	{what: "only this end cuts SHA-256 to 96 bits", after: up, spoil: func(p *patient) { p.ours.SHA25696 = true }, want: of("ours", "sha256_96", "icv-length nothing-back", mains...)},
 	{what: "the peer's address", spoil: func(p *patient) { p.ours.Native.Remote.Address = "198.51.100.77" }, want: and(
-		of("path", "remote.address", "no-answer no-answer-yet", initiators...), of("either", "initiate", "nobody-begins", responders...))},
-	{what: "the peer's own id is another address", spoil: func(p *patient) { p.ours.Native.Local.Address = "203.0.113.77" }, want: of("ours", "local.address", "address-foreign", initiators...)},
+		of("path", "remote.address", "no-answer no-answer-yet", initiators...), of("either", "remote.address", "nobody-begins", responders...))},
 	{what: "encap never behind a NAT", spoil: func(p *patient) { p.ours.Encap = "never" }, want: of("ours", "encap", "nat-forbidden", mains...)},
 	{what: "nobody begins", spoil: func(p *patient) {}, want: of("either", "initiate", "nobody-begins", responders...)},
-	{what: "held down", after: func(p *patient) { p.gw.Command("down", "row") }, spoil: func(p *patient) {}, want: of("ours", "", "operator-down", v2Initiator)},
 
 	// The host and the way.
 	{what: "our filter drops UDP 500 that comes in", spoil: func(p *patient) { p.filter(p.n.Customer, "input", "udp dport 500") }, want: of("ours", "", "filter-in", mains...)},
@@ -113,7 +108,7 @@ var mistakes = []mistake{
 	{what: "UDP 500 is filtered on the way", spoil: func(p *patient) { p.filter(p.n.Internet, "forward", "udp dport 500") }, want: and(
 		of("path", "remote.address", "no-answer no-answer-yet", initiators...), of("either", "initiate", "nobody-begins", responders...))},
 	{what: "UDP 4500 is filtered on the way", spoil: func(p *patient) { p.filter(p.n.Internet, "forward", "udp dport 4500") }, want: and(
-		of("path", "", "natt-silent", initiators...), of("path", "", "peer-stopped", responders...))},
+		of("path", "", "natt-silent", initiators...), of("path", "", "natt-silent peer-stopped", responders...))},
 	{what: "ESP is filtered on the way back", after: up, spoil: func(p *patient) {
 		p.filter(p.n.Internet, "forward", "ip saddr "+lab.CloudAddr+" udp dport 4500 @th,64,32 != 0")
 	}, want: of("theirs", "", "nothing-back", mains...)},
@@ -147,6 +142,7 @@ var mistakes = []mistake{
 	{what: "the peer ends the tunnel early", spoil: func(p *patient) {
 		child(&p.theirs, func(c *lab.Child) { c.LifeTime, c.RekeyTime = "2s", "0s" })
 	}, want: of("either", "lifetime", "peer-ends-early", v2Initiator)},
+	{what: "held down", after: func(p *patient) { p.gw.Command("down", "row") }, spoil: func(p *patient) {}, want: of("ours", "", "operator-down", v2Initiator)},
 }
 
 // wrongSide turns our end into the peer's, as `side: cloud` does at the customer.
@@ -154,4 +150,17 @@ func wrongSide(p *patient) {
 	c := *p.ours.Native
 	c.Local, c.Remote = c.Remote, c.Local
 	p.ours.Native = &c
+}
+
+// mistakesOfTwo are between two vpngw, where strongSwan's ESP in user space cannot make the mistake.
+var mistakesOfTwo = []mistake{
+	{what: "the peer cuts SHA-256 to 96 bits", after: up, spoil: func(p *patient) { p.peer.SHA25696 = true }, want: of("ours", "sha256_96", "icv-length", mains...)},
+	{what: "only this end cuts SHA-256 to 96 bits", after: up, spoil: func(p *patient) { p.ours.SHA25696 = true }, want: of("ours", "sha256_96", "icv-length", mains...)},
+	{what: "protocol 50 is filtered on the way", after: up, spoil: func(p *patient) { p.filter(p.n.Internet, "forward", "meta l4proto 50") }, want: of("path", "encap", "raw-esp-blocked", initiators...)},
+	{what: "our filter drops protocol 50", after: up, spoil: func(p *patient) { p.filter(p.n.Customer, "input", "meta l4proto 50") }, want: of("ours", "", "filter-in", initiators...)},
+}
+
+// mistakesBehindNAT are those of an end that has a private address.
+var mistakesBehindNAT = []mistake{
+	{what: "NAT traversal is off behind a NAT", spoil: func(p *patient) { p.ours.Native.NATT = new(false) }, want: of("ours", "natt", "natt-off", initiators...)},
 }

@@ -29,7 +29,11 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 		}
 		return
 	}
-	if s.keys == nil || s.lastIV == nil || s.used(h.ID) {
+	last := s.lastIV
+	if s.awaitsProof() {
+		last = s.p1.x.iv
+	}
+	if s.keys == nil || last == nil || s.used(h.ID) {
 		why := sa.DropRepeated
 		if s.keys == nil {
 			why = sa.DropTooEarly
@@ -37,22 +41,31 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 		s.env.Owner.Dropped(why)
 		return
 	}
-	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID), step: inf1}
+	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(last, h.ID), step: inf1}
 	err := s.deliver(now, x, h, d)
-	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && s.initiator {
+	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && (s.initiator || s.awaitsProof()) {
 		s.p1.refused = diag.Cause{Code: diag.NotDecrypted, Message: "the peer's answer to message 5"}
+		if s.awaitsProof() {
+			s.p1.refused.Message = "the peer's answer to message 2 of aggressive mode"
+		}
 		s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 	}
 }
 
+// awaitsProof reports whether message 3 of aggressive mode comes next, and perhaps an error about our message 2 in its
+// place, encrypted as if phase 1 had ended.
+func (s *SA) awaitsProof() bool { return s.state == sa.Connecting && s.p1 != nil && s.p1.x.step == ag3 }
+
 // hint tells the operator of an error that came in the clear. It may be forged, so it changes nothing else.
 func (s *SA) hint(now time.Time, ps []wire.Payload) {
 	n, ok := wire.Find[*wire.Notify1](ps)
-	if !ok || !n.Kind.IsError() || !s.initiator {
+	if !ok || !n.Kind.IsError() || !s.initiator && !s.awaitsProof() {
 		return
 	}
 	s.p1.refused = diag.Cause{Code: diag.Phase1Refused, Notify: n.Kind.String()}
 	switch {
+	case s.awaitsProof() && n.Kind == wire.InvalidID1:
+		s.p1.refused = s.disbelieved(n.Kind.String())
 	case s.spiR != 0:
 	case n.Kind == wire.NoProposalChosen1:
 		s.p1.refused.Code, s.p1.refused.Ours = diag.IKERefused, sa.ProposalText(s.peer.Proposals)
@@ -144,6 +157,9 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 				why = s.disbelieved(n.Kind.String()) // its HASH has proven the pre-shared key
 			}
 			s.Drop(now, why)
+		} else if s.awaitsProof() && aboutIdentity(n) {
+			s.p1.refused = s.disbelieved(n.Kind.String())
+			s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 		}
 	default:
 		s.log.Info("the peer notes an error", "notify", n.Kind.String())

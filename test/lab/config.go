@@ -50,6 +50,7 @@ type Connection struct {
 type Native struct {
 	IKEVersion int       `json:"ike_version"`
 	Mode       string    `json:"mode,omitempty"` // of IKEv1
+	NATT       *bool     `json:"natt,omitempty"`
 	Initiate   *bool     `json:"initiate,omitempty"`
 	Local      NativeEnd `json:"local"`
 	Remote     NativeEnd `json:"remote"`
