@@ -103,7 +103,7 @@ func and(a map[int]explained, more ...map[int]explained) map[int]explained {
 }
 
 // diagnosed is how long a row may take to be explained.
-var diagnosed = 8 * time.Second
+var diagnosed = within(8 * time.Second)
 
 // diagnose asks vpngw doctor until its first finding is the wanted one, for a while, and returns the last first finding.
 func (p *patient) diagnose(want explained) (f finding) {
@@ -151,12 +151,11 @@ func (t *outcome) add(kind, what string, want explained, f finding) {
 	default:
 		mark, t.wrong = "WRONG, want "+fmt.Sprint(want), t.wrong+1
 	}
-	fmt.Println(kind, "|", what, "|", mark, "|", f.Code, "|", f.Why, "|", f.Do)
 	t.rows = append(t.rows, fmt.Sprintf("| %s | %s | %s | %s | %s | %s |", kind, what, mark, f.Code, f.Why, f.Do))
 }
 
 // Each provoked misconfiguration is explained by the first finding of vpngw doctor: the right parameter and the right
-// side. The bar is 57 of 60, and none wrong.
+// side. The bar is 57 of 60, and none wrong. The gate tries a fifth of them.
 func TestMisconfigurationsAreExplained(t *testing.T) {
 	var all outcome
 	t.Run("all", func(t *testing.T) {
@@ -192,9 +191,9 @@ func TestMisconfigurationsAreExplained(t *testing.T) {
 // each runs the rows of a kind, one after the other in one network. Without cloud the peer is a vpngw too.
 func (all *outcome) each(t *testing.T, n *lab.Net, cloud *lab.Charon, kind int, name string, list []mistake) {
 	good := suites{ikeEncr: "aes256", ikeHash: "sha256", ikeGroup: "modp2048", espEncr: "aes128", espHash: "sha256", initiate: kind%2 == 0}
-	for _, m := range list {
+	for i, m := range list {
 		want, ok := m.want[kind]
-		if !ok {
+		if !ok || !soak && (i+kind)%5 != 0 {
 			continue
 		}
 		t.Run(m.what, func(t *testing.T) {

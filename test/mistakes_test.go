@@ -1,6 +1,7 @@
 package test
 
 import (
+	"net"
 	"time"
 
 	"vpngw/test/lab"
@@ -136,8 +137,11 @@ var mistakes = []mistake{
 	{what: "the wrong side", spoil: func(p *patient) { wrongSide(p) }, want: of("ours", "side", "peer-is-own", v2Initiator, mainInitiator)},
 	{what: "a program on the port at another address", spoil: func(p *patient) {
 		p.config.Listen = []string{lab.CustomerAddr}
-		c := p.n.Customer.Start("socat", "socat", "-u", "UDP4-RECV:500,bind=127.0.0.1", "/dev/null")
-		p.later(c.Stop)
+		p.n.Customer.Do(func() {
+			if c, err := net.ListenPacket("udp", "127.0.0.1:500"); err == nil {
+				p.later(func() { c.Close() })
+			}
+		})
 	}, after: up, want: of("ours", "listen", "port-shared", v2Initiator)},
 	{what: "the peer ends the tunnel early", spoil: func(p *patient) {
 		child(&p.theirs, func(c *lab.Child) { c.LifeTime, c.RekeyTime = "2s", "0s" })
