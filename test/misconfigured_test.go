@@ -162,17 +162,18 @@ func TestMisconfigurationsAreExplained(t *testing.T) {
 		for kind, name := range kindNames {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				n := lab.Direct(t, lab.CharonTools...)
-				cloud := n.Cloud.Charon("i_dont_care_about_security_and_use_aggressive_mode_psk = yes")
-				all.each(t, n, cloud, kind, name, mistakes)
+				all.each(t, kind, mistakes, func() (*lab.Net, *lab.Charon) {
+					n := lab.Direct(t, lab.CharonTools...)
+					return n, n.Cloud.Charon("i_dont_care_about_security_and_use_aggressive_mode_psk = yes")
+				})
 			})
 			t.Run(name+", vpngw there", func(t *testing.T) {
 				t.Parallel()
-				all.each(t, lab.Direct(t), nil, kind, name, mistakesOfTwo)
+				all.each(t, kind, mistakesOfTwo, func() (*lab.Net, *lab.Charon) { return lab.Direct(t), nil })
 			})
 			t.Run(name+", behind a NAT", func(t *testing.T) {
 				t.Parallel()
-				all.each(t, lab.BehindNAT(t), nil, kind, name, mistakesBehindNAT)
+				all.each(t, kind, mistakesBehindNAT, func() (*lab.Net, *lab.Charon) { return lab.BehindNAT(t), nil })
 			})
 		}
 		t.Run("start", func(t *testing.T) {
@@ -188,13 +189,19 @@ func TestMisconfigurationsAreExplained(t *testing.T) {
 	}
 }
 
-// each runs the rows of a kind, one after the other in one network. Without cloud the peer is a vpngw too.
-func (all *outcome) each(t *testing.T, n *lab.Net, cloud *lab.Charon, kind int, name string, list []mistake) {
+// each runs the rows of a kind, one after the other in one network. Without a charon the peer is a vpngw too.
+func (all *outcome) each(t *testing.T, kind int, list []mistake, network func() (*lab.Net, *lab.Charon)) {
+	var n *lab.Net
+	var cloud *lab.Charon
+	name := kindNames[kind]
 	good := suites{ikeEncr: "aes256", ikeHash: "sha256", ikeGroup: "modp2048", espEncr: "aes128", espHash: "sha256", initiate: kind%2 == 0}
 	for i, m := range list {
 		want, ok := m.want[kind]
 		if !ok || !soak && (i+kind)%5 != 0 {
 			continue
+		}
+		if n == nil {
+			n, cloud = network()
 		}
 		t.Run(m.what, func(t *testing.T) {
 			n.Use(t)
