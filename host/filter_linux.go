@@ -168,14 +168,11 @@ func (f *filterReader) rule(ch *nftables.Chain, r *nftables.Rule, depth int) (ki
 		case *expr.Bitwise:
 			regs[e.DestRegister] = masked(regs[e.SourceRegister], e)
 		case *expr.Cmp:
-			match = compare(regs[e.Register], e.Op, e.Data)
+			match = compared(regs[e.Register], e.Op, e.Data)
 		case *expr.Range:
 			match = within(regs[e.Register], e)
 		case *expr.Lookup:
-			var jump *expr.Verdict
-			if match, jump = f.lookup(ch, regs[e.SourceRegister], e); jump != nil {
-				return f.verdict(ch, jump, depth, sure && match == yes)
-			}
+			match = f.lookup(ch, regs[e.SourceRegister], e)
 		case *expr.Match:
 			match = f.xtables(e)
 		case *expr.Reject:
@@ -216,6 +213,9 @@ func (f *filterReader) verdict(ch *nftables.Chain, v *expr.Verdict, depth int, s
 
 func (f *filterReader) meta(key expr.MetaKey) []byte {
 	device := func(name string) []byte {
+		if name == "" {
+			return nil
+		}
 		return append([]byte(name), make([]byte, max(unix.IFNAMSIZ-len(name), 0))...)
 	}
 	switch key {
@@ -243,6 +243,14 @@ func (f *filterReader) payload(e *expr.Payload) []byte {
 	from := f.header.network
 	switch e.Base {
 	case expr.PayloadBaseNetworkHeader:
+		// Only the protocol and the addresses are known.
+		proto, addresses := uint32(9), uint32(12)
+		if f.passage.From.Addr().Is6() {
+			proto, addresses = 6, 8
+		}
+		if e.Offset < addresses && (e.Offset != proto || e.Len != 1) {
+			return nil
+		}
 	case expr.PayloadBaseTransportHeader:
 		from = f.header.transport
 	default:
@@ -293,7 +301,7 @@ func ifTrue(b bool) trilean {
 	return no
 }
 
-func compare(b []byte, op expr.CmpOp, with []byte) trilean {
+func compared(b []byte, op expr.CmpOp, with []byte) trilean {
 	if len(b) < len(with) {
 		return maybe
 	}
@@ -323,15 +331,18 @@ func within(b []byte, e *expr.Range) trilean {
 	return ifTrue(in == (e.Op == expr.CmpOpEq))
 }
 
-// lookup looks a register up in a set, or in a map of verdicts.
-func (f *filterReader) lookup(ch *nftables.Chain, key []byte, e *expr.Lookup) (trilean, *expr.Verdict) {
+// lookup looks a register up in a set.
+func (f *filterReader) lookup(ch *nftables.Chain, key []byte, e *expr.Lookup) trilean {
 	set, err := f.conn.GetSetByName(ch.Table, e.SetName)
-	if err != nil || key == nil || set.Concatenation {
-		return maybe, nil
+	if err == nil && set.IsMap { // perhaps of verdicts, which cannot be read
+		f.doubt = true
+	}
+	if err != nil || key == nil || set.Concatenation || set.IsMap {
+		return maybe
 	}
 	all, err := f.conn.GetSetElements(set)
 	if err != nil {
-		return maybe, nil
+		return maybe
 	}
 	// Of an interval the last start that is not above the key counts; an end has a mark.
 	var hit *nftables.SetElement
@@ -345,13 +356,7 @@ func (f *filterReader) lookup(ch *nftables.Chain, key []byte, e *expr.Lookup) (t
 		}
 	}
 	found := hit != nil && !hit.IntervalEnd
-	if found && set.IsMap {
-		if hit.VerdictData != nil {
-			return yes, hit.VerdictData
-		}
-		return maybe, nil
-	}
-	return ifTrue(found != e.Invert), nil
+	return ifTrue(found != e.Invert)
 }
 
 // xtables reads the matches of iptables that are likely here.
