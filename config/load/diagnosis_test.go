@@ -9,7 +9,7 @@ import (
 
 // What docs/diagnosis.md tells an operator to change is a parameter of that dialect, or a key beside the body.
 func TestDiagnosisNamesParametersThatThereAre(t *testing.T) {
-	beside := []string{"device", "routes", "encap", "dpd", "lifetime", "lifetime.bytes", "lifetime.packets", "listen", "discard_cleartext"}
+	beside := []string{"device", "routes", "encap", "dpd", "lifetime", "lifetime.bytes", "lifetime.packets", "listen", "discard_cleartext", "side", "sha256_96"}
 	rows := map[string][]string{}
 	for _, d := range dialects {
 		for _, r := range tableRows(d.Body, "") {
