@@ -15,6 +15,7 @@ import (
 
 	"vpngw/desired"
 	"vpngw/diag"
+	"vpngw/doctor"
 	"vpngw/gateway"
 )
 
@@ -68,6 +69,13 @@ func (c *Client) Events(ctx context.Context, name string, after uint64, wait tim
 	}
 	err := c.do(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil, &e)
 	return e.Events, err
+}
+
+// Diagnose examines the tunnels of a connection, or one tunnel.
+func (c *Client) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis, error) {
+	var d Diagnoses
+	err := c.do(ctx, http.MethodGet, "/v1/diagnosis?"+url.Values{"name": {name}}.Encode(), nil, &d)
+	return d.Tunnels, err
 }
 
 // Version returns the daemon's version.

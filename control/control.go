@@ -4,6 +4,7 @@
 //	GET  /v1/counters         counts of dropped packets and refused messages, by name
 //	GET  /v1/events           the last changes of tunnels, the oldest first; ?name=N those of a connection or tunnel,
 //	                          &after=NUMBER only later ones, &wait=SECONDS (at most 30) waits for one if there is none yet
+//	GET  /v1/diagnosis?name=N what is wrong with a connection or tunnel and this host, and who has to change what
 //	GET  /v1/version          {"version":"…"}
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
@@ -31,6 +32,7 @@ import (
 
 	"vpngw/desired"
 	"vpngw/diag"
+	"vpngw/doctor"
 	"vpngw/gateway"
 )
 
@@ -43,6 +45,7 @@ type Daemon interface {
 	Status(context.Context) (desired.Status, error)
 	Counters(context.Context) (gateway.Counters, error)
 	Events(ctx context.Context, name string, after uint64, wait time.Duration) ([]gateway.Event, error)
+	Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis, error)
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
 	Failover(ctx context.Context, name string) error

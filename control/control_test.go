@@ -19,6 +19,7 @@ import (
 
 	"vpngw/desired"
 	"vpngw/diag"
+	"vpngw/doctor"
 	"vpngw/gateway"
 	"vpngw/tunnel"
 )
@@ -44,6 +45,11 @@ func (d *fakeDaemon) Events(_ context.Context, name string, after uint64, wait t
 		return []gateway.Event{}, d.err
 	}
 	return []gateway.Event{{Number: 7, Tunnel: "hq", State: tunnel.Up}}, d.err
+}
+
+func (d *fakeDaemon) Diagnose(_ context.Context, name string) ([]doctor.Diagnosis, error) {
+	d.asked = append(d.asked, "diagnosis of "+name)
+	return []doctor.Diagnosis{{Tunnel: name, State: tunnel.Up}}, d.err
 }
 
 func (d *fakeDaemon) Up(_ context.Context, name string) error {

@@ -24,15 +24,15 @@ var ikev1 = []Entry{
 	{Code: NoAnswerSize, Severity: Error, Sentence: "no {message} from {peer}: the peer answered message 1, so look for large packets that are lost, and in its log", Side: Path},
 	{Code: NoAnswerQuick, Severity: Error, Sentence: "no answer to a quick mode for {ours}: the peer may have no such pair of subnets, or other ESP algorithms; look in its log", Side: Either, Change: "local.subnets, remote.subnets, esp.proposals"},
 	{Code: IDsUsed, Severity: Warning, Sentence: "the ISAKMP SA has used up its {count} message ids, and the peer let nothing take its place", Side: Theirs},
-	{Code: Phase1Refused, Severity: Error, Sentence: "the peer answered {notify}: {hint}", Side: Either},
-	{Code: IDDisbelieved, Severity: Error, Sentence: "the peer does not accept our proof of identity ({notify}): it expects another identity than {ours}", Side: Either, Change: "local.id"},
+	{Code: Phase1Refused, Severity: Error, Sentence: "the peer answered {notify}: {hint}", Side: Either, Change: "psk, local.id, remote.id, mode"},
+	{Code: IDDisbelieved, Severity: Error, Sentence: "the peer does not accept our proof of identity ({notify}): it expects another identity than {ours}[, or another mode than {name}]", Side: Either, Change: "local.id, mode"},
 	{Code: NoneSince, Severity: Warning, Sentence: "the peer restarted (INITIAL-CONTACT), and no other Child SA came", Side: Nowhere},
 }
 
 // hints1 are the hints for IKEv1's error notifications, which have names of their own.
 var hints1 = map[Code]map[string]string{
 	IKERefused: {
-		"NO-PROPOSAL-CHOSEN": "it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, main or aggressive mode, and whether it knows our address",
+		"NO-PROPOSAL-CHOSEN": "it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, the IKE version, main or aggressive mode, and whether it knows our address",
 	},
 	Phase1Refused: {
 		"INVALID-ID-INFORMATION": unproven,

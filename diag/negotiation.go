@@ -24,7 +24,7 @@ const (
 
 var negotiation = []Entry{
 	{Code: IKEProposal, Severity: Error, Sentence: "the peer's IKE proposals and ours have nothing in common: {theirs}", Side: Either, Change: "ike.proposals"},
-	{Code: IKERefused, Severity: Error, Sentence: "we sent IKE proposals {ours}; the peer answered {notify}: {hint}", Side: Either, Change: "ike.proposals"},
+	{Code: IKERefused, Severity: Error, Sentence: "we sent IKE proposals {ours}; the peer answered {notify}: {hint}", Side: Either, Change: "ike.proposals, ike_version"},
 	{Code: IKENotOffered, Severity: Error, Sentence: "the peer chose an IKE proposal that we did not offer", Side: Theirs},
 	{Code: IKEGroup, Severity: Error, Sentence: "we offered key exchange in group {ours}; the peer wants {theirs}, which our proposals do not have", Side: Either, Change: "ike.proposals"},
 	{Code: IKEVersion, Severity: Error, Sentence: "the peer speaks IKEv{version}; this connection is {ours}: set the peer to {ours}", Side: Either, Change: "ike_version"},
@@ -35,7 +35,7 @@ var negotiation = []Entry{
 	{Code: ESPGroup, Severity: Error, Sentence: "the peer guessed another PFS group than {ours}", Side: Nowhere},
 	{Code: Selectors, Severity: Error, Sentence: "traffic selectors: the peer asks for {theirs}; we have {ours}", Side: Either, Change: "local.subnets, remote.subnets"},
 	{Code: SelectorsRefuse, Severity: Error, Sentence: "we asked for {ours}; the peer answered {notify}: {hint}", Side: Either, Change: "local.subnets, remote.subnets"},
-	{Code: SelectorsWrong, Severity: Error, Sentence: "the peer answered with selectors that we did not offer: {theirs}", Side: Theirs},
+	{Code: SelectorsWrong, Severity: Error, Sentence: "the peer answered with selectors that we did not offer: {theirs}", Side: Either, Change: "local.subnets, remote.subnets"},
 	{Code: Uncovered, Severity: Error, Sentence: "no SA carries {ours}", Side: Either, Change: "local.subnets, remote.subnets"},
 	{Code: Narrowed, Severity: Warning, Sentence: "the peer took only a part of {ours}", Side: Either, Change: "local.subnets, remote.subnets"},
 	{Code: KeyExchange, Severity: Error, Sentence: "the peer's key exchange value is invalid: {err}", Side: Theirs},

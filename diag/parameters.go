@@ -31,6 +31,9 @@ var words = map[string]map[string][]string{
 	"local.subnets":  {alibaba: {"RemoteSubnet"}, huawei: {"peer_subnets", "policy_rules"}, tencent: {"SecurityPolicyDatabases.RemoteCidrBlock"}},
 	"remote.subnets": {alibaba: {"LocalSubnet"}, huawei: {"policy_rules"}, tencent: {"SecurityPolicyDatabases.LocalCidrBlock"}},
 	"remote.address": {alibaba: {"VpnGatewayId"}, huawei: {"vgw_id"}, tencent: {"VpnGatewayId"}},
+	"local.address":  {alibaba: {"CustomerGatewayId"}, huawei: {"cgw_id"}, tencent: {"CustomerGatewayId"}},
+	"natt":           {alibaba: {"EnableNatTraversal"}, huawei: {}, tencent: {}}, // an empty list: these bodies cannot turn it off
+	"initiate":       {alibaba: {"EffectImmediately"}, huawei: {}, tencent: {"NegotiationType"}},
 	"dpd":            {alibaba: {"EnableDpd"}, huawei: {"ikepolicy.dpd"}, tencent: {"DpdEnable", "DpdTimeout", "DpdAction"}},
 	"lifetime":       {alibaba: {"IkeConfig.IkeLifetime", "IpsecConfig.IpsecLifetime"}, huawei: {"ikepolicy.lifetime_seconds", "ipsecpolicy.lifetime_seconds"}, tencent: {"IKEOptionsSpecification.IKESaLifetimeSeconds", "IPSECOptionsSpecification.IPSECSaLifetimeSeconds"}},
 	"health":         {alibaba: {"HealthCheckConfig"}, huawei: {"enable_nqa"}, tencent: {"EnableHealthCheck", "HealthCheckConfig"}},

@@ -8,4 +8,5 @@ var Table = slices.Concat(
 	negotiation, authentication, reachability, lifecycle, configuration, device,
 	ikev1,
 	ikev2,
+	examination,
 )

@@ -31,6 +31,7 @@ const (
 	dropLifetime   // the SA's hard limit of bytes or packets is reached
 	dropReplay     // seen before, or older than the window
 	dropBadICV     // not authentic
+	dropICVLength  // authentic with an ICV of HMAC-SHA-256 of the other length, 96 bits or 128, on an SA that has had no authentic packet
 	dropPadding    // authentic, but its padding is wrong
 	dropNextHeader // authentic, but neither IPv4 nor IPv6
 	dropDummy      // a dummy packet, which its sender wants dropped (RFC 4303 section 2.6)
@@ -50,7 +51,7 @@ const (
 var names = [numReasons]string{
 	dropMalformed: "malformed", dropNoPolicy: "no-policy", dropNoSA: "no-sa", dropNoSocket: "no-socket",
 	dropTooBig: "too-big", dropUnderlay: "underlay-too-big", dropSend: "send", dropSequence: "sequence",
-	dropLifetime: "lifetime", dropReplay: "replay", dropBadICV: "bad-icv",
+	dropLifetime: "lifetime", dropReplay: "replay", dropBadICV: "bad-icv", dropICVLength: "icv-length",
 	dropPadding: "padding", dropNextHeader: "next-header", dropDummy: "dummy", dropInner: "inner",
 	dropSelector: "selector", dropMartian: "martian", dropECN: "ecn", dropWrite: "tun-write", dropKeepalive: "keepalive", dropRead: "read",
 	dropFrozen: "frozen",

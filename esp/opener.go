@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 
 	"vpngw/ipsec"
@@ -62,6 +63,23 @@ func (o *opener) open(dst, b []byte, seq uint64) (payload []byte, next uint8, wh
 		copy(payload, body)
 	}
 	return trim(payload)
+}
+
+// otherLength reports whether b, which o.open refused, is authentic with HMAC-SHA-256 cut to the other of the two
+// lengths that there are: some peers take 96 bits where RFC 4868 says 128.
+func (o *opener) otherLength(b []byte, seq uint64) bool {
+	if o.mac == nil || o.mac.Size() != sha256.Size {
+		return false
+	}
+	const short, long = 12, 16
+	icv := short + long - o.icvLen
+	n := len(b) - espHeader - o.ivLen - icv
+	if n < o.align || n%o.align != 0 {
+		return false
+	}
+	signed := b[:len(b)-icv]
+	o.icvOf(signed, seq)
+	return hmac.Equal(o.sum[:icv], b[len(signed):])
 }
 
 // sequence is the sequence number field of an ESP packet.

@@ -102,6 +102,7 @@ type inbound struct {
 	quota   quota
 	seen    bool // SeenInbound was told
 	expired bool // Expired was told
+	guesses int  // packets that cutElsewhere has tried
 }
 
 // outbound is the half of a Child SA that sends, for the holder of its tunnel's sending.

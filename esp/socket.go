@@ -119,12 +119,28 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 		return
 	}
 	if why := r.packet(in, b, d.TOS); why != carried && why != taken {
+		if !in.seen && (why == dropBadICV || why == dropMalformed) && in.cutElsewhere(b) {
+			why = dropICVLength
+		}
 		in.drop(why, 1)
 	}
 }
 
 // drop counts a packet that belongs to no SA.
 func (r *receiver) drop(why reason) { r.plane.meter.drops.add(why, 1) }
+
+// maxGuesses is how many packets of an SA are tried with another length of the ICV.
+const maxGuesses = 64
+
+// cutElsewhere reports whether a packet that was refused has an ICV of the other length. It is asked only while an SA
+// has had no authentic packet, and then for the first ones, so that forged packets cost little.
+func (in *inbound) cutElsewhere(b []byte) bool {
+	if in.guesses >= maxGuesses || len(b) < espHeader {
+		return false
+	}
+	in.guesses++
+	return in.opener.otherLength(b, uint64(sequence(b))) // the first packets of an SA: its sequence number has no high half
+}
 
 // packet carries one ESP packet of an SA into its tunnel. It changes the SA only
 // once the ICV was found good.

@@ -20,6 +20,7 @@ type Event struct {
 	Was         tunnel.State  `json:"was"` // empty: the tunnel is new
 	State       tunnel.State  `json:"state"`
 	diag.Report               // empty when nothing is wrong
+	diag.Advice               // who has to change what
 }
 
 // keptEvents is how many events are kept.
@@ -95,9 +96,9 @@ func (g *Gateway) Events(ctx context.Context, name string, number uint64, wait t
 }
 
 // eventOf is what the operator hears of a change.
-func eventOf(now time.Time, c tunnel.Changed) Event {
+func eventOf(now time.Time, of *entry, c tunnel.Changed) Event {
 	e := Event{
-		Time: now.UTC(), Severity: diag.Info, Connection: c.Conn, Tunnel: c.Tunnel, Was: c.Was, State: c.State, Report: c.Cause.Report(),
+		Time: now.UTC(), Severity: diag.Info, Connection: c.Conn, Tunnel: c.Tunnel, Was: c.Was, State: c.State, Report: c.Cause.Report(), Advice: of.advice(c.Cause),
 	}
 	if !c.Cause.OK() {
 		e.Severity = c.Cause.Severity()

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/tunnel"
 )
@@ -42,11 +43,12 @@ func TestEventsAreKeptAndNumbered(t *testing.T) {
 
 func TestAnEventSaysWhatChanged(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
-	e := eventOf(now, tunnel.Changed{Conn: "hq", Tunnel: "hq-1", Was: tunnel.Up, State: tunnel.Connecting, Cause: diag.Cause{Code: diag.PeerDead}})
-	if e.Severity != diag.Lookup(diag.PeerDead).Severity || e.Code != diag.PeerDead || e.Why == "" || e.Connection != "hq" || e.Tunnel != "hq-1" || e.Was != tunnel.Up || !e.Time.Equal(now) {
+	of := &entry{conn: &config.Connection{Name: "hq", Dialect: "alibaba"}}
+	e := eventOf(now, of, tunnel.Changed{Conn: "hq", Tunnel: "hq-1", Was: tunnel.Up, State: tunnel.Connecting, Cause: diag.Cause{Code: diag.PeerDead}})
+	if e.Severity != diag.Lookup(diag.PeerDead).Severity || e.Code != diag.PeerDead || e.Why == "" || e.Side != diag.Path || e.Connection != "hq" || e.Tunnel != "hq-1" || e.Was != tunnel.Up || !e.Time.Equal(now) {
 		t.Errorf("%+v", e)
 	}
-	if e := eventOf(now, tunnel.Changed{State: tunnel.Up}); e.Severity != diag.Info || e.Code != "" {
+	if e := eventOf(now, of, tunnel.Changed{State: tunnel.Up}); e.Severity != diag.Info || e.Code != "" {
 		t.Errorf("%+v", e)
 	}
 }

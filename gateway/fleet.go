@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/schedule"
 	"vpngw/tunnel"
 )
@@ -32,6 +33,11 @@ type group struct {
 func (e *entry) status() tunnel.Status {
 	s, _ := e.group.Status(e.tunnel.Name)
 	return s
+}
+
+// advice is who has to change what, in the words of the entry's dialect.
+func (e *entry) advice(c diag.Cause) diag.Advice {
+	return c.Advice(e.conn.Dialect, e.conn.Side == config.Cloud)
 }
 
 // fleet is the table of the running tunnels and groups.

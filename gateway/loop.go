@@ -74,6 +74,9 @@ func (g *Gateway) messages(now time.Time) {
 		if !ok {
 			return
 		}
+		if r := g.peers.byRemote[d.Remote.Addr().Unmap()]; r != nil {
+			count(&r.heard, d.Remote.Port())
+		}
 		g.ike.Handle(now, d)
 		g.perform(now)
 	}

@@ -41,6 +41,8 @@ type Host interface {
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
+	// Examine looks at what concerns a peer and the tunnel's device; from any goroutine.
+	Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"vpngw/diag"
+	"vpngw/doctor"
 	"vpngw/ike/sa"
 )
 
@@ -28,7 +29,9 @@ type peer struct {
 // remote is a configured outer address of peers.
 type remote struct {
 	entries map[*entry]bool
-	sent    diag.Cause // why the last IKE message to it was not sent; OK: it was
+	sent    diag.Cause   // why the last IKE message to it was not sent; OK: it was
+	asked   doctor.Ports // IKE messages that were sent to it
+	heard   doctor.Ports // IKE messages that came from it, or in its name
 }
 
 func newPeers() peers {

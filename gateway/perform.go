@@ -40,6 +40,9 @@ func (g *Gateway) perform(now time.Time) {
 			for _, name := range g.data.concerned(a) {
 				g.note(now, g.fleet.byName[name], tunnel.IKE{Tunnel: name, Fact: a})
 			}
+			if f, ok := a.(sa.ChildFailed); ok {
+				g.failedWhileUp(now, g.fleet.byName[f.Child.Tunnel], f.Cause)
+			}
 		}
 	}
 }
@@ -48,13 +51,26 @@ func (g *Gateway) perform(now time.Time) {
 // addresses only: a flood from others would fill the memory.
 func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 	r := g.peers.byRemote[s.Path.Remote.Addr()]
-	if r == nil || r.sent.Equal(cause) {
+	if r == nil {
+		return
+	}
+	count(&r.asked, s.Path.Remote.Port())
+	if r.sent.Equal(cause) {
 		return
 	}
 	r.sent = cause
 	for e := range r.entries {
 		g.note(now, e, tunnel.Sent{Tunnel: e.tunnel.Name, Cause: cause})
 	}
+}
+
+// failedWhileUp tells of what fails while the tunnel carries packets, such as a rekey: neither its state nor its cause
+// changes by that.
+func (g *Gateway) failedWhileUp(now time.Time, e *entry, cause diag.Cause) {
+	if e == nil || cause.OK() || e.status().State != tunnel.Up {
+		return
+	}
+	g.events.add(eventOf(now, e, tunnel.Changed{Conn: e.conn.Name, Tunnel: e.tunnel.Name, Was: tunnel.Up, State: tunnel.Up, Cause: cause}))
 }
 
 // note gives a fact to the group of e. A nil e is a tunnel that was removed.
@@ -129,7 +145,7 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 		case tunnel.Switched:
 			g.switched(now, a)
 		case tunnel.Changed:
-			g.events.add(eventOf(now, a))
+			g.events.add(eventOf(now, g.fleet.byName[a.Tunnel], a))
 			g.announce(a)
 		}
 	}

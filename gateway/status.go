@@ -30,6 +30,7 @@ type TunnelStatus struct {
 	State       tunnel.State  `json:"state"`
 	Since       time.Time     `json:"since"`
 	diag.Report               // the last failure; empty when up
+	diag.Advice               // who has to change what; empty when up
 	Device      string        `json:"device"`
 	Local       string        `json:"local"`  // outer address; empty while there is no route to the peer
 	Remote      string        `json:"remote"` // outer address

@@ -61,7 +61,7 @@ func (g *Gateway) tunnelStatus(e *entry) TunnelStatus {
 	t := e.tunnel
 	st := e.status()
 	s := TunnelStatus{
-		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: st.Since.UTC(), Report: st.Cause.Report(),
+		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: st.Since.UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
 		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{}, Health: healthStatus(st.Health),
 	}
 	if a := g.under.local(t.Local.Address); a.IsValid() {

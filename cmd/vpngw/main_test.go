@@ -18,6 +18,7 @@ import (
 	"vpngw/control"
 	"vpngw/desired"
 	"vpngw/diag"
+	"vpngw/doctor"
 	"vpngw/gateway"
 	"vpngw/tunnel"
 )
@@ -112,6 +113,27 @@ func (d *canned) Events(_ context.Context, name string, after uint64, _ time.Dur
 		},
 	}
 	return slices.DeleteFunc(all[min(after, 2):], func(e gateway.Event) bool { return name != "" && e.Tunnel != name }), nil
+}
+
+// Diagnose finds something wrong with lab only.
+func (d *canned) Diagnose(_ context.Context, name string) ([]doctor.Diagnosis, error) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	switch name {
+	case "hq":
+		return []doctor.Diagnosis{{
+			Tunnel: "hq", Connection: "hq", State: tunnel.Up, Since: at, Checked: []string{"addresses", "route"},
+			Findings: []doctor.Finding{{Severity: diag.Info, Report: diag.Report{Why: "the clock is not kept", Code: diag.ClockUnset}}},
+		}}, nil
+	case "lab":
+		a := diag.Advice{Side: diag.Either, Change: []string{"IkeConfig.Psk"}}
+		return []doctor.Diagnosis{{
+			Tunnel: "lab", Connection: "lab", State: tunnel.Connecting, Since: at, Checked: []string{"addresses", "route"},
+			Findings: []doctor.Finding{{
+				Severity: diag.Error, Report: diag.Report{Why: "the keys \x1b[2J differ", Code: diag.PSKMismatch}, Advice: a, Do: a.String(),
+			}},
+		}}, nil
+	}
+	return nil, &gateway.UnknownNameError{Name: name, Known: []string{"hq", "lab"}}
 }
 
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"vpngw/config/dialect"
@@ -64,7 +65,7 @@ func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
 		clear(data)
 		return
 	}
-	key := ipsec.Secret(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")))
+	key := secretOf(data)
 	want := ""
 	if len(key) == 0 {
 		want = "not be empty"
@@ -77,4 +78,25 @@ func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
 	}
 	l.weakPSK(v, d, key)
 	d.Tunnels[tunnel].PSK = key
+}
+
+// secretOf is what a key's file holds, without a line end behind the key.
+func secretOf(data []byte) ipsec.Secret {
+	return ipsec.Secret(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")))
+}
+
+// Key reads a file with a pre-shared key by the rules of psk_file.
+func Key(path string) (ipsec.Secret, error) {
+	data, mode, err := readFile(path, maxPSKFile, false)
+	switch key := secretOf(data); {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	case othersRead(mode):
+		clear(data)
+		return nil, fmt.Errorf("%s: everybody on this host can read it (mode %04o): chmod o= %s", path, mode.Perm(), path)
+	case len(key) == 0:
+		return nil, fmt.Errorf("%s is empty", path)
+	default:
+		return key, nil
+	}
 }

@@ -206,13 +206,13 @@ func TestCausesAreTold(t *testing.T) {
 		},
 		{
 			name: "another identity there", peers: func(_, b *sa.Peer) { b.RemoteID = ipsec.ParseIdentity("other.example.net") },
-			a: "the peer answered INVALID-ID-INFORMATION: the pre-shared keys differ, or it does not know our identity or expects another of its own",
+			a: "the peer does not accept our proof of identity (INVALID-ID-INFORMATION): it expects another identity than 192.0.2.1 (IPv4 address), or another mode than main",
 			b: "the peer says that it is 192.0.2.1 (IPv4 address); the configuration expects other.example.net (FQDN)",
 		},
 		{
 			name: "another identity here", peers: func(_, b *sa.Peer) { b.LocalID = ipsec.ParseIdentity("other.example.net") },
 			a: "the peer says that it is other.example.net (FQDN); the configuration expects 192.0.2.2 (IPv4 address)",
-			b: "the peer does not accept our proof of identity (INVALID-ID-INFORMATION): it expects another identity than other.example.net (FQDN)",
+			b: "the peer does not accept our proof of identity (INVALID-ID-INFORMATION): it expects another identity than other.example.net (FQDN), or another mode than main",
 		},
 		{
 			name: "other algorithms", peers: func(_, b *sa.Peer) { b.Proposals = proposal(ipsec.ProtoIKE, "aes256-sha1-modp1024") },
@@ -461,7 +461,7 @@ func TestCausesAreTold(t *testing.T) {
 func TestRefusalInTheClearIsTold(t *testing.T) {
 	for kind, want := range map[wire.NotifyType1]string{
 		wire.NoProposalChosen1: "we sent IKE proposals aes128-sha256-prfsha256-ecp256; the peer answered NO-PROPOSAL-CHOSEN: " +
-			"it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, main or aggressive mode, and whether it knows our address",
+			"it has no connection for us with these IKE algorithms; compare encryption, hash and DH group, the IKE version, main or aggressive mode, and whether it knows our address",
 		wire.InvalidExchange1: "the peer answered INVALID-EXCHANGE-TYPE: see the peer's log",
 	} {
 		w := newWorld(t, nil)

@@ -29,7 +29,11 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 		}
 		return
 	}
-	if s.keys == nil || s.lastIV == nil || s.used(h.ID) {
+	last := s.lastIV
+	if s.awaitsProof() {
+		last = s.p1.x.iv
+	}
+	if s.keys == nil || last == nil || s.used(h.ID) {
 		why := sa.DropRepeated
 		if s.keys == nil {
 			why = sa.DropTooEarly
@@ -37,23 +41,36 @@ func (s *SA) handleInformational(now time.Time, h wire.Header, d ipsec.Datagram)
 		s.env.Owner.Dropped(why)
 		return
 	}
-	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(s.lastIV, h.ID), step: inf1}
+	x := &exchange{kind: wire.ExchangeInfo1, id: h.ID, iv: s.keys.nextIV(last, h.ID), step: inf1}
 	err := s.deliver(now, x, h, d)
-	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && s.initiator {
+	if e := (*dropped)(nil); errors.As(err, &e) && e.why == sa.DropUndecryptable && s.state == sa.Connecting && (s.initiator || s.awaitsProof()) {
 		s.p1.refused = diag.Cause{Code: diag.NotDecrypted, Message: "the peer's answer to message 5"}
+		if s.awaitsProof() {
+			s.p1.refused.Message = "the peer's answer to message 2 of aggressive mode"
+		}
 		s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 	}
 }
 
+// awaitsProof reports whether message 3 of aggressive mode comes next, and perhaps an error about our message 2 in its
+// place, encrypted as if phase 1 had ended.
+func (s *SA) awaitsProof() bool { return s.state == sa.Connecting && s.p1 != nil && s.p1.x.step == ag3 }
+
 // hint tells the operator of an error that came in the clear. It may be forged, so it changes nothing else.
 func (s *SA) hint(now time.Time, ps []wire.Payload) {
 	n, ok := wire.Find[*wire.Notify1](ps)
-	if !ok || !n.Kind.IsError() || !s.initiator {
+	if !ok || !n.Kind.IsError() || !s.initiator && !s.awaitsProof() {
 		return
 	}
 	s.p1.refused = diag.Cause{Code: diag.Phase1Refused, Notify: n.Kind.String()}
-	if n.Kind == wire.NoProposalChosen1 && s.spiR == 0 {
+	switch {
+	case s.awaitsProof() && n.Kind == wire.InvalidID1:
+		s.p1.refused = s.disbelieved(n.Kind.String())
+	case s.spiR != 0:
+	case n.Kind == wire.NoProposalChosen1:
 		s.p1.refused.Code, s.p1.refused.Ours = diag.IKERefused, sa.ProposalText(s.peer.Proposals)
+	case s.peer.Aggressive && aboutIdentity(n):
+		s.p1.refused = s.disbelieved(n.Kind.String()) // message 1 has our identity and no proof of it
 	}
 	s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 }
@@ -109,7 +126,7 @@ func (s *SA) deleted(now time.Time, p *wire.Delete1) {
 			}
 		case ipsec.ProtoIKE:
 			if bytes.Equal(spi, append(u64(s.spiI), u64(s.spiR)...)) {
-				s.leave(now, diag.Cause{Code: diag.PeerDeletedIKE})
+				s.leave(now, s.whyDeleted(now))
 				return
 			}
 			// The peer deletes another ISAKMP SA over this one.
@@ -135,14 +152,21 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 	case !n.Kind.IsError():
 	case s.state == sa.Connecting:
 		if s.initiator {
-			s.Drop(now, diag.Cause{Code: diag.Phase1Refused, Notify: n.Kind.String()})
+			why := diag.Cause{Code: diag.Phase1Refused, Notify: n.Kind.String()}
+			if aboutIdentity(n) {
+				why = s.disbelieved(n.Kind.String()) // its HASH has proven the pre-shared key
+			}
+			s.Drop(now, why)
+		} else if s.awaitsProof() && aboutIdentity(n) {
+			s.p1.refused = s.disbelieved(n.Kind.String())
+			s.env.Owner.Troubled(now, s.peer, s.p1.refused)
 		}
 	default:
 		s.log.Info("the peer notes an error", "notify", n.Kind.String())
 		if q := s.asking; q != nil && !s.known(n.SPI) {
 			q.refused(now, n)
 		} else if s.identityRefused(now, n) {
-			s.leave(now, diag.Cause{Code: diag.IDDisbelieved, Notify: n.Kind.String(), Ours: sa.IDText(s.peer.LocalID)})
+			s.leave(now, s.disbelieved(n.Kind.String()))
 		}
 	}
 	return nil
@@ -161,8 +185,29 @@ func (s *SA) known(spi []byte) bool {
 // identityRefused reports whether an error can only be about the last message of phase 1. The
 // peer did not accept the message then, and has no ISAKMP SA.
 func (s *SA) identityRefused(now time.Time, n *wire.Notify1) bool {
-	return (n.Kind == wire.InvalidID1 || n.Kind == wire.AuthenticationFailed1) && n.Protocol == ipsec.ProtoIKE &&
-		len(s.fam.children) == 0 && now.Sub(s.authedAt) < 10*time.Second
+	return aboutIdentity(n) && n.Protocol == ipsec.ProtoIKE && len(s.fam.children) == 0 && now.Sub(s.authedAt) < 10*time.Second
+}
+
+func aboutIdentity(n *wire.Notify1) bool {
+	return n.Kind == wire.InvalidID1 || n.Kind == wire.AuthenticationFailed1
+}
+
+// disbelieved is the cause of a refusal that can be about our identity only, or about the mode.
+func (s *SA) disbelieved(notify string) diag.Cause {
+	mode := "main"
+	if s.peer.Aggressive {
+		mode = "aggressive"
+	}
+	return diag.Cause{Code: diag.IDDisbelieved, Notify: notify, Ours: sa.IDText(s.peer.LocalID), Name: mode}
+}
+
+// whyDeleted is the cause of the peer's Delete. strongSwan, as initiator, sends nothing else when our last message of
+// phase 1 has another identity than it expects.
+func (s *SA) whyDeleted(now time.Time) diag.Cause {
+	if !s.initiator && len(s.fam.children) == 0 && len(s.exchanges) == 0 && now.Sub(s.authedAt) < time.Second {
+		return s.disbelieved("a Delete at once")
+	}
+	return diag.Cause{Code: diag.PeerDeletedIKE}
 }
 
 // shorten moves the end of the ISAKMP SA to a lifetime that has become shorter.

@@ -38,7 +38,7 @@ type Connection struct {
 	PSKFile  string   `json:"psk_file,omitempty"`
 	Start    string   `json:"start,omitempty"`
 	Encap    string   `json:"encap,omitempty"`
-	SHA25696 string   `json:"sha256_96,omitempty"`
+	SHA25696 any      `json:"sha256_96,omitempty"`
 	Device   string   `json:"device,omitempty"`
 	Routes   []string `json:"routes,omitempty"`
 	DPD      any      `json:"dpd,omitempty"`
@@ -59,6 +59,7 @@ type Connection struct {
 type Native struct {
 	IKEVersion int       `json:"ike_version"`
 	Mode       string    `json:"mode,omitempty"` // of IKEv1
+	NATT       *bool     `json:"natt,omitempty"`
 	Initiate   *bool     `json:"initiate,omitempty"`
 	Local      NativeEnd `json:"local"`
 	Remote     NativeEnd `json:"remote"`

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/config"
+	"vpngw/config/load"
+	"vpngw/control"
+	"vpngw/ipsec"
+	"vpngw/tryout"
+)
+
+func newProbe(s *settings) *cobra.Command {
+	var o probeFlags
+	cmd := &cobra.Command{
+		Use:   "probe ADDRESS --psk-file FILE",
+		Short: "Find out what a peer takes, and write that part of a body",
+		Long: `Probe speaks IKE with a peer as a connection would, and offers much: IKEv2 first, then
+IKEv1 in main mode. It makes at most 8 attempts, one after the other, and stops when the
+peer refuses the identity, the key or the networks, when it is up, or when nothing answers.
+What came up is deleted at once. It then writes the part of a native body that works.
+
+Probe only a peer whose owner allows it: each attempt is in its log. The peer must know
+this host's address, the identities and the key; a tunnel that is up with the same
+identities may be replaced, so probe refuses while the daemon here has one with that address.
+
+Probe needs no root and no configuration, changes nothing on this host, and carries no
+packet. It sends from a port of its own, so the peer sees a NAT. Aggressive mode shows a
+hash of the key to whoever listens: only --aggressive tries it.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return &usageError{fmt.Errorf("exactly one address of a peer is needed; there are %d", len(args))}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := o.config(args[0])
+			if err != nil {
+				return err
+			}
+			if err := alone(cmd.Context(), s, c.Remote.Address); err != nil {
+				return err
+			}
+			return probe(cmd, c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.psk, "psk-file", "", "the `file` with the pre-shared key")
+	f.StringVar(&o.localID, "local-id", "", "this end's `identity`; its address by default")
+	f.StringVar(&o.remoteID, "remote-id", "", "the peer's `identity`; its address by default")
+	f.StringVar(&o.local, "local-subnets", "0.0.0.0/0", "this end's `networks`, separated by commas")
+	f.StringVar(&o.remote, "remote-subnets", "0.0.0.0/0", "the peer's `networks`")
+	f.IntVar(&o.version, "ike-version", 0, "try only this `version` of IKE")
+	f.BoolVar(&o.aggressive, "aggressive", false, "try IKEv1 in aggressive mode in place of main mode")
+	return cmd
+}
+
+type probeFlags struct {
+	psk, localID, remoteID, local, remote string
+	version                               int
+	aggressive                            bool
+}
+
+// config checks the flags, and asks the routes for this end's address.
+func (o *probeFlags) config(address string) (c tryout.Config, err error) {
+	usage := func(format string, args ...any) (tryout.Config, error) {
+		return c, &usageError{fmt.Errorf(format, args...)}
+	}
+	if c.Remote.Address, err = netip.ParseAddr(address); err != nil {
+		return usage("%q is no address: probe takes no names", address)
+	}
+	switch {
+	case o.psk == "":
+		return usage("which key? name its file with --psk-file FILE")
+	case o.version < 0 || o.version > 2:
+		return usage("--ike-version is %d; it can be 1 or 2", o.version)
+	}
+	for _, n := range []struct {
+		flag, text string
+		to         *[]netip.Prefix
+	}{{"--local-subnets", o.local, &c.Local.Subnets}, {"--remote-subnets", o.remote, &c.Remote.Subnets}} {
+		for text := range strings.SplitSeq(n.text, ",") {
+			p, err := netip.ParsePrefix(strings.TrimSpace(text))
+			if err != nil || p != p.Masked() {
+				return usage("%s: %q is no network, such as 192.168.3.0/24", n.flag, text)
+			}
+			*n.to = append(*n.to, p)
+		}
+	}
+	if c.PSK, err = load.Key(o.psk); err != nil {
+		return c, err
+	}
+	to, err := net.Dial("udp", net.JoinHostPort(address, "500"))
+	if err != nil {
+		return c, err
+	}
+	defer to.Close()
+	c.Local.Address = to.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	c.Local.ID, c.Remote.ID = identity(o.localID, c.Local.Address), identity(o.remoteID, c.Remote.Address)
+	c.Version, c.Aggressive = o.version, o.aggressive
+	if o.aggressive {
+		c.Version = 1
+	}
+	return c, nil
+}
+
+func identity(text string, a netip.Addr) ipsec.Identity {
+	if text == "" {
+		text = a.String()
+	}
+	return ipsec.ParseIdentity(text)
+}
+
+// alone refuses while this host's daemon has an IKE SA with the peer: the peer may take a probe for a restart.
+func alone(ctx context.Context, s *settings, peer netip.Addr) error {
+	st, err := control.NewClient(s.control).Status(ctx)
+	if err != nil {
+		return nil // there is no daemon, or we may not ask it
+	}
+	for _, c := range st.Connections {
+		for _, t := range c.Tunnels {
+			if t.Remote == peer.String() && t.IKE != nil {
+				return fmt.Errorf("tunnel %s has an IKE SA with %v, which a probe could end: take it down first (vpngw down %s)", plain(t.Name), peer, plain(t.Name))
+			}
+		}
+	}
+	return nil
+}
+
+func probe(cmd *cobra.Command, c tryout.Config) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+	defer stop()
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.Local.Address, 0)))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	r, err := tryout.Run(ctx, c, conn, func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), plain(line)) })
+	if err != nil {
+		return err
+	}
+	printProbe(cmd.OutOrStdout(), c, r)
+	if !r.Cause.OK() {
+		return fmt.Errorf("%v: %v", c.Remote.Address, plain(r.Cause.String()))
+	}
+	return nil
+}
+
+// printProbe writes the part of a native body that is known.
+func printProbe(w io.Writer, c tryout.Config, r tryout.Result) {
+	fmt.Fprintf(w, "# found by vpngw probe of %v: %s, %s sent\n", c.Remote.Address, count(r.Attempts, "attempt"), count(r.Sent, "packet"))
+	if r.IKE.Encr.Type == 0 {
+		return
+	}
+	fmt.Fprintf(w, "native:\n  ike_version: %d\n", r.Version)
+	if r.Version == 1 && c.Aggressive {
+		fmt.Fprintln(w, "  mode: aggressive")
+	}
+	for _, e := range []struct {
+		name string
+		end  config.End
+		took []ipsec.Selector
+	}{{"local", c.Local, r.Local}, {"remote", c.Remote, r.Remote}} {
+		fmt.Fprintf(w, "  %s: {address: %v, id: %q", e.name, e.end.Address, e.end.ID.String())
+		if r.Children {
+			var nets []string
+			for _, s := range e.took {
+				for _, p := range s.Prefixes() {
+					nets = append(nets, p.String())
+				}
+			}
+			fmt.Fprintf(w, ", subnets: [%s]", strings.Join(nets, ", "))
+		}
+		fmt.Fprintln(w, "}")
+	}
+	fmt.Fprintf(w, "  ike: {proposals: [%v]}\n", r.IKE)
+	if r.ESP.Encr.Type != 0 {
+		note := ""
+		if !r.PFS {
+			note = " # the peer refused a rekey with PFS and one without"
+		}
+		fmt.Fprintf(w, "  esp: {proposals: [%v]}%s\n", r.ESP, note)
+	}
+}

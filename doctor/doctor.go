@@ -1,0 +1,191 @@
+// Package doctor finds out why a tunnel does not do what it should: `vpngw doctor`. The daemon gathers a Tunnel, which
+// is what it knows and what its host says; each check looks at that alone, so a test hands in a Tunnel. A finding is a
+// diag.Cause with who has to change what. The package changes nothing and does no I/O.
+package doctor
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"vpngw/config"
+	"vpngw/diag"
+	"vpngw/host"
+	"vpngw/tunnel"
+)
+
+// Tunnel is one tunnel as a check sees it.
+type Tunnel struct {
+	Name, Conn, Dialect string
+	Cloud               bool // this host is the cloud's end
+	Want                *config.Tunnel
+	Initiates           bool
+	Device              string
+
+	State tunnel.State
+	Since time.Time
+	Cause diag.Cause // of State
+	IKE   diag.Cause // what IKE last failed at, perhaps a rekey of a tunnel that is up
+
+	Established bool // there is an IKE SA
+	Encap       bool // ESP travels in UDP
+	Sent, Heard Ports
+
+	In, Out uint64            // packets of the present Child SAs
+	Drops   map[string]uint64 // packets of the tunnel, by name
+	Ended   int               // how often the peer has deleted its SAs in the last hour
+
+	Host host.Exam
+}
+
+// Ports count IKE messages by the peer's port.
+type Ports struct{ IKE, NATT uint64 }
+
+// Finding is one thing that is wrong, and who has to change what.
+type Finding struct {
+	Severity diag.Severity `json:"severity"`
+	diag.Report
+	diag.Advice
+	Do string `json:"do"` // Advice in words
+}
+
+// Diagnosis is what was found of one tunnel, the likely cause first.
+type Diagnosis struct {
+	Tunnel     string       `json:"tunnel"`
+	Connection string       `json:"connection"`
+	State      tunnel.State `json:"state"`
+	Since      time.Time    `json:"since"`
+	Checked    []string     `json:"checked"`
+	Findings   []Finding    `json:"findings"`
+}
+
+// Ill reports whether something was found that should be changed.
+func (d Diagnosis) Ill() bool {
+	return slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Severity != diag.Info })
+}
+
+// Examine runs every check.
+func Examine(t *Tunnel) Diagnosis {
+	d := Diagnosis{Tunnel: t.Name, Connection: t.Conn, State: t.State, Since: t.Since.UTC(), Findings: []Finding{}}
+	var found []diag.Cause
+	for _, c := range checks {
+		d.Checked = append(d.Checked, c.name)
+		found = append(found, c.look(t)...)
+	}
+	for _, c := range ranked(found) {
+		a := c.Advice(t.Dialect, t.Cloud)
+		d.Findings = append(d.Findings, Finding{c.Severity(), c.Report(), a, a.String()})
+	}
+	return d
+}
+
+// check is one of the checks: its name for people, and what it finds.
+type check struct {
+	name string
+	look func(*Tunnel) []diag.Cause
+}
+
+// checks are all checks, those first whose findings explain what later ones find.
+var checks = []check{
+	{"operator", held},
+	{"addresses", addresses},
+	{"route", route},
+	{"packet filter", filter},
+	{"NAT", nat},
+	{"ESP", authentic},
+	{"negotiation", negotiation},
+	{"UDP 500 and 4500", ports},
+	{"ip_forward", forwarding},
+	{"routes", routes},
+	{"selectors", selectors},
+	{"one-way traffic", oneWay},
+	{"lifetimes", lifetimes},
+	{"rp_filter", reversePath},
+	{"other daemons", others},
+	{"MTU", mtu},
+	{"clock", clock},
+}
+
+// silence are causes that say only that the peer was not heard.
+var silence = []diag.Code{
+	diag.NoAnswer, diag.NoAnswerYet, diag.NoAnswerAuth, diag.NoAnswerKeys, diag.NoAnswerSize, diag.NoAnswerQuick,
+	diag.PeerStopped, diag.PeerDead, diag.LivenessDead, diag.SendFailed, diag.NoRoute, diag.Reflected, diag.NobodyBegins,
+}
+
+// halves are causes that say only that packets go one way.
+var halves = []diag.Code{diag.NothingBack, diag.NothingOut, diag.RawBlocked}
+
+// explains lists by a cause what it explains, so that this need not be said.
+var explains = map[diag.Code][]diag.Code{
+	diag.OperatorDown:  silence,
+	diag.PeerIsOwn:     append([]diag.Code{diag.AddressForeign}, silence...),
+	diag.PeerInside:    silence,
+	diag.FilterIn:      append(halves[:len(halves):len(halves)], silence...),
+	diag.FilterOut:     append(halves[:len(halves):len(halves)], silence...),
+	diag.NATTOff:       append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
+	diag.NATTSilent:    silence,
+	diag.NoRoute:       {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
+	diag.FilterForward: halves,
+	diag.IPForward:     halves,
+	diag.ICVLength:     append([]diag.Code{diag.BadICV}, halves...),
+	diag.BadICV:        halves,
+	diag.OutsideOurs:   halves,
+	diag.OutsideTheirs: halves,
+	diag.NoRoutes:      halves,
+}
+
+// ranked leaves out what another finding explains, and puts errors before warnings.
+func ranked(found []diag.Cause) []diag.Cause {
+	explained := map[diag.Code]bool{}
+	for _, c := range found {
+		for _, code := range explains[c.Code] {
+			explained[code] = explained[code] || code != c.Code
+		}
+	}
+	var out []diag.Cause
+	for _, s := range []diag.Severity{diag.Error, diag.Warning, diag.Info} {
+		for _, c := range found {
+			if c.Severity() == s && !explained[c.Code] && !slices.ContainsFunc(out, c.Equal) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// Passages are the packets that the packet filter is asked about: IKE and ESP with the peer both ways, and what is
+// forwarded both ways.
+func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, source netip.Addr) []host.Passage {
+	return func(wan string, source netip.Addr) []host.Passage {
+		peer := t.Remote.Address
+		if !source.IsValid() || source.Is4() != peer.Is4() {
+			return nil
+		}
+		var out []host.Passage
+		for _, p := range []struct {
+			proto uint8
+			port  uint16
+		}{{udp, 500}, {udp, 4500}, {espProto, 0}} {
+			us, them := netip.AddrPortFrom(source, p.port), netip.AddrPortFrom(peer, p.port)
+			out = append(out,
+				host.Passage{Hook: host.HookOutput, From: us, To: them, Proto: p.proto, Out: wan},
+				host.Passage{Hook: host.HookInput, From: them, To: us, Proto: p.proto, In: wan, Answer: initiates})
+		}
+		for _, p := range t.EachPair() {
+			if p.Local.Bits() == 0 || p.Remote.Bits() == 0 {
+				continue
+			}
+			here, there := netip.AddrPortFrom(p.Local.Masked().Addr().Next(), 0), netip.AddrPortFrom(p.Remote.Masked().Addr().Next(), 0)
+			out = append(out,
+				host.Passage{Hook: host.HookForward, From: here, To: there, Proto: 1, Out: device},
+				host.Passage{Hook: host.HookForward, From: there, To: here, Proto: 1, In: device})
+			break // rules that tell pairs apart are rare
+		}
+		return out
+	}
+}
+
+const (
+	udp      = 17
+	espProto = 50
+)

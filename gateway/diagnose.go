@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"vpngw/config"
+	"vpngw/diag"
+	"vpngw/doctor"
+)
+
+// Diagnose examines the tunnels of a connection, or one tunnel. It may be called from any goroutine while Run runs. Only
+// what the daemon knows is gathered in the control loop; the host is asked outside of it.
+func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis, error) {
+	var tunnels []*doctor.Tunnel
+	err := g.call(ctx, func(now time.Time) error {
+		hit, err := g.fleet.named(name)
+		for _, e := range hit {
+			tunnels = append(tunnels, g.patient(now, e))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []doctor.Diagnosis
+	for _, t := range tunnels {
+		t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
+		out = append(out, doctor.Examine(t))
+	}
+	return out, nil
+}
+
+// patient is what the control loop knows of a tunnel.
+func (g *Gateway) patient(now time.Time, e *entry) *doctor.Tunnel {
+	st := e.status()
+	t := &doctor.Tunnel{
+		Name: e.tunnel.Name, Conn: e.conn.Name, Dialect: e.conn.Dialect, Cloud: e.conn.Side == config.Cloud, Want: e.tunnel,
+		Initiates: e.group.Initiates(e.tunnel.Name), Device: e.device, State: st.State, Since: st.Since, Cause: st.Cause,
+		Ended: g.events.ended(e.tunnel.Name, now.Add(-time.Hour)),
+	}
+	if i, ok := g.ike.Tunnel(e.tunnel.Name); ok {
+		t.IKE = i.Why
+		if i.IKE != nil {
+			t.Established, t.Encap = true, i.IKE.Encap
+		}
+	}
+	for spi, in := range g.data.byTunnel[e.tunnel.Name] {
+		n := g.data.Counters(spi)
+		t.In, t.Out, t.Encap = t.In+n.PacketsIn, t.Out+n.PacketsOut, in.path.UDP
+	}
+	if e.open != nil {
+		t.Drops = e.open.data.Counters().Drops
+	}
+	if r := g.peers.byRemote[e.tunnel.Remote.Address]; r != nil {
+		t.Sent, t.Heard = r.asked, r.heard
+	}
+	return t
+}
+
+// count counts an IKE message by the peer's port. The peer of a NAT has another than 500 and 4500.
+func count(p *doctor.Ports, port uint16) {
+	if port == portNATT {
+		p.NATT++
+	} else {
+		p.IKE++
+	}
+}
+
+// ended is how often the peer has deleted SAs of a tunnel since a time, as far as the events are kept.
+func (l *events) ended(tunnel string, since time.Time) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.last {
+		if e.Tunnel == tunnel && e.Time.After(since) && (e.Code == diag.PeerDeletedESP || e.Code == diag.PeerDeletedIKE) {
+			n++
+		}
+	}
+	return n
+}

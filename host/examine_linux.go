@@ -1,0 +1,60 @@
+package host
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Examine looks at what of this host concerns a peer: the route, the addresses, the findings of Check, and which of
+// the passages the packet filter drops. ask makes the passages from the route's device and source; tun is the tunnel's
+// device. It changes nothing.
+func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []Passage) Exam {
+	x := Exam{Findings: h.Check(), Others: others(), Unsynced: unsynced()}
+	x.Addresses, _ = h.Addresses()
+	if l, err := h.nl.LinkByName(tun); err == nil {
+		x.MTU = l.Attrs().MTU
+	}
+	r, err := h.route(peer, false)
+	if x.NoRoute = err; err == nil {
+		x.Source = addrOf(r.Src)
+		if l, err := h.nl.LinkByIndex(r.LinkIndex); err == nil {
+			x.Device = l.Attrs().Name
+		}
+	}
+	for _, p := range ask(x.Device, x.Source) {
+		if rule, verdict := judge(p); verdict != passes {
+			x.Filtered = append(x.Filtered, Filtered{p, rule, verdict == drops})
+		}
+	}
+	return x
+}
+
+// others are the programs beside this process that have one of our ports.
+func others() (out []PortOwner) {
+	self := fmt.Sprintf("(pid %d)", os.Getpid())
+	for _, port := range []uint16{PortIKE, PortNATT} {
+		seen := map[string]bool{}
+		for _, v6 := range []bool{false, true} {
+			for _, inode := range udpInodes(v6, port) {
+				name, pid := socketProcess(inode)
+				who := fmt.Sprintf("%s (pid %d)", name, pid)
+				if pid > 0 && !strings.HasSuffix(who, self) && !seen[who] {
+					seen[who] = true
+					out = append(out, PortOwner{port, who})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// unsynced reports whether the kernel says that its clock is not synchronised.
+func unsynced() bool {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	return err == nil && (state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0)
+}

@@ -1,0 +1,47 @@
+package host
+
+import "net/netip"
+
+// Passage is a packet of which Examine asks the packet filter.
+type Passage struct {
+	Hook     Hook
+	From, To netip.AddrPort // port 0: a packet without ports, as of Proto 50
+	Proto    uint8
+	In, Out  string // devices; empty: none
+	Answer   bool   // connection tracking knows its flow
+}
+
+// Hook is where a packet passes the packet filter.
+type Hook uint8
+
+const (
+	HookInput Hook = iota
+	HookOutput
+	HookForward
+)
+
+// Filtered is a Passage that the packet filter drops.
+type Filtered struct {
+	Passage
+	Rule string // for people: the table and chain that drop it
+	Sure bool   // false: a rule that Examine cannot read might let it pass before
+}
+
+// Exam is what Examine finds.
+type Exam struct {
+	Device    string     // of the route to the peer; empty: there is no route
+	Source    netip.Addr // of packets to the peer
+	NoRoute   error
+	MTU       int          // of the tunnel's device; 0: unknown
+	Addresses []netip.Addr // of this host
+	Findings  []Finding    // of Check
+	Others    []PortOwner  // other programs on our UDP ports
+	Filtered  []Filtered
+	Unsynced  bool // the clock is not kept by NTP
+}
+
+// PortOwner is another program that has one of our ports.
+type PortOwner struct {
+	Port uint16
+	Name string
+}
