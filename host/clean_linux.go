@@ -84,7 +84,11 @@ func (h *Host) Leave() error {
 	err := h.update()
 	if err == nil {
 		for owner, p := range maps.Clone(h.want.parts) {
-			h.replace(owner, State{Peers: p.peers, Guards: p.guards})
+			guards := State{Peers: p.peers}
+			for _, g := range p.guards {
+				guards.Guards = append(guards.Guards, Guard{g.prefix, g.metric})
+			}
+			h.replace(owner, guards)
 		}
 		err = h.finish()
 	}

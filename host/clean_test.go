@@ -15,7 +15,7 @@ import (
 // crashState has everything that Set can put into the kernel.
 var crashState = State{
 	Peers:  []netip.Addr{netip.MustParseAddr("198.51.100.9")},
-	Guards: prefixes("10.20.0.0/16", "198.51.100.0/24", "0.0.0.0/0", "::/0"),
+	Guards: guards(0, prefixes("10.20.0.0/16", "198.51.100.0/24", "0.0.0.0/0", "::/0")...),
 	Devices: []DeviceState{{
 		Name: "vpn0", Addresses: prefixes("169.254.7.1/30", "fd77::1/64"),
 		Routes: []Route{

@@ -50,15 +50,26 @@ func (h *Host) pass() []failure {
 	w := &h.work
 	failures := h.setLinks(w.links)
 	failures = append(failures, h.addAddresses(w.addrs)...)
-	failures = append(failures, h.addGuards(w.guards)...)
+	// At every moment, the best route to a prefix is one into a device, if one was and one is to be: a guard of a better metric
+	// comes after the new route, and one of a worse metric goes before the old route.
 	failures = append(failures, h.addRoutes(w.routes)...)
+	later, refused := h.addGuards(w.guards)
+	failures = append(failures, refused...)
 	rules := sortRules(w.rules)
 	failures = append(failures, h.addRules(rules)...)
-	routes, strays, addrs, guards, gone := w.routes, w.strays, w.addrs, w.guards, w.gone
-	w.links, w.addrs, w.routes, w.strays, w.rules, w.guards, w.gone = nil, nil, nil, nil, nil, nil, nil // objects that cannot be removed come back into the list
+	routes, addrs, guards, gone := w.routes, w.addrs, w.guards, w.gone
+	w.links, w.addrs, w.routes, w.rules, w.guards, w.gone = nil, nil, nil, nil, nil, nil // objects that cannot be removed come back into the list
+	if len(later) > 0 {
+		guards = slices.DeleteFunc(guards, func(k tablePrefix) bool { return slices.Contains(later, k) })
+	}
 	failures = append(failures, h.removeRules(rules)...)
-	failures = append(failures, h.removeRoutes(routes, strays)...)
 	failures = append(failures, h.removeGuards(guards)...)
+	failures = append(failures, h.removeRoutes(routes)...)
+	if len(later) > 0 {
+		_, refused = h.addGuards(later)
+		failures = append(failures, refused...)
+		failures = append(failures, h.removeGuards(later)...)
+	}
 	failures = append(failures, h.removeAddresses(addrs)...)
 	for _, a := range gone {
 		if h.local(a) { // again
@@ -133,7 +144,7 @@ func (h *Host) restoreRoutes(a address) (failures []failure) {
 	if d := h.want.links[a.index]; d != nil && a.prefix.Addr().Is4() {
 		for _, c := range d.claims {
 			if key, ok := h.haveRoute(c); ok && c.placed && c.prefix.Addr().Is4() && c.source != a.prefix.Addr() {
-				delete(h.have.routes, key)
+				h.have.routes.drop(key)
 				failures = append(failures, h.addRoute(c, key, true)...)
 				h.work.claims = append(h.work.claims, c)
 			}
@@ -149,7 +160,7 @@ func (h *Host) checkSource(a netip.Addr) (failures []failure) {
 	for c := range h.want.sources[a] {
 		if key, ok := h.haveRoute(c); ok && c.placed {
 			h.rt.RouteDel(key.netlink(c.value()))
-			delete(h.have.routes, key)
+			h.have.routes.drop(key)
 			failures = append(failures, h.addRoute(c, key, true)...)
 			h.work.claims = append(h.work.claims, c)
 		}
@@ -176,7 +187,7 @@ func (h *Host) addRoutes(keys []tablePrefix) (failures []failure) {
 			continue
 		}
 		if key, ok := h.haveRoute(c); !ok {
-			if v, used := h.have.routes[key]; used { // both metrics are in use, as after a crash
+			if v, used := h.have.routes.get(key); used { // both metrics are in use, as after a crash
 				failures = append(failures, h.removeRoute(key, v)...)
 			}
 			failures = append(failures, h.addRoute(c, key, false)...)
@@ -193,7 +204,7 @@ func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 	err := h.rt.RouteAdd(key.netlink(c.value())) // with NLM_F_EXCL
 	switch {
 	case err == nil, maybeThere && errors.Is(err, unix.EEXIST):
-		h.have.routes[key] = c.value()
+		h.have.routes.put(key, c.value())
 	case errors.Is(err, unix.EEXIST):
 		h.have.fresh = false
 		c.refused = diag.Cause{Code: diag.RouteBlocked, Device: c.device.name, Prefix: c.prefix, Err: "a route that another program has just added"}
@@ -208,12 +219,13 @@ func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 func (c *claim) value() routeValue { return routeValue{c.device.index, c.source} }
 
 // haveRoute returns the key of a claim's route and true if the route is in place,
-// else the key to add it under: the one of the two metrics that is free.
+// else the key to add it under: the one of its two metrics that is free.
 func (h *Host) haveRoute(c *claim) (routeKey, bool) {
-	free := routeKey{c.key, Metric}
-	for _, metric := range []int{Metric + 1, Metric} {
+	free := routeKey{c.key, c.device.metric}
+	for _, metric := range [...]int{c.device.metric + 1, c.device.metric} {
 		key := routeKey{c.key, metric}
-		switch v, ok := h.have.routes[key]; {
+		switch v, ok := h.have.routes.get(key); {
+		case !ok && h.have.guards.has(key): // that of a better metric, which goes
 		case !ok:
 			free = key
 		case v == c.value():
@@ -231,22 +243,18 @@ func (h *Host) local(a netip.Addr) bool {
 	})
 }
 
-func (h *Host) removeRoutes(keys []tablePrefix, strays []routeKey) (failures []failure) {
+// removeRoutes removes the routes in places that should have none, and those that the place's route has replaced: of
+// whatever metric, for an earlier run may have had another.
+func (h *Host) removeRoutes(keys []tablePrefix) (failures []failure) {
 	for _, k := range keys {
 		var keep routeKey
 		if c := h.want.routes[k]; c != nil {
 			keep, _ = h.haveRoute(c)
 		}
-		for _, metric := range []int{Metric, Metric + 1} {
-			key := routeKey{k, metric}
-			if v, ok := h.have.routes[key]; ok && key != keep {
-				failures = append(failures, h.removeRoute(key, v)...)
+		for _, r := range h.have.routes.at(k) {
+			if r.routeKey != keep {
+				failures = append(failures, h.removeRoute(r.routeKey, r.value)...)
 			}
-		}
-	}
-	for _, key := range strays {
-		if v, ok := h.have.routes[key]; ok {
-			failures = append(failures, h.removeRoute(key, v)...)
 		}
 	}
 	return failures
@@ -257,7 +265,7 @@ func (h *Host) removeRoute(key routeKey, v routeValue) []failure {
 		h.work.routes = append(h.work.routes, key.tablePrefix)
 		return []failure{{err: fmt.Errorf("remove route %s: %w", key.prefix, err)}}
 	}
-	delete(h.have.routes, key)
+	h.have.routes.drop(key)
 	h.judge(key.prefix)
 	return nil
 }

@@ -252,7 +252,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 		}
 	}
 	e.metric = e.route.metric
-	e.guard = e.ours && isGuard(e.route.typ, e.metric)
+	e.guard = e.ours && isGuard(e.route.typ)
 	h.have.byTOS = h.have.byTOS || m.Tos != 0 // whatever its table
 	if !ourTable(e.key.table) {
 		return false
@@ -341,7 +341,7 @@ func (h *Host) apply(e event) {
 		h.decide(e.key.prefix)
 		h.judge(e.key.prefix)
 	case e.typ == unix.RTM_DELROUTE && e.guard:
-		delete(k.guards, e.key)
+		k.guards.drop(routeKey{e.key, e.metric})
 		h.work.guards = append(h.work.guards, e.key)
 	case e.typ == unix.RTM_DELROUTE && e.ours:
 		h.lostRoute(e)
@@ -358,12 +358,12 @@ func (h *Host) apply(e event) {
 // lostRoute notes that another program removed a route of ours.
 func (h *Host) lostRoute(e event) {
 	key := routeKey{e.key, e.metric}
-	switch v, ok := h.have.routes[key]; {
+	switch v, ok := h.have.routes.get(key); {
 	case !ok:
 	case v != routeValue{e.route.index, e.source}:
 		h.have.fresh = false
 	default:
-		delete(h.have.routes, key)
+		h.have.routes.drop(key)
 		h.judge(key.prefix)
 		h.work.routes = append(h.work.routes, e.key)
 		if c := h.want.routes[e.key]; c != nil {

@@ -21,8 +21,16 @@ import (
 //
 // A foreign route of a better metric wins against a guard, as against any route of ours.
 
-// GuardMetric is the metric of guards.
-const GuardMetric = Metric + 10
+// guardStep is how much worse a guard's metric is than the worst one that a route of ours to the prefix can have but for a
+// replacement.
+const guardStep = 10
+
+// guard is a prefix that a part wants guarded.
+type guard struct {
+	part   *part
+	prefix netip.Prefix
+	metric int // of its routes
+}
 
 // ruleUser is whatever needs a rule: a claim or a guard.
 type ruleUser interface {
@@ -32,21 +40,21 @@ type ruleUser interface {
 func (c *claim) owner() *part { return c.device.part }
 
 // owner returns the part that is the first to want the prefix guarded. It must not be called when there is none.
-func (q *contest) owner() *part { return q.guards[0] }
+func (q *contest) owner() *part { return q.guards[0].part }
 
 // setGuard decides where the guard of a prefix stands.
 func (h *Host) setGuard(p netip.Prefix, q *contest) {
-	var at tablePrefix                                                                     // zero: there is no guard
+	var at routeKey                                                                        // zero: there is no guard
 	if len(q.guards) > 0 && (q.table != Table || q.obstacle.table != unix.RT_TABLE_MAIN) { // the rules ask our Table first
-		at = tablePrefix{q.table, p}
+		at = routeKey{tablePrefix{q.table, p}, q.worst + guardStep}
 	}
 	if at == q.guard {
 		return
 	}
 	w := &h.want
 	if was := q.guard; was.table != 0 {
-		delete(w.guards, was)
-		h.work.guards = append(h.work.guards, was)
+		delete(w.guards, was.tablePrefix)
+		h.work.guards = append(h.work.guards, was.tablePrefix)
 		for _, r := range q.rules {
 			h.unuseRule(r, q)
 		}
@@ -56,7 +64,7 @@ func (h *Host) setGuard(p netip.Prefix, q *contest) {
 	if at.table == 0 {
 		return
 	}
-	w.guards[at] = q
+	w.guards[at.tablePrefix] = q
 	if at.table == Table {
 		q.rules = capture(p)
 	}
@@ -64,7 +72,7 @@ func (h *Host) setGuard(p netip.Prefix, q *contest) {
 		h.useRule(r, q)
 	}
 	h.work.rules = append(h.work.rules, q.rules...)
-	h.work.guards = append(h.work.guards, at, tablePrefix{otherTable(at.table), p}) // an earlier run may have had it there
+	h.work.guards = append(h.work.guards, at.tablePrefix, tablePrefix{otherTable(at.table), p}) // an earlier run may have had it there
 }
 
 func otherTable(table int) int {
@@ -91,72 +99,87 @@ func (h *Host) unuseRule(r ruleKey, u ruleUser) {
 // enterGuards puts a part's guards into the sum, withdrawGuards takes them out. changed gets the prefixes to decide.
 func (h *Host) enterGuards(p *part, changed map[netip.Prefix][]*claim) {
 	for _, g := range p.guards {
-		q := h.contest(g)
-		i, _ := slices.BinarySearchFunc(q.guards, p, compareParts)
-		q.guards = slices.Insert(q.guards, i, p)
+		q := h.contest(g.prefix)
+		i, _ := slices.BinarySearchFunc(q.guards, g, compareGuards)
+		q.guards = slices.Insert(q.guards, i, g)
+		q.metrics.add(g.metric)
+		mark(changed, g.prefix)
 	}
-	mark(changed, p.guards)
 }
 
 func (h *Host) withdrawGuards(p *part, changed map[netip.Prefix][]*claim) {
 	for _, g := range p.guards {
-		q := h.want.contests[g]
-		if i, ok := slices.BinarySearchFunc(q.guards, p, compareParts); ok {
+		q := h.want.contests[g.prefix]
+		if i, ok := slices.BinarySearchFunc(q.guards, g, compareGuards); ok {
 			q.guards = slices.Delete(q.guards, i, i+1)
+			q.metrics.remove(g.metric)
 		}
+		mark(changed, g.prefix)
 	}
-	mark(changed, p.guards)
 }
 
 func compareParts(a, b *part) int { return cmp.Compare(a.rank, b.rank) }
 
-func (h *Host) addGuards(keys []tablePrefix) (failures []failure) {
+func compareGuards(a, b *guard) int { return compareParts(a.part, b.part) }
+
+// addGuards adds guards. later are those in whose place a route of ours still stands that another replaces.
+func (h *Host) addGuards(keys []tablePrefix) (later []tablePrefix, failures []failure) {
 	for _, k := range keys {
 		q := h.want.guards[k]
-		if _, ok := h.have.guards[k]; ok || q == nil {
+		if q == nil || h.have.guards.has(q.guard) {
 			continue
 		}
-		switch err := h.rt.RouteAdd(k.guard()); { // with NLM_F_EXCL
+		if _, ok := h.have.routes.get(q.guard); ok {
+			later = append(later, k)
+			continue
+		}
+		switch err := h.rt.RouteAdd(q.guard.guard()); { // with NLM_F_EXCL
 		case err == nil:
-			h.have.guards[k] = struct{}{}
+			h.have.guards.put(q.guard, struct{}{})
 		case errors.Is(err, unix.EEXIST): // another program has just added a route with that metric
 			h.have.fresh = false
 		default:
 			err = fmt.Errorf("unreachable route %s: %w", k.prefix, err)
-			for _, p := range q.guards {
-				failures = append(failures, failure{p, err})
+			for _, g := range q.guards {
+				failures = append(failures, failure{g.part, err})
 			}
 		}
 	}
-	return failures
+	return later, failures
 }
 
+// removeGuards removes the guards in places that should have none, and those of other metrics than the place's guard has.
 func (h *Host) removeGuards(keys []tablePrefix) (failures []failure) {
 	for _, k := range keys {
-		if _, ok := h.have.guards[k]; !ok || h.want.guards[k] != nil {
-			continue
-		}
-		if h.retains(k) {
+		var keep routeKey
+		if q := h.want.guards[k]; q != nil {
+			keep = q.guard
+		} else if len(h.have.guards[k]) > 0 && h.retains(k) {
 			h.retained.guards = append(h.retained.guards, k)
 			continue
 		}
-		if err := h.rt.RouteDel(k.guard()); err != nil && !gone(err) {
-			failures = append(failures, failure{err: fmt.Errorf("remove unreachable route %s: %w", k.prefix, err)})
-			h.work.guards = append(h.work.guards, k)
-			continue
+		for _, g := range h.have.guards.at(k) {
+			if g.routeKey == keep {
+				continue
+			}
+			if err := h.rt.RouteDel(g.guard()); err != nil && !gone(err) {
+				failures = append(failures, failure{err: fmt.Errorf("remove unreachable route %s: %w", k.prefix, err)})
+				h.work.guards = append(h.work.guards, k)
+				continue
+			}
+			h.have.guards.drop(g.routeKey)
 		}
-		delete(h.have.guards, k)
 	}
 	return failures
 }
 
 // guard returns the route of a guard.
-func (k tablePrefix) guard() *netlink.Route {
-	return &netlink.Route{Dst: ipNet(k.prefix), Table: k.table, Priority: GuardMetric, Protocol: Protocol, Type: unix.RTN_UNREACHABLE}
+func (k routeKey) guard() *netlink.Route {
+	return &netlink.Route{Dst: ipNet(k.prefix), Table: k.table, Priority: k.metric, Protocol: Protocol, Type: unix.RTN_UNREACHABLE}
 }
 
 // isGuard reports whether a route of ours is a guard.
-func isGuard(typ, metric int) bool { return typ == unix.RTN_UNREACHABLE && metric == GuardMetric }
+func isGuard(typ int) bool { return typ == unix.RTN_UNREACHABLE }
 
 // retained are the guards and rules that nobody wants at the moment, and that stay until Release.
 type retained struct {

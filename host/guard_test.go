@@ -30,8 +30,15 @@ var guarded = prefixes("10.20.0.0/16", "198.51.100.0/24", "0.0.0.0/0", "fd20::/1
 
 var guardPeers = []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8:9::1")}
 
+func guards(metric int, ps ...netip.Prefix) (out []Guard) {
+	for _, p := range ps {
+		out = append(out, Guard{p, metric})
+	}
+	return out
+}
+
 func guardState(device string) State {
-	s := State{Peers: guardPeers, Guards: guarded}
+	s := State{Peers: guardPeers, Guards: guards(0, guarded...)}
 	if device != "" {
 		d := DeviceState{Name: device, MTU: 1400}
 		for _, p := range guarded {
@@ -178,7 +185,7 @@ func TestGuardsOutliveACrash(t *testing.T) {
 	}
 	check("taken over", left)
 	peer := netip.MustParseAddr("10.20.3.3")
-	_, err = h.Set("b", State{Peers: []netip.Addr{peer}, Guards: prefixes("10.20.0.0/16")})
+	_, err = h.Set("b", State{Peers: []netip.Addr{peer}, Guards: guards(0, prefixes("10.20.0.0/16")...)})
 	s.must(err)
 	check("before Release", left)
 	if got := s.leaves(peer.String(), Mark); got != "eth0" {
@@ -187,7 +194,7 @@ func TestGuardsOutliveACrash(t *testing.T) {
 	s.must(h.Release())
 	check("after it", map[string]string{"10.20.1.1": "nowhere", "10.20.3.3": "nowhere", "198.51.100.7": "eth0", "8.8.8.8": "eth0"})
 	ours, _ := s.kernelState()
-	want, _ := model([]State{{Peers: []netip.Addr{peer}, Guards: prefixes("10.20.0.0/16")}}, nil)
+	want, _ := model([]State{{Peers: []netip.Addr{peer}, Guards: guards(0, prefixes("10.20.0.0/16")...)}}, nil)
 	compare(t, "ours", ours, want)
 	s.must(h.Clean())
 	if ours, _ := s.kernelState(); len(ours) > 0 {

@@ -26,9 +26,9 @@ const (
 	Protocol = 73
 	// Table holds the routes that would otherwise capture our own packets.
 	Table = 7373
-	// Metric is the metric of our routes; while one route replaces another, one of the two has
-	// Metric+1. It is high, so that a foreign route to the same prefix wins,
-	// unless its own is still worse (GuardMetric).
+	// Metric is the metric of our routes where a State names no other; while one route replaces another,
+	// one of the two has a metric of one more. It is high, so that a foreign route to the same prefix
+	// wins, unless its own is still worse (guardStep).
 	Metric = 7300
 	// Mark is on every packet that our sockets send ("vpng").
 	Mark = 0x76706e67
@@ -56,13 +56,22 @@ type State struct {
 	Peers []netip.Addr
 	// Guards are prefixes whose packets leave by a device of ours or not at all: an unreachable route, of a
 	// worse metric than ours, stands beside each, whether its devices exist or not.
-	Guards []netip.Prefix
+	Guards []Guard
+}
+
+// Guard is a prefix to guard.
+type Guard struct {
+	Prefix netip.Prefix
+	Metric int // of the routes that it stands beside; 0: Metric
 }
 
 // DeviceState is one TUN device of ours; CreateTUN made it.
 type DeviceState struct {
 	Name string
 	MTU  int // 0: as it is
+	// Metric is that of the device's routes, and one more is theirs while a route replaces another; 0: the
+	// package's Metric.
+	Metric int
 	// Addresses get a route to their prefix, as any interface address does. It is
 	// subject to the same rule as Routes: a foreign one for the same prefix blocks it.
 	Addresses []netip.Prefix

@@ -35,8 +35,8 @@ type kernel struct {
 	fresh   bool // false: a dump is needed
 	links   map[int]linkState
 	addrs   map[address]struct{}           // ours
-	routes  map[routeKey]routeValue        // ours
-	guards  map[tablePrefix]struct{}       // ours
+	routes  placed[routeValue]             // ours
+	guards  placed[struct{}]               // ours
 	rules   map[ruleKey]struct{}           // ours
 	foreign map[tablePrefix][]foreignRoute // in the tables that Set writes to
 	sorted  []netip.Prefix                 // of foreign, those of the main table; nil: not sorted yet
@@ -92,7 +92,7 @@ type ruleKey struct {
 func newKernel() kernel {
 	return kernel{
 		links: make(map[int]linkState), addrs: make(map[address]struct{}),
-		routes: make(map[routeKey]routeValue), rules: make(map[ruleKey]struct{}), guards: make(map[tablePrefix]struct{}),
+		routes: make(placed[routeValue]), rules: make(map[ruleKey]struct{}), guards: make(placed[struct{}]),
 		foreign: make(map[tablePrefix][]foreignRoute), owners: make(map[netip.Addr][]int),
 	}
 }
@@ -166,10 +166,10 @@ func (h *Host) dumpRoutes(k *kernel, family int) error {
 			key.prefix = everything(family == netlink.FAMILY_V6)
 		}
 		switch {
-		case r.Protocol == Protocol && isGuard(r.Type, r.Priority):
-			k.guards[key] = struct{}{}
+		case r.Protocol == Protocol && isGuard(r.Type):
+			k.guards.put(routeKey{key, r.Priority}, struct{}{})
 		case r.Protocol == Protocol:
-			k.routes[routeKey{key, r.Priority}] = routeValue{r.LinkIndex, addrOf(r.Src)}
+			k.routes.put(routeKey{key, r.Priority}, routeValue{r.LinkIndex, addrOf(r.Src)})
 		case h.owned[r.LinkIndex] == nil:
 			k.foreign[key] = append(k.foreign[key], foreignRoute{
 				metric: r.Priority, tos: r.Tos, protocol: int(r.Protocol), typ: r.Type,

@@ -36,7 +36,7 @@ func TestLeakAsksTheKernel(t *testing.T) {
 	}
 	check("nothing is set", p4, to(p4, "10.20.0.1", "eth0", "the route 0.0.0.0/0 via 192.0.2.254 on eth0"))
 	check("nothing is set", p6, to(p6, "fd20::1", "eth0", "the route ::/0 via 2001:db8::fe on eth0, metric 1024"))
-	st := State{Peers: guardPeers, Guards: all}
+	st := State{Peers: guardPeers, Guards: guards(0, all...)}
 	set(st)
 	none("guarded")
 	st.Devices = []DeviceState{{Name: "vpn0", MTU: 1400}}

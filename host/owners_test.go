@@ -136,7 +136,7 @@ func tunnelState(i int) State {
 	}
 	return State{
 		Peers:  []netip.Addr{number("198.18.0.0", i)},
-		Guards: []netip.Prefix{netip.PrefixFrom(number("10.0.0.0", 256*i), 24), netip.MustParsePrefix("172.16.0.0/12")},
+		Guards: guards(0, netip.PrefixFrom(number("10.0.0.0", 256*i), 24), netip.MustParsePrefix("172.16.0.0/12")),
 		Devices: []DeviceState{{
 			Name: fmt.Sprint("vpn", i), MTU: 1400, Addresses: []netip.Prefix{netip.PrefixFrom(number("100.64.0.1", 4*i), 30)},
 			Routes: []Route{

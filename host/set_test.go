@@ -1,12 +1,14 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,8 +60,8 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 						dst = prefixOf(r.Dst)
 					}
 					line := fmt.Sprintf("route %s %s %s src %s", tableName(table, names), dst, names[r.LinkIndex], addrOf(r.Src))
-					if r.Protocol == Protocol && isGuard(r.Type, r.Priority) {
-						ours[guardLine(tableName(table, names), dst)] = true
+					if r.Protocol == Protocol && isGuard(r.Type) {
+						ours[guardLine(tableName(table, names), dst, r.Priority)] = true
 					} else if r.Protocol == Protocol {
 						ours[line] = true
 					} else {
@@ -83,7 +85,9 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 	return ours, foreign
 }
 
-func guardLine(table string, p netip.Prefix) string { return fmt.Sprintf("guard %s %s", table, p) }
+func guardLine(table string, p netip.Prefix, metric int) string {
+	return fmt.Sprintf("guard %s %s metric %d", table, p, metric)
+}
 
 // tableName returns a table's number, or the device if the table belongs to one.
 func tableName(table int, names map[int]string) string {
@@ -128,12 +132,13 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 	captures := func(p netip.Prefix) bool {
 		return p.Bits() == 0 || slices.ContainsFunc(all.Peers, p.Contains)
 	}
-	for _, p := range all.Guards {
-		switch {
+	worst := worstMetrics(all)
+	for _, g := range all.Guards {
+		switch p := g.Prefix; {
 		case !captures(p):
-			ours[guardLine("254", p)] = true
-		case p.Bits() == 0 || !obstructed(foreign, p):
-			ours[guardLine(fmt.Sprint(Table), p)] = true
+			ours[guardLine("254", p, worst[p]+10)] = true
+		case p.Bits() == 0 || !obstructed(foreign, p, worst[p]+10):
+			ours[guardLine(fmt.Sprint(Table), p, worst[p]+10)] = true
 			captured(ours, p)
 		}
 	}
@@ -161,7 +166,7 @@ func model(states []State, foreign map[string]bool) (ours map[string]bool, block
 			switch {
 			case ok && by == d.Name:
 				continue
-			case r.Prefix.Bits() > 0 && obstructed(foreign, r.Prefix):
+			case r.Prefix.Bits() > 0 && obstructed(foreign, r.Prefix, worst[r.Prefix]+10):
 				blocked[line] = diag.RouteBlocked
 				continue
 			case ok && table == fmt.Sprint(Table):
@@ -209,14 +214,55 @@ func captured(ours map[string]bool, p netip.Prefix) {
 	ours[ruleLine(ruleKey{v6: better.v6, priority: 7558, suppress: -1, goTo: -1, mark: Mark, invert: true}, fmt.Sprint(Table))] = true
 }
 
-// obstructed reports whether a foreign route to a prefix has no worse metric than ours.
-func obstructed(foreign map[string]bool, p netip.Prefix) bool {
+// worstMetrics returns the worst metric of each prefix.
+func worstMetrics(s State) map[netip.Prefix]int {
+	worst := make(map[netip.Prefix]int)
+	for _, g := range s.Guards {
+		worst[g.Prefix] = max(worst[g.Prefix], cmp.Or(g.Metric, 7300))
+	}
+	for _, d := range s.Devices {
+		for _, r := range d.Routes {
+			worst[r.Prefix] = max(worst[r.Prefix], cmp.Or(d.Metric, 7300))
+		}
+		for _, a := range d.Addresses {
+			worst[a.Masked()] = max(worst[a.Masked()], cmp.Or(d.Metric, 7300))
+		}
+	}
+	return worst
+}
+
+// obstructed reports whether a foreign route to a prefix has no worse metric than that.
+func obstructed(foreign map[string]bool, p netip.Prefix, metric int) bool {
 	for line := range foreign {
-		if strings.HasPrefix(line, fmt.Sprintf("route 254 %s ", p)) && !strings.Contains(line, " metric 20000 ") {
+		_, after, _ := strings.Cut(line, " metric ")
+		is, _ := strconv.Atoi(strings.Fields(after + " 0")[0])
+		if strings.HasPrefix(line, fmt.Sprintf("route 254 %s ", p)) && is <= metric {
 			return true
 		}
 	}
 	return false
+}
+
+// checkMetrics checks that each route into a device has the device's metric, or one more.
+func (s *space) checkMetrics(states []State) {
+	s.t.Helper()
+	s.run(func() {
+		for _, st := range states {
+			for _, d := range st.Devices {
+				l, err := s.nl.LinkByName(d.Name)
+				s.must(err)
+				for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+					routes, err := s.nl.RouteListFiltered(family, &netlink.Route{LinkIndex: l.Attrs().Index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+					s.must(err)
+					for _, r := range routes {
+						if more := r.Priority - cmp.Or(d.Metric, 7300); r.Protocol == Protocol && (more < 0 || more > 1) {
+							s.t.Errorf("%s has a route to %s with metric %d, want %d or one more", d.Name, r.Dst, r.Priority, cmp.Or(d.Metric, 7300))
+						}
+					}
+				}
+			}
+		}
+	})
 }
 
 // pool has the parts of random states: some prefixes lie within others, some
@@ -226,7 +272,10 @@ var pool = struct {
 	sources, peers    []netip.Addr
 	addresses         []netip.Prefix
 	networks          []netip.Prefix // of ours, behind devices
+	metrics, theirs   []int
 }{
+	metrics: []int{0, 0, 0, 7310, 7290, 90, 100, 30000}, // some are those of others' guards
+	theirs:  []int{0, 0, 20000, 105, 7312},
 	prefixes: prefixes("10.20.0.0/16", "10.20.1.0/24", "10.21.0.0/16", "198.51.100.0/24", "198.51.100.9/32", "0.0.0.0/0",
 		"172.16.0.0/12", "192.0.2.0/24", "fd20::/16", "fd21:1::/64", "2001:db8:9::/48", "2001:db8:9::1/128", "::/0"),
 	foreign: prefixes("10.20.1.0/24", "172.16.0.0/12", "198.51.100.0/24", "fd21:1::/64", "2001:db8:9::/48"),
@@ -259,7 +308,7 @@ func randomState(r *rand.Rand, tuns []string) State {
 	}
 	for _, p := range pool.prefixes {
 		if r.IntN(4) == 0 {
-			s.Guards = append(s.Guards, p)
+			s.Guards = append(s.Guards, Guard{p, pool.metrics[r.IntN(len(pool.metrics))]})
 		}
 	}
 	addresses := slices.Clone(pool.addresses)
@@ -267,7 +316,7 @@ func randomState(r *rand.Rand, tuns []string) State {
 		if r.IntN(4) == 0 {
 			continue
 		}
-		d := DeviceState{Name: name, MTU: 1300 + r.IntN(100)}
+		d := DeviceState{Name: name, MTU: 1300 + r.IntN(100), Metric: pool.metrics[r.IntN(len(pool.metrics))]}
 		for _, p := range pool.prefixes {
 			if r.IntN(3) == 0 {
 				route := Route{Prefix: p}
@@ -398,7 +447,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 	total, blockedSeen, othersSeen, dumps := 0, 0, 0, 0
 	for step := range 600 {
 		if p := pool.foreign[r.IntN(len(pool.foreign))]; r.IntN(3) == 0 {
-			s.foreignRoute(p, theirs[p], r.IntN(2)*20000)
+			s.foreignRoute(p, theirs[p], pool.theirs[r.IntN(len(pool.theirs))])
 			theirs[p] = !theirs[p]
 		}
 		if p := pool.addresses[r.IntN(2)]; r.IntN(10) == 0 {
@@ -438,6 +487,7 @@ func TestSetCyclesThroughRandomStates(t *testing.T) {
 		}
 		compare(t, fmt.Sprintf("step %d, ours", step), ours, want)
 		compare(t, fmt.Sprintf("step %d, foreign", step), after, foreign)
+		s.checkMetrics(all.inOrder())
 		compare(t, fmt.Sprintf("step %d, cleartext", step), s.verdicts(), modelCleartext(all.inOrder(), ours, foreign))
 		check := func(got Result) {
 			lines := make(map[string]bool)

@@ -42,7 +42,7 @@ type part struct {
 	rank    uint64 // the order of the owners' first Set
 	devices []*device
 	peers   []netip.Addr
-	guards  []netip.Prefix
+	guards  []*guard
 }
 
 type device struct {
@@ -50,6 +50,7 @@ type device struct {
 	name      string
 	index     int // 0: the device does not exist
 	mtu       int
+	metric    int
 	sources   []netip.Prefix
 	addresses []*ownAddress
 	claims    []*claim
@@ -84,17 +85,19 @@ type claim struct {
 
 // contest has the claims of all owners to one prefix, and its guard.
 type contest struct {
-	claims []*claim // by the rank of their parts
-	guards []*part  // that want the prefix guarded, by their rank
+	claims  []*claim // by the rank of their parts
+	guards  []*guard // likewise
+	metrics metrics  // of all of them
 	standing
 
-	guard tablePrefix // the place of the guard; zero: there is none
-	rules []ruleKey   // the rules that lead to the guard
+	guard routeKey  // the guard; zero: there is none
+	rules []ruleKey // the rules that lead to it
 }
 
 // standing is the part of the decision that concerns every claim to a prefix.
 type standing struct {
 	table    int      // main, or Table if the prefix contains a peer
+	worst    int      // the worst metric that a route of ours has, but for a replacement
 	obstacle obstacle // a foreign route; it blocks every claim
 	first    *claim   // has the prefix; nil: no claim's device is there
 }
@@ -123,7 +126,6 @@ type work struct {
 	links  []int
 	addrs  []address
 	routes []tablePrefix
-	strays []routeKey // routes of ours under a metric that Set does not use
 	rules  []ruleKey
 	guards []tablePrefix
 	gone   []netip.Addr // addresses that this host lost; routes may have them as their source
@@ -169,10 +171,15 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 	}
 	var errs []error
 	for _, g := range s.Guards {
-		if !g.IsValid() {
-			errs = append(errs, fmt.Errorf("the prefix %s to guard is invalid", g))
-		} else if g = g.Masked(); !slices.Contains(p.guards, g) {
-			p.guards = append(p.guards, g)
+		if !g.Prefix.IsValid() {
+			errs = append(errs, fmt.Errorf("the prefix %s to guard is invalid", g.Prefix))
+			continue
+		}
+		want := &guard{p, g.Prefix.Masked(), cmp.Or(g.Metric, Metric)}
+		if i := slices.IndexFunc(p.guards, func(o *guard) bool { return o.prefix == want.prefix }); i >= 0 {
+			p.guards[i].metric = max(p.guards[i].metric, want.metric)
+		} else {
+			p.guards = append(p.guards, want)
 		}
 	}
 	order := 0
@@ -186,7 +193,7 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 			errs = append(errs, &DeviceError{ds.Name, errors.New("belongs to " + other.part.owner)})
 			continue
 		}
-		d := &device{part: p, name: ds.Name, mtu: ds.MTU, sources: slices.Clone(ds.Sources)}
+		d := &device{part: p, name: ds.Name, mtu: ds.MTU, metric: cmp.Or(ds.Metric, Metric), sources: slices.Clone(ds.Sources)}
 		if t := h.tuns[d.name]; t != nil {
 			d.index = t.index
 		} else {
@@ -228,7 +235,7 @@ func (h *Host) enter(p *part, changed map[netip.Prefix][]*claim) {
 	w := &h.want
 	w.parts[p.owner] = p
 	for _, a := range p.peers {
-		mark(changed, w.peers.add(a))
+		mark(changed, w.peers.add(a)...)
 		h.judge(around(a, a.BitLen()))
 	}
 	h.enterGuards(p, changed)
@@ -247,6 +254,7 @@ func (h *Host) enter(p *part, changed map[netip.Prefix][]*claim) {
 			q := h.contest(c.prefix)
 			i, _ := slices.BinarySearchFunc(q.claims, c, compareClaims)
 			q.claims = slices.Insert(q.claims, i, c)
+			q.metrics.add(d.metric)
 			if c.source.IsValid() {
 				if w.sources[c.source] == nil {
 					w.sources[c.source] = make(map[*claim]struct{})
@@ -263,7 +271,7 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 	w := &h.want
 	delete(w.parts, p.owner)
 	for _, a := range p.peers {
-		mark(changed, w.peers.remove(a))
+		mark(changed, w.peers.remove(a)...)
 		h.judge(around(a, a.BitLen()))
 	}
 	h.withdrawGuards(p, changed)
@@ -275,6 +283,7 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 			q := w.contests[c.prefix]
 			if i, ok := slices.BinarySearchFunc(q.claims, c, compareClaims); ok {
 				q.claims = slices.Delete(q.claims, i, i+1)
+				q.metrics.remove(d.metric)
 			}
 			if delete(w.sources[c.source], c); len(w.sources[c.source]) == 0 {
 				delete(w.sources, c.source)
@@ -289,7 +298,7 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 }
 
 // mark adds prefixes to changed of which no claim changed.
-func mark(changed map[netip.Prefix][]*claim, prefixes []netip.Prefix) {
+func mark(changed map[netip.Prefix][]*claim, prefixes ...netip.Prefix) {
 	for _, p := range prefixes {
 		if _, ok := changed[p]; !ok {
 			changed[p] = nil
@@ -356,7 +365,7 @@ func (h *Host) decide(p netip.Prefix, changed ...*claim) {
 		return
 	}
 	was := q.standing
-	q.standing = h.standing(p, q.claims)
+	q.standing = h.standing(p, q)
 	switch {
 	case was.table != q.table || was.obstacle != q.obstacle:
 		changed = slices.Concat(changed, q.claims)
@@ -390,28 +399,28 @@ func (h *Host) contest(p netip.Prefix) *contest {
 	return q
 }
 
-func (h *Host) standing(p netip.Prefix, claims []*claim) standing {
-	s := standing{table: unix.RT_TABLE_MAIN}
+func (h *Host) standing(p netip.Prefix, q *contest) standing {
+	s := standing{table: unix.RT_TABLE_MAIN, worst: q.metrics.worst()}
 	if p.Bits() == 0 || h.want.peers.contain(p) {
 		s.table = Table
 	}
-	s.obstacle = h.obstacle(tablePrefix{s.table, p})
-	if i := slices.IndexFunc(claims, (*claim).alive); i >= 0 {
-		s.first = claims[i]
+	s.obstacle = h.obstacle(tablePrefix{s.table, p}, s.worst+guardStep)
+	if i := slices.IndexFunc(q.claims, (*claim).alive); i >= 0 {
+		s.first = q.claims[i]
 	}
 	return s
 }
 
 // obstacle returns the foreign route that a route of ours would compete with. A route of a worse metric than
-// our guards is no obstacle: it comes after ours, as its metric says. Nor is
+// worst, which our guard has, is no obstacle: it comes after ours, as its metric says. Nor is
 // the host's default route: our Table has a separate 0.0.0.0/0.
-func (h *Host) obstacle(key tablePrefix) obstacle {
+func (h *Host) obstacle(key tablePrefix, worst int) obstacle {
 	for _, table := range []int{unix.RT_TABLE_MAIN, key.table} {
 		if table == unix.RT_TABLE_MAIN && key.prefix.Bits() == 0 {
 			continue
 		}
 		in := h.have.foreign[tablePrefix{table, key.prefix}]
-		if i := slices.IndexFunc(in, func(r foreignRoute) bool { return r.metric <= GuardMetric }); i >= 0 {
+		if i := slices.IndexFunc(in, func(r foreignRoute) bool { return r.metric <= worst }); i >= 0 {
 			return obstacle{table, in[i]}
 		}
 	}
@@ -489,10 +498,7 @@ func (h *Host) decideAll() {
 		h.work.guards = append(h.work.guards, key)
 	}
 	for key := range h.have.routes {
-		h.work.routes = append(h.work.routes, key.tablePrefix)
-		if key.metric != Metric && key.metric != Metric+1 {
-			h.work.strays = append(h.work.strays, key)
-		}
+		h.work.routes = append(h.work.routes, key)
 	}
 	for r := range h.have.rules {
 		h.work.rules = append(h.work.rules, r)
@@ -513,7 +519,7 @@ func (h *Host) unbind(name string) {
 	}
 	for _, c := range d.claims {
 		if key, ok := h.haveRoute(c); c.placed && ok {
-			delete(h.have.routes, key)
+			h.have.routes.drop(key)
 			h.judge(key.prefix)
 		}
 	}

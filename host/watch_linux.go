@@ -175,7 +175,7 @@ func (w *watcher) ours(e event) bool {
 		w.source(e.addr.Addr())
 	case unix.RTM_DELROUTE:
 		if e.guard {
-			if _, ok := h.have.guards[e.key]; !ok {
+			if !h.have.guards.has(routeKey{e.key, e.metric}) {
 				return false
 			}
 			if q := h.want.guards[e.key]; q != nil {
@@ -183,7 +183,7 @@ func (w *watcher) ours(e event) bool {
 			}
 			break
 		}
-		if _, ok := h.have.routes[routeKey{e.key, e.metric}]; !ok {
+		if !h.have.routes.has(routeKey{e.key, e.metric}) {
 			return false
 		}
 		if c := h.want.routes[e.key]; c != nil {
@@ -210,10 +210,10 @@ func (w *watcher) confirm(e event) {
 	h := w.host
 	h.readEvents(h.apply)
 	_, addr := h.have.addrs[address{e.index, e.addr}]
-	_, route := h.have.routes[routeKey{e.key, e.metric}]
+	route := h.have.routes.has(routeKey{e.key, e.metric})
 	_, rule := h.have.rules[e.rule]
 	if e.guard {
-		_, route = h.have.guards[e.key]
+		route = h.have.guards.has(routeKey{e.key, e.metric})
 	}
 	if e.typ == unix.RTM_DELADDR && addr || e.typ == unix.RTM_DELROUTE && route || e.typ == unix.RTM_DELRULE && rule {
 		h.have.fresh = false
