@@ -49,12 +49,21 @@ type Tunnel struct {
 	// Pass is `before_up: pass`: what Routes cover may leave in clear until the tunnel is first up, and while
 	// the daemon does not run.
 	Pass bool
+	// Metric is that of the tunnel's routes; a foreign route to the same prefix wins unless its metric is worse.
+	// While a route replaces another, one of them has one more. 0: DefaultMetric.
+	Metric int
 
 	BGP    *BGP    // nil: none
 	Health *Health // by the body; nil: none
 	// OwnHealth is the check of `health:` beside the body, whatever checks the body has; nil: none.
 	OwnHealth *Health
 }
+
+// DefaultMetric is high, so that foreign routes win where there are some; MaxMetric leaves room for what stands behind a route.
+const (
+	DefaultMetric = 7300
+	MaxMetric     = 2147483600
+)
 
 // Asked is the check in which this end pings, between the addresses in the tunnel where it names none; nil: this end does not ping.
 func (t *Tunnel) Asked() *Health {

@@ -59,6 +59,7 @@ var fields = []field{
 	{path: "Tunnel.MTU", name: "MTU"},
 	{path: "Tunnel.DF", name: "fragmentation"},
 	{path: "Tunnel.Pass", name: "before up"},
+	{path: "Tunnel.Metric", name: "metric"},
 	{path: "Tunnel.BGP", name: "BGP", idle: true},
 	{path: "Tunnel.Health", name: "health check"},
 	{path: "Tunnel.OwnHealth", name: "health check of our own"},

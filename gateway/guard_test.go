@@ -47,8 +47,8 @@ func (h *fakeHost) Release() error {
 func (h *fakeHost) guard() {
 	wanted := map[netip.Prefix]bool{}
 	for _, s := range h.states {
-		for _, p := range s.Guards {
-			wanted[p], h.guards[p] = true, true
+		for _, g := range s.Guards {
+			wanted[g.Prefix], h.guards[g.Prefix] = true, true
 		}
 	}
 	for p := range h.guards {

@@ -12,11 +12,14 @@ import (
 
 // apply sets a group's part of the host's state.
 func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied {
-	s := host.State{Peers: w.Peers, Guards: w.Guards}
+	s := host.State{Peers: w.Peers}
+	for _, guard := range w.Guards {
+		s.Guards = append(s.Guards, host.Guard(guard))
+	}
 	tunnelOf := map[string]string{} // by device
 	for _, d := range w.Devices {
 		tunnelOf[d.Device] = d.Tunnel
-		ds := host.DeviceState{Name: d.Device, MTU: d.MTU, Sources: d.Sources}
+		ds := host.DeviceState{Name: d.Device, MTU: d.MTU, Metric: d.Metric, Sources: d.Sources}
 		if d.Address.IsValid() {
 			ds.Addresses = []netip.Prefix{d.Address}
 		}

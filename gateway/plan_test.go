@@ -101,6 +101,7 @@ var settings = map[string]struct {
 	"Device":            {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Device = "office" }},
 	"Tunnel.Routes":     {Live, func(_ *config.Connection, t *config.Tunnel) { t.Routes = prefixes("10.10.0.0/24") }},
 	"Tunnel.Pass":       {Live, func(_ *config.Connection, t *config.Tunnel) { t.Pass = true }},
+	"Tunnel.Metric":     {Live, func(_ *config.Connection, t *config.Tunnel) { t.Metric = 100 }},
 	"Tunnel.MTU":        {Live, func(_ *config.Connection, t *config.Tunnel) { t.MTU = 1300 }},
 	"Tunnel.DF":         {Live, func(_ *config.Connection, t *config.Tunnel) { t.DF = config.DFClear }},
 	"Tunnel.EarlyRekey": {Live, func(_ *config.Connection, t *config.Tunnel) { t.EarlyRekey = true }},

@@ -36,13 +36,20 @@ type Want struct {
 	Devices []DeviceState
 	Peers   []netip.Addr // outer addresses that no route may capture; sorted
 	// Guards are prefixes whose packets leave by a device of ours or not at all.
-	Guards []netip.Prefix
+	Guards []Guard
+}
+
+// Guard is a prefix, with the metric of the routes that lead it into a tunnel.
+type Guard struct {
+	Prefix netip.Prefix
+	Metric int
 }
 
 // DeviceState is one tunnel's part of a Want.
 type DeviceState struct {
 	Tunnel, Device string
 	MTU            int
+	Metric         int          // of its routes; 0: as package host has it
 	Address        netip.Prefix // of this end in the tunnel, with the mask of the block; unset: none
 	Routes         []Route
 	Sources        []netip.Prefix // networks whose packets the device is for

@@ -10,7 +10,14 @@ import (
 // guarded compares the guards of the last Want.
 func (s *script) guarded(want string) {
 	s.t.Helper()
-	if got := fmt.Sprint(s.want.Guards); got != want {
+	var list []string
+	for _, g := range s.want.Guards {
+		list = append(list, g.Prefix.String())
+		if g.Metric != 0 {
+			list = append(list, fmt.Sprint("metric ", g.Metric))
+		}
+	}
+	if got := fmt.Sprint(list); got != want {
 		s.t.Errorf("got guards %s, want %s", got, want)
 	}
 }

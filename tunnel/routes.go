@@ -38,7 +38,7 @@ func (g *Group) hostState() Want {
 			outer[a] = true
 		}
 		if m.fault.OK() {
-			d := DeviceState{Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets}
+			d := DeviceState{Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Metric: m.Tunnel.Metric, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets}
 			if !m.held {
 				d.Address = m.Tunnel.Inside
 			}
@@ -54,18 +54,21 @@ func (g *Group) hostState() Want {
 }
 
 // guards returns what the routes of the wanted tunnels cover, from the start on, whether they are up or not.
-func (g *Group) guards() []netip.Prefix {
-	var out []netip.Prefix
+func (g *Group) guards() []Guard {
+	var out []Guard
+	several := false
 	for _, m := range g.members {
-		switch {
-		case m.held || m.Tunnel.Pass:
-		case out == nil:
-			out = m.Tunnel.Routes
-		default: // two tunnels may have the same
-			out = slices.Concat(out, m.Tunnel.Routes)
-			slices.SortFunc(out, netip.Prefix.Compare)
-			out = slices.Compact(out)
+		if m.held || m.Tunnel.Pass {
+			continue
 		}
+		several = out != nil
+		for _, p := range m.Tunnel.Routes {
+			out = append(out, Guard{p, m.Tunnel.Metric})
+		}
+	}
+	if several { // two tunnels may have the same, and the worse metric counts
+		slices.SortFunc(out, func(a, b Guard) int { return cmp.Or(a.Prefix.Compare(b.Prefix), cmp.Compare(b.Metric, a.Metric)) })
+		out = slices.CompactFunc(out, func(a, b Guard) bool { return a.Prefix == b.Prefix })
 	}
 	return out
 }

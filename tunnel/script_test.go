@@ -176,6 +176,9 @@ func text(a Action) string {
 		out := "want"
 		for _, d := range a.Devices {
 			out += fmt.Sprintf(" %s/%d", d.Device, d.MTU)
+			if d.Metric != 0 {
+				out += fmt.Sprintf(" metric %d", d.Metric)
+			}
 			if d.Address.IsValid() {
 				out += fmt.Sprintf(" at %v", d.Address)
 			}

@@ -113,6 +113,7 @@ var params = []struct {
 	{"before up", func(t *subject) []Param {
 		return choice(t.Pass, "in clear by other routes (pass)", "dropped")
 	}},
+	{"metric", func(t *subject) []Param { return []Param{{Value: fmt.Sprint(t.Metric)}} }},
 	{"local inside address", func(t *subject) []Param {
 		return when(t.Inside.IsValid(), t.Inside.String(), "")
 	}},

@@ -162,6 +162,9 @@ func (w *writer) libreswanESP(t *config.Tunnel) {
 	if t.DF == config.DFClear {
 		w.set("nopmtudisc", "yes")
 	}
+	if t.Metric != config.DefaultMetric {
+		w.set("metric", strconv.Itoa(t.Metric))
+	}
 }
 
 // libreswanNames are Libreswan's names of algorithms. It lacks an algorithm that is

@@ -194,6 +194,9 @@ func (w *writer) beside(m *mapping, t *config.Tunnel, start config.Start, alive 
 	if t.Pass {
 		m.add("before_up", plain("pass"))
 	}
+	if t.Metric != config.DefaultMetric {
+		m.add("metric", whole(uint64(t.Metric)))
+	}
 	switch {
 	case t.DPD == alive, t.IKEVersion == 2 && t.DPD.Interval == alive.Interval && t.DPD.Timeout == alive.Timeout && t.DPD.Clear == alive.Clear:
 	case t.DPD.Interval == 0:

@@ -137,6 +137,9 @@ func (w *writer) child(name string, t *config.Tunnel, local, remote string) {
 	if t.MTU > 0 {
 		w.line("        # %s", w.cannot("that packets inside the tunnel have at most %d bytes", t.MTU))
 	}
+	if t.Metric != config.DefaultMetric {
+		w.line("        # %s", w.cannot("that the tunnel's routes have the metric %d", t.Metric))
+	}
 	l := t.ESPLifetime
 	if l.Time > 0 {
 		w.line("        life_time = %s\n        rekey_time = %s", seconds(l.Time), seconds(l.Time*9/10))

@@ -69,6 +69,7 @@ func (l *loader) beside(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 		set(&t.ESPLifetime.Packets, o.Field("packets"))
 	}
 	t.Pass = v.Field("before_up").Text() == "pass"
+	t.Metric = int(v.Field("metric").Int())
 	l.allow(v.Field("allow"), at, t)
 	l.routes(v.Field("routes"), t)
 }

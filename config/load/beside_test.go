@@ -55,7 +55,7 @@ func TestDefaultsOfNativeAreStrong(t *testing.T) {
 		Local:      config.End{Address: netip.MustParseAddr("203.0.113.9"), ID: ipsec.ParseIdentity("203.0.113.9"), Subnets: []netip.Prefix{netip.MustParsePrefix("192.168.3.0/24"), netip.MustParsePrefix("fc00::/16")}},
 		Remote:     config.End{Address: netip.MustParseAddr("198.51.100.9"), ID: ipsec.ParseIdentity("198.51.100.9"), Subnets: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("0.0.0.0/0")}},
 		IKEVersion: 2, PSK: ipsec.Secret("not-a-real-secret"), IKELifetime: 24 * time.Hour, ESPLifetime: ipsec.Lifetime{Time: time.Hour},
-		Children: config.Lists, NATT: true, Encap: config.EncapAuto, CopyDSCP: true, DF: config.DFAuto, DPD: dpd.Config{Interval: 30 * time.Second}, Start: config.StartActive,
+		Children: config.Lists, NATT: true, Encap: config.EncapAuto, CopyDSCP: true, Metric: 7300, DF: config.DFAuto, DPD: dpd.Config{Interval: 30 * time.Second}, Start: config.StartActive,
 		Routes: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd00::/8")},
 	}
 	if !reflect.DeepEqual(tun, want) {
@@ -75,6 +75,7 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"copy_dscp: off", func(t config.Tunnel) bool { return !t.CopyDSCP }},
 		{"before_up: drop", func(t config.Tunnel) bool { return !t.Pass }},
 		{"before_up: pass", func(t config.Tunnel) bool { return t.Pass }},
+		{"metric: 100", func(t config.Tunnel) bool { return t.Metric == 100 }},
 		{"mtu: 1300", func(t config.Tunnel) bool { return t.MTU == 1300 }},
 		{"df: clear", func(t config.Tunnel) bool { return t.DF == config.DFClear }},
 		{"df: set", func(t config.Tunnel) bool { return t.DF == config.DFSet }},

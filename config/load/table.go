@@ -2,6 +2,7 @@ package load
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"vpngw/config"
@@ -59,6 +60,7 @@ func connectionObject() *dialect.Object {
 		{Name: "device", Type: oneOrTwo(dialect.Text{Check: config.CheckDevice}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "prefixes that are routed into the tunnel; the remote subnets by default"},
 		{Name: "before_up", Type: dialect.Enum{Words: []string{"drop", "pass"}}, Default: "drop", Goes: "before up", Doc: "packets for the routes while no tunnel takes them, before it is first up and while the daemon does not run; drop: none leaves in clear; pass: they go where this host's other routes lead"},
+		{Name: "metric", Type: dialect.Int{Min: 1, Max: config.MaxMetric}, Default: strconv.Itoa(config.DefaultMetric), Goes: "metric", Doc: "of the tunnel's routes, on this host; another program's route to the same prefix wins unless its metric is worse by more than 10"},
 		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval, timeout and action"},
 		{Name: "lifetime", Type: lifetimeObject, Doc: "overrides the body's"},
 		{Name: "health", Type: healthObject, Goes: "own health check", Doc: "pings of this end through the tunnel, whatever the body has"},
