@@ -175,3 +175,25 @@ func TestStatusTellsOfLeaks(t *testing.T) {
 		check("hq", LeakPossible, diag.LeakHeld, "`vpngw down` holds the tunnel")
 	})
 }
+
+// A change of the metric is live, for the routes and for the guards.
+func TestTheMetricChangesLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq(), lab()), Options{})
+		defer r.stop()
+		for _, metric := range []int{100, 7300, 200} {
+			c := hq()
+			c.Tunnels[0].Metric = metric
+			r.adopt(c, lab())
+			r.host.mu.Lock()
+			s, other := r.host.states["hq"], r.host.states["lab"]
+			r.host.mu.Unlock()
+			if want := []host.Guard{{Prefix: netip.MustParsePrefix("10.10.0.0/16"), Metric: metric}}; !slices.Equal(s.Guards, want) || len(s.Devices) != 1 || s.Devices[0].Metric != metric {
+				t.Errorf("metric %d: got %+v", metric, s)
+			}
+			if len(other.Devices) != 1 || other.Devices[0].Metric != 0 || other.Guards[0].Metric != 0 {
+				t.Errorf("metric %d: the other has %+v", metric, other)
+			}
+		}
+	})
+}

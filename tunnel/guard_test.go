@@ -61,3 +61,23 @@ func TestAGroupGuardsForAllItsTunnels(t *testing.T) {
 		t.Errorf("the configuration has changed: %s", got)
 	}
 }
+
+// The traffic moves between tunnels of different metrics, and a guard has the worst one of those whose prefix it is.
+func TestTunnelsOfDifferentMetrics(t *testing.T) {
+	active, standby := tunnelOf("a", "192.168.3.0/24", "10.10.0.0/16 10.11.0.0/16"), tunnelOf("b", "192.168.3.0/24", "10.11.0.0/16 10.12.0.0/16")
+	active.Tunnel.Role, standby.Tunnel.Role = config.Active, config.Standby
+	active.Tunnel.Metric, standby.Tunnel.Metric = 100, 200
+	active.Conn.Switching, standby.Conn.Switching = auto(), auto()
+	s := newScript(t, active, standby)
+	const both = "[10.10.0.0/16 metric 100 10.11.0.0/16 metric 200 10.12.0.0/16 metric 200]"
+	s.guarded(both)
+	s.facts(device("a"), device("b"))
+	a := s.up("a", "192.168.3.0/24", "10.10.0.0/16 10.11.0.0/16")
+	s.up("b", "192.168.3.0/24", "10.11.0.0/16 10.12.0.0/16")
+	s.trace = nil
+	s.facts(gone(a))
+	s.guarded(both)
+	s.wants("a -> b (failover)", "want dev-a/1440 metric 100 10.10.0.0/16 src 192.168.3.1 dev-b/1440 metric 200 10.11.0.0/16 src 192.168.3.1 10.12.0.0/16 src 192.168.3.1", "a: up -> connecting")
+	s.facts(Held{"b", true})
+	s.guarded("[10.10.0.0/16 metric 100 10.11.0.0/16 metric 100]")
+}

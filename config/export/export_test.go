@@ -265,3 +265,24 @@ func TestStartInEachFormat(t *testing.T) {
 		}
 	}
 }
+
+// A metric is this end's own: the other end's file has the default.
+func TestTheMetricIsWrittenForThisEnd(t *testing.T) {
+	for metric, want := range map[string]map[string]string{
+		"7300": {"native": "", "alibaba": "", "huawei": "", "tencent": "", "libreswan": "", "swanctl": ""},
+		"100":  {"native": "metric: 100", "alibaba": "metric: 100", "huawei": "metric: 100", "tencent": "metric: 100", "libreswan": "metric=100", "swanctl": "have the metric 100"},
+	} {
+		c := one(loaded(t, `{version: 1, connections: [{name: hq, metric: `+metric+`, native: {ike_version: 2, psk: 7p5!rKQw-2vN8zXd4,
+			local: {address: 203.0.113.9, subnets: [192.168.3.0/24]}, remote: {address: 198.51.100.1, subnets: [10.10.0.0/16]},
+			ike: {proposals: [aes128-sha1-modp1024]}, esp: {proposals: [aes128-sha1-noesn]}}}]}`))
+		for format, line := range want {
+			text := Write(c, Options{Format: format, Side: config.Customer, Reveal: true}).Text
+			if line == "" && strings.Contains(text, "metric") || !strings.Contains(text, line) {
+				t.Errorf("%s, metric %s: want %q in\n%s", format, metric, line, text)
+			}
+			if text := Write(c, Options{Format: format, Side: config.Cloud, Reveal: true}).Text; strings.Contains(text, "metric") {
+				t.Errorf("%s, metric %s: the other end has it in\n%s", format, metric, text)
+			}
+		}
+	}
+}

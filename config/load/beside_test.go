@@ -75,6 +75,8 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"copy_dscp: off", func(t config.Tunnel) bool { return !t.CopyDSCP }},
 		{"before_up: drop", func(t config.Tunnel) bool { return !t.Pass }},
 		{"before_up: pass", func(t config.Tunnel) bool { return t.Pass }},
+		{"metric: 1", func(t config.Tunnel) bool { return t.Metric == 1 }},
+		{"metric: 2147483600", func(t config.Tunnel) bool { return t.Metric == config.MaxMetric }},
 		{"metric: 100", func(t config.Tunnel) bool { return t.Metric == 100 }},
 		{"mtu: 1300", func(t config.Tunnel) bool { return t.MTU == 1300 }},
 		{"df: clear", func(t config.Tunnel) bool { return t.DF == config.DFClear }},
@@ -293,6 +295,17 @@ func TestKeyOfAFile(t *testing.T) {
 	} {
 		if key, err := Key(path); err == nil || key != nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %d bytes, %v", name, len(key), err)
+		}
+	}
+}
+
+func TestMetricsThatDoNotFitAreRefused(t *testing.T) {
+	for _, metric := range []string{"0", "-1", "2147483601", "4294967295", "99999999999999999999", "low", "1.5", "[100, 200]"} {
+		text := "version: 1\nconnections:\n  - {metric: " + metric + ", native: {psk: 7p5!rKQw-2vN8zXd4, local: {address: 203.0.113.9, subnets: [192.168.3.0/24]}, " +
+			"remote: {address: 198.51.100.1, subnets: [10.10.0.0/16]}, ike: {proposals: [aes128gcm16-prfsha256-ecp256]}, esp: {proposals: [aes128gcm16]}}}\n"
+		r, ps := parseText(files{}.read, "test.yaml", []byte(text))
+		if r != nil && r.Config != nil && !ps.Failed() || !strings.Contains(lines(ps), "connections[0].metric: ") {
+			t.Errorf("metric %s: got %s", metric, lines(ps))
 		}
 	}
 }
