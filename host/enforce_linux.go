@@ -60,7 +60,11 @@ func (h *Host) pass() []failure {
 	routes, addrs, guards, gone := w.routes, w.addrs, w.guards, w.gone
 	w.links, w.addrs, w.routes, w.rules, w.guards, w.gone = nil, nil, nil, nil, nil, nil // objects that cannot be removed come back into the list
 	if len(later) > 0 {
-		guards = slices.DeleteFunc(guards, func(k tablePrefix) bool { return slices.Contains(later, k) })
+		wait := make(map[tablePrefix]bool, len(later))
+		for _, k := range later {
+			wait[k] = true
+		}
+		guards = slices.DeleteFunc(guards, func(k tablePrefix) bool { return wait[k] })
 	}
 	failures = append(failures, h.removeRules(rules)...)
 	failures = append(failures, h.removeGuards(guards)...)
