@@ -127,7 +127,7 @@ var mistakes = []mistake{
 	}, want: of("ours", "routes", "route-blocked", initiators...)},
 	{what: "everything is carried and routed nowhere", spoil: func(p *patient) {
 		everything := []string{"0.0.0.0/0"}
-		p.ours.Native.Local.Subnets, p.ours.Native.Remote.Subnets = everything, everything
+		p.ours.Native.Local.Subnets, p.ours.Native.Remote.Subnets, p.ours.Routes = everything, everything, []string{}
 		child(&p.theirs, func(c *lab.Child) { c.LocalTS, c.RemoteTS = everything, everything })
 	}, want: of("ours", "routes", "no-routes", initiators...)},
 	{what: "a network that the tunnel does not carry", spoil: func(p *patient) { p.ours.Routes = []string{lab.CloudLAN, "10.88.0.0/16"} }, after: func(p *patient) {
