@@ -104,8 +104,8 @@ func (c *Client) Failback(ctx context.Context, name string) error {
 }
 
 // Rekey replaces the Child SAs of a connection or tunnel, with ike its IKE SA.
-func (c *Client) Rekey(ctx context.Context, name string, ike bool) error {
-	return c.do(ctx, http.MethodPost, "/v1/rekey", rekey{target{name}, ike}, nil)
+func (c *Client) Rekey(ctx context.Context, name string, what gateway.Rekeying) error {
+	return c.do(ctx, http.MethodPost, "/v1/rekey", rekey{target{name}, what == gateway.RekeyIKE, what == gateway.TryRekey}, nil)
 }
 
 // Reload makes the daemon read its config file again.

@@ -50,7 +50,7 @@ type Daemon interface {
 	Down(ctx context.Context, name string) error
 	Failover(ctx context.Context, name string) error
 	Failback(ctx context.Context, name string) error
-	Rekey(ctx context.Context, name string, ike bool) error
+	Rekey(ctx context.Context, name string, what gateway.Rekeying) error
 	Reload(context.Context) (desired.Reloaded, error)
 	Plan(context.Context) (desired.Planned, error)
 	Try(ctx context.Context, during time.Duration) (desired.Reloaded, error)
@@ -77,7 +77,18 @@ func (t *target) name() string { return t.Name }
 // rekey is the body of rekey.
 type rekey struct {
 	target
-	IKE bool `json:"ike,omitempty"`
+	IKE   bool `json:"ike,omitempty"`
+	Trial bool `json:"trial,omitempty"` // a refusal is told, and has no other consequence
+}
+
+func (r *rekey) what() gateway.Rekeying {
+	switch {
+	case r.IKE:
+		return gateway.RekeyIKE
+	case r.Trial:
+		return gateway.TryRekey
+	}
+	return gateway.RekeyChildren
 }
 
 // Version is the answer to GET /v1/version.

@@ -72,8 +72,8 @@ func (d *fakeDaemon) Failback(_ context.Context, name string) error {
 	return d.err
 }
 
-func (d *fakeDaemon) Rekey(_ context.Context, name string, ike bool) error {
-	d.told = append(d.told, fmt.Sprintf("rekey %s ike=%v", name, ike))
+func (d *fakeDaemon) Rekey(_ context.Context, name string, what gateway.Rekeying) error {
+	d.told = append(d.told, fmt.Sprintf("%s of %s", what, name))
 	return d.err
 }
 
@@ -125,7 +125,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 			IKE:      &gateway.IKEStatus{Version: 2, SPIi: "0123456789abcdef"},
 			Children: []gateway.ChildStatus{{BytesIn: 1 << 60, Drops: map[string]uint64{"replay": 1}}},
 		}},
-	}}}, Reload: &desired.ReloadStatus{State: "unconfirmed", Until: time.Date(2026, 1, 2, 3, 5, 5, 0, time.UTC), Why: "wait"}}}
+	}}}, Reload: &desired.ReloadStatus{State: "unconfirmed", Until: time.Date(2026, 1, 2, 3, 5, 5, 0, time.UTC), Note: "wait"}}}
 	c, ctx := NewClient(serve(t, d)), context.Background()
 	got, err := c.Status(ctx)
 	if err != nil || !reflect.DeepEqual(got, d.status) {
@@ -137,7 +137,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if v, err := c.Version(ctx); err != nil || v.Version != "1.2.3" {
 		t.Errorf("got version %v, %v", v, err)
 	}
-	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Failover(ctx, "hq"), c.Failback(ctx, "lab"), c.Rekey(ctx, "hq", false), c.Rekey(ctx, "hq", true)); err != nil {
+	if err := errors.Join(c.Up(ctx, "hq"), c.Down(ctx, "a b/ü"), c.Failover(ctx, "hq"), c.Failback(ctx, "lab"), c.Rekey(ctx, "hq", gateway.RekeyChildren), c.Rekey(ctx, "hq", gateway.RekeyIKE), c.Rekey(ctx, "lab", gateway.TryRekey)); err != nil {
 		t.Error(err)
 	}
 	if done, err := c.Reload(ctx); err != nil || done.Added != 2 || len(done.Faults) != 1 || done.Faults[0].Why != "no" {
@@ -158,7 +158,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 			t.Errorf("got events %+v, %v", list, err)
 		}
 	}
-	if want := []string{"up hq", "down a b/ü", "failover hq", "failback lab", "rekey hq ike=false", "rekey hq ike=true", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"up hq", "down a b/ü", "failover hq", "failback lab", "rekey the Child SAs of hq", "rekey the IKE SA of hq", "try to rekey the Child SAs of lab", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 	if want := []string{`events of "a b/ü" after 0, wait 30s`, `events of "a b/ü" after 7, wait 30s`}; !reflect.DeepEqual(d.asked, want) {

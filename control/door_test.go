@@ -187,7 +187,7 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 			t.Errorf("%s as root: got %d: %s", r.verb, got, body)
 		}
 	}
-	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey hq ike=false", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 }

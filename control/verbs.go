@@ -51,7 +51,7 @@ func verbs(d Daemon, version string) []verb {
 		post("failover", newTarget, func(ctx context.Context, b named) error { return d.Failover(ctx, b.name()) }),
 		post("failback", newTarget, func(ctx context.Context, b named) error { return d.Failback(ctx, b.name()) }),
 		post("rekey", func() named { return new(rekey) }, func(ctx context.Context, b named) error {
-			return d.Rekey(ctx, b.name(), b.(*rekey).IKE)
+			return d.Rekey(ctx, b.name(), b.(*rekey).what())
 		}),
 		{pattern: "POST /v1/reload", admin: true, do: func(ctx context.Context, _ any) (any, error) { return d.Reload(ctx) }},
 		{pattern: "POST /v1/plan", admin: true, do: func(ctx context.Context, _ any) (any, error) { return d.Plan(ctx) }},

@@ -17,7 +17,7 @@ type Status struct {
 type ReloadStatus struct {
 	State string    `json:"state"` // "unconfirmed", "gone-back"
 	Until time.Time `json:"until"` // when the daemon goes back, or was to go back
-	Why   string    `json:"why"`   // a sentence
+	Note  string    `json:"note"`  // a sentence
 }
 
 // Status is the gateway's, with what is to be known of the last reload.

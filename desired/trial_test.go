@@ -98,8 +98,8 @@ func (l *life) says(want string) {
 	got := ""
 	if st.Reload != nil {
 		got = st.Reload.State
-		if !strings.Contains(st.Reload.Why, "vpngw") {
-			l.Errorf("it does not say what to do: %q", st.Reload.Why)
+		if !strings.Contains(st.Reload.Note, "vpngw") {
+			l.Errorf("it does not say what to do: %q", st.Reload.Note)
 		}
 	}
 	if got != want {

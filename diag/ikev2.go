@@ -46,7 +46,7 @@ var ikev2 = []Entry{
 	{Code: SuccessorDeleted, Severity: Warning, Sentence: "the peer deleted the SA that was to replace this one", Side: Nowhere},
 	{Code: BeingReplaced, Severity: Info, Sentence: "{name} is being replaced", Side: Nowhere},
 	{Code: RekeyedAlready, Severity: Info, Sentence: "the peer has rekeyed the IKE SA a moment ago", Side: Nowhere},
-	{Code: EarlyRekey, Severity: Info, Sentence: "early_rekey: whether both ends agree in PFS shows only at a rekey", Side: Nowhere},
+	{Code: EarlyRekey, Severity: Info, Sentence: "whether both ends agree in PFS shows only at a rekey (early_rekey, or vpngw doctor)", Side: Nowhere},
 	{Code: PFSMismatch, Severity: Warning, Sentence: "PFS differs, so the tunnel is up but will break at its first rekey: we ask for {ours}; the peer answered {notify}", Side: Either, Change: "esp.proposals"},
 	{Code: ChildBusy, Severity: Info, Sentence: "a Child SA is being made, rekeyed or deleted", Side: Nowhere},
 }

@@ -73,18 +73,23 @@ func (g *Gateway) remember(e *entry, held bool) error {
 	return nil
 }
 
-// Rekey replaces the Child SAs of a connection, or of one tunnel of it, as their
-// lifetimes would; with ike, the IKE SA that carries them instead.
-func (g *Gateway) Rekey(ctx context.Context, name string, ike bool) error {
-	verb := "rekey the Child SAs"
-	if ike {
-		verb = "rekey the IKE SA"
-	}
-	return g.eachNamed(ctx, verb, name, func(now time.Time, e *entry) error {
-		if ike {
+// Rekeying is what Rekey replaces.
+type Rekeying string
+
+const (
+	RekeyChildren Rekeying = "rekey the Child SAs" // as their lifetimes would
+	RekeyIKE      Rekeying = "rekey the IKE SA"    // that carries them
+	// TryRekey is RekeyChildren where IKEv2 has them. A refusal is told as a difference in PFS and has no other consequence.
+	TryRekey Rekeying = "try to rekey the Child SAs"
+)
+
+// Rekey replaces SAs of a connection, or of one tunnel of it.
+func (g *Gateway) Rekey(ctx context.Context, name string, what Rekeying) error {
+	return g.eachNamed(ctx, string(what), name, func(now time.Time, e *entry) error {
+		if what == RekeyIKE {
 			g.ike.Do(now, sa.RekeyIKE{Tunnel: e.tunnel.Name})
 		} else {
-			g.ike.Do(now, sa.Rekey{Tunnel: e.tunnel.Name})
+			g.ike.Do(now, sa.Rekey{Tunnel: e.tunnel.Name, Trial: what == TryRekey})
 		}
 		return nil
 	})

@@ -278,9 +278,10 @@ func TestRekeyReplacesWhatItIsAskedFor(t *testing.T) {
 		defer cloud.stop()
 		time.Sleep(40 * time.Second)
 		first := customer.wantState("hq", tunnel.Up)
-		for _, ike := range []bool{false, true} {
+		for _, what := range []Rekeying{RekeyChildren, TryRekey, RekeyIKE} {
+			ike := what == RekeyIKE
 			before := customer.wantState("hq", tunnel.Up)
-			if err := customer.Rekey(context.Background(), "hq", ike); err != nil {
+			if err := customer.Rekey(context.Background(), "hq", what); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
@@ -295,7 +296,7 @@ func TestRekeyReplacesWhatItIsAskedFor(t *testing.T) {
 				t.Errorf("ike %v: got %d Child SAs, want %d", ike, len(after.Children), len(first.Children))
 			}
 		}
-		if err := customer.Rekey(context.Background(), "hg", false); err == nil {
+		if err := customer.Rekey(context.Background(), "hg", RekeyChildren); err == nil {
 			t.Error("an unknown name is rekeyed")
 		}
 	})

@@ -166,7 +166,7 @@ func TestAHealthCheckBetweenTwoGateways(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		customer.wantState("hq", tunnel.Up)
 		for i := range 20 {
-			if err := customer.Rekey(t.Context(), "hq", i%2 == 0); err != nil {
+			if err := customer.Rekey(t.Context(), "hq", []Rekeying{RekeyIKE, RekeyChildren}[i%2]); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(1500 * time.Millisecond)

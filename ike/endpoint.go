@@ -220,7 +220,14 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 	case sa.PathChanged:
 		e.pathChanged(now)
 	case sa.Rekey:
-		e.ofTunnel(c.Tunnel, func(m sa.Machine, cfg *sa.Child) { m.RekeyChildren(now, cfg, operatorAsked) })
+		e.ofTunnel(c.Tunnel, func(m sa.Machine, cfg *sa.Child) {
+			switch {
+			case !c.Trial:
+				m.RekeyChildren(now, cfg, operatorAsked)
+			case m.Info().Version == 2:
+				m.RekeyChildren(now, cfg, diag.Cause{Code: diag.EarlyRekey})
+			}
+		})
 	case sa.RekeyIKE:
 		e.ofTunnel(c.Tunnel, func(m sa.Machine, _ *sa.Child) { m.RekeyIKE(now, operatorAsked) })
 	case sa.Measure:

@@ -17,12 +17,14 @@ func readdress(n *lab.Net, to string) {
 
 // The gateway's own address changes under traffic. The tunnel is back within 2 s, with a strongSwan that takes any address.
 func TestOwnAddressMoves(t *testing.T) {
+	t.Parallel()
 	rounds := 3
 	if soak {
 		rounds = 20
 	}
 	for version, name := range map[int]string{1: "IKEv1", 2: "IKEv2"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			n := lab.Direct(t, lab.CharonTools...)
 			ours, theirs := versionPair(version)
 			ours.DPD = nil
@@ -97,6 +99,7 @@ func TestListenAddressComesLater(t *testing.T) {
 
 // The outer link goes down and comes back 200 times in 10 s. Each of 12 tunnels is up 5 s later.
 func TestStormOfLinkEventsStrandsNoTunnel(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t)
 	const tunnels = 12
 	var ours, theirs []lab.Connection

@@ -21,6 +21,7 @@ func silence(n *lab.Net) {
 
 // A link of 1400 bytes lies in the middle, and ICMP is filtered everywhere.
 func TestNoBlackHoleWithoutICMP(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		version int
 		encap   string
@@ -50,6 +51,7 @@ func TestNoBlackHoleWithoutICMP(t *testing.T) {
 			peer = "strongswan"
 		}
 		t.Run(fmt.Sprintf("IKEv%d %s encap=%s df=%s %s", tt.version, outer, tt.encap, tt.df, peer), func(t *testing.T) {
+			t.Parallel()
 			tools := []string{}
 			if tt.charon {
 				tools = lab.CharonTools

@@ -299,6 +299,7 @@ func (l *leaking) end(pcap *lab.Capture) {
 // Nothing leaves in clear, whatever happens to the daemon, its peer, its configuration, its objects in the kernel and the
 // host's links. The peer is strongSwan.
 func TestNothingInClearAgainstStrongswan(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, append(lab.CharonTools, "tcpdump", "tshark", "nft")...)
 	pcap := n.Internet.Capture("customer", protected)
 	ours, theirs := versionPair(2)
@@ -325,6 +326,7 @@ func TestNothingInClearAgainstStrongswan(t *testing.T) {
 
 // The same between two vpngw, with IPv6, an address in the tunnel, and a prefix that contains the peer and so has rules.
 func TestNothingInClearBetweenTwo(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, "tcpdump", "tshark", "nft")
 	n.Cloud.Address("lan", "198.51.200.1/24")
 	n.CloudHost.Address("eth0", "198.51.200.10/24")

@@ -25,6 +25,7 @@ type patient struct {
 	config lab.Config     // without ours
 	gw     *lab.Vpngw
 	undo   []func()
+	rekey  bool // the doctor may try one
 }
 
 func (p *patient) esp(proposal string) {
@@ -81,6 +82,7 @@ type mistake struct {
 	what  string
 	spoil func(*patient)
 	after func(*patient) // once vpngw runs
+	rekey bool           // the doctor may try a rekey
 	want  map[int]explained
 }
 
@@ -108,7 +110,7 @@ var diagnosed = within(8 * time.Second)
 // diagnose asks vpngw doctor until its first finding is the wanted one, for a while, and returns the last first finding.
 func (p *patient) diagnose(want explained) (f finding) {
 	for start := time.Now(); time.Since(start) < diagnosed; time.Sleep(100 * time.Millisecond) {
-		out, err := exec.Command(p.n.Binary(), "doctor", "row", "--json", "--control", p.gw.Control).Output()
+		out, err := exec.Command(p.n.Binary(), "doctor", "row", "--json", fmt.Sprintf("--rekey=%v", p.rekey), "--control", p.gw.Control).Output()
 		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 			p.n.Fatalf("doctor: %v", err)
 		}
@@ -233,6 +235,7 @@ func (all *outcome) each(t *testing.T, kind int, list []mistake, network func() 
 			if m.after != nil {
 				m.after(p)
 			}
+			p.rekey = m.rekey
 			all.add(name, m.what, want, p.diagnose(want))
 		})
 	}

@@ -77,6 +77,7 @@ var mistakes = []mistake{
 	{what: "PFS at our end only", spoil: func(p *patient) { p.ours.Native.ESP.Proposals = []string{"aes128-sha256-modp2048"} }, want: proposals("esp", mainInitiator, mainResponder)},
 	{what: "PFS at the peer only", spoil: func(p *patient) { p.esp("aes128-sha256-modp2048") }, want: proposals("esp", mainInitiator, mainResponder)},
 	{what: "PFS at our end only, found at a rekey", after: weRekey, spoil: func(p *patient) { p.ours.Native.ESP.Proposals = []string{"aes128-sha256-modp2048"} }, want: proposals("esp", v2Initiator)},
+	{what: "PFS at our end only, tried by the doctor", after: up, rekey: true, spoil: func(p *patient) { p.ours.Native.ESP.Proposals = []string{"aes128-sha256-modp2048"} }, want: of("either", "esp.proposals", "pfs-mismatch", v2Initiator, v2Responder)},
 	{what: "PFS group, found at the peer's rekey", after: theyRekey, spoil: func(p *patient) {
 		p.ours.Native.ESP.Proposals = []string{"aes128-sha256-modp2048"}
 		p.esp("aes128-sha256-modp3072")
@@ -126,7 +127,7 @@ var mistakes = []mistake{
 	}, want: of("ours", "routes", "route-blocked", initiators...)},
 	{what: "everything is carried and routed nowhere", spoil: func(p *patient) {
 		everything := []string{"0.0.0.0/0"}
-		p.ours.Native.Local.Subnets, p.ours.Native.Remote.Subnets = everything, everything
+		p.ours.Native.Local.Subnets, p.ours.Native.Remote.Subnets, p.ours.Routes = everything, everything, []string{}
 		child(&p.theirs, func(c *lab.Child) { c.LocalTS, c.RemoteTS = everything, everything })
 	}, want: of("ours", "routes", "no-routes", initiators...)},
 	{what: "a network that the tunnel does not carry", spoil: func(p *patient) { p.ours.Routes = []string{lab.CloudLAN, "10.88.0.0/16"} }, after: func(p *patient) {

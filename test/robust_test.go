@@ -12,6 +12,7 @@ import (
 // Each of these befalls a gateway whose tunnel to a strongSwan is up. It does not end, and is back within 5 s of the cause's
 // end. The clock's move is missing here: it would move for everybody on the machine; all times in vpngw come from the monotonic clock.
 func TestWhatBefallsAHost(t *testing.T) {
+	t.Parallel()
 	n := lab.Direct(t, append([]string{"prlimit"}, lab.CharonTools...)...)
 	ours, theirs := versionPair(2)
 	ours.DPD = nil

@@ -147,7 +147,9 @@ func (d *canned) Failover(_ context.Context, name string) error {
 }
 func (d *canned) Failback(_ context.Context, name string) error { return d.known(name) }
 
-func (d *canned) Rekey(_ context.Context, name string, _ bool) error { return d.known(name) }
+func (d *canned) Rekey(_ context.Context, name string, _ gateway.Rekeying) error {
+	return d.known(name)
+}
 
 func (d *canned) Reload(context.Context) (desired.Reloaded, error) { return d.reloaded, nil }
 

@@ -101,7 +101,7 @@ func printDrops(w io.Writer, c gateway.Counters) error {
 // printStatus prints a table, one line for each tunnel.
 func printStatus(w io.Writer, st desired.Status, now time.Time) error {
 	if r := st.Reload; r != nil {
-		defer fmt.Fprintln(w, plain(r.Why))
+		defer fmt.Fprintln(w, plain(r.Note))
 	}
 	if len(st.Connections) == 0 {
 		fmt.Fprintln(w, "no connection is configured")

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/control"
+	"vpngw/gateway"
 )
 
 func newUp(s *settings) *cobra.Command {
@@ -52,7 +53,11 @@ func newRekey(s *settings) *cobra.Command {
 the end of their lifetime would. It does not wait for the new SAs.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return control.NewClient(s.control).Rekey(cmd.Context(), args[0], ike)
+			what := gateway.RekeyChildren
+			if ike {
+				what = gateway.RekeyIKE
+			}
+			return control.NewClient(s.control).Rekey(cmd.Context(), args[0], what)
 		},
 	}
 	cmd.Flags().BoolVar(&ike, "ike", false, "rekey the IKE SA instead")

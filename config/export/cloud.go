@@ -108,6 +108,9 @@ func (b *cloud) file(lost []string) string {
 		}
 		b.beside(&m, one.t, b.start(one), one.alive, one.lifetimes)
 		failover(&m, b.c)
+		if _, ok := one.mapping.get("peer_subnets"); !ok {
+			unrouted(&m, one.t)
+		}
 		list = append(list, m)
 	}
 	file.add("connections", list)

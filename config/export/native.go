@@ -88,7 +88,17 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	}
 	w.beside(&m, t, start, native.Liveness, false)
 	failover(&m, c)
+	unrouted(&m, t)
 	return m
+}
+
+// unrouted writes that a tunnel to everything has no routes, without which a file does not run.
+func unrouted(m *mapping, t *config.Tunnel) {
+	wide := slices.ContainsFunc(t.Remote.Subnets, func(p netip.Prefix) bool { return p.Bits() == 0 })
+	if wide && len(t.Routes) == 0 && t.BGP == nil {
+		m.comment("What goes into the tunnel is not known here: write the networks behind the other end.")
+		m.add("routes", []string{})
+	}
 }
 
 // inTunnel writes role, inside addresses, BGP and health check.

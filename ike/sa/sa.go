@@ -104,7 +104,10 @@ type PathChanged struct{}
 
 // Rekey and RekeyIKE start a rekey now, as a lifetime would.
 type (
-	Rekey    struct{ Tunnel string } // each Child SA of the tunnel
+	Rekey struct {
+		Tunnel string // each Child SA of it
+		Trial  bool   // with IKEv2 only, to see whether the peer agrees in PFS: its refusal has no other consequence
+	}
 	RekeyIKE struct{ Tunnel string } // the IKE SA that the tunnel is on
 )
 

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,9 @@ import (
 
 // charonPath is where Debian puts strongSwan's IKE daemon.
 const charonPath = "/usr/lib/ipsec/charon"
+
+// charonRoot is the root of another Debian, by debootstrap, whose strongSwan is the peer in place of this machine's.
+var charonRoot = strings.TrimPrefix(os.Getenv("CHARON_ROOT"), "/")
 
 // CharonTools are the programs that a test with strongSwan needs.
 var CharonTools = []string{charonPath, "mount"}
@@ -102,8 +106,12 @@ const strongswanConf = `charon {
 // is compiled in, so each charon gets a separate /run.
 func (c *Charon) launch() {
 	c.ns.lab.Helper()
+	enter := ""
+	if charonRoot != "" {
+		enter = "for d in tmp dev proc; do mount --rbind /$d /" + charonRoot + "/$d || exit; done; "
+	}
 	c.Process = c.ns.Start("charon", "unshare", "-m", "env", "STRONGSWAN_CONF="+c.conf,
-		"sh", "-c", "mount -t tmpfs tmpfs /run && rm -f "+c.socket+" && exec "+charonPath)
+		"sh", "-c", "mount -t tmpfs tmpfs /run && rm -f "+c.socket+"; "+enter+"exec chroot /"+charonRoot+" "+charonPath)
 	c.ns.lab.Await(Patience, c.Name+" answers on its vici socket", func() (bool, string) {
 		if !c.Running() {
 			c.ns.lab.Fatalf("%s ended: %v\n%s", c.Name, c.err, tail(c.Log(), 40))

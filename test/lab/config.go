@@ -40,7 +40,7 @@ type Connection struct {
 	Encap    string   `json:"encap,omitempty"`
 	SHA25696 any      `json:"sha256_96,omitempty"`
 	Device   string   `json:"device,omitempty"`
-	Routes   []string `json:"routes,omitempty"`
+	Routes   []string `json:"routes,omitzero"`
 	DPD      any      `json:"dpd,omitempty"`
 	Lifetime any      `json:"lifetime,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
