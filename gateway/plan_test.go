@@ -63,7 +63,9 @@ var settings = map[string]struct {
 	"Conn.Partial": {Nothing, func(c *config.Connection, _ *config.Tunnel) { c.Partial = true }},
 	"Conn.Pair":    {Live, func(c *config.Connection, _ *config.Tunnel) { c.Pair = "two" }},
 
-	"Conn.Switching": {Live, func(c *config.Connection, _ *config.Tunnel) { c.Switching.Hold = time.Minute }},
+	"Conn.Switching": {Live, func(c *config.Connection, _ *config.Tunnel) {
+		c.Switching.Hold, c.Switching.Balance = time.Minute, true
+	}},
 
 	"Tunnel.Role":           {Live, func(_ *config.Connection, t *config.Tunnel) { t.Role = config.Standby }},
 	"Tunnel.Local.Address":  {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Local.Address = addr("192.168.3.1") }},

@@ -16,6 +16,9 @@ func libreswan(w *writer, c *config.Connection) {
 	w.line("# Connection %s, the %v's end, for Libreswan: a file of /etc/ipsec.d, NAME.conf.", c.Name, c.Side)
 	if len(c.Tunnels) > 1 {
 		w.line("# %s", w.cannot("the failover between the two tunnels"))
+		if c.Switching.Balance {
+			w.line("# %s", w.cannot("that both tunnels carry traffic at once"))
+		}
 	}
 	for i := range c.Tunnels {
 		w.conn(&c.Tunnels[i])

@@ -21,6 +21,9 @@ func swanctl(w *writer, c *config.Connection) {
 	}
 	if len(c.Tunnels) > 1 {
 		w.line("# %s", w.cannot("the failover between the two tunnels: charon brings both up, and the routes decide"))
+		if c.Switching.Balance {
+			w.line("# %s", w.cannot("that both tunnels carry traffic at once"))
+		}
 	}
 	w.line("connections {")
 	for i := range c.Tunnels {

@@ -125,6 +125,7 @@ func (l *loader) config(v *dialect.Value) *Result {
 	}
 	l.pairs(v.Field("connections").Items(), r.Drafts)
 	l.failover(r.Drafts)
+	l.balance(v.Field("vpn_gateways").Entries(), r.Drafts)
 	for _, d := range r.Drafts {
 		l.partial(d)
 	}

@@ -51,6 +51,7 @@ type Connection struct {
 	Pair     string   `json:"pair,omitempty"`
 	Health   any      `json:"health,omitempty"`
 	Failover any      `json:"failover,omitempty"`
+	Balance  bool     `json:"balance,omitempty"`
 
 	EarlyRekey bool `json:"early_rekey,omitempty"`
 }
