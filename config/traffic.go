@@ -74,6 +74,11 @@ func anyOverlap(a, b []netip.Prefix) bool {
 	return slices.ContainsFunc(a, func(p netip.Prefix) bool { return slices.ContainsFunc(b, p.Overlaps) })
 }
 
+// Unrouted reports whether the remote network is everything, and nothing leads into the tunnel.
+func (t *Tunnel) Unrouted() bool {
+	return len(t.Routes) == 0 && t.BGP == nil && slices.ContainsFunc(t.Remote.Subnets, func(p netip.Prefix) bool { return p.Bits() == 0 })
+}
+
 // DefaultRoutes are a tunnel's routes where the configuration lists none: the remote
 // subnets without the default routes.
 func (t *Tunnel) DefaultRoutes() []netip.Prefix {

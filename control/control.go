@@ -10,7 +10,8 @@
 //	POST /v1/down {"name":N}  take it down and hold it down
 //	POST /v1/failover {"name":N} move its traffic to the standby tunnel and keep it there
 //	POST /v1/failback {"name":N} move it back to the active one
-//	POST /v1/rekey {"name":N} rekey its Child SAs now, with "ike":true its IKE SA
+//	POST /v1/rekey {"name":N} rekey its Child SAs now, with "ike":true its IKE SA, with "trial":true where
+//	                          IKEv2 has them: a refusal is told, and has no other consequence
 //	POST /v1/reload           read the config file again; answers what that changed
 //	POST /v1/plan             read it, change nothing; answers what a reload would change
 //	POST /v1/try?seconds=N    a reload that the daemon goes back on after N seconds (5 to 3600), or at a restart before

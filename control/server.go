@@ -109,12 +109,10 @@ func answer(w http.ResponseWriter, v any, err error) {
 		write(w, http.StatusOK, v)
 	case errors.As(err, &invalid):
 		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
-	case errors.As(err, &pending), errors.As(err, &notPending):
+	case errors.As(err, &pending), errors.As(err, &notPending), errors.As(err, &stays):
 		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.As(err, &unknown):
 		write(w, http.StatusNotFound, failure{Error: err.Error()})
-	case errors.As(err, &stays):
-		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.Is(err, gateway.ErrStopped):
 		write(w, http.StatusServiceUnavailable, failure{Error: err.Error()})
 	default:

@@ -29,7 +29,7 @@ func (s *State) Status(ctx context.Context) (Status, error) {
 	case t.Back:
 		out.Reload = &ReloadStatus{
 			"gone-back", t.Until.UTC(),
-			"the last reload was not confirmed: what runs is the configuration before it, and not the file's; `vpngw reload` adopts the file",
+			goneBack,
 		}
 	default:
 		out.Reload = &ReloadStatus{

@@ -60,6 +60,8 @@ func (e *NotPendingError) Error() string {
 	return "no reload waits for its confirmation; `vpngw reload --confirm 60s` makes one that does"
 }
 
+const goneBack = "the last reload was not confirmed: what runs is the configuration before it, and not the file's; `vpngw reload` adopts the file"
+
 func clock(t time.Time) string { return t.Local().Format("15:04:05") }
 
 func (s *State) onTrial() *trial {
@@ -120,7 +122,7 @@ func (s *State) first() (*Loaded, diag.Problems, error) {
 		}
 	}
 	s.trial = &t
-	s.log.Warn("the last reload was not confirmed: what runs is the configuration before it, and not the file's; `vpngw reload` adopts the file")
+	s.log.Warn(goneBack)
 	return l, problems, nil
 }
 

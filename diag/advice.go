@@ -1,6 +1,9 @@
 package diag
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // Advice is who has to change what, for people and programs.
 type Advice struct {
@@ -26,14 +29,14 @@ func (a Advice) String() string {
 	}
 	switch a.Side {
 	case Ours:
-		return "change " + or(what, "it") + " at this end"
+		return "change " + cmp.Or(what, "it") + " at this end"
 	case Theirs:
 		if what != "" {
 			return "change " + what + " at the peer"
 		}
 		return "the peer has to change"
 	case Either:
-		return "make " + or(what, "it") + " agree at both ends"
+		return "make " + cmp.Or(what, "it") + " agree at both ends"
 	case Path:
 		if what != "" {
 			return "look at the network between the ends, and at " + what + " at this end"
@@ -41,13 +44,6 @@ func (a Advice) String() string {
 		return "look at the network between the ends"
 	}
 	return ""
-}
-
-func or(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // opposite are the parameters that change places between the ends.

@@ -119,7 +119,6 @@ func authentic(t *Tunnel) []diag.Cause {
 // negotiation is what the tunnel itself knows.
 func negotiation(t *Tunnel) []diag.Cause {
 	switch {
-	case t.Cause.Is(diag.OperatorDown):
 	case !t.Cause.OK():
 		return one(t.Cause)
 	case !t.IKE.OK():
@@ -166,7 +165,7 @@ func (t *Tunnel) ofHost(code diag.Code) (out []diag.Cause) {
 }
 
 func routes(t *Tunnel) []diag.Cause {
-	if t.carries() && len(t.Want.Routes) == 0 && t.Want.BGP == nil {
+	if t.carries() && t.Want.Unrouted() {
 		return one(diag.Cause{Code: diag.NoRoutes})
 	}
 	return nil

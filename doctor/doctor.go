@@ -120,8 +120,8 @@ var explains = map[diag.Code][]diag.Code{
 	diag.OperatorDown:  silence,
 	diag.PeerIsOwn:     append([]diag.Code{diag.AddressForeign}, silence...),
 	diag.PeerInside:    silence,
-	diag.FilterIn:      append(halves[:len(halves):len(halves)], silence...),
-	diag.FilterOut:     append(halves[:len(halves):len(halves)], silence...),
+	diag.FilterIn:      slices.Concat(halves, silence),
+	diag.FilterOut:     slices.Concat(halves, silence),
 	diag.NATTOff:       append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
 	diag.NATTSilent:    silence,
 	diag.NoRoute:       {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
@@ -139,7 +139,7 @@ func ranked(found []diag.Cause) []diag.Cause {
 	explained := map[diag.Code]bool{}
 	for _, c := range found {
 		for _, code := range explains[c.Code] {
-			explained[code] = explained[code] || code != c.Code
+			explained[code] = true
 		}
 	}
 	var out []diag.Cause
@@ -165,7 +165,7 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 		for _, p := range []struct {
 			proto uint8
 			port  uint16
-		}{{udp, 500}, {udp, 4500}, {espProto, 0}} {
+		}{{udp, host.PortIKE}, {udp, host.PortNATT}, {espProto, 0}} {
 			us, them := netip.AddrPortFrom(source, p.port), netip.AddrPortFrom(peer, p.port)
 			out = append(out,
 				host.Passage{Hook: host.HookOutput, From: us, To: them, Proto: p.proto, Out: wan},
@@ -175,10 +175,14 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 			if p.Local.Bits() == 0 || p.Remote.Bits() == 0 {
 				continue
 			}
-			here, there := netip.AddrPortFrom(p.Local.Masked().Addr().Next(), 0), netip.AddrPortFrom(p.Remote.Masked().Addr().Next(), 0)
+			here, there := netip.AddrPortFrom(host.FirstHost(p.Local), 0), netip.AddrPortFrom(host.FirstHost(p.Remote), 0)
+			echo := uint8(icmp)
+			if p.Local.Addr().Is6() {
+				echo = icmpv6
+			}
 			out = append(out,
-				host.Passage{Hook: host.HookForward, From: here, To: there, Proto: 1, Out: device},
-				host.Passage{Hook: host.HookForward, From: there, To: here, Proto: 1, In: device})
+				host.Passage{Hook: host.HookForward, From: here, To: there, Proto: echo, Out: device},
+				host.Passage{Hook: host.HookForward, From: there, To: here, Proto: echo, In: device})
 			break // rules that tell pairs apart are rare
 		}
 		return out
@@ -186,6 +190,8 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 }
 
 const (
+	icmp     = 1
+	icmpv6   = 58
 	udp      = 17
 	espProto = 50
 )

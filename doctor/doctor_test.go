@@ -131,7 +131,10 @@ func TestEachCheckFindsItsFault(t *testing.T) {
 		{"rp_filter", func(t *Tunnel) {
 			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.RPFilter, Name: "eth0", Device: "eth0"}}}
 		}, []diag.Code{diag.RPFilter}, "rp_filter=2"},
-		{"no routes", func(t *Tunnel) { t.Want.Routes = nil }, []diag.Code{diag.NoRoutes}, "`routes`"},
+		{"no routes", func(t *Tunnel) {
+			t.Want.Routes, t.Want.Remote.Subnets = nil, []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+		}, []diag.Code{diag.NoRoutes}, "`routes`"},
+		{"no routes, as it was told", func(t *Tunnel) { t.Want.Routes = nil }, nil, ""},
 		{"outside of our subnets", func(t *Tunnel) { t.In, t.Drops = 0, map[string]uint64{"no-policy": 5} }, []diag.Code{diag.OutsideOurs}, "[192.168.3.0/24] and [10.10.0.0/16]"},
 		{"outside of the peer's", func(t *Tunnel) { t.Drops = map[string]uint64{"selector": 1} }, []diag.Code{diag.OutsideTheirs}, "at the peer"},
 		{"nothing back", func(t *Tunnel) { t.In = 0 }, []diag.Code{diag.NothingBack}, "10 packets went into"},

@@ -54,8 +54,8 @@
 // Tunnel.sending is held while a batch of the tunnel's packets is sealed and sent. It owns the tunnel's
 // outbound SAs: their sealers, sequence numbers and quotas, and the backlog of packets kept back. A tunnel has
 // one reader, an Engine or its Run, which takes the lock without waiting as a rule. The other
-// user is the goroutine that calls InstallOut, Hold, Resume, Remove or RemoveTunnel: it seals the packets that its
-// change frees from the backlog. Without the lock both could seal with one sequence number, and an AEAD would
+// user is the goroutine that calls InstallOut, Hold, Resume, Remove, RemoveTunnel, Keep or ExpireKept: it seals the packets that its
+// change frees from the backlog, and those that have waited for an SA. Without the lock both could seal with one sequence number, and an AEAD would
 // use a nonce twice. The goroutine that calls Probe takes it too. A receiver that answers a peer's probe only tries the
 // lock: whoever has it sends the waiting answers on releasing it.
 //

@@ -20,12 +20,17 @@ type backlog struct {
 
 // hold is for the holder of the plane's lock.
 func (t *Tunnel) hold(o *outbound) {
-	t.change(func() {
-		if o.barred == carried {
-			o.barred = onHold
-			t.backlog.held = append(t.backlog.held, o)
-		}
-	})
+	t.change(func() { t.bar(o) })
+}
+
+// bar puts o on hold unless it is barred already, and reports whether it did. It is for the holder of sending.
+func (t *Tunnel) bar(o *outbound) bool {
+	if o.barred != carried {
+		return false
+	}
+	o.barred = onHold
+	t.backlog.held = append(t.backlog.held, o)
+	return true
 }
 
 func (t *Tunnel) resume(o *outbound) {
@@ -57,6 +62,11 @@ func (t *Tunnel) change(f func()) {
 func (r *reader) sendBacklog() {
 	packets := r.backlog.packets
 	r.backlog.packets, r.backlog.bytes = nil, 0
+	r.sendAll(packets)
+}
+
+// sendAll sends packets that are whole and fit.
+func (r *reader) sendAll(packets [][]byte) {
 	for _, b := range packets {
 		if r.flow.parse(b) {
 			r.send(b, int(r.mtu.Load()))

@@ -154,13 +154,10 @@ func (t *Tunnel) settle(added []*outbound, now time.Time) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for _, o := range added {
-		if o.barred != carried {
-			continue
+		if t.bar(o) {
+			all.settle = append(all.settle, settling{o, now.Add(settleTime)})
+			all.expect(now.Add(settleTime))
 		}
-		o.barred = onHold
-		t.backlog.held = append(t.backlog.held, o)
-		all.settle = append(all.settle, settling{o, now.Add(settleTime)})
-		all.expect(now.Add(settleTime))
 	}
 }
 
@@ -248,7 +245,7 @@ func (p *Plane) ExpireKept(now time.Time) (next time.Time) {
 
 func (t *Tunnel) expireKept(now time.Time) {
 	t.sending.Lock()
-	defer t.sending.Unlock()
+	defer t.release()
 	t.retain(func(k kept) bool {
 		if k.since.Add(keptFor).After(now.Add(expireEvery)) {
 			return true

@@ -126,11 +126,9 @@ func (t *Tunnel) Probe(e Echo) error {
 	}
 	b := e.request(&a.cookie)
 	a.sent(e.Seq) // before its answer can come
-	t.sending.Lock()
-	defer t.release()
 	r := &reader{Tunnel: t}
-	r.open()
-	defer r.close()
+	r.begin()
+	defer r.end()
 	r.flow.parse(b)
 	if r.spd.lookup(&r.flow) == nil {
 		return fmt.Errorf("esp: no SA of tunnel %q covers a ping from %v to %v", t.Name, e.Source, e.Target)
@@ -249,11 +247,7 @@ func (t *Tunnel) sendAnswers() {
 		k.mu.Unlock()
 		r := &reader{Tunnel: t}
 		r.open()
-		for _, b := range waiting {
-			if r.flow.parse(b) {
-				r.send(b, int(r.mtu.Load()))
-			}
-		}
+		r.sendAll(waiting)
 		r.close()
 		t.sending.Unlock()
 	}

@@ -60,7 +60,7 @@ func (p *Plane) sentLately(q *quote, now time.Time) bool {
 		o.tunnel.sending.Lock()
 		ago := uint32(o.seq) - q.seq
 		ok := uint64(ago) < min(o.seq, lately) && o.tunnel.pathMTUs.allow(now, 1, 3)
-		o.tunnel.sending.Unlock()
+		o.tunnel.release()
 		if ok {
 			return true
 		}

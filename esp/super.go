@@ -52,24 +52,17 @@ func (r *reader) superPacket(frame []byte) {
 		return
 	}
 	mtu := int(r.mtu.Load())
-	if r.segments.largest() > mtu || r.segments.syn() {
-		// Each segment is answered, fragmented or changed by itself.
+	out := r.spd.lookup(&r.flow)
+	if r.segments.largest() > mtu || r.segments.syn() || out == nil && r.policies.Load() != nil {
+		// Each segment is answered, fragmented, changed or kept by itself.
 		for r.segments.remaining() > 0 {
 			r.packet(r.segments.next())
 			r.segments.done()
 		}
 		return
 	}
-	out := r.spd.lookup(&r.flow)
 	if out == nil {
-		for r.segments.remaining() > 0 {
-			if r.policies.Load() == nil {
-				r.drop(r.uncoveredReason(), r.segments.remaining())
-				return
-			}
-			r.uncovered(r.segments.next())
-			r.segments.done()
-		}
+		r.drop(r.uncoveredReason(), r.segments.remaining())
 		return
 	}
 	tos := outerTOS(trafficClass(b), r.copyDSCP.Load())

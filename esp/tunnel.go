@@ -35,7 +35,7 @@ type Tunnel struct {
 	building sync.Mutex
 
 	// sending is held while the tunnel's reader seals and sends a batch, and while a caller of the Plane
-	// does so with the backlog (see change). It owns the sealers, sequence numbers and quotas of the tunnel's
+	// does so with the backlog, kept packets, probes and answers (see change). It owns the sealers, sequence numbers and quotas of the tunnel's
 	// outbound SAs, and the three fields below. Two users of a sealer at once would use a nonce twice.
 	sending  sync.Mutex
 	backlog  backlog

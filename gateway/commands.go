@@ -13,7 +13,7 @@ import (
 // ErrStopped answers every command while the daemon shuts down.
 var ErrStopped = errors.New("the daemon is shutting down")
 
-// UnknownNameError is the answer of Up, Down and Rekey to an unknown name.
+// UnknownNameError is the answer of a command to an unknown name.
 type UnknownNameError struct {
 	Name  string
 	Known []string // names of connections

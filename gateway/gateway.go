@@ -145,7 +145,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return fmt.Errorf("open the underlay sockets: %w", err)
 	}
 	g.under.sockets = s
-	if _, err := g.Host.TakeOver(); err != nil {
+	if err := g.Host.TakeOver(); err != nil {
 		s.Close()
 		return fmt.Errorf("remove the devices and routes of an earlier run: %w", err)
 	}

@@ -30,7 +30,7 @@ type IKE interface {
 // Host is the operating system, as the gateway uses it. System is the one that calls the kernel.
 type Host interface {
 	Check() []host.Finding
-	TakeOver() (guards int, err error)
+	TakeOver() error
 	Retain()
 	Release() error
 	Leave() error

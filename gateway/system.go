@@ -27,6 +27,16 @@ func (t tun) Packets() (esp.Device, error) { return t.TUN.Packets() }
 // Poller is a host.Poller.
 func (s System) Poller() (Poller, error) { return host.NewPoller() }
 
+// chosen makes a choice of sockets one of the interface, nil for nil.
+func chosen(by func(netip.AddrPort, netip.Addr) *host.Socket) func(netip.AddrPort, netip.Addr) Socket {
+	return func(local netip.AddrPort, remote netip.Addr) Socket {
+		if s := by(local, remote); s != nil {
+			return s
+		}
+		return nil
+	}
+}
+
 // Open is host.Host's, as the interfaces that the gateway asks for.
 func (s System) Open(listen []netip.Addr) (*Sockets, error) {
 	so, err := s.Host.Open(listen)
@@ -45,18 +55,7 @@ func (s System) Open(listen []netip.Addr) (*Sockets, error) {
 	}
 	return &Sockets{
 		IKE: list(so.IKE), NATT: list(so.NATT), Marked: list(so.Marked), Raw: list(so.Raw), ICMP: icmp,
-		ForIKE: func(local netip.AddrPort, remote netip.Addr) Socket {
-			if s := so.ForIKE(local, remote); s != nil {
-				return s
-			}
-			return nil
-		},
-		ForWhole: func(local netip.AddrPort, remote netip.Addr) Socket {
-			if s := so.ForSend(local, remote); s != nil {
-				return s
-			}
-			return nil
-		},
+		ForIKE: chosen(so.ForIKE), ForWhole: chosen(so.ForSend),
 		Run:   so.Run,
 		Close: so.Close,
 	}, nil

@@ -113,12 +113,19 @@ func (u *underlay) pathMTU(remote netip.Addr) int {
 
 const portNATT = 4500
 
-// send puts one packet on the socket of its local port. An IKE message to port
-// 4500 goes behind the non-ESP marker (RFC 3948 section 2.2), a keepalive does
-// not. The caller reports a failure in the status; IKE retransmits.
+// marked is an IKE message as it goes out: on port 4500 behind the non-ESP marker (RFC 3948 section 2.2).
+func marked(p ipsec.Path, data []byte) []byte {
+	if p.Local.Port() == portNATT {
+		return slices.Concat(make([]byte, 4), data)
+	}
+	return data
+}
+
+// send puts one packet on the socket of its local port: an IKE message, or a keepalive, which has no
+// marker. The caller reports a failure in the status; IKE retransmits.
 func (u *underlay) send(p ipsec.Path, data []byte, isIKE bool) diag.Cause {
-	if isIKE && p.Local.Port() == portNATT {
-		data = slices.Concat(make([]byte, 4), data)
+	if isIKE {
+		data = marked(p, data)
 	}
 	err := errors.New("there is no socket of its address family")
 	if a := p.Local.Addr(); slices.Contains(u.listen, a.Unmap()) && !slices.Contains(u.addresses, a.Unmap()) {
@@ -234,9 +241,7 @@ func (d *disturbed) take() func(owner string) bool {
 
 // probe sends an IKE message that must arrive whole or not at all. A failure is no news: the answer fails to come.
 func (u *underlay) probe(p ipsec.Path, data []byte) {
-	if p.Local.Port() == portNATT {
-		data = slices.Concat(make([]byte, 4), data)
-	}
+	data = marked(p, data)
 	so := u.sockets.ForWhole(p.Local, p.Remote.Addr())
 	if so == nil {
 		return

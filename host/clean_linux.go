@@ -23,13 +23,12 @@ func (h *Host) Clean() error {
 }
 
 // TakeOver is Clean, but the guards of the earlier vpngw stay, and so do the rules. Release removes those that no
-// owner has wanted by then. TakeOver returns how many guards there are.
-func (h *Host) TakeOver() (guards int, err error) {
+// owner has wanted by then.
+func (h *Host) TakeOver() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.retained = retained{on: true}
-	err = h.clean()
-	return len(h.have.guards), err
+	return h.clean()
 }
 
 func (h *Host) clean() error {
@@ -61,11 +60,7 @@ func (h *Host) clean() error {
 
 // finish is enforce when no route of ours is wanted any more.
 func (h *Host) finish() error {
-	var errs []error
-	for _, f := range h.enforce() {
-		errs = append(errs, f.err)
-	}
-	return errors.Join(append(errs, h.removeTable())...)
+	return errors.Join(h.enforceAll(), h.removeTable())
 }
 
 // Leave removes the parts of all owners except for their guards, and our devices. The caller must still

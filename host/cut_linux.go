@@ -8,16 +8,7 @@ import (
 // fragmented here and by routers. Sockets of ESP send whole, those of IKE cut.
 
 // WriteWhole sends one datagram that nobody may fragment.
-func (s *Socket) WriteWhole(d ipsec.Datagram) error {
-	if s.ike {
-		s.frag.Lock()
-		defer s.frag.Unlock()
-		s.setFragmentation(false)
-		defer s.setFragmentation(true)
-	}
-	_, err := s.writeBatch([]ipsec.Datagram{d}, nil)
-	return err
-}
+func (s *Socket) WriteWhole(d ipsec.Datagram) error { return s.writeOne(d, false) }
 
 // WriteCut is WriteBatch for datagrams that may be fragmented. IPv6 goes one by one, in fragments of 1280 bytes, and so does
 // what has no socket of its own for that.

@@ -45,6 +45,15 @@ func (h *Host) enforce() []failure {
 	return failures
 }
 
+// enforceAll is enforce for whom the failures of all parts concern.
+func (h *Host) enforceAll() error {
+	var errs []error
+	for _, f := range h.enforce() {
+		errs = append(errs, f.err)
+	}
+	return errors.Join(errs...)
+}
+
 // pass is one pass over the work.
 func (h *Host) pass() []failure {
 	w := &h.work

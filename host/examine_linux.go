@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Examine looks at what of this host concerns a peer: the route, the addresses, the findings of Check, and which of
+// Examine looks at what of this host concerns a peer: the route, the addresses, forwarding and rp_filter, and which of
 // the passages the packet filter drops. ask makes the passages from the route's device and source; tun is the tunnel's
 // device. It changes nothing.
 func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []Passage) Exam {
-	x := Exam{Findings: h.Check(), Others: others(), Unsynced: unsynced()}
+	x := Exam{Findings: append(forwarding(), reversePath()...), Others: others(), Unsynced: unsynced()}
 	x.Addresses, _ = h.Addresses()
 	if l, err := h.nl.LinkByName(tun); err == nil {
 		x.MTU = l.Attrs().MTU

@@ -34,10 +34,19 @@ type Exam struct {
 	NoRoute   error
 	MTU       int          // of the tunnel's device; 0: unknown
 	Addresses []netip.Addr // of this host
-	Findings  []Finding    // of Check
+	Findings  []Finding    // IPForward and RPFilter
 	Others    []PortOwner  // other programs on our UDP ports
 	Filtered  []Filtered
 	Unsynced  bool // the clock is not kept by NTP
+}
+
+// FirstHost is the first address of a prefix that a host can have.
+func FirstHost(p netip.Prefix) netip.Addr {
+	p = p.Masked()
+	if p.Bits() < p.Addr().BitLen()-1 {
+		return p.Addr().Next()
+	}
+	return p.Addr()
 }
 
 // PortOwner is another program that has one of our ports.

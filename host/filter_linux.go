@@ -40,15 +40,11 @@ func judge(p Passage) (rule string, v passageVerdict) {
 		return "", passes
 	}
 	f := filterReader{conn: c, chains: chains, header: p.header(), passage: p}
-	slices.SortStableFunc(chains, func(a, b *nftables.Chain) int {
-		if a.Priority == nil || b.Priority == nil {
-			return 0
-		}
-		return cmp.Compare(*a.Priority, *b.Priority)
-	})
+	base := slices.DeleteFunc(slices.Clone(chains), func(c *nftables.Chain) bool { return c.Hooknum == nil || c.Priority == nil })
+	slices.SortStableFunc(base, func(a, b *nftables.Chain) int { return cmp.Compare(*a.Priority, *b.Priority) })
 	for _, hook := range hooks[p.Hook] {
-		for _, ch := range chains {
-			if ch.Hooknum == nil || *ch.Hooknum != hook || ch.Type == nftables.ChainTypeNAT || ch.Table.Name == ownTable || !p.concerns(ch.Table.Family) {
+		for _, ch := range base {
+			if *ch.Hooknum != hook || ch.Type == nftables.ChainTypeNAT || ch.Table.Name == ownTable || !p.concerns(ch.Table.Family) {
 				continue
 			}
 			f.doubt = false
@@ -146,7 +142,7 @@ func (f *filterReader) run(ch *nftables.Chain, depth int) expr.VerdictKind {
 	return fellThrough
 }
 
-// register is the content of a register; nil: unknown.
+// registers are the contents of registers; nil: unknown.
 type registers map[uint32][]byte
 
 // rule returns the verdict of a rule, and whether it is sure that the rule matches.
@@ -205,7 +201,11 @@ func (f *filterReader) verdict(ch *nftables.Chain, v *expr.Verdict, depth int, s
 	}
 	for _, to := range f.chains {
 		if to.Name == v.Chain && to.Table.Name == ch.Table.Name && to.Table.Family == ch.Table.Family {
-			return f.run(to, depth+1), sure
+			kind := f.run(to, depth+1)
+			if v.Kind == expr.VerdictGoto && kind == fellThrough { // it does not come back to this chain
+				kind = expr.VerdictReturn
+			}
+			return kind, sure
 		}
 	}
 	return fellThrough, sure

@@ -49,6 +49,10 @@ func (h *Host) setGuard(p netip.Prefix, q *contest) {
 		at = routeKey{tablePrefix{q.table, p}, q.worst + guardStep}
 	}
 	if at == q.guard {
+		// One that the kernel has refused is tried again, unless a foreign route has its place.
+		if at.table != 0 && !h.have.guards.has(at) && !slices.ContainsFunc(h.have.foreign[at.tablePrefix], func(r foreignRoute) bool { return r.metric == at.metric }) {
+			h.work.guards = append(h.work.guards, at.tablePrefix)
+		}
 		return
 	}
 	w := &h.want
@@ -216,9 +220,5 @@ func (h *Host) Release() error {
 	}
 	h.work.guards = append(h.work.guards, r.guards...)
 	h.work.rules = append(h.work.rules, r.rules...)
-	var errs []error
-	for _, f := range h.enforce() {
-		errs = append(errs, f.err)
-	}
-	return errors.Join(errs...)
+	return h.enforceAll()
 }

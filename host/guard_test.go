@@ -179,8 +179,8 @@ func TestGuardsOutliveACrash(t *testing.T) {
 	}
 	left := map[string]string{"10.20.1.1": "nowhere", "198.51.100.7": "nowhere", "8.8.8.8": "nowhere"}
 	check("killed", left)
-	n, err := h.TakeOver()
-	if err != nil || n != len(crashState.Guards) {
+	err = h.TakeOver()
+	if n := len(h.have.guards); err != nil || n != len(crashState.Guards) {
 		t.Errorf("took over %d guards, %v; want %d", n, err, len(crashState.Guards))
 	}
 	check("taken over", left)
@@ -275,5 +275,36 @@ func TestWatchRestoresGuards(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// refusal is a kernel that refuses guards for a while.
+type refusal struct {
+	rtnetlink
+	left int
+}
+
+func (r *refusal) RouteAdd(route *netlink.Route) error {
+	if route.Type == unix.RTN_UNREACHABLE && r.left > 0 {
+		r.left--
+		return unix.ENOBUFS
+	}
+	return r.rtnetlink.RouteAdd(route)
+}
+
+// A guard that the kernel has refused is set by the owner's next Set, which is told of it until then.
+func TestARefusedGuardIsTriedAgain(t *testing.T) {
+	s, h := world(t)
+	h.rt = &refusal{h.rt, 2}
+	st := State{Guards: guards(0, prefixes("10.20.0.0/16")...)}
+	for i := range 2 {
+		if _, err := h.Set("a", st); err == nil {
+			t.Fatalf("Set %d: the kernel has refused the guard, and no error says so", i+1)
+		}
+	}
+	_, err := h.Set("a", st)
+	s.must(err)
+	if got := s.leaves("10.20.1.1", 0); got != "nowhere" {
+		t.Errorf("a packet leaves by %s, want nowhere", got)
 	}
 }

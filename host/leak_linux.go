@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vpngw/ipsec"
 )
 
 // A Leak is a packet that the kernel would send in clear though a prefix covers it.
@@ -105,44 +107,26 @@ func (h *Host) targets(p netip.Prefix, sources []netip.Prefix) (out []netip.Addr
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.readEvents(h.apply)
-	rest := first(p)
+	rest := FirstHost(p)
 	for _, q := range h.have.inside(p) {
 		if q == p {
 			continue
 		}
 		if q.Contains(rest) {
-			rest = last(q).Next()
+			rest = ipsec.SelectorOf(q).End.Next()
 		}
 		local := slices.ContainsFunc(sources, func(s netip.Prefix) bool { return s.Bits() > 0 && s.Bits() <= q.Bits() && s.Contains(q.Addr()) })
 		away := slices.ContainsFunc(h.have.foreign[tablePrefix{unix.RT_TABLE_MAIN, q}], func(r foreignRoute) bool {
 			return r.typ == unix.RTN_UNICAST && r.gateway.IsValid()
 		})
 		if away && !local && len(out) < triedInside {
-			out = append(out, first(q))
+			out = append(out, FirstHost(q))
 		}
 	}
 	if p.Contains(rest) {
 		out = append([]netip.Addr{rest}, out...)
 	}
 	return out
-}
-
-// first returns the first address of a prefix that a host can have.
-func first(p netip.Prefix) netip.Addr {
-	if p.Bits() < p.Addr().BitLen()-1 {
-		return p.Addr().Next()
-	}
-	return p.Addr()
-}
-
-// last returns the last address of a prefix.
-func last(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < 8*len(b); i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
 }
 
 // leaves reports whether a packet leaves this host by a device that is not ours, by which, and by which route.

@@ -75,11 +75,3 @@ func TestLeakAsksTheKernel(t *testing.T) {
 	set(State{})
 	check("no longer wanted", peer, to(peer, "198.51.100.1", "eth0", "the route 0.0.0.0/0 via 192.0.2.254 on eth0"))
 }
-
-func TestLastAddressOfAPrefix(t *testing.T) {
-	for p, want := range map[string]string{"10.0.0.0/8": "10.255.255.255", "10.0.0.7/32": "10.0.0.7", "0.0.0.0/0": "255.255.255.255", "fd00::/16": "fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "10.1.2.128/25": "10.1.2.255"} {
-		if got := last(netip.MustParsePrefix(p)).String(); got != want {
-			t.Errorf("%s: got %s, want %s", p, got, want)
-		}
-	}
-}

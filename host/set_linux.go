@@ -10,9 +10,9 @@ import (
 	"vpngw/diag"
 )
 
-// Set replaces an owner's part of the desired state with s: addresses, routes and rules, and
+// Set replaces an owner's part of the desired state with s: addresses, routes, guards and rules, and
 // the owner's devices up with their MTU. State{} removes the part. The kernel gets the sum of
-// the parts of all owners. Only Set writes it.
+// the parts of all owners. Beside Set only TakeOver, Release, Leave and Clean write it.
 //
 // Set is idempotent. It changes only objects that differ from the desired state, and its cost
 // depends on the owner's part, not on all parts. It compares everything with the kernel only at

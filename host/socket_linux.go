@@ -190,6 +190,9 @@ func (s *Socket) Close() error {
 	if s.pieces != nil {
 		s.pieces.fd.Close()
 	}
+	if s.cutter != nil && s.Raw() { // of other sockets it is one of Sockets
+		s.cutter.Close()
+	}
 	return s.fd.Close()
 }
 

@@ -158,9 +158,6 @@ func (s *Sockets) Close() error {
 	var errs []error
 	for _, c := range s.All() {
 		errs = append(errs, c.Close())
-		if c.Raw() && c.cutter != nil {
-			errs = append(errs, c.cutter.Close())
-		}
 	}
 	for _, i := range s.ICMP {
 		errs = append(errs, i.Close())

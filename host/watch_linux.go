@@ -174,19 +174,13 @@ func (w *watcher) ours(e event) bool {
 		w.tell(h.want.links[e.index])
 		w.source(e.addr.Addr())
 	case unix.RTM_DELROUTE:
-		if e.guard {
-			if !h.have.guards.has(routeKey{e.key, e.metric}) {
-				return false
-			}
-			if q := h.want.guards[e.key]; q != nil {
-				w.tellPart(q.owner())
-			}
-			break
-		}
-		if !h.have.routes.has(routeKey{e.key, e.metric}) {
+		if !h.have.hasRoute(e) {
 			return false
 		}
-		if c := h.want.routes[e.key]; c != nil {
+		if q := h.want.guards[e.key]; q != nil && e.guard {
+			w.tellPart(q.owner())
+		}
+		if c := h.want.routes[e.key]; c != nil && !e.guard {
 			w.tell(c.device)
 		}
 	case unix.RTM_DELRULE:
@@ -210,14 +204,19 @@ func (w *watcher) confirm(e event) {
 	h := w.host
 	h.readEvents(h.apply)
 	_, addr := h.have.addrs[address{e.index, e.addr}]
-	route := h.have.routes.has(routeKey{e.key, e.metric})
 	_, rule := h.have.rules[e.rule]
-	if e.guard {
-		route = h.have.guards.has(routeKey{e.key, e.metric})
-	}
-	if e.typ == unix.RTM_DELADDR && addr || e.typ == unix.RTM_DELROUTE && route || e.typ == unix.RTM_DELRULE && rule {
+	if e.typ == unix.RTM_DELADDR && addr || e.typ == unix.RTM_DELROUTE && h.have.hasRoute(e) || e.typ == unix.RTM_DELRULE && rule {
 		h.have.fresh = false
 	}
+}
+
+// hasRoute reports whether a route or guard of ours, of which an event tells, is in place.
+func (k *kernel) hasRoute(e event) bool {
+	key := routeKey{e.key, e.metric}
+	if e.guard {
+		return k.guards.has(key)
+	}
+	return k.routes.has(key)
 }
 
 // behind notes the owners that a foreign link blocks. IPv4 sends no event for the routes that go

@@ -112,11 +112,16 @@ func (s *Socket) WriteFragmentable(d ipsec.Datagram) error {
 	if s.pieces != nil && s.pieces.takes(s, &d) {
 		return s.pieces.send(s, &d)
 	}
-	if !s.ike { // the IKE socket always allows fragments
+	return s.writeOne(d, true)
+}
+
+// writeOne sends one datagram with fragments allowed or not, whatever is usual for the socket: those of IKE allow them.
+func (s *Socket) writeOne(d ipsec.Datagram, fragments bool) error {
+	if fragments != s.ike {
 		s.frag.Lock()
 		defer s.frag.Unlock()
-		s.setFragmentation(true)
-		defer s.setFragmentation(false)
+		s.setFragmentation(fragments)
+		defer s.setFragmentation(s.ike)
 	}
 	_, err := s.writeBatch([]ipsec.Datagram{d}, nil)
 	return err

@@ -502,3 +502,45 @@ func TestV1WhatAReplacedISAKMPSAMakesIsNotForgotten(t *testing.T) {
 	}
 	a.noLeaks()
 }
+
+// Both ends begin at once, and the peer says INITIAL-CONTACT although it has answered our attempt, as strongSwan does: that one is not from
+// before a restart, and the peer has it by now.
+func TestV1BothBeginAtOnceAndThePeerSaysInitialContact(t *testing.T) {
+	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+		v1(pa, pb)
+		pb.Children[0].Initiate = true
+	})
+	// When message 4 of b's own attempt comes, b finds no other IKE SA of the peer, so its message 5 says INITIAL-CONTACT.
+	peers, from := b.peersAt, b.answered.v1.from
+	theirs, answers := map[string]bool{}, 0 // initiator's SPIs of a, and its messages on b's attempt
+	w.filter = func(d *ipsec.Datagram) bool {
+		b.peersAt, b.answered.v1.from = peers, from
+		if d.Local != netip.AddrPortFrom(b.addr, sa.PortIKE) {
+			return true
+		}
+		spi := string(d.Data[:8])
+		if bytes.Equal(d.Data[8:16], make([]byte, 8)) {
+			theirs[spi] = true
+		}
+		if !theirs[spi] {
+			if answers++; answers == 2 {
+				b.peersAt, b.answered.v1.from = nil, nil
+			}
+		}
+		return true
+	}
+	w.run(time.Second)
+	known := func(e *end) (out []uint64) {
+		for _, m := range e.table.bySPI {
+			out = append(out, m.Info().SPIi)
+		}
+		slices.Sort(out)
+		return out
+	}
+	if ours, theirs := known(a), known(b); len(ours) != 2 || !slices.Equal(ours, theirs) {
+		t.Errorf("one end has the ISAKMP SAs %x, the other %x; want the same two", ours, theirs)
+	}
+	w.run(time.Minute)
+	wantIKE(t, a, b, 1)
+	wantPairs(t, a, b, 1)
+}

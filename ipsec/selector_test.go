@@ -119,3 +119,11 @@ func TestPrefixesAreTheRangeExactly(t *testing.T) {
 		t.Errorf("everything is %v", got)
 	}
 }
+
+func TestLastAddressOfAPrefix(t *testing.T) {
+	for p, want := range map[string]string{"10.0.0.0/8": "10.255.255.255", "10.0.0.7/32": "10.0.0.7", "0.0.0.0/0": "255.255.255.255", "fd00::/16": "fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "10.1.2.128/25": "10.1.2.255"} {
+		if got := SelectorOf(netip.MustParsePrefix(p)).End.String(); got != want {
+			t.Errorf("%s: got %s, want %s", p, got, want)
+		}
+	}
+}

@@ -18,10 +18,7 @@ func readdress(n *lab.Net, to string) {
 // The gateway's own address changes under traffic. The tunnel is back within 2 s, with a strongSwan that takes any address.
 func TestOwnAddressMoves(t *testing.T) {
 	t.Parallel()
-	rounds := 3
-	if soak {
-		rounds = 20
-	}
+	rounds := counted(3, 20)
 	for version, name := range map[int]string{1: "IKEv1", 2: "IKEv2"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -63,10 +60,7 @@ func TestOwnAddressMoves(t *testing.T) {
 // The address of `listen` comes from VRRP, a while after the start; then it goes to the other router and comes back.
 func TestListenAddressComesLater(t *testing.T) {
 	t.Parallel()
-	wait := 3 * time.Second
-	if soak {
-		wait = time.Minute
-	}
+	wait := time.Duration(counted(3, 60)) * time.Second
 	const virtual = "203.0.113.50"
 	for _, encap := range []string{"always", "never"} {
 		t.Run(encap, func(t *testing.T) {

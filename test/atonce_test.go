@@ -84,11 +84,7 @@ func TestBothEndsBeginAtOnce(t *testing.T) {
 				var a, b beginning
 				if peer == "vpngw" {
 					n = lab.Direct(t)
-					other := ours
-					end := *ours.Native
-					end.Local, end.Remote = end.Remote, end.Local
-					other.Native = &end
-					b = beginningVpngw(n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{other}}))
+					b = beginningVpngw(n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(ours)}}))
 				} else {
 					n = lab.Direct(t, lab.CharonTools...)
 					theirs.Unique = "replace"

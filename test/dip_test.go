@@ -64,10 +64,7 @@ func TestADipThatIsLossyDeadAndSlow(t *testing.T) {
 		t.Errorf("at first health is %+v", h)
 	}
 
-	count := 10
-	if soak {
-		count = 200
-	}
+	count := counted(10, 200)
 	lossy := thirtyPercent(count, retry)
 	before := health()
 	target.Answer(func(n int) bool { return n < count && lossy[n] }, 0)

@@ -15,16 +15,15 @@ import (
 type detector struct {
 	name    string
 	noticed time.Duration
-	rounds  int // in the gate
 	with    func(c *lab.Connection)
 }
 
 var (
-	byDPD = detector{"dead peer detection", 3 * time.Second, 2, func(c *lab.Connection) {
+	byDPD = detector{"dead peer detection", 3 * time.Second, func(c *lab.Connection) {
 		c.DPD = map[string]any{"interval": "1s", "timeout": "2s"}
 	}}
 	// A ping may have been answered just before the tunnel died, so three of them are lost 2 s later at most.
-	byHealth = detector{"health check", 2 * time.Second, 1, func(c *lab.Connection) {
+	byHealth = detector{"health check", 2 * time.Second, func(c *lab.Connection) {
 		c.Health = map[string]any{"interval": "500ms", "retries": 3}
 	}}
 )
@@ -52,14 +51,13 @@ func twoGateways(t *testing.T, tools ...string) *lab.Net {
 	return n
 }
 
-// awaitActive waits until a gateway's traffic is on a tunnel, and returns when.
-func awaitActive(n *lab.Net, gw *lab.Vpngw, tunnel string, bar time.Duration) time.Time {
+// awaitActive waits until a gateway's traffic is on a tunnel.
+func awaitActive(n *lab.Net, gw *lab.Vpngw, tunnel string) {
 	n.Helper()
-	n.Await(bar, gw.Name+": the traffic is on tunnel "+tunnel, func() (bool, string) {
+	n.Await(lab.Patience, gw.Name+": the traffic is on tunnel "+tunnel, func() (bool, string) {
 		t := gw.Tunnel(tunnel)
 		return t.Active, fmt.Sprintf("%s: %s", t.State, t.Why)
 	})
-	return time.Now()
 }
 
 // blackHole drops everything that goes between the two gateways by an address of the cloud's.
@@ -83,10 +81,7 @@ func spread(t *testing.T, what string, times []time.Duration, bar time.Duration)
 func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 	for _, by := range []detector{byDPD, byHealth} {
 		t.Run(by.name, func(t *testing.T) {
-			rounds := by.rounds
-			if soak {
-				rounds = 20
-			}
+			rounds := counted(1, 20)
 			n := twoGateways(t)
 			a, b := twoTunnels("1s", by)
 			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(a), mirror(b)}})
@@ -100,13 +95,13 @@ func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 				for _, end := range []*lab.Vpngw{gw, cloud} {
 					end.AwaitUp("a")
 					end.AwaitUp("b")
-					awaitActive(n, end, "a", lab.Patience)
+					awaitActive(n, end, "a")
 				}
 				flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 				arrives(t, n, flow)
 				hole := blackHole(n, lab.CloudAddr)
-				awaitActive(n, gw, "b", lab.Patience)
-				awaitActive(n, cloud, "b", lab.Patience)
+				awaitActive(n, gw, "b")
+				awaitActive(n, cloud, "b")
 				arrives(t, n, flow)
 				ab, ba := flow.Stop()
 				t.Logf("there: %v; back: %v", ab, ba)
@@ -115,8 +110,8 @@ func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 				flow = n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 				arrives(t, n, flow)
 				hole.Remove()
-				awaitActive(n, gw, "a", lab.Patience)
-				awaitActive(n, cloud, "a", lab.Patience)
+				awaitActive(n, gw, "a")
+				awaitActive(n, cloud, "a")
 				arrives(t, n, flow)
 				ab, ba = flow.Stop()
 				lossless(t, ab, ba)
@@ -131,10 +126,7 @@ func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 // strongSwan has both tunnels and sends by the one that came up last, from the moment on when it answers IKE_AUTH: what it
 // sends by a tunnel before we have its answer is lost. So the packets of a return count from when the tunnel is up.
 func TestTrafficMovesFromAndToStrongswan(t *testing.T) {
-	rounds := 1
-	if soak {
-		rounds = 20
-	}
+	rounds := counted(1, 20)
 	n := twoGateways(t, lab.CharonTools...)
 	cloud := n.Cloud.Charon("retransmit_timeout = 1", "retransmit_tries = 1")
 	cloud.PSK(psk)
@@ -154,11 +146,11 @@ func TestTrafficMovesFromAndToStrongswan(t *testing.T) {
 		}
 		gw.AwaitUp("a")
 		gw.AwaitUp("b")
-		awaitActive(n, gw, "a", lab.Patience)
+		awaitActive(n, gw, "a")
 		flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 		arrives(t, n, flow)
 		hole := blackHole(n, lab.CloudAddr)
-		awaitActive(n, gw, "b", lab.Patience)
+		awaitActive(n, gw, "b")
 		arrives(t, n, flow)
 		ab, ba := flow.Stop()
 		t.Logf("there: %v; back: %v", ab, ba)
@@ -168,7 +160,7 @@ func TestTrafficMovesFromAndToStrongswan(t *testing.T) {
 		gw.AwaitUp("a")
 		flow = n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 		arrives(t, n, flow)
-		awaitActive(n, gw, "a", lab.Patience)
+		awaitActive(n, gw, "a")
 		arrives(t, n, flow)
 		ab, ba = flow.Stop()
 		lossless(t, ab, ba)
@@ -197,24 +189,21 @@ func TestEachEndSendsByAnotherTunnel(t *testing.T) {
 		command string
 	}{{cloud, "failover"}, {gw, "failover"}, {cloud, "failback"}, {gw, "failback"}} {
 		step.end.Command(step.command, "a")
-		awaitActive(n, step.end, map[string]string{"failover": "b", "failback": "a"}[step.command], lab.Patience)
+		awaitActive(n, step.end, map[string]string{"failover": "b", "failback": "a"}[step.command])
 		arrives(t, n, flow)
 	}
 	ab, ba := flow.Stop()
 	lossless(t, ab, ba)
 	// Nor does it matter when the operator takes the active tunnel of one end down, but for what is on its way.
 	gw.Command("down", "a")
-	awaitActive(n, gw, "b", lab.Patience)
+	awaitActive(n, gw, "b")
 	n.Host.Reaches(lab.CloudHost)
 }
 
 // An active tunnel that is there for 5 s and gone for 5 s moves the traffic three times in two minutes at most.
 func TestFlappingTunnelMovesTheTrafficSeldom(t *testing.T) {
 	t.Parallel()
-	flaps := 2
-	if soak {
-		flaps = 12
-	}
+	flaps := counted(2, 12)
 	n := twoGateways(t)
 	a, b := twoTunnels("30s", byDPD)
 	n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(a), mirror(b)}})

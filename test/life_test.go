@@ -34,7 +34,7 @@ func TestKilledPeerIsMissedAndFoundAgain(t *testing.T) {
 			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
 			gw.AwaitUp("row")
 			tries := n.Internet.Filter("forward", "ip saddr "+lab.CustomerAddr+" udp dport 500", "")
-			for range rounds(1, 10) {
+			for range counted(1, 10) {
 				n.Host.Reaches(lab.CloudHost)
 				start := time.Now()
 				cloud.Kill()
@@ -63,14 +63,6 @@ func TestKilledPeerIsMissedAndFoundAgain(t *testing.T) {
 	}
 }
 
-// rounds is how often a test does something.
-func rounds(gate, inSoak int) int {
-	if soak {
-		return inSoak
-	}
-	return gate
-}
-
 // A cloud's end with DpdAction clear does not try a dead peer again. When the peer begins, the tunnel is up within a second.
 func TestDeadPeerIsClearedAtTheCloudsEnd(t *testing.T) {
 	for version, name := range map[int]string{1: "IKEv1", 2: "IKEv2"} {
@@ -93,7 +85,7 @@ func TestDeadPeerIsClearedAtTheCloudsEnd(t *testing.T) {
 			})
 			sent := n.Internet.Filter("forward", "ip saddr "+lab.CustomerAddr, "")
 			n.Customer.Run("ip", "addr", "add", "192.0.2.77/32", "dev", "lo") // a link event has others tried at once
-			time.Sleep(time.Duration(rounds(5, 60)) * time.Second)            // to see that nothing comes
+			time.Sleep(time.Duration(counted(5, 60)) * time.Second)           // to see that nothing comes
 			if sent.Packets() > 0 {
 				t.Errorf("%d packets sent to the dead peer", sent.Packets())
 			}
@@ -123,13 +115,13 @@ func TestLinkEventBringsAnAbsentPeerBack(t *testing.T) {
 			peer.Load(theirs)
 			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
 			gw.AwaitUp("row")
-			for i := range rounds(1, 10) {
+			for i := range counted(1, 10) {
 				peer.Kill()
 				n.Await(within(9*time.Second), "the peer is missed", func() (bool, string) {
 					row := gw.Tunnel("row")
 					return row.State != "up", row.State
 				})
-				time.Sleep(time.Duration(rounds(0, 70)) * time.Second) // past the minute of quick tries
+				time.Sleep(time.Duration(counted(0, 70)) * time.Second) // past the minute of quick tries
 				peer.Restart()
 				start := time.Now()
 				n.Customer.Run("ip", "addr", "add", "192.0.2."+strconv.Itoa(70+i)+"/32", "dev", "lo")
@@ -224,7 +216,7 @@ func TestSetUpOverALossyPath(t *testing.T) {
 			cloud.Load(theirs)
 			lost := n.Internet.Filter("forward", "udp dport 500 numgen random mod 10 < 3", "drop")
 			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
-			for range rounds(2, 20) {
+			for range counted(2, 20) {
 				start := time.Now()
 				gw.AwaitState("row", "up", within(time.Minute))
 				t.Logf("up after %v, with %d packets lost until now", time.Since(start).Round(10*time.Millisecond), lost.Packets())

@@ -26,6 +26,14 @@ func within(bar time.Duration) time.Duration {
 	return max(10*bar, lab.Patience)
 }
 
+// counted is how often a test does something: in the gate, and in a soak.
+func counted(gate, inSoak int) int {
+	if soak {
+		return inSoak
+	}
+	return gate
+}
+
 // lossless fails the test when a flow lost packets. The gate excuses losses that full queues of the
 // kernel can explain; a soak excuses none.
 func lossless(t *testing.T, ab, ba lab.Direction) {

@@ -11,14 +11,6 @@ import (
 	"vpngw/test/lab"
 )
 
-// manyTunnels is the number of tunnels in the tests of many.
-func manyTunnels(gate, full int) int {
-	if soak {
-		return full
-	}
-	return gate
-}
-
 // many returns n connections between the two gateways. Each has different
 // identities and subnets, so each has its own IKE SA. change may be nil.
 func many(n int, initiate bool, change func(i int, c *lab.Connection)) lab.Config {
@@ -48,7 +40,7 @@ func many(n int, initiate bool, change func(i int, c *lab.Connection)) lab.Confi
 // Many tunnels start at once: each is up and routed as soon as it has its SAs, status
 // answers meanwhile, and the daemon ends quickly.
 func TestManyTunnelsStartAndEnd(t *testing.T) {
-	n := manyTunnels(100, 4000)
+	n := counted(100, 4000)
 	l := lab.Direct(t)
 	cloud := l.Cloud.Vpngw(many(n, false, nil))
 	begin := time.Now()
@@ -114,7 +106,7 @@ func lagBehindSA(t *testing.T, log string, n int) []time.Duration {
 
 // A reload in which one of many connections has changed delays no packet of another.
 func TestReloadOfManyDelaysNoPacket(t *testing.T) {
-	n := manyTunnels(50, 500)
+	n := counted(50, 500)
 	l := lab.Direct(t)
 	// The last connection is between the hosts' networks, and carries the flow.
 	flowing := func(initiate bool) func(int, *lab.Connection) {

@@ -86,7 +86,7 @@ type mistake struct {
 	want  map[int]explained
 }
 
-// all, both and the like give the kinds of a mistake the same explanation.
+// of gives some kinds of a mistake the same explanation.
 func of(who, change, codes string, of ...int) map[int]explained {
 	m := map[int]explained{}
 	for _, k := range of {

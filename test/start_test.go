@@ -32,10 +32,7 @@ var cold = []struct {
 // The first ping of a cold tunnel is answered: from the gateway itself and from a host behind it, after a start and after the
 // peer's Delete, which brings no attempt by itself.
 func TestTheFirstPingOfAColdTunnelIsAnswered(t *testing.T) {
-	rounds := 4
-	if soak {
-		rounds = 20
-	}
+	rounds := counted(4, 20)
 	for version, name := range map[int]string{1: "IKEv1", 2: "IKEv2"} {
 		for _, offload := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, offload %v", name, offload), func(t *testing.T) {
@@ -234,19 +231,13 @@ func TestAPacketRaisesItsPair(t *testing.T) {
 
 // Two vpngw that both wait for traffic, over raw ESP: whichever end has the first packet raises the tunnel, and gets its answer.
 func TestTheFirstPingBetweenTwoThatWaitIsAnswered(t *testing.T) {
-	rounds := 3
-	if soak {
-		rounds = 20
-	}
+	rounds := counted(3, 20)
 	for version, name := range map[int]string{1: "IKEv1", 2: "IKEv2"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := lab.Direct(t)
 			ours, _ := onTraffic(version)
-			theirs, end := ours, *ours.Native
-			end.Local, end.Remote = end.Remote, end.Local
-			theirs.Native = &end
-			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{theirs}})
+			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(ours)}})
 			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
 			answered := 0
 			for i := range rounds {

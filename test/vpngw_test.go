@@ -13,8 +13,10 @@ import (
 func mirror(c lab.Connection) lab.Connection {
 	n := *c.Native
 	n.Local, n.Remote = n.Remote, n.Local
-	initiate := !*n.Initiate
-	n.Initiate = &initiate
+	if n.Initiate != nil { // else start says it
+		initiate := !*n.Initiate
+		n.Initiate = &initiate
+	}
 	if in := n.Inside; in != nil {
 		local, bits, _ := strings.Cut(in["local"], "/")
 		n.Inside = map[string]string{"local": in["remote"] + "/" + bits, "remote": local}

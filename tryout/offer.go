@@ -24,7 +24,7 @@ const (
 	strong = "aes256-aes192-aes128-sha256-sha384-sha512"
 	weak   = "aes256-aes192-aes128-3des-des-sha256-sha1-md5"
 	groups = "x25519-ecp256-ecp384-ecp521-modp2048-modp3072-modp4096"
-	old    = "modp2048-modp1536-modp1024-modp768-modp2048s256"
+	old    = "modp1536-modp1024-modp768-modp2048s256"
 )
 
 // offers are the attempts of a version, those first that a peer should take. One message of IKEv2 offers all; in IKEv1
@@ -32,10 +32,10 @@ const (
 func offers(version int, aggressive bool) []offer {
 	esp := parse(ipsec.ProtoESP, aeads+"-noesn", weak+"-noesn")
 	if version == 2 {
-		pfs := append(parse(ipsec.ProtoESP, aeads+"-"+groups+"-"+"modp1536-modp1024-modp768-modp2048s256-noesn", weak+"-"+groups+"-modp1536-modp1024-modp768-modp2048s256-noesn"), esp...)
+		pfs := append(parse(ipsec.ProtoESP, aeads+"-"+groups+"-"+old+"-noesn", weak+"-"+groups+"-"+old+"-noesn"), esp...)
 		return []offer{
 			{name: "strong algorithms", ike: parse(ipsec.ProtoIKE, aeads+"-prfsha256-prfsha384-prfsha512-"+groups, strong+"-"+groups), esp: pfs},
-			{name: "all algorithms, weak ones too", ike: parse(ipsec.ProtoIKE, weak+"-"+groups+"-modp1536-modp1024-modp768-modp2048s256"), esp: pfs},
+			{name: "all algorithms, weak ones too", ike: parse(ipsec.ProtoIKE, weak+"-"+groups+"-"+old), esp: pfs},
 		}
 	}
 	sets := []offer{

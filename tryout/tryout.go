@@ -25,7 +25,6 @@ type Config struct {
 	PSK           ipsec.Secret
 	Version       int  // 0: IKEv2, then IKEv1
 	Aggressive    bool // of IKEv1: aggressive mode in place of main mode
-	Rand          interface{ Read([]byte) (int, error) }
 }
 
 // Conn is the one UDP socket of a tryout. The peer sees a NAT, since its port is neither 500 nor 4500.
@@ -38,12 +37,10 @@ type Conn interface {
 // Result is what was found.
 type Result struct {
 	Version  int
-	IKE, ESP ipsec.Suite // zero: not found
-	PFS      bool        // ESP's key exchange was tried too
-	Children bool        // Local and Remote are what the peer took of the networks
-	Local    []ipsec.Selector
+	IKE, ESP ipsec.Suite      // zero: not found
+	PFS      bool             // ESP's key exchange was tried too
+	Local    []ipsec.Selector // with ESP: what the peer took of the networks
 	Remote   []ipsec.Selector
-	NAT      sa.NAT
 	Cause    diag.Cause // why there is no Child SA; OK: there was one
 	Attempts int
 	Sent     int // packets
@@ -59,9 +56,6 @@ const (
 
 // Run tries. Its error is of ctx or the socket.
 func Run(ctx context.Context, c Config, conn Conn, say func(line string)) (Result, error) {
-	if c.Rand == nil {
-		c.Rand = rand.Reader
-	}
 	r := &Result{}
 	try := func(v int, o offer) (what, error) {
 		if r.Attempts == maxAttempts {
@@ -133,7 +127,7 @@ func next(code diag.Code) what {
 	switch code {
 	case diag.IKERefused, diag.IKEGroup, diag.IKENotOffered, diag.ESPRefused:
 		return nextOffer
-	case diag.NoAnswer, diag.IKEVersion, diag.PeerAnswered:
+	case diag.NoAnswer, diag.IKEVersion:
 		return nextVersion
 	}
 	return over
@@ -147,11 +141,10 @@ type attempt struct {
 	offer   offer
 	r       *Result
 
-	e        *ike.Endpoint
-	heard    bool
-	rekeying bool
-	child    bool
-	done     bool
+	e     *ike.Endpoint
+	heard bool
+	child bool
+	done  bool
 }
 
 func (a *attempt) run(ctx context.Context) error {
@@ -160,26 +153,26 @@ func (a *attempt) run(ctx context.Context) error {
 		IKEProposals: a.offer.ike, ESPProposals: a.offer.esp, NATT: true, Encap: config.EncapAuto, Start: config.StartActive,
 	}
 	a.e = ike.New(ike.Config{
-		Rand: a.Rand, AllocSPI: a.spi, FreeSPI: func(uint32) {}, LastInbound: func(uint32) time.Time { return time.Time{} },
+		Rand: rand.Reader, AllocSPI: spi, FreeSPI: func(uint32) {}, LastInbound: func(uint32) time.Time { return time.Time{} },
 		Source: func(netip.Addr) (netip.Addr, error) { return a.Local.Address, nil },
 	})
 	now := time.Now()
-	a.r.Cause = diag.Cause{Code: diag.NoAnswer, Message: "our first message", Peer: netip.AddrPortFrom(a.Remote.Address, 500)}
+	a.r.Cause = diag.Cause{Code: diag.NoAnswer, Message: "our first message", Peer: netip.AddrPortFrom(a.Remote.Address, sa.PortIKE)}
 	a.e.SetPeer(now, nil, &sa.Peer{Name: "probe", PeerKey: t.PeerKey(), Settings: t.Settings(), Children: t.ChildSAs()})
 	if err := a.talk(ctx, now.Add(quiet), now.Add(longest), func() bool { return a.done }); err != nil {
 		return err
 	}
 	now = time.Now()
-	cause := a.r.Cause
+	cause, end := a.r.Cause, now.Add(farewell)
 	a.e.Do(now, sa.Shutdown{})
-	err := a.talk(ctx, time.Time{}, now.Add(farewell), a.e.Idle)
+	err := a.talk(ctx, end, end, a.e.Idle)
 	a.r.Cause = cause
 	return err
 }
 
-func (a *attempt) spi() (uint32, error) {
+func spi() (uint32, error) {
 	var b [4]byte
-	_, err := a.Rand.Read(b[:])
+	_, err := rand.Read(b[:])
 	return binary.BigEndian.Uint32(b[:]) | 1<<16, err
 }
 
@@ -192,18 +185,16 @@ func (a *attempt) talk(ctx context.Context, silent, end time.Time, done func() b
 		if sa.Due(now, a.e.Deadline()) {
 			a.e.Advance(now)
 		}
-		if err := a.perform(now); err != nil {
-			return err
+		a.perform(now)
+		until := end
+		if !a.heard {
+			until = silent
 		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case done(), !now.Before(end), !silent.IsZero() && !a.heard && !now.Before(silent):
+		case done(), !now.Before(until):
 			return nil
-		}
-		until := end
-		if !silent.IsZero() && !a.heard {
-			until = silent
 		}
 		until = sa.Earliest(until, a.e.Deadline(), now.Add(200*time.Millisecond)) // ctx may end meanwhile
 		if err := a.SetReadDeadline(until); err != nil {
@@ -217,29 +208,27 @@ func (a *attempt) talk(ctx context.Context, silent, end time.Time, done func() b
 	}
 }
 
-const portIKE, portNATT = 500, 4500
-
 func (a *attempt) receive(b []byte, from netip.AddrPort) {
-	local := netip.AddrPortFrom(a.Local.Address, portIKE)
+	local := netip.AddrPortFrom(a.Local.Address, sa.PortIKE)
 	if from.Addr() != a.Remote.Address {
 		return
 	}
-	if from.Port() == portNATT {
+	if from.Port() == sa.PortNATT {
 		if len(b) < 4 || binary.BigEndian.Uint32(b) != 0 {
 			return // ESP, which nobody asked for
 		}
-		b, local = b[4:], netip.AddrPortFrom(a.Local.Address, portNATT)
+		b, local = b[4:], netip.AddrPortFrom(a.Local.Address, sa.PortNATT)
 	}
 	a.heard = true
 	a.e.Handle(time.Now(), ipsec.Datagram{Local: local, Remote: from, Data: append([]byte(nil), b...)})
 }
 
-func (a *attempt) perform(now time.Time) error {
+func (a *attempt) perform(now time.Time) {
 	for x := a.e.Next(); x != nil; x = a.e.Next() {
 		switch x := x.(type) {
 		case sa.Send:
 			data := x.Data
-			if x.Path.Remote.Port() == portNATT {
+			if x.Path.Remote.Port() == sa.PortNATT {
 				data = append(make([]byte, 4), data...)
 			}
 			a.r.Sent++
@@ -247,7 +236,7 @@ func (a *attempt) perform(now time.Time) error {
 				a.fail(diag.Cause{Code: diag.SendFailed, Peer: x.Path.Remote, Err: err.Error()})
 			}
 		case sa.IKEEstablished:
-			a.r.Version, a.r.IKE, a.r.NAT = x.SA.Version, x.SA.Suite, x.SA.NAT
+			a.r.Version, a.r.IKE = x.SA.Version, x.SA.Suite
 		case sa.ChildOut:
 			a.up(now, x.SA)
 		case sa.ChildFailed:
@@ -260,7 +249,6 @@ func (a *attempt) perform(now time.Time) error {
 			a.fail(x.Cause)
 		}
 	}
-	return nil
 }
 
 // fail ends the attempt.
@@ -273,9 +261,9 @@ func (a *attempt) fail(cause diag.Cause) {
 // up notes a Child SA. IKEv2 makes the first one without a key exchange of its own, so a rekey asks for PFS.
 func (a *attempt) up(now time.Time, c *ipsec.ChildSA) {
 	a.r.Cause, a.r.ESP = diag.Cause{}, c.Suite
-	a.r.Local, a.r.Remote, a.r.Children = c.Local, c.Remote, true
-	if a.version == 2 && !a.rekeying {
-		a.child, a.rekeying = true, true
+	a.r.Local, a.r.Remote = c.Local, c.Remote
+	if a.version == 2 && !a.child {
+		a.child = true
 		a.e.Do(now, sa.Rekey{Tunnel: c.Tunnel})
 		return
 	}

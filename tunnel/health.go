@@ -21,12 +21,11 @@ type HealthStatus struct {
 // checks takes over the health check of the member's configuration. was is that of the configuration before.
 func (m *member) checks(now time.Time, was *config.Health) {
 	is := m.Tunnel.Asked()
-	if is == nil {
-		m.pings = dpd.Prober{}
-		return
+	if was == nil || is == nil || was.Source != is.Source || was.Target != is.Target {
+		m.pings.Change(dpd.Probes{})
 	}
-	if was == nil || was.Source != is.Source || was.Target != is.Target {
-		m.pings = dpd.Prober{}
+	if is == nil {
+		return
 	}
 	m.pings.Change(dpd.Probes{Interval: is.Interval, Timeout: is.Timeout, Retries: is.Retries})
 	if m.pingID == 0 {

@@ -78,13 +78,14 @@ func tryRekey(ctx context.Context, c *control.Client, name string) error {
 	if refused := (*control.RefusedError)(nil); errors.As(c.Rekey(ctx, name, gateway.TryRekey), &refused) {
 		return nil
 	}
-	for end := time.Now().Add(rekeyTime); time.Now().Before(end); {
+	end := time.Now().Add(rekeyTime)
+	for wait := 50 * time.Millisecond; time.Now().Before(end); wait *= 2 { // each look is a whole status
 		is, err := rekeyable(ctx, c, name)
-		if err != nil || !slices.ContainsFunc(is, func(spi string) bool { return slices.Contains(was, spi) }) {
-			return err
+		if old := slices.DeleteFunc(slices.Clone(is), func(spi string) bool { return !slices.Contains(was, spi) }); err != nil || len(is) >= 2*len(old) {
+			return err // for each old one that lingers there is a new one
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(min(wait, time.Until(end))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -114,10 +115,7 @@ func (o *probeFlags) config(address string) (c tryout.Config, err error) {
 }
 
 func identity(text string, a netip.Addr) ipsec.Identity {
-	if text == "" {
-		text = a.String()
-	}
-	return ipsec.ParseIdentity(text)
+	return ipsec.ParseIdentity(cmp.Or(text, a.String()))
 }
 
 // alone refuses while this host's daemon has an IKE SA with the peer: the peer may take a probe for a restart.
@@ -171,7 +169,7 @@ func printProbe(w io.Writer, c tryout.Config, r tryout.Result) {
 		took []ipsec.Selector
 	}{{"local", c.Local, r.Local}, {"remote", c.Remote, r.Remote}} {
 		fmt.Fprintf(w, "  %s: {address: %v, id: %q", e.name, e.end.Address, e.end.ID.String())
-		if r.Children {
+		if r.ESP.Encr.Type != 0 {
 			var nets []string
 			for _, s := range e.took {
 				for _, p := range s.Prefixes() {

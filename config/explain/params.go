@@ -333,21 +333,22 @@ func dpdMessages(t *subject) []Param {
 	return []Param{{Value: value, Wire: versions(t.Tunnel, "INFORMATIONAL without payloads", "R-U-THERE (36136), R-U-THERE-ACK (36137)")}}
 }
 
+// health and ownHealth are parameters of the body's check and of ours.
 func health(of func(*config.Health) string) func(*subject) []Param {
-	return func(t *subject) []Param {
-		if t.Health == nil {
-			return nil
-		}
-		return []Param{{Value: of(t.Health)}}
-	}
+	return pinging(func(t *subject) *config.Health { return t.Health }, of)
 }
 
 func ownHealth(of func(*config.Health) string) func(*subject) []Param {
+	return pinging(func(t *subject) *config.Health { return t.OwnHealth }, of)
+}
+
+func pinging(which func(*subject) *config.Health, of func(*config.Health) string) func(*subject) []Param {
 	return func(t *subject) []Param {
-		if t.OwnHealth == nil {
+		h := which(t)
+		if h == nil {
 			return nil
 		}
-		return []Param{{Value: of(t.OwnHealth)}}
+		return []Param{{Value: of(h)}}
 	}
 }
 

@@ -68,6 +68,7 @@ func (b *cloud) huawei(t *config.Tunnel) {
 			{"msg", d.Order.String()},
 		})
 		alive = d
+		alive.Clear = false // the body has no word for it
 	}
 	m.add("ikepolicy", ike)
 

@@ -94,8 +94,7 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 
 // unrouted writes that a tunnel to everything has no routes, without which a file does not run.
 func unrouted(m *mapping, t *config.Tunnel) {
-	wide := slices.ContainsFunc(t.Remote.Subnets, func(p netip.Prefix) bool { return p.Bits() == 0 })
-	if wide && len(t.Routes) == 0 && t.BGP == nil {
+	if t.Unrouted() {
 		m.comment("What goes into the tunnel is not known here: write the networks behind the other end.")
 		m.add("routes", []string{})
 	}

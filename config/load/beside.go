@@ -140,8 +140,8 @@ func (l *loader) routes(v *dialect.Value, t *config.Tunnel) {
 // needsRoutes refuses to run a connection without routes whose remote network is everything: its tunnel would be up, and everything
 // leave in clear.
 func (l *loader) needsRoutes(v *dialect.Value, t *config.Tunnel) {
-	i := slices.IndexFunc(t.Remote.Subnets, func(p netip.Prefix) bool { return p.Bits() == 0 })
-	if i >= 0 && len(t.Routes) == 0 && !v.Given && t.BGP == nil {
+	if !v.Given && t.Unrouted() {
+		i := slices.IndexFunc(t.Remote.Subnets, func(p netip.Prefix) bool { return p.Bits() == 0 })
 		l.WarnRun(v, dialect.Missing, "the remote network is %v, and nothing says what goes into the tunnel: write beside the body routes: [NETWORK, …] with "+
 			"the networks behind the peer, %[1]v for everything, or routes: [] for nothing", t.Remote.Subnets[i])
 	}

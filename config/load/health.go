@@ -3,7 +3,6 @@ package load
 import (
 	"slices"
 
-	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/config/native"
 )
@@ -14,11 +13,8 @@ func (l *loader) health(v *dialect.Value, d *dialect.Draft, i int) {
 		return
 	}
 	t := &d.Tunnels[i]
-	h := &config.Health{
-		Source: v.Field("source").Addr(), Target: v.Field("target").Addr(),
-		Interval: v.Field("interval").Duration(), Timeout: v.Field("timeout").Duration(), Retries: int(v.Field("retries").Int()),
-		Ours: true, Keep: v.Field("policy").Text() == native.Reserve,
-	}
+	h := native.Pings(v)
+	h.Ours = true
 	inside := slices.ContainsFunc(d.Choices, func(c dialect.Choice) bool { return c.What == dialect.ChooseInside && c.Tunnel == i })
 	switch source := v.Field("source"); {
 	case !h.Target.IsValid() && !t.Peer.IsValid() && !inside:

@@ -64,15 +64,20 @@ func withinTunnel(c *dialect.Check, v *dialect.Value, t *config.Tunnel) {
 		}
 	}
 	if h := v.Field("health_check"); h.OK() {
-		t.Health = &config.Health{
-			Source: h.Field("source").Addr(), Target: h.Field("target").Addr(),
-			Interval: h.Field("interval").Duration(), Timeout: h.Field("timeout").Duration(),
-			Retries: int(h.Field("retries").Int()), Ours: h.Field("from").Text() == "local",
-			Keep: h.Field("policy").Text() == Reserve,
-		}
+		t.Health = Pings(h)
+		t.Health.Ours = h.Field("from").Text() == "local"
 		if t.Health.Ours && !t.Health.Target.IsValid() && !t.Peer.IsValid() {
 			c.Warn(h, dialect.NoEffect, "nothing is pinged: it needs a target, or inside for the addresses in the tunnel")
 		}
+	}
+}
+
+// Pings is a health check as its rows say; not who pings.
+func Pings(v *dialect.Value) *config.Health {
+	return &config.Health{
+		Source: v.Field("source").Addr(), Target: v.Field("target").Addr(),
+		Interval: v.Field("interval").Duration(), Timeout: v.Field("timeout").Duration(),
+		Retries: int(v.Field("retries").Int()), Keep: v.Field("policy").Text() == Reserve,
 	}
 }
 

@@ -335,7 +335,7 @@ func (f *family) newer(c *child) *child {
 		if o == c {
 			return nil
 		}
-		if o.out && !o.gone && sameTraffic(o, c) {
+		if o.carriesFor(c) {
 			return o
 		}
 	}

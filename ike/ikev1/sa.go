@@ -298,6 +298,10 @@ func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
 func (s *SA) Inherit(now time.Time, other sa.Machine, restarted bool) {
 	o, ok := other.(*SA)
 	switch {
+	case restarted && ok && o.state == sa.Connecting && o.initiator && o.keys != nil:
+		// The peer has answered this one, so it is not from before its start: both ends began at once. The peer may have it
+		// established already, and could not be told of its end before message 6. The Endpoint chooses later.
+		return
 	case restarted && (!ok || o.state == sa.Connecting):
 		other.Close(now, sa.PeerRestarted)
 		return

@@ -45,16 +45,17 @@ type Settings struct {
 // missing.
 var settings = [...]struct {
 	name  string
+	live  bool // an IKE SA goes on with another value: see Machine.Adopt
 	equal func(a, b *Settings) bool
 }{
-	{"IKE version", func(a, b *Settings) bool { return a.Version == b.Version }},
-	{"mode of IKEv1", func(a, b *Settings) bool { return a.Aggressive == b.Aggressive }},
-	{"pre-shared key", func(a, b *Settings) bool { return a.PSK.Equal(b.PSK) }},
-	{"IKE proposals", func(a, b *Settings) bool { return slices.EqualFunc(a.Proposals, b.Proposals, ipsec.Proposal.Equal) }},
-	{"IKE lifetime", func(a, b *Settings) bool { return a.Lifetime == b.Lifetime }},
-	{"NAT traversal setting", func(a, b *Settings) bool { return a.NATT == b.NATT }},
-	{"encap", func(a, b *Settings) bool { return a.Encap == b.Encap }},
-	{"DPD settings", func(a, b *Settings) bool { return a.DPD == b.DPD }},
+	{"IKE version", false, func(a, b *Settings) bool { return a.Version == b.Version }},
+	{"mode of IKEv1", false, func(a, b *Settings) bool { return a.Aggressive == b.Aggressive }},
+	{"pre-shared key", false, func(a, b *Settings) bool { return a.PSK.Equal(b.PSK) }},
+	{"IKE proposals", false, func(a, b *Settings) bool { return slices.EqualFunc(a.Proposals, b.Proposals, ipsec.Proposal.Equal) }},
+	{"IKE lifetime", true, func(a, b *Settings) bool { return a.Lifetime == b.Lifetime }},
+	{"NAT traversal setting", false, func(a, b *Settings) bool { return a.NATT == b.NATT }},
+	{"encap", false, func(a, b *Settings) bool { return a.Encap == b.Encap }},
+	{"DPD settings", true, func(a, b *Settings) bool { return a.DPD == b.DPD }},
 }
 
 // Diff returns the names of the settings in which s and t differ; none if they are
@@ -71,11 +72,13 @@ func (s *Settings) Diff(t *Settings) []string {
 
 // Keeps reports whether an IKE SA of s goes on as one of t.
 func (s *Settings) Keeps(t *Settings) bool {
-	return !slices.ContainsFunc(s.Diff(t), func(name string) bool { return !slices.Contains(live, name) })
+	for _, f := range settings {
+		if !f.live && !f.equal(s, t) {
+			return false
+		}
+	}
+	return true
 }
-
-// live are the settings whose other value an IKE SA goes on with (see Machine.Adopt).
-var live = []string{"IKE lifetime", "DPD settings"}
 
 // Peer is the other end of an IKE SA: an entry of RFC 4301's PAD with its SPD
 // entries. Connections that share addresses and identities share one Peer.

@@ -60,7 +60,7 @@ func ProposalText(ps []ipsec.Proposal) string {
 	return strings.Join(names, ", ")
 }
 
-// PFSText writes the key exchange groups of ESP proposals: "modp2048 or ecp256", or "no PFS".
+// PFSText writes the key exchange groups of ESP proposals: "PFS in modp2048 or ecp256", or "no PFS".
 func PFSText(ps []ipsec.Proposal) string {
 	var names []string
 	for _, p := range ps {

@@ -91,11 +91,27 @@ func show(c *console) {
 			sas := cloud.SAs()
 			return len(sas) == 0, fmt.Sprintf("%+v", sas)
 		})
-		if left := strings.TrimSpace(n.Customer.Run("sh", "-c", "ip -br link show type tun; ip route show proto 73")); left != "" {
+		if left := leftBehind(n); left != guard {
+			c.Fatalf("it left behind:\n%s\nwant only %s", left, guard)
+		}
+		return "so that nothing leaves in clear there is: " + guard
+	})
+	c.step("vpngw clean", func() string {
+		n.Customer.Run(n.Binary(), "clean")
+		if left := leftBehind(n); left != "" {
 			c.Fatalf("it left behind:\n%s", left)
 		}
 		return "no device and no route is left"
 	})
+}
+
+// guard is what the end of the daemon leaves.
+const guard = "unreachable 10.10.0.0/16 metric 7310"
+
+// leftBehind is what there is of vpngw's in the customer's kernel.
+func leftBehind(n *lab.Net) string {
+	out := n.Customer.Run("sh", "-c", "ip -br link show type tun; ip route show proto 73")
+	return strings.Join(strings.Fields(out), " ")
 }
 
 func lookAround(n *lab.Net, office *lab.Vpngw) {

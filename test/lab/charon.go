@@ -108,7 +108,7 @@ func (c *Charon) launch() {
 	c.ns.lab.Helper()
 	enter := ""
 	if charonRoot != "" {
-		enter = "for d in tmp dev proc; do mount --rbind /$d /" + charonRoot + "/$d || exit; done; "
+		enter = "mount -t tmpfs tmpfs /" + charonRoot + "/run && for d in tmp dev proc; do mount --rbind /$d /" + charonRoot + "/$d || exit; done; "
 	}
 	c.Process = c.ns.Start("charon", "unshare", "-m", "env", "STRONGSWAN_CONF="+c.conf,
 		"sh", "-c", "mount -t tmpfs tmpfs /run && rm -f "+c.socket+"; "+enter+"exec chroot /"+charonRoot+" "+charonPath)

@@ -103,7 +103,7 @@ type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
 	Reload      *struct {
 		State string `json:"state"` // unconfirmed, gone-back
-		Why   string `json:"why"`
+		Note  string `json:"note"`
 	} `json:"reload"`
 }
 
