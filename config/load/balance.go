@@ -1,24 +1,39 @@
 package load
 
-import "vpngw/config/dialect"
+import (
+	"slices"
+
+	"vpngw/config/dialect"
+)
+
+// haMode is the ha_mode of a connection's gateway in the cloud; nil: none is given.
+func haMode(gateways map[string]*dialect.Value, d *dialect.Draft) *dialect.Value {
+	if len(d.Places) == 0 {
+		return nil
+	}
+	id := d.Places[0].Gateway
+	if id == nil || !id.OK() || gateways[id.Text()] == nil {
+		return nil
+	}
+	if m := gateways[id.Text()].Field("ha_mode"); m.OK() {
+		return m
+	}
+	return nil
+}
+
+// activeActive reports whether the gateways of all these connections carry traffic by all tunnels at once.
+func activeActive(gateways map[string]*dialect.Value, ds ...*dialect.Draft) bool {
+	return !slices.ContainsFunc(ds, func(d *dialect.Draft) bool {
+		m := haMode(gateways, d)
+		return m == nil || m.Text() != dialect.ActiveActive
+	})
+}
 
 // balance applies `balance:`, and where nothing beside a body says it, the ha_mode of the cloud's gateway. What stands beside one connection of a
 // pair holds for both.
 func (l *loader) balance(gateways map[string]*dialect.Value, ds []*dialect.Draft) {
 	beside, modes := map[string]*dialect.Draft{}, map[string]*dialect.Draft{} // by the pair: the connection whose word holds
-	mode := func(d *dialect.Draft) *dialect.Value {
-		if len(d.Places) == 0 {
-			return nil
-		}
-		id := d.Places[0].Gateway
-		if id == nil || !id.OK() || gateways[id.Text()] == nil {
-			return nil
-		}
-		if m := gateways[id.Text()].Field("ha_mode"); m.OK() {
-			return m
-		}
-		return nil
-	}
+	mode := func(d *dialect.Draft) *dialect.Value { return haMode(gateways, d) }
 	for _, d := range ds {
 		v, two := d.Entry.Field("balance"), len(d.Tunnels) > 1 || d.Pair != ""
 		switch m := mode(d); {
