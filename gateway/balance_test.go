@@ -82,6 +82,7 @@ func TestBalanceChangesInARunningPair(t *testing.T) {
 		time.Sleep(30*time.Second - time.Millisecond)
 		r.wantRoutes(second)
 		time.Sleep(time.Millisecond)
+		synctest.Wait()
 		r.wantRoutes(hqRoute, second)
 		events, err := r.Events(t.Context(), "hq", 0, 0)
 		if err != nil {
