@@ -24,6 +24,7 @@ type Entry struct {
 	Address   string            `json:"address,omitempty"`
 	Addresses map[string]string `json:"addresses,omitempty"` // instead: several, by their names
 	ASN       uint32            `json:"asn,omitempty"`
+	HAMode    string            `json:"ha_mode,omitempty"`
 }
 
 // Connection is one connection: a body and the keys beside it.
