@@ -109,21 +109,20 @@ func (fs *flows) arrive(t *testing.T, more int) {
 	})
 }
 
-// stop stops the flows together, and returns what each of them carried there and back.
-func (fs *flows) stop() [][2]lab.Direction {
+// stopping stops the flows together, and returns what waits for their end: what each of them carried there and back.
+func (fs *flows) stopping() func() [][2]lab.Direction {
 	out := make([][2]lab.Direction, len(fs.of))
 	var all sync.WaitGroup
 	for i, f := range fs.of {
 		all.Go(func() { out[i][0], out[i][1] = f.Stop() })
 	}
-	all.Wait()
-	return out
+	return func() [][2]lab.Direction { all.Wait(); return out }
 }
 
 // without fails the test where a flow lost packets.
 func (fs *flows) without(t *testing.T, what string) {
 	t.Helper()
-	for i, d := range fs.stop() {
+	for i, d := range fs.stopping()() {
 		for way, d := range map[string]lab.Direction{"there": d[0], "back": d[1]} {
 			if d.Lost > 0 && (soak || !d.Excused()) || d.Duplicated > 0 {
 				t.Errorf("%s: flow %d %s: %v, want no loss", what, i, way, d)
@@ -133,10 +132,10 @@ func (fs *flows) without(t *testing.T, what string) {
 }
 
 // outage holds the longest outage of any flow to a bar; no packet may overtake another of its flow.
-func (fs *flows) outage(t *testing.T, bar time.Duration) {
+func outage(t *testing.T, of [][2]lab.Direction, bar time.Duration) {
 	t.Helper()
 	var gaps []time.Duration
-	for i, d := range fs.stop() {
+	for i, d := range of {
 		gaps = append(gaps, d[0].Gap, d[1].Gap)
 		if d[0].Reordered+d[1].Reordered > 0 {
 			t.Errorf("flow %d is out of order: there: %v; back: %v", i, d[0], d[1])
@@ -192,11 +191,12 @@ func TestTwoTunnelsShareTheTraffic(t *testing.T) {
 				fs.arrive(t, 50)
 				next := all.again() // as new ones of the same addresses
 				next.arrive(t, 50)
-				fs.outage(t, by.noticed+500*time.Millisecond)
+				carried := fs.stopping() // takes 5 s
 				hole.Remove()
 				both("a", "b")
 				next.arrive(t, 50)
 				next.without(t, "the return")
+				outage(t, carried(), by.noticed+500*time.Millisecond)
 			}
 			for _, end := range []*lab.Vpngw{gw, cloud} {
 				for _, code := range []string{"failover", "rejoined"} {
@@ -265,11 +265,7 @@ func TestTrafficToStrongswanIsShared(t *testing.T) {
 		hole := blackHole(n, lab.CloudAddr)
 		share(n, gw, "b")
 		fs.arrive(t, 50)
-		var gaps []time.Duration
-		for _, d := range fs.stop() {
-			gaps = append(gaps, d[0].Gap)
-		}
-		spread(t, "outage there", gaps, byDPD.noticed+500*time.Millisecond)
+		carried := fs.stopping() // takes 5 s
 		hole.Remove()
 		gw.AwaitUp("a") // from when it answers strongSwan sends by it
 		fs = all.again()
@@ -277,6 +273,11 @@ func TestTrafficToStrongswanIsShared(t *testing.T) {
 		share(n, gw, "a", "b")
 		fs.arrive(t, 50)
 		fs.without(t, "the return")
+		var gaps []time.Duration
+		for _, d := range carried() {
+			gaps = append(gaps, d[0].Gap)
+		}
+		spread(t, "outage there", gaps, byDPD.noticed+500*time.Millisecond)
 	}
 }
 
@@ -313,5 +314,5 @@ func TestHuaweisActiveActiveGatewayOnBothHosts(t *testing.T) {
 	gw.Command("up", "a")
 	share(n, gw, "a", "b")
 	fs.arrive(t, 20)
-	fs.stop()
+	fs.stopping()()
 }
