@@ -27,6 +27,25 @@ func share(n *lab.Net, gw *lab.Vpngw, tunnels ...string) {
 	})
 }
 
+// tell has a failed test log what both gateways and their kernels know of the traffic.
+func tell(t *testing.T, gateways ...*lab.Vpngw) {
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		for _, gw := range gateways {
+			for _, args := range [][]string{{"status"}, {"status", "--json"}, {"events"}} {
+				out, err := gw.Try(args...)
+				t.Logf("%s %v: %v\n%s", gw.Name, args, err, out)
+			}
+			for _, args := range [][]string{{"route", "show", "table", "all"}, {"-6", "route"}, {"rule"}, {"neigh"}, {"-s", "link"}} {
+				out, err := gw.Host().Try("ip", args...)
+				t.Logf("%s: ip %v: %v\n%s", gw.Name, args, err, out)
+			}
+		}
+	})
+}
+
 // flows are flows between two hosts, each with a pair of addresses of its own: by default the kernel tells flows by addresses.
 type flows struct {
 	n      *lab.Net
@@ -162,6 +181,7 @@ func TestTwoTunnelsShareTheTraffic(t *testing.T) {
 			a.Balance, b.Balance = true, true
 			cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(a), mirror(b)}})
 			gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{a, b}})
+			tell(t, gw, cloud)
 			both := func(tunnels ...string) {
 				n.Helper()
 				share(n, gw, tunnels...)
