@@ -25,8 +25,10 @@ func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, sour
 			x.Device = l.Attrs().Name
 		}
 	}
+	filter := readFilter()
+	defer filter.Close()
 	for _, p := range ask(x.Device, x.Source) {
-		if rule, verdict := judge(p); verdict != passes {
+		if rule, verdict := filter.judge(p); verdict != passes {
 			x.Filtered = append(x.Filtered, Filtered{p, rule, verdict == drops})
 		}
 	}
