@@ -12,7 +12,7 @@ import (
 )
 
 // filteredForward finds chains of nftables that drop forwarded packets by default and have no rule that names a device
-// vpngw*. iptables makes such a chain by `-P FORWARD DROP`, and Docker does. The kernel's older iptables is not looked at.
+// vpngw*. iptables makes such a chain by `-P FORWARD DROP`, and Docker does. FilterUnread tells of the kernel's older iptables.
 func (h *Host) filteredForward() (out []Finding) {
 	for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		chains, err := h.filters.nft(unix.NFT_MSG_GETCHAIN, family)

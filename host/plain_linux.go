@@ -41,12 +41,7 @@ func (h *Host) filtersOutput() bool {
 			}
 		}
 	}
-	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} { // of the older iptables
-		if b, err := os.ReadFile("/proc/thread-self/net/" + file); len(b) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
-			return true
-		}
-	}
-	return false
+	return len(unread()) > 0
 }
 
 // lacks reports whether an error says that the kernel lacks a packet filter.
