@@ -51,17 +51,11 @@ func lacks(err error) bool {
 
 // hookOf returns the hook of a chain; false: the chain has none.
 func hookOf(chain []byte) (uint32, bool) {
-	for _, a := range attributes(chain, nl.SizeofNfgenmsg) {
-		if a.Attr.Type&nl.NLA_TYPE_MASK != unix.NFTA_CHAIN_HOOK {
-			continue
-		}
-		for _, b := range attributes(a.Value, 0) {
-			if b.Attr.Type&nl.NLA_TYPE_MASK == unix.NFTA_HOOK_HOOKNUM && len(b.Value) == 4 {
-				return binary.BigEndian.Uint32(b.Value), true
-			}
-		}
+	number := attribute(attribute(chain, nl.SizeofNfgenmsg, unix.NFTA_CHAIN_HOOK), 0, unix.NFTA_HOOK_HOOKNUM)
+	if len(number) != 4 {
+		return 0, false
 	}
-	return 0, false
+	return binary.BigEndian.Uint32(number), true
 }
 
 // tracksConnections reports whether the kernel tracks connections here. A firewall may then admit the
