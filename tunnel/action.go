@@ -69,6 +69,13 @@ type Ping struct {
 	ID, Seq        uint16
 }
 
+// Neighbour says whether BGP's peer can be reached through the tunnel: the tunnel carries packets, and
+// neither its health check nor BFD says that it is ill. While it cannot, none of its routes is in the kernel.
+type Neighbour struct {
+	Tunnel    string
+	Reachable bool
+}
+
 // Reconnect asks for a new IKE SA of the tunnel: the address that its IKE SA
 // sends from is gone. It has no effect when no other address leads to the peer.
 type Reconnect struct {
@@ -93,5 +100,6 @@ func (Fit) action()       {}
 func (Probe) action()     {}
 func (Want) action()      {}
 func (Ping) action()      {}
+func (Neighbour) action() {}
 func (Reconnect) action() {}
 func (Changed) action()   {}

@@ -55,6 +55,17 @@ type Pong struct {
 	ID, Seq uint16
 }
 
+// Session is what BGP knows through the tunnel.
+type Session struct {
+	Tunnel    string
+	Up        bool           // it is established
+	Complete  bool           // the peer has told all that it has
+	Stale     bool           // Routes are those of a session that ended
+	Routes    []netip.Prefix // accepted; sorted, never changed
+	Announced []netip.Prefix // to the peer: sources that it can answer
+	Cause     diag.Cause     // why it is not up
+}
+
 // Applied is the result of the last Want: by name, what each tunnel lacks. A
 // tunnel that lacks nothing is absent. Refused says that the kernel refused a
 // part, so the Group repeats the Want after a while.
@@ -92,6 +103,7 @@ func (Held) fact()      {}
 func (Raised) fact()    {}
 func (Sent) fact()      {}
 func (Pong) fact()      {}
+func (Session) fact()   {}
 func (Applied) fact()   {}
 func (PathMTU) fact()   {}
 func (TooBig) fact()    {}
