@@ -157,6 +157,13 @@ func TestBFDTellsAChangeOfMultiplierOneInTime(t *testing.T) {
 	p := newBFDPair(t, one, one)
 	p.run(5 * time.Minute)
 	p.want(BFDUp, BFDUp)
+	for i, at := range p.sent {
+		for k := max(1, len(at)-100); k < len(at); k++ {
+			if d := at[k].Sub(at[k-1]); d < 75*time.Millisecond || d > 90*time.Millisecond {
+				t.Fatalf("end %d sends after %v; want 75 to 90 %% of the interval", i, d)
+			}
+		}
+	}
 	for i := range p.ends {
 		if since := p.ends[i].since; since.Sub(bfdZero) > 3*time.Second {
 			t.Fatalf("end %d went down by its own jitter, and is up since %v", i, since.Sub(bfdZero))
@@ -196,6 +203,19 @@ func TestBFDDiscards(t *testing.T) {
 		if !s.Handle(bfdZero, good()) || s.state != BFDInit {
 			t.Errorf("%s: a good one is discarded", name)
 		}
+	}
+}
+
+// RFC 5880 section 6.8.3: a change of the interval is polled for.
+func TestBFDPollsWhenItGetsFaster(t *testing.T) {
+	p := newBFDPair(t, BFD{Interval: 300 * time.Millisecond, Multiplier: 3}, DefaultBFD)
+	polled := false
+	for p.now.Sub(bfdZero) < 4*time.Second {
+		p.run(time.Millisecond)
+		polled = polled || p.ends[0].poll
+	}
+	if !polled || p.ends[0].poll {
+		t.Fatalf("polled %v, and still does %v", polled, p.ends[0].poll)
 	}
 }
 
