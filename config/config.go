@@ -60,6 +60,8 @@ type Connection struct {
 type Switching struct {
 	Hold   time.Duration // how long the active tunnel must have been well
 	Manual bool          // it goes back on request only
+	// Balance is `balance: true`: both tunnels carry traffic, each flow through one of them; a tunnel that left comes back as above.
+	Balance bool
 }
 
 // DefaultSwitching is the Switching of two tunnels for which nothing is said.

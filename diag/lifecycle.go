@@ -24,6 +24,7 @@ const (
 	Internal        Code = "internal"
 	FailedOver      Code = "failover"
 	FailedBack      Code = "failback"
+	Rejoined        Code = "rejoined"
 )
 
 var lifecycle = []Entry{
@@ -48,5 +49,6 @@ var lifecycle = []Entry{
 	{Code: NotWanted, Severity: Info, Sentence: "no connection wants it any more", Side: Nowhere},
 	{Code: FailedOver, Severity: Warning, Sentence: "the traffic of tunnel {theirs} goes through tunnel {name} now", Side: Nowhere, Change: "failover"},
 	{Code: FailedBack, Severity: Info, Sentence: "the traffic is back from tunnel {theirs} on tunnel {name}[, which has been well for {after}]", Side: Nowhere, Change: "failover"},
+	{Code: Rejoined, Severity: Info, Sentence: "tunnel {name} takes traffic again beside tunnel {theirs}[, for it has been well for {after}]", Side: Nowhere, Change: "balance"},
 	{Code: Internal, Severity: Error, Sentence: "vpngw could not {name}: {err}", Side: Ours},
 }

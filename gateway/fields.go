@@ -23,7 +23,9 @@ var fields = []field{
 	{path: "Conn.Routing", name: "routing", idle: true},
 	{path: "Conn.Partial", name: "partial", idle: true},
 	{path: "Conn.Pair", name: "pair"},
-	{path: "Conn.Switching", name: "failover"},
+	{path: "Conn.Switching.Hold", name: "failover hold"},
+	{path: "Conn.Switching.Manual", name: "switch back"},
+	{path: "Conn.Switching.Balance", name: "balance"},
 
 	{path: "Tunnel.Name", name: "name of the tunnel"},
 	{path: "Tunnel.Role", name: "role"},

@@ -19,7 +19,7 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 	tunnelOf := map[string]string{} // by device
 	for _, d := range w.Devices {
 		tunnelOf[d.Device] = d.Tunnel
-		ds := host.DeviceState{Name: d.Device, MTU: d.MTU, Metric: d.Metric, Sources: d.Sources}
+		ds := host.DeviceState{Name: d.Device, MTU: d.MTU, Metric: d.Metric, Sources: d.Sources, ByFlow: d.ByFlow}
 		if d.Address.IsValid() {
 			ds.Addresses = []netip.Prefix{d.Address}
 		}

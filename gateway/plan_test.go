@@ -15,12 +15,12 @@ import (
 	"vpngw/tunnel"
 )
 
-// leaves are the paths of the fields of a struct type, those of an End one by one.
+// leaves are the paths of the fields of a struct type, those of an End and of a Switching one by one.
 func leaves(t reflect.Type, prefix string) []string {
 	var out []string
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if path := prefix + f.Name; f.Type == reflect.TypeFor[config.End]() {
+		if path := prefix + f.Name; f.Type == reflect.TypeFor[config.End]() || f.Type == reflect.TypeFor[config.Switching]() {
 			out = append(out, leaves(f.Type, path+".")...)
 		} else if f.Name != "Tunnels" {
 			out = append(out, path)
@@ -63,7 +63,9 @@ var settings = map[string]struct {
 	"Conn.Partial": {Nothing, func(c *config.Connection, _ *config.Tunnel) { c.Partial = true }},
 	"Conn.Pair":    {Live, func(c *config.Connection, _ *config.Tunnel) { c.Pair = "two" }},
 
-	"Conn.Switching": {Live, func(c *config.Connection, _ *config.Tunnel) { c.Switching.Hold = time.Minute }},
+	"Conn.Switching.Hold":    {Live, func(c *config.Connection, _ *config.Tunnel) { c.Switching.Hold = time.Minute }},
+	"Conn.Switching.Manual":  {Live, func(c *config.Connection, _ *config.Tunnel) { c.Switching.Manual = true }},
+	"Conn.Switching.Balance": {Live, func(c *config.Connection, _ *config.Tunnel) { c.Switching.Balance = true }},
 
 	"Tunnel.Role":           {Live, func(_ *config.Connection, t *config.Tunnel) { t.Role = config.Standby }},
 	"Tunnel.Local.Address":  {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Local.Address = addr("192.168.3.1") }},

@@ -156,7 +156,13 @@ func (h *Host) removeAddresses(addrs []address) (failures []failure) {
 func (h *Host) restoreRoutes(a address) (failures []failure) {
 	if d := h.want.links[a.index]; d != nil && a.prefix.Addr().Is4() {
 		for _, c := range d.claims {
+			if c.within != nil {
+				c = c.within
+			}
 			if key, ok := h.haveRoute(c); ok && c.placed && c.prefix.Addr().Is4() && c.source != a.prefix.Addr() {
+				if c.second != nil { // it stays, without this device
+					h.rt.RouteDel(key.removal(c.value()))
+				}
 				h.have.routes.drop(key)
 				failures = append(failures, h.addRoute(c, key, true)...)
 				h.work.claims = append(h.work.claims, c)
@@ -172,7 +178,7 @@ func (h *Host) restoreRoutes(a address) (failures []failure) {
 func (h *Host) checkSource(a netip.Addr) (failures []failure) {
 	for c := range h.want.sources[a] {
 		if key, ok := h.haveRoute(c); ok && c.placed {
-			h.rt.RouteDel(key.netlink(c.value()))
+			h.rt.RouteDel(key.removal(c.value()))
 			h.have.routes.drop(key)
 			failures = append(failures, h.addRoute(c, key, true)...)
 			h.work.claims = append(h.work.claims, c)
@@ -229,7 +235,13 @@ func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 	return nil
 }
 
-func (c *claim) value() routeValue { return routeValue{c.device.index, c.source} }
+func (c *claim) value() routeValue {
+	v := routeValue{index: c.device.index, source: c.source}
+	if c.second != nil {
+		v.index, v.second = min(v.index, c.second.device.index), max(v.index, c.second.device.index)
+	}
+	return v
+}
 
 // haveRoute returns the key of a claim's route and true if the route is in place,
 // else the key to add it under: the one of its two metrics that is free.
@@ -274,7 +286,7 @@ func (h *Host) removeRoutes(keys []tablePrefix) (failures []failure) {
 }
 
 func (h *Host) removeRoute(key routeKey, v routeValue) []failure {
-	if err := h.rt.RouteDel(key.netlink(v)); err != nil && !gone(err) {
+	if err := h.rt.RouteDel(key.removal(v)); err != nil && !gone(err) {
 		h.work.routes = append(h.work.routes, key.tablePrefix)
 		return []failure{{err: fmt.Errorf("remove route %s: %w", key.prefix, err)}}
 	}

@@ -165,6 +165,7 @@ type event struct {
 	metric  int
 	route   foreignRoute
 	source  netip.Addr
+	hops    []int // devices of several next hops
 	replace bool
 	guard   bool // with ours: the route is a guard
 	several bool // next hops, which foreignRoute does not hold
@@ -249,6 +250,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 			e.route.gateway = addrOf(a.Value)
 		case unix.RTA_MULTIPATH:
 			e.several = true
+			e.hops = nextHops(a.Value)
 		}
 	}
 	e.metric = e.route.metric
@@ -259,6 +261,20 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 	}
 	// The kernel removes its own routes on our devices together with the devices.
 	return e.ours || h.owned[e.route.index] == nil
+}
+
+// nextHops returns the devices in an RTA_MULTIPATH, a list of struct rtnexthop with attributes.
+func nextHops(b []byte) []int {
+	var hops []int
+	for len(b) >= unix.SizeofRtNexthop {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < unix.SizeofRtNexthop || n > len(b) {
+			break
+		}
+		hops = append(hops, int(int32(binary.NativeEndian.Uint32(b[4:]))))
+		b = b[min(len(b), (n+3)&^3):]
+	}
+	return hops
 }
 
 // parseRule reads a rule, and reports whether it is ours.
@@ -360,7 +376,7 @@ func (h *Host) lostRoute(e event) {
 	key := routeKey{e.key, e.metric}
 	switch v, ok := h.have.routes.get(key); {
 	case !ok:
-	case v != routeValue{e.route.index, e.source}:
+	case v != e.value():
 		h.have.fresh = false
 	default:
 		h.have.routes.drop(key)
@@ -370,6 +386,13 @@ func (h *Host) lostRoute(e event) {
 			h.work.claims = append(h.work.claims, c)
 		}
 	}
+}
+
+func (e event) value() routeValue {
+	if e.several {
+		return sharing(slices.Clone(e.hops), e.source)
+	}
+	return routeValue{index: e.route.index, source: e.source}
 }
 
 func (k *kernel) addForeign(e event) {

@@ -76,6 +76,9 @@ type DeviceState struct {
 	// subject to the same rule as Routes: a foreign one for the same prefix blocks it.
 	Addresses []netip.Prefix
 	Routes    []Route
+	// ByFlow shares Routes by flow with the next device of the owner that has ByFlow and a route to the same prefix: the kernel gets one
+	// route into both, with the Source and the metric of the first device.
+	ByFlow bool
 	// Sources are the networks whose packets use the device. If two devices have a route to one
 	// prefix, the first device gets the route, and the other gets it only for packets from its
 	// Sources. The comment of Set says which device is the first.

@@ -68,7 +68,36 @@ type routeKey struct {
 
 type routeValue struct {
 	index  int
+	second int // of two devices that share the route by flow, the one with the higher index; 0: one device
 	source netip.Addr
+}
+
+// more is the second device of a route with more than two next hops: none of ours has so many.
+const more = -1
+
+// sharing is the value of a route with these next hops.
+func sharing(hops []int, source netip.Addr) routeValue {
+	v := routeValue{source: source}
+	switch slices.Sort(hops); len(hops) {
+	case 1:
+		v.index = hops[0]
+	case 2:
+		v.index, v.second = hops[0], hops[1]
+	default:
+		v.second = more
+	}
+	return v
+}
+
+func valueOf(r *netlink.Route) routeValue {
+	if len(r.MultiPath) == 0 {
+		return routeValue{index: r.LinkIndex, source: addrOf(r.Src)}
+	}
+	var hops []int
+	for _, n := range r.MultiPath {
+		hops = append(hops, n.LinkIndex)
+	}
+	return sharing(hops, addrOf(r.Src))
 }
 
 // foreignRoute has the fields that identify a route in an event.
@@ -169,7 +198,7 @@ func (h *Host) dumpRoutes(k *kernel, family int) error {
 		case r.Protocol == Protocol && isGuard(r.Type):
 			k.guards.put(routeKey{key, r.Priority}, struct{}{})
 		case r.Protocol == Protocol:
-			k.routes.put(routeKey{key, r.Priority}, routeValue{r.LinkIndex, addrOf(r.Src)})
+			k.routes.put(routeKey{key, r.Priority}, valueOf(&r))
 		case h.owned[r.LinkIndex] == nil:
 			k.foreign[key] = append(k.foreign[key], foreignRoute{
 				metric: r.Priority, tos: r.Tos, protocol: int(r.Protocol), typ: r.Type,
@@ -243,6 +272,29 @@ func (k routeKey) netlink(v routeValue) *netlink.Route {
 	}
 	if v.source.IsValid() {
 		r.Src = v.source.AsSlice()
+	}
+	if v.second != 0 {
+		r.LinkIndex = 0
+		for _, index := range []int{v.index, v.second} {
+			r.MultiPath = append(r.MultiPath, &netlink.NexthopInfo{LinkIndex: index})
+			if k.prefix.Addr().Is6() {
+				r.MultiPath[len(r.MultiPath)-1].Gw = anyGateway
+			}
+		}
+	}
+	return r
+}
+
+// anyGateway is the gateway of IPv6 routes into two devices, for IPv6 has such routes only with gateways. A TUN device
+// asks for no neighbours, so nobody has to have the address.
+var anyGateway = net.ParseIP("fe80::7373")
+
+// removal returns the route as RouteDel needs it: the next hops of a route into several devices identify nothing, and their
+// order must not matter.
+func (k routeKey) removal(v routeValue) *netlink.Route {
+	r := k.netlink(v)
+	if v.second != 0 {
+		r.LinkIndex, r.MultiPath = 0, nil
 	}
 	return r
 }

@@ -93,6 +93,9 @@ func (h *Host) others(but string, failures []failure) []string {
 }
 
 func (h *Host) isIn(c *claim) bool {
+	if c.within != nil {
+		c = c.within
+	}
 	if !c.placed {
 		return false
 	}
@@ -132,6 +135,8 @@ func (h *Host) why(c *claim) diag.Cause {
 	switch q := h.want.contests[c.prefix]; {
 	case q.obstacle != (obstacle{}):
 		why.Code, why.Err = diag.RouteBlocked, h.describe(c.prefix, q.obstacle)
+	case c.within != nil:
+		why = c.within.refused
 	case !c.placed:
 		why.Code, why.Name = diag.RouteTaken, q.first.device.name
 	default:

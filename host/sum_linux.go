@@ -68,6 +68,7 @@ type ownAddress struct {
 type claim struct {
 	device  *device
 	order   int // within the part
+	byFlow  bool
 	prefix  netip.Prefix
 	source  netip.Addr
 	address *ownAddress // the route exists only with this address; nil: it is independent
@@ -77,6 +78,8 @@ type claim struct {
 	placed bool
 	key    tablePrefix // the place of the route
 	rules  []ruleKey   // the rules that lead to it
+	second *claim      // the route leads to the second claim's device too, by flow; nil: to one device
+	within *claim      // the claim whose route leads to this claim's device too; nil: none
 
 	refused diag.Cause // by the kernel
 	in      bool       // as its owner was last told
@@ -100,6 +103,7 @@ type standing struct {
 	worst    int      // the worst metric that a route of ours has, but for a replacement
 	obstacle obstacle // a foreign route; it blocks every claim
 	first    *claim   // has the prefix; nil: no claim's device is there
+	second   *claim   // shares the prefix with first, by flow; nil: none
 }
 
 // obstacle is a foreign route in one of the tables; the zero obstacle is none.
@@ -214,6 +218,7 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 			}
 		}
 		for _, c := range d.claims {
+			c.byFlow = ds.ByFlow && c.address == nil
 			c.order = order
 			order++
 		}
@@ -356,6 +361,18 @@ func (c *claim) alive() bool {
 	return c.device.index != 0 && (c.address == nil || c.address.assigned())
 }
 
+// partner returns the claim that shares a prefix with c by flow; nil: none does.
+func (c *claim) partner(among []*claim) *claim {
+	if !c.byFlow {
+		return nil
+	}
+	i := slices.IndexFunc(among, func(o *claim) bool { return o.byFlow && o.device.part == c.device.part && o.alive() })
+	if i < 0 {
+		return nil
+	}
+	return among[i]
+}
+
 // decide chooses the claim that gets a prefix. changed are its claims that are new, were removed,
 // or may have become alive or dead. Another claim is decided again only if the change concerns it:
 // a new or lost first place, another table, a foreign route.
@@ -369,8 +386,8 @@ func (h *Host) decide(p netip.Prefix, changed ...*claim) {
 	switch {
 	case was.table != q.table || was.obstacle != q.obstacle:
 		changed = slices.Concat(changed, q.claims)
-	case was.first != q.first:
-		changed = append(slices.Clip(changed), was.first, q.first)
+	case was.first != q.first || was.second != q.second:
+		changed = append(slices.Clip(changed), was.first, was.second, q.first, q.second)
 	}
 	for _, c := range changed {
 		if c != nil {
@@ -378,7 +395,7 @@ func (h *Host) decide(p netip.Prefix, changed ...*claim) {
 		}
 	}
 	for _, c := range changed {
-		if c != nil && !c.removed && !c.placed {
+		if c != nil && !c.removed && !c.placed && c.within == nil {
 			h.place(q, c)
 			h.work.claims = append(h.work.claims, c)
 		}
@@ -407,6 +424,7 @@ func (h *Host) standing(p netip.Prefix, q *contest) standing {
 	s.obstacle = h.obstacle(tablePrefix{s.table, p}, s.worst+guardStep)
 	if i := slices.IndexFunc(q.claims, (*claim).alive); i >= 0 {
 		s.first = q.claims[i]
+		s.second = s.first.partner(q.claims[i+1:])
 	}
 	return s
 }
@@ -436,6 +454,9 @@ func (h *Host) place(q *contest, c *claim) {
 	key := tablePrefix{q.table, c.prefix}
 	var rules []ruleKey
 	switch {
+	case c == q.second:
+		c.within = q.first
+		return
 	case c != q.first && q.table == Table:
 		return
 	case c != q.first:
@@ -447,6 +468,9 @@ func (h *Host) place(q *contest, c *claim) {
 		rules = capture(c.prefix)
 	}
 	c.placed, c.key, c.rules = true, key, rules
+	if c == q.first {
+		c.second = q.second
+	}
 	h.want.routes[key] = c
 	for _, r := range rules {
 		h.useRule(r, c)
@@ -456,6 +480,7 @@ func (h *Host) place(q *contest, c *claim) {
 
 // displace undoes place.
 func (h *Host) displace(c *claim) {
+	c.within = nil
 	if !c.placed {
 		return
 	}
@@ -464,7 +489,7 @@ func (h *Host) displace(c *claim) {
 	for _, r := range c.rules {
 		h.unuseRule(r, c)
 	}
-	c.placed, c.rules = false, nil
+	c.placed, c.rules, c.second = false, nil, nil
 }
 
 // touch adds a claim's route and rules to the work.
@@ -518,7 +543,11 @@ func (h *Host) unbind(name string) {
 		delete(h.have.addrs, address{d.index, a.prefix})
 	}
 	for _, c := range d.claims {
-		if key, ok := h.haveRoute(c); c.placed && ok {
+		switch key, ok := h.haveRoute(c); {
+		case c.second != nil || c.within != nil: // IPv4 has removed the route to both, IPv6 a half of it
+			h.have.fresh = false
+			h.judge(c.prefix)
+		case c.placed && ok:
 			h.have.routes.drop(key)
 			h.judge(key.prefix)
 		}

@@ -52,6 +52,7 @@ type DeviceState struct {
 	Metric         int          // of its routes; 0: as package host has it
 	Address        netip.Prefix // of this end in the tunnel, with the mask of the block; unset: none
 	Routes         []Route
+	ByFlow         bool           // the tunnels that have a route to the same prefix share its traffic by flow
 	Sources        []netip.Prefix // networks whose packets the device is for
 }
 

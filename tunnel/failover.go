@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -29,7 +28,7 @@ type wellness struct {
 	ever  bool        // it has been well
 	flaps []time.Time // when it became ill, the newest last
 
-	current bool // it has the routes of its Group
+	current bool // it has the routes of its Group, alone or with another
 	pinned  bool // the operator wants the traffic here
 }
 
@@ -47,9 +46,13 @@ type SwitchError struct {
 	Tunnel string     // to which the traffic should go; empty: there is one tunnel
 	Cause  diag.Cause // why it does not
 	Stays  string     // where the traffic is
+	Shared bool       // both tunnels take traffic, and there is no standby
 }
 
 func (e *SwitchError) Error() string {
+	if e.Shared {
+		return fmt.Sprintf("tunnel %s shares the traffic with the other tunnel (balance: true), so there is no standby to move it to: vpngw down NAME takes a tunnel out", e.Stays)
+	}
 	if e.Tunnel == "" {
 		return fmt.Sprintf("tunnel %s is alone: failover needs a connection with two tunnels, or a pair", e.Stays)
 	}
@@ -67,19 +70,22 @@ func (g *Group) Switch(back bool) error {
 	if len(g.members) < 2 {
 		return &SwitchError{Stays: g.members[0].Tunnel.Name}
 	}
+	if g.balanced() {
+		return g.switchShare(back)
+	}
 	to := g.active()
 	if !back {
 		to = g.members[(slices.Index(g.members, to)+1)%len(g.members)]
 	}
 	if !back && !g.well(to) {
-		return &SwitchError{to.Tunnel.Name, g.reason(to), g.current.Tunnel.Name}
+		return &SwitchError{Tunnel: to.Tunnel.Name, Cause: g.reason(to), Stays: g.current.Tunnel.Name}
 	}
 	for _, m := range g.members {
 		m.wellness.pinned = !back && m == to
 	}
 	g.noted = true
 	if !g.well(to) {
-		return &SwitchError{to.Tunnel.Name, g.reason(to), g.current.Tunnel.Name}
+		return &SwitchError{Tunnel: to.Tunnel.Name, Cause: g.reason(to), Stays: g.current.Tunnel.Name}
 	}
 	g.asked = true
 	return nil
@@ -112,9 +118,13 @@ func (g *Group) begin(now time.Time) {
 		if m.wellness.ever {
 			g.started = time.Time{}
 		}
-		if m.wellness.current {
+		if m.wellness.current && !g.current.wellness.current {
 			g.current = m
 		}
+	}
+	if g.balanced() {
+		g.beginShare()
+		return
 	}
 	g.mark()
 }
@@ -185,6 +195,10 @@ func (g *Group) choose(now time.Time) {
 	for _, m := range g.members {
 		g.watch(now, m)
 	}
+	if g.balanced() {
+		g.share(now, asked)
+		return
+	}
 	cur, want := g.current, g.preferred()
 	switch {
 	case !g.well(cur):
@@ -240,11 +254,6 @@ func (g *Group) move(to *member, cause diag.Cause) {
 	g.current = to
 	g.mark()
 	g.emit(Switched{Conn: to.Conn.Name, From: from.Tunnel.Name, To: to.Tunnel.Name, State: to.state, Cause: cause})
-}
-
-// elsewhere reports whether another member than m has the route to a prefix.
-func (g *Group) elsewhere(m *member, p netip.Prefix) bool {
-	return m != g.current && slices.Contains(g.current.Tunnel.Routes, p)
 }
 
 // chooseDeadline is when choose must look again though nothing happens.

@@ -51,6 +51,27 @@ func (d *duo) turn(how ...string) {
 	}
 }
 
+// tell has the tunnels live through a story as in TestWhoCarriesTheTraffic.
+func (d *duo) tell(story string) {
+	d.t.Helper()
+	for _, step := range strings.Fields(story) {
+		switch step[0] {
+		case '+', '-':
+			d.turn(step)
+		case '!', '?':
+			d.facts(Held{step[1:], step[0] == '!'})
+		case 'x':
+			d.facts(Device{step[1:], diag.Cause{Code: diag.DeviceGone}})
+		case 'o':
+			d.facts(device(step[1:]))
+		default:
+			for s, _ := time.ParseDuration(step); s > 0; s -= time.Minute {
+				d.wait(min(s, time.Minute))
+			}
+		}
+	}
+}
+
 // moves are the moves of the traffic since the last call.
 func (d *duo) moves() string {
 	var out []string
@@ -134,22 +155,7 @@ func TestWhoCarriesTheTraffic(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDuo(t, c.how)
-			for _, step := range strings.Fields(c.story) {
-				switch step[0] {
-				case '+', '-':
-					d.turn(step)
-				case '!', '?':
-					d.facts(Held{step[1:], step[0] == '!'})
-				case 'x':
-					d.facts(Device{step[1:], diag.Cause{Code: diag.DeviceGone}})
-				case 'o':
-					d.facts(device(step[1:]))
-				default:
-					for s, _ := time.ParseDuration(step); s > 0; s -= time.Minute {
-						d.wait(min(s, time.Minute))
-					}
-				}
-			}
+			d.tell(c.story)
 			if got := d.moves(); got != c.moves {
 				t.Errorf("got moves %q, want %q", got, c.moves)
 			}

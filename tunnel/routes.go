@@ -38,7 +38,7 @@ func (g *Group) hostState() Want {
 			outer[a] = true
 		}
 		if m.fault.OK() {
-			d := DeviceState{Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Metric: m.Tunnel.Metric, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets}
+			d := DeviceState{Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Metric: m.Tunnel.Metric, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets, ByFlow: g.balanced()}
 			if !m.held {
 				d.Address = m.Tunnel.Inside
 			}
@@ -74,7 +74,7 @@ func (g *Group) guards() []Guard {
 }
 
 // routesOf returns the present routes into m. What two tunnels lead to has its route in
-// the current one.
+// the current one, or in all of those that share the traffic.
 func (g *Group) routesOf(m *member) []Route {
 	if !m.routed || g.revoked(m) {
 		return nil

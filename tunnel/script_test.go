@@ -182,6 +182,9 @@ func text(a Action) string {
 			if d.Address.IsValid() {
 				out += fmt.Sprintf(" at %v", d.Address)
 			}
+			if d.ByFlow {
+				out += " by flow"
+			}
 			for _, r := range d.Routes {
 				out += fmt.Sprintf(" %v", r.Prefix)
 				if r.Source.IsValid() {

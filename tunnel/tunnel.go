@@ -64,7 +64,7 @@ type Group struct {
 	gained  bool         // it has one that it had not before the last change
 	paths   map[netip.Addr]path
 
-	current  *member   // has the routes to what several members lead to
+	current  *member   // has the routes to what several members lead to; of those that share the traffic, the first
 	started  time.Time // when the first member began; zero: some member has been well before
 	asked    bool      // an operator asks for a move to the preferred member
 	chooseAt time.Time // when the choice is due again; zero: after a fact
@@ -210,7 +210,7 @@ type Status struct {
 	Since time.Time
 	Cause diag.Cause // the last failure; OK when the tunnel is up
 	Held  bool       // by the operator
-	// Active says that the tunnel has the routes to what the tunnels of its Group lead to. A tunnel alone is active.
+	// Active says that the tunnel has the routes to what the tunnels of its Group lead to, alone or with another. A tunnel alone is active.
 	Active bool
 	Health *HealthStatus // nil: this end does not ping
 }
@@ -221,7 +221,7 @@ func (g *Group) Status(tunnel string) (Status, bool) {
 	if m == nil {
 		return Status{}, false
 	}
-	return Status{m.state, m.since, m.cause, m.held, m == g.current, m.health(g)}, true
+	return Status{m.state, m.since, m.cause, m.held, g.takes(m), m.health(g)}, true
 }
 
 // Initiates reports whether this end initiates a tunnel.

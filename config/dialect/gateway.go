@@ -23,7 +23,7 @@ type Gateway struct {
 
 // The tables of one gateway. A cloud's gateway can have several addresses.
 var (
-	VPNGateway      Type = gatewayType{&Object{Rows: append(gatewayRows(), severalAddresses)}}
+	VPNGateway      Type = gatewayType{&Object{Rows: append(gatewayRows(), severalAddresses, haMode)}}
 	CustomerGateway Type = gatewayType{&Object{Rows: gatewayRows()}}
 )
 
@@ -39,6 +39,15 @@ var severalAddresses = Row{
 	Name: "addresses", Type: Table{Of: Addr{}, Name: "addresses"},
 	Doc: "several public addresses: by master and slave for a dual-tunnel gateway, by the ids of its EIPs for Huawei's",
 }
+
+// haMode is Huawei's word at the gateway itself; no body of a connection has it.
+var haMode = Row{
+	Name: "ha_mode", Type: Enum{Words: []string{"active-standby", ActiveActive}}, Goes: "balance",
+	Doc: "active-active: the two tunnels of a pair, or of a connection, carry traffic at once, as with balance: true beside their bodies",
+}
+
+// ActiveActive is the ha_mode of a gateway whose tunnels carry traffic at once.
+const ActiveActive = "active-active"
 
 // gatewayType is an entry with one address or with several named ones.
 type gatewayType struct{ *Object }

@@ -161,6 +161,12 @@ var params = []struct {
 	{"failover hold", func(t *subject) []Param {
 		return when(t.conn.Switching != config.Switching{}, Span(t.conn.Switching.Hold), "")
 	}},
+	{"balance", func(t *subject) []Param {
+		if (t.conn.Switching == config.Switching{}) {
+			return nil
+		}
+		return choice(t.conn.Switching.Balance, "yes: both tunnels carry traffic, each flow through one of them", "no: the traffic is on one tunnel")
+	}},
 	{"switch back", func(t *subject) []Param {
 		if (t.conn.Switching == config.Switching{}) {
 			return nil

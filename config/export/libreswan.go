@@ -14,7 +14,10 @@ import (
 // lines for the file of secrets as comments.
 func libreswan(w *writer, c *config.Connection) {
 	w.line("# Connection %s, the %v's end, for Libreswan: a file of /etc/ipsec.d, NAME.conf.", c.Name, c.Side)
-	if len(c.Tunnels) > 1 {
+	switch {
+	case len(c.Tunnels) > 1 && c.Switching.Balance:
+		w.line("# %s", w.cannot("that both tunnels carry traffic at once"))
+	case len(c.Tunnels) > 1:
 		w.line("# %s", w.cannot("the failover between the two tunnels"))
 	}
 	for i := range c.Tunnels {

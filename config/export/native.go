@@ -297,9 +297,13 @@ func prefixTexts(ps []netip.Prefix) []string {
 
 func joined(ps []netip.Prefix) string { return strings.Join(prefixTexts(ps), ",") }
 
-// failover writes how the traffic of two tunnels moves, unless it does by default.
+// failover writes how the traffic of two tunnels moves, unless it does by default, and whether they share it.
 func failover(m *mapping, c *config.Connection) {
-	if c.Switching == (config.Switching{}) || c.Switching == config.DefaultSwitching {
+	how := c.Switching
+	if how.Balance {
+		m.add("balance", yesNo(true))
+	}
+	if how.Balance = false; how == (config.Switching{}) || how == config.DefaultSwitching {
 		return
 	}
 	f := flow{{"hold", explain.Span(c.Switching.Hold)}}

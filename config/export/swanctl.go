@@ -19,7 +19,10 @@ func swanctl(w *writer, c *config.Connection) {
 	for _, line := range wide(c) {
 		w.line("# %s", line)
 	}
-	if len(c.Tunnels) > 1 {
+	switch {
+	case len(c.Tunnels) > 1 && c.Switching.Balance:
+		w.line("# %s", w.cannot("that both tunnels carry traffic at once: charon brings both up, and the routes decide"))
+	case len(c.Tunnels) > 1:
 		w.line("# %s", w.cannot("the failover between the two tunnels: charon brings both up, and the routes decide"))
 	}
 	w.line("connections {")

@@ -221,7 +221,7 @@ func notes(v *dialect.Value) []string {
 		out = append(out, "tags: of meaning to the cloud only")
 	}
 	if v.Field("ha_role").Given {
-		out = append(out, "ha_role: master and slave of one vgw_id and cgw_id are a pair: the traffic moves to the slave while the master is ill")
+		out = append(out, "ha_role: master and slave of one vgw_id and cgw_id are a pair: the traffic is on the master, or on the slave while the master is ill; with balance: true, or ha_mode: active-active at the gateway, it is on both")
 	}
 	ike, esp := v.Field("ikepolicy"), v.Field("ipsecpolicy")
 	for _, f := range []*dialect.Value{ike.Field("phase1_negotiation_mode"), ike.Field("dpd").Field("msg")} {

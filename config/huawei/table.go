@@ -51,7 +51,7 @@ var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []di
 	{Name: "policy_rules", Type: dialect.List{Of: rule, Name: "policy_rules", Max: 250}, Doc: "pairs of subnets; at most 5 in a request"},
 	{Name: "ikepolicy", Type: ike, Default: "{}", Doc: "IKE SA"},
 	{Name: "ipsecpolicy", Type: ipsecPolicy, Default: "{}", Doc: "Child SAs"},
-	{Name: "ha_role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Default: "master", Goes: "role", Doc: "part in a pair, which is the master and the slave of one vgw_id and cgw_id, or has pair: beside it"},
+	{Name: "ha_role", Type: dialect.Enum{Words: []string{"master", "slave"}}, Default: "master", Goes: "role", Doc: "part in a pair, which is the master and the slave of one vgw_id and cgw_id, or has pair: beside it; with ha_mode: active-active at the gateway both may be master"},
 	{Name: "tags", Type: dialect.List{Of: tag, Name: "tags", Max: 20}, Doc: "no meaning here"},
 
 	// Newer than the page.

@@ -123,8 +123,10 @@ func (l *loader) config(v *dialect.Value) *Result {
 			r.Connections = append(r.Connections, d.Connection)
 		}
 	}
-	l.pairs(v.Field("connections").Items(), r.Drafts)
+	gateways := v.Field("vpn_gateways").Entries()
+	l.pairs(gateways, v.Field("connections").Items(), r.Drafts)
 	l.failover(r.Drafts)
+	l.balance(gateways, r.Drafts)
 	for _, d := range r.Drafts {
 		l.partial(d)
 	}

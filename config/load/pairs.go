@@ -15,7 +15,7 @@ type half struct {
 // pairs finds the pairs of connections and gives each connection of a pair its role.
 // `pair:` makes a pair of any two connections. Without it, two connections whose dialect
 // says so are a pair by their bodies.
-func (l *loader) pairs(entries []*dialect.Value, ds []*dialect.Draft) {
+func (l *loader) pairs(gateways map[string]*dialect.Value, entries []*dialect.Value, ds []*dialect.Draft) {
 	made := map[*dialect.Value]*dialect.Draft{}
 	for _, d := range ds {
 		made[d.Entry] = d
@@ -48,15 +48,15 @@ func (l *loader) pairs(entries []*dialect.Value, ds []*dialect.Draft) {
 			l.Fail(h.at, dialect.TooMany, "%s and %s are the pair %q already; a pair is two connections", hs[0].entry.Path(), hs[1].entry.Path(), name)
 		}
 		if len(hs) == 2 && hs[0].Draft != nil && hs[1].Draft != nil {
-			l.pair(hs[0], hs[1])
+			l.pair(hs[0], hs[1], activeActive(gateways, hs[0].Draft, hs[1].Draft))
 		}
 	}
-	implied(ds)
+	implied(gateways, ds)
 }
 
 // pair checks the two connections of a pair against each other, a before b in the file,
-// and gives them their roles.
-func (l *loader) pair(a, b half) {
+// and gives them their roles. both: their gateways are active-active.
+func (l *loader) pair(a, b half, both bool) {
 	for _, h := range []half{a, b} {
 		if len(h.Tunnels) > 1 {
 			l.Fail(h.at, dialect.Conflict, "this connection has two tunnels, active and standby; a pair is two connections with one tunnel each")
@@ -71,12 +71,13 @@ func (l *loader) pair(a, b half) {
 	if onePeer(a.Draft, b.Draft) {
 		l.Fail(b.at, dialect.Conflict, "connection %q of the same pair is between the same ends, so one peer would have both tunnels; a pair needs two peers", a.Connection.Name)
 	}
-	l.roles(a, b)
+	l.roles(a, b, both)
 }
 
 // roles gives a connection without a role the role that the other one leaves: where none is
-// given, the first in the file is active.
-func (l *loader) roles(a, b half) {
+// given, the first in the file is active. Two tunnels that carry traffic at once may both be active by their bodies, as
+// Huawei's answers about an active-active gateway have it: "the value of ha_role can only be master".
+func (l *loader) roles(a, b half, both bool) {
 	pa, pb := &a.Places[0], &b.Places[0]
 	ok := true
 	for _, p := range []*dialect.Place{pa, pb} {
@@ -87,9 +88,9 @@ func (l *loader) roles(a, b half) {
 	}
 	switch first, second := pa.Part, pb.Part; {
 	case !ok:
-	case first != "" && first == second:
+	case first != "" && first == second && !(both && first == config.Active):
 		l.Fail(pb.Role, dialect.Conflict, "connection %q of the same pair is %s too; one must be active and one standby", a.Connection.Name, first)
-	case first == config.Standby || second == config.Active:
+	case first == config.Standby || second == config.Active && first != second:
 		a.Tunnels[0].Role, b.Tunnels[0].Role = config.Standby, config.Active
 	default:
 		a.Tunnels[0].Role, b.Tunnels[0].Role = config.Active, config.Standby
@@ -111,7 +112,7 @@ type between struct {
 
 // implied makes the pairs that need no `pair:`. Three connections between the same ends are
 // no pair, since nothing says which two of them would be.
-func implied(ds []*dialect.Draft) {
+func implied(gateways map[string]*dialect.Value, ds []*dialect.Draft) {
 	at := map[between][]*dialect.Draft{}
 	for _, d := range ds {
 		if d.Ends != "" && !d.Entry.Field("pair").Given && len(d.Tunnels) == 1 {
@@ -127,7 +128,7 @@ func implied(ds []*dialect.Draft) {
 		if active.Places[0].Part == config.Standby {
 			active, standby = standby, active
 		}
-		if active.Places[0].Part == config.Standby || standby.Places[0].Part != config.Standby {
+		if active.Places[0].Part == config.Standby || standby.Places[0].Part != config.Standby && !activeActive(gateways, active, standby) {
 			continue
 		}
 		// No pair that the file names can have this name, because CheckName allows no plus.

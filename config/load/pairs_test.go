@@ -188,26 +188,39 @@ func TestHuaweiMasterAndSlaveOfTheSameGatewaysAreAPair(t *testing.T) {
 	policy := func(source string) map[string]any {
 		return map[string]any{"style": "policy", "policy_rules": []any{ruleOf(source, "192.168.3.0/24")}}
 	}
+	active := func(role, second, beside, mode string) string {
+		at := map[string]any{"vgw_id": "vgw-1"}
+		file := fileOf(huaweiHalf(t, "a", "e1", role, beside, at), huaweiHalf(t, "b", "e2", second, beside, at))
+		return strings.Replace(file, "vpn_gateways:\n", "vpn_gateways:\n  vgw-1: {addresses: {e1: "+one+", e2: "+two+"}, ha_mode: "+mode+"}\n", 1)
+	}
+	const both = "active-active"
 	for what, tt := range map[string]struct {
 		file string
 		want string
 	}{
-		"master and slave":          {fileOf(half("a", one, "master", ""), half("b", two, "slave", "")), "pair:a+b=a active+b standby"},
-		"slave and master":          {fileOf(half("b", two, "slave", ""), half("a", one, "master", "")), "pair:a+b=b standby+a active"},
-		"master by default":         {fileOf(half("a", one, "", ""), half("b", two, "slave", "")), "pair:a+b=a active+b standby"},
-		"two masters":               {fileOf(half("a", one, "master", ""), half("b", two, "", "")), "a=a single, b=b single"},
-		"two slaves":                {fileOf(half("a", one, "slave", ""), half("b", two, "slave", "")), "a=a standby, b=b standby"},
-		"a slave alone":             {fileOf(half("b", two, "slave", "")), "b=b standby"},
-		"three":                     {fileOf(half("a", one, "", ""), half("b", two, "slave", ""), half("c", "198.51.100.3", "slave", "")), "a=a single, b=b standby, c=c standby"},
-		"one EIP":                   {fileOf(huaweiHalf(t, "a", one, "", "", policy("10.0.1.0/24")), huaweiHalf(t, "b", one, "slave", "", policy("10.0.2.0/24"))), "a=a single, b=b standby"},
-		"another customer gateway":  {fileOf(half("a", one, "", ""), huaweiHalf(t, "b", two, "slave", "", other)), "a=a single, b=b standby"},
-		"two customers":             {fileOf(half("a", one, "", "side: cloud"), huaweiHalf(t, "c", one, "", "side: cloud", other), half("b", two, "slave", "side: cloud"), huaweiHalf(t, "d", two, "slave", "side: cloud", other)), "pair:a+b=a active+b standby, pair:c+d=c active+d standby"},
-		"two sides":                 {fileOf(half("a", one, "", ""), half("b", two, "slave", "side: cloud")), "a=a single, b=b standby"},
-		"the key in the same place": {fileOf(half("a", one, "", "pair: x"), half("b", two, "slave", "pair: x")), "pair:x=a active+b standby"},
-		"the key over two gateways": {fileOf(half("a", one, "", "pair: x"), huaweiHalf(t, "b", two, "slave", "pair: x", other)), "pair:x=a active+b standby"},
-		"the key and the order":     {fileOf(half("a", one, "", "pair: x"), half("b", two, "", "pair: x")), "pair:x=a active+b standby"},
-		"the key and one master":    {fileOf(half("a", one, "", "pair: x"), half("b", two, "master", "pair: x")), "pair:x=a standby+b active"},
-		"the key with another":      {fileOf(half("a", one, "", "pair: x"), half("b", two, "slave", ""), half("c", "198.51.100.3", "", "pair: x")), "pair:x=a active+c standby, b=b standby"},
+		"active-active":                  {active("master", "slave", "", both), "pair:a+b=a active+b standby"},
+		"active-active, two masters":     {active("master", "master", "", both), "pair:a+b=a active+b standby"},
+		"active-active, by default":      {active("", "", "", both), "pair:a+b=a active+b standby"},
+		"active-active, two slaves":      {active("slave", "slave", "", both), "a=a standby, b=b standby"},
+		"active-active, the key":         {active("master", "master", "pair: x", both), "pair:x=a active+b standby"},
+		"active-active, but not by flow": {active("master", "master", "balance: no", both), "pair:a+b=a active+b standby"},
+		"active-standby, two masters":    {active("master", "master", "", "active-standby"), "a=a single, b=b single"},
+		"master and slave":               {fileOf(half("a", one, "master", ""), half("b", two, "slave", "")), "pair:a+b=a active+b standby"},
+		"slave and master":               {fileOf(half("b", two, "slave", ""), half("a", one, "master", "")), "pair:a+b=b standby+a active"},
+		"master by default":              {fileOf(half("a", one, "", ""), half("b", two, "slave", "")), "pair:a+b=a active+b standby"},
+		"two masters":                    {fileOf(half("a", one, "master", ""), half("b", two, "", "")), "a=a single, b=b single"},
+		"two slaves":                     {fileOf(half("a", one, "slave", ""), half("b", two, "slave", "")), "a=a standby, b=b standby"},
+		"a slave alone":                  {fileOf(half("b", two, "slave", "")), "b=b standby"},
+		"three":                          {fileOf(half("a", one, "", ""), half("b", two, "slave", ""), half("c", "198.51.100.3", "slave", "")), "a=a single, b=b standby, c=c standby"},
+		"one EIP":                        {fileOf(huaweiHalf(t, "a", one, "", "", policy("10.0.1.0/24")), huaweiHalf(t, "b", one, "slave", "", policy("10.0.2.0/24"))), "a=a single, b=b standby"},
+		"another customer gateway":       {fileOf(half("a", one, "", ""), huaweiHalf(t, "b", two, "slave", "", other)), "a=a single, b=b standby"},
+		"two customers":                  {fileOf(half("a", one, "", "side: cloud"), huaweiHalf(t, "c", one, "", "side: cloud", other), half("b", two, "slave", "side: cloud"), huaweiHalf(t, "d", two, "slave", "side: cloud", other)), "pair:a+b=a active+b standby, pair:c+d=c active+d standby"},
+		"two sides":                      {fileOf(half("a", one, "", ""), half("b", two, "slave", "side: cloud")), "a=a single, b=b standby"},
+		"the key in the same place":      {fileOf(half("a", one, "", "pair: x"), half("b", two, "slave", "pair: x")), "pair:x=a active+b standby"},
+		"the key over two gateways":      {fileOf(half("a", one, "", "pair: x"), huaweiHalf(t, "b", two, "slave", "pair: x", other)), "pair:x=a active+b standby"},
+		"the key and the order":          {fileOf(half("a", one, "", "pair: x"), half("b", two, "", "pair: x")), "pair:x=a active+b standby"},
+		"the key and one master":         {fileOf(half("a", one, "", "pair: x"), half("b", two, "master", "pair: x")), "pair:x=a standby+b active"},
+		"the key with another":           {fileOf(half("a", one, "", "pair: x"), half("b", two, "slave", ""), half("c", "198.51.100.3", "", "pair: x")), "pair:x=a active+c standby, b=b standby"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			c, ps := parseText(nil, "f", []byte(tt.file))
@@ -219,9 +232,12 @@ func TestHuaweiMasterAndSlaveOfTheSameGatewaysAreAPair(t *testing.T) {
 			}
 		})
 	}
-	both := fileOf(half("a", one, "slave", "pair: x"), half("b", two, "slave", "pair: x"))
-	if c, ps := parseText(nil, "f", []byte(both)); c != nil || !strings.Contains(lines(ps), "connections[1].huawei.ha_role: connection \"a\" of the same pair is standby too") {
+	slaves := fileOf(half("a", one, "slave", "pair: x"), half("b", two, "slave", "pair: x"))
+	if c, ps := parseText(nil, "f", []byte(slaves)); c != nil || !strings.Contains(lines(ps), "connections[1].huawei.ha_role: connection \"a\" of the same pair is standby too") {
 		t.Errorf("two slaves with the key: got\n%s", lines(ps))
+	}
+	if c, ps := parseText(nil, "f", []byte(active("master", "master", "pair: x", "active-standby"))); c != nil || !strings.Contains(lines(ps), "is active too") {
+		t.Errorf("two masters of an active-standby gateway with the key: got\n%s", lines(ps))
 	}
 }
 
@@ -234,7 +250,7 @@ func TestHuaweiPairWithoutTheKeyNeedsNoPartial(t *testing.T) {
 		if c == nil || ps.Refused() || strings.Contains(lines(ps), "vpngw.partial") {
 			t.Fatalf("%q: got\n%s", beside, lines(ps))
 		}
-		const want = "ha_role: master and slave of one vgw_id and cgw_id are a pair: the traffic moves to the slave while the master is ill"
+		const want = "ha_role: master and slave of one vgw_id and cgw_id are a pair: the traffic is on the master, or on the slave while the master is ill; with balance: true, or ha_mode: active-active at the gateway, it is on both"
 		for _, d := range c.Drafts {
 			if !slices.Contains(d.Notes, want) || d.Unserved.String() != "failover between its tunnels" {
 				t.Errorf("%s: got the notes %q, without %q", d.Connection.Name, d.Notes, d.Unserved)

@@ -65,6 +65,7 @@ func connectionObject() *dialect.Object {
 		{Name: "lifetime", Type: lifetimeObject, Doc: "overrides the body's"},
 		{Name: "health", Type: healthObject, Goes: "own health check", Doc: "pings of this end through the tunnel, whatever the body has"},
 		{Name: "failover", Type: failoverObject, Doc: "how the traffic of two tunnels moves between them"},
+		{Name: "balance", Type: dialect.Bool{}, Goes: "balance", Doc: "both tunnels of the connection, or of its pair, carry traffic at once, each flow through one of them; by default as ha_mode of the gateway in vpn_gateways says, else no"},
 		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Goes: "-", Doc: "permits null-encryption, which is refused otherwise"},
 	}}
 	for _, d := range dialects {

@@ -24,6 +24,7 @@ type Entry struct {
 	Address   string            `json:"address,omitempty"`
 	Addresses map[string]string `json:"addresses,omitempty"` // instead: several, by their names
 	ASN       uint32            `json:"asn,omitempty"`
+	HAMode    string            `json:"ha_mode,omitempty"`
 }
 
 // Connection is one connection: a body and the keys beside it.
@@ -51,6 +52,7 @@ type Connection struct {
 	Pair     string   `json:"pair,omitempty"`
 	Health   any      `json:"health,omitempty"`
 	Failover any      `json:"failover,omitempty"`
+	Balance  bool     `json:"balance,omitempty"`
 
 	EarlyRekey bool `json:"early_rekey,omitempty"`
 }

@@ -113,13 +113,20 @@ func (f *Flow) Received() (ab, ba int) {
 func (f *Flow) Stop() (ab, ba Direction) {
 	close(f.stop)
 	f.send.Wait()
-	for _, w := range f.halves {
-		last, since := w.received.Load(), time.Now()
-		for int(last) < w.d.Sent && time.Since(since) < 5*time.Second {
-			time.Sleep(10 * time.Millisecond)
-			if n := w.received.Load(); n != last {
-				last, since = n, time.Now()
-			}
+	received := func() (n int64, all bool) {
+		all = true
+		for _, w := range f.halves {
+			got := w.received.Load()
+			n, all = n+got, all && int(got) >= w.d.Sent
+		}
+		return n, all
+	}
+	last, all := received()
+	for since := time.Now(); !all && time.Since(since) < 5*time.Second; {
+		time.Sleep(10 * time.Millisecond)
+		var n int64
+		if n, all = received(); n != last {
+			last, since = n, time.Now()
 		}
 	}
 	queues := max(0, f.lab.queueDrops()-f.queues) // a removed device no longer counts
