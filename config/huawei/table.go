@@ -20,6 +20,8 @@ var Dialect = &dialect.Dialect{
 	Build: build,
 
 	Wrappers: []string{"vpn_connection", "vpn_connections"},
+
+	BGP: &dialect.BGPRules{Most: 100, Write: "style: bgp, with tunnel_local_address and tunnel_peer_address"},
 }
 
 // The messages for parameters that are recognised and not served.

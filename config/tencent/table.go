@@ -25,6 +25,7 @@ var Dialect = &dialect.Dialect{
 		Overlap: "InvalidParameterValue.VpnConnCidrConflict",
 		Inside:  "InvalidParameterValue.VpnConnBgpTunnelCidrConflict",
 	},
+	BGP: &dialect.BGPRules{Write: "RouteType: Bgp, and BgpConfig: {TunnelCidr: 169.254.64.44/30, LocalBgpIp: 169.254.64.45, RemoteBgpIp: 169.254.64.46}, without SecurityPolicyDatabases"},
 }
 
 // The messages for parameters that are recognised and not served.
