@@ -32,7 +32,7 @@ type BGP struct {
 	MaxAnnounced int
 	// Never is what the cloud's end refuses, so it is neither announced nor accepted: these, what is within, and
 	// what contains one of them, as 0.0.0.0/0 does.
-	Never []netip.Prefix
+	Never       []netip.Prefix
 	Transit     bool // announce what other peers of the connection told
 	Prefer      Preference
 	Communities []uint32 // on what is announced (RFC 1997)

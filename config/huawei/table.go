@@ -45,7 +45,7 @@ var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []di
 		Type: dialect.Enum{Words: []string{"static", "policy", "bgp"}, Later: map[string]string{"policy-template": noTemplate}},
 	},
 	{Name: "cgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "customer address, customer AS", Doc: "the customer's gateway"},
-	{Name: "peer_subnets", Type: dialect.Prefixes{Max: 50, Empty: true}, Goes: "cloud routes", Doc: "the customer's subnets"},
+	{Name: "peer_subnets", Type: dialect.Prefixes{Max: 50, Empty: true}, Goes: "cloud routes, customer BGP announces", Doc: "the customer's subnets"},
 	{Name: "tunnel_local_address", Type: inside, Goes: "cloud inside address", Doc: "the cloud's end in the tunnel"},
 	{Name: "tunnel_peer_address", Type: inside, Goes: "customer inside address", Doc: "the customer's end in the tunnel"},
 	{Name: "enable_nqa", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "the cloud pings the customer's end through the tunnel"},

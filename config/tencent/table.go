@@ -203,7 +203,7 @@ var bgpAddressCodes = dialect.Codes{
 }
 
 var route = &dialect.Object{Rows: []dialect.Row{
-	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Goes: "cloud routes", Doc: "a subnet behind the customer's gateway"},
+	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Goes: "cloud routes, customer BGP announces", Doc: "a subnet behind the customer's gateway"},
 	{Name: "Priority", Type: dialect.Enum{Words: []string{"0", "100"}}, Codes: codes, Goes: "-", Doc: "priority among the cloud's routes; no meaning here"},
 	{Name: "Description", Type: dialect.Text{Max: 200}, Codes: codes, Goes: "-", Doc: "no meaning here"},
 }}
