@@ -222,9 +222,12 @@ func (l *loader) announce(v *dialect.Value, t *config.Tunnel) {
 				b.Announce = append(b.Announce, l.ofFamily(item, t, []netip.Prefix{p})...)
 			}
 		}
-		if n := len(b.Announce); b.MaxAnnounced > 0 && n > b.MaxAnnounced {
-			l.Fail(list, dialect.TooMany, "%d networks; the other end takes %d", n, b.MaxAnnounced)
-		}
+	} else if slices.ContainsFunc(b.Announce, b.Refuses) {
+		l.Warn(list, dialect.Conflict, "of the networks behind this end, %v, those that overlap with %v are not announced: the other end refuses them", b.Announce, b.Never)
+		b.Announce = slices.DeleteFunc(slices.Clone(b.Announce), b.Refuses)
+	}
+	if n := len(b.Announce); b.MaxAnnounced > 0 && n > b.MaxAnnounced {
+		l.Warn(list, dialect.TooMany, "%d networks; the other end takes %d, and the rest is not announced", n, b.MaxAnnounced)
 	}
 	b.Export = l.ofFamily(export, t, export.Prefixes())
 	switch dynamic := b.Connected || b.Kernel; {
@@ -234,8 +237,6 @@ func (l *loader) announce(v *dialect.Value, t *config.Tunnel) {
 		l.Warn(export, dialect.NoEffect, "it is about connected and kernel in announce, and neither stands there")
 	case !list.Given && len(b.Announce) == 0:
 		l.Warn(list, dialect.Missing, "BGP announces nothing, since the body does not say what is behind this end: write beside the body bgp: {announce: [NETWORK, …]}, or announce: [] for nothing")
-	case !list.Given && slices.ContainsFunc(b.Announce, b.Refuses):
-		l.Warn(list, dialect.Conflict, "of the networks behind this end, %v, the other end refuses what overlaps with %v", b.Announce, b.Never)
 	}
 }
 
