@@ -205,6 +205,7 @@ func (l *loader) bgpRoutes(v *dialect.Value, t *config.Tunnel) {
 func (l *loader) announce(v *dialect.Value, t *config.Tunnel) {
 	b := t.BGP
 	list, export := v.Field("announce"), v.Field("export")
+	told := b.Announce // by the body
 	if list.OK() {
 		b.Announce = nil
 		for _, item := range list.Items() {
@@ -235,7 +236,7 @@ func (l *loader) announce(v *dialect.Value, t *config.Tunnel) {
 		l.Fail(export, dialect.Missing, "with connected and kernel write export: [NETWORK, …], the networks that may be announced with what is within; 0.0.0.0/0 is all of them, this host's way to the internet too")
 	case !dynamic && export.OK():
 		l.Warn(export, dialect.NoEffect, "it is about connected and kernel in announce, and neither stands there")
-	case !list.Given && len(b.Announce) == 0:
+	case !list.Given && len(told) == 0:
 		l.Warn(list, dialect.Missing, "BGP announces nothing, since the body does not say what is behind this end: write beside the body bgp: {announce: [NETWORK, …]}, or announce: [] for nothing")
 	}
 }
