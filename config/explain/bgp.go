@@ -130,9 +130,16 @@ func communities(b *config.BGP) (string, string) {
 	return strings.Join(out, ", "), "COMMUNITIES (8)"
 }
 
+func discriminator(b *config.BGP) (string, string) {
+	if b.MED == 0 {
+		return "0", ""
+	}
+	return fmt.Sprint(b.MED), fmt.Sprintf("MULTI_EXIT_DISC %d", b.MED)
+}
+
 func prepending(b *config.BGP) (string, string) {
 	if b.Prepend == 0 {
 		return "none", ""
 	}
-	return fmt.Sprintf("this end's AS %d times more", b.Prepend), "AS_PATH (2)"
+	return fmt.Sprintf("%d more of this end's AS", b.Prepend), "AS_PATH (2)"
 }

@@ -165,7 +165,7 @@ var params = []struct {
 	{"BGP transit", session(transit)},
 	{"BGP and routes", session(preferred)},
 	{"BGP communities", session(communities)},
-	{"BGP MED", session(func(b *config.BGP) (string, string) { return fmt.Sprint(b.MED), "MULTI_EXIT_DISC (4)" })},
+	{"BGP MED", session(discriminator)},
 	{"BGP prepending", session(prepending)},
 	{"health check", func(t *subject) []Param {
 		if t.Health == nil {

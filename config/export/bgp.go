@@ -49,8 +49,10 @@ func (w *writer) session(m *mapping, side config.Side, ts []*config.Tunnel, body
 		key       string
 		is, usual bool
 	}{
-		{"ttl_security", b.TTLSecurity, usual.TTLSecurity}, {"graceful_restart", b.Graceful, usual.Graceful},
-		{"passive", b.Passive, usual.Passive}, {"transit", b.Transit, usual.Transit},
+		{"ttl_security", b.TTLSecurity, usual.TTLSecurity},
+		{"graceful_restart", b.Graceful, usual.Graceful},
+		{"passive", b.Passive, usual.Passive},
+		{"transit", b.Transit, usual.Transit},
 	} {
 		if s.is != s.usual {
 			f.add(s.key, yesNo(s.is))

@@ -24,7 +24,7 @@ func (g *generator) settleBGP(connection map[string]any) {
 	}
 	for key, v := range map[string]any{
 		"hold": hold, "ttl_security": g.IntN(2) == 0, "graceful_restart": g.IntN(2) == 0, "passive": g.IntN(2) == 0, "router_id": "192.0.2.7",
-		"bfd": []any{true, false, map[string]any{"interval": "300ms", "multiplier": 1 + g.IntN(50)}}[g.IntN(3)],
+		"bfd":      []any{true, false, map[string]any{"interval": "300ms", "multiplier": 1 + g.IntN(50)}}[g.IntN(3)],
 		"announce": []any{[]string{}, []string{g.prefix(172)}, []string{g.prefix(172), "connected"}, []string{"kernel"}}[g.IntN(4)],
 		"accept":   []string{g.prefix(10), g.prefix(10)}, "never": []string{g.prefix(11)}, "max_prefixes": 1 + g.IntN(2000), "max_announced": g.IntN(200),
 		"over_limit": []string{"warn", "truncate", "end"}[g.IntN(3)], "transit": g.IntN(2) == 0, "prefer": []string{"static", "bgp"}[g.IntN(2)],
