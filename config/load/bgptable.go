@@ -42,7 +42,7 @@ var bgpObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "max_announced", Type: dialect.Int{Max: mostPrefixes}, Goes: "BGP announced prefixes", Doc: "that are announced at most, 0 without end; by default what the cloud accepts"},
 	{Name: "transit", Type: dialect.Bool{}, Default: "no", Goes: "BGP transit", Doc: "tell the peer what the peer of the other tunnel told"},
 	{Name: "prefer", Type: dialect.Enum{Words: []string{string(config.PreferStatic), string(config.PreferBGP)}}, Default: string(config.PreferStatic), Goes: "BGP and routes", Doc: "which of two routes to one prefix is used: that of routes, or what BGP learned"},
-	{Name: "communities", Type: dialect.List{Of: dialect.Text{Check: checkCommunity}, Name: "communities", Max: 32}, Goes: "BGP communities", Doc: "of what is announced: 65000:100, no-export, no-advertise"},
+	{Name: "communities", Type: dialect.List{Of: dialect.Text{Check: checkCommunity}, Name: "communities", Max: 32}, Goes: "BGP communities", Doc: `of what is announced: "65000:100", no-export, no-advertise`},
 	{Name: "med", Type: med, Goes: "BGP MED", Doc: "of what is announced; 0 by default, in a standby tunnel 100"},
 	{Name: "prepend", Type: prepend, Goes: "BGP prepending", Doc: "how many times more this end's AS stands in what is announced; 0 by default, in a standby tunnel 1"},
 	{Name: "standby", Doc: "what the standby of two tunnels has in place of the same keys", Type: &dialect.Object{Rows: []dialect.Row{
