@@ -111,3 +111,28 @@ func TestTheCloudsLimitsStay(t *testing.T) {
 		t.Errorf("the customer's end:\n%s", other)
 	}
 }
+
+// The rank and the keys of two tunnels come back from the one body that has both, and from a pair.
+func TestTwoSessionsInOneBody(t *testing.T) {
+	text := `{version: 1, vpn_gateways: {v: {addresses: {master: 198.51.100.2, slave: 198.51.100.3}}},
+		customer_gateways: {c: {address: 203.0.113.9, asn: 65010}, d: {address: 203.0.113.10, asn: 65010}},
+		connections: [{name: hq, bgp: {announce: [192.168.3.0/24], med: 5, standby: {med: 50, prepend: 2}, key: [one-key, another]},
+		alibaba: {RegionId: r, VpnGatewayId: v, LocalSubnet: 0.0.0.0/0, RemoteSubnet: 0.0.0.0/0, EnableTunnelsBgp: true, TunnelOptionsSpecification: [
+		{Role: master, CustomerGatewayId: c, TunnelIkeConfig: {Psk: 7p5!rKQw-2vN8zXd4, IkeVersion: ikev2}, TunnelBgpConfig: {LocalAsn: 65530, TunnelCidr: 169.254.10.0/30, LocalBgpIp: 169.254.10.1}},
+		{Role: slave, CustomerGatewayId: d, TunnelIkeConfig: {Psk: 7p5!rKQw-2vN8zXd4, IkeVersion: ikev2}, TunnelBgpConfig: {LocalAsn: 65530, TunnelCidr: 169.254.20.0/30, LocalBgpIp: 169.254.20.1}}]}}]}`
+	before := one(loaded(t, text))
+	for _, format := range []string{"alibaba", "native", "huawei", "tencent"} {
+		e := Write(before, Options{Format: format, Side: before.Side, Reveal: true})
+		after := one(loaded(t, e.Text))
+		for i := range before.Tunnels {
+			a, b := after.Tunnels[i].BGP, before.Tunnels[i].BGP
+			if a.MED != b.MED || a.Prepend != b.Prepend || !a.AuthKey.Equal(b.AuthKey) || format == "alibaba" && len(e.Lost) > 0 {
+				t.Errorf("%s, tunnel %d: got %+v, want %+v; lost %q\n%s", format, i+1, *a, *b, e.Lost, e.Text)
+			}
+		}
+	}
+	hidden := Write(before, Options{Format: "alibaba", Side: before.Side}).Text
+	if !strings.Contains(hidden, "key_file: [hq-1.bgp-key, hq-2.bgp-key]") {
+		t.Errorf("got\n%s", hidden)
+	}
+}
