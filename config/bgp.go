@@ -28,11 +28,11 @@ type BGP struct {
 	Accept      []netip.Prefix // from the peer: these and what is within; empty: anything but what is never accepted
 	MaxPrefixes int            // that are accepted
 	OverLimit   OverLimit
-	// MaxAnnounced is how many prefixes the peer takes; more are not announced. 0: any number.
-	MaxAnnounced int
-	// Never is what the cloud's end refuses, so it is neither announced nor accepted: these, what is within, and
-	// what contains one of them, as 0.0.0.0/0 does.
-	Never       []netip.Prefix
+	MaxTell     int // prefixes that the peer accepts, so more are not announced; 0: it has no limit that we know
+	// Never is not accepted, NeverTell not announced, whatever else is said: these, what is within, and what contains one
+	// of them. A default route here means only itself. They are a cloud's limits, at its own end and at the customer's.
+	Never, NeverTell []netip.Prefix
+
 	Transit     bool // announce what other peers of the connection told
 	Prefer      Preference
 	Communities []uint32 // on what is announced (RFC 1997)
@@ -100,5 +100,15 @@ func (t *Tunnel) OwnNetworks() []netip.Prefix {
 	return out
 }
 
-// Refuses reports whether p is something that Never names.
-func (b *BGP) Refuses(p netip.Prefix) bool { return slices.ContainsFunc(b.Never, p.Overlaps) }
+// Touches reports whether p is what a list such as BGP.Never names.
+func Touches(list []netip.Prefix, p netip.Prefix) bool {
+	return slices.ContainsFunc(list, func(q netip.Prefix) bool {
+		if q.Bits() == 0 {
+			return p == q
+		}
+		return p.Overlaps(q)
+	})
+}
+
+// Withholds reports whether p is never announced.
+func (b *BGP) Withholds(p netip.Prefix) bool { return Touches(b.NeverTell, p) }

@@ -30,7 +30,7 @@ var Dialect = &dialect.Dialect{
 	},
 	BGP: &dialect.BGPRules{
 		Most:  50,
-		Never: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10")}, // and so 0.0.0.0/0
+		Never: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("100.64.0.0/10")},
 		Write: `BgpConfig: {EnableBgp: true, LocalAsn: 45104, TunnelCidr: 169.254.11.0/30, LocalBgpIp: 169.254.11.1}; or for two tunnels EnableTunnelsBgp: true, and TunnelBgpConfig in each`,
 	},
 }

@@ -37,7 +37,7 @@ type Dialect struct {
 // BGPRules are a cloud's rules for BGP.
 type BGPRules struct {
 	Most  int            // prefixes that the cloud's end accepts; 0: its page has no number
-	Never []netip.Prefix // what it refuses, with what is within and what contains it
+	Never []netip.Prefix // what it refuses, as config.BGP.Never has it
 	Write string         // what a body has that asks for BGP
 }
 

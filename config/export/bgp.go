@@ -13,17 +13,18 @@ import (
 // agree in is the same; what one accepts, the other announces; the rest is each end's own.
 func otherBGP(b *config.BGP, side config.Side, t *config.Tunnel) *config.BGP {
 	o := config.DefaultBGP(side, t.Role)
-	o.AuthKey, o.Hold, o.Keepalive, o.TTLSecurity, o.Graceful, o.BFD, o.Never = b.AuthKey, b.Hold, b.Keepalive, b.TTLSecurity, b.Graceful, b.BFD, b.Never
+	o.AuthKey, o.Hold, o.Keepalive, o.TTLSecurity, o.Graceful, o.BFD = b.AuthKey, b.Hold, b.Keepalive, b.TTLSecurity, b.Graceful, b.BFD
+	o.Never, o.NeverTell = b.NeverTell, b.Never
 	o.Passive = o.Passive && !b.Passive // one end connects
 	o.Announce = t.OwnNetworks()
 	if t.Internal() {
 		o.Prepend = 0
 	}
-	if b.MaxAnnounced > 0 {
-		o.MaxPrefixes = b.MaxAnnounced
+	if b.MaxTell > 0 {
+		o.MaxPrefixes = b.MaxTell
 	}
 	if b.MaxPrefixes != config.DefaultMaxPrefixes {
-		o.MaxAnnounced = b.MaxPrefixes
+		o.MaxTell = b.MaxPrefixes
 	}
 	return &o
 }
@@ -100,14 +101,17 @@ func learned(f *flow, b, usual *config.BGP) {
 	if !slices.Equal(b.Never, usual.Never) {
 		f.add("never", prefixTexts(b.Never))
 	}
+	if !slices.Equal(b.NeverTell, usual.NeverTell) {
+		f.add("never_announce", prefixTexts(b.NeverTell))
+	}
 	if b.MaxPrefixes != usual.MaxPrefixes {
 		f.add("max_prefixes", whole(b.MaxPrefixes))
 	}
 	if b.OverLimit != usual.OverLimit {
 		f.add("over_limit", string(b.OverLimit))
 	}
-	if b.MaxAnnounced != usual.MaxAnnounced {
-		f.add("max_announced", whole(b.MaxAnnounced))
+	if b.MaxTell != usual.MaxTell {
+		f.add("max_announced", whole(b.MaxTell))
 	}
 	if b.Prefer != usual.Prefer {
 		f.add("prefer", string(b.Prefer))

@@ -32,7 +32,7 @@ func TestASessionInEachFormat(t *testing.T) {
 		{"native", config.Customer, false, []string{"key_file: hq.a.bgp-key"}, []string{"a-key.of-BGP"}},
 		{"native", config.Cloud, true, []string{shared, "bgp: {key: a-key.of-BGP}", "ttl_security: true", "bfd: {interval: 300ms, multiplier: 3}", "max_announced: 60"}, []string{"192.168.3.0/24", "med:", "prepend", "communities", "max_prefixes"}},
 		{"alibaba", config.Cloud, true, []string{shared, "AuthKey: a-key.of-BGP", "EnableBgp: true", "LocalAsn: 4200000001", "never: []", "max_announced: 60"}, []string{", key:"}},
-		{"alibaba", config.Customer, false, []string{"key_file: hq.a.bgp-key", "never: []", "max_announced: 0"}, []string{"a-key.of-BGP", "AuthKey"}},
+		{"alibaba", config.Customer, false, []string{"key_file: hq.a.bgp-key", "never_announce: []", "max_announced: 0"}, []string{"a-key.of-BGP", "AuthKey"}},
 		{"huawei", config.Customer, true, []string{"style: bgp", "key: a-key.of-BGP", "asn: 65010"}, nil},
 		{"tencent", config.Customer, true, []string{"RouteType: Bgp", "key: a-key.of-BGP"}, nil},
 		{"swanctl", config.Customer, true, []string{
@@ -99,15 +99,15 @@ func TestTheCloudsLimitsStay(t *testing.T) {
 		BgpConfig: {EnableBgp: true, TunnelCidr: 169.254.11.0/30, LocalBgpIp: 169.254.11.1}}}]}`
 	c := one(loaded(t, text))
 	usual := load.DefaultBGP("alibaba", config.Cloud, &c.Tunnels[0])
-	if usual.MaxPrefixes != 50 || len(usual.Never) != 1 {
+	if usual.MaxPrefixes != 50 || len(usual.Never) != 2 {
 		t.Fatalf("got %+v", usual)
 	}
 	native := Write(c, Options{Format: "native", Side: config.Cloud, Reveal: true}).Text
-	if !strings.Contains(native, "never: [100.64.0.0/10], max_prefixes: 50") {
+	if !strings.Contains(native, "never: [0.0.0.0/0, 100.64.0.0/10], max_prefixes: 50") {
 		t.Errorf("got\n%s", native)
 	}
 	other := Write(c, Options{Format: "native", Side: config.Customer, Reveal: true}).Text
-	if !strings.Contains(other, "never: [100.64.0.0/10], max_announced: 50") {
+	if !strings.Contains(other, "never_announce: [0.0.0.0/0, 100.64.0.0/10], max_announced: 50") {
 		t.Errorf("the customer's end:\n%s", other)
 	}
 }

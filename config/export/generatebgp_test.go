@@ -26,7 +26,7 @@ func (g *generator) settleBGP(connection map[string]any) {
 		"hold": hold, "ttl_security": g.IntN(2) == 0, "graceful_restart": g.IntN(2) == 0, "passive": g.IntN(2) == 0, "router_id": "192.0.2.7",
 		"bfd":      []any{true, false, map[string]any{"interval": "300ms", "multiplier": 1 + g.IntN(50)}}[g.IntN(3)],
 		"announce": []any{[]string{}, []string{g.prefix(172)}, []string{g.prefix(172), "connected"}, []string{"kernel"}}[g.IntN(4)],
-		"accept":   []string{g.prefix(10), g.prefix(10)}, "never": []string{g.prefix(11)}, "max_prefixes": 1 + g.IntN(2000), "max_announced": g.IntN(200),
+		"accept":   []string{g.prefix(10), g.prefix(10)}, "never": []string{g.prefix(11)}, "never_announce": []string{g.prefix(11)}, "max_prefixes": 1 + g.IntN(2000), "max_announced": g.IntN(200),
 		"over_limit": []string{"warn", "truncate", "end"}[g.IntN(3)], "transit": g.IntN(2) == 0, "prefer": []string{"static", "bgp"}[g.IntN(2)],
 		"communities": []string{fmt.Sprintf("%d:%d", g.IntN(65536), g.IntN(65536)), "no-export"}, "med": rank()["med"], "prepend": rank()["prepend"],
 	} {
@@ -81,9 +81,10 @@ func withOwn(b, own *config.BGP) *config.BGP {
 		return b
 	}
 	out := *own
-	out.AuthKey, out.Hold, out.Keepalive, out.TTLSecurity, out.Graceful, out.BFD, out.Never = b.AuthKey, b.Hold, b.Keepalive, b.TTLSecurity, b.Graceful, b.BFD, b.Never
-	if own.MaxAnnounced != config.DefaultMaxPrefixes {
-		out.MaxAnnounced = b.MaxAnnounced
+	out.AuthKey, out.Hold, out.Keepalive, out.TTLSecurity, out.Graceful, out.BFD = b.AuthKey, b.Hold, b.Keepalive, b.TTLSecurity, b.Graceful, b.BFD
+	out.Never, out.NeverTell = b.Never, b.NeverTell
+	if own.MaxTell != config.DefaultMaxPrefixes {
+		out.MaxTell = b.MaxTell
 	}
 	out.MaxPrefixes = b.MaxPrefixes
 	return &out

@@ -22,13 +22,12 @@ func DefaultBGP(name string, side config.Side, t *config.Tunnel) config.BGP {
 	if rules == nil {
 		return b
 	}
-	b.Never = rules.Never
-	switch {
-	case rules.Most == 0:
-	case side == config.Cloud:
+	if side == config.Customer {
+		b.NeverTell, b.MaxTell = rules.Never, rules.Most
+		return b
+	}
+	if b.Never = rules.Never; rules.Most > 0 {
 		b.MaxPrefixes = rules.Most
-	default:
-		b.MaxAnnounced = rules.Most
 	}
 	return b
 }
@@ -178,8 +177,11 @@ func (l *loader) bgpRoutes(v *dialect.Value, t *config.Tunnel) {
 	if n := v.Field("never"); n.OK() {
 		b.Never = n.Prefixes()
 	}
+	if n := v.Field("never_announce"); n.OK() {
+		b.NeverTell = n.Prefixes()
+	}
 	if n := v.Field("max_announced"); n.OK() {
-		b.MaxAnnounced = int(n.Int())
+		b.MaxTell = int(n.Int())
 	}
 	if n := v.Field("max_prefixes"); n.OK() {
 		b.MaxPrefixes = int(n.Int())
@@ -195,8 +197,8 @@ func (l *loader) bgpRoutes(v *dialect.Value, t *config.Tunnel) {
 	accept := v.Field("accept")
 	b.Accept = l.ofFamily(accept, t, accept.Prefixes())
 	for _, p := range b.Accept {
-		if slices.ContainsFunc(b.Never, func(n netip.Prefix) bool { return contains(n, p) }) {
-			l.Warn(accept, dialect.NoEffect, "%v is never accepted; never: [] beside it takes what the cloud refuses, too", p)
+		if slices.ContainsFunc(b.Never, func(n netip.Prefix) bool { return n.Bits() > 0 && contains(n, p) }) {
+			l.Warn(accept, dialect.NoEffect, "%v is never accepted, by never: %v", p, b.Never)
 		}
 	}
 }
@@ -217,18 +219,18 @@ func (l *loader) announce(v *dialect.Value, t *config.Tunnel) {
 			case !p.IsValid():
 			case slices.Contains(b.Announce, p):
 				l.Warn(item, dialect.Twice, "%v stands in the list twice", p)
-			case b.Refuses(p):
-				l.Fail(item, dialect.Illegal, "%v is refused at the other end, by never: %v and what contains one of these", p, b.Never)
+			case b.Withholds(p):
+				l.Fail(item, dialect.Illegal, "%v is refused at the other end, by never_announce: %v, with what is within and what contains one", p, b.NeverTell)
 			default:
 				b.Announce = append(b.Announce, l.ofFamily(item, t, []netip.Prefix{p})...)
 			}
 		}
-	} else if slices.ContainsFunc(b.Announce, b.Refuses) {
-		l.Warn(list, dialect.Conflict, "of the networks behind this end, %v, those that overlap with %v are not announced: the other end refuses them", b.Announce, b.Never)
-		b.Announce = slices.DeleteFunc(slices.Clone(b.Announce), b.Refuses)
+	} else if slices.ContainsFunc(b.Announce, b.Withholds) {
+		l.Warn(list, dialect.Conflict, "of the networks behind this end, %v, those that overlap with %v are not announced: the other end refuses them", b.Announce, b.NeverTell)
+		b.Announce = slices.DeleteFunc(slices.Clone(b.Announce), b.Withholds)
 	}
-	if n := len(b.Announce); b.MaxAnnounced > 0 && n > b.MaxAnnounced {
-		l.Warn(list, dialect.TooMany, "%d networks; the other end takes %d, and the rest is not announced", n, b.MaxAnnounced)
+	if n := len(b.Announce); b.MaxTell > 0 && n > b.MaxTell {
+		l.Warn(list, dialect.TooMany, "%d networks; the other end takes %d, and the rest is not announced", n, b.MaxTell)
 	}
 	b.Export = l.ofFamily(export, t, export.Prefixes())
 	switch dynamic := b.Connected || b.Kernel; {

@@ -109,7 +109,10 @@ func TestWhatStandsInBGPBesideABody(t *testing.T) {
 		{"announce: [kernel], export: [0.0.0.0/0]", func(b *config.BGP) bool { return b.Kernel && len(b.Announce) == 0 }},
 		{"accept: [10.0.0.0/8, 0.0.0.0/0]", func(b *config.BGP) bool { return fmt.Sprint(b.Accept) == "[10.0.0.0/8 0.0.0.0/0]" }},
 		{"never: [10.0.0.0/8]", func(b *config.BGP) bool { return fmt.Sprint(b.Never) == "[10.0.0.0/8]" }},
-		{"max_prefixes: 7, max_announced: 9", func(b *config.BGP) bool { return b.MaxPrefixes == 7 && b.MaxAnnounced == 9 }},
+		{"never_announce: [0.0.0.0/0], announce: [10.0.0.0/8]", func(b *config.BGP) bool {
+			return fmt.Sprint(b.NeverTell, b.Never, b.Announce) == "[0.0.0.0/0] [] [10.0.0.0/8]" // of a default route only itself
+		}},
+		{"max_prefixes: 7, max_announced: 9", func(b *config.BGP) bool { return b.MaxPrefixes == 7 && b.MaxTell == 9 }},
 		{"over_limit: end", func(b *config.BGP) bool { return b.OverLimit == config.OverEnd }},
 		{"over_limit: warn", func(b *config.BGP) bool { return b.OverLimit == config.OverWarn }},
 		{"transit: yes", func(b *config.BGP) bool { return b.Transit }},
@@ -156,8 +159,8 @@ func TestBGPThatCannotBeIsRefused(t *testing.T) {
 		{"", "announce: ['fd00::/8']", "fd00::/8 is not IPv4"},
 		{"", "accept: ['fd00::/8']", "fd00::/8 is not IPv4"},
 		{"", "accept: []", "at least one CIDR block"},
-		{"", "announce: [10.0.0.0/8], never: [10.1.0.0/16]", "10.0.0.0/8 is refused at the other end"},
-		{"", "announce: [0.0.0.0/0], never: [10.1.0.0/16]", "0.0.0.0/0 is refused at the other end"},
+		{"", "announce: [10.0.0.0/8], never_announce: [10.1.0.0/16]", "10.0.0.0/8 is refused at the other end"},
+		{"", "announce: [0.0.0.0/0], never_announce: [10.1.0.0/16]", "0.0.0.0/0 is refused at the other end"},
 		{"", "max_prefixes: 0", "it must be 1 to 100000"},
 		{"", "max_prefixes: 100001", "it must be 1 to 100000"},
 		{"", "over_limit: drop", "is none of its values"},
@@ -192,7 +195,7 @@ func TestWarningsAboutBGP(t *testing.T) {
 	}{
 		{everything, "", "bgp: {}", false, "BGP announces nothing, since the body does not say what is behind this end"},
 		{nil, "", "bgp: {export: [10.0.0.0/8]}", false, "neither stands there"},
-		{nil, "", "bgp: {never: [192.168.0.0/16]}", false, "are not announced: the other end refuses them"},
+		{nil, "", "bgp: {never_announce: [192.168.0.0/16]}", false, "are not announced: the other end refuses them"},
 		{nil, "", "bgp: {announce: [10.0.0.0/8, 11.0.0.0/8], max_announced: 1}", false, "2 networks; the other end takes 1"},
 		{nil, "", "bgp: {never: [10.0.0.0/8], accept: [10.1.0.0/16]}", false, "10.1.0.0/16 is never accepted"},
 		{nil, "", "bgp: {standby: {med: 7}}", false, "the connection has no standby tunnel"},
@@ -286,7 +289,7 @@ func TestAKeyOfBGPThatOthersCanRead(t *testing.T) {
 var bgpSeeds = []string{
 	"no", "yes", "{}",
 	"{hold: 9s, keepalive: 3s, key: abc, ttl_security: yes, graceful_restart: no, bfd: {interval: 300ms, multiplier: 3}, passive: yes, router_id: 192.0.2.7}",
-	"{announce: [10.0.0.0/8, connected, kernel], export: [10.0.0.0/8], accept: [0.0.0.0/0], never: [100.64.0.0/10], max_prefixes: 50, max_announced: 50, over_limit: end}",
+	"{announce: [10.0.0.0/8, connected, kernel], export: [10.0.0.0/8], accept: [0.0.0.0/0], never: [100.64.0.0/10], never_announce: [0.0.0.0/0], max_prefixes: 50, max_announced: 50, over_limit: end}",
 	"{transit: yes, prefer: bgp, communities: [65000:100, no-export], med: 1, prepend: 2, standby: {med: 3, prepend: 4}, bfd: yes}",
 }
 
@@ -298,8 +301,8 @@ func sound(t *config.Tunnel) bool {
 	}
 	lists := slices.Concat(b.Announce, b.Accept, b.Export)
 	return b.Hold >= 3*time.Second && b.Keepalive >= time.Second && b.Keepalive <= b.Hold/3 && b.Hold%time.Second == 0 && b.Keepalive%time.Second == 0 &&
-		len(b.AuthKey) <= 80 && b.MaxPrefixes > 0 && b.MaxAnnounced >= 0 && b.OverLimit != "" && b.Prefer != "" && b.Prepend <= 16 &&
+		len(b.AuthKey) <= 80 && b.MaxPrefixes > 0 && b.MaxTell >= 0 && b.OverLimit != "" && b.Prefer != "" && b.Prepend <= 16 &&
 		(b.BFD == nil || b.BFD.Interval >= 50*time.Millisecond && b.BFD.Multiplier > 0) && (!b.RouterID.IsValid() || b.RouterID.Is4()) &&
-		!slices.ContainsFunc(b.Announce, b.Refuses) && (len(b.Export) > 0 || !b.Connected && !b.Kernel) && (b.Prepend == 0 || !t.Internal()) &&
+		!slices.ContainsFunc(b.Announce, b.Withholds) && (len(b.Export) > 0 || !b.Connected && !b.Kernel) && (b.Prepend == 0 || !t.Internal()) &&
 		!slices.ContainsFunc(lists, func(p netip.Prefix) bool { return p.Addr().Is4() != t.NamesIPv4() || p != p.Masked() })
 }

@@ -45,18 +45,18 @@ func TestSessionsOfTheClouds(t *testing.T) {
 		never    string
 		asns     string
 	}{
-		{"alibaba", nil, "customer", "[]", 1000, 50, "[100.64.0.0/10]", "65001 45104"},
-		{"alibaba", nil, "cloud", "[]", 50, 0, "[100.64.0.0/10]", "45104 65001"},
-		{"alibaba", networks, "customer", "[192.168.3.0/24]", 1000, 50, "[100.64.0.0/10]", "65001 45104"},
-		{"alibaba", networks, "cloud", "[10.10.0.0/16]", 50, 0, "[100.64.0.0/10]", "45104 65001"},
-		{"alibaba", map[string]any{"BgpConfig.LocalAsn": "123.456"}, "customer", "[]", 1000, 50, "[100.64.0.0/10]", "65001 8061384"}, // the page's example
-		{"huawei", peers, "customer", "[192.168.44.0/24 192.168.45.0/24]", 1000, 100, "[]", "65010 64512"},
-		{"huawei", peers, "cloud", "[]", 100, 0, "[]", "64512 65010"},
-		{"huawei", map[string]any{"peer_subnets": []string{}, "style": "BGP"}, "customer", "[]", 1000, 100, "[]", "65010 64512"},
-		{"tencent", nil, "customer", "[]", 1000, 0, "[]", "65010 64551"},
-		{"tencent", route, "customer", "[192.168.9.0/24]", 1000, 0, "[]", "65010 64551"},
-		{"tencent", route, "cloud", "[]", 1000, 0, "[]", "64551 65010"},
-		{"tencent", map[string]any{"BgpConfig.LocalBgpAsn": "1.5", "BgpConfig.RemoteBgpAsn": 65020}, "cloud", "[]", 1000, 0, "[]", "65541 65020"},
+		{"alibaba", nil, "customer", "[]", 1000, 50, "[] [0.0.0.0/0 100.64.0.0/10]", "65001 45104"},
+		{"alibaba", nil, "cloud", "[]", 50, 0, "[0.0.0.0/0 100.64.0.0/10] []", "45104 65001"},
+		{"alibaba", networks, "customer", "[192.168.3.0/24]", 1000, 50, "[] [0.0.0.0/0 100.64.0.0/10]", "65001 45104"},
+		{"alibaba", networks, "cloud", "[10.10.0.0/16]", 50, 0, "[0.0.0.0/0 100.64.0.0/10] []", "45104 65001"},
+		{"alibaba", map[string]any{"BgpConfig.LocalAsn": "123.456"}, "customer", "[]", 1000, 50, "[] [0.0.0.0/0 100.64.0.0/10]", "65001 8061384"}, // the page's example
+		{"huawei", peers, "customer", "[192.168.44.0/24 192.168.45.0/24]", 1000, 100, "[] []", "65010 64512"},
+		{"huawei", peers, "cloud", "[]", 100, 0, "[] []", "64512 65010"},
+		{"huawei", map[string]any{"peer_subnets": []string{}, "style": "BGP"}, "customer", "[]", 1000, 100, "[] []", "65010 64512"},
+		{"tencent", nil, "customer", "[]", 1000, 0, "[] []", "65010 64551"},
+		{"tencent", route, "customer", "[192.168.9.0/24]", 1000, 0, "[] []", "65010 64551"},
+		{"tencent", route, "cloud", "[]", 1000, 0, "[] []", "64551 65010"},
+		{"tencent", map[string]any{"BgpConfig.LocalBgpAsn": "1.5", "BgpConfig.RemoteBgpAsn": 65020}, "cloud", "[]", 1000, 0, "[] []", "65541 65020"},
 	} {
 		name := fmt.Sprint(tt.dialect, " ", tt.with, " ", tt.side)
 		c, ps := served(nil, bgpFile(t, tt.dialect, "bgp", tt.with, "side: "+tt.side))
@@ -70,7 +70,7 @@ func TestSessionsOfTheClouds(t *testing.T) {
 			t.Errorf("%s: there is no session", name)
 			continue
 		}
-		if got := fmt.Sprint(b.Announce); got != tt.announce || b.Passive != (tt.side == "cloud") || b.MaxPrefixes != tt.in || b.MaxAnnounced != tt.out || fmt.Sprint(b.Never) != tt.never {
+		if got := fmt.Sprint(b.Announce); got != tt.announce || b.Passive != (tt.side == "cloud") || b.MaxPrefixes != tt.in || b.MaxTell != tt.out || fmt.Sprint(b.Never, " ", b.NeverTell) != tt.never {
 			t.Errorf("%s: got %+v", name, b)
 		}
 		if got := fmt.Sprint(tun.Local.ASN, " ", tun.Remote.ASN); got != tt.asns {
@@ -180,7 +180,7 @@ func TestWhatACloudRefuses(t *testing.T) {
 		said(t, bgpFile(t, "alibaba", "bgp", nil, "bgp: {announce: ["+prefix+"]}"), diag.Error, prefix+" is refused at the other end")
 	}
 	parse(t, bgpFile(t, "alibaba", "bgp", nil, "bgp: {announce: [100.128.0.0/9, 192.168.0.0/16]}"), nil)
-	parse(t, bgpFile(t, "alibaba", "bgp", nil, "bgp: {announce: [0.0.0.0/0], never: []}"), nil)
+	parse(t, bgpFile(t, "alibaba", "bgp", nil, "bgp: {announce: [0.0.0.0/0], never_announce: []}"), nil)
 
 	var many []string
 	for i := range 51 {
