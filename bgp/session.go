@@ -70,7 +70,8 @@ type session struct {
 
 	rib       rib
 	announced []netip.Prefix
-	except    []netip.Prefix
+	except    []netip.Prefix // of what others are told, sorted
+	has       []netip.Prefix // the exceptions that the child has
 	dirty     bool
 }
 
@@ -363,6 +364,7 @@ func (s *session) enter(now time.Time, k *keeper) {
 	if len(s.AuthKey) > 0 {
 		k.keyed[s.Remote] = s.AuthKey
 	}
+	s.has = s.except
 	k.emit(addPeer{s.Session, s.except})
 }
 
@@ -388,7 +390,7 @@ func (s *session) snapshot(now time.Time) Report {
 	}
 	if shown == Established {
 		r.Hold, r.Announced, r.Out = s.hold, s.announced, len(s.announced)
-	} else if !r.Last.OK() {
+	} else if r.Last.OK() {
 		r.Last = s.cause(diag.BGPWaits, 0)
 	}
 	return r
@@ -407,7 +409,7 @@ func (s *session) change(now time.Time, k *keeper, is Session) {
 		s.remove(k)
 	case !samePolicy(&s.as, &is):
 		s.as = is
-		k.emit(export{is, s.except})
+		k.emit(export{is, s.has})
 	}
 	if !sameFilter(&was, &is) {
 		if s.rib.judge(now, &s.Session); s.rib.beyond > 0 && s.added { // what is not kept can only be told again

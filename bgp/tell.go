@@ -114,8 +114,8 @@ func (k *keeper) transit(s *session) []Tell {
 
 func (s *session) internal() bool { return s.LocalASN == s.RemoteASN }
 
-// announce works out what each peer is told, and tells the child what changed: first the export policies, so that no
-// peer hears for a moment what is not for it.
+// announce works out what each peer is told, and tells the child what changed. A peer's exceptions grow before the set
+// does and shrink after it, so that no peer hears for a moment what is not for it.
 func (k *keeper) announce() {
 	if k.tells.dirty {
 		k.tells.dirty = false
@@ -124,25 +124,48 @@ func (k *keeper) announce() {
 	if k.phase != running {
 		return
 	}
-	var t tell
-	for p, w := range k.tells.wanted {
-		if was, ok := k.tells.told[p]; !ok || !slices.Equal(was.Path, w.Path) {
+	for _, s := range k.sessions {
+		both := append(slices.Clone(s.has), s.except...)
+		slices.SortFunc(both, netip.Prefix.Compare)
+		if both = slices.Compact(both); len(both) > len(s.has) {
+			s.exempt(k, both)
+		}
+	}
+	if t := k.tells.change(); len(t.add)+len(t.withdraw) > 0 {
+		k.emit(t)
+	}
+	for _, s := range k.sessions {
+		if len(s.has) > len(s.except) {
+			s.exempt(k, s.except)
+		}
+	}
+}
+
+// exempt sets the exceptions that the child has for the session's peer.
+func (s *session) exempt(k *keeper, except []netip.Prefix) {
+	s.has = except
+	if s.added {
+		k.emit(export{s.Session, except})
+	}
+}
+
+// change returns what the child lacks and what it has too much, and takes it as done.
+func (a *announcements) change() (t tell) {
+	for p, w := range a.wanted {
+		if was, ok := a.told[p]; !ok || !slices.Equal(was.Path, w.Path) {
 			t.add = append(t.add, w)
 		}
 	}
-	for p, was := range k.tells.told {
-		if _, ok := k.tells.wanted[p]; !ok {
+	for p, was := range a.told {
+		if _, ok := a.wanted[p]; !ok {
 			t.withdraw = append(t.withdraw, was)
 		}
-	}
-	if len(t.add)+len(t.withdraw) == 0 {
-		return
 	}
 	order := func(a, b Tell) int { return a.Prefix.Compare(b.Prefix) }
 	slices.SortFunc(t.add, order)
 	slices.SortFunc(t.withdraw, order)
-	k.tells.told = k.tells.wanted // never changed, only replaced
-	k.emit(t)
+	a.told = a.wanted // a map that is replaced, never changed
+	return t
 }
 
 // union sets what is wanted of the child, and each session's exceptions.
@@ -176,13 +199,7 @@ func (k *keeper) union() {
 			}
 		}
 		slices.SortFunc(except, netip.Prefix.Compare)
-		if slices.Equal(except, s.except) {
-			continue
-		}
 		s.except = except
-		if s.added {
-			k.emit(export{s.Session, except})
-		}
 	}
 	k.tells.wanted = wanted
 }
