@@ -245,16 +245,6 @@ func (r *rib) sweep(now time.Time, s *Session) {
 	r.refill(now, s)
 }
 
-// purge removes what is not stale: of a session that did not come to be.
-func (r *rib) purge() {
-	for _, e := range r.entries {
-		if !e.stale {
-			r.remove(e)
-		}
-	}
-	r.beyond, r.recent = 0, nil
-}
-
 // end is the end of the session. The accepted routes stay as stale ones, or go.
 func (r *rib) end(stay bool) {
 	if !stay || r.accepted == 0 {

@@ -69,6 +69,7 @@ type session struct {
 	warned  map[warning]bool
 
 	rib       rib
+	early     []Told // before we know of the session
 	announced []netip.Prefix
 	except    []netip.Prefix // of what others are told, sorted
 	has       []netip.Prefix // the exceptions that the child has
@@ -124,11 +125,10 @@ func (s *session) notePeer(now time.Time, k *keeper, f peerIs) {
 		return
 	}
 	s.dirty = true
-	switch {
-	case was == Established:
+	early := s.early
+	s.early = nil
+	if was == Established {
 		s.end(now, k, s.reason(now))
-	case was == Opening && f.state != Established:
-		s.rib.purge()
 	}
 	switch f.state {
 	case Idle:
@@ -144,6 +144,7 @@ func (s *session) notePeer(now time.Time, k *keeper, f peerIs) {
 		s.over = false
 		s.warned = map[warning]bool{}
 		k.emit(event{s.Tunnel, s.cause(diag.BGPUp, f.hold)})
+		s.noteTold(now, early)
 	}
 }
 
@@ -246,13 +247,17 @@ func (s *session) warn(k *keeper, w warning, why diag.Cause) {
 }
 
 func (s *session) noteTold(now time.Time, routes []Told) {
-	if !s.added || s.state != Opening && s.state != Established {
-		return
+	switch {
+	case !s.added:
+	case s.state == Opening: // the child's news of the session may come after those of its routes
+		_, _, keep := s.bounds()
+		s.early = append(s.early, routes[:min(len(routes), max(0, keep-len(s.early)))]...)
+	case s.state == Established:
+		for _, t := range routes {
+			s.rib.tell(now, &s.Session, t)
+		}
+		s.dirty = true
 	}
-	for _, t := range routes {
-		s.rib.tell(now, &s.Session, t)
-	}
-	s.dirty = true
 }
 
 func (s *session) noteEndOfRIB(now time.Time) {
@@ -284,10 +289,8 @@ func (s *session) gone(now time.Time, k *keeper, why diag.Cause, grace time.Dura
 		}
 		k.emit(event{s.Tunnel, s.last})
 		s.keep(now, grace, true)
-	} else {
-		s.rib.purge()
 	}
-	s.state, s.dirty = Idle, true
+	s.state, s.dirty, s.early = Idle, true, nil
 	s.endedAt, s.downAt = time.Time{}, time.Time{}
 }
 
@@ -348,10 +351,7 @@ func (s *session) leave(now time.Time, k *keeper) {
 
 func (s *session) remove(k *keeper) {
 	k.emit(deletePeer{s.as})
-	if s.state == Opening {
-		s.rib.purge()
-	}
-	s.added, s.state, s.dirty, s.retryAt = false, Idle, true, time.Time{}
+	s.added, s.state, s.dirty, s.retryAt, s.early = false, Idle, true, time.Time{}, nil
 }
 
 // enter adds the peer where it should be in the child.

@@ -27,6 +27,25 @@ func TestSessionComesUp(t *testing.T) {
 	w.has("t1", "10.2.0.0/16")
 }
 
+// The child's news of a session and of its routes may cross.
+func TestRoutesBeforeTheSession(t *testing.T) {
+	w := newScript(t, group(plain("t1", 10)))
+	w.do(reachable{"t1", true})
+	w.do(w.told("t1", "10.9.0.0/16"))
+	w.do(peerIs{tunnel: "t1", state: Opening}, w.told("t1", "10.8.0.0/16"), peerIs{tunnel: "t1", state: Idle})
+	w.do(peerIs{tunnel: "t1", state: Opening}, w.told("t1", "10.1.0.0/16"))
+	w.has("t1", "")
+	for range 100 {
+		w.do(w.told("t1", "10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16", "10.6.0.0/16", "10.7.0.0/16",
+			"10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16", "10.6.0.0/16", "10.7.0.0/16"))
+	}
+	if n := len(w.k.find("t1").early); n != 1040 {
+		t.Errorf("%d routes wait for the session", n)
+	}
+	w.do(peerIs{tunnel: "t1", state: Established})
+	w.has("t1", "10.1.0.0/16 10.2.0.0/16 10.3.0.0/16 10.4.0.0/16 10.5.0.0/16 10.6.0.0/16 10.7.0.0/16")
+}
+
 func TestPassiveIsThereBefore(t *testing.T) {
 	s := plain("t1", 10)
 	s.Passive = true
