@@ -172,25 +172,18 @@ func (k *keeper) next() action {
 
 // life does what is due about the child.
 func (k *keeper) life() {
-	idle := len(k.sessions) == 0
 	switch k.phase {
 	case absent:
-		if !idle && due(k.now, k.startAt) {
+		if len(k.sessions) > 0 && due(k.now, k.startAt) {
 			k.phase, k.ready, k.ran, k.keyed = starting, false, k.config, map[netip.Addr]ipsec.Secret{}
 			k.startBy, k.startAt = k.now.Add(startPatience), time.Time{}
 			k.emit(start{k.config})
 		}
 	case starting:
-		if idle {
-			k.kill(diag.Cause{Code: diag.ConfigChanged}, true)
-		} else if due(k.now, k.startBy) {
+		if due(k.now, k.startBy) {
 			k.kill(diag.Cause{Code: diag.BGPChildDied, Name: k.config.Group, After: startPatience}, false)
 		}
 	case running:
-		if idle {
-			k.kill(diag.Cause{Code: diag.ConfigChanged}, true)
-			return
-		}
 		if !k.asked.IsZero() && due(k.now, k.asked.Add(silence)) {
 			k.kill(diag.Cause{Code: diag.BGPChildDied, Name: k.config.Group, After: silence}, false)
 			return
@@ -328,7 +321,7 @@ func (k *keeper) change(now time.Time, c Config) {
 	}
 }
 
-// restarts reports whether the child cannot take a configuration while it runs.
+// restarts reports whether the child cannot take a configuration while it runs. One without sessions needs no child.
 func (k *keeper) restarts(c Config) bool {
 	if c.ASN != k.ran.ASN || c.RouterID != k.ran.RouterID || !slices.Equal(listens(c), listens(k.ran)) {
 		return true

@@ -347,4 +347,19 @@ func TestChangeOfASession(t *testing.T) {
 		w.do()
 		w.has("t1", "10.1.0.0/16 10.2.0.0/16")
 	})
+	t.Run("wider, but not all was kept", func(t *testing.T) {
+		s := plain("t1", 10)
+		s.MaxPrefixes, s.Accept = 0, parsePrefixes("10.1.0.0/16")
+		w := newScript(t, group(s))
+		w.up("t1", "10.1.0.0/16")
+		feed(w, manyRoutes(6000, s.Remote)) // the default limit is 1000, so 5000 are kept
+		if r := w.reports["t1"]; r.RefusedN != 6000 || w.k.find("t1").rib.beyond != 1000 {
+			t.Errorf("%d refused, %d not kept", r.RefusedN, w.k.find("t1").rib.beyond)
+		}
+		w.do()
+		s.Accept = nil
+		w.k.change(w.now, group(s))
+		w.want(w.do(), "event t1 bgp-down because config-changed", "delete t1", "add t1")
+		w.has("t1", "10.1.0.0/16"+w.routes("t1")[len("10.1.0.0/16"):])
+	})
 }
