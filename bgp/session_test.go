@@ -13,6 +13,11 @@ func TestSessionComesUp(t *testing.T) {
 	w.want(w.do(), "start", "tell +10.66.0.0/16") // nobody dials into a tunnel that is down
 	w.now = w.now.Add(5 * time.Second)
 	w.want(w.do(reachable{"t1", true}), "add t1")
+	w.do(peerIs{tunnel: "t1", state: Idle}) // GoBGP begins so
+	w.do(networks{}, said{"t1", diag.Cause{Code: diag.BGPNoAnswer}})
+	if got := w.reports["t1"].State; got != Connecting {
+		t.Errorf("it is %s", got)
+	}
 	w.establish("t1", 0, "10.2.0.0/16", "10.1.0.0/16")
 	w.want(w.do())
 	r := w.reports["t1"]
