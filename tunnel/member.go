@@ -125,8 +125,8 @@ func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 
 // noteHeld takes the tunnel down or releases it. It forgets earlier failures.
 func (m *member) noteHeld(held bool) {
-	m.held, m.wanted = held, time.Time{}
 	m.holdSession(held)
+	m.held, m.wanted = held, time.Time{}
 	m.failed = diag.Cause{}
 	clear(m.causes)
 }

@@ -109,10 +109,13 @@ func merged(was, is []netip.Prefix, most int) []netip.Prefix {
 	return append(out, was[:max(0, min(room, len(was)))]...)
 }
 
-// holdSession lets go of what the peer told, or takes it up again.
+// holdSession lets go of what the peer told when the tunnel is taken down, and takes it up again. An `up` of one that is not down
+// changes nothing.
 func (m *member) holdSession(held bool) {
-	m.guarded = nil
-	if !held {
+	switch {
+	case held:
+		m.guarded = nil
+	case m.held:
 		m.guarded = m.session.Routes
 	}
 }
