@@ -60,6 +60,7 @@ type fakeSpeaker struct {
 	changes   int
 	reachable map[string]bool
 	networks  string
+	ctx       context.Context
 	began     time.Time
 	ended     time.Time
 }
@@ -95,7 +96,7 @@ func (f *fakeSpeakers) one(t *testing.T, n, of int) *fakeSpeaker {
 func (s *fakeSpeaker) do(f func()) { s.of.mu.Lock(); defer s.of.mu.Unlock(); f() }
 
 func (s *fakeSpeaker) Run(ctx context.Context) error {
-	s.do(func() { s.began = time.Now() })
+	s.do(func() { s.began, s.ctx = time.Now(), ctx })
 	<-ctx.Done()
 	time.Sleep(s.linger)
 	s.do(func() { s.ended = time.Now() })
@@ -171,9 +172,11 @@ func TestASpeakerForEachGroupWithBGP(t *testing.T) {
 		if s.reachable["hq"] || !s.ended.IsZero() {
 			t.Error("taken down: the peer is still reached, or the speaker has ended")
 		}
+		told := false // while the tunnels still carry packets
+		r.loop(func() { r.ike.farewell = func() { told = s.ctx.Err() != nil } })
 		r.stop()
-		if s.ended.IsZero() {
-			t.Error("the speaker runs on after the gateway's end")
+		if s.ended.IsZero() || !told {
+			t.Errorf("the speaker ended at %v; before the SAs were deleted: %v", s.ended, told)
 		}
 	})
 }
@@ -397,6 +400,19 @@ func TestGuardsOutlastARestart(t *testing.T) {
 			}
 			r.wantGuards("10.1.0.0/16", "10.2.0.0/16")
 			r.adopt(bgpHQ())
+			r.loop(func() {})
+			r.wantGuards()
+		})
+	})
+	t.Run("both are taken down", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, first(t), bgpHQ(), bgpLab())
+			defer r.stop()
+			for _, name := range []string{"hq", "lab"} {
+				if err := r.Down(context.Background(), name); err != nil {
+					t.Fatal(err)
+				}
+			}
 			r.loop(func() {})
 			r.wantGuards()
 		})
