@@ -433,11 +433,11 @@ func BenchmarkTenThousandRoutes(b *testing.B) {
 				for range 8 {
 					g.Advance(s.now)
 					for act := g.Next(); act != nil; act = g.Next() {
-						switch act.(type) {
+						switch act := act.(type) {
 						case Want:
 							g.Note(s.now, Applied{})
 						case Measure:
-							g.Note(s.now, PathMTU{act.(Measure).Remote, 1500})
+							g.Note(s.now, PathMTU{act.Remote, 1500})
 						}
 					}
 				}
