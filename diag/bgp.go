@@ -1,0 +1,22 @@
+package diag
+
+// Causes of BGP.
+const (
+	BGPUp            Code = "bgp-up"
+	BGPDown          Code = "bgp-down"
+	BGPRefused       Code = "bgp-connection-refused"
+	BGPNoAnswer      Code = "bgp-no-answer"
+	BGPAS            Code = "bgp-as-mismatch"
+	BGPPassword      Code = "bgp-password"
+	BGPTTL           Code = "bgp-ttl"
+	BGPHold          Code = "bgp-hold-expired"
+	BGPNotification  Code = "bgp-notification"
+	BGPChildDied     Code = "bgp-child-died"
+	BGPChildPaused   Code = "bgp-child-paused"
+	BGPPortTaken     Code = "bgp-port-taken"
+	BGPPrefixRefused Code = "bgp-prefix-refused"
+	BGPLimit         Code = "bgp-limit"
+	BGPFamily        Code = "bgp-family-off"
+	BFDDown          Code = "bfd-down"
+	BGPWaits         Code = "bgp-not-established"
+)
