@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -321,5 +320,3 @@ func TestRoutesGoBothWays(t *testing.T) {
 		}
 	}
 }
-
-var _ = syscall.SIGKILL
