@@ -59,6 +59,9 @@ type client struct {
 	conn  *grpc.ClientConn
 	api   api.GobgpApiClient
 	keyed map[netip.Addr]bool // whose password the listener has
+	// policies are the parts of the export policy, and told is what peers are told by them.
+	policies map[netip.Addr]exported
+	told     map[netip.Prefix]Tell
 }
 
 // dial connects to a child and waits until it speaks BGP as the AS it was started for.
@@ -74,7 +77,10 @@ func dial(ctx context.Context, asn uint32, connect func(context.Context) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	c := &client{conn: conn, api: api.NewGobgpApiClient(conn), keyed: make(map[netip.Addr]bool)}
+	c := &client{
+		conn: conn, api: api.NewGobgpApiClient(conn), keyed: make(map[netip.Addr]bool),
+		policies: make(map[netip.Addr]exported), told: make(map[netip.Prefix]Tell),
+	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	for {
@@ -105,10 +111,14 @@ func (c *client) ask(ctx context.Context) error {
 	return err
 }
 
-// addPeer begins a session. restarting says that the child follows one that died, so that the peer keeps our routes.
-func (c *client) addPeer(ctx context.Context, s Session, restarting bool) error {
+// addPeer begins a session. Except is what others are told and this peer is not. restarting says that the child
+// follows one that died, so that the peer keeps our routes.
+func (c *client) addPeer(ctx context.Context, s Session, except []netip.Prefix, restarting bool) error {
 	if len(s.AuthKey) == 0 && c.keyed[s.Remote] {
 		return errKeyStays
+	}
+	if err := c.setPolicy(ctx, s, except); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -165,20 +175,25 @@ func (c *client) deletePeer(ctx context.Context, s Session) error {
 	return err
 }
 
-// hold returns the hold time that a session has agreed on.
-func (c *client) hold(ctx context.Context, neighbour netip.Addr) (time.Duration, error) {
+// agreed returns the hold time that a session has agreed on, and for how long the peer asks to keep its routes while it
+// restarts.
+func (c *client) agreed(ctx context.Context, neighbour netip.Addr) (hold, restart time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	stream, err := c.api.ListPeer(ctx, &api.ListPeerRequest{Address: neighbour.String()})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	r, err := stream.Recv()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	seconds := r.GetPeer().GetTimers().GetState().GetNegotiatedHoldTime()
-	return time.Duration(min(seconds, 65535)) * time.Second, nil
+	p := r.GetPeer()
+	seconds := func(n uint64) time.Duration { return time.Duration(min(n, 65535)) * time.Second }
+	if p.GetGracefulRestart().GetEnabled() {
+		restart = seconds(uint64(p.GetGracefulRestart().GetPeerRestartTime()))
+	}
+	return seconds(p.GetTimers().GetState().GetNegotiatedHoldTime()), restart, nil
 }
 
 // tell adds routes to what all peers are told, and takes routes away.
@@ -213,8 +228,16 @@ func (c *client) tell(ctx context.Context, add, withdraw []Tell) error {
 	if err := errors.Join(send(withdraw, true), send(add, false)); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	_, err = stream.CloseAndRecv() // it has the reason for an io.EOF
-	return err
+	if _, err = stream.CloseAndRecv(); err != nil { // it has the reason for an io.EOF
+		return err
+	}
+	for _, t := range withdraw {
+		delete(c.told, t.Prefix)
+	}
+	for _, t := range add {
+		c.told[t.Prefix] = t
+	}
+	return nil
 }
 
 // watched is what a watch tells at once.

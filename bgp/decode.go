@@ -9,7 +9,7 @@ import (
 
 // What one route may have at most. A message of BGP has 4096 bytes, so an honest child sends no more.
 const (
-	maxPath        = 2048
+	maxNumbers     = 2048
 	maxCommunities = 1024
 	maxAttributes  = 256
 )
@@ -113,7 +113,7 @@ func (t *Told) path(segments []*api.AsSegment) bool {
 		if s.GetType() != api.AsSegment_AS_SEQUENCE {
 			numbers = []uint32{0}
 		}
-		if len(t.Path)+len(numbers) > maxPath {
+		if len(t.Path)+len(numbers) > maxNumbers {
 			return false
 		}
 		t.Path = append(t.Path, numbers...)

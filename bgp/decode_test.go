@@ -88,7 +88,7 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeBoundsPath(t *testing.T) {
 	p := route("10.0.0.0", 8, &api.NextHopAttribute{NextHop: "169.254.10.2"}, &api.AsPathAttribute{Segments: []*api.AsSegment{
-		{Type: api.AsSegment_AS_SEQUENCE, Numbers: slices.Repeat([]uint32{1}, maxPath)}, {Type: api.AsSegment_AS_SET},
+		{Type: api.AsSegment_AS_SEQUENCE, Numbers: slices.Repeat([]uint32{1}, maxNumbers)}, {Type: api.AsSegment_AS_SET},
 	}})
 	if got, _, ok := decode(p); !ok || !got.Withdrawn {
 		t.Errorf("got %v, %v; want a withdrawal", got.Withdrawn, ok)
@@ -121,7 +121,7 @@ func FuzzDecode(f *testing.F) {
 				if !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Zone() != "" {
 					t.Errorf("prefix %v", r.Prefix)
 				}
-				if !r.Withdrawn && !r.Next.IsValid() || len(r.Path) > maxPath || len(r.Communities) > maxCommunities || r.Origin > 2 {
+				if !r.Withdrawn && !r.Next.IsValid() || len(r.Path) > maxNumbers || len(r.Communities) > maxCommunities || r.Origin > 2 {
 					t.Errorf("route %v", r)
 				}
 			}

@@ -80,7 +80,7 @@ func (s *reasons) note(r record) (neighbour netip.Addr, cause diag.Cause, ok boo
 	switch {
 	case r.Message == "state changed":
 		delete(s.explained, neighbour)
-	case ok && len(s.explained) < maxSessions:
+	case ok && r.Message != "failed to connect" && len(s.explained) < maxSessions:
 		s.explained[neighbour] = true
 	}
 	cause.Peer = netip.AddrPortFrom(neighbour, 0)

@@ -3,8 +3,14 @@ package bgp
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
 
 	api "github.com/osrg/gobgp/v3/api"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -15,38 +21,87 @@ const (
 	importPolicy = "vpngw-in"
 )
 
-// setPolicies sets what each peer is told of what is told: nothing that did not begin here, and with the MED, the
-// prepending and the communities of its session. GoBGP keeps what peers tell out of its table, as it has it in the
-// peers' own tables.
+// exported is one peer's part of the export policy.
+type exported struct {
+	session Session
+	except  []netip.Prefix // what others are told and this peer is not
+}
+
+// export replaces the export policy of a peer, and tells it again what it is told.
+func (c *client) export(ctx context.Context, s Session, except []netip.Prefix) error {
+	was := c.policies[s.Remote]
+	if err := c.setPolicy(ctx, s, except); err != nil {
+		return err
+	}
+	// GoBGP withdraws nothing when a policy changes: what this peer must not have any more is taken from all peers, and
+	// told again to the others.
+	var again []Tell
+	for _, p := range except {
+		if t, ok := c.told[p]; ok && !slices.Contains(was.except, p) {
+			again = append(again, t)
+		}
+	}
+	if len(again) > 0 {
+		if err := c.tell(ctx, nil, again); err != nil {
+			return err
+		}
+		if err := c.tell(ctx, again, nil); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := c.api.ResetPeer(ctx, &api.ResetPeerRequest{Address: s.Remote.String(), Soft: true, Direction: api.ResetPeerRequest_OUT})
+	if status.Code(err) == codes.Unknown {
+		return nil // a peer that is not there is told later, by this policy
+	}
+	return err
+}
+
+// setPolicy sets a peer's part of the export policy.
+func (c *client) setPolicy(ctx context.Context, s Session, except []netip.Prefix) error {
+	next := exported{s, except}
+	if reflect.DeepEqual(c.policies[s.Remote], next) {
+		return nil
+	}
+	c.policies[s.Remote] = next
+	return c.setPolicies(ctx)
+}
+
+// setPolicies sets what each peer is told: nothing that did not begin here, and with the MED, the prepending and the
+// communities of its session. What peers tell stays in their own tables, and never gets into GoBGP's.
 //
 // These are policies of the whole server with a condition on the neighbour, as GoBGP applies a neighbour's own
 // policies to clients of a route server only.
-func (c *client) setPolicies(ctx context.Context, sessions []Session) error {
+func (c *client) setPolicies(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	r := &api.SetPoliciesRequest{}
-	p := &api.Policy{Name: exportPolicy}
-	for _, s := range sessions {
-		set := "peer-" + s.Remote.String()
-		bits := s.Remote.BitLen()
+	own := api.Conditions_ROUTE_TYPE_LOCAL
+	out := &api.Policy{Name: exportPolicy}
+	for _, addr := range slices.SortedFunc(maps.Keys(c.policies), netip.Addr.Compare) {
+		e := c.policies[addr]
+		peer, not := "peer-"+addr.String(), "not-"+addr.String()
+		only := &api.MatchSet{Type: api.MatchSet_ANY, Name: peer}
 		r.DefinedSets = append(r.DefinedSets, &api.DefinedSet{
-			DefinedType: api.DefinedType_NEIGHBOR, Name: set, List: []string{fmt.Sprintf("%s/%d", s.Remote, bits)},
+			DefinedType: api.DefinedType_NEIGHBOR, Name: peer, List: []string{netip.PrefixFrom(addr, addr.BitLen()).String()},
 		})
-		p.Statements = append(p.Statements, &api.Statement{
-			Name: set,
-			Conditions: &api.Conditions{
-				NeighborSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: set},
-				RouteType:   api.Conditions_ROUTE_TYPE_LOCAL,
-			},
-			Actions: exportActions(s),
+		if set := exactly(not, e.except, addr.Is6()); set != nil {
+			r.DefinedSets = append(r.DefinedSets, set)
+			out.Statements = append(out.Statements, &api.Statement{
+				Name:       not,
+				Conditions: &api.Conditions{NeighborSet: only, PrefixSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: not}},
+				Actions:    &api.Actions{RouteAction: api.RouteAction_REJECT},
+			})
+		}
+		out.Statements = append(out.Statements, &api.Statement{
+			Name: peer, Conditions: &api.Conditions{NeighborSet: only, RouteType: own}, Actions: exportActions(e.session),
 		})
 	}
-	own := &api.Policy{Name: importPolicy, Statements: []*api.Statement{{
-		Name:       "own",
-		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
-		Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
+	in := &api.Policy{Name: importPolicy, Statements: []*api.Statement{{
+		Name: "own", Conditions: &api.Conditions{RouteType: own}, Actions: &api.Actions{RouteAction: api.RouteAction_ACCEPT},
 	}}}
-	r.Policies = []*api.Policy{p, own}
+	r.Policies = []*api.Policy{out, in}
 	if _, err := c.api.SetPolicies(ctx, r); err != nil {
 		return fmt.Errorf("policies: %w", err)
 	}
@@ -62,12 +117,19 @@ func (c *client) setPolicies(ctx context.Context, sessions []Session) error {
 	return nil
 }
 
-// refresh sends a peer what it is told anew, by the policies of now.
-func (c *client) refresh(ctx context.Context, s Session) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	_, err := c.api.ResetPeer(ctx, &api.ResetPeerRequest{Address: s.Remote.String(), Soft: true, Direction: api.ResetPeerRequest_OUT})
-	return err
+// exactly is a set of the prefixes of one family; nil without any, as GoBGP takes an empty set for all prefixes.
+func exactly(name string, list []netip.Prefix, six bool) *api.DefinedSet {
+	s := &api.DefinedSet{DefinedType: api.DefinedType_PREFIX, Name: name}
+	for _, p := range list {
+		if p.Addr().Is6() == six {
+			n := uint32(p.Bits())
+			s.Prefixes = append(s.Prefixes, &api.Prefix{IpPrefix: p.String(), MaskLengthMin: n, MaskLengthMax: n})
+		}
+	}
+	if len(s.Prefixes) == 0 {
+		return nil
+	}
+	return s
 }
 
 func exportActions(s Session) *api.Actions {

@@ -165,19 +165,19 @@ func (p *proc) Dial(ctx context.Context, path string) (net.Conn, error) {
 }
 func (p *proc) Remove(path string) error { return os.Remove(path) }
 
-// A script is a decider that a test drives. What it is told the test sees on seen.
-type script struct {
+// A puppet is a decider that a test drives. What it is told the test sees on seen.
+type puppet struct {
 	mu      sync.Mutex
 	actions []action
 	seen    chan fact
 	s       *Speaker
 }
 
-func (k *script) note(_ time.Time, f fact) { k.seen <- f }
-func (k *script) advance(time.Time)        {}
-func (k *script) deadline() time.Time      { return time.Time{} }
-func (k *script) change(time.Time, Config) {}
-func (k *script) next() action {
+func (k *puppet) note(_ time.Time, f fact) { k.seen <- f }
+func (k *puppet) advance(time.Time)        {}
+func (k *puppet) deadline() time.Time      { return time.Time{} }
+func (k *puppet) change(time.Time, Config) {}
+func (k *puppet) next() action {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.actions) == 0 {
@@ -188,7 +188,7 @@ func (k *script) next() action {
 	return a
 }
 
-func (k *script) want(actions ...action) {
+func (k *puppet) want(actions ...action) {
 	k.mu.Lock()
 	k.actions = append(k.actions, actions...)
 	k.mu.Unlock()
@@ -196,7 +196,7 @@ func (k *script) want(actions ...action) {
 }
 
 // until waits for a fact that ok takes, and returns it.
-func until[F fact](t *testing.T, k *script, ok func(F) bool) F {
+func until[F fact](t *testing.T, k *puppet, ok func(F) bool) F {
 	t.Helper()
 	limit := time.After(30 * time.Second)
 	var others []string
@@ -216,9 +216,9 @@ func until[F fact](t *testing.T, k *script, ok func(F) bool) F {
 func every[F fact](F) bool { return true }
 
 // speaker runs a scripted Speaker in a namespace.
-func speaker(t *testing.T, s *space, c Config) (*script, *local) {
+func speaker(t *testing.T, s *space, c Config) (*puppet, *local) {
 	t.Helper()
-	k := &script{seen: make(chan fact, 100000)}
+	k := &puppet{seen: make(chan fact, 100000)}
 	l := &local{s: s}
 	ctx, cancel := context.WithCancel(t.Context())
 	k.s = speak(Options{
@@ -251,18 +251,18 @@ func ends(change func(a, b *Session)) (a, b Config) {
 func up(p peerIs) bool { return p.state == Established }
 
 // establish starts both ends.
-func establish(t *testing.T, ca, cb Config) (a, b *script, la, lb *local) {
+func establish(t *testing.T, ca, cb Config) (a, b *puppet, la, lb *local) {
 	t.Helper()
 	sa, sb := pair(t)
 	a, la = speaker(t, sa, ca)
 	b, lb = speaker(t, sb, cb)
 	for _, end := range []struct {
-		k *script
+		k *puppet
 		c Config
 	}{{a, ca}, {b, cb}} {
 		end.k.want(start{end.c})
 		until(t, end.k, every[started])
-		end.k.want(addPeer{end.c.Sessions[0]})
+		end.k.want(addPeer{session: end.c.Sessions[0]})
 	}
 	return a, b, la, lb
 }
@@ -276,7 +276,7 @@ func prefixes(n int, base byte) []Tell {
 }
 
 // count waits until n routes are told.
-func count(t *testing.T, k *script, n int, withdrawn bool) map[netip.Prefix]Told {
+func count(t *testing.T, k *puppet, n int, withdrawn bool) map[netip.Prefix]Told {
 	t.Helper()
 	got := make(map[netip.Prefix]Told)
 	until(t, k, func(f told) bool {

@@ -19,6 +19,8 @@ const (
 	maxJobs = 1024
 	// stopTime is how long a child has to tell its peers that it ends.
 	stopTime = 1500 * time.Millisecond
+	// failTime is how long the end of the process may take to be known after the end of its connection.
+	failTime = 200 * time.Millisecond
 	// maxLines is how many lines a child may log from one sign of life to the next.
 	maxLines = 20_000
 )
@@ -82,7 +84,7 @@ func (r *running) run(spec Child, c Config) {
 		process.Kill()
 	}
 	var serving sync.WaitGroup
-	serving.Go(func() { r.serve(spec, c) })
+	serving.Go(func() { r.serve(spec) })
 	err = process.Wait()
 	r.cancel(errEnded)
 	serving.Wait()
@@ -93,14 +95,14 @@ func (r *running) run(spec Child, c Config) {
 var errEnded = errors.New("the BGP process has ended")
 
 // serve connects to the child and carries out the jobs until it ends.
-func (r *running) serve(spec Child, c Config) {
+func (r *running) serve(spec Child) {
 	cl, err := dial(r.ctx, spec.ASN, func(ctx context.Context) (net.Conn, error) { return r.process.Dial(ctx, r.socket) })
 	if err != nil {
 		r.fail(err)
 		return
 	}
 	defer cl.close()
-	if err := cl.setPolicies(r.ctx, c.Sessions); err != nil {
+	if err := cl.setPolicies(r.ctx); err != nil {
 		r.fail(err)
 		return
 	}
@@ -167,7 +169,7 @@ func (r *running) heard(cl *client, w watched) {
 		r.mu.Unlock()
 		if p.state == Established {
 			// A session that has ended meanwhile says so next.
-			p.hold, _ = cl.hold(r.ctx, w.neighbour)
+			p.hold, p.restart, _ = cl.agreed(r.ctx, w.neighbour)
 		}
 		r.send(*p)
 	}
@@ -253,7 +255,7 @@ func (r *running) do(job func(context.Context, *client) error) {
 	select {
 	case r.jobs <- job:
 	default:
-		r.fail(errors.New("the BGP process is too slow: too many calls wait for it"))
+		r.kill(diag.Cause{Code: diag.BGPChildDied, Err: "the BGP process is too slow: too many calls wait for it"})
 	}
 }
 
@@ -265,10 +267,12 @@ func (r *running) ask() {
 	}
 }
 
-// fail ends the child because of an error.
+// fail ends the child because of an error. It waits a little: the error may be that the child has ended.
 func (r *running) fail(err error) {
-	if r.ctx.Err() != nil {
-		return // it ends already, and the error says just that
+	select {
+	case <-r.ctx.Done():
+		return
+	case <-time.After(failTime):
 	}
 	r.kill(diag.Cause{Code: diag.BGPChildDied, Err: printable(err.Error())})
 }

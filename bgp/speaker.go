@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -73,7 +72,7 @@ type decider interface {
 type Speaker struct {
 	Options
 	keeper decider
-	config Config // what the child has, in Run's goroutine
+	config Config // the newest, in Run's goroutine
 	child  *running
 	// restarting holds the tunnels whose peers may still keep our routes from before the child died.
 	restarting map[string]time.Time // until when
@@ -180,8 +179,11 @@ func (s *Speaker) hear() {
 	s.changes = pending{}
 	s.mu.Unlock()
 	if p.config != nil {
-		s.keeper.change(s.Now(), *p.config)
-		s.policies(*p.config)
+		s.config = *p.config
+		s.keeper.change(s.Now(), s.config)
+		if s.child != nil {
+			s.child.learn(s.config.Sessions)
+		}
 	}
 	for tunnel, is := range p.reachable {
 		s.keeper.note(s.Now(), reachable{tunnel, is})
@@ -189,25 +191,6 @@ func (s *Speaker) hear() {
 	if p.networks != nil {
 		s.keeper.note(s.Now(), *p.networks)
 	}
-}
-
-// policies makes a new Config's policies the child's.
-func (s *Speaker) policies(c Config) {
-	old := s.config
-	s.config = c
-	if s.child == nil || reflect.DeepEqual(old.Sessions, c.Sessions) {
-		return
-	}
-	s.child.learn(c.Sessions)
-	s.child.do(func(ctx context.Context, cl *client) error {
-		if err := cl.setPolicies(ctx, c.Sessions); err != nil {
-			return err
-		}
-		for _, n := range c.Sessions {
-			cl.refresh(ctx, n) // fails for a peer that is not there yet, which is told by the policies of now anyway
-		}
-		return nil
-	})
 }
 
 // note notes a fact of the child's.
@@ -245,7 +228,6 @@ func (s *Speaker) perform(ctx context.Context) {
 			if s.child != nil {
 				continue // one child at a time
 			}
-			s.config = a.config
 			s.child = s.begin(ctx, a.config)
 		case kill:
 			if s.child != nil {
@@ -256,9 +238,11 @@ func (s *Speaker) perform(ctx context.Context) {
 				s.child.ask()
 			}
 		case addPeer:
-			s.addPeer(a.session)
+			s.addPeer(a)
 		case deletePeer:
 			s.call(func(ctx context.Context, cl *client) error { return cl.deletePeer(ctx, a.session) })
+		case export:
+			s.call(func(ctx context.Context, cl *client) error { return cl.export(ctx, a.session, a.except) })
 		case tell:
 			s.call(func(ctx context.Context, cl *client) error { return cl.tell(ctx, a.add, a.withdraw) })
 		case report:
@@ -276,11 +260,11 @@ func (s *Speaker) call(job func(context.Context, *client) error) {
 	}
 }
 
-func (s *Speaker) addPeer(n Session) {
-	until, ok := s.restarting[n.Tunnel]
-	delete(s.restarting, n.Tunnel)
+func (s *Speaker) addPeer(a addPeer) {
+	until, ok := s.restarting[a.session.Tunnel]
+	delete(s.restarting, a.session.Tunnel)
 	restarting := ok && s.Now().Before(until)
-	s.call(func(ctx context.Context, cl *client) error { return cl.addPeer(ctx, n, restarting) })
+	s.call(func(ctx context.Context, cl *client) error { return cl.addPeer(ctx, a.session, a.except, restarting) })
 }
 
 // end ends the child, so that its peers are told, and returns when it has ended.
@@ -300,7 +284,7 @@ func socket(dir, group string) string {
 		return '_'
 	}, group)
 	const limit = 40 // the whole path may have 107 bytes
-	if name != group || len(name) > limit || strings.HasPrefix(name, ".") {
+	if name != group || name == "" || len(name) > limit || strings.HasPrefix(name, ".") {
 		sum := sha256.Sum256([]byte(group))
 		name = strings.TrimLeft(name[:min(len(name), limit)], ".") + "-" + hex.EncodeToString(sum[:4])
 	}
