@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -149,6 +150,9 @@ func TestChildThatDiesOrHangs(t *testing.T) {
 	t.Logf("back, and its routes told, after %v", time.Since(begun))
 
 	syscall.Kill(la.pid(), syscall.SIGSTOP)
+	for !strings.Contains(stat(la.pid()), ") T ") {
+		time.Sleep(time.Millisecond)
+	}
 	a.want(ask{})
 	limit := time.After(2 * askTimeout)
 	for waiting := true; waiting; {
@@ -166,6 +170,11 @@ func TestChildThatDiesOrHangs(t *testing.T) {
 	if d := until(t, a, every[died]); d.cause.Err != "it hangs" {
 		t.Errorf("got %#v", d.cause)
 	}
+}
+
+func stat(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return string(b)
 }
 
 // What a session fails by is told in a code, from what GoBGP itself wrote.
@@ -275,6 +284,7 @@ func TestEndIsTold(t *testing.T) {
 			k.want(addPeer{session: c.Sessions[0]})
 		}
 		until(t, a, up)
+		until(t, b, up)
 	})
 	if got := until(t, a, func(f said) bool { return f.cause.Is(diag.BGPNotification) }).cause; got.Notify != "Cease: Peer De-configured" {
 		t.Errorf("got %+v", got)

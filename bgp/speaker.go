@@ -73,7 +73,7 @@ type Speaker struct {
 	Options
 	keeper decider
 	config Config // the newest, in Run's goroutine
-	child  *running
+	child  *attached
 	// restarting holds the tunnels whose peers may still keep our routes from before the child died.
 	restarting map[string]time.Time // until when
 
@@ -93,7 +93,7 @@ type pending struct {
 
 // tagged is a fact of a child. One of a child that is no more is out of date.
 type tagged struct {
-	of   *running
+	of   *attached
 	fact fact
 }
 

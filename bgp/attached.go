@@ -25,9 +25,9 @@ const (
 	maxLines = 20_000
 )
 
-// running is a child process, from its start to its end, and the goroutines that serve it. Its calls go out one after
+// attached is a child process, from its start to its end, and the goroutines that serve it. Its calls go out one after
 // the other, in the order of the actions.
-type running struct {
+type attached struct {
 	speaker *Speaker
 	process Process // nil: it could not be started
 	socket  string
@@ -48,8 +48,8 @@ type running struct {
 }
 
 // begin starts a child for a Config. Its facts come through s.facts: started or died first, died last.
-func (s *Speaker) begin(ctx context.Context, c Config) *running {
-	r := &running{
+func (s *Speaker) begin(ctx context.Context, c Config) *attached {
+	r := &attached{
 		speaker: s, socket: socket(s.Dir, c.Group),
 		jobs: make(chan func(context.Context, *client) error, maxJobs), asks: make(chan struct{}, 1), gone: make(chan struct{}),
 		up: make(map[string]bool),
@@ -66,7 +66,7 @@ func (s *Speaker) begin(ctx context.Context, c Config) *running {
 	return r
 }
 
-func (r *running) run(spec Child, c Config) {
+func (r *attached) run(spec Child, c Config) {
 	defer close(r.gone)
 	process, err := r.speaker.Starter.Start(Spec{
 		Args: spec.args(), Dir: r.speaker.Dir, Stderr: &lines{each: r.line}, Memory: heapLimit,
@@ -95,7 +95,7 @@ func (r *running) run(spec Child, c Config) {
 var errEnded = errors.New("the BGP process has ended")
 
 // serve connects to the child and carries out the jobs until it ends.
-func (r *running) serve(spec Child) {
+func (r *attached) serve(spec Child) {
 	cl, err := dial(r.ctx, spec.ASN, func(ctx context.Context) (net.Conn, error) { return r.process.Dial(ctx, r.socket) })
 	if err != nil {
 		r.fail(err)
@@ -135,7 +135,7 @@ func (r *running) serve(spec Child) {
 }
 
 // answer asks for signs of life, whatever job is under way.
-func (r *running) answer(cl *client) {
+func (r *attached) answer(cl *client) {
 	for {
 		select {
 		case <-r.ctx.Done():
@@ -158,7 +158,7 @@ func (r *running) answer(cl *client) {
 }
 
 // heard hands on what the watch tells.
-func (r *running) heard(cl *client, w watched) {
+func (r *attached) heard(cl *client, w watched) {
 	if p := w.peer; p != nil {
 		r.mu.Lock()
 		if p.state == Established {
@@ -182,7 +182,7 @@ func (r *running) heard(cl *client, w watched) {
 }
 
 // send hands a fact to the Speaker, which takes it unless it has ended.
-func (r *running) send(f fact) {
+func (r *attached) send(f fact) {
 	select {
 	case r.speaker.facts <- tagged{r, f}:
 	case <-r.speaker.done:
@@ -190,7 +190,7 @@ func (r *running) send(f fact) {
 }
 
 // line reads a line of the child's log.
-func (r *running) line(line []byte) {
+func (r *attached) line(line []byte) {
 	r.mu.Lock()
 	r.written++
 	flood := r.written > maxLines
@@ -223,7 +223,7 @@ func (r *running) line(line []byte) {
 }
 
 // learn sets which neighbour is which tunnel's.
-func (r *running) learn(sessions []Session) {
+func (r *attached) learn(sessions []Session) {
 	m := make(map[netip.Addr]string, len(sessions))
 	for _, n := range sessions {
 		m[n.Remote] = n.Tunnel
@@ -233,14 +233,14 @@ func (r *running) learn(sessions []Session) {
 	r.mu.Unlock()
 }
 
-func (r *running) tunnel(neighbour netip.Addr) (string, bool) {
+func (r *attached) tunnel(neighbour netip.Addr) (string, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t, ok := r.tunnels[neighbour]
 	return t, ok
 }
 
-func (r *running) established() []string {
+func (r *attached) established() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var names []string
@@ -251,7 +251,7 @@ func (r *running) established() []string {
 }
 
 // do has a call made when those before it are. It never waits.
-func (r *running) do(job func(context.Context, *client) error) {
+func (r *attached) do(job func(context.Context, *client) error) {
 	select {
 	case r.jobs <- job:
 	default:
@@ -260,7 +260,7 @@ func (r *running) do(job func(context.Context, *client) error) {
 }
 
 // ask has the child asked for a sign of life. It never waits.
-func (r *running) ask() {
+func (r *attached) ask() {
 	select {
 	case r.asks <- struct{}{}:
 	default:
@@ -268,7 +268,7 @@ func (r *running) ask() {
 }
 
 // fail ends the child because of an error. It waits a little: the error may be that the child has ended.
-func (r *running) fail(err error) {
+func (r *attached) fail(err error) {
 	select {
 	case <-r.ctx.Done():
 		return
@@ -278,7 +278,7 @@ func (r *running) fail(err error) {
 }
 
 // kill ends the child at once. died follows.
-func (r *running) kill(cause diag.Cause) {
+func (r *attached) kill(cause diag.Cause) {
 	r.mu.Lock()
 	if r.killed == nil {
 		r.killed = &cause
@@ -291,7 +291,7 @@ func (r *running) kill(cause diag.Cause) {
 }
 
 // why is why the child has ended.
-func (r *running) why(c Config, err error) diag.Cause {
+func (r *attached) why(c Config, err error) diag.Cause {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	cause := diag.Cause{Code: diag.BGPChildDied, Name: c.Group}
@@ -312,7 +312,7 @@ func (r *running) why(c Config, err error) diag.Cause {
 }
 
 // stop ends the child after it has told its peers, or without; it returns when the process has ended.
-func (r *running) stop() {
+func (r *attached) stop() {
 	r.mu.Lock()
 	process := r.process
 	r.mu.Unlock()
