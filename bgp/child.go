@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -80,6 +81,7 @@ func (c Child) Serve(parent <-chan struct{}, w io.Writer, confine func() []error
 	if err := s.StartBgp(context.Background(), &api.StartBgpRequest{Global: g}); err != nil {
 		return fmt.Errorf("listen on port %d: %w", Port, err)
 	}
+	debug.FreeOSMemory() // most of what the start took is not needed any more
 	<-parent
 	stopped := make(chan struct{})
 	go func() {
