@@ -110,9 +110,7 @@ func (r *attached) serve(spec Child) {
 	defer watching.Wait()
 	ready := make(chan struct{})
 	watching.Go(func() {
-		if err := cl.watch(r.ctx, r.tunnel, ready, func(w watched) { r.heard(cl, w) }); err != nil {
-			r.fail(err)
-		}
+		r.fail(cl.watch(r.ctx, r.tunnel, ready, func(w watched) { r.heard(cl, w) }))
 	})
 	watching.Go(func() { r.answer(cl) })
 	select {
@@ -217,6 +215,9 @@ func (r *attached) line(line []byte) {
 	r.mu.Unlock()
 	r.speaker.Log.Debug("bgp: "+printable(rec.Message), "tunnel", tunnel, "peer", printable(rec.Key), "old", printable(rec.Old),
 		"new", printable(rec.New), "reason", printable(rec.Reason), "err", printable(rec.Error))
+	if rec.Message == unconfined {
+		r.speaker.Log.Warn("the BGP process could do more than it should: this system cannot take it away", "err", printable(rec.Error))
+	}
 	if ok && known {
 		r.send(said{tunnel, cause})
 	}

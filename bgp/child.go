@@ -72,7 +72,7 @@ func (c Child) Serve(parent <-chan struct{}, w io.Writer, confine func() []error
 		return err
 	}
 	for _, err := range confine() {
-		log.line("info", "not confined", record{Error: err.Error()})
+		log.line("info", unconfined, record{Error: err.Error()})
 	}
 	g := &api.Global{Asn: c.ASN, RouterId: c.RouterID.String(), ListenPort: Port, Families: []uint32{familyIPv4, familyIPv6}}
 	for _, a := range c.Listen {

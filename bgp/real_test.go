@@ -3,7 +3,6 @@ package bgp
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -124,7 +123,6 @@ type proc struct {
 	hold *os.File
 	done chan struct{}
 	err  error
-	log  io.Writer
 }
 
 func (l *local) Start(spec Spec) (Process, error) {

@@ -28,6 +28,9 @@ type record struct {
 	Family  string `json:"family,omitempty"`
 }
 
+// unconfined is the message of our own about something that the system could not take from the child.
+const unconfined = "not confined"
+
 // Of what GoBGP logs at its debug level, these alone say why a session is not up.
 var explains = map[string]bool{"failed to connect": true, "state changed": true}
 

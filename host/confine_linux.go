@@ -52,13 +52,13 @@ func BeginChild() (ended <-chan struct{}, err error) {
 // on one port where the kernel can tell (Landlock). It returns what this kernel cannot take away.
 func Confine(port uint16) (missing []error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		missing = append(missing, fmt.Errorf("no new privileges: %w", err))
+		missing = append(missing, fmt.Errorf("privileges: %w", err))
 	}
 	if err := landlock(port); err != nil {
-		missing = append(missing, fmt.Errorf("Landlock: %w", err))
+		missing = append(missing, fmt.Errorf("no Landlock: %w", err))
 	}
 	if err := filterCalls(); err != nil {
-		missing = append(missing, fmt.Errorf("seccomp: %w", err))
+		missing = append(missing, fmt.Errorf("no seccomp: %w", err))
 	}
 	return missing
 }
