@@ -17,5 +17,6 @@ const (
 	BGPPrefixRefused Code = "bgp-prefix-refused"
 	BGPLimit         Code = "bgp-limit"
 	BGPFamily        Code = "bgp-family-off"
+	BFDDown          Code = "bfd-down"
 	BGPWaits         Code = "bgp-not-established"
 )
