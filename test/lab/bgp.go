@@ -78,7 +78,7 @@ func (n *Namespace) startRouter(name, program string, args ...string) *Process {
 	if bgpRoot == "" {
 		return n.Start(name, program, args...)
 	}
-	const enter = `r=$1; shift; mount -t tmpfs tmpfs $r/run && for d in tmp dev proc; do mount --rbind /$d $r/$d || exit; done; exec chroot $r "$@"`
+	const enter = `r=$1; shift; mount -t tmpfs tmpfs $r/run && mkdir -m 777 $r/run/frr && for d in tmp dev proc; do mount --rbind /$d $r/$d || exit; done; exec chroot $r "$@"`
 	return n.Start(name, "unshare", append([]string{"-m", "sh", "-c", enter, "sh", "/" + bgpRoot, program}, args...)...)
 }
 

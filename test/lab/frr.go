@@ -71,7 +71,7 @@ func (f *FRR) start(daemon, conf string) *Process {
 		"-f", conf, "-z", f.dir + "/zserv.api", "-i", f.dir + "/" + daemon + ".pid",
 		"--vty_socket", f.dir, "-P", "0",
 	}
-	if daemon == "bfdd" {
+	if daemon == "bfdd" && bgpRoot == "" { // FRR 10 has no such option; BGP_ROOT has a /run of its own
 		args = append(args, "--bfdctl", f.dir+"/bfdd.sock")
 	}
 	return f.ns.startRouter("frr-"+daemon, "/usr/lib/frr/"+daemon, args...)
