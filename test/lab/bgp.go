@@ -17,6 +17,8 @@ type Router interface {
 	Routes(peer string) []BGPRoute
 	// Announce replaces what the router tells its peers.
 	Announce(prefixes ...string)
+	// Set replaces the configuration. Sessions that become others begin again, FRR's all do.
+	Set(c BGP)
 	// Reset ends the session with a peer by a NOTIFICATION; the router begins another.
 	Reset(peer string)
 	// BFDUp reports whether the BFD session with that address is up.
@@ -40,6 +42,7 @@ type BGP struct {
 type BGPPeer struct {
 	Local, Remote string
 	RemoteASN     uint32
+	LocalASN      uint32 // in place of the Router's; BIRD only
 	Password      string
 	TTLSecurity   bool
 	Hold          int    // seconds, of which the keepalive time is a third; 0: 3

@@ -84,7 +84,11 @@ func (b *BIRD) write() {
 		line("protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }")
 	}
 	for i, p := range c.Peers {
-		line("protocol bgp peer%d {\n\tdebug { states, events };\n\tlocal %s as %d;\n\tneighbor %s as %d;\n\tdirect;", i, p.Local, c.ASN, p.Remote, p.RemoteASN)
+		asn := c.ASN
+		if p.LocalASN != 0 {
+			asn = p.LocalASN
+		}
+		line("protocol bgp peer%d {\n\tdebug { states, events };\n\tlocal %s as %d;\n\tneighbor %s as %d;\n\tdirect;", i, p.Local, asn, p.Remote, p.RemoteASN)
 		line("\thold time %d; keepalive time %d; connect delay time 1; connect retry time 2; error wait time 1, 4; error forget time 4;", p.hold(), max(1, p.hold()/3))
 		if p.Password != "" {
 			line("\tpassword %q;", p.Password)
@@ -145,6 +149,12 @@ func (b *BIRD) Established(remote string) (bool, string) {
 	out, err := b.try("show protocols " + b.peer(remote))
 	return err == nil && strings.Contains(out, "Established"), out
 }
+
+// Disable ends the session with a peer until Enable.
+func (b *BIRD) Disable(remote string) { b.Command("disable " + b.peer(remote)) }
+
+// Enable lets the session with a peer begin again.
+func (b *BIRD) Enable(remote string) { b.Command("enable " + b.peer(remote)) }
 
 // Reset ends the session with a peer; BIRD begins another.
 func (b *BIRD) Reset(remote string) { b.Command("restart " + b.peer(remote)) }

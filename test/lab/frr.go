@@ -159,6 +159,14 @@ func (f *FRR) text() string {
 	return s.String()
 }
 
+// Set replaces the configuration and starts bgpd again.
+func (f *FRR) Set(c BGP) {
+	f.ns.lab.Helper()
+	f.conf = c
+	f.file("bgpd", f.text())
+	f.Restart()
+}
+
 // Announce replaces what FRR tells its peers.
 func (f *FRR) Announce(prefixes ...string) {
 	f.ns.lab.Helper()

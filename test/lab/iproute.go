@@ -8,18 +8,18 @@ import (
 
 // KernelRoute is one route of a namespace's kernel.
 type KernelRoute struct {
-	Type     string `json:"type"` // empty: unicast
-	Dst      string `json:"dst"`
-	Gateway  string `json:"gateway"`
-	Dev      string `json:"dev"`
-	Protocol string `json:"protocol"`
-	Metric   int    `json:"metric"`
-	PrefSrc  string `json:"prefsrc"`
-	NextHops []NextHop `json:"nexthops"`
+	Type     string      `json:"type"` // empty: unicast
+	Dst      string      `json:"dst"`
+	Gateway  string      `json:"gateway"`
+	Dev      string      `json:"dev"`
+	Protocol string      `json:"protocol"`
+	Metric   int         `json:"metric"`
+	PrefSrc  string      `json:"prefsrc"`
+	NextHops []KernelHop `json:"nexthops"`
 }
 
-// NextHop is one of several equal ones.
-type NextHop struct {
+// KernelHop is one of several equal ones.
+type KernelHop struct {
 	Gateway string `json:"gateway"`
 	Dev     string `json:"dev"`
 }
@@ -54,7 +54,7 @@ func (n *Namespace) Leads(device string) []string {
 			}
 			return dev == device
 		}
-		hops := slices.ContainsFunc(r.NextHops, func(h NextHop) bool { return into(h.Dev) })
+		hops := slices.ContainsFunc(r.NextHops, func(h KernelHop) bool { return into(h.Dev) })
 		if r.Protocol != "kernel" && r.Type != "unreachable" && (into(r.Dev) || hops) {
 			out = append(out, r.Dst)
 		}
