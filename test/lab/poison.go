@@ -10,6 +10,7 @@ type Poison struct {
 	Name   string
 	First  bool   // it is sent instead of OPEN
 	Opens  bool   // it is an OPEN
+	Kills  bool   // it ends a process of GoBGP 3.37
 	Strict bool   // RFC 7606 lets nothing but the end of the session answer it
 	Bytes  []byte // with the header
 }
@@ -20,7 +21,7 @@ func route(s Speaking, front []byte, behind ...[]byte) []byte {
 	return BGPMessage(BGPUpdate, UpdateBody(nil, attrs, NLRI("10.66.0.0/24"))...)
 }
 
-// Killers are messages that end a process of GoBGP 3.37.
+// Killers are messages that end a process of GoBGP 3.37, tried with a bare one; MP_REACH ended the session only.
 func Killers(s Speaking) []Poison {
 	sid := func(value ...byte) []byte { return route(s, nil, Attr(0xc0, 40, value...)) }
 	as4 := binary.BigEndian.AppendUint32([]byte{2, 1}, s.ASN)
@@ -32,6 +33,7 @@ func Killers(s Speaking) []Poison {
 		{Name: "Prefix-SID: a service without a value", Bytes: sid(5, 0, 0, 0)},
 		{Name: "Prefix-SID: information of one octet", Bytes: sid(5, 0, 5, 0, 1, 0, 1, 0)},
 		{Name: "Prefix-SID: an unknown sub-TLV", Bytes: sid(5, 0, 5, 0, 9, 0, 1, 0)},
+		{Name: "OPEN in a session", Bytes: BGPMessage(BGPOpen, OpenBody(s.ASN, s.Hold, s.Local)...)},
 		{Name: "MP_REACH of a family never negotiated", Bytes: BGPMessage(BGPUpdate, UpdateBody(nil,
 			Join(Origin(), Path(s.ASN), Attr(0x80, 14, v6...)), nil)...)},
 	}
@@ -94,7 +96,7 @@ func Malformed(s Speaking) []Poison {
 		{Name: "NOTIFICATION: nothing", Strict: true, Bytes: BGPMessage(BGPNotification)},
 		{Name: "NOTIFICATION: unknown code", Strict: true, Bytes: BGPMessage(BGPNotification, 200, 200)},
 		{Name: "NOTIFICATION: a long reason past the end", Strict: true, Bytes: BGPMessage(BGPNotification, append([]byte{6, 2, 255}, make([]byte, 9)...)...)},
-		{Name: "OPEN in a session", Strict: true, Bytes: open(set(0, 4))},
+		{Name: "OPEN in a session", Kills: true, Strict: true, Bytes: open(set(0, 4))},
 		{Name: "KEEPALIVE with a body", Strict: true, Bytes: BGPMessage(BGPKeepalive, 1)},
 		{Name: "ROUTE-REFRESH of two octets", Bytes: BGPMessage(BGPRefresh, 0, 1)},
 		{Name: "ROUTE-REFRESH of another family", Bytes: BGPMessage(BGPRefresh, 0, 25, 0, 70)},
