@@ -37,8 +37,10 @@ func TestBGPPeerWithoutThePasswordIsRefused(t *testing.T) {
 			never(t, n, peer, "no password", refused)
 			with("another")
 			never(t, n, peer, "another password", refused)
+			start := time.Now()
 			with("apassword")
 			n.AwaitEstablished(peer, bgpNear, lab.Patience)
+			t.Logf("established %v after the peer has got the password", time.Since(start).Round(10*time.Millisecond))
 
 			e.ours.BGP = quick(map[string]any{"passive": passive, "key": "newpassword"})
 			gw.Reload(lab.Config{Connections: []lab.Connection{e.ours}})
@@ -47,8 +49,10 @@ func TestBGPPeerWithoutThePasswordIsRefused(t *testing.T) {
 				return !ok && len(n.Customer.Leads("")) == 0, saw
 			})
 			never(t, n, peer, "the old password", refused)
+			start = time.Now()
 			with("newpassword")
 			n.AwaitEstablished(peer, bgpNear, lab.Patience)
+			t.Logf("established %v after the peer has got the new one", time.Since(start).Round(10*time.Millisecond))
 			awaitLeads(n, n.Customer, lab.Patience, lab.CloudLAN)
 
 			// Without a key of ours, a peer with one is refused, too.
@@ -58,8 +62,10 @@ func TestBGPPeerWithoutThePasswordIsRefused(t *testing.T) {
 				ok, saw := peer.Established(bgpNear)
 				return !ok && len(n.Customer.Leads("")) == 0, saw
 			})
+			start = time.Now()
 			with("")
 			n.AwaitEstablished(peer, bgpNear, lab.Patience)
+			t.Logf("established %v after the peer has none, either", time.Since(start).Round(10*time.Millisecond))
 		})
 	}
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os/exec"
 	"slices"
 )
@@ -43,7 +44,8 @@ func (n *Namespace) KernelRoutes() []KernelRoute {
 	return routes
 }
 
-// Leads returns the prefixes that lead into a device, or of any vpngw's device if it is empty.
+// Leads returns the prefixes that lead into a device, or into any vpngw's device if it is empty, but for the network of the
+// address in the tunnel.
 func (n *Namespace) Leads(device string) []string {
 	n.lab.Helper()
 	var out []string
@@ -55,6 +57,10 @@ func (n *Namespace) Leads(device string) []string {
 			return dev == device
 		}
 		hops := slices.ContainsFunc(r.NextHops, func(h KernelHop) bool { return into(h.Dev) })
+		own, err := netip.ParsePrefix(r.Dst)
+		if src, err2 := netip.ParseAddr(r.PrefSrc); err == nil && err2 == nil && own.Contains(src) {
+			continue
+		}
 		if r.Protocol != "kernel" && r.Type != "unreachable" && (into(r.Dev) || hops) {
 			out = append(out, r.Dst)
 		}
