@@ -93,7 +93,7 @@ func TestChildrenEndWithTheirDaemon(t *testing.T) {
 	t.Parallel()
 	n, gw, peer, flow := served(t, "BIRD")
 	flow.Stop()
-	for name, end := range map[string]func(){"SIGKILL": gw.Kill, "SIGTERM": gw.Stop} {
+	for name, end := range map[string]func(){"SIGKILL": func() { gw.Kill() }, "SIGTERM": func() { gw.Stop() }} {
 		pid := gw.AwaitSpeakers(1)[0]
 		start := time.Now()
 		end()

@@ -21,12 +21,12 @@ func never(t *testing.T, n *lab.Net, peer lab.Router, what string, while time.Du
 // one from then on.
 func TestBGPPeerWithoutThePasswordIsRefused(t *testing.T) {
 	bgpTest(t)
-	refused := time.Duration(counted(4, 20)) * time.Second // longer than any retry
+	refused := time.Duration(counted(2, 20)) * time.Second // longer than any retry
 	for role, passive := range map[string]bool{"the peer connects": true, "both connect": false} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
 			n := lab.Direct(t, lab.RouterTools...)
-			e := newBGPEnds(map[string]any{"passive": passive, "key": "apassword"})
+			e := newBGPEnds(map[string]any{"passive": passive, "graceful_restart": false, "key": "apassword"})
 			gw, peer := e.start(n, "BIRD")
 			with := func(key string) {
 				c := e.theirs
@@ -42,7 +42,7 @@ func TestBGPPeerWithoutThePasswordIsRefused(t *testing.T) {
 			n.AwaitEstablished(peer, bgpNear, lab.Patience)
 			t.Logf("established %v after the peer has got the password", time.Since(start).Round(10*time.Millisecond))
 
-			e.ours.BGP = quick(map[string]any{"passive": passive, "key": "newpassword"})
+			e.ours.BGP = quick(map[string]any{"passive": passive, "graceful_restart": false, "key": "newpassword"})
 			gw.Reload(lab.Config{Connections: []lab.Connection{e.ours}})
 			n.Await(lab.Patience, "the session of the old password ends", func() (bool, string) {
 				ok, saw := peer.Established(bgpNear)
@@ -56,7 +56,7 @@ func TestBGPPeerWithoutThePasswordIsRefused(t *testing.T) {
 			awaitLeads(n, n.Customer, lab.Patience, lab.CloudLAN)
 
 			// Without a key of ours, a peer with one is refused, too.
-			e.ours.BGP = quick(map[string]any{"passive": passive})
+			e.ours.BGP = quick(map[string]any{"passive": passive, "graceful_restart": false})
 			gw.Reload(lab.Config{Connections: []lab.Connection{e.ours}})
 			n.Await(lab.Patience, "the session with a password ends", func() (bool, string) {
 				ok, saw := peer.Established(bgpNear)

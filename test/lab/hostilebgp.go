@@ -257,7 +257,7 @@ func (s *Speaker) Ended(within time.Duration) bool {
 	select {
 	case <-ended:
 		return true
-	case <-time.After(within):
+	case <-time.After(max(within, time.Millisecond)): // both may be ready
 		return false
 	}
 }
