@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -128,7 +127,7 @@ func (g *Group) mark() {
 
 // well reports whether a member can carry the traffic, as far as we know.
 func (g *Group) well(m *member) bool {
-	return !m.held && m.fault.OK() && m.carries() && m.ill().OK()
+	return !m.held && m.fault.OK() && m.carries() && m.ill().OK() && !g.behind(m)
 }
 
 // reason is why a member is not well.
@@ -138,6 +137,8 @@ func (g *Group) reason(m *member) diag.Cause {
 		return diag.Cause{Code: diag.OperatorDown}
 	case !m.fault.OK():
 		return m.fault
+	case m.ill().OK() && g.behind(m):
+		return m.unestablished()
 	}
 	return diag.First(m.ill(), m.trouble(), m.sent)
 }
@@ -145,7 +146,7 @@ func (g *Group) reason(m *member) diag.Cause {
 // watch notes how a member is.
 func (g *Group) watch(now time.Time, m *member) {
 	w := &m.wellness
-	switch well := g.well(m); {
+	switch well := g.well(m) && !g.unheard(m); {
 	case well && w.since.IsZero():
 		w.since, w.ever = now, true
 	case !well && !w.since.IsZero():
@@ -203,6 +204,7 @@ func (g *Group) choose(now time.Time) {
 	case asked:
 		g.move(want, diag.Cause{Code: diag.FailedOver, Name: want.Tunnel.Name, Theirs: cur.Tunnel.Name}.Since(diag.Cause{Code: diag.OperatorAsked}))
 	case want.Conn.Switching.Manual:
+	case want.wellness.since.IsZero(): // its session must come first
 	default:
 		until := want.wellness.since.Add(want.hold(now))
 		switch {
@@ -240,11 +242,6 @@ func (g *Group) move(to *member, cause diag.Cause) {
 	g.current = to
 	g.mark()
 	g.emit(Switched{Conn: to.Conn.Name, From: from.Tunnel.Name, To: to.Tunnel.Name, State: to.state, Cause: cause})
-}
-
-// elsewhere reports whether another member than m has the route to a prefix.
-func (g *Group) elsewhere(m *member, p netip.Prefix) bool {
-	return m != g.current && slices.Contains(g.current.Tunnel.Routes, p)
 }
 
 // chooseDeadline is when choose must look again though nothing happens.
