@@ -126,6 +126,7 @@ func (l *loader) config(v *dialect.Value) *Result {
 	l.pairs(v.Field("connections").Items(), r.Drafts)
 	l.failover(r.Drafts)
 	for _, d := range r.Drafts {
+		l.sessions(d)
 		l.partial(d)
 	}
 	if l.Problems().Failed() {
