@@ -51,6 +51,7 @@ type Connection struct {
 	Pair     string   `json:"pair,omitempty"`
 	Health   any      `json:"health,omitempty"`
 	Failover any      `json:"failover,omitempty"`
+	BGP      any      `json:"bgp,omitempty"`
 
 	EarlyRekey bool `json:"early_rekey,omitempty"`
 }
@@ -73,6 +74,7 @@ type Native struct {
 // NativeEnd is one end of a Native.
 type NativeEnd struct {
 	Address string   `json:"address"`
+	ASN     any      `json:"asn,omitempty"` // a number, or in two halves with a dot
 	ID      string   `json:"id,omitempty"`
 	Subnets []string `json:"subnets"`
 }
