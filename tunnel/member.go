@@ -59,6 +59,8 @@ type member struct {
 
 	pings    dpd.Prober // this end's health check; it never asks where there is none
 	pingID   uint16
+	bfd      hop
+	leaving  bool // this end is about to give it up
 	wellness wellness
 	neighbour
 

@@ -49,8 +49,11 @@ func (m *member) reachable() bool {
 	return !m.held && m.fault.OK() && m.carries() && !m.cutOff()
 }
 
-// cutOff reports whether the health check takes learned routes away.
+// cutOff reports whether BFD or the health check takes learned routes away.
 func (m *member) cutOff() bool {
+	if !m.bfdDown().OK() {
+		return true
+	}
 	h := m.Tunnel.Asked()
 	return h != nil && m.pings.Health() == dpd.Ill && !(h.Keep && m.Tunnel.Role == config.Single)
 }
