@@ -11,7 +11,7 @@ import (
 )
 
 // bgpServed says that the daemon speaks BGP. Else the tests of it are skipped.
-const bgpServed = false
+const bgpServed = true
 
 // bgpTest is the beginning of a test of the daemon's BGP.
 func bgpTest(t *testing.T) {
