@@ -37,6 +37,7 @@ func TestBFDWithOthers(t *testing.T) {
 			n := lab.Direct(t, append(lab.RouterTools, "nft")...)
 			shut(n.Customer)
 			e := newBGPEnds(bfdFast())
+			e.ours.Routes = []string{lab.CloudLAN} // up without BGP, which the firewall stops
 			e.theirs.Peers[0].BFD = true
 			gw, peer := e.start(n, kind)
 			awaitBFD(n, gw, lab.Patience, "up")
@@ -57,7 +58,7 @@ func TestBFDWithOthers(t *testing.T) {
 			if d := lost.Since.Sub(cut); d > within(1200*time.Millisecond) {
 				t.Errorf("it took %v", d)
 			}
-			if s := gw.Tunnel("row"); s.State != "degraded" {
+			if s := gw.Tunnel("row"); s.State != "degraded" || s.Code != "bfd-down" {
 				t.Errorf("the tunnel is %s: %s", s.State, s.Why)
 			}
 			rule.Remove()
