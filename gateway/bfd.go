@@ -81,12 +81,12 @@ type BFDStatus struct {
 }
 
 // bfd is the entry's part of Status.
-func (e *entry) bfd(b *tunnel.BFDStatus) *BFDStatus {
+func (e *entry) bfd(now time.Time, b *tunnel.BFDStatus) *BFDStatus {
 	if b == nil {
 		return nil
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	s := &BFDStatus{State: b.State.String(), Since: b.Since.UTC(), Remote: b.Remote.String(), Interval: ms(b.Every), Detect: ms(b.Detect)}
+	s := &BFDStatus{State: b.State.String(), Since: ByClock(now, b.Since).UTC(), Remote: b.Remote.String(), Interval: ms(b.Every), Detect: ms(b.Detect)}
 	if b.Local.IsValid() {
 		s.Local = b.Local.String()
 	}

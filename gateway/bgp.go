@@ -349,7 +349,7 @@ func (g *Gateway) networksDue(now time.Time) {
 }
 
 // session is the entry's part of Status; nil: it has no BGP.
-func (e *entry) session() *SessionStatus {
+func (e *entry) session(now time.Time) *SessionStatus {
 	t := e.tunnel
 	if t.BGP == nil {
 		return nil
@@ -359,8 +359,11 @@ func (e *entry) session() *SessionStatus {
 		s.Local = t.Inside.Addr().String()
 	}
 	if r := e.report; r != nil {
-		s.State, s.Since, s.In, s.Out, s.Refused, s.Flaps = string(r.State), r.Since.UTC(), r.In, r.Out, r.RefusedN, r.Flaps
+		s.State, s.Since, s.In, s.Out, s.Refused, s.Flaps = string(r.State), ByClock(now, r.Since).UTC(), r.In, r.Out, r.RefusedN, r.Flaps
 		s.Complete, s.Stale, s.Hold, s.Report = r.Complete, r.Stale, r.Hold.Seconds(), r.Last.Report()
+		for _, x := range r.Refused {
+			s.Reasons = append(s.Reasons, RefusedStatus{x.Prefix.String(), x.Cause.Report()})
+		}
 	}
 	return s
 }

@@ -72,6 +72,12 @@ type ChildStatus struct {
 	Drops      map[string]uint64 `json:"drops"`
 }
 
+// RefusedStatus is a prefix that a BGP peer tells and that is not accepted.
+type RefusedStatus struct {
+	Prefix string `json:"prefix"`
+	diag.Report
+}
+
 // SessionStatus is the BGP session of a tunnel.
 type SessionStatus struct {
 	State       string    `json:"state"` // idle, connecting, opening, established
@@ -87,5 +93,7 @@ type SessionStatus struct {
 	Stale       bool      `json:"stale"`    // the routes are those of before a start of the peer's or of our child
 	Flaps       int       `json:"flaps"`
 	Hold        float64   `json:"hold_s"` // as negotiated; 0: not yet
-	diag.Report           // why it is not established, or why it last ended
+	// Which prefixes were refused, and why: the newest, at most bgp.MaxRefused.
+	Reasons     []RefusedStatus `json:"refused,omitempty"`
+	diag.Report                 // why it is not established, or why it last ended
 }

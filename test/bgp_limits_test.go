@@ -101,7 +101,7 @@ func TestBGPRefusesWhatACloudRefuses(t *testing.T) {
 		if tt.name != "our own AS" { // GoBGP itself leaves a loop out
 			n.Await(lab.Patience, tt.name+": status names "+tt.prefix, func() (bool, string) {
 				s := gw.Command("status", "--json")
-				return strings.Contains(s, `"`+tt.prefix+`"`), s
+				return strings.Contains(s, `"prefix": "`+tt.prefix+`"`), s
 			})
 		}
 		if got := n.Cloud.Leads(""); slices.Contains(got, tt.prefix) || tt.prefix == "0.0.0.0/0" && slices.Contains(got, "default") {

@@ -178,6 +178,9 @@ func sessionLine(t gateway.TunnelStatus, now time.Time) string {
 	line += fmt.Sprintf("; %d prefixes in, %d out", s.In, s.Out)
 	if s.Refused > 0 {
 		line += fmt.Sprintf(", %d refused", s.Refused)
+		if n := len(s.Reasons); n > 0 {
+			line += fmt.Sprintf(" (%s: %s)", plain(s.Reasons[n-1].Prefix), plain(s.Reasons[n-1].Why))
+		}
 	}
 	if s.Hold > 0 {
 		line += fmt.Sprintf("; hold %gs", s.Hold)

@@ -60,6 +60,9 @@ func (n *Namespace) Speaker(c Speaking) *Speaker {
 	return s
 }
 
+// writeTime is how long a peer may leave what is sent unread.
+const writeTime = 5 * time.Second
+
 // Close ends the connection without a word.
 func (s *Speaker) Close() {
 	s.mu.Lock()
@@ -144,13 +147,18 @@ func (s *Speaker) confirmed(within time.Duration) error {
 }
 
 func (s *Speaker) keep(conn net.Conn, ended chan struct{}) {
-	tick := time.NewTicker(time.Duration(s.conf.Hold) * time.Second / 3)
+	hold := s.conf.Hold
+	if open := s.PeersOpen(); len(open) >= 5 {
+		hold = min(hold, binary.BigEndian.Uint16(open[3:]))
+	}
+	tick := time.NewTicker(max(time.Second, time.Duration(hold)*time.Second) / 3)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ended:
 			return
 		case <-tick.C:
+			conn.SetWriteDeadline(time.Now().Add(writeTime))
 			conn.Write(BGPMessage(BGPKeepalive))
 		}
 	}
@@ -222,7 +230,7 @@ func (s *Speaker) Send(b []byte) {
 	conn := s.conn
 	s.mu.Unlock()
 	if conn != nil {
-		conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		conn.SetWriteDeadline(time.Now().Add(writeTime))
 		conn.Write(b)
 	}
 }
