@@ -22,6 +22,8 @@ type (
 		tunnel string
 		state  State
 		hold   time.Duration // as negotiated
+		// restart is for how long the peer asks to keep its routes while it restarts (RFC 4724); 0: it does not.
+		restart time.Duration
 	}
 	// said is a reason that the child's log gave for what becomes of a session.
 	said struct {
@@ -33,7 +35,7 @@ type (
 		tunnel string
 		routes []Told
 	}
-	// ended is a peer's End-of-RIB.
+	// endOfRIB is a peer's End-of-RIB.
 	endOfRIB struct{ tunnel string }
 	// listed says that all routes that the child had when it was asked have been told.
 	listed struct{}
@@ -67,9 +69,19 @@ type (
 	kill struct{ cause diag.Cause }
 	// ask asks the child for a sign of life.
 	ask struct{}
-	// addPeer and deletePeer are a session's begin and end in the child.
-	addPeer    struct{ session Session }
+	// addPeer and deletePeer are a session's begin and end in the child. Except is what others are told and this
+	// peer is not: its part of the export policy, which must stand before the session does.
+	addPeer struct {
+		session Session
+		except  []netip.Prefix // sorted
+	}
 	deletePeer struct{ session Session }
+	// export replaces the export policy of a peer that was added: MED, prepending and communities of its Session,
+	// and except. It comes before the tell that needs it; what the peer was told already is to be told again.
+	export struct {
+		session Session
+		except  []netip.Prefix
+	}
 	// tell replaces what is told to all peers by adding and withdrawing; MED, prepending and communities
 	// for each peer are policies of the child, by its Sessions.
 	tell struct{ add, withdraw []Tell }
@@ -87,6 +99,7 @@ func (kill) action()       {}
 func (ask) action()        {}
 func (addPeer) action()    {}
 func (deletePeer) action() {}
+func (export) action()     {}
 func (tell) action()       {}
 func (report) action()     {}
 func (event) action()      {}
