@@ -139,6 +139,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		if _, err := g.Host.Set(name, host.State{}); err != nil {
 			g.Log.Error("cannot remove devices and routes", "conn", name, "err", err)
 		}
+		g.speakers.end(g.speakers.running[name])
 	}
 	for _, d := range ch.closing {
 		g.data.close(d)
@@ -161,6 +162,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		g.decide(now, gr)
 	}
 
+	g.left.due = true
 	if err := g.Host.Release(); err != nil {
 		g.Log.Error("cannot remove the unreachable routes of what is no longer configured", "err", err)
 	}

@@ -220,6 +220,7 @@ type fakeHost struct {
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
 	fakeGuards
+	fakeNetworks
 }
 
 func (h *fakeHost) Poller() (Poller, error) {

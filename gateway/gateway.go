@@ -29,6 +29,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"vpngw/bgp"
 	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/esp"
@@ -46,6 +47,8 @@ type Options struct {
 	Holds Holds
 	// IKE makes the IKE endpoint; nil: ike.New.
 	IKE func(ike.Config) IKE
+	// BGP makes the speaker of a group of tunnels; nil: none does, and no session comes.
+	BGP Speaking
 }
 
 // Holds are the tunnels that the operator has taken down.
@@ -84,6 +87,8 @@ type Gateway struct {
 	under         *underlay
 	fleet         fleet
 	peers         peers
+	speakers      speakers
+	left          left
 	group         *errgroup.Group
 	io            context.Context // ends when sockets and TUNs are closed
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
@@ -120,6 +125,10 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
 		fleet:           fleet{byName: map[string]*entry{}},
 		peers:           newPeers(),
+		speakers: speakers{
+			running: map[string]*speaker{}, ending: map[string]chan struct{}{},
+			news: news{arrived: make(chan struct{}, 1), reports: map[spokenOf]bgp.Report{}},
+		},
 	}
 	g.data = &dataPlane{
 		host: o.Host, log: o.Log, packets: c.Packets,
@@ -208,6 +217,7 @@ func (g *Gateway) start(s *Sockets) error {
 	g.under.look()
 	g.under.awaited(nil, true)
 	g.data.SetOwn(g.under.addresses)
+	g.findLeft()
 	now := time.Now()
 	if _, err := g.adopt(now, g.config); err != nil {
 		return err

@@ -38,6 +38,8 @@ type Host interface {
 	CreateTUN(name string, mtu int) (TUN, error)
 	Poller() (Poller, error)
 	Set(owner string, s host.State) (host.Result, error)
+	Left() []host.Guard                                      // guards that an earlier run has left, before the first Set
+	Networks() (connected, kernel []netip.Prefix, err error) // what this host has beside our tunnels; from any goroutine
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)

@@ -136,6 +136,9 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 			g.ike.Do(now, sa.Measure{Tunnel: a.Tunnel, Size: a.Size})
 		case tunnel.Want:
 			gr.Note(now, g.apply(now, gr, a))
+			g.speak(now, gr)
+		case tunnel.Neighbour:
+			g.neighbour(gr, a)
 		case tunnel.Initiate:
 			g.initiate(now, g.fleet.byName[a.Tunnel], a)
 		case tunnel.Ping:

@@ -98,7 +98,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 		}
 	}
 	for _, r := range append(first, rest...) {
-		gr := &group{Group: tunnel.New(now, r.configs, own, inner), name: r.name}
+		gr := &group{Group: tunnel.New(now, r.configs, own, inner), name: r.name, entries: r.entries}
 		for _, e := range r.entries {
 			e.group = gr
 			ps.add(e)

@@ -6,7 +6,7 @@ import (
 	"vpngw/diag"
 )
 
-// Action asks the gateway to do something. BGP neighbours will be Actions too.
+// Action asks the gateway to do something.
 type Action interface{ action() }
 
 // Open asks for the tunnel's TUN device. The answer is a Device fact.

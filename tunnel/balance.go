@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -109,11 +108,4 @@ func (g *Group) switchShare(back bool) error {
 		}
 	}
 	return nil
-}
-
-// elsewhere reports whether other members than m have the route to a prefix.
-func (g *Group) elsewhere(m *member, p netip.Prefix) bool {
-	return !g.takes(m) && slices.ContainsFunc(g.members, func(o *member) bool {
-		return o != m && g.takes(o) && slices.Contains(o.Tunnel.Routes, p)
-	})
 }

@@ -8,8 +8,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// Fact is an event. Note takes it; Advance decides what follows. Facts about
-// health checks and BGP sessions will be added here.
+// Fact is an event. Note takes it; Advance decides what follows.
 type Fact interface{ fact() }
 
 // IKE is a fact of IKE that concerns one tunnel.
@@ -55,7 +54,7 @@ type Pong struct {
 	ID, Seq uint16
 }
 
-// Session is what BGP knows through the tunnel.
+// Session is what BGP knows through the tunnel. Routes hold while the session is Up or Stale.
 type Session struct {
 	Tunnel    string
 	Up        bool           // it is established

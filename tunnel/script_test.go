@@ -160,6 +160,11 @@ func text(a Action) string {
 		return fmt.Sprintf("%s -> %s (%s)", a.From, a.To, a.Cause.Code)
 	case Probe:
 		return fmt.Sprintf("probe %s %d", a.Tunnel, a.Size)
+	case Neighbour:
+		if a.Reachable {
+			return a.Tunnel + " reaches its neighbour"
+		}
+		return a.Tunnel + " does not reach its neighbour"
 	case Reconnect:
 		return fmt.Sprintf("reconnect %s: %v", a.Tunnel, a.Cause)
 	case Changed:

@@ -71,6 +71,7 @@ type Group struct {
 
 	actions []Action
 	noted   bool // a fact came after the last Advance
+	table   table
 	want    Want // the last one
 	repeat  bool // emit the next Want even if it equals the last
 	applies bool // the last Want has no Applied yet
@@ -128,6 +129,10 @@ func (g *Group) Note(now time.Time, f Fact) {
 		if m := g.find(f.Tunnel); m != nil {
 			m.notePong(now, f)
 		}
+	case Session:
+		if m := g.find(f.Tunnel); m != nil {
+			m.noteSession(f)
+		}
 	case Applied:
 		g.noteApplied(now, f)
 	case PathMTU:
@@ -163,6 +168,9 @@ func (g *Group) Advance(now time.Time) {
 		g.retryAt, g.repeat = time.Time{}, true
 	}
 	g.emitWant()
+	for _, m := range g.members {
+		g.tellNeighbour(m)
+	}
 	if g.applies { // a tunnel counts as up only after Applied says that its routes are in place
 		return
 	}
