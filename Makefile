@@ -15,6 +15,10 @@ PARALLEL ?= 6
 
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')
+# These start no goroutine, which test/layering_test.go holds them to, and are ten times slower with the race detector. The
+# packages that run them in goroutines are tested with it.
+PURE     = ./ike/... ./config/...
+RACED    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/' -e '^vpngw/ike$$' -e '^vpngw/ike/' -e '^vpngw/config$$' -e '^vpngw/config/')
 RACE     = $$(command -v gcc >/dev/null && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
 # VERSION names the commit already, and git refuses to tell Go about another user's clone.
@@ -36,7 +40,8 @@ demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1
 
 test: go setup ## every test: 10 minutes on two cores; as root also those that need network namespaces
 	@failed=0; set -x; \
-	$(GO) test $(TESTFLAGS) $(RACE) $(UNITS) || failed=1; \
+	$(GO) test $(TESTFLAGS) $(PURE) || failed=1; \
+	$(GO) test $(TESTFLAGS) $(RACE) $(RACED) || failed=1; \
 	$(GO) test $(TESTFLAGS) -v -count=1 -p 1 -parallel $(PARALLEL) -timeout 30m ./test/... || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
 

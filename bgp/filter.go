@@ -144,5 +144,5 @@ func nextHop(s *Session, p netip.Prefix, next netip.Addr) bool {
 	if next.Unmap() == s.Remote.WithZone("") {
 		return true
 	}
-	return p.Addr().Is6() && next.Is6() && next.IsLinkLocalUnicast()
+	return p.Addr().Is6() && next.Is6() && !next.Is4In6() && next.IsLinkLocalUnicast()
 }

@@ -64,6 +64,7 @@ func TestFilter(t *testing.T) {
 		{name: "another next hop", prefix: "10.1.0.0/16", next: "10.1.0.1", want: "the next hop 10.1.0.1"},
 		{name: "our address as next hop", prefix: "10.1.0.0/16", next: "169.254.10.1", want: "the next hop 169.254.10.1"},
 		{name: "a mapped next hop", prefix: "2001:db8:1::/48", next: "::ffff:169.254.10.2"},
+		{name: "another mapped next hop", prefix: "2001:db8:1::/48", next: "::ffff:169.254.10.3", want: "the next hop"},
 		{name: "a link-local next hop", prefix: "2001:db8:1::/48", next: "fe80::2", with: six},
 		{name: "an IPv4 link-local next hop", prefix: "10.1.0.0/16", next: "169.254.10.3", want: "the next hop"},
 		{name: "another IPv6 next hop", prefix: "2001:db8:1::/48", next: "fd00::3", with: six, want: "the next hop fd00::3"},

@@ -124,8 +124,6 @@ func (k *keeper) advance(now time.Time) {
 	if k.phase == running {
 		for _, s := range k.sessions {
 			s.leave(now, k)
-		}
-		for _, s := range k.sessions {
 			s.enter(now, k)
 		}
 	}
@@ -266,7 +264,7 @@ func (k *keeper) died(why diag.Cause) {
 	switch {
 	case len(k.deaths) >= 3:
 		pause := diag.Cause{Code: diag.BGPChildPaused, Name: k.config.Group, Count: len(k.deaths), After: deathPause}.Since(why)
-		k.startAt, k.deaths, k.row = k.now.Add(deathPause), nil, 0
+		k.startAt, k.row = k.now.Add(deathPause), 0
 		k.emit(event{"", pause})
 		k.tellWhy(pause)
 		return

@@ -55,7 +55,7 @@ func TestChildDiesSlowly(t *testing.T) {
 		} else {
 			rests = append(rests, 0)
 		}
-		w.pass(100 * time.Second) // it lives for at least 40 s
+		w.pass(rests[len(rests)-1] + 31*time.Second) // so in each minute there are two deaths
 	}
 	want := []time.Duration{0, 1e9, 2e9, 4e9, 8e9, 16e9, 32e9, 60e9, 60e9}
 	for i := range want {
@@ -102,6 +102,9 @@ func TestSilentChildIsKilled(t *testing.T) {
 	w.silent = true
 	w.want(w.pass(2*time.Second + 2249*time.Millisecond)) // two asks are open, the second for a moment
 	w.want(w.pass(time.Millisecond), "1ms kill bgp-child-died", "1ms event bgp-child-died", "1ms start", "1ms tell +10.66.0.0/16")
+	if w.cause.After != silence {
+		t.Errorf("the event is %+v", w.cause)
+	}
 	// A late answer to the first ask saves it.
 	w.pass(3 * time.Second)
 	w.want(w.do(answered{}))
@@ -183,7 +186,8 @@ func TestFactsOfNobody(t *testing.T) {
 	if r := w.reports["t1"]; r.State != Idle || len(r.Routes) > 0 || !r.Last.Is(diag.BGPWaits) {
 		t.Errorf("before the child: %+v", r)
 	}
-	w.do(started{}, started{})
+	w.want(w.do(started{}), "tell +10.66.0.0/16")
+	w.want(w.do(started{})) // it is no news
 	w.do(all...)
 	if r := w.reports["t1"]; r.State != Idle || len(r.Routes) > 0 {
 		t.Errorf("before the peer: %+v", r)

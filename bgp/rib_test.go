@@ -77,7 +77,9 @@ func TestWarnAccepts(t *testing.T) {
 	w.want(w.do(w.told("t1", "10.3.0.0/16")), "event t1 bgp-limit")
 	w.want(w.do(w.told("t1", "10.4.0.0/16"))) // said already
 	w.has("t1", "10.1.0.0/16 10.2.0.0/16 10.3.0.0/16 10.4.0.0/16")
-	w.do(w.told("t1", "-10.2.0.0/16", "-10.3.0.0/16", "-10.4.0.0/16"))
+	w.do(w.told("t1", "-10.3.0.0/16", "-10.4.0.0/16"))
+	w.want(w.do(w.told("t1", "10.3.0.0/16"))) // one that comes and goes is no news
+	w.do(w.told("t1", "-10.2.0.0/16", "-10.3.0.0/16"))
 	w.want(w.do(w.told("t1", "10.2.0.0/16", "10.3.0.0/16")), "event t1 bgp-limit")
 }
 
@@ -102,6 +104,16 @@ func TestEndEnds(t *testing.T) {
 	w.do(w.told("t1", "10.3.0.0/16"))
 	w.k.change(w.now, group(limited(2, config.OverEnd))) // an operator's wish
 	w.want(w.do(), "add t1")
+}
+
+// Routes of before don't count for what a new session may bring.
+func TestStaleRoutesEndNothing(t *testing.T) {
+	w := newScript(t, group(limited(2, config.OverEnd)))
+	w.up("t1", "10.1.0.0/16", "10.2.0.0/16")
+	w.do(because(diag.BGPChildDied))
+	w.establish("t1", 0, "10.3.0.0/16", "10.4.0.0/16")
+	w.want(w.do(endOfRIB{"t1"}))
+	w.has("t1", "10.3.0.0/16 10.4.0.0/16")
 }
 
 // The bound is of what is kept, not of what is told.

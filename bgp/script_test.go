@@ -23,6 +23,7 @@ type script struct {
 	did     []string
 	reports map[string]Report
 	asks    int
+	cause   diag.Cause // of the last event
 }
 
 func plain(tunnel string, last byte) Session {
@@ -85,6 +86,7 @@ func (w *script) drain() {
 			w.did = append(w.did, "tell "+strings.Join(s, " "))
 		case event:
 			c := a.cause
+			w.cause = c
 			s := "event " + strings.TrimSpace(a.tunnel+" "+string(c.Code))
 			if len(c.Because) > 0 {
 				s += " because " + string(c.Because[0].Code)
@@ -155,8 +157,11 @@ func (w *script) up(tunnel string, prefixes ...string) {
 
 func (w *script) establish(tunnel string, restart time.Duration, prefixes ...string) {
 	w.t.Helper()
-	w.do(peerIs{tunnel: tunnel, state: Idle}, peerIs{tunnel: tunnel, state: Connecting}, peerIs{tunnel: tunnel, state: Opening},
+	did := w.do(peerIs{tunnel: tunnel, state: Idle}, peerIs{tunnel: tunnel, state: Connecting}, peerIs{tunnel: tunnel, state: Opening},
 		peerIs{tunnel: tunnel, state: Established, hold: 9 * time.Second, restart: restart}, w.told(tunnel, prefixes...))
+	if said := "event " + tunnel + " " + string(diag.BGPUp); !slices.Contains(did, said) {
+		w.t.Fatalf("got %q, which lacks %q", did, said)
+	}
 	if w.reports[tunnel].State != Established {
 		w.t.Fatalf("session %s is not established: %+v", tunnel, w.reports[tunnel])
 	}
@@ -168,7 +173,11 @@ func (w *script) told(tunnel string, prefixes ...string) told {
 	f := told{tunnel: tunnel}
 	for _, p := range prefixes {
 		p, gone := strings.CutPrefix(p, "-")
-		f.routes = append(f.routes, Told{Prefix: pfx(p), Next: s.Remote, Path: []uint32{s.RemoteASN}, Withdrawn: gone})
+		path := []uint32{s.RemoteASN}
+		if s.internal() {
+			path = nil
+		}
+		f.routes = append(f.routes, Told{Prefix: pfx(p), Next: s.Remote, Path: path, Withdrawn: gone})
 	}
 	return f
 }

@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,11 @@ func TestSessionComesUp(t *testing.T) {
 	w.want(w.do(), "start", "tell +10.66.0.0/16") // nobody dials into a tunnel that is down
 	w.now = w.now.Add(5 * time.Second)
 	w.want(w.do(reachable{"t1", true}), "add t1")
+	w.do(peerIs{tunnel: "t1", state: Idle}) // GoBGP begins so
+	w.do(networks{}, said{"t1", diag.Cause{Code: diag.BGPNoAnswer}})
+	if got := w.reports["t1"].State; got != Connecting {
+		t.Errorf("it is %s", got)
+	}
 	w.establish("t1", 0, "10.2.0.0/16", "10.1.0.0/16")
 	w.want(w.do())
 	r := w.reports["t1"]
@@ -51,8 +57,16 @@ func TestPassiveIsThereBefore(t *testing.T) {
 	s.Passive = true
 	w := newScript(t, group(s))
 	w.want(w.do(), "start", "tell +10.66.0.0/16", "add t1")
+	w.do(peerIs{tunnel: "t1", state: Idle})
+	w.want(w.pass(3*time.Second), "2.5s delete t1", "2.5s add t1") // the child has not taken it
 	w.want(w.do(peerIs{tunnel: "t1", state: Connecting}))
+	if got := w.reports["t1"].State; got != Idle {
+		t.Errorf("through a tunnel that is down it is %s", got)
+	}
 	w.want(w.do(reachable{"t1", true}))
+	if got := w.reports["t1"].State; got != Connecting {
+		t.Errorf("it is %s", got)
+	}
 	w.want(w.pass(time.Hour)) // the peer has to begin
 	w.do(peerIs{tunnel: "t1", state: Opening})
 	w.want(w.do(peerIs{tunnel: "t1", state: Idle}))
@@ -63,6 +77,7 @@ func TestPeerThatIsNotReachedIsAddedAgain(t *testing.T) {
 	w := newScript(t, group(plain("t1", 10)))
 	w.do(reachable{"t1", true})
 	w.do(peerIs{tunnel: "t1", state: Idle}, peerIs{tunnel: "t1", state: Connecting})
+	w.want(w.do(reachable{"t1", true}))     // it is no news
 	w.want(w.pass(2499 * time.Millisecond)) // GoBGP may take 2 s for its first try
 	w.want(w.pass(time.Millisecond), "1ms delete t1", "1ms add t1")
 	w.do(peerIs{tunnel: "t1", state: Connecting})
@@ -179,6 +194,11 @@ func TestReasons(t *testing.T) {
 			w.up("t1", "10.1.0.0/16")
 			w.do()
 			w.want(c.do(w), c.want)
+			for _, s := range w.pass(time.Second) {
+				if strings.Contains(s, "event") {
+					t.Errorf("another: %s", s)
+				}
+			}
 			if r := w.reports["t1"]; !r.Last.Is(diag.BGPDown) || r.Flaps != 1 {
 				t.Errorf("last %v, %d flaps", r.Last, r.Flaps)
 			}
@@ -200,7 +220,7 @@ func TestReasonBeforeASession(t *testing.T) {
 		t.Errorf("established, and says %v", got)
 	}
 	w.do()
-	w.want(w.do(said{"t1", diag.Cause{Code: diag.BGPFamily}}), "event t1 bgp-family-off")
+	w.want(w.do(said{"t1", diag.Cause{Code: diag.BGPFamily}}), "event t1 "+string(diag.BGPFamily))
 }
 
 func TestChildDeathKeepsRoutes(t *testing.T) {
@@ -320,9 +340,16 @@ func TestChangeOfASession(t *testing.T) {
 			w.do()
 			s := plain("t1", 10)
 			c.change(&s)
+			since := w.now
+			w.pass(time.Second)
 			w.k.change(w.now, group(s))
 			w.want(w.do(), c.want...)
 			w.has("t1", c.routes)
+			for _, l := range w.reports["t1"].Routes {
+				if !l.Since.Equal(since) {
+					t.Errorf("%v is young again", l.Prefix)
+				}
+			}
 			if n := w.reports["t1"].Flaps; n != 0 {
 				t.Errorf("%d flaps by our own doing", n)
 			}

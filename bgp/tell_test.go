@@ -132,7 +132,7 @@ func TestTellIsBounded(t *testing.T) {
 	w := newScript(t, group(s))
 	w.up("t1")
 	w.do(networks{kernel: all})
-	if n := w.reports["t1"].Out; n != defaultTell {
-		t.Errorf("%d told", n)
+	if r := w.reports["t1"]; r.Out != defaultTell || r.Announced[1] != pfx("11.0.0.0/24") { // the lowest
+		t.Errorf("%d told, with %v", r.Out, r.Announced[1])
 	}
 }

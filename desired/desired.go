@@ -113,7 +113,7 @@ func (s *State) Reload(ctx context.Context) (Reloaded, error) {
 // load loads the source for a reload, and logs its warnings.
 func (s *State) load() (*Loaded, diag.Problems, error) {
 	if t := s.onTrial(); t != nil && !t.Back {
-		return nil, nil, &PendingError{t.Until}
+		return nil, nil, &PendingError{t.until()}
 	}
 	next, problems := s.source.Load()
 	if next == nil || problems.Refused() {

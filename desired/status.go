@@ -28,13 +28,13 @@ func (s *State) Status(ctx context.Context) (Status, error) {
 	case t == nil:
 	case t.Back:
 		out.Reload = &ReloadStatus{
-			"gone-back", t.Until.UTC(),
+			"gone-back", t.until().UTC(),
 			goneBack,
 		}
 	default:
 		out.Reload = &ReloadStatus{
-			"unconfirmed", t.Until.UTC(),
-			"the last reload is on trial: the daemon goes back at " + clock(t.Until) + " unless `vpngw confirm` comes first",
+			"unconfirmed", t.until().UTC(),
+			"the last reload is on trial: the daemon goes back at " + clock(t.until()) + " unless `vpngw confirm` comes first",
 		}
 	}
 	return out, err

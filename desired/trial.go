@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"vpngw/diag"
+	"vpngw/gateway"
 )
 
 // A reload on trial goes back by itself unless it is confirmed. It goes back too when the daemon ends before, however
 // it ends: what ran before is kept in the state directory, as its whole text, because the files that it came from have
-// changed by then. The text has keys in it, so the record is for its owner alone (see store), and it is there
+// changed by then. No time is looked at then: a trial does not outlive its daemon, so no clock that was set meanwhile can prolong it. The text has keys in it, so the record is for its owner alone (see store), and it is there
 // only until something is confirmed or reloaded.
 //
 // After going back the record stays. The file still has the text that nobody has confirmed, and a restart must not run
@@ -30,6 +31,9 @@ type trial struct {
 
 	before *Loaded // what ran before; nil after a restart
 }
+
+// until is Until as the wall clock has it now. A trial lasts by the monotonic clock, whatever the wall clock is set to.
+func (t *trial) until() time.Time { return gateway.ByClock(time.Now(), t.Until) }
 
 const trialRecord = "unconfirmed.json"
 

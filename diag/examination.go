@@ -9,6 +9,7 @@ const (
 	FilterOut      Code = "filter-out"
 	FilterForward  Code = "filter-forward"
 	FilterUnclear  Code = "filter-unclear"
+	FilterUnread   Code = "filter-unread"
 	PortShared     Code = "port-shared"
 	NATTSilent     Code = "natt-silent"
 	NATTOff        Code = "natt-off"
@@ -34,6 +35,7 @@ var examination = []Entry{
 	{Code: FilterOut, Severity: Error, Sentence: "this host's packet filter drops {theirs} to {host}: {name}", Side: Ours},
 	{Code: FilterForward, Severity: Error, Sentence: "this host's packet filter drops what it forwards {theirs}: {name}", Side: Ours},
 	{Code: FilterUnclear, Severity: Warning, Sentence: "this host's packet filter may drop {theirs}: {name}; let it through by a rule of its own", Side: Ours},
+	{Code: FilterUnread, Severity: Info, Sentence: "the kernel's older packet filter has tables here, {name}, and vpngw cannot read their rules: `{ours}` shows whether they drop UDP 500, UDP 4500, protocol 50 or what is forwarded", Side: Ours},
 	{Code: PortShared, Severity: Warning, Sentence: "{name} has UDP port {count} too, on another address of this host", Side: Ours, Change: "listen"},
 	{Code: NATTSilent, Severity: Error, Sentence: "{host} answers on UDP 500 and nothing comes from its UDP 4500: a filter on the way drops UDP 4500[, or {ours}]", Side: Path},
 	{Code: NATTOff, Severity: Error, Sentence: "{name} is behind a NAT, and this connection does not detect NATs: raw ESP does not pass", Side: Ours, Change: "natt"},

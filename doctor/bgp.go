@@ -47,7 +47,7 @@ func (b *BGP) cause(code diag.Code) diag.Cause {
 func session(t *Tunnel) []diag.Cause {
 	b := t.BGP
 	switch {
-	case b == nil || !t.carries() || b.Established || t.Cause.Is(diag.HealthFailed):
+	case b == nil || !t.carries() || b.Established || t.Cause.Is(diag.HealthFailed) || t.Cause.Is(diag.BFDDown): // these keep BGP from the tunnel
 		return nil
 	case b.Neighbor.Owner != "":
 		c := b.cause(diag.BGPPortTaken)

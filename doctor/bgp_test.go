@@ -51,6 +51,10 @@ func TestEachFaultOfBGPIsFound(t *testing.T) {
 			missing(t, silent)
 			t.Cause = diag.Cause{Code: diag.HealthFailed, Peer: netip.AddrPortFrom(innerPeer, 0), Count: 3}
 		}, []diag.Code{diag.HealthFailed}, ""},
+		{"BFD", func(t *Tunnel) {
+			missing(t, silent)
+			t.Cause = diag.Cause{Code: diag.BFDDown, Peer: netip.AddrPortFrom(innerPeer, 0), After: 3 * time.Second}
+		}, []diag.Code{diag.BFDDown}, "nothing came from it for 3s"},
 		{"nobody listens", func(t *Tunnel) {
 			missing(t, silent)
 			t.BGP.Neighbor.Plain, t.BGP.Neighbor.Alike = host.Refused, host.Refused

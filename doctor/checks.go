@@ -164,6 +164,9 @@ func forwarding(t *Tunnel) []diag.Cause { return t.ofHost(diag.IPForward) }
 // by any, all others too.
 func reversePath(t *Tunnel) []diag.Cause { return t.ofHost(diag.RPFilter) }
 
+// unread tells of rules that filter has not seen.
+func unread(t *Tunnel) []diag.Cause { return t.ofHost(diag.FilterUnread) }
+
 func (t *Tunnel) ofHost(code diag.Code) (out []diag.Cause) {
 	for _, f := range t.Host.Findings {
 		if f.Cause.Is(code) && f.Cause.Device != t.Device {

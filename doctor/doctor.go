@@ -105,6 +105,7 @@ var checks = []check{
 	{"lifetimes", lifetimes},
 	{"rp_filter", reversePath},
 	{"other daemons", others},
+	{"older packet filter", unread},
 	{"MTU", mtu},
 	{"clock", clock},
 }

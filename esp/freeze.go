@@ -104,7 +104,7 @@ func (t *Tunnel) freeze(held map[*outbound]bool) {
 	t.change(func() {
 		stop := func(o *outbound) {
 			if o.barred != dropFrozen {
-				held[o] = o.barred == onHold
+				held[o] = o.barred == onHold && !t.plane.keeping.unsettle(o)
 				o.barred = dropFrozen
 			}
 		}

@@ -20,7 +20,10 @@ type backlog struct {
 
 // hold is for the holder of the plane's lock.
 func (t *Tunnel) hold(o *outbound) {
-	t.change(func() { t.bar(o) })
+	t.change(func() {
+		t.bar(o)
+		t.plane.keeping.unsettle(o) // the hold lasts longer
+	})
 }
 
 // bar puts o on hold unless it is barred already, and reports whether it did. It is for the holder of sending.

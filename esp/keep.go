@@ -161,6 +161,15 @@ func (t *Tunnel) settle(added []*outbound, now time.Time) {
 	}
 }
 
+// unsettle forgets that o settles, and reports whether it did. It is for the holder of the tunnel's sending.
+func (k *keeping) unsettle(o *outbound) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := len(k.settle)
+	k.settle = slices.DeleteFunc(k.settle, func(s settling) bool { return s.outbound == o })
+	return len(k.settle) < before
+}
+
 // expect has ExpireKept look at the time given, for the holder of mu.
 func (k *keeping) expect(at time.Time) {
 	if k.due.IsZero() || at.Before(k.due) {

@@ -264,6 +264,23 @@ func TestWhatHasWaitedWaitsForThePeerToo(t *testing.T) {
 		t.Error("something is still on hold")
 	}
 
+	// The wait ends with the plane, and is no hold that goes on after a thaw. A hold during the wait outlasts it.
+	for _, hold := range []bool{false, true} {
+		a, b := keeper(t), newEnd(t, 1)
+		a.out(sent[0])
+		sa, _ := couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+		if hold {
+			a.plane.Hold(sa.SPIIn)
+			a.plane.ExpireKept(time.Now().Add(settleTime))
+			if ds := a.out(sent[1]); len(ds) != 0 {
+				t.Error("the end of the wait has ended a hold")
+			}
+		}
+		if f := a.freeze(); len(f.SAs) != 1 || f.SAs[0].Held != hold || len(a.plane.keeping.settle) != 0 {
+			t.Errorf("hold %v: frozen on hold: %v", hold, f.SAs[0].Held)
+		}
+	}
+
 	// Where none waits, nothing is held up.
 	c, d := keeper(t), newEnd(t, 1)
 	couple(t, c, d, suite{Suite: named(t, "aes128gcm16")}, udp4, nil)

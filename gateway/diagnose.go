@@ -44,7 +44,7 @@ func (g *Gateway) patient(now time.Time, e *entry) *doctor.Tunnel {
 	st := e.status()
 	t := &doctor.Tunnel{
 		Name: e.tunnel.Name, Conn: e.conn.Name, Dialect: e.conn.Dialect, Cloud: e.conn.Side == config.Cloud, Want: e.tunnel,
-		Initiates: e.group.Initiates(e.tunnel.Name), Device: e.device, State: st.State, Since: st.Since, Cause: st.Cause,
+		Initiates: e.group.Initiates(e.tunnel.Name), Device: e.device, State: st.State, Since: ByClock(now, st.Since), Cause: st.Cause,
 		Ended: g.events.ended(e.tunnel.Name, now.Add(-time.Hour)),
 	}
 	if i, ok := g.ike.Tunnel(e.tunnel.Name); ok {

@@ -18,7 +18,7 @@ import (
 func (g *Gateway) Status(ctx context.Context) (Status, error) {
 	s := Status{Connections: []ConnectionStatus{}}
 	var asks []leakAsk
-	err := g.call(ctx, func(time.Time) error {
+	err := g.call(ctx, func(now time.Time) error {
 		for _, e := range g.fleet.entries {
 			n := len(s.Connections)
 			if n == 0 || s.Connections[n-1].Name != e.conn.Name {
@@ -28,7 +28,7 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 				n++
 			}
 			c := &s.Connections[n-1]
-			c.Tunnels = append(c.Tunnels, g.tunnelStatus(e))
+			c.Tunnels = append(c.Tunnels, g.tunnelStatus(now, e))
 			asks = append(asks, askFor(e))
 		}
 		return nil
@@ -57,11 +57,11 @@ func warnUnserved(log *slog.Logger, cs []*config.Connection) {
 	}
 }
 
-func (g *Gateway) tunnelStatus(e *entry) TunnelStatus {
+func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 	t := e.tunnel
 	st := e.status()
 	s := TunnelStatus{
-		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: st.Since.UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
+		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: ByClock(now, st.Since).UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
 		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{}, Health: healthStatus(st.Health), Session: e.session(),
 	}
 	if a := g.under.local(t.Local.Address); a.IsValid() {

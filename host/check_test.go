@@ -3,6 +3,7 @@ package host
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,38 @@ func TestCheckNamesAChainThatDropsForwardedPackets(t *testing.T) {
 			t.Errorf("%s: with a rule for the tunnels: %v", tt.table, got)
 		}
 		s.exec("nft", "delete table "+tt.table)
+	}
+}
+
+// The rules of the kernel's older packet filter cannot be read, and a host that has its tables is told so.
+func TestTablesOfTheOlderPacketFilterAreNamed(t *testing.T) {
+	for _, tt := range []struct {
+		v4, v6 string // the files; "-": there is none
+		want   []string
+	}{
+		{"-", "-", nil},
+		{"", "", nil},
+		{"filter\nnat\n", "-", []string{"iptables: filter, nat, and vpngw cannot read their rules: `iptables-legacy-save`"}},
+		{"filter\n", "mangle\n", []string{"iptables: filter", "`ip6tables-legacy-save`"}},
+	} {
+		dir := t.TempDir()
+		for file, text := range map[string]string{"ip_tables_names": tt.v4, "ip6_tables_names": tt.v6} {
+			if text != "-" {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		got := unreadIn(dir)
+		if len(got) != len(tt.want) {
+			t.Errorf("%q, %q: got %v", tt.v4, tt.v6, got)
+			continue
+		}
+		for i, f := range got {
+			if f.Fatal || !f.Cause.Is(diag.FilterUnread) || !strings.Contains(f.String(), tt.want[i]) {
+				t.Errorf("got %v, want %q", f, tt.want[i])
+			}
+		}
 	}
 }
 

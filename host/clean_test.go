@@ -52,9 +52,9 @@ func crash() {
 	select {}
 }
 
-func TestCleanAfterKill(t *testing.T) {
-	s, h := world(t)
-	before, foreign := s.kernelState()
+// killed starts a daemon that sets crashState, and kills it.
+func (s *space) killed() {
+	s.t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "VPNGW_TEST_CRASH=1")
 	cmd.Stderr = os.Stderr
@@ -65,8 +65,14 @@ func TestCleanAfterKill(t *testing.T) {
 	cmd.Process.Kill()
 	cmd.Wait()
 	if line != "ready\n" {
-		t.Fatal("the child did not get ready")
+		s.t.Fatal("the child did not get ready")
 	}
+}
+
+func TestCleanAfterKill(t *testing.T) {
+	s, h := world(t)
+	before, foreign := s.kernelState()
+	s.killed()
 	if ours, _ := s.kernelState(); len(ours) == len(before) {
 		t.Fatal("the crash left nothing to clean: this tests nothing")
 	}

@@ -322,6 +322,16 @@ func attributes(b []byte, header int) []syscall.NetlinkRouteAttr {
 	return attrs
 }
 
+// attribute is the value of one attribute; nil: it is not there.
+func attribute(b []byte, header int, kind uint16) []byte {
+	for _, a := range attributes(b, header) {
+		if a.Attr.Type&nl.NLA_TYPE_MASK == kind {
+			return a.Value
+		}
+	}
+	return nil
+}
+
 // apply brings h.have in step with an event, and decides what depends on it. skipEcho has dropped
 // the events of our own changes, so an event about an object of ours means that another program
 // changed it. That needs a dump, unless a route or a rule was removed. The removal of a foreign

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ import (
 // the passages the packet filter drops. ask makes the passages from the route's device and source; tun is the tunnel's
 // device. It changes nothing.
 func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []Passage) Exam {
-	x := Exam{Findings: append(forwarding(), reversePath()...), Others: others(), Unsynced: unsynced()}
+	x := Exam{Findings: slices.Concat(forwarding(), reversePath(), unread()), Others: others(), Unsynced: unsynced()}
 	x.Addresses, _ = h.Addresses()
 	if l, err := h.nl.LinkByName(tun); err == nil {
 		x.MTU = l.Attrs().MTU
@@ -25,8 +26,10 @@ func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, sour
 			x.Device = l.Attrs().Name
 		}
 	}
+	filter := readFilter()
+	defer filter.Close()
 	for _, p := range ask(x.Device, x.Source) {
-		if rule, verdict := judge(p); verdict != passes {
+		if rule, verdict := filter.judge(p); verdict != passes {
 			x.Filtered = append(x.Filtered, Filtered{p, rule, verdict == drops})
 		}
 	}

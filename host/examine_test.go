@@ -86,6 +86,14 @@ func TestExamineReadsThePacketFilter(t *testing.T) {
 		}
 		s.exec("nft", "flush ruleset")
 	}
+
+	// Rules and sets are read once for all passages, and each is judged by itself.
+	s.exec("nft", chain("input", "accept", "ip saddr 198.51.100.1 meta skuid 0 accept\nudp dport { 500, 600 } drop"))
+	natt := Passage{Hook: HookInput, From: peer, To: netip.MustParseAddrPort("192.0.2.1:4500"), Proto: 17, In: "eth0"}
+	got := h.Examine(peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{in, natt, v6, out, in} }).Filtered
+	if len(got) != 3 || got[0].Passage != in || got[0].Sure || got[1].Passage != v6 || !got[1].Sure || got[2] != got[0] {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func TestExamineLooksAtTheHost(t *testing.T) {

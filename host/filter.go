@@ -34,7 +34,7 @@ type Exam struct {
 	NoRoute   error
 	MTU       int          // of the tunnel's device; 0: unknown
 	Addresses []netip.Addr // of this host
-	Findings  []Finding    // IPForward and RPFilter
+	Findings  []Finding    // IPForward, RPFilter and FilterUnread
 	Others    []PortOwner  // other programs on our UDP ports
 	Filtered  []Filtered
 	Unsynced  bool // the clock is not kept by NTP

@@ -28,33 +28,92 @@ var hooks = map[Hook][]nftables.ChainHook{
 	HookForward: {*nftables.ChainHookForward},
 }
 
-// judge asks nftables, rule by rule. iptables writes such rules today.
-func judge(p Passage) (rule string, v passageVerdict) {
-	c, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		return "", passes // a kernel without nftables filters nothing by them
+// packetFilter is nftables at the time of one examination, as far as it was read. iptables writes such rules today. The zero
+// packetFilter lets everything pass.
+type packetFilter struct {
+	conn   *nftables.Conn
+	chains []*nftables.Chain
+	base   []*nftables.Chain // the chains at hooks, in the order in which the kernel asks them
+	rules  map[*nftables.Chain]readRules
+	sets   map[setName]readSet
+}
+
+type setName struct {
+	family      nftables.TableFamily
+	table, name string
+}
+
+type readRules struct {
+	rules []*nftables.Rule
+	err   error
+}
+
+type readSet struct {
+	*nftables.Set
+	elements []nftables.SetElement
+	err      error
+}
+
+// readFilter opens nftables. A kernel without nftables filters nothing by them.
+func readFilter() *packetFilter {
+	f := &packetFilter{rules: map[*nftables.Chain]readRules{}, sets: map[setName]readSet{}}
+	var err error
+	if f.conn, err = nftables.New(nftables.AsLasting()); err != nil {
+		return f
 	}
-	defer c.CloseLasting()
-	chains, err := c.ListChains()
-	if err != nil {
-		return "", passes
+	if f.chains, err = f.conn.ListChains(); err != nil {
+		return f
 	}
-	f := filterReader{conn: c, chains: chains, header: p.header(), passage: p}
-	base := slices.DeleteFunc(slices.Clone(chains), func(c *nftables.Chain) bool { return c.Hooknum == nil || c.Priority == nil })
-	slices.SortStableFunc(base, func(a, b *nftables.Chain) int { return cmp.Compare(*a.Priority, *b.Priority) })
+	f.base = slices.DeleteFunc(slices.Clone(f.chains), func(c *nftables.Chain) bool {
+		return c.Hooknum == nil || c.Priority == nil || c.Type == nftables.ChainTypeNAT || c.Table.Name == ownTable
+	})
+	slices.SortStableFunc(f.base, func(a, b *nftables.Chain) int { return cmp.Compare(*a.Priority, *b.Priority) })
+	return f
+}
+
+func (f *packetFilter) Close() {
+	if f.conn != nil {
+		f.conn.CloseLasting()
+	}
+}
+
+func (f *packetFilter) rulesOf(ch *nftables.Chain) ([]*nftables.Rule, error) {
+	r, ok := f.rules[ch]
+	if !ok {
+		r.rules, r.err = f.conn.GetRules(ch.Table, ch)
+		f.rules[ch] = r
+	}
+	return r.rules, r.err
+}
+
+func (f *packetFilter) set(t *nftables.Table, name string) readSet {
+	key := setName{t.Family, t.Name, name}
+	s, ok := f.sets[key]
+	if !ok {
+		if s.Set, s.err = f.conn.GetSetByName(t, name); s.err == nil {
+			s.elements, s.err = f.conn.GetSetElements(s.Set)
+		}
+		f.sets[key] = s
+	}
+	return s
+}
+
+// judge asks rule by rule what becomes of a passage.
+func (f *packetFilter) judge(p Passage) (rule string, v passageVerdict) {
+	r := filterReader{packetFilter: f, header: p.header(), passage: p}
 	for _, hook := range hooks[p.Hook] {
-		for _, ch := range base {
-			if *ch.Hooknum != hook || ch.Type == nftables.ChainTypeNAT || ch.Table.Name == ownTable || !p.concerns(ch.Table.Family) {
+		for _, ch := range f.base {
+			if *ch.Hooknum != hook || !p.concerns(ch.Table.Family) {
 				continue
 			}
-			f.doubt = false
-			kind := f.run(ch, 0)
+			r.doubt = false
+			kind := r.run(ch, 0)
 			if kind == fellThrough && ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop {
 				kind = expr.VerdictDrop
 			}
 			if kind == expr.VerdictDrop {
 				v = drops
-				if f.doubt {
+				if r.doubt {
 					v = unclear
 				}
 				return "table " + familyName(ch.Table.Family) + " " + ch.Table.Name + ", chain " + ch.Name, v
@@ -107,8 +166,7 @@ func (p Passage) header() headers {
 
 // filterReader reads the rules of chains for one passage.
 type filterReader struct {
-	conn    *nftables.Conn
-	chains  []*nftables.Chain
+	*packetFilter
 	header  headers
 	passage Passage
 	doubt   bool // a rule that cannot be read may have let the packet pass
@@ -122,7 +180,7 @@ const deepest = 16
 
 // run returns the verdict of a chain.
 func (f *filterReader) run(ch *nftables.Chain, depth int) expr.VerdictKind {
-	rules, err := f.conn.GetRules(ch.Table, ch)
+	rules, err := f.rulesOf(ch)
 	if err != nil || depth > deepest {
 		f.doubt = true
 		return fellThrough
@@ -333,17 +391,14 @@ func within(b []byte, e *expr.Range) trilean {
 
 // lookup looks a register up in a set.
 func (f *filterReader) lookup(ch *nftables.Chain, key []byte, e *expr.Lookup) trilean {
-	set, err := f.conn.GetSetByName(ch.Table, e.SetName)
-	if err == nil && set.IsMap { // perhaps of verdicts, which cannot be read
+	set := f.set(ch.Table, e.SetName)
+	if set.Set != nil && set.IsMap { // perhaps of verdicts, which cannot be read
 		f.doubt = true
 	}
-	if err != nil || key == nil || set.Concatenation || set.IsMap {
+	if set.err != nil || key == nil || set.Concatenation || set.IsMap {
 		return maybe
 	}
-	all, err := f.conn.GetSetElements(set)
-	if err != nil {
-		return maybe
-	}
+	all := set.elements
 	// Of an interval the last start that is not above the key counts; an end has a mark.
 	var hit *nftables.SetElement
 	for i := range all {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -12,7 +13,7 @@ import (
 )
 
 // filteredForward finds chains of nftables that drop forwarded packets by default and have no rule that names a device
-// vpngw*. iptables makes such a chain by `-P FORWARD DROP`, and Docker does. The kernel's older iptables is not looked at.
+// vpngw*. iptables makes such a chain by `-P FORWARD DROP`, and Docker does. FilterUnread tells of the kernel's older iptables.
 func (h *Host) filteredForward() (out []Finding) {
 	for _, family := range []uint8{unix.NFPROTO_INET, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		chains, err := h.filters.nft(unix.NFT_MSG_GETCHAIN, family)
@@ -21,11 +22,11 @@ func (h *Host) filteredForward() (out []Finding) {
 		}
 		for _, c := range chains {
 			hook, ok := hookOf(c)
-			a := nftTexts(c, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME)
-			if !ok || hook != unix.NF_INET_FORWARD || !dropsByDefault(c) || h.namesOurs(family, a[0], a[1]) {
+			table, chain := nftText(c, unix.NFTA_CHAIN_TABLE), nftText(c, unix.NFTA_CHAIN_NAME)
+			if !ok || hook != unix.NF_INET_FORWARD || !dropsByDefault(c) || h.namesOurs(family, table, chain) {
 				continue
 			}
-			out = append(out, Finding{diag.Cause{Code: diag.ForwardDrop, Name: a[0] + " " + a[1], Ours: letThrough(family, a[0], a[1])}, false})
+			out = append(out, Finding{diag.Cause{Code: diag.ForwardDrop, Name: table + " " + chain, Ours: letThrough(family, table, chain)}, false})
 		}
 	}
 	return out
@@ -46,42 +47,20 @@ func letThrough(family uint8, table, chain string) string {
 
 // dropsByDefault reports whether the policy of a chain is to drop.
 func dropsByDefault(chain []byte) bool {
-	for _, a := range attributes(chain, nl.SizeofNfgenmsg) {
-		if a.Attr.Type&nl.NLA_TYPE_MASK == unix.NFTA_CHAIN_POLICY && len(a.Value) == 4 {
-			return binary.BigEndian.Uint32(a.Value) == 0 // NF_DROP
-		}
-	}
-	return false
+	policy := attribute(chain, nl.SizeofNfgenmsg, unix.NFTA_CHAIN_POLICY)
+	return len(policy) == 4 && binary.BigEndian.Uint32(policy) == 0 // NF_DROP
 }
 
 // namesOurs reports whether a rule of a chain names a device vpngw*: the operator has dealt with it.
 func (h *Host) namesOurs(family uint8, table, chain string) bool {
 	rules, err := h.filters.nft(unix.NFT_MSG_GETRULE, family)
-	if err != nil {
-		return false
-	}
-	for _, r := range rules {
-		if a := nftTexts(r, unix.NFTA_RULE_TABLE, unix.NFTA_RULE_CHAIN); a[0] != table || a[1] != chain {
-			continue
-		}
-		for _, a := range attributes(r, nl.SizeofNfgenmsg) {
-			if a.Attr.Type&nl.NLA_TYPE_MASK == unix.NFTA_RULE_EXPRESSIONS && bytes.Contains(a.Value, []byte(Alias)) {
-				return true
-			}
-		}
-	}
-	return false
+	return err == nil && slices.ContainsFunc(rules, func(r []byte) bool {
+		return nftText(r, unix.NFTA_RULE_TABLE) == table && nftText(r, unix.NFTA_RULE_CHAIN) == chain &&
+			bytes.Contains(attribute(r, nl.SizeofNfgenmsg, unix.NFTA_RULE_EXPRESSIONS), []byte(Alias))
+	})
 }
 
-// nftTexts returns the values of two text attributes.
-func nftTexts(b []byte, first, second uint16) (out [2]string) {
-	for _, a := range attributes(b, nl.SizeofNfgenmsg) {
-		switch a.Attr.Type & nl.NLA_TYPE_MASK {
-		case first:
-			out[0] = string(bytes.TrimRight(a.Value, "\x00"))
-		case second:
-			out[1] = string(bytes.TrimRight(a.Value, "\x00"))
-		}
-	}
-	return out
+// nftText is a text attribute of an object of nftables.
+func nftText(b []byte, kind uint16) string {
+	return string(bytes.TrimRight(attribute(b, nl.SizeofNfgenmsg, kind), "\x00"))
 }

@@ -1,12 +1,10 @@
 package host
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -158,17 +156,7 @@ func TestGuardsReplaceNoForeignRoute(t *testing.T) {
 // want. A peer's address in a prefix, which moves the guard, stops none of our own packets.
 func TestGuardsOutliveACrash(t *testing.T) {
 	s, h := world(t)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "VPNGW_TEST_CRASH=1")
-	out, err := cmd.StdoutPipe()
-	s.must(err)
-	s.must(cmd.Start()) // on this thread, so in this namespace
-	line, _ := bufio.NewReader(out).ReadString('\n')
-	cmd.Process.Kill()
-	cmd.Wait()
-	if line != "ready\n" {
-		t.Fatal("the child did not get ready")
-	}
+	s.killed()
 	check := func(when string, to map[string]string) {
 		t.Helper()
 		for a, want := range to {
@@ -179,7 +167,7 @@ func TestGuardsOutliveACrash(t *testing.T) {
 	}
 	left := map[string]string{"10.20.1.1": "nowhere", "198.51.100.7": "nowhere", "8.8.8.8": "nowhere"}
 	check("killed", left)
-	err = h.TakeOver()
+	err := h.TakeOver()
 	if n := len(h.have.guards); err != nil || n != len(crashState.Guards) {
 		t.Errorf("took over %d guards, %v; want %d", n, err, len(crashState.Guards))
 	}

@@ -41,12 +41,7 @@ func (h *Host) filtersOutput() bool {
 			}
 		}
 	}
-	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} { // of the older iptables
-		if b, err := os.ReadFile("/proc/thread-self/net/" + file); len(b) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
-			return true
-		}
-	}
-	return false
+	return len(unread()) > 0
 }
 
 // lacks reports whether an error says that the kernel lacks a packet filter.
@@ -56,17 +51,11 @@ func lacks(err error) bool {
 
 // hookOf returns the hook of a chain; false: the chain has none.
 func hookOf(chain []byte) (uint32, bool) {
-	for _, a := range attributes(chain, nl.SizeofNfgenmsg) {
-		if a.Attr.Type&nl.NLA_TYPE_MASK != unix.NFTA_CHAIN_HOOK {
-			continue
-		}
-		for _, b := range attributes(a.Value, 0) {
-			if b.Attr.Type&nl.NLA_TYPE_MASK == unix.NFTA_HOOK_HOOKNUM && len(b.Value) == 4 {
-				return binary.BigEndian.Uint32(b.Value), true
-			}
-		}
+	number := attribute(attribute(chain, nl.SizeofNfgenmsg, unix.NFTA_CHAIN_HOOK), 0, unix.NFTA_HOOK_HOOKNUM)
+	if len(number) != 4 {
+		return 0, false
 	}
-	return 0, false
+	return binary.BigEndian.Uint32(number), true
 }
 
 // tracksConnections reports whether the kernel tracks connections here. A firewall may then admit the

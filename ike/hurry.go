@@ -44,12 +44,10 @@ func (p *peer) tryAtOnce(now time.Time) {
 		h.gap = 0
 	}
 	h.at, h.last, h.gap = time.Time{}, now, min(max(2*h.gap, hurryGap), hurryMost)
-	p.retrying = true // the end of an attempt is no failure
 	for _, m := range slices.Clone(p.machines) {
 		if in := m.Info(); in.Initiator && in.State == sa.Connecting && in.SPIr == 0 {
 			m.Drop(now, noCause)
 		}
 	}
-	p.retrying = false
 	p.nextTry = now
 }

@@ -62,7 +62,6 @@ type peer struct {
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
 	hurry    hurry
-	retrying bool      // an attempt ends so that another begins
 	cleared  bool      // it was dead, and the configuration wants it to begin then
 	orphans  time.Time // when the Child SAs of former children end (see orphans.go); zero: there are none
 }
@@ -156,11 +155,11 @@ func (p *peer) crowded(now time.Time, m sa.Machine) {
 	}
 }
 
-// lost notes that an IKE SA is of no more use.
+// lost notes that an IKE SA is of no more use. Without a cause it ended so that another attempt begins, which is no failure.
 func (p *peer) lost(now time.Time, m sa.Machine, why diag.Cause) {
 	in := m.Info()
 	refused := in.Established.IsZero() && !in.Initiator // says nothing about our own attempts
-	if p.main() != nil || !in.Current || refused || p.retrying {
+	if p.main() != nil || !in.Current || refused || why.OK() {
 		p.wake()
 		return
 	}

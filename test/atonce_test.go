@@ -67,6 +67,7 @@ func beginningCharon(c *lab.Charon) beginning {
 
 // Both ends begin at the same moment, again and again: each time there is one pair of Child SAs in the end, and it carries.
 func TestBothEndsBeginAtOnce(t *testing.T) {
+	t.Parallel()
 	rounds := map[int]int{1: 2, 2: 5} // two ISAKMP SAs stay side by side for 20 s
 	if soak {
 		rounds = map[int]int{1: 50, 2: 50}

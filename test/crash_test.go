@@ -23,7 +23,7 @@ func upAgainstStrongswan(t *testing.T) (*lab.Net, *lab.Charon, *lab.Vpngw, strin
 	c.Unique = "replace"
 	cloud.Load(c)
 	ours := native("row", natSuites)
-	ours.DPD = map[string]any{"interval": "3s"}
+	ours.DPD = map[string]any{"interval": "3s", "timeout": "9s"}
 	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{ours}})
 	gw.AwaitUp("row")
 	n.Host.Reaches(lab.CloudHost)

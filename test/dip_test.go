@@ -176,6 +176,7 @@ func TestHealthChecksRunOnTheStandby(t *testing.T) {
 // active tunnel, as its gateway's routes have it, and the standby is healthy all the same. A gateway answers at its own
 // address through the tunnel that asked: once the path of the active one loses everything, the traffic moves at both ends.
 func TestTheStandbyIsCheckedByAnyTarget(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name        string
 		here, there string

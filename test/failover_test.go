@@ -81,6 +81,7 @@ func spread(t *testing.T, what string, times []time.Duration, bar time.Duration)
 func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 	for _, by := range []detector{byDPD, byHealth} {
 		t.Run(by.name, func(t *testing.T) {
+			beside(t)
 			rounds := counted(1, 20)
 			n := twoGateways(t)
 			a, b := twoTunnels("1s", by)

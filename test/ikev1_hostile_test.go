@@ -58,6 +58,7 @@ func TestIKEv1HostilePacketsAndFlood(t *testing.T) {
 		r := row1Default
 		r.aggressive = aggressive
 		t.Run(r.mode(), func(t *testing.T) {
+			beside(t)
 			n := lab.Direct(t)
 			c := native1("row", r)
 			gw, cloud := joined(n, c)

@@ -192,6 +192,7 @@ func TestBothVpngwRekeyIKEv1AtOnceWithoutLoss(t *testing.T) {
 		r := row1Default
 		r.aggressive = aggressive
 		t.Run(r.mode(), func(t *testing.T) {
+			beside(t)
 			n := lab.Direct(t)
 			c := native1("row", r)
 			gw, cloud := joined(n, c)

@@ -44,6 +44,7 @@ func TestIKEv1RekeysAgainstStrongswanWithoutLoss(t *testing.T) {
 	children, ikes := rekeyCounts1()
 	for _, by := range []string{"vpngw", "strongSwan"} {
 		t.Run("by "+by, func(t *testing.T) {
+			beside(t)
 			n := lab.Direct(t, lab.CharonTools...)
 			cloud := charon1(n.Cloud)
 			cloud.PSK(psk, lab.CloudAddr, lab.CustomerAddr)

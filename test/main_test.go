@@ -13,6 +13,10 @@ func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 // A test that counts a flow's packets or measures a time does not call t.Parallel: no other test runs
 // beside it. All other tests run side by side.
 
+// beside lets the two halves of such a test run side by side, where both wait most of the time. A soak, with
+// its `-parallel 1`, runs them one after the other.
+func beside(t *testing.T) { t.Parallel() }
+
 // soak runs full counts and matrices instead of samples, and holds times and losses to their bars.
 // The gate only prints a figure that other work on the machine can spoil.
 var soak = os.Getenv("SOAK") != ""

@@ -159,6 +159,7 @@ func (t *outcome) add(kind, what string, want explained, f finding) {
 // Each provoked misconfiguration is explained by the first finding of vpngw doctor: the right parameter and the right
 // side. The bar is 57 of 60, and none wrong. The gate tries a fifth of them.
 func TestMisconfigurationsAreExplained(t *testing.T) {
+	t.Parallel()
 	var all outcome
 	t.Run("all", func(t *testing.T) {
 		for kind, name := range kindNames {

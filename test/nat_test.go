@@ -97,6 +97,7 @@ func TestPeerFollowsANATThatMoves(t *testing.T) {
 }
 
 func natMoves(t *testing.T, c lab.Connection) {
+	beside(t)
 	n := lab.BehindNAT(t)
 	n.NAT.Masquerade("wan", "40000-40009")
 	_, cloud := joined(n, c)

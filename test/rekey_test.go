@@ -13,10 +13,7 @@ var rekeySuites = suites{ikeEncr: "aes256gcm16", ikeHash: "sha256", ikeGroup: "x
 
 // counts are how often each kind is rekeyed: all of the bar with SOAK=1.
 func rekeyCounts() (child, ike int) {
-	if soak {
-		return 100, 20
-	}
-	return 6, 3
+	return counted(4, 100), counted(2, 20)
 }
 
 // rekeyed returns how many Child SAs and IKE SAs charon has replaced so far.
@@ -102,6 +99,7 @@ func TestStrongswanRekeysWithoutLoss(t *testing.T) {
 func TestVpngwRekeysWithoutLoss(t *testing.T) {
 	children, ikes := rekeyCounts()
 	run := func(t *testing.T, change func(*lab.Native), enough func(child, ike int) bool, length time.Duration) {
+		beside(t)
 		n := lab.Direct(t, append(lab.CharonTools, "iperf3")...)
 		cloud := n.Cloud.Charon()
 		cloud.PSK(psk)

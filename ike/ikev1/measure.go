@@ -15,9 +15,6 @@ import (
 // padding is the Notify that fills a probe, of the types for private use (RFC 2408 section 3.14.1).
 const padding wire.NotifyType1 = 33997
 
-// measureWait is when the answer to a probe counts as lost. It is more than the round trip of a satellite.
-const measureWait = time.Second
-
 // measure is the probe that is under way.
 type measure struct {
 	seq   uint32 // of its R-U-THERE
@@ -52,7 +49,7 @@ func (s *SA) Measure(now time.Time, size int) {
 	if msg == nil {
 		return
 	}
-	s.measure = measure{seq: s.dpd.sent, asked: size, size: outer + len(msg), until: now.Add(measureWait)}
+	s.measure = measure{seq: s.dpd.sent, asked: size, size: outer + len(msg), until: now.Add(sa.MeasureWait)}
 	s.env.Owner.Emit(sa.Send{Path: s.path, Data: msg, Whole: true})
 	s.env.Owner.Stirred(s)
 }

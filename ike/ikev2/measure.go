@@ -17,9 +17,6 @@ import (
 // padding is the Notify that fills a probe: "Unrecognized [...] status types [...] MUST be ignored" (section 3.10.1).
 const padding wire.NotifyType = 53997
 
-// measureWait is when the answer to a probe counts as lost. It is more than the round trip of a satellite.
-const measureWait = time.Second
-
 // maxMeasures bounds the probes that wait: one is enough for each tunnel of an IKE SA.
 const maxMeasures = 8
 
@@ -54,7 +51,7 @@ func (s *SA) startMeasure(now time.Time, t *measure, plain [][]byte) {
 	}
 	t.size = size
 	s.out, s.outKind, s.outID = t, wire.ExchangeInformational, s.nextID
-	s.retx.First = measureWait
+	s.retx.First = sa.MeasureWait
 	s.retx.Start(now, append(plain, padded)...)
 	s.retx.First = 0
 	s.env.Owner.Emit(sa.Send{Path: s.requestPath(), Data: padded, Whole: true})

@@ -86,6 +86,9 @@ type PeerMoved struct {
 	Was netip.AddrPort
 }
 
+// MeasureWait is when the answer to a Measure counts as lost. It is more than the round trip of a satellite.
+const MeasureWait = time.Second
+
 // Measured is the answer to a Measure.
 type Measured struct {
 	SA     IKESA

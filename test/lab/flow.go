@@ -113,22 +113,11 @@ func (f *Flow) Received() (ab, ba int) {
 func (f *Flow) Stop() (ab, ba Direction) {
 	close(f.stop)
 	f.send.Wait()
-	received := func() (n int64, all bool) {
-		all = true
-		for _, w := range f.halves {
-			got := w.received.Load()
-			n, all = n+got, all && int(got) >= w.d.Sent
-		}
-		return n, all
+	var flight sync.WaitGroup
+	for _, w := range f.halves {
+		flight.Go(w.awaitFlight)
 	}
-	last, all := received()
-	for since := time.Now(); !all && time.Since(since) < 5*time.Second; {
-		time.Sleep(10 * time.Millisecond)
-		var n int64
-		if n, all = received(); n != last {
-			last, since = n, time.Now()
-		}
-	}
+	flight.Wait()
 	queues := max(0, f.lab.queueDrops()-f.queues) // a removed device no longer counts
 	for _, w := range f.halves {
 		w.to.Close()
@@ -138,6 +127,17 @@ func (f *Flow) Stop() (ab, ba Direction) {
 		w.d.Lost, w.d.Queues = w.d.Sent-w.unique, queues
 	}
 	return f.halves[0].d, f.halves[1].d
+}
+
+// awaitFlight waits until all packets have arrived, or none arrives any more.
+func (w *halfFlow) awaitFlight() {
+	last, since := w.received.Load(), time.Now()
+	for int(last) < w.d.Sent && time.Since(since) < 5*time.Second {
+		time.Sleep(10 * time.Millisecond)
+		if n := w.received.Load(); n != last {
+			last, since = n, time.Now()
+		}
+	}
 }
 
 func (w *halfFlow) sender(stop <-chan struct{}, perSecond int) {

@@ -23,6 +23,8 @@ type Namespace struct {
 	lab  *Lab
 	role string       // its name within the Lab
 	last atomic.Int64 // number handed out
+
+	ownClock bool // its daemons have clocks of their own
 }
 
 // Namespace makes a host, forwarding packets as every gateway must and with

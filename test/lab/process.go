@@ -19,10 +19,11 @@ type Process struct {
 	Name string // for people
 	Out  string // path of the file that takes standard output and standard error
 
-	lab  *Lab
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended; then err is set
-	err  error
+	lab   *Lab
+	cmd   *exec.Cmd
+	clock *clock        // its own; nil: it has the machine's
+	done  chan struct{} // closed when it has ended; then err is set
+	err   error
 }
 
 // Start runs a program in the namespace. Programs write to one log file each,
@@ -40,7 +41,12 @@ func (n *Namespace) Start(name, program string, args ...string) *Process {
 	p.cmd = n.command(program, args...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := p.cmd.Start(); err != nil {
+	if n.ownClock && program == n.lab.Binary() {
+		p.clock, err = startWithClock(p.cmd, program)
+	} else {
+		err = p.cmd.Start()
+	}
+	if err != nil {
 		n.lab.Fatalf("lab: starting %s: %v", p.Name, err)
 	}
 	go func() {

@@ -102,8 +102,9 @@ func (v *Vpngw) Write(c Config) {
 type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
 	Reload      *struct {
-		State string `json:"state"` // unconfirmed, gone-back
-		Note  string `json:"note"`
+		State string    `json:"state"` // unconfirmed, gone-back
+		Until time.Time `json:"until"`
+		Note  string    `json:"note"`
 	} `json:"reload"`
 }
 
