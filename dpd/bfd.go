@@ -104,6 +104,12 @@ func (s *BFDSession) State() (BFDState, time.Time, BFDDiag) { return s.state, s.
 // nothing when the peer ends it on purpose (RFC 5882 section 3.2).
 func (s *BFDSession) Health() Health { return s.health }
 
+// Every is the longest time between two packets of this end, as negotiated.
+func (s *BFDSession) Every() time.Duration { return max(s.desired, s.remoteMinRx) }
+
+// Silence is the time without a packet after which the peer counts, or counted, as gone; zero if it was never heard.
+func (s *BFDSession) Silence() time.Duration { return s.detect }
+
 // Handle takes what came from the peer's address, with a TTL of 255 (RFC 5881 section 5). False says that it was discarded.
 func (s *BFDSession) Handle(now time.Time, b []byte) bool {
 	if s.state == BFDAdminDown || len(b) < bfdLen || b[0]>>5 != 1 || int(b[3]) < bfdLen || int(b[3]) > len(b) || b[2] == 0 {

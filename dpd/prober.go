@@ -40,7 +40,7 @@ type Prober struct {
 	next   time.Time // when the next question is due; zero: it rests
 	seq    uint16    // of the last question
 	open   []question
-	lost   int       // in a row
+	lost   int       // in a row, in the order in which they were asked
 	run    int       // answers in a row
 	since  time.Time // the first answer of the run
 	health Health
@@ -53,8 +53,9 @@ type Count struct {
 }
 
 type question struct {
-	seq   uint16
-	asked time.Time
+	seq    uint16
+	asked  time.Time
+	passed bool // a later one was answered
 }
 
 // Start begins to ask, if p rests: the path carries packets now.
@@ -103,9 +104,13 @@ func (p *Prober) Deadline() time.Time {
 // Due counts what is lost at now. It returns true and a sequence number if a question with it is to be sent now.
 func (p *Prober) Due(now time.Time) (seq uint16, ask bool) {
 	for len(p.open) > 0 && !now.Before(p.open[0].asked.Add(p.timeout())) {
+		passed := p.open[0].passed
 		p.open = p.open[1:]
 		p.Count.Lost++
 		p.run = 0
+		if passed {
+			continue
+		}
 		if p.lost++; p.lost >= p.Retries {
 			p.health = Ill
 		}
@@ -119,7 +124,7 @@ func (p *Prober) Due(now time.Time) (seq uint16, ask bool) {
 	}
 	p.seq++
 	p.Count.Sent++
-	p.open = append(p.open, question{p.seq, now})
+	p.open = append(p.open, question{seq: p.seq, asked: now})
 	return p.seq, true
 }
 
@@ -133,9 +138,14 @@ func (p *Prober) Answer(now time.Time, seq uint16) {
 		if took >= p.timeout() {
 			return // late: Due counts it as lost
 		}
+		for j := range i {
+			p.open[j].passed = true
+		}
 		p.open = append(p.open[:i:i], p.open[i+1:]...)
 		p.Count.answered(took)
-		p.lost = 0
+		if !q.passed {
+			p.lost = 0
+		}
 		if p.run++; p.run == 1 {
 			p.since = now
 		}

@@ -153,3 +153,22 @@ func TestProberTakesNoLateAnswer(t *testing.T) {
 		t.Errorf("got %v, %+v", p.Health(), p.Count)
 	}
 }
+
+// Two lost, one answered, two lost, never three in a row. Each question comes on time but the second, which comes late, so that
+// its time is over after the third is answered.
+func TestALateQuestionIsLostInItsPlace(t *testing.T) {
+	p := Prober{Probes: Probes{Interval: time.Second, Retries: 3}}
+	p.Start(start)
+	for i, when := range []float64{0, 1.3, 2, 2.4, 3, 4, 5, 6} {
+		now := at(when)
+		if seq, ask := p.Due(now); ask && (i == 2 || i == 6) {
+			p.Answer(at(when+0.01), seq)
+		}
+		if p.Health() == Ill {
+			t.Fatalf("ill after %v s and %d losses", when, p.Count.Lost)
+		}
+	}
+	if p.Count.Lost < 3 {
+		t.Fatalf("%d losses", p.Count.Lost)
+	}
+}

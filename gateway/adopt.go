@@ -121,7 +121,11 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	}
 	g.config = c
 	g.Host.Retain()
-	ch := g.fleet.regroup(now, g.fleet.compare(plan), &g.peers, g.under.addresses, g.data.inner)
+	cs := g.fleet.compare(plan)
+	for _, e := range cs.removed {
+		g.leave(now, e)
+	}
+	ch := g.fleet.regroup(now, cs, &g.peers, g.under.addresses, g.data.inner)
 	g.removed = append(g.removed, ch.removed...)
 	for _, e := range g.fleet.entries {
 		if g.Holds.Held(e.tunnel.Name) && !e.status().Held {
@@ -169,6 +173,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 
 	for _, e := range g.fleet.entries {
 		e.answer(g.under.addresses)
+		e.listenBFD()
 		if e.open == nil {
 			ch.done.Faults = append(ch.done.Faults, Fault{e.tunnel.Name, e.status().Cause.Report()})
 		}

@@ -86,8 +86,10 @@ func (g *Gateway) sessionsOf(gr *group) bgp.Config {
 	c := bgp.Config{Group: gr.name}
 	for _, e := range gr.entries {
 		if t := e.tunnel; t.BGP != nil && t.Inside.IsValid() && t.Peer.IsValid() && e.addressed == t.Inside {
+			b := *t.BGP
+			b.BFD = nil // package tunnel has it
 			c.Sessions = append(c.Sessions, bgp.Session{
-				BGP: *t.BGP, Tunnel: t.Name, Local: t.Inside.Addr(), Remote: t.Peer, Inside: t.Inside,
+				BGP: b, Tunnel: t.Name, Local: t.Inside.Addr(), Remote: t.Peer, Inside: t.Inside,
 				LocalASN: t.Local.ASN, RemoteASN: t.Remote.ASN, Own: ownNetworks(t), Outer: gr.outer(), Standby: t.Role == config.Standby,
 			})
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -42,6 +43,12 @@ type fakeNetworks struct {
 	listings          int
 }
 
+func (h *fakeHost) listed() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.listings
+}
+
 // fakeSpeakers makes Speakers that say what a test has them say.
 type fakeSpeakers struct {
 	host *fakeHost
@@ -56,16 +63,27 @@ type fakeSpeaker struct {
 	addressed []string // the host's devices with addresses when it was made
 	linger    time.Duration
 
+	saw heard
+}
+
+// heard is what a fakeSpeaker was told.
+type heard struct {
 	config    bgp.Config
 	changes   int
 	reachable map[string]bool
 	networks  string
+	ctx       context.Context
 	began     time.Time
 	ended     time.Time
 }
 
+func (s *fakeSpeaker) heard() (h heard) {
+	s.do(func() { h = s.saw; h.reachable = maps.Clone(h.reachable) })
+	return h
+}
+
 func (f *fakeSpeakers) speak(c bgp.Config, report func(bgp.Report), event func(string, diag.Cause)) Speaker {
-	s := &fakeSpeaker{of: f, report: report, event: event, config: c, reachable: map[string]bool{}}
+	s := &fakeSpeaker{of: f, report: report, event: event, saw: heard{config: c, reachable: map[string]bool{}}}
 	for name, d := range f.host.devices() {
 		for _, a := range d.Addresses {
 			s.addressed = append(s.addressed, name+" "+a.String())
@@ -95,19 +113,19 @@ func (f *fakeSpeakers) one(t *testing.T, n, of int) *fakeSpeaker {
 func (s *fakeSpeaker) do(f func()) { s.of.mu.Lock(); defer s.of.mu.Unlock(); f() }
 
 func (s *fakeSpeaker) Run(ctx context.Context) error {
-	s.do(func() { s.began = time.Now() })
+	s.do(func() { s.saw.began, s.saw.ctx = time.Now(), ctx })
 	<-ctx.Done()
 	time.Sleep(s.linger)
-	s.do(func() { s.ended = time.Now() })
+	s.do(func() { s.saw.ended = time.Now() })
 	return nil
 }
-func (s *fakeSpeaker) Change(c bgp.Config) { s.do(func() { s.config = c; s.changes++ }) }
+func (s *fakeSpeaker) Change(c bgp.Config) { s.do(func() { s.saw.config = c; s.saw.changes++ }) }
 func (s *fakeSpeaker) Reachable(t string, is bool) {
-	s.do(func() { s.reachable[t] = is })
+	s.do(func() { s.saw.reachable[t] = is })
 }
 
 func (s *fakeSpeaker) Networks(connected, kernel []netip.Prefix) {
-	s.do(func() { s.networks = fmt.Sprint(connected, kernel) })
+	s.do(func() { s.saw.networks = fmt.Sprint(connected, kernel) })
 }
 
 // says reports an established, complete session.
@@ -155,25 +173,29 @@ func TestASpeakerForEachGroupWithBGP(t *testing.T) {
 			BGP: *bgpHQ().Tunnels[0].BGP, Tunnel: "hq", Local: addr("169.254.1.1"), Remote: addr("169.254.1.2"), Inside: prefixes("169.254.1.1/30")[0],
 			LocalASN: 64512, RemoteASN: 64600, Own: prefixes("192.168.3.0/24"), Outer: []netip.Addr{addr("198.51.100.1")},
 		}}}
-		if !reflect.DeepEqual(s.config, want) {
-			t.Errorf("got config %+v, want %+v", s.config, want)
+		if !reflect.DeepEqual(s.heard().config, want) {
+			t.Errorf("got config %+v, want %+v", s.heard().config, want)
 		}
-		if is, ok := s.reachable["hq"]; !ok || is {
+		if is, ok := s.heard().reachable["hq"]; !ok || is {
 			t.Error("the peer is reached before the tunnel is up")
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
-		if !s.reachable["hq"] {
+		synctest.Wait()
+		if !s.heard().reachable["hq"] {
 			t.Error("the peer is not reached though the tunnel is up")
 		}
 		if err := r.Down(context.Background(), "hq"); err != nil {
 			t.Fatal(err)
 		}
-		if s.reachable["hq"] || !s.ended.IsZero() {
+		synctest.Wait()
+		if s.heard().reachable["hq"] || !s.heard().ended.IsZero() {
 			t.Error("taken down: the peer is still reached, or the speaker has ended")
 		}
+		told := false // while the tunnels still carry packets
+		r.loop(func() { r.ike.farewell = func() { told = s.heard().ctx.Err() != nil } })
 		r.stop()
-		if s.ended.IsZero() {
-			t.Error("the speaker runs on after the gateway's end")
+		if s.heard().ended.IsZero() || !told {
+			t.Errorf("the speaker ended at %v; before the SAs were deleted: %v", s.heard().ended, told)
 		}
 	})
 }
@@ -186,6 +208,7 @@ func TestWhatThePeerTellsIsInTheKernel(t *testing.T) {
 		defer r.stop()
 		s := f.one(t, 0, 1)
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		synctest.Wait()
 		if got := r.wantState("hq", tunnel.Up).Session; got == nil || got.State != "idle" || got.Remote != "169.254.1.2" || got.LocalAS != 64512 {
 			t.Errorf("got session %+v", got)
 		}
@@ -258,6 +281,7 @@ func TestChangesOfBGPAreLive(t *testing.T) {
 		r := start(t, h, configOf(bgpHQ(), lab()), Options{BGP: f.speak})
 		defer r.stop()
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		synctest.Wait()
 		s := f.one(t, 0, 1)
 		s.linger = time.Minute
 		s.says("hq", "10.1.0.0/16")
@@ -266,18 +290,20 @@ func TestChangesOfBGPAreLive(t *testing.T) {
 		next := bgpHQ()
 		next.Tunnels[0].BGP.AuthKey = []byte("secret")
 		done := r.adopt(next, lab())
+		synctest.Wait()
 		if c := done.Plan.Connections[0].Tunnels[0]; c.Class != Live || c.Fields[0].Field != "BGP" {
 			t.Errorf("got plan %+v", c)
 		}
 		f.one(t, 0, 1)
-		if s.changes != 1 || string(s.config.Sessions[0].AuthKey) != "secret" || !s.reachable["hq"] {
-			t.Errorf("got %d changes, the last to %+v", s.changes, s.config)
+		if s.heard().changes != 1 || string(s.heard().config.Sessions[0].AuthKey) != "secret" || !s.heard().reachable["hq"] {
+			t.Errorf("got %d changes, the last to %+v", s.heard().changes, s.heard().config)
 		}
 		r.wantRoutes("10.1.0.0/16 dev vpngw0 src 192.168.3.1")
 		r.wantState("hq", tunnel.Up)
 		r.wantCommands()
 		r.adopt(next) // another connection's affair
-		if s.changes != 1 {
+		synctest.Wait()
+		if s.heard().changes != 1 {
 			t.Error("a change of another connection is told")
 		}
 
@@ -295,15 +321,17 @@ func TestChangesOfBGPAreLive(t *testing.T) {
 
 		// The next one begins when the last one has ended.
 		r.adopt(next)
+		synctest.Wait()
 		second := f.one(t, 1, 2)
 		s.says("hq", "10.1.0.0/16")
 		r.wantRoutes()
-		if !second.began.IsZero() || !s.ended.IsZero() {
+		if !second.heard().began.IsZero() || !s.heard().ended.IsZero() {
 			t.Error("two children of one name run")
 		}
 		time.Sleep(time.Minute + time.Nanosecond)
-		if second.began.IsZero() || second.began.Before(s.ended) {
-			t.Errorf("it began at %v, and the last one ended at %v", second.began, s.ended)
+		synctest.Wait()
+		if second.heard().began.IsZero() || second.heard().began.Before(s.heard().ended) {
+			t.Errorf("it began at %v, and the last one ended at %v", second.heard().began, s.heard().ended)
 		}
 		second.says("hq", "10.3.0.0/16")
 		r.wantRoutes("10.3.0.0/16 dev vpngw0 src 192.168.3.1")
@@ -311,7 +339,7 @@ func TestChangesOfBGPAreLive(t *testing.T) {
 		// A connection that is removed ends its speaker.
 		r.adopt(lab())
 		synctest.Wait()
-		if second.ended.IsZero() {
+		if second.heard().ended.IsZero() {
 			t.Error("the connection was removed, and its speaker runs")
 		}
 		r.wantGuards("10.20.0.0/16")
@@ -329,10 +357,11 @@ func TestAPairHasOneSpeaker(t *testing.T) {
 		r := start(t, h, configOf(a, b), Options{BGP: f.speak})
 		defer r.stop()
 		s := f.one(t, 0, 1)
-		if len(s.config.Sessions) != 2 || s.config.Sessions[0].Tunnel != "hq" || s.config.Sessions[0].Standby || !s.config.Sessions[1].Standby || s.config.Group != config.PairGroup("p") {
-			t.Errorf("got %+v", s.config)
+		if len(s.heard().config.Sessions) != 2 || s.heard().config.Sessions[0].Tunnel != "hq" || s.heard().config.Sessions[0].Standby || !s.heard().config.Sessions[1].Standby || s.heard().config.Group != config.PairGroup("p") {
+			t.Errorf("got %+v", s.heard().config)
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		synctest.Wait()
 		r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
 		s.says("hq", "10.1.0.0/16")
 		s.says("lab", "10.1.0.0/16")
@@ -358,6 +387,7 @@ func TestGuardsOutlastARestart(t *testing.T) {
 		h := officeHost()
 		r := begin(t, h, bgpHQ(), bgpLab())
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		synctest.Wait()
 		r.up("lab", "192.168.4.0/24", "10.20.0.0/16")
 		r.f.one(t, 0, 2).says("hq", "10.1.0.0/16")
 		r.f.one(t, 1, 2).says("lab", "10.2.0.0/16")
@@ -401,6 +431,19 @@ func TestGuardsOutlastARestart(t *testing.T) {
 			r.wantGuards()
 		})
 	})
+	t.Run("both are taken down", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := begin(t, first(t), bgpHQ(), bgpLab())
+			defer r.stop()
+			for _, name := range []string{"hq", "lab"} {
+				if err := r.Down(context.Background(), name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.loop(func() {})
+			r.wantGuards()
+		})
+	})
 	t.Run("no BGP any more", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := begin(t, first(t), hq())
@@ -422,10 +465,11 @@ func TestNetworksAreToldToTheSpeaker(t *testing.T) {
 		r := start(t, h, configOf(c), Options{BGP: f.speak})
 		defer r.stop()
 		s := f.one(t, 0, 1)
-		if want := "[192.168.3.0/24] [172.16.0.0/16]"; s.networks != want {
-			t.Errorf("got networks %s, want %s", s.networks, want)
+		if want := "[192.168.3.0/24] [172.16.0.0/16]"; s.heard().networks != want {
+			t.Errorf("got networks %s, want %s", s.heard().networks, want)
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		synctest.Wait()
 		s.says("hq", "10.1.0.0/16")
 		r.wantRoutes("10.1.0.0/16 dev vpngw0 src 192.168.3.1")
 		h.mu.Lock()
@@ -435,19 +479,22 @@ func TestNetworksAreToldToTheSpeaker(t *testing.T) {
 			h.changed()
 			time.Sleep(10 * time.Millisecond)
 		}
-		if h.listings != 1 {
-			t.Errorf("%d listings before the second is over", h.listings)
+		synctest.Wait()
+		if h.listed() != 1 {
+			t.Errorf("%d listings before the second is over", h.listed())
 		}
 		time.Sleep(time.Second)
-		if want := "[192.168.3.0/24 192.168.5.0/24] [172.16.0.0/16]"; s.networks != want || h.listings != 2 {
-			t.Errorf("got networks %s after %d listings, want %s after 2", s.networks, h.listings, want)
+		synctest.Wait()
+		if want := "[192.168.3.0/24 192.168.5.0/24] [172.16.0.0/16]"; s.heard().networks != want || h.listed() != 2 {
+			t.Errorf("got networks %s after %d listings, want %s after 2", s.heard().networks, h.listed(), want)
 		}
 		// Nobody asks where no session announces them.
 		r.adopt(bgpHQ())
 		h.changed()
 		time.Sleep(time.Minute)
-		if h.listings != 2 {
-			t.Errorf("%d listings, want 2", h.listings)
+		synctest.Wait()
+		if h.listed() != 2 {
+			t.Errorf("%d listings, want 2", h.listed())
 		}
 	})
 }
@@ -484,6 +531,7 @@ func TestRoutesSayWhyTheyAreNotInTheKernel(t *testing.T) {
 			return strings.Join(out, "\n")
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		synctest.Wait()
 		rep := established("hq", "10.1.0.0/16", "10.2.0.0/16", "10.10.0.0/16")
 		rep.Refused = []bgp.Refused{{Prefix: prefixes("100.64.0.0/10")[0], Cause: diag.Cause{Code: "bgp-prefix-refused"}}}
 		f.one(t, 0, 1).report(rep)

@@ -404,7 +404,8 @@ type script struct {
 	actions  []sa.Action
 	sas      map[uint32]*ipsec.ChildSA
 	status   *ike.IKEStatus
-	live     bool // Idle answers no until Shutdown
+	live     bool   // Idle answers no until Shutdown
+	farewell func() // called at Shutdown
 }
 
 func (s *script) new(c ike.Config) IKE { s.config, s.sas = c, map[uint32]*ipsec.ChildSA{}; return s }
@@ -431,6 +432,9 @@ func (s *script) Do(_ time.Time, c sa.Command) {
 	s.commands = append(s.commands, c)
 	if c == (sa.Shutdown{}) {
 		s.live = false
+		if s.farewell != nil {
+			s.farewell()
+		}
 	}
 }
 func (s *script) Advance(time.Time)      {}

@@ -29,6 +29,8 @@ type entry struct {
 	report    *bgp.Report    // the last one; nil: none
 	learned   []netip.Prefix // of it
 	announced []netip.Prefix
+
+	discriminator uint32 // of BFD; 0: it had none yet
 }
 
 // group is a tunnel.Group with the gateway's bookkeeping for it. The group owns
@@ -62,6 +64,7 @@ type fleet struct {
 	queue      []*group               // have facts since their last Advance
 	due        schedule.Queue[*group] // each Group's Deadline
 	up         int                    // tunnels that are up
+	drawn      discriminators
 }
 
 // enqueue schedules a group's Advance for this turn of the loop, or the next.

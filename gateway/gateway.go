@@ -95,6 +95,7 @@ type Gateway struct {
 	kept          time.Time       // when packets that wait for an SA expire; zero: none waits
 	summary       string          // as last told to the service manager
 	removed       []string        // tunnels that release has to look at
+	heard         []byte          // space for a packet of BFD
 	droppedLogged uint64          // of the inbox, as last logged
 	droppedSaid   time.Time       // when that was
 }
@@ -123,7 +124,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		events:          newEvents(),
 		config:          c,
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
-		fleet:           fleet{byName: map[string]*entry{}},
+		fleet:           fleet{byName: map[string]*entry{}, drawn: discriminators{}},
 		peers:           newPeers(),
 		speakers: speakers{
 			running: map[string]*speaker{}, ending: map[string]chan struct{}{},

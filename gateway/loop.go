@@ -127,6 +127,10 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 		g.note(now, g.fleet.byName[e.Tunnel], tunnel.Acquire(e))
 	case esp.Answered:
 		g.answered(now, e)
+	case esp.HeardBFD:
+		if e := g.fleet.byName[e.Tunnel]; e != nil {
+			g.fleet.enqueue(e.group) // hearBFD takes it
+		}
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote, SPI: e.SPI})
 	case esp.PathMTU:
@@ -181,6 +185,7 @@ func (g *Gateway) open(now time.Time, e *entry) {
 	e.open = d
 	g.keep(e)
 	e.answer(g.under.addresses)
+	e.listenBFD()
 	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
 	if d != nil {
 		g.peers.changed(e.peer)
@@ -207,6 +212,9 @@ func (g *Gateway) goodbye(timer *time.Timer) {
 	g.Log.Info("shutting down")
 	g.Notify("STOPPING=1")
 	g.speakers.endAll()
+	for _, e := range g.fleet.entries {
+		g.leave(time.Now(), e)
+	}
 	end := time.Now().Add(shutdownGrace)
 	g.ike.Do(time.Now(), sa.Shutdown{})
 	for {

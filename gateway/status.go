@@ -37,6 +37,7 @@ type TunnelStatus struct {
 	IKE         *IKEStatus     `json:"ike"`    // null: no IKE SA
 	Children    []ChildStatus  `json:"children"`
 	Health      *HealthStatus  `json:"health,omitempty"`  // this end does not ping: none
+	BFD         *BFDStatus     `json:"bfd,omitempty"`     // no BFD: none
 	Session     *SessionStatus `json:"session,omitempty"` // of BGP; no BGP: none
 	// Leak says where the kernel would send packets that the tunnel's routes cover: "none", all go into a tunnel or are
 	// dropped, or "possible", some leave in clear. Empty: there are too many tunnels to ask for all.

@@ -10,7 +10,8 @@ import (
 // carried over, and costs no decision.
 
 // carry moves the claims and guards that are in place as both parts want them from old to next, and marks them: withdraw and enter leave
-// them alone. The devices must come in the same order, which decides between two claims to one prefix.
+// them alone. The devices must come in the same order, which decides between two claims to one prefix. What several devices share by flow is
+// decided anew.
 func (h *Host) carry(old, next *part) {
 	if old == nil || next == nil {
 		return
@@ -24,7 +25,7 @@ func (h *Host) carry(old, next *part) {
 		at := finder[*claim]{list: was.claims, prefix: func(c *claim) netip.Prefix { return c.prefix }}
 		for j, c := range d.claims {
 			o := at.find(c.prefix)
-			if o == nil || o.source != c.source || c.address != nil || o.address != nil || !o.settled(h) {
+			if o == nil || o.source != c.source || o.byFlow || c.byFlow || c.address != nil || o.address != nil || !o.settled(h) {
 				continue
 			}
 			o.device, o.order, o.carried = d, c.order, true

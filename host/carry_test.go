@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -15,7 +16,11 @@ import (
 func (m *memory) objects() string {
 	out := slices.Sorted(maps.Keys(m.rules))
 	for _, r := range m.routes {
-		out = append(out, fmt.Sprint(r.Table, r.Dst, " type ", r.Type, " dev ", r.LinkIndex, " src ", r.Src, " guard ", isGuard(r.Type)))
+		guard := 0 // its metric; that of a route may be one more for having replaced another
+		if isGuard(r.Type) {
+			guard = r.Priority
+		}
+		out = append(out, fmt.Sprint(r.Table, r.Dst, " type ", r.Type, " dev ", r.LinkIndex, " src ", r.Src, " guard ", guard))
 	}
 	slices.Sort(out)
 	return fmt.Sprint(out)
@@ -128,4 +133,57 @@ func (h *Host) lost(_ *memory, r netlink.Route) {
 	e := event{ours: true, typ: 25, key: key.tablePrefix, metric: r.Priority, source: v.source}
 	e.route.index = v.index
 	h.lostRoute(e)
+}
+
+// One route of many changes, and the others are not decided again.
+func TestOneRouteOfManyIsOneDecision(t *testing.T) {
+	h, _ := inMemory(1)
+	set := func(s State) {
+		if _, err := h.Set("hq", s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := learnedState(1000)
+	set(all)
+	claims, guards := h.want.parts["hq"].devices[0].claims, h.want.parts["hq"].guards
+	set(all.without(500))
+	set(all)
+	same := 0
+	for i, c := range h.want.parts["hq"].devices[0].claims {
+		if c == claims[i] && h.want.parts["hq"].guards[i] == guards[i] {
+			same++
+		}
+	}
+	if same != 999 {
+		t.Errorf("%d of 1000 routes and guards were carried over, want 999", same)
+	}
+}
+
+// unwilling is a kernel that refuses routes, or guards.
+type unwilling struct {
+	*memory
+	guards, routes bool
+}
+
+func (r *unwilling) RouteAdd(n *netlink.Route) error {
+	if isGuard(n.Type) && r.guards || !isGuard(n.Type) && r.routes {
+		return errors.New("no memory")
+	}
+	return r.memory.RouteAdd(n)
+}
+
+// What the kernel has refused is tried again by the next Set.
+func TestWhatWasRefusedIsNotCarriedOver(t *testing.T) {
+	for _, guards := range []bool{false, true} {
+		h, m := inMemory(1)
+		k := &unwilling{memory: m, guards: guards, routes: !guards}
+		h.rt = k
+		if _, err := h.Set("hq", learnedState(3)); err == nil {
+			t.Fatal("no error")
+		}
+		k.guards, k.routes = false, false
+		if _, err := h.Set("hq", learnedState(3)); err != nil || len(m.routes) != 6 {
+			t.Errorf("got %v and %d routes and guards in the kernel, want 6", err, len(m.routes))
+		}
+	}
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Networks lists, sorted, what BGP can tell of this host: connected are the networks of its devices, but for ours and loopbacks, that are
-// up; kernel are the unicast routes of the main table that administrators and other programs made. Neither has link-local networks,
+// Networks lists, sorted, what BGP can tell of this host: connected are the networks of its devices, but for ours and loopbacks; kernel are
+// the routes of the main table into such devices that administrators and other programs made. Neither has link-local networks,
 // multicast or default routes.
 func (h *Host) Networks() (connected, kernel []netip.Prefix, err error) {
 	links, err := retryDump(h.nl.LinkList)
@@ -19,10 +19,10 @@ func (h *Host) Networks() (connected, kernel []netip.Prefix, err error) {
 		return nil, nil, fmt.Errorf("links: %w", err)
 	}
 	h.mu.Lock()
-	up := make(map[int]bool, len(links))
+	counts := make(map[int]bool, len(links)) // a device that is down has no routes, and a blackhole has no device
 	for _, l := range links {
 		a := l.Attrs()
-		up[a.Index] = h.owned[a.Index] == nil && a.Flags&net.FlagUp != 0 && a.Flags&net.FlagLoopback == 0
+		counts[a.Index] = h.owned[a.Index] == nil && a.Flags&net.FlagLoopback == 0
 	}
 	h.mu.Unlock()
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
@@ -35,8 +35,8 @@ func (h *Host) Networks() (connected, kernel []netip.Prefix, err error) {
 		for _, r := range routes {
 			p := prefixOf(r.Dst)
 			switch {
-			case !p.IsValid() || p.Bits() == 0 || r.Type != unix.RTN_UNICAST || p.Addr().IsLinkLocalUnicast() || p.Addr().IsMulticast() || p.Addr().IsLoopback():
-			case r.Protocol == Protocol || len(r.MultiPath) == 0 && !up[r.LinkIndex]:
+			case !p.IsValid() || p.Bits() == 0 || p.Addr().IsLinkLocalUnicast() || p.Addr().IsMulticast() || p.Addr().IsLoopback():
+			case r.Protocol == Protocol || len(r.MultiPath) == 0 && !counts[r.LinkIndex]:
 			case r.Protocol == unix.RTPROT_KERNEL && len(r.Gw) == 0:
 				connected = append(connected, p.Masked())
 			case r.Protocol != unix.RTPROT_KERNEL:

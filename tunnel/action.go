@@ -70,6 +70,13 @@ type Ping struct {
 	ID, Seq        uint16
 }
 
+// BFDSend asks for a BFD packet through the tunnel's own Child SA. Packets of the peer are BFDHeard facts.
+type BFDSend struct {
+	Tunnel        string
+	Local, Remote netip.Addr // in the tunnel
+	Packet        []byte
+}
+
 // Neighbour says whether BGP's peer can be reached through the tunnel: the tunnel carries packets, and
 // neither its health check nor BFD says that it is ill. While it cannot, none of its routes is in the kernel.
 type Neighbour struct {
@@ -101,6 +108,7 @@ func (Fit) action()       {}
 func (Probe) action()     {}
 func (Want) action()      {}
 func (Ping) action()      {}
+func (BFDSend) action()   {}
 func (Neighbour) action() {}
 func (Reconnect) action() {}
 func (Changed) action()   {}

@@ -71,7 +71,7 @@ func (g *Group) mayJoin(now time.Time, m *member, asked bool) bool {
 	if !g.others(m) || asked || len(m.wellness.flaps) == 0 {
 		return true
 	}
-	if m.Conn.Switching.Manual {
+	if m.Conn.Switching.Manual || m.wellness.since.IsZero() { // its session must come first
 		return false
 	}
 	if until := m.wellness.since.Add(m.hold(now)); now.Before(until) {

@@ -54,6 +54,15 @@ type Pong struct {
 	ID, Seq uint16
 }
 
+// BFDHeard is a BFD packet that came through the tunnel, from the peer's address in it and from no farther.
+type BFDHeard struct {
+	Tunnel string
+	Packet []byte
+}
+
+// Leaving says that this end is about to give up the tunnel, while its SAs are still there.
+type Leaving struct{ Tunnel string }
+
 // Session is what BGP knows through the tunnel. Routes hold while the session is Up or Stale.
 type Session struct {
 	Tunnel    string
@@ -102,6 +111,8 @@ func (Held) fact()      {}
 func (Raised) fact()    {}
 func (Sent) fact()      {}
 func (Pong) fact()      {}
+func (BFDHeard) fact()  {}
+func (Leaving) fact()   {}
 func (Session) fact()   {}
 func (Applied) fact()   {}
 func (PathMTU) fact()   {}

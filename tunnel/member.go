@@ -59,6 +59,8 @@ type member struct {
 
 	pings    dpd.Prober // this end's health check; it never asks where there is none
 	pingID   uint16
+	bfd      hop
+	leaving  bool // this end is about to give it up
 	wellness wellness
 	neighbour
 
@@ -125,8 +127,8 @@ func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 
 // noteHeld takes the tunnel down or releases it. It forgets earlier failures.
 func (m *member) noteHeld(held bool) {
-	m.held, m.wanted = held, time.Time{}
 	m.holdSession(held)
+	m.held, m.wanted = held, time.Time{}
 	m.failed = diag.Cause{}
 	clear(m.causes)
 }

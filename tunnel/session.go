@@ -49,8 +49,11 @@ func (m *member) reachable() bool {
 	return !m.held && m.fault.OK() && m.carries() && !m.cutOff()
 }
 
-// cutOff reports whether the health check takes learned routes away.
+// cutOff reports whether BFD or the health check takes learned routes away.
 func (m *member) cutOff() bool {
+	if !m.bfdDown().OK() {
+		return true
+	}
 	h := m.Tunnel.Asked()
 	return h != nil && m.pings.Health() == dpd.Ill && !(h.Keep && m.Tunnel.Role == config.Single)
 }
@@ -109,10 +112,13 @@ func merged(was, is []netip.Prefix, most int) []netip.Prefix {
 	return append(out, was[:max(0, min(room, len(was)))]...)
 }
 
-// holdSession lets go of what the peer told, or takes it up again.
+// holdSession lets go of what the peer told when the tunnel is taken down, and takes it up again. An `up` of one that is not down
+// changes nothing.
 func (m *member) holdSession(held bool) {
-	m.guarded = nil
-	if !held {
+	switch {
+	case held:
+		m.guarded = nil
+	case m.held:
 		m.guarded = m.session.Routes
 	}
 }

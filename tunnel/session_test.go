@@ -84,6 +84,9 @@ func TestGuardsOutlastTheSession(t *testing.T) {
 		{"the child starts again", []Fact{Session{Tunnel: "hq", Stale: true, Routes: prefixes("10.1.0.0/16", "10.2.0.0/16")}}, "[10.1.0.0/16 10.2.0.0/16]"},
 		{"all is withdrawn", []Fact{tells("hq")}, "[]"},
 		{"the operator takes it down", []Fact{Held{"hq", true}}, "[]"},
+		{"and the session ends by itself", []Fact{Held{"hq", true}, Session{Tunnel: "hq", Stale: true, Routes: prefixes("10.1.0.0/16")}, lostSession("hq")}, "[]"},
+		{"the operator wants it up, as it is", []Fact{lostSession("hq"), Held{"hq", false}}, "[10.1.0.0/16 10.2.0.0/16]"},
+		{"taken down and up, with the session there", []Fact{Held{"hq", true}, Held{"hq", false}}, "[10.1.0.0/16 10.2.0.0/16]"},
 		{"and what comes then counts no more", []Fact{Held{"hq", true}, lostSession("hq"), Held{"hq", false}}, "[]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -95,6 +98,11 @@ func TestGuardsOutlastTheSession(t *testing.T) {
 				s.facts(f)
 			}
 			s.guarded(c.want)
+			for _, e := range s.Routes("hq") {
+				if !e.Guarded && !e.Learned {
+					t.Errorf("%v is listed, and nothing is left of it", e.Prefix)
+				}
+			}
 		})
 	}
 }
@@ -285,6 +293,22 @@ func TestWhichTunnelHasTheSessionsTraffic(t *testing.T) {
 	}
 }
 
+// An operator cannot move the traffic to a tunnel without a session while the other has one that works.
+func TestAnOperatorsMoveNeedsASession(t *testing.T) {
+	d := newDuo(t, auto(), withBGP)
+	d.turn("+a", "+b")
+	d.facts(tells("a", "10.1.0.0/16"))
+	if err := d.Switch(false); err == nil || !strings.Contains(err.Error(), "there is no BGP session") {
+		t.Errorf("got %v", err)
+	}
+	d.facts(tells("b", "10.1.0.0/16"))
+	d.turn("-b")
+	d.facts(lostSession("a"))
+	if err := d.Switch(true); err != nil { // b's session is only not over yet
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestStaticAndLearnedRoutes(t *testing.T) {
 	const both = "10.10.0.0/16"
 	for _, c := range []struct {
@@ -409,11 +433,11 @@ func BenchmarkTenThousandRoutes(b *testing.B) {
 				for range 8 {
 					g.Advance(s.now)
 					for act := g.Next(); act != nil; act = g.Next() {
-						switch act.(type) {
+						switch act := act.(type) {
 						case Want:
 							g.Note(s.now, Applied{})
 						case Measure:
-							g.Note(s.now, PathMTU{act.(Measure).Remote, 1500})
+							g.Note(s.now, PathMTU{act.Remote, 1500})
 						}
 					}
 				}

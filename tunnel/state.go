@@ -16,7 +16,7 @@ const (
 	// subnets, and addresses and routes are in place: a packet sent now is
 	// carried.
 	Up State = "up"
-	// Degraded: a part of that holds, or nothing answers the health check, or the tunnel has no routes but BGP's and BGP
+	// Degraded: a part of that holds, or nothing answers the health check, or BFD lost the peer, or the tunnel has no routes but BGP's and BGP
 	// has no session. (With static routes that is a warning: they carry packets.)
 	Degraded State = "degraded"
 	// Connecting: nothing is carried; vpngw keeps trying to establish the SAs.

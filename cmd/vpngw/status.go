@@ -33,10 +33,10 @@ func newStatus(s *settings) *cobra.Command {
   waiting     not up yet; the peer has to begin
   down        taken down by "vpngw down", or without a device
 
-A tunnel is degraded too while its health check finds nobody. Of two tunnels, the one
+A tunnel is degraded too while its health check finds nobody, or BFD has lost the peer. Of two tunnels, the one
 without the traffic is marked "(standby)". WHY is the last failure. A line below the table names
 each tunnel of which packets can leave in clear, and by which route: the kernel was asked where it
-would send them. Another says how a tunnel's BGP session is ("vpngw routes" has what it told). IN and OUT count the bytes of inner packets that the present Child SAs have
+would send them. Others say how a tunnel's BFD and BGP sessions are ("vpngw routes" has what BGP told). IN and OUT count the bytes of inner packets that the present Child SAs have
 carried. Algorithms marked "!" are weak.
 
 With --drops it counts what was dropped and refused since the daemon started, by
@@ -126,6 +126,9 @@ func printStatus(w io.Writer, st desired.Status, now time.Time) error {
 	}
 	for _, c := range st.Connections {
 		for _, t := range c.Tunnels {
+			if t.BFD != nil {
+				fmt.Fprintln(w, bfdLine(t, now))
+			}
 			if t.Session != nil {
 				fmt.Fprintln(w, sessionLine(t, now))
 			}
@@ -138,6 +141,28 @@ func printStatus(w io.Writer, st desired.Status, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// bfdLine says how the BFD session of a tunnel is.
+func bfdLine(t gateway.TunnelStatus, now time.Time) string {
+	b := t.BFD
+	line := fmt.Sprintf("%s BFD to %s: %s", plain(t.Name), plain(b.Remote), plain(b.State))
+	if !b.Since.IsZero() {
+		line += " for " + ago(now.Sub(b.Since))
+	}
+	if b.Interval > 0 {
+		line += fmt.Sprintf("; a packet every %g ms", b.Interval)
+	}
+	if b.Detect > 0 {
+		line += fmt.Sprintf(", dead after %g ms without one", b.Detect)
+	}
+	if b.Discarded > 0 {
+		line += fmt.Sprintf("; %d from elsewhere dropped", b.Discarded)
+	}
+	if b.Why != "" {
+		line += "; " + plain(b.Why)
+	}
+	return line
 }
 
 // sessionLine says how the BGP session of a tunnel is.

@@ -141,6 +141,17 @@ type TunnelStatus struct {
 	Leak     string        `json:"leak"`
 	LeakWhy  string        `json:"leak_why"`
 	Health   *HealthStatus `json:"health"` // nil: this end does not ping
+	BFD      *BFDStatus    `json:"bfd"`    // nil: no BFD
+}
+
+// BFDStatus is BFD's part of a Status.
+type BFDStatus struct {
+	State     string    `json:"state"` // rests, down, init, up
+	Since     time.Time `json:"since"`
+	Interval  float64   `json:"interval_ms"`
+	Detect    float64   `json:"detect_ms"`
+	Discarded int       `json:"discarded"`
+	Why       string    `json:"why"`
 }
 
 // HealthStatus is the health check's part of a Status.
