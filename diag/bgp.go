@@ -52,7 +52,7 @@ var bgp = []Entry{
 	{Code: BGPInside, Severity: Error, Sentence: "{host} answers neither BGP nor a ping through the tunnel: the peer may have another address there; this end has {ours}", Side: Either, Change: "inside.local"},
 	{Code: BGPSmallPath, Severity: Error, Sentence: "{host} answers a ping of 64 bytes through the tunnel, and none of {count}: BGP's large messages are lost", Side: Path, Change: "mtu"},
 	{Code: BGPFlaps, Severity: Warning, Sentence: "the BGP session with {host} has ended {count} times", Side: Either, Change: "bgp.hold"},
-	{Code: BFDDown, Severity: Error, Sentence: "BFD with {host} is down[: nothing came from it for {after}][: the peer says that it is {theirs}]", Side: Path, Change: "bgp.bfd"},
+	{Code: BFDDown, Severity: Error, Sentence: "BFD with {host} is down[: nothing came from it for {after}][: the peer says that it is {theirs}][: {ours}]", Side: Path, Change: "bgp.bfd"},
 }
 
 // hintsBGP say what the peer's NOTIFICATION means to an operator (RFC 4271 section 6, RFC 4486, RFC 9003, RFC 8538, RFC 9384).
