@@ -72,7 +72,7 @@ gobench: go ## the Go benchmarks
 fuzz: go ## every fuzz target for 200 000 executions, and a million hostile messages (FUZZTIME=n, HOSTILE=n)
 	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
 
-soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian)
+soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
 install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)

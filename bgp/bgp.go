@@ -30,11 +30,7 @@ type Session struct {
 	LocalASN, RemoteASN uint32
 	Own                 []netip.Prefix // networks that are ours, which the peer must not tell
 	Outer               []netip.Addr   // of the peer: a route that holds one is accepted only where Accept names it
-	// Never is not accepted, NeverTell not told, whatever else is said: these, what is within and what holds
-	// them. A default route here means only itself. They are a cloud's limits, at the cloud's and at the customer's end.
-	Never, NeverTell []netip.Prefix
-	MaxTell          int // prefixes that the peer accepts; 0: it has no limit that we know
-	Standby          bool
+	Standby             bool
 }
 
 // Tell is what is told to a peer.

@@ -22,6 +22,9 @@ const (
 	bfdSourceMask = 0x3fff
 	// maxBFD is the largest packet that is looked at. One with authentication, which is never used, has 52 bytes at most.
 	maxBFD = 64
+	// A session has at most 20 packets a second, and a few more while it changes. More of a peer must not keep the loop busy.
+	bfdPerSecond = 50
+	bfdBurst     = 10
 )
 
 // hop is a tunnel's BFD: its addresses, and the newest packet of the peer that nobody has taken yet.
@@ -30,6 +33,7 @@ type hop struct {
 	local, remote addr
 	v6            bool
 	discarded     atomic.Uint64 // packets that were not the neighbour's
+	rate          limiter       // of HeardBFD, for the holder of Plane.receiving
 
 	mu     sync.Mutex
 	newest [maxBFD]byte
@@ -90,8 +94,9 @@ func (r *receiver) bfd(in *inbound, b []byte) bool {
 	payload := b[f.transport+udpHeader:][:int(binary.BigEndian.Uint16(b[f.transport+4:]))-udpHeader]
 	h.mu.Lock()
 	h.size = copy(h.newest[:], payload)
-	tell := !h.told
-	h.told = true
+	// What is not told is taken with the next packet, or when the tunnel's session looks at its own timers.
+	tell := !h.told && h.rate.allow(r.now, bfdPerSecond, bfdBurst)
+	h.told = h.told || tell
 	h.mu.Unlock()
 	if tell && !r.plane.cfg.Notify(HeardBFD{in.tunnel.Name}) {
 		h.mu.Lock()

@@ -52,6 +52,15 @@ func TestBFDGoesFromDataPlaneToDataPlane(t *testing.T) {
 				t.Errorf("counted %+v", c)
 			}
 		}
+		all := 0
+		for range 1000 { // though each is taken at once
+			b.in(udp4, a.sendBFD(udp4, here, there, []byte("three"))...)
+			_, told := b.heardBFD()
+			all += told
+		}
+		if all < 5 || all > 50 {
+			t.Errorf("told %d times of a flood", all)
+		}
 		b.tunnel.BFD(netip.Addr{}, netip.Addr{})
 		if got := b.in(udp4, a.sendBFD(udp4, here, there, []byte("other"))...); len(got) != 1 {
 			t.Error("without BFD its packets go to the TUN")

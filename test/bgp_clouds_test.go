@@ -12,6 +12,7 @@ import (
 // announces, and the hosts reach each other.
 func TestBGPByEachCloudsBody(t *testing.T) {
 	bgpTest(t)
+	t.Parallel()
 	tencent := tencentPage(t, nil)
 	delete(tencent, "SecurityPolicyDatabases")
 	tencent["RouteType"] = "Bgp"

@@ -118,6 +118,7 @@ func TestBGPRefusesWhatACloudRefuses(t *testing.T) {
 // The 51st prefix is too many for Alibaba's end, as over_limit says.
 func TestBGPHoldsAlibabasLimit(t *testing.T) {
 	bgpTest(t)
+	t.Parallel()
 	for _, tt := range []struct {
 		over string
 		ends bool

@@ -25,6 +25,7 @@ func routeBased() lab.Connection {
 // BGP of others goes through a tunnel without routes of its own: BIRD and FRR on the gateways establish with a password
 // and TTL security, their BFD is up, they exchange routes, and traffic follows them.
 func TestBGPOfOthersGoesThroughTheTunnel(t *testing.T) {
+	t.Parallel()
 	for name, both := range map[string]lab.BGPPeer{
 		"password and TTL security": {Password: "apassword", TTLSecurity: true},
 		"BFD":                       {BFD: true}, // FRR takes a peer with TTL security for one several hops away

@@ -11,7 +11,7 @@ import (
 )
 
 // bgpServed says that the daemon speaks BGP. Else the tests of it are skipped.
-const bgpServed = false
+const bgpServed = true
 
 // bgpTest is the beginning of a test of the daemon's BGP.
 func bgpTest(t *testing.T) {
@@ -74,6 +74,7 @@ func awaitLeads(n *lab.Net, gw *lab.Namespace, within time.Duration, prefixes ..
 // A session is up within 3 s of its tunnel: with BIRD and with FRR, whoever connects, and when both do at once.
 func TestBGPIsUpSoonAfterItsTunnel(t *testing.T) {
 	bgpTest(t)
+	t.Parallel()
 	for kind := range lab.Routers {
 		for role, passive := range map[string][2]bool{"we connect": {false, true}, "the peer connects": {true, false}, "both connect": {false, false}} {
 			t.Run(kind+"/"+role, func(t *testing.T) {
@@ -103,6 +104,7 @@ func TestBGPIsUpSoonAfterItsTunnel(t *testing.T) {
 // announced again; a next hop other than the peer is refused.
 func TestBGPRoutesComeAndGo(t *testing.T) {
 	bgpTest(t)
+	t.Parallel()
 	for kind := range lab.Routers {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -164,6 +166,7 @@ func awaitForeign(n *lab.Net, ns *lab.Namespace, count int) {
 // Each kind of session is up after a reload has made it one of that kind.
 func TestBGPOfEachKind(t *testing.T) {
 	bgpTest(t)
+	t.Parallel()
 	for kind := range lab.Routers {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

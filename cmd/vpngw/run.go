@@ -137,7 +137,7 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	if keys != nil {
 		o.KeyLog = keys
 	}
-	o.BGP = speaking(h, log, filepath.Join(filepath.Dir(s.control), "bgp"))
+	o.BGP = speaking(h, log, childDir(s.control))
 	noticeGuards(log, first.Config, s.state)
 	g, err := gateway.New(first.Config, o)
 	if err != nil {

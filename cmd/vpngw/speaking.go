@@ -2,8 +2,11 @@ package main
 
 import (
 	"log/slog"
+	"path/filepath"
+	"strings"
 
 	"vpngw/bgp"
+	"vpngw/control"
 	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/host"
@@ -16,6 +19,16 @@ func speaking(h *host.Host, log *slog.Logger, dir string) gateway.Speaking {
 	return func(c bgp.Config, report func(bgp.Report), event func(string, diag.Cause)) gateway.Speaker {
 		return bgp.New(bgp.Options{Starter: children{h}, Dir: dir, Log: log, Report: report, Event: event}, c)
 	}
+}
+
+// childDir is the directory of the children's sockets: bgp beside the control socket, or for a daemon with another control socket
+// one by its name, as several may lie in one directory.
+func childDir(path string) string {
+	dir, name := filepath.Split(path)
+	if name == filepath.Base(control.DefaultSocket) {
+		return filepath.Join(dir, "bgp")
+	}
+	return filepath.Join(dir, strings.TrimSuffix(name, ".sock")+".bgp")
 }
 
 // children is the host as bgp's Starter.

@@ -124,6 +124,7 @@ type TunnelStatus struct {
 	State  string    `json:"state"` // up, degraded, connecting, waiting, down
 	Since  time.Time `json:"since"`
 	Why    string    `json:"why"`
+	Code   string    `json:"code"`
 	Device string    `json:"device"`
 	Local  string    `json:"local"`
 	Remote string    `json:"remote"`
