@@ -32,7 +32,7 @@ var bgp = []Entry{
 	{Code: BGPUp, Severity: Info, Sentence: "the BGP session with {host} is established[; the hold time is {after}]", Side: Nowhere},
 	{Code: BGPDown, Severity: Warning, Sentence: "the BGP session[ with {host}] has ended[ after {after}][: {err}]", Side: Nowhere},
 	{Code: BGPWaits, Severity: Warning, Sentence: "there is no BGP session[ with {host}]", Side: Either},
-	{Code: BGPRefused, Severity: Error, Sentence: "{host} refuses BGP's connection (TCP 179)[: {err}]: does BGP run there, and is this end's address in the tunnel its neighbor?", Side: Theirs},
+	{Code: BGPRefused, Severity: Error, Sentence: "{host} refuses BGP's connection (TCP 179)[: {err}]: does BGP run there, is this end's address in the tunnel its neighbor, and does it ask for TTL security that this end has not?", Side: Theirs},
 	{Code: BGPNoAnswer, Severity: Error, Sentence: "no answer to BGP from {host} (TCP 179)[: {err}]: does it have that address in the tunnel, does a filter drop TCP 179, do both ends have the same password and TTL security?", Side: Either, Change: "inside.local, bgp.key, bgp.ttl_security"},
 	{Code: BGPAS, Severity: Error, Sentence: "the AS numbers of BGP do not match[: the peer says that it is AS {theirs}; this end expects AS {ours}][: the peer answered {notify}, so it expects another AS of this end]", Side: Either, Change: "local.asn, remote.asn"},
 	{Code: BGPPassword, Severity: Error, Sentence: "the passwords of BGP (TCP MD5) differ between this end and {host}[: {ours}]", Side: Either, Change: "bgp.key"},

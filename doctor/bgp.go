@@ -58,6 +58,9 @@ func session(t *Tunnel) []diag.Cause {
 	case "", diag.BGPDown, diag.BGPWaits, diag.BGPNoAnswer, diag.BGPRefused, diag.ConfigChanged:
 		return one(b.unheard(why))
 	case diag.BGPHold:
+		if c, ok := b.lowTTL(); ok { // a peer may have other TTLs before its connection is taken
+			return one(c)
+		}
 		if c, ok := b.narrow(); ok {
 			return one(c)
 		}
@@ -98,11 +101,10 @@ func (b *BGP) unheard(why diag.Cause) diag.Cause {
 		return c
 	case n.Plain == host.Accepted && b.Passive:
 		return b.cause(diag.BGPBothWait)
-	case n.Plain == host.Silence && n.Ping == host.Accepted && n.LowTTL > 0 && b.TTLSecurity:
-		c := b.cause(diag.BGPTTL)
-		c.Ours = fmt.Sprintf("this end has, and %d TCP segments came with a lower TTL", n.LowTTL)
-		return c
 	case n.Plain == host.Silence && n.Ping == host.Accepted:
+		if c, ok := b.lowTTL(); ok {
+			return c
+		}
 		return b.unsigned()
 	case n.Plain == host.Silence && n.Ping == host.Silence:
 		c := b.cause(diag.BGPInside)
@@ -112,6 +114,13 @@ func (b *BGP) unheard(why diag.Cause) diag.Cause {
 		return b.cause(diag.BGPWaits)
 	}
 	return why
+}
+
+// lowTTL reports whether this end's TTL security has dropped packets.
+func (b *BGP) lowTTL() (diag.Cause, bool) {
+	c := b.cause(diag.BGPTTL)
+	c.Ours = fmt.Sprintf("this end has, and %d TCP segments came with a lower TTL", b.Neighbor.LowTTL)
+	return c, b.TTLSecurity && b.Neighbor.LowTTL > 0
 }
 
 // unsigned is what a peer says that answers pings and no SYN without a password: the kernel drops what has another

@@ -131,6 +131,10 @@ func TestEachFaultOfBGPIsFound(t *testing.T) {
 			t.Host.Filtered = []host.Filtered{filtered(host.HookInput, 6, 179, true)}
 		}, nil, ""},
 		{"the hold time", func(t *Tunnel) { missing(t, diag.Cause{Code: diag.BGPHold}) }, []diag.Code{diag.BGPHold}, "169.254.11.1 within the hold time of 1m30s"},
+		{"the hold time before a session, with TTL security here", func(t *Tunnel) {
+			missing(t, diag.Cause{Code: diag.BGPHold})
+			t.BGP.Neighbor.Plain, t.BGP.Neighbor.Alike, t.BGP.Neighbor.LowTTL, t.BGP.TTLSecurity = host.Accepted, host.Accepted, 2, true
+		}, []diag.Code{diag.BGPTTL}, "2 TCP segments"},
 		{"the hold time, and large packets", func(t *Tunnel) {
 			missing(t, diag.Cause{Code: diag.BGPHold})
 			t.BGP.Neighbor.Large = host.Silence
