@@ -214,7 +214,7 @@ func (r *attached) line(line []byte) {
 	tunnel, known := r.tunnels[neighbour]
 	r.mu.Unlock()
 	r.speaker.Log.Debug("bgp: "+printable(rec.Message), "tunnel", tunnel, "peer", printable(rec.Key), "old", printable(rec.Old),
-		"new", printable(rec.New), "reason", printable(rec.Reason), "err", printable(rec.Error))
+		"new", printable(rec.New), "reason", printable(rec.Ended), "err", printable(rec.Error))
 	if rec.Message == unconfined {
 		r.speaker.Log.Warn("the BGP process could do more than it should: this system cannot take it away", "err", printable(rec.Error))
 	}

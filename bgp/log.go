@@ -106,7 +106,7 @@ func (r record) cause() (diag.Cause, bool) {
 	case "failed to connect":
 		return r.unconnected(), true
 	case "Peer Down":
-		switch r.Reason {
+		switch r.Ended {
 		case "read-failed", "write-failed", "graceful-restart":
 			return diag.Cause{Code: diag.BGPDown, Err: "the peer closed the connection without a word"}, true
 		}
@@ -150,7 +150,7 @@ func (r record) opened() (diag.Cause, bool) {
 	if r.New != "BGP_FSM_IDLE" || r.Old != "BGP_FSM_OPENSENT" && r.Old != "BGP_FSM_OPENCONFIRM" {
 		return diag.Cause{}, false
 	}
-	switch r.Reason {
+	switch r.Ended {
 	case "read-failed":
 		return diag.Cause{Code: diag.BGPRefused, Err: "the peer closed the connection instead of an answer to OPEN"}, true
 	case "invalid-msg":

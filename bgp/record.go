@@ -20,7 +20,7 @@ type record struct {
 	Topic   string `json:"topic,omitempty"`
 	Old     string `json:"old,omitempty"`
 	New     string `json:"new,omitempty"`
-	Reason  string `json:"reason,omitempty"`
+	Ended   string `json:"reason,omitempty"` // how GoBGP calls what ended the session
 	Error   string `json:"error,omitempty"`
 	Code    uint8  `json:"code,omitempty"` // of a NOTIFICATION
 	Subcode uint8  `json:"subcode,omitempty"`
@@ -79,7 +79,7 @@ func (l *lineLog) write(level, msg string, f log.Fields) {
 		case "new":
 			r.New = short(v)
 		case "reason", "Reason":
-			r.Reason = short(v)
+			r.Ended = short(v)
 		case "Cap", "Family":
 			r.Family = short(v)
 		case "Communicated-Reason":

@@ -157,8 +157,11 @@ func (w *script) up(tunnel string, prefixes ...string) {
 
 func (w *script) establish(tunnel string, restart time.Duration, prefixes ...string) {
 	w.t.Helper()
-	w.do(peerIs{tunnel: tunnel, state: Idle}, peerIs{tunnel: tunnel, state: Connecting}, peerIs{tunnel: tunnel, state: Opening},
+	did := w.do(peerIs{tunnel: tunnel, state: Idle}, peerIs{tunnel: tunnel, state: Connecting}, peerIs{tunnel: tunnel, state: Opening},
 		peerIs{tunnel: tunnel, state: Established, hold: 9 * time.Second, restart: restart}, w.told(tunnel, prefixes...))
+	if said := "event " + tunnel + " " + string(diag.BGPUp); !slices.Contains(did, said) {
+		w.t.Fatalf("got %q, which lacks %q", did, said)
+	}
 	if w.reports[tunnel].State != Established {
 		w.t.Fatalf("session %s is not established: %+v", tunnel, w.reports[tunnel])
 	}

@@ -66,7 +66,7 @@ type session struct {
 	heardAt time.Time
 	endedAt time.Time
 	downAt  time.Time // when the event of the end is due, for want of a reason
-	warned  map[warning]bool
+	warned  map[diag.Code]bool
 
 	rib       rib
 	early     []Told // before we know of the session
@@ -85,7 +85,7 @@ func newSession(now time.Time, c Session) *session {
 
 // calm forgets what slows the session down and what the operator was told: something changed.
 func (s *session) calm() {
-	s.tries, s.pauses, s.pauseUntil, s.warned = 0, 0, time.Time{}, map[warning]bool{}
+	s.tries, s.pauses, s.pauseUntil, s.warned = 0, 0, time.Time{}, map[diag.Code]bool{}
 }
 
 // wanted reports whether the child should have the peer. One that has to begin is waited for even while the tunnel
@@ -142,7 +142,7 @@ func (s *session) notePeer(now time.Time, k *keeper, f peerIs) {
 		s.upAt, s.completeAt, s.hold, s.restart = now, now.Add(toldAll), f.hold, f.restart
 		s.last, s.heard = diag.Cause{}, diag.Cause{}
 		s.over = false
-		s.warned = map[warning]bool{}
+		s.warned = map[diag.Code]bool{}
 		k.emit(event{s.Tunnel, s.cause(diag.BGPUp, f.hold)})
 		s.noteTold(now, early)
 	}
@@ -217,7 +217,7 @@ func (s *session) noteSaid(now time.Time, k *keeper, why diag.Cause) {
 	switch {
 	case s.state == Established:
 		if why.Is(diag.BGPFamily) {
-			s.warn(k, warning{code: why.Code}, why)
+			s.warn(k, why.Code, why)
 		}
 		return
 	case late && final(why):
@@ -230,18 +230,13 @@ func (s *session) noteSaid(now time.Time, k *keeper, why diag.Cause) {
 		return
 	}
 	s.last = why
-	s.warn(k, warning{code: why.Code}, why)
+	s.warn(k, why.Code, why)
 }
 
-// warning is what the operator hears about once until the session is established again.
-type warning struct {
-	code diag.Code
-	out  bool // about what is announced
-}
-
-func (s *session) warn(k *keeper, w warning, why diag.Cause) {
-	if !s.warned[w] {
-		s.warned[w] = true
+// warn tells the operator once until the session is established again.
+func (s *session) warn(k *keeper, code diag.Code, why diag.Cause) {
+	if !s.warned[code] {
+		s.warned[code] = true
 		k.emit(event{s.Tunnel, why})
 	}
 }
@@ -318,7 +313,7 @@ func (s *session) limit(now time.Time, k *keeper) {
 		return
 	}
 	if i := slices.IndexFunc(s.rib.recent, func(r Refused) bool { return r.Cause.Is(diag.BGPPrefixRefused) }); i >= 0 {
-		s.warn(k, warning{code: diag.BGPPrefixRefused}, s.rib.recent[i].Cause)
+		s.warn(k, diag.BGPPrefixRefused, s.rib.recent[i].Cause)
 	}
 	limit, _, _ := s.bounds()
 	if n := s.rib.live(); n <= limit {

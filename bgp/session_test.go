@@ -220,7 +220,7 @@ func TestReasonBeforeASession(t *testing.T) {
 		t.Errorf("established, and says %v", got)
 	}
 	w.do()
-	w.want(w.do(said{"t1", diag.Cause{Code: diag.BGPFamily}}), "event t1 bgp-family-off")
+	w.want(w.do(said{"t1", diag.Cause{Code: diag.BGPFamily}}), "event t1 "+string(diag.BGPFamily))
 }
 
 func TestChildDeathKeepsRoutes(t *testing.T) {

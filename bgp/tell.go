@@ -23,19 +23,24 @@ type announcements struct {
 
 // tellable reports whether a prefix may be told to the session's peer at all.
 func (k *keeper) tellable(s *session, p netip.Prefix) bool {
+	_, ok := k.untold(s, p)
+	return !ok
+}
+
+// untold reports whether a prefix is never told to the session's peer, and which networks keep it from that.
+func (k *keeper) untold(s *session, p netip.Prefix) (netip.Prefix, bool) {
 	if !wellFormed(p) {
-		return false
+		return p, true
 	}
-	if _, ok := within(p, martians); ok {
-		return false
+	if q, ok := within(p, martians); ok {
+		return q, true
 	}
 	for _, o := range k.sessions {
 		if o.Inside.IsValid() && contains(o.Inside.Masked(), p) {
-			return false
+			return o.Inside.Masked(), true
 		}
 	}
-	_, ok := touched(p, s.NeverTell)
-	return !ok
+	return touched(p, s.NeverTell)
 }
 
 // export returns what the session's peer is told, the most wanted first: what Announce lists, then networks of the
@@ -62,7 +67,8 @@ func (k *keeper) export(s *session) (out []Tell, left int) {
 	}
 	for _, p := range s.Announce {
 		if !add(Tell{Prefix: p}) {
-			s.warn(k, warning{diag.BGPPrefixRefused, true}, diag.Cause{Code: diag.BGPPrefixRefused, Name: s.Tunnel, Prefix: p, Ours: "it is not announced", Theirs: "what the peer never accepts"})
+			q, _ := k.untold(s, p)
+			s.warn(k, diag.BGPNotTold, diag.Cause{Code: diag.BGPNotTold, Name: s.Tunnel, Prefix: p, Theirs: q.String()})
 		}
 	}
 	for _, p := range k.host(s) {
@@ -175,7 +181,7 @@ func (k *keeper) union() {
 	for i, s := range k.sessions {
 		list, left := k.export(s)
 		if left > 0 {
-			s.warn(k, warning{diag.BGPLimit, true}, diag.Cause{Code: diag.BGPLimit, Name: s.Tunnel, Count: len(list), Ours: "the rest is not announced"})
+			s.warn(k, diag.BGPTellLimit, diag.Cause{Code: diag.BGPTellLimit, Name: s.Tunnel, Count: len(list)})
 		}
 		each[i] = map[netip.Prefix]bool{}
 		announced := make([]netip.Prefix, 0, len(list))

@@ -63,7 +63,7 @@ func TestWhatIsLeftOutIsSaid(t *testing.T) {
 	s.MaxTell, s.NeverTell = 1, parsePrefixes("100.64.0.0/10")
 	s.Announce = parsePrefixes("100.64.0.0/10", "10.1.0.0/16", "10.2.0.0/16")
 	w := newScript(t, group(s))
-	w.want(w.do(), "start", "event t1 bgp-prefix-refused", "event t1 bgp-limit", "tell +10.1.0.0/16")
+	w.want(w.do(), "start", "event t1 "+string(diag.BGPNotTold), "event t1 "+string(diag.BGPTellLimit), "tell +10.1.0.0/16")
 	w.want(w.do(networks{})) // said already
 }
 

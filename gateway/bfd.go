@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/tunnel"
 )
@@ -70,14 +71,14 @@ func (d discriminators) draw() uint32 {
 
 // BFDStatus is the BFD session of a tunnel.
 type BFDStatus struct {
-	State     string    `json:"state"` // rests, down, init, up
-	Since     time.Time `json:"since"`
-	Local     string    `json:"local"` // addresses in the tunnel
-	Remote    string    `json:"remote"`
-	Interval  float64   `json:"interval_ms"` // between our packets at most, as negotiated
-	Detect    float64   `json:"detect_ms"`   // without a packet until the peer counts as gone; 0: it was never heard
-	Discarded uint64    `json:"discarded"`   // packets that were not the neighbour's, or came through a router
-	Why       string    `json:"why,omitempty"`
+	State       string    `json:"state"` // rests, down, init, up
+	Since       time.Time `json:"since"`
+	Local       string    `json:"local"` // addresses in the tunnel
+	Remote      string    `json:"remote"`
+	Interval    float64   `json:"interval_ms"` // between our packets at most, as negotiated
+	Detect      float64   `json:"detect_ms"`   // without a packet until the peer counts as gone; 0: it was never heard
+	Discarded   uint64    `json:"discarded"`   // packets that were not the neighbour's, or came through a router
+	diag.Report           // why it is not up
 }
 
 // bfd is the entry's part of Status.
@@ -93,14 +94,19 @@ func (e *entry) bfd(now time.Time, b *tunnel.BFDStatus) *BFDStatus {
 	if e.open != nil {
 		s.Discarded = e.open.data.DiscardedBFD()
 	}
+	c := diag.Cause{Code: diag.BFDDown, Peer: netip.AddrPortFrom(b.Remote, 0)}
 	switch {
 	case b.State == dpd.BFDUp || b.State == dpd.BFDAdminDown:
+		return s
 	case b.Diag == dpd.BFDExpired:
-		s.Why = "nothing came from the peer for too long"
+		c.After = b.Detect
 	case b.Diag == dpd.BFDTold:
-		s.Why = "the peer says that it is down"
+		c.Theirs = dpd.BFDDown.String()
 	case b.Detect == 0:
-		s.Why = "the peer was never heard: has it BFD?"
+		c.Ours = "it was never heard, so perhaps it has no BFD"
+	default:
+		return s
 	}
+	s.Report = c.Report()
 	return s
 }

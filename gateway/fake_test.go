@@ -219,6 +219,7 @@ type fakeHost struct {
 	states    map[string]host.State // by owner
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
+	asked     []host.Ask // of AskNeighbor
 	fakeGuards
 	fakeNetworks
 }

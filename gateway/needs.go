@@ -45,6 +45,7 @@ type Host interface {
 	Addresses() ([]netip.Addr, error)
 	// Examine looks at what concerns a peer and the tunnel's device; from any goroutine.
 	Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
+	AskNeighbor(host.Ask) host.Neighbor // takes up to a second; from any goroutine
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error

@@ -298,7 +298,7 @@ func TestAnOperatorsMoveNeedsASession(t *testing.T) {
 	d := newDuo(t, auto(), withBGP)
 	d.turn("+a", "+b")
 	d.facts(tells("a", "10.1.0.0/16"))
-	if err := d.Switch(false); err == nil || !strings.Contains(err.Error(), "bgp-not-established") {
+	if err := d.Switch(false); err == nil || !strings.Contains(err.Error(), "there is no BGP session") {
 		t.Errorf("got %v", err)
 	}
 	d.facts(tells("b", "10.1.0.0/16"))

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/gateway"
 )
 
@@ -14,7 +15,7 @@ func TestStatusSaysHowBFDIs(t *testing.T) {
 			State: "up", Since: now.Add(-2 * time.Minute), Remote: "169.254.1.1", Interval: 300, Detect: 900,
 		},
 		"hq BFD to 169.254.1.1: down for 2m0s; a packet every 1000 ms; 7 from elsewhere dropped; the peer was never heard: has it BFD?": {
-			State: "down", Since: now.Add(-2 * time.Minute), Remote: "169.254.1.1", Interval: 1000, Discarded: 7, Why: "the peer was never heard: has it BFD?",
+			State: "down", Since: now.Add(-2 * time.Minute), Remote: "169.254.1.1", Interval: 1000, Discarded: 7, Report: diag.Report{Why: "the peer was never heard: has it BFD?"},
 		},
 		"hq BFD to 169.254.1.1: rests": {State: "rests", Remote: "169.254.1.1"},
 	} {
