@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
 	"time"
 
@@ -53,6 +54,7 @@ func (c Child) Serve(parent <-chan struct{}, w io.Writer, confine func() []error
 		server.LoggerOption(log),
 		server.GrpcListenAddress("unix://"+c.Socket),
 		server.GrpcOption([]grpc.ServerOption{
+			grpc.ReadBufferSize(4096), grpc.WriteBufferSize(4096), grpc.SharedWriteBuffer(true),
 			grpc.UnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 				if err := allowed(info.FullMethod); err != nil {
 					return nil, err
@@ -81,7 +83,7 @@ func (c Child) Serve(parent <-chan struct{}, w io.Writer, confine func() []error
 	if err := s.StartBgp(context.Background(), &api.StartBgpRequest{Global: g}); err != nil {
 		return fmt.Errorf("listen on port %d: %w", Port, err)
 	}
-	debug.FreeOSMemory() // most of what the start took is not needed any more
+	go giveBack(parent)
 	<-parent
 	stopped := make(chan struct{})
 	go func() {
@@ -125,4 +127,23 @@ func allowed(method string) error {
 		return status.Errorf(codes.PermissionDenied, "vpngw does not let %s through: its configuration file decides", name)
 	}
 	return nil
+}
+
+// giveBack returns memory to the system that is not needed any more: there may be a child for each of many connections, and most
+// have little to do after their start.
+func giveBack(parent <-chan struct{}) {
+	const worth = 256 << 10
+	free := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}}
+	tick := time.NewTicker(3 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-parent:
+			return
+		case <-tick.C:
+		}
+		if metrics.Read(free); free[0].Value.Uint64() > worth {
+			debug.FreeOSMemory()
+		}
+	}
 }

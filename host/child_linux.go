@@ -110,7 +110,7 @@ func (h *Host) startChild(c *Child, spec ChildSpec) (*exec.Cmd, error) {
 	cmd.Args[0] = "vpngw"
 	cmd.Dir = "/"
 	cmd.Env = []string{
-		"GOMEMLIMIT=" + strconv.FormatInt(spec.Memory, 10), "GOGC=50", "GOMAXPROCS=2", "GOTRACEBACK=single",
+		"GOMEMLIMIT=" + strconv.FormatInt(spec.Memory, 10), "GOGC=50", "GOMAXPROCS=1", "GOTRACEBACK=single",
 		// go.mod says multipathtcp=0 too: TCP's MD5 option does nothing on an MPTCP socket. The table of a memory profile would be a third of
 		// an idle child.
 		"GODEBUG=multipathtcp=0,memprofilerate=0",
