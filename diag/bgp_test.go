@@ -72,9 +72,9 @@ func TestSentencesOfBGP(t *testing.T) {
 // A cloud's body is written from the cloud's end, so the AS of either end has another name in its words.
 func TestTheASOfEachEndInTheWordsOfTheDialects(t *testing.T) {
 	for dialect, want := range map[string][2]string{ // of the customer's end, of the cloud's
-		alibaba: {"CustomerGateway.Asn", "BgpConfig.LocalAsn"},
-		huawei:  {"customer_gateway.bgp_asn", "vpn_gateway.bgp_asn"},
-		tencent: {"CustomerGateway.BgpAsn", "VpnGateway.BgpAsn"},
+		alibaba: {"customer_gateways.asn", "BgpConfig.LocalAsn"},
+		huawei:  {"customer_gateways.asn", "vpn_gateways.asn"},
+		tencent: {"customer_gateways.asn", "vpn_gateways.asn"},
 		native:  {"local.asn", "remote.asn"},
 	} {
 		for _, cloud := range []bool{false, true} {

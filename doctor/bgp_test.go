@@ -102,7 +102,7 @@ func TestEachFaultOfBGPIsFound(t *testing.T) {
 		{"an AS, in the cloud's words", func(t *Tunnel) {
 			missing(t, diag.Cause{Code: diag.BGPAS, Ours: "65001", Theirs: "65002"})
 			t.Dialect = "huawei"
-		}, []diag.Code{diag.BGPAS}, "`customer_gateway.bgp_asn`, `vpn_gateway.bgp_asn`"},
+		}, []diag.Code{diag.BGPAS}, "`customer_gateways.asn`, `vpn_gateways.asn`"},
 		{"a NOTIFICATION", func(t *Tunnel) {
 			missing(t, diag.Cause{Code: diag.BGPDown, Peer: netip.AddrPortFrom(innerPeer, 0)}.Since(diag.Cause{Code: diag.BGPNotification, Notify: "Cease: Administrative Shutdown"}))
 		}, []diag.Code{diag.BGPNotification}, "shut the session down"},

@@ -80,19 +80,19 @@ type RefusedStatus struct {
 
 // SessionStatus is the BGP session of a tunnel.
 type SessionStatus struct {
-	State       string    `json:"state"` // idle, connecting, opening, established
-	Since       time.Time `json:"since"`
-	Local       string    `json:"local"` // addresses in the tunnel
-	Remote      string    `json:"remote"`
-	LocalAS     uint32    `json:"local_as"`
-	RemoteAS    uint32    `json:"remote_as"`
-	In          int       `json:"prefixes_in"` // accepted
-	Out         int       `json:"prefixes_out"`
-	Refused     int       `json:"prefixes_refused"`
-	Complete    bool      `json:"complete"` // the peer has told all that it has
-	Stale       bool      `json:"stale"`    // the routes are those of before a start of the peer's or of our child
-	Flaps       int       `json:"flaps"`
-	Hold        float64   `json:"hold_s"` // as negotiated; 0: not yet
+	State    string    `json:"state"` // idle, connecting, opening, established
+	Since    time.Time `json:"since"`
+	Local    string    `json:"local"` // addresses in the tunnel
+	Remote   string    `json:"remote"`
+	LocalAS  uint32    `json:"local_as"`
+	RemoteAS uint32    `json:"remote_as"`
+	In       int       `json:"prefixes_in"` // accepted
+	Out      int       `json:"prefixes_out"`
+	Refused  int       `json:"prefixes_refused"`
+	Complete bool      `json:"complete"` // the peer has told all that it has
+	Stale    bool      `json:"stale"`    // the routes are those of before a start of the peer's or of our child
+	Flaps    int       `json:"flaps"`
+	Hold     float64   `json:"hold_s"` // as negotiated; 0: not yet
 	// Which prefixes were refused, and why: the newest, at most bgp.MaxRefused.
 	Reasons     []RefusedStatus `json:"refused,omitempty"`
 	diag.Report                 // why it is not established, or why it last ended
