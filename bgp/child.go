@@ -54,7 +54,7 @@ func (c Child) Serve(parent <-chan struct{}, w io.Writer, confine func() []error
 		server.LoggerOption(log),
 		server.GrpcListenAddress("unix://"+c.Socket),
 		server.GrpcOption([]grpc.ServerOption{
-			grpc.ReadBufferSize(4096), grpc.WriteBufferSize(4096), grpc.SharedWriteBuffer(true),
+			grpc.ReadBufferSize(4096), grpc.WriteBufferSize(4096),
 			grpc.UnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 				if err := allowed(info.FullMethod); err != nil {
 					return nil, err
