@@ -7,6 +7,8 @@ FUZZTIME ?= 200000x
 N       ?= 5
 # The day of the vulnerability database, a Go module, that make vuln asks.
 VULNDB  ?= v0.0.0-20261105234957-e22db6528018
+# Vulnerabilities that are known and accepted, each in one version of a module: SECURITY.md says why.
+VULNOK  ?= GO-2026-4736@github.com/osrg/gobgp/v3@v3.37.0
 
 # make flake hands further flags to go test in TESTFLAGS.
 TESTFLAGS ?=
@@ -55,10 +57,11 @@ check: go ## format, vet, staticcheck, go.mod, layering and package comments
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 -run '^(TestImportsGoDownOnly|TestProtocolReadsNoClock|TestPackagesSayWhatTheyAre|TestFilesAreShort)$$' ./test
 
-vuln: go ## known vulnerabilities in what our code calls, without the network once the modules are there
+vuln: go ## known vulnerabilities in what our code calls, but those accepted in SECURITY.md, without the network once the modules are there
 	@db=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
 	[ -n "$$db" ] || { echo "no database: golang.org/x/vulndb@$(VULNDB) is not to be had"; exit 1; }; \
-	$(GO) version; set -x; $(GO) tool govulncheck -db "file://$$db/data/osv" ./...
+	$(GO) version; found=$$(mktemp) && trap 'rm -f "$$found"' EXIT; set -ex; \
+	$(GO) tool govulncheck -format json -db "file://$$db/data/osv" ./... >"$$found"; $(GO) run ./test/vuln -accept '$(VULNOK)' <"$$found"
 
 bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a table, 25 minutes (root; BENCH=quick: 5)
 	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench
@@ -69,7 +72,7 @@ gobench: go ## the Go benchmarks
 fuzz: go ## every fuzz target for 200 000 executions, and a million hostile messages (FUZZTIME=n, HOSTILE=n)
 	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
 
-soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian)
+soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
 install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)

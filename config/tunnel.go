@@ -139,12 +139,6 @@ const (
 	DFClear DF = "clear" // they may be
 )
 
-// BGP is a session between Inside and Peer. The AS numbers are those of the tunnel's
-// ends.
-type BGP struct {
-	AuthKey ipsec.Secret // RFC 2385; empty: none
-}
-
 // Health is a check of the tunnel by pings.
 type Health struct {
 	Source, Target netip.Addr    // of the pings; without a Source it is this host's address in the local subnets

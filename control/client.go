@@ -78,6 +78,13 @@ func (c *Client) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis,
 	return d.Tunnels, err
 }
 
+// Routes lists what each tunnel leads to, with a name those of the connection or tunnel of that name.
+func (c *Client) Routes(ctx context.Context, name string) ([]gateway.RouteStatus, error) {
+	var r Routes
+	err := c.do(ctx, http.MethodGet, "/v1/routes?"+url.Values{"name": {name}}.Encode(), nil, &r)
+	return r.Routes, err
+}
+
 // Version returns the daemon's version.
 func (c *Client) Version(ctx context.Context) (v Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)

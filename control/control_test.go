@@ -52,6 +52,11 @@ func (d *fakeDaemon) Diagnose(_ context.Context, name string) ([]doctor.Diagnosi
 	return []doctor.Diagnosis{{Tunnel: name, State: tunnel.Up}}, d.err
 }
 
+func (d *fakeDaemon) Routes(_ context.Context, name string) ([]gateway.RouteStatus, error) {
+	d.asked = append(d.asked, "routes of "+name)
+	return []gateway.RouteStatus{{Tunnel: "hq", Prefix: "10.1.0.0/16", Sources: []string{"bgp"}, Path: []uint32{64600}}}, d.err
+}
+
 func (d *fakeDaemon) Up(_ context.Context, name string) error {
 	d.told = append(d.told, "up "+name)
 	return d.err
@@ -161,7 +166,12 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 	if want := []string{"up hq", "down a b/ü", "failover hq", "failback lab", "rekey the Child SAs of hq", "rekey the IKE SA of hq", "try to rekey the Child SAs of lab", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
-	if want := []string{`events of "a b/ü" after 0, wait 30s`, `events of "a b/ü" after 7, wait 30s`}; !reflect.DeepEqual(d.asked, want) {
+	for _, name := range []string{"", "a b/ü"} {
+		if list, err := c.Routes(ctx, name); err != nil || len(list) != 1 || list[0].Path[0] != 64600 {
+			t.Errorf("got routes %+v, %v", list, err)
+		}
+	}
+	if want := []string{`events of "a b/ü" after 0, wait 30s`, `events of "a b/ü" after 7, wait 30s`, "routes of ", "routes of a b/ü"}; !reflect.DeepEqual(d.asked, want) {
 		t.Errorf("the daemon heard %q, want %q", d.asked, want)
 	}
 }

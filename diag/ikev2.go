@@ -77,11 +77,17 @@ func (c Cause) hint() string {
 	if c.Err != "" {
 		return c.Err
 	}
+	if c.Code == BGPNotification && c.Name != "" { // this end sent it
+		return "see this host's log"
+	}
 	for _, code := range [...]Code{c.Code, ""} {
 		if h, ok := hints[code][c.Notify]; ok {
 			return h
 		}
 		if h, ok := hints1[code][c.Notify]; ok {
+			return h
+		}
+		if h, ok := hintsBGP[code][c.Notify]; ok {
 			return h
 		}
 	}

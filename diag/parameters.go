@@ -37,6 +37,8 @@ var words = map[string]map[string][]string{
 	"dpd":            {alibaba: {"EnableDpd"}, huawei: {"ikepolicy.dpd"}, tencent: {"DpdEnable", "DpdTimeout", "DpdAction"}},
 	"lifetime":       {alibaba: {"IkeConfig.IkeLifetime", "IpsecConfig.IpsecLifetime"}, huawei: {"ikepolicy.lifetime_seconds", "ipsecpolicy.lifetime_seconds"}, tencent: {"IKEOptionsSpecification.IKESaLifetimeSeconds", "IPSECOptionsSpecification.IPSECSaLifetimeSeconds"}},
 	"health":         {alibaba: {"HealthCheckConfig"}, huawei: {"enable_nqa"}, tencent: {"EnableHealthCheck", "HealthCheckConfig"}},
+	"local.asn":      {alibaba: {"customer_gateways.asn"}, huawei: {"customer_gateways.asn"}, tencent: {"customer_gateways.asn"}},
+	"remote.asn":     {alibaba: {"BgpConfig.LocalAsn"}, huawei: {"vpn_gateways.asn"}, tencent: {"vpn_gateways.asn"}},
 	"inside.local":   {alibaba: {"BgpConfig.TunnelCidr", "BgpConfig.LocalBgpIp"}, huawei: {"tunnel_local_address", "tunnel_peer_address"}, tencent: {"BgpConfig.TunnelCidr", "BgpConfig.RemoteBgpIp"}},
 }
 

@@ -6,6 +6,7 @@ import "slices"
 // the rooms that find causes.
 var Table = slices.Concat(
 	negotiation, authentication, reachability, lifecycle, configuration, device,
+	bgp,
 	ikev1,
 	ikev2,
 	examination,

@@ -68,8 +68,14 @@ func filter(t *Tunnel) (out []diag.Cause) {
 		if f.Proto == espProto && (t.Encap || !t.Established) {
 			continue
 		}
+		if f.Proto == tcp {
+			if t.BGP == nil || t.BGP.Established || !t.carries() {
+				continue
+			}
+			c.Peer = t.BGP.cause("").Peer
+		}
 		if !f.Sure {
-			if t.carries() && t.In > 0 {
+			if t.carries() && t.In > 0 && f.Proto != tcp {
 				continue // it does let through what is needed
 			}
 			c = diag.Cause{Code: diag.FilterUnclear, Name: f.Rule, Theirs: what(f.Passage)}
@@ -86,6 +92,9 @@ func what(p host.Passage) string {
 		return "what is forwarded"
 	case p.Proto == espProto:
 		return "protocol 50 (ESP)"
+	}
+	if p.Proto == tcp {
+		return "BGP (TCP 179)"
 	}
 	return fmt.Sprintf("UDP %d", p.To.Port())
 }
@@ -119,7 +128,7 @@ func authentic(t *Tunnel) []diag.Cause {
 // negotiation is what the tunnel itself knows.
 func negotiation(t *Tunnel) []diag.Cause {
 	switch {
-	case !t.Cause.OK():
+	case !t.Cause.OK() && !(t.Cause.Is(diag.BGPWaits) && t.BGP != nil): // of this, session knows more
 		return one(t.Cause)
 	case !t.IKE.OK():
 		return one(t.IKE)

@@ -36,6 +36,7 @@ type Tunnel struct {
 	Ended   int               // how often the peer has deleted its SAs in the last hour
 
 	Host host.Exam
+	BGP  *BGP // nil: there is none
 }
 
 // Ports count IKE messages by the peer's port.
@@ -97,6 +98,8 @@ var checks = []check{
 	{"UDP 500 and 4500", ports},
 	{"ip_forward", forwarding},
 	{"routes", routes},
+	{"BGP session", session},
+	{"BGP routes", exchange},
 	{"selectors", selectors},
 	{"one-way traffic", oneWay},
 	{"lifetimes", lifetimes},
@@ -113,6 +116,9 @@ var silence = []diag.Code{
 	diag.PeerStopped, diag.PeerDead, diag.LivenessDead, diag.SendFailed, diag.NoRoute, diag.Reflected, diag.NobodyBegins,
 }
 
+// unspoken are causes that say only that there is no BGP session.
+var unspoken = []diag.Code{diag.BGPWaits, diag.BGPNoAnswer, diag.BGPInside, diag.BGPPassword, diag.BGPBothWait}
+
 // halves are causes that say only that packets go one way.
 var halves = []diag.Code{diag.NothingBack, diag.NothingOut, diag.RawBlocked}
 
@@ -121,8 +127,8 @@ var explains = map[diag.Code][]diag.Code{
 	diag.OperatorDown:  silence,
 	diag.PeerIsOwn:     append([]diag.Code{diag.AddressForeign}, silence...),
 	diag.PeerInside:    silence,
-	diag.FilterIn:      slices.Concat(halves, silence),
-	diag.FilterOut:     slices.Concat(halves, silence),
+	diag.FilterIn:      slices.Concat(halves, silence, unspoken),
+	diag.FilterOut:     slices.Concat(halves, silence, unspoken),
 	diag.NATTOff:       append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
 	diag.NATTSilent:    silence,
 	diag.NoRoute:       {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
@@ -154,8 +160,8 @@ func ranked(found []diag.Cause) []diag.Cause {
 	return out
 }
 
-// Passages are the packets that the packet filter is asked about: IKE and ESP with the peer both ways, and what is
-// forwarded both ways.
+// Passages are the packets that the packet filter is asked about: IKE and ESP with the peer both ways, BGP in the tunnel, and
+// what is forwarded both ways.
 func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, source netip.Addr) []host.Passage {
 	return func(wan string, source netip.Addr) []host.Passage {
 		peer := t.Remote.Address
@@ -171,6 +177,12 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 			out = append(out,
 				host.Passage{Hook: host.HookOutput, From: us, To: them, Proto: p.proto, Out: wan},
 				host.Passage{Hook: host.HookInput, From: them, To: us, Proto: p.proto, In: wan, Answer: initiates})
+		}
+		if t.BGP != nil && t.Inside.IsValid() && t.Peer.IsValid() {
+			us, them := netip.AddrPortFrom(t.Inside.Addr(), host.BGPPort), netip.AddrPortFrom(t.Peer, host.BGPPort)
+			out = append(out,
+				host.Passage{Hook: host.HookOutput, From: us, To: them, Proto: tcp, Out: device},
+				host.Passage{Hook: host.HookInput, From: them, To: us, Proto: tcp, In: device, Answer: !t.BGP.Passive})
 		}
 		for _, p := range t.EachPair() {
 			if p.Local.Bits() == 0 || p.Remote.Bits() == 0 {
@@ -193,6 +205,7 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 const (
 	icmp     = 1
 	icmpv6   = 58
+	tcp      = 6
 	udp      = 17
 	espProto = 50
 )

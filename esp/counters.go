@@ -18,7 +18,7 @@ type reason uint8
 const (
 	carried reason = iota // not a drop
 	onHold                // kept back, not a drop either: see Plane.Hold
-	taken                 // a probe or its answer, which ends here; not a drop either: see receiver.echo
+	taken                 // a probe, its answer, or BFD, which ends here; not a drop either: see receiver.echo and bfd
 
 	dropMalformed  // not a valid IP packet, or an ESP packet too short to be one
 	dropNoPolicy   // outbound: no SA's selectors cover the packet

@@ -44,9 +44,13 @@ type Answered struct {
 	ID, Seq     uint16
 }
 
+// HeardBFD says that Tunnel.HeardBFD has something to return.
+type HeardBFD struct{ Tunnel string }
+
 func (SeenInbound) event() {}
 func (Expired) event()     {}
 func (PeersMoved) event()  {}
 func (InvalidSPI) event()  {}
 func (PathMTU) event()     {}
 func (Answered) event()    {}
+func (HeardBFD) event()    {}

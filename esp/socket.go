@@ -241,6 +241,9 @@ func (r *receiver) inner(in *inbound, b []byte, next, tos uint8) reason {
 	if r.flow.ports == onePort && r.echo(in, b) {
 		return taken
 	}
+	if r.flow.dport == bfdPort && r.bfd(in, b) {
+		return taken
+	}
 	return carried
 }
 

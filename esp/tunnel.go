@@ -45,6 +45,9 @@ type Tunnel struct {
 	asked   *asked // nil: no probe was sent yet; for the holder of Plane.probes.mu
 	answers answers
 
+	hop       atomic.Pointer[hop] // nil: no BFD
+	bfdSource uint16              // the source port of SendBFD; 0: none yet
+
 	// For the holder of Plane.mu.
 	pairs          map[uint32]*pair // by inbound SPI
 	selectorPairs  int              // of all pairs

@@ -121,7 +121,11 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	}
 	g.config = c
 	g.Host.Retain()
-	ch := g.fleet.regroup(now, g.fleet.compare(plan), &g.peers, g.under.addresses, g.data.inner)
+	cs := g.fleet.compare(plan)
+	for _, e := range cs.removed {
+		g.leave(now, e)
+	}
+	ch := g.fleet.regroup(now, cs, &g.peers, g.under.addresses, g.data.inner)
 	g.removed = append(g.removed, ch.removed...)
 	for _, e := range g.fleet.entries {
 		if g.Holds.Held(e.tunnel.Name) && !e.status().Held {
@@ -139,6 +143,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		if _, err := g.Host.Set(name, host.State{}); err != nil {
 			g.Log.Error("cannot remove devices and routes", "conn", name, "err", err)
 		}
+		g.speakers.end(g.speakers.running[name])
 	}
 	for _, d := range ch.closing {
 		g.data.close(d)
@@ -161,12 +166,14 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		g.decide(now, gr)
 	}
 
+	g.left.due = true
 	if err := g.Host.Release(); err != nil {
 		g.Log.Error("cannot remove the unreachable routes of what is no longer configured", "err", err)
 	}
 
 	for _, e := range g.fleet.entries {
 		e.answer(g.under.addresses)
+		e.listenBFD()
 		if e.open == nil {
 			ch.done.Faults = append(ch.done.Faults, Fault{e.tunnel.Name, e.status().Cause.Report()})
 		}

@@ -60,6 +60,7 @@ func (g *Gateway) Up(ctx context.Context, name string) error {
 func (g *Gateway) Down(ctx context.Context, name string) error {
 	return g.eachNamed(ctx, "down", name, func(now time.Time, e *entry) error {
 		g.note(now, e, tunnel.Held{Tunnel: e.tunnel.Name, Held: true})
+		g.left.due = true
 		g.ike.Do(now, sa.Lower{Tunnel: e.tunnel.Name})
 		return g.remember(e, true)
 	})

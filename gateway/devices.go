@@ -20,6 +20,7 @@ type device struct {
 	shut   func() // ends its reading and closes it
 
 	unasked string // why the last Ping could not be sent; empty: it was
+	unsent  string // likewise of BFD
 }
 
 // open makes the TUN device of an entry and starts reading it, in run until ctx

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"time"
 
+	"vpngw/bgp"
 	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/doctor"
@@ -26,6 +28,12 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 	var out []doctor.Diagnosis
 	for _, t := range tunnels {
 		t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
+		if t.BGP != nil {
+			t.BGP.Large = t.Host.MTU
+		}
+		if a, ok := t.Ask(); ok {
+			t.BGP.Neighbor = g.Host.AskNeighbor(a)
+		}
 		out = append(out, doctor.Examine(t))
 	}
 	return out, nil
@@ -55,7 +63,30 @@ func (g *Gateway) patient(now time.Time, e *entry) *doctor.Tunnel {
 	if r := g.peers.byRemote[e.tunnel.Remote.Address]; r != nil {
 		t.Sent, t.Heard = r.asked, r.heard
 	}
+	t.BGP = e.spoken()
 	return t
+}
+
+// spoken is what the control loop knows of a tunnel's session; nil: it has none.
+func (e *entry) spoken() *doctor.BGP {
+	c := e.tunnel.BGP
+	if c == nil || !e.tunnel.Inside.IsValid() || !e.tunnel.Peer.IsValid() {
+		return nil
+	}
+	b := &doctor.BGP{
+		Local: e.tunnel.Inside.Addr(), Remote: e.tunnel.Peer, Passive: c.Passive, Password: len(c.AuthKey) > 0, TTLSecurity: c.TTLSecurity,
+		Announces: len(c.Announce) > 0 || c.Connected || c.Kernel || c.Transit, Hold: c.Hold,
+	}
+	r := e.report
+	if r == nil {
+		return b
+	}
+	b.Established, b.Complete, b.Out, b.Flaps, b.Last = r.State == bgp.Established, r.Complete, r.Out, r.Flaps, r.Last
+	b.Hold = cmp.Or(r.Hold, b.Hold)
+	for _, x := range r.Refused {
+		b.Refused = append(b.Refused, x.Cause)
+	}
+	return b
 }
 
 // count counts an IKE message by the peer's port. The peer of a NAT has another than 500 and 4500.

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"vpngw/bgp"
 	"vpngw/diag"
 	"vpngw/doctor"
 	"vpngw/host"
@@ -17,6 +19,18 @@ import (
 
 func (h *fakeHost) Examine(netip.Addr, string, func(string, netip.Addr) []host.Passage) host.Exam {
 	return host.Exam{Device: "eth0", Source: h.addresses[0], Addresses: h.addresses, Findings: h.findings}
+}
+
+// AskNeighbor finds a peer on which nothing listens.
+func (h *fakeHost) AskNeighbor(a host.Ask) host.Neighbor {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked = append(h.asked, a)
+	n := host.Neighbor{Ping: host.Accepted, Large: host.Accepted}
+	if a.Connect {
+		n.Plain, n.Alike = host.Refused, host.Refused
+	}
+	return n
 }
 
 func TestDiagnoseGathersWhatIsKnown(t *testing.T) {
@@ -74,6 +88,64 @@ func TestDiagnoseGathersWhatIsKnown(t *testing.T) {
 		}
 		if n := r.events.ended("hq", time.Now().Add(-time.Hour)); n != 3 {
 			t.Errorf("the peer has deleted SAs %d times, want 3", n)
+		}
+	})
+}
+
+// The peer in the tunnel is asked outside of the control loop, and only while the tunnel carries packets.
+func TestDiagnoseGathersTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		f := &fakeSpeakers{host: h}
+		c := bgpHQ()
+		c.Tunnels[0].BGP.TTLSecurity, c.Tunnels[0].BGP.AuthKey = true, ipsec.Secret("a key of BGP")
+		r := start(t, h, configOf(c), Options{BGP: f.speak})
+		defer r.stop()
+		s := f.one(t, 0, 1)
+		codes := func() (out []diag.Code) {
+			list, err := r.Diagnose(t.Context(), "hq")
+			if err != nil || len(list) != 1 {
+				t.Fatalf("%v, %v", list, err)
+			}
+			for _, f := range list[0].Findings {
+				if out = append(out, f.Code); strings.Contains(f.Why, "a key of BGP") {
+					t.Errorf("%q tells the password", f.Why)
+				}
+			}
+			return out
+		}
+		if codes(); len(h.asked) != 0 {
+			t.Errorf("the peer of a tunnel that is down was asked: %+v", h.asked)
+		}
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		if got := codes(); !slices.Equal(got, []diag.Code{diag.BGPRefused}) {
+			t.Errorf("nobody listens: found %q", got)
+		}
+		if want := (host.Ask{Local: addr("169.254.1.1"), Remote: addr("169.254.1.2"), Connect: true, TTLSecurity: true}); len(h.asked) != 1 || h.asked[0] != want {
+			t.Errorf("asked %+v, want %+v", h.asked, want)
+		}
+		why := diag.Cause{Code: diag.BGPAS, Ours: "64600", Theirs: "64601"}
+		s.report(bgp.Report{Tunnel: "hq", State: bgp.Connecting, Last: why})
+		synctest.Wait()
+		if got := codes(); !slices.Equal(got, []diag.Code{diag.BGPAS}) {
+			t.Errorf("another AS: found %q", got)
+		}
+		up := established("hq", "10.1.0.0/16")
+		up.Out, up.Flaps = 0, 4
+		up.Refused = []bgp.Refused{{Prefix: prefixes("0.0.0.0/0")[0], Cause: diag.Cause{Code: diag.BGPPrefixRefused, Prefix: prefixes("0.0.0.0/0")[0], Ours: "less"}}}
+		s.report(up)
+		synctest.Wait()
+		if got := codes(); !slices.Equal(got, []diag.Code{diag.BGPFlaps, diag.BGPTellsNothing, diag.BGPPrefixRefused}) {
+			t.Errorf("established: found %q", got)
+		}
+		if last := h.asked[len(h.asked)-1]; last.Connect {
+			t.Error("a connection was tried beside an established session")
+		}
+		up.Flaps, up.Refused, up.Out = 0, nil, 1
+		s.report(up)
+		synctest.Wait()
+		if got := codes(); len(got) != 0 {
+			t.Errorf("all is well: found %q", got)
 		}
 	})
 }

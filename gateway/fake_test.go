@@ -219,7 +219,9 @@ type fakeHost struct {
 	states    map[string]host.State // by owner
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
+	asked     []host.Ask // of AskNeighbor
 	fakeGuards
+	fakeNetworks
 }
 
 func (h *fakeHost) Poller() (Poller, error) {
@@ -402,7 +404,8 @@ type script struct {
 	actions  []sa.Action
 	sas      map[uint32]*ipsec.ChildSA
 	status   *ike.IKEStatus
-	live     bool // Idle answers no until Shutdown
+	live     bool   // Idle answers no until Shutdown
+	farewell func() // called at Shutdown
 }
 
 func (s *script) new(c ike.Config) IKE { s.config, s.sas = c, map[uint32]*ipsec.ChildSA{}; return s }
@@ -429,6 +432,9 @@ func (s *script) Do(_ time.Time, c sa.Command) {
 	s.commands = append(s.commands, c)
 	if c == (sa.Shutdown{}) {
 		s.live = false
+		if s.farewell != nil {
+			s.farewell()
+		}
 	}
 }
 func (s *script) Advance(time.Time)      {}

@@ -12,6 +12,7 @@ type field struct {
 	path string // of the struct's field, from a judged
 	name string
 	idle bool // nothing that runs depends on it
+	bgp  bool // only BGP depends on it
 }
 
 // fields are all settings. A reflection test fails when one is missing, and another when a class that Plan
@@ -31,14 +32,14 @@ var fields = []field{
 	{path: "Tunnel.Role", name: "role"},
 	{path: "Tunnel.Local.Address", name: "local address"},
 	{path: "Tunnel.Local.ID", name: "local identity"},
-	{path: "Tunnel.Local.ASN", name: "local AS", idle: true},
+	{path: "Tunnel.Local.ASN", name: "local AS", bgp: true},
 	{path: "Tunnel.Local.Subnets", name: "local networks"},
 	{path: "Tunnel.Remote.Address", name: "remote address"},
 	{path: "Tunnel.Remote.ID", name: "remote identity"},
-	{path: "Tunnel.Remote.ASN", name: "remote AS", idle: true},
+	{path: "Tunnel.Remote.ASN", name: "remote AS", bgp: true},
 	{path: "Tunnel.Remote.Subnets", name: "remote networks"},
 	{path: "Tunnel.Inside", name: "local inside address"},
-	{path: "Tunnel.Peer", name: "remote inside address", idle: true},
+	{path: "Tunnel.Peer", name: "remote inside address", bgp: true},
 	{path: "Tunnel.IKEVersion", name: "IKE version"},
 	{path: "Tunnel.Aggressive", name: "IKEv1 mode"},
 	{path: "Tunnel.PSK", name: "pre-shared key"},
@@ -62,7 +63,7 @@ var fields = []field{
 	{path: "Tunnel.DF", name: "fragmentation"},
 	{path: "Tunnel.Pass", name: "before up"},
 	{path: "Tunnel.Metric", name: "metric"},
-	{path: "Tunnel.BGP", name: "BGP", idle: true},
+	{path: "Tunnel.BGP", name: "BGP"},
 	{path: "Tunnel.Health", name: "health check"},
 	{path: "Tunnel.OwnHealth", name: "health check of our own"},
 }

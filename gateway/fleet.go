@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
+	"vpngw/bgp"
 	"vpngw/config"
 	"vpngw/diag"
+	"vpngw/host"
 	"vpngw/schedule"
 	"vpngw/tunnel"
 )
@@ -19,14 +22,25 @@ type entry struct {
 	peer   *peer   // the other end
 	open   *device // nil: there is none
 	pos    int     // in the order of the configuration
+
+	// Of BGP.
+	addressed netip.Prefix   // the address that the device has or had
+	reachable *bool          // as the group last said; nil: it did not
+	report    *bgp.Report    // the last one; nil: none
+	learned   []netip.Prefix // of it
+	announced []netip.Prefix
+
+	discriminator uint32 // of BFD; 0: it had none yet
 }
 
 // group is a tunnel.Group with the gateway's bookkeeping for it. The group owns
 // its part of the host's state under its name.
 type group struct {
 	*tunnel.Group
-	name   string
-	queued bool
+	name    string
+	entries []*entry // in the order of the configuration
+	queued  bool
+	blocked []host.BlockedRoute // by the last Set
 }
 
 // status returns the status of the entry's tunnel.
@@ -50,6 +64,7 @@ type fleet struct {
 	queue      []*group               // have facts since their last Advance
 	due        schedule.Queue[*group] // each Group's Deadline
 	up         int                    // tunnels that are up
+	drawn      discriminators
 }
 
 // enqueue schedules a group's Advance for this turn of the loop, or the next.

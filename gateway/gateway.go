@@ -29,6 +29,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"vpngw/bgp"
 	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/esp"
@@ -46,6 +47,8 @@ type Options struct {
 	Holds Holds
 	// IKE makes the IKE endpoint; nil: ike.New.
 	IKE func(ike.Config) IKE
+	// BGP makes the speaker of a group of tunnels; nil: none does, and no session comes.
+	BGP Speaking
 }
 
 // Holds are the tunnels that the operator has taken down.
@@ -84,12 +87,15 @@ type Gateway struct {
 	under         *underlay
 	fleet         fleet
 	peers         peers
+	speakers      speakers
+	left          left
 	group         *errgroup.Group
 	io            context.Context // ends when sockets and TUNs are closed
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	kept          time.Time       // when packets that wait for an SA expire; zero: none waits
 	summary       string          // as last told to the service manager
 	removed       []string        // tunnels that release has to look at
+	heard         []byte          // space for a packet of BFD
 	droppedLogged uint64          // of the inbox, as last logged
 	droppedSaid   time.Time       // when that was
 }
@@ -118,8 +124,12 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		events:          newEvents(),
 		config:          c,
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
-		fleet:           fleet{byName: map[string]*entry{}},
+		fleet:           fleet{byName: map[string]*entry{}, drawn: discriminators{}},
 		peers:           newPeers(),
+		speakers: speakers{
+			running: map[string]*speaker{}, ending: map[string]chan struct{}{},
+			news: news{arrived: make(chan struct{}, 1), reports: map[spokenOf]bgp.Report{}},
+		},
 	}
 	g.data = &dataPlane{
 		host: o.Host, log: o.Log, packets: c.Packets,
@@ -208,6 +218,7 @@ func (g *Gateway) start(s *Sockets) error {
 	g.under.look()
 	g.under.awaited(nil, true)
 	g.data.SetOwn(g.under.addresses)
+	g.findLeft()
 	now := time.Now()
 	if _, err := g.adopt(now, g.config); err != nil {
 		return err

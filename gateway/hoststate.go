@@ -12,7 +12,7 @@ import (
 
 // apply sets a group's part of the host's state.
 func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied {
-	s := host.State{Peers: w.Peers}
+	s := host.State{Peers: w.Peers, Guards: make([]host.Guard, 0, len(w.Guards))}
 	for _, guard := range w.Guards {
 		s.Guards = append(s.Guards, host.Guard(guard))
 	}
@@ -23,6 +23,7 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 		if d.Address.IsValid() {
 			ds.Addresses = []netip.Prefix{d.Address}
 		}
+		ds.Routes = make([]host.Route, 0, len(d.Routes))
 		for _, r := range d.Routes {
 			ds.Routes = append(ds.Routes, host.Route{Prefix: r.Prefix, Source: r.Source})
 		}
@@ -35,6 +36,7 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 			g.fleet.enqueue(o)
 		}
 	}
+	gr.blocked = res.Blocked
 	out := tunnel.Applied{Trouble: map[string]diag.Cause{}, Refused: err != nil}
 	for _, b := range res.Blocked {
 		if name := tunnelOf[b.Device]; out.Trouble[name].OK() {
@@ -42,6 +44,7 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 		}
 	}
 	if err == nil {
+		gr.addressed(w, out)
 		return out
 	}
 	g.Log.Error("cannot set up devices and routes", "conn", gr.name, "err", err)
@@ -52,7 +55,23 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 			}
 		}
 	}
+	gr.addressed(w, out)
 	return out
+}
+
+// addressed notes which of the devices have their address.
+func (gr *group) addressed(w tunnel.Want, a tunnel.Applied) {
+	for _, d := range w.Devices {
+		switch c := a.Trouble[d.Tunnel]; {
+		case !d.Address.IsValid() || c.Is(diag.DeviceFailed) || c.Is(diag.HostRefused) || c.Is(diag.AddressTaken):
+		default:
+			for _, e := range gr.entries {
+				if e.tunnel.Name == d.Tunnel {
+					e.addressed = d.Address
+				}
+			}
+		}
+	}
 }
 
 // causesOf returns the causes in an error of host.Set.

@@ -28,6 +28,8 @@ func (g *Gateway) loop(ctx context.Context) error {
 			f(time.Now())
 		case d := <-g.lost:
 			g.lostDevice(time.Now(), d)
+		case <-g.speakers.news.arrived:
+			g.hear(time.Now())
 		case <-g.underlayChanged:
 			g.newUnderlay(time.Now())
 		case <-timer.C:
@@ -53,6 +55,8 @@ func (g *Gateway) step(now time.Time) {
 	g.perform(now)
 	g.conclude(now)
 	g.perform(now)
+	g.networksDue(now)
+	g.reviewLeft()
 	g.kept = g.data.ExpireKept(now)
 	if s := g.fleet.summary(); s != g.summary {
 		g.summary = s
@@ -90,7 +94,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)
@@ -123,6 +127,10 @@ func (g *Gateway) event(now time.Time, e esp.Event) {
 		g.note(now, g.fleet.byName[e.Tunnel], tunnel.Acquire(e))
 	case esp.Answered:
 		g.answered(now, e)
+	case esp.HeardBFD:
+		if e := g.fleet.byName[e.Tunnel]; e != nil {
+			g.fleet.enqueue(e.group) // hearBFD takes it
+		}
 	case esp.InvalidSPI:
 		g.ike.Do(now, sa.InvalidSPI{Remote: e.Remote, SPI: e.SPI})
 	case esp.PathMTU:
@@ -148,6 +156,7 @@ func (g *Gateway) newUnderlay(now time.Time) {
 		}
 		g.fleet.enqueue(gr)
 	}
+	g.networksChanged(now)
 	g.tellPeers(now)
 	g.ike.Do(now, sa.PathChanged{})
 }
@@ -176,6 +185,7 @@ func (g *Gateway) open(now time.Time, e *entry) {
 	e.open = d
 	g.keep(e)
 	e.answer(g.under.addresses)
+	e.listenBFD()
 	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
 	if d != nil {
 		g.peers.changed(e.peer)
@@ -201,6 +211,10 @@ func (g *Gateway) lostDevice(now time.Time, d *device) {
 func (g *Gateway) goodbye(timer *time.Timer) {
 	g.Log.Info("shutting down")
 	g.Notify("STOPPING=1")
+	g.speakers.endAll()
+	for _, e := range g.fleet.entries {
+		g.leave(time.Now(), e)
+	}
 	end := time.Now().Add(shutdownGrace)
 	g.ike.Do(time.Now(), sa.Shutdown{})
 	for {

@@ -38,11 +38,14 @@ type Host interface {
 	CreateTUN(name string, mtu int) (TUN, error)
 	Poller() (Poller, error)
 	Set(owner string, s host.State) (host.Result, error)
+	Left() []host.Guard                                      // guards that an earlier run has left, before the first Set
+	Networks() (connected, kernel []netip.Prefix, err error) // what this host has beside our tunnels; from any goroutine
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
 	// Examine looks at what concerns a peer and the tunnel's device; from any goroutine.
 	Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
+	AskNeighbor(host.Ask) host.Neighbor // takes up to a second; from any goroutine
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error

@@ -107,6 +107,7 @@ func (g *Gateway) conclude(now time.Time) {
 // decide calls Advance of one group and performs its Actions until there is none.
 func (g *Gateway) decide(now time.Time, gr *group) {
 	const most = 8 // the answer to an Action may cause another Action; the bound ends a loop
+	g.hearBFD(now, gr)
 	for range most {
 		gr.Advance(now)
 		if !g.carryOut(now, gr) {
@@ -136,10 +137,15 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 			g.ike.Do(now, sa.Measure{Tunnel: a.Tunnel, Size: a.Size})
 		case tunnel.Want:
 			gr.Note(now, g.apply(now, gr, a))
+			g.speak(now, gr)
+		case tunnel.Neighbour:
+			g.neighbour(gr, a)
 		case tunnel.Initiate:
 			g.initiate(now, g.fleet.byName[a.Tunnel], a)
 		case tunnel.Ping:
 			g.ping(g.fleet.byName[a.Tunnel], a)
+		case tunnel.BFDSend:
+			g.sendBFD(g.fleet.byName[a.Tunnel], a)
 		case tunnel.Reconnect:
 			g.reconnect(now, g.fleet.byName[a.Tunnel], a)
 		case tunnel.Switched:

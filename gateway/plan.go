@@ -145,7 +145,7 @@ func classOf(was, is *judged) Class {
 		return Rekey
 	}
 	for _, f := range fields {
-		if !f.idle && !f.equal(was, is) {
+		if idle := f.idle || f.bgp && was.Tunnel.BGP == nil && is.Tunnel.BGP == nil; !idle && !f.equal(was, is) {
 			return Live
 		}
 	}

@@ -107,7 +107,7 @@ var settings = map[string]struct {
 	"Tunnel.MTU":        {Live, func(_ *config.Connection, t *config.Tunnel) { t.MTU = 1300 }},
 	"Tunnel.DF":         {Live, func(_ *config.Connection, t *config.Tunnel) { t.DF = config.DFClear }},
 	"Tunnel.EarlyRekey": {Live, func(_ *config.Connection, t *config.Tunnel) { t.EarlyRekey = true }},
-	"Tunnel.BGP":        {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.BGP = &config.BGP{} }},
+	"Tunnel.BGP":        {Live, func(_ *config.Connection, t *config.Tunnel) { t.BGP = &config.BGP{} }},
 	"Tunnel.Health":     {Live, func(_ *config.Connection, t *config.Tunnel) { t.Health = &config.Health{} }},
 	"Tunnel.OwnHealth":  {Live, func(_ *config.Connection, t *config.Tunnel) { t.OwnHealth = &config.Health{} }},
 }

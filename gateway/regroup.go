@@ -59,6 +59,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 		ps.remove(e)
 		ch.closing = append(ch.closing, e.open)
 		e.open = nil
+		delete(f.drawn, e.discriminator)
 	}
 
 	var order []*regrouped
@@ -73,6 +74,9 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 		if r == nil {
 			r = &regrouped{name: w.group}
 			order, byGroup[w.group] = append(order, r), r
+		}
+		if e.discriminator == 0 && w.tunnel.BGP != nil && w.tunnel.BGP.BFD != nil {
+			e.discriminator = f.drawn.draw()
 		}
 		r.configs, r.entries = append(r.configs, ch.take(e, w.plannedTunnel, ps)), append(r.entries, e)
 	}
@@ -98,7 +102,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 		}
 	}
 	for _, r := range append(first, rest...) {
-		gr := &group{Group: tunnel.New(now, r.configs, own, inner), name: r.name}
+		gr := &group{Group: tunnel.New(now, r.configs, own, inner), name: r.name, entries: r.entries}
 		for _, e := range r.entries {
 			e.group = gr
 			ps.add(e)
@@ -112,7 +116,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 
 // take updates an entry to w and returns its tunnel for the new group.
 func (ch *change) take(e *entry, w plannedTunnel, ps *peers) tunnel.Config {
-	c := tunnel.Config{Conn: w.conn, Tunnel: w.tunnel, Device: w.device, Wants: w.tunnel.ChildSAs()}
+	c := tunnel.Config{Conn: w.conn, Tunnel: w.tunnel, Device: w.device, Wants: w.tunnel.ChildSAs(), Discriminator: e.discriminator}
 	if e.group != nil {
 		c.From = e.group.Take(e.tunnel.Name)
 		if e.device != w.device {

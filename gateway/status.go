@@ -24,19 +24,21 @@ type ConnectionStatus struct {
 
 // TunnelStatus is one tunnel of a connection.
 type TunnelStatus struct {
-	Name        string        `json:"name"`
-	Role        string        `json:"role"`
-	Active      bool          `json:"active"` // of two tunnels, the one that has the traffic; one alone is active
-	State       tunnel.State  `json:"state"`
-	Since       time.Time     `json:"since"`
-	diag.Report               // the last failure; empty when up
-	diag.Advice               // who has to change what; empty when up
-	Device      string        `json:"device"`
-	Local       string        `json:"local"`  // outer address; empty while there is no route to the peer
-	Remote      string        `json:"remote"` // outer address
-	IKE         *IKEStatus    `json:"ike"`    // null: no IKE SA
-	Children    []ChildStatus `json:"children"`
-	Health      *HealthStatus `json:"health,omitempty"` // this end does not ping: none
+	Name        string         `json:"name"`
+	Role        string         `json:"role"`
+	Active      bool           `json:"active"` // of two tunnels, the one that has the traffic; one alone is active
+	State       tunnel.State   `json:"state"`
+	Since       time.Time      `json:"since"`
+	diag.Report                // the last failure; empty when up
+	diag.Advice                // who has to change what; empty when up
+	Device      string         `json:"device"`
+	Local       string         `json:"local"`  // outer address; empty while there is no route to the peer
+	Remote      string         `json:"remote"` // outer address
+	IKE         *IKEStatus     `json:"ike"`    // null: no IKE SA
+	Children    []ChildStatus  `json:"children"`
+	Health      *HealthStatus  `json:"health,omitempty"`  // this end does not ping: none
+	BFD         *BFDStatus     `json:"bfd,omitempty"`     // no BFD: none
+	Session     *SessionStatus `json:"session,omitempty"` // of BGP; no BGP: none
 	// Leak says where the kernel would send packets that the tunnel's routes cover: "none", all go into a tunnel or are
 	// dropped, or "possible", some leave in clear. Empty: there are too many tunnels to ask for all.
 	Leak     Leak      `json:"leak,omitempty"`
@@ -68,4 +70,30 @@ type ChildStatus struct {
 	PacketsIn  uint64            `json:"packets_in"`
 	PacketsOut uint64            `json:"packets_out"`
 	Drops      map[string]uint64 `json:"drops"`
+}
+
+// RefusedStatus is a prefix that a BGP peer tells and that is not accepted.
+type RefusedStatus struct {
+	Prefix string `json:"prefix"`
+	diag.Report
+}
+
+// SessionStatus is the BGP session of a tunnel.
+type SessionStatus struct {
+	State    string    `json:"state"` // idle, connecting, opening, established
+	Since    time.Time `json:"since"`
+	Local    string    `json:"local"` // addresses in the tunnel
+	Remote   string    `json:"remote"`
+	LocalAS  uint32    `json:"local_as"`
+	RemoteAS uint32    `json:"remote_as"`
+	In       int       `json:"prefixes_in"` // accepted
+	Out      int       `json:"prefixes_out"`
+	Refused  int       `json:"prefixes_refused"`
+	Complete bool      `json:"complete"` // the peer has told all that it has
+	Stale    bool      `json:"stale"`    // the routes are those of before a start of the peer's or of our child
+	Flaps    int       `json:"flaps"`
+	Hold     float64   `json:"hold_s"` // as negotiated; 0: not yet
+	// Which prefixes were refused, and why: the newest, at most bgp.MaxRefused.
+	Reasons     []RefusedStatus `json:"refused,omitempty"`
+	diag.Report                 // why it is not established, or why it last ended
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // served are the features of a connection that this daemon serves.
-var served = config.Features{config.HealthChecks, config.Failover}
+var served = config.Features{config.HealthChecks, config.BGPSessions, config.Failover}
 
 // Unserved returns the features that a connection asks for and that this daemon does not serve yet.
 func Unserved(c *config.Connection) config.Features {

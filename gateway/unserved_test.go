@@ -8,6 +8,9 @@ import (
 )
 
 func TestUnservedNamesWhatAConnectionAsksForInVain(t *testing.T) {
+	all := served
+	served = slices.DeleteFunc(slices.Clone(served), func(f config.Feature) bool { return f == config.BGPSessions })
+	defer func() { served = all }()
 	c := dual()
 	c.Tunnels[0].BGP = &config.BGP{}
 	c.Tunnels[1].Health = &config.Health{}

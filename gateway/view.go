@@ -62,7 +62,7 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 	st := e.status()
 	s := TunnelStatus{
 		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: ByClock(now, st.Since).UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
-		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{}, Health: healthStatus(st.Health),
+		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
 	}
 	if a := g.under.local(t.Local.Address); a.IsValid() {
 		s.Local = a.String()

@@ -27,10 +27,20 @@ var crashState = State{
 	}},
 }
 
-// TestMain lets the test binary be the daemon that a test kills.
+// TestMain lets the test binary be the daemon that a test kills, and the child of a daemon.
 func TestMain(m *testing.M) {
 	if os.Getenv("VPNGW_TEST_CRASH") != "" {
 		crash()
+	}
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "child":
+			os.Exit(confined(os.Args[2:]))
+		case "parent":
+			os.Exit(parent(os.Args[2:]))
+		case "weak-parent":
+			os.Exit(weakParent(os.Args[2]))
+		}
 	}
 	os.Exit(m.Run())
 }

@@ -246,6 +246,9 @@ func (c *claim) value() routeValue {
 // haveRoute returns the key of a claim's route and true if the route is in place,
 // else the key to add it under: the one of its two metrics that is free.
 func (h *Host) haveRoute(c *claim) (routeKey, bool) {
+	if at := h.have.routes[c.key]; len(at) == 1 && at[0].metric == c.device.metric && at[0].value == c.value() { // as nearly always
+		return at[0].routeKey, true
+	}
 	free := routeKey{c.key, c.device.metric}
 	for _, metric := range [...]int{c.device.metric + 1, c.device.metric} {
 		key := routeKey{c.key, metric}

@@ -38,7 +38,7 @@ func subscribeTo(protocol int, list ...uint) (*events, error) {
 	for _, g := range list {
 		groups |= 1 << (g - 1)
 	}
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20) // events of some ten thousand routes; empty it costs nothing
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
 		return nil, err

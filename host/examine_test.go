@@ -18,6 +18,7 @@ func TestExamineReadsThePacketFilter(t *testing.T) {
 	esp := Passage{Hook: HookInput, From: netip.AddrPortFrom(peer.Addr(), 0), To: netip.AddrPortFrom(us.Addr(), 0), Proto: 50, In: "eth0"}
 	forward := Passage{Hook: HookForward, From: netip.MustParseAddrPort("192.168.3.1:0"), To: netip.MustParseAddrPort("10.10.0.1:0"), Proto: 1, Out: "vpngw0"}
 	v6 := Passage{Hook: HookInput, From: netip.MustParseAddrPort("[2001:db8::9]:500"), To: netip.MustParseAddrPort("[2001:db8::1]:500"), Proto: 17, In: "eth0"}
+	bgp := Passage{Hook: HookInput, From: netip.MustParseAddrPort("169.254.11.1:179"), To: netip.MustParseAddrPort("169.254.11.2:179"), Proto: 6, In: "vpngw0"}
 	chain := func(hook, policy, rules string) string {
 		return "table inet x { chain c { type filter hook " + hook + " priority 0; policy " + policy + "; " + rules + "\n}\n}"
 	}
@@ -57,6 +58,9 @@ func TestExamineReadsThePacketFilter(t *testing.T) {
 		{"forward of the tunnel", chain("forward", "drop", `oifname "vpngw*" accept`), forward, passes},
 		{"forward by a device that is not known", chain("forward", "drop", `iifname "lan" accept`), forward, unclear},
 		{"what cannot be read lets through", chain("input", "drop", "ip ttl 255 meta skuid 0 accept"), in, unclear},
+		{"TCP by port", chain("input", "drop", "tcp dport 179 accept"), bgp, passes},
+		{"TCP by another port", chain("input", "drop", "tcp dport 22 accept"), bgp, drops},
+		{"UDP, and it is TCP", chain("input", "accept", "udp dport 179 drop"), bgp, passes},
 		{"what cannot be read drops", chain("input", "accept", "meta skuid 0 drop"), in, passes},
 		{"some of the packets", chain("input", "accept", "numgen random mod 10 < 3 drop"), in, passes},
 	} {

@@ -426,9 +426,24 @@ func (f *filterReader) xtables(e *expr.Match) trilean {
 		source := inPorts(f.passage.From.Port(), info.SrcPorts) != (info.InvFlags&xt.UdpInvSrcPorts != 0)
 		return ifTrue(source && inPorts(f.passage.To.Port(), info.DstPorts) != (info.InvFlags&xt.UdpInvDestPorts != 0))
 	case *xt.Tcp:
-		return no // no passage is TCP
+		return f.tcp(info)
 	}
 	return maybe
+}
+
+// tcp reads a match of TCP: every packet that is asked about, of either way, is of a connection that begins.
+func (f *filterReader) tcp(info *xt.Tcp) trilean {
+	if f.passage.Proto != unix.IPPROTO_TCP {
+		return no
+	}
+	source := inPorts(f.passage.From.Port(), info.SrcPorts) != (info.InvFlags&xt.TcpInvSrcPorts != 0)
+	if !source || inPorts(f.passage.To.Port(), info.DstPorts) == (info.InvFlags&xt.TcpInvDestPorts != 0) {
+		return no
+	}
+	if info.Option != 0 || info.FlagsMask != 0 {
+		return maybe
+	}
+	return yes
 }
 
 func inPorts(port uint16, r [2]uint16) bool { return port >= r[0] && port <= r[1] }

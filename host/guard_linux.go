@@ -30,6 +30,8 @@ type guard struct {
 	part   *part
 	prefix netip.Prefix
 	metric int // of its routes
+
+	carried bool // while a State takes another's place: it stays as it is
 }
 
 // ruleUser is whatever needs a rule: a claim or a guard.
@@ -103,6 +105,9 @@ func (h *Host) unuseRule(r ruleKey, u ruleUser) {
 // enterGuards puts a part's guards into the sum, withdrawGuards takes them out. changed gets the prefixes to decide.
 func (h *Host) enterGuards(p *part, changed map[netip.Prefix][]*claim) {
 	for _, g := range p.guards {
+		if g.carried {
+			continue
+		}
 		q := h.contest(g.prefix)
 		i, _ := slices.BinarySearchFunc(q.guards, g, compareGuards)
 		q.guards = slices.Insert(q.guards, i, g)
@@ -113,6 +118,9 @@ func (h *Host) enterGuards(p *part, changed map[netip.Prefix][]*claim) {
 
 func (h *Host) withdrawGuards(p *part, changed map[netip.Prefix][]*claim) {
 	for _, g := range p.guards {
+		if g.carried {
+			continue
+		}
 		q := h.want.contests[g.prefix]
 		if i, ok := slices.BinarySearchFunc(q.guards, g, compareGuards); ok {
 			q.guards = slices.Delete(q.guards, i, i+1)
@@ -221,4 +229,22 @@ func (h *Host) Release() error {
 	h.work.guards = append(h.work.guards, r.guards...)
 	h.work.rules = append(h.work.rules, r.rules...)
 	return h.enforceAll()
+}
+
+// Left returns the guards in the kernel, sorted. Between TakeOver and the first Set they are what an earlier run has left.
+func (h *Host) Left() []Guard {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	worst := make(map[netip.Prefix]int)
+	for k, list := range h.have.guards {
+		for _, g := range list {
+			worst[k.prefix] = max(worst[k.prefix], g.metric)
+		}
+	}
+	out := make([]Guard, 0, len(worst))
+	for p, metric := range worst {
+		out = append(out, Guard{p, metric - guardStep})
+	}
+	slices.SortFunc(out, func(a, b Guard) int { return a.Prefix.Compare(b.Prefix) })
+	return out
 }

@@ -22,6 +22,7 @@ type Host struct {
 	filters   filters
 	mu        sync.Mutex // of the fields below, and of every change to the kernel
 	events    source
+	space     *os.File        // the network namespace
 	claimed   *os.File        // the name that one vpngw of the namespace can have; nil: not claimed
 	tuns      map[string]*TUN // by name
 	owned     map[int]*TUN    // the same by index
@@ -67,12 +68,21 @@ func New(c Config) (*Host, error) {
 		filters.Close()
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
+	space, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		nl.Close()
+		ev.Close()
+		watched.Close()
+		filters.Close()
+		cleartext.Close()
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
 	log := c.Log
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return &Host{
-		log: log, nl: nl, rt: nl, watched: watched, events: ev, filters: filters,
+		log: log, nl: nl, rt: nl, space: space, watched: watched, events: ev, filters: filters,
 		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
 		want: newSum(), have: newKernel(), cleartext: cleartext,
 	}, nil
@@ -85,7 +95,7 @@ func (h *Host) Close() error {
 	defer h.mu.Unlock()
 	h.nl.Close()
 	h.filters.Close()
-	err := errors.Join(h.events.Close(), h.watched.Close(), h.cleartext.Close())
+	err := errors.Join(h.events.Close(), h.watched.Close(), h.cleartext.Close(), h.space.Close())
 	if h.claimed != nil {
 		err = errors.Join(err, h.claimed.Close())
 	}

@@ -73,6 +73,7 @@ type claim struct {
 	source  netip.Addr
 	address *ownAddress // the route exists only with this address; nil: it is independent
 	removed bool        // the owner's new State lacks it
+	carried bool        // while a State takes another's place: it stays as it is
 
 	// The decision.
 	placed bool
@@ -142,6 +143,7 @@ type work struct {
 func (h *Host) replace(owner string, s State) []error {
 	old := h.want.parts[owner]
 	next, errs := h.newPart(owner, old, s)
+	h.carry(old, next)
 	changed := make(map[netip.Prefix][]*claim)
 	if old != nil {
 		h.withdraw(old, changed)
@@ -149,6 +151,7 @@ func (h *Host) replace(owner string, s State) []error {
 	if next != nil {
 		h.enter(next, changed)
 	}
+	next.settle()
 	for p, claims := range changed {
 		h.decide(p, claims...)
 	}
@@ -174,17 +177,19 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 		}
 	}
 	var errs []error
+	var guards distinct
 	for _, g := range s.Guards {
 		if !g.Prefix.IsValid() {
 			errs = append(errs, fmt.Errorf("the prefix %s to guard is invalid", g.Prefix))
 			continue
 		}
-		want := &guard{p, g.Prefix.Masked(), cmp.Or(g.Metric, Metric)}
-		if i := slices.IndexFunc(p.guards, func(o *guard) bool { return o.prefix == want.prefix }); i >= 0 {
-			p.guards[i].metric = max(p.guards[i].metric, want.metric)
-		} else {
+		want := &guard{part: p, prefix: g.Prefix.Masked(), metric: cmp.Or(g.Metric, Metric)}
+		if guards.first(want.prefix, p.guarded()) {
 			p.guards = append(p.guards, want)
+			continue
 		}
+		i := slices.IndexFunc(p.guards, func(o *guard) bool { return o.prefix == want.prefix })
+		p.guards[i].metric = max(p.guards[i].metric, want.metric)
 	}
 	order := 0
 	for _, ds := range s.Devices {
@@ -203,18 +208,19 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 		} else {
 			errs = append(errs, &DeviceError{d.name, errors.New("not created")})
 		}
+		var seen distinct
 		for _, r := range ds.Routes {
 			if !r.Prefix.IsValid() || (r.Source.IsValid() && r.Source.Is4() != r.Prefix.Addr().Is4()) {
 				errs = append(errs, &DeviceError{d.name, fmt.Errorf("route %s with source %s is invalid: prefix and source must be of one address family", r.Prefix, r.Source)})
 				continue
 			}
-			d.claim(r, nil)
+			d.claim(r, nil, &seen)
 		}
 		for _, a := range ds.Addresses {
 			own := &ownAddress{device: d, prefix: a}
 			d.addresses = append(d.addresses, own)
 			if !a.IsSingleIP() {
-				d.claim(Route{Prefix: a, Source: a.Addr()}, own)
+				d.claim(Route{Prefix: a, Source: a.Addr()}, own, &seen)
 			}
 		}
 		for _, c := range d.claims {
@@ -228,9 +234,9 @@ func (h *Host) newPart(owner string, old *part, s State) (*part, []error) {
 }
 
 // claim adds a claim unless the device has one to that prefix.
-func (d *device) claim(r Route, a *ownAddress) {
+func (d *device) claim(r Route, a *ownAddress, seen *distinct) {
 	prefix := r.Prefix.Masked()
-	if !slices.ContainsFunc(d.claims, func(c *claim) bool { return c.prefix == prefix }) {
+	if seen.first(prefix, d.claimed()) {
 		d.claims = append(d.claims, &claim{device: d, prefix: prefix, source: r.Source, address: a})
 	}
 }
@@ -256,6 +262,9 @@ func (h *Host) enter(p *part, changed map[netip.Prefix][]*claim) {
 			h.markSource(a.prefix.Addr(), changed)
 		}
 		for _, c := range d.claims {
+			if c.carried {
+				continue
+			}
 			q := h.contest(c.prefix)
 			i, _ := slices.BinarySearchFunc(q.claims, c, compareClaims)
 			q.claims = slices.Insert(q.claims, i, c)
@@ -284,9 +293,12 @@ func (h *Host) withdraw(p *part, changed map[netip.Prefix][]*claim) {
 		delete(w.devices, d.name)
 		delete(w.links, d.index)
 		for _, c := range d.claims {
+			if c.carried {
+				continue
+			}
 			c.removed = true
 			q := w.contests[c.prefix]
-			if i, ok := slices.BinarySearchFunc(q.claims, c, compareClaims); ok {
+			if i := slices.Index(q.claims, c); i >= 0 { // carried claims have the order of the new part already
 				q.claims = slices.Delete(q.claims, i, i+1)
 				q.metrics.remove(d.metric)
 			}

@@ -56,7 +56,6 @@ func TestAlibabasDualTunnelOnBothHosts(t *testing.T) {
 			t.Errorf("%s carried %d packets, want %d", name, got, want)
 		}
 	}
-	customer.AwaitLog("not served yet, and the connection runs without")
 	customer.Stop()
 	cloud.Stop()
 }

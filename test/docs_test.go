@@ -104,4 +104,11 @@ func TestSECURITYNamesTheGoAndTheDatabase(t *testing.T) {
 	for _, want := range []string{find("../go.mod", `(?m)^toolchain (.*)$`), "golang.org/x/vulndb@" + find("../Makefile", `(?m)^VULNDB +\?= (.*)$`)} {
 		find("../SECURITY.md", "("+regexp.QuoteMeta(want)+")")
 	}
+	// Each accepted vulnerability is of the version in use, and stands there with it.
+	for _, ok := range strings.Fields(find("../Makefile", `(?m)^VULNOK +\?= (.*)$`)) {
+		id, module, _ := strings.Cut(ok, "@")
+		path, version, _ := strings.Cut(module, "@")
+		find("../go.mod", "("+regexp.QuoteMeta(path+" "+version)+")\\b")
+		find("../SECURITY.md", "(Accepted: "+regexp.QuoteMeta(id+" in `"+module+"`")+")")
+	}
 }

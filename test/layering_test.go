@@ -40,6 +40,8 @@ var only = map[string]string{
 	"github.com/google/nftables":      "host",
 	"github.com/mdlayher/netlink":     "host",
 	"github.com/osrg/gobgp":           "bgp",
+	"google.golang.org/grpc":          "bgp",
+	"google.golang.org/protobuf":      "bgp",
 	"github.com/goccy/go-yaml":        "config",
 	"github.com/spf13/cobra":          "cmd",
 	"github.com/coreos/go-systemd":    "cmd",

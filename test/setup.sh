@@ -9,6 +9,7 @@ packages='
 	strongswan-charon strongswan-swanctl libcharon-extra-plugins
 	libstrongswan-standard-plugins libstrongswan-extra-plugins
 	iproute2 iputils-ping nftables conntrack ethtool procps
+	bird2 frr
 	iperf3 tcpdump tshark python3-scapy python3-cryptography
 	git ca-certificates gcc libc6-dev'
 
@@ -42,3 +43,7 @@ if [ ! -e "$policy" ]; then
 fi
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# Nor at the next boot: BIRD and FRR are routers for the labs only.
+for unit in bird frr; do
+	case $missing in *" $unit"*) systemctl disable -q "$unit" 2>/dev/null || true ;; esac
+done

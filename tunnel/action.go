@@ -6,7 +6,7 @@ import (
 	"vpngw/diag"
 )
 
-// Action asks the gateway to do something. BGP neighbours will be Actions too.
+// Action asks the gateway to do something.
 type Action interface{ action() }
 
 // Open asks for the tunnel's TUN device. The answer is a Device fact.
@@ -70,6 +70,20 @@ type Ping struct {
 	ID, Seq        uint16
 }
 
+// BFDSend asks for a BFD packet through the tunnel's own Child SA. Packets of the peer are BFDHeard facts.
+type BFDSend struct {
+	Tunnel        string
+	Local, Remote netip.Addr // in the tunnel
+	Packet        []byte
+}
+
+// Neighbour says whether BGP's peer can be reached through the tunnel: the tunnel carries packets, and
+// neither its health check nor BFD says that it is ill. While it cannot, none of its routes is in the kernel.
+type Neighbour struct {
+	Tunnel    string
+	Reachable bool
+}
+
 // Reconnect asks for a new IKE SA of the tunnel: the address that its IKE SA
 // sends from is gone. It has no effect when no other address leads to the peer.
 type Reconnect struct {
@@ -94,5 +108,7 @@ func (Fit) action()       {}
 func (Probe) action()     {}
 func (Want) action()      {}
 func (Ping) action()      {}
+func (BFDSend) action()   {}
+func (Neighbour) action() {}
 func (Reconnect) action() {}
 func (Changed) action()   {}

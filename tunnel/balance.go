@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -72,7 +71,7 @@ func (g *Group) mayJoin(now time.Time, m *member, asked bool) bool {
 	if !g.others(m) || asked || len(m.wellness.flaps) == 0 {
 		return true
 	}
-	if m.Conn.Switching.Manual {
+	if m.Conn.Switching.Manual || m.wellness.since.IsZero() { // its session must come first
 		return false
 	}
 	if until := m.wellness.since.Add(m.hold(now)); now.Before(until) {
@@ -109,11 +108,4 @@ func (g *Group) switchShare(back bool) error {
 		}
 	}
 	return nil
-}
-
-// elsewhere reports whether other members than m have the route to a prefix.
-func (g *Group) elsewhere(m *member, p netip.Prefix) bool {
-	return !g.takes(m) && slices.ContainsFunc(g.members, func(o *member) bool {
-		return o != m && g.takes(o) && slices.Contains(o.Tunnel.Routes, p)
-	})
 }

@@ -8,8 +8,7 @@ import (
 	"vpngw/ipsec"
 )
 
-// Fact is an event. Note takes it; Advance decides what follows. Facts about
-// health checks and BGP sessions will be added here.
+// Fact is an event. Note takes it; Advance decides what follows.
 type Fact interface{ fact() }
 
 // IKE is a fact of IKE that concerns one tunnel.
@@ -55,6 +54,26 @@ type Pong struct {
 	ID, Seq uint16
 }
 
+// BFDHeard is a BFD packet that came through the tunnel, from the peer's address in it and from no farther.
+type BFDHeard struct {
+	Tunnel string
+	Packet []byte
+}
+
+// Leaving says that this end is about to give up the tunnel, while its SAs are still there.
+type Leaving struct{ Tunnel string }
+
+// Session is what BGP knows through the tunnel. Routes hold while the session is Up or Stale.
+type Session struct {
+	Tunnel    string
+	Up        bool           // it is established
+	Complete  bool           // the peer has told all that it has
+	Stale     bool           // Routes are those of a session that ended
+	Routes    []netip.Prefix // accepted; sorted, never changed
+	Announced []netip.Prefix // to the peer: sources that it can answer
+	Cause     diag.Cause     // why it is not up
+}
+
 // Applied is the result of the last Want: by name, what each tunnel lacks. A
 // tunnel that lacks nothing is absent. Refused says that the kernel refused a
 // part, so the Group repeats the Want after a while.
@@ -92,6 +111,9 @@ func (Held) fact()      {}
 func (Raised) fact()    {}
 func (Sent) fact()      {}
 func (Pong) fact()      {}
+func (BFDHeard) fact()  {}
+func (Leaving) fact()   {}
+func (Session) fact()   {}
 func (Applied) fact()   {}
 func (PathMTU) fact()   {}
 func (TooBig) fact()    {}

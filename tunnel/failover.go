@@ -138,7 +138,7 @@ func (g *Group) mark() {
 
 // well reports whether a member can carry the traffic, as far as we know.
 func (g *Group) well(m *member) bool {
-	return !m.held && m.fault.OK() && m.carries() && m.ill().OK()
+	return !m.held && m.fault.OK() && m.carries() && m.ill().OK() && !g.behind(m)
 }
 
 // reason is why a member is not well.
@@ -148,6 +148,8 @@ func (g *Group) reason(m *member) diag.Cause {
 		return diag.Cause{Code: diag.OperatorDown}
 	case !m.fault.OK():
 		return m.fault
+	case m.ill().OK() && g.behind(m):
+		return m.unestablished()
 	}
 	return diag.First(m.ill(), m.trouble(), m.sent)
 }
@@ -155,7 +157,7 @@ func (g *Group) reason(m *member) diag.Cause {
 // watch notes how a member is.
 func (g *Group) watch(now time.Time, m *member) {
 	w := &m.wellness
-	switch well := g.well(m); {
+	switch well := g.well(m) && !g.unheard(m); {
 	case well && w.since.IsZero():
 		w.since, w.ever = now, true
 	case !well && !w.since.IsZero():
@@ -217,6 +219,7 @@ func (g *Group) choose(now time.Time) {
 	case asked:
 		g.move(want, diag.Cause{Code: diag.FailedOver, Name: want.Tunnel.Name, Theirs: cur.Tunnel.Name}.Since(diag.Cause{Code: diag.OperatorAsked}))
 	case want.Conn.Switching.Manual:
+	case want.wellness.since.IsZero(): // its session must come first
 	default:
 		until := want.wellness.since.Add(want.hold(now))
 		switch {

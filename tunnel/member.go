@@ -59,7 +59,10 @@ type member struct {
 
 	pings    dpd.Prober // this end's health check; it never asks where there is none
 	pingID   uint16
+	bfd      hop
+	leaving  bool // this end is about to give it up
 	wellness wellness
+	neighbour
 
 	state State
 	since time.Time
@@ -94,6 +97,7 @@ func (m *member) adopt(now time.Time, c Config) *member {
 	was := m.Tunnel.Asked()
 	m.Config, m.stale = c, true
 	m.checks(now, was)
+	m.adoptSession()
 	m.From, m.Reopen = nil, false
 	m.failed = diag.Cause{}
 	clear(m.causes)
@@ -123,6 +127,7 @@ func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 
 // noteHeld takes the tunnel down or releases it. It forgets earlier failures.
 func (m *member) noteHeld(held bool) {
+	m.holdSession(held)
 	m.held, m.wanted = held, time.Time{}
 	m.failed = diag.Cause{}
 	clear(m.causes)
@@ -258,6 +263,7 @@ func (m *member) advance(now time.Time, g *Group) {
 		m.silentAt, m.silent = time.Time{}, true
 	}
 	m.advanceStart(now, g)
+	m.advanceSession(now)
 	local, gone := m.lostAddress(g)
 	switch {
 	case !gone:
@@ -286,7 +292,7 @@ func (m *member) lostAddress(g *Group) (netip.Addr, bool) {
 }
 
 func (m *member) deadline() time.Time {
-	d := sa.Earliest(m.openAt, m.silentAt, m.wanted)
+	d := sa.Earliest(m.openAt, m.silentAt, m.wanted, m.dueAt)
 	if !m.stranded.IsZero() && !m.asked && !m.held {
 		d = sa.Earliest(d, m.stranded)
 	}

@@ -22,7 +22,7 @@ func (g *Group) emitWant() {
 		}
 	}
 	w := g.hostState()
-	if !g.repeat && reflect.DeepEqual(w, g.want) {
+	if !g.repeat && w.equal(g.want) {
 		return
 	}
 	g.want, g.repeat, g.applies = w, false, true
@@ -32,13 +32,14 @@ func (g *Group) emitWant() {
 // hostState returns everything that the group needs in the kernel now.
 func (g *Group) hostState() Want {
 	var w Want
+	g.tabulate()
 	outer := map[netip.Addr]bool{}
-	for _, m := range g.members {
+	for i, m := range g.members {
 		for _, a := range m.remotes() {
 			outer[a] = true
 		}
 		if m.fault.OK() {
-			d := DeviceState{Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Metric: m.Tunnel.Metric, Routes: g.routesOf(m), Sources: m.Tunnel.Local.Subnets, ByFlow: g.balanced()}
+			d := DeviceState{Tunnel: m.Tunnel.Name, Device: m.Device, MTU: m.mtu, Metric: m.Tunnel.Metric, Routes: g.table.routes[i], Sources: m.Tunnel.Local.Subnets, ByFlow: g.balanced()}
 			if !m.held {
 				d.Address = m.Tunnel.Inside
 			}
@@ -49,48 +50,26 @@ func (g *Group) hostState() Want {
 		w.Peers = append(w.Peers, a)
 	}
 	slices.SortFunc(w.Peers, netip.Addr.Compare)
-	w.Guards = g.guards()
+	w.Guards = g.table.guards
 	return w
 }
 
-// guards returns what the routes of the wanted tunnels cover, from the start on, whether they are up or not.
-func (g *Group) guards() []Guard {
-	var out []Guard
-	several := false
-	for _, m := range g.members {
-		if m.held || m.Tunnel.Pass {
-			continue
-		}
-		several = out != nil
-		for _, p := range m.Tunnel.Routes {
-			out = append(out, Guard{p, m.Tunnel.Metric})
-		}
-	}
-	if several { // two tunnels may have the same, and the worse metric counts
-		slices.SortFunc(out, func(a, b Guard) int { return cmp.Or(a.Prefix.Compare(b.Prefix), cmp.Compare(b.Metric, a.Metric)) })
-		out = slices.CompactFunc(out, func(a, b Guard) bool { return a.Prefix == b.Prefix })
-	}
-	return out
+// equal reports whether two Wants say the same. Their routes and guards, which may be many, are mostly the same lists.
+func (w Want) equal(o Want) bool {
+	return slices.EqualFunc(w.Devices, o.Devices, DeviceState.equal) && slices.Equal(w.Peers, o.Peers) && alike(w.Guards, o.Guards)
 }
 
-// routesOf returns the present routes into m. What two tunnels lead to has its route in
-// the current one, or in all of those that share the traffic.
-func (g *Group) routesOf(m *member) []Route {
-	if !m.routed || g.revoked(m) {
-		return nil
+func (d DeviceState) equal(o DeviceState) bool {
+	if !alike(d.Routes, o.Routes) || !alike(d.Sources, o.Sources) {
+		return false
 	}
-	var out []Route
-	for _, p := range m.Tunnel.Routes {
-		if g.elsewhere(m, p) {
-			continue
-		}
-		src := sourceFor(p, m.Tunnel.Local.Subnets, g.own)
-		if !src.IsValid() && m.Tunnel.Inside.IsValid() {
-			src = otherSource(p, g.own, m.Tunnel.Local.Address)
-		}
-		out = append(out, Route{p, src})
-	}
-	return out
+	d.Routes, d.Sources, o.Routes, o.Sources = nil, nil, nil, nil
+	return reflect.DeepEqual(d, o)
+}
+
+// alike is slices.Equal, without a look at the elements where both are one list.
+func alike[E comparable](a, b []E) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 func (g *Group) noteApplied(now time.Time, f Applied) {

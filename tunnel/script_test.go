@@ -11,6 +11,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/diag"
+	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
@@ -58,6 +59,7 @@ type script struct {
 	spi     uint32
 	changed Changed         // the last one
 	pong    func(Ping) bool // whether a Ping is answered, at once; nil: none is
+	bfd     func(BFDSend)   // gets BFD packets; nil: nobody does
 }
 
 // changes are the changes of state that all scripts of this run have seen.
@@ -123,6 +125,10 @@ func (s *script) drain() bool {
 			if s.pong != nil && s.pong(a) {
 				s.Note(s.now, Pong{a.Tunnel, a.ID, a.Seq})
 			}
+		case BFDSend:
+			if s.bfd != nil {
+				s.bfd(a)
+			}
 		case Measure:
 			s.Note(s.now, PathMTU{a.Remote, s.mtu})
 		case Probe:
@@ -160,6 +166,13 @@ func text(a Action) string {
 		return fmt.Sprintf("%s -> %s (%s)", a.From, a.To, a.Cause.Code)
 	case Probe:
 		return fmt.Sprintf("probe %s %d", a.Tunnel, a.Size)
+	case BFDSend:
+		return fmt.Sprintf("bfd %s %v", a.Tunnel, dpd.BFDState(a.Packet[1]>>6))
+	case Neighbour:
+		if a.Reachable {
+			return a.Tunnel + " reaches its neighbour"
+		}
+		return a.Tunnel + " does not reach its neighbour"
 	case Reconnect:
 		return fmt.Sprintf("reconnect %s: %v", a.Tunnel, a.Cause)
 	case Changed:

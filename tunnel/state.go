@@ -16,7 +16,8 @@ const (
 	// subnets, and addresses and routes are in place: a packet sent now is
 	// carried.
 	Up State = "up"
-	// Degraded: a part of that holds, or nothing answers the health check.
+	// Degraded: a part of that holds, or nothing answers the health check, or BFD lost the peer, or the tunnel has no routes but BGP's and BGP
+	// has no session. (With static routes that is a warning: they carry packets.)
 	Degraded State = "degraded"
 	// Connecting: nothing is carried; vpngw keeps trying to establish the SAs.
 	Connecting State = "connecting"
@@ -50,12 +51,12 @@ func (g *Group) assess(now time.Time, m *member) {
 	g.emit(c)
 }
 
-// warning is the trouble of a tunnel that is up: it will break at its next rekey.
+// warning is the trouble of a tunnel that is up: it will break at its next rekey, or BGP tells it no routes beside its own.
 func (m *member) warning() diag.Cause {
 	if t := m.trouble(); t.Is(diag.PFSMismatch) {
 		return t
 	}
-	return diag.Cause{}
+	return m.waits()
 }
 
 // judge returns the state of the tunnel and the cause. One that is up has no cause but a warning.
@@ -68,6 +69,8 @@ func (m *member) judge() (State, diag.Cause) {
 	}
 	carries, open := m.carries(), m.missing()
 	switch {
+	case len(open) == 0 && m.lacks.OK() && m.ill().OK() && m.late && len(m.Tunnel.Routes) == 0:
+		return Degraded, m.waits() // it leads nowhere
 	case len(open) == 0 && m.lacks.OK() && m.ill().OK():
 		return Up, m.warning()
 	case carries && !m.lacks.OK():

@@ -34,6 +34,8 @@ type Config struct {
 	Wants  []*sa.Child // the Child SAs that make the tunnel whole
 	From   *Taken      // the tunnel as it was in another Group; nil: it is new
 	Reopen bool        // with From: it needs a new device, though of the same name
+	// Discriminator is that of the tunnel's BFD session: not 0, and no other tunnel has it.
+	Discriminator uint32
 }
 
 // Taken is a tunnel between two Groups: Take removed it from one, and Config.From puts it into the
@@ -71,6 +73,7 @@ type Group struct {
 
 	actions []Action
 	noted   bool // a fact came after the last Advance
+	table   table
 	want    Want // the last one
 	repeat  bool // emit the next Want even if it equals the last
 	applies bool // the last Want has no Applied yet
@@ -91,6 +94,12 @@ func New(now time.Time, tunnels []Config, own []netip.Addr, inner Inner) *Group 
 // Note takes a fact. It decides only the MTU at once, because a packet may use
 // a new SA before Advance.
 func (g *Group) Note(now time.Time, f Fact) {
+	if f, ok := f.(BFDHeard); ok { // several come each second, and most are no news
+		if m := g.find(f.Tunnel); m != nil {
+			g.noteBFD(now, m, f.Packet)
+		}
+		return
+	}
 	g.noted = true
 	switch f := f.(type) {
 	case IKE:
@@ -111,6 +120,9 @@ func (g *Group) Note(now time.Time, f Fact) {
 	case Held:
 		if m := g.find(f.Tunnel); m != nil {
 			m.noteHeld(f.Held)
+			if f.Held {
+				g.endBFD(now, m)
+			}
 		}
 	case Raised:
 		if m := g.find(f.Tunnel); m != nil {
@@ -127,6 +139,15 @@ func (g *Group) Note(now time.Time, f Fact) {
 	case Pong:
 		if m := g.find(f.Tunnel); m != nil {
 			m.notePong(now, f)
+		}
+	case Leaving:
+		if m := g.find(f.Tunnel); m != nil {
+			m.leaving = true
+			g.endBFD(now, m)
+		}
+	case Session:
+		if m := g.find(f.Tunnel); m != nil {
+			m.noteSession(f)
 		}
 	case Applied:
 		g.noteApplied(now, f)
@@ -147,7 +168,10 @@ func (g *Group) Note(now time.Time, f Fact) {
 
 // Advance decides what follows from the noted facts, and runs the due timers.
 func (g *Group) Advance(now time.Time) {
-	if due := g.Deadline(); !g.noted && (due.IsZero() || now.Before(due)) {
+	for _, m := range g.members {
+		g.advanceBFD(now, m)
+	}
+	if due := g.newsDeadline(); !g.noted && (due.IsZero() || now.Before(due)) {
 		return
 	}
 	g.noted = false
@@ -163,6 +187,9 @@ func (g *Group) Advance(now time.Time) {
 		g.retryAt, g.repeat = time.Time{}, true
 	}
 	g.emitWant()
+	for _, m := range g.members {
+		g.tellNeighbour(m)
+	}
 	if g.applies { // a tunnel counts as up only after Applied says that its routes are in place
 		return
 	}
@@ -173,6 +200,15 @@ func (g *Group) Advance(now time.Time) {
 
 // Deadline returns when to call Advance even if there is no fact; zero: never.
 func (g *Group) Deadline() time.Time {
+	d := g.newsDeadline()
+	for _, m := range g.members {
+		d = sa.Earliest(d, m.bfd.session.Deadline())
+	}
+	return d
+}
+
+// newsDeadline is Deadline without the packets of BFD, which change nothing else.
+func (g *Group) newsDeadline() time.Time {
 	d := sa.Earliest(g.retryAt, g.chooseDeadline())
 	for _, m := range g.members {
 		d = sa.Earliest(d, m.deadline())
@@ -213,6 +249,7 @@ type Status struct {
 	// Active says that the tunnel has the routes to what the tunnels of its Group lead to, alone or with another. A tunnel alone is active.
 	Active bool
 	Health *HealthStatus // nil: this end does not ping
+	BFD    *BFDStatus    // nil: no BFD
 }
 
 // Status returns the status of a tunnel; false: the group has no tunnel of that name.
@@ -221,7 +258,7 @@ func (g *Group) Status(tunnel string) (Status, bool) {
 	if m == nil {
 		return Status{}, false
 	}
-	return Status{m.state, m.since, m.cause, m.held, g.takes(m), m.health(g)}, true
+	return Status{m.state, m.since, m.cause, m.held, g.takes(m), m.health(g), m.bfdStatus()}, true
 }
 
 // Initiates reports whether this end initiates a tunnel.

@@ -77,6 +77,9 @@ func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems
 			fmt.Fprintf(w, "%s (%s, side %v): %v [%v] %v === %v [%v] %v\n", t.Name, conn.Dialect, conn.Side,
 				t.Local.Address, t.Local.ID, t.Local.Subnets, t.Remote.Address, t.Remote.ID, t.Remote.Subnets)
 			fmt.Fprintf(w, "  %s %s; ESP %s\n", ikeText(t), join(t.IKEProposals), join(t.ESPProposals))
+			if t.BGP != nil {
+				fmt.Fprintln(w, "  "+bgpText(&t))
+			}
 		}
 		for _, n := range conn.Notes {
 			fmt.Fprintln(w, "  note: "+n)
@@ -87,6 +90,28 @@ func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems
 		verdict = "valid, but run refuses it as it stands"
 	}
 	fmt.Fprintf(w, "%s: %s, %s, %s\n", file, verdict, count(len(r.Connections), "connection"), count(warnings, "warning"))
+}
+
+// bgpText is the BGP session of a tunnel.
+func bgpText(t *config.Tunnel) string {
+	between := "addresses that the cloud chooses"
+	if t.Inside.IsValid() {
+		between = fmt.Sprintf("%v and %v", t.Inside.Addr(), t.Peer)
+	}
+	var told []string
+	for _, p := range t.BGP.Announce {
+		told = append(told, p.String())
+	}
+	if t.BGP.Connected {
+		told = append(told, "connected")
+	}
+	if t.BGP.Kernel {
+		told = append(told, "kernel")
+	}
+	if len(told) == 0 {
+		told = []string{"nothing"}
+	}
+	return fmt.Sprintf("BGP between %s, AS %d and %d; announces %s", between, t.Local.ASN, t.Remote.ASN, strings.Join(told, ", "))
 }
 
 // ikeText is the version of IKE, and the mode of IKEv1.

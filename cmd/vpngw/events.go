@@ -73,6 +73,9 @@ func printEvent(w io.Writer, e gateway.Event) error {
 		change = string(e.Was) + " -> " + change
 	}
 	line := fmt.Sprintf("%s %-7s %s: %s", e.Time.Local().Format(time.RFC3339), e.Severity, plain(e.Tunnel), change)
+	if e.Tunnel == "" { // of all the connection's tunnels
+		line = fmt.Sprintf("%s %-7s %s: BGP", e.Time.Local().Format(time.RFC3339), e.Severity, plain(e.Connection))
+	}
 	if e.Code != "" {
 		line += fmt.Sprintf(" (%s): %s", e.Code, plain(e.Why))
 	}

@@ -136,6 +136,23 @@ func (d *canned) Diagnose(_ context.Context, name string) ([]doctor.Diagnosis, e
 	return nil, &gateway.UnknownNameError{Name: name, Known: []string{"hq", "lab"}}
 }
 
+// Routes are one of each kind.
+func (d *canned) Routes(_ context.Context, name string) ([]gateway.RouteStatus, error) {
+	if err := d.known(name); name != "" && err != nil {
+		return nil, err
+	}
+	hq := func(r gateway.RouteStatus) gateway.RouteStatus {
+		r.Connection, r.Tunnel, r.Device, r.Metric = "hq", "hq", "vpngw0", 7300
+		return r
+	}
+	return []gateway.RouteStatus{
+		hq(gateway.RouteStatus{Prefix: "10.1.0.0/16", Sources: []string{"bgp"}, Installed: true, Guarded: true, Path: []uint32{64600}}),
+		hq(gateway.RouteStatus{Prefix: "10.2.0.0/16", Sources: []string{"static", "bgp"}, Other: "hq-2", Guarded: true}),
+		hq(gateway.RouteStatus{Prefix: "10.3.0.0/16", Sources: []string{}, Guarded: true, Report: diag.Report{Why: "no \x1b[2J session", Code: "bgp-not-established"}}),
+		hq(gateway.RouteStatus{Prefix: "100.64.0.0/10", Sources: []string{"bgp"}, Report: diag.Report{Why: "the peer may not tell it", Code: "bgp-prefix-refused"}}),
+	}, nil
+}
+
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }
 func (d *canned) Down(_ context.Context, name string) error { return d.known(name) }
 

@@ -68,7 +68,7 @@ each tunnel.
 		return nil
 	}
 
-	root.AddCommand(newRun(s), newCheck(), newExplain(), newExport(), newStatus(s), newEvents(s), newDoctor(s), newProbe(s), newUp(s), newDown(s), newFailover(s), newFailback(s), newRekey(s), newReload(s), newConfirm(s), newClean(s), newSchema(), newVersion())
+	root.AddCommand(newRun(s), newCheck(), newExplain(), newExport(), newStatus(s), newEvents(s), newRoutes(s), newDoctor(s), newProbe(s), newUp(s), newDown(s), newFailover(s), newFailback(s), newRekey(s), newReload(s), newConfirm(s), newClean(s), newSchema(), newVersion(), newBGPd())
 	return root
 }
 

@@ -72,6 +72,9 @@ Under systemd (Type=notify) it reports when it is ready and how many tunnels are
 
 func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer) error {
 	log := s.logger(stderr)
+	if err := host.Undumpable(); err != nil {
+		return err
+	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -134,6 +137,7 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	if keys != nil {
 		o.KeyLog = keys
 	}
+	o.BGP = speaking(h, log, childDir(s.control))
 	noticeGuards(log, first.Config, s.state)
 	g, err := gateway.New(first.Config, o)
 	if err != nil {

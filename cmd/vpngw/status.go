@@ -33,10 +33,10 @@ func newStatus(s *settings) *cobra.Command {
   waiting     not up yet; the peer has to begin
   down        taken down by "vpngw down", or without a device
 
-A tunnel is degraded too while its health check finds nobody. Of two tunnels, the one
+A tunnel is degraded too while its health check finds nobody, or BFD has lost the peer. Of two tunnels, the one
 without the traffic is marked "(standby)". WHY is the last failure. A line below the table names
 each tunnel of which packets can leave in clear, and by which route: the kernel was asked where it
-would send them. IN and OUT count the bytes of inner packets that the present Child SAs have
+would send them. Others say how a tunnel's BFD and BGP sessions are ("vpngw routes" has what BGP told). IN and OUT count the bytes of inner packets that the present Child SAs have
 carried. Algorithms marked "!" are weak.
 
 With --drops it counts what was dropped and refused since the daemon started, by
@@ -126,6 +126,12 @@ func printStatus(w io.Writer, st desired.Status, now time.Time) error {
 	}
 	for _, c := range st.Connections {
 		for _, t := range c.Tunnels {
+			if t.BFD != nil {
+				fmt.Fprintln(w, bfdLine(t, now))
+			}
+			if t.Session != nil {
+				fmt.Fprintln(w, sessionLine(t, now))
+			}
 			if t.Leak == gateway.LeakPossible {
 				fmt.Fprintf(w, "%s can leak: %s\n", plain(t.Name), plain(t.LeakWhy))
 			}
@@ -135,6 +141,57 @@ func printStatus(w io.Writer, st desired.Status, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// bfdLine says how the BFD session of a tunnel is.
+func bfdLine(t gateway.TunnelStatus, now time.Time) string {
+	b := t.BFD
+	line := fmt.Sprintf("%s BFD to %s: %s", plain(t.Name), plain(b.Remote), plain(b.State))
+	if !b.Since.IsZero() {
+		line += " for " + ago(now.Sub(b.Since))
+	}
+	if b.Interval > 0 {
+		line += fmt.Sprintf("; a packet every %g ms", b.Interval)
+	}
+	if b.Detect > 0 {
+		line += fmt.Sprintf(", dead after %g ms without one", b.Detect)
+	}
+	if b.Discarded > 0 {
+		line += fmt.Sprintf("; %d from elsewhere dropped", b.Discarded)
+	}
+	if b.Why != "" {
+		line += "; " + plain(b.Why)
+	}
+	return line
+}
+
+// sessionLine says how the BGP session of a tunnel is.
+func sessionLine(t gateway.TunnelStatus, now time.Time) string {
+	s := t.Session
+	line := fmt.Sprintf("%s BGP to %s (AS %d): %s", plain(t.Name), plain(s.Remote), s.RemoteAS, plain(s.State))
+	if !s.Since.IsZero() {
+		line += " for " + ago(now.Sub(s.Since))
+	}
+	if s.Stale {
+		line += ", its routes are from before a restart"
+	}
+	line += fmt.Sprintf("; %d prefixes in, %d out", s.In, s.Out)
+	if s.Refused > 0 {
+		line += fmt.Sprintf(", %d refused", s.Refused)
+		if n := len(s.Reasons); n > 0 {
+			line += fmt.Sprintf(" (%s: %s)", plain(s.Reasons[n-1].Prefix), plain(s.Reasons[n-1].Why))
+		}
+	}
+	if s.Hold > 0 {
+		line += fmt.Sprintf("; hold %gs", s.Hold)
+	}
+	if s.Flaps > 0 {
+		line += fmt.Sprintf("; ended %d times", s.Flaps)
+	}
+	if s.Why != "" {
+		line += "; last: " + plain(s.Why)
+	}
+	return line
 }
 
 // stateColumn marks the one of two tunnels that does not have the traffic.

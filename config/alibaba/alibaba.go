@@ -261,8 +261,15 @@ func (b *builder) insideTunnel(o options, id *dialect.Value, t *config.Tunnel, c
 	asn := o.bgp.Field("LocalAsn")
 	t.BGP = &config.BGP{AuthKey: o.bgp.Field("AuthKey").Secret()}
 	cloud.ASN = uint32(asn.Int())
-	if customer.ASN == 0 {
-		customer.ASN = uint32(o.bgp.Field("PeerAsn").Int())
+	switch peer := o.bgp.Field("PeerAsn"); {
+	case !peer.OK():
+	case customer.ASN == 0:
+		customer.ASN = uint32(peer.Int())
+	case customer.ASN != uint32(peer.Int()):
+		b.Warn(peer, dialect.Conflict, "%s has asn: %d for this customer gateway, which holds here", b.env.Cust.Section, customer.ASN)
+	}
+	if customer.ASN == cloud.ASN {
+		b.Warn(id, dialect.Conflict, "the customer gateway has the AS number of the cloud's end, %d, so the session is iBGP, of which the cloud's page says nothing", cloud.ASN)
 	}
 	if customer.ASN == 0 && customer.Address.IsValid() {
 		b.Fail(id, noASN, "with BGP the customer gateway needs an AS number: write in %s  %s: {address: %v, asn: N}", b.env.Cust.Section, id.Text(), customer.Address)
@@ -330,7 +337,11 @@ func (b *builder) notes() {
 		note("EffectImmediately false: a packet brings the tunnel up, or the peer; to only answer, write beside the body  start: passive")
 	}
 	note("the cloud's gateway neither fragments nor reassembles: what the tunnel's MTU does not hold is lost, so let path MTU discovery through")
-	if b.all && len(b.d.Tunnels) > 0 {
+	switch {
+	case !b.all || len(b.d.Tunnels) == 0:
+	case b.bgp:
+		note("with BGP what it learns goes into the tunnel; routes: beside the body adds what it does not tell")
+	default:
 		note("with 0.0.0.0/0 nothing is routed into the tunnel by itself: what is to go into it stands in routes: beside the body")
 	}
 	var cloudOnly []string

@@ -5,6 +5,7 @@
 package alibaba
 
 import (
+	"net/netip"
 	"time"
 
 	"vpngw/config/dialect"
@@ -26,6 +27,11 @@ var Dialect = &dialect.Dialect{
 		DifferentIKE: "VpnConnectionParamInvalid.SameVpnAndCgwDifferentIkeConfigs",
 		Overlap:      "VpnConnectionParamInvalid.SameVpnAndCgwTrafficSelectorOverlap",
 		Inside:       "IllegalParam.TunnelCidr",
+	},
+	BGP: &dialect.BGPRules{
+		Most:  50,
+		Never: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("100.64.0.0/10")},
+		Write: `BgpConfig: {EnableBgp: true, LocalAsn: 45104, TunnelCidr: 169.254.11.0/30, LocalBgpIp: 169.254.11.1}; or for two tunnels EnableTunnelsBgp: true, and TunnelBgpConfig in each`,
 	},
 }
 
@@ -73,7 +79,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	{Name: "EnableDpd", Type: dialect.Bool{}, Default: "true", Goes: "dead peer detection", Doc: "ask a silent peer whether it is there"},
 	{Name: "EnableNatTraversal", Type: dialect.Bool{}, Default: "true", Goes: "NAT traversal", Doc: "detect NAT and encapsulate ESP in UDP"},
 	{
-		Name: "BgpConfig", Also: []string{"VpnBgpConfig"}, Type: bgp, Default: "{}", Doc: "BGP in the tunnel; not served yet",
+		Name: "BgpConfig", Also: []string{"VpnBgpConfig"}, Type: bgp, Default: "{}", Doc: "BGP in the tunnel",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.BgpConfig"},
 	},
 	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
@@ -85,7 +91,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 		Name: "TunnelOptionsSpecification", Type: dialect.List{Of: tunnelOptions, Name: "TunnelOptionsSpecification", Max: 2, Within: "TunnelOptions"},
 		Doc: "the two tunnels of a dual-tunnel connection", Codes: missingTunnel,
 	},
-	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "BGP in the tunnels of a dual-tunnel connection; not served yet"},
+	{Name: "EnableTunnelsBgp", Type: dialect.Bool{}, Default: "false", Goes: "BGP", Doc: "BGP in the tunnels of a dual-tunnel connection"},
 	{Name: "InternetIp", Type: dialect.Addr{}, Goes: "cloud address", Doc: "in answers: the address of the cloud's end"},
 }}
 

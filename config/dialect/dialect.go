@@ -4,9 +4,10 @@
 // that a body becomes.
 package dialect
 
-import "vpngw/config"
-
 import (
+	"net/netip"
+
+	"vpngw/config"
 	"vpngw/ipsec"
 )
 
@@ -29,6 +30,15 @@ type Dialect struct {
 	// Same are the codes for conflicts of connections between the same two gateways;
 	// nil: the cloud has no rule for these.
 	Same *SameGateways
+	// BGP is what the cloud's end does with BGP; nil: whatever vpngw does.
+	BGP *BGPRules
+}
+
+// BGPRules are a cloud's rules for BGP.
+type BGPRules struct {
+	Most  int            // prefixes that the cloud's end accepts; 0: its page has no number
+	Never []netip.Prefix // what it refuses, as config.BGP.Never has it
+	Write string         // what a body has that asks for BGP
 }
 
 // SameGateways are a cloud's codes for two connections between the same two gateways.
@@ -70,7 +80,11 @@ type Draft struct {
 // NoteRoutes notes that the body of a cloud that routes cannot tell its customer
 // what is behind the cloud's gateway.
 func (d *Draft) NoteRoutes() {
-	if d.Side == config.Customer && d.Routing != config.RouteFlows {
+	switch {
+	case d.Side != config.Customer:
+	case d.Routing == config.RouteBGP:
+		d.Notes = append(d.Notes, "BGP tells what is behind the cloud's gateway; routes: beside the body adds what it does not tell")
+	case d.Routing != config.RouteFlows:
 		d.Notes = append(d.Notes, "the body does not say what is behind the cloud's gateway: what is to go into the tunnel stands in routes: beside it")
 	}
 }

@@ -52,6 +52,9 @@ const ActiveActive = "active-active"
 // gatewayType is an entry with one address or with several named ones.
 type gatewayType struct{ *Object }
 
+// Entry is the mapping that describes a gateway.
+func (t gatewayType) Entry() *Object { return t.Object }
+
 func (t gatewayType) Read(c *Check, v *Value) {
 	t.Object.Read(c, v)
 	if !v.OK() {

@@ -92,7 +92,7 @@ func origins(d *dialect.Draft, i int) sources {
 	var look func(*dialect.Value)
 	look = func(v *dialect.Value) {
 		for p := range v.Parts() {
-			if _, body := p.Row.Type.(dialect.Request); body || others(d, i, p) {
+			if _, body := p.Row.Type.(dialect.Request); body || others(d, i, p) || otherRank(d, i, p) {
 				continue
 			}
 			for word := range strings.SplitSeq(p.Row.Goes, ", ") {
@@ -181,6 +181,7 @@ func (from sources) of(s config.Side, word string) *dialect.Value {
 // follows names, for a parameter that is not given, the one that decides it.
 var follows = map[string]string{
 	"routes": "remote networks", "IKE PRF": "IKE integrity", "local networks": "routing", "remote networks": "routing", "BGP": "routing",
+	"BGP announces": "local networks",
 	// A pair decides the role that no body gives, and two bodies' roles can make a pair.
 	"role": "pair", "pair": "role",
 }
@@ -235,7 +236,7 @@ func Words() []string {
 		if end, of, ok := strings.Cut(p.name, " "); ok && (end == local || end == remote) {
 			out = append(out, config.Cloud.String()+" "+of, config.Customer.String()+" "+of)
 		}
-		out = append(out, config.Cloud.String()+" "+p.name)
+		out = append(out, config.Cloud.String()+" "+p.name, config.Customer.String()+" "+p.name)
 	}
 	return out
 }

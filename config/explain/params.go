@@ -130,8 +130,44 @@ var params = []struct {
 		return when(t.BGP != nil, "wanted"+t.without(config.BGPSessions), "")
 	}},
 	{"BGP key", func(t *subject) []Param {
-		return when(t.BGP != nil && len(t.BGP.AuthKey) > 0, "(not shown)", "")
+		return when(t.BGP != nil && len(t.BGP.AuthKey) > 0, "(not shown)", "TCP MD5 (19)")
 	}},
+	{"BGP initiation", session(initiation)},
+	{"BGP hold", session(func(b *config.BGP) (string, string) {
+		return Span(b.Hold), fmt.Sprintf("Hold Time %d", int(b.Hold.Seconds()))
+	})},
+	{"BGP keepalive", session(func(b *config.BGP) (string, string) { return Span(b.Keepalive), "" })},
+	{"BGP TTL security", session(ttlSecurity)},
+	{"BGP graceful restart", session(graceful)},
+	{"BGP router ID", session(func(b *config.BGP) (string, string) {
+		return either(b.RouterID, "this end's address in the tunnel"), ""
+	})},
+	{"BFD", session(bfd)},
+	{"BFD interval", session(func(b *config.BGP) (string, string) {
+		if b.BFD == nil {
+			return "", ""
+		}
+		return Span(b.BFD.Interval), fmt.Sprintf("Desired Min TX, Required Min RX %d", b.BFD.Interval.Microseconds())
+	})},
+	{"BFD multiplier", session(func(b *config.BGP) (string, string) {
+		if b.BFD == nil {
+			return "", ""
+		}
+		return fmt.Sprint(b.BFD.Multiplier), fmt.Sprintf("Detect Mult %d", b.BFD.Multiplier)
+	})},
+	{"BGP announces", session(announces)},
+	{"BGP export filter", session(func(b *config.BGP) (string, string) { return joined(b.Export), "" })},
+	{"BGP never announces", session(func(b *config.BGP) (string, string) { return joined(b.NeverTell), "" })},
+	{"BGP announced prefixes", session(func(b *config.BGP) (string, string) { return atMost(b.MaxTell), "" })},
+	{"BGP accepts", session(accepts)},
+	{"BGP never accepts", session(func(b *config.BGP) (string, string) { return joined(b.Never), "" })},
+	{"BGP prefixes", session(func(b *config.BGP) (string, string) { return atMost(b.MaxPrefixes), "" })},
+	{"BGP over the limit", session(overLimit)},
+	{"BGP transit", session(transit)},
+	{"BGP and routes", session(preferred)},
+	{"BGP communities", session(communities)},
+	{"BGP MED", session(discriminator)},
+	{"BGP prepending", session(prepending)},
 	{"health check", func(t *subject) []Param {
 		if t.Health == nil {
 			return nil

@@ -117,7 +117,7 @@ func (b *cloud) alibabaTunnel(m *mapping, t *config.Tunnel, prefix, ikeKey, espK
 		bgp.add("LocalAsn", whole(cloud.ASN))
 		bgp.add("TunnelCidr", t.Inside.Masked().String())
 		bgp.add("LocalBgpIp", address.String())
-		if b.Reveal && len(t.BGP.AuthKey) > 0 {
+		if b.reveals(t.BGP) {
 			bgp.add("AuthKey", string(t.BGP.AuthKey))
 		}
 		m.add(bgpKey, bgp)

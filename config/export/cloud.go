@@ -107,6 +107,7 @@ func (b *cloud) file(lost []string) string {
 			m.add("pair", b.c.Name)
 		}
 		b.beside(&m, one.t, b.start(one), one.alive, one.lifetimes)
+		b.session(&m, b.c.Side, b.tunnels(one), b.words.Name == "alibaba")
 		failover(&m, b.c)
 		if _, ok := one.mapping.get("peer_subnets"); !ok {
 			unrouted(&m, one.t)
@@ -125,6 +126,18 @@ func (b *cloud) start(one body) config.Start {
 		return b.c.Side.ByDefault()
 	}
 	return one.start
+}
+
+// tunnels are the tunnels of a body.
+func (b *cloud) tunnels(one body) []*config.Tunnel {
+	if len(b.bodies) > 1 {
+		return []*config.Tunnel{one.t}
+	}
+	var out []*config.Tunnel
+	for i := range b.c.Tunnels {
+		out = append(out, &b.c.Tunnels[i])
+	}
+	return out
 }
 
 // files are the files with the keys of a body's tunnels.

@@ -112,6 +112,9 @@ func mirror(c *config.Connection) *config.Connection {
 			other.Ours = !h.Ours
 			t.Health = &other
 		}
+		if b := t.BGP; b != nil {
+			t.BGP = otherBGP(b, m.Side, t)
+		}
 		t.OwnHealth = nil // the other end has its own, or none
 	}
 	return &m

@@ -165,6 +165,7 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 		for i := range back.Tunnels {
 			back.Tunnels[i].Device, back.Tunnels[i].Routes, back.Tunnels[i].OwnHealth = c.Tunnels[i].Device, c.Tunnels[i].Routes, c.Tunnels[i].OwnHealth
 			back.Tunnels[i].Pass, back.Tunnels[i].Metric = c.Tunnels[i].Pass, c.Tunnels[i].Metric
+			back.Tunnels[i].BGP = withOwn(back.Tunnels[i].BGP, c.Tunnels[i].BGP)
 			if there.Tunnels[i].DPD.Clear {
 				t.Fatal("the other end does not try a dead peer again either")
 			}

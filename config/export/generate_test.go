@@ -77,7 +77,7 @@ func (g *generator) connection() map[string]any {
 		switch {
 		case r.Name == g.dialect:
 			c[r.Name] = g.value(r, r.Type)
-		case body, r.Name == "psk_file", r.Name == "allow", r.Name == "pair":
+		case body, r.Name == "psk_file", r.Name == "allow", r.Name == "pair", r.Name == "bgp":
 		case g.IntN(6) == 0:
 			c[r.Name] = g.value(r, r.Type)
 		}

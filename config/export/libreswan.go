@@ -34,6 +34,7 @@ func libreswan(w *writer, c *config.Connection) {
 		}
 		w.line("# %s %s : PSK %s", libreswanID(t.Local), libreswanID(t.Remote), key)
 	}
+	w.speakers(c)
 }
 
 // conn writes a tunnel as one conn, or as one for each pair of networks.

@@ -87,6 +87,7 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 		start = c.Side.ByDefault()
 	}
 	w.beside(&m, t, start, native.Liveness, false)
+	w.session(&m, c.Side, []*config.Tunnel{t}, true)
 	failover(&m, c)
 	unrouted(&m, t)
 	return m
@@ -110,12 +111,8 @@ func (w *writer) inTunnel(body *mapping, t *config.Tunnel) {
 	}
 	if t.BGP != nil {
 		f := flow{}
-		switch {
-		case len(t.BGP.AuthKey) == 0:
-		case w.Reveal:
+		if w.reveals(t.BGP) {
 			f.add("key", string(t.BGP.AuthKey))
-		default:
-			body.comment("The BGP session has a key, which is shown with --reveal: bgp: {key: ...}")
 		}
 		body.add("bgp", f)
 	}

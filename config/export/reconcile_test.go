@@ -13,6 +13,7 @@ func (g *generator) reconcile(connection map[string]any) {
 	case "tencent":
 		g.settleTencent(body)
 	}
+	g.settleBGP(connection)
 	if g.dialect == "native" && body["children"] == "lists" && body["initiate"] == nil {
 		connection["dpd"] = map[string]any{"interval": 30, "timeout": 45, "message": "seq-hash-notify"}
 	}

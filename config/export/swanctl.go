@@ -35,6 +35,7 @@ func swanctl(w *writer, c *config.Connection) {
 		w.secret(c, &c.Tunnels[i])
 	}
 	w.line("}")
+	w.speakers(c)
 }
 
 // wide is the advice for selectors that cover everything.

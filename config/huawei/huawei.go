@@ -43,12 +43,16 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	}
 	insideAddresses(c, v, d, &t)
 	d.Routing = traffic(c, v, &t)
+	behind := t.Routes // the customer
 	if env.Side == config.Customer {
 		t.Mirror()
 		t.Routes = nil
 	}
 	d.NoteRoutes()
 	services(c, v, env, d.Routing, &t)
+	if t.BGP != nil && env.Side == config.Customer {
+		t.BGP.Announce = behind
+	}
 	algorithms(c, v, &t)
 	d.Tunnels = []config.Tunnel{t}
 

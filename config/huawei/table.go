@@ -20,6 +20,8 @@ var Dialect = &dialect.Dialect{
 	Build: build,
 
 	Wrappers: []string{"vpn_connection", "vpn_connections"},
+
+	BGP: &dialect.BGPRules{Most: 100, Write: "style: bgp, with tunnel_local_address and tunnel_peer_address"},
 }
 
 // The messages for parameters that are recognised and not served.
@@ -43,7 +45,7 @@ var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []di
 		Type: dialect.Enum{Words: []string{"static", "policy", "bgp"}, Later: map[string]string{"policy-template": noTemplate}},
 	},
 	{Name: "cgw_id", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "customer address, customer AS", Doc: "the customer's gateway"},
-	{Name: "peer_subnets", Type: dialect.Prefixes{Max: 50, Empty: true}, Goes: "cloud routes", Doc: "the customer's subnets"},
+	{Name: "peer_subnets", Type: dialect.Prefixes{Max: 50, Empty: true}, Goes: "cloud routes, customer BGP announces", Doc: "the customer's subnets"},
 	{Name: "tunnel_local_address", Type: inside, Goes: "cloud inside address", Doc: "the cloud's end in the tunnel"},
 	{Name: "tunnel_peer_address", Type: inside, Goes: "customer inside address", Doc: "the customer's end in the tunnel"},
 	{Name: "enable_nqa", Type: dialect.Bool{}, Default: "false", Goes: "health check", Doc: "the cloud pings the customer's end through the tunnel"},

@@ -33,6 +33,9 @@ func FuzzAlibaba(f *testing.F) {
 		}
 		for i := range a.Tunnels {
 			x, y := &a.Tunnels[i], &b.Tunnels[i]
+			if !sound(x) || !sound(y) {
+				t.Fatalf("no such session can be: %+v, %+v", x.BGP, y.BGP)
+			}
 			if !mirrored(x, y) {
 				t.Fatalf("not mirrored:\n%s\n%s", described(here.Drafts[0]), described(there.Drafts[0]))
 			}

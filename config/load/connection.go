@@ -48,9 +48,6 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 		l.ends(v, &draft.Places[i], t)
 		l.health(v.Field("health"), draft, i)
 	}
-	if len(draft.Tunnels) > 0 {
-		l.needsRoutes(v.Field("routes"), &draft.Tunnels[0])
-	}
 	for i := range draft.Choices {
 		c := &draft.Choices[i]
 		c.Kept = string(c.What) + "-" + draft.Tunnels[c.Tunnel].Name

@@ -27,6 +27,9 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add([]byte(secretFile))
 	f.Add([]byte(lab(key, "dpd: {interval: 5}")))
+	for _, beside := range bgpSeeds {
+		f.Add([]byte(bgpLab(inside4, "bgp: "+beside)))
+	}
 	f.Add([]byte("version: 1\nconnections: [{alibaba: " + bodyText + "}]"))
 	body, err := os.ReadFile("testdata/bodies/branch.json")
 	if err != nil {
@@ -65,6 +68,9 @@ func FuzzLoad(f *testing.F) {
 					len(tun.Local.Subnets) == 0 || len(tun.Remote.Subnets) == 0 || !tun.Remote.Address.IsValid() ||
 					tun.Local.ID.Type == 0 || tun.Remote.ID.Type == 0 {
 					t.Fatalf("incomplete: %+v", tun)
+				}
+				if !sound(&tun) {
+					t.Fatalf("no such session can be: %+v", *tun.BGP)
 				}
 			}
 		}

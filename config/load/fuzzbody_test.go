@@ -90,6 +90,7 @@ func usable(t *testing.T, c *dialect.Draft, ps diag.Problems) {
 		tun.Local.ID.Type == 0 || tun.Remote.ID.Type == 0,
 		tun.Inside.IsValid() != tun.Peer.IsValid(),
 		tun.BGP != nil && !tun.Inside.IsValid() && len(c.Choices) == 0 && !ps.Refused(),
+		!sound(tun),
 		strings.Contains(described(c), "Not-a-real-secret"):
 		t.Fatalf("incomplete:\n%s%s", described(c), lines(ps))
 	}

@@ -128,6 +128,7 @@ func (l *loader) config(v *dialect.Value) *Result {
 	l.failover(r.Drafts)
 	l.balance(gateways, r.Drafts)
 	for _, d := range r.Drafts {
+		l.sessions(d)
 		l.partial(d)
 	}
 	if l.Problems().Failed() {

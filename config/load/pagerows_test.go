@@ -329,6 +329,14 @@ func tableRows(o *dialect.Object, path string) (out []tableRow) {
 			if inner, ok := t.Of.(*dialect.Object); ok {
 				out = append(out, tableRows(inner, p)...)
 			}
+		case dialect.Or:
+			if inner, ok := t.Other.(*dialect.Object); ok {
+				out = append(out, tableRows(inner, p)...)
+			}
+		case dialect.Table:
+			if inner, ok := t.Of.(interface{ Entry() *dialect.Object }); ok {
+				out = append(out, tableRows(inner.Entry(), p)...)
+			}
 		case interface{ Entry() *dialect.Object }:
 			out = append(out, tableRows(t.Entry(), p)...)
 		}

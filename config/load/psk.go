@@ -54,30 +54,42 @@ func (l *loader) pskFile(v *dialect.Value, d *dialect.Draft, tunnel int) {
 	if !v.OK() {
 		return
 	}
+	want := d.PSKWant
+	if want == nil {
+		want = func(ipsec.Secret) string { return "" }
+	}
+	key := l.keyFile(v, want)
+	if key == nil {
+		return
+	}
+	l.weakPSK(v, d, key)
+	d.Tunnels[tunnel].PSK = key
+}
+
+// keyFile reads the file of a key, or returns nil, with the problem noted. want returns what the key must do and does not,
+// or empty.
+func (l *loader) keyFile(v *dialect.Value, want func(ipsec.Secret) string) ipsec.Secret {
 	path := l.path(v.Text())
 	data, mode, err := l.read(path, maxPSKFile)
 	switch {
 	case err != nil:
 		l.FailFile(v, path, reason(err))
-		return
+		return nil
 	case othersRead(mode):
 		l.Fail(v, dialect.Exposed, "everybody on this host can read the file (mode %04o): chmod o= %s", mode.Perm(), path)
 		clear(data)
-		return
+		return nil
 	}
 	key := secretOf(data)
-	want := ""
-	if len(key) == 0 {
-		want = "not be empty"
-	} else if d.PSKWant != nil {
-		want = d.PSKWant(key)
+	must := "not be empty"
+	if len(key) > 0 {
+		must = want(key)
 	}
-	if want != "" {
-		l.Fail(v, dialect.Illegal, "the key in the file must %s", want)
-		return
+	if must != "" {
+		l.Fail(v, dialect.Illegal, "the key in the file must %s", must)
+		return nil
 	}
-	l.weakPSK(v, d, key)
-	d.Tunnels[tunnel].PSK = key
+	return key
 }
 
 // secretOf is what a key's file holds, without a line end behind the key.

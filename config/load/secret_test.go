@@ -15,6 +15,8 @@ connections:
       local: {address: 203.0.113.9, subnets: [192.168.4.0/24]}
       remote: {address: 198.51.100.9, subnets: [10.21.0.0/16]}
       psk: not-a-real-secret
+      inside: {local: 169.254.9.2/30, remote: 169.254.9.1}
+    bgp: {announce: [connected], export: [10.0.0.0/8], key: [not-a-real-secret], hold: 9s}
   - alibaba: {RegionId: cn-shanghai, VpnGatewayId: 198.51.100.1, CustomerGatewayId: 203.0.113.9, LocalSubnet: 10.10.0.0/16,
               RemoteSubnet: 192.168.3.0/24, IkeConfig: '{"IkeVersion":"ikev2","Psk":"not-a-real-secret","IkePfs":"group14"}'}
   - alibaba: '{"RegionId":"cn-shanghai","VpnGatewayId":"198.51.100.2","CustomerGatewayId":"203.0.113.9","LocalSubnet":"10.10.0.0/16",

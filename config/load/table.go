@@ -64,6 +64,7 @@ func connectionObject() *dialect.Object {
 		{Name: "dpd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: dpdObject}, Goes: "dead peer detection", Doc: "off, on, or interval, timeout and action"},
 		{Name: "lifetime", Type: lifetimeObject, Doc: "overrides the body's"},
 		{Name: "health", Type: healthObject, Goes: "own health check", Doc: "pings of this end through the tunnel, whatever the body has"},
+		{Name: "bgp", Type: dialect.Or{Scalar: dialect.Bool{}, Other: bgpObject}, Goes: "BGP", Doc: "BGP in the tunnel: how its session is, yes for one by default, or no for none though the body asks for one"},
 		{Name: "failover", Type: failoverObject, Doc: "how the traffic of two tunnels moves between them"},
 		{Name: "balance", Type: dialect.Bool{}, Goes: "balance", Doc: "both tunnels of the connection, or of its pair, carry traffic at once, each flow through one of them; by default as ha_mode of the gateway in vpn_gateways says, else no"},
 		{Name: "allow", Type: dialect.List{Of: dialect.Enum{Words: []string{allowNull}}, Name: "allow", Max: 8}, Goes: "-", Doc: "permits null-encryption, which is refused otherwise"},

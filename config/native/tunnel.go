@@ -1,6 +1,7 @@
 package native
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -19,7 +20,7 @@ var inTunnel = []dialect.Row{
 		{Name: "remote", Type: dialect.Addr{}, Required: true, Goes: "remote inside address", Doc: "the other end's"},
 	}}},
 	{Name: "bgp", Goes: "BGP", Doc: "BGP between the addresses in the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
-		{Name: "key", Type: dialect.Secret{Text: dialect.Text{Min: 1, Max: 80}}, Goes: "BGP key", Doc: "key of TCP MD5 (RFC 2385)"},
+		{Name: "key", Type: BGPKey, Goes: "BGP key", Doc: "key of TCP MD5 (RFC 2385)"},
 	}}},
 	{Name: "health_check", Goes: "health check", Doc: "pings through the tunnel", Type: &dialect.Object{Rows: []dialect.Row{
 		{Name: "from", Type: dialect.Enum{Words: []string{"local", "remote"}}, Default: "local", Goes: "health check", Doc: "the end that pings"},
@@ -31,6 +32,17 @@ var inTunnel = []dialect.Row{
 		{Name: "policy", Type: HealthPolicy, Default: "revoke", Goes: "health check policy", Doc: "revoke: the routes of an ill tunnel are taken away; reserve: they stay"},
 	}}},
 }
+
+// BGPKey is a key of TCP MD5. Linux takes 80 bytes.
+var BGPKey = dialect.Secret{Text: dialect.Text{Min: 1, Max: MaxBGPKey, Check: func(s string) string {
+	if len(s) > MaxBGPKey {
+		return fmt.Sprintf("have at most %d bytes", MaxBGPKey)
+	}
+	return ""
+}}}
+
+// MaxBGPKey is the length of the longest key of TCP MD5, in bytes.
+const MaxBGPKey = 80
 
 // HealthPolicy is what becomes of the routes of an ill tunnel.
 var HealthPolicy = dialect.Enum{Words: []string{"revoke", "reserve"}}

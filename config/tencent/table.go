@@ -25,6 +25,7 @@ var Dialect = &dialect.Dialect{
 		Overlap: "InvalidParameterValue.VpnConnCidrConflict",
 		Inside:  "InvalidParameterValue.VpnConnBgpTunnelCidrConflict",
 	},
+	BGP: &dialect.BGPRules{Write: "RouteType: Bgp, and BgpConfig: {TunnelCidr: 169.254.64.44/30, LocalBgpIp: 169.254.64.45, RemoteBgpIp: 169.254.64.46}, without SecurityPolicyDatabases"},
 }
 
 // The messages for parameters that are recognised and not served.
@@ -202,7 +203,7 @@ var bgpAddressCodes = dialect.Codes{
 }
 
 var route = &dialect.Object{Rows: []dialect.Row{
-	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Goes: "cloud routes", Doc: "a subnet behind the customer's gateway"},
+	{Name: "DestinationCidrBlock", Type: dialect.Block{}, Codes: codes, Goes: "cloud routes, customer BGP announces", Doc: "a subnet behind the customer's gateway"},
 	{Name: "Priority", Type: dialect.Enum{Words: []string{"0", "100"}}, Codes: codes, Goes: "-", Doc: "priority among the cloud's routes; no meaning here"},
 	{Name: "Description", Type: dialect.Text{Max: 200}, Codes: codes, Goes: "-", Doc: "no meaning here"},
 }}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 
 // gatewayASN is the AS number of a VPN gateway that was given none.
 const gatewayASN = 64551
+
+// taken are the AS numbers that the cloud's gateways, and the customer's there, can't have.
+var taken = []uint32{139341, 45090, 58835}
 
 // silence is how long a peer may be silent before it is asked. The page has only the time
 // for its answer.
@@ -51,6 +55,9 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	healthChecks(c, v, d, &t)
 	if env.Side == config.Customer {
 		t.Mirror()
+		if t.BGP != nil {
+			t.BGP.Announce = t.Routes // what is behind this end
+		}
 		t.Start, t.Routes = config.StartActive, nil // NegotiationType is about the cloud's end
 	}
 	d.NoteRoutes()
@@ -177,6 +184,15 @@ func session(c *dialect.Check, v *dialect.Value, routing config.Routing, t *conf
 		c.Fail(remote, dialect.Conflict, "LocalBgpIp is the same")
 	}
 	asn := v.Field("CustomerGatewayId")
+	for _, of := range []struct {
+		at  *dialect.Value
+		end string
+		asn uint32
+	}{{asn, "the customer gateway", t.Remote.ASN}, {v.Field("VpnGatewayId"), "the VPN gateway", t.Local.ASN}} {
+		if slices.Contains(taken, of.asn) {
+			c.Warn(of.at, dialect.Illegal, "%s has the AS number %d, which the cloud takes at neither end (nor the others of %v)", of.end, of.asn, taken)
+		}
+	}
 	switch {
 	case !t.Remote.Address.IsValid():
 	case t.Remote.ASN == 0:

@@ -53,6 +53,7 @@ type Connection struct {
 	Health   any      `json:"health,omitempty"`
 	Failover any      `json:"failover,omitempty"`
 	Balance  bool     `json:"balance,omitempty"`
+	BGP      any      `json:"bgp,omitempty"`
 
 	EarlyRekey bool `json:"early_rekey,omitempty"`
 }
@@ -75,6 +76,7 @@ type Native struct {
 // NativeEnd is one end of a Native.
 type NativeEnd struct {
 	Address string   `json:"address"`
+	ASN     any      `json:"asn,omitempty"` // a number, or in two halves with a dot
 	ID      string   `json:"id,omitempty"`
 	Subnets []string `json:"subnets"`
 }

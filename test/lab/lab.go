@@ -1,5 +1,6 @@
 // Package lab builds small networks out of Linux network namespaces and runs
-// real programs in them: vpngw, strongSwan's charon, ping, iperf3, tcpdump.
+// real programs in them: vpngw, strongSwan's charon, BIRD, FRR, ping, iperf3,
+// tcpdump.
 // The whole-system tests and the demo are written on top of it.
 //
 // Everything a Lab makes carries the id of the process that made it, is removed

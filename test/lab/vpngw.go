@@ -124,6 +124,7 @@ type TunnelStatus struct {
 	State  string    `json:"state"` // up, degraded, connecting, waiting, down
 	Since  time.Time `json:"since"`
 	Why    string    `json:"why"`
+	Code   string    `json:"code"`
 	Device string    `json:"device"`
 	Local  string    `json:"local"`
 	Remote string    `json:"remote"`
@@ -141,6 +142,17 @@ type TunnelStatus struct {
 	Leak     string        `json:"leak"`
 	LeakWhy  string        `json:"leak_why"`
 	Health   *HealthStatus `json:"health"` // nil: this end does not ping
+	BFD      *BFDStatus    `json:"bfd"`    // nil: no BFD
+}
+
+// BFDStatus is BFD's part of a Status.
+type BFDStatus struct {
+	State     string    `json:"state"` // rests, down, init, up
+	Since     time.Time `json:"since"`
+	Interval  float64   `json:"interval_ms"`
+	Detect    float64   `json:"detect_ms"`
+	Discarded int       `json:"discarded"`
+	Why       string    `json:"why"`
 }
 
 // HealthStatus is the health check's part of a Status.

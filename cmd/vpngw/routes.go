@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/control"
+	"vpngw/gateway"
+)
+
+func newRoutes(s *settings) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "routes [NAME]",
+		Short: "Show where each route comes from, and whether it is in the kernel",
+		Long: `Routes shows what each tunnel leads to, or each tunnel of one connection, or one tunnel.
+
+FROM is "static" (the configuration), "bgp" (the peer tells it) or "inside" (the addresses
+in the tunnel). "-" is a prefix that the peer told in an earlier session: it has no route,
+but its packets do not leave in clear until the peer is heard and no longer tells it.
+
+KERNEL is "yes"; "other" where another tunnel of the connection has the route; "blocked"
+where packets to the prefix leave by no device; else "no". WHY says what keeps it out.
+
+Root, the user that the daemon runs as and members of the socket's group may look.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneName(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := control.NewClient(s.control).Routes(cmd.Context(), strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), control.Routes{Routes: list})
+			}
+			return printRoutes(cmd.OutOrStdout(), list)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything, for programs")
+	return cmd
+}
+
+// printRoutes prints a table, one line for each prefix of each tunnel.
+func printRoutes(w io.Writer, list []gateway.RouteStatus) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "TUNNEL\tPREFIX\tFROM\tDEVICE\tMETRIC\tKERNEL\tWHY")
+	for _, r := range list {
+		kernel, why := "no", r.Why
+		switch {
+		case r.Installed:
+			kernel = "yes"
+		case r.Other != "":
+			kernel, why = "other", "tunnel "+r.Other+" has it"
+		case r.Guarded:
+			kernel = "blocked"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", plain(r.Tunnel), plain(r.Prefix), dash(plain(strings.Join(r.Sources, "+"))), plain(r.Device), r.Metric, kernel, plain(dash(why)))
+	}
+	return tw.Flush()
+}
