@@ -27,7 +27,6 @@ func served(t *testing.T, kind string) (n *lab.Net, gw *lab.Vpngw, peer lab.Rout
 // A child that is killed is back within 5 s with its session. Its routes stay meanwhile at this end. They stay at the peer's,
 // too, for which the kill is a graceful restart, so no packet is lost.
 func TestKilledChildKeepsItsRoutes(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n := lab.Direct(t, lab.RouterTools...)
 	e := newBGPEnds(nil)
@@ -67,7 +66,6 @@ func TestKilledChildKeepsItsRoutes(t *testing.T) {
 
 // A child that spins, or is stopped, is killed and another one serves within 5 s.
 func TestStoppedChildIsReplaced(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n, gw, peer, flow := served(t, "FRR")
 	old := gw.AwaitSpeakers(1)
@@ -89,7 +87,6 @@ func TestStoppedChildIsReplaced(t *testing.T) {
 
 // No child outlives its daemon by a second, however the daemon ends.
 func TestChildrenEndWithTheirDaemon(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n, gw, peer, flow := served(t, "BIRD")
 	flow.Stop()
@@ -108,7 +105,6 @@ func TestChildrenEndWithTheirDaemon(t *testing.T) {
 // A connection without BGP has no child, also beside one with BGP; and a child that has little to do is small and has no
 // more rights than it needs.
 func TestChildrenAreFewAndSmall(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n, gw, _, flow := served(t, "BIRD")
 	flow.Stop()

@@ -11,7 +11,6 @@ import (
 // Each cloud's body with BGP makes a session between two vpngw that hold the same body. Each end learns what the other one
 // announces, and the hosts reach each other.
 func TestBGPByEachCloudsBody(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	tencent := tencentPage(t, nil)
 	delete(tencent, "SecurityPolicyDatabases")
@@ -80,7 +79,6 @@ func routeTo(ns *lab.Namespace, prefix string) lab.KernelRoute {
 
 // One Alibaba body is enough for the customer's end, and for a cloud's end of strongSwan with BIRD.
 func TestBGPWithStrongswanAndBIRDAsTheCloud(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n := lab.Direct(t, append(lab.RouterTools, lab.CharonTools...)...)
 	body := alibabaWithBGP(lab.CloudLAN+","+alibabaFar+"/32", lab.CustomerLAN+","+alibabaNear+"/32")
@@ -103,7 +101,6 @@ func TestBGPWithStrongswanAndBIRDAsTheCloud(t *testing.T) {
 
 // The Child SA is replaced every few seconds, and the session with a hold time of 3 s knows nothing of it.
 func TestBGPSurvivesRekeys(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n := lab.Direct(t, lab.RouterTools...)
 	e := newBGPEnds(nil)

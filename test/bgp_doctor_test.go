@@ -8,7 +8,6 @@ import (
 
 // What keeps a real peer from a session is explained by the first finding of vpngw doctor.
 func TestDoctorExplainsWhyThereIsNoBGP(t *testing.T) {
-	bgpTest(t)
 	for _, c := range []struct {
 		what  string
 		spoil func(e *bgpEnds)

@@ -94,7 +94,6 @@ var losses = []loss{
 // The master of two tunnels is lost under traffic: the traffic is on the other one soon, and comes back without loss.
 // Neither peer is told what the other one told.
 func TestBGPMovesTheTrafficOfALostMaster(t *testing.T) {
-	bgpTest(t)
 	for _, tt := range losses {
 		if tt.soak && !soak {
 			continue
@@ -137,7 +136,6 @@ func TestBGPMovesTheTrafficOfALostMaster(t *testing.T) {
 
 // With transit each peer is told what the other one told, and without it is not.
 func TestBGPTransitIsOffUnlessAsked(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n := twoGateways(t, lab.RouterTools...)
 	ours, carriers, theirs := bgpPair("1s", nil, nil)
@@ -162,7 +160,6 @@ func TestBGPTransitIsOffUnlessAsked(t *testing.T) {
 
 // Without both sessions there is no way that leaves in clear, and what the peer withdraws is free again.
 func TestBGPGuardsWhatItHasLost(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n, gw, peer, flow := served(t, "BIRD")
 	flow.Stop()

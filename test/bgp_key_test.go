@@ -20,7 +20,6 @@ func never(t *testing.T, peer lab.Router, what string, while time.Duration) {
 // A peer without the password, or with another, is refused, whoever connects. A password that a reload changes is the only
 // one from then on.
 func TestBGPPeerWithoutThePasswordIsRefused(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	refused := time.Duration(counted(2, 20)) * time.Second // longer than any retry
 	for role, passive := range map[string]bool{"the peer connects": true, "both connect": false} {

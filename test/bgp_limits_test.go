@@ -63,7 +63,6 @@ func alibabasCloud(t *testing.T, bgp map[string]any) (n *lab.Net, gw *lab.Vpngw,
 // A cloud's end takes from its peer what the cloud would take, and no route that is never right. Status names each that it
 // does not take.
 func TestBGPRefusesWhatACloudRefuses(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n, gw, peer := alibabasCloud(t, nil)
 	good := lab.Prefixes(3)
@@ -117,7 +116,6 @@ func TestBGPRefusesWhatACloudRefuses(t *testing.T) {
 
 // The 51st prefix is too many for Alibaba's end, as over_limit says.
 func TestBGPHoldsAlibabasLimit(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	for _, tt := range []struct {
 		over string
@@ -148,7 +146,6 @@ func TestBGPHoldsAlibabasLimit(t *testing.T) {
 
 // A customer's end tells a cloud no more than the cloud takes, and nothing that the host has not been asked to tell.
 func TestBGPTellsWithinTheCloudsLimits(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	n := lab.Direct(t)
 	n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{alibabaCarrier(false)}})
@@ -179,7 +176,6 @@ func TestBGPTellsWithinTheCloudsLimits(t *testing.T) {
 // Ten thousand routes of a native peer are in the kernel within 5 s, and gone as soon; a hundred thousand are refused by
 // the limit without harm.
 func TestBGPOfManyRoutes(t *testing.T) {
-	bgpTest(t)
 	many, tooMany := counted(2000, 10_000), counted(10_000, 100_000)
 	n := lab.Direct(t)
 	e := newBGPEnds(map[string]any{"max_prefixes": many, "over_limit": "truncate", "hold": "9s", "keepalive": "3s"})

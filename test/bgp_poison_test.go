@@ -138,7 +138,6 @@ func (p *poisoned) kill(t *testing.T, m lab.Poison) (died time.Time, old []int) 
 // Each message that ends a process of GoBGP ends a child of one connection, and no more: the child is back within 2 s, no
 // packet is lost in either connection, and the other's session stays.
 func TestKillersOfGoBGPHurtNothingElse(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	killers := lab.Killers(lab.Speaking{ASN: bgpFarASN, Local: badFar, Hold: 3})
 	for first := 0; first < len(killers); first += 2 { // a third death within a minute has the child wait
@@ -171,7 +170,6 @@ func TestKillersOfGoBGPHurtNothingElse(t *testing.T) {
 // After three deaths in a minute there is a pause and an event, and still no packet is lost: the guard and the routes do
 // not depend on the child for 30 s.
 func TestThirdDeathOfAChildPausesIt(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	p := startPoisoned(t, false)
 	kill := lab.Killers(p.conf)[1]
@@ -191,7 +189,6 @@ func TestThirdDeathOfAChildPausesIt(t *testing.T) {
 // Messages that the RFCs call malformed, and fuzzed ones, hurt no more than the session that they come in. The gate takes a
 // few of each.
 func TestMalformedBGPHurtsItsSessionOnly(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	conf := lab.Speaking{ASN: bgpFarASN, Local: badFar, Hold: 3}
 	var gentle, strict []lab.Poison

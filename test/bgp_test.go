@@ -10,17 +10,6 @@ import (
 	"vpngw/test/lab"
 )
 
-// bgpServed says that the daemon speaks BGP. Else the tests of it are skipped.
-const bgpServed = true
-
-// bgpTest is the beginning of a test of the daemon's BGP.
-func bgpTest(t *testing.T) {
-	t.Helper()
-	if !bgpServed {
-		t.Skip("BGP is not served yet")
-	}
-}
-
 // bgpPrompt is how soon a session is up behind its tunnel, both ends willing.
 const bgpPrompt = 3 * time.Second
 
@@ -73,7 +62,6 @@ func awaitLeads(n *lab.Net, gw *lab.Namespace, within time.Duration, prefixes ..
 
 // A session is up within 3 s of its tunnel: with BIRD and with FRR, whoever connects, and when both do at once.
 func TestBGPIsUpSoonAfterItsTunnel(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	for kind := range lab.Routers {
 		for role, passive := range map[string][2]bool{"we connect": {false, true}, "the peer connects": {true, false}, "both connect": {false, false}} {
@@ -103,7 +91,6 @@ func TestBGPIsUpSoonAfterItsTunnel(t *testing.T) {
 // Forty routes each way get into the kernels, and traffic follows them. What is withdrawn goes, and comes back when it is
 // announced again; a next hop other than the peer is refused.
 func TestBGPRoutesComeAndGo(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	for kind := range lab.Routers {
 		t.Run(kind, func(t *testing.T) {
@@ -165,7 +152,6 @@ func awaitForeign(n *lab.Net, ns *lab.Namespace, count int) {
 
 // Each kind of session is up after a reload has made it one of that kind.
 func TestBGPOfEachKind(t *testing.T) {
-	bgpTest(t)
 	t.Parallel()
 	for kind := range lab.Routers {
 		t.Run(kind, func(t *testing.T) {
