@@ -178,6 +178,8 @@ type Owner interface {
 	Gone(m Machine)                                  // m is to be forgotten
 	// ChildChanged says that a Child SA of c is up (why is OK), has ended or was refused.
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
+	// Floated says that m, which we have begun, goes on on port 4500.
+	Floated(m Machine)
 	// PeerMoved says that m, which is established, sends to another address or port than was.
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
 	// Measured is the answer of m to a Measure; the Owner adds its SA.
