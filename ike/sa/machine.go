@@ -62,6 +62,7 @@ type Info struct {
 	Since       time.Time
 	Initiator   bool
 	Lingering   bool // it has ended, and only repeats its last response
+	Unproven    bool // of IKEv1's aggressive mode: a message began it that anybody can send in the peer's name, and no other has come
 	Current     bool // it has the Child SAs, and no successor has them
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
