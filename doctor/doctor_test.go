@@ -105,6 +105,10 @@ func TestEachCheckFindsItsFault(t *testing.T) {
 			connecting(t, diag.NoAnswerAuth)
 			t.Sent, t.Heard = Ports{1, 4}, Ports{1, 0}
 		}, []diag.Code{diag.NATTSilent}, "UDP 4500"},
+		{"port 4500, of an attempt that goes on", func(t *Tunnel) {
+			connecting(t, diag.NoAnswerYet)
+			t.Sent, t.Heard = Ports{1, 3}, Ports{1, 0}
+		}, []diag.Code{diag.NATTSilent}, "UDP 4500"},
 		{"port 4500 at a peer that begins", func(t *Tunnel) {
 			connecting(t, "")
 			t.State, t.Cause, t.Initiates, t.Sent, t.Heard = tunnel.Waiting, diag.Cause{}, false, Ports{1, 0}, Ports{1, 0}

@@ -22,6 +22,7 @@ const (
 
 	dropMalformed  // not a valid IP packet, or an ESP packet too short to be one
 	dropNoPolicy   // outbound: no SA's selectors cover the packet
+	dropNeighbour  // outbound: multicast or link-local, which a kernel sends by itself; no SA's selectors cover it
 	dropNoSA       // outbound: the tunnel has no SA; inbound: unknown SPI
 	dropNoSocket   // the SA's path needs a socket that the plane does not have
 	dropTooBig     // larger than the tunnel's MTU; answered with ICMP where an answer is allowed
@@ -49,7 +50,7 @@ const (
 
 // names are stable: operators and dashboards rely on them.
 var names = [numReasons]string{
-	dropMalformed: "malformed", dropNoPolicy: "no-policy", dropNoSA: "no-sa", dropNoSocket: "no-socket",
+	dropMalformed: "malformed", dropNoPolicy: "no-policy", dropNeighbour: "neighbour", dropNoSA: "no-sa", dropNoSocket: "no-socket",
 	dropTooBig: "too-big", dropUnderlay: "underlay-too-big", dropSend: "send", dropSequence: "sequence",
 	dropLifetime: "lifetime", dropReplay: "replay", dropBadICV: "bad-icv", dropICVLength: "icv-length",
 	dropPadding: "padding", dropNextHeader: "next-header", dropDummy: "dummy", dropInner: "inner",

@@ -93,8 +93,13 @@ func (t *Tunnel) Keep(policies ...Policy) error {
 
 // uncovered has the packet b, which no SA covers, wait for one, or counts it as dropped. r.flow describes it.
 func (r *reader) uncovered(b []byte) {
-	if policies := r.policies.Load(); policies == nil || neighbours.has(r.flow.dst, r.flow.v6) || policies.lookup(&r.flow) == nil || !r.keep(b, time.Now()) {
-		r.drop(r.uncoveredReason(), 1)
+	near := neighbours.has(r.flow.dst, r.flow.v6)
+	if policies := r.policies.Load(); policies == nil || near || policies.lookup(&r.flow) == nil || !r.keep(b, time.Now()) {
+		why := r.uncoveredReason()
+		if near && why == dropNoPolicy {
+			why = dropNeighbour
+		}
+		r.drop(why, 1)
 	}
 }
 
@@ -106,7 +111,7 @@ func (t *Tunnel) uncoveredReason() reason {
 }
 
 // neighbours are multicast, broadcast and IPv6's link-local addresses: a kernel sends packets to them into a device by
-// itself, and these must not raise a tunnel for all networks.
+// itself, and these must not raise a tunnel for all networks, nor look as if subnets differed.
 var neighbours = spansOf("224.0.0.0/4", "255.255.255.255/32", "fe80::/10", "ff00::/8")
 
 // keep has b wait, and asks for an SA. false: there is no room.

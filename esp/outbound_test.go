@@ -80,6 +80,18 @@ func TestRunsOfOneSizeGoOutTogether(t *testing.T) {
 	}
 }
 
+// What a kernel sends by itself into each device is no sign that subnets differ, which vpngw doctor finds in no-policy.
+func TestPacketsToNeighboursAreNoPacketsOutsideOfThePolicy(t *testing.T) {
+	a := newEnd(t, 0)
+	couple(t, a, newEnd(t, 1), suite{Suite: named(t, "aes128gcm16")}, udp4, nil)
+	listener := ipPacketOf(netip.MustParseAddr("fe80::1"), netip.MustParseAddr("ff02::16"), protoUDP, make([]byte, 30))
+	member := ipPacketOf(host(false, 1, 1), netip.MustParseAddr("224.0.0.22"), protoUDP, make([]byte, 30))
+	if ds := a.out(listener, member, listener); len(ds) != 0 {
+		t.Error("sent")
+	}
+	a.dropped(map[string]uint64{"neighbour": 3})
+}
+
 func TestPacketsThatNoSACovers(t *testing.T) {
 	a := newEnd(t, 0)
 	outside := ipPacketOf(host(false, 1, 1), host(false, 9, 1), protoUDP, make([]byte, 30))

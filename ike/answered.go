@@ -88,9 +88,16 @@ func (a *answered) displaced(h *halfOpen) sa.Machine {
 			most = at
 		}
 	}
-	var oldest sa.Machine
+	return a.oldest(h, func(m sa.Machine) bool { return a.at(m) == most })
+}
+
+// at is the address that m is from.
+func (a *answered) at(m sa.Machine) netip.Addr { return a.keys[m].remote.Addr().Unmap() }
+
+// oldest is the oldest half-open IKE SA of a kind, or nil.
+func (a *answered) oldest(h *halfOpen, is func(sa.Machine) bool) (oldest sa.Machine) {
 	for m := range h.all {
-		if a.keys[m].remote.Addr().Unmap() == most && (oldest == nil || m.Info().Since.Before(oldest.Info().Since)) {
+		if is(m) && (oldest == nil || m.Info().Since.Before(oldest.Info().Since)) {
 			oldest = m
 		}
 	}

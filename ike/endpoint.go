@@ -47,7 +47,7 @@ type Counters struct {
 	CookiesSent       uint64
 	HalfOpenFull      uint64
 	HalfOpenShare     uint64 // too many from one address
-	HalfOpenDisplaced uint64 // gave way to another address's
+	HalfOpenDisplaced uint64 // gave way to a newer one
 	Displaced         uint64 // pending main modes that gave way to newer ones
 	Limited           uint64 // aggressive modes that came too fast from one source
 	EffortRefused     uint64 // first messages that would have cost too many exponentiations

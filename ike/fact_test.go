@@ -307,6 +307,33 @@ func TestRefusedChildIsAFactAndSoIsItsEnd(t *testing.T) {
 	wantFacts(t, "initiator", a.facts("ChildFailed selectors-refused"), "ChildIn", "ChildOut", "ChildFailed")
 }
 
+// A reader of the Facts knows which port of the peer the first attempt is at. What replaces an established IKE SA is none.
+func TestAttemptThatGoesOnOnPort4500IsAFact(t *testing.T) {
+	for name, change := range map[string]func(pa, pb *sa.Peer){"IKEv2": nil, "main": v1, "aggressive": aggressive} {
+		t.Run(name, func(t *testing.T) {
+			w, a, _, _ := behindNAT(t, change)
+			var ports []uint16
+			a.see = func(act sa.Action) {
+				if f, ok := act.(sa.IKEConnecting); ok {
+					ports = append(ports, f.SA.Path.Local.Port(), f.SA.Path.Remote.Port())
+				}
+			}
+			w.filter = func(d *ipsec.Datagram) bool { return d.Local.Port() != 4500 && d.Remote.Port() != 4500 }
+			w.run(2 * time.Second)
+			if want := []uint16{500, 500, 4500, 4500}; !slices.Equal(ports, want) {
+				t.Errorf("the attempt is at ports %v, want %v", ports, want)
+			}
+			w.filter = nil
+			w.run(10 * time.Second)
+			a.Do(w.now, sa.RekeyIKE{Tunnel: "a"})
+			w.run(time.Second)
+			if len(a.out) != 1 || len(ports) != 4 {
+				t.Errorf("later: %d Child SAs, ports %v", len(a.out), ports)
+			}
+		})
+	}
+}
+
 func TestPeerThatMovesIsAFact(t *testing.T) {
 	w, a, b, n := behindNAT(t, nil)
 	w.run(time.Second)

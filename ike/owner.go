@@ -139,6 +139,13 @@ func (o *owner) Measured(m sa.Machine, f sa.Measured) {
 	o.e().emit(f)
 }
 
+// Floated implements sa.Owner.
+func (o *owner) Floated(m sa.Machine) {
+	if p := o.peerOf[m.Info().Peer]; p != nil && p.main() == nil { // else m replaces one, and no Fact has told of it
+		o.e().emit(sa.IKEConnecting{SA: o.e().about(m)})
+	}
+}
+
 // PeerMoved implements sa.Owner.
 func (o *owner) PeerMoved(_ time.Time, m sa.Machine, was netip.AddrPort) {
 	e := o.e()

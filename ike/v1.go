@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/ikev1"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -129,8 +130,14 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 		e.counters.Limited++
 		return
 	}
-	// It proves nothing, so the rest of the share is for main modes of the host that really has the address.
-	if !e.hasRoom(&e.answered.v1, from, e.share(from)/2, false) {
+	// It proves nothing, so the rest of the share is for main modes of the host that really has the address. The newest
+	// may be the peer's: in a flood it has some seconds to send message 3, and after it nothing to wait for.
+	half := &e.answered.v1
+	var oldest sa.Machine
+	if half.from[from] >= e.share(from)/2 {
+		oldest = e.answered.oldest(half, func(m sa.Machine) bool { return e.answered.at(m) == from && m.Info().Unproven })
+	}
+	if oldest == nil && !e.hasRoom(half, from, e.share(from)/2, false) {
 		return
 	}
 	m, err := ikev1.Respond(&e.env, now, d)
@@ -138,7 +145,11 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 		e.refuseV1(now, h, d, err)
 		return
 	}
-	e.answered.add(key, m, &e.answered.v1)
+	if oldest != nil {
+		e.counters.HalfOpenDisplaced++
+		oldest.Drop(now, diag.Cause{Code: diag.TooManyIKE})
+	}
+	e.answered.add(key, m, half)
 	e.touch(m)
 }
 

@@ -109,6 +109,42 @@ func TestV1AggressiveModeLeavesHalfTheShare(t *testing.T) {
 	}
 }
 
+// When a flood of aggressive mode in a peer's name is over, the peer does not wait for the end of what it has left. While
+// it lasts, what the peer has begun stays for some seconds.
+func TestV1AggressiveModeIsUsableAfterAFlood(t *testing.T) {
+	w, a, b := pairOf(t, aggressive)
+	first := firstOf(w, a)
+	at := ipsec.Datagram{Local: netip.AddrPortFrom(b.addr, 500), Remote: netip.AddrPortFrom(a.addr, 500)}
+	n := uint64(0)
+	flood := func(d time.Duration) {
+		for end := w.now.Add(d); w.now.Before(end); w.now = w.now.Add(time.Millisecond) {
+			n++
+			at.Data = bytes.Clone(first)
+			binary.BigEndian.PutUint64(at.Data, n)
+			b.Handle(w.now, at)
+		}
+		b.drain()
+		w.wire = nil
+	}
+	flood(10 * time.Second)
+	if left := b.Counters().HalfOpenDisplaced; left < 50 || len(b.table.bySPI) != (32+shareAlways)/2 {
+		t.Errorf("%d gave way, %d are left", left, len(b.table.bySPI))
+	}
+	began := w.now
+	w.run(100 * time.Millisecond) // for one more answer
+	at.Data = first
+	b.Handle(w.now, at)
+	b.drain()
+	answer := w.wire
+	w.wire = nil
+	flood(1500 * time.Millisecond)
+	w.wire = answer
+	w.run(10 * time.Millisecond)
+	if len(a.out) != 1 || len(b.out) != 1 {
+		t.Errorf("%d and %d Child SAs %v after the flood", len(a.out), len(b.out), w.now.Sub(began))
+	}
+}
+
 // A flood of first messages in the name of one peer, of whatever length, displaces those of that peer.
 func TestV1FloodDisplacesItsOwnMainModes(t *testing.T) {
 	for name, x := range map[string]struct{ count, padding int }{"short": {maxPending + 1000, 0}, "long": {1500, 16000}} {

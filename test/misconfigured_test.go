@@ -167,7 +167,8 @@ func TestMisconfigurationsAreExplained(t *testing.T) {
 				t.Parallel()
 				all.each(t, kind, mistakes, func() (*lab.Net, *lab.Charon) {
 					n := lab.Direct(t, lab.CharonTools...)
-					return n, n.Cloud.Charon("i_dont_care_about_security_and_use_aggressive_mode_psk = yes")
+					// The rows leave half-open IKE SAs, and by default charon answers nobody who has five.
+					return n, n.Cloud.Charon("i_dont_care_about_security_and_use_aggressive_mode_psk = yes", "dos_protection = no")
 				})
 			})
 			t.Run(name+", vpngw there", func(t *testing.T) {
@@ -256,8 +257,9 @@ func (all *outcome) starts(t *testing.T) {
 		{"strongSwan on UDP 500 of this host", "port", "UDP port 500 is in use by charon", n.Cloud},
 	} {
 		out, err := r.at.Try(n.Binary(), "run", "-c", first.Config, "--control", n.Dir+"/second.sock", "--state", n.Dir)
-		f := finding{Code: r.code, Why: strings.TrimSpace(out), Who: "ours"}
-		if err == nil || !strings.Contains(out, r.says) {
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(out), "\n"), func(l string) bool { return strings.HasPrefix(l, "time=") }) // its log
+		f := finding{Code: r.code, Why: strings.Join(lines, " "), Who: "ours"}
+		if err == nil || !strings.Contains(f.Why, r.says) {
 			f.Code = "other"
 		}
 		all.add("start", r.what, explained{r.code, "ours", ""}, f)

@@ -136,6 +136,9 @@ func (m *member) noteHeld(held bool) {
 func (m *member) noteIKE(now time.Time, f sa.Fact) {
 	switch f := f.(type) {
 	case sa.IKEConnecting:
+		if a := m.attempt; a != nil && a.SPIi == f.SA.SPIi && a.Path != f.SA.Path { // the peer has answered
+			m.silentAt, m.silent = time.Time{}, false
+		}
 		m.attempt = &f.SA
 		if m.silentAt.IsZero() && !m.silent && len(m.ikes) == 0 {
 			m.silentAt = now.Add(silence)

@@ -173,6 +173,33 @@ func TestSilentPeerIsTheCauseLongBeforeIKEGivesUp(t *testing.T) {
 	s.wants("hq: connecting -> connecting")
 }
 
+// The sentence names the port that does not answer.
+func TestSilenceIsOfThePortThatTheAttemptIsAt(t *testing.T) {
+	s := newScript(t, hq())
+	s.facts(device("hq"))
+	s.facts(IKE{"hq", sa.IKEConnecting{SA: ikeSAOf(1)}})
+	s.stands("hq", Connecting, "")
+	s.wait(silence)
+	s.wants("hq: connecting -> connecting (no-answer-yet)")
+	port := func(want uint16) {
+		t.Helper()
+		if got := s.changed.Cause.Peer.Port(); got != want {
+			t.Errorf("the cause is of port %d, want %d", got, want)
+		}
+	}
+	port(500)
+	floated := ikeSAOf(1)
+	floated.SPIr, floated.Path.Local, floated.Path.Remote = 9, addrPort("203.0.113.9"), addrPort("198.51.100.1")
+	s.facts(IKE{"hq", sa.IKEConnecting{SA: floated}})
+	s.wants("hq: connecting -> connecting") // it has answered
+	s.wait(silence - time.Millisecond)
+	s.facts(IKE{"hq", sa.IKEConnecting{SA: floated}})
+	s.wants()
+	s.wait(time.Millisecond)
+	s.wants("hq: connecting -> connecting (no-answer-yet)")
+	port(4500)
+}
+
 func TestRekeyAndASecondIKESAChangeNothing(t *testing.T) {
 	s := newScript(t, hq())
 	s.facts(device("hq"), IKE{"hq", sa.IKEEstablished{SA: ikeSAOf(1)}})

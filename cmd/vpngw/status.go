@@ -41,8 +41,9 @@ carried. Algorithms marked "!" are weak.
 
 With --drops it counts what was dropped and refused since the daemon started, by
 name: "no-sa" are packets for a tunnel that is not up, "no-policy" packets that
-no Child SA's selectors cover, "replay" repeated packets, "bad-icv" forged ones,
-"icv-length" those of a peer that cuts SHA-256 to another length (sha256_96).
+no Child SA's selectors cover, "neighbour" those of them to multicast and link-local
+addresses, which a kernel sends by itself, "replay" repeated packets, "bad-icv" forged
+ones, "icv-length" those of a peer that cuts SHA-256 to another length (sha256_96).
 
 Root, the user that the daemon runs as and members of the socket's group may look.`,
 		Args: noArgs,

@@ -100,6 +100,7 @@ func (s *SA) float() {
 	}
 	s.path.Local = netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT)
 	s.path.Remote = netip.AddrPortFrom(s.path.Remote.Addr(), sa.PortNATT)
+	s.env.Owner.Floated(s)
 }
 
 // modes are the encapsulation modes that a quick mode may agree on. The first is the one that we offer.

@@ -226,6 +226,7 @@ func (n *host) Hearsay(time.Time, netip.Addr, diag.Code) (*slog.Logger, bool) {
 
 func (n *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { n.moved = append(n.moved, w) }
 
+func (n *host) Floated(sa.Machine)                          {}
 func (n *host) Measured(sa.Machine, sa.Measured)            {}
 func (n *host) Succeeded(time.Time, sa.Machine, sa.Machine) {}
 func (n *host) Stirred(sa.Machine)                          { n.acts++ }

@@ -196,6 +196,7 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	if s.encap() { // "MUST tunnel all future IKE and ESP packets [...] over UDP port 4500"
 		s.path.Local = netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT)
 		s.path.Remote = netip.AddrPortFrom(s.path.Remote.Addr(), sa.PortNATT)
+		s.env.Owner.Floated(s)
 	}
 	s.name()
 	s.logKeys()

@@ -160,6 +160,7 @@ func (h *host) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
 func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)             {}
 func (h *host) Spawned(m sa.Machine)                                    { h.machines = append(h.machines, m) }
 func (h *host) Stirred(sa.Machine)                                      {}
+func (h *host) Floated(sa.Machine)                                      {}
 func (h *host) Dropped(sa.Drop)                                         {}
 func (h *host) Affords(time.Time, netip.Addr, time.Duration, bool) bool { return true }
 func (h *host) Hearsay(time.Time, netip.Addr, diag.Code) (*slog.Logger, bool) {

@@ -29,8 +29,9 @@ type IKESA struct {
 	Encap      bool // ESP travels in UDP
 }
 
-// IKEConnecting says that we have begun an IKE SA. Nobody has answered yet. An
-// IKEEstablished or IKEFailed of the same peer follows.
+// IKEConnecting says that we have begun an IKE SA. Nobody has answered yet. It comes
+// again with another Path when the peer has answered and is asked on port 4500 from
+// then on. An IKEEstablished or IKEFailed of the same peer follows.
 type IKEConnecting struct{ SA IKESA }
 
 // IKEEstablished says that an IKE SA was authenticated. A peer can have several

@@ -62,6 +62,7 @@ type Info struct {
 	Since       time.Time
 	Initiator   bool
 	Lingering   bool // it has ended, and only repeats its last response
+	Unproven    bool // of IKEv1's aggressive mode: a message began it that anybody can send in the peer's name, and no other has come
 	Current     bool // it has the Child SAs, and no successor has them
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
@@ -178,6 +179,8 @@ type Owner interface {
 	Gone(m Machine)                                  // m is to be forgotten
 	// ChildChanged says that a Child SA of c is up (why is OK), has ended or was refused.
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
+	// Floated says that m, which we have begun, goes on on port 4500.
+	Floated(m Machine)
 	// PeerMoved says that m, which is established, sends to another address or port than was.
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
 	// Measured is the answer of m to a Measure; the Owner adds its SA.
