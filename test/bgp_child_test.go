@@ -55,6 +55,12 @@ func TestKilledChildKeepsItsRoutes(t *testing.T) {
 		if took := time.Since(start); took > within(5*time.Second) {
 			t.Errorf("another session after %v", took)
 		}
+		// "To deal with possible consecutive restarts, a route (from the peer) previously marked as stale MUST be deleted" (RFC 4724
+		// section 4.2): a second kill before the first restart is complete costs packets.
+		n.Await(lab.Patience, "the peer's restart of the session is complete", func() (bool, string) {
+			keeps, saw := peer.(*lab.BIRD).Keeps(bgpNear)
+			return !keeps, saw
+		})
 		awaitLeads(n, n.Customer, lab.Patience, lab.CloudLAN)
 	}
 	ab, ba := flow.Stop()

@@ -150,6 +150,12 @@ func (b *BIRD) Established(remote string) (bool, string) {
 	return err == nil && strings.Contains(out, "Established"), out
 }
 
+// Keeps reports whether BIRD still keeps routes of a neighbour that starts again, until its End-of-RIB.
+func (b *BIRD) Keeps(remote string) (bool, string) {
+	out, err := b.try("show protocols all " + b.peer(remote))
+	return err != nil || strings.Contains(out, "graceful restart active"), out
+}
+
 // Disable ends the session with a peer until Enable.
 func (b *BIRD) Disable(remote string) { b.Command("disable " + b.peer(remote)) }
 
