@@ -11,8 +11,8 @@ import (
 
 // Times of a session.
 const (
-	// GoBGP dials first 1 to 2 s after a peer is added, so a shorter patience would keep it from ever dialling.
-	firstPatience = 2500 * time.Millisecond
+	// GoBGP dials first 1 to 2 s after a peer is added, so patience, less its jitter, is longer: else it may never dial.
+	firstPatience = 3 * time.Second
 	maxPatience   = 30 * time.Second
 	// openPatience is how long an exchange of OPENs may take: GoBGP waits for four minutes.
 	openPatience = 5 * time.Second

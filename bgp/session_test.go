@@ -58,7 +58,7 @@ func TestPassiveIsThereBefore(t *testing.T) {
 	w := newScript(t, group(s))
 	w.want(w.do(), "start", "tell +10.66.0.0/16", "add t1")
 	w.do(peerIs{tunnel: "t1", state: Idle})
-	w.want(w.pass(3*time.Second), "2.5s delete t1", "2.5s add t1") // the child has not taken it
+	w.want(w.pass(4*time.Second), "3s delete t1", "3s add t1") // the child has not taken it
 	w.want(w.do(peerIs{tunnel: "t1", state: Connecting}))
 	if got := w.reports["t1"].State; got != Idle {
 		t.Errorf("through a tunnel that is down it is %s", got)
@@ -78,10 +78,10 @@ func TestPeerThatIsNotReachedIsAddedAgain(t *testing.T) {
 	w.do(reachable{"t1", true})
 	w.do(peerIs{tunnel: "t1", state: Idle}, peerIs{tunnel: "t1", state: Connecting})
 	w.want(w.do(reachable{"t1", true}))     // it is no news
-	w.want(w.pass(2499 * time.Millisecond)) // GoBGP may take 2 s for its first try
+	w.want(w.pass(2999 * time.Millisecond)) // GoBGP may take 2 s for its first try
 	w.want(w.pass(time.Millisecond), "1ms delete t1", "1ms add t1")
 	w.do(peerIs{tunnel: "t1", state: Connecting})
-	w.want(w.pass(10*time.Second), "5s delete t1", "5s add t1")
+	w.want(w.pass(10*time.Second), "6s delete t1", "6s add t1")
 	for range 5 {
 		w.pass(time.Minute)
 	}
@@ -92,7 +92,7 @@ func TestPeerThatIsNotReachedIsAddedAgain(t *testing.T) {
 	w.want(w.do(reachable{"t1", false}), "delete t1")
 	w.want(w.pass(time.Minute))
 	w.want(w.do(reachable{"t1", true}), "add t1")
-	w.want(w.pass(3*time.Second), "2.5s delete t1", "2.5s add t1")
+	w.want(w.pass(4*time.Second), "3s delete t1", "3s add t1")
 }
 
 func (k *keeper) session(tunnel string) *session { return k.find(tunnel) }

@@ -85,9 +85,12 @@ func root(c diag.Cause) diag.Cause {
 // takes SYNs that are not signed, and pings.
 func (b *BGP) unheard(why diag.Cause) diag.Cause {
 	n := b.Neighbor
+	low, lowTTL := b.lowTTL()
 	switch {
 	case n.Plain == host.Refused:
 		return b.cause(diag.BGPRefused)
+	case lowTTL: // whatever the SYNs of this moment say
+		return low
 	case n.Plain == host.Accepted && n.Alike == host.Silence:
 		c := b.cause(diag.BGPTTL)
 		c.Ours = "this end has not, and the peer answers only what comes with a TTL of 255"
@@ -102,9 +105,6 @@ func (b *BGP) unheard(why diag.Cause) diag.Cause {
 	case n.Plain == host.Accepted && b.Passive:
 		return b.cause(diag.BGPBothWait)
 	case n.Plain == host.Silence && n.Ping == host.Accepted:
-		if c, ok := b.lowTTL(); ok {
-			return c
-		}
 		return b.unsigned()
 	case n.Plain == host.Silence && n.Ping == host.Silence:
 		c := b.cause(diag.BGPInside)
