@@ -47,7 +47,7 @@ var bgp = []Entry{
 	{Code: BGPTellsNothing, Severity: Warning, Sentence: "the BGP session with {host} is established and announces nothing[: {ours}]: the peer has no route to this end", Side: Ours, Change: "bgp.announce"},
 	{Code: BGPPortTaken, Severity: Error, Sentence: "BGP of {name} cannot listen on TCP port 179[ of {addr}][, which {theirs} has][: {err}]; stop that program, or have it leave the addresses in the tunnels alone", Side: Ours},
 	{Code: BGPChildDied, Severity: Error, Sentence: "the BGP process of {name} has ended[: it gave no sign of life for {after}][: {err}]", Side: Nowhere},
-	{Code: BGPChildPaused, Severity: Error, Sentence: "the BGP process of {name} has ended {count} times in a minute, as a peer's message can cause; it starts again in {after}, or by `vpngw reload`", Side: Theirs},
+	{Code: BGPChildPaused, Severity: Error, Sentence: "the BGP process of {name} has ended {count} times in a minute, as a peer's message can cause; it starts again in {after}, or by `vpngw up {name}`", Side: Theirs},
 	{Code: BGPBothWait, Severity: Error, Sentence: "this end waits for BGP's connection from {host}, which takes one and makes none: one of both ends must not be passive, and the peer must know {addr} as its neighbor", Side: Either, Change: "bgp.passive"},
 	{Code: BGPInside, Severity: Error, Sentence: "{host} answers neither BGP nor a ping through the tunnel: the peer may have another address there; this end has {ours}", Side: Either, Change: "inside.local"},
 	{Code: BGPSmallPath, Severity: Error, Sentence: "{host} answers a ping of 64 bytes through the tunnel, and none of {count}: BGP's large messages are lost", Side: Path, Change: "mtu"},

@@ -56,7 +56,7 @@ func TestSentencesOfBGP(t *testing.T) {
 		},
 		{
 			Cause{Code: BGPChildPaused, Name: "hq", Count: 3, After: 5 * time.Minute}.Since(Cause{Code: BGPChildDied, Name: "hq", Err: "signal: killed"}),
-			"the BGP process of hq has ended 3 times in a minute, as a peer's message can cause; it starts again in 5m0s, or by `vpngw reload`: the BGP process of hq has ended: signal: killed",
+			"the BGP process of hq has ended 3 times in a minute, as a peer's message can cause; it starts again in 5m0s, or by `vpngw up hq`: the BGP process of hq has ended: signal: killed",
 		},
 		{
 			Cause{Code: BGPPortTaken, Name: "hq", Err: "address already in use"},

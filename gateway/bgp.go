@@ -81,6 +81,13 @@ func (g *Gateway) speak(now time.Time, gr *group) {
 	}
 }
 
+// hurry ends every pause of a group's BGP: of its process, and of sessions that wait before they begin again.
+func (s *speakers) hurry(group string) {
+	if sp := s.running[group]; sp != nil {
+		sp.Change(sp.config)
+	}
+}
+
 // sessionsOf is the BGP of a group.
 func (g *Gateway) sessionsOf(gr *group) bgp.Config {
 	c := bgp.Config{Group: gr.name}

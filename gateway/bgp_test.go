@@ -561,3 +561,22 @@ lab 10.20.0.0/16 static guarded`; got != want {
 		}
 	})
 }
+
+// `vpngw up` ends the pauses of BGP: the speaker is given its configuration again.
+func TestUpEndsThePausesOfBGP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		f := &fakeSpeakers{host: h}
+		r := start(t, h, configOf(bgpHQ(), lab()), Options{BGP: f.speak})
+		s := f.one(t, 0, 1)
+		was := s.saw.changes
+		if err := r.Up(t.Context(), "hq"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := f.one(t, 0, 1); s.saw.changes != was+1 || s.saw.config.Group != "hq" {
+			t.Errorf("%d changes after `up`, want %d; of %q", s.saw.changes, was+1, s.saw.config.Group)
+		}
+		r.stop()
+	})
+}

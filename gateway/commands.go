@@ -51,6 +51,7 @@ func (g *Gateway) Up(ctx context.Context, name string) error {
 			g.tellPeers(now)
 		}
 		g.ike.Do(now, sa.Raise{Tunnel: e.tunnel.Name})
+		g.speakers.hurry(e.group.name)
 		return g.remember(e, false)
 	})
 }

@@ -217,7 +217,6 @@ func TestMalformedBGPHurtsItsSessionOnly(t *testing.T) {
 					deaths++
 					t.Logf("%s: the child died: %x", m.Name, m.Bytes)
 					if deaths%2 == 0 { // a third one in a minute has it wait
-						p.gw.Command("down", "bad")
 						p.gw.Command("up", "bad")
 					}
 					children = fmt.Sprint(p.gw.AwaitSpeakers(2))

@@ -77,13 +77,17 @@ func TestBGPIsUpSoonAfterItsTunnel(t *testing.T) {
 						gw.Restart()
 						gw.AwaitUp("row")
 					}
-					// A new daemon has a route only by a new session; the peer may still take the old one for alive.
+					// This end says it: the peer may still take the session before for alive.
 					start := time.Now()
-					awaitLeads(n, n.Customer, within(bgpPrompt), lab.CloudLAN)
+					n.Await(within(bgpPrompt), "the session is established", func() (bool, string) {
+						s := gw.Tunnel("row").Session
+						return s != nil && s.State == "established", fmt.Sprintf("%+v", s)
+					})
 					times = append(times, time.Since(start))
+					awaitLeads(n, n.Customer, lab.Patience, lab.CloudLAN)
 					n.AwaitEstablished(peer, bgpNear, lab.Patience)
 				}
-				spread(t, "a session with its route after the tunnel", times, bgpPrompt)
+				spread(t, "established after the tunnel", times, bgpPrompt)
 			})
 		}
 	}

@@ -143,6 +143,10 @@ type TunnelStatus struct {
 	LeakWhy  string        `json:"leak_why"`
 	Health   *HealthStatus `json:"health"` // nil: this end does not ping
 	BFD      *BFDStatus    `json:"bfd"`    // nil: no BFD
+	Session  *struct {
+		State string    `json:"state"`
+		Since time.Time `json:"since"`
+	} `json:"session"` // nil: no BGP
 }
 
 // BFDStatus is BFD's part of a Status.
