@@ -68,6 +68,9 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	if err != nil {
 		return err
 	}
+	if !s.peerSays.vpngw && s.justAsked(now, a.c) {
+		s.askAgain(now, a.c)
+	}
 	s.add(a.c) // ready before message 2, which lets the peer use it
 	for _, m := range s.fam.members {
 		if q := m.asking; q != nil && q.wants(a.c) {

@@ -145,7 +145,7 @@ func TestCausesAreTold(t *testing.T) {
 				b.LocalID = ipsec.ParseIdentity("keyid:" + strings.Repeat("x", 400))
 				a.RemoteID = b.LocalID
 			},
-			b: "message 1 of aggressive mode has 240 bytes, and our answer of 672 bytes would be more than twice as long",
+			b: "message 1 of aggressive mode has 260 bytes, and our answer of 692 bytes would be more than twice as long",
 		},
 		{
 			name: "nobody", begin: func(w *world) { w.lose = func(*ipsec.Datagram) bool { return true } },

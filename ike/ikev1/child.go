@@ -118,14 +118,6 @@ func (c *child) limit(s *SA, now time.Time, life time.Duration, rekeyed bool) {
 	}
 }
 
-// lowest is the smaller of two nonces, octet by octet.
-func lowest(a, b []byte) []byte {
-	if slices.Compare(a, b) <= 0 {
-		return slices.Clone(a)
-	}
-	return slices.Clone(b)
-}
-
 // sameTraffic reports whether two Child SAs carry the same traffic. The newer one replaces
 // the older one then: IKEv1 has no other sign of a rekey.
 func sameTraffic(a, b *child) bool {
@@ -141,56 +133,6 @@ func (s *SA) add(c *child) {
 	}
 	s.fam.children = append(s.fam.children, c)
 	s.env.Owner.Emit(sa.InstallIn{SA: c.sa})
-}
-
-// collide chooses between two Child SAs that both ends asked for at once. The one with the
-// lowest of the four nonces goes, as in IKEv2 (RFC 7296 section 2.8.1); RFC 2409 says
-// nothing about it. The end that asked for the other one deletes it.
-func (s *SA) collide(now time.Time, a, b *child) {
-	lost, won := a, b
-	if slices.Compare(a.lowNonce, b.lowNonce) > 0 {
-		lost, won = b, a
-	}
-	for _, c := range s.fam.children {
-		if c != won && c != lost && (c.successor == lost || c.successor == nil && sameTraffic(c, won)) {
-			c.successor = won
-		}
-	}
-	lost.successor, won.successor = won, nil
-	won.deleteAt = time.Time{}
-	if won.out {
-		lost.succeeded(now)
-	}
-	s.log.Debug("both ends asked for the same Child SA", "stays", sa.Hex32(won.sa.SPIIn), "goes", sa.Hex32(lost.sa.SPIIn))
-}
-
-// yield lets c go, which comes so late that n has taken the traffic over already.
-func (s *SA) yield(now time.Time, c, n *child) {
-	for _, old := range s.fam.children {
-		if old.successor == c {
-			old.successor = n
-		}
-	}
-	c.successor, n.successor = n, nil
-	if n.out {
-		c.succeeded(now)
-	}
-}
-
-// keepsLonger reports whether a replaced Child SA should stay a little longer, because the peer still sends
-// on it, or may take it for the successor. When two quick modes cross and one of their messages is lost,
-// the ends can reach different verdicts, and each would delete the Child SA that the other keeps. Then
-// the one with the lowest nonce goes after all. (If this end asked for the successor as a replacement of
-// c, the two did not cross: c was up already.)
-func (s *SA) keepsLonger(now time.Time, c *child) bool {
-	const disputed, long = 10 * time.Second, 4500 * time.Millisecond
-	n := c.successor
-	crossed := c.made != n.made && n.asked != c.sa.SPIIn && n.sa.Created.Sub(c.sa.Created).Abs() < disputed
-	heard := now.Sub(s.env.LastInbound(c.sa.SPIIn)) < deleteAfter/2
-	if crossed && slices.Compare(c.lowNonce, n.lowNonce) < 0 || now.Sub(n.sa.Created) > long {
-		return false
-	}
-	return crossed || heard
 }
 
 // markStale handles INITIAL-CONTACT on a new ISAKMP SA: this end "might then elect to delete any existing SA's"
@@ -355,12 +297,19 @@ func (s *SA) deleteChild(now time.Time, c *child, why diag.Cause) {
 	if c.gone {
 		return
 	}
-	s.fam.current.inform(deletion(c))
+	s.fam.tellDeletion(c)
 	s.retire(now, c, why)
 }
 
-func deletion(c *child) wire.Payload {
-	return &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(c.sa.SPIIn)}}
+// tellDeletion tells the peer that c is deleted. strongSwan looks for it only among those that the same ISAKMP SA has made.
+func (f *family) tellDeletion(c *child) {
+	p := &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(c.sa.SPIIn)}}
+	f.current.inform(p)
+	for _, m := range f.members {
+		if m != f.current && m.state == sa.Established && !m.peerSays.vpngw {
+			m.inform(p)
+		}
+	}
 }
 
 // retire takes out a Child SA that either end has deleted.
@@ -404,15 +353,15 @@ func (s *SA) advanceChildren(now time.Time) {
 		}
 		switch {
 		case sa.Due(now, c.removeAt):
-			if c.made { // again: nobody answers a Delete, so the first may be lost
-				s.inform(deletion(c))
+			if c.made || !s.peerSays.vpngw { // again: nobody answers a Delete, so the first may be lost
+				s.fam.tellDeletion(c)
 			}
 			s.remove(now, c, superseded)
 		case sa.Due(now, c.confirmBy):
 			s.remove(now, c, diag.Cause{Code: diag.PeerStopped, Message: "message 3 of quick mode", After: confirmTime})
 		case sa.Due(now, c.hardAt):
 			s.log.Warn("Child SA expired", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), sa.Why(c.expiry()))
-			s.inform(deletion(c))
+			s.fam.tellDeletion(c)
 			if c.successor != nil && s.fam.find(c.successor.sa.SPIIn) == c.successor {
 				s.sendOn(now, c.successor)
 			}

@@ -54,6 +54,7 @@ type FrozenSA struct {
 	MessageIDs        []uint32 // of both ends, sorted
 	NATT              string   // the form of NAT traversal that both speak; empty: none
 	DPD, Frag         bool     // what the peer says that it can do
+	Vpngw             bool     // and that it is
 	Unacked           []byte
 	UnackedRetransmit sa.FrozenRetransmitter
 
@@ -275,7 +276,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 	out := FrozenSA{
 		State: s.state, Since: s.since, Why: s.why, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR,
 		Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite, Keys: s.keys.freeze(), LastIV: s.lastIV, Family: k.number, Authed: s.authedAt,
-		MessageIDs: slices.Clone(s.ids), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
+		MessageIDs: slices.Clone(s.ids), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Vpngw: s.peerSays.vpngw, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
 		Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Spoke: s.spoke, Rekeying: ownOf(s.rekeying),
 		RekeyAt: s.rekeyAt, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, Reported: s.reported,
 	}

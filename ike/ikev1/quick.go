@@ -186,11 +186,7 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	if r := q.rival; r != nil && s.fam.find(r.sa.SPIIn) == r && !r.gone && !r.confirmBy.IsZero() {
 		// The peer answered our message 1 before it had our message 2, so it knows that the two quick modes have
 		// crossed. Had it finished its own first, it would take ours for a later one.
-		if n := r.successor; n != nil && n != c && !n.gone && s.fam.find(n.sa.SPIIn) == n {
-			s.yield(now, c, n)
-		} else {
-			s.collide(now, c, r)
-		}
+		s.crossed(now, c, r)
 	}
 	s.say(now, q.x, false, &wire.Raw{Kind: wire.TypeHash1, Data: s.keys.hash3(q.x.id, q.ni, nonce.Data)})
 	s.finish(now, q.x)

@@ -29,6 +29,7 @@ var (
 	// "AFCAD71368A1F1C96B8696FC7757" and the version, 1.0 (RFC 3706 section 5.1).
 	vidDPD  = unhex("afcad71368a1f1c96b8696fc77570100")
 	vidFrag = unhex("4048b7d56ebce88525e7de7f00d6c2d3") // MD5 of "FRAGMENTATION"; flags may follow
+	vidOwn  = unhex("61c54949cad50aa165fc3490f5b4f8bb") // MD5 of "vpngw"
 )
 
 func unhex(s string) []byte {
@@ -41,8 +42,8 @@ func unhex(s string) []byte {
 
 // vendors holds the abilities that a peer's vendor ids claim.
 type vendors struct {
-	natt      *natt
-	dpd, frag bool
+	natt             *natt
+	dpd, frag, vpngw bool
 }
 
 // text names the form of NAT traversal that both ends speak.
@@ -63,6 +64,7 @@ func readVendors(ps []wire.Payload) vendors {
 		v.dpd = v.dpd || bytes.HasPrefix(r.Data, vidDPD[:14])
 		v.frag = v.frag || bytes.HasPrefix(r.Data, vidFrag)
 	}
+	v.vpngw = hasVendor(ps, vidOwn)
 	for _, n := range natts {
 		if v.natt == nil && hasVendor(ps, n.vid) {
 			v.natt = n
@@ -84,7 +86,7 @@ func vendor(id []byte) wire.Payload { return &wire.Raw{Kind: wire.TypeVendor1, D
 
 // allVendors are the vendor ids of an initiator.
 func allVendors(p *sa.Peer) []wire.Payload {
-	ps := []wire.Payload{vendor(vidDPD), vendor(vidFrag)}
+	ps := []wire.Payload{vendor(vidDPD), vendor(vidFrag), vendor(vidOwn)}
 	if p.NATT {
 		for _, n := range natts {
 			ps = append(ps, vendor(n.vid))
@@ -102,6 +104,9 @@ func (v *vendors) answer() []wire.Payload {
 	}
 	if v.frag {
 		ps = append(ps, vendor(vidFrag))
+	}
+	if v.vpngw {
+		ps = append(ps, vendor(vidOwn))
 	}
 	if v.natt != nil {
 		ps = append(ps, vendor(v.natt.vid))
