@@ -40,7 +40,7 @@ build: go ## bin/vpngw, a static binary
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
 	@GO=$(GO) $(GO) run ./test/demo
 
-test: go setup ## every test: 10 minutes on two cores; as root also those that need network namespaces
+test: go setup ## every test: 12 to 14 minutes on two cores; as root also those that need network namespaces
 	@failed=0; set -x; \
 	$(GO) test $(TESTFLAGS) $(PURE) || failed=1; \
 	$(GO) test $(TESTFLAGS) $(RACE) $(RACED) || failed=1; \
