@@ -242,6 +242,30 @@ func TestSessionsMoveTheTraffic(t *testing.T) {
 		"want dev-a/1440 10.10.0.0/16 src 192.168.3.1 10.1.0.0/16 src 192.168.3.1 10.2.0.0/16 src 192.168.3.1 dev-b/1440 10.3.0.0/16 src 192.168.3.1")
 }
 
+// With `balance:` what both peers tell has a next hop in each tunnel, and a tunnel whose session is lost leaves.
+func TestTunnelsShareWhatBothSessionsTell(t *testing.T) {
+	d := newDuo(t, both(), withBGP)
+	d.turn("+a", "+b")
+	d.facts(tells("a", "10.1.0.0/16", "10.2.0.0/16"), tells("b", "10.2.0.0/16", "10.3.0.0/16"))
+	if got := d.carried(); got != "a 10.10.0.0/16 a 10.1.0.0/16 a 10.2.0.0/16 b 10.10.0.0/16 b 10.2.0.0/16 b 10.3.0.0/16" {
+		t.Errorf("got %s", got)
+	}
+	d.facts(lostSession("a"))
+	if got := d.carried(); got != "b 10.10.0.0/16 b 10.2.0.0/16 b 10.3.0.0/16" {
+		t.Errorf("without the session of a: %s", got)
+	}
+	d.wait(time.Minute)
+	d.facts(tells("a", "10.2.0.0/16"))
+	d.wait(30*time.Second - time.Nanosecond)
+	if got := d.carried(); got != "b 10.10.0.0/16 b 10.2.0.0/16 b 10.3.0.0/16" {
+		t.Errorf("before the hold is over: %s", got)
+	}
+	d.wait(time.Nanosecond)
+	if got := d.carried(); got != "a 10.10.0.0/16 a 10.2.0.0/16 b 10.10.0.0/16 b 10.2.0.0/16 b 10.3.0.0/16" {
+		t.Errorf("after the hold: %s", got)
+	}
+}
+
 func TestWhichTunnelHasTheSessionsTraffic(t *testing.T) {
 	for _, c := range []struct {
 		name  string
