@@ -64,15 +64,9 @@ func startPoisoned(t *testing.T, listen bool) *poisoned {
 	return p
 }
 
-// session is BIRD's word on when the good session began.
-func (p *poisoned) session() string {
-	for line := range strings.Lines(p.good.Command("show protocols peer0")) {
-		if strings.HasPrefix(line, "peer0") {
-			return strings.TrimSpace(line)
-		}
-	}
-	return ""
-}
+// session is the state of the good session, and how often it has ended. (When it began, by BIRD's words, may differ by a
+// millisecond from one question to the next.)
+func (p *poisoned) session() string { return fmt.Sprintf("%+v", *p.gw.Tunnel("good").Session) }
 
 // give opens a session, or not, as the message needs it, sends the message, and waits a little for what comes of it.
 func (p *poisoned) give(t *testing.T, m lab.Poison) {
@@ -228,11 +222,7 @@ func TestMalformedBGPHurtsItsSessionOnly(t *testing.T) {
 			p.bad.Tell(badLAN)
 			awaitLeads(p.n, p.n.Customer, lab.Patience, lab.CloudLAN, badLAN)
 			t.Logf("%d messages, %d deaths of the child", len(messages), deaths)
-			if deaths == 0 {
-				p.whole(t, false)
-			} else if now := p.session(); now != p.since {
-				t.Errorf("the other connection's session was %q and is %q", p.since, now)
-			}
+			p.whole(t, false)
 		})
 	}
 }

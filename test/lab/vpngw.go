@@ -144,8 +144,8 @@ type TunnelStatus struct {
 	Health   *HealthStatus `json:"health"` // nil: this end does not ping
 	BFD      *BFDStatus    `json:"bfd"`    // nil: no BFD
 	Session  *struct {
-		State string    `json:"state"`
-		Since time.Time `json:"since"`
+		State string `json:"state"`
+		Flaps int    `json:"flaps"` // how often it has ended
 	} `json:"session"` // nil: no BGP
 }
 
