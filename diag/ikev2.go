@@ -81,14 +81,10 @@ func (c Cause) hint() string {
 		return "see this host's log"
 	}
 	for _, code := range [...]Code{c.Code, ""} {
-		if h, ok := hints[code][c.Notify]; ok {
-			return h
-		}
-		if h, ok := hints1[code][c.Notify]; ok {
-			return h
-		}
-		if h, ok := hintsBGP[code][c.Notify]; ok {
-			return h
+		for _, of := range [...]map[Code]map[string]string{hints, hints1, hintsBGP} {
+			if h, ok := of[code][c.Notify]; ok {
+				return h
+			}
 		}
 	}
 	return "see the peer's log"

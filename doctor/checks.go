@@ -92,8 +92,7 @@ func what(p host.Passage) string {
 		return "what is forwarded"
 	case p.Proto == espProto:
 		return "protocol 50 (ESP)"
-	}
-	if p.Proto == tcp {
+	case p.Proto == tcp:
 		return "BGP (TCP 179)"
 	}
 	return fmt.Sprintf("UDP %d", p.To.Port())
