@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,18 +26,10 @@ With --follow it goes on with each new event until it is interrupted or the daem
 ends. With --json each event is a line of JSON.
 
 Root, the user that the daemon runs as and members of the socket's group may look.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			return oneName(cmd, args)
-		},
+		Args: noneOrOneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, out := control.NewClient(s.control), cmd.OutOrStdout()
-			name := ""
-			if len(args) == 1 {
-				name = args[0]
-			}
+			name := strings.Join(args, "")
 			print := printEvent
 			if asJSON {
 				print = func(w io.Writer, e gateway.Event) error { return json.NewEncoder(w).Encode(e) }

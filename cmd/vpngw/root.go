@@ -81,7 +81,7 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// noArgs and oneName check the arguments behind a command.
+// noArgs, oneName and noneOrOneName check the arguments behind a command.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return &usageError{fmt.Errorf("nothing may follow here, but %q does", args[0])}
@@ -94,6 +94,13 @@ func oneName(_ *cobra.Command, args []string) error {
 		return &usageError{fmt.Errorf("exactly one name of a connection or tunnel is needed; there are %d", len(args))}
 	}
 	return nil
+}
+
+func noneOrOneName(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return oneName(cmd, args)
 }
 
 // readConfig loads the configuration file for this daemon, whichever command asks.

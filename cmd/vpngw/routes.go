@@ -27,12 +27,7 @@ KERNEL is "yes"; "other" where another tunnel of the connection has the route; "
 where packets to the prefix leave by no device; else "no". WHY says what keeps it out.
 
 Root, the user that the daemon runs as and members of the socket's group may look.`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			return oneName(cmd, args)
-		},
+		Args: noneOrOneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := control.NewClient(s.control).Routes(cmd.Context(), strings.Join(args, ""))
 			if err != nil {
