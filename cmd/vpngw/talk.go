@@ -16,7 +16,8 @@ func newUp(s *settings) *cobra.Command {
 		Short: "Bring a connection up and keep it up",
 		Long: `Up brings a connection, or one tunnel of it, up and keeps it up. It undoes
 "vpngw down". A connection that only answers initiates from then on, until a
-restart of the daemon. Up does not wait until the tunnel is up: see "vpngw status".
+restart of the daemon. A BGP process that pauses because it ended too often starts
+at once. Up does not wait until the tunnel is up: see "vpngw status".
 It needs root, or the user that the daemon runs as.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
