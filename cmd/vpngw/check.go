@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -98,20 +99,8 @@ func bgpText(t *config.Tunnel) string {
 	if t.Inside.IsValid() {
 		between = fmt.Sprintf("%v and %v", t.Inside.Addr(), t.Peer)
 	}
-	var told []string
-	for _, p := range t.BGP.Announce {
-		told = append(told, p.String())
-	}
-	if t.BGP.Connected {
-		told = append(told, "connected")
-	}
-	if t.BGP.Kernel {
-		told = append(told, "kernel")
-	}
-	if len(told) == 0 {
-		told = []string{"nothing"}
-	}
-	return fmt.Sprintf("BGP between %s, AS %d and %d; announces %s", between, t.Local.ASN, t.Remote.ASN, strings.Join(told, ", "))
+	told := cmp.Or(strings.Join(load.Announced(t.BGP), ", "), "nothing")
+	return fmt.Sprintf("BGP between %s, AS %d and %d; announces %s", between, t.Local.ASN, t.Remote.ASN, told)
 }
 
 // ikeText is the version of IKE, and the mode of IKEv1.

@@ -83,14 +83,7 @@ func (w *writer) session(m *mapping, side config.Side, ts []*config.Tunnel, body
 // learned writes what is announced and accepted.
 func learned(f *flow, b, usual *config.BGP) {
 	if b.Connected || b.Kernel || !slices.Equal(b.Announce, usual.Announce) {
-		list := prefixTexts(b.Announce)
-		if b.Connected {
-			list = append(list, "connected")
-		}
-		if b.Kernel {
-			list = append(list, "kernel")
-		}
-		f.add("announce", list)
+		f.add("announce", load.Announced(b))
 	}
 	if len(b.Export) > 0 {
 		f.add("export", prefixTexts(b.Export))

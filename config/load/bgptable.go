@@ -98,6 +98,21 @@ func community(s string) (uint32, bool) {
 	return uint32(h<<16 | l), ok && err == nil && err2 == nil
 }
 
+// Announced is what a session announces as a file has it.
+func Announced(b *config.BGP) []string {
+	var out []string
+	for _, p := range b.Announce {
+		out = append(out, p.String())
+	}
+	if b.Connected {
+		out = append(out, connected)
+	}
+	if b.Kernel {
+		out = append(out, kernel)
+	}
+	return out
+}
+
 // Community is a community as a file has it.
 func Community(n uint32) string {
 	for name, known := range wellKnown {
