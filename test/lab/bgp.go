@@ -19,8 +19,6 @@ type Router interface {
 	Announce(prefixes ...string)
 	// Set replaces the configuration. Sessions that become others begin again, FRR's all do.
 	Set(c BGP)
-	// Reset ends the session with a peer by a NOTIFICATION; the router begins another.
-	Reset(peer string)
 	// BFDUp reports whether the BFD session with that address is up.
 	BFDUp(peer string) (bool, string)
 	Stop()
@@ -35,7 +33,6 @@ type BGP struct {
 	Peers    []BGPPeer
 	Announce []string
 	Kernel   bool // what the peers tell goes into the kernel
-	Transit  bool // what one peer tells is told to the others
 }
 
 // BGPPeer is one session of a Router.
@@ -50,17 +47,12 @@ type BGPPeer struct {
 	BFD           bool   // 300 ms, 3 times
 	Graceful      bool   // RFC 4724, also as the one that restarts
 	NextHop       string // told instead of Local
-	MED           int    // of what is told
-	Communities   []string
 }
 
 // BGPRoute is a route as a Router has it.
 type BGPRoute struct {
 	Prefix, NextHop string
 	Path            []uint32
-	MED, LocalPref  int
-	Communities     []string // "65001:1"; BIRD only
-	Best            bool
 }
 
 // Routers starts each kind of Router. RouterTools are the programs that a test with one needs.

@@ -98,17 +98,7 @@ func (b *BIRD) write() {
 				line("\t%s;", word)
 			}
 		}
-		from := "source = RTS_STATIC"
-		if c.Transit {
-			from = "source ~ [RTS_STATIC, RTS_BGP]"
-		}
-		line("\tipv4 {\n\t\timport all;\n\t\texport filter {\n\t\t\tif !(%s) then reject;", from)
-		if p.MED > 0 {
-			line("\t\t\tbgp_med = %d;", p.MED)
-		}
-		for _, c := range p.Communities {
-			line("\t\t\tbgp_community.add((%s));", strings.ReplaceAll(c, ":", ","))
-		}
+		line("\tipv4 {\n\t\timport all;\n\t\texport filter {\n\t\t\tif source != RTS_STATIC then reject;")
 		if p.NextHop != "" {
 			line("\t\t\tbgp_next_hop = %s;", p.NextHop)
 		}
@@ -162,9 +152,6 @@ func (b *BIRD) Disable(remote string) { b.Command("disable " + b.peer(remote)) }
 // Enable lets the session with a peer begin again.
 func (b *BIRD) Enable(remote string) { b.Command("enable " + b.peer(remote)) }
 
-// Reset ends the session with a peer; BIRD begins another.
-func (b *BIRD) Reset(remote string) { b.Command("restart " + b.peer(remote)) }
-
 // BFDUp reports whether the BFD session with that address is up.
 func (b *BIRD) BFDUp(remote string) (bool, string) {
 	out, err := b.try("show bfd sessions")
@@ -172,8 +159,8 @@ func (b *BIRD) BFDUp(remote string) (bool, string) {
 }
 
 var (
-	birdRoute = regexp.MustCompile(`^(\d\S*/\d+|\s)\s+(unicast|unreachable|blackhole) \[[^]]*\]( \*)? \((\d+)`)
-	birdAttr  = regexp.MustCompile(`^\t(?:BGP\.|bgp_)(as_path|path|next_hop|med|local_pref|community): ?(.*)`)
+	birdRoute = regexp.MustCompile(`^(\d\S*/\d+|\s)\s+(?:unicast|unreachable|blackhole) \[[^]]*\](?: \*)? \(\d+`)
+	birdAttr  = regexp.MustCompile(`^\t(?:BGP\.|bgp_)(as_path|path|next_hop): ?(.*)`)
 )
 
 // Routes are the routes that a peer has told and BIRD has taken.
@@ -187,7 +174,7 @@ func (b *BIRD) Routes(remote string) []BGPRoute {
 			if m[1] != "" && m[1] != " " && m[1] != "\t" {
 				prefix = m[1]
 			}
-			out = append(out, BGPRoute{Prefix: prefix, Best: m[3] != ""})
+			out = append(out, BGPRoute{Prefix: prefix})
 			continue
 		}
 		m := birdAttr.FindStringSubmatch(line)
@@ -204,14 +191,6 @@ func (b *BIRD) Routes(remote string) []BGPRoute {
 			}
 		case "next_hop":
 			r.NextHop, _, _ = strings.Cut(m[2], " ")
-		case "med":
-			r.MED, _ = strconv.Atoi(m[2])
-		case "local_pref":
-			r.LocalPref, _ = strconv.Atoi(m[2])
-		case "community":
-			for _, f := range strings.Fields(m[2]) {
-				r.Communities = append(r.Communities, strings.ReplaceAll(strings.Trim(f, "()"), ",", ":"))
-			}
 		}
 	}
 	slices.SortFunc(out, func(a, b BGPRoute) int { return strings.Compare(a.Prefix, b.Prefix) })

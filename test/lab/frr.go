@@ -115,16 +115,7 @@ func (f *FRR) text() string {
 	}
 	line("exit\nbgp as-path access-list ours permit ^$")
 	for i, p := range c.Peers {
-		line("route-map to%d permit 10", i)
-		if !c.Transit {
-			line(" match as-path ours")
-		}
-		if p.MED > 0 {
-			line(" set metric %d", p.MED)
-		}
-		if len(p.Communities) > 0 {
-			line(" set community %s", strings.Join(p.Communities, " "))
-		}
+		line("route-map to%d permit 10\n match as-path ours", i)
 		if p.NextHop != "" {
 			line(" set ip next-hop %s", p.NextHop)
 		}
@@ -229,9 +220,6 @@ func (f *FRR) Established(remote string) (bool, string) {
 	return s[remote].BGPState == "Established", s[remote].BGPState
 }
 
-// Reset ends the session with a peer; FRR begins another.
-func (f *FRR) Reset(remote string) { f.Command("clear bgp " + remote) }
-
 // BFDUp reports whether the BFD session with that address is up.
 func (f *FRR) BFDUp(remote string) (bool, string) {
 	var s []struct{ Peer, Status string }
@@ -256,16 +244,14 @@ func (f *FRR) Routes(remote string) []BGPRoute {
 	var all []BGPRoute
 	for prefix, raw := range s.Routes {
 		var paths []struct {
-			BestPath, Bestpath bool
-			Metric, LocPrf     int
-			Path               string
-			NextHops           []struct{ IP string }
+			Path     string
+			NextHops []struct{ IP string }
 		}
 		if json.Unmarshal(raw, &paths) != nil {
 			continue
 		}
 		for _, p := range paths {
-			r := BGPRoute{Prefix: prefix, MED: p.Metric, LocalPref: p.LocPrf, Best: p.BestPath || p.Bestpath}
+			r := BGPRoute{Prefix: prefix}
 			if len(p.NextHops) > 0 {
 				r.NextHop = p.NextHops[0].IP
 			}

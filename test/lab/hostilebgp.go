@@ -20,20 +20,19 @@ type Speaker struct {
 	conf     Speaking
 	listener net.Listener
 
-	mu     sync.Mutex
-	conn   net.Conn
-	ended  chan struct{} // closed when the connection has ended
-	last   []byte        // the last NOTIFICATION's code, subcode and data
-	peer   []byte        // the peer's OPEN
-	told   map[netip.Prefix]bool
-	update chan struct{}
+	mu    sync.Mutex
+	conn  net.Conn
+	ended chan struct{} // closed when the connection has ended
+	last  []byte        // the last NOTIFICATION's code, subcode and data
+	peer  []byte        // the peer's OPEN
+	told  map[netip.Prefix]bool
+	alive chan struct{} // a KEEPALIVE has come
 }
 
 // Speaking is the configuration of a Speaker.
 type Speaking struct {
 	ASN           uint32
 	Local, Remote string
-	Port          int    // of the peer; 0: 179
 	Hold          uint16 // seconds; 0: 3
 	Listen        bool   // wait for the peer's connection instead of connecting
 }
@@ -43,9 +42,6 @@ func (n *Namespace) Speaker(c Speaking) *Speaker {
 	n.lab.Helper()
 	if c.Hold == 0 {
 		c.Hold = 3
-	}
-	if c.Port == 0 {
-		c.Port = 179
 	}
 	s := &Speaker{ns: n, conf: c}
 	if c.Listen {
@@ -92,7 +88,7 @@ func (s *Speaker) Dial(within time.Duration) error {
 			}
 			// The namespace is the thread's, so no other goroutine may make the socket.
 			d.FallbackDelay = -1
-			conn, err = d.DialContext(context.Background(), "tcp4", net.JoinHostPort(s.conf.Remote, fmt.Sprint(s.conf.Port)))
+			conn, err = d.DialContext(context.Background(), "tcp4", net.JoinHostPort(s.conf.Remote, "179"))
 		})
 		if err != nil {
 			time.Sleep(50 * time.Millisecond)
@@ -103,7 +99,7 @@ func (s *Speaker) Dial(within time.Duration) error {
 	}
 	s.mu.Lock()
 	s.conn, s.ended, s.last, s.peer = conn, make(chan struct{}), nil, nil
-	s.told, s.update = map[netip.Prefix]bool{}, make(chan struct{}, 1)
+	s.told, s.alive = map[netip.Prefix]bool{}, make(chan struct{}, 1)
 	s.mu.Unlock()
 	go s.read(conn, s.ended)
 	return nil
@@ -137,7 +133,7 @@ func (s *Speaker) Open(within time.Duration, open ...byte) error {
 // confirmed waits for the peer's OPEN and KEEPALIVE.
 func (s *Speaker) confirmed(within time.Duration) error {
 	select {
-	case <-s.update:
+	case <-s.alive:
 		return nil
 	case <-s.ended:
 		return fmt.Errorf("the peer closed the connection: %x", s.Notification())
@@ -193,7 +189,7 @@ func (s *Speaker) heard(kind byte, body []byte) {
 		s.last = body
 	case BGPKeepalive:
 		select {
-		case s.update <- struct{}{}:
+		case s.alive <- struct{}{}:
 		default:
 		}
 	case BGPUpdate:

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"slices"
+	"strings"
 )
 
 // KernelRoute is one route of a namespace's kernel.
@@ -37,7 +38,7 @@ func (n *Namespace) KernelRoutes() []KernelRoute {
 		n.lab.Fatalf("%s: ip route: %v", n.role, err)
 	}
 	for i := range routes {
-		if r := &routes[i]; !slices.Contains([]byte(r.Dst), '/') && r.Dst != "default" {
+		if r := &routes[i]; !strings.Contains(r.Dst, "/") && r.Dst != "default" {
 			r.Dst += "/32"
 		}
 	}
@@ -52,7 +53,7 @@ func (n *Namespace) Leads(device string) []string {
 	for _, r := range n.KernelRoutes() {
 		into := func(dev string) bool {
 			if device == "" {
-				return len(dev) > 5 && dev[:5] == "vpngw"
+				return strings.HasPrefix(dev, "vpngw")
 			}
 			return dev == device
 		}
