@@ -257,16 +257,7 @@ func TestTwoTunnelsShareTheTraffic(t *testing.T) {
 // that dies moves.
 func TestTrafficToStrongswanIsShared(t *testing.T) {
 	n := twoGateways(t, lab.CharonTools...)
-	cloud := n.Cloud.Charon("retransmit_timeout = 1", "retransmit_tries = 1")
-	cloud.PSK(psk)
-	a, b := twoTunnels("2s", byDPD)
-	for name, c := range map[string]*lab.Connection{"a": &a, "b": &b} {
-		addr := c.Native.Remote.Address
-		c.Native.Inside, c.Native.Local.Subnets, c.Native.Remote.Subnets = nil, c.Native.Local.Subnets[:1], c.Native.Remote.Subnets[:1]
-		theirs := strongswan(name, natSuites)
-		theirs.LocalAddrs, theirs.Local.ID, theirs.DPDDelay, theirs.Unique = []string{addr}, addr, "1s", "replace"
-		cloud.Load(theirs)
-	}
+	a, b := twoTunnelsToStrongswan(n, "2s")
 	a.Balance = true
 	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{a, b}})
 	share(n, gw, "a", "b")

@@ -3,7 +3,6 @@ package test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"google.golang.org/grpc"
@@ -89,7 +87,12 @@ func TestBGPChild(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	open := openFrom(t, n.Customer, "169.254.99.1")
+	peer := n.Customer.Speaker(lab.Speaking{ASN: 65002, Local: "169.254.99.1", Remote: "169.254.99.1"})
+	if err := peer.Dial(lab.Patience); err != nil {
+		t.Fatal(err)
+	}
+	n.Await(lab.Patience, "the child's OPEN", func() (bool, string) { return peer.PeersOpen() != nil, "" })
+	open := peer.PeersOpen()
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		t.Skip("this machine has no name")
@@ -124,29 +127,4 @@ func TestBGPChild(t *testing.T) {
 			t.Logf("gobgp %s: %v\n%s", args, err, out)
 		}
 	}
-}
-
-// openFrom connects to a BGP speaker and returns its OPEN.
-func openFrom(t *testing.T, n *lab.Namespace, addr string) (open []byte) {
-	t.Helper()
-	var c net.Conn
-	var err error
-	n.Do(func() {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}, Timeout: 5 * time.Second}
-		c, err = d.Dial("tcp4", addr+":179")
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	header := make([]byte, 19)
-	if _, err := io.ReadFull(c, header); err != nil {
-		t.Fatal(err)
-	}
-	open = make([]byte, binary.BigEndian.Uint16(header[16:])-19)
-	if _, err := io.ReadFull(c, open); err != nil {
-		t.Fatal(err)
-	}
-	return open
 }

@@ -48,8 +48,14 @@ func settled(n *lab.Net, gw *lab.Vpngw, peer *lab.BIRD) {
 		n.AwaitRoutes(peer, remote, lab.Patience, lab.CustomerLAN) // and nothing that the other tunnel's peer told
 	}
 	awaitActive(n, gw, "a")
-	n.Await(lab.Patience, "both ends send by the master", func() (bool, string) {
-		return slices.Contains(n.Customer.Leads("vpngw0"), lab.CloudLAN) && slices.Contains(foreign(n.Cloud, "vpngw0"), lab.CustomerLAN),
+	awaitBothSendBy(n, "vpngw0")
+}
+
+// awaitBothSendBy waits until both ends send by a device, which has the same name at both.
+func awaitBothSendBy(n *lab.Net, device string) {
+	n.Helper()
+	n.Await(lab.Patience, "both ends send by "+device, func() (bool, string) {
+		return slices.Contains(n.Customer.Leads(device), lab.CloudLAN) && slices.Contains(foreign(n.Cloud, device), lab.CustomerLAN),
 			fmt.Sprint(n.Customer.Leads(""), foreign(n.Cloud, "vpngw0"), foreign(n.Cloud, "vpngw1"))
 	})
 }
@@ -88,7 +94,7 @@ var losses = []loss{
 	}, true},
 	{"health", &byHealth, 3500 * time.Millisecond, nil, hole, true},
 	{"the tunnel, found by DPD", &byDPD, 3500 * time.Millisecond, nil, hole, true},
-	{"the tunnel, found by BFD", nil, 1200 * time.Millisecond, map[string]any{"bfd": map[string]any{"interval": "300ms", "multiplier": 3}}, hole, true},
+	{"the tunnel, found by BFD", nil, 1200 * time.Millisecond, bfdFast(), hole, true},
 }
 
 // The master of two tunnels is lost under traffic: the traffic is on the other one soon, and comes back without loss.
@@ -110,10 +116,7 @@ func TestBGPMovesTheTrafficOfALostMaster(t *testing.T) {
 				flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 1000)
 				arrives(t, n, flow)
 				back := tt.lose(n, peer)
-				n.Await(lab.Patience, "both ends send by the standby", func() (bool, string) {
-					return slices.Contains(n.Customer.Leads("vpngw1"), lab.CloudLAN) && slices.Contains(foreign(n.Cloud, "vpngw1"), lab.CustomerLAN),
-						fmt.Sprint(n.Customer.Leads(""), foreign(n.Cloud, "vpngw0"), foreign(n.Cloud, "vpngw1"))
-				})
+				awaitBothSendBy(n, "vpngw1") // the standby
 				arrives(t, n, flow)
 				ab, ba := flow.Stop()
 				t.Logf("there: %v; back: %v", ab, ba)

@@ -145,12 +145,7 @@ func TestBGPRoutesComeAndGo(t *testing.T) {
 func awaitForeign(n *lab.Net, ns *lab.Namespace, count int) {
 	n.Helper()
 	n.Await(lab.Patience, fmt.Sprintf("the router has %d routes in its kernel", count), func() (bool, string) {
-		got := 0
-		for _, r := range ns.KernelRoutes() {
-			if (r.Protocol == "bird" || r.Protocol == "bgp") && r.Dev == "vpngw0" {
-				got++
-			}
-		}
+		got := len(foreign(ns, "vpngw0"))
 		return got == count, fmt.Sprint(got)
 	})
 }

@@ -55,6 +55,22 @@ func twoGateways(t *testing.T, tools ...string) *lab.Net {
 	return n
 }
 
+// twoTunnelsToStrongswan are the customer's connections of twoTunnels, whose other end is a strongSwan that it starts.
+func twoTunnelsToStrongswan(n *lab.Net, hold string) (a, b lab.Connection) {
+	n.Helper()
+	cloud := n.Cloud.Charon("retransmit_timeout = 1", "retransmit_tries = 1")
+	cloud.PSK(psk)
+	a, b = twoTunnels(hold, byDPD)
+	for name, c := range map[string]*lab.Connection{"a": &a, "b": &b} {
+		addr := c.Native.Remote.Address
+		c.Native.Inside, c.Native.Local.Subnets, c.Native.Remote.Subnets = nil, c.Native.Local.Subnets[:1], c.Native.Remote.Subnets[:1]
+		theirs := strongswan(name, natSuites)
+		theirs.LocalAddrs, theirs.Local.ID, theirs.DPDDelay, theirs.Unique = []string{addr}, addr, "1s", "replace"
+		cloud.Load(theirs)
+	}
+	return a, b
+}
+
 // awaitActive waits until a gateway's traffic is on a tunnel.
 func awaitActive(n *lab.Net, gw *lab.Vpngw, tunnel string) {
 	n.Helper()
@@ -136,16 +152,7 @@ func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 func TestTrafficMovesFromAndToStrongswan(t *testing.T) {
 	rounds := counted(1, 20)
 	n := twoGateways(t, lab.CharonTools...)
-	cloud := n.Cloud.Charon("retransmit_timeout = 1", "retransmit_tries = 1")
-	cloud.PSK(psk)
-	a, b := twoTunnels("3s", byDPD)
-	for name, c := range map[string]*lab.Connection{"a": &a, "b": &b} {
-		addr := c.Native.Remote.Address
-		c.Native.Inside, c.Native.Local.Subnets, c.Native.Remote.Subnets = nil, c.Native.Local.Subnets[:1], c.Native.Remote.Subnets[:1]
-		theirs := strongswan(name, natSuites)
-		theirs.LocalAddrs, theirs.Local.ID, theirs.DPDDelay, theirs.Unique = []string{addr}, addr, "1s", "replace"
-		cloud.Load(theirs)
-	}
+	a, b := twoTunnelsToStrongswan(n, "3s")
 	gw := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{a, b}})
 	var outages []time.Duration
 	for round := range rounds {
