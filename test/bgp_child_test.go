@@ -10,11 +10,11 @@ import (
 	"vpngw/test/lab"
 )
 
-// served is a gateway with one session, whose routes are in the kernels and carry a flow.
-func served(t *testing.T, kind string) (n *lab.Net, gw *lab.Vpngw, peer lab.Router, flow *lab.Flow) {
+// serve starts both ends in a new lab. It returns when the session's routes are in the kernels and carry a flow.
+func (e bgpEnds) serve(t *testing.T, kind string) (n *lab.Net, gw *lab.Vpngw, peer lab.Router, flow *lab.Flow) {
 	t.Helper()
 	n = lab.Direct(t, lab.RouterTools...)
-	gw, peer = newBGPEnds(nil).start(n, kind)
+	gw, peer = e.start(n, kind)
 	n.AwaitEstablished(peer, bgpNear, lab.Patience)
 	awaitLeads(n, n.Customer, lab.Patience, lab.CloudLAN)
 	n.AwaitRoutes(peer, bgpNear, lab.Patience, lab.CustomerLAN)
@@ -28,15 +28,9 @@ func served(t *testing.T, kind string) (n *lab.Net, gw *lab.Vpngw, peer lab.Rout
 // too, for which the kill is a graceful restart, so no packet is lost.
 func TestKilledChildKeepsItsRoutes(t *testing.T) {
 	t.Parallel()
-	n := lab.Direct(t, lab.RouterTools...)
 	e := newBGPEnds(nil)
 	e.theirs.Peers[0].Graceful = true
-	gw, peer := e.start(n, "BIRD")
-	awaitLeads(n, n.Customer, lab.Patience, lab.CloudLAN)
-	n.AwaitRoutes(peer, bgpNear, lab.Patience, lab.CustomerLAN)
-	n.Host.Reaches(lab.CloudHost)
-	flow := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 500)
-	arrives(t, n, flow)
+	n, gw, peer, flow := e.serve(t, "BIRD")
 	for range counted(1, 2) {
 		old := gw.AwaitSpeakers(1)
 		start := time.Now()
@@ -73,7 +67,7 @@ func TestKilledChildKeepsItsRoutes(t *testing.T) {
 // A child that spins, or is stopped, is killed and another one serves within 5 s.
 func TestStoppedChildIsReplaced(t *testing.T) {
 	t.Parallel()
-	n, gw, peer, flow := served(t, "FRR")
+	n, gw, peer, flow := newBGPEnds(nil).serve(t, "FRR")
 	old := gw.AwaitSpeakers(1)
 	start := time.Now()
 	n.SignalTo(old[0], syscall.SIGSTOP)
@@ -94,7 +88,7 @@ func TestStoppedChildIsReplaced(t *testing.T) {
 // No child outlives its daemon by a second, however the daemon ends.
 func TestChildrenEndWithTheirDaemon(t *testing.T) {
 	t.Parallel()
-	n, gw, peer, flow := served(t, "BIRD")
+	n, gw, peer, flow := newBGPEnds(nil).serve(t, "BIRD")
 	flow.Stop()
 	for name, end := range map[string]func(){"SIGKILL": func() { gw.Kill() }, "SIGTERM": func() { gw.Stop() }} {
 		pid := gw.AwaitSpeakers(1)[0]
@@ -112,7 +106,7 @@ func TestChildrenEndWithTheirDaemon(t *testing.T) {
 // more rights than it needs.
 func TestChildrenAreFewAndSmall(t *testing.T) {
 	t.Parallel()
-	n, gw, _, flow := served(t, "BIRD")
+	n, gw, _, flow := newBGPEnds(nil).serve(t, "BIRD")
 	flow.Stop()
 	pid := gw.AwaitSpeakers(1)[0]
 	// Pages of the program's file are no process's own, though the kernel calls those private that no other has mapped at the moment.

@@ -33,8 +33,8 @@ func TestBGPByEachCloudsBody(t *testing.T) {
 		ours lab.Connection
 	}{
 		{"alibaba", alibabaConfig, lab.Connection{Alibaba: alibabaWithBGP("0.0.0.0/0", "0.0.0.0/0")}},
-		{"huawei", gateways, lab.Connection{Huawei: page(t, "huawei-bgp.txt"), Name: "hq", Partial: true}},
-		{"tencent", gateways, lab.Connection{Tencent: tencent, Name: "hq", Partial: true}},
+		{"huawei", gateways, lab.Connection{Huawei: page(t, "huawei-bgp.txt"), Name: "hq"}},
+		{"tencent", gateways, lab.Connection{Tencent: tencent, Name: "hq"}},
 		{"native", func(_ string, c lab.Connection) lab.Config { return lab.Config{Connections: []lab.Connection{c}} }, own},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestBGPWithStrongswanAndBIRDAsTheCloud(t *testing.T) {
 	n.Cloud.Address("lo", alibabaFar+"/32")
 	cloud := n.Cloud.Charon()
 	cloud.Cloud(body, lab.CloudAddr, lab.CustomerAddr)
-	gw := n.Customer.Vpngw(alibabaConfig("customer", lab.Connection{Alibaba: body, Routes: []string{}, Partial: true, BGP: quick(nil)}))
+	gw := n.Customer.Vpngw(alibabaConfig("customer", lab.Connection{Alibaba: body, Routes: []string{}, BGP: quick(nil)}))
 	gw.AwaitUp("hq")
 	cloud.AwaitUp("hq", lab.Patience)
 	n.Cloud.Run("ip", "route", "add", alibabaNear+"/32", "dev", "ipsec0", "src", alibabaFar) // BIRD needs a neighbour on a link

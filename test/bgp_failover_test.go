@@ -164,7 +164,7 @@ func TestBGPTransitIsOffUnlessAsked(t *testing.T) {
 // Without both sessions there is no way that leaves in clear, and what the peer withdraws is free again.
 func TestBGPGuardsWhatItHasLost(t *testing.T) {
 	t.Parallel()
-	n, gw, peer, flow := served(t, "BIRD")
+	n, gw, peer, flow := newBGPEnds(nil).serve(t, "BIRD")
 	flow.Stop()
 	leaks := n.Internet.Filter("forward", "ip daddr "+lab.CloudHost, "")
 	hole := blackHole(n, lab.CloudAddr)

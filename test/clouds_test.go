@@ -64,17 +64,16 @@ func TestHuaweisPageOnBothHosts(t *testing.T) {
 		page            string
 		customer, cloud []string
 		routes          []string // of the customer
-		partial         bool
 	}{
-		{"static", []string{"192.168.44.0/24"}, []string{"10.0.0.0/24"}, []string{"10.0.0.0/24"}, false},
-		{"policy", []string{"192.168.0.0/24"}, []string{"10.0.0.0/24"}, nil, false},
-		{"bgp", []string{"192.168.44.0/24"}, []string{"10.0.0.0/24"}, []string{"10.0.0.0/24"}, true},
+		{"static", []string{"192.168.44.0/24"}, []string{"10.0.0.0/24"}, []string{"10.0.0.0/24"}},
+		{"policy", []string{"192.168.0.0/24"}, []string{"10.0.0.0/24"}, nil},
+		{"bgp", []string{"192.168.44.0/24"}, []string{"10.0.0.0/24"}, []string{"10.0.0.0/24"}},
 	} {
 		t.Run(tt.page, func(t *testing.T) {
 			t.Parallel()
 			n := lab.Direct(t)
 			behind(n, tt.customer, tt.cloud)
-			c := lab.Connection{Huawei: page(t, "huawei-"+tt.page+".txt"), Name: "hq", Partial: tt.partial}
+			c := lab.Connection{Huawei: page(t, "huawei-"+tt.page+".txt"), Name: "hq"}
 			cloud := n.Cloud.Vpngw(pageGateways("cloud", c))
 			c.Routes = tt.routes
 			customer := n.Customer.Vpngw(pageGateways("customer", c))

@@ -72,7 +72,7 @@ func dualOfAlibaba() lab.Config {
 			"TunnelIpsecConfig": map[string]any{"IpsecAuthAlg": "sha256", "IpsecPfs": "group14"},
 		}
 	}
-	c := bodies("", lab.Connection{Partial: true, Alibaba: map[string]any{
+	c := bodies("", lab.Connection{Alibaba: map[string]any{
 		"RegionId": "cn-shanghai", "VpnGatewayId": "vpn-2", "Name": "dual", "LocalSubnet": lab.CloudLAN, "RemoteSubnet": lab.CustomerLAN,
 		"TunnelOptionsSpecification": []any{tunnel("master"), tunnel("slave")},
 	}})
@@ -93,7 +93,7 @@ func huawei(name string, more map[string]any) lab.Config {
 		VPNGateways:      map[string]lab.Entry{"vgw-1": {Addresses: map[string]string{"eip-1": lab.CloudAddr}}},
 		CustomerGateways: map[string]lab.Entry{"cgw-1": {Address: lab.CustomerAddr, ASN: 65010}},
 		Connections: []lab.Connection{{
-			Huawei: map[string]any{"vpn_connection": body}, Partial: name == "bgp", Routes: []string{lab.CloudLAN},
+			Huawei: map[string]any{"vpn_connection": body}, Routes: []string{lab.CloudLAN},
 		}},
 	}
 }

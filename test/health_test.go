@@ -45,7 +45,7 @@ func TestTheCloudsHealthChecksAreAnswered(t *testing.T) {
 		theirs   func(*lab.Charon)
 		from, to string
 	}{
-		{"alibaba", bodies("customer", lab.Connection{Alibaba: body, Partial: true}), func(c *lab.Charon) {
+		{"alibaba", bodies("customer", lab.Connection{Alibaba: body}), func(c *lab.Charon) {
 			c.Cloud(body, lab.CloudAddr, lab.CustomerAddr)
 		}, sip, dip},
 		{"the address in the tunnel", lab.Config{Connections: []lab.Connection{inTunnel}}, func(c *lab.Charon) {

@@ -39,13 +39,13 @@ func TestAddressesInTheTunnel(t *testing.T) {
 		customer, cloud string
 	}{
 		{"native", direct, new(mirror(direct)), "169.254.20.2/30", "169.254.20.1/30"},
-		{"huawei", lab.Connection{Huawei: page(t, "huawei-bgp.txt"), Name: "hq", Partial: true}, nil, "169.254.56.226/30", "169.254.56.225/30"},
+		{"huawei", lab.Connection{Huawei: page(t, "huawei-bgp.txt"), Name: "hq"}, nil, "169.254.56.226/30", "169.254.56.225/30"},
 		{"alibaba", lab.Connection{
 			Alibaba: "Action=CreateVpnConnection&RegionId=cn-shanghai&VpnGatewayId=" + lab.CloudAddr + "&CustomerGatewayId=cgw-p0w2jemrcj5u61un80001" +
 				"&LocalSubnet=0.0.0.0/0&RemoteSubnet=0.0.0.0/0&BgpConfig=" + `{"EnableBgp":"true","LocalAsn":"45104","TunnelCidr":"169.254.30.0/30","LocalBgpIp":"169.254.30.1"}`,
-			Name: "hq", PSK: psk, Partial: true,
+			Name: "hq", PSK: psk,
 		}, nil, "169.254.30.2/30", "169.254.30.1/30"},
-		{"tencent", lab.Connection{Tencent: tencent, Name: "hq", Partial: true}, nil, "169.254.128.10/30", "169.254.128.9/30"},
+		{"tencent", lab.Connection{Tencent: tencent, Name: "hq"}, nil, "169.254.128.10/30", "169.254.128.9/30"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

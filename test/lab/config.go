@@ -45,7 +45,6 @@ type Connection struct {
 	DPD      any      `json:"dpd,omitempty"`
 	Lifetime any      `json:"lifetime,omitempty"`
 	Allow    []string `json:"allow,omitempty"`
-	Partial  bool     `json:"partial,omitempty"`
 	BeforeUp string   `json:"before_up,omitempty"`
 	MTU      int      `json:"mtu,omitempty"`
 	DF       string   `json:"df,omitempty"`
