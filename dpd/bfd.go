@@ -41,6 +41,15 @@ const (
 	BFDTold     BFDDiag = 3 // the peer says that it is down
 )
 
+// Flags of a packet (RFC 5880 section 4.1).
+const (
+	bfdMultipoint    = 1
+	bfdDemand        = 2
+	bfdAuthenticated = 4
+	bfdFinal         = 16
+	bfdPoll          = 32
+)
+
 // bfdLen is the length of a packet without authentication, which this end never uses.
 const bfdLen = 24
 
@@ -115,15 +124,14 @@ func (s *BFDSession) Handle(now time.Time, b []byte) bool {
 	if s.state == BFDAdminDown || len(b) < bfdLen || b[0]>>5 != 1 || int(b[3]) < bfdLen || int(b[3]) > len(b) || b[2] == 0 {
 		return false
 	}
-	const multipoint, demand, authenticated, final, poll = 1, 2, 4, 16, 32
 	told, flags := BFDState(b[1]>>6), b[1]
 	mine, yours := binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])
-	if flags&(multipoint|authenticated) != 0 || mine == 0 || (yours != 0 && yours != s.local) || (yours == 0 && told > BFDDown) {
+	if flags&(bfdMultipoint|bfdAuthenticated) != 0 || mine == 0 || (yours != 0 && yours != s.local) || (yours == 0 && told > BFDDown) {
 		return false
 	}
-	s.remote, s.remoteState, s.remoteDemand = mine, told, flags&demand != 0
+	s.remote, s.remoteState, s.remoteDemand = mine, told, flags&bfdDemand != 0
 	s.remoteMinRx = micros(b[16:])
-	if flags&final != 0 {
+	if flags&bfdFinal != 0 {
 		s.poll = false
 	}
 	s.detect = time.Duration(b[2]) * max(s.config.Interval, micros(b[12:]))
@@ -140,7 +148,7 @@ func (s *BFDSession) Handle(now time.Time, b []byte) bool {
 	case s.state == BFDUp && told == BFDDown:
 		s.become(now, BFDDown, BFDTold)
 	}
-	s.final = s.final || flags&poll != 0
+	s.final = s.final || flags&bfdPoll != 0
 	s.schedule(now)
 	return true
 }
@@ -211,7 +219,7 @@ func (s *BFDSession) schedule(now time.Time) {
 	case s.remoteMinRx == 0, s.remoteDemand && s.state == BFDUp && s.remoteState == BFDUp && !s.poll:
 		s.next = time.Time{}
 	default:
-		every := max(s.desired, s.remoteMinRx)
+		every := s.Every()
 		if every == s.every && !s.next.IsZero() {
 			return
 		}
@@ -232,9 +240,9 @@ func (s *BFDSession) packet(final bool) []byte {
 	b[1] = byte(s.state) << 6
 	switch {
 	case final:
-		b[1] |= 16
+		b[1] |= bfdFinal
 	case s.poll:
-		b[1] |= 32
+		b[1] |= bfdPoll
 	}
 	b[2], b[3] = byte(s.config.Multiplier), bfdLen
 	binary.BigEndian.PutUint32(b[4:], s.local)

@@ -1,5 +1,6 @@
 // Package dpd decides when a peer is dead: the liveness check of RFC 7296 section 2.4,
-// and dead peer detection of RFC 3706. A Prober judges a path by the answers to its questions. It is pure: time comes in, decisions go out.
+// and dead peer detection of RFC 3706. A Prober judges a path by the answers to its questions, a BFDSession by what the
+// peer sends unasked. All are pure: time comes in, decisions go out.
 package dpd
 
 import "time"

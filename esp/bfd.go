@@ -136,42 +136,23 @@ func (t *Tunnel) SendBFD(local, remote netip.Addr, packet []byte) error {
 		}
 		t.bfdSource = bfdSources + binary.BigEndian.Uint16(b[:])&bfdSourceMask
 	}
-	b := bfdPacket(local, remote, t.bfdSource, packet)
-	r := &reader{Tunnel: t}
-	r.begin()
-	defer r.end()
-	r.flow.parse(b)
-	if r.spd.lookup(&r.flow) == nil {
+	if !t.sendOwn(bfdPacket(local, remote, t.bfdSource, packet)) {
 		return fmt.Errorf("esp: no SA of tunnel %q covers BFD from %v to %v", t.Name, local, remote)
 	}
-	r.send(b, int(r.mtu.Load()))
 	return nil
 }
 
-// bfdPacket makes an IP packet with room for maxTrailer behind it.
+// bfdPacket makes an IP packet of a BFD packet.
 func bfdPacket(local, remote netip.Addr, source uint16, payload []byte) []byte {
-	header := ipv4Header
-	if local.Is6() {
-		header = ipv6Header
-	}
 	n := udpHeader + len(payload)
-	b := make([]byte, header+n, header+n+maxTrailer)
+	b, udp := ownPacket(local, remote, protoUDP, n)
 	if local.Is6() {
-		b[0], b[1] = 0x60|bfdClass>>4, bfdClass<<4&0xff
-		binary.BigEndian.PutUint16(b[4:], uint16(n))
-		b[6], b[7] = protoUDP, bfdHops
-		copy(b[8:], local.AsSlice())
-		copy(b[24:], remote.AsSlice())
+		b[0], b[1], b[7] = 0x60|bfdClass>>4, bfdClass<<4&0xff, bfdHops
 	} else {
-		b[0], b[1] = 0x45, bfdClass
-		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+		b[1], b[8] = bfdClass, bfdHops
 		binary.BigEndian.PutUint16(b[6:], dontFragment)
-		b[8], b[9] = bfdHops, protoUDP
-		copy(b[12:], local.AsSlice())
-		copy(b[16:], remote.AsSlice())
 		binary.BigEndian.PutUint16(b[10:], checksum(0, b[:ipv4Header]))
 	}
-	udp := b[header:]
 	binary.BigEndian.PutUint16(udp, source)
 	binary.BigEndian.PutUint16(udp[2:], bfdPort)
 	binary.BigEndian.PutUint16(udp[4:], uint16(n))

@@ -85,34 +85,45 @@ func (e Echo) valid() bool {
 		addrOf(src).unicast(src.Is6()) && addrOf(dst).unicast(dst.Is6())
 }
 
-// request makes the packet of e, which is valid, with room for maxTrailer behind it.
+// request makes the packet of e, which is valid.
 func (e Echo) request(c *cookie) []byte {
-	src, dst := e.Source, e.Target
+	protocol := uint8(protoICMP)
+	if e.Source.Is6() {
+		protocol = protoICMPv6
+	}
+	b, icmp := ownPacket(e.Source, e.Target, protocol, icmpHeader+echoData)
+	binary.BigEndian.PutUint16(icmp[4:], e.ID)
+	binary.BigEndian.PutUint16(icmp[6:], e.Seq)
+	copy(icmp[icmpHeader:], c[:])
+	if e.Source.Is4() {
+		binary.BigEndian.PutUint16(b[4:], e.Seq)
+	}
+	finishEcho(b, len(b)-len(icmp), echoRequest)
+	return b
+}
+
+// ownPacket makes an IP packet with n bytes of a protocol, the payload, and with room for maxTrailer behind it. The hop limit and the
+// checksums are left to the caller.
+func ownPacket(src, dst netip.Addr, protocol uint8, n int) (b, payload []byte) {
 	header := ipv4Header
 	if src.Is6() {
 		header = ipv6Header
 	}
-	b := make([]byte, header+icmpHeader+echoData, header+icmpHeader+echoData+maxTrailer)
-	icmp := b[header:]
-	binary.BigEndian.PutUint16(icmp[4:], e.ID)
-	binary.BigEndian.PutUint16(icmp[6:], e.Seq)
-	copy(icmp[icmpHeader:], c[:])
+	b = make([]byte, header+n, header+n+maxTrailer)
 	if src.Is6() {
 		b[0] = 0x60
-		binary.BigEndian.PutUint16(b[4:], uint16(len(icmp)))
-		b[6] = protoICMPv6
+		binary.BigEndian.PutUint16(b[4:], uint16(n))
+		b[6] = protocol
 		copy(b[8:], src.AsSlice())
 		copy(b[24:], dst.AsSlice())
 	} else {
 		b[0] = 0x45
 		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-		binary.BigEndian.PutUint16(b[4:], e.Seq)
-		b[9] = protoICMP
+		b[9] = protocol
 		copy(b[12:], src.AsSlice())
 		copy(b[16:], dst.AsSlice())
 	}
-	finishEcho(b, header, echoRequest)
-	return b
+	return b, b[header:]
 }
 
 // reply makes the answer to the echo request b, which f describes, with room for maxTrailer behind it. "The data received

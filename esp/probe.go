@@ -126,15 +126,23 @@ func (t *Tunnel) Probe(e Echo) error {
 	}
 	b := e.request(&a.cookie)
 	a.sent(e.Seq) // before its answer can come
+	if !t.sendOwn(b) {
+		return fmt.Errorf("esp: no SA of tunnel %q covers a ping from %v to %v", t.Name, e.Source, e.Target)
+	}
+	return nil
+}
+
+// sendOwn sends a packet that the data plane has made itself (see ownPacket). false: no SA covers it.
+func (t *Tunnel) sendOwn(b []byte) bool {
 	r := &reader{Tunnel: t}
 	r.begin()
 	defer r.end()
 	r.flow.parse(b)
 	if r.spd.lookup(&r.flow) == nil {
-		return fmt.Errorf("esp: no SA of tunnel %q covers a ping from %v to %v", t.Name, e.Source, e.Target)
+		return false
 	}
 	r.send(b, int(r.mtu.Load()))
-	return nil
+	return true
 }
 
 const (

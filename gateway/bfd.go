@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"vpngw/diag"
-	"vpngw/dpd"
 	"vpngw/tunnel"
 )
 
@@ -87,26 +86,12 @@ func (e *entry) bfd(now time.Time, b *tunnel.BFDStatus) *BFDStatus {
 		return nil
 	}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	s := &BFDStatus{State: b.State.String(), Since: ByClock(now, b.Since).UTC(), Remote: b.Remote.String(), Interval: ms(b.Every), Detect: ms(b.Detect)}
+	s := &BFDStatus{State: b.State.String(), Since: ByClock(now, b.Since).UTC(), Remote: b.Remote.String(), Interval: ms(b.Every), Detect: ms(b.Detect), Report: b.Cause.Report()}
 	if b.Local.IsValid() {
 		s.Local = b.Local.String()
 	}
 	if e.open != nil {
 		s.Discarded = e.open.data.DiscardedBFD()
 	}
-	c := diag.Cause{Code: diag.BFDDown, Peer: netip.AddrPortFrom(b.Remote, 0)}
-	switch {
-	case b.State == dpd.BFDUp || b.State == dpd.BFDAdminDown:
-		return s
-	case b.Diag == dpd.BFDExpired:
-		c.After = b.Detect
-	case b.Diag == dpd.BFDTold:
-		c.Theirs = dpd.BFDDown.String()
-	case b.Detect == 0:
-		c.Ours = "it was never heard, so perhaps it has no BFD"
-	default:
-		return s
-	}
-	s.Report = c.Report()
 	return s
 }

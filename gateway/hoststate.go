@@ -43,35 +43,23 @@ func (g *Gateway) apply(now time.Time, gr *group, w tunnel.Want) tunnel.Applied 
 			out.Trouble[name] = b.Cause
 		}
 	}
-	if err == nil {
-		gr.addressed(w, out)
-		return out
-	}
-	g.Log.Error("cannot set up devices and routes", "conn", gr.name, "err", err)
-	for _, c := range causesOf(err) {
-		for device, name := range tunnelOf {
-			if c.Device == "" || c.Device == device { // an error without a device concerns every tunnel
-				out.Trouble[name] = c
-			}
-		}
-	}
-	gr.addressed(w, out)
-	return out
-}
-
-// addressed notes which of the devices have their address.
-func (gr *group) addressed(w tunnel.Want, a tunnel.Applied) {
-	for _, d := range w.Devices {
-		switch c := a.Trouble[d.Tunnel]; {
-		case !d.Address.IsValid() || c.Is(diag.DeviceFailed) || c.Is(diag.HostRefused) || c.Is(diag.AddressTaken):
-		default:
-			for _, e := range gr.entries {
-				if e.tunnel.Name == d.Tunnel {
-					e.addressed = d.Address
+	if err != nil {
+		g.Log.Error("cannot set up devices and routes", "conn", gr.name, "err", err)
+		for _, c := range causesOf(err) {
+			for device, name := range tunnelOf {
+				if c.Device == "" || c.Device == device { // an error without a device concerns every tunnel
+					out.Trouble[name] = c
 				}
 			}
 		}
 	}
+	for _, d := range w.Devices {
+		c := out.Trouble[d.Tunnel]
+		if d.Address.IsValid() && !c.Is(diag.DeviceFailed) && !c.Is(diag.HostRefused) && !c.Is(diag.AddressTaken) {
+			g.fleet.byName[d.Tunnel].addressed = d.Address
+		}
+	}
+	return out
 }
 
 // causesOf returns the causes in an error of host.Set.

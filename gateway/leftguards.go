@@ -20,7 +20,7 @@ type left struct {
 
 // findLeft is called once, before the first configuration is adopted.
 func (g *Gateway) findLeft() {
-	static, bgp := map[netip.Prefix]bool{}, false
+	static, waits := map[netip.Prefix]bool{}, map[string]bool{}
 	for _, c := range g.config.Connections {
 		for i := range c.Tunnels {
 			t := &c.Tunnels[i]
@@ -28,11 +28,11 @@ func (g *Gateway) findLeft() {
 				static[p.Masked()] = true
 			}
 			if t.BGP != nil && !t.Pass {
-				bgp = true
+				waits[t.Name] = true
 			}
 		}
 	}
-	if !bgp {
+	if len(waits) == 0 {
 		return
 	}
 	for _, guard := range g.Host.Left() {
@@ -43,14 +43,7 @@ func (g *Gateway) findLeft() {
 	if len(g.left.guards) == 0 {
 		return
 	}
-	g.left.waits, g.left.due = map[string]bool{}, true
-	for _, c := range g.config.Connections {
-		for i := range c.Tunnels {
-			if t := &c.Tunnels[i]; t.BGP != nil && !t.Pass {
-				g.left.waits[t.Name] = true
-			}
-		}
-	}
+	g.left.waits, g.left.due = waits, true
 	g.Log.Info("prefixes that BGP told an earlier run of stay blocked until it tells what it has now", "count", len(g.left.guards))
 	if _, err := g.Host.Set(leftOwner, host.State{Guards: g.left.guards}); err != nil {
 		g.Log.Error("cannot keep the unreachable routes of what BGP told an earlier run", "err", err)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func (h *Host) AskNeighbor(a Ask) Neighbor {
 	}
 	await(asked, time.Now().Add(askFor))
 	n.Owner = listener(a.Local, BGPPort)
-	n.Unsigned = tcpCount("TCPMD5NotFound") + tcpCount("TCPMD5Unexpected") + tcpCount("TCPMD5Failure")
+	n.Unsigned = tcpCount("TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure")
 	n.LowTTL = tcpCount("TCPMinTTLDrop")
 	return n
 }
@@ -198,39 +199,17 @@ func fold(b []byte) uint16 {
 // listener names a program, other than this one and its children, that listens on a TCP port of an address or of all addresses.
 func listener(local netip.Addr, port uint16) string {
 	for _, table := range []string{"tcp", "tcp6"} {
-		b, err := os.ReadFile("/proc/thread-self/net/" + table)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(b)) {
-			f := strings.Fields(line)
-			if len(f) < 10 || f[3] != "0A" { // TCP_LISTEN
+		for so := range procSockets(table) {
+			at := so.local.Addr()
+			if so.state != "0A" || so.local.Port() != port || at != local && !at.IsUnspecified() { // TCP_LISTEN
 				continue
 			}
-			a, ok := procAddress(f[1])
-			if !ok || a.Port() != port || a.Addr() != local && !a.Addr().IsUnspecified() {
-				continue
-			}
-			if name, pid := socketProcess(f[9]); pid > 0 && !own(pid) {
+			if name, pid := socketProcess(so.inode); pid > 0 && !own(pid) {
 				return name + " (pid " + strconv.Itoa(pid) + ")"
 			}
 		}
 	}
 	return ""
-}
-
-// procAddress reads an address as /proc/net has it: words of the machine's order, in hexadecimal.
-func procAddress(s string) (netip.AddrPort, bool) {
-	host, hex, _ := strings.Cut(s, ":")
-	port, err := strconv.ParseUint(hex, 16, 16)
-	var b []byte
-	for ; len(host) >= 8 && err == nil; host = host[8:] {
-		var word uint64
-		word, err = strconv.ParseUint(host[:8], 16, 32)
-		b = binary.NativeEndian.AppendUint32(b, uint32(word))
-	}
-	a, ok := netip.AddrFromSlice(b)
-	return netip.AddrPortFrom(a.Unmap(), uint16(port)), ok && err == nil && host == ""
 }
 
 // own reports whether a process is this one or a child of it.
@@ -241,8 +220,8 @@ func own(pid int) bool {
 	return pid == os.Getpid() || len(f) > 1 && f[1] == strconv.Itoa(os.Getpid())
 }
 
-// tcpCount reads one of the kernel's counters of TCP in this network namespace; 0: it has no such.
-func tcpCount(name string) uint64 {
+// tcpCount is the sum of some of the kernel's counters of TCP in this network namespace; it may lack them.
+func tcpCount(counters ...string) (sum uint64) {
 	b, err := os.ReadFile("/proc/thread-self/net/netstat")
 	if err != nil {
 		return 0
@@ -258,13 +237,13 @@ func tcpCount(name string) uint64 {
 			continue
 		}
 		for i := range min(len(names), len(f)) {
-			if names[i] == name {
+			if slices.Contains(counters, names[i]) {
 				n, _ := strconv.ParseUint(f[i], 10, 64)
-				return n
+				sum += n
 			}
 		}
 	}
-	return 0
+	return sum
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {

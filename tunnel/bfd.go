@@ -26,7 +26,7 @@ type hop struct {
 type BFDStatus struct {
 	State         dpd.BFDState
 	Since         time.Time
-	Diag          dpd.BFDDiag
+	Cause         diag.Cause    // why it is not up; OK: it is, or rests, or is about to be
 	Every, Detect time.Duration // between our packets at most; without a packet until the peer counts as gone, 0: it was never heard
 	Local, Remote netip.Addr
 }
@@ -88,25 +88,35 @@ func (g *Group) endBFD(now time.Time, m *member) {
 // judgeBFD notes what the session says about the path now.
 func (g *Group) judgeBFD(m *member) {
 	h := &m.bfd
-	state, _, why := h.session.State()
+	state, _, _ := h.session.State()
 	switch ill := state != dpd.BFDAdminDown && h.session.Health() == dpd.Ill; {
 	case ill == !h.down.OK():
 		return
 	case !ill:
 		h.down = diag.Cause{}
 	default:
-		h.down = diag.Cause{Code: diag.BFDDown, Peer: netip.AddrPortFrom(h.remote, 0)}
-		if why == dpd.BFDExpired {
-			h.down.After = h.session.Silence()
-		} else {
-			h.down.Theirs = dpd.BFDDown.String()
-		}
+		h.down = h.cause()
 	}
 	g.noted = true
 }
 
-// bfdDown returns the cause if BFD says that the tunnel is ill.
-func (m *member) bfdDown() diag.Cause { return m.bfd.down }
+// cause is why the session is not up; OK: it is, or rests, or is about to be.
+func (h *hop) cause() diag.Cause {
+	c := diag.Cause{Code: diag.BFDDown, Peer: netip.AddrPortFrom(h.remote, 0)}
+	switch state, _, why := h.session.State(); {
+	case state == dpd.BFDUp || state == dpd.BFDAdminDown:
+		return diag.Cause{}
+	case why == dpd.BFDExpired:
+		c.After = h.session.Silence()
+	case why == dpd.BFDTold:
+		c.Theirs = dpd.BFDDown.String()
+	case h.session.Silence() == 0:
+		c.Ours = "it was never heard, so perhaps it has no BFD"
+	default:
+		return diag.Cause{}
+	}
+	return c
+}
 
 // bfdStatus is the member's part of Status.
 func (m *member) bfdStatus() *BFDStatus {
@@ -118,7 +128,8 @@ func (m *member) bfdStatus() *BFDStatus {
 	if t.Inside.IsValid() {
 		s.Local = t.Inside.Addr()
 	}
-	s.State, s.Since, s.Diag = m.bfd.session.State()
+	s.State, s.Since, _ = m.bfd.session.State()
+	s.Cause = m.bfd.cause()
 	if s.State != dpd.BFDAdminDown {
 		s.Every, s.Detect = m.bfd.session.Every(), m.bfd.session.Silence()
 	}

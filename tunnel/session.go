@@ -51,7 +51,7 @@ func (m *member) reachable() bool {
 
 // cutOff reports whether BFD or the health check takes learned routes away.
 func (m *member) cutOff() bool {
-	if !m.bfdDown().OK() {
+	if !m.bfd.down.OK() {
 		return true
 	}
 	h := m.Tunnel.Asked()
