@@ -19,7 +19,6 @@ const maxLine = 4096
 // writes grows beyond maxLine.
 type lines struct {
 	line []byte
-	lost bool // the rest of a long line is left out
 	each func(line []byte)
 }
 
@@ -29,7 +28,7 @@ func (l *lines) Write(b []byte) (int, error) {
 		part, rest, whole := bytes.Cut(b, []byte("\n"))
 		b = rest
 		if room := maxLine - len(l.line); len(part) > room {
-			part, l.lost = part[:room], true
+			part = part[:room] // the rest is left out
 		}
 		l.line = append(l.line, part...)
 		if !whole {
@@ -38,7 +37,7 @@ func (l *lines) Write(b []byte) (int, error) {
 		if len(l.line) > 0 {
 			l.each(l.line)
 		}
-		l.line, l.lost = l.line[:0], false
+		l.line = l.line[:0]
 	}
 	return n, nil
 }

@@ -276,7 +276,6 @@ func (s *session) childGone(now time.Time, k *keeper, why diag.Cause) {
 // gone is the end of a session by this end's doing.
 func (s *session) gone(now time.Time, k *keeper, why diag.Cause, grace time.Duration) {
 	if s.state == Established {
-		s.restart = 0
 		s.last = s.cause(diag.BGPDown, now.Sub(s.upAt).Round(time.Second)).Since(why)
 		s.upAt, s.completeAt = time.Time{}, time.Time{}
 		if !why.Is(diag.ConfigChanged) {

@@ -210,10 +210,6 @@ func (s *Speaker) note(t tagged) {
 		s.Log.Debug("the BGP process runs", "group", s.config.Group)
 	}
 	s.keeper.note(s.Now(), t.fact)
-	if _, ok := t.fact.(started); ok {
-		// The child has no session yet, so it has told all it has.
-		s.keeper.note(s.Now(), listed{})
-	}
 }
 
 // perform does what the keeper wants.
