@@ -33,6 +33,9 @@ type Session struct {
 	Standby             bool
 }
 
+// internal reports whether it is iBGP.
+func (s *Session) internal() bool { return s.LocalASN == s.RemoteASN }
+
 // Tell is what is told to a peer.
 type Tell struct {
 	Prefix netip.Prefix

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -122,7 +121,7 @@ func (r record) refused() diag.Cause {
 		c := diag.Cause{Code: diag.BGPAS}
 		var want, got uint32
 		if n, _ := fmt.Sscanf(r.Error, "as number mismatch expected %d, received %d", &want, &got); n == 2 {
-			c.Ours, c.Theirs = strconv.FormatUint(uint64(want), 10), strconv.FormatUint(uint64(got), 10)
+			c.Ours, c.Theirs = asn(want), asn(got)
 		}
 		return c
 	case r.Code == 4:
