@@ -204,7 +204,7 @@ func (k *keeper) noteStarted() {
 	k.phase, k.startedAt, k.ready = running, k.now, true
 	k.fails, k.failed = 0, diag.Cause{}
 	k.askAt, k.asked = k.now.Add(askEvery), time.Time{}
-	k.tells.told = nil // it knows nothing
+	k.tells.told, k.tells.behind = nil, true // it knows nothing
 }
 
 // kill ends the child. The sessions end now: a child that is killed can say nothing more.

@@ -16,7 +16,8 @@ const defaultTell = 20000
 // export policy leaves out what is not for it.
 type announcements struct {
 	connected, kernel []netip.Prefix
-	dirty             bool
+	dirty             bool // wanted is out of date
+	behind            bool // the child may lack something of it
 	wanted            map[netip.Prefix]Tell
 	told              map[netip.Prefix]Tell // that the child has
 }
@@ -118,10 +119,12 @@ func (k *keeper) announce() {
 	if k.tells.dirty {
 		k.tells.dirty = false
 		k.union()
+		k.tells.behind = true
 	}
-	if k.phase != running {
+	if k.phase != running || !k.tells.behind {
 		return
 	}
+	k.tells.behind = false
 	for _, s := range k.sessions {
 		both := append(slices.Clone(s.has), s.except...)
 		slices.SortFunc(both, netip.Prefix.Compare)
