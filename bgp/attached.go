@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -56,13 +55,7 @@ func (s *Speaker) begin(ctx context.Context, c Config) *attached {
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.learn(c.Sessions)
-	spec := Child{ASN: c.ASN, RouterID: c.RouterID, Socket: r.socket}
-	for _, n := range c.Sessions {
-		if !slices.Contains(spec.Listen, n.Local) {
-			spec.Listen = append(spec.Listen, n.Local)
-		}
-	}
-	go r.run(spec, c)
+	go r.run(Child{ASN: c.ASN, RouterID: c.RouterID, Listen: listens(c), Socket: r.socket}, c)
 	return r
 }
 

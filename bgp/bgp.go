@@ -30,8 +30,10 @@ type Session struct {
 	LocalASN, RemoteASN uint32
 	Own                 []netip.Prefix // networks that are ours, which the peer must not tell
 	Outer               []netip.Addr   // of the peer: a route that holds one is accepted only where Accept names it
-	Standby             bool
 }
+
+// internal reports whether it is iBGP.
+func (s *Session) internal() bool { return s.LocalASN == s.RemoteASN }
 
 // Tell is what is told to a peer.
 type Tell struct {

@@ -37,8 +37,6 @@ type (
 	}
 	// endOfRIB is a peer's End-of-RIB.
 	endOfRIB struct{ tunnel string }
-	// listed says that all routes that the child had when it was asked have been told.
-	listed struct{}
 	// reachable says whether the tunnel carries packets to the peer.
 	reachable struct {
 		tunnel string
@@ -55,7 +53,6 @@ func (peerIs) fact()    {}
 func (said) fact()      {}
 func (told) fact()      {}
 func (endOfRIB) fact()  {}
-func (listed) fact()    {}
 func (reachable) fact() {}
 func (networks) fact()  {}
 

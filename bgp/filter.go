@@ -123,10 +123,10 @@ func refusesPath(s *Session, t *Told) diag.Cause {
 	if len(t.Path) > maxPath {
 		return refusal(s, t.Prefix, "at most "+strconv.Itoa(maxPath)+" AS numbers in the path", strconv.Itoa(len(t.Path)))
 	}
-	if s.LocalASN != s.RemoteASN && len(t.Path) == 0 {
+	if !s.internal() && len(t.Path) == 0 {
 		return refusal(s, t.Prefix, "a path that begins with AS "+asn(s.RemoteASN), "an empty AS path")
 	}
-	if s.LocalASN != s.RemoteASN && t.Path[0] != s.RemoteASN {
+	if !s.internal() && t.Path[0] != s.RemoteASN {
 		return refusal(s, t.Prefix, "a path that begins with AS "+asn(s.RemoteASN), "AS "+asn(t.Path[0]))
 	}
 	if slices.Contains(t.Path, s.LocalASN) {

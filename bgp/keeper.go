@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vpngw/diag"
+	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
 
@@ -148,11 +149,11 @@ func (k *keeper) deadline() time.Time {
 	case running:
 		d = k.askAt
 		if !k.asked.IsZero() {
-			d = earliest(d, k.asked.Add(silence))
+			d = sa.Earliest(d, k.asked.Add(silence))
 		}
 	}
 	for _, s := range k.sessions {
-		d = earliest(d, s.deadline())
+		d = sa.Earliest(d, s.deadline())
 	}
 	return d
 }
@@ -172,21 +173,21 @@ func (k *keeper) next() action {
 func (k *keeper) life() {
 	switch k.phase {
 	case absent:
-		if len(k.sessions) > 0 && due(k.now, k.startAt) {
+		if len(k.sessions) > 0 && sa.Due(k.now, k.startAt) {
 			k.phase, k.ready, k.ran, k.keyed = starting, false, k.config, map[netip.Addr]ipsec.Secret{}
 			k.startBy, k.startAt = k.now.Add(startPatience), time.Time{}
 			k.emit(start{k.config})
 		}
 	case starting:
-		if due(k.now, k.startBy) {
+		if sa.Due(k.now, k.startBy) {
 			k.kill(diag.Cause{Code: diag.BGPChildDied, Name: k.config.Group, After: startPatience}, false)
 		}
 	case running:
-		if !k.asked.IsZero() && due(k.now, k.asked.Add(silence)) {
+		if !k.asked.IsZero() && sa.Due(k.now, k.asked.Add(silence)) {
 			k.kill(diag.Cause{Code: diag.BGPChildDied, Name: k.config.Group, After: silence}, false)
 			return
 		}
-		if due(k.now, k.askAt) {
+		if sa.Due(k.now, k.askAt) {
 			k.askAt = k.now.Add(askEvery)
 			if k.asked.IsZero() {
 				k.asked = k.now
@@ -203,7 +204,7 @@ func (k *keeper) noteStarted() {
 	k.phase, k.startedAt, k.ready = running, k.now, true
 	k.fails, k.failed = 0, diag.Cause{}
 	k.askAt, k.asked = k.now.Add(askEvery), time.Time{}
-	k.tells.told = nil // it knows nothing
+	k.tells.told, k.tells.behind = nil, true // it knows nothing
 }
 
 // kill ends the child. The sessions end now: a child that is killed can say nothing more.
@@ -366,18 +367,4 @@ func (k *keeper) backoff(first, longest time.Duration, n int) time.Duration {
 		first *= 2
 	}
 	return k.jitter(min(first, longest))
-}
-
-// due reports whether a time that is set has come.
-func due(now, at time.Time) bool { return !at.IsZero() && !now.Before(at) }
-
-// earliest returns the earliest of times that are set.
-func earliest(times ...time.Time) time.Time {
-	var first time.Time
-	for _, t := range times {
-		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
-			first = t
-		}
-	}
-	return first
 }

@@ -173,7 +173,6 @@ func TestFactsOfNobody(t *testing.T) {
 	w.broken = true
 	all := []fact{
 		answered{},
-		listed{},
 		peerIs{tunnel: "t1", state: Established},
 		told{"t1", []Told{{Prefix: pfx("10.1.0.0/16")}}},
 		said{"t1", diag.Cause{Code: diag.BGPAS}},

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -19,7 +18,6 @@ const maxLine = 4096
 // writes grows beyond maxLine.
 type lines struct {
 	line []byte
-	lost bool // the rest of a long line is left out
 	each func(line []byte)
 }
 
@@ -29,7 +27,7 @@ func (l *lines) Write(b []byte) (int, error) {
 		part, rest, whole := bytes.Cut(b, []byte("\n"))
 		b = rest
 		if room := maxLine - len(l.line); len(part) > room {
-			part, l.lost = part[:room], true
+			part = part[:room] // the rest is left out
 		}
 		l.line = append(l.line, part...)
 		if !whole {
@@ -38,7 +36,7 @@ func (l *lines) Write(b []byte) (int, error) {
 		if len(l.line) > 0 {
 			l.each(l.line)
 		}
-		l.line, l.lost = l.line[:0], false
+		l.line = l.line[:0]
 	}
 	return n, nil
 }
@@ -123,7 +121,7 @@ func (r record) refused() diag.Cause {
 		c := diag.Cause{Code: diag.BGPAS}
 		var want, got uint32
 		if n, _ := fmt.Sscanf(r.Error, "as number mismatch expected %d, received %d", &want, &got); n == 2 {
-			c.Ours, c.Theirs = strconv.FormatUint(uint64(want), 10), strconv.FormatUint(uint64(got), 10)
+			c.Ours, c.Theirs = asn(want), asn(got)
 		}
 		return c
 	case r.Code == 4:

@@ -24,7 +24,7 @@ const (
 // exported is one peer's part of the export policy.
 type exported struct {
 	session Session
-	except  []netip.Prefix // what others are told and this peer is not
+	except  []netip.Prefix // what others are told and this peer is not, sorted
 }
 
 // export replaces the export policy of a peer, and tells it again what it is told.
@@ -37,7 +37,10 @@ func (c *client) export(ctx context.Context, s Session, except []netip.Prefix) e
 	// told again to the others.
 	var again []Tell
 	for _, p := range except {
-		if t, ok := c.told[p]; ok && !slices.Contains(was.except, p) {
+		if _, had := slices.BinarySearchFunc(was.except, p, netip.Prefix.Compare); had {
+			continue
+		}
+		if t, ok := c.told[p]; ok {
 			again = append(again, t)
 		}
 	}
@@ -137,7 +140,7 @@ func exportActions(s Session) *api.Actions {
 	if s.MED != 0 {
 		a.Med = &api.MedAction{Type: api.MedAction_REPLACE, Value: int64(s.MED)}
 	}
-	if s.Prepend > 0 && s.LocalASN != s.RemoteASN { // with iBGP it would look like a loop
+	if s.Prepend > 0 && !s.internal() { // with iBGP it would look like a loop
 		a.AsPrepend = &api.AsPrependAction{Asn: s.LocalASN, Repeat: uint32(min(s.Prepend, 255))}
 	}
 	if len(s.Communities) > 0 {

@@ -371,13 +371,13 @@ func (r *rib) refusals() int { return r.refused + len(r.waiting.list) + r.beyond
 
 // overLimit is why a prefix is left out, or, of an invalid prefix, why a session has too many.
 func (s *Session) overLimit(p netip.Prefix) diag.Cause {
-	limit, _, _ := s.bounds()
+	limit, _, keep := s.bounds()
 	becomes := "the rest is left out"
 	switch s.OverLimit {
 	case config.OverWarn:
 		becomes = "they are accepted"
 		if p.IsValid() { // even so, memory has an end
-			becomes = "no more than " + strconv.Itoa(4*limit+1000) + " are accepted"
+			becomes = "no more than " + strconv.Itoa(keep) + " are accepted"
 		}
 	case config.OverEnd:
 		becomes = "the session ends"

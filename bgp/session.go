@@ -7,6 +7,7 @@ import (
 
 	"vpngw/config"
 	"vpngw/diag"
+	"vpngw/ike/sa"
 )
 
 // Times of a session.
@@ -161,6 +162,11 @@ func (s *session) cause(code diag.Code, after time.Duration) diag.Cause {
 	return diag.Cause{Code: code, Name: s.Tunnel, Peer: netip.AddrPortFrom(s.Remote, 0), After: after}
 }
 
+// down is the cause of an established session that ends now.
+func (s *session) down(now time.Time, why diag.Cause) diag.Cause {
+	return s.cause(diag.BGPDown, now.Sub(s.upAt).Round(time.Second)).Since(why)
+}
+
 // reason is what the child's log said lately, if anything.
 func (s *session) reason(now time.Time) diag.Cause {
 	if now.Sub(s.heardAt) > reasonLife {
@@ -171,7 +177,7 @@ func (s *session) reason(now time.Time) diag.Cause {
 
 // end is the end of an established session, for a reason that may not be known yet.
 func (s *session) end(now time.Time, k *keeper, why diag.Cause) {
-	s.last = s.cause(diag.BGPDown, now.Sub(s.upAt).Round(time.Second)).Since(why)
+	s.last = s.down(now, why)
 	if now.Sub(s.upAt) >= steady {
 		s.tries = 0
 	}
@@ -217,7 +223,7 @@ func (s *session) noteSaid(now time.Time, k *keeper, why diag.Cause) {
 	switch {
 	case s.state == Established:
 		if why.Is(diag.BGPFamily) {
-			s.warn(k, why.Code, why)
+			s.warn(k, why)
 		}
 		return
 	case late && final(why):
@@ -230,13 +236,13 @@ func (s *session) noteSaid(now time.Time, k *keeper, why diag.Cause) {
 		return
 	}
 	s.last = why
-	s.warn(k, why.Code, why)
+	s.warn(k, why)
 }
 
 // warn tells the operator once until the session is established again.
-func (s *session) warn(k *keeper, code diag.Code, why diag.Cause) {
-	if !s.warned[code] {
-		s.warned[code] = true
+func (s *session) warn(k *keeper, why diag.Cause) {
+	if !s.warned[why.Code] {
+		s.warned[why.Code] = true
 		k.emit(event{s.Tunnel, why})
 	}
 }
@@ -276,8 +282,7 @@ func (s *session) childGone(now time.Time, k *keeper, why diag.Cause) {
 // gone is the end of a session by this end's doing.
 func (s *session) gone(now time.Time, k *keeper, why diag.Cause, grace time.Duration) {
 	if s.state == Established {
-		s.restart = 0
-		s.last = s.cause(diag.BGPDown, now.Sub(s.upAt).Round(time.Second)).Since(why)
+		s.last = s.down(now, why)
 		s.upAt, s.completeAt = time.Time{}, time.Time{}
 		if !why.Is(diag.ConfigChanged) {
 			s.flaps++
@@ -291,17 +296,17 @@ func (s *session) gone(now time.Time, k *keeper, why diag.Cause, grace time.Dura
 
 // routesDue does what is due about the session's routes.
 func (s *session) routesDue(now time.Time, k *keeper) {
-	if due(now, s.downAt) {
+	if sa.Due(now, s.downAt) {
 		s.downAt = time.Time{}
 		k.emit(event{s.Tunnel, s.last})
 	}
-	if due(now, s.completeAt) {
+	if sa.Due(now, s.completeAt) {
 		s.complete(now)
 	}
-	if due(now, s.staleUntil) {
+	if sa.Due(now, s.staleUntil) {
 		s.drop(now)
 	}
-	if due(now, s.pauseUntil) {
+	if sa.Due(now, s.pauseUntil) {
 		s.pauseUntil = time.Time{}
 	}
 	s.limit(now, k)
@@ -313,7 +318,7 @@ func (s *session) limit(now time.Time, k *keeper) {
 		return
 	}
 	if i := slices.IndexFunc(s.rib.recent, func(r Refused) bool { return r.Cause.Is(diag.BGPPrefixRefused) }); i >= 0 {
-		s.warn(k, diag.BGPPrefixRefused, s.rib.recent[i].Cause)
+		s.warn(k, s.rib.recent[i].Cause)
 	}
 	limit, _, _ := s.bounds()
 	if n := s.rib.live(); n <= limit {
@@ -338,7 +343,7 @@ func (s *session) leave(now time.Time, k *keeper) {
 	case !s.added:
 	case !s.wanted():
 		s.remove(k)
-	case due(now, s.retryAt):
+	case sa.Due(now, s.retryAt):
 		s.tries++
 		s.remove(k)
 	}
@@ -364,7 +369,7 @@ func (s *session) enter(now time.Time, k *keeper) {
 }
 
 func (s *session) deadline() time.Time {
-	return earliest(s.retryAt, s.completeAt, s.staleUntil, s.pauseUntil, s.downAt)
+	return sa.Earliest(s.retryAt, s.completeAt, s.staleUntil, s.pauseUntil, s.downAt)
 }
 
 // snapshot is the session's Report.

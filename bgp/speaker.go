@@ -55,8 +55,6 @@ type Options struct {
 	// group. Both are called by the Speaker's goroutine, and must not wait.
 	Report func(Report)
 	Event  func(tunnel string, cause diag.Cause)
-	Now    func() time.Time // nil: time.Now
-	Random func() float64   // nil: rand.Float64
 }
 
 // decider decides, on facts and time: a *keeper.
@@ -101,17 +99,11 @@ type tagged struct {
 func New(o Options, c Config) *Speaker { return speak(o, c, nil) }
 
 func speak(o Options, c Config, k decider) *Speaker {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Random == nil {
-		o.Random = rand.Float64
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if k == nil {
-		k = newKeeper(o.Now(), c, o.Random)
+		k = newKeeper(time.Now(), c, rand.Float64)
 	}
 	return &Speaker{
 		Options: o, keeper: k, config: c,
@@ -157,7 +149,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 		s.perform(ctx)
 		timer.Stop()
 		if d := s.keeper.deadline(); !d.IsZero() {
-			timer.Reset(d.Sub(s.Now()))
+			timer.Reset(time.Until(d))
 		}
 		select {
 		case <-ctx.Done():
@@ -168,7 +160,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 			s.note(t)
 		case <-timer.C:
 		}
-		s.keeper.advance(s.Now())
+		s.keeper.advance(time.Now())
 	}
 }
 
@@ -180,16 +172,16 @@ func (s *Speaker) hear() {
 	s.mu.Unlock()
 	if p.config != nil {
 		s.config = *p.config
-		s.keeper.change(s.Now(), s.config)
+		s.keeper.change(time.Now(), s.config)
 		if s.child != nil {
 			s.child.learn(s.config.Sessions)
 		}
 	}
 	for tunnel, is := range p.reachable {
-		s.keeper.note(s.Now(), reachable{tunnel, is})
+		s.keeper.note(time.Now(), reachable{tunnel, is})
 	}
 	if p.networks != nil {
-		s.keeper.note(s.Now(), *p.networks)
+		s.keeper.note(time.Now(), *p.networks)
 	}
 }
 
@@ -201,7 +193,7 @@ func (s *Speaker) note(t tagged) {
 	switch f := t.fact.(type) {
 	case died:
 		s.Log.Warn("the BGP process has ended", "group", s.config.Group, "why", f.cause.String())
-		until := s.Now().Add(restartTime * time.Second)
+		until := time.Now().Add(restartTime * time.Second)
 		for _, tunnel := range t.of.established() {
 			s.restarting[tunnel] = until
 		}
@@ -209,11 +201,7 @@ func (s *Speaker) note(t tagged) {
 	case started:
 		s.Log.Debug("the BGP process runs", "group", s.config.Group)
 	}
-	s.keeper.note(s.Now(), t.fact)
-	if _, ok := t.fact.(started); ok {
-		// The child has no session yet, so it has told all it has.
-		s.keeper.note(s.Now(), listed{})
-	}
+	s.keeper.note(time.Now(), t.fact)
 }
 
 // perform does what the keeper wants.
@@ -263,7 +251,7 @@ func (s *Speaker) call(job func(context.Context, *client) error) {
 func (s *Speaker) addPeer(a addPeer) {
 	until, ok := s.restarting[a.session.Tunnel]
 	delete(s.restarting, a.session.Tunnel)
-	restarting := ok && s.Now().Before(until)
+	restarting := ok && time.Now().Before(until)
 	s.call(func(ctx context.Context, cl *client) error { return cl.addPeer(ctx, a.session, a.except, restarting) })
 }
 

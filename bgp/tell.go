@@ -16,15 +16,10 @@ const defaultTell = 20000
 // export policy leaves out what is not for it.
 type announcements struct {
 	connected, kernel []netip.Prefix
-	dirty             bool
+	dirty             bool // wanted is out of date
+	behind            bool // the child may lack something of it
 	wanted            map[netip.Prefix]Tell
 	told              map[netip.Prefix]Tell // that the child has
-}
-
-// tellable reports whether a prefix may be told to the session's peer at all.
-func (k *keeper) tellable(s *session, p netip.Prefix) bool {
-	_, ok := k.untold(s, p)
-	return !ok
 }
 
 // untold reports whether a prefix is never told to the session's peer, and which networks keep it from that.
@@ -51,24 +46,24 @@ func (k *keeper) export(s *session) (out []Tell, left int) {
 		limit = defaultTell
 	}
 	seen := map[netip.Prefix]bool{}
-	add := func(t Tell) bool {
-		switch {
-		case seen[t.Prefix]:
-		case !k.tellable(s, t.Prefix):
-			return false
-		case len(out) >= limit:
-			seen[t.Prefix] = true
+	add := func(t Tell) (by netip.Prefix, never bool) {
+		if seen[t.Prefix] {
+			return by, false
+		}
+		if by, never = k.untold(s, t.Prefix); never {
+			return by, true
+		}
+		seen[t.Prefix] = true
+		if len(out) >= limit {
 			left++
-		default:
-			seen[t.Prefix] = true
+		} else {
 			out = append(out, t)
 		}
-		return true
+		return by, false
 	}
 	for _, p := range s.Announce {
-		if !add(Tell{Prefix: p}) {
-			q, _ := k.untold(s, p)
-			s.warn(k, diag.BGPNotTold, diag.Cause{Code: diag.BGPNotTold, Name: s.Tunnel, Prefix: p, Theirs: q.String()})
+		if by, never := add(Tell{Prefix: p}); never {
+			s.warn(k, diag.Cause{Code: diag.BGPNotTold, Name: s.Tunnel, Prefix: p, Theirs: by.String()})
 		}
 	}
 	for _, p := range k.host(s) {
@@ -118,18 +113,18 @@ func (k *keeper) transit(s *session) []Tell {
 	return slices.SortedFunc(maps.Values(best), func(a, b Tell) int { return a.Prefix.Compare(b.Prefix) })
 }
 
-func (s *session) internal() bool { return s.LocalASN == s.RemoteASN }
-
 // announce works out what each peer is told, and tells the child what changed. A peer's exceptions grow before the set
 // does and shrink after it, so that no peer hears for a moment what is not for it.
 func (k *keeper) announce() {
 	if k.tells.dirty {
 		k.tells.dirty = false
 		k.union()
+		k.tells.behind = true
 	}
-	if k.phase != running {
+	if k.phase != running || !k.tells.behind {
 		return
 	}
+	k.tells.behind = false
 	for _, s := range k.sessions {
 		both := append(slices.Clone(s.has), s.except...)
 		slices.SortFunc(both, netip.Prefix.Compare)
@@ -181,7 +176,7 @@ func (k *keeper) union() {
 	for i, s := range k.sessions {
 		list, left := k.export(s)
 		if left > 0 {
-			s.warn(k, diag.BGPTellLimit, diag.Cause{Code: diag.BGPTellLimit, Name: s.Tunnel, Count: len(list)})
+			s.warn(k, diag.Cause{Code: diag.BGPTellLimit, Name: s.Tunnel, Count: len(list)})
 		}
 		each[i] = map[netip.Prefix]bool{}
 		announced := make([]netip.Prefix, 0, len(list))

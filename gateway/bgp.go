@@ -97,7 +97,7 @@ func (g *Gateway) sessionsOf(gr *group) bgp.Config {
 			b.BFD = nil // package tunnel has it
 			c.Sessions = append(c.Sessions, bgp.Session{
 				BGP: b, Tunnel: t.Name, Local: t.Inside.Addr(), Remote: t.Peer, Inside: t.Inside,
-				LocalASN: t.Local.ASN, RemoteASN: t.Remote.ASN, Own: ownNetworks(t), Outer: gr.outer(), Standby: t.Role == config.Standby,
+				LocalASN: t.Local.ASN, RemoteASN: t.Remote.ASN, Own: ownNetworks(t), Outer: gr.outer(),
 			})
 		}
 	}
