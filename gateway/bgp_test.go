@@ -354,10 +354,12 @@ func TestAPairHasOneSpeaker(t *testing.T) {
 		a, b := bgpHQ(), bgpOf(lab(), "169.254.1.4/30")
 		a.Pair, b.Pair = "p", "p"
 		a.Tunnels[0].Role, b.Tunnels[0].Role = config.Active, config.Standby
+		b.Tunnels[0].BGP.MED, b.Tunnels[0].BGP.Prepend = config.StandbyMED, config.StandbyPrepend // as config/load gives them to a standby
 		r := start(t, h, configOf(a, b), Options{BGP: f.speak})
 		defer r.stop()
 		s := f.one(t, 0, 1)
-		if len(s.heard().config.Sessions) != 2 || s.heard().config.Sessions[0].Tunnel != "hq" || s.heard().config.Group != config.PairGroup("p") {
+		if sessions := s.heard().config.Sessions; len(sessions) != 2 || sessions[0].Tunnel != "hq" || sessions[0].MED != 0 || sessions[0].Prepend != 0 ||
+			sessions[1].MED != config.StandbyMED || sessions[1].Prepend != config.StandbyPrepend || s.heard().config.Group != config.PairGroup("p") {
 			t.Errorf("got %+v", s.heard().config)
 		}
 		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
