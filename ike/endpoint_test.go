@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"fmt"
 	mrand "math/rand/v2"
 	"slices"
 	"testing"
@@ -68,6 +69,67 @@ func TestBothBeginAtOnce(t *testing.T) {
 		wantPairs(t, a, b, 1)
 		wantIKE(t, a, b, 1)
 	}
+}
+
+// With a Child SA for each pair of subnets, each of the two IKE SAs may have a part of them. The one that goes ends after the
+// other one has all: from when every pair is carried on, every pair is.
+func TestBothBeginAtOnceAndNoPairIsLost(t *testing.T) {
+	pairs := func(p *sa.Peer, local, remote string) {
+		p.Children = nil
+		for i := range 6 {
+			c := *childFor(fmt.Sprintf("%s/%d", p.Name, i))
+			c.Tunnel = p.Name
+			c.Local, c.Remote = selectors(fmt.Sprintf(local, i)), selectors(fmt.Sprintf(remote, i))
+			c.Initiate = true
+			p.Children = append(p.Children, &c)
+		}
+	}
+	carried := func(e *end) int {
+		has := map[string]bool{}
+		for spi, c := range e.out {
+			if e.in[spi] != nil {
+				has[c.Child] = true
+			}
+		}
+		return len(has)
+	}
+	parts := 0
+	for seed := range byte(40) {
+		w, a, b := pairWith(t, seed, func(pa, pb *sa.Peer) {
+			pairs(pa, "10.1.%d.0/24", "10.2.%d.0/24")
+			pairs(pb, "10.2.%d.0/24", "10.1.%d.0/24")
+		})
+		r := mrand.New(mrand.NewPCG(uint64(seed), 0))
+		w.filter = func(d *ipsec.Datagram) bool { // in another order
+			late := r.IntN(2) == 0
+			if late {
+				w.wire = append(w.wire, *d)
+			}
+			return !late
+		}
+		w.run(dedupeAfter / 2)
+		w.filter = nil
+		if len(a.table.bySPI) != 2 || len(b.table.bySPI) != 2 || carried(a) != 6 || carried(b) != 6 {
+			continue // not begun at once, or a message waits for its repetition
+		}
+		for _, m := range a.peer(0).usable() {
+			if n := len(m.Children()); n > 0 && n < 6 {
+				parts++
+			}
+		}
+		for range 200 {
+			w.run(50 * time.Millisecond)
+			if n := carried(a); n != 6 || carried(b) != 6 {
+				t.Fatalf("seed %d: %d and %d of 6 pairs are carried", seed, n, carried(b))
+			}
+		}
+		wantPairs(t, a, b, 6)
+		wantIKE(t, a, b, 1)
+	}
+	if parts < 10 {
+		t.Errorf("%d IKE SAs had a part of the pairs", parts)
+	}
+	t.Logf("%d IKE SAs had a part of the pairs", parts)
 }
 
 // A peer that leaves both IKE SAs, as strongSwan does, gets one of them deleted, whoever began it, but never one that has

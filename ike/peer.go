@@ -25,6 +25,8 @@ const (
 	// dedupeOther is after how long the end that answered ends one of them, where the end that began it has not: strongSwan
 	// leaves both. Established so far apart, they were not begun at once.
 	dedupeOther = 5 * time.Second
+	// dedupeAgain is how often the end that began it looks whether the other one has all its Child SAs.
+	dedupeAgain = 200 * time.Millisecond
 	// With IKEv1 they may stay longer: strongSwan hands its Child SAs to the one that it answered, and deletes
 	// the other after 10 s. The end that answered waits longer than the one that began, since nothing answers a Delete.
 	dedupeAfter1 = 15 * time.Second
@@ -355,6 +357,8 @@ func (p *peer) dedupe(now time.Time) {
 			p.supersede(now, m, keep)
 		case in.Version == 1:
 			p.dedupeAt = in.Established.Add(dedupeOther1)
+		case in.Initiator && now.Sub(in.Established) < dedupeOther && p.fill(now, m, keep):
+			p.dedupeAt = now.Add(dedupeAgain)
 		case in.Initiator:
 			m.Close(now, collision)
 			p.e.touch(m)
@@ -370,13 +374,30 @@ func (p *peer) dedupe(now time.Time) {
 
 // repeats reports whether m was established at about the same time as keep, and keep has all its Child SAs too.
 func repeats(m, keep sa.Machine) bool {
-	has, have := m.Children(), keep.Children()
-	return len(has) > 0 && m.Info().Established.Sub(keep.Info().Established).Abs() < dedupeOther &&
-		!slices.ContainsFunc(has, func(in sa.ChildInfo) bool {
-			return !slices.ContainsFunc(have, func(h sa.ChildInfo) bool {
-				return h.Child == in.Child && h.Out && ipsec.Covers(h.SA.Local, in.SA.Local) && ipsec.Covers(h.SA.Remote, in.SA.Remote)
-			})
+	return len(m.Children()) > 0 && m.Info().Established.Sub(keep.Info().Established).Abs() < dedupeOther && len(beyond(m, keep)) == 0
+}
+
+// beyond are the Child SAs of m that keep does not carry.
+func beyond(m, keep sa.Machine) []sa.ChildInfo {
+	have := keep.Children()
+	return slices.DeleteFunc(m.Children(), func(in sa.ChildInfo) bool {
+		return slices.ContainsFunc(have, func(h sa.ChildInfo) bool {
+			return h.Child == in.Child && h.Out && ipsec.Covers(h.SA.Local, in.SA.Local) && ipsec.Covers(h.SA.Remote, in.SA.Remote)
 		})
+	})
+}
+
+// fill asks over keep for the Child SAs that only m has, which is about to end: where both ends asked for their Child SAs one by one,
+// each IKE SA may have a part. It reports whether some are missing.
+func (p *peer) fill(now time.Time, m, keep sa.Machine) bool {
+	missing := slices.DeleteFunc(beyond(m, keep), func(in sa.ChildInfo) bool { return in.Leaving })
+	for _, in := range missing {
+		if !keep.Creating(in.Child) {
+			keep.Create(now, in.Child, in.SA.Local, in.SA.Remote)
+		}
+	}
+	p.e.touch(keep)
+	return len(missing) > 0
 }
 
 var collision = diag.Cause{Code: diag.Collision}
