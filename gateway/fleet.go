@@ -17,11 +17,12 @@ import (
 type entry struct {
 	conn   *config.Connection
 	tunnel *config.Tunnel
-	device string  // the TUN's name
-	group  *group  // decides its state
-	peer   *peer   // the other end
-	open   *device // nil: there is none
-	pos    int     // in the order of the configuration
+	device string        // the TUN's name
+	group  *group        // decides its state
+	peer   *peer         // the other end
+	open   *device       // nil: there is none
+	pos    int           // in the order of the configuration
+	past   TrafficStatus // what earlier devices carried
 
 	// Of BGP.
 	addressed netip.Prefix   // the address that the device has or had
@@ -31,6 +32,16 @@ type entry struct {
 	announced []netip.Prefix
 
 	discriminator uint32 // of BFD; 0: it had none yet
+}
+
+// part takes the device from the tunnel, for closing. What it carried stays counted.
+func (e *entry) part() *device {
+	d := e.open
+	e.open = nil
+	if d != nil {
+		e.past.add(d.data.Counters())
+	}
+	return d
 }
 
 // group is a tunnel.Group with the gateway's bookkeeping for it. The group owns

@@ -199,7 +199,7 @@ func (g *Gateway) lostDevice(now time.Time, d *device) {
 	if e == nil || e.open != d {
 		return
 	}
-	e.open = nil
+	e.part()
 	g.note(now, e, tunnel.Device{Tunnel: d.tunnel, Cause: diag.Cause{Code: diag.DeviceGone, Device: e.device, Err: "another program removed it"}})
 	g.peers.changed(e.peer)
 	g.tellPeers(now)

@@ -57,8 +57,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 		ch.removed = append(ch.removed, e.tunnel.Name)
 		changed[e.group.name] = true
 		ps.remove(e)
-		ch.closing = append(ch.closing, e.open)
-		e.open = nil
+		ch.closing = append(ch.closing, e.part())
 		delete(f.drawn, e.discriminator)
 	}
 
@@ -121,8 +120,8 @@ func (ch *change) take(e *entry, w plannedTunnel, ps *peers) tunnel.Config {
 		c.From = e.group.Take(e.tunnel.Name)
 		if e.device != w.device {
 			// The tunnel gets a new device; the old one is closed like a removed tunnel's.
-			ch.closing = append(ch.closing, e.open)
-			e.open, c.Reopen = nil, true
+			ch.closing = append(ch.closing, e.part())
+			c.Reopen = true
 			ch.releasing[e.group.name] = true
 		}
 		if e.open != nil {

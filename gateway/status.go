@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"vpngw/diag"
+	"vpngw/esp"
 	"vpngw/tunnel"
 )
 
@@ -36,6 +37,7 @@ type TunnelStatus struct {
 	Remote      string         `json:"remote"` // outer address
 	IKE         *IKEStatus     `json:"ike"`    // null: no IKE SA
 	Children    []ChildStatus  `json:"children"`
+	Traffic     TrafficStatus  `json:"traffic"`
 	Health      *HealthStatus  `json:"health,omitempty"`  // this end does not ping: none
 	BFD         *BFDStatus     `json:"bfd,omitempty"`     // no BFD: none
 	Session     *SessionStatus `json:"session,omitempty"` // of BGP; no BGP: none
@@ -56,6 +58,21 @@ type IKEStatus struct {
 	Encap    bool   `json:"encap"`
 	SPIi     string `json:"spi_i"`
 	SPIr     string `json:"spi_r"`
+}
+
+// TrafficStatus counts the inner packets of a tunnel over all its SAs since the daemon's start.
+type TrafficStatus struct {
+	BytesIn    uint64 `json:"bytes_in"`
+	BytesOut   uint64 `json:"bytes_out"`
+	PacketsIn  uint64 `json:"packets_in"`
+	PacketsOut uint64 `json:"packets_out"`
+}
+
+func (t *TrafficStatus) add(c esp.Counters) {
+	t.BytesIn += c.BytesIn
+	t.BytesOut += c.BytesOut
+	t.PacketsIn += c.PacketsIn
+	t.PacketsOut += c.PacketsOut
 }
 
 // ChildStatus is one pair of ESP SAs.

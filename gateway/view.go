@@ -82,6 +82,10 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 			s.Remote = i.Remote.Addr().String()
 		}
 	}
+	s.Traffic = e.past
+	if e.open != nil {
+		s.Traffic.add(e.open.data.Counters())
+	}
 	for _, in := range g.data.byTunnel[t.Name] {
 		s.Children = append(s.Children, g.data.childStatus(in))
 	}

@@ -68,8 +68,53 @@ each tunnel.
 		return nil
 	}
 
-	root.AddCommand(newRun(s), newCheck(), newExplain(), newExport(), newStatus(s), newEvents(s), newRoutes(s), newDoctor(s), newProbe(s), newUp(s), newDown(s), newFailover(s), newFailback(s), newRekey(s), newReload(s), newConfirm(s), newClean(s), newSchema(), newVersion(), newBGPd())
+	for _, g := range groups(s) {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title + ":"})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.title
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(newBGPd())
 	return root
+}
+
+// group is a group of commands, as the help lists them.
+type group struct {
+	title    string
+	commands []*cobra.Command
+}
+
+func groups(s *settings) []group {
+	return []group{
+		{"The configuration", []*cobra.Command{
+			newCheck(),
+			newExplain(),
+			newExport(),
+			newSchema(),
+			newProbe(s),
+		}},
+		{"The daemon", []*cobra.Command{
+			newRun(s),
+			newReload(s),
+			newConfirm(s),
+			newClean(s),
+		}},
+		{"Tunnels", []*cobra.Command{
+			newStatus(s),
+			newEvents(s),
+			newRoutes(s),
+			newDoctor(s),
+			newUp(s),
+			newDown(s),
+			newFailover(s),
+			newFailback(s),
+			newRekey(s),
+		}},
+		{"Others", []*cobra.Command{
+			newVersion(),
+		}},
+	}
 }
 
 // logger logs to w, in the format and from the level that the flags give.
