@@ -76,6 +76,7 @@ each tunnel.
 		}
 	}
 	root.AddCommand(newBGPd())
+	root.SetHelpCommandGroupID(others)
 	return root
 }
 
@@ -84,6 +85,8 @@ type group struct {
 	title    string
 	commands []*cobra.Command
 }
+
+const others = "Others"
 
 func groups(s *settings) []group {
 	return []group{
@@ -111,7 +114,7 @@ func groups(s *settings) []group {
 			newFailback(s),
 			newRekey(s),
 		}},
-		{"Others", []*cobra.Command{
+		{others, []*cobra.Command{
 			newVersion(),
 		}},
 	}
