@@ -9,7 +9,7 @@ packages='
 	strongswan-charon strongswan-swanctl libcharon-extra-plugins
 	libstrongswan-standard-plugins libstrongswan-extra-plugins
 	iproute2 iputils-ping nftables conntrack ethtool procps
-	bird2 frr
+	bird2 frr keepalived
 	iperf3 tcpdump tshark python3-scapy python3-cryptography
 	git ca-certificates gcc libc6-dev'
 
