@@ -164,3 +164,4 @@ func TestGuideAlibaba(t *testing.T)          { guide(t, "../docs/alibaba.md") }
 func TestGuideHuawei(t *testing.T)           { guide(t, "../docs/huawei.md") }
 func TestGuideTencent(t *testing.T)          { guide(t, "../docs/tencent.md") }
 func TestGuideHighAvailability(t *testing.T) { guide(t, "../docs/high-availability.md") }
+func TestGuideMigration(t *testing.T)        { guide(t, "../docs/migration.md") }
