@@ -166,7 +166,7 @@ func (p *Page) row(now time.Time, conn string, t gateway.TunnelStatus) row {
 	r := row{
 		Connection: conn, Name: t.Name, State: t.State, Mark: marks[t.State], Since: ago(now.Sub(t.Since)), Peer: t.Remote,
 		Standby: t.Role != string(config.Single) && !t.Active, Bytes: bytes(t.Traffic.BytesIn + t.Traffic.BytesOut),
-		Why: t.Why, Code: string(t.Code), Advice: t.Advice.String(), rank: slices.Index(states, t.State),
+		Why: t.Why, Code: string(t.Code), Advice: strings.ReplaceAll(t.Advice.String(), "`", ""), rank: slices.Index(states, t.State),
 	}
 	if i := t.IKE; i != nil {
 		r.IKE = strings.Join(strings.Fields(fmt.Sprintf("IKEv%d %s %s", i.Version, i.Mode, i.Proposal)), " ")
