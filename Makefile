@@ -30,7 +30,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo test page-test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -63,6 +63,10 @@ vuln: go ## known vulnerabilities in what our code calls, but those accepted in 
 	$(GO) version; found=$$(mktemp) && trap 'rm -f "$$found"' EXIT; set -ex; \
 	$(GO) tool govulncheck -format json -db "file://$$db/data/osv" ./... >"$$found"; $(GO) run ./test/vuln -accept '$(VULNOK)' <"$$found"
 
+page-test: go ## the status page in headless Chromium; the pictures stay in bin/pages (root installs Chromium where it is missing)
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	mkdir -p bin/pages && VPNGW_PAGES=$(CURDIR)/bin/pages $(GO) test -count=1 -v -run TestABrowserShowsThePage ./control/page
+
 bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a table, 25 minutes (root; BENCH=quick: 5)
 	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench
 
@@ -92,7 +96,7 @@ clean: ## removes the outputs of make build
 	rm -rf bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # go stops with a remedy where there is no Go, which test/go.sh has printed, or no toolchain.
 go:

@@ -19,6 +19,7 @@ import (
 var floors = [][]string{
 	{"cmd/vpngw"},     // the command line
 	{"control"},       // the control interface: HTTP on a Unix socket
+	{"control/page"},  // the status page
 	{"desired"},       // loads the configuration from its source and has the gateway adopt it
 	{"gateway"},       // the running daemon: the loop, goroutines, timers and sockets
 	{"config/export"}, // a configuration for other programs and for the other end
