@@ -114,6 +114,7 @@ func groups(s *settings) []group {
 			newStatus(s),
 			newEvents(s),
 			newRoutes(s),
+			newCounters(s),
 			newDoctor(s),
 			newUp(s),
 			newDown(s),
