@@ -19,7 +19,8 @@ import (
 var floors = [][]string{
 	{"cmd/vpngw"},                       // the command line
 	{"cmd/vpngw/watch"},                 // the tunnels in place on a terminal
-	{"cmd/vpngw/show", "cmd/vpngw/show/showtest", "cmd/vpngw/man"}, // statuses as text; the manual pages
+	{"cmd/vpngw/show", "cmd/vpngw/man"}, // statuses as text; the manual pages
+	{"cmd/vpngw/show/showtest"},         // statuses of many tunnels, for tests
 	{"control"},                         // the control interface: HTTP on a Unix socket
 	{"desired"},                         // loads the configuration from its source and has the gateway adopt it
 	{"gateway"},                         // the running daemon: the loop, goroutines, timers and sockets
@@ -52,6 +53,7 @@ var only = map[string]string{
 	"filippo.io/bigmod":               "ike/sa",
 	"net/http":                        "control",
 	"charm.land/bubbletea":            "cmd/vpngw/watch",
+	"charm.land/lipgloss":             "nobody", // with it every command runs "tmux info" at its start in a tmux
 	"github.com/charmbracelet":        "cmd/vpngw",
 	"github.com/rogpeppe/go-internal": "cmd",
 }

@@ -57,8 +57,8 @@ each tunnel.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 
 	f := root.PersistentFlags()
-	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`: root may command the daemon, the socket's group may look")
-	f.StringVar(&s.state, "state", defaultState, "`directory` for the keys and addresses that the daemon chose, for what \"vpngw down\" holds, and for what an unconfirmed reload goes back to")
+	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`")
+	f.StringVar(&s.state, "state", defaultState, "`directory` of what outlives the daemon")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -79,6 +79,7 @@ each tunnel.
 	completing(root, s)
 	root.AddCommand(newBGPd())
 	root.SetHelpCommandGroupID(others)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 100"))
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		help(cmd, args)
@@ -141,7 +142,7 @@ func exitText(command string) string {
 	if codes == nil {
 		return ""
 	}
-	return "\nExit codes beside 0 (success), 1 (an error), 2 (a wrong command line) and 3 (no daemon):" + strings.Join(codes, "") + "\n"
+	return "\nExit codes: 0 success, 1 an error, 2 a wrong command line, 3 no daemon. Of this command:" + strings.Join(codes, "") + "\n"
 }
 
 // logger logs to w, in the format and from the level that the flags give.

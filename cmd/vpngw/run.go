@@ -59,6 +59,8 @@ then, or after the daemon has gone back, runs that and not the file's new text. 
 file that was edited since is run.
 
 Under systemd (Type=notify) it reports when it is ready and how many tunnels are up.`,
+		Example: `  vpngw run -c /etc/vpngw/vpngw.yaml
+  vpngw run -c vpngw.yaml --control /run/lab/control.sock --state /run/lab/state`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), s, file, keylog, cmd.ErrOrStderr())

@@ -106,6 +106,26 @@ func (t *Table) Lines(limit int) []string {
 	return out
 }
 
+// With are the lines of a table with a text behind each. What has no room there is wrapped, on lines of its own.
+func (t *Table) With(texts []string, limit int) []string {
+	rows := t.Lines(limit)
+	long := 0
+	for _, r := range rows {
+		long = max(long, Columns(r))
+	}
+	var out []string
+	for i, r := range rows {
+		text := texts[i]
+		if long+len(gap)+Columns(text) <= limit {
+			out = append(out, Fit(r, long)+gap+text)
+			continue
+		}
+		out = append(out, r)
+		out = append(out, Wrap("  "+text, limit, 4)...)
+	}
+	return out
+}
+
 // Write writes lines.
 func Write(w io.Writer, lines []string) error {
 	if len(lines) == 0 {
