@@ -11,7 +11,7 @@ packages='
 	iproute2 iputils-ping nftables conntrack ethtool procps
 	bird2 frr
 	iperf3 tcpdump tshark python3-scapy python3-cryptography
-	git ca-certificates gcc libc6-dev'
+	git ca-certificates gcc libc6-dev groff-base'
 
 if ! command -v apt-get >/dev/null; then
 	echo "setup: this is not Debian or Ubuntu; the tests need, by Debian's names:" $packages >&2

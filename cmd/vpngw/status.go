@@ -44,7 +44,8 @@ SAs, selectors, traffic, what was dropped, health, sessions, and what to change.
 marked "!" are weak.
 
 With --watch it shows the tunnels in place, with their rates and the traffic of the last
-minute, until "q": "/" filters, "s" sorts, Enter shows one tunnel with its last events.
+minute, until "q": "/" filters, "s" sorts, Enter shows one tunnel with its last events. NAME
+is its filter at first.
 
 With --drops it shows what "vpngw counters" does.
 
