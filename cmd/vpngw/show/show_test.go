@@ -3,6 +3,7 @@ package show
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -179,6 +180,29 @@ func TestNumbersAreShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{-time.Second: "0s", 61 * time.Second: "1m1s", 25 * time.Hour: "1d1h", 3000 * time.Hour: "125d"} {
 		if got := Ago(d); got != want {
 			t.Errorf("Ago(%v): got %q, want %q", d, got, want)
+		}
+	}
+}
+
+// A wrapped text has lost nothing but spaces, whatever it is of.
+func TestWrapLosesNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	words := []string{"a", "of", "10.1.0.0/16", "上海办公室", "zürich", "a-connection-with-a-rather-long-name", strings.Repeat("x", 70), " ", "  ", "…", "(error)", "e\u0301", "👩‍💻"}
+	squeeze := func(s string) string { return strings.Join(strings.Fields(s), "") }
+	for range 20_000 {
+		s := "  name        "
+		for range r.IntN(30) {
+			s += words[r.IntN(len(words))] + strings.Repeat(" ", r.IntN(2))
+		}
+		columns, indent := 30+r.IntN(80), r.IntN(10)
+		lines := Wrap(s, columns, indent)
+		if got := squeeze(strings.Join(lines, " ")); got != squeeze(s) {
+			t.Fatalf("%q\nbecame %q", s, lines)
+		}
+		for _, l := range lines {
+			if Columns(l) > columns {
+				t.Fatalf("%d columns, want at most %d: %q", Columns(l), columns, l)
+			}
 		}
 	}
 }

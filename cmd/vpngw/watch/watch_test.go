@@ -135,12 +135,12 @@ func TestOneTunnelIsShownWithItsEvents(t *testing.T) {
 	if asked.after != 9 {
 		t.Errorf("asked %+v", asked)
 	}
-	l.Of = "another"
-	m.Update(l)
+	other := l
+	other.Of, other.Events = "another", []gateway.Event{{Number: 10, State: tunnel.Up}}
+	m.Update(other)
 	if len(m.events) != 2 {
 		t.Errorf("events of another tunnel are shown: %v", m.events)
 	}
-	l.Of = asked.tunnel
 	l.Events = l.Events[:1] // the daemon has started again
 	m.Update(l)
 	if len(m.events) != 1 {
