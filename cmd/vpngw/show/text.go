@@ -114,8 +114,8 @@ func Wrap(s string, columns, indent int) []string {
 	if Columns(s) <= columns {
 		return []string{s}
 	}
-	first, rest, _ := strings.Cut(ansi.Wrap(s, columns, ""), "\n")
-	rest = strings.TrimSpace(s[min(len(first), len(s)):])
+	first, _, _ := strings.Cut(ansi.Wrap(s, columns, ""), "\n")
+	rest := strings.TrimSpace(s[min(len(first), len(s)):])
 	lines := []string{strings.TrimRight(first, " ")}
 	for line := range strings.SplitSeq(ansi.Wrap(rest, columns-indent, ""), "\n") {
 		lines = append(lines, strings.Repeat(" ", indent)+strings.TrimRight(line, " "))
