@@ -47,7 +47,11 @@ func TestStatusFitsTheTerminal(t *testing.T) {
 		if n <= 20 {
 			golden(t, fmt.Sprintf("status-%d.txt", n), strings.Join(lines, "\n")+"\n")
 		}
-		for _, width := range []int{40, 80, 100, 132, 200} {
+		widths := []int{40, 80, 100, 132, 200}
+		if n > 20 {
+			widths = []int{100}
+		}
+		for _, width := range widths {
 			o := Options{Now: now, Width: width}
 			lines := Status(st, o)
 			for i := range st.Connections {
@@ -189,7 +193,7 @@ func TestWrapLosesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	words := []string{"a", "of", "10.1.0.0/16", "上海办公室", "zürich", "a-connection-with-a-rather-long-name", strings.Repeat("x", 70), " ", "  ", "…", "(error)", "e\u0301", "👩‍💻"}
 	squeeze := func(s string) string { return strings.Join(strings.Fields(s), "") }
-	for range 3000 {
+	for range 1000 {
 		s := "  name        "
 		for range r.IntN(30) {
 			s += words[r.IntN(len(words))] + strings.Repeat(" ", r.IntN(2))

@@ -100,7 +100,7 @@ func TestScreensOfManySizes(t *testing.T) {
 	}
 	// No size breaks it.
 	m = watching(20, 3, 80, 24)
-	for width := range 120 {
+	for _, width := range []int{0, 1, 2, 5, 20, 39, 60, 79, 80, 99, 100, 119} {
 		for _, height := range []int{1, 2, 3, 4, 5, 6, 10, 100} {
 			m.Update(tea.WindowSizeMsg{Width: width, Height: height})
 			if len(m.Lines()) != height || m.View().Content == "" && width > 0 && height > 2 {
