@@ -12,6 +12,7 @@ import (
 
 // `vpngw status` of a real daemon fits 100 columns, and of 500 tunnels it is there in less than 100 ms.
 func TestStatusOfManyTunnels(t *testing.T) {
+	t.Parallel()
 	n := counted(20, 500)
 	l := lab.Direct(t)
 	l.Cloud.Vpngw(many(n, false, nil))
