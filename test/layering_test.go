@@ -17,12 +17,15 @@ import (
 // floors lists the packages by floor, top floor first. A package imports
 // packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
-	{"cmd/vpngw"},     // the command line
-	{"control"},       // the control interface: HTTP on a Unix socket
-	{"control/page"},  // the status page
-	{"desired"},       // loads the configuration from its source and has the gateway adopt it
-	{"gateway"},       // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export"}, // a configuration for other programs and for the other end
+	{"cmd/vpngw"},                       // the command line
+	{"cmd/vpngw/watch"},                 // the tunnels in place on a terminal
+	{"cmd/vpngw/show", "cmd/vpngw/man"}, // statuses as text; the manual pages
+	{"cmd/vpngw/show/showtest"},         // statuses of many tunnels, for tests
+	{"control"},                         // the control interface: HTTP on a Unix socket
+	{"control/page"},                    // the status page
+	{"desired"},                         // loads the configuration from its source and has the gateway adopt it
+	{"gateway"},                         // the running daemon: the loop, goroutines, timers and sockets
+	{"config/export"},                   // a configuration for other programs and for the other end
 	{"config/explain", "config/schema", "doctor", "tryout"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
@@ -50,6 +53,9 @@ var only = map[string]string{
 	"golang.org/x/crypto/cryptobyte":  "ike",
 	"filippo.io/bigmod":               "ike/sa",
 	"net/http":                        "control",
+	"charm.land/bubbletea":            "cmd/vpngw/watch",
+	"charm.land/lipgloss":             "nobody", // with it every command runs "tmux info" at its start in a tmux
+	"github.com/charmbracelet":        "cmd/vpngw",
 	"github.com/rogpeppe/go-internal": "cmd",
 }
 

@@ -11,7 +11,7 @@ packages='
 	iproute2 iputils-ping nftables conntrack ethtool procps
 	bird2 frr keepalived
 	iperf3 tcpdump tshark python3-scapy python3-cryptography
-	systemd
+	systemd groff-base
 	git ca-certificates gcc libc6-dev'
 [ $# = 0 ] || packages="$*"
 

@@ -26,6 +26,9 @@ With --follow it goes on with each new event until it is interrupted or the daem
 ends. With --json each event is a line of JSON.
 
 Root, the user that the daemon runs as and members of the socket's group may look.`,
+		Example: `  vpngw events hq
+  vpngw events --follow
+  vpngw events --json | jq -r 'select(.severity == "error") | .code'`,
 		Args: noneOrOneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, out := control.NewClient(s.control), cmd.OutOrStdout()

@@ -61,6 +61,8 @@ file that was edited since is run.
 Under systemd (Type=notify) it reports when it is ready and how many tunnels are up. With
 WatchdogSec= it also reports that it is well, while the control loop and every thread that
 carries packets takes turns.`,
+		Example: `  vpngw run -c /etc/vpngw/vpngw.yaml
+  vpngw run -c vpngw.yaml --control /run/lab/control.sock --state /run/lab/state`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), s, file, keylog, cmd.ErrOrStderr())
