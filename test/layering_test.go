@@ -17,11 +17,11 @@ import (
 // floors lists the packages by floor, top floor first. A package imports
 // packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
-	{"cmd/vpngw"},     // the command line
-	{"control"},       // the control interface: HTTP on a Unix socket
-	{"desired"},       // loads the configuration from its source and has the gateway adopt it
-	{"gateway"},       // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export"}, // a configuration for other programs and for the other end
+	{"cmd/vpngw"}, // the command line
+	{"control"},   // the control interface: HTTP on a Unix socket
+	{"desired"},   // loads the configuration from its source and has the gateway adopt it
+	{"gateway"},   // the running daemon: the loop, goroutines, timers and sockets
+	{"config/export", "config/begin", "config/drift"},       // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
 	{"config/explain", "config/schema", "doctor", "tryout"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects

@@ -91,6 +91,7 @@ const others = "Others"
 func groups(s *settings) []group {
 	return []group{
 		{"The configuration", []*cobra.Command{
+			newInit(),
 			newCheck(),
 			newExplain(),
 			newExport(),

@@ -1,0 +1,53 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"vpngw/test/lab"
+)
+
+// Three commands lead from a cloud's body to the first answered ping: init, run and ping. p95 of 100 is at most 300 ms,
+// the start of the daemon included, with a peer on the same machine that is up already.
+func TestFromABodyToTheFirstPing(t *testing.T) {
+	n := lab.Direct(t)
+	body := alibaba("hq")
+	cloud := bodies("cloud", lab.Connection{Alibaba: body, Start: "passive"})
+	n.Cloud.Vpngw(cloud)
+
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := n.File("body.json", string(text))
+	dir := filepath.Join(n.Dir, "etc")
+	control := filepath.Join(n.Dir, "first.sock")
+	var took []time.Duration
+	for range counted(3, 100) {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		config := filepath.Join(dir, "vpngw.yaml")
+		start := time.Now()
+		n.Customer.Run(n.Binary(), "init", "--body", file, "--gateway", "vpn-1="+lab.CloudAddr, "--customer-gateway", "cgw-1="+lab.CustomerAddr, "-o", config)
+		written := time.Since(start)
+		gw := n.Customer.Start("first", n.Binary(), "run", "-c", config, "--control", control, "--state", filepath.Join(n.Dir, "first-state"))
+		n.Await(lab.Patience, "a ping is answered", func() (bool, string) {
+			p := n.Host.Ping(lab.CloudHost, 1, lab.Echo{Wait: 20 * time.Millisecond})
+			return p.Received == 1, p.String()
+		})
+		took = append(took, time.Since(start))
+		t.Logf("init %v, the first ping %v", written.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+		gw.Stop()
+	}
+	slices.Sort(took)
+	p95 := took[(len(took)*95+99)/100-1]
+	t.Logf("from a body to the first ping, %d times: median %v, p95 %v, longest %v", len(took), took[len(took)/2].Round(time.Millisecond), p95.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+	if bar := within(300 * time.Millisecond); p95 > bar {
+		t.Errorf("p95 is %v; want %v at most", p95, bar)
+	}
+}
