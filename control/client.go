@@ -85,6 +85,11 @@ func (c *Client) Routes(ctx context.Context, name string) ([]gateway.RouteStatus
 	return r.Routes, err
 }
 
+// Explain returns the effective parameters of what runs, with a name those of the connection or tunnel of that name.
+func (c *Client) Explain(ctx context.Context, name string) (e desired.Explained, err error) {
+	return e, c.do(ctx, http.MethodGet, "/v1/config?"+url.Values{"name": {name}}.Encode(), nil, &e)
+}
+
 // Version returns the daemon's version.
 func (c *Client) Version(ctx context.Context) (v Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)

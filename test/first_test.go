@@ -5,11 +5,30 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"vpngw/test/lab"
 )
+
+// compare compares what runs with the cloud's answer that says the same, and with one that does not.
+func compare(n *lab.Net, control string, body lab.AlibabaBody, text string) {
+	n.Helper()
+	same := n.File("same.json", strings.Replace(text, "{", `{"VpnConnectionId": "vco-1", "InternetIp": "`+lab.CloudAddr+`", "State": "active", `, 1))
+	if out, err := n.Customer.Try(n.Binary(), "diff", "hq", "--cloud", same, "--control", control); err != nil {
+		n.Errorf("the same differs: %v\n%s", err, out)
+	}
+	body.RemoteSubnet = "192.168.99.0/24"
+	other, err := json.Marshal(body)
+	if err != nil {
+		n.Fatalf("%v", err)
+	}
+	out, err := n.Customer.Try(n.Binary(), "diff", "hq", "--cloud", n.File("other.json", string(other)), "--control", control)
+	if want := "RemoteSubnet (hq)\n  in the cloud  192.168.99.0/24\n  here          " + lab.CustomerLAN; err == nil || !strings.Contains(out, want) || strings.Contains(out, psk) {
+		n.Errorf("a drift is told as %v\n%s", err, out)
+	}
+}
 
 // Three commands lead from a cloud's body to the first answered ping: init, run and ping. p95 of 100 is at most 300 ms,
 // the start of the daemon included, with a peer on the same machine that is up already.
@@ -42,6 +61,9 @@ func TestFromABodyToTheFirstPing(t *testing.T) {
 		})
 		took = append(took, time.Since(start))
 		t.Logf("init %v, the first ping %v", written.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+		if len(took) == 1 {
+			compare(n, control, body, string(text))
+		}
 		gw.Stop()
 	}
 	slices.Sort(took)

@@ -95,6 +95,7 @@ func groups(s *settings) []group {
 			newCheck(),
 			newExplain(),
 			newExport(),
+			newDiff(s),
 			newSchema(),
 			newProbe(s),
 		}},

@@ -60,30 +60,6 @@ func Dialects() []string {
 	return out
 }
 
-// Guess is the dialect of a body, by its keys; empty where it is not clear.
-func Guess(body []byte) string {
-	req, _ := tree.ReadBody("body", body, tree.NewBudget())
-	if req == nil || req.Root == nil {
-		return ""
-	}
-	best, second, name := 0, 0, ""
-	for _, d := range load.Dialects() {
-		if d.Name == native.Name {
-			continue
-		}
-		switch n := d.Knows(req.Root); {
-		case n > best:
-			best, second, name = n, best, d.Name
-		case n > second:
-			second = n
-		}
-	}
-	if best < 3 || best == second {
-		return ""
-	}
-	return name
-}
-
 // body is the body as the tables of its dialect read it, with what is wrong with it.
 func (a *Answers) body() (*dialect.Value, diag.Problems) {
 	d := a.dialect()
@@ -104,7 +80,7 @@ func (a *Answers) body() (*dialect.Value, diag.Problems) {
 func (a *Answers) dialect() *dialect.Dialect {
 	name := a.Dialect
 	if name == "" {
-		name = Guess(a.Body)
+		name = load.Guess(a.Body)
 	}
 	for _, d := range load.Dialects() {
 		if d.Name == name && name != native.Name {

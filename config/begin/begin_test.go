@@ -80,7 +80,7 @@ func TestEachPageBecomesAConfiguration(t *testing.T) {
 		for _, side := range []config.Side{config.Customer, config.Cloud} {
 			t.Run(fmt.Sprintf("%s/%v", name, side), func(t *testing.T) {
 				cloud, _, _ := strings.Cut(strings.TrimSuffix(name, filepath.Ext(name)), "-")
-				if got := Guess(body); got != cloud {
+				if got := load.Guess(body); got != cloud {
 					t.Fatalf("the dialect is guessed to be %q", got)
 				}
 				a := &Answers{Body: body, Side: side, Gateways: map[string]*Gateway{}, Customer: map[string]*Gateway{}}
