@@ -117,6 +117,7 @@ func groups(s *settings) []group {
 			newRekey(s),
 		}},
 		{others, []*cobra.Command{
+			newBundle(s),
 			newVersion(),
 		}},
 	}
