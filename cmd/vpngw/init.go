@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -52,9 +53,10 @@ missing, and ends with exit code 2.
 
 The body is kept verbatim in a file beside the configuration, a typed pre-shared key in
 another one. Only root can read them, or the group "vpngw" where there is one. An existing
-file is not touched without --force. A key never stands on the command line: --psk-file
-names a file that stays where it is, and --psk-stdin reads it from standard input, one
-line for each tunnel.
+file is not touched without --force, but for the example that an installation leaves.
+
+A key never stands on the command line: --psk-file names a file that stays where it is,
+and --psk-stdin reads it from standard input, one line for each tunnel.
 
 With --native it describes a peer that is none of these clouds.`,
 		Example: `  vpngw init
@@ -366,7 +368,7 @@ func (f *initFlags) terminal(out io.Writer) *begin.Terminal {
 func (f *initFlags) free(files []begin.File) error {
 	var there []string
 	for _, file := range files {
-		if _, err := os.Lstat(file.Path); err == nil {
+		if _, err := os.Lstat(file.Path); err == nil && !untouched(file.Path) {
 			there = append(there, file.Path)
 		}
 	}
@@ -374,6 +376,15 @@ func (f *initFlags) free(files []begin.File) error {
 		return fmt.Errorf("nothing was written: %s is there already; another name is -o FILE, and --force overwrites", strings.Join(there, ", "))
 	}
 	return nil
+}
+
+//go:embed vpngw.example.yaml
+var example string
+
+// untouched reports whether a file is the example as an installation puts it there, in which nobody has written anything.
+func untouched(name string) bool {
+	text, err := readInit(name)
+	return err == nil && string(text) == example
 }
 
 // write writes the files. Each appears whole or not at all, the configuration last.

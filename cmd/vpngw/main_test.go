@@ -43,7 +43,9 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() { os.RemoveAll(dir) })
 			e.Setenv("SOCKET", dir+"/control.sock")
-			return nil
+			here, err := os.Getwd()
+			e.Setenv("EXAMPLE", here+"/vpngw.example.yaml")
+			return err
 		},
 	})
 }
