@@ -21,16 +21,16 @@ import (
 func Host() []Piece {
 	return []Piece{
 		{"host/version.txt", "kernel, distribution, processors", versions},
-		{"host/links.txt", "network devices with their counters", program(noAliases, "ip", "-s", "link", "show")},
-		{"host/addresses.txt", "addresses", program(noAliases, "ip", "address", "show")},
-		{"host/routes.txt", "IPv4 routes of all tables", program(nil, "ip", "-4", "route", "show", "table", "all")},
-		{"host/routes6.txt", "IPv6 routes of all tables", program(nil, "ip", "-6", "route", "show", "table", "all")},
+		{"host/links.txt", "network devices with their counters", or(program(noAliases, "ip", "-s", "link", "show"), "dev")},
+		{"host/addresses.txt", "addresses", or(program(noAliases, "ip", "address", "show"), "fib_trie", "if_inet6")},
+		{"host/routes.txt", "IPv4 routes of all tables", or(program(nil, "ip", "-4", "route", "show", "table", "all"), "route")},
+		{"host/routes6.txt", "IPv6 routes of all tables", or(program(nil, "ip", "-6", "route", "show", "table", "all"), "ipv6_route")},
 		{"host/rules.txt", "routing rules", both(program(nil, "ip", "-4", "rule", "show"), program(nil, "ip", "-6", "rule", "show"))},
 		{"host/nftables.txt", "nftables, without comments and the contents of sets", program(noComments, "nft", "-t", "list", "ruleset")},
-		{"host/sockets.txt", "sockets of ports 500, 4500 and 179, and raw ones", both(
+		{"host/sockets.txt", "sockets of ports 500, 4500 and 179, and raw ones", or(both(
 			program(nil, "ss", "-Hanup", "( sport = :500 or sport = :4500 )"),
 			program(nil, "ss", "-Hantp", "( sport = :179 or dport = :179 )"),
-			program(nil, "ss", "-Hanwp"))},
+			program(nil, "ss", "-Hanwp")), "udp", "udp6", "raw", "raw6")},
 		{"host/sysctl.txt", "sysctls that decide about packets", sysctls},
 		{"host/journal.txt", "the last lines of vpngw's journal", program(nil, "journalctl", "--unit", "vpngw", "--lines", "5000", "--no-pager", "--output", "short-iso")},
 	}
@@ -52,10 +52,29 @@ func program(clean func([]byte) []byte, name string, args ...string) func(contex
 			text = clean(text)
 		}
 		if errors.Is(err, exec.ErrNotFound) {
-			return nil, fmt.Errorf("%s is not installed", name)
+			return nil, fmt.Errorf("%w: %s", errNotInstalled, name)
 		}
 		if err != nil {
 			err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(complaint.Bytes()))
+		}
+		return text, err
+	}
+}
+
+var errNotInstalled = errors.New("not installed")
+
+// or is what programs tell, or, where they are not installed, files of /proc/net.
+func or(programs func(context.Context) ([]byte, error), files ...string) func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
+		text, err := programs(ctx)
+		if !errors.Is(err, errNotInstalled) {
+			return text, err
+		}
+		for _, file := range files {
+			file = "/proc/net/" + file
+			if more, e := readAtMost(file); e == nil {
+				text = fmt.Appendf(text, "%s:\n%s", file, more)
+			}
 		}
 		return text, err
 	}
@@ -147,5 +166,5 @@ func readAtMost(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 64<<10))
+	return io.ReadAll(io.LimitReader(f, 1<<20))
 }

@@ -128,6 +128,14 @@ func TestFreeTextIsTakenOut(t *testing.T) {
 	}
 }
 
+// Where a program is not installed, as in a container, the kernel's files stand in.
+func TestWithoutPrograms(t *testing.T) {
+	text, err := or(program(nil, "no-such-program"), "dev")(t.Context())
+	if !errors.Is(err, errNotInstalled) || !strings.Contains(string(text), "lo:") {
+		t.Errorf("%v, %q", err, text)
+	}
+}
+
 // What this host tells is there, or why it is not.
 func TestThisHost(t *testing.T) {
 	for _, p := range Host() {

@@ -81,7 +81,7 @@ With --native it describes a peer that is none of these clouds.`,
 	fl.StringArrayVar(&f.pskFiles, "psk-file", nil, "the `file` with the pre-shared key; twice for the keys of two tunnels")
 	fl.BoolVar(&f.pskStdin, "psk-stdin", false, "read the pre-shared key from standard input")
 	fl.StringArrayVar(&f.listen, "listen", nil, "this host's underlay `address`; may be repeated")
-	fl.StringArrayVar(&f.routes, "route", nil, "`network` behind the cloud's gateway, where the body does not say it; may be repeated")
+	fl.StringArrayVar(&f.routes, "route", nil, "`network` behind the other gateway, where the body does not say it, or none; may be repeated")
 	fl.BoolVar(&f.native, "native", false, "a peer that is none of these clouds")
 	fl.StringVar(&f.local, "local", "", "with --native: this end's `address`")
 	fl.StringVar(&f.remote, "remote", "", "with --native: the other end's `address`")
@@ -129,6 +129,10 @@ func (f *initFlags) run(out io.Writer) error {
 	printCheck(out, f.out, r, problems)
 	if problems.Failed() {
 		return errSaid
+	}
+	if problems.Refused() {
+		fmt.Fprintf(out, "next: mend what run refuses in %s, and check again: vpngw check -c %s\n", f.out, f.out)
+		return nil
 	}
 	fmt.Fprintf(out, "next: %s\n", next(f.out))
 	return nil
@@ -229,8 +233,11 @@ func (f *initFlags) answers() (*begin.Answers, error) {
 
 // networks are the values of a flag that may be repeated; none where it is not given.
 func networks(given []string) ([]netip.Prefix, error) {
-	if len(given) == 0 {
+	switch {
+	case len(given) == 0:
 		return nil, nil
+	case len(given) == 1 && given[0] == "none":
+		return []netip.Prefix{}, nil
 	}
 	return begin.Prefixes(strings.Join(given, ","))
 }

@@ -65,7 +65,11 @@ func (t *Terminal) need(a *Answers, n Need) error {
 	case PSK:
 		return t.psk(a, n.Count)
 	case Routes:
-		return t.ask("Networks behind the cloud's gateway that go into the tunnel, such as 10.10.0.0/16,10.11.0.0/16; none: for nothing", "", func(s string) (err error) {
+		other := "cloud"
+		if a.Side == config.Cloud {
+			other = "customer"
+		}
+		return t.ask("Networks behind the "+other+"'s gateway that go into the tunnel, such as 10.10.0.0/16,10.11.0.0/16; none: for nothing", "", func(s string) (err error) {
 			if a.Routes = []netip.Prefix{}; s != "none" {
 				a.Routes, err = Prefixes(s)
 			}

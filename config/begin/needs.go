@@ -69,7 +69,7 @@ func (a *Answers) Needs() []Need {
 	if o.keys > 0 && len(a.PSKs) == 0 && len(a.PSKFiles) == 0 {
 		out = append(out, Need{Kind: PSK, Count: o.keys, Flag: "--psk-file FILE (or --psk-stdin)"})
 	}
-	if o.routes && a.Side == config.Customer && a.Routes == nil {
+	if o.routes && (a.Side == config.Customer || !o.behind) && a.Routes == nil {
 		out = append(out, Need{Kind: Routes, Flag: "--route NETWORK"})
 	}
 	return out
@@ -115,7 +115,8 @@ type gateway struct {
 type leftOpen struct {
 	gateways []gateway
 	keys     int  // pre-shared keys
-	routes   bool // the customer's end must say what is behind the cloud
+	routes   bool // the customer's end must say what is behind the cloud's,
+	behind   bool // and the body says what is behind the customer's
 }
 
 func open(name string, v *dialect.Value) (o leftOpen) {
@@ -129,7 +130,7 @@ func open(name string, v *dialect.Value) (o leftOpen) {
 			{id: v.Field("vgw_id").Text(), cloud: true, known: err == nil},
 			{id: v.Field("cgw_id").Text(), asn: style == "bgp"},
 		}
-		o.keys, o.routes = missing(v.Field("psk")), style == "static"
+		o.keys, o.routes, o.behind = missing(v.Field("psk")), style == "static", true
 	case "tencent":
 		kind := v.Field("RouteType").Text()
 		o.gateways = []gateway{
@@ -137,7 +138,7 @@ func open(name string, v *dialect.Value) (o leftOpen) {
 			{id: v.Field("CustomerGatewayId").Text(), asn: kind == "Bgp" && v.Field("BgpConfig").Field("RemoteBgpAsn").Int() == 0},
 		}
 		policies := v.Field("SecurityPolicyDatabases")
-		o.keys = missing(v.Field("PreShareKey"))
+		o.keys, o.behind = missing(v.Field("PreShareKey")), v.Field("Route").Field("DestinationCidrBlock").OK()
 		o.routes = kind == "StaticRoute" || kind == "STATIC" && len(policies.Items()) == 0 && len(policies.Entries()) == 0
 	}
 	return o
