@@ -24,7 +24,7 @@ var Dialect = &dialect.Dialect{
 	Receipt:  []string{"RequestId", "VpnConnectionId", "Name", "CreateTime"},
 	Tells:    answer,
 
-	OneTunnel: ofOneTunnel,
+	OneTunnel: ofOneTunnel, TwoTunnels: []string{"EnableTunnelsBgp"},
 	Same: &dialect.SameGateways{
 		DifferentIKE: "VpnConnectionParamInvalid.SameVpnAndCgwDifferentIkeConfigs",
 		Overlap:      "VpnConnectionParamInvalid.SameVpnAndCgwTrafficSelectorOverlap",

@@ -51,6 +51,21 @@ func Member(n *tree.Node, key string) string {
 	return ""
 }
 
+// Names reports whether the mapping v names the parameter of a row, though it be empty.
+func (v *Value) Names(row string) bool {
+	t, ok := v.Row.Type.(interface{ Table() *Object })
+	if !ok || !v.Given || v.Node == nil || v.Node.Kind != tree.Map {
+		return false
+	}
+	at := t.Table().row(row)
+	for key := range v.Node.Pairs() {
+		if at >= 0 && t.Table().find(key.Text, v.loose) == at {
+			return true
+		}
+	}
+	return false
+}
+
 // Has reports whether v's table has a row called name.
 func (v *Value) Has(name string) bool {
 	t, ok := v.Row.Type.(interface{ Table() *Object })

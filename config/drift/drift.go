@@ -83,23 +83,22 @@ func (r *Result) tunnel(view View, here, there Tunnel) {
 			}
 			continue
 		}
-		var differ, set []string
+		var differ []string
 		for _, w := range row.Words {
 			if !equal(here.Values[w], there.Values[w]) {
 				differ = append(differ, w)
-				if slices.Contains(overrides, w) {
-					set = append(set, w)
-				}
 			}
 		}
 		switch {
-		case len(differ) == 0 || unnamed(row, ours):
+		case len(differ) == 0 || unnamed(row, ours) || follows(differ, here, there):
+		case row.untold && (ours.Where != "" || row.List || ours.List):
+			if (row.Data != ours.Data || ours.Other || row.List || ours.List) && !r.explained(row, there, differ) {
+				r.skip("%s: the answer leaves it out; here it is %s", row.Path, text(ours, here))
+			}
 		case row.List || ours.List || ours.Other:
 			r.add(view, here.Name, row.Path, meaning(there, differ), meaning(here, differ), ours.Where)
 		case row.Data != ours.Data && !literal(ours, there, differ):
 			r.add(view, here.Name, row.Path, text(row, there), text(ours, here), ours.Where)
-		case len(set) > 0: // what stands beside the body decides
-			r.add(view, here.Name, row.Path, meaning(there, set), meaning(here, set), ours.Where)
 		}
 	}
 }
@@ -118,7 +117,11 @@ var agreed = []string{
 func (r *Result) native(view View, here, there Tunnel, row Row) {
 	var differ []string
 	for _, w := range row.Words {
-		if slices.Contains(agreed, w) && there.Values[w] != unknownAddress && there.Values[w] != unknownIdentity && !equal(here.Values[w], there.Values[w]) {
+		h, c := here.Values[w], there.Values[w]
+		if (h == "" || c == "") && (w == "pairs of networks" || strings.HasSuffix(w, " AS") || strings.HasSuffix(w, " inside address")) {
+			continue // only one side says it: the networks say the same, and BGP's parameters need BGP
+		}
+		if slices.Contains(agreed, w) && c != unknownAddress && c != unknownIdentity && !equal(h, c) {
 			differ = append(differ, w)
 		}
 	}
@@ -139,6 +142,25 @@ func equal(a, b string) bool {
 		return true
 	}
 	return slices.Contains(strings.Split(a, either), b) || slices.Contains(strings.Split(b, either), a)
+}
+
+// switches are the parameters that turn something on, with what means nothing without it.
+var switches = map[string][]string{
+	"BGP":                 {"BGP ", "local AS", "remote AS", "local inside address", "remote inside address"},
+	"health check":        {"health check "},
+	"dead peer detection": {"DPD "},
+}
+
+// follows reports whether all that differs only does because something is on at one side and off at the other.
+func follows(differ []string, here, there Tunnel) bool {
+	return !slices.ContainsFunc(differ, func(word string) bool {
+		for of, parts := range switches {
+			if !equal(here.Values[of], there.Values[of]) && slices.ContainsFunc(parts, func(p string) bool { return strings.HasPrefix(word, p) }) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // unnamed reports whether row is the connection's name and one side has none.
@@ -206,6 +228,20 @@ func (r *Result) add(view View, tunnel, path, there, here, where string) {
 	r.Drifts = append(r.Drifts, Drift{tunnel, path, there, here, where, do})
 }
 
+// skip notes what is not compared.
+func (r *Result) skip(format string, args ...any) {
+	if s := fmt.Sprintf(format, args...); !slices.Contains(r.NotCompared, s) {
+		r.NotCompared = append(r.NotCompared, s)
+	}
+}
+
+// explained reports whether another parameter, which the answer names, says what this one is about.
+func (r *Result) explained(row Row, there Tunnel, differ []string) bool {
+	return slices.ContainsFunc(there.Rows, func(o Row) bool {
+		return o.Path != row.Path && !o.untold && o.Where != "" && slices.ContainsFunc(o.Words, func(w string) bool { return slices.Contains(differ, w) })
+	})
+}
+
 // secretWord reports whether a row is a key.
 func secretWord(words []string) bool {
 	return slices.Contains(words, "pre-shared key") || slices.Contains(words, "BGP key")
@@ -219,11 +255,7 @@ func (r *Result) secret(view View, here, there Tunnel, row Row) {
 	if word == "BGP key" && there.Values["BGP"] == "" {
 		return
 	}
-	not := func(format string, args ...any) {
-		if s := row.Path + ": " + fmt.Sprintf(format, args...); !slices.Contains(r.NotCompared, s) {
-			r.NotCompared = append(r.NotCompared, s)
-		}
-	}
+	not := func(why string) { r.skip("%s: %s", row.Path, why) }
 	switch {
 	case len(theirs) == 0 && word == "BGP key" && len(ours) == 0 && known:
 	case len(theirs) == 0:

@@ -59,6 +59,8 @@ type Row struct {
 	Words []string `json:"words"`           // the parameters of config/explain that it decides
 	List  bool     `json:"list,omitempty"`  // only the words tell whether it differs
 	Other bool     `json:"other,omitempty"` // something beside the body decides in its place
+
+	untold bool // an answer does not name it
 }
 
 // Of is the view of the connection called name, or of a tunnel of that name.
@@ -86,7 +88,9 @@ func of(r *load.Result, d *dialect.Draft) View {
 	explained := explain.Of(r, d.Connection.Name)
 	for i := range seen.Tunnels {
 		running := &d.Tunnels[i]
+		body := map[string]string{}
 		if seen.Body != nil {
+			body = tunnelOf(seen, i).Values
 			beside(&seen.Tunnels[i], running)
 		}
 		t := tunnelOf(seen, i)
@@ -95,7 +99,7 @@ func of(r *load.Result, d *dialect.Draft) View {
 			t.secrets["BGP key"] = running.BGP.AuthKey
 		}
 		if i < len(explained) {
-			places(&t, explained[i])
+			places(&t, explained[i], body)
 		}
 		v.Tunnels = append(v.Tunnels, t)
 	}
@@ -205,7 +209,7 @@ func tunnelOf(d *dialect.Draft, i int) Tunnel {
 		return t
 	}
 	t.Values["name"] = d.Name.Text()
-	w := walk{d: d, i: i, out: &t}
+	w := walk{d: d, i: i, out: &t, skip: dialectOf(d.Dialect).TwoTunnels}
 	if len(d.Tunnels) > 1 {
 		w.skip = dialectOf(d.Dialect).OneTunnel
 	}
@@ -228,7 +232,7 @@ func (t *Tunnel) spell() {
 		t.Rows = slices.Delete(t.Rows, at, at+1)
 		for i := range t.Rows {
 			if r := &t.Rows[i]; r.Path == strings.TrimSuffix(had.Path, old)+name && had.Where != "" {
-				r.Data, r.Where = had.Data, had.Where
+				r.Data, r.Where, r.untold = had.Data, had.Where, false
 			}
 		}
 	}
@@ -252,15 +256,21 @@ func ordered(ps []netip.Prefix) []netip.Prefix {
 	return slices.Compact(ps)
 }
 
-// places adds where a parameter is given beside the body.
-func places(t *Tunnel, e explain.Tunnel) {
-	for _, p := range e.Parameters {
-		if !slices.Contains(overrides, p.Name) || p.Source != explain.Given {
+// places marks the parameters that something beside the body decides, and says where.
+func places(t *Tunnel, e explain.Tunnel, body map[string]string) {
+	for _, word := range overrides {
+		if t.Values[word] == body[word] {
 			continue
 		}
+		where := ""
+		for _, p := range e.Parameters {
+			if p.Name == word && p.Source == explain.Given {
+				where = p.Where
+			}
+		}
 		for i := range t.Rows {
-			if slices.Contains(t.Rows[i].Words, p.Name) && !strings.Contains(p.Path, "."+e.Dialect+".") {
-				t.Rows[i].Where, t.Rows[i].Other = p.Where, true
+			if slices.Contains(t.Rows[i].Words, word) {
+				t.Rows[i].Where, t.Rows[i].Other = where, true
 			}
 		}
 	}
@@ -270,6 +280,7 @@ func places(t *Tunnel, e explain.Tunnel) {
 type walk struct {
 	d    *dialect.Draft
 	i    int
+	not  bool     // an answer does not name what is looked at
 	skip []string // parameters of the whole body that mean nothing here
 	out  *Tunnel
 }
@@ -279,7 +290,10 @@ func (w *walk) object(v *dialect.Value, path string) {
 		if p.Row.Later != "" || path == "" && slices.Contains(w.skip, p.Row.Name) {
 			continue
 		}
+		was := w.not
+		w.not = was || w.d.Body.Answer() && !v.Names(p.Row.Name)
 		w.value(p, strings.TrimPrefix(path+"."+p.Row.Name, "."))
+		w.not = was
 	}
 }
 
@@ -294,7 +308,7 @@ func (w *walk) value(p *dialect.Value, path string) {
 				w.out.secrets[word] = p.Secret()
 			}
 		}
-		w.out.add(p, path, "", words, true)
+		w.add(p, path, "", words, true)
 	case object:
 		w.object(p, path)
 	case len(p.Items()) > 0 && w.tunnels(p):
@@ -307,7 +321,7 @@ func (w *walk) value(p *dialect.Value, path string) {
 		data, plain := datum(p)
 		words = append(words, inner(p.Row.Type)...)
 		slices.Sort(words)
-		w.out.add(p, path, data, words, !plain)
+		w.add(p, path, data, words, !plain)
 	}
 }
 
@@ -318,16 +332,16 @@ func (w *walk) tunnels(p *dialect.Value) bool {
 	return slices.ContainsFunc(p.Items(), func(item *dialect.Value) bool { return w.d.Places[w.i].IKE.In(item) })
 }
 
-func (t *Tunnel) add(p *dialect.Value, path, data string, words []string, list bool) {
+func (w *walk) add(p *dialect.Value, path, data string, words []string, list bool) {
 	if len(words) == 0 {
 		return
 	}
-	row := Row{Path: path, Data: data, Words: slices.Compact(words), List: list}
+	row := Row{Path: path, Data: data, Words: slices.Compact(words), List: list, untold: w.not}
 	if p.Given {
 		pos := p.Pos()
 		row.Where = fmt.Sprintf("%s:%d", filepath.Base(pos.File), pos.Line)
 	}
-	t.Rows = append(t.Rows, row)
+	w.out.Rows = append(w.out.Rows, row)
 }
 
 // known are the words of config/explain.
