@@ -21,7 +21,7 @@ var floors = [][]string{
 	{"control"},   // the control interface: HTTP on a Unix socket
 	{"desired"},   // loads the configuration from its source and has the gateway adopt it
 	{"gateway"},   // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export", "config/begin", "config/drift"},       // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
+	{"config/export", "config/begin", "config/drift"},                  // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
 	{"config/explain", "config/schema", "doctor", "tryout", "support"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
