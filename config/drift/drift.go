@@ -93,7 +93,11 @@ func (r *Result) tunnel(view View, here, there Tunnel) {
 		case len(differ) == 0 || unnamed(row, ours) || follows(differ, here, there):
 		case row.untold && (ours.Where != "" || row.List || ours.List):
 			if (row.Data != ours.Data || ours.Other || row.List || ours.List) && !r.explained(row, there, differ) {
-				r.skip("%s: the answer leaves it out; here it is %s", row.Path, text(ours, here))
+				is := text(ours, here)
+				if ours.Other {
+					is = meaning(here, differ)
+				}
+				r.skip("%s: the answer leaves it out; here it is %s", row.Path, is)
 			}
 		case row.List || ours.List || ours.Other:
 			r.add(view, here.Name, row.Path, meaning(there, differ), meaning(here, differ), ours.Where)

@@ -68,7 +68,7 @@ func TestWhatAnAnswerLeavesOutIsNotCompared(t *testing.T) {
 		{"tencent", `"DhGroupName": "GROUP14"`, `"DhGroupName": ""`, "IKEOptionsSpecification.DhGroupName", ""},
 		{"huawei by policy", `"pfs": "disable", `, ``, "", "ipsecpolicy.pfs: the answer leaves it out; here it is disable"},
 		{"alibaba", `"LocalSubnet": "10.11.0.0/16,10.10.0.0/16"`, `"LocalSubnet": "10.10.0.0/16,10.11.0.0/16"`, "", ""},
-		{"alibaba with BGP", `"IpsecLifetime": 3600`, ``, "", "IpsecConfig.IpsecLifetime: the answer leaves it out; here it is 86400"},
+		{"alibaba with BGP", `"IpsecLifetime": 3600`, ``, "", "IpsecConfig.IpsecLifetime: the answer leaves it out; here it is 1h"},
 		{"alibaba with BGP", `"EnableBgp": "true", `, ``, "", ""},
 		{"alibaba with BGP", `"EnableBgp": "true", `, `"EnableBgp": "", `, "BgpConfig.EnableBgp", ""},
 	} {
