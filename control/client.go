@@ -85,6 +85,11 @@ func (c *Client) Routes(ctx context.Context, name string) ([]gateway.RouteStatus
 	return r.Routes, err
 }
 
+// Explain returns the effective parameters of what runs, with a name those of the connection or tunnel of that name.
+func (c *Client) Explain(ctx context.Context, name string) (e desired.Explained, err error) {
+	return e, c.do(ctx, http.MethodGet, "/v1/config?"+url.Values{"name": {name}}.Encode(), nil, &e)
+}
+
 // Version returns the daemon's version.
 func (c *Client) Version(ctx context.Context) (v Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
@@ -135,6 +140,13 @@ func (c *Client) Confirm(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/v1/confirm", nil, nil)
 }
 
+// Get returns an answer as it is.
+func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
+	var raw []byte
+	err := c.do(ctx, http.MethodGet, path, nil, &raw)
+	return raw, err
+}
+
 const maxAnswer = 256 << 20 // a status of very many tunnels
 
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
@@ -164,6 +176,10 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 			return fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
 		}
 		return &RefusedError{f.Error, f.Problems}
+	}
+	if raw, ok := out.(*[]byte); ok {
+		*raw = answer
+		return nil
 	}
 	if out == nil {
 		return nil

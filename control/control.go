@@ -6,6 +6,7 @@
 //	                          &after=NUMBER only later ones, &wait=SECONDS (at most 30) waits for one if there is none yet
 //	GET  /v1/diagnosis?name=N what is wrong with a connection or tunnel and this host, and who has to change what
 //	GET  /v1/routes           what each tunnel leads to, and whether that is in the kernel; ?name=N that of a connection or tunnel
+//	GET  /v1/config           the effective parameters of each tunnel, without keys; ?name=N those of a connection or tunnel
 //	GET  /v1/version          {"version":"…"}
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
@@ -49,6 +50,7 @@ type Daemon interface {
 	Events(ctx context.Context, name string, after uint64, wait time.Duration) ([]gateway.Event, error)
 	Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis, error)
 	Routes(ctx context.Context, name string) ([]gateway.RouteStatus, error)
+	Explain(ctx context.Context, name string) (desired.Explained, error)
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
 	Failover(ctx context.Context, name string) error

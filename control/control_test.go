@@ -52,6 +52,10 @@ func (d *fakeDaemon) Diagnose(_ context.Context, name string) ([]doctor.Diagnosi
 	return []doctor.Diagnosis{{Tunnel: name, State: tunnel.Up}}, d.err
 }
 
+func (d *fakeDaemon) Explain(_ context.Context, name string) (desired.Explained, error) {
+	return desired.Explained{File: "explained " + name}, d.err
+}
+
 func (d *fakeDaemon) Routes(_ context.Context, name string) ([]gateway.RouteStatus, error) {
 	d.asked = append(d.asked, "routes of "+name)
 	return []gateway.RouteStatus{{Tunnel: "hq", Prefix: "10.1.0.0/16", Sources: []string{"bgp"}, Path: []uint32{64600}}}, d.err

@@ -150,6 +150,7 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"counters", "GET /v1/counters HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"events", "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"diagnosis", "GET /v1/diagnosis?name=hq HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"config", "GET /v1/config HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"routes", "GET /v1/routes HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"version", "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"up", post("up", `{"name":"hq"}`), http.StatusForbidden},

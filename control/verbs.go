@@ -50,6 +50,7 @@ func verbs(d Daemon, version string) []verb {
 			list, err := d.Routes(ctx, in.(string))
 			return Routes{list}, err
 		}},
+		{pattern: "GET /v1/config", query: readAnyName, do: func(ctx context.Context, in any) (any, error) { return d.Explain(ctx, in.(string)) }},
 		post("up", newTarget, func(ctx context.Context, b named) error { return d.Up(ctx, b.name()) }),
 		post("down", newTarget, func(ctx context.Context, b named) error { return d.Down(ctx, b.name()) }),
 		post("failover", newTarget, func(ctx context.Context, b named) error { return d.Failover(ctx, b.name()) }),
@@ -70,7 +71,7 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := clientOf(r.Context())
 	if v.admin && !c.admin() {
 		write(w, http.StatusForbidden, failure{Error: fmt.Sprintf(
-			"user %d may only look (status, counters, events, diagnosis, routes, version); %s needs root or the daemon's own user, %d: use sudo", c.user, r.URL.Path[len("/v1/"):], c.door.owner)})
+			"user %d may only look (status, counters, events, diagnosis, routes, config, version); %s needs root or the daemon's own user, %d: use sudo", c.user, r.URL.Path[len("/v1/"):], c.door.owner)})
 		return
 	}
 	var in any

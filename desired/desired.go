@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"vpngw/config"
+	"vpngw/config/load"
 	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/store"
@@ -22,6 +23,8 @@ type Loaded struct {
 	*config.Config
 	// Text returns what Source.Again makes the same configuration of, keys included. The same source gives the same text.
 	Text func() ([]byte, error)
+	// Result loads it again, with where each value comes from; nil: nobody can.
+	Result func() (*load.Result, diag.Problems)
 }
 
 // Source gives configurations. A nil Loaded, or a refusal among the problems, means that nothing may be adopted.

@@ -25,8 +25,8 @@ var floors = [][]string{
 	{"control/page"},                    // the status page
 	{"desired"},                         // loads the configuration from its source and has the gateway adopt it
 	{"gateway"},                         // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export"},                   // a configuration for other programs and for the other end
-	{"config/explain", "config/schema", "doctor", "tryout"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes
+	{"config/export", "config/begin", "config/drift"},                  // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
+	{"config/explain", "config/schema", "doctor", "tryout", "support"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes; what a support case needs
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
 	{"config/dialect"}, // tables, types and checks of any dialect

@@ -43,7 +43,9 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() { os.RemoveAll(dir) })
 			e.Setenv("SOCKET", dir+"/control.sock")
-			return nil
+			here, err := os.Getwd()
+			e.Setenv("EXAMPLE", here+"/vpngw.example.yaml")
+			return err
 		},
 	})
 }
@@ -86,9 +88,10 @@ func answering(ts *testscript.TestScript, _ bool, args []string) {
 
 // canned is a daemon with one status, that knows one connection.
 type canned struct {
-	status   desired.Status
-	reloaded desired.Reloaded
-	planned  desired.Planned
+	status    desired.Status
+	reloaded  desired.Reloaded
+	planned   desired.Planned
+	explained desired.Explained
 }
 
 func (d *canned) Status(context.Context) (desired.Status, error) { return d.status, nil }
@@ -151,6 +154,11 @@ func (d *canned) Routes(_ context.Context, name string) ([]gateway.RouteStatus, 
 		hq(gateway.RouteStatus{Prefix: "10.3.0.0/16", Sources: []string{}, Guarded: true, Report: diag.Report{Why: "no \x1b[2J session", Code: "bgp-not-established"}}),
 		hq(gateway.RouteStatus{Prefix: "100.64.0.0/10", Sources: []string{"bgp"}, Report: diag.Report{Why: "the peer may not tell it", Code: "bgp-prefix-refused"}}),
 	}, nil
+}
+
+// Explain explains nothing.
+func (d *canned) Explain(_ context.Context, name string) (desired.Explained, error) {
+	return d.explained, d.known(name)
 }
 
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }

@@ -99,9 +99,11 @@ const others = "Others"
 func groups(s *settings) []group {
 	return []group{
 		{"The configuration", []*cobra.Command{
+			newInit(),
 			newCheck(),
 			newExplain(),
 			newExport(),
+			newDiff(s),
 			newSchema(),
 			newProbe(s),
 		}},
@@ -124,6 +126,7 @@ func groups(s *settings) []group {
 			newRekey(s),
 		}},
 		{others, []*cobra.Command{
+			newBundle(s),
 			newVersion(),
 			newCompletion(),
 			newMan(),

@@ -225,7 +225,10 @@ func complete(r *load.Result, problems diag.Problems, state string, random io.Re
 		return nil, problems
 	}
 	source := r.Source // r itself is much larger, and is not kept
-	l := &desired.Loaded{Config: r.Config, Text: func() ([]byte, error) { return json.Marshal(source) }}
+	l := &desired.Loaded{
+		Config: r.Config, Text: func() ([]byte, error) { return json.Marshal(source) },
+		Result: func() (*load.Result, diag.Problems) { return source.Load(loadOptions) },
+	}
 	if problems.Refused() {
 		return l, problems
 	}

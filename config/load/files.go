@@ -100,3 +100,8 @@ func reason(err error) error {
 	}
 	return err
 }
+
+// ReadRegular is the ReadFile of File: it reads a regular file that others cannot change.
+func ReadRegular(name string, limit int) ([]byte, fs.FileMode, error) {
+	return readFile(name, limit, false)
+}
