@@ -31,12 +31,13 @@ func newBundle(s *settings) *cobra.Command {
 		Long: `Bundle writes an archive (mode 0600) with what somebody needs who shall find a fault from
 afar: versions, the effective configuration, status, events, counters, routes, what the
 doctor finds about tunnels that are not up, and the state of this host's network. --names
-lists the files, and manifest.json in the archive says what is in them, and what is not there and why.
+lists the files, and manifest.json in the archive says what is in them, and what is not there
+and why.
 
 It holds no key. The configuration is written as its tables read it, without keys and
-comments; a file with errors is left out, and its problems are there. Before anything is written, it is
-searched for each key that the configuration knows, in every usual form. Addresses and
-names of networks are in it.
+comments; a file with errors is left out, and its problems are there. Before anything is
+written, it is searched for each key that the configuration knows, in every usual form.
+Addresses and names of networks are in it.
 
 It changes nothing, works without a daemon, and takes 20 MB and a few minutes at most. Run
 it as root: else what other users may not read is missing.`,

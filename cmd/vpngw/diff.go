@@ -34,7 +34,7 @@ the answer masks it.
 
 It asks the daemon for what runs. With -c it compares with a file instead, keys included.
 Exit code 0: the same; 1: something differs; 3: there is no daemon.`,
-		Example: `  aliyun vpc DescribeVpnConnection --RegionId cn-shanghai --VpnConnectionId vco-1 | vpngw diff hq --cloud -
+		Example: `  aliyun vpc DescribeVpnConnection --VpnConnectionId vco-1 | vpngw diff hq --cloud -
   vpngw diff hq --cloud answer.json -c /etc/vpngw/vpngw.yaml --json | jq -r '.drifts[].parameter'`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {

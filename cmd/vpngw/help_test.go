@@ -51,7 +51,7 @@ func TestHelpHasExamplesThatParse(t *testing.T) {
 
 // commandLines are the words of each vpngw command in a text of shell commands.
 func commandLines(text string) (out [][]string) {
-	for _, line := range strings.Split(text, "\n") {
+	for _, line := range strings.Split(strings.ReplaceAll(text, "\\\n", ""), "\n") {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "#") {
 			continue

@@ -60,8 +60,10 @@ and --psk-stdin reads it from standard input, one line for each tunnel.
 
 With --native it describes a peer that is none of these clouds.`,
 		Example: `  vpngw init
-  vpngw init --body body.json --gateway vpn-1=198.51.100.1 --customer-gateway cgw-1=203.0.113.9 --psk-file /etc/vpngw/hq.psk
-  pass hq | vpngw init --native --local 203.0.113.9 --remote 198.51.100.1 --local-network 192.168.3.0/24 --remote-network 10.10.0.0/16 --psk-stdin`,
+  vpngw init --body body.json --gateway vpn-1=198.51.100.1 --customer-gateway cgw-1=203.0.113.9 \
+    --psk-file /etc/vpngw/hq.psk
+  pass hq | vpngw init --native --local 203.0.113.9 --remote 198.51.100.1 --psk-stdin \
+    --local-network 192.168.3.0/24 --remote-network 10.10.0.0/16`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.given = cmd.Flags().Changed
