@@ -133,6 +133,9 @@ func printStatus(w io.Writer, st desired.Status, now time.Time) error {
 			if t.Session != nil {
 				fmt.Fprintln(w, sessionLine(t, now))
 			}
+			for _, x := range t.Exposed {
+				fmt.Fprintln(w, exposedLine(t.Name, x))
+			}
 			if t.Leak == gateway.LeakPossible {
 				fmt.Fprintf(w, "%s can leak: %s\n", plain(t.Name), plain(t.LeakWhy))
 			}
