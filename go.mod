@@ -34,6 +34,7 @@ require (
 )
 
 require (
+	github.com/gopacket/gopacket v1.7.7
 	github.com/osrg/gobgp/v3 v3.37.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
