@@ -133,15 +133,19 @@ func (d *fakeDaemon) Capture(ctx context.Context, r gateway.CaptureRequest, w io
 	return gateway.Captured{Packets: 1, Dropped: 2}, err
 }
 
-// serve starts a server for d and returns its socket.
-func serve(t *testing.T, d Daemon) string {
+// serve starts a server for d and returns its socket. change is done to the server before.
+func serve(t *testing.T, d Daemon, change ...func(*Server)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "control.sock")
 	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Serve(l, d, "1.2.3", slog.New(slog.DiscardHandler))
+	s := newServer(d, "1.2.3", slog.New(slog.DiscardHandler))
+	for _, f := range change {
+		f(s)
+	}
+	s.serve(l)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -18,9 +18,10 @@ import (
 const (
 	MaxExposure = 24 * time.Hour
 	minSnaplen  = 64
-	// stallTime is how long a client may take nothing of a stream.
-	stallTime = 5 * time.Second
 )
+
+// stallTime is how long a client may take nothing of a stream. Tests shorten it.
+var stallTime = 5 * time.Second
 
 // keylog is the body of keylog.
 type keylog struct {

@@ -24,9 +24,9 @@ const (
 const MaxExposed = 4
 
 // BusyError is the answer to a key log or a capture too many.
-type BusyError struct{ text string }
+type BusyError struct{ Text string }
 
-func (e *BusyError) Error() string { return e.text }
+func (e *BusyError) Error() string { return e.Text }
 
 // exposed are the key logs and captures. Nothing of them outlives the daemon. The control loop owns it.
 type exposed struct{ list []*exposure }
@@ -51,19 +51,19 @@ func (x *exposed) count(what Exposure, each func(*exposure) int) (n int) {
 func (x *exposed) admit(what Exposure, names []string) error {
 	if what == Keys {
 		if x.count(what, func(*exposure) int { return 1 }) == MaxExposed {
-			return &BusyError{fmt.Sprintf("%d `vpngw keylog` run already; end one of them first", MaxExposed)}
+			return &BusyError{Text: fmt.Sprintf("%d `vpngw keylog` run already; end one of them first", MaxExposed)}
 		}
 		return nil
 	}
 	for _, e := range x.list {
 		for _, name := range names {
 			if e.what == what && slices.Contains(e.tunnels, name) {
-				return &BusyError{fmt.Sprintf("tunnel %s is captured already, until %s; end that `vpngw capture` first", name, e.until.Format(time.TimeOnly))}
+				return &BusyError{Text: fmt.Sprintf("tunnel %s is captured already, until %s; end that `vpngw capture` first", name, e.until.Format(time.TimeOnly))}
 			}
 		}
 	}
 	if n := x.count(what, func(e *exposure) int { return len(e.tunnels) }); n+len(names) > MaxExposed {
-		return &BusyError{fmt.Sprintf("%d tunnels are captured already, and there can be %d; name one tunnel, or end a `vpngw capture` first", n, MaxExposed)}
+		return &BusyError{Text: fmt.Sprintf("%d tunnels are captured already, and there can be %d; name one tunnel, or end a `vpngw capture` first", n, MaxExposed)}
 	}
 	return nil
 }
