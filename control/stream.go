@@ -126,7 +126,6 @@ func (s *stream) extend() { s.rc.SetWriteDeadline(time.Now().Add(stallTime)) }
 // the client does not take it for whole.
 func (v verb) serveStream(w http.ResponseWriter, r *http.Request, in any) {
 	s := &stream{w: w, rc: http.NewResponseController(w)}
-	s.rc.SetReadDeadline(time.Time{}) // the end of the time to read a request would end ctx
 	_, err := clientOf(r.Context()).work(func() (any, error) { return nil, v.stream(r.Context(), in, s) })
 	s.extend()
 	switch {
