@@ -347,13 +347,16 @@ func TestCapturesEndAndAreBounded(t *testing.T) {
 
 		// By number, even within a super-packet's own.
 		q.Count = 3
-		tap, _ := startCapture(r, q, &file)
+		tap, reached := startCapture(r, q, &file)
 		for range 9 {
 			tap.put(host.Tapped{At: time.Now(), Data: udpPacket(addr("192.168.3.7"), addr("10.10.9.9"), 1)})
 		}
 		time.Sleep(time.Second)
 		if x := exposures(t, r, "hq"); len(x) != 0 {
 			t.Errorf("it goes on behind the last packet: %+v", x)
+		}
+		if n, err := reached(); err != nil || n.Packets != 3 {
+			t.Errorf("%+v, %v", n, err)
 		}
 
 		// By time.
