@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,6 +99,7 @@ func TestAnErrorOfTheFileStays(t *testing.T) {
 
 func TestTablesAreForTheirOwnerAlone(t *testing.T) {
 	parent := t.TempDir()
+	defer syscall.Umask(syscall.Umask(0o177))
 	dir := filepath.Join(parent, "keys")
 	tables, err := MakeTables(dir)
 	if err != nil {
@@ -125,6 +127,7 @@ func TestTablesAreForTheirOwnerAlone(t *testing.T) {
 	}
 
 	// Whatever is at the path, keys never go into it.
+	syscall.Umask(0)
 	link := filepath.Join(parent, "link")
 	for path, make := range map[string]func(string) error{
 		dir:  func(string) error { return nil },

@@ -36,6 +36,10 @@ func MakeTables(dir string) (*Tables, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := root.Chmod(".", 0o700); err != nil { // whatever the umask is
+		root.Close()
+		return nil, err
+	}
 	t := &Tables{dir: dir, root: root, files: map[string]*os.File{}}
 	for _, name := range tables {
 		if t.files[name], err = t.make(name); err != nil {
