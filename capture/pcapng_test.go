@@ -130,8 +130,8 @@ func TestTablesAreForTheirOwnerAlone(t *testing.T) {
 	syscall.Umask(0)
 	link := filepath.Join(parent, "link")
 	for path, make := range map[string]func(string) error{
-		dir:  func(string) error { return nil },
-		link: func(p string) error { return os.Symlink(t.TempDir(), p) },
+		dir:                               func(string) error { return nil },
+		link:                              func(p string) error { return os.Symlink(t.TempDir(), p) },
 		filepath.Join(parent, "dangling"): func(p string) error { return os.Symlink(filepath.Join(parent, "nowhere"), p) },
 		filepath.Join(parent, "file"):     func(p string) error { return os.WriteFile(p, nil, 0o666) },
 	} {

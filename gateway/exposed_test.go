@@ -240,7 +240,48 @@ func TestKeyLogsAreBounded(t *testing.T) {
 	})
 }
 
-// capturing starts a capture and returns the fake tap, and what ends it.
+// fakeTap shows what a test has queued.
+type fakeTap struct {
+	sources []host.TapSource
+	mu      sync.Mutex
+	queue   []host.Tapped
+	closed  bool
+}
+
+func (t *fakeTap) Aim(source int, peers []netip.Addr) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sources[source].Peers = peers
+	return nil
+}
+
+func (t *fakeTap) Read(wait time.Duration, take func(host.Tapped)) error {
+	t.mu.Lock()
+	queue := t.queue
+	t.queue = nil
+	t.mu.Unlock()
+	for _, p := range queue {
+		take(p)
+	}
+	if len(queue) == 0 {
+		time.Sleep(wait)
+	}
+	return nil
+}
+
+func (t *fakeTap) Stats() []host.TapStats {
+	out := make([]host.TapStats, len(t.sources))
+	out[0].Dropped = 7
+	return out
+}
+
+func (t *fakeTap) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+}
+
+// startCapture starts a capture and returns the fake tap, and what ends it.
 func startCapture(r *running, q CaptureRequest, w io.Writer) (*fakeTap, func() (Captured, error)) {
 	ctx, stop := context.WithCancel(context.Background())
 	type result struct {

@@ -217,7 +217,7 @@ type fakeHost struct {
 	sendError error
 	setError  error
 	tapError  error
-	tap       *fakeTap // the newest
+	tap       *fakeTap              // the newest
 	states    map[string]host.State // by owner
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
@@ -450,11 +450,11 @@ func (s *script) Do(_ time.Time, c sa.Command) {
 		}
 	}
 }
-func (s *script) Advance(time.Time)      {}
-func (s *script) Deadline() time.Time    { return time.Time{} }
-func (s *script) Idle() bool             { return !s.live }
+func (s *script) Advance(time.Time)         {}
+func (s *script) Deadline() time.Time       { return time.Time{} }
+func (s *script) Idle() bool                { return !s.live }
 func (s *script) LogKeys(string, sa.KeyLog) {}
-func (s *script) Counters() ike.Counters { return ike.Counters{UnknownSPI: 7} }
+func (s *script) Counters() ike.Counters    { return ike.Counters{UnknownSPI: 7} }
 
 // Next adds the Facts that an Endpoint emits with such Actions.
 func (s *script) Next() sa.Action {
@@ -609,45 +609,4 @@ func (r *running) wantCommands(want ...sa.Command) {
 	if !reflect.DeepEqual(got, want) {
 		r.Errorf("got commands %v, want %v", got, want)
 	}
-}
-
-// fakeTap shows what a test has queued.
-type fakeTap struct {
-	sources []host.TapSource
-	mu      sync.Mutex
-	queue   []host.Tapped
-	closed  bool
-}
-
-func (t *fakeTap) Aim(source int, peers []netip.Addr) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sources[source].Peers = peers
-	return nil
-}
-
-func (t *fakeTap) Read(wait time.Duration, take func(host.Tapped)) error {
-	t.mu.Lock()
-	queue := t.queue
-	t.queue = nil
-	t.mu.Unlock()
-	for _, p := range queue {
-		take(p)
-	}
-	if len(queue) == 0 {
-		time.Sleep(wait)
-	}
-	return nil
-}
-
-func (t *fakeTap) Stats() []host.TapStats {
-	out := make([]host.TapStats, len(t.sources))
-	out[0].Dropped = 7
-	return out
-}
-
-func (t *fakeTap) Close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
 }

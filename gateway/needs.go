@@ -52,7 +52,7 @@ type Host interface {
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error
 	Tap(sources []host.TapSource) (Tap, error) // from any goroutine
-	Discarded() uint64 // packets of cleartext; from any goroutine, for it asks the kernel
+	Discarded() uint64                         // packets of cleartext; from any goroutine, for it asks the kernel
 }
 
 // Tap sees packets: see host.Tap. One goroutine uses it.

@@ -30,9 +30,12 @@ func peerFilter(out bool, peers []netip.Addr) ([]unix.SockFilter, error) {
 		}
 		for _, protocol := range []uint32{protoESP, unix.IPPROTO_UDP, unix.IPPROTO_FRAGMENT} {
 			tests := []netbpf.Instruction{
-				netbpf.LoadExtension{Num: netbpf.ExtType}, netbpf.JumpIf{Cond: netbpf.JumpNotEqual, Val: direction},
-				netbpf.LoadExtension{Num: netbpf.ExtProto}, netbpf.JumpIf{Cond: netbpf.JumpNotEqual, Val: ether},
-				netbpf.LoadAbsolute{Off: networkHeader + next, Size: 1}, netbpf.JumpIf{Cond: netbpf.JumpNotEqual, Val: protocol},
+				netbpf.LoadExtension{Num: netbpf.ExtType},
+				netbpf.JumpIf{Cond: netbpf.JumpNotEqual, Val: direction},
+				netbpf.LoadExtension{Num: netbpf.ExtProto},
+				netbpf.JumpIf{Cond: netbpf.JumpNotEqual, Val: ether},
+				netbpf.LoadAbsolute{Off: networkHeader + next, Size: 1},
+				netbpf.JumpIf{Cond: netbpf.JumpNotEqual, Val: protocol},
 			}
 			for i := 0; i < len(raw); i += 4 {
 				tests = append(tests,

@@ -28,7 +28,7 @@ var floors = [][]string{
 	{"config/dialect"}, // tables, types and checks of any dialect
 	{"ike/ikev1", "ike/ikev2", "ike/iketest", "config"}, // one IKE SA with its exchanges; the model of a connection
 	{"ike/sa"}, // types of both IKE versions
-	{"ike/wire", "esp/esptest", "ipsec/timingtest"},              // messages; the operating system, and the time of a call, for tests
+	{"ike/wire", "esp/esptest", "ipsec/timingtest"},                         // messages; the operating system, and the time of a call, for tests
 	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture"}, // types that all packages share; records that survive a restart; files for Wireshark
 }
 
