@@ -113,7 +113,7 @@ func captureIsReadable(t *testing.T, c captured) {
 	}
 	exposed(t, gw, "is recorded", "are written down")
 	n.Host.Reaches(lab.CloudHost)
-	size := 1 << 18
+	size := 1 << 17
 	if soak {
 		size = 1 << 20
 	}
@@ -136,7 +136,7 @@ func captureIsReadable(t *testing.T, c captured) {
 		}
 		gw.AwaitRekey(before, ike)
 	}
-	size = 1 << 16
+	size = 1 << 15
 	traffic()
 	lan := packetsOf(t, cable.Stop(), "")
 	said := record.Stop()
