@@ -150,20 +150,9 @@ func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
 const maxAnswer = 256 << 20 // a status of very many tunnels
 
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
-	body, err := json.Marshal(in)
+	resp, err := c.send(ctx, &c.http, method, path, in)
 	if err != nil {
 		return err
-	}
-	if in == nil {
-		body = nil
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return c.unreachable(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -171,11 +160,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return c.unreachable(err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var f failure
-		if json.Unmarshal(answer, &f) != nil || f.Error == "" {
-			return fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
-		}
-		return &RefusedError{f.Error, f.Problems}
+		return c.refusal(resp, answer)
 	}
 	if raw, ok := out.(*[]byte); ok {
 		*raw = answer
@@ -188,6 +173,35 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// send sends a request with in as its body; nil: none.
+func (c *Client) send(ctx context.Context, by *http.Client, method, path string, in any) (*http.Response, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	if in == nil {
+		body = nil
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := by.Do(req)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	return resp, nil
+}
+
+// refusal is the error of an answer that is none of success.
+func (c *Client) refusal(resp *http.Response, answer []byte) error {
+	var f failure
+	if json.Unmarshal(answer, &f) != nil || f.Error == "" {
+		return fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
+	}
+	return &RefusedError{f.Error, f.Problems}
 }
 
 // unreachable says what to do about a daemon that gives no answer.

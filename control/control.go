@@ -18,6 +18,11 @@
 //	POST /v1/plan             read it, change nothing; answers what a reload would change
 //	POST /v1/try?seconds=N    a reload that the daemon goes back on after N seconds (5 to 3600), or at a restart before
 //	POST /v1/confirm          keep what a try has adopted
+//	POST /v1/keylog {"name":N,"seconds":S} its keys as Wireshark's rows, those of now and each new one: lines of JSON
+//	POST /v1/capture {"name":N,"seconds":S} its packets as a pcapng file; "count", "snaplen", "inner", "outer"
+//
+// The last two answer until their time is over or the client closes its side of the connection; who takes nothing for
+// 5 s is cut.
 //
 // A successful request without a result answers {}. A failed request answers
 // {"error":"a sentence"}, a reload of an invalid file adds "problems". A plan and a try have paths of their
@@ -31,6 +36,7 @@ package control
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"vpngw/desired"
@@ -60,6 +66,8 @@ type Daemon interface {
 	Plan(context.Context) (desired.Planned, error)
 	Try(ctx context.Context, during time.Duration) (desired.Reloaded, error)
 	Confirm(context.Context) error
+	LogKeys(ctx context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error
+	Capture(ctx context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error)
 }
 
 // Bounds on what a client can ask of the daemon.

@@ -106,15 +106,50 @@ func (d *fakeDaemon) Confirm(context.Context) error {
 	return d.err
 }
 
-// serve starts a server for d and returns its socket.
-func serve(t *testing.T, d Daemon) string {
+// LogKeys has a key, and goes on until ctx ends.
+func (d *fakeDaemon) LogKeys(ctx context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error {
+	d.told = append(d.told, fmt.Sprintf("keylog %s for %v", name, during))
+	if d.err != nil {
+		return d.err
+	}
+	if err := take(gateway.KeyRows{Tunnels: []string{name}}); err != nil {
+		return err
+	}
+	if during > time.Second {
+		<-ctx.Done()
+	}
+	return take(gateway.KeyRows{Table: "esp_sa", Rows: "the last\n"})
+}
+
+// Capture has a packet of some bytes, and goes on until ctx ends.
+func (d *fakeDaemon) Capture(ctx context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error) {
+	d.told = append(d.told, fmt.Sprintf("capture %+v", r))
+	if d.err != nil {
+		return gateway.Captured{}, d.err
+	}
+	if _, err := w.Write([]byte("a packet, ")); err != nil {
+		return gateway.Captured{}, err
+	}
+	if r.For > time.Second {
+		<-ctx.Done()
+	}
+	_, err := w.Write([]byte("the end"))
+	return gateway.Captured{Packets: 1, Dropped: 2}, err
+}
+
+// serve starts a server for d and returns its socket. change is done to the server before.
+func serve(t *testing.T, d Daemon, change ...func(*Server)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "control.sock")
 	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Serve(l, d, "1.2.3", slog.New(slog.DiscardHandler))
+	s := newServer(d, "1.2.3", slog.New(slog.DiscardHandler))
+	for _, f := range change {
+		f(s)
+	}
+	s.serve(l)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

@@ -162,6 +162,8 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"plan", post("plan", ""), http.StatusForbidden},
 		{"try", post("try?seconds=60", ""), http.StatusForbidden},
 		{"confirm", post("confirm", ""), http.StatusForbidden},
+		{"keylog", post("keylog", `{"name":"hq","seconds":1}`), http.StatusForbidden},
+		{"capture", post("capture", `{"name":"hq","seconds":1}`), http.StatusForbidden},
 	}
 	if len(verbs(d, "")) != len(requests) {
 		t.Errorf("%d requests are tried, and there are %d", len(requests), len(verbs(d, "")))
@@ -189,7 +191,10 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 			t.Errorf("%s as root: got %d: %s", r.verb, got, body)
 		}
 	}
-	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{
+		"up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm",
+		"keylog hq for 1s", "capture {Name:hq For:1s Count:0 Snaplen:262144 Inner:true Outer:true}",
+	}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 }

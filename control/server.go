@@ -101,6 +101,7 @@ func answer(w http.ResponseWriter, v any, err error) {
 	invalid := (*desired.InvalidError)(nil)
 	stays := (*tunnel.SwitchError)(nil)
 	pending := (*desired.PendingError)(nil)
+	busy := (*gateway.BusyError)(nil)
 	notPending := (*desired.NotPendingError)(nil)
 	switch {
 	case err == nil && v == nil:
@@ -109,7 +110,7 @@ func answer(w http.ResponseWriter, v any, err error) {
 		write(w, http.StatusOK, v)
 	case errors.As(err, &invalid):
 		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
-	case errors.As(err, &pending), errors.As(err, &notPending), errors.As(err, &stays):
+	case errors.As(err, &pending), errors.As(err, &notPending), errors.As(err, &stays), errors.As(err, &busy):
 		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.As(err, &unknown):
 		write(w, http.StatusNotFound, failure{Error: err.Error()})

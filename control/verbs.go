@@ -16,6 +16,7 @@ type verb struct {
 	query   func(url.Values) (any, error) // reads the query; nil: it does not count
 	waits   bool                          // it may wait, and gives way to a newcomer meanwhile
 	do      func(ctx context.Context, in any) (any, error)
+	stream  func(ctx context.Context, in any, to *stream) error // instead of do: an answer that goes on
 }
 
 // named is a body that names a connection or a tunnel.
@@ -33,7 +34,7 @@ func verbs(d Daemon, version string) []verb {
 			return nil, do(ctx, in.(named))
 		}}
 	}
-	return []verb{
+	return append([]verb{
 		get("status", func(ctx context.Context) (any, error) { return d.Status(ctx) }),
 		get("counters", func(ctx context.Context) (any, error) { return d.Counters(ctx) }),
 		get("version", func(context.Context) (any, error) { return Version{version}, nil }),
@@ -64,7 +65,7 @@ func verbs(d Daemon, version string) []verb {
 			return d.Try(ctx, in.(time.Duration))
 		}},
 		{pattern: "POST /v1/confirm", admin: true, do: func(ctx context.Context, _ any) (any, error) { return nil, d.Confirm(ctx) }},
-	}
+	}, streams(d)...)
 }
 
 func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -80,6 +81,12 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !read(w, r, body) {
 			return
 		}
+		if c, ok := body.(checked); ok {
+			if err := c.check(); err != nil {
+				write(w, http.StatusBadRequest, failure{Error: err.Error()})
+				return
+			}
+		}
 		in = body
 	}
 	if v.query != nil {
@@ -88,6 +95,10 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			write(w, http.StatusBadRequest, failure{Error: err.Error()})
 			return
 		}
+	}
+	if v.stream != nil {
+		v.serveStream(w, r, in)
+		return
 	}
 	do := func() (any, error) { return v.do(r.Context(), in) }
 	if !v.waits {

@@ -216,6 +216,8 @@ type fakeHost struct {
 	tunError  error
 	sendError error
 	setError  error
+	tapError  error
+	tap       *fakeTap              // the newest
 	states    map[string]host.State // by owner
 	foreign   map[netip.Prefix]bool // routes that block ours
 	changed   func()
@@ -375,6 +377,17 @@ func (h *fakeHost) routes() []string {
 	return out
 }
 
+// Tap shows what the test has queued.
+func (h *fakeHost) Tap(sources []host.TapSource) (Tap, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tapError != nil {
+		return nil, h.tapError
+	}
+	h.tap = &fakeTap{sources: sources}
+	return h.tap, nil
+}
+
 func (h *fakeHost) mtu(device string) int { return h.devices()[device].MTU }
 
 func (h *fakeHost) Source(netip.Addr) (netip.Addr, error) { return h.addresses[0], nil }
@@ -437,10 +450,11 @@ func (s *script) Do(_ time.Time, c sa.Command) {
 		}
 	}
 }
-func (s *script) Advance(time.Time)      {}
-func (s *script) Deadline() time.Time    { return time.Time{} }
-func (s *script) Idle() bool             { return !s.live }
-func (s *script) Counters() ike.Counters { return ike.Counters{UnknownSPI: 7} }
+func (s *script) Advance(time.Time)         {}
+func (s *script) Deadline() time.Time       { return time.Time{} }
+func (s *script) Idle() bool                { return !s.live }
+func (s *script) LogKeys(string, sa.KeyLog) {}
+func (s *script) Counters() ike.Counters    { return ike.Counters{UnknownSPI: 7} }
 
 // Next adds the Facts that an Endpoint emits with such Actions.
 func (s *script) Next() sa.Action {

@@ -40,7 +40,7 @@ import (
 type Options struct {
 	Host   Host
 	Log    *slog.Logger // nil: none
-	KeyLog io.Writer    // receives every key, for Wireshark; nil in production
+	KeyLog io.Writer    // receives every key, for Wireshark (`run --insecure-keylog`); nil in production
 	// Notify sends a state to the service manager (sd_notify(3)); nil: there is none.
 	Notify func(state string)
 	// Watchdog is the time without WATCHDOG=1 after which the service manager restarts the daemon; 0: it does not.
@@ -90,6 +90,7 @@ type Gateway struct {
 	fleet         fleet
 	peers         peers
 	speakers      speakers
+	exposed       exposed
 	left          left
 	group         *errgroup.Group
 	io            context.Context // ends when sockets and TUNs are closed
@@ -211,7 +212,7 @@ func (g *Gateway) start(s *Sockets) error {
 		Raw4: espSocket(s.Raw, false), Raw6: espSocket(s.Raw, true),
 	})
 	g.ike = g.Options.IKE(ike.Config{
-		Rand: rand.Reader, Log: g.Log, KeyLog: g.KeyLog,
+		Rand: rand.Reader, Log: g.Log, KeyLog: g.keyLog,
 		AllocSPI: g.data.AllocSPI, FreeSPI: g.data.FreeSPI, LastInbound: g.data.LastInbound,
 		Source: g.under.source,
 	})

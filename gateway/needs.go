@@ -24,6 +24,8 @@ type IKE interface {
 	Next() sa.Action
 	Tunnel(name string) (ike.TunnelStatus, bool)
 	Idle() bool // there is no IKE SA
+	// LogKeys writes the present keys of a tunnel's IKE SAs, without those of their Child SAs.
+	LogKeys(tunnel string, log sa.KeyLog)
 	Counters() ike.Counters
 }
 
@@ -49,7 +51,16 @@ type Host interface {
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error
-	Discarded() uint64 // packets of cleartext; from any goroutine, for it asks the kernel
+	Tap(sources []host.TapSource) (Tap, error) // from any goroutine
+	Discarded() uint64                         // packets of cleartext; from any goroutine, for it asks the kernel
+}
+
+// Tap sees packets: see host.Tap. One goroutine uses it.
+type Tap interface {
+	Aim(source int, peers []netip.Addr) error
+	Read(wait time.Duration, take func(host.Tapped)) error
+	Stats() []host.TapStats
+	Close()
 }
 
 // TUN is one TUN device.

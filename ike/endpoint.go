@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Rand        io.Reader
 	Log         *slog.Logger           // nil: none
-	KeyLog      io.Writer              // nil: none. What is written to it decrypts everything.
+	KeyLog      sa.KeyLog              // nil: none. What is written to it decrypts everything.
 	AllocSPI    func() (uint32, error) // an SPI for a new inbound ESP SA
 	FreeSPI     func(uint32)           // takes back an SPI that was never installed
 	LastInbound func(spiIn uint32) time.Time

@@ -32,8 +32,8 @@ var floors = [][]string{
 	{"config/dialect"}, // tables, types and checks of any dialect
 	{"ike/ikev1", "ike/ikev2", "ike/iketest", "config"}, // one IKE SA with its exchanges; the model of a connection
 	{"ike/sa"}, // types of both IKE versions
-	{"ike/wire", "esp/esptest", "ipsec/timingtest"},              // messages; the operating system, and the time of a call, for tests
-	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store"}, // types that all packages share; records that survive a restart
+	{"ike/wire", "esp/esptest", "ipsec/timingtest"},                         // messages; the operating system, and the time of a call, for tests
+	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture"}, // types that all packages share; records that survive a restart; files for Wireshark
 }
 
 // only names the one package that may import an outside package.
@@ -50,6 +50,7 @@ var only = map[string]string{
 	"github.com/spf13/cobra":          "cmd",
 	"github.com/coreos/go-systemd":    "cmd",
 	"github.com/strongswan/govici":    "test",
+	"github.com/gopacket/gopacket":    "test",
 	"golang.org/x/crypto/cryptobyte":  "ike",
 	"filippo.io/bigmod":               "ike/sa",
 	"net/http":                        "control",

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -100,6 +102,27 @@ func (d *canned) Counters(context.Context) (gateway.Counters, error) {
 		IKE:     map[string]uint64{"unknown-spi": 2, "malformed": 1},
 		Tunnels: map[string]map[string]uint64{"hq": {}, "lab": {"no-sa": 12}},
 	}, nil
+}
+
+// LogKeys has a key of hq.
+func (d *canned) LogKeys(_ context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error {
+	if name != "hq" {
+		return &gateway.UnknownNameError{Name: name, Known: []string{"hq", "lab"}}
+	}
+	until := time.Now().Add(during)
+	if err := take(gateway.KeyRows{Tunnels: []string{name}, Until: &until}); err != nil {
+		return err
+	}
+	return take(gateway.KeyRows{Table: "esp_sa", Rows: "a row of keys\n"})
+}
+
+// Capture has the request as its file.
+func (d *canned) Capture(_ context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error) {
+	if r.Name != "hq" {
+		return gateway.Captured{}, &gateway.UnknownNameError{Name: r.Name, Known: []string{"hq", "lab"}}
+	}
+	_, err := fmt.Fprintf(w, "%+v\n", r)
+	return gateway.Captured{Packets: 12, Dropped: 3}, err
 }
 
 // Events are two, the second with a cause.

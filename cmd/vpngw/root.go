@@ -124,6 +124,8 @@ func groups(s *settings) []group {
 			newFailover(s),
 			newFailback(s),
 			newRekey(s),
+			newCapture(s),
+			newKeylog(s),
 		}},
 		{others, []*cobra.Command{
 			newBundle(s),

@@ -248,8 +248,16 @@ func openKeyLog(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
+		return nil, fmt.Errorf("--insecure-keylog: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0) {
+		err = fmt.Errorf("%s is not a file for its owner alone (mode 0600): remove it, or name another", path)
+	}
+	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("--insecure-keylog: %w", err)
 	}
 	return f, nil

@@ -186,6 +186,9 @@ func (p *Page) row(now time.Time, conn string, t gateway.TunnelStatus) row {
 	if h := t.Health; h != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("health check of %s: %s", h.Target, h.State))
 	}
+	for _, x := range t.Exposed {
+		r.Notes = append(r.Notes, "its "+string(x.What)+" leave the daemon, by keylog or capture")
+	}
 	if t.Leak == gateway.LeakPossible {
 		r.Notes = append(r.Notes, "can leak: "+t.LeakWhy)
 	}

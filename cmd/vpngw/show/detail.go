@@ -66,6 +66,9 @@ func Tunnel(c *gateway.ConnectionStatus, t *gateway.TunnelStatus, drops map[stri
 	if t.Leak != "" {
 		d.add("leak", cmp.Or(Plain(t.LeakWhy), "none: all packets for its networks go into a tunnel or are dropped"))
 	}
+	for _, x := range t.Exposed {
+		d.add("exposed", strings.TrimPrefix(Exposed(t.Name, x), Plain(t.Name)+": "))
+	}
 	if len(c.Unserved) > 0 {
 		d.add("not served", Plain(strings.Join(c.Unserved, ", ")))
 	}

@@ -127,7 +127,11 @@ func Status(st desired.Status, o Options) []string {
 		c := &st.Connections[i]
 		for j := range c.Tunnels {
 			t := &c.Tunnels[j]
-			for _, line := range []string{BFD(t, o.Now), Session(t, o.Now), leak(t)} {
+			lines := []string{BFD(t, o.Now), Session(t, o.Now), leak(t)}
+			for _, x := range t.Exposed {
+				lines = append(lines, Exposed(t.Name, x))
+			}
+			for _, line := range lines {
 				if line != "" {
 					out = append(out, Wrap(line, o.width(), 2)...)
 				}
