@@ -23,9 +23,9 @@ func TestAnsweredAndLostRequestsAreFacts(t *testing.T) {
 				for _, f := range a.mirror.exchanged {
 					switch {
 					case f.What != what:
-					case f.Answered && (f.Took < 0 || f.Took > 3*time.Second):
+					case f.Done && (f.Took < 0 || f.Took > 3*time.Second):
 						t.Errorf("%v answered after %v", what, f.Took)
-					case f.Answered:
+					case f.Done:
 						answered++
 					default:
 						lost++

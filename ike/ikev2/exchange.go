@@ -130,11 +130,11 @@ func (s *SA) abandon() {
 }
 
 // exchanged tells how a request of an established SA has ended.
-func (s *SA) exchanged(t task, answered bool, took time.Duration) {
-	f := sa.Exchanged{Answered: answered, Took: took}
+func (s *SA) exchanged(t task, refused *wire.Notify, answered bool, took time.Duration) {
+	f := sa.Exchanged{Done: answered && refused == nil, Took: took}
 	switch t.(type) {
 	case *liveness:
-		f.What = sa.LivenessCheck
+		f.What, f.Done = sa.LivenessCheck, answered
 	case *rekeyChild:
 		f.What = sa.ChildRekey
 	case *rekeyIKE:
@@ -142,12 +142,15 @@ func (s *SA) exchanged(t task, answered bool, took time.Duration) {
 	default:
 		return
 	}
+	if f.What != sa.LivenessCheck && refused != nil && (refused.Kind == wire.TemporaryFailure || refused.Kind == wire.InvalidKEPayload) {
+		return
+	}
 	s.env.Owner.Exchanged(s, f)
 }
 
 // unanswered ends an SA whose peer does not respond.
 func (s *SA) unanswered(now time.Time) {
-	s.exchanged(s.out, false, 0)
+	s.exchanged(s.out, nil, false, 0)
 	switch t := s.out.(type) {
 	case *deleteIKE:
 		s.die(now, s.endWhy)
@@ -193,7 +196,7 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 	t := s.out
 	s.out = nil
 	s.nextID++
-	s.exchanged(t, true, now.Sub(s.retx.Began()))
+	s.exchanged(t, errorNotify(ps), true, now.Sub(s.retx.Began()))
 	s.retx.Stop()
 	s.responses = fragments{}
 	if err == nil {

@@ -108,13 +108,13 @@ const (
 	IKERekey               // of IKEv2
 )
 
-// Exchanged says that a request of ours was answered, whatever the answer says, or that the wait for one has ended. In IKEv1
-// any authentic message answers a liveness check.
+// Exchanged says that a request of ours has ended, but for one that the peer wants to be asked again, later or in another
+// group. In IKEv1 any authentic message answers a liveness check.
 type Exchanged struct {
-	SA       IKESA
-	What     Exchange
-	Answered bool
-	Took     time.Duration // from its first sending to the answer; 0: there was none
+	SA   IKESA
+	What Exchange
+	Done bool          // else the peer has refused it, or has not answered
+	Took time.Duration // from its first sending to the answer; 0: there was none
 }
 
 func (IKEConnecting) action()  {}
