@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"vpngw/bgp"
@@ -67,11 +68,15 @@ type SocketMetrics struct {
 	host.SocketStats
 }
 
-// Metrics takes a snapshot. The control loop only copies what it knows; the kernel is asked outside of it. It may be called
-// from any goroutine while Run runs.
+// maxMeasured bounds the tunnels whose metrics are taken in one turn of the loop, some 2 µs each.
+const maxMeasured = 512
+
+// Metrics takes a snapshot. The control loop only copies what it knows, some tunnels in one turn; the kernel is asked outside
+// of it. It may be called from any goroutine while Run runs.
 func (g *Gateway) Metrics(ctx context.Context) (Metrics, error) {
 	m := Metrics{}
 	var threads []func() time.Duration
+	var entries []*entry
 	err := g.call(ctx, func(now time.Time) error {
 		n := g.ike.Counters()
 		m.HalfOpen, m.Cookies, m.IKE, m.Drops = g.ike.HalfOpen(), n.CookiesSent, g.refused(n), g.data.PlaneCounters().Drops
@@ -80,10 +85,7 @@ func (g *Gateway) Metrics(ctx context.Context) (Metrics, error) {
 		m.Handshakes, m.ChildRekeys, m.IKERekeys, m.Liveness, m.Health = t.handshakes, t.childRekeys, t.ikeRekeys, t.liveness, t.health
 		m.Loop = now.Sub(g.began) - g.idle
 		threads = g.data.threads
-		m.Tunnels = make([]TunnelMetrics, 0, len(g.fleet.entries))
-		for _, e := range g.fleet.entries {
-			m.Tunnels = append(m.Tunnels, g.tunnelMetrics(now, e))
-		}
+		entries = g.fleet.entries
 		for _, gr := range g.fleet.groups {
 			if len(gr.entries) > 1 {
 				m.Groups = append(m.Groups, gr.metrics())
@@ -91,6 +93,20 @@ func (g *Gateway) Metrics(ctx context.Context) (Metrics, error) {
 		}
 		return nil
 	})
+	m.Tunnels = make([]TunnelMetrics, 0, len(entries))
+	for part := range slices.Chunk(entries, maxMeasured) {
+		if err != nil {
+			break
+		}
+		err = g.call(ctx, func(now time.Time) error {
+			for _, e := range part {
+				if g.fleet.byName[e.tunnel.Name] == e { // else a reload has removed it meanwhile
+					m.Tunnels = append(m.Tunnels, g.tunnelMetrics(now, e))
+				}
+			}
+			return nil
+		})
+	}
 	if err != nil {
 		return m, err
 	}
