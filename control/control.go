@@ -7,6 +7,7 @@
 //	GET  /v1/diagnosis?name=N what is wrong with a connection or tunnel and this host, and who has to change what
 //	GET  /v1/routes           what each tunnel leads to, and whether that is in the kernel; ?name=N that of a connection or tunnel
 //	GET  /v1/version          {"version":"…"}
+//	GET  /metrics             all metrics, as Prometheus has them
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
 //	POST /v1/failover {"name":N} move its traffic to the standby tunnel and keep it there
@@ -58,6 +59,7 @@ type Daemon interface {
 	Plan(context.Context) (desired.Planned, error)
 	Try(ctx context.Context, during time.Duration) (desired.Reloaded, error)
 	Confirm(context.Context) error
+	Exposer
 }
 
 // Bounds on what a client can ask of the daemon.

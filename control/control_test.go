@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/control/metrics"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/doctor"
@@ -100,6 +101,10 @@ func (d *fakeDaemon) Try(_ context.Context, during time.Duration) (desired.Reloa
 func (d *fakeDaemon) Confirm(context.Context) error {
 	d.told = append(d.told, "confirm")
 	return d.err
+}
+
+func (d *fakeDaemon) Exposition(context.Context) (metrics.Text, error) {
+	return metrics.Text{Plain: []byte("vpngw_tunnels 7\n"), Gzip: []byte("packed")}, d.err
 }
 
 // serve starts a server for d and returns its socket.

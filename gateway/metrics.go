@@ -81,6 +81,7 @@ func (g *Gateway) Metrics(ctx context.Context) (Metrics, error) {
 		n := g.ike.Counters()
 		m.HalfOpen, m.Cookies, m.IKE, m.Drops = g.ike.HalfOpen(), n.CookiesSent, g.refused(n), g.data.PlaneCounters().Drops
 		delete(m.IKE, "cookies-sent")
+		delete(m.IKE, "log-lines-left-out")
 		t := &g.times
 		m.Handshakes, m.ChildRekeys, m.IKERekeys, m.Liveness, m.Health = t.handshakes, t.childRekeys, t.ikeRekeys, t.liveness, t.health
 		m.Loop = now.Sub(g.began) - g.idle

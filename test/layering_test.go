@@ -17,11 +17,12 @@ import (
 // floors lists the packages by floor, top floor first. A package imports
 // packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
-	{"cmd/vpngw"},     // the command line
-	{"control"},       // the control interface: HTTP on a Unix socket
-	{"desired"},       // loads the configuration from its source and has the gateway adopt it
-	{"gateway"},       // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export"}, // a configuration for other programs and for the other end
+	{"cmd/vpngw"},       // the command line
+	{"control"},         // the control interface: HTTP on a Unix socket
+	{"control/metrics"}, // what the daemon counts, for Prometheus
+	{"desired"},         // loads the configuration from its source and has the gateway adopt it
+	{"gateway"},         // the running daemon: the loop, goroutines, timers and sockets
+	{"config/export"},   // a configuration for other programs and for the other end
 	{"config/explain", "config/schema", "doctor", "tryout"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
@@ -49,6 +50,7 @@ var only = map[string]string{
 	"golang.org/x/crypto/cryptobyte":  "ike",
 	"filippo.io/bigmod":               "ike/sa",
 	"net/http":                        "control",
+	"github.com/prometheus":           "control/metrics",
 	"github.com/rogpeppe/go-internal": "cmd",
 }
 
