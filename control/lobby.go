@@ -9,13 +9,20 @@ import (
 	"sync"
 )
 
-// lobby lets maxPublic connections in. When one more comes, it takes the place of another of the address that has the most, the
-// newcomer included: of the oldest that keeps the daemon waiting, for a request or for taking the answer. So one address
-// is in no other's way.
+// lobby lets maxPublic connections in. When one more comes, it takes the place of another of the address that has the most: of the
+// oldest that keeps the daemon waiting, for a request or for taking the answer. So one address is in no other's way. While
+// the daemon works for all of them, the newcomer waits.
 type lobby struct {
 	net.Listener
 	mu     sync.Mutex
-	guests []*guest // in the order of their arrival
+	change sync.Cond // of what follows
+	guests []*guest  // in the order of their arrival
+}
+
+func newLobby(l net.Listener) *lobby {
+	lo := &lobby{Listener: l}
+	lo.change.L = &lo.mu
+	return lo
 }
 
 // guest is one connection.
@@ -42,15 +49,27 @@ func (l *lobby) Accept() (net.Conn, error) {
 	return g, nil
 }
 
-// admit lets g in and returns the guest who must leave for it: nobody, another, or g.
+// admit lets g in and returns the guest who must leave for it, or nil.
 func (l *lobby) admit(g *guest) *guest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.guests = append(l.guests, g)
-	if len(l.guests) <= maxPublic {
-		return nil
+	for {
+		if len(l.guests) < maxPublic {
+			l.guests = append(l.guests, g)
+			return nil
+		}
+		if out := l.leaves(g); !out.working {
+			l.remove(out)
+			l.guests = append(l.guests, g)
+			return out
+		}
+		l.change.Wait()
 	}
-	count := map[netip.Addr]int{}
+}
+
+// leaves is who leaves for g.
+func (l *lobby) leaves(g *guest) *guest {
+	count := map[netip.Addr]int{g.from: 1}
 	for _, o := range l.guests {
 		count[o.from]++
 	}
@@ -60,12 +79,12 @@ func (l *lobby) admit(g *guest) *guest {
 			out = o
 		}
 	}
-	l.remove(out)
 	return out
 }
 
 func (l *lobby) remove(g *guest) {
 	l.guests = slices.DeleteFunc(l.guests, func(o *guest) bool { return o == g })
+	l.change.Broadcast()
 }
 
 // Close closes the connection and gives its place away.
@@ -80,6 +99,7 @@ func (g *guest) set(working bool) {
 	g.lobby.mu.Lock()
 	defer g.lobby.mu.Unlock()
 	g.working = working
+	g.lobby.change.Broadcast()
 }
 
 // work does what the guest has asked for.

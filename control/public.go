@@ -120,7 +120,7 @@ func (p *Public) on(ctx context.Context, l net.Listener) error {
 		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { s.Close() })()
-	if err := s.Serve(&lobby{Listener: l}); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(newLobby(l)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
