@@ -33,6 +33,7 @@ type Public struct {
 	log   *slog.Logger
 	mux   *http.ServeMux
 	turns turns
+	retry time.Duration
 
 	mu   sync.Mutex
 	at   netip.AddrPort // where it serves, or tries to
@@ -46,7 +47,7 @@ type Exposer interface {
 
 // NewPublic makes a Public that serves nowhere yet.
 func NewPublic(e Exposer, log *slog.Logger) *Public {
-	p := &Public{log: log, mux: http.NewServeMux()}
+	p := &Public{log: log, mux: http.NewServeMux(), retry: publicRetry}
 	p.Handle("GET /metrics", exposition(e))
 	return p
 }
@@ -107,7 +108,7 @@ func (p *Public) serve(ctx context.Context, at netip.AddrPort) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(publicRetry):
+		case <-time.After(p.retry):
 		}
 	}
 }

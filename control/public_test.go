@@ -157,6 +157,7 @@ func TestPublicFollowsItsAddress(t *testing.T) {
 	var log lockedBuffer
 	p := NewPublic(&fakeDaemon{}, slog.New(slog.NewTextHandler(&log, nil)))
 	defer p.Close()
+	p.retry = 50 * time.Millisecond
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +187,7 @@ func TestPublicFollowsItsAddress(t *testing.T) {
 type huge struct{ fakeDaemon }
 
 func (*huge) Exposition(context.Context) (metrics.Text, error) {
-	return metrics.Text{Plain: bytes.Repeat([]byte("x"), 32<<20)}, nil
+	return metrics.Text{Plain: bytes.Repeat([]byte("x"), 8<<20)}, nil
 }
 
 // Clients that say nothing, and clients that take nothing, keep nobody else from an answer.
@@ -202,7 +203,7 @@ func TestPublicAnswersBesideManyIdleClients(t *testing.T) {
 			fmt.Fprintf(c, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") // and reads nothing
 		}
 	}
-	if r, body := exchange(t, at, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"); r.StatusCode != 200 || len(body) != 32<<20 {
+	if r, body := exchange(t, at, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"); r.StatusCode != 200 || len(body) != 8<<20 {
 		t.Errorf("got %d, %d bytes", r.StatusCode, len(body))
 	}
 }
