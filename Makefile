@@ -30,7 +30,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo test flake check vuln bench gobench fuzz soak metrics-test install uninstall clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -75,6 +75,10 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
+metrics-test: go setup ## a real Prometheus: each alert provoked, each query of the dashboard asked (root; installs Debian's prometheus)
+	@[ "$$(id -u)" != 0 ] || sh test/setup.sh prometheus
+	METRICS=1 $(GO) test -v -count=1 -timeout 20m -run '^TestPrometheus' ./test
+
 install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)
 	@[ -x bin/vpngw ] || { echo "nothing to install yet: run make build"; exit 1; }
 	install -D -m 755 bin/vpngw $(DESTDIR)$(PREFIX)/bin/vpngw
@@ -92,7 +96,7 @@ clean: ## removes the outputs of make build
 	rm -rf bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # go stops with a remedy where there is no Go, which test/go.sh has printed, or no toolchain.
 go:
