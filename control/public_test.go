@@ -241,7 +241,7 @@ func TestLobbyMakesRoom(t *testing.T) {
 	go func() { out <- l.admit(last) }()
 	select {
 	case <-out:
-		t.Error("a newcomer does not wait while the daemon works for all")
+		t.Fatal("a newcomer does not wait while the daemon works for all")
 	case <-time.After(20 * time.Millisecond):
 	}
 	crowd[5].set(false)

@@ -186,7 +186,19 @@ func TestPrometheusScrapesAndAlerts(t *testing.T) {
 	e := newBGPEnds(map[string]any{"bfd": map[string]any{"interval": "300ms", "multiplier": 3}, "announce": []string{"172.20.0.0/24"}})
 	e.theirs.Peers[0].BFD, e.theirs.Announce = true, lab.Prefixes(3)
 	e.ours.Health = map[string]any{"interval": "500ms", "retries": 3}
+	e.ours.Native.Local.ID, e.ours.Native.Remote.ID = "row-c.example", "row-v.example" // an IKE SA of its own
 	a, b := twoTunnels("1s", byHealth)
+	elsewhere := strings.NewReplacer("169.254.2", "169.254.4").Replace // row has a's addresses in the tunnel
+	for _, c := range []*lab.Connection{&a, &b} {
+		for _, ends := range [][]string{c.Native.Local.Subnets, c.Native.Remote.Subnets} {
+			for i := range ends {
+				ends[i] = elsewhere(ends[i])
+			}
+		}
+		for k, v := range c.Native.Inside {
+			c.Native.Inside[k] = elsewhere(v)
+		}
+	}
 	ours := []lab.Connection{e.ours, a, b}
 	var theirs []lab.Connection
 	for i := range ours {
