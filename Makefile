@@ -34,7 +34,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo systemd-test test page-test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo systemd-test test page-test flake check vuln bench metrics-test gobench fuzz soak install uninstall clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -86,6 +86,10 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
+
+metrics-test: go setup ## a real Prometheus: each alert provoked, each query of the dashboard asked (root; installs Debian's prometheus)
+	@[ "$$(id -u)" != 0 ] || sh test/setup.sh prometheus
+	METRICS=1 $(GO) test -v -count=1 -timeout 20m -run '^TestPrometheus' ./test
 
 install: ## installs binary, example configuration and systemd unit, and makes the unit's user (PREFIX, DESTDIR)
 	@[ -x $(BIN) ] || { echo "nothing to install yet: run make build"; exit 1; }

@@ -8,6 +8,7 @@
 //	GET  /v1/routes           what each tunnel leads to, and whether that is in the kernel; ?name=N that of a connection or tunnel
 //	GET  /v1/config           the effective parameters of each tunnel, without keys; ?name=N those of a connection or tunnel
 //	GET  /v1/version          {"version":"…"}
+//	GET  /metrics             all metrics, as Prometheus has them
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
 //	POST /v1/failover {"name":N} move its traffic to the standby tunnel and keep it there
@@ -68,6 +69,7 @@ type Daemon interface {
 	Confirm(context.Context) error
 	LogKeys(ctx context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error
 	Capture(ctx context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error)
+	Exposer
 }
 
 // Bounds on what a client can ask of the daemon.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/control/metrics"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/doctor"
@@ -135,6 +136,10 @@ func (d *fakeDaemon) Capture(ctx context.Context, r gateway.CaptureRequest, w io
 	}
 	_, err := w.Write([]byte("the end"))
 	return gateway.Captured{Packets: 1, Dropped: 2}, err
+}
+
+func (d *fakeDaemon) Exposition(context.Context) (metrics.Text, error) {
+	return metrics.Text{Plain: []byte("vpngw_tunnels 7\n"), Gzip: []byte("packed")}, d.err
 }
 
 // serve starts a server for d and returns its socket. change is done to the server before.

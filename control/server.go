@@ -61,6 +61,10 @@ func handler(d Daemon, version string) http.Handler {
 	for _, v := range verbs(d, version) {
 		mux.Handle(v.pattern, v)
 	}
+	tell := exposition(d)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		clientOf(r.Context()).work(func() (any, error) { tell.ServeHTTP(w, r); return nil, nil })
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusNotFound, failure{Error: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
 	})

@@ -120,6 +120,8 @@ func (s *fakeSocket) WriteFragmentable(d ipsec.Datagram) error {
 	return err
 }
 
+func (s *fakeSocket) Stats() host.SocketStats { return host.SocketStats{KernelDrops: 3} }
+
 func (s *fakeSocket) Raw() bool { return s.port == 0 }
 func (s *fakeSocket) Local() netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), s.port)

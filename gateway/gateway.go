@@ -102,6 +102,10 @@ type Gateway struct {
 	heard         []byte          // space for a packet of BFD
 	droppedLogged uint64          // of the inbox, as last logged
 	droppedSaid   time.Time       // when that was
+	attempts      attempts
+	times         times
+	began         time.Time     // when the control loop began
+	idle          time.Duration // for which it had nothing to do since
 }
 
 // New makes a gateway of a valid configuration. It changes nothing on the host yet.
@@ -130,6 +134,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
 		fleet:           fleet{byName: map[string]*entry{}, drawn: discriminators{}},
 		peers:           newPeers(),
+		attempts:        attempts{},
 		speakers: speakers{
 			running: map[string]*speaker{}, ending: map[string]chan struct{}{},
 			news: news{arrived: make(chan struct{}, 1), reports: map[spokenOf]bgp.Report{}},

@@ -15,24 +15,27 @@ import (
 func (g *Gateway) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	g.began = time.Now()
 	for {
 		now := time.Now()
 		g.step(now)
 		timer.Reset(g.wait(now))
+		slept := time.Now()
 		select {
 		case <-g.in.arrived:
-			g.messages(time.Now())
+			g.messages(g.woke(slept))
 		case e := <-g.in.events:
-			g.happened(time.Now(), e)
+			g.happened(g.woke(slept), e)
 		case f := <-g.commands:
-			f(time.Now())
+			f(g.woke(slept))
 		case d := <-g.lost:
-			g.lostDevice(time.Now(), d)
+			g.lostDevice(g.woke(slept), d)
 		case <-g.speakers.news.arrived:
-			g.hear(time.Now())
+			g.hear(g.woke(slept))
 		case <-g.underlayChanged:
-			g.newUnderlay(time.Now())
+			g.newUnderlay(g.woke(slept))
 		case <-timer.C:
+			g.woke(slept)
 		case <-g.io.Done():
 			return nil // the errgroup returns the error
 		case <-ctx.Done():
@@ -174,6 +177,7 @@ func (g *Gateway) tellPeers(now time.Time) {
 		if p.told == nil && next == nil {
 			continue
 		}
+		g.attempts.replace(p.told, next)
 		g.ike.SetPeer(now, p.told, next)
 		p.told = next
 		for _, e := range p.entries {

@@ -27,6 +27,7 @@ type IKE interface {
 	// LogKeys writes the present keys of a tunnel's IKE SAs, without those of their Child SAs.
 	LogKeys(tunnel string, log sa.KeyLog)
 	Counters() ike.Counters
+	HalfOpen() int
 }
 
 // Host is the operating system, as the gateway uses it. System is the one that calls the kernel.
@@ -53,6 +54,8 @@ type Host interface {
 	Discard(ctx context.Context) error
 	Tap(sources []host.TapSource) (Tap, error) // from any goroutine
 	Discarded() uint64                         // packets of cleartext; from any goroutine, for it asks the kernel
+	TUNDrops() (map[string]uint64, error)      // by device; likewise
+	ThreadTime() func() time.Duration          // processor time of the calling thread; the function may be called from any goroutine
 }
 
 // Tap sees packets: see host.Tap. One goroutine uses it.
@@ -76,6 +79,7 @@ type Socket interface {
 	ReadBatch(ds []ipsec.Datagram) (int, error) // ReadReady that waits
 	Local() netip.AddrPort                      // the address it is bound to
 	WriteWhole(ipsec.Datagram) error            // sends one datagram that nobody may fragment
+	Stats() host.SocketStats
 }
 
 // ICMPSocket gets the messages of one family that say that a packet was too big for its path.

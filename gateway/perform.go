@@ -37,6 +37,7 @@ func (g *Gateway) perform(now time.Time) {
 				g.note(now, g.fleet.byName[in.sa.Tunnel], tunnel.Moved{Tunnel: in.sa.Tunnel, SPIIn: a.SPIIn, Path: a.Path})
 			}
 		case sa.Fact:
+			g.count(now, a)
 			for _, name := range g.data.concerned(a) {
 				g.note(now, g.fleet.byName[name], tunnel.IKE{Tunnel: name, Fact: a})
 			}

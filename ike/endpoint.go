@@ -131,6 +131,11 @@ func New(cfg Config) *Endpoint {
 // Counters returns what was counted so far.
 func (e *Endpoint) Counters() Counters { return e.counters }
 
+// HalfOpen counts the IKE SAs that somebody has begun and not finished.
+func (e *Endpoint) HalfOpen() int {
+	return len(e.answered.v2.all) + len(e.answered.v1.all) + len(e.pending.byKey)
+}
+
 // Next returns the next Action; nil: there is none.
 func (e *Endpoint) Next() sa.Action {
 	if len(e.actions) == 0 {

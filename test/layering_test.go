@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"cmd/vpngw/show", "cmd/vpngw/man"}, // statuses as text; the manual pages
 	{"cmd/vpngw/show/showtest"},         // statuses of many tunnels, for tests
 	{"control"},                         // the control interface: HTTP on a Unix socket
-	{"control/page"},                    // the status page
+	{"control/metrics", "control/page"}, // what the daemon counts, for Prometheus; the status page
 	{"desired"},                         // loads the configuration from its source and has the gateway adopt it
 	{"gateway"},                         // the running daemon: the loop, goroutines, timers and sockets
 	{"config/export", "config/begin", "config/drift"},                  // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
@@ -57,6 +57,7 @@ var only = map[string]string{
 	"charm.land/bubbletea":            "cmd/vpngw/watch",
 	"charm.land/lipgloss":             "nobody", // with it every command runs "tmux info" at its start in a tmux
 	"github.com/charmbracelet":        "cmd/vpngw",
+	"github.com/prometheus":           "control/metrics",
 	"github.com/rogpeppe/go-internal": "cmd",
 }
 

@@ -46,6 +46,6 @@ fi
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
 # Nor at the next boot: BIRD and FRR are routers for the labs only.
-for unit in bird frr; do
+for unit in bird frr prometheus; do
 	case $missing in *" $unit"*) systemctl disable -q "$unit" 2>/dev/null || true ;; esac
 done

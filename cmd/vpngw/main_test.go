@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vpngw/control"
+	"vpngw/control/metrics"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/doctor"
@@ -95,6 +96,8 @@ type canned struct {
 	planned   desired.Planned
 	explained desired.Explained
 }
+
+func (d *canned) Exposition(context.Context) (metrics.Text, error) { return metrics.Text{}, nil }
 
 func (d *canned) Status(context.Context) (desired.Status, error) { return d.status, nil }
 func (d *canned) Counters(context.Context) (gateway.Counters, error) {

@@ -21,6 +21,7 @@ import (
 	"vpngw/config/chosen"
 	"vpngw/config/load"
 	"vpngw/control"
+	"vpngw/control/metrics"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/gateway"
@@ -151,9 +152,13 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 		return err
 	}
 	log.Info("starting", "version", version, "config", file, "control", s.control)
-	state.Drive(g)
+	d := commanded{g, state, metrics.New(source{g, state}, version)}
+	public := control.NewPublic(d, log)
+	defer public.Close()
+	public.Listen(first.Metrics.Listen)
+	state.Drive(adopting{g, public})
 	go state.Run(ctx, hangup)
-	server := control.Serve(l, commanded{g, state}, version, log)
+	server := control.Serve(l, d, version, log)
 	defer server.Close()
 	if err := g.Run(ctx); err != nil {
 		return err
@@ -166,11 +171,42 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 type commanded struct {
 	*gateway.Gateway
 	*desired.State
+	*metrics.Page
 }
 
 // Status and Plan are the State's, which uses the Gateway's.
 func (c commanded) Status(ctx context.Context) (desired.Status, error) { return c.State.Status(ctx) }
 func (c commanded) Plan(ctx context.Context) (desired.Planned, error)  { return c.State.Plan(ctx) }
+
+// source is where metrics come from.
+type source struct {
+	*gateway.Gateway
+	*desired.State
+}
+
+// adopting is the gateway, whose configuration says too where metrics are served.
+type adopting struct {
+	*gateway.Gateway
+	public *control.Public
+}
+
+// Adopt adopts a configuration, and serves metrics as it says.
+func (a adopting) Adopt(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
+	done, err := a.Gateway.Adopt(ctx, c)
+	if err == nil {
+		a.public.Listen(c.Metrics.Listen)
+	}
+	return done, err
+}
+
+// AdoptForNow is Adopt.
+func (a adopting) AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
+	done, err := a.Gateway.AdoptForNow(ctx, c)
+	if err == nil {
+		a.public.Listen(c.Metrics.Listen)
+	}
+	return done, err
+}
 
 // sourceOf is the configuration file as a source. What this host, being the cloud, is to choose is kept in the
 // directory state.

@@ -216,6 +216,7 @@ func (s *SA) checkAlive(now time.Time) {
 			s.enqueue(&liveness{})
 		}
 	case dpd.Dead:
+		s.exchanged(&liveness{}, nil, false, 0)
 		s.Drop(now, diag.Cause{Code: diag.LivenessDead, After: s.monitor.Timeout})
 	}
 }

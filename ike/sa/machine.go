@@ -186,6 +186,8 @@ type Owner interface {
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
 	// Measured is the answer of m to a Measure; the Owner adds its SA.
 	Measured(m Machine, f Measured)
+	// Exchanged tells how a request of m has ended; the Owner adds its SA.
+	Exchanged(m Machine, f Exchanged)
 	// Affords asks, before the work, whether a sender that has not proven who it is may cost this host so much more time
 	// in exponentiations (see Effort). reachable: it has proven that it receives at its address.
 	Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool
