@@ -30,7 +30,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo test compose-test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -46,6 +46,9 @@ test: go setup ## every test: 12 to 14 minutes on two cores; as root also those 
 	$(GO) test $(TESTFLAGS) $(RACE) $(RACED) || failed=1; \
 	$(GO) test $(TESTFLAGS) -v -count=1 -p 1 -parallel $(PARALLEL) -timeout 30m ./test/... || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
+
+compose-test: go setup ## vpngw in a container, by the Dockerfile and docker-compose.yml, to strongSwan in containers: six scenarios, 3 minutes (root)
+	CI=true COMPOSE=all $(GO) test $(TESTFLAGS) -v -count=1 -timeout 30m -run '^TestCompose$$' ./test
 
 flake: go ## make test N=5 times: which tests failed how often (root; FLAKE_RUN=regexp: these tests only)
 	@$(GO) run ./test/flake -n $(N) -run '$(FLAKE_RUN)' .ci/run
@@ -92,7 +95,7 @@ clean: ## removes the outputs of make build
 	rm -rf bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # go stops with a remedy where there is no Go, which test/go.sh has printed, or no toolchain.
 go:
