@@ -34,7 +34,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo systemd-test test page-test flake check vuln bench metrics-test gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo compose-test systemd-test test page-test flake check vuln bench metrics-test gobench fuzz soak install uninstall clean help go setup
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -54,6 +54,9 @@ test: go setup ## every test: 12 to 14 minutes on two cores; as root also those 
 systemd-test: go setup ## the unit under the real systemd of Debian 12 and 13, in containers that debootstrap makes once: 6 minutes (root)
 	@sh test/setup.sh systemd-container debootstrap strace
 	SYSTEMD_TEST=1 $(GO) test -v -count=1 -timeout 30m -run '^(TestUnit|TestSystemd)' ./test
+
+compose-test: go setup ## vpngw in a container, by the Dockerfile and docker-compose.yml, to strongSwan in containers: six scenarios, 3 minutes (root)
+	CI=true COMPOSE=all $(GO) test $(TESTFLAGS) -v -count=1 -timeout 30m -run '^TestCompose$$' ./test
 
 flake: go ## make test N=5 times: which tests failed how often (root; FLAKE_RUN=regexp: these tests only)
 	@$(GO) run ./test/flake -n $(N) -run '$(FLAKE_RUN)' .ci/run

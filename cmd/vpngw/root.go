@@ -115,6 +115,7 @@ func groups(s *settings) []group {
 		}},
 		{"Tunnels", []*cobra.Command{
 			newStatus(s),
+			newHealth(s),
 			newEvents(s),
 			newRoutes(s),
 			newCounters(s),
