@@ -21,6 +21,7 @@ type Config struct {
 // Metrics says where metrics are served beside the control socket.
 type Metrics struct {
 	Listen netip.AddrPort // TCP; zero: nowhere
+	Page   bool           // the status page too
 }
 
 // Side is which end of the connection this host is.

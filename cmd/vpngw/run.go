@@ -22,6 +22,7 @@ import (
 	"vpngw/config/load"
 	"vpngw/control"
 	"vpngw/control/metrics"
+	"vpngw/control/page"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/gateway"
@@ -155,8 +156,13 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	d := commanded{g, state, metrics.New(source{g, state}, version)}
 	public := control.NewPublic(d, log)
 	defer public.Close()
-	public.Listen(first.Metrics.Listen)
-	state.Drive(adopting{g, public})
+	name, _ := os.Hostname() // without one the page says none
+	status := page.New(d, name, "vpngw "+version)
+	public.Handle("GET /{$}", status)
+	adopted := adopting{g, public, status}
+	adopted.show(first.Metrics)
+	go status.Run(ctx)
+	state.Drive(adopted)
 	go state.Run(ctx, hangup)
 	server := control.Serve(l, d, version, log)
 	defer server.Close()
@@ -188,13 +194,19 @@ type source struct {
 type adopting struct {
 	*gateway.Gateway
 	public *control.Public
+	page   *page.Page
+}
+
+func (a adopting) show(m config.Metrics) {
+	a.page.Show(m.Page)
+	a.public.Listen(m.Listen)
 }
 
 // Adopt adopts a configuration, and serves metrics as it says.
 func (a adopting) Adopt(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
 	done, err := a.Gateway.Adopt(ctx, c)
 	if err == nil {
-		a.public.Listen(c.Metrics.Listen)
+		a.show(c.Metrics)
 	}
 	return done, err
 }
@@ -203,7 +215,7 @@ func (a adopting) Adopt(ctx context.Context, c *config.Config) (gateway.Adopted,
 func (a adopting) AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
 	done, err := a.Gateway.AdoptForNow(ctx, c)
 	if err == nil {
-		a.public.Listen(c.Metrics.Listen)
+		a.show(c.Metrics)
 	}
 	return done, err
 }

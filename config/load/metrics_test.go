@@ -26,6 +26,9 @@ func TestMetricsAreServedWhereTheFileSays(t *testing.T) {
 		{"metrics: {listen: localhost:9478}", "-", "vpngw.listen.malformed"},
 		{"metrics: {listen: [9478]}", "-", "vpngw.listen.type"},
 		{"metrics: {port: 9478}", "-", "vpngw.metrics.unknown"},
+		{"metrics: {listen: 9478, page: yes}", "127.0.0.1:9478", ""},
+		{"metrics: {page: yes}", "-", "vpngw.page.missing"},
+		{"metrics: {page: no}", "", ""},
 		{"metrics: yes", "-", "vpngw.metrics.type"},
 	} {
 		c, ps := Text("vpngw.yaml", []byte("version: 1\n"+tt.text+"\nconnections: []\n"), nil, Options{})
@@ -35,6 +38,9 @@ func TestMetricsAreServedWhereTheFileSays(t *testing.T) {
 		}
 		if got := strings.Join(codes, " "); got != tt.problem {
 			t.Errorf("%s: problems %q, want %q", tt.text, got, tt.problem)
+		}
+		if c != nil && c.Metrics.Page != strings.Contains(tt.text, "page: yes") {
+			t.Errorf("%s: the page is served: %v", tt.text, c.Metrics.Page)
 		}
 		switch {
 		case (c == nil) != (tt.want == "-"):

@@ -67,6 +67,12 @@ func rate(was, is uint64, seconds float64) uint32 {
 	return uint32(min(float64(is-was)/seconds, math.MaxUint32))
 }
 
+func (h *history) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tunnels = nil
+}
+
 // of returns the rates of a tunnel, the oldest first.
 func (h *history) of(tunnel string) (in, out [minutes]uint32) {
 	h.mu.Lock()

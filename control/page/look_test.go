@@ -40,7 +40,7 @@ func TestABrowserShowsThePage(t *testing.T) {
 // busy is a page of n tunnels with an hour of traffic.
 func busy(n int) *Page {
 	f := fleet(n)
-	p := New(f, "gw1.example.net", "vpngw")
+	p := shown(f, "gw1.example.net", "vpngw")
 	for m := range minutes + 1 {
 		for i := range f.status.Connections {
 			tr := &f.status.Connections[i].Tunnels[0].Traffic

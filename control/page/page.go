@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vpngw/desired"
@@ -24,6 +25,8 @@ type Page struct {
 	host    string
 	version string
 	history history
+	shown   atomic.Bool
+	turn    chan struct{} // wakes Run
 
 	mu      sync.Mutex // of the fields below; held while the daemon is asked, so that many readers ask once
 	last    desired.Status
@@ -37,19 +40,32 @@ const fresh = 2 * time.Second
 
 // New makes a page of the daemon on a host.
 func New(source Source, host, version string) *Page {
-	return &Page{source: source, host: host, version: version}
+	return &Page{source: source, host: host, version: version, turn: make(chan struct{}, 1)}
 }
 
-// Run notes the traffic once a minute until ctx ends.
+// Show has the page shown from now on, or not.
+func (p *Page) Show(shown bool) {
+	p.shown.Store(shown)
+	select {
+	case p.turn <- struct{}{}:
+	default:
+	}
+}
+
+// Run notes the traffic once a minute until ctx ends, while the page is shown.
 func (p *Page) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
-		if st, err := p.source.Status(ctx); err == nil {
+		if !p.shown.Load() {
+			p.history.forget()
+		} else if st, err := p.source.Status(ctx); err == nil {
 			p.history.note(time.Now(), st)
 		}
 		select {
 		case <-tick.C:
+		case <-p.turn:
+			tick.Reset(time.Minute)
 		case <-ctx.Done():
 			return
 		}
@@ -75,6 +91,10 @@ func (p *Page) look(ctx context.Context, now time.Time) (desired.Status, []gatew
 }
 
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !p.shown.Load() {
+		http.NotFound(w, r)
+		return
+	}
 	now := time.Now()
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy())

@@ -51,6 +51,13 @@ func fleet(n int) *fake {
 	return f
 }
 
+// shown is a page that is shown.
+func shown(source Source, host, version string) *Page {
+	p := New(source, host, version)
+	p.Show(true)
+	return p
+}
+
 func get(t *testing.T, p *Page, query string) (int, string, http.Header) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -74,7 +81,7 @@ func TestPageShowsTheTunnels(t *testing.T) {
 		{1200, "part=77", []string{"part 3 of 3"}, nil},
 		{20, "part=-1&order=%00&state=x&q=%3Cscript%3E", []string{"&lt;script&gt;"}, []string{"<script>"}},
 	} {
-		code, body, _ := get(t, New(fleet(c.tunnels), "gw1", "v1"), c.query)
+		code, body, _ := get(t, shown(fleet(c.tunnels), "gw1", "v1"), c.query)
 		if code != http.StatusOK {
 			t.Errorf("%d tunnels, ?%s: %d", c.tunnels, c.query, code)
 		}
@@ -98,8 +105,8 @@ func TestPageTakesTextsAsTexts(t *testing.T) {
 	tun.Name, tun.Why, tun.LeakWhy, tun.Leak = `"><img src=x onerror=alert(1)>`, `<script>alert(2)</script>`, `<b>`, gateway.LeakPossible
 	f.events[0].Tunnel, f.events[0].Why = `<script>`, `</table><script>`
 	f.status.Reload = &desired.ReloadStatus{Note: "<script>"}
-	_, body, h := get(t, New(f, `<script>`, `"><script>`), `q="><script>`)
-	_, all, _ := get(t, New(f, `<script>`, `"><script>`), "")
+	_, body, h := get(t, shown(f, `<script>`, `"><script>`), `q="><script>`)
+	_, all, _ := get(t, shown(f, `<script>`, `"><script>`), "")
 	for _, bad := range []string{"<script", "<img", "<b>", "http://", "https://", "url(", "@import"} {
 		if strings.Contains(body+all, bad) {
 			t.Errorf("%q is in the document", bad)
@@ -113,10 +120,46 @@ func TestPageTakesTextsAsTexts(t *testing.T) {
 func TestPageSaysThatTheDaemonIsGone(t *testing.T) {
 	f := fleet(1)
 	f.err = errors.New("the gateway has stopped")
-	code, body, _ := get(t, New(f, "", ""), "")
+	code, body, _ := get(t, shown(f, "", ""), "")
 	if code != http.StatusServiceUnavailable || !strings.Contains(body, "The daemon gives no status: the gateway has stopped") {
 		t.Errorf("%d %s", code, body)
 	}
+}
+
+// A page that is not asked for is not there, and keeps nothing.
+func TestPageIsOnlyThereWhereItIsAskedFor(t *testing.T) {
+	p := New(fleet(1), "", "")
+	if code, _, _ := get(t, p, ""); code != http.StatusNotFound {
+		t.Errorf("before: %d", code)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	kept := func(want int) {
+		t.Helper()
+		for range 1000 {
+			p.history.mu.Lock()
+			n := len(p.history.tunnels)
+			p.history.mu.Unlock()
+			if n == want {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+		t.Errorf("the traffic of %d tunnels is not what is kept", want)
+	}
+	p.Show(true)
+	kept(1)
+	if code, _, _ := get(t, p, ""); code != http.StatusOK {
+		t.Errorf("shown: %d", code)
+	}
+	p.Show(false)
+	kept(0)
+	if code, _, _ := get(t, p, ""); code != http.StatusNotFound {
+		t.Errorf("after: %d", code)
+	}
+	stop()
+	<-done
 }
 
 // Many readers at once ask the daemon once.
@@ -181,7 +224,7 @@ func TestSparkFitsItsBox(t *testing.T) {
 }
 
 func BenchmarkPageOf500(b *testing.B) {
-	p := New(fleet(500), "gw1", "v1")
+	p := shown(fleet(500), "gw1", "v1")
 	for range b.N {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
