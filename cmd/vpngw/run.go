@@ -25,6 +25,7 @@ import (
 	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/host"
+	"vpngw/store"
 )
 
 func newRun(s *settings) *cobra.Command {
@@ -125,9 +126,10 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	defer l.Close()
 	o := gateway.Options{
-		Host:  gateway.System{Host: h},
-		Log:   log,
-		Holds: holds,
+		Host:    gateway.System{Host: h},
+		Log:     log,
+		Version: version,
+		Holds:   holds,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("cannot tell systemd", "state", state, "err", err)
@@ -139,6 +141,9 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	o.BGP = speaking(h, log, childDir(s.control))
 	noticeGuards(log, first.Config, s.state)
+	if ring := openEvents(log, s.state, &o); ring != nil {
+		defer ring.Close()
+	}
 	g, err := gateway.New(first.Config, o)
 	if err != nil {
 		return err
@@ -153,6 +158,20 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// openEvents has o keep events in the directory state. It returns nil if they cannot be kept.
+func openEvents(log *slog.Logger, state string, o *gateway.Options) *store.Ring {
+	ring, recorded, damage, err := store.Dir(state).OpenRing("events", gateway.KeptEvents)
+	if damage != nil {
+		log.Warn("events of earlier runs are lost", "err", damage)
+	}
+	if err != nil {
+		log.Warn("events are in memory only: a restart forgets them", "err", err)
+		return nil
+	}
+	o.Record, o.Recorded = ring, recorded
+	return ring
 }
 
 // commanded is what the control socket commands.
