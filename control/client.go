@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -69,6 +70,37 @@ func (c *Client) Events(ctx context.Context, name string, after uint64, wait tim
 	}
 	err := c.do(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil, &e)
 	return e.Events, err
+}
+
+// Follow calls each for the events after that of a number, with a name those of the connection or tunnel of that name,
+// and then for each new one, until each fails or the daemon ends, which is ErrUnreachable.
+func (c *Client) Follow(ctx context.Context, name string, after uint64, each func(gateway.Event) error) error {
+	q := url.Values{"name": {name}, "after": {fmt.Sprint(after)}, "follow": {"1"}}
+	patient := http.Client{Transport: c.http.Transport}
+	answer, err := c.ask(ctx, &patient, http.MethodGet, "/v1/events?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	for in := json.NewDecoder(answer); ; {
+		var e gateway.Event
+		if err := in.Decode(&e); err != nil {
+			return c.unreachable(err)
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+}
+
+// LogLevel returns the least level that the daemon logs.
+func (c *Client) LogLevel(ctx context.Context) (l LogLevel, err error) {
+	return l, c.do(ctx, http.MethodGet, "/v1/log-level", nil, &l)
+}
+
+// SetLogLevel changes it, for a time of whole seconds or, with none, until the daemon ends.
+func (c *Client) SetLogLevel(ctx context.Context, to slog.Level, during time.Duration) (l LogLevel, err error) {
+	return l, c.do(ctx, http.MethodPost, "/v1/log-level", level{Level: nameOf(to), For: int(during / time.Second)}, &l)
 }
 
 // Diagnose examines the tunnels of a connection, or one tunnel.
@@ -135,43 +167,55 @@ func (c *Client) Confirm(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/v1/confirm", nil, nil)
 }
 
-const maxAnswer = 256 << 20 // a status of very many tunnels
-
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
-	body, err := json.Marshal(in)
+	answer, err := c.ask(ctx, &c.http, method, path, in)
 	if err != nil {
 		return err
+	}
+	defer answer.Close()
+	text, err := io.ReadAll(answer)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// ask sends a request and returns the answer, if that is no refusal.
+func (c *Client) ask(ctx context.Context, by *http.Client, method, path string, in any) (io.ReadCloser, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
 	}
 	if in == nil {
 		body = nil
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := by.Do(req)
 	if err != nil {
-		return c.unreachable(err)
+		return nil, c.unreachable(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return c.unreachable(err)
+		return nil, c.unreachable(err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		var f failure
-		if json.Unmarshal(answer, &f) != nil || f.Error == "" {
-			return fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
-		}
-		return &RefusedError{f.Error, f.Problems}
+	var f failure
+	if json.Unmarshal(text, &f) != nil || f.Error == "" {
+		return nil, fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
 	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
-	}
-	return nil
+	return nil, &RefusedError{f.Error, f.Problems}
 }
 
 // unreachable says what to do about a daemon that gives no answer.

@@ -89,6 +89,7 @@ type canned struct {
 	status   desired.Status
 	reloaded desired.Reloaded
 	planned  desired.Planned
+	level    control.LogLevel
 }
 
 func (d *canned) Status(context.Context) (desired.Status, error) { return d.status, nil }

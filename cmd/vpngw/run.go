@@ -72,7 +72,10 @@ Under systemd (Type=notify) it reports when it is ready and how many tunnels are
 }
 
 func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer) error {
-	log := s.logger(stderr)
+	log, level, err := s.logger(stderr)
+	if err != nil {
+		return err
+	}
 	if err := host.Undumpable(); err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	log.Info("starting", "version", version, "config", file, "control", s.control)
 	state.Drive(g)
 	go state.Run(ctx, hangup)
-	server := control.Serve(l, commanded{g, state}, version, log)
+	server := control.Serve(l, commanded{g, state, level}, version, log)
 	defer server.Close()
 	if err := g.Run(ctx); err != nil {
 		return err
@@ -178,6 +181,7 @@ func openEvents(log *slog.Logger, state string, o *gateway.Options) *store.Ring 
 type commanded struct {
 	*gateway.Gateway
 	*desired.State
+	*logLevel
 }
 
 // Status and Plan are the State's, which uses the Gateway's.
