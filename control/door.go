@@ -20,7 +20,8 @@ import (
 // refused, and a user with many clients is in no other user's way.
 type door struct {
 	net.Listener
-	owner   int // the user that the daemon runs as
+	owner   int           // the user that the daemon runs as
+	take    time.Duration // within which a client takes some of an answer
 	mu      sync.Mutex
 	clients []*client // in the order of their arrival
 }
@@ -82,14 +83,14 @@ func (d *door) remove(c *client) {
 	d.clients = slices.DeleteFunc(d.clients, func(o *client) bool { return o == c })
 }
 
-// writeOnce is small, so that a client that takes little has still taken one of these in takeTime.
+// writeOnce is small, so that a client that takes little has still taken one of these in that time.
 const writeOnce = 4 << 10
 
-// Write writes for as long as the client takes some of it in each takeTime.
+// Write writes for as long as the client takes some of it in each door.take.
 func (c *client) Write(b []byte) (n int, err error) {
 	for n < len(b) {
 		before := unread(c.Conn)
-		c.SetWriteDeadline(time.Now().Add(takeTime))
+		c.SetWriteDeadline(time.Now().Add(c.door.take))
 		wrote, err := c.Conn.Write(b[n:min(n+writeOnce, len(b))])
 		n += wrote
 		takes := wrote > 0 || unread(c.Conn) < before

@@ -152,6 +152,9 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"diagnosis", "GET /v1/diagnosis?name=hq HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"routes", "GET /v1/routes HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"version", "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"openapi.json", "GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"log-level", "GET /v1/log-level HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"log-level", post("log-level", `{"level":"debug","for_s":60}`), http.StatusForbidden},
 		{"up", post("up", `{"name":"hq"}`), http.StatusForbidden},
 		{"down", post("down", `{"name":"hq"}`), http.StatusForbidden},
 		{"failover", post("failover", `{"name":"hq"}`), http.StatusForbidden},
@@ -188,7 +191,7 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 			t.Errorf("%s as root: got %d: %s", r.verb, got, body)
 		}
 	}
-	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{"log level DEBUG for 1m0s", "up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 }

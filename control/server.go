@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"vpngw/desired"
 	"vpngw/gateway"
@@ -19,6 +20,7 @@ import (
 // Server answers on the control socket.
 type Server struct {
 	http http.Server
+	take time.Duration
 	done chan error
 }
 
@@ -30,7 +32,7 @@ func Serve(l net.Listener, d Daemon, version string, log *slog.Logger) *Server {
 }
 
 func newServer(d Daemon, version string, log *slog.Logger) *Server {
-	s := &Server{done: make(chan error, 1)}
+	s := &Server{take: takeTime, done: make(chan error, 1)}
 	s.http = http.Server{
 		Handler:           handler(d, version),
 		ConnContext:       withClient,
@@ -44,7 +46,7 @@ func newServer(d Daemon, version string, log *slog.Logger) *Server {
 }
 
 func (s *Server) serve(l net.Listener) {
-	go func() { s.done <- s.http.Serve(&door{Listener: l, owner: os.Geteuid()}) }()
+	go func() { s.done <- s.http.Serve(&door{Listener: l, owner: os.Geteuid(), take: s.take}) }()
 }
 
 // Close ends the server and removes the socket. It breaks off requests in progress.
