@@ -17,7 +17,7 @@ import (
 	"vpngw/gateway"
 )
 
-// eager starts a server that gives clients a short time to take some of an answer, and no time at all to a request that is read.
+// eager starts a server that gives clients a short time to take some of an answer.
 func eager(t *testing.T, d Daemon, take time.Duration) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -26,7 +26,7 @@ func eager(t *testing.T, d Daemon, take time.Duration) string {
 		t.Fatal(err)
 	}
 	s := newServer(d, "1.2.3", slog.New(slog.DiscardHandler))
-	s.take, s.http.ReadTimeout = take, take
+	s.take = take
 	s.serve(l)
 	t.Cleanup(func() { s.Close() })
 	return path
@@ -69,19 +69,6 @@ func TestWhoTakesNothingIsCutOff(t *testing.T) {
 	n, err := io.Copy(io.Discard, stuck)
 	if n >= 4<<20 {
 		t.Errorf("who took nothing for %v gets all %d bytes, %v", 10*take, n, err)
-	}
-}
-
-// The time to read a request does not end what the request waits for.
-func TestAnEventIsWaitedForLongerThanARequestIsRead(t *testing.T) {
-	d := waiting{&fakeDaemon{}, make(chan struct{})}
-	path := eager(t, d, 50*time.Millisecond)
-	go func() {
-		time.Sleep(300 * time.Millisecond)
-		close(d.come)
-	}()
-	if list, err := NewClient(path).Events(t.Context(), "", 6, 30*time.Second); err != nil || len(list) != 1 {
-		t.Errorf("%v, %v", list, err)
 	}
 }
 

@@ -95,8 +95,6 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else if !skip(w, r) {
 		return
 	}
-	// All of the request is read: its time must not end what it waits for.
-	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	if v.query != nil {
 		var err error
 		if in, err = v.query(r.URL.Query()); err != nil {
