@@ -333,8 +333,12 @@ func filled[T any]() (v T, err error) {
 	return v, nil
 }
 
-func (complete) Status(context.Context) (desired.Status, error)     { return filled[desired.Status]() }
-func (complete) Counters(context.Context) (gateway.Counters, error) { return filled[gateway.Counters]() }
+func (complete) Status(context.Context) (desired.Status, error) { return filled[desired.Status]() }
+
+func (complete) Counters(context.Context) (gateway.Counters, error) {
+	return filled[gateway.Counters]()
+}
+
 func (complete) Events(context.Context, string, uint64, time.Duration) ([]gateway.Event, error) {
 	return filled[[]gateway.Event]()
 }
@@ -346,8 +350,11 @@ func (complete) Diagnose(context.Context, string) ([]doctor.Diagnosis, error) {
 func (complete) Routes(context.Context, string) ([]gateway.RouteStatus, error) {
 	return filled[[]gateway.RouteStatus]()
 }
+
 func (complete) Reload(context.Context) (desired.Reloaded, error) { return filled[desired.Reloaded]() }
-func (complete) Plan(context.Context) (desired.Planned, error)    { return filled[desired.Planned]() }
+
+func (complete) Plan(context.Context) (desired.Planned, error) { return filled[desired.Planned]() }
+
 func (complete) Try(context.Context, time.Duration) (desired.Reloaded, error) {
 	return filled[desired.Reloaded]()
 }
