@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,5 +163,48 @@ func TestAStreamEnds(t *testing.T) {
 	}
 	if err := <-heard; !errors.Is(err, ErrUnreachable) {
 		t.Errorf("the daemon has ended: %v", err)
+	}
+}
+
+// Where many come at once a client may be shown out before its request is read. It comes again.
+func TestAClientThatIsDisplacedComesAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	heard := make(chan string, 10)
+	go func() {
+		for i := 0; ; i++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if i >= 3 {
+				r, err := http.ReadRequest(bufio.NewReader(c))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, _ := io.ReadAll(r.Body)
+				heard <- r.Method + " " + string(body)
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+			} else {
+				c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				raw, _ := c.(*net.UnixConn).SyscallConn()
+				raw.Read(func(fd uintptr) bool { // until there is something, which stays
+					n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+					return err == nil && n > 0
+				})
+			}
+			c.Close()
+		}
+	}()
+	if err := NewClient(path).Down(t.Context(), "hq"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; got != `POST {"name":"hq"}` || len(heard) > 0 {
+		t.Errorf("the daemon heard %s", got)
 	}
 }

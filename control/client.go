@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"vpngw/desired"
@@ -195,11 +196,11 @@ func (c *Client) ask(ctx context.Context, by *http.Client, method, path string, 
 	if in == nil {
 		body = nil
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
+	resp, err := c.send(ctx, by, method, path, body)
+	for n := 1; n <= displacedTries && displaced(err) && ctx.Err() == nil; n++ {
+		time.Sleep(time.Duration(n) * displacedPause)
+		resp, err = c.send(ctx, by, method, path, body)
 	}
-	resp, err := by.Do(req)
 	if err != nil {
 		return nil, c.unreachable(err)
 	}
@@ -216,6 +217,26 @@ func (c *Client) ask(ctx context.Context, by *http.Client, method, path string, 
 		return nil, fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
 	}
 	return nil, &RefusedError{f.Error, f.Problems}
+}
+
+func (c *Client) send(ctx context.Context, by *http.Client, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return by.Do(req)
+}
+
+// Where very many clients come at once the door may close on one whose request nobody has read yet.
+const (
+	displacedTries = 10
+	displacedPause = 10 * time.Millisecond // after the first try, and longer after each
+)
+
+// displaced reports whether the daemon has closed the connection before it read the request: a Unix socket is reset only then, and a
+// request of ours is read at once.
+func displaced(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // unreachable says what to do about a daemon that gives no answer.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -50,6 +51,26 @@ func readNext(q url.Values) (any, error) {
 	}
 	follow, err := number("follow", 1)
 	return next{q.Get("name"), after, time.Duration(wait) * time.Second, follow == 1}, err
+}
+
+// writeEvents writes an Events one event at a time: there are ten thousand, and many clients may ask at once.
+func writeEvents(w http.ResponseWriter, list Events) {
+	w.Header().Set("Content-Type", "application/json")
+	before := `{"events":[`
+	for _, e := range list.Events {
+		text, err := json.Marshal(e)
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%s%s", before, text)
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // the client must not take the rest for all
+		}
+		before = ","
+	}
+	if len(list.Events) == 0 {
+		io.WriteString(w, before)
+	}
+	io.WriteString(w, "]}\n")
 }
 
 // follow answers with the events after that of a number, and then with each new one.

@@ -131,11 +131,14 @@ func answer(w http.ResponseWriter, v any, err error) {
 	notPending := (*desired.NotPendingError)(nil)
 	bad := (*badRequestError)(nil)
 	each, lines := v.(lines)
+	list, many := v.(Events)
 	switch {
 	case err == nil && lines:
 		stream(w, each)
 	case err == nil && v == nil:
 		write(w, http.StatusOK, struct{}{})
+	case err == nil && many:
+		writeEvents(w, list)
 	case err == nil:
 		write(w, http.StatusOK, v)
 	case errors.As(err, &invalid):

@@ -81,6 +81,11 @@ func TestAHammeredControlSocket(t *testing.T) {
 	var hits [10]atomic.Int64
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(stop)
+		clients.Wait()
+	})
+	defer end()
 	for i := range 100 {
 		h := hammers[i%len(hammers)]
 		clients.Go(func() {
@@ -110,8 +115,8 @@ func TestAHammeredControlSocket(t *testing.T) {
 			}
 		})
 	}
-	rekeys, end := 0, time.Now().Add(time.Duration(counted(2, 60))*time.Second)
-	for rekeys == 0 || time.Now().Before(end) {
+	rekeys, until := 0, time.Now().Add(time.Duration(counted(2, 60))*time.Second)
+	for rekeys == 0 || time.Now().Before(until) {
 		for _, ike := range []bool{false, true} {
 			row := gw.Tunnel("row")
 			start := time.Now()
@@ -127,8 +132,7 @@ func TestAHammeredControlSocket(t *testing.T) {
 		}
 	}
 	during := gw.Memory("VmRSS")
-	close(stop)
-	clients.Wait()
+	end()
 	ab, ba := flow.Stop()
 	lossless(t, ab, ba)
 	for i, h := range hammers {
