@@ -118,7 +118,7 @@ func TestAHammeredControlSocket(t *testing.T) {
 	rekeys, until := 0, time.Now().Add(time.Duration(counted(2, 60))*time.Second)
 	for rekeys == 0 || time.Now().Before(until) {
 		for _, ike := range []bool{false, true} {
-			row := gw.Tunnel("row")
+			row := gw.AwaitUp("row")
 			start := time.Now()
 			n.Await(lab.Patience, "the operator's request is answered", func() (bool, string) {
 				err := gw.Rekey("row", ike)
