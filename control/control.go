@@ -2,13 +2,17 @@
 //
 //	GET  /v1/status           what `vpngw status --json` prints
 //	GET  /v1/counters         counts of dropped packets and refused messages, by name
-//	GET  /v1/events           the last changes of tunnels, the oldest first; ?name=N those of a connection or tunnel,
-//	                          &after=NUMBER only later ones, &wait=SECONDS (at most 30) waits for one if there is none yet
+//	GET  /v1/events           the last changes of tunnels and of the daemon, the oldest first; ?name=N those of a connection or tunnel,
+//	                          &after=NUMBER only later ones, &wait=SECONDS (at most 30) waits for one if there is none yet;
+//	                          &follow=1 answers a line of JSON for each, these and all to come
 //	GET  /v1/diagnosis?name=N what is wrong with a connection or tunnel and this host, and who has to change what
 //	GET  /v1/routes           what each tunnel leads to, and whether that is in the kernel; ?name=N that of a connection or tunnel
 //	GET  /v1/config           the effective parameters of each tunnel, without keys; ?name=N those of a connection or tunnel
 //	GET  /v1/version          {"version":"…"}
 //	GET  /metrics             all metrics, as Prometheus has them
+//	GET  /v1/log-level        {"level":"info"}, and "until" if it goes back to another then
+//	POST /v1/log-level {"level":"debug"} changes it until the daemon ends, with "for_s":600 for so many seconds
+//	GET  /v1/openapi.json     this in full, in the words of OpenAPI 3.0
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
 //	POST /v1/failover {"name":N} move its traffic to the standby tunnel and keep it there
@@ -32,12 +36,14 @@
 // The kernel says which user a client is (SO_PEERCRED). Root and the user that the daemon
 // runs as may send every request. Another user who may open the socket (mode 0660: a member
 // of its group) may only look: the GET requests. The server bounds the size of body and
-// header, the time for each request and the number of connections.
+// header, the time to send a request and the number of connections. An answer may be of any size and take any time,
+// but a client that takes nothing of it for 5 s is cut off.
 package control
 
 import (
 	"context"
 	"io"
+	"log/slog"
 	"time"
 
 	"vpngw/desired"
@@ -70,15 +76,19 @@ type Daemon interface {
 	LogKeys(ctx context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error
 	Capture(ctx context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error)
 	Exposer
+	LogLevel() LogLevel
+	SetLogLevel(level slog.Level, during time.Duration) LogLevel // during 0: until the daemon ends
 }
 
 // Bounds on what a client can ask of the daemon.
 const (
-	maxBody        = 4 << 10 // a name
+	maxBody        = 1 << 20
+	maxName        = 255 // bytes of a name in a body
 	maxHeader      = 8 << 10
 	maxConnections = 32               // of users who may command, and again of users who may only look
 	requestTime    = 10 * time.Second // for reading a request
-	answerTime     = time.Minute      // for executing it and writing the answer; a large file takes long to load
+	takeTime       = 5 * time.Second  // for taking some of an answer
+	answerTime     = time.Minute      // for executing a request and taking the answer, as Client has it; a large file takes long to load
 	idleTime       = 30 * time.Second
 )
 

@@ -223,7 +223,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 func TestAQueryOfEventsIsChecked(t *testing.T) {
 	d := &fakeDaemon{}
 	path := serve(t, d)
-	for _, q := range []string{"after=x", "after=-1", "after=18446744073709551616", "wait=31", "wait=1s"} {
+	for _, q := range []string{"after=x", "after=-1", "after=18446744073709551616", "wait=31", "wait=1s", "follow=2", "follow=yes"} {
 		if got, body := ask(t, path, "GET /v1/events?"+q+" HTTP/1.1\r\nHost: x\r\n\r\n"); got != http.StatusBadRequest || !strings.Contains(body, "must be a number") {
 			t.Errorf("%s: got %d: %s", q, got, body)
 		}
@@ -322,6 +322,13 @@ func TestHostileRequestsAreRefused(t *testing.T) {
 		{"unknown key", post(`{"name":"hq","force":true}`), 400},
 		{"two bodies", post(`{"name":"hq"}{"name":"lab"}`), 400},
 		{"empty name", post(`{"name":""}`), 400},
+		{"long name", post(`{"name":"` + strings.Repeat("x", maxName+1) + `"}`), 400},
+		{"a reload of 4 GB", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n" + strings.Repeat("x", maxBody+1), 413},
+		{"a name of 4 GB", "POST /v1/up HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n" + `{"name":"` + strings.Repeat("x", maxBody+1), 413},
+		{"chunks without end", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1000\r\n"+strings.Repeat("x", 0x1000)+"\r\n", 300), 413},
+		{"no level", strings.Replace(post(`{"level":"loud"}`), "up", "log-level", 1), 400},
+		{"a level for too long", strings.Replace(post(`{"level":"debug","for_s":86401}`), "up", "log-level", 1), 400},
+		{"a level for less than no time", strings.Replace(post(`{"level":"debug","for_s":-1}`), "up", "log-level", 1), 400},
 		{"deep", post(strings.Repeat("[", maxBody-1)), 400},
 		{"large", post(`{"name":"` + strings.Repeat("x", maxBody) + `"}`), 413},
 		{"endless head", "GET /v1/status HTTP/1.1\r\n" + strings.Repeat("X-A: "+strings.Repeat("b", 1000)+"\r\n", 20), 431},

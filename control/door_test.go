@@ -153,6 +153,9 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"config", "GET /v1/config HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"routes", "GET /v1/routes HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"version", "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"openapi.json", "GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"log-level", "GET /v1/log-level HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"log-level", post("log-level", `{"level":"debug","for_s":60}`), http.StatusForbidden},
 		{"up", post("up", `{"name":"hq"}`), http.StatusForbidden},
 		{"down", post("down", `{"name":"hq"}`), http.StatusForbidden},
 		{"failover", post("failover", `{"name":"hq"}`), http.StatusForbidden},
@@ -192,7 +195,7 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		}
 	}
 	if want := []string{
-		"up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm",
+		"log level DEBUG for 1m0s", "up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm",
 		"keylog hq for 1s", "capture {Name:hq For:1s Count:0 Snaplen:262144 Inner:true Outer:true}",
 	}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)

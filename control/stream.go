@@ -198,6 +198,10 @@ func (c *Client) stream(ctx context.Context, path string, in any, take func(io.R
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", c.path)
 		if err == nil {
+			select {
+			case <-dialed: // it was displaced: see ask
+			default:
+			}
 			dialed <- conn
 		}
 		return conn, err
@@ -211,18 +215,11 @@ func (c *Client) stream(ctx context.Context, path string, in any, take func(io.R
 		}
 	})
 	defer stop()
-	resp, err := c.send(context.WithoutCancel(ctx), &http.Client{Transport: t}, http.MethodPost, path, in)
+	resp, err := c.ask(context.WithoutCancel(ctx), &http.Client{Transport: t}, http.MethodPost, path, in)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		if err != nil {
-			return nil, c.unreachable(err)
-		}
-		return nil, c.refusal(resp, answer)
-	}
 	if err := take(resp.Body); err != nil {
 		return nil, err
 	}

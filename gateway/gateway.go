@@ -47,6 +47,10 @@ type Options struct {
 	Watchdog time.Duration
 	// Holds remembers what the operator has taken down; nil: a restart forgets it.
 	Holds Holds
+	// Record keeps the events over restarts; nil: a restart forgets them. Recorded are those that it has, the oldest first.
+	Record   Record
+	Recorded [][]byte
+	Version  string // of this program, for the events
 	// IKE makes the IKE endpoint; nil: ike.New.
 	IKE func(ike.Config) IKE
 	// BGP makes the speaker of a group of tunnels; nil: none does, and no session comes.
@@ -140,6 +144,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 			news: news{arrived: make(chan struct{}, 1), reports: map[spokenOf]bgp.Report{}},
 		},
 	}
+	g.events.resume(o.Recorded)
 	g.data = &dataPlane{
 		host: o.Host, log: o.Log, packets: c.Packets,
 		installed: map[uint32]*installed{}, byTunnel: map[string]map[uint32]*installed{}, byRemote: map[netip.Addr]map[uint32]*installed{},
@@ -169,6 +174,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return fmt.Errorf("remove the devices and routes of an earlier run: %w", err)
 	}
 
+	recorded := g.recordEvents()
 	io, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.group, g.io = errgroup.WithContext(io)
 	if err = g.start(s); err == nil {
@@ -183,7 +189,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.data.close(e.open)
 	}
 	s.Close()
-	return errors.Join(g.group.Wait(), err)
+	err = errors.Join(g.group.Wait(), err)
+	recorded(err)
+	return err
 }
 
 // checkHost looks for obstacles on the host. It logs warnings and returns the

@@ -186,7 +186,10 @@ func (g *Gateway) announce(c tunnel.Changed) {
 	}
 	e := g.fleet.byName[c.Tunnel]
 	log := g.Log.With("conn", c.Conn, "tunnel", c.Tunnel, "peer", e.tunnel.Remote.Address)
-	said := []any{"why", c.Cause.String(), "code", c.Cause.Code}
+	var said []any
+	if !c.Cause.OK() {
+		said = []any{"why", c.Cause.String(), "code", c.Cause.Code}
+	}
 	switch {
 	case c.State == tunnel.Up && c.Was != tunnel.Up:
 		log.Info("tunnel is up", "device", c.Device, "mtu", c.MTU)
@@ -194,7 +197,7 @@ func (g *Gateway) announce(c tunnel.Changed) {
 			log.Warn("tunnel uses weak algorithms", "why", strings.Join(c.Weak, "; "))
 		}
 	case c.State != c.Was && (c.Cause.OK() || c.Cause.Severity() == diag.Info):
-		log.Info("tunnel is " + string(c.State))
+		log.Info("tunnel is "+string(c.State), said...)
 	case c.State == tunnel.Down && !c.Cause.Is(diag.OperatorDown):
 		log.Error("tunnel is "+string(c.State), said...)
 	case !c.Cause.OK():

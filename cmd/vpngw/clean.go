@@ -24,7 +24,11 @@ root or CAP_NET_ADMIN.`,
 		Example: `  systemctl stop vpngw && vpngw clean`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			h, err := host.New(host.Config{Log: s.logger(cmd.ErrOrStderr())})
+			log, _, err := s.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			h, err := host.New(host.Config{Log: log})
 			if err != nil {
 				return err
 			}

@@ -95,6 +95,7 @@ type canned struct {
 	reloaded  desired.Reloaded
 	planned   desired.Planned
 	explained desired.Explained
+	level     control.LogLevel
 }
 
 func (d *canned) Exposition(context.Context) (metrics.Text, error) { return metrics.Text{}, nil }

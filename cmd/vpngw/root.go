@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 
+	sdjournal "github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
 
 	"vpngw/config/load"
@@ -60,10 +63,10 @@ each tunnel.
 	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`")
 	f.StringVar(&s.state, "state", defaultState, "`directory` of what outlives the daemon")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
-	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
+	f.StringVar(&s.logFormat, "log-format", "auto", "`format` of the log: text or json on standard error, journal (systemd's, with fields), or auto: journal where standard error is the journal, else text")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if s.logFormat != "text" && s.logFormat != "json" {
-			return &usageError{fmt.Errorf("--log-format is %q; it can be text or json", s.logFormat)}
+		if !slices.Contains([]string{"auto", "text", "json", "journal"}, s.logFormat) {
+			return &usageError{fmt.Errorf("--log-format is %q; it can be text, json, journal or auto", s.logFormat)}
 		}
 		return nil
 	}
@@ -111,6 +114,7 @@ func groups(s *settings) []group {
 			newRun(s),
 			newReload(s),
 			newConfirm(s),
+			newLogLevel(s),
 			newClean(s),
 		}},
 		{"Tunnels", []*cobra.Command{
@@ -151,13 +155,32 @@ func exitText(command string) string {
 	return "\nExit codes: 0 success, 1 an error, 2 a wrong command line, 3 no daemon. Of this command:" + strings.Join(codes, "") + "\n"
 }
 
-// logger logs to w, in the format and from the level that the flags give.
-func (s *settings) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: s.logLevel}
-	if s.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+// logger logs to w or the journal, in the format and from the level that the flags give. The level can be changed.
+func (s *settings) logger(w io.Writer) (*slog.Logger, *logLevel, error) {
+	l := &logLevel{usual: s.logLevel}
+	l.Set(s.logLevel)
+	o := &slog.HandlerOptions{Level: &l.LevelVar}
+	var h slog.Handler = slog.NewTextHandler(w, o)
+	format := s.logFormat
+	if format == "auto" && w == os.Stderr {
+		if ours, _ := sdjournal.StderrIsJournalStream(); ours {
+			format = "journal"
+		}
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	switch format {
+	case "json":
+		h = slog.NewJSONHandler(w, o)
+	case "journal":
+		j, err := newJournal(journalSocket, &l.LevelVar, h)
+		if err != nil && s.logFormat == "journal" {
+			return nil, nil, err
+		}
+		if err == nil {
+			h = j
+		}
+	}
+	l.log = slog.New(h)
+	return l.log, l, nil
 }
 
 // noArgs, oneName and noneOrOneName check the arguments behind a command.

@@ -27,6 +27,7 @@ import (
 	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/host"
+	"vpngw/store"
 )
 
 func newRun(s *settings) *cobra.Command {
@@ -77,7 +78,10 @@ carries packets takes turns.`,
 }
 
 func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer) error {
-	log := s.logger(stderr)
+	log, level, err := s.logger(stderr)
+	if err != nil {
+		return err
+	}
 	if err := host.Undumpable(); err != nil {
 		return err
 	}
@@ -131,9 +135,10 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	defer l.Close()
 	o := gateway.Options{
-		Host:  gateway.System{Host: h},
-		Log:   log,
-		Holds: holds,
+		Host:    gateway.System{Host: h},
+		Log:     log,
+		Version: version,
+		Holds:   holds,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("cannot tell systemd", "state", state, "err", err)
@@ -148,12 +153,15 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	o.BGP = speaking(h, log, childDir(s.control))
 	noticeGuards(log, first.Config, s.state)
+	if ring := openEvents(log, s.state, &o); ring != nil {
+		defer ring.Close()
+	}
 	g, err := gateway.New(first.Config, o)
 	if err != nil {
 		return err
 	}
 	log.Info("starting", "version", version, "config", file, "control", s.control)
-	d := commanded{g, state, metrics.New(source{g, state}, version)}
+	d := commanded{g, state, metrics.New(source{g, state}, version), level}
 	public := control.NewPublic(d, log)
 	defer public.Close()
 	name, _ := os.Hostname() // without one the page says none
@@ -173,11 +181,26 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	return nil
 }
 
+// openEvents has o keep events in the directory state. It returns nil if they cannot be kept.
+func openEvents(log *slog.Logger, state string, o *gateway.Options) *store.Ring {
+	ring, recorded, damage, err := store.Dir(state).OpenRing("events", gateway.KeptEvents)
+	if damage != nil {
+		log.Warn("events of earlier runs are lost", "err", damage)
+	}
+	if err != nil {
+		log.Warn("events are in memory only: a restart forgets them", "err", err)
+		return nil
+	}
+	o.Record, o.Recorded = ring, recorded
+	return ring
+}
+
 // commanded is what the control socket commands.
 type commanded struct {
 	*gateway.Gateway
 	*desired.State
 	*metrics.Page
+	*logLevel
 }
 
 // Status and Plan are the State's, which uses the Gateway's.
