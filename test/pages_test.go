@@ -25,13 +25,16 @@ import (
 //	LANGUAGE file=PATH a file of this host; on=HOST as above, also on=here,cloud
 //	anything else      is not for a machine
 //
-// What only the tests need stands in an HTML comment.
+// What only the tests need stands in an HTML comment. A page with "<!-- begins as: PAGE -->" begins with the files and the
+// daemons of another one.
 type block struct {
 	line     int
 	language string
 	options  map[string]string
 	text     string
 }
+
+var beginsAs = regexp.MustCompile(`<!-- begins as: (\S+) -->`)
 
 var fence = regexp.MustCompile("(?m)^```([^\n]*)\n((?s:.*?))^```$")
 
@@ -136,7 +139,18 @@ func guide(t *testing.T, path string) {
 		}
 		return out
 	}
-	for _, b := range blocks(string(text)) {
+	steps := blocks(string(text))
+	if m := beginsAs.FindSubmatch(text); m != nil {
+		other, err := os.ReadFile(filepath.Join("../docs", string(m[1])))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := slices.DeleteFunc(blocks(string(other)), func(b block) bool {
+			return b.options["file"] == "" && !strings.Contains(b.text, "systemctl") && !strings.Contains(b.text, "until vpngw status")
+		})
+		steps = append(first, steps...)
+	}
+	for _, b := range steps {
 		if b.options["not"] != "" || b.options["by"] != "" {
 			continue
 		}
@@ -165,3 +179,5 @@ func TestGuideHuawei(t *testing.T)           { guide(t, "../docs/huawei.md") }
 func TestGuideTencent(t *testing.T)          { guide(t, "../docs/tencent.md") }
 func TestGuideHighAvailability(t *testing.T) { guide(t, "../docs/high-availability.md") }
 func TestGuideMigration(t *testing.T)        { guide(t, "../docs/migration.md") }
+func TestGuideMetrics(t *testing.T)          { guide(t, "../docs/metrics.md") }
+func TestGuideWireshark(t *testing.T)        { guide(t, "../docs/wireshark.md") }
