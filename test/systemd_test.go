@@ -74,12 +74,6 @@ func (u *unit) dropIn(name string, lines ...string) {
 	u.Exec("systemctl", "daemon-reload")
 }
 
-func (u *unit) removeDropIn(name string) {
-	u.Helper()
-	u.Exec("rm", "/etc/systemd/system/"+service+".d/"+name+".conf")
-	u.Exec("systemctl", "daemon-reload")
-}
-
 // configure writes the configuration, with the key as a credential.
 func (u *unit) configure(change ...func(*lab.Config)) {
 	u.Helper()
