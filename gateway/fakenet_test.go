@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 
+	"vpngw/esp"
 	"vpngw/host"
 	"vpngw/ipsec"
 )

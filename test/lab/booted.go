@@ -53,6 +53,7 @@ mount -t tmpfs tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay overlay -o lowerdir=$base,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
 echo $name >/mnt/root/etc/hostname
+echo "127.0.0.1 localhost $name" >/mnt/root/etc/hosts
 read go <$pipe
 calls="bpf seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self" # as without a container
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
