@@ -18,6 +18,7 @@ import (
 // packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
 	{"cmd/vpngw"},     // the command line
+	{"cmd/vpngw/man"}, // its manual pages
 	{"control"},       // the control interface: HTTP on a Unix socket
 	{"desired"},       // loads the configuration from its source and has the gateway adopt it
 	{"gateway"},       // the running daemon: the loop, goroutines, timers and sockets

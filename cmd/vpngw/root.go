@@ -40,7 +40,7 @@ each tunnel.
   vpngw status --json | jq -r '.connections[].tunnels[] | "\(.name) \(.state)"'`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -58,7 +58,7 @@ each tunnel.
 
 	f := root.PersistentFlags()
 	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`: root may command the daemon, the socket's group may look")
-	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for the keys and addresses that the daemon chose, for what \"vpngw down\" holds, and for what an unconfirmed reload goes back to")
+	f.StringVar(&s.state, "state", defaultState, "`directory` for the keys and addresses that the daemon chose, for what \"vpngw down\" holds, and for what an unconfirmed reload goes back to")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -73,10 +73,17 @@ each tunnel.
 		for _, cmd := range g.commands {
 			cmd.GroupID = g.title
 			root.AddCommand(cmd)
+			completing(cmd, s)
 		}
 	}
+	completing(root, s)
 	root.AddCommand(newBGPd())
 	root.SetHelpCommandGroupID(others)
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		help(cmd, args)
+		fmt.Fprint(cmd.OutOrStdout(), exitText(cmd.Name()))
+	})
 	return root
 }
 
@@ -116,8 +123,24 @@ func groups(s *settings) []group {
 		}},
 		{others, []*cobra.Command{
 			newVersion(),
+			newCompletion(),
+			newMan(),
 		}},
 	}
+}
+
+// exitText is the part of a command's help about the exit codes that mean something of its own.
+func exitText(command string) string {
+	var codes []string
+	for _, e := range exitCodes {
+		if e.Of == command {
+			codes = append(codes, fmt.Sprintf("\n  %d  %s", e.Code, e.Means))
+		}
+	}
+	if codes == nil {
+		return ""
+	}
+	return "\nExit codes beside 0 (success), 1 (an error), 2 (a wrong command line) and 3 (no daemon):" + strings.Join(codes, "") + "\n"
 }
 
 // logger logs to w, in the format and from the level that the flags give.
@@ -161,6 +184,7 @@ var loadOptions = load.Options{Unserved: gateway.Unserved}
 // fileFlag adds the mandatory flag -c.
 func fileFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", "", "the configuration `file` (YAML or JSON)")
+	cmd.MarkFlagFilename("config", "yaml", "yml", "json")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if *file == "" {
 			return &usageError{fmt.Errorf("which configuration? name the file with -c FILE")}
