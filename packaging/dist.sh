@@ -35,7 +35,7 @@ licenses() {
 	done
 }
 
-# common fills a folder with what all packages have beside the program: usr is where it goes.
+# share fills a folder with what is the same for all architectures.
 share() {
 	mkdir -p "$1/man" "$1/completions" "$1/examples"
 	"$work/vpngw" man "$1/man"
@@ -66,7 +66,7 @@ packed() {
 	gzip -9n "$p"/man/* "$p/CHANGELOG.md"
 	printf 'vpngw (%s-1) unstable; urgency=medium\n\n  * Version %s. What is new stands in changelog.gz.\n\n -- %s  %s\n' \
 		"$PKGVERSION" "$VERSION" "$MAINTAINER" "$(date -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$p/changelog.Debian.gz"
-	cp packaging/copyright "$p"
+	cp packaging/copyright packaging/lintian-overrides "$p"
 	# The scripts run before or after the files are there, so each has all of itself.
 	for f in "$p"/scripts/*; do
 		sed -i -e "/^# @common@\$/{r packaging/scripts/common.sh" -e 'd;}' \
@@ -79,6 +79,8 @@ packed() {
 tarball() {
 	name=vpngw-$PKGVERSION-linux-$arch
 	cp -R "$s" "$work/$name"
+	# Where an administrator puts a program that no package knows.
+	sed 's|@BIN@|/usr/local/bin/vpngw|' cmd/vpngw/vpngw.service.in >"$work/$name/vpngw.service"
 	chmod -R u=rwX,go=rX "$work/$name"
 	tar -C "$work" --format=gnu --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf - "$name" |
 		gzip -9n >"$out/$name.tar.gz"
