@@ -22,6 +22,7 @@ export SOURCE_DATE_EPOCH ?= $(or $(shell git -c safe.directory='*' log -1 --form
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.commitTime=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 PKGVERSION ?= $(shell sh packaging/version.sh 2>/dev/null || echo 0.0)
 ARCHS   ?= amd64 arm64
+DISTDIR ?= bin/dist
 DIST     = GO=$(GO) VERSION='$(VERSION)' PKGVERSION='$(PKGVERSION)' LDFLAGS='$(LDFLAGS)' ARCHS='$(ARCHS)' sh packaging/dist.sh
 UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')
 # These start no goroutine, which test/layering_test.go holds them to, and are ten times slower with the race detector. The
@@ -44,15 +45,16 @@ build: go ## bin/vpngw, a static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/vpngw ./cmd/vpngw
 	@[ -z "$$SUDO_UID" ] || chown "$$SUDO_UID:$$SUDO_GID" bin bin/vpngw
 
-deb rpm tarball: go ## a package in bin/dist, for amd64 and arm64 (ARCHS, PKGVERSION, MAINTAINER)
-	@$(DIST) bin/dist $@
+deb rpm tarball: go ## a package in bin/dist, for amd64 and arm64 (ARCHS, PKGVERSION, MAINTAINER, DISTDIR)
+	@$(DIST) $(DISTDIR) $@
 
 dist: go ## all packages, static tarballs, bills of materials and SHA256SUMS in bin/dist
-	@rm -rf bin/dist
-	@$(DIST) bin/dist deb rpm tarball
+	@rm -rf $(DISTDIR)
+	@$(DIST) $(DISTDIR) deb rpm tarball
 
-package-test: go ## the packages in a clean Debian 12 and 13 that are booted, and built twice: 10 minutes (root)
-	PACKAGES=1 $(GO) test -v -count=1 -timeout 60m -run '^TestPackage' ./test
+package-test: go setup ## the packages in a clean Debian 12 and 13 that are booted, and built twice: 10 minutes (root)
+	@[ "$$(id -u)" != 0 ] || sh test/setup.sh debootstrap systemd-container util-linux lintian rpm dpkg file make
+	PACKAGES=$${PACKAGES:-1} GO=$(GO) $(GO) test -v -count=1 -timeout 60m -run '^TestPackage' ./test
 
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
 	@GO=$(GO) $(GO) run ./test/demo

@@ -44,7 +44,7 @@ share() {
 	"$work/vpngw" completion fish >"$1/completions/vpngw.fish"
 	cp cmd/vpngw/vpngw.example.yaml "$1/examples/vpngw.yaml"
 	cp packaging/examples/* "$1/examples"
-	cp README.md SECURITY.md CHANGELOG.md LICENSE docs/*.md "$1"
+	cp -R README.md SECURITY.md CHANGELOG.md LICENSE docs "$1"
 }
 
 stage() {

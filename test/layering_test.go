@@ -17,12 +17,12 @@ import (
 // floors lists the packages by floor, top floor first. A package imports
 // packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
-	{"cmd/vpngw"},     // the command line
-	{"cmd/vpngw/man"}, // its manual pages
-	{"control"},       // the control interface: HTTP on a Unix socket
-	{"desired"},       // loads the configuration from its source and has the gateway adopt it
-	{"gateway"},       // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export"}, // a configuration for other programs and for the other end
+	{"cmd/vpngw", "packaging/sbom"}, // the command line; a program for who makes packages
+	{"cmd/vpngw/man"},               // its manual pages
+	{"control"},                     // the control interface: HTTP on a Unix socket
+	{"desired"},                     // loads the configuration from its source and has the gateway adopt it
+	{"gateway"},                     // the running daemon: the loop, goroutines, timers and sockets
+	{"config/export"},               // a configuration for other programs and for the other end
 	{"config/explain", "config/schema", "doctor", "tryout"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
