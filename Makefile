@@ -18,12 +18,12 @@ PARALLEL ?= 6
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git -c safe.directory='*' rev-parse HEAD 2>/dev/null)
 # The commit's time stands for the build's, so that one commit makes one binary and one package, bit for bit.
-export SOURCE_DATE_EPOCH ?= $(or $(shell git -c safe.directory='*' log -1 --format=%ct 2>/dev/null),0)
+SOURCE_DATE_EPOCH ?= $(or $(shell git -c safe.directory='*' log -1 --format=%ct 2>/dev/null),0)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.commitTime=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 PKGVERSION ?= $(shell sh packaging/version.sh 2>/dev/null || echo 0.0)
 ARCHS   ?= amd64 arm64
 DISTDIR ?= bin/dist
-DIST     = GO=$(GO) VERSION='$(VERSION)' PKGVERSION='$(PKGVERSION)' LDFLAGS='$(LDFLAGS)' ARCHS='$(ARCHS)' sh packaging/dist.sh
+DIST     = GO=$(GO) VERSION='$(VERSION)' PKGVERSION='$(PKGVERSION)' LDFLAGS='$(LDFLAGS)' ARCHS='$(ARCHS)' SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) sh packaging/dist.sh
 UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')
 # These start no goroutine, which test/layering_test.go holds them to, and are ten times slower with the race detector. The
 # packages that run them in goroutines are tested with it.
@@ -49,7 +49,7 @@ deb rpm tarball: go ## a package in bin/dist, for amd64 and arm64 (ARCHS, PKGVER
 	@$(DIST) $(DISTDIR) $@
 
 dist: go ## all packages, static tarballs, bills of materials and SHA256SUMS in bin/dist
-	@rm -rf $(DISTDIR)
+	@rm -f $(DISTDIR)/vpngw[-_]* $(DISTDIR)/SHA256SUMS
 	@$(DIST) $(DISTDIR) deb rpm tarball
 
 package-test: go setup ## the packages in a clean Debian 12 and 13 that are booted, and built twice: 10 minutes (root)
