@@ -103,6 +103,14 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	return nil
 }
 
+// watched are the engines, for the watchdog.
+func (d *dataPlane) watched() (out []engine) {
+	for _, e := range d.engines {
+		out = append(out, e)
+	}
+	return out
+}
+
 // reader returns the engine that reads the next TUN.
 func (d *dataPlane) reader() *esp.Engine {
 	d.opened++

@@ -43,6 +43,8 @@ type Options struct {
 	KeyLog io.Writer    // receives every key, for Wireshark; nil in production
 	// Notify sends a state to the service manager (sd_notify(3)); nil: there is none.
 	Notify func(state string)
+	// Watchdog is the time without WATCHDOG=1 after which the service manager restarts the daemon; 0: it does not.
+	Watchdog time.Duration
 	// Holds remembers what the operator has taken down; nil: a restart forgets it.
 	Holds Holds
 	// IKE makes the IKE endpoint; nil: ike.New.
@@ -94,6 +96,7 @@ type Gateway struct {
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	kept          time.Time       // when packets that wait for an SA expire; zero: none waits
 	summary       string          // as last told to the service manager
+	watchdog      *watchdog       // of the service manager
 	removed       []string        // tunnels that release has to look at
 	heard         []byte          // space for a packet of BFD
 	droppedLogged uint64          // of the inbox, as last logged
@@ -259,6 +262,7 @@ func (g *Gateway) start(s *Sockets) error {
 			}
 		})
 	})
+	g.watchdog = newWatchdog(time.Now(), g.Watchdog, g.data.watched())
 	g.Notify("READY=1")
 	g.Log.Info("ready", "connections", len(g.config.Connections), "tunnels", len(g.fleet.entries))
 	return nil

@@ -62,6 +62,11 @@ func (g *Gateway) step(now time.Time) {
 		g.summary = s
 		g.Notify(s)
 	}
+	if well, stuck := g.watchdog.look(now); well {
+		g.Notify("WATCHDOG=1")
+	} else if stuck != nil {
+		g.Log.Error("threads that carry packets are stuck: the service manager restarts the daemon unless they go on", "engines", stuck)
+	}
 	if n := g.in.dropped.Load(); n != g.droppedLogged && now.Sub(g.droppedSaid) >= droppedEvery {
 		g.Log.Warn("IKE messages dropped: they arrive faster than they can be handled", "count", n-g.droppedLogged)
 		g.droppedLogged, g.droppedSaid = n, now
@@ -94,7 +99,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)

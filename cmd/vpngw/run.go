@@ -58,7 +58,9 @@ what ran before a "vpngw reload --confirm" until that is confirmed: a start befo
 then, or after the daemon has gone back, runs that and not the file's new text. A
 file that was edited since is run.
 
-Under systemd (Type=notify) it reports when it is ready and how many tunnels are up.`,
+Under systemd (Type=notify) it reports when it is ready and how many tunnels are up. With
+WatchdogSec= it also reports that it is well, while the control loop and every thread that
+carries packets takes turns.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), s, file, keylog, cmd.ErrOrStderr())
@@ -133,6 +135,9 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 				log.Debug("cannot tell systemd", "state", state, "err", err)
 			}
 		},
+	}
+	if o.Watchdog, err = daemon.SdWatchdogEnabled(false); err != nil {
+		log.Warn("no watchdog", "err", err)
 	}
 	if keys != nil {
 		o.KeyLog = keys
