@@ -37,13 +37,14 @@ licenses() {
 
 # share fills a folder with what is the same for all architectures.
 share() {
-	mkdir -p "$1/man" "$1/completions" "$1/examples"
+	mkdir -p "$1/man" "$1/completions" "$1/examples/sysctl.d" "$1/examples/modules-load.d"
 	"$work/vpngw" man "$1/man"
 	"$work/vpngw" completion bash >"$1/completions/vpngw.bash"
 	"$work/vpngw" completion zsh >"$1/completions/_vpngw"
 	"$work/vpngw" completion fish >"$1/completions/vpngw.fish"
 	cp cmd/vpngw/vpngw.example.yaml "$1/examples/vpngw.yaml"
-	cp packaging/examples/* "$1/examples"
+	cp cmd/vpngw/vpngw.sysctl "$1/examples/sysctl.d/60-vpngw.conf"
+	cp cmd/vpngw/vpngw.modules "$1/examples/modules-load.d/vpngw.conf"
 	cp -R README.md SECURITY.md CHANGELOG.md LICENSE docs "$1"
 }
 
@@ -53,7 +54,7 @@ stage() {
 	GOARCH=$arch "$GO" build -trimpath -ldflags "$LDFLAGS" -o "$s/vpngw" ./cmd/vpngw
 	share "$s"
 	sed 's|@BIN@|/usr/bin/vpngw|' cmd/vpngw/vpngw.service.in >"$s/vpngw.service"
-	cp packaging/sysusers.conf "$s/vpngw.sysusers"
+	cp cmd/vpngw/vpngw.sysusers "$s"
 	licenses "$s/vpngw" >"$s/licenses.txt"
 	"$work/sbom" -version "$VERSION" -epoch "$SOURCE_DATE_EPOCH" "$s/vpngw" >"$s/sbom.cdx.json"
 }

@@ -99,8 +99,8 @@ func wanted(zsh string) []string {
 		"-rw-r--r-- root/root /usr/share/doc/vpngw/licenses.txt",
 		"-rw-r--r-- root/root /usr/share/doc/vpngw/sbom.cdx.json",
 		"-rw-r--r-- root/root /usr/share/doc/vpngw/examples/vpngw.yaml",
-		"-rw-r--r-- root/root /usr/share/doc/vpngw/examples/sysctl.conf",
-		"-rw-r--r-- root/root /usr/share/doc/vpngw/examples/modules-load.conf",
+		"-rw-r--r-- root/root /usr/share/doc/vpngw/examples/sysctl.d/60-vpngw.conf",
+		"-rw-r--r-- root/root /usr/share/doc/vpngw/examples/modules-load.d/vpngw.conf",
 	}
 }
 

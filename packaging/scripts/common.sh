@@ -37,6 +37,8 @@ running() {
 accepts() {
 	[ -e /etc/vpngw/vpngw.yaml ] || return 0
 	user=$(systemctl show -p User --value vpngw.service 2>/dev/null)
+	# A key may be a credential, which systemd has handed over to the old daemon.
+	export CREDENTIALS_DIRECTORY=/run/credentials/vpngw.service
 	if problems=$(runuser -u "${user:-root}" -- /usr/bin/vpngw check -c /etc/vpngw/vpngw.yaml 2>&1); then return 0; fi
 	echo "$problems"
 	echo "vpngw: the daemon was not restarted and the old version still runs, because the new one, as user ${user:-root},"
