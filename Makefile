@@ -15,6 +15,10 @@ TESTFLAGS ?=
 # This many tests in namespaces run side by side. They wait most of the time.
 PARALLEL ?= 6
 
+# What install installs, and the group that reads the configuration; into a DESTDIR the packager sets it.
+BIN     ?= bin/vpngw
+GROUP    = $(if $(DESTDIR),,-g vpngw)
+
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git -c safe.directory='*' rev-parse HEAD 2>/dev/null)
 # The commit's time stands for the build's, so that one commit makes one binary and one package, bit for bit.
@@ -38,7 +42,8 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build deb rpm tarball dist package-test demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo test systemd-test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: deb rpm tarball dist package-test
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -65,6 +70,10 @@ test: go setup ## every test: 12 to 14 minutes on two cores; as root also those 
 	$(GO) test $(TESTFLAGS) $(RACE) $(RACED) || failed=1; \
 	$(GO) test $(TESTFLAGS) -v -count=1 -p 1 -parallel $(PARALLEL) -timeout 30m ./test/... || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
+
+systemd-test: go setup ## the unit under the real systemd of Debian 12 and 13, in containers that debootstrap makes once: 6 minutes (root)
+	@sh test/setup.sh systemd-container debootstrap strace
+	SYSTEMD_TEST=1 $(GO) test -v -count=1 -timeout 30m -run '^(TestUnit|TestSystemd)' ./test
 
 flake: go ## make test N=5 times: which tests failed how often (root; FLAKE_RUN=regexp: these tests only)
 	@$(GO) run ./test/flake -n $(N) -run '$(FLAKE_RUN)' .ci/run
@@ -94,18 +103,23 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
-install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)
-	@[ -x bin/vpngw ] || { echo "nothing to install yet: run make build"; exit 1; }
-	install -D -m 755 bin/vpngw $(DESTDIR)$(PREFIX)/bin/vpngw
-	install -d -m 700 $(DESTDIR)/etc/vpngw
-	[ -e $(DESTDIR)/etc/vpngw/vpngw.yaml ] || install -m 600 cmd/vpngw/vpngw.example.yaml $(DESTDIR)/etc/vpngw/vpngw.yaml
+install: ## installs binary, example configuration and systemd unit, and makes the unit's user (PREFIX, DESTDIR)
+	@[ -x $(BIN) ] || { echo "nothing to install yet: run make build"; exit 1; }
+	[ -n "$(DESTDIR)" ] || sh cmd/vpngw/user.sh
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/vpngw
+	install -d $(GROUP) -m 750 $(DESTDIR)/etc/vpngw
+	[ -e $(DESTDIR)/etc/vpngw/vpngw.yaml ] || install $(GROUP) -m 640 cmd/vpngw/vpngw.example.yaml $(DESTDIR)/etc/vpngw/vpngw.yaml
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@BIN@|$(PREFIX)/bin/vpngw|' cmd/vpngw/vpngw.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
+	install -D -m 644 cmd/vpngw/vpngw.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/vpngw.conf
+	install -D -m 644 cmd/vpngw/vpngw.sysctl $(DESTDIR)$(PREFIX)/share/doc/vpngw/sysctl.d/60-vpngw.conf
+	install -D -m 644 cmd/vpngw/vpngw.modules $(DESTDIR)$(PREFIX)/share/doc/vpngw/modules-load.d/vpngw.conf
 
-uninstall: ## removes what install put there, but not /etc/vpngw, and what a stopped daemon left in the kernel
+uninstall: ## removes what install put there, but not /etc/vpngw and the user, and what a stopped daemon left in the kernel
 	[ -n "$(DESTDIR)" ] || $(PREFIX)/bin/vpngw clean
-	rm -f $(DESTDIR)$(PREFIX)/bin/vpngw $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
+	rm -f $(DESTDIR)$(PREFIX)/bin/vpngw $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service $(DESTDIR)$(PREFIX)/lib/sysusers.d/vpngw.conf
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vpngw
 
 clean: ## removes the outputs of make build
 	rm -rf bin

@@ -15,8 +15,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
-# nfpm brings 60 modules that no other part needs, so it has a go.mod of its own.
-case " $* " in *" deb "* | *" rpm "*) "$GO" build -modfile=tools/go.mod -o "$work/nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm ;; esac
+# nfpm brings 60 modules that no other part needs, so it has a go.mod of its own. NFPM names one that was built before.
+if [ -z "${NFPM:-}" ]; then
+	NFPM=$work/nfpm
+	case " $* " in *" deb "* | *" rpm "*) "$GO" build -modfile=tools/go.mod -o "$NFPM" github.com/goreleaser/nfpm/v2/cmd/nfpm ;; esac
+fi
 # The programs that run here are of this machine's own architecture.
 "$GO" build -trimpath -ldflags "$LDFLAGS" -o "$work/vpngw" ./cmd/vpngw
 "$GO" build -o "$work/sbom" ./packaging/sbom
@@ -94,7 +97,7 @@ for arch in $ARCHS; do
 	for format; do
 		case $format in
 		tarball) tarball ;;
-		deb | rpm) packed && (cd "$p" && ARCH=$arch "$work/nfpm" package -f nfpm.yaml -p "$format" -t "$out/") ;;
+		deb | rpm) packed && (cd "$p" && ARCH=$arch "$NFPM" package -f nfpm.yaml -p "$format" -t "$out/") ;;
 		*) echo "dist.sh: no format $format: deb, rpm or tarball" >&2 && exit 2 ;;
 		esac
 	done

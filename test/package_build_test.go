@@ -41,6 +41,8 @@ func run(t *testing.T, program string, args ...string) string {
 func TestPackageBuildsAreEqual(t *testing.T) {
 	needsPackages(t, "lintian", "rpm", "dpkg-deb")
 	args := []string{"dist", "VERSION=v1.0.0", "PKGVERSION=1.0.0", "COMMIT=0123456789abcdef", "SOURCE_DATE_EPOCH=1795799629"}
+	nfpm := filepath.Join(t.TempDir(), "nfpm")
+	run(t, "bash", "-ec", `cd .. && go build -modfile=tools/go.mod -o "$1" github.com/goreleaser/nfpm/v2/cmd/nfpm`, "bash", nfpm)
 	var dirs [2]string
 	for i, env := range [][]string{
 		{"umask 022", "export TZ=UTC"},
@@ -49,7 +51,8 @@ func TestPackageBuildsAreEqual(t *testing.T) {
 		dirs[i] = filepath.Join(t.TempDir(), strings.Repeat("longer", i), "dist")
 		source := filepath.Join(t.TempDir(), strings.Repeat("elsewhere", i), "source")
 		checkout(t, source)
-		run(t, "bash", "-ec", strings.Join(env, "\n")+"\nmake -s -C \"$@\"", "bash", source, strings.Join(args[:1], ""), "DISTDIR="+dirs[i], args[1], args[2], args[3], args[4])
+		script := strings.Join(append(env, "export NFPM="+nfpm, `make -s -C "$@"`), "\n")
+		run(t, "bash", append([]string{"-ec", script, "bash", source, "DISTDIR=" + dirs[i]}, args...)...)
 	}
 	sums := [2]string{}
 	for i, dir := range dirs {

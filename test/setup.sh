@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that the demo and the tests need, and those that are named
-# as arguments, if any is missing. Run as root; does nothing when everything is there.
+# Installs the Debian packages that the demo and the tests need, if any is
+# missing; with arguments these packages. Run as root; does nothing when everything is there.
 set -eu
 
 # gcc is for the race detector; libcharon-extra-plugins has strongSwan's
@@ -11,8 +11,9 @@ packages='
 	iproute2 iputils-ping nftables conntrack ethtool procps
 	bird2 frr
 	iperf3 tcpdump tshark python3-scapy python3-cryptography
+	systemd
 	git ca-certificates gcc libc6-dev'
-packages="$packages $*"
+[ $# = 0 ] || packages="$*"
 
 if ! command -v apt-get >/dev/null; then
 	echo "setup: this is not Debian or Ubuntu; the tests need, by Debian's names:" $packages >&2
