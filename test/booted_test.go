@@ -1,22 +1,13 @@
 package test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"vpngw/test/lab"
 )
 
-// needsSystemd skips a test that boots a Debian: make systemd-test runs them.
-func needsSystemd(t *testing.T) {
-	t.Helper()
-	if os.Getenv("SYSTEMD_TEST") == "" {
-		t.Skip("boots a Debian with systemd: make systemd-test")
-	}
-}
-
-func TestADebianBoots(t *testing.T) {
+func TestSystemdBoots(t *testing.T) {
 	needsSystemd(t)
 	for _, suite := range []string{"bookworm", "trixie"} {
 		t.Run(suite, func(t *testing.T) {

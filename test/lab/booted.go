@@ -54,9 +54,10 @@ mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay overlay -o lowerdir=$base,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
 echo $name >/mnt/root/etc/hostname
 read go <$pipe
+calls="bpf seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self" # as without a container
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 exec systemd-nspawn --quiet --register=no --keep-unit --boot --directory=/mnt/root --machine=$name --network-namespace-path=$netns \
-	--capability=CAP_NET_ADMIN,CAP_NET_RAW --bind=/dev/net/tun --console=pipe "$@" </dev/null`
+	--capability=CAP_NET_ADMIN,CAP_NET_RAW "--system-call-filter=$calls" --bind=/dev/net/tun --console=pipe "$@" </dev/null`
 
 // Boot boots a Debian whose network is the Namespace. It returns when every unit of it has started. The system comes
 // from a cache of debootstrap's work, which Boot fills.
@@ -154,6 +155,9 @@ func (b *Booted) Sh(command string) string {
 	b.lab.Helper()
 	return b.Exec("sh", "-c", command)
 }
+
+// Init is its process 1, as this machine numbers it.
+func (b *Booted) Init() int { return b.init }
 
 // Root is the container's root directory, as this machine sees it.
 func (b *Booted) Root() string { return fmt.Sprintf("/proc/%d/root", b.init) }
