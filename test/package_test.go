@@ -261,18 +261,23 @@ func TestPackageIsInstalledUpgradedRemoved(t *testing.T) {
 	for _, suite := range debians {
 		t.Run(suite, func(t *testing.T) {
 			i := bootDebian(t, suite)
+			// The unit conflicts with strongSwan's, which must not hear of a vpngw that nobody has configured.
+			i.gw.Put("/etc/systemd/system/strongswan.service", "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n", 0o644)
+			i.gw.Sh("systemctl daemon-reload && systemctl enable --now strongswan")
 			i.install(olderVersion)
-			i.says("systemctl is-enabled vpngw; systemctl is-active vpngw; systemctl is-failed vpngw; systemctl is-system-running", "enabled\ninactive\ninactive\nrunning")
+			i.says("systemctl is-enabled vpngw; systemctl is-active vpngw; systemctl is-failed vpngw; systemctl is-system-running", "disabled\ninactive\ninactive\nrunning")
+			i.says("systemctl is-active strongswan", "active")
 			i.says("stat -c '%U:%G %a %n' /etc/vpngw", "root:vpngw 750 /etc/vpngw")
 			i.says("ls /etc/vpngw; vpngw version | head -1 | cut -d' ' -f2", "v"+olderVersion)
 			i.says("systemctl start vpngw; systemctl is-active vpngw; systemctl is-failed vpngw", "inactive\ninactive")
 
 			i.configure(0o640, "root:vpngw")
-			i.gw.Exec("systemctl", "start", "vpngw")
+			i.gw.Exec("systemctl", "enable", "--now", "vpngw")
+			i.says("systemctl is-active strongswan", "inactive")
 			i.awaitUp()
 			i.gw.Exec("vpngw", "down", "spare")
 			i.over("upgrade", func() { i.install(newerVersion) })
-			i.says("vpngw version | head -1 | cut -d' ' -f2", "v"+newerVersion)
+			i.says("vpngw version | head -1 | cut -d' ' -f2; systemctl is-enabled vpngw", "v"+newerVersion+"\nenabled")
 			i.kept()
 
 			// A configuration that the new version cannot read leaves the old one running.
