@@ -77,6 +77,13 @@ func makePackages(dir string) (string, error) {
 	return dir, err
 }
 
+// removePackages removes what packages made, unless it is kept.
+func removePackages() {
+	if made.dir != "" && !filepath.IsAbs(os.Getenv("PACKAGES")) {
+		os.RemoveAll(made.dir)
+	}
+}
+
 func makeIn(dir string, args ...string) error {
 	cmd := exec.Command("make", append([]string{"-s", "-C", dir}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -85,7 +92,7 @@ func makeIn(dir string, args ...string) error {
 	return nil
 }
 
-// installOld runs `make install` of lastRootCommit into dir/root. A clone without that commit has the program of today there.
+// installOld runs `make install` of lastRootCommit into dir/root.
 func installOld(dir string) error {
 	source := filepath.Join(dir, "source")
 	script := `mkdir "$1" && cd .. && git -c safe.directory='*' archive ` + lastRootCommit + ` | tar -x -C "$1"`
