@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"os"
 	"reflect"
@@ -18,7 +16,6 @@ import (
 
 	"vpngw/config"
 	"vpngw/diag"
-	"vpngw/esp"
 	"vpngw/esp/esptest"
 	"vpngw/host"
 	"vpngw/ike"

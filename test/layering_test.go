@@ -17,15 +17,15 @@ import (
 // floors lists the packages by floor, top floor first. A package imports
 // packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
-	{"cmd/vpngw"},                       // the command line
-	{"cmd/vpngw/watch"},                 // the tunnels in place on a terminal
-	{"cmd/vpngw/show", "cmd/vpngw/man"}, // statuses as text; the manual pages
-	{"cmd/vpngw/show/showtest"},         // statuses of many tunnels, for tests
-	{"control"},                         // the control interface: HTTP on a Unix socket
-	{"control/metrics", "control/page"}, // what the daemon counts, for Prometheus; the status page
-	{"desired"},                         // loads the configuration from its source and has the gateway adopt it
-	{"gateway"},                         // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export", "config/begin", "config/drift"},                  // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
+	{"cmd/vpngw", "packaging/sbom"},                   // the command line; a program for who makes packages
+	{"cmd/vpngw/watch"},                               // the tunnels in place on a terminal
+	{"cmd/vpngw/show", "cmd/vpngw/man"},               // statuses as text; the manual pages
+	{"cmd/vpngw/show/showtest"},                       // statuses of many tunnels, for tests
+	{"control"},                                       // the control interface: HTTP on a Unix socket
+	{"control/metrics", "control/page"},               // what the daemon counts, for Prometheus; the status page
+	{"desired"},                                       // loads the configuration from its source and has the gateway adopt it
+	{"gateway"},                                       // the running daemon: the loop, goroutines, timers and sockets
+	{"config/export", "config/begin", "config/drift"}, // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
 	{"config/explain", "config/schema", "doctor", "tryout", "support"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes; what a support case needs
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects

@@ -13,9 +13,6 @@ import (
 	"vpngw/control"
 )
 
-// version is set by the linker (see the Makefile).
-var version = "devel"
-
 const (
 	exitOK          = 0
 	exitError       = 1

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"runtime"
-
 	"github.com/spf13/cobra"
 
 	"vpngw/control"
@@ -66,18 +63,4 @@ the end of their lifetime would. It does not wait for the new SAs.`,
 	}
 	cmd.Flags().BoolVar(&ike, "ike", false, "rekey the IKE SA instead")
 	return cmd
-}
-
-func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version of this program",
-		Long: `Version prints the version of this program, of Go, and the platform. The daemon may run
-another one until it is started again.`,
-		Example: `  vpngw version`,
-		Args:    noArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "vpngw %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		},
-	}
 }
