@@ -293,7 +293,7 @@ func theGuide(c *containers) {
 	if err != nil {
 		c.Fatalf("%v", err)
 	}
-	short := regexp.MustCompile("(?s)\n### Containers\n\n```\n(.*?)```").FindStringSubmatch(string(readme))
+	short := regexp.MustCompile("(?s)\n### Containers\n\n```sh by=compose-test\n(.*?)```").FindStringSubmatch(string(readme))
 	if short == nil {
 		c.Fatalf("README.md has no commands under Containers")
 	}

@@ -181,3 +181,49 @@ func TestGuideHighAvailability(t *testing.T) { guide(t, "../docs/high-availabili
 func TestGuideMigration(t *testing.T)        { guide(t, "../docs/migration.md") }
 func TestGuideMetrics(t *testing.T)          { guide(t, "../docs/metrics.md") }
 func TestGuideWireshark(t *testing.T)        { guide(t, "../docs/wireshark.md") }
+
+var link = regexp.MustCompile(`\]\(([^)#\s]*)(#[^)]*)?\)`)
+
+// Every link within the project leads to a file that is there, and to a heading in it.
+func TestLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	list := pages(t)
+	for _, name := range []string{"ARCHITECTURE", "SECURITY", "RFCs", "CHANGELOG"} {
+		list = append(list, "../"+name+".md")
+	}
+	for _, path := range list {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			to, heading := m[1], m[2]
+			if strings.Contains(to, "://") {
+				continue
+			}
+			file := path
+			if to != "" {
+				file = filepath.Join(filepath.Dir(path), to)
+			}
+			there, err := os.ReadFile(file)
+			if info, e := os.Stat(file); e == nil && info.IsDir() {
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v", path, m[0], err)
+			} else if heading != "" && !slices.Contains(headings(string(there)), heading) {
+				t.Errorf("%s: %s: there is no such heading", path, m[0])
+			}
+		}
+	}
+}
+
+// headings are the anchors of a page.
+func headings(page string) []string {
+	var out []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		plain := regexp.MustCompile(`[^\pL\pN\- _]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		out = append(out, "#"+strings.ReplaceAll(plain, " ", "-"))
+	}
+	return out
+}

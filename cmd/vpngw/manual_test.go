@@ -85,9 +85,9 @@ func TestManualPagesAreValid(t *testing.T) {
 	}
 }
 
-// The codes that README's table has are those of the program.
+// The codes that the page's table has are those of the program.
 func TestExitCodesAreDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../docs/commands.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestExitCodesAreDocumented(t *testing.T) {
 			means = "`" + e.Of + "`: " + means
 		}
 		if !regexp.MustCompile(`(?m)^\| ` + string(rune('0'+e.Code)) + ` \|.*` + regexp.QuoteMeta(means)).Match(text) {
-			t.Errorf("README's table of exit codes has no %d: %s", e.Code, means)
+			t.Errorf("the table of exit codes has no %d: %s", e.Code, means)
 		}
 	}
 }
