@@ -71,7 +71,7 @@ test: go setup ## every test: 12 to 14 minutes on two cores; as root also those 
 	$(GO) test $(TESTFLAGS) -v -count=1 -p 1 -parallel $(PARALLEL) -timeout 30m ./test/... || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
 
-systemd-test: go setup ## the unit under the real systemd of Debian 12 and 13, in containers that debootstrap makes once: 6 minutes (root)
+systemd-test: go setup ## the unit under the real systemd of Debian 12 and 13, in containers that debootstrap makes once: 3 to 6 minutes (root)
 	@sh test/setup.sh systemd-container debootstrap strace
 	SYSTEMD_TEST=1 $(GO) test -v -count=1 -timeout 30m -run '^(TestUnit|TestSystemd)' ./test
 

@@ -104,6 +104,7 @@ func (n *Namespace) Boot(c Boot) *Booted {
 		state := strings.TrimSpace(out)
 		return state == "running" || state == "degraded", state
 	})
+	b.Exec("mount", "-o", "remount,rw,bind", "/proc/sys") // as on a machine: systemd-nspawn makes it read-only
 	return b
 }
 
