@@ -474,3 +474,41 @@ func TestSystemdTakesOverFromRoot(t *testing.T) {
 	}
 	u.Sh("getent passwd vpngw && test -e /etc/vpngw/vpngw.yaml")
 }
+
+// The commands of the pages that say that this target runs them.
+func TestSystemdDoesWhatThePagesSay(t *testing.T) {
+	u := bootUnit(t, "bookworm")
+	u.install()
+	u.configure()
+	instead := map[string]string{
+		"make build && sudo make install": "make --silent -C /src install GO=/bin/true BIN=/opt/vpngw && systemctl daemon-reload", // no Go is there
+		"sudo vpngw init": "vpngw init --help", // which asks; configure has answered
+	}
+	ran := 0
+	for _, page := range []string{"../README.md", "../docs/operations.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range blocks(string(text)) {
+			if b.options["by"] != "systemd-test" {
+				continue
+			}
+			for command := range strings.Lines(b.text) {
+				command, _, _ = strings.Cut(strings.TrimSpace(command), "  ")
+				if other := instead[command]; other != "" {
+					command = other
+				}
+				if strings.HasPrefix(command, "sudo vpngw check") { // the key of this configuration is a credential of the unit
+					continue
+				}
+				u.Sh("cd /root && " + command)
+				ran++
+			}
+		}
+	}
+	u.awaitUp()
+	if ran < 8 {
+		t.Errorf("%d commands were run", ran)
+	}
+}

@@ -31,6 +31,13 @@ func credentialFile(name string) (string, error) {
 	return file, nil
 }
 
+// handedOver reports whether root reads what systemd has handed over to a unit's user, who owns it there, on a file system
+// that is read-only. Root says by CREDENTIALS_DIRECTORY that it believes that.
+func handedOver(path string) bool {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	return os.Geteuid() == 0 && dir != "" && filepath.Dir(path) == filepath.Clean(dir)
+}
+
 // forbidden adds the remedy where this process's user may not open a file. Root may.
 func forbidden(name string, err error) error {
 	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() == 0 {

@@ -149,3 +149,27 @@ func TestRootsFilesForTheDaemonsGroup(t *testing.T) {
 		chmod(t, filepath.Join(etc, name), 0o640)
 	}
 }
+
+// Root checks a file whose keys systemd has given to the unit's user.
+func TestRootReadsTheCredentialsOfAUnit(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NEEDS ROOT")
+	}
+	f := newFolder(t)
+	dir := credentials(t, f)
+	main := write(t, f.dir, "credentials.yaml", "version: 1\nconnections: [{alibaba: credential:hq.json, psk_file: credential:hq}]", 0o600)
+	for _, name := range []string{"hq", "hq.json"} {
+		if err := os.Chown(filepath.Join(dir, name), 4321, 4321); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", dir+"/")
+	if r, ps := File(main, Options{}); r == nil {
+		t.Errorf("refused:\n%s", lines(ps))
+	}
+	// Such a file elsewhere is still its owner's to change.
+	t.Setenv("CREDENTIALS_DIRECTORY", t.TempDir())
+	if err := Trusted(filepath.Join(dir, "hq")); err == nil {
+		t.Error("a file of another user is trusted")
+	}
+}
