@@ -20,9 +20,6 @@ const (
 	minSnaplen  = 64
 )
 
-// stallTime is how long a client may take nothing of a stream. Tests shorten it.
-var stallTime = 5 * time.Second
-
 // keylog is the body of keylog.
 type keylog struct {
 	target
@@ -99,7 +96,7 @@ func streams(d Daemon) []verb {
 // capturedTrailer has how many packets a capture has recorded.
 const capturedTrailer = "Vpngw-Captured"
 
-// stream is an answer of any length. A client that takes nothing for stallTime is cut.
+// stream is an answer of any length. The door cuts a client that takes nothing of it.
 type stream struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
@@ -112,7 +109,6 @@ func (s *stream) Write(b []byte) (int, error) {
 		s.begun = true
 		s.w.Header().Set("Content-Type", s.kind)
 	}
-	s.extend()
 	n, err := s.w.Write(b)
 	if err == nil {
 		err = s.rc.Flush()
@@ -120,14 +116,11 @@ func (s *stream) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (s *stream) extend() { s.rc.SetWriteDeadline(time.Now().Add(stallTime)) }
-
 // serveStream answers with a stream. An error before its begin is an answer as any other; one after it breaks it off, so that
 // the client does not take it for whole.
 func (v verb) serveStream(w http.ResponseWriter, r *http.Request, in any) {
 	s := &stream{w: w, rc: http.NewResponseController(w)}
 	_, err := clientOf(r.Context()).work(func() (any, error) { return nil, v.stream(r.Context(), in, s) })
-	s.extend()
 	switch {
 	case err != nil && !s.begun:
 		answer(w, nil, err)

@@ -152,11 +152,8 @@ func (d *endless) Capture(_ context.Context, _ gateway.CaptureRequest, w io.Writ
 }
 
 func TestAClientThatTakesNothingIsCut(t *testing.T) {
-	was := stallTime
-	stallTime = 50 * time.Millisecond
-	defer func() { stallTime = was }()
 	d := &endless{fakeDaemon: &fakeDaemon{}, ended: make(chan error, 1)}
-	path := serve(t, d)
+	path := serve(t, d, func(s *Server) { s.take = 50 * time.Millisecond })
 	conn, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)

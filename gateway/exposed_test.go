@@ -216,7 +216,9 @@ func TestKeyLogsAreBounded(t *testing.T) {
 				r.keyLog(sa.ESPKeys, "hq").Write(row)
 			}
 			for _, x := range r.exposed.list {
+				x.rows.mu.Lock()
 				size = max(size, x.rows.size)
+				x.rows.mu.Unlock()
 			}
 			if r.keyLog(sa.ESPKeys, "nobody's") != nil {
 				t.Error("a key of another tunnel would be copied")

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,20 +67,27 @@ func TestWatchdogIsFedWhileAllTakeTurns(t *testing.T) {
 // The running daemon: idle it says for ever that it is well; a control loop that is stuck and an engine that is stuck end that.
 func TestServiceManagerHearsThatTheDaemonIsWell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // of told
 		var told []time.Duration
 		begin := time.Now()
 		var log strings.Builder
 		r := start(t, officeHost(), configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Watchdog: 20 * time.Second, Notify: func(s string) {
 			if s == "WATCHDOG=1" {
+				mu.Lock()
 				told = append(told, time.Since(begin))
+				mu.Unlock()
 			}
 		}})
 		heard := func(what string, d time.Duration, want int) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
 			told = nil
+			mu.Unlock()
 			time.Sleep(d)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if len(told) != want {
 				t.Errorf("%s: heard %d times within %v, %v; want %d", what, len(told), d, told, want)
 			}
