@@ -2,10 +2,12 @@ package test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -285,7 +287,7 @@ func theGuide(c *containers) {
 	if err != nil {
 		c.Fatalf("%v", err)
 	}
-	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	blocks := regexp.MustCompile("(?s)```sh by=compose-test\n(.*?)```").FindAllStringSubmatch(string(text), -1)
 	if len(blocks) != 3 {
 		c.Fatalf("docs/containers.md has %d blocks of commands; want the first steps, the commands of a running container, and docker run", len(blocks))
 	}
@@ -297,10 +299,18 @@ func theGuide(c *containers) {
 	if short == nil {
 		c.Fatalf("README.md has no commands under Containers")
 	}
-	for command := range strings.Lines(short[1]) {
-		if !strings.Contains(blocks[0][1]+blocks[1][1], command) {
+	for command := range strings.Lines(strings.ReplaceAll(short[1], "\\\n", "")) {
+		if !strings.Contains(strings.ReplaceAll(blocks[0][1]+blocks[1][1], "\\\n", ""), command) {
 			c.Errorf("docs/containers.md does not have the README's command %s", command)
 		}
+	}
+	first := filepath.Join(c.Dir, "first") // where nothing but a body is
+	body, err := os.ReadFile("demo/body.json")
+	if err != nil {
+		c.Fatalf("%v", err)
+	}
+	if err := errors.Join(os.Mkdir(first, 0o700), os.WriteFile(filepath.Join(first, "body.json"), body, 0o600)); err != nil {
+		c.Fatalf("%v", err)
 	}
 	other := c.name() + "-2" // the container of docker run, beside the one of Compose
 	defer func() {
@@ -323,7 +333,11 @@ func theGuide(c *containers) {
 				case a == ".":
 					args[i] = c.root
 				}
-				for from, to := range map[string]string{"/etc/vpngw:": c.etc + ":", "vpngw-state:": other + ":"} {
+				etc := c.etc
+				if slices.Contains(args, "init") {
+					etc = first
+				}
+				for from, to := range map[string]string{"/etc/vpngw:": etc + ":", "vpngw-state:": other + ":"} {
 					if rest, ok := strings.CutPrefix(args[i], from); ok {
 						args[i] = to + rest
 					}
