@@ -128,9 +128,9 @@ func (p *Public) on(ctx context.Context, l net.Listener) error {
 }
 
 func (p *Public) handle(w http.ResponseWriter, r *http.Request) {
-	refuse := func(status int, why string) {
+	refuse := func(status int, says string) {
 		w.Header().Set("Connection", "close")
-		http.Error(w, why, status)
+		http.Error(w, says, status)
 	}
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:

@@ -259,7 +259,7 @@ func (r *Result) secret(view View, here, there Tunnel, row Row) {
 	if word == "BGP key" && there.Values["BGP"] == "" {
 		return
 	}
-	not := func(why string) { r.skip("%s: %s", row.Path, why) }
+	not := func(says string) { r.skip("%s: %s", row.Path, says) }
 	switch {
 	case len(theirs) == 0 && word == "BGP key" && len(ours) == 0 && known:
 	case len(theirs) == 0:

@@ -73,7 +73,7 @@ var (
 type view struct {
 	Host, Version string
 	At            string
-	Trouble       string // the daemon gives no status
+	Gone          string // the daemon gives no status
 	Reload        string // a reload that waits for its confirmation
 	All           int
 	Counts        []count
@@ -103,7 +103,7 @@ type row struct {
 	In, Out          string // rates
 	Bytes            string
 	Spark            spark
-	Why, Code        string
+	Says, Code       string
 	Advice           string
 	Notes            []string
 
@@ -112,7 +112,7 @@ type row struct {
 }
 
 type event struct {
-	Time, Severity, Name, Change, Code, Why string
+	Time, Severity, Name, Change, Code, Says string
 }
 
 func (p *Page) view(now time.Time, st desired.Status, events []gateway.Event, err error, c choice) view {
@@ -120,7 +120,7 @@ func (p *Page) view(now time.Time, st desired.Status, events []gateway.Event, er
 		Host: p.host, Version: p.version, At: now.UTC().Format("2006-01-02 15:04:05"), Text: c.text, State: c.state, Order: c.order, Orders: orders,
 	}
 	if err != nil {
-		v.Trouble = err.Error()
+		v.Gone = err.Error()
 		return v
 	}
 	if st.Reload != nil {
@@ -166,7 +166,7 @@ func (p *Page) row(now time.Time, conn string, t gateway.TunnelStatus) row {
 	r := row{
 		Connection: conn, Name: t.Name, State: t.State, Mark: marks[t.State], Since: ago(now.Sub(t.Since)), Peer: t.Remote,
 		Standby: t.Role != string(config.Single) && !t.Active, Bytes: bytes(t.Traffic.BytesIn + t.Traffic.BytesOut),
-		Why: t.Why, Code: string(t.Code), Advice: strings.ReplaceAll(t.Advice.String(), "`", ""), rank: slices.Index(states, t.State),
+		Says: t.Why, Code: string(t.Code), Advice: strings.ReplaceAll(t.Advice.String(), "`", ""), rank: slices.Index(states, t.State),
 	}
 	if i := t.IKE; i != nil {
 		r.IKE = strings.Join(strings.Fields(fmt.Sprintf("IKEv%d %s %s", i.Version, i.Mode, i.Proposal)), " ")
@@ -201,7 +201,7 @@ func (c choice) wants(r row) bool {
 		return false
 	}
 	text := strings.ToLower(c.text)
-	return slices.ContainsFunc([]string{r.Connection, r.Name, r.Peer, r.Why, r.Code}, func(s string) bool {
+	return slices.ContainsFunc([]string{r.Connection, r.Name, r.Peer, r.Says, r.Code}, func(s string) bool {
 		return strings.Contains(strings.ToLower(s), text)
 	})
 }
@@ -220,7 +220,7 @@ func (c choice) compare(a, b row) int {
 
 func eventOf(e gateway.Event) event {
 	out := event{
-		Time: e.Time.UTC().Format("2006-01-02 15:04:05"), Severity: string(e.Severity), Name: cmp.Or(e.Tunnel, e.Connection, "daemon"), Code: string(e.Code), Why: e.Why,
+		Time: e.Time.UTC().Format("2006-01-02 15:04:05"), Severity: string(e.Severity), Name: cmp.Or(e.Tunnel, e.Connection, "daemon"), Code: string(e.Code), Says: e.Why,
 		Change: string(e.State),
 	}
 	if e.Was != e.State && e.Was != "" {

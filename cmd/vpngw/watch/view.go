@@ -137,10 +137,10 @@ func (m *Model) list() []string {
 	rest := m.width - edge - stateWidth - sinceWidth - 2*rateWidth - spark - 5*2
 	name = max(min(name, rest, 40), 8)
 	rest -= name + 2
-	line := func(name0, state, since, in, out, last, why string) string {
+	line := func(name0, state, since, in, out, last, says string) string {
 		cells := []string{show.Fit(show.CutMiddle(name0, name), name), show.Fit(state, stateWidth), right(since, sinceWidth), right(in, rateWidth), right(out, rateWidth), show.Fit(last, spark)}
 		if rest >= 10 {
-			cells = append(cells, show.Cut(why, rest))
+			cells = append(cells, show.Cut(says, rest))
 		}
 		return strings.Join(cells, "  ")
 	}
