@@ -68,7 +68,7 @@ func (s *Shell) File(path, content string) {
 // Try runs a script and returns its output.
 func (s *Shell) Try(script string) (string, error) {
 	return s.ns.feed("", time.Minute, "nsenter", "-t", strconv.Itoa(s.tool.PID()), "-m", "env",
-		"PATH="+filepath.Join(s.dir, "bin")+":/usr/sbin:/usr/bin:/sbin:/bin", "HOME="+s.dir, "sh", "-exc", script)
+		"PATH="+filepath.Join(s.dir, "bin")+":/usr/sbin:/usr/bin:/sbin:/bin", "HOME="+s.dir, "sh", "-ec", "cd && set -x\n"+script)
 }
 
 // shellMounts covers what a daemon and its operator write, and stays until it is stopped.
