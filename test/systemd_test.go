@@ -482,7 +482,7 @@ func TestSystemdDoesWhatThePagesSay(t *testing.T) {
 	u.configure()
 	instead := map[string]string{
 		"make build && sudo make install": "make --silent -C /src install GO=/bin/true BIN=/opt/vpngw && systemctl daemon-reload", // no Go is there
-		"sudo vpngw init": "vpngw init --help", // which asks; configure has answered
+		"sudo vpngw init":                 "vpngw init --help",                                                                    // which asks; configure has answered
 	}
 	ran := 0
 	for _, page := range []string{"../README.md", "../docs/operations.md"} {
