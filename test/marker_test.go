@@ -111,7 +111,7 @@ func TestKeysAreSaidNowhere(t *testing.T) {
 		"LocalSubnet": "10.99.0.0/16", "RemoteSubnet": "192.168.99.0/24", "IkeConfig": map[string]any{"IkeVersion": "ikev2", "Psk": keyOf("body")},
 	}}
 	cloud := n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{theirs, wrongThere}}, "--log-format", "json")
-	config := lab.Config{Connections: []lab.Connection{ours, wrong, inBody}}
+	config := lab.Config{Connections: []lab.Connection{ours, wrong, inBody}, Metrics: map[string]any{"listen": metricsAddr, "page": true}}
 	gw := n.Customer.Vpngw(config)
 	gw.AwaitUp("row")
 	gw.AwaitWhy("c0", "key")
@@ -123,6 +123,12 @@ func TestKeysAreSaidNowhere(t *testing.T) {
 	for _, args := range [][]string{
 		{"status"},
 		{"status", "--json"},
+		{"status", "row"},
+		{"counters"},
+		{"counters", "--json"},
+		{"health"},
+		{"diff", "hq", "--cloud", n.File("answer.json", answerWithKey), "-c", gw.Config},
+		{"diff", "hq", "--cloud", n.File("answer.json", answerWithKey), "--json"},
 		{"events"},
 		{"events", "--json"},
 		{"routes"},
@@ -165,6 +171,15 @@ func TestKeysAreSaidNowhere(t *testing.T) {
 	for path, text := range gets(t, gw.Control) {
 		l.search("GET "+path, text)
 	}
+	for _, path := range []string{"", "metrics"} {
+		l.search("the page /"+path, n.Customer.Run("curl", "--silent", "--show-error", "--fail", "http://"+metricsAddr+"/"+path))
+	}
+	archive := filepath.Join(n.Dir, "case.tar.gz")
+	out, err := gw.Try("bundle", "-c", gw.Config, "-o", archive)
+	if err != nil {
+		t.Errorf("bundle: %v\n%s", err, out)
+	}
+	l.search("bundle", out+n.Customer.Run("tar", "--extract", "--to-stdout", "--file", archive))
 
 	// What is broken, in the commands and in the daemon.
 	gw.Command("confirm")
@@ -204,7 +219,7 @@ func TestKeysAreSaidNowhere(t *testing.T) {
 	}
 
 	// What all that has left behind.
-	out, _ := gw.Try("events", "--json")
+	out, _ = gw.Try("events", "--json")
 	l.search("events", out)
 	if !strings.Contains(out, "config-refused") {
 		t.Errorf("no event tells of a broken file:\n%s", out)
@@ -223,6 +238,10 @@ func TestKeysAreSaidNowhere(t *testing.T) {
 	}
 	t.Logf("%d KB are searched", l.searched>>10)
 }
+
+// answerWithKey is what the cloud says of hq.
+var answerWithKey = fmt.Sprintf(`{"VpnConnectionId": "vco-1", "VpnGatewayId": "198.51.100.77", "CustomerGatewayId": "203.0.113.9", "LocalSubnet": "10.99.0.0/16",
+	"RemoteSubnet": "192.168.98.0/24", "IkeConfig": {"IkeVersion": "ikev2", "Psk": "%s"}}`, keyOf("cloud"))
 
 // gets sends every GET request that the daemon describes.
 func gets(t *testing.T, socket string) map[string]string {

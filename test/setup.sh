@@ -14,7 +14,7 @@ packages='
 	docker.io docker-compose debootstrap iptables
 	iperf3 tcpdump tshark python3-scapy python3-cryptography
 	systemd groff-base
-	git ca-certificates gcc libc6-dev'
+	git ca-certificates curl gcc libc6-dev'
 [ $# = 0 ] || packages="$*"
 
 if ! command -v apt-get >/dev/null; then
