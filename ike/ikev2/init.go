@@ -108,8 +108,12 @@ var ErrBusy = errors.New("no time for a key exchange")
 // authentic yet, so an error counts only if no better response comes (RFC 7296
 // section 2.21.1).
 func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram) {
+	if d.Remote != s.path.Remote {
+		return
+	}
 	m, err := wire.Parse(d.Data)
-	if err != nil || d.Remote != s.path.Remote {
+	if err != nil {
+		t.unusable(s, now, err)
 		return
 	}
 	if n := errorNotify(m.Payloads); n != nil {
@@ -123,13 +127,24 @@ func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram)
 		}
 		return
 	}
-	if err := checkShape(wire.ExchangeSAInit, true, m.Payloads); err != nil || h.SPIr == 0 {
+	if err := checkShape(wire.ExchangeSAInit, true, m.Payloads); err != nil {
+		t.unusable(s, now, err)
+		return
+	}
+	if h.SPIr == 0 {
+		t.unusable(s, now, errors.New("the responder's SPI is 0"))
 		return
 	}
 	if why := t.accept(s, now, h, m.Payloads, d); !why.OK() {
 		t.refused = why
 		s.env.Owner.Troubled(now, s.peer, why)
 	}
+}
+
+// unusable keeps that something came: it may be forged like a refusal, and a better response may follow.
+func (t *saInit) unusable(s *SA, now time.Time, err error) {
+	t.refused = diag.Cause{Code: diag.AnswerUnusable, Peer: s.path.Remote, Message: "the response to IKE_SA_INIT", Err: err.Error()}
+	s.env.Owner.Troubled(now, s.peer, t.refused)
 }
 
 // refusal handles an error notification. It may be forged, and "the recipient should
