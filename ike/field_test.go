@@ -92,3 +92,18 @@ func withoutKE(b []byte) []byte {
 	}
 	return b
 }
+
+// A peer writes its name in other letters than it was configured with here.
+func TestNamesInOtherLetters(t *testing.T) {
+	for _, change := range []func(pa, pb *sa.Peer){shared, v1, aggressive} {
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+			change(pa, pb)
+			pa.LocalID, pa.RemoteID = ipsec.ParseIdentity("HQ.Example.ORG"), ipsec.ParseIdentity("gw.example.net")
+			pb.LocalID, pb.RemoteID = ipsec.ParseIdentity("GW.example.net"), ipsec.ParseIdentity("hq.example.org")
+		})
+		w.run(time.Second)
+		if len(a.out) == 0 || len(b.out) == 0 {
+			t.Errorf("no Child SA: %v, %v", a.peer(0).why, b.peer(0).why)
+		}
+	}
+}

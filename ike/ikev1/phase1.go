@@ -235,7 +235,7 @@ func noKeyPair(err error) diag.Cause {
 // welcomes reports whether a peer may have an identity. Our own is never the peer's: who sends us our own messages
 // back authenticates itself by it, without the key.
 func welcomes(p *sa.Peer, who ipsec.Identity) bool {
-	return p.RemoteID.Welcomes(who) && who != p.LocalID
+	return p.RemoteID.Welcomes(who) && !who.Same(p.LocalID)
 }
 
 // otherIdentity says that the peer has none of the expected identities.
