@@ -107,3 +107,22 @@ func TestNamesInOtherLetters(t *testing.T) {
 		}
 	}
 }
+
+// ESP is in UDP though there is no NAT: perhaps a firewall in between forgets a connection that is silent.
+func TestEncapAlwaysKeepsTheWayOpen(t *testing.T) {
+	for _, change := range []func(pa, pb *sa.Peer){shared, v1} {
+		for _, encap := range []sa.Encap{sa.EncapAuto, sa.EncapAlways} {
+			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+				change(pa, pb)
+				pa.Encap = encap
+			})
+			w.run(5 * time.Minute)
+			if got, want := a.alive, map[sa.Encap]int{sa.EncapAlways: 14}[encap]; got < want || want == 0 && got > 0 {
+				t.Errorf("encap %v: %d keepalives in 5 min", encap, got)
+			}
+			if b.alive != 0 {
+				t.Errorf("the other end, which does not ask for it, sent %d", b.alive)
+			}
+		}
+	}
+}
