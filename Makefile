@@ -15,7 +15,19 @@ TESTFLAGS ?=
 # This many tests in namespaces run side by side. They wait most of the time.
 PARALLEL ?= 6
 
+# What install installs, and the group that reads the configuration; into a DESTDIR the packager sets it.
+BIN     ?= bin/vpngw
+GROUP    = $(if $(DESTDIR),,-g vpngw)
+
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  := $(shell git -c safe.directory='*' rev-parse HEAD 2>/dev/null)
+# The commit's time stands for the build's, so that one commit makes one binary and one package, bit for bit.
+SOURCE_DATE_EPOCH ?= $(or $(shell git -c safe.directory='*' log -1 --format=%ct 2>/dev/null),0)
+LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.commitTime=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ)
+PKGVERSION ?= $(shell sh packaging/version.sh 2>/dev/null || echo 0.0)
+ARCHS   ?= amd64 arm64
+DISTDIR ?= bin/dist
+DIST     = GO=$(GO) VERSION='$(VERSION)' PKGVERSION='$(PKGVERSION)' LDFLAGS='$(LDFLAGS)' ARCHS='$(ARCHS)' SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) sh packaging/dist.sh
 UNITS    = $$($(GO) list ./... | grep -v -e '^vpngw/test$$' -e '^vpngw/test/')
 # These start no goroutine, which test/layering_test.go holds them to, and are ten times slower with the race detector. The
 # packages that run them in goroutines are tested with it.
@@ -31,11 +43,23 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 export GOTOOLCHAIN := auto
 
 .PHONY: build demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: deb rpm tarball dist package-test compose-test systemd-test page-test metrics-test
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/vpngw ./cmd/vpngw
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/vpngw ./cmd/vpngw
 	@[ -z "$$SUDO_UID" ] || chown "$$SUDO_UID:$$SUDO_GID" bin bin/vpngw
+
+deb rpm tarball: go ## a package in bin/dist, for amd64 and arm64 (ARCHS, PKGVERSION, MAINTAINER, DISTDIR)
+	@$(DIST) $(DISTDIR) $@
+
+dist: go ## all packages, static tarballs, bills of materials and SHA256SUMS in bin/dist
+	@rm -f $(DISTDIR)/vpngw[-_]* $(DISTDIR)/SHA256SUMS
+	@$(DIST) $(DISTDIR) deb rpm tarball
+
+package-test: go setup ## the packages in a clean Debian 12 and 13 that are booted, and built twice: 10 minutes (root)
+	@[ "$$(id -u)" != 0 ] || sh test/setup.sh debootstrap systemd-container util-linux lintian rpm dpkg file make
+	PACKAGES=$${PACKAGES:-1} GO=$(GO) $(GO) test -v -count=1 -timeout 60m -run '^TestPackage' ./test
 
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
 	@GO=$(GO) $(GO) run ./test/demo
@@ -46,6 +70,13 @@ test: go setup ## every test: 12 to 14 minutes on two cores; as root also those 
 	$(GO) test $(TESTFLAGS) $(RACE) $(RACED) || failed=1; \
 	$(GO) test $(TESTFLAGS) -v -count=1 -p 1 -parallel $(PARALLEL) -timeout 30m ./test/... || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
+
+systemd-test: go setup ## the unit under the real systemd of Debian 12 and 13, in containers that debootstrap makes once: 3 to 6 minutes (root)
+	@sh test/setup.sh systemd-container debootstrap strace
+	SYSTEMD_TEST=1 $(GO) test -v -count=1 -timeout 30m -run '^(TestUnit|TestSystemd)' ./test
+
+compose-test: go setup ## vpngw in a container, by the Dockerfile and docker-compose.yml, to strongSwan in containers: six scenarios, 3 minutes (root)
+	CI=true COMPOSE=all $(GO) test $(TESTFLAGS) -v -count=1 -timeout 30m -run '^TestCompose$$' ./test
 
 flake: go ## make test N=5 times: which tests failed how often (root; FLAKE_RUN=regexp: these tests only)
 	@$(GO) run ./test/flake -n $(N) -run '$(FLAKE_RUN)' .ci/run
@@ -63,6 +94,10 @@ vuln: go ## known vulnerabilities in what our code calls, but those accepted in 
 	$(GO) version; found=$$(mktemp) && trap 'rm -f "$$found"' EXIT; set -ex; \
 	$(GO) tool govulncheck -format json -db "file://$$db/data/osv" ./... >"$$found"; $(GO) run ./test/vuln -accept '$(VULNOK)' <"$$found"
 
+page-test: go ## the status page in headless Chromium; the pictures stay in bin/pages (root installs Chromium where it is missing)
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	mkdir -p bin/pages && VPNGW_PAGES=$(CURDIR)/bin/pages $(GO) test -count=1 -v -run TestABrowserShowsThePage ./control/page
+
 bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a table, 25 minutes (root; BENCH=quick: 5)
 	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench
 
@@ -75,24 +110,33 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
-install: ## installs binary, example configuration and systemd unit (PREFIX, DESTDIR)
-	@[ -x bin/vpngw ] || { echo "nothing to install yet: run make build"; exit 1; }
-	install -D -m 755 bin/vpngw $(DESTDIR)$(PREFIX)/bin/vpngw
-	install -d -m 700 $(DESTDIR)/etc/vpngw
-	[ -e $(DESTDIR)/etc/vpngw/vpngw.yaml ] || install -m 600 cmd/vpngw/vpngw.example.yaml $(DESTDIR)/etc/vpngw/vpngw.yaml
+metrics-test: go setup ## a real Prometheus: each alert provoked, each query of the dashboard asked (root; installs Debian's prometheus)
+	@[ "$$(id -u)" != 0 ] || sh test/setup.sh prometheus
+	METRICS=1 $(GO) test -v -count=1 -timeout 20m -run '^TestPrometheus' ./test
+
+install: ## installs binary, example configuration and systemd unit, and makes the unit's user (PREFIX, DESTDIR)
+	@[ -x $(BIN) ] || { echo "nothing to install yet: run make build"; exit 1; }
+	[ -n "$(DESTDIR)" ] || sh cmd/vpngw/user.sh
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/vpngw
+	install -d $(GROUP) -m 750 $(DESTDIR)/etc/vpngw
+	[ -e $(DESTDIR)/etc/vpngw/vpngw.yaml ] || install $(GROUP) -m 640 cmd/vpngw/vpngw.example.yaml $(DESTDIR)/etc/vpngw/vpngw.yaml
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@BIN@|$(PREFIX)/bin/vpngw|' cmd/vpngw/vpngw.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
+	install -D -m 644 cmd/vpngw/vpngw.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/vpngw.conf
+	install -D -m 644 cmd/vpngw/vpngw.sysctl $(DESTDIR)$(PREFIX)/share/doc/vpngw/sysctl.d/60-vpngw.conf
+	install -D -m 644 cmd/vpngw/vpngw.modules $(DESTDIR)$(PREFIX)/share/doc/vpngw/modules-load.d/vpngw.conf
 
-uninstall: ## removes what install put there, but not /etc/vpngw, and what a stopped daemon left in the kernel
+uninstall: ## removes what install put there, but not /etc/vpngw and the user, and what a stopped daemon left in the kernel
 	[ -n "$(DESTDIR)" ] || $(PREFIX)/bin/vpngw clean
-	rm -f $(DESTDIR)$(PREFIX)/bin/vpngw $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service
+	rm -f $(DESTDIR)$(PREFIX)/bin/vpngw $(DESTDIR)$(PREFIX)/lib/systemd/system/vpngw.service $(DESTDIR)$(PREFIX)/lib/sysusers.d/vpngw.conf
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/vpngw
 
 clean: ## removes the outputs of make build
 	rm -rf bin
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # go stops with a remedy where there is no Go, which test/go.sh has printed, or no toolchain.
 go:

@@ -14,7 +14,14 @@ import (
 // reflect.DeepEqual.
 type Config struct {
 	Startup
+	Metrics     Metrics
 	Connections []*Connection
+}
+
+// Metrics says where metrics are served beside the control socket.
+type Metrics struct {
+	Listen netip.AddrPort // TCP; zero: nowhere
+	Page   bool           // the status page too
 }
 
 // Side is which end of the connection this host is.

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"vpngw/desired"
@@ -71,6 +73,37 @@ func (c *Client) Events(ctx context.Context, name string, after uint64, wait tim
 	return e.Events, err
 }
 
+// Follow calls each for the events after that of a number, with a name those of the connection or tunnel of that name,
+// and then for each new one, until each fails or the daemon ends, which is ErrUnreachable.
+func (c *Client) Follow(ctx context.Context, name string, after uint64, each func(gateway.Event) error) error {
+	q := url.Values{"name": {name}, "after": {fmt.Sprint(after)}, "follow": {"1"}}
+	patient := http.Client{Transport: c.http.Transport}
+	answer, err := c.ask(ctx, &patient, http.MethodGet, "/v1/events?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	for in := json.NewDecoder(answer.Body); ; {
+		var e gateway.Event
+		if err := in.Decode(&e); err != nil {
+			return c.unreachable(err)
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+	}
+}
+
+// LogLevel returns the least level that the daemon logs.
+func (c *Client) LogLevel(ctx context.Context) (l LogLevel, err error) {
+	return l, c.do(ctx, http.MethodGet, "/v1/log-level", nil, &l)
+}
+
+// SetLogLevel changes it, for a time of whole seconds or, with none, until the daemon ends.
+func (c *Client) SetLogLevel(ctx context.Context, to slog.Level, during time.Duration) (l LogLevel, err error) {
+	return l, c.do(ctx, http.MethodPost, "/v1/log-level", level{Level: nameOf(to), For: int(during / time.Second)}, &l)
+}
+
 // Diagnose examines the tunnels of a connection, or one tunnel.
 func (c *Client) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis, error) {
 	var d Diagnoses
@@ -83,6 +116,11 @@ func (c *Client) Routes(ctx context.Context, name string) ([]gateway.RouteStatus
 	var r Routes
 	err := c.do(ctx, http.MethodGet, "/v1/routes?"+url.Values{"name": {name}}.Encode(), nil, &r)
 	return r.Routes, err
+}
+
+// Explain returns the effective parameters of what runs, with a name those of the connection or tunnel of that name.
+func (c *Client) Explain(ctx context.Context, name string) (e desired.Explained, err error) {
+	return e, c.do(ctx, http.MethodGet, "/v1/config?"+url.Values{"name": {name}}.Encode(), nil, &e)
 }
 
 // Version returns the daemon's version.
@@ -135,43 +173,86 @@ func (c *Client) Confirm(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/v1/confirm", nil, nil)
 }
 
-const maxAnswer = 256 << 20 // a status of very many tunnels
+// Get returns an answer as it is.
+func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
+	var raw []byte
+	err := c.do(ctx, http.MethodGet, path, nil, &raw)
+	return raw, err
+}
 
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
-	body, err := json.Marshal(in)
+	answer, err := c.ask(ctx, &c.http, method, path, in)
 	if err != nil {
 		return err
 	}
-	if in == nil {
-		body = nil
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	resp, err := c.http.Do(req)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return c.unreachable(err)
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return c.unreachable(err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var f failure
-		if json.Unmarshal(answer, &f) != nil || f.Error == "" {
-			return fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
-		}
-		return &RefusedError{f.Error, f.Problems}
+	if raw, ok := out.(*[]byte); ok {
+		*raw = text
+		return nil
 	}
 	if out == nil {
 		return nil
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
+	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// ask sends a request and returns the answer, if that is no refusal; the caller closes its body.
+func (c *Client) ask(ctx context.Context, by *http.Client, method, path string, in any) (*http.Response, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	if in == nil {
+		body = nil
+	}
+	resp, err := c.send(ctx, by, method, path, body)
+	for n := 1; n <= displacedTries && displaced(err) && ctx.Err() == nil; n++ {
+		time.Sleep(time.Duration(n) * displacedPause)
+		resp, err = c.send(ctx, by, method, path, body)
+	}
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	var f failure
+	if json.Unmarshal(text, &f) != nil || f.Error == "" {
+		return nil, fmt.Errorf("the daemon on %s answers %s", c.path, resp.Status)
+	}
+	return nil, &RefusedError{f.Error, f.Problems}
+}
+
+func (c *Client) send(ctx context.Context, by *http.Client, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://vpngw"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return by.Do(req)
+}
+
+// Where very many clients come at once the door may close on one whose request nobody has read yet.
+const (
+	displacedTries = 10
+	displacedPause = 10 * time.Millisecond // after the first try, and longer after each
+)
+
+// displaced reports whether the daemon has closed the connection before it read the request: a Unix socket is reset only then, and a
+// request of ours is read at once.
+func displaced(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // unreachable says what to do about a daemon that gives no answer.

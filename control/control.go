@@ -2,11 +2,17 @@
 //
 //	GET  /v1/status           what `vpngw status --json` prints
 //	GET  /v1/counters         counts of dropped packets and refused messages, by name
-//	GET  /v1/events           the last changes of tunnels, the oldest first; ?name=N those of a connection or tunnel,
-//	                          &after=NUMBER only later ones, &wait=SECONDS (at most 30) waits for one if there is none yet
+//	GET  /v1/events           the last changes of tunnels and of the daemon, the oldest first; ?name=N those of a connection or tunnel,
+//	                          &after=NUMBER only later ones, &wait=SECONDS (at most 30) waits for one if there is none yet;
+//	                          &follow=1 answers a line of JSON for each, these and all to come
 //	GET  /v1/diagnosis?name=N what is wrong with a connection or tunnel and this host, and who has to change what
 //	GET  /v1/routes           what each tunnel leads to, and whether that is in the kernel; ?name=N that of a connection or tunnel
+//	GET  /v1/config           the effective parameters of each tunnel, without keys; ?name=N those of a connection or tunnel
 //	GET  /v1/version          {"version":"…"}
+//	GET  /metrics             all metrics, as Prometheus has them
+//	GET  /v1/log-level        {"level":"info"}, and "until" if it goes back to another then
+//	POST /v1/log-level {"level":"debug"} changes it until the daemon ends, with "for_s":600 for so many seconds
+//	GET  /v1/openapi.json     this in full, in the words of OpenAPI 3.0
 //	POST /v1/up   {"name":N}  bring a connection or a tunnel up and keep it up
 //	POST /v1/down {"name":N}  take it down and hold it down
 //	POST /v1/failover {"name":N} move its traffic to the standby tunnel and keep it there
@@ -17,6 +23,11 @@
 //	POST /v1/plan             read it, change nothing; answers what a reload would change
 //	POST /v1/try?seconds=N    a reload that the daemon goes back on after N seconds (5 to 3600), or at a restart before
 //	POST /v1/confirm          keep what a try has adopted
+//	POST /v1/keylog {"name":N,"seconds":S} its keys as Wireshark's rows, those of now and each new one: lines of JSON
+//	POST /v1/capture {"name":N,"seconds":S} its packets as a pcapng file; "count", "snaplen", "inner", "outer"
+//
+// The last two answer until their time is over or the client closes its side of the connection; who takes nothing for
+// 5 s is cut.
 //
 // A successful request without a result answers {}. A failed request answers
 // {"error":"a sentence"}, a reload of an invalid file adds "problems". A plan and a try have paths of their
@@ -25,11 +36,14 @@
 // The kernel says which user a client is (SO_PEERCRED). Root and the user that the daemon
 // runs as may send every request. Another user who may open the socket (mode 0660: a member
 // of its group) may only look: the GET requests. The server bounds the size of body and
-// header, the time for each request and the number of connections.
+// header, the time to send a request and the number of connections. An answer may be of any size and take any time,
+// but a client that takes nothing of it for 5 s is cut off.
 package control
 
 import (
 	"context"
+	"io"
+	"log/slog"
 	"time"
 
 	"vpngw/desired"
@@ -49,6 +63,7 @@ type Daemon interface {
 	Events(ctx context.Context, name string, after uint64, wait time.Duration) ([]gateway.Event, error)
 	Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis, error)
 	Routes(ctx context.Context, name string) ([]gateway.RouteStatus, error)
+	Explain(ctx context.Context, name string) (desired.Explained, error)
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
 	Failover(ctx context.Context, name string) error
@@ -58,15 +73,22 @@ type Daemon interface {
 	Plan(context.Context) (desired.Planned, error)
 	Try(ctx context.Context, during time.Duration) (desired.Reloaded, error)
 	Confirm(context.Context) error
+	LogKeys(ctx context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error
+	Capture(ctx context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error)
+	Exposer
+	LogLevel() LogLevel
+	SetLogLevel(level slog.Level, during time.Duration) LogLevel // during 0: until the daemon ends
 }
 
 // Bounds on what a client can ask of the daemon.
 const (
-	maxBody        = 4 << 10 // a name
+	maxBody        = 1 << 20
+	maxName        = 255 // bytes of a name in a body
 	maxHeader      = 8 << 10
 	maxConnections = 32               // of users who may command, and again of users who may only look
 	requestTime    = 10 * time.Second // for reading a request
-	answerTime     = time.Minute      // for executing it and writing the answer; a large file takes long to load
+	takeTime       = 5 * time.Second  // for taking some of an answer
+	answerTime     = time.Minute      // for executing a request and taking the answer, as Client has it; a large file takes long to load
 	idleTime       = 30 * time.Second
 )
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/control/metrics"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/doctor"
@@ -50,6 +51,10 @@ func (d *fakeDaemon) Events(_ context.Context, name string, after uint64, wait t
 func (d *fakeDaemon) Diagnose(_ context.Context, name string) ([]doctor.Diagnosis, error) {
 	d.asked = append(d.asked, "diagnosis of "+name)
 	return []doctor.Diagnosis{{Tunnel: name, State: tunnel.Up}}, d.err
+}
+
+func (d *fakeDaemon) Explain(_ context.Context, name string) (desired.Explained, error) {
+	return desired.Explained{File: "explained " + name}, d.err
 }
 
 func (d *fakeDaemon) Routes(_ context.Context, name string) ([]gateway.RouteStatus, error) {
@@ -102,15 +107,54 @@ func (d *fakeDaemon) Confirm(context.Context) error {
 	return d.err
 }
 
-// serve starts a server for d and returns its socket.
-func serve(t *testing.T, d Daemon) string {
+// LogKeys has a key, and goes on until ctx ends.
+func (d *fakeDaemon) LogKeys(ctx context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error {
+	d.told = append(d.told, fmt.Sprintf("keylog %s for %v", name, during))
+	if d.err != nil {
+		return d.err
+	}
+	if err := take(gateway.KeyRows{Tunnels: []string{name}}); err != nil {
+		return err
+	}
+	if during > time.Second {
+		<-ctx.Done()
+	}
+	return take(gateway.KeyRows{Table: "esp_sa", Rows: "the last\n"})
+}
+
+// Capture has a packet of some bytes, and goes on until ctx ends.
+func (d *fakeDaemon) Capture(ctx context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error) {
+	d.told = append(d.told, fmt.Sprintf("capture %+v", r))
+	if d.err != nil {
+		return gateway.Captured{}, d.err
+	}
+	if _, err := w.Write([]byte("a packet, ")); err != nil {
+		return gateway.Captured{}, err
+	}
+	if r.For > time.Second {
+		<-ctx.Done()
+	}
+	_, err := w.Write([]byte("the end"))
+	return gateway.Captured{Packets: 1, Dropped: 2}, err
+}
+
+func (d *fakeDaemon) Exposition(context.Context) (metrics.Text, error) {
+	return metrics.Text{Plain: []byte("vpngw_tunnels 7\n"), Gzip: []byte("packed")}, d.err
+}
+
+// serve starts a server for d and returns its socket. change is done to the server before.
+func serve(t *testing.T, d Daemon, change ...func(*Server)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "control.sock")
 	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Serve(l, d, "1.2.3", slog.New(slog.DiscardHandler))
+	s := newServer(d, "1.2.3", slog.New(slog.DiscardHandler))
+	for _, f := range change {
+		f(s)
+	}
+	s.serve(l)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -179,7 +223,7 @@ func TestClientCommandsTheDaemon(t *testing.T) {
 func TestAQueryOfEventsIsChecked(t *testing.T) {
 	d := &fakeDaemon{}
 	path := serve(t, d)
-	for _, q := range []string{"after=x", "after=-1", "after=18446744073709551616", "wait=31", "wait=1s"} {
+	for _, q := range []string{"after=x", "after=-1", "after=18446744073709551616", "wait=31", "wait=1s", "follow=2", "follow=yes"} {
 		if got, body := ask(t, path, "GET /v1/events?"+q+" HTTP/1.1\r\nHost: x\r\n\r\n"); got != http.StatusBadRequest || !strings.Contains(body, "must be a number") {
 			t.Errorf("%s: got %d: %s", q, got, body)
 		}
@@ -278,6 +322,13 @@ func TestHostileRequestsAreRefused(t *testing.T) {
 		{"unknown key", post(`{"name":"hq","force":true}`), 400},
 		{"two bodies", post(`{"name":"hq"}{"name":"lab"}`), 400},
 		{"empty name", post(`{"name":""}`), 400},
+		{"long name", post(`{"name":"` + strings.Repeat("x", maxName+1) + `"}`), 400},
+		{"a reload of 4 GB", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n" + strings.Repeat("x", maxBody+1), 413},
+		{"a name of 4 GB", "POST /v1/up HTTP/1.1\r\nHost: x\r\nContent-Length: 4294967296\r\n\r\n" + `{"name":"` + strings.Repeat("x", maxBody+1), 413},
+		{"chunks without end", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1000\r\n"+strings.Repeat("x", 0x1000)+"\r\n", 300), 413},
+		{"no level", strings.Replace(post(`{"level":"loud"}`), "up", "log-level", 1), 400},
+		{"a level for too long", strings.Replace(post(`{"level":"debug","for_s":86401}`), "up", "log-level", 1), 400},
+		{"a level for less than no time", strings.Replace(post(`{"level":"debug","for_s":-1}`), "up", "log-level", 1), 400},
 		{"deep", post(strings.Repeat("[", maxBody-1)), 400},
 		{"large", post(`{"name":"` + strings.Repeat("x", maxBody) + `"}`), 413},
 		{"endless head", "GET /v1/status HTTP/1.1\r\n" + strings.Repeat("X-A: "+strings.Repeat("b", 1000)+"\r\n", 20), 431},

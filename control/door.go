@@ -2,9 +2,12 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"slices"
 	"sync"
+	"time"
 )
 
 // door lets clients in, with what the kernel says of each one's user. Those who may command
@@ -17,7 +20,8 @@ import (
 // refused, and a user with many clients is in no other user's way.
 type door struct {
 	net.Listener
-	owner   int // the user that the daemon runs as
+	owner   int           // the user that the daemon runs as
+	take    time.Duration // within which a client takes some of an answer
 	mu      sync.Mutex
 	clients []*client // in the order of their arrival
 }
@@ -77,6 +81,24 @@ func (d *door) admit(c *client) *client {
 
 func (d *door) remove(c *client) {
 	d.clients = slices.DeleteFunc(d.clients, func(o *client) bool { return o == c })
+}
+
+// writeOnce is small, so that a client that takes little has still taken one of these in that time.
+const writeOnce = 4 << 10
+
+// Write writes for as long as the client takes some of it in each door.take.
+func (c *client) Write(b []byte) (n int, err error) {
+	for n < len(b) {
+		before := unread(c.Conn)
+		c.SetWriteDeadline(time.Now().Add(c.door.take))
+		wrote, err := c.Conn.Write(b[n:min(n+writeOnce, len(b))])
+		n += wrote
+		takes := wrote > 0 || unread(c.Conn) < before
+		if err != nil && !(errors.Is(err, os.ErrDeadlineExceeded) && takes) {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // Close closes the connection and gives its place away.

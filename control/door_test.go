@@ -150,8 +150,12 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"counters", "GET /v1/counters HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"events", "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"diagnosis", "GET /v1/diagnosis?name=hq HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"config", "GET /v1/config HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"routes", "GET /v1/routes HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
 		{"version", "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"openapi.json", "GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"log-level", "GET /v1/log-level HTTP/1.1\r\nHost: x\r\n\r\n", http.StatusOK},
+		{"log-level", post("log-level", `{"level":"debug","for_s":60}`), http.StatusForbidden},
 		{"up", post("up", `{"name":"hq"}`), http.StatusForbidden},
 		{"down", post("down", `{"name":"hq"}`), http.StatusForbidden},
 		{"failover", post("failover", `{"name":"hq"}`), http.StatusForbidden},
@@ -161,6 +165,8 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 		{"plan", post("plan", ""), http.StatusForbidden},
 		{"try", post("try?seconds=60", ""), http.StatusForbidden},
 		{"confirm", post("confirm", ""), http.StatusForbidden},
+		{"keylog", post("keylog", `{"name":"hq","seconds":1}`), http.StatusForbidden},
+		{"capture", post("capture", `{"name":"hq","seconds":1}`), http.StatusForbidden},
 	}
 	if len(verbs(d, "")) != len(requests) {
 		t.Errorf("%d requests are tried, and there are %d", len(requests), len(verbs(d, "")))
@@ -188,7 +194,10 @@ func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 			t.Errorf("%s as root: got %d: %s", r.verb, got, body)
 		}
 	}
-	if want := []string{"up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm"}; !reflect.DeepEqual(d.told, want) {
+	if want := []string{
+		"log level DEBUG for 1m0s", "up hq", "down hq", "failover hq", "failback hq", "rekey the Child SAs of hq", "reload", "plan", "try 1m0s", "confirm",
+		"keylog hq for 1s", "capture {Name:hq For:1s Count:0 Snaplen:262144 Inner:true Outer:true}",
+	}; !reflect.DeepEqual(d.told, want) {
 		t.Errorf("the daemon heard %q, want %q", d.told, want)
 	}
 }

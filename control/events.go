@@ -1,7 +1,11 @@
 package control
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -17,9 +21,10 @@ type Events struct {
 
 // next is the query of events.
 type next struct {
-	name  string
-	after uint64
-	wait  time.Duration
+	name   string
+	after  uint64
+	wait   time.Duration
+	follow bool
 }
 
 const maxEventsWait = 30 * time.Second
@@ -41,7 +46,66 @@ func readNext(q url.Values) (any, error) {
 		return nil, err
 	}
 	wait, err := number("wait", uint64(maxEventsWait/time.Second))
-	return next{q.Get("name"), after, time.Duration(wait) * time.Second}, err
+	if err != nil {
+		return nil, err
+	}
+	follow, err := number("follow", 1)
+	return next{q.Get("name"), after, time.Duration(wait) * time.Second, follow == 1}, err
+}
+
+// writeEvents writes an Events one event at a time: there are ten thousand, and many clients may ask at once.
+func writeEvents(w http.ResponseWriter, list Events) {
+	w.Header().Set("Content-Type", "application/json")
+	before := `{"events":[`
+	for _, e := range list.Events {
+		text, err := json.Marshal(e)
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%s%s", before, text)
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // the client must not take the rest for all
+		}
+		before = ","
+	}
+	if len(list.Events) == 0 {
+		io.WriteString(w, before)
+	}
+	io.WriteString(w, "]}\n")
+}
+
+// follow answers with the events after that of a number, and then with each new one.
+func follow(ctx context.Context, d Daemon, n next) (any, error) {
+	list, err := d.Events(ctx, n.name, n.after, 0)
+	if err != nil {
+		return nil, err
+	}
+	return lines(func(yield func(any) error) error {
+		for ; err == nil; list, err = d.Events(ctx, n.name, n.after, maxEventsWait) {
+			for _, e := range list {
+				n.after = e.Number
+				if err := yield(e); err != nil {
+					return err
+				}
+			}
+		}
+		return err
+	}), nil
+}
+
+// lines is an answer of any number of values, each a line of JSON. It ends when yield fails, and otherwise when it likes.
+type lines func(yield func(any) error) error
+
+func writeLines(w http.ResponseWriter, each lines) {
+	c := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	c.Flush() // the client hears at once that it is heard
+	out := json.NewEncoder(w)
+	each(func(v any) error {
+		if err := out.Encode(v); err != nil {
+			return err
+		}
+		return c.Flush()
+	})
 }
 
 // readTrial reads the time of a try.

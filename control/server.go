@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
+	"time"
 
 	"vpngw/desired"
 	"vpngw/gateway"
@@ -18,6 +20,7 @@ import (
 // Server answers on the control socket.
 type Server struct {
 	http http.Server
+	take time.Duration
 	done chan error
 }
 
@@ -29,13 +32,12 @@ func Serve(l net.Listener, d Daemon, version string, log *slog.Logger) *Server {
 }
 
 func newServer(d Daemon, version string, log *slog.Logger) *Server {
-	s := &Server{done: make(chan error, 1)}
+	s := &Server{take: takeTime, done: make(chan error, 1)}
 	s.http = http.Server{
 		Handler:           handler(d, version),
 		ConnContext:       withClient,
 		ReadHeaderTimeout: requestTime,
 		ReadTimeout:       requestTime,
-		WriteTimeout:      answerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -44,7 +46,7 @@ func newServer(d Daemon, version string, log *slog.Logger) *Server {
 }
 
 func (s *Server) serve(l net.Listener) {
-	go func() { s.done <- s.http.Serve(&door{Listener: l, owner: os.Geteuid()}) }()
+	go func() { s.done <- s.http.Serve(&door{Listener: l, owner: os.Geteuid(), take: s.take}) }()
 }
 
 // Close ends the server and removes the socket. It breaks off requests in progress.
@@ -61,6 +63,10 @@ func handler(d Daemon, version string) http.Handler {
 	for _, v := range verbs(d, version) {
 		mux.Handle(v.pattern, v)
 	}
+	tell := exposition(d)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		clientOf(r.Context()).work(func() (any, error) { tell.ServeHTTP(w, r); return nil, nil })
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusNotFound, failure{Error: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
 	})
@@ -72,6 +78,10 @@ func read(w http.ResponseWriter, r *http.Request, v named) bool {
 	bad := func(status int, text string) bool {
 		write(w, status, failure{Error: text})
 		return false
+	}
+	form := `{"name":"…"}`
+	if f, ok := v.(interface{ form() string }); ok {
+		form = f.form()
 	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()
@@ -88,11 +98,32 @@ func read(w http.ResponseWriter, r *http.Request, v named) bool {
 	case errors.As(err, &tooLarge):
 		return bad(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
 	case err != nil:
-		return bad(http.StatusBadRequest, fmt.Sprintf(`the body must be {"name":"…"}: %v`, err))
+		return bad(http.StatusBadRequest, fmt.Sprintf("the body must be %s: %s", form, short(err.Error())))
 	case v.name() == "":
-		return bad(http.StatusBadRequest, `the body must be {"name":"…"}: there is no name in it`)
+		return bad(http.StatusBadRequest, fmt.Sprintf("the body must be %s: there is no name in it", form))
+	case len(v.name()) > maxName:
+		return bad(http.StatusBadRequest, fmt.Sprintf("the name has %d bytes; no name has more than %d", len(v.name()), maxName))
 	}
 	return true
+}
+
+// short bounds what a decoder says of a body: it quotes names of members.
+func short(text string) string {
+	if len(text) > 2*maxName {
+		return strings.ToValidUTF8(text[:2*maxName], "") + "…"
+	}
+	return text
+}
+
+// skip reads the body of a request that needs none. It returns false after it has answered with an error.
+func skip(w http.ResponseWriter, r *http.Request) bool {
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		write(w, http.StatusRequestEntityTooLarge, failure{Error: fmt.Sprintf("the body is larger than %d bytes", maxBody)})
+	} else if err != nil {
+		write(w, http.StatusBadRequest, failure{Error: "the body breaks off"})
+	}
+	return err == nil
 }
 
 // answer writes v, or the error that prevented it.
@@ -101,15 +132,25 @@ func answer(w http.ResponseWriter, v any, err error) {
 	invalid := (*desired.InvalidError)(nil)
 	stays := (*tunnel.SwitchError)(nil)
 	pending := (*desired.PendingError)(nil)
+	busy := (*gateway.BusyError)(nil)
 	notPending := (*desired.NotPendingError)(nil)
+	bad := (*badRequestError)(nil)
+	each, lines := v.(lines)
+	list, many := v.(Events)
 	switch {
+	case err == nil && lines:
+		writeLines(w, each)
 	case err == nil && v == nil:
 		write(w, http.StatusOK, struct{}{})
+	case err == nil && many:
+		writeEvents(w, list)
 	case err == nil:
 		write(w, http.StatusOK, v)
 	case errors.As(err, &invalid):
 		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
-	case errors.As(err, &pending), errors.As(err, &notPending), errors.As(err, &stays):
+	case errors.As(err, &bad):
+		write(w, http.StatusBadRequest, failure{Error: err.Error()})
+	case errors.As(err, &pending), errors.As(err, &notPending), errors.As(err, &stays), errors.As(err, &busy):
 		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.As(err, &unknown):
 		write(w, http.StatusNotFound, failure{Error: err.Error()})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"syscall"
+	"unsafe"
 )
 
 // userOf is the user that connected a Unix socket, as the kernel noted it then.
@@ -26,4 +27,21 @@ func userOf(c net.Conn) (int, error) {
 		return 0, err
 	}
 	return int(cred.Uid), nil
+}
+
+// unread is how much memory of the kernel holds what was written to a Unix socket and not read yet; 0: that is not known.
+func unread(c net.Conn) int {
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var n int32
+	raw.Control(func(fd uintptr) {
+		syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n))) // SIOCOUTQ, unix(7)
+	})
+	return int(n)
 }

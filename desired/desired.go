@@ -7,11 +7,14 @@ package desired
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 
 	"vpngw/config"
+	"vpngw/config/load"
 	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/store"
@@ -22,6 +25,8 @@ type Loaded struct {
 	*config.Config
 	// Text returns what Source.Again makes the same configuration of, keys included. The same source gives the same text.
 	Text func() ([]byte, error)
+	// Result loads it again, with where each value comes from; nil: nobody can.
+	Result func() (*load.Result, diag.Problems)
 }
 
 // Source gives configurations. A nil Loaded, or a refusal among the problems, means that nothing may be adopted.
@@ -40,6 +45,7 @@ type Daemon interface {
 	Keep(ctx context.Context) error
 	Plan(ctx context.Context, c *config.Config) (gateway.Plan, error)
 	Status(context.Context) (gateway.Status, error)
+	Tell(diag.Cause) // makes an event of it
 }
 
 // State connects a source of configurations with the daemon that adopts them. First comes first, then Drive;
@@ -68,7 +74,12 @@ func New(s Source, dir string, log *slog.Logger) *State {
 }
 
 // Drive has d run what s says.
-func (s *State) Drive(d Daemon) { s.daemon = d }
+func (s *State) Drive(d Daemon) {
+	s.daemon = d
+	if s.onTrial() != nil {
+		d.Tell(diag.Cause{Code: diag.ConfigGoneBack})
+	}
+}
 
 // InvalidError is a reload's answer to a source with errors, which changes nothing.
 type InvalidError struct{ Problems diag.Problems }
@@ -104,6 +115,7 @@ func (s *State) Reload(ctx context.Context) (Reloaded, error) {
 		return Reloaded{}, err
 	}
 	done, err := s.daemon.Adopt(ctx, next.Config)
+	s.tell(diag.Cause{Code: diag.ConfigAdopted}, done, err)
 	if err == nil {
 		err = s.settle(next)
 	}
@@ -117,12 +129,49 @@ func (s *State) load() (*Loaded, diag.Problems, error) {
 	}
 	next, problems := s.source.Load()
 	if next == nil || problems.Refused() {
-		return nil, nil, &InvalidError{problems}
+		err := &InvalidError{problems}
+		s.tell(diag.Cause{}, gateway.Adopted{}, err)
+		return nil, nil, err
 	}
 	for _, p := range problems {
 		s.log.Warn("config: " + p.String())
 	}
 	return next, problems, nil
+}
+
+// tell makes an event of a configuration that the daemon has adopted, or of why it has not.
+func (s *State) tell(c diag.Cause, done gateway.Adopted, err error) {
+	invalid := (*InvalidError)(nil)
+	switch {
+	case err == nil:
+		c.Ours = fmt.Sprintf("%d tunnels added, %d changed, %d removed, %d kept", done.Added, done.Changed, done.Removed, done.Kept)
+	case errors.As(err, &invalid):
+		c = diag.Cause{Code: diag.ConfigRefused, Err: firstOf(invalid.Problems)}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, gateway.ErrStopped):
+		return
+	default:
+		c = diag.Cause{Code: diag.ConfigRefused, Err: err.Error()}
+	}
+	if c.Code != diag.ConfigOnTrial { // Try logs the time of its end
+		log := s.log.Info
+		if c.Severity() == diag.Error {
+			log = s.log.Error
+		}
+		log(c.String(), "code", c.Code)
+	}
+	s.daemon.Tell(c)
+}
+
+// firstOf is the first of the problems that refuse a configuration, and how many more there are.
+func firstOf(ps diag.Problems) string {
+	ps = slices.DeleteFunc(slices.Clone(ps), func(p diag.Problem) bool { return !(diag.Problems{p}).Refused() })
+	switch len(ps) {
+	case 0:
+		return "the configuration has errors"
+	case 1:
+		return ps[0].String()
+	}
+	return fmt.Sprintf("%s (and %d more)", ps[0], len(ps)-1)
 }
 
 // Plan loads the source and says what a reload would change. It changes nothing.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,7 +23,30 @@ type daemon struct {
 	mu      sync.Mutex // for the tests whose Run adopts by itself
 	adopted []*config.Config
 	kept    bool // what AdoptForNow has adopted
+	told    []diag.Cause
 	err     error
+}
+
+func (d *daemon) Tell(c diag.Cause) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.told = append(d.told, c)
+}
+
+// wantTold compares the codes of what was told since the last call, and looks for a text in the last.
+func (d *daemon) wantTold(t *testing.T, text string, codes ...diag.Code) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var got []diag.Code
+	last := ""
+	for _, c := range d.told {
+		got, last = append(got, c.Code), c.String()
+	}
+	d.told = nil
+	if !slices.Equal(got, codes) || !strings.Contains(last, text) {
+		t.Errorf("events %q, the last one %q; want %q, with %q in it", got, last, codes, text)
+	}
 }
 
 func (d *daemon) Adopt(_ context.Context, c *config.Config) (gateway.Adopted, error) {
@@ -85,10 +109,12 @@ func TestReloadWithErrorsChangesNothing(t *testing.T) {
 	if _, err := s.Reload(context.Background()); !errors.As(err, &invalid) || len(invalid.Problems) != 1 {
 		t.Errorf("got %v, want an InvalidError with the problem", err)
 	}
+	d.wantTold(t, "a reload changed nothing: : error: no", diag.ConfigRefused)
 	c, problems = &config.Config{}, diag.Problems{{Severity: diag.Warning, Refused: true}}
 	if _, err := s.Reload(context.Background()); !errors.As(err, &invalid) {
 		t.Errorf("what run refuses: got %v, want an InvalidError", err)
 	}
+	d.wantTold(t, "run refuses this", diag.ConfigRefused)
 	if len(d.adopted) > 0 {
 		t.Error("something was adopted")
 	}
@@ -97,6 +123,7 @@ func TestReloadWithErrorsChangesNothing(t *testing.T) {
 	if err != nil || done.Added != 1 || len(done.Warnings) != 1 || len(d.adopted) != 1 || d.adopted[0] != c {
 		t.Errorf("got %+v, %v", done, err)
 	}
+	d.wantTold(t, "1 tunnels added, 0 changed", diag.ConfigAdopted)
 	if p, err := s.Plan(context.Background()); err != nil || p.Unchanged != 0 || len(p.Warnings) != 1 || len(d.adopted) != 1 {
 		t.Errorf("got plan %+v, %v, adopted %d", p, err, len(d.adopted))
 	}
@@ -104,6 +131,7 @@ func TestReloadWithErrorsChangesNothing(t *testing.T) {
 	if _, err := s.Reload(context.Background()); !errors.Is(err, d.err) {
 		t.Errorf("got %v, want the daemon's error", err)
 	}
+	d.wantTold(t, "cannot", diag.ConfigRefused)
 }
 
 func TestHangupReloadsAndLogsWhatIsWrong(t *testing.T) {

@@ -23,19 +23,23 @@ type ReloadStatus struct {
 // Status is the gateway's, with what is to be known of the last reload.
 func (s *State) Status(ctx context.Context) (Status, error) {
 	st, err := s.daemon.Status(ctx)
-	out := Status{Status: st}
+	return Status{st, s.LastReload()}, err
+}
+
+// LastReload is what is to be known of the last reload; nil: it, or the start, is what runs.
+func (s *State) LastReload() *ReloadStatus {
 	switch t := s.onTrial(); {
 	case t == nil:
+		return nil
 	case t.Back:
-		out.Reload = &ReloadStatus{
+		return &ReloadStatus{
 			"gone-back", t.until().UTC(),
 			goneBack,
 		}
 	default:
-		out.Reload = &ReloadStatus{
+		return &ReloadStatus{
 			"unconfirmed", t.until().UTC(),
 			"the last reload is on trial: the daemon goes back at " + clock(t.until()) + " unless `vpngw confirm` comes first",
 		}
 	}
-	return out, err
 }

@@ -157,12 +157,14 @@ func (s *State) Try(ctx context.Context, during time.Duration) (Reloaded, error)
 		if was != nil {
 			undo = func() error { return s.put(was) }
 		}
+		s.tell(diag.Cause{}, done, err)
 		return Reloaded{}, errors.Join(err, undo())
 	}
+	s.tell(diag.Cause{Code: diag.ConfigOnTrial, After: during}, done, nil)
 	t.Until = time.Now().Add(during)
 	s.set(next, t)
 	s.alarm(during)
-	s.log.Warn("reload on trial: the daemon goes back unless `vpngw confirm` comes first", "until", clock(t.Until))
+	s.log.Warn("reload on trial: the daemon goes back unless `vpngw confirm` comes first", "until", clock(t.Until), "code", diag.ConfigOnTrial)
 	return Reloaded{done, append(diag.Problems{}, problems...)}, nil
 }
 
@@ -179,7 +181,8 @@ func (s *State) Confirm(ctx context.Context) error {
 	if err := s.settle(s.running); err != nil {
 		return err
 	}
-	s.log.Info("the reload is confirmed")
+	s.log.Info("the reload is confirmed", "code", diag.ConfigConfirmed)
+	s.daemon.Tell(diag.Cause{Code: diag.ConfigConfirmed})
 	return s.daemon.Keep(ctx)
 }
 
@@ -228,7 +231,8 @@ func (s *State) expire(ctx context.Context) {
 		s.log.Error("cannot note that the daemon has gone back", "err", err)
 	}
 	s.set(t.before, &back)
-	s.log.Warn("the reload was not confirmed: the configuration before it runs again, and not the file's; `vpngw reload` adopts the file")
+	s.log.Warn("the reload was not confirmed: the configuration before it runs again, and not the file's; `vpngw reload` adopts the file", "code", diag.ConfigGoneBack)
+	s.daemon.Tell(diag.Cause{Code: diag.ConfigGoneBack})
 }
 
 func (s *State) put(t *trial) error {

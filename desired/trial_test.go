@@ -152,6 +152,7 @@ func TestATrialGoesBackAfterItsTime(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		l.runs("old")
 		l.says("gone-back")
+		l.d.wantTold(t, "was not confirmed", diag.ConfigOnTrial, diag.ConfigGoneBack)
 		if !strings.Contains(l.log.String(), "was not confirmed") {
 			t.Errorf("the log says\n%s", &l.log)
 		}
@@ -166,6 +167,7 @@ func TestATrialGoesBackAfterItsTime(t *testing.T) {
 			l = begin(t, f, dir)
 			l.runs("old")
 			l.says("gone-back")
+			l.d.wantTold(t, "was not confirmed", diag.ConfigGoneBack)
 			l.end()
 		}
 		// A reload does.
@@ -194,6 +196,7 @@ func TestAConfirmedTrialStays(t *testing.T) {
 		}
 		l.says("")
 		l.empty(dir)
+		l.d.wantTold(t, "is confirmed", diag.ConfigOnTrial, diag.ConfigConfirmed)
 		if !l.d.kept {
 			t.Error("the daemon does not hear of it")
 		}

@@ -25,6 +25,9 @@ const (
 	FailedOver      Code = "failover"
 	FailedBack      Code = "failback"
 	Rejoined        Code = "rejoined"
+	KeysExposed     Code = "keys-exposed"
+	PacketsExposed  Code = "packets-exposed"
+	ExposureEnded   Code = "exposure-ended"
 )
 
 var lifecycle = []Entry{
@@ -50,5 +53,8 @@ var lifecycle = []Entry{
 	{Code: FailedOver, Severity: Warning, Sentence: "the traffic of tunnel {theirs} goes through tunnel {name} now", Side: Nowhere, Change: "failover"},
 	{Code: FailedBack, Severity: Info, Sentence: "the traffic is back from tunnel {theirs} on tunnel {name}[, which has been well for {after}]", Side: Nowhere, Change: "failover"},
 	{Code: Rejoined, Severity: Info, Sentence: "tunnel {name} takes traffic again beside tunnel {theirs}[, for it has been well for {after}]", Side: Nowhere, Change: "balance"},
+	{Code: KeysExposed, Severity: Warning, Sentence: "its keys are written down by `vpngw keylog`[ for {after} at most]: who has them can read all that its SAs carry", Side: Nowhere},
+	{Code: PacketsExposed, Severity: Warning, Sentence: "its packets are recorded by `vpngw capture`[ for {after} at most], as they are without encryption too", Side: Nowhere},
+	{Code: ExposureEnded, Severity: Info, Sentence: "`vpngw {name}` has ended", Side: Nowhere},
 	{Code: Internal, Severity: Error, Sentence: "vpngw could not {name}: {err}", Side: Ours},
 }

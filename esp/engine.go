@@ -7,6 +7,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"vpngw/ipsec"
@@ -35,6 +36,7 @@ type Engine struct {
 	plane    *Plane
 	poller   Poller
 	receiver *receiver
+	turns    atomic.Uint64 // of Run's loop
 
 	mu      sync.Mutex // held while packets are carried
 	sources map[uint32]*member
@@ -74,9 +76,16 @@ func (e *Engine) Run(ctx context.Context) error {
 			return fmt.Errorf("esp: wait for packets: %w", err)
 		}
 		e.serve(ready[:n])
+		e.turns.Add(1)
 	}
 	return nil
 }
+
+// Turns counts what Run has served, a batch of every member that had something to read. Wake causes a turn too.
+func (e *Engine) Turns() uint64 { return e.turns.Load() }
+
+// Wake has Run take a turn soon, whatever there is to read. An Engine that takes none is stuck.
+func (e *Engine) Wake() { e.poller.Wake() }
 
 // serve lets each member carry a batch. It pauses when reading fails, but not where that would hold up a member that reads.
 func (e *Engine) serve(ready []uint32) {

@@ -2,9 +2,13 @@ package esp
 
 import (
 	"bytes"
+	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"vpngw/esp/esptest"
 	"vpngw/ipsec"
 )
 
@@ -41,4 +45,35 @@ func TestOneSAComesToTwoEngines(t *testing.T) {
 	if got := b.tunnel.Counters().PacketsIn; got != n {
 		t.Errorf("%d counted, want %d", got, n)
 	}
+}
+
+// An idle Engine takes a turn when it is woken, and one that cannot go on takes none.
+func TestEngineTurnsWhenItIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		poller := esptest.NewPoller()
+		e := New(Config{Slots: 2}).NewEngine(poller)
+		ctx, end := context.WithCancel(t.Context())
+		go e.Run(ctx)
+		for want := range uint64(3) {
+			synctest.Wait()
+			if got := e.Turns(); got != want {
+				t.Errorf("woken %d times: %d turns", want, got)
+			}
+			e.Wake()
+		}
+		synctest.Wait()
+		poller.Deaf.Store(true)
+		e.Wake()
+		time.Sleep(time.Second)
+		if got := e.Turns(); got != 3 {
+			t.Errorf("stuck: %d turns, want 3", got)
+		}
+		poller.Deaf.Store(false)
+		e.Wake()
+		synctest.Wait()
+		if got := e.Turns(); got != 4 {
+			t.Errorf("going on: %d turns, want 4", got)
+		}
+		end()
+	})
 }

@@ -131,3 +131,17 @@ func BenchmarkAdoptOneChange(b *testing.B) {
 		})
 	}
 }
+
+// A snapshot for metrics holds up the control loop for as long as it takes.
+func BenchmarkMetrics(b *testing.B) {
+	for _, n := range []int{500, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			g, _ := runMany(b, many(n))
+			for b.Loop() {
+				if _, err := g.Metrics(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"vpngw/ike"
 	"vpngw/ike/sa"
 )
 
@@ -18,26 +19,9 @@ type Counters struct {
 
 // Counters returns a snapshot. It may be called from any goroutine while Run runs.
 func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
-	c := Counters{IKE: map[string]uint64{}, Host: map[string]uint64{}, Tunnels: map[string]map[string]uint64{}}
+	c := Counters{Host: map[string]uint64{}, Tunnels: map[string]map[string]uint64{}}
 	err := g.call(ctx, func(time.Time) error {
-		n := g.ike.Counters()
-		for name, n := range map[string]uint64{
-			"malformed": n.Malformed, "wrong-version": n.WrongVersion, "unknown-spi": n.UnknownSPI,
-			"unknown-source": n.UnknownSources, "init-refused": n.InitRefused, "cookies-sent": n.CookiesSent,
-			"half-open-full": n.HalfOpenFull, "half-open-share": n.HalfOpenShare,
-			"half-open-displaced": n.HalfOpenDisplaced, "queue-full": g.in.dropped.Load(),
-			"reflected": n.Reflected, "exponentiations-refused": n.EffortRefused, "log-lines-left-out": n.LinesLeftOut,
-			"v1-half-open-displaced": n.Displaced, "v1-aggressive-limited": n.Limited,
-		} {
-			if n > 0 {
-				c.IKE[name] = n
-			}
-		}
-		for why, n := range n.Dropped {
-			if n > 0 {
-				c.IKE[sa.Drop(why).String()] = n
-			}
-		}
+		c.IKE = g.refused(g.ike.Counters())
 		c.ESP = g.data.PlaneCounters().Drops
 		for _, e := range g.fleet.entries {
 			if e.open != nil {
@@ -50,4 +34,27 @@ func (g *Gateway) Counters(ctx context.Context) (Counters, error) {
 		c.Host["cleartext"] = n
 	}
 	return c, err
+}
+
+// refused counts by name what IKE refused or did without a trace elsewhere.
+func (g *Gateway) refused(n ike.Counters) map[string]uint64 {
+	out := map[string]uint64{}
+	for name, n := range map[string]uint64{
+		"malformed": n.Malformed, "wrong-version": n.WrongVersion, "unknown-spi": n.UnknownSPI,
+		"unknown-source": n.UnknownSources, "init-refused": n.InitRefused, "cookies-sent": n.CookiesSent,
+		"half-open-full": n.HalfOpenFull, "half-open-share": n.HalfOpenShare,
+		"half-open-displaced": n.HalfOpenDisplaced, "queue-full": g.in.dropped.Load(),
+		"reflected": n.Reflected, "exponentiations-refused": n.EffortRefused, "log-lines-left-out": n.LinesLeftOut,
+		"v1-half-open-displaced": n.Displaced, "v1-aggressive-limited": n.Limited,
+	} {
+		if n > 0 {
+			out[name] = n
+		}
+	}
+	for why, n := range n.Dropped {
+		if n > 0 {
+			out[sa.Drop(why).String()] = n
+		}
+	}
+	return out
 }

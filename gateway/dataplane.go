@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,8 +22,9 @@ type dataPlane struct {
 	log       *slog.Logger
 	packets   bool // TUNs are used packet by packet
 	engines   []*esp.Engine
-	readers   []*esp.Engine // engines that read TUNs
-	opened    int           // TUNs, ever
+	readers   []*esp.Engine          // engines that read TUNs
+	threads   []func() time.Duration // the processor time of each engine's thread
+	opened    int                    // TUNs, ever
 	installed map[uint32]*installed
 	byTunnel  map[string]map[uint32]*installed
 	byRemote  map[netip.Addr]map[uint32]*installed
@@ -69,6 +71,7 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	// The engines' buffers count as memory in use, though few packets touch more than their beginning. In a flood,
 	// garbage would grow by as much.
 	debug.SetGCPercent(50)
+	clock := make(chan func() time.Duration, 1)
 	for range n {
 		p, err := d.host.Poller()
 		if err != nil {
@@ -78,8 +81,12 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 		d.engines = append(d.engines, e)
 		run.Go(func() error {
 			defer p.Close()
+			runtime.LockOSThread() // Run does so too
+			defer runtime.UnlockOSThread()
+			clock <- d.host.ThreadTime()
 			return e.Run(ctx)
 		})
+		d.threads = append(d.threads, <-clock)
 	}
 	d.readers = d.engines[l.from:l.to]
 	// A closed socket ends the daemon.
@@ -101,6 +108,14 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 		}
 	}
 	return nil
+}
+
+// watched are the engines, for the watchdog.
+func (d *dataPlane) watched() (out []engine) {
+	for _, e := range d.engines {
+		out = append(out, e)
+	}
+	return out
 }
 
 // reader returns the engine that reads the next TUN.

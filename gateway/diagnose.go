@@ -102,7 +102,7 @@ func count(p *doctor.Ports, port uint16) {
 func (l *events) ended(tunnel string, since time.Time) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, e := range l.last {
+	for _, e := range l.kept() {
 		if e.Tunnel == tunnel && e.Time.After(since) && (e.Code == diag.PeerDeletedESP || e.Code == diag.PeerDeletedIKE) {
 			n++
 		}

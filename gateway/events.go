@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -10,31 +12,38 @@ import (
 	"vpngw/tunnel"
 )
 
-// Event is a change of a tunnel's state, or of why it is not up.
+// Event is a change of a tunnel's state or of why it is not up, or what happened to a connection or to the daemon.
 type Event struct {
-	Number      uint64        `json:"number"` // from 1 at the daemon's start, without gaps
+	Number      uint64        `json:"number"` // rises, over restarts of the daemon too; after a crash numbers are left out
 	Time        time.Time     `json:"time"`
 	Severity    diag.Severity `json:"severity"`
-	Connection  string        `json:"connection"`
-	Tunnel      string        `json:"tunnel"`
-	Was         tunnel.State  `json:"was"` // empty: the tunnel is new
-	State       tunnel.State  `json:"state"`
+	Connection  string        `json:"connection"` // empty: of the daemon itself
+	Tunnel      string        `json:"tunnel"`     // empty: of all tunnels of the connection
+	Was         tunnel.State  `json:"was"`        // empty: the tunnel is new, or the event is not of one tunnel
+	State       tunnel.State  `json:"state"`      // empty: the event is not of one tunnel
 	diag.Report               // empty when nothing is wrong
 	diag.Advice               // who has to change what
 }
 
-// keptEvents is how many events are kept.
-const keptEvents = 1000
+// KeptEvents is how many events are kept, in memory and over restarts.
+const KeptEvents = 10_000
 
 // events are the last events, the oldest first. Safe for concurrent use.
 type events struct {
-	mu    sync.Mutex
-	last  []Event
-	count uint64        // of all events
-	more  chan struct{} // closed by the next event
+	mu       sync.Mutex
+	last     []Event       // the last KeptEvents, and perhaps some before them
+	count    uint64        // the number of the last
+	more     chan struct{} // closed by the next event
+	recalled chan struct{} // closed when those of earlier runs are among last
+
+	// As resume found them.
+	earlier, written uint64 // the last number of an earlier run, and the one that this run counts from
+	crashed          bool   // the run before did not end in order
 }
 
-func newEvents() *events { return &events{more: make(chan struct{})} }
+func newEvents() *events {
+	return &events{more: make(chan struct{}), recalled: make(chan struct{})}
+}
 
 // add numbers an event and keeps it.
 func (l *events) add(e Event) {
@@ -42,34 +51,51 @@ func (l *events) add(e Event) {
 	defer l.mu.Unlock()
 	l.count++
 	e.Number = l.count
-	if len(l.last) == keptEvents {
-		copy(l.last, l.last[1:])
-		l.last = l.last[:keptEvents-1]
+	if len(l.last) >= KeptEvents+KeptEvents/4 { // few events pay for the copy
+		l.last = append(make([]Event, 0, KeptEvents+KeptEvents/4), l.kept()...)
 	}
 	l.last = append(l.last, e)
 	close(l.more)
 	l.more = make(chan struct{})
 }
 
+func (l *events) kept() []Event { return l.last[max(0, len(l.last)-KeptEvents):] }
+
 // after returns the events with a higher number, as far as they are kept, and what is closed by the next one. A number
-// that is higher than any is one of an earlier daemon: then all are new.
+// that is higher than any is one of a daemon whose events are lost: then all are new.
 func (l *events) after(number uint64) ([]Event, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if number > l.count {
 		number = 0
 	}
-	n := min(l.count-number, uint64(len(l.last)))
-	out := make([]Event, n)
-	copy(out, l.last[uint64(len(l.last))-n:])
-	return out, l.more
+	kept := l.kept()
+	first, _ := slices.BinarySearchFunc(kept, number+1, func(e Event, n uint64) int { return cmp.Compare(e.Number, n) })
+	return slices.Clone(kept[first:]), l.more
 }
 
+// has reports whether there is an event of a connection or tunnel.
+func (l *events) has(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.kept(), func(e Event) bool { return e.of(name) })
+}
+
+func (e *Event) of(name string) bool { return e.Connection == name || e.Tunnel == name }
+
 // Events returns the events after that of a number, with a name those of the connection or tunnel of that name. If there
-// is none, it waits for one, for so long at most. It may be called from any goroutine while Run runs.
+// is none, it waits for one, for so long at most. A name that is configured no more may still have events. It may be called from any goroutine while Run runs.
 func (g *Gateway) Events(ctx context.Context, name string, number uint64, wait time.Duration) ([]Event, error) {
+	select {
+	case <-g.events.recalled:
+	case <-g.stopped:
+		return nil, ErrStopped
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if name != "" {
-		if err := g.call(ctx, func(time.Time) error { _, err := g.fleet.named(name); return err }); err != nil {
+		err := g.call(ctx, func(time.Time) error { _, err := g.fleet.named(name); return err })
+		if unknown := (*UnknownNameError)(nil); err != nil && !(errors.As(err, &unknown) && g.events.has(name)) {
 			return nil, err
 		}
 	}
@@ -79,7 +105,7 @@ func (g *Gateway) Events(ctx context.Context, name string, number uint64, wait t
 		if len(list) > 0 {
 			number = list[len(list)-1].Number
 		}
-		list = slices.DeleteFunc(list, func(e Event) bool { return name != "" && e.Connection != name && e.Tunnel != name })
+		list = slices.DeleteFunc(list, func(e Event) bool { return name != "" && !e.of(name) })
 		if len(list) > 0 || wait <= 0 {
 			return list, nil
 		}
@@ -104,4 +130,9 @@ func eventOf(now time.Time, of *entry, c tunnel.Changed) Event {
 		e.Severity = c.Cause.Severity()
 	}
 	return e
+}
+
+// Tell makes an event of what happened to the daemon itself. It may be called from any goroutine.
+func (g *Gateway) Tell(c diag.Cause) {
+	g.events.add(Event{Time: time.Now().UTC(), Severity: c.Severity(), Report: c.Report(), Advice: c.Advice("native", false)})
 }

@@ -19,7 +19,7 @@ func TestEventsAreKeptAndNumbered(t *testing.T) {
 		t.Fatalf("%d events at the start", len(list))
 	}
 	_, more := l.after(0)
-	for i := range keptEvents + 10 {
+	for i := range KeptEvents + 10 {
 		l.add(Event{Tunnel: fmt.Sprint(i)})
 	}
 	select {
@@ -28,11 +28,12 @@ func TestEventsAreKeptAndNumbered(t *testing.T) {
 		t.Error("who waits is not told")
 	}
 	for _, c := range []struct{ after, first, n uint64 }{
-		{0, 11, keptEvents},
-		{5, 11, keptEvents},
-		{keptEvents, keptEvents + 1, 10},
-		{keptEvents + 10, 0, 0},
-		{keptEvents + 11, 11, keptEvents}, // the number of an earlier daemon
+		{0, 11, KeptEvents},
+		{5, 11, KeptEvents},
+		{KeptEvents, KeptEvents + 1, 10},
+		{KeptEvents + 10, 0, 0},
+		{KeptEvents + 11, 11, KeptEvents}, // the number of a daemon whose events are lost
+		{1 << 63, 11, KeptEvents},
 	} {
 		list, _ := l.after(c.after)
 		if uint64(len(list)) != c.n || c.n > 0 && (list[0].Number != c.first || list[0].Tunnel != fmt.Sprint(c.first-1)) {
@@ -59,11 +60,11 @@ func TestEventsAreWaitedFor(t *testing.T) {
 		r := start(t, officeHost(), configOf(hq()), Options{})
 		ctx := t.Context()
 		list, err := r.Events(ctx, "", 0, 0)
-		if err != nil || len(list) == 0 || list[0].Tunnel != "hq" || list[0].Number != 1 {
+		if err != nil || len(list) < 2 || list[0].Code != diag.DaemonStarted || list[1].Tunnel != "hq" || list[0].Number != 1 {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		last := list[len(list)-1].Number
-		for name, n := range map[string]int{"hq": len(list), "": len(list)} {
+		for name, n := range map[string]int{"hq": len(list) - 1, "": len(list)} {
 			if list, err := r.Events(ctx, name, 0, 0); err != nil || len(list) != n {
 				t.Errorf("%q: %d events, %v, want %d", name, len(list), err, n)
 			}
@@ -107,7 +108,7 @@ func TestEventsAreWaitedFor(t *testing.T) {
 		if err := r.stop(); err != nil {
 			t.Error(err)
 		}
-		if a := <-got; !errors.Is(a.err, ErrStopped) {
+		if a := <-got; !errors.Is(a.err, ErrStopped) && (len(a.list) != 1 || a.list[0].Code != diag.DaemonStopped) {
 			t.Errorf("the daemon has ended: %+v", a)
 		}
 	})

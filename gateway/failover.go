@@ -35,6 +35,7 @@ func (g *Gateway) switchTraffic(ctx context.Context, verb, name string, back boo
 
 // switched tells of traffic that has moved.
 func (g *Gateway) switched(now time.Time, s tunnel.Switched) {
+	g.each([]string{s.To}, func(t *Tally) { t.Switches++ })
 	g.events.add(eventOf(now, g.fleet.byName[s.To], tunnel.Changed{Conn: s.Conn, Tunnel: s.To, Was: s.State, State: s.State, Cause: s.Cause}))
 	log := g.Log.Info
 	if s.Cause.Is(diag.FailedOver) {

@@ -23,6 +23,9 @@ type entry struct {
 	open   *device       // nil: there is none
 	pos    int           // in the order of the configuration
 	past   TrafficStatus // what earlier devices carried
+	tally  Tally
+
+	pastDrops map[string]uint64 // what earlier devices dropped
 
 	// Of BGP.
 	addressed netip.Prefix   // the address that the device has or had
@@ -39,7 +42,9 @@ func (e *entry) part() *device {
 	d := e.open
 	e.open = nil
 	if d != nil {
-		e.past.add(d.data.Counters())
+		c := d.data.Counters()
+		e.past.add(c)
+		e.pastDrops = sumOf(e.pastDrops, c.Drops)
 	}
 	return d
 }

@@ -40,11 +40,17 @@ import (
 type Options struct {
 	Host   Host
 	Log    *slog.Logger // nil: none
-	KeyLog io.Writer    // receives every key, for Wireshark; nil in production
+	KeyLog io.Writer    // receives every key, for Wireshark (`run --insecure-keylog`); nil in production
 	// Notify sends a state to the service manager (sd_notify(3)); nil: there is none.
 	Notify func(state string)
+	// Watchdog is the time without WATCHDOG=1 after which the service manager restarts the daemon; 0: it does not.
+	Watchdog time.Duration
 	// Holds remembers what the operator has taken down; nil: a restart forgets it.
 	Holds Holds
+	// Record keeps the events over restarts; nil: a restart forgets them. Recorded are those that it has, the oldest first.
+	Record   Record
+	Recorded [][]byte
+	Version  string // of this program, for the events
 	// IKE makes the IKE endpoint; nil: ike.New.
 	IKE func(ike.Config) IKE
 	// BGP makes the speaker of a group of tunnels; nil: none does, and no session comes.
@@ -88,16 +94,22 @@ type Gateway struct {
 	fleet         fleet
 	peers         peers
 	speakers      speakers
+	exposed       exposed
 	left          left
 	group         *errgroup.Group
 	io            context.Context // ends when sockets and TUNs are closed
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	kept          time.Time       // when packets that wait for an SA expire; zero: none waits
 	summary       string          // as last told to the service manager
+	watchdog      *watchdog       // of the service manager
 	removed       []string        // tunnels that release has to look at
 	heard         []byte          // space for a packet of BFD
 	droppedLogged uint64          // of the inbox, as last logged
 	droppedSaid   time.Time       // when that was
+	attempts      attempts
+	times         times
+	began         time.Time     // when the control loop began
+	idle          time.Duration // for which it had nothing to do since
 }
 
 // New makes a gateway of a valid configuration. It changes nothing on the host yet.
@@ -126,11 +138,13 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
 		fleet:           fleet{byName: map[string]*entry{}, drawn: discriminators{}},
 		peers:           newPeers(),
+		attempts:        attempts{},
 		speakers: speakers{
 			running: map[string]*speaker{}, ending: map[string]chan struct{}{},
 			news: news{arrived: make(chan struct{}, 1), reports: map[spokenOf]bgp.Report{}},
 		},
 	}
+	g.events.resume(o.Recorded)
 	g.data = &dataPlane{
 		host: o.Host, log: o.Log, packets: c.Packets,
 		installed: map[uint32]*installed{}, byTunnel: map[string]map[uint32]*installed{}, byRemote: map[netip.Addr]map[uint32]*installed{},
@@ -160,6 +174,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return fmt.Errorf("remove the devices and routes of an earlier run: %w", err)
 	}
 
+	recorded := g.recordEvents()
 	io, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.group, g.io = errgroup.WithContext(io)
 	if err = g.start(s); err == nil {
@@ -174,7 +189,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.data.close(e.open)
 	}
 	s.Close()
-	return errors.Join(g.group.Wait(), err)
+	err = errors.Join(g.group.Wait(), err)
+	recorded(err)
+	return err
 }
 
 // checkHost looks for obstacles on the host. It logs warnings and returns the
@@ -208,7 +225,7 @@ func (g *Gateway) start(s *Sockets) error {
 		Raw4: espSocket(s.Raw, false), Raw6: espSocket(s.Raw, true),
 	})
 	g.ike = g.Options.IKE(ike.Config{
-		Rand: rand.Reader, Log: g.Log, KeyLog: g.KeyLog,
+		Rand: rand.Reader, Log: g.Log, KeyLog: g.keyLog,
 		AllocSPI: g.data.AllocSPI, FreeSPI: g.data.FreeSPI, LastInbound: g.data.LastInbound,
 		Source: g.under.source,
 	})
@@ -259,6 +276,7 @@ func (g *Gateway) start(s *Sockets) error {
 			}
 		})
 	})
+	g.watchdog = newWatchdog(time.Now(), g.Watchdog, g.data.watched())
 	g.Notify("READY=1")
 	g.Log.Info("ready", "connections", len(g.config.Connections), "tunnels", len(g.fleet.entries))
 	return nil

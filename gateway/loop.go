@@ -15,24 +15,27 @@ import (
 func (g *Gateway) loop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	g.began = time.Now()
 	for {
 		now := time.Now()
 		g.step(now)
 		timer.Reset(g.wait(now))
+		slept := time.Now()
 		select {
 		case <-g.in.arrived:
-			g.messages(time.Now())
+			g.messages(g.woke(slept))
 		case e := <-g.in.events:
-			g.happened(time.Now(), e)
+			g.happened(g.woke(slept), e)
 		case f := <-g.commands:
-			f(time.Now())
+			f(g.woke(slept))
 		case d := <-g.lost:
-			g.lostDevice(time.Now(), d)
+			g.lostDevice(g.woke(slept), d)
 		case <-g.speakers.news.arrived:
-			g.hear(time.Now())
+			g.hear(g.woke(slept))
 		case <-g.underlayChanged:
-			g.newUnderlay(time.Now())
+			g.newUnderlay(g.woke(slept))
 		case <-timer.C:
+			g.woke(slept)
 		case <-g.io.Done():
 			return nil // the errgroup returns the error
 		case <-ctx.Done():
@@ -61,6 +64,11 @@ func (g *Gateway) step(now time.Time) {
 	if s := g.fleet.summary(); s != g.summary {
 		g.summary = s
 		g.Notify(s)
+	}
+	if well, stuck := g.watchdog.look(now); well {
+		g.Notify("WATCHDOG=1")
+	} else if stuck != nil {
+		g.Log.Error("threads that carry packets are stuck: the service manager restarts the daemon unless they go on", "engines", stuck)
 	}
 	if n := g.in.dropped.Load(); n != g.droppedLogged && now.Sub(g.droppedSaid) >= droppedEvery {
 		g.Log.Warn("IKE messages dropped: they arrive faster than they can be handled", "count", n-g.droppedLogged)
@@ -94,7 +102,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)
@@ -169,6 +177,7 @@ func (g *Gateway) tellPeers(now time.Time) {
 		if p.told == nil && next == nil {
 			continue
 		}
+		g.attempts.replace(p.told, next)
 		g.ike.SetPeer(now, p.told, next)
 		p.told = next
 		for _, e := range p.entries {

@@ -24,7 +24,10 @@ type IKE interface {
 	Next() sa.Action
 	Tunnel(name string) (ike.TunnelStatus, bool)
 	Idle() bool // there is no IKE SA
+	// LogKeys writes the present keys of a tunnel's IKE SAs, without those of their Child SAs.
+	LogKeys(tunnel string, log sa.KeyLog)
 	Counters() ike.Counters
+	HalfOpen() int
 }
 
 // Host is the operating system, as the gateway uses it. System is the one that calls the kernel.
@@ -49,7 +52,18 @@ type Host interface {
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error
-	Discarded() uint64 // packets of cleartext; from any goroutine, for it asks the kernel
+	Tap(sources []host.TapSource) (Tap, error) // from any goroutine
+	Discarded() uint64                         // packets of cleartext; from any goroutine, for it asks the kernel
+	TUNDrops() (map[string]uint64, error)      // by device; likewise
+	ThreadTime() func() time.Duration          // processor time of the calling thread; the function may be called from any goroutine
+}
+
+// Tap sees packets: see host.Tap. One goroutine uses it.
+type Tap interface {
+	Aim(source int, peers []netip.Addr) error
+	Read(wait time.Duration, take func(host.Tapped)) error
+	Stats() []host.TapStats
+	Close()
 }
 
 // TUN is one TUN device.
@@ -65,6 +79,7 @@ type Socket interface {
 	ReadBatch(ds []ipsec.Datagram) (int, error) // ReadReady that waits
 	Local() netip.AddrPort                      // the address it is bound to
 	WriteWhole(ipsec.Datagram) error            // sends one datagram that nobody may fragment
+	Stats() host.SocketStats
 }
 
 // ICMPSocket gets the messages of one family that say that a packet was too big for its path.

@@ -37,6 +37,7 @@ func (g *Gateway) perform(now time.Time) {
 				g.note(now, g.fleet.byName[in.sa.Tunnel], tunnel.Moved{Tunnel: in.sa.Tunnel, SPIIn: a.SPIIn, Path: a.Path})
 			}
 		case sa.Fact:
+			g.count(now, a)
 			for _, name := range g.data.concerned(a) {
 				g.note(now, g.fleet.byName[name], tunnel.IKE{Tunnel: name, Fact: a})
 			}
@@ -185,7 +186,10 @@ func (g *Gateway) announce(c tunnel.Changed) {
 	}
 	e := g.fleet.byName[c.Tunnel]
 	log := g.Log.With("conn", c.Conn, "tunnel", c.Tunnel, "peer", e.tunnel.Remote.Address)
-	said := []any{"why", c.Cause.String(), "code", c.Cause.Code}
+	var said []any
+	if !c.Cause.OK() {
+		said = []any{"why", c.Cause.String(), "code", c.Cause.Code}
+	}
 	switch {
 	case c.State == tunnel.Up && c.Was != tunnel.Up:
 		log.Info("tunnel is up", "device", c.Device, "mtu", c.MTU)
@@ -193,7 +197,7 @@ func (g *Gateway) announce(c tunnel.Changed) {
 			log.Warn("tunnel uses weak algorithms", "why", strings.Join(c.Weak, "; "))
 		}
 	case c.State != c.Was && (c.Cause.OK() || c.Cause.Severity() == diag.Info):
-		log.Info("tunnel is " + string(c.State))
+		log.Info("tunnel is "+string(c.State), said...)
 	case c.State == tunnel.Down && !c.Cause.Is(diag.OperatorDown):
 		log.Error("tunnel is "+string(c.State), said...)
 	case !c.Cause.OK():

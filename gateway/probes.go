@@ -33,6 +33,7 @@ func (g *Gateway) answered(now time.Time, a esp.Answered) {
 	e, via := g.fleet.byName[a.Tunnel], g.fleet.byName[a.Via]
 	if e != nil && via != nil && e.group == via.group {
 		g.note(now, e, tunnel.Pong{Tunnel: a.Tunnel, ID: a.ID, Seq: a.Seq})
+		g.countPong(e)
 	}
 }
 

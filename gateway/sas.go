@@ -107,35 +107,21 @@ func (d *dataPlane) concerned(f sa.Fact) []string {
 	case sa.ChildFailed:
 		return []string{f.Child.Tunnel}
 	case sa.IKEConnecting:
-		return tunnelsOf(f.SA.Peer)
+		return f.SA.Peer.Tunnels()
 	case sa.IKEEstablished:
-		return tunnelsOf(f.SA.Peer)
+		return f.SA.Peer.Tunnels()
 	case sa.IKERekeyed:
-		return tunnelsOf(f.SA.Peer)
+		return f.SA.Peer.Tunnels()
 	case sa.IKEEnded:
-		return tunnelsOf(f.SA.Peer)
+		return f.SA.Peer.Tunnels()
 	case sa.PeerMoved:
-		return tunnelsOf(f.SA.Peer)
+		return f.SA.Peer.Tunnels()
 	case sa.Measured:
-		return tunnelsOf(f.SA.Peer)
+		return f.SA.Peer.Tunnels()
 	case sa.IKEFailed:
-		return tunnelsOf(f.Peer)
+		return f.Peer.Tunnels()
 	}
 	return nil
-}
-
-// tunnelsOf returns the tunnels of a peer, each once. p may be nil.
-func tunnelsOf(p *sa.Peer) []string {
-	if p == nil {
-		return nil
-	}
-	var out []string
-	for _, c := range p.Children { // the children of one tunnel are adjacent
-		if len(out) == 0 || out[len(out)-1] != c.Tunnel {
-			out = append(out, c.Tunnel)
-		}
-	}
-	return out
 }
 
 // groupsTo returns the groups that have an SA that sends to remote.

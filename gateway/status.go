@@ -41,11 +41,19 @@ type TunnelStatus struct {
 	Health      *HealthStatus  `json:"health,omitempty"`  // this end does not ping: none
 	BFD         *BFDStatus     `json:"bfd,omitempty"`     // no BFD: none
 	Session     *SessionStatus `json:"session,omitempty"` // of BGP; no BGP: none
+	// Exposed says what of the tunnel leaves the daemon for somebody who looks for a mistake.
+	Exposed []ExposureStatus `json:"exposed,omitempty"`
 	// Leak says where the kernel would send packets that the tunnel's routes cover: "none", all go into a tunnel or are
 	// dropped, or "possible", some leave in clear. Empty: there are too many tunnels to ask for all.
 	Leak     Leak      `json:"leak,omitempty"`
 	LeakWhy  string    `json:"leak_why,omitempty"` // empty when none is possible
 	LeakCode diag.Code `json:"leak_code,omitempty"`
+}
+
+// ExposureStatus is a key log or a capture of a tunnel.
+type ExposureStatus struct {
+	What  Exposure   `json:"what"`
+	Until *time.Time `json:"until,omitempty"` // none: as long as the daemon runs (`run --insecure-keylog`)
 }
 
 // IKEStatus is the IKE SA of a tunnel. SPIs are hexadecimal.

@@ -24,6 +24,15 @@ type tun struct{ *host.TUN }
 // Packets is host.TUN's, as the interface that the data plane asks for.
 func (t tun) Packets() (esp.Device, error) { return t.TUN.Packets() }
 
+// Tap is host.Host's, as the interface that the gateway asks for.
+func (s System) Tap(sources []host.TapSource) (Tap, error) {
+	t, err := s.Host.Tap(sources)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
 // Poller is a host.Poller.
 func (s System) Poller() (Poller, error) { return host.NewPoller() }
 

@@ -82,6 +82,7 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 			s.Remote = i.Remote.Addr().String()
 		}
 	}
+	s.Exposed = g.exposed.status(t.Name, g.KeyLog != nil)
 	s.Traffic = e.past
 	if e.open != nil {
 		s.Traffic.add(e.open.data.Counters())

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -99,7 +100,7 @@ func TestTablesOfTheOlderPacketFilterAreNamed(t *testing.T) {
 				}
 			}
 		}
-		got := unreadIn(dir)
+		got := unreadIn(dir, dir)
 		if len(got) != len(tt.want) {
 			t.Errorf("%q, %q: got %v", tt.v4, tt.v6, got)
 			continue
@@ -107,6 +108,60 @@ func TestTablesOfTheOlderPacketFilterAreNamed(t *testing.T) {
 		for i, f := range got {
 			if f.Fatal || !f.Cause.Is(diag.FilterUnread) || !strings.Contains(f.String(), tt.want[i]) {
 				t.Errorf("got %v, want %q", f, tt.want[i])
+			}
+		}
+	}
+}
+
+// A daemon that is not root may not list the tables: the kernel's modules tell that there is none.
+func TestTablesThatThisUserMayNotList(t *testing.T) {
+	runtime.LockOSThread() // never unlocked: the thread ends with its user
+	dir := t.TempDir()
+	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} {
+		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it reads as another user")
+	}
+	for _, tt := range []struct {
+		modules string
+		want    []string
+	}{
+		{"", []string{"iptables: which this user may not list", "ip6tables: which"}}, // built in
+		{"ip_tables ip6_tables", nil},
+		{"ip_tables iptable_nat ip6_tables", []string{"iptables: which this user may not list"}},
+		{"ip_tables ip6_tables ip6table_filter", []string{"ip6tables: which"}},
+	} {
+		modules := t.TempDir()
+		if err := os.Chmod(modules, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range strings.Fields(tt.modules) {
+			if err := os.Mkdir(filepath.Join(modules, m), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := unix.Setfsuid(65534); err != nil {
+			t.Fatal(err)
+		}
+		got := unreadIn(dir, modules)
+		if err := unix.Setfsuid(0); err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(tt.want) {
+			t.Errorf("modules %q: got %v, want %q", tt.modules, got, tt.want)
+			continue
+		}
+		for i, f := range got {
+			if !strings.Contains(f.String(), tt.want[i]) {
+				t.Errorf("modules %q: got %v, want %q", tt.modules, f, tt.want[i])
 			}
 		}
 	}

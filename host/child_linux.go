@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,8 +22,8 @@ import (
 // ChildUser is the user that a child of root runs as, if the machine has it; otherwise nobody.
 const ChildUser = "vpngw-bgp"
 
-// childPipe is the child's end of a pipe that ends with this process.
-const childPipe = 3
+// childHold is the child's end of a socket that ends with this process.
+const childHold = 3
 
 // ChildSpec describes a child process, which runs this very program.
 type ChildSpec struct {
@@ -40,10 +40,13 @@ type ChildSpec struct {
 // CAP_NET_BIND_SERVICE, and it ends with this process. Its methods are safe for concurrent use.
 type Child struct {
 	process *os.Process
-	hold    *os.File // our end of its pipe
+	hold    *os.File // our end of a socket: its end is the child's
 	owner   int      // the user it runs as
 	done    chan struct{}
 	err     error // once done is closed
+
+	mu    sync.Mutex
+	statm *os.File // its /proc/PID/statm, once it has handed it over
 }
 
 // StartChild starts a child in the Host's network namespace. The child has to call Confine.
@@ -62,6 +65,7 @@ func (h *Host) StartChild(spec ChildSpec) (*Child, error) {
 		}
 		c.err = cmd.Wait()
 		c.hold.Close()
+		c.forgetMemory()
 	}()
 	if err := <-started; err != nil {
 		return nil, err
@@ -72,9 +76,8 @@ func (h *Host) StartChild(spec ChildSpec) (*Child, error) {
 // startChild runs on a thread of its own.
 func (h *Host) startChild(c *Child, spec ChildSpec) (*exec.Cmd, error) {
 	attr := &syscall.SysProcAttr{
-		Pdeathsig:   syscall.SIGKILL,
-		Setpgid:     true, // a terminal's ^C is for us
-		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
+		Pdeathsig: syscall.SIGKILL,
+		Setpgid:   true, // a terminal's ^C is for us
 	}
 	var gid int
 	if c.owner == 0 {
@@ -94,13 +97,18 @@ func (h *Host) startChild(c *Child, spec ChildSpec) (*exec.Cmd, error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("no new privileges: %w", err)
 	}
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+	kept, err := onlyAmbient(unix.CAP_NET_BIND_SERVICE)
+	if err != nil {
 		return nil, fmt.Errorf("ambient capabilities: %w", err)
 	}
-	r, hold, err := os.Pipe()
+	if !kept || attr.Credential != nil { // a change of the user takes them away
+		attr.AmbientCaps = []uintptr{unix.CAP_NET_BIND_SERVICE}
+	}
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
+	hold, r := os.NewFile(uintptr(ends[0]), "child"), os.NewFile(uintptr(ends[1]), "parent")
 	defer r.Close()
 	program := spec.Program
 	if program == "" {
@@ -128,6 +136,23 @@ func (h *Host) startChild(c *Child, spec ChildSpec) (*exec.Cmd, error) {
 	}
 	c.process, c.hold = cmd.Process, hold
 	return cmd, nil
+}
+
+// onlyAmbient takes from the calling thread every ambient capability but one. It reports whether the thread has that one: then a
+// program keeps it without capset(2), which a unit of systemd may not allow.
+func onlyAmbient(keep uintptr) (bool, error) {
+	for c := uintptr(0); ; c++ {
+		if c == keep {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_LOWER, c, 0, 0); errors.Is(err, unix.EINVAL) && c > 0 {
+			break // this kernel has no more of them
+		} else if err != nil {
+			return false, err
+		}
+	}
+	set, err := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, keep, 0, 0)
+	return set == 1, err
 }
 
 // enterSpace puts the calling thread into the Host's network namespace.
@@ -213,7 +238,7 @@ func (c *Child) Wait() error {
 	return c.err
 }
 
-// Stop asks the child to end, by ending its pipe. Wait tells when it has.
+// Stop asks the child to end, by ending its socket. Wait tells when it has.
 func (c *Child) Stop() { c.hold.Close() }
 
 // Kill ends the child at once. Wait tells when.
@@ -227,23 +252,6 @@ func (c *Child) Kill() error {
 
 // PID is the child's process id.
 func (c *Child) PID() int { return c.process.Pid }
-
-// RSS returns how many bytes of memory the child holds; 0 when that cannot be read.
-func (c *Child) RSS() int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", c.process.Pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
-}
 
 // Dial connects to a Unix socket of the child. Its directory is closed to root too, unless root has CAP_DAC_OVERRIDE.
 func (c *Child) Dial(ctx context.Context, path string) (conn net.Conn, err error) {

@@ -25,6 +25,9 @@ type attempts struct {
 	Tried   map[string]string // "" is a success
 }
 
+// allowed is what a confined child can still do.
+var allowed = map[string]bool{"listen on the port": true, "signal itself": true, "see its limits": true}
+
 // confined is the child's program: it listens on a socket, confines itself, and says on its standard error what it can
 // still do.
 func confined(args []string) int {
@@ -86,6 +89,20 @@ func confined(args []string) int {
 		return err
 	})
 	try("signal its parent", func() error { return unix.Kill(os.Getppid(), 0) })
+	try("signal its parent's thread", func() error { return unix.Tgkill(os.Getppid(), os.Getppid(), 0) })
+	try("signal itself", func() error { return unix.Tgkill(os.Getpid(), unix.Gettid(), 0) })
+	try("see its limits", func() error { return unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &unix.Rlimit{}) })
+	try("signal everybody", func() error { return unix.Kill(-1, 0) })
+	try("limit its parent", func() error { return unix.Prlimit(os.Getppid(), unix.RLIMIT_CPU, nil, &unix.Rlimit{}) })
+	try("slow its parent down", func() error { return unix.Setpriority(unix.PRIO_PROCESS, os.Getppid(), 19) })
+	try("have the kernel signal its parent", func() error {
+		_, err := unix.FcntlInt(childHold, unix.F_SETOWN, os.Getppid())
+		return err
+	})
+	try("choose that signal", func() error { _, err := unix.FcntlInt(childHold, unix.F_SETSIG, int(unix.SIGKILL)); return err })
+	try("have the kernel signal its parent by ioctl", func() error { return unix.IoctlSetPointerInt(childHold, fiosetown, os.Getppid()) })
+	try("join its parent's group", func() error { return unix.Setpgid(0, os.Getppid()) })
+	try("make a pair of sockets", func() error { _, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0); return err })
 	try("listen on the port", func() error {
 		l, err := net.Listen("tcp4", "127.0.0.1:"+port)
 		if err == nil {
@@ -204,8 +221,8 @@ func TestChildHasNothingToLose(t *testing.T) {
 		if strings.Contains(what, "port") && !landlocked && what != "listen on the port" {
 			continue
 		}
-		if allowed := what == "listen on the port"; (got == "") != allowed {
-			t.Errorf("%s: %q; allowed is %v", what, got, allowed)
+		if (got == "") != allowed[what] {
+			t.Errorf("%s: %q; allowed is %v", what, got, allowed[what])
 		}
 	}
 	uid, gid, err := childUser()
@@ -264,11 +281,11 @@ func TestChildHasNothingToLose(t *testing.T) {
 	}
 }
 
-// Under systemd root has few capabilities. It may not look into the child's directory, but reaches the child.
+// A unit of before ran as root with few capabilities. It may not look into the child's directory, but reaches the child.
 func TestChildOfRootWithFewCapabilities(t *testing.T) {
 	s := enter(t)
 	dir := openDir(t)
-	const few = "-all,+net_admin,+net_raw,+net_bind_service,+setuid,+setgid,+chown,+kill" // as in vpngw.service
+	const few = "-all,+net_admin,+net_raw,+net_bind_service,+setuid,+setgid,+chown,+kill"
 	cmd := exec.Command("setpriv", "--bounding-set="+few, os.Args[0], "weak-parent", dir)
 	var out []byte
 	var err error
@@ -278,43 +295,89 @@ func TestChildOfRootWithFewCapabilities(t *testing.T) {
 	}
 }
 
+// Under systemd the daemon is not root, and has few capabilities; the child is of the same user, and neither sees the other in
+// /proc.
+func TestChildOfTheSameUser(t *testing.T) {
+	s := enter(t)
+	dir := filepath.Dir(openDir(t))
+	const uid = 29817
+	s.must(os.Chown(dir, uid, uid))
+	program := filepath.Join(dir, "host.test")
+	text, err := os.ReadFile("/proc/self/exe")
+	s.must(err)
+	s.must(os.WriteFile(program, text, 0o755))
+	const few = "+net_admin,+net_raw,+net_bind_service" // as in vpngw.service
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount -t proc -o hidepid=invisible proc /proc && exec "$@"`, "sh",
+		"setpriv", "--reuid", strconv.Itoa(uid), "--regid", strconv.Itoa(uid), "--clear-groups",
+		"--bounding-set=-all,"+few, "--inh-caps=-all,"+few, "--ambient-caps=-all,"+few, program, "weak-parent", filepath.Join(dir, "bgp"))
+	var out []byte
+	s.run(func() { out, err = cmd.CombinedOutput() })
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
 // weakParent is a daemon under systemd: it starts a child, reaches it and ends it, twice.
 func weakParent(dir string) int {
-	h, err := New(Config{})
-	if err != nil {
+	if err := weakParents(dir); err != nil {
 		fmt.Println(err)
 		return 1
+	}
+	return 0
+}
+
+func weakParents(dir string) error {
+	if err := Undumpable(); err != nil {
+		return err
+	}
+	h, err := New(Config{})
+	if err != nil {
+		return err
 	}
 	path := filepath.Join(dir, "s")
 	for range 2 { // the second finds the directory
 		said := make(sink, 8)
 		c, err := h.StartChild(ChildSpec{Args: []string{"child", path, "179", "confine"}, Dir: dir, Stderr: said, Memory: 64 << 20})
 		if err != nil {
-			fmt.Println("start:", err)
-			return 1
+			return fmt.Errorf("start: %w", err)
 		}
-		<-said
-		if _, err := os.Stat(path); !errors.Is(err, os.ErrPermission) {
-			fmt.Println("the directory is open to root without capabilities:", err)
-			return 1
+		line := <-said
+		var a attempts
+		if err := json.Unmarshal([]byte(line), &a); err != nil {
+			return fmt.Errorf("the child said %q: %w", line, err)
+		}
+		for what, got := range a.Tried {
+			if (got == "") != allowed[what] && !strings.Contains(what, "port") {
+				return fmt.Errorf("%s: %q", what, got)
+			}
+		}
+		if os.Geteuid() == 0 {
+			if _, err := os.Stat(path); !errors.Is(err, os.ErrPermission) {
+				return fmt.Errorf("the directory is open to root without capabilities: %v", err)
+			}
+		} else if _, err := os.Stat(fmt.Sprintf("/proc/%d", c.PID())); err == nil {
+			return errors.New("the child can be seen in /proc: this tells nothing of its memory")
+		}
+		if rss := c.RSS(); rss < 1<<20 || rss > 1<<30 {
+			return fmt.Errorf("RSS %d", rss)
 		}
 		conn, err := c.Dial(context.Background(), path)
 		if err != nil {
-			fmt.Println("dial:", err)
-			return 1
+			return fmt.Errorf("dial: %w", err)
 		}
 		conn.Close()
 		if err := c.Kill(); err != nil {
-			fmt.Println("kill:", err)
-			return 1
+			return fmt.Errorf("kill: %w", err)
 		}
 		c.Wait()
+		if rss := c.RSS(); rss != 0 {
+			return fmt.Errorf("RSS of a dead child: %d", rss)
+		}
 		if err := c.Remove(path); err != nil {
-			fmt.Println("remove:", err)
-			return 1
+			return fmt.Errorf("remove: %w", err)
 		}
 	}
-	return 0
+	return nil
 }
 
 func TestChildDiesWithItsParent(t *testing.T) {

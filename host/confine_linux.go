@@ -3,8 +3,10 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -35,15 +37,18 @@ func BeginChild() (ended <-chan struct{}, err error) {
 			return nil, fmt.Errorf("limits: %w", err)
 		}
 	}
-	pipe := os.NewFile(childPipe, "parent")
-	if info, err := pipe.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+	hold := os.NewFile(childHold, "parent")
+	if info, err := hold.Stat(); err != nil || info.Mode().Type() != os.ModeSocket {
 		return nil, errors.New("this command is for `vpngw run`, which starts it itself")
 	}
-	unix.CloseOnExec(childPipe)
+	unix.CloseOnExec(childHold)
+	if err := handOverMemory(); err != nil {
+		return nil, fmt.Errorf("hand over statm: %w", err)
+	}
 	c := make(chan struct{})
 	go func() {
 		defer close(c)
-		pipe.Read(make([]byte, 1)) // nothing is ever written
+		hold.Read(make([]byte, 1)) // nothing is ever written
 	}()
 	return c, nil
 }
@@ -131,13 +136,35 @@ var refusedCalls = append([]uint32{
 	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_IO_URING_SETUP, unix.SYS_USERFAULTFD, unix.SYS_KEXEC_LOAD,
 	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
 	unix.SYS_MEMFD_CREATE,
+	// The daemon may be of the same user: no signal, limit, priority or place in memory for another process, and no socket that
+	// reaches one.
+	unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO, unix.SYS_PIDFD_SEND_SIGNAL,
+	unix.SYS_SETPRIORITY, unix.SYS_IOPRIO_SET, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_SETSCHEDULER, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_SETATTR,
+	unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES, unix.SYS_PROCESS_MADVISE, unix.SYS_SETPGID,
+	unix.SYS_SOCKETPAIR, unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_MSGGET, unix.SYS_SEMGET, unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK,
 }, refusedCallsHere...)
+
+// Calls that name a process in their first argument, and may name this one only. 0 is this one too: it is alone in its
+// group.
+var ownCalls = []uint32{unix.SYS_KILL, unix.SYS_TGKILL, unix.SYS_PRLIMIT64}
+
+// Commands that have the kernel signal a process when something comes in: its second argument.
+var signalCommands = map[uint32][]uint32{
+	unix.SYS_FCNTL: {unix.F_SETOWN, unix.F_SETOWN_EX, unix.F_SETSIG},
+	unix.SYS_IOCTL: {fiosetown, siocspgrp},
+}
+
+const (
+	fiosetown = 0x8901
+	siocspgrp = 0x8902
+)
 
 // Offsets in struct seccomp_data, on a little-endian machine.
 const (
 	seccompNumber = 0
 	seccompArch   = 4
 	seccompArg0   = 16
+	seccompArg1   = 24
 )
 
 // filterCalls sets a filter of system calls on all threads.
@@ -145,7 +172,7 @@ func filterCalls() error {
 	if seccompAudit == 0 {
 		return fmt.Errorf("no filter is written for %s", runtime.GOARCH)
 	}
-	filter := callFilter()
+	filter := callFilter(os.Getpid())
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
 	runtime.KeepAlive(filter)
@@ -155,7 +182,7 @@ func filterCalls() error {
 	return nil
 }
 
-func callFilter() []unix.SockFilter {
+func callFilter(pid int) []unix.SockFilter {
 	load := func(at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
 	}
@@ -192,6 +219,23 @@ func callFilter() []unix.SockFilter {
 		unless(unix.BPF_JEQ, unix.AF_INET6, 1),
 		refuse(unix.EPERM),
 		end(unix.SECCOMP_RET_ALLOW),
+	}
+	for _, nr := range ownCalls {
+		f = append(f,
+			when(unix.BPF_JEQ, nr, 5),
+			load(seccompArg0),
+			unless(unix.BPF_JEQ, uint32(pid), 2),
+			unless(unix.BPF_JEQ, 0, 1),
+			refuse(unix.EPERM),
+			end(unix.SECCOMP_RET_ALLOW))
+	}
+	for _, nr := range slices.Sorted(maps.Keys(signalCommands)) {
+		commands := signalCommands[nr]
+		f = append(f, when(unix.BPF_JEQ, nr, uint8(2*len(commands)+2)), load(seccompArg1))
+		for _, c := range commands {
+			f = append(f, when(unix.BPF_JEQ, c, 1), refuse(unix.EPERM))
+		}
+		f = append(f, end(unix.SECCOMP_RET_ALLOW))
 	}
 	for _, nr := range refusedCalls {
 		f = append(f, when(unix.BPF_JEQ, nr, 1), refuse(unix.EPERM))

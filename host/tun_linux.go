@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/tun"
@@ -187,11 +188,13 @@ func (h *Host) brand(t *TUN, mtu int) error {
 	if err := h.nl.LinkSetIP6AddrGenMode(link, addrGenModeNone); err != nil {
 		h.log.Debug("IPv6 address generation stays on", "device", t.name, "err", err)
 	}
-	h.deviceSysctl(t.name, "ipv6", "accept_ra", "0")
-	h.deviceSysctl(t.name, "ipv6", "autoconf", "0")
+	h.deviceSysctl(t.name, "accept_ra", "0")
+	h.deviceSysctl(t.name, "autoconf", "0")
 	// The larger of "all" and the device's own counts, and 2 (loose) is larger than
 	// 1 (strict): so the device is never strict, whatever "all" is or becomes.
-	h.deviceSysctl(t.name, "ipv4", "rp_filter", "2")
+	if err := h.reverseFilter(t.index, 2); err != nil {
+		h.log.Debug("rp_filter of our device not set", "device", t.name, "err", err)
+	}
 	// Of a device without any IPv4 address even the loose filter drops a packet whose answer would leave by another
 	// device (fib_validate_source), such as what comes in by the standby of two tunnels. With the scope host no
 	// packet gets this address as its source.
@@ -205,9 +208,27 @@ func (h *Host) brand(t *TUN, mtu int) error {
 // dummyAddress is the IPv4 dummy address of RFC 7600, for interfaces that have no other.
 var dummyAddress = netip.AddrFrom4([4]byte{192, 0, 0, 8})
 
-// deviceSysctl sets a knob of one of our own devices; /proc/sys may be read-only.
-func (h *Host) deviceSysctl(device, family, knob, value string) {
-	path := "/proc/sys/net/" + family + "/conf/" + device + "/" + knob
+// reverseFilter sets a device's rp_filter. By netlink it works where /proc/sys is read-only, as in containers.
+func (h *Host) reverseFilter(index int, value uint32) error {
+	const (
+		inetConf = 1 // IFLA_INET_CONF
+		rpFilter = 8 // IPV4_DEVCONF_RP_FILTER
+	)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	spec.AddRtAttr(unix.AF_INET, nil).AddRtAttr(inetConf, nil).AddRtAttr(rpFilter, nl.Uint32Attr(value))
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	req.Sockets = h.filters // of the Host's network namespace
+	req.AddData(msg)
+	req.AddData(spec)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// deviceSysctl sets a knob of IPv6, which netlink does not set, of one of our own devices. /proc/sys may be read-only.
+func (h *Host) deviceSysctl(device, knob, value string) {
+	path := "/proc/sys/net/ipv6/conf/" + device + "/" + knob
 	if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
 		h.log.Debug("sysctl of our device not set", "path", path, "err", err)
 	}

@@ -54,6 +54,25 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 	}
 }
 
+// A container's or a unit's /proc/sys may be read-only, and rp_filter counts all the same.
+func TestReverseFilterNeedsNoProcSys(t *testing.T) {
+	s, h := world(t)
+	// The thread of this namespace has the file system to itself, and goes with the test.
+	s.must(unix.Unshare(unix.CLONE_FS))
+	s.must(unix.Unshare(unix.CLONE_NEWNS))
+	s.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	s.must(unix.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND, ""))
+	s.must(unix.Mount("", "/proc/sys", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/default/rp_filter", []byte("1"), 0o644); !errors.Is(err, unix.EROFS) {
+		t.Fatalf("writing to /proc/sys: got %v", err)
+	}
+	_, err := h.CreateTUN("vpn.0", 1372)
+	s.must(err)
+	if got := sysctl("net/ipv4/conf/vpn.0/rp_filter"); got != "2" {
+		t.Errorf("rp_filter is %q, want 2", got)
+	}
+}
+
 func TestForeignDeviceIsNotTakenOver(t *testing.T) {
 	s, h := world(t)
 	s.ip("tuntap", "add", "mode", "tun", "name", "vpn0")

@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Rand        io.Reader
 	Log         *slog.Logger           // nil: none
-	KeyLog      io.Writer              // nil: none. What is written to it decrypts everything.
+	KeyLog      sa.KeyLog              // nil: none. What is written to it decrypts everything.
 	AllocSPI    func() (uint32, error) // an SPI for a new inbound ESP SA
 	FreeSPI     func(uint32)           // takes back an SPI that was never installed
 	LastInbound func(spiIn uint32) time.Time
@@ -130,6 +130,11 @@ func New(cfg Config) *Endpoint {
 
 // Counters returns what was counted so far.
 func (e *Endpoint) Counters() Counters { return e.counters }
+
+// HalfOpen counts the IKE SAs that somebody has begun and not finished.
+func (e *Endpoint) HalfOpen() int {
+	return len(e.answered.v2.all) + len(e.answered.v1.all) + len(e.pending.byKey)
+}
 
 // Next returns the next Action; nil: there is none.
 func (e *Endpoint) Next() sa.Action {

@@ -19,13 +19,14 @@ import (
 // mirror holds the knowledge of a reader of the Facts about an end. Every transcript of
 // this package compares it with the end itself, so no Fact may be lost, late or wrong.
 type mirror struct {
-	ike      map[[2]uint64]*sa.Peer // established, by SPIs
-	peers    map[sa.PeerKey]diag.Cause
-	children map[[2]string]diag.Cause // by tunnel and name
-	in, out  map[uint32]*ipsec.ChildSA
-	last     sa.Action
-	thawed   bool     // until an Action asks for something, Facts say what is there already
-	seen     []string // type and code of every Fact
+	ike       map[[2]uint64]*sa.Peer // established, by SPIs
+	peers     map[sa.PeerKey]diag.Cause
+	children  map[[2]string]diag.Cause // by tunnel and name
+	in, out   map[uint32]*ipsec.ChildSA
+	last      sa.Action
+	thawed    bool     // until an Action asks for something, Facts say what is there already
+	seen      []string // type and code of every Fact but Exchanged
+	exchanged []sa.Exchanged
 }
 
 func newMirror() *mirror {
@@ -49,6 +50,9 @@ func (r *mirror) note(t testing.TB, a sa.Action) {
 	var why diag.Cause
 	spis := func(s sa.IKESA) [2]uint64 { return [2]uint64{s.SPIi, s.SPIr} }
 	switch f := f.(type) {
+	case sa.Exchanged:
+		r.exchanged = append(r.exchanged, f)
+		return
 	case sa.IKEEstablished:
 		r.add(t, f.SA)
 		delete(r.peers, f.SA.Peer.PeerKey)

@@ -139,6 +139,12 @@ func (o *owner) Measured(m sa.Machine, f sa.Measured) {
 	o.e().emit(f)
 }
 
+// Exchanged implements sa.Owner.
+func (o *owner) Exchanged(m sa.Machine, f sa.Exchanged) {
+	f.SA = o.e().about(m)
+	o.e().emit(f)
+}
+
 // Floated implements sa.Owner.
 func (o *owner) Floated(m sa.Machine) {
 	if p := o.peerOf[m.Info().Peer]; p != nil && p.main() == nil { // else m replaces one, and no Fact has told of it

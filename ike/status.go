@@ -100,6 +100,17 @@ func (e *Endpoint) Tunnel(name string) (TunnelStatus, bool) {
 	return st, true
 }
 
+// LogKeys writes the present keys of a tunnel's IKE SAs, without those of their Child SAs.
+func (e *Endpoint) LogKeys(tunnel string, log sa.KeyLog) {
+	cs := e.tunnels[tunnel]
+	if len(cs) == 0 {
+		return
+	}
+	for _, m := range cs[0].peer.machines {
+		m.LogKeys(log)
+	}
+}
+
 func (p *peer) ikeStatus() *IKEStatus {
 	m := p.main()
 	if m == nil {

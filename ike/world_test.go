@@ -79,7 +79,7 @@ func (w *world) host(addr string, spi uint32) *end {
 	n.Endpoint = New(Config{
 		Rand:        w,
 		Log:         slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level})).With("host", addr),
-		KeyLog:      &n.keys,
+		KeyLog:      sa.LogAll(&n.keys),
 		AllocSPI:    func() (uint32, error) { n.spi++; n.free[n.spi] = false; return n.spi, nil },
 		FreeSPI:     func(s uint32) { n.release(s) },
 		LastInbound: func(s uint32) time.Time { return n.last[s] },

@@ -1,4 +1,4 @@
-// Package store keeps small records that survive a restart, each a file in one directory.
+// Package store keeps what survives a restart in one directory: small records, each a file, and a ring of the last lines of a list.
 package store
 
 import (

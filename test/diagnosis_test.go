@@ -51,7 +51,7 @@ func TestNoCauseTravelsAsText(t *testing.T) {
 
 // provokers are the packages whose tests provoke causes with messages, bodies
 // and states of the kernel.
-var provokers = []string{"bgp", "ike", "ike/ikev1", "ike/ikev2", "tunnel", "gateway", "host", "config/load", "doctor", "test"}
+var provokers = []string{"bgp", "ike", "ike/ikev1", "ike/ikev2", "tunnel", "gateway", "desired", "host", "config/load", "doctor", "test"}
 
 // Some test provokes each cause: it sends a message, loads a body or changes the
 // state of a host, and compares the code of the result. A code in a literal of a

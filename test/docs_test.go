@@ -58,9 +58,9 @@ func TestExampleConfigurationIsValid(t *testing.T) {
 	})
 }
 
-func TestREADMEConfigurationIsValid(t *testing.T) {
+func TestConfigurationOfThePagesIsValid(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,19 +17,23 @@ import (
 // floors lists the packages by floor, top floor first. A package imports
 // packages of lower floors only, not of its own or a higher floor.
 var floors = [][]string{
-	{"cmd/vpngw"},     // the command line
-	{"control"},       // the control interface: HTTP on a Unix socket
-	{"desired"},       // loads the configuration from its source and has the gateway adopt it
-	{"gateway"},       // the running daemon: the loop, goroutines, timers and sockets
-	{"config/export"}, // a configuration for other programs and for the other end
-	{"config/explain", "config/schema", "doctor", "tryout"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes
+	{"cmd/vpngw", "packaging/sbom"},                   // the command line; a program for who makes packages
+	{"cmd/vpngw/watch"},                               // the tunnels in place on a terminal
+	{"cmd/vpngw/show", "cmd/vpngw/man"},               // statuses as text; the manual pages
+	{"cmd/vpngw/show/showtest"},                       // statuses of many tunnels, for tests
+	{"control"},                                       // the control interface: HTTP on a Unix socket
+	{"control/metrics", "control/page"},               // what the daemon counts, for Prometheus; the status page
+	{"desired"},                                       // loads the configuration from its source and has the gateway adopt it
+	{"gateway"},                                       // the running daemon: the loop, goroutines, timers and sockets
+	{"config/export", "config/begin", "config/drift"}, // a configuration for other programs and for the other end; the first one; what a cloud's answer says against it
+	{"config/explain", "config/schema", "doctor", "tryout", "support"}, // descriptions of a configuration; what is wrong with a tunnel; what a peer takes; what a support case needs
 	{"tunnel", "ike", "esp", "host", "bgp", "config/load", "config/chosen"},
 	{"config/native", "config/alibaba", "config/huawei", "config/tencent"}, // the dialects
 	{"config/dialect"}, // tables, types and checks of any dialect
 	{"ike/ikev1", "ike/ikev2", "ike/iketest", "config"}, // one IKE SA with its exchanges; the model of a connection
 	{"ike/sa"}, // types of both IKE versions
-	{"ike/wire", "esp/esptest", "ipsec/timingtest"},              // messages; the operating system, and the time of a call, for tests
-	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store"}, // types that all packages share; records that survive a restart
+	{"ike/wire", "esp/esptest", "ipsec/timingtest"},                         // messages; the operating system, and the time of a call, for tests
+	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture"}, // types that all packages share; records that survive a restart; files for Wireshark
 }
 
 // only names the one package that may import an outside package.
@@ -45,10 +49,16 @@ var only = map[string]string{
 	"github.com/goccy/go-yaml":        "config",
 	"github.com/spf13/cobra":          "cmd",
 	"github.com/coreos/go-systemd":    "cmd",
+	"github.com/getkin/kin-openapi":   "control", // its tests alone
 	"github.com/strongswan/govici":    "test",
+	"github.com/gopacket/gopacket":    "test",
 	"golang.org/x/crypto/cryptobyte":  "ike",
 	"filippo.io/bigmod":               "ike/sa",
 	"net/http":                        "control",
+	"charm.land/bubbletea":            "cmd/vpngw/watch",
+	"charm.land/lipgloss":             "nobody", // with it every command runs "tmux info" at its start in a tmux
+	"github.com/charmbracelet":        "cmd/vpngw",
+	"github.com/prometheus":           "control/metrics",
 	"github.com/rogpeppe/go-internal": "cmd",
 }
 

@@ -21,9 +21,14 @@ packets for the networks behind the tunnels go where this host's other routes le
 
 The daemon must not run: "vpngw down NAME" takes out what one tunnel has. Clean needs
 root or CAP_NET_ADMIN.`,
-		Args: noArgs,
+		Example: `  systemctl stop vpngw && vpngw clean`,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			h, err := host.New(host.Config{Log: s.logger(cmd.ErrOrStderr())})
+			log, _, err := s.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			h, err := host.New(host.Config{Log: log})
 			if err != nil {
 				return err
 			}

@@ -33,9 +33,10 @@ tries: what carries by IKEv2 is rekeyed first, without loss, because a differenc
 shows in no other way before the lifetime's end. --rekey=false does without, as for
 who may only look.
 
-The exit code is 0 when nothing was found that should be changed, and 1 otherwise.
-
 Root, the user that the daemon runs as and members of the socket's group may look.`,
+		Example: `  vpngw doctor hq
+  vpngw doctor hq --json | jq -r '.tunnels[].findings[].code'
+  vpngw doctor hq --rekey=false`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := control.NewClient(s.control)

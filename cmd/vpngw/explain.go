@@ -29,7 +29,7 @@ its source:
 "!" marks what RFC 8247 (IKE) or RFC 8221 (ESP) advises against. Explain never
 shows pre-shared keys, touches nothing and needs no daemon.`,
 		Example: `  vpngw explain hq -c vpngw.yaml
-  vpngw explain -c vpngw.yaml --json | jq -r '.tunnels[].parameters[] | select(.weak != "") | "\(.name): \(.weak)"'`,
+  vpngw explain -c vpngw.yaml --json | jq -r '.tunnels[].parameters[] | select(.weak != "") | .name'`,
 		Args: atMostOneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := trace(cmd, file)

@@ -16,7 +16,8 @@ restart of the daemon. Both tunnels stay up. While the standby is not well, the 
 tunnel has the traffic. If the standby cannot take it now, nothing changes, and the exit
 code is 1. With "balance: true" there is no standby, and failover is refused. It needs
 root, or the user that the daemon runs as.`,
-		Args: oneName,
+		Example: `  vpngw failover hq`,
+		Args:    oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Failover(cmd.Context(), args[0])
 		},
@@ -33,7 +34,8 @@ connection is of, back to the active tunnel at once, and undoes "vpngw failover"
 traffic now, the exit code is 1: with "switch_back: auto" the traffic goes back when the
 tunnel has been well for a while. With "balance: true" a tunnel that left shares the
 traffic again at once. It needs root, or the user that the daemon runs as.`,
-		Args: oneName,
+		Example: `  vpngw failback hq`,
+		Args:    oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Failback(cmd.Context(), args[0])
 		},

@@ -1,8 +1,5 @@
 // Command vpngw is a site-to-site VPN gateway: the daemon (`vpngw run`) and the
 // commands that check its configuration and talk to it.
-//
-// Exit codes: 0 success, 1 an error (`check`: the file has errors), 2 wrong
-// usage, 3 the daemon is not reachable, 4 (`export`) the format cannot say everything.
 package main
 
 import (
@@ -12,11 +9,9 @@ import (
 	"os"
 	"strings"
 
+	"vpngw/cmd/vpngw/man"
 	"vpngw/control"
 )
-
-// version is set by the linker (see the Makefile).
-var version = "devel"
 
 const (
 	exitOK          = 0
@@ -25,6 +20,22 @@ const (
 	exitUnreachable = 3
 	exitLost        = 4
 )
+
+// exitCodes are what the exit codes mean: the help, the manual pages and README have it from here.
+var exitCodes = []man.Exit{
+	{Code: exitOK, Means: "success"},
+	{Code: exitError, Means: "an error, which standard error tells"},
+	{Code: exitError, Of: "check", Means: "the file has errors; with --strict also: it has warnings"},
+	{Code: exitError, Of: "doctor", Means: "something was found that should be changed"},
+	{Code: exitError, Of: "reload", Means: "the file has errors, or another reload waits for its confirmation; nothing was changed"},
+	{Code: exitError, Of: "confirm", Means: "no reload waits for a confirmation"},
+	{Code: exitError, Of: "probe", Means: "nothing came up"},
+	{Code: exitError, Of: "failover", Means: "the standby tunnel cannot take the traffic; nothing was changed"},
+	{Code: exitError, Of: "failback", Means: "the active tunnel cannot take the traffic yet"},
+	{Code: exitUsage, Means: "a wrong command line"},
+	{Code: exitUnreachable, Means: "the daemon is not reachable, or it does not let this user ask"},
+	{Code: exitLost, Of: "export", Means: "the format cannot say everything; standard error tells what it cannot"},
+}
 
 func main() { os.Exit(vpngw(os.Args[1:], os.Stdout, os.Stderr)) }
 

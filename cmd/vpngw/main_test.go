@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"vpngw/control"
+	"vpngw/control/metrics"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/doctor"
@@ -43,7 +46,9 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() { os.RemoveAll(dir) })
 			e.Setenv("SOCKET", dir+"/control.sock")
-			return nil
+			here, err := os.Getwd()
+			e.Setenv("EXAMPLE", here+"/vpngw.example.yaml")
+			return err
 		},
 	})
 }
@@ -86,10 +91,14 @@ func answering(ts *testscript.TestScript, _ bool, args []string) {
 
 // canned is a daemon with one status, that knows one connection.
 type canned struct {
-	status   desired.Status
-	reloaded desired.Reloaded
-	planned  desired.Planned
+	status    desired.Status
+	reloaded  desired.Reloaded
+	planned   desired.Planned
+	explained desired.Explained
+	level     control.LogLevel
 }
+
+func (d *canned) Exposition(context.Context) (metrics.Text, error) { return metrics.Text{}, nil }
 
 func (d *canned) Status(context.Context) (desired.Status, error) { return d.status, nil }
 func (d *canned) Counters(context.Context) (gateway.Counters, error) {
@@ -97,6 +106,27 @@ func (d *canned) Counters(context.Context) (gateway.Counters, error) {
 		IKE:     map[string]uint64{"unknown-spi": 2, "malformed": 1},
 		Tunnels: map[string]map[string]uint64{"hq": {}, "lab": {"no-sa": 12}},
 	}, nil
+}
+
+// LogKeys has a key of hq.
+func (d *canned) LogKeys(_ context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error {
+	if name != "hq" {
+		return &gateway.UnknownNameError{Name: name, Known: []string{"hq", "lab"}}
+	}
+	until := time.Now().Add(during)
+	if err := take(gateway.KeyRows{Tunnels: []string{name}, Until: &until}); err != nil {
+		return err
+	}
+	return take(gateway.KeyRows{Table: "esp_sa", Rows: "a row of keys\n"})
+}
+
+// Capture has the request as its file.
+func (d *canned) Capture(_ context.Context, r gateway.CaptureRequest, w io.Writer) (gateway.Captured, error) {
+	if r.Name != "hq" {
+		return gateway.Captured{}, &gateway.UnknownNameError{Name: r.Name, Known: []string{"hq", "lab"}}
+	}
+	_, err := fmt.Fprintf(w, "%+v\n", r)
+	return gateway.Captured{Packets: 12, Dropped: 3}, err
 }
 
 // Events are two, the second with a cause.
@@ -151,6 +181,11 @@ func (d *canned) Routes(_ context.Context, name string) ([]gateway.RouteStatus, 
 		hq(gateway.RouteStatus{Prefix: "10.3.0.0/16", Sources: []string{}, Guarded: true, Report: diag.Report{Why: "no \x1b[2J session", Code: "bgp-not-established"}}),
 		hq(gateway.RouteStatus{Prefix: "100.64.0.0/10", Sources: []string{"bgp"}, Report: diag.Report{Why: "the peer may not tell it", Code: "bgp-prefix-refused"}}),
 	}, nil
+}
+
+// Explain explains nothing.
+func (d *canned) Explain(_ context.Context, name string) (desired.Explained, error) {
+	return d.explained, d.known(name)
 }
 
 func (d *canned) Up(_ context.Context, name string) error   { return d.known(name) }

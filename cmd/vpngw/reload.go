@@ -99,9 +99,10 @@ func newConfirm(s *settings) *cobra.Command {
 		Use:   "confirm",
 		Short: "Keep what \"vpngw reload --confirm\" has changed",
 		Long: `Confirm keeps the configuration that "vpngw reload --confirm TIME" has adopted: the
-daemon does not go back. When no reload waits for it, it fails with exit code 1.
+daemon does not go back. When no reload waits for it, it fails.
 It needs root, or the user that the daemon runs as.`,
-		Args: noArgs,
+		Example: `  vpngw reload --confirm 60s && ping -c 3 10.20.0.1 && vpngw confirm`,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := control.NewClient(s.control).Confirm(cmd.Context()); err != nil {
 				return err

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 
+	sdjournal "github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
 
 	"vpngw/config/load"
@@ -40,7 +43,7 @@ each tunnel.
   vpngw status --json | jq -r '.connections[].tunnels[] | "\(.name) \(.state)"'`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -57,13 +60,13 @@ each tunnel.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 
 	f := root.PersistentFlags()
-	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`: root may command the daemon, the socket's group may look")
-	f.StringVar(&s.state, "state", "/var/lib/vpngw", "`directory` for the keys and addresses that the daemon chose, for what \"vpngw down\" holds, and for what an unconfirmed reload goes back to")
+	f.StringVar(&s.control, "control", control.DefaultSocket, "the daemon's control `socket`")
+	f.StringVar(&s.state, "state", defaultState, "`directory` of what outlives the daemon")
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
-	f.StringVar(&s.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
+	f.StringVar(&s.logFormat, "log-format", "auto", "`format` of the log: text or json on standard error, journal (systemd's, with fields), or auto: journal where standard error is the journal, else text")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if s.logFormat != "text" && s.logFormat != "json" {
-			return &usageError{fmt.Errorf("--log-format is %q; it can be text or json", s.logFormat)}
+		if !slices.Contains([]string{"auto", "text", "json", "journal"}, s.logFormat) {
+			return &usageError{fmt.Errorf("--log-format is %q; it can be text, json, journal or auto", s.logFormat)}
 		}
 		return nil
 	}
@@ -73,10 +76,18 @@ each tunnel.
 		for _, cmd := range g.commands {
 			cmd.GroupID = g.title
 			root.AddCommand(cmd)
+			completing(cmd, s)
 		}
 	}
+	completing(root, s)
 	root.AddCommand(newBGPd())
 	root.SetHelpCommandGroupID(others)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 100"))
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		help(cmd, args)
+		fmt.Fprint(cmd.OutOrStdout(), exitText(cmd.Name()))
+	})
 	return root
 }
 
@@ -91,9 +102,11 @@ const others = "Others"
 func groups(s *settings) []group {
 	return []group{
 		{"The configuration", []*cobra.Command{
+			newInit(),
 			newCheck(),
 			newExplain(),
 			newExport(),
+			newDiff(s),
 			newSchema(),
 			newProbe(s),
 		}},
@@ -101,32 +114,73 @@ func groups(s *settings) []group {
 			newRun(s),
 			newReload(s),
 			newConfirm(s),
+			newLogLevel(s),
 			newClean(s),
 		}},
 		{"Tunnels", []*cobra.Command{
 			newStatus(s),
+			newHealth(s),
 			newEvents(s),
 			newRoutes(s),
+			newCounters(s),
 			newDoctor(s),
 			newUp(s),
 			newDown(s),
 			newFailover(s),
 			newFailback(s),
 			newRekey(s),
+			newCapture(s),
+			newKeylog(s),
 		}},
 		{others, []*cobra.Command{
+			newBundle(s),
 			newVersion(),
+			newCompletion(),
+			newMan(),
 		}},
 	}
 }
 
-// logger logs to w, in the format and from the level that the flags give.
-func (s *settings) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: s.logLevel}
-	if s.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+// exitText is the part of a command's help about the exit codes that mean something of its own.
+func exitText(command string) string {
+	var codes []string
+	for _, e := range exitCodes {
+		if e.Of == command {
+			codes = append(codes, fmt.Sprintf("\n  %d  %s", e.Code, e.Means))
+		}
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	if codes == nil {
+		return ""
+	}
+	return "\nExit codes: 0 success, 1 an error, 2 a wrong command line, 3 no daemon. Of this command:" + strings.Join(codes, "") + "\n"
+}
+
+// logger logs to w or the journal, in the format and from the level that the flags give. The level can be changed.
+func (s *settings) logger(w io.Writer) (*slog.Logger, *logLevel, error) {
+	l := &logLevel{usual: s.logLevel}
+	l.Set(s.logLevel)
+	o := &slog.HandlerOptions{Level: &l.LevelVar}
+	var h slog.Handler = slog.NewTextHandler(w, o)
+	format := s.logFormat
+	if format == "auto" && w == os.Stderr {
+		if ours, _ := sdjournal.StderrIsJournalStream(); ours {
+			format = "journal"
+		}
+	}
+	switch format {
+	case "json":
+		h = slog.NewJSONHandler(w, o)
+	case "journal":
+		j, err := newJournal(journalSocket, &l.LevelVar, h)
+		if err != nil && s.logFormat == "journal" {
+			return nil, nil, err
+		}
+		if err == nil {
+			h = j
+		}
+	}
+	l.log = slog.New(h)
+	return l.log, l, nil
 }
 
 // noArgs, oneName and noneOrOneName check the arguments behind a command.
@@ -161,6 +215,7 @@ var loadOptions = load.Options{Unserved: gateway.Unserved}
 // fileFlag adds the mandatory flag -c.
 func fileFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", "", "the configuration `file` (YAML or JSON)")
+	cmd.MarkFlagFilename("config", "yaml", "yml", "json")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		if *file == "" {
 			return &usageError{fmt.Errorf("which configuration? name the file with -c FILE")}

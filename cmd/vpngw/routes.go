@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/gateway"
 )
@@ -27,6 +27,9 @@ KERNEL is "yes"; "other" where another tunnel of the connection has the route; "
 where packets to the prefix leave by no device; else "no". WHY says what keeps it out.
 
 Root, the user that the daemon runs as and members of the socket's group may look.`,
+		Example: `  vpngw routes
+  vpngw routes hq
+  vpngw routes --json | jq -r '.routes[] | select(.installed | not) | .prefix'`,
 		Args: noneOrOneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := control.NewClient(s.control).Routes(cmd.Context(), strings.Join(args, ""))
@@ -43,10 +46,17 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 	return cmd
 }
 
-// printRoutes prints a table, one line for each prefix of each tunnel.
+// printRoutes prints a table, one line for each prefix of each tunnel. A reason that has no room there has a line of its own.
 func printRoutes(w io.Writer, list []gateway.RouteStatus) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "TUNNEL\tPREFIX\tFROM\tDEVICE\tMETRIC\tKERNEL\tWHY")
+	table := show.Table{Columns: []show.Column{
+		{Heading: "TUNNEL", Least: 12, Middle: true},
+		{Heading: "PREFIX", Least: 18},
+		{Heading: "FROM", Least: 10},
+		{Heading: "DEVICE", Least: 6},
+		{Heading: "METRIC", Least: 6},
+		{Heading: "KERNEL", Least: 7},
+	}}
+	whys := []string{"WHY"}
 	for _, r := range list {
 		kernel, why := "no", r.Why
 		switch {
@@ -57,7 +67,9 @@ func printRoutes(w io.Writer, list []gateway.RouteStatus) error {
 		case r.Guarded:
 			kernel = "blocked"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", plain(r.Tunnel), plain(r.Prefix), dash(plain(strings.Join(r.Sources, "+"))), plain(r.Device), r.Metric, kernel, plain(dash(why)))
+		table.Rows = append(table.Rows, []string{plain(r.Tunnel), plain(r.Prefix), dash(plain(strings.Join(r.Sources, "+"))), plain(r.Device), fmt.Sprint(r.Metric), kernel})
+		whys = append(whys, plain(dash(why)))
 	}
-	return tw.Flush()
+	limit := width(w)
+	return show.Write(w, table.With(whys, limit))
 }

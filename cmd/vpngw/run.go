@@ -21,10 +21,13 @@ import (
 	"vpngw/config/chosen"
 	"vpngw/config/load"
 	"vpngw/control"
+	"vpngw/control/metrics"
+	"vpngw/control/page"
 	"vpngw/desired"
 	"vpngw/diag"
 	"vpngw/gateway"
 	"vpngw/host"
+	"vpngw/store"
 )
 
 func newRun(s *settings) *cobra.Command {
@@ -58,7 +61,11 @@ what ran before a "vpngw reload --confirm" until that is confirmed: a start befo
 then, or after the daemon has gone back, runs that and not the file's new text. A
 file that was edited since is run.
 
-Under systemd (Type=notify) it reports when it is ready and how many tunnels are up.`,
+Under systemd (Type=notify) it reports when it is ready and how many tunnels are up. With
+WatchdogSec= it also reports that it is well, while the control loop and every thread that
+carries packets takes turns.`,
+		Example: `  vpngw run -c /etc/vpngw/vpngw.yaml
+  vpngw run -c vpngw.yaml --control /run/lab/control.sock --state /run/lab/state`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), s, file, keylog, cmd.ErrOrStderr())
@@ -71,7 +78,10 @@ Under systemd (Type=notify) it reports when it is ready and how many tunnels are
 }
 
 func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer) error {
-	log := s.logger(stderr)
+	log, level, err := s.logger(stderr)
+	if err != nil {
+		return err
+	}
 	if err := host.Undumpable(); err != nil {
 		return err
 	}
@@ -125,28 +135,44 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	}
 	defer l.Close()
 	o := gateway.Options{
-		Host:  gateway.System{Host: h},
-		Log:   log,
-		Holds: holds,
+		Host:    gateway.System{Host: h},
+		Log:     log,
+		Version: version,
+		Holds:   holds,
 		Notify: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("cannot tell systemd", "state", state, "err", err)
 			}
 		},
 	}
+	if o.Watchdog, err = daemon.SdWatchdogEnabled(false); err != nil {
+		log.Warn("no watchdog", "err", err)
+	}
 	if keys != nil {
 		o.KeyLog = keys
 	}
 	o.BGP = speaking(h, log, childDir(s.control))
 	noticeGuards(log, first.Config, s.state)
+	if ring := openEvents(log, s.state, &o); ring != nil {
+		defer ring.Close()
+	}
 	g, err := gateway.New(first.Config, o)
 	if err != nil {
 		return err
 	}
 	log.Info("starting", "version", version, "config", file, "control", s.control)
-	state.Drive(g)
+	d := commanded{g, state, metrics.New(source{g, state}, version), level}
+	public := control.NewPublic(d, log)
+	defer public.Close()
+	name, _ := os.Hostname() // without one the page says none
+	status := page.New(d, name, "vpngw "+version)
+	public.Handle("GET /{$}", status)
+	adopted := adopting{g, public, status}
+	adopted.show(first.Metrics)
+	go status.Run(ctx)
+	state.Drive(adopted)
 	go state.Run(ctx, hangup)
-	server := control.Serve(l, commanded{g, state}, version, log)
+	server := control.Serve(l, d, version, log)
 	defer server.Close()
 	if err := g.Run(ctx); err != nil {
 		return err
@@ -155,15 +181,67 @@ func run(ctx context.Context, s *settings, file, keylog string, stderr io.Writer
 	return nil
 }
 
+// openEvents has o keep events in the directory state. It returns nil if they cannot be kept.
+func openEvents(log *slog.Logger, state string, o *gateway.Options) *store.Ring {
+	ring, recorded, damage, err := store.Dir(state).OpenRing("events", gateway.KeptEvents)
+	if damage != nil {
+		log.Warn("events of earlier runs are lost", "err", damage)
+	}
+	if err != nil {
+		log.Warn("events are in memory only: a restart forgets them", "err", err)
+		return nil
+	}
+	o.Record, o.Recorded = ring, recorded
+	return ring
+}
+
 // commanded is what the control socket commands.
 type commanded struct {
 	*gateway.Gateway
 	*desired.State
+	*metrics.Page
+	*logLevel
 }
 
 // Status and Plan are the State's, which uses the Gateway's.
 func (c commanded) Status(ctx context.Context) (desired.Status, error) { return c.State.Status(ctx) }
 func (c commanded) Plan(ctx context.Context) (desired.Planned, error)  { return c.State.Plan(ctx) }
+
+// source is where metrics come from.
+type source struct {
+	*gateway.Gateway
+	*desired.State
+}
+
+// adopting is the gateway, whose configuration says too where metrics are served.
+type adopting struct {
+	*gateway.Gateway
+	public *control.Public
+	page   *page.Page
+}
+
+func (a adopting) show(m config.Metrics) {
+	a.page.Show(m.Page)
+	a.public.Listen(m.Listen)
+}
+
+// Adopt adopts a configuration, and serves metrics as it says.
+func (a adopting) Adopt(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
+	done, err := a.Gateway.Adopt(ctx, c)
+	if err == nil {
+		a.show(c.Metrics)
+	}
+	return done, err
+}
+
+// AdoptForNow is Adopt.
+func (a adopting) AdoptForNow(ctx context.Context, c *config.Config) (gateway.Adopted, error) {
+	done, err := a.Gateway.AdoptForNow(ctx, c)
+	if err == nil {
+		a.show(c.Metrics)
+	}
+	return done, err
+}
 
 // sourceOf is the configuration file as a source. What this host, being the cloud, is to choose is kept in the
 // directory state.
@@ -218,7 +296,10 @@ func complete(r *load.Result, problems diag.Problems, state string, random io.Re
 		return nil, problems
 	}
 	source := r.Source // r itself is much larger, and is not kept
-	l := &desired.Loaded{Config: r.Config, Text: func() ([]byte, error) { return json.Marshal(source) }}
+	l := &desired.Loaded{
+		Config: r.Config, Text: func() ([]byte, error) { return json.Marshal(source) },
+		Result: func() (*load.Result, diag.Problems) { return source.Load(loadOptions) },
+	}
 	if problems.Refused() {
 		return l, problems
 	}
@@ -238,8 +319,16 @@ func openKeyLog(path string) (*os.File, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
+		return nil, fmt.Errorf("--insecure-keylog: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0) {
+		err = fmt.Errorf("%s is not a file for its owner alone (mode 0600): remove it, or name another", path)
+	}
+	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("--insecure-keylog: %w", err)
 	}
 	return f, nil

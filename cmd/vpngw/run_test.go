@@ -129,3 +129,36 @@ func TestARecordThatOthersCanChangeIsRefused(t *testing.T) {
 		t.Errorf("got %v, %v", l, err)
 	}
 }
+
+// Keys go into no file that others may open, and follow no link.
+func TestTheKeyLogOfARunIsForItsOwnerAlone(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for name, mode := range map[string]os.FileMode{"open": 0o644, "group": 0o620, "own": 0o600} {
+		if err := os.WriteFile(path(name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path(name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(path("own"), path("link")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"open": false, "group": false, "link": false, "own": true, "new": true} {
+		f, err := openKeyLog(path(name))
+		if (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			if info, err := f.Stat(); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", name, info.Mode(), err)
+			}
+			f.Close()
+		}
+	}
+	if f, err := openKeyLog("/dev/null"); err == nil {
+		t.Error("a device is taken for a file")
+		f.Close()
+	}
+}

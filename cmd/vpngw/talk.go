@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"runtime"
-
 	"github.com/spf13/cobra"
 
 	"vpngw/control"
@@ -19,7 +16,8 @@ func newUp(s *settings) *cobra.Command {
 restart of the daemon. A BGP process that pauses because it ended too often starts
 at once. Up does not wait until the tunnel is up: see "vpngw status".
 It needs root, or the user that the daemon runs as.`,
-		Args: oneName,
+		Example: `  vpngw up hq`,
+		Args:    oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Up(cmd.Context(), args[0])
 		},
@@ -35,6 +33,8 @@ the routes and refuses the peer's attempts. Packets for the networks behind it t
 where this host's other routes lead. The tunnel stays down until "vpngw up":
 neither a reload nor a restart of the daemon changes that, for it is kept in the
 directory of --state. It needs root, or the user that the daemon runs as.`,
+		Example: `  vpngw down hq
+  vpngw down hq-2        of two tunnels, the second`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return control.NewClient(s.control).Down(cmd.Context(), args[0])
@@ -63,15 +63,4 @@ the end of their lifetime would. It does not wait for the new SAs.`,
 	}
 	cmd.Flags().BoolVar(&ike, "ike", false, "rekey the IKE SA instead")
 	return cmd
-}
-
-func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version of this program",
-		Args:  noArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "vpngw %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		},
-	}
 }

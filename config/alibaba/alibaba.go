@@ -67,11 +67,18 @@ func (b *builder) single() {
 	o := options{
 		role: config.Single, at: v,
 		ike: v.Field("IkeConfig"), ipsec: v.Field("IpsecConfig"), bgp: v.Field("BgpConfig"),
-		bgpOn: v.Field("BgpConfig").Field("EnableBgp").Bool(),
+		bgpOn: enabled(v.Field("BgpConfig")),
 	}
 	o.vpn = b.gateway(v.Field("InternetIp"), func() (dialect.Gateway, bool) { return b.env.VPN.One(b.Check, v.Field("VpnGatewayId")) })
 	b.tunnel(o)
 	b.health(v.Field("HealthCheckConfig"), &b.d.Tunnels[0])
+}
+
+// enabled reports whether a BgpConfig asks for BGP. DescribeVpnConnections' answer has no EnableBgp: there the
+// block in the tunnel says it.
+func enabled(bgp *dialect.Value) bool {
+	on := bgp.Field("EnableBgp")
+	return on.Bool() || bgp.Answer() && !bgp.Names("EnableBgp") && bgp.Field("TunnelCidr").OK()
 }
 
 // gateway is the cloud's gateway as find looks it up. One that is unknown has the
@@ -361,7 +368,7 @@ func (b *builder) notes() {
 	}
 	for _, name := range []string{"HealthCheckConfig", "BgpConfig"} {
 		off := map[string]string{"HealthCheckConfig": "enable", "BgpConfig": "EnableBgp"}[name]
-		if f := v.Field(name); f.Given && f.OK() && !f.Field(off).Bool() && len(b.d.Tunnels) == 1 {
+		if f := v.Field(name); f.Given && f.OK() && !f.Field(off).Bool() && len(b.d.Tunnels) == 1 && !b.bgp {
 			note("%s has no effect while its %s is false", name, off)
 		}
 	}

@@ -23,6 +23,8 @@ var Dialect = &dialect.Dialect{
 	Wrappers: []string{"VpnConnections", "VpnConnection"},
 	Receipt:  []string{"RequestId", "VpnConnectionId", "Name", "CreateTime"},
 	Tells:    answer,
+
+	OneTunnel: ofOneTunnel, TwoTunnels: []string{"EnableTunnelsBgp"},
 	Same: &dialect.SameGateways{
 		DifferentIKE: "VpnConnectionParamInvalid.SameVpnAndCgwDifferentIkeConfigs",
 		Overlap:      "VpnConnectionParamInvalid.SameVpnAndCgwTrafficSelectorOverlap",
@@ -45,7 +47,7 @@ const noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 n
 var unused = []string{
 	"Version", "Format", "Timestamp", "Signature*", "AccessKeyId", "SecurityToken", "Owner*", "ResourceOwner*", "ResourceGroupId", "DryRun",
 	"VpnConnectionId", "RequestId", "Status", "State", "CreateTime", "AttachType", "AttachInstanceId", "NetworkType", "Spec",
-	"TransitRouterId", "TransitRouterName", "CrossAccountAuthorized", "ZoneNo", "TotalCount", "PageNumber", "PageSize",
+	"TransitRouterId", "TransitRouterName", "TunnelBandwidth", "CrossAccountAuthorized", "ZoneNo", "TotalCount", "PageNumber", "PageSize",
 }
 
 // body is the page's table of request parameters, with the codes of its table of error

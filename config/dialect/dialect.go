@@ -27,6 +27,8 @@ type Dialect struct {
 	// was created. Tells names the answer that describes it.
 	Receipt []string
 	Tells   string
+	// OneTunnel are the parameters that mean nothing beside a list of tunnels, TwoTunnels those that mean nothing without one.
+	OneTunnel, TwoTunnels []string
 	// Same are the codes for conflicts of connections between the same two gateways;
 	// nil: the cloud has no rule for these.
 	Same *SameGateways

@@ -76,6 +76,7 @@ func (v *Value) Bool() bool               { return get[bool](v) }
 func (v *Value) Int() int64               { return get[int64](v) }
 func (v *Value) Duration() time.Duration  { return get[time.Duration](v) }
 func (v *Value) Addr() netip.Addr         { return get[netip.Addr](v) }
+func (v *Value) AddrPort() netip.AddrPort { return get[netip.AddrPort](v) }
 func (v *Value) Prefix() netip.Prefix     { return get[netip.Prefix](v) }
 func (v *Value) Prefixes() []netip.Prefix { return get[[]netip.Prefix](v) }
 func (v *Value) Secret() ipsec.Secret     { return get[ipsec.Secret](v) }

@@ -68,7 +68,7 @@ var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []di
 // unused are further parameters of the answers (table 10) and of the request's URL.
 var unused = []string{
 	"project_id", "request_id", "page_info", "total_count",
-	"id", "status", "created_at", "updated_at", "enterprise_project_id", "connection_monitor_id",
+	"id", "status", "created_at", "updated_at", "enterprise_project_id", "connection_monitor_id", "bgp_peer",
 }
 
 var inside = dialect.Inside{Bits: 30, Except: tunnelAddress}

@@ -31,7 +31,7 @@ func exposed(i fs.FileInfo, name string) error {
 		return err
 	}
 	stat := i.Sys().(*syscall.Stat_t)
-	if stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
+	if stat.Uid != 0 && int(stat.Uid) != os.Geteuid() && !handedOver(abs) {
 		return &dialect.ExposedError{Says: fmt.Sprintf("user %d can change it, as its owner; expected is root or this process's user, %d: chown root %s", stat.Uid, os.Geteuid(), name)}
 	}
 	who, chmod := "", ""

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"vpngw/config/tree"
@@ -28,9 +29,9 @@ type body struct {
 	err  error
 }
 
-// path is where a file that the configuration names is.
+// path is where a file that the configuration names is. A credential stays as it is named.
 func (f *fileReader) path(name string) string {
-	if filepath.IsAbs(name) {
+	if filepath.IsAbs(name) || strings.HasPrefix(name, credentialPrefix) {
 		return name
 	}
 	return filepath.Join(filepath.Dir(f.main), name)
@@ -57,13 +58,19 @@ func (f *fileReader) body(name string) (*tree.Request, []tree.Error, error) {
 // readFile reads a file of at most limit bytes, which others cannot change. Only with
 // pipes does it read what is not a regular file: to open a pipe can take for ever.
 func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
+	if credential, ok := strings.CutPrefix(name, credentialPrefix); ok {
+		var err error
+		if name, err = credentialFile(credential); err != nil {
+			return nil, 0, err
+		}
+	}
 	flags := os.O_RDONLY
 	if !pipes {
 		flags |= syscall.O_NONBLOCK // a pipe opens at once
 	}
 	f, err := os.OpenFile(name, flags, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, forbidden(name, err)
 	}
 	defer f.Close()
 	i, err := f.Stat()
@@ -92,4 +99,9 @@ func reason(err error) error {
 		return p.Err
 	}
 	return err
+}
+
+// ReadRegular is the ReadFile of File: it reads a regular file that others cannot change.
+func ReadRegular(name string, limit int) ([]byte, fs.FileMode, error) {
+	return readFile(name, limit, false)
 }

@@ -107,7 +107,7 @@ func (l *loader) config(v *dialect.Value) *Result {
 	if !v.OK() {
 		return nil
 	}
-	r := &Result{Config: &config.Config{Startup: startup(v)}, Root: v}
+	r := &Result{Config: &config.Config{Startup: startup(v), Metrics: l.metrics(v.Field("metrics"))}, Root: v}
 	side := sides[v.Field("side").Text()]
 	for i, entry := range v.Field("connections").Items() {
 		if l.Full() {

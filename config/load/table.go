@@ -36,6 +36,7 @@ var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect
 	{Name: "raw_frames", Type: dialect.Bool{}, Default: "true", Doc: "send ESP outside UDP as Ethernet frames where nothing but the speed differs; no: always through the IP stack"},
 	{Name: "discard_cleartext", Type: dialect.Bool{}, Default: "true", Doc: "discard packets from networks that are routed into a tunnel unless they come through one; no: accept them from every device"},
 	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "threads that carry packets; by default one, and one for protocol 50; with four or more processors one for each direction"},
+	{Name: "metrics", Type: metricsObject, Doc: "metrics for Prometheus, which are always on the control socket too"},
 	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.VPNGateway, Name: "vpn_gateways"}, Doc: "the cloud's gateways by id"},
 	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.CustomerGateway, Name: "customer_gateways"}, Doc: "the customer's gateways by id"},
 	{Name: "connections", Type: dialect.List{Of: connectionObject(), Name: "connection", Max: 100_000}, Required: true, Doc: "the connections"},
@@ -47,7 +48,7 @@ func connectionObject() *dialect.Object {
 	o := &dialect.Object{Rows: []dialect.Row{
 		{Name: "name", Type: dialect.Text{Min: 1, Max: 100, Check: config.CheckName}, Goes: "name", Doc: "unique; the body's name by default, else DIALECT-N"},
 		{Name: "side", Type: side, Goes: "-", Doc: "overrides the file's"},
-		{Name: "psk_file", Type: oneOrTwo(dialect.Text{Min: 1, Max: 4096}), Goes: "pre-shared key", Doc: "the pre-shared key, in a file that others can neither read nor change; or a list, one for each tunnel"},
+		{Name: "psk_file", Type: oneOrTwo(dialect.Text{Min: 1, Max: 4096}), Goes: "pre-shared key", Doc: "the pre-shared key, in a file that others can neither read nor change, or as credential:NAME, which systemd hands over; or a list, one for each tunnel"},
 		{Name: "partial", Type: dialect.Bool{}, Default: "no", Goes: "partial", Doc: "run the connection without the features that are not served yet"},
 		{Name: "pair", Type: dialect.Text{Min: 1, Max: 100, Check: config.CheckName}, Goes: "pair", Doc: "name of the pair, active and standby, that this connection and one other form; the same name beside both"},
 		{Name: "start", Type: dialect.Enum{Words: []string{string(config.StartActive), string(config.StartPassive), string(config.StartOnTraffic)}}, Goes: "initiation", Doc: "when this end brings the tunnel up: at once, never, or when a packet is to go through it; the customer's end at once by default, the cloud's as the body says, else never"},

@@ -2,7 +2,10 @@
 // operating system.
 package esptest
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Poller has an esp.Engine look at every member whenever one has news: the
 // members wake it themselves.
@@ -11,6 +14,7 @@ type Poller struct {
 	members map[int]uint32
 	pending []uint32 // members that a Wait has still to return
 	news    chan struct{}
+	Deaf    atomic.Bool // no Wait returns
 }
 
 // NewPoller makes a Poller without members.
@@ -40,6 +44,9 @@ func (p *Poller) Wait(ready []uint32) (n int, _ error) {
 	left := len(p.pending)
 	p.mu.Unlock()
 	if left == 0 {
+		<-p.news
+	}
+	for p.Deaf.Load() {
 		<-p.news
 	}
 	p.mu.Lock()

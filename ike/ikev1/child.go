@@ -103,9 +103,7 @@ func (s *SA) newChild(now time.Time, n negotiated) *child {
 	}
 	clear(n.shared)
 	c.limit(s, now, n.life.time, n.rekeyed)
-	if s.env.KeyLog != nil {
-		sa.LogESP(s.env.KeyLog, c.sa)
-	}
+	sa.LogESP(s.env.KeyLog.To(sa.ESPKeys, c.sa.Tunnel), c.sa)
 	return c
 }
 

@@ -82,6 +82,7 @@ func (s *SA) checkAlive(now time.Time) {
 }
 
 func (s *SA) dead(now time.Time, after time.Duration) {
+	s.env.Owner.Exchanged(s, sa.Exchanged{What: sa.LivenessCheck})
 	s.Drop(now, diag.Cause{Code: diag.LivenessDead, After: after})
 }
 

@@ -270,6 +270,9 @@ func (s *SA) tell(r *refusal) {
 func (s *SA) heard(now time.Time, d ipsec.Datagram) {
 	s.monitor.Heard(now)
 	s.spoke = now
+	if s.dpd.retx.Active() {
+		s.env.Owner.Exchanged(s, sa.Exchanged{What: sa.LivenessCheck, Done: true, Took: now.Sub(s.dpd.began)})
+	}
 	s.dpd.retx.Stop()
 	if s.state == sa.Connecting {
 		return

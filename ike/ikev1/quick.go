@@ -181,6 +181,7 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	s.asking = nil
 	if q.old != nil {
 		c.asked = q.old.sa.SPIIn
+		s.env.Owner.Exchanged(s, sa.Exchanged{What: sa.ChildRekey, Done: true, Took: now.Sub(q.began)})
 	}
 	s.add(c) // ready before message 3, which lets the peer use it
 	if r := q.rival; r != nil && s.fam.find(r.sa.SPIIn) == r && !r.gone && !r.confirmBy.IsZero() {
@@ -320,6 +321,9 @@ func (q *quick) unanswered(now time.Time) {
 // fail ends the quick mode without a Child SA.
 func (q *quick) fail(now time.Time, why diag.Cause) {
 	s := q.s
+	if q.old != nil {
+		s.env.Owner.Exchanged(s, sa.Exchanged{What: sa.ChildRekey})
+	}
 	q.abandoned(s)
 	if old := q.old; old != nil && s.fam.find(old.sa.SPIIn) == old && !old.gone && old.successor == nil {
 		old.softAt, old.failed = now.Add(s.env.Jitter(retryMin, retryMax)), why

@@ -379,11 +379,16 @@ func (s *SA) established(now time.Time, initialContact bool) {
 	}
 	s.setState(now, sa.Established, diag.Cause{})
 	s.log.Info("ISAKMP SA established", "mode", s.p1.x.kind.String(), "proposal", s.suite.String(), "nat", s.nat.String(), "natt", s.peerSays.text(), "encap", s.encap())
-	if s.env.KeyLog != nil {
-		sa.LogIKEv1(s.env.KeyLog, s.spiI, s.keys.key, s.keys.a)
-	}
+	s.LogKeys(s.env.KeyLog)
 	s.env.Owner.Authenticated(now, s, initialContact)
 	s.p1.done(now)
+}
+
+// LogKeys implements sa.Machine.
+func (s *SA) LogKeys(log sa.KeyLog) {
+	if log != nil && s.state == sa.Established {
+		sa.LogIKEv1(log.To(sa.IKEv1Keys, s.peer.Tunnels()...), s.spiI, s.keys.key, s.keys.a)
+	}
 }
 
 // encap reports whether ESP travels in UDP.

@@ -228,6 +228,7 @@ func (n *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { n.moved 
 
 func (n *host) Floated(sa.Machine)                          {}
 func (n *host) Measured(sa.Machine, sa.Measured)            {}
+func (n *host) Exchanged(sa.Machine, sa.Exchanged)          {}
 func (n *host) Succeeded(time.Time, sa.Machine, sa.Machine) {}
 func (n *host) Stirred(sa.Machine)                          { n.acts++ }
 

@@ -198,9 +198,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		s.softLife(c)
 		c.hardAt = now.Add(life)
 	}
-	if s.env.KeyLog != nil {
-		sa.LogESP(s.env.KeyLog, c.sa)
-	}
+	sa.LogESP(s.env.KeyLog.To(sa.ESPKeys, c.sa.Tunnel), c.sa)
 	return c
 }
 

@@ -129,8 +129,28 @@ func (s *SA) abandon() {
 	s.retx.Stop()
 }
 
+// exchanged tells how a request of an established SA has ended.
+func (s *SA) exchanged(t task, refused *wire.Notify, answered bool, took time.Duration) {
+	f := sa.Exchanged{Done: answered && refused == nil, Took: took}
+	switch t.(type) {
+	case *liveness:
+		f.What, f.Done = sa.LivenessCheck, answered
+	case *rekeyChild:
+		f.What = sa.ChildRekey
+	case *rekeyIKE:
+		f.What = sa.IKERekey
+	default:
+		return
+	}
+	if f.What != sa.LivenessCheck && refused != nil && (refused.Kind == wire.TemporaryFailure || refused.Kind == wire.InvalidKEPayload) {
+		return
+	}
+	s.env.Owner.Exchanged(s, f)
+}
+
 // unanswered ends an SA whose peer does not respond.
 func (s *SA) unanswered(now time.Time) {
+	s.exchanged(s.out, nil, false, 0)
 	switch t := s.out.(type) {
 	case *deleteIKE:
 		s.die(now, s.endWhy)
@@ -176,6 +196,7 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 	t := s.out
 	s.out = nil
 	s.nextID++
+	s.exchanged(t, errorNotify(ps), true, now.Sub(s.retx.Began()))
 	s.retx.Stop()
 	s.responses = fragments{}
 	if err == nil {

@@ -214,7 +214,7 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 		s.env.Owner.Floated(s)
 	}
 	s.name()
-	s.logKeys()
+	s.LogKeys(s.env.KeyLog)
 	s.retx.Stop()
 	s.out, s.nextID = nil, 1
 	a := &auth{first: t.first, local: t.local, remote: t.remote}
@@ -406,7 +406,7 @@ func (s *SA) haveKeys(now time.Time) bool {
 		s.log.Error("cannot derive keys", "err", err)
 		return false
 	}
-	s.logKeys()
+	s.LogKeys(s.env.KeyLog)
 	return true
 }
 

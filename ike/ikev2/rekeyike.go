@@ -259,7 +259,7 @@ func (s *SA) successor(now time.Time, initiator bool, spiI, spiR uint64, suite i
 	n.path, n.nat, n.fragment = s.path, s.nat, s.fragment
 	n.name()
 	n.established(now)
-	n.logKeys()
+	n.LogKeys(n.env.KeyLog)
 	s.env.Owner.Spawned(n)
 	return n, nil
 }

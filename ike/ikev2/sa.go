@@ -216,6 +216,7 @@ func (s *SA) checkAlive(now time.Time) {
 			s.enqueue(&liveness{})
 		}
 	case dpd.Dead:
+		s.exchanged(&liveness{}, nil, false, 0)
 		s.Drop(now, diag.Cause{Code: diag.LivenessDead, After: s.monitor.Timeout})
 	}
 }
@@ -424,12 +425,20 @@ func (s *SA) busy(now time.Time, n *wire.Notify) {
 	}
 }
 
-// logKeys writes the keys for Wireshark, if a key log was asked for.
-func (s *SA) logKeys() {
-	if s.env.KeyLog != nil {
-		k := s.keys
-		sa.LogIKE(s.env.KeyLog, s.spiI, s.spiR, s.suite, k.ei, k.er, k.ai, k.ar)
+// LogKeys implements sa.Machine. Of a responder the peer is not known before IKE_AUTH: its keys are those of all peers
+// that it can be.
+func (s *SA) LogKeys(log sa.KeyLog) {
+	if log == nil || s.keys == nil || s.state == sa.Dead {
+		return
 	}
+	tunnels := s.peer.Tunnels()
+	if s.peer == nil {
+		for _, p := range s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr()) {
+			tunnels = append(tunnels, p.Tunnels()...)
+		}
+	}
+	k := s.keys
+	sa.LogIKE(log.To(sa.IKEv2Keys, tunnels...), s.spiI, s.spiR, s.suite, k.ei, k.er, k.ai, k.ar)
 }
 
 // header makes the header of a message from this end.

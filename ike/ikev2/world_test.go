@@ -358,4 +358,5 @@ func describe(d []byte) string {
 	return fmt.Sprintf("%v %d %x", h.Exchange, h.ID, h.Flags)
 }
 
-func (h *host) Measured(sa.Machine, sa.Measured) {}
+func (h *host) Measured(sa.Machine, sa.Measured)   {}
+func (h *host) Exchanged(sa.Machine, sa.Exchanged) {}

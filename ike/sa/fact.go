@@ -99,6 +99,24 @@ type Measured struct {
 	Unable bool // the peer answers no such packet, whatever its size
 }
 
+// Exchange is what a request of ours asks an established IKE SA's peer for.
+type Exchange uint8
+
+const (
+	LivenessCheck Exchange = iota
+	ChildRekey             // in IKEv1 a quick mode that replaces a Child SA
+	IKERekey               // of IKEv2
+)
+
+// Exchanged says that a request of ours has ended, but for one that the peer wants to be asked again, later or in another
+// group. In IKEv1 any authentic message answers a liveness check.
+type Exchanged struct {
+	SA   IKESA
+	What Exchange
+	Done bool          // else the peer has refused it, or has not answered
+	Took time.Duration // from its first sending to the answer; 0: there was none
+}
+
 func (IKEConnecting) action()  {}
 func (IKEEstablished) action() {}
 func (IKERekeyed) action()     {}
@@ -110,6 +128,7 @@ func (ChildGone) action()      {}
 func (ChildFailed) action()    {}
 func (PeerMoved) action()      {}
 func (Measured) action()       {}
+func (Exchanged) action()      {}
 
 func (IKEConnecting) fact()  {}
 func (IKEEstablished) fact() {}
@@ -122,3 +141,4 @@ func (ChildGone) fact()      {}
 func (ChildFailed) fact()    {}
 func (PeerMoved) fact()      {}
 func (Measured) fact()       {}
+func (Exchanged) fact()      {}

@@ -8,6 +8,35 @@ import (
 	"vpngw/ipsec"
 )
 
+// KeyTable is one of Wireshark's tables of keys, named as its file.
+type KeyTable string
+
+const (
+	IKEv1Keys KeyTable = "ikev1_decryption_table"
+	IKEv2Keys KeyTable = "ikev2_decryption_table"
+	ESPKeys   KeyTable = "esp_sa"
+)
+
+// KeyLog says where the rows of a table go that hold the keys of an SA of these tunnels; nil: nowhere. A nil KeyLog is
+// that too: no key is copied then. Without tunnels the peer of the SA is not known yet.
+type KeyLog func(table KeyTable, tunnels ...string) io.Writer
+
+// To is where an SA of these tunnels writes its keys; nil: nowhere.
+func (l KeyLog) To(table KeyTable, tunnels ...string) io.Writer {
+	if l == nil {
+		return nil
+	}
+	return l(table, tunnels...)
+}
+
+// LogAll is a KeyLog of all SAs and tables. w may be nil.
+func LogAll(w io.Writer) KeyLog {
+	if w == nil {
+		return nil
+	}
+	return func(KeyTable, ...string) io.Writer { return w }
+}
+
 // LogIKE writes the keys of an IKE SA as a line of Wireshark's
 // ikev2_decryption_table. Whoever has the line can read everything that the SA
 // protects. With a nil w it does nothing.
@@ -41,7 +70,7 @@ func LogIKEv1(w io.Writer, spiI uint64, key, a ipsec.Secret) error {
 
 // LogESP writes the keys of a Child SA as two lines of Wireshark's esp_sa table,
 // outbound first. They begin with the address family in quotes, which distinguishes
-// them from LogIKE's lines in one file. Salts and unknown algorithms are written as
+// them from LogIKE's lines in one file. The address of a peer that may move is written as any. Salts and unknown algorithms are written as
 // by LogIKE. Wireshark 4.0 decrypts a Child SA with ESN, but does not know the upper
 // half of its sequence numbers, so it reports every ICV as wrong.
 func LogESP(w io.Writer, c *ipsec.ChildSA) error {
@@ -60,6 +89,9 @@ func LogESP(w io.Writer, c *ipsec.ChildSA) error {
 	family := "IPv4"
 	if remote.Is6() {
 		family = "IPv6"
+	}
+	if c.Follow {
+		remote = netip.Addr{}
 	}
 	line := func(from, to netip.Addr, spi uint32, k ipsec.Keys) string {
 		return fmt.Sprintf("%q,%q,%q,\"0x%08x\",%q,%q,%q,%q\n",

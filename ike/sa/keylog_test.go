@@ -229,12 +229,16 @@ func TestKeyLogLines(t *testing.T) {
 	child.Path.Local = netip.AddrPort{}
 	child.Path.Remote = netip.MustParseAddrPort("[2001:db8::2]:4500")
 	LogESP(&b, child)
+	child.Path.Local, child.Follow = netip.MustParseAddrPort("192.0.2.1:4500"), true
+	LogESP(&b, child)
 	want := `0000000000000001,ff00000000000000,010203,010203,"AES-GCM-128 with 16 octet ICV [RFC5282]",,,"NONE [RFC4306]"
 # 0000000000000001,0000000000000002,010203,010203,"chacha20poly1305",,,"NONE [RFC4306]"
 "IPv4","192.0.2.1","192.0.2.2","0x00001234","AES-GCM with 16 octet ICV [RFC4106]","0x010203","NULL",""
 "IPv4","192.0.2.2","192.0.2.1","0x80001234","AES-GCM with 16 octet ICV [RFC4106]","0x010203","NULL",""
 "IPv6","*","2001:db8::2","0x00001234","AES-GCM with 16 octet ICV [RFC4106]","0x010203","NULL",""
 "IPv6","2001:db8::2","*","0x80001234","AES-GCM with 16 octet ICV [RFC4106]","0x010203","NULL",""
+"IPv6","192.0.2.1","*","0x00001234","AES-GCM with 16 octet ICV [RFC4106]","0x010203","NULL",""
+"IPv6","*","192.0.2.1","0x80001234","AES-GCM with 16 octet ICV [RFC4106]","0x010203","NULL",""
 `
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)

@@ -50,6 +50,7 @@ type Machine interface {
 	Adopt(now time.Time, p *Peer)
 
 	Info() Info
+	LogKeys(KeyLog)         // writes the present keys of the IKE SA, without those of its Child SAs
 	Children() []ChildInfo  // the Child SAs that ESP has; the caller owns the slice
 	Creating(c *Child) bool // whether a Create of c is under way
 }
@@ -124,7 +125,7 @@ func (d Drop) String() string {
 type Env struct {
 	Rand        io.Reader
 	Log         *slog.Logger
-	KeyLog      io.Writer // nil: none
+	KeyLog      KeyLog // nil: none
 	AllocSPI    func() (uint32, error)
 	FreeSPI     func(uint32)           // gives back an SPI that was never installed
 	LastInbound func(uint32) time.Time // when an inbound SA last had an authentic packet; zero: never
@@ -185,6 +186,8 @@ type Owner interface {
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
 	// Measured is the answer of m to a Measure; the Owner adds its SA.
 	Measured(m Machine, f Measured)
+	// Exchanged tells how a request of m has ended; the Owner adds its SA.
+	Exchanged(m Machine, f Exchanged)
 	// Affords asks, before the work, whether a sender that has not proven who it is may cost this host so much more time
 	// in exponentiations (see Effort). reachable: it has proven that it receives at its address.
 	Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool

@@ -90,6 +90,20 @@ type Peer struct {
 	Children []*Child
 }
 
+// Tunnels are the names of the peer's tunnels, each once. p may be nil.
+func (p *Peer) Tunnels() []string {
+	if p == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range p.Children { // the children of one tunnel are adjacent
+		if len(out) == 0 || out[len(out)-1] != c.Tunnel {
+			out = append(out, c.Tunnel)
+		}
+	}
+	return out
+}
+
 // Speaks reports whether the configuration allows the peer a version of IKE.
 func (p *Peer) Speaks(version int) bool { return p.Version == version || p.Version == 0 }
 

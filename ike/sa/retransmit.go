@@ -46,6 +46,14 @@ func (r *Retransmitter) Start(now time.Time, msgs ...[]byte) {
 // Stop ends the retransmission: the response has come, or nobody waits for it.
 func (r *Retransmitter) Stop() { r.msgs, r.next, r.until = nil, time.Time{}, time.Time{} }
 
+// Began is when Start was called, while Total stays the same; zero: no request is open.
+func (r *Retransmitter) Began() time.Time {
+	if !r.Active() {
+		return time.Time{}
+	}
+	return r.until.Add(-orDefault(r.Total, totalWait))
+}
+
 // Active reports whether a request is open.
 func (r *Retransmitter) Active() bool { return !r.until.IsZero() }
 

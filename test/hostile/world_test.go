@@ -77,7 +77,7 @@ func (w *world) add(addr netip.Addr, spi uint32) *end {
 	n.cfg = ike.Config{
 		Rand:        w.rand,
 		Log:         slog.New(counter{n}),
-		KeyLog:      n.keys,
+		KeyLog:      sa.LogAll(n.keys),
 		AllocSPI:    func() (uint32, error) { n.spi++; n.taken[n.spi] = true; return n.spi, nil },
 		FreeSPI:     func(spi uint32) { n.release(spi) },
 		LastInbound: func(uint32) time.Time { return time.Time{} },

@@ -65,3 +65,15 @@ func (l *Lab) Tshark(pcap string, args ...string) string {
 	l.Helper()
 	return l.tool(2*time.Minute, "", "tshark", append([]string{"-r", pcap}, args...)...)
 }
+
+// Tcpdump reads a capture file, a line for each packet that matches the filter.
+func (l *Lab) Tcpdump(pcap, filter string) string {
+	l.Helper()
+	return l.tool(2*time.Minute, "", "tcpdump", "-n", "-r", pcap, filter)
+}
+
+// Tar lists an archive.
+func (l *Lab) Tar(archive string) string {
+	l.Helper()
+	return l.tool(time.Minute, "", "tar", "-tf", archive)
+}

@@ -14,6 +14,7 @@ type Config struct {
 	Offload          *bool            `json:"offload,omitempty"`
 	Discard          *bool            `json:"discard_cleartext,omitempty"`
 	Threads          int              `json:"threads,omitempty"`
+	Metrics          any              `json:"metrics,omitempty"`
 	VPNGateways      map[string]Entry `json:"vpn_gateways,omitempty"`
 	CustomerGateways map[string]Entry `json:"customer_gateways,omitempty"`
 	Connections      []Connection     `json:"connections"`

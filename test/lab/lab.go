@@ -6,7 +6,7 @@
 // Everything a Lab makes carries the id of the process that made it, is removed
 // when the test ends or is interrupted, and, if that process was killed
 // outright, by the next Lab to start. A Lab touches nothing outside its
-// namespaces and its temporary directory.
+// namespaces and its temporary directory, but for the images of an Engine.
 //
 // A Lab is to be used from one goroutine, except where a method says otherwise.
 package lab

@@ -30,19 +30,24 @@ type Process struct {
 // which a restarted program appends to.
 func (n *Namespace) Start(name, program string, args ...string) *Process {
 	n.lab.Helper()
+	return n.start(name, n.command(program, args...), n.ownClock && program == n.lab.Binary())
+}
+
+// start starts a command under the namespace's name. With ownClock the command's program has a clock of its own.
+func (n *Namespace) start(name string, cmd *exec.Cmd, ownClock bool) *Process {
+	n.lab.Helper()
 	Hold()
-	p := &Process{Name: n.role + "/" + name, lab: n.lab, done: make(chan struct{})}
+	p := &Process{Name: n.role + "/" + name, lab: n.lab, done: make(chan struct{}), cmd: cmd}
 	p.Out = filepath.Join(n.lab.Dir, n.role+"-"+name+".log")
 	out, err := os.OpenFile(p.Out, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		n.lab.Fatalf("lab: %v", err)
 	}
 	defer out.Close()
-	p.cmd = n.command(program, args...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if n.ownClock && program == n.lab.Binary() {
-		p.clock, err = startWithClock(p.cmd, program)
+	if ownClock {
+		p.clock, err = startWithClock(p.cmd, n.lab.Binary())
 	} else {
 		err = p.cmd.Start()
 	}

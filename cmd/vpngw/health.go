@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"vpngw/control"
+	"vpngw/desired"
+	"vpngw/diag"
+	"vpngw/gateway"
+	"vpngw/tunnel"
+)
+
+func newHealth(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "health [NAME]",
+		Short: "Tell by the exit code whether every wanted tunnel is up",
+		Long: `Health prints nothing and ends with 0 when every wanted tunnel is up, or every wanted
+tunnel of one connection, or one tunnel. Otherwise it ends with 1 and prints a line for
+each tunnel that is not up. It ends with 3 when there is no daemon. It is the health
+check of the container image.
+
+A tunnel that "vpngw down" holds down is not wanted. One that waits for a packet
+(start: onTraffic) counts as up. Of two tunnels both must be up: health asks for what
+"vpngw status" calls up, and a standby that is missing is not.
+
+Root, the user that the daemon runs as and members of the socket's group may look.`,
+		Example: `  vpngw health || vpngw status        what is not up, and why
+  docker inspect -f '{{.State.Health.Status}}' vpngw`,
+		Args: noneOrOneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			st, err := control.NewClient(s.control).Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			sick, err := ailing(st, strings.Join(args, ""), time.Now())
+			if err != nil {
+				return err
+			}
+			for _, line := range sick {
+				fmt.Fprintln(cmd.OutOrStdout(), line)
+			}
+			if len(sick) > 0 {
+				return errSaid
+			}
+			return nil
+		},
+	}
+}
+
+// ailing has a line for each wanted tunnel of that name, of a connection of that name, or of all, that is not up.
+func ailing(st desired.Status, name string, now time.Time) (lines []string, err error) {
+	found, known := name == "", []string(nil)
+	for _, c := range st.Connections {
+		known = append(known, c.Name)
+		for _, t := range c.Tunnels {
+			if name != "" && !slices.Contains([]string{c.Name, t.Name}, name) {
+				continue
+			}
+			found = true
+			if t.State == tunnel.Up || t.Code == diag.OperatorDown || t.Code == diag.AwaitsTraffic {
+				continue
+			}
+			line := fmt.Sprintf("%s is %s for %s", plain(t.Name), plain(string(t.State)), ago(now.Sub(t.Since)))
+			if t.Why != "" {
+				line += ": " + plain(t.Why)
+			}
+			lines = append(lines, line)
+		}
+	}
+	if !found {
+		return nil, &gateway.UnknownNameError{Name: name, Known: known}
+	}
+	return lines, nil
+}

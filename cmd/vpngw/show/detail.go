@@ -1,0 +1,160 @@
+package show
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"vpngw/gateway"
+	"vpngw/tunnel"
+)
+
+// detail is lines of a name and a text.
+type detail struct {
+	o     Options
+	lines []string
+}
+
+const nameWidth = 14 // of the names in a detail, with the indentation
+
+// add adds a line, where there is a text.
+func (d *detail) add(name, text string) {
+	if text == "" {
+		return
+	}
+	d.lines = append(d.lines, Wrap(Fit("  "+name, nameWidth)+text, d.o.width(), nameWidth)...)
+}
+
+// Tunnel is everything about one tunnel. drops are the packets that it dropped over all its SAs, by name.
+func Tunnel(c *gateway.ConnectionStatus, t *gateway.TunnelStatus, drops map[string]uint64, o Options) []string {
+	d := &detail{o: o}
+	state := Mark(t.State) + " " + Plain(string(t.State))
+	if o.Color {
+		state = Paint(t.State, state)
+	}
+	d.lines = append(d.lines, Wrap(fmt.Sprintf("%s: %s for %s", Name(c, t), state, Ago(o.Now.Sub(t.Since))), o.width(), 2)...)
+	d.add("connection", fmt.Sprintf("%s, %s, this host is the %s", Plain(c.Name), Plain(c.Dialect), Plain(c.Side)))
+	if t.Role != "" && t.Role != "single" {
+		has := "has the traffic"
+		if !t.Active {
+			has = "does not have the traffic"
+		}
+		d.add("role", Plain(t.Role)+", "+has)
+	}
+	d.add("device", Plain(t.Device))
+	d.add("addresses", fmt.Sprintf("%s to %s", Plain(cmp.Or(t.Local, "none yet")), Plain(t.Remote)))
+	if t.Code != "" || t.Why != "" {
+		d.add("why", Plain(t.Why))
+		d.add("code", Plain(string(t.Code)))
+		d.add("what to do", Plain(t.Advice.String()))
+	}
+	d.ike(t.IKE)
+	for i := range t.Children {
+		d.child(&t.Children[i])
+	}
+	if len(t.Children) == 0 {
+		d.add("Child SA", "none")
+	}
+	d.add("carried", fmt.Sprintf("%s in (%s), %s out (%s), since the daemon's start", Bytes(t.Traffic.BytesIn), packets(t.Traffic.PacketsIn), Bytes(t.Traffic.BytesOut), packets(t.Traffic.PacketsOut)))
+	d.add("dropped", Drops(drops))
+	d.health(t.Health)
+	own := Plain(t.Name) + " "
+	d.add("BFD", strings.TrimPrefix(strings.TrimPrefix(BFD(t, o.Now), own), "BFD "))
+	d.session(t, own)
+	if t.Leak != "" {
+		d.add("leak", cmp.Or(Plain(t.LeakWhy), "none: all packets for its networks go into a tunnel or are dropped"))
+	}
+	for _, x := range t.Exposed {
+		d.add("exposed", strings.TrimPrefix(Exposed(t.Name, x), Plain(t.Name)+": "))
+	}
+	if len(c.Unserved) > 0 {
+		d.add("not served", Plain(strings.Join(c.Unserved, ", ")))
+	}
+	if t.State != tunnel.Up || t.Code != "" {
+		d.lines = append(d.lines, Wrap(fmt.Sprintf("`vpngw doctor %s` looks for the cause.", Plain(t.Name)), o.width(), 2)...)
+	}
+	return d.lines
+}
+
+func (d *detail) ike(i *gateway.IKEStatus) {
+	if i == nil {
+		d.add("IKE SA", "none")
+		return
+	}
+	text := fmt.Sprintf("IKEv%d", i.Version)
+	if i.Mode != "" {
+		text += " " + Plain(i.Mode) + " mode"
+	}
+	if i.Mode == aggressive {
+		text += "!"
+	}
+	text += ", " + Plain(i.State)
+	if i.Proposal != "" {
+		text += ", " + Marked(i.Proposal)
+	}
+	d.add("IKE SA", text)
+	d.add("SPIs", fmt.Sprintf("%s initiator, %s responder", Plain(i.SPIi), Plain(i.SPIr)))
+	way := "ESP as protocol 50"
+	if i.Encap {
+		way = "ESP in UDP"
+	}
+	d.add("NAT", Plain(cmp.Or(i.NAT, "not known yet"))+"; "+way)
+}
+
+func (d *detail) child(c *gateway.ChildStatus) {
+	d.add("Child SA", fmt.Sprintf("%s === %s", Plain(strings.Join(c.LocalTS, " ")), Plain(strings.Join(c.RemoteTS, " "))))
+	text := fmt.Sprintf("%s, SPI %s in, %s out; %s in (%s), %s out (%s)", Marked(c.Proposal), Plain(c.SPIIn), Plain(c.SPIOut), Bytes(c.BytesIn), packets(c.PacketsIn), Bytes(c.BytesOut), packets(c.PacketsOut))
+	if drops := Drops(c.Drops); drops != "" {
+		text += "; dropped " + drops
+	}
+	d.add("", text)
+}
+
+func (d *detail) health(h *gateway.HealthStatus) {
+	if h == nil {
+		return
+	}
+	text := fmt.Sprintf("%s; pings %s", Plain(h.State), Plain(h.Target))
+	if h.Source != "" {
+		text += " from " + Plain(h.Source)
+	}
+	text += fmt.Sprintf(": %d sent, %d answered, %d lost", h.Sent, h.Answered, h.Lost)
+	if h.RTTLast > 0 {
+		text += fmt.Sprintf("; round trip %.3g ms, least %.3g ms, average %.3g ms", h.RTTLast, h.RTTMin, h.RTTAvg)
+	}
+	d.add("health", text)
+}
+
+func (d *detail) session(t *gateway.TunnelStatus, own string) {
+	s := t.Session
+	if s == nil {
+		return
+	}
+	whole := *t
+	short := *s
+	short.Reasons = nil // each has a line of its own
+	whole.Session = &short
+	d.add("BGP", strings.TrimPrefix(strings.TrimPrefix(Session(&whole, d.o.Now), own), "BGP "))
+	d.add("", fmt.Sprintf("this end is %s, AS %d", Plain(s.Local), s.LocalAS))
+	for _, r := range s.Reasons {
+		d.add("refused", Plain(r.Prefix)+": "+Plain(r.Why))
+	}
+}
+
+func packets(n uint64) string {
+	if n == 1 {
+		return "1 packet"
+	}
+	return fmt.Sprintf("%d packets", n)
+}
+
+// Drops are counts by name; empty: there are none.
+func Drops(counts map[string]uint64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[name], Plain(name)))
+	}
+	return strings.Join(parts, ", ")
+}

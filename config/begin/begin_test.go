@@ -1,0 +1,188 @@
+package begin
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"vpngw/config"
+	"vpngw/config/load"
+	"vpngw/diag"
+)
+
+func pages(t *testing.T) map[string][]byte {
+	t.Helper()
+	paths, err := filepath.Glob("../load/testdata/pages/*.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][]byte{}
+	for _, path := range paths {
+		name := filepath.Base(path)
+		if filepath.Ext(name) == ".golden" || strings.Contains(name, "created") { // these do not describe the connection
+			continue
+		}
+		if out[name], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(out) != 14 {
+		t.Fatalf("%d pages, want 14", len(out))
+	}
+	return out
+}
+
+func noFiles(string, int) ([]byte, fs.FileMode, error) { return nil, 0, fs.ErrNotExist }
+
+// typed is a user who answers each question of the kinds by a good answer, after a bad one and an empty line.
+type typed struct {
+	out  strings.Builder
+	next int
+}
+
+// Read gives the answer to the last question in out, a line at a time.
+func (u *typed) Read(p []byte) (int, error) {
+	asked := u.out.String()
+	question := asked[strings.LastIndex("\n"+asked, "\n"):]
+	u.next++
+	answer := map[string]string{
+		"Public address of":   fmt.Sprintf("198.51.100.%d", u.next),
+		"Public addresses of": "198.51.100.251,198.51.100.252",
+		"BGP's AS number":     "65010",
+		"Networks behind the": "10.99.0.0/16, 10.98.0.0/16",
+		"Which end":           "",
+	}
+	for start, good := range answer {
+		if !strings.HasPrefix(question, start) {
+			continue
+		}
+		switch {
+		case good == "" || strings.Contains(asked, "  There must") && strings.HasSuffix(asked, ".\n"+question):
+			return copy(p, good+"\n"), nil
+		case strings.HasSuffix(asked, "written.\n"+question):
+			return copy(p, "nonsense\n"), nil
+		}
+		return copy(p, "\n"), nil
+	}
+	return 0, io.EOF
+}
+
+// Each page's body becomes, by questions, a configuration without an error, for either end.
+func TestEachPageBecomesAConfiguration(t *testing.T) {
+	for name, body := range pages(t) {
+		for _, side := range []config.Side{config.Customer, config.Cloud} {
+			t.Run(fmt.Sprintf("%s/%v", name, side), func(t *testing.T) {
+				cloud, _, _ := strings.Cut(strings.TrimSuffix(name, filepath.Ext(name)), "-")
+				if got := load.Guess(body); got != cloud {
+					t.Fatalf("the dialect is guessed to be %q", got)
+				}
+				a := &Answers{Body: body, Side: side, Gateways: map[string]*Gateway{}, Customer: map[string]*Gateway{}}
+				u := &typed{}
+				term := &Terminal{In: bufio.NewReaderSize(u, 64), Out: &u.out, Secret: func() (string, error) { return "Not-a-real-Secret.1", nil }}
+				if err := term.Ask(a); err != nil {
+					t.Fatalf("%v after\n%s", err, u.out.String())
+				}
+				if strings.Contains(u.out.String(), "real-Secret") {
+					t.Error("it shows the key")
+				}
+				a.Fill()
+				files, ps := a.Files("/etc/vpngw/vpngw.yaml", noFiles, load.Options{})
+				if files == nil {
+					t.Fatalf("%v\n%s", ps, u.out.String())
+				}
+				for _, p := range ps {
+					if p.Refused && !strings.Contains(p.Message, "are the same: no route") { // an example of a page
+						t.Errorf("run would refuse it: %v", p)
+					}
+				}
+				if text := files[len(files)-1]; text.Path != "/etc/vpngw/vpngw.yaml" || strings.Contains(string(text.Data), "real-Secret") {
+					t.Errorf("the last file is %s:\n%s", text.Path, text.Data)
+				}
+				if string(files[0].Data) != string(body) {
+					t.Error("the body is not kept as it was")
+				}
+			})
+		}
+	}
+}
+
+// A wrong answer is named at once, and asked again.
+func TestAWrongAnswerIsAskedAgain(t *testing.T) {
+	var out strings.Builder
+	in := "198.51.100\n198.51.100.1\n192.168.3.1/24\n\n192.168.3.0/24\n10.0.0.0/8\n"
+	a := &Answers{Native: &Native{Remote: netip.MustParseAddr("198.51.100.9")}}
+	keys := []string{"", "Not-a-real-Secret.1"}
+	term := &Terminal{In: bufio.NewReader(strings.NewReader(in)), Out: &out, Secret: func() (string, error) {
+		key := keys[0]
+		keys = keys[1:]
+		return key, nil
+	}}
+	if err := term.Ask(a); err != nil {
+		t.Fatalf("%v after\n%s", err, out.String())
+	}
+	for _, want := range []string{
+		`"198.51.100" is not the address of a host, such as 198.51.100.1.`, "the network is 192.168.3.0/24.", "There must be an answer", "A key has one character at least.",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
+	if files, ps := a.Files("vpngw.yaml", noFiles, load.Options{}); files == nil {
+		t.Error(ps)
+	}
+	if err := term.Ask(&Answers{}); !errors.Is(err, errEnded) {
+		t.Errorf("at the end of the input: %v", err)
+	}
+}
+
+// What a body is, is asked where its keys do not say it; a body with an error is refused at once.
+func TestABodyIsPastedOrNamed(t *testing.T) {
+	var out strings.Builder
+	in := "{\"LocalSubnet\": \n\nnosuchfile\n" +
+		"{\"VpnConnectionName\": \"a\", \"VpnGatewayId\": \"g\", \"CustomerGatewayId\": \"c\", \"Nonsense\": 1}\n" +
+		"{\"LocalSubnet\": \"10.0.0.0/8\",\n \"RemoteSubnet\": \"192.168.3.0/24\", \"RegionId\": \"r\",\n\"VpnGatewayId\": \"198.51.100.1\", \"CustomerGatewayId\": \"203.0.113.9\"}\ncloud\n"
+	term := &Terminal{
+		In: bufio.NewReader(strings.NewReader(in)), Out: &out,
+		ReadFile: func(string) ([]byte, error) { return nil, fs.ErrNotExist },
+		Secret:   func() (string, error) { return "Not-a-real-Secret.1", nil },
+		Warn:     func(ps diag.Problems, w io.Writer) { ps.Write(w) },
+	}
+	a := &Answers{}
+	if err := term.Ask(a); err != nil {
+		t.Fatalf("%v after\n%s", err, out.String())
+	}
+	for _, want := range []string{"this JSON is not complete", "file does not exist", `there is no key "Nonsense"`, "It is of alibaba.", "Which end"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
+		}
+	}
+	if a.Side != config.Cloud || a.dialect().Name != "alibaba" {
+		t.Errorf("side %v, dialect %v", a.Side, a.dialect())
+	}
+	if files, ps := a.Files("vpngw.yaml", noFiles, load.Options{}); files == nil {
+		t.Error(ps)
+	}
+}
+
+// An id, a name or a key may hold anything; the file says it so that it is read as the same.
+func TestAnythingStandsInTheFileAsItIs(t *testing.T) {
+	for _, id := range []string{"yes", "0x10", "a: b", "#", "1e3", "- x", "'", `"`, "a\tb", "{}", "~", "null", "*x", "&x", "!x", "%", "@", "`"} {
+		a := &Answers{
+			Body:     fmt.Appendf(nil, `{"LocalSubnet": "10.0.0.0/8", "RemoteSubnet": "192.168.3.0/24", "RegionId": "r", "VpnGatewayId": %q, "CustomerGatewayId": "203.0.113.9", "IkeConfig": {"Psk": "x"}}`, id),
+			Gateways: map[string]*Gateway{id: {Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.1")}}},
+		}
+		if needs := a.Needs(); len(needs) > 0 {
+			t.Errorf("%q: %v", id, needs)
+		}
+		if files, ps := a.Files("vpngw.yaml", noFiles, load.Options{}); files == nil {
+			t.Errorf("%q: %v", id, ps)
+		}
+	}
+}
