@@ -5,6 +5,8 @@ const (
 	NoAnswer       Code = "no-answer"
 	NoAnswerYet    Code = "no-answer-yet"
 	NoAnswerAuth   Code = "no-answer-auth"
+	AnswerUnusable Code = "answer-unusable"
+	FirstUnusable  Code = "first-message-unusable"
 	PeerStopped    Code = "peer-stopped"
 	PeerDead       Code = "peer-dead"
 	LivenessDead   Code = "peer-dead-liveness"
@@ -22,6 +24,8 @@ var reachability = []Entry{
 	{Code: NoAnswer, Severity: Error, Sentence: "no answer to {message} from {peer}: is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?", Side: Path, Change: "remote.address"},
 	{Code: NoAnswerYet, Severity: Warning, Sentence: "no answer from {host} so far: is it up, and do firewalls let UDP port {port} through?", Side: Path, Change: "remote.address"},
 	{Code: NoAnswerAuth, Severity: Error, Sentence: "no answer to IKE_AUTH from {peer}: the peer answered IKE_SA_INIT, so look for a filter on UDP 4500 or for large packets that are lost, and in the peer's log", Side: Path},
+	{Code: AnswerUnusable, Severity: Error, Sentence: "{peer} answers, so the way there is open, but what comes as {message} cannot be used: {err}", Side: Theirs},
+	{Code: FirstUnusable, Severity: Error, Sentence: "{peer} begins, but its {message} cannot be used: {err}", Side: Theirs},
 	{Code: PeerStopped, Severity: Error, Sentence: "the peer began and did not go on to {message} within {after}: did our answer reach it, and is UDP 4500 open on the way?", Side: Path},
 	{Code: PeerDead, Severity: Error, Sentence: "the peer is dead: no answer from {peer} to repeated requests", Side: Path},
 	{Code: LivenessDead, Severity: Error, Sentence: "the peer is dead: it did not answer a liveness check within {after}", Side: Path, Change: "dpd"},

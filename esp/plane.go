@@ -87,6 +87,7 @@ type Plane struct {
 	// receiving is held while a batch that came in is opened. It owns the openers, windows and
 	// quotas of all inbound SAs. Tunnel.sending is its counterpart.
 	receiving sync.Mutex
+	early     early
 
 	moves   moves
 	keeping keeping
@@ -142,6 +143,7 @@ func (p *Plane) FreeSPI(spi uint32) {
 	defer p.mu.Unlock()
 	if t := p.sad.entry(spi); t != nil && t.pair == nil {
 		p.sad.release(t)
+		p.releaseEarly(spi)
 	}
 }
 
@@ -172,7 +174,7 @@ func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	}
 	t.pair = pr
 	tunnel.put(pr)
-	p.sad.install(pr.in)
+	p.installEarly(pr.in, time.Now())
 	return nil
 }
 

@@ -13,13 +13,14 @@ import (
 // bits of an SPI are the number of its slot; the high bits are random and tell
 // the packets of the slot's present SA from an earlier one's.
 //
-// lookup may be called at any time. All else is for the holder of Plane.mu.
+// lookup and onOffer may be called at any time. All else is for the holder of Plane.mu.
 type sad struct {
 	slots   []atomic.Pointer[inbound]
-	entries []entry  // by slot
-	free    []uint32 // a ring of slots; the slot that has been free for longest is next
-	first   int      // of free
-	unused  int      // slots in free
+	offered []atomic.Uint32 // by slot: an SPI that is reserved and not installed; 0: none
+	entries []entry         // by slot
+	free    []uint32        // a ring of slots; the slot that has been free for longest is next
+	first   int             // of free
+	unused  int             // slots in free
 }
 
 // entry is the use of one slot.
@@ -42,6 +43,7 @@ func newSAD(slots int) sad {
 	n := 1 << bits.Len(uint(min(max(slots, minSlots), maxSlots)-1))
 	s := sad{
 		slots:   make([]atomic.Pointer[inbound], n),
+		offered: make([]atomic.Uint32, n),
 		entries: make([]entry, n),
 		free:    make([]uint32, n),
 		unused:  n,
@@ -78,6 +80,7 @@ func (s *sad) reserve(rand io.Reader) (uint32, error) {
 		spi := binary.BigEndian.Uint32(b[:])&^uint32(len(s.slots)-1) | slot
 		if spi >= minSlots && spi != t.spi {
 			*t = entry{spi: spi, used: true}
+			s.offered[slot].Store(spi)
 			s.first = (s.first + 1) % len(s.free)
 			s.unused--
 			return spi, nil
@@ -94,8 +97,17 @@ func (s *sad) entry(spi uint32) *entry {
 	return nil
 }
 
+// onOffer reports whether spi is reserved, and not installed yet.
+func (s *sad) onOffer(spi uint32) bool {
+	return spi != 0 && s.offered[int(spi)&(len(s.slots)-1)].Load() == spi
+}
+
 // install has lookup find in.
-func (s *sad) install(in *inbound) { s.slots[int(in.spi)&(len(s.slots)-1)].Store(in) }
+func (s *sad) install(in *inbound) {
+	slot := int(in.spi) & (len(s.slots) - 1)
+	s.slots[slot].Store(in)
+	s.offered[slot].Store(0)
+}
 
 // close makes lookup find no SA any more.
 func (s *sad) close() {
@@ -116,6 +128,7 @@ func (s *sad) reserveAll(spis []uint32) error {
 	}
 	for _, spi := range spis {
 		s.entries[spi&uint32(len(s.slots)-1)] = entry{spi: spi, used: true}
+		s.offered[spi&uint32(len(s.slots)-1)].Store(spi)
 	}
 	s.free, s.first, s.unused = s.free[:0], 0, len(s.slots)-len(spis)
 	for slot := range uint32(len(s.slots)) {
@@ -131,6 +144,7 @@ func (s *sad) reserveAll(spis []uint32) error {
 func (s *sad) release(t *entry) {
 	slot := t.spi & uint32(len(s.slots)-1)
 	s.slots[slot].Store(nil)
+	s.offered[slot].Store(0)
 	t.used, t.pair = false, nil
 	s.free[(s.first+s.unused)%len(s.free)] = slot
 	s.unused++

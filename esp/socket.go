@@ -107,15 +107,8 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 		return
 	}
 	in := r.plane.sad.lookup(binary.BigEndian.Uint32(b))
-	if in == nil && r.plane.frozen.Load() {
-		r.drop(dropFrozen)
-		return
-	}
 	if in == nil {
-		r.drop(dropNoSA)
-		if r.invalidSPIs.allow(r.now, 10, 10) {
-			r.plane.cfg.Notify(InvalidSPI{r.remote, binary.BigEndian.Uint32(b)})
-		}
+		r.unknown(d, b)
 		return
 	}
 	if why := r.packet(in, b, d.TOS); why != carried && why != taken {

@@ -116,6 +116,8 @@ func (s *Socket) setup(fd int, more []option) error {
 			option{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1, true},
 			option{"IPV6_RECVTCLASS", unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1, true},
 			// Raw sockets do not know the option, and are never of both families.
+			// NAT64 may make such datagrams (RFC 6936); ESP and IKE have checks of their own.
+			option{"UDP_NO_CHECK6_RX", unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1, false},
 			option{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, !s.Raw()})
 	} else if !s.Raw() { // a raw socket delivers the header itself
 		opts = append(opts,

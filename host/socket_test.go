@@ -106,6 +106,28 @@ func TestIPv4OptionsAreNotPayload(t *testing.T) {
 	}
 }
 
+// NAT64 may make UDP over IPv6 without a checksum, which a kernel drops unless it is told otherwise (RFC 6936).
+func TestUDPOverIPv6WithoutAChecksum(t *testing.T) {
+	left, right := wire(t)
+	to := right.open(right.host())
+	left.run(func() {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		left.must(err)
+		defer unix.Close(fd)
+		left.must(unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_TX, 1))
+		left.must(unix.Sendto(fd, []byte("no checksum"), 0, &unix.SockaddrInet6{Port: PortNATT, Addr: right6.As16()}))
+	})
+	left.run(func() {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		left.must(err)
+		defer unix.Close(fd)
+		left.must(unix.Sendto(fd, []byte("with one"), 0, &unix.SockaddrInet6{Port: PortNATT, Addr: right6.As16()}))
+	})
+	if got := inbox(t, to.ForSend(netip.AddrPortFrom(right6, PortNATT), left6), 1)[0]; string(got.Data) != "no checksum" {
+		t.Errorf("got %q first", got.Data)
+	}
+}
+
 // A run arrives as its packets, in order, with every kind of path.
 func TestRunArrivesWhole(t *testing.T) {
 	for _, c := range []struct {

@@ -145,9 +145,19 @@ func (e *Endpoint) readInit(now time.Time, h wire.Header, d ipsec.Datagram) *wir
 		return nil
 	case err != nil:
 		e.counters.Malformed++
+		e.unusable(now, 2, h, d, err)
 		return nil
 	}
 	return msg
+}
+
+// unusable tells the operator of a first message that could not be read, for the peers that it may have come from.
+func (e *Endpoint) unusable(now time.Time, version int, h wire.Header, d ipsec.Datagram, err error) {
+	for _, p := range e.peersAt[d.Remote.Addr().Unmap()] {
+		if p.cfg.Speaks(version) {
+			(*owner)(e).Troubled(now, p.cfg, diag.Cause{Code: diag.FirstUnusable, Peer: d.Remote, Message: "first message of " + h.Exchange.String(), Err: err.Error()})
+		}
+	}
 }
 
 // challenge asks the sender of a request to prove its address with a cookie.

@@ -157,7 +157,11 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 func (e *Endpoint) refuseV1(now time.Time, h wire.Header, d ipsec.Datagram, err error) {
 	e.counters.InitRefused++
 	var r *ikev1.Refusal
-	if !errors.As(err, &r) || !e.mayReply(now, d.Remote.Addr()) {
+	if !errors.As(err, &r) {
+		e.unusable(now, 1, h, d, err)
+		return
+	}
+	if !e.mayReply(now, d.Remote.Addr()) {
 		return
 	}
 	log, _ := (*owner)(e).Hearsay(now, d.Remote.Addr(), r.Cause.Code)

@@ -41,7 +41,34 @@ func (t IDType) String() string {
 var AnyIdentity = Identity{Type: 0xff}
 
 // Welcomes reports whether who is accepted as the peer that is configured as id.
-func (id Identity) Welcomes(who Identity) bool { return id == AnyIdentity || id == who }
+func (id Identity) Welcomes(who Identity) bool { return id == AnyIdentity || id.Same(who) }
+
+// Same reports whether two identities name one end. Names of hosts, also in e-mail addresses, are the same in small and
+// capital letters (RFC 1035 section 2.3.3); what is authenticated is each end's own bytes.
+func (id Identity) Same(other Identity) bool {
+	if id == other || id.Type != other.Type {
+		return id == other
+	}
+	switch id.Type {
+	case IDFQDN:
+		return fold(id.Data) == fold(other.Data)
+	case IDEmail:
+		a, b := strings.LastIndexByte(id.Data, '@')+1, strings.LastIndexByte(other.Data, '@')+1
+		return id.Data[:a] == other.Data[:b] && fold(id.Data[a:]) == fold(other.Data[b:])
+	}
+	return false
+}
+
+// fold writes ASCII letters small, and leaves all other bytes.
+func fold(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
 
 // Identity is the identity that an end of an IKE SA claims. It is comparable; the zero value is nobody's.
 type Identity struct {

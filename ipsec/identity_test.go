@@ -30,6 +30,26 @@ func TestParseIdentity(t *testing.T) {
 	}
 }
 
+func TestNamesOfHostsAreTheSameInAnyCase(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"GW.Example.NET", "gw.example.net", true},
+		{"joe@EXAMPLE.org", "joe@example.org", true},
+		{"Joe@example.org", "joe@example.org", false},
+		{"keyid:Branch", "keyid:branch", false},
+		{"fqdn:192.0.2.1", "192.0.2.1", false},
+		{"fqdn:\xc3\x84", "fqdn:\xc3\xa4", false},
+		{"gw.example.net", "gw.example.org", false},
+	} {
+		a, b := ParseIdentity(c.a), ParseIdentity(c.b)
+		if a.Same(b) != c.same || b.Same(a) != c.same || a.Welcomes(b) != c.same || !a.Same(a) || !AnyIdentity.Welcomes(a) || a.Same(AnyIdentity) {
+			t.Errorf("%s and %s: the same: %v", c.a, c.b, a.Same(b))
+		}
+	}
+}
+
 func TestIdentityPrintsNothingUnprintable(t *testing.T) {
 	id := Identity{IDFQDN, "a\x1b[31m\n"}
 	if s := id.String(); strings.ContainsAny(s, "\x1b\n") {

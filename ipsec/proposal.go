@@ -135,7 +135,8 @@ func (p Proposal) String() string {
 
 // Choose picks a suite that offer and own have in common, by own's order of
 // algorithms. A type that one side leaves out must be absent, or offered as "none" (0), on
-// the other side (RFC 7296 section 3.3.6). Without withKE, Choose ignores key exchange groups.
+// the other side (RFC 7296 section 3.3.6). Without withKE, Choose ignores key exchange groups. A proposal for ESP without
+// a transform for ESN, which RFC 7296 wants and some peers leave out, means sequence numbers of 32 bits.
 func (own Proposal) Choose(offer Proposal, withKE bool) (Suite, bool) {
 	var s Suite
 	for _, f := range [...]struct {
@@ -154,13 +155,21 @@ func (own Proposal) Choose(offer Proposal, withKE bool) (Suite, bool) {
 	}
 	mine, theirs := own.Of(ESN), offer.Of(ESN)
 	if len(mine) > 0 || len(theirs) > 0 {
-		t, ok := common(mine, theirs)
+		t, ok := common(orShort(mine), orShort(theirs))
 		if !ok {
 			return Suite{}, false
 		}
 		s.ESN = t.ID == ESNYes
 	}
 	return s, true
+}
+
+// orShort is what a list of ESN transforms means.
+func orShort(esn []Transform) []Transform {
+	if len(esn) == 0 {
+		return []Transform{{ESN, ESNNo, 0}}
+	}
+	return esn
 }
 
 // common is the first transform of a that is in b too. An empty list means "none".

@@ -48,7 +48,7 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 // peer. Ends with one address have been reported.
 func (l *loader) sameIdentity(at *dialect.Place, t *config.Tunnel) {
 	a, b := t.Local, t.Remote
-	if a.ID != b.ID || a.ID == (ipsec.Identity{}) || a.Address == b.Address {
+	if !a.ID.Same(b.ID) || a.ID == (ipsec.Identity{}) || a.Address == b.Address {
 		return
 	}
 	where := at.IDs[1]

@@ -235,7 +235,7 @@ func noKeyPair(err error) diag.Cause {
 // welcomes reports whether a peer may have an identity. Our own is never the peer's: who sends us our own messages
 // back authenticates itself by it, without the key.
 func welcomes(p *sa.Peer, who ipsec.Identity) bool {
-	return p.RemoteID.Welcomes(who) && who != p.LocalID
+	return p.RemoteID.Welcomes(who) && !who.Same(p.LocalID)
 }
 
 // otherIdentity says that the peer has none of the expected identities.
@@ -392,12 +392,15 @@ func (p1 *phase1) failed(now time.Time, err error) {
 // explain tells the operator what a dropped message most likely means.
 func (p1 *phase1) explain(now time.Time, err error) {
 	s, e := p1.s, (*dropped)(nil)
-	if !errors.As(err, &e) || s.keys == nil || e.why == sa.DropCleartext || e.why == sa.DropRepeated {
+	if !errors.As(err, &e) || e.why == sa.DropCleartext || e.why == sa.DropRepeated {
 		return
 	}
 	why := diag.Cause{Code: diag.NotDecrypted, Message: p1.x.step.text()}
-	if !e.cause.OK() {
+	switch {
+	case !e.cause.OK():
 		why = e.cause
+	case s.keys == nil || e.why == sa.DropMalformed:
+		why = diag.Cause{Code: diag.AnswerUnusable, Peer: s.path.Remote, Message: p1.x.step.text(), Err: e.text}
 	}
 	ps := p1.candidates
 	if s.peer != nil {

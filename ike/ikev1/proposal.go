@@ -279,12 +279,17 @@ func (c *choice) answer(spi []byte) *wire.SA1 {
 	return &wire.SA1{Proposals: []wire.Proposal1{p}}
 }
 
+// protoIPComp is PROTO_IPCOMP (RFC 2407 section 4.4.1).
+const protoIPComp = 4
+
 // single are the proposals whose number no other has. Two proposals with one number mean
-// "both protocols together", which vpngw does not do.
+// "both protocols together", which vpngw does not do; but compression beside ESP is declined by an answer without it.
 func single(o *wire.SA1, proto ipsec.Protocol) []wire.Proposal1 {
 	count := map[uint8]int{}
 	for _, p := range o.Proposals {
-		count[p.Number]++
+		if p.Protocol != protoIPComp {
+			count[p.Number]++
+		}
 	}
 	var out []wire.Proposal1
 	for _, p := range o.Proposals {

@@ -374,7 +374,7 @@ func (s *SA) established(now time.Time, initialContact bool) {
 	if s.life > 0 {
 		s.expireAt = now.Add(s.life)
 	}
-	if s.nat.Local {
+	if s.nat.KeepsOpen(s.peer) {
 		s.keepaliveAt = now.Add(sa.KeepaliveTime)
 	}
 	s.setState(now, sa.Established, diag.Cause{})

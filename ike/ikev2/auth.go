@@ -125,7 +125,7 @@ func (s *SA) checkAuth(p *sa.Peer, id *wire.ID, mac *wire.Auth) diag.Cause {
 	if !p.RemoteID.Welcomes(id.Identity) {
 		return diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(id.Identity), Ours: sa.IDText(p.RemoteID)}
 	}
-	if id.Identity == p.LocalID {
+	if id.Identity.Same(p.LocalID) {
 		return diag.Cause{Code: diag.SameIdentity, Theirs: sa.IDText(id.Identity)}
 	}
 	if mac.Method != wire.AuthSharedKey {
@@ -209,7 +209,7 @@ func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, ha
 		return fail(candidates, diag.Cause{Code: diag.PeerIdentity, Theirs: sa.IDText(id.Identity), Ours: sa.Alternatives(expected)})
 	}
 	if hasIDr {
-		mine := slices.DeleteFunc(slices.Clone(named), func(p *sa.Peer) bool { return p.LocalID != idr.Identity })
+		mine := slices.DeleteFunc(slices.Clone(named), func(p *sa.Peer) bool { return !p.LocalID.Same(idr.Identity) })
 		if len(mine) == 0 {
 			return fail(named, diag.Cause{Code: diag.OurIdentity, Theirs: sa.IDText(idr.Identity), Ours: sa.IDText(named[0].LocalID)})
 		}

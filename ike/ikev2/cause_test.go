@@ -164,7 +164,7 @@ func TestCausesAreTold(t *testing.T) {
 		{
 			code: diag.ESPNotOffered, says: "the peer chose an ESP proposal that we did not offer",
 			do: func(w *world) {
-				w.rewrite(wire.ExchangeCreateChild, true, each(func(p *wire.SA) { p.Proposals[0].Number = 9 }))
+				w.rewrite(wire.ExchangeCreateChild, true, each(func(p *wire.SA) { p.Proposals[0].Transforms[0].KeyBits = 192 }))
 				two(w)
 			},
 		},

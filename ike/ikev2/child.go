@@ -332,11 +332,11 @@ func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, 
 	if o.ke != nil {
 		group = o.ke.Group
 	}
-	number, suite, ok := choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, true)
-	if !ok {
-		number, suite, ok = choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, false)
+	from, suite := choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, true)
+	if from == nil {
+		from, suite = choose(own, o.sa, ipsec.ProtoESP, o.withKE, group, false)
 	}
-	if !ok {
+	if from == nil {
 		why := diag.Cause{Code: diag.ESPProposal, Theirs: sa.Difference(proposalsOf(o.sa), own, o.withKE)}
 		s.env.Owner.ChildChanged(now, s, cfg, why)
 		return nil, nil, refuse(wire.NoProposalChosen, why)
@@ -344,11 +344,10 @@ func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, 
 	if suite.KE.ID != group && suite.KE.ID != 0 {
 		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Cause: diag.Cause{Code: diag.ESPGroup, Ours: suite.KE.String()}}
 	}
-	i := slices.IndexFunc(o.sa.Proposals, func(p wire.Proposal) bool { return p.Number == number })
-	if len(o.sa.Proposals[i].SPI) != 4 {
-		return nil, nil, syntax("an ESP proposal with an SPI of %d bytes", len(o.sa.Proposals[i].SPI))
+	if len(from.SPI) != 4 {
+		return nil, nil, syntax("an ESP proposal with an SPI of %d bytes", len(from.SPI))
 	}
-	spiOut := binary.BigEndian.Uint32(o.sa.Proposals[i].SPI)
+	spiOut := binary.BigEndian.Uint32(from.SPI)
 	if spiOut < 256 {
 		return nil, nil, syntax("a reserved SPI")
 	}
@@ -366,7 +365,7 @@ func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, 
 		return nil, nil, refuse(wire.NoAdditionalSAs, diag.Cause{Code: diag.NoSPI, Err: err.Error()})
 	}
 	c := s.newChild(now, cfg, suite, spiIn, spiOut, local, remote, false, secret, ni, nr)
-	ps := []wire.Payload{&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoESP, SPI: u32(spiIn), Proposal: suite.Proposal()}}}}
+	ps := []wire.Payload{answer(from, u32(spiIn), suite)}
 	ps = append(ps, ke...)
 	ps = append(ps, &wire.TS{Selectors: remote}, &wire.TS{Responder: true, Selectors: local})
 	if s.takesMore(o, cfg, local, remote) {

@@ -108,8 +108,12 @@ var ErrBusy = errors.New("no time for a key exchange")
 // authentic yet, so an error counts only if no better response comes (RFC 7296
 // section 2.21.1).
 func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram) {
+	if d.Remote != s.path.Remote {
+		return
+	}
 	m, err := wire.Parse(d.Data)
-	if err != nil || d.Remote != s.path.Remote {
+	if err != nil {
+		t.unusable(s, now, err)
 		return
 	}
 	if n := errorNotify(m.Payloads); n != nil {
@@ -123,13 +127,24 @@ func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram)
 		}
 		return
 	}
-	if err := checkShape(wire.ExchangeSAInit, true, m.Payloads); err != nil || h.SPIr == 0 {
+	if err := checkShape(wire.ExchangeSAInit, true, m.Payloads); err != nil {
+		t.unusable(s, now, err)
+		return
+	}
+	if h.SPIr == 0 {
+		t.unusable(s, now, errors.New("the responder's SPI is 0"))
 		return
 	}
 	if why := t.accept(s, now, h, m.Payloads, d); !why.OK() {
 		t.refused = why
 		s.env.Owner.Troubled(now, s.peer, why)
 	}
+}
+
+// unusable keeps that something came: it may be forged like a refusal, and a better response may follow.
+func (t *saInit) unusable(s *SA, now time.Time, err error) {
+	t.refused = diag.Cause{Code: diag.AnswerUnusable, Peer: s.path.Remote, Message: "the response to IKE_SA_INIT", Err: err.Error()}
+	s.env.Owner.Troubled(now, s.peer, t.refused)
 }
 
 // refusal handles an error notification. It may be forged, and "the recipient should
@@ -232,8 +247,8 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message, reac
 	ke, _ := wire.Find[*wire.KE](m.Payloads)
 	nonce, _ := wire.Find[*wire.Nonce](m.Payloads)
 
-	peer, number, suite, ok := chooseIKE(candidates, offered, ke.Group)
-	if !ok {
+	peer, from, suite := chooseIKE(candidates, offered, ke.Group)
+	if from == nil {
 		why := diag.Cause{Code: diag.IKEProposal, Theirs: sa.Difference(proposalsOf(offered), candidates[0].Proposals, true)}
 		for _, p := range candidates {
 			env.Owner.Troubled(now, p, why)
@@ -270,7 +285,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message, reac
 	s.fragment = wire.FindNotify(m.Payloads, wire.FragmentationSupported) != nil
 
 	ps := []wire.Payload{
-		&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoIKE, Proposal: suite.Proposal()}}},
+		answer(from, nil, suite),
 		&wire.KE{Group: ke.Group, Data: s.dh.Public()},
 		&wire.Nonce{Data: s.nr},
 	}
@@ -297,23 +312,25 @@ func groupGuess(group uint16, want ipsec.Transform) diag.Cause {
 // chooseIKE finds the first candidate whose first choice from an offer has the group of the peer's key exchange value,
 // else the first with a proposal in common. It never lets the value decide between groups: who forged an
 // INVALID_KE_PAYLOAD would decide then.
-func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (peer *sa.Peer, number uint8, suite ipsec.Suite, ok bool) {
+func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (peer *sa.Peer, from *wire.Proposal, suite ipsec.Suite) {
 	for _, p := range candidates {
-		n, own, common := choose(p.Proposals, offered, ipsec.ProtoIKE, true, 0, false)
-		if common && own.KE.ID == group {
-			return p, n, own, true
+		n, own := choose(p.Proposals, offered, ipsec.ProtoIKE, true, 0, false)
+		if n != nil && own.KE.ID == group {
+			return p, n, own
 		}
-		if common && !ok {
-			peer, number, suite, ok = p, n, own, true
+		if n != nil && from == nil {
+			peer, from, suite = p, n, own
 		}
 	}
-	return peer, number, suite, ok
+	return peer, from, suite
 }
 
-// choose picks a proposal from an offer, with only: one that has the given group.
-func choose(own []ipsec.Proposal, offered *wire.SA, proto ipsec.Protocol, withKE bool, group uint16, only bool) (uint8, ipsec.Suite, bool) {
+// choose picks a proposal from an offer, with only: one that has the given group. nil: there is none. The numbers of an
+// offer do not count: some peers begin at 0, or leave gaps.
+func choose(own []ipsec.Proposal, offered *wire.SA, proto ipsec.Protocol, withKE bool, group uint16, only bool) (*wire.Proposal, ipsec.Suite) {
 	for _, o := range own {
-		for _, p := range offered.Proposals {
+		for i := range offered.Proposals {
+			p := &offered.Proposals[i]
 			if p.Protocol != proto || p.Unknown {
 				continue
 			}
@@ -324,11 +341,20 @@ func choose(own []ipsec.Proposal, offered *wire.SA, proto ipsec.Protocol, withKE
 				})}
 			}
 			if suite, ok := o.Choose(theirs, withKE); ok {
-				return p.Number, suite, true
+				return p, suite
 			}
 		}
 	}
-	return 0, ipsec.Suite{}, false
+	return nil, ipsec.Suite{}
+}
+
+// answer is the SA payload that takes a suite of a proposal: with its number, and with transforms of the types that it has.
+func answer(from *wire.Proposal, spi []byte, suite ipsec.Suite) *wire.SA {
+	p := suite.Proposal()
+	if len(from.Of(ipsec.ESN)) == 0 {
+		p.Transforms = slices.DeleteFunc(p.Transforms, func(t ipsec.Transform) bool { return t.Type == ipsec.ESN })
+	}
+	return &wire.SA{Proposals: []wire.Proposal{{Number: from.Number, Protocol: from.Protocol, SPI: spi, Proposal: p}}}
 }
 
 // chosen checks the SA payload of a response: it must have one proposal, with one
@@ -338,16 +364,22 @@ func chosen(got *wire.SA, own []ipsec.Proposal, proto ipsec.Protocol, withKE boo
 		return ipsec.Suite{}, false
 	}
 	p := got.Proposals[0]
-	n := int(p.Number)
-	if n < 1 || n > len(own) {
-		return ipsec.Suite{}, false
-	}
 	for _, typ := range [...]ipsec.TransformType{ipsec.Encr, ipsec.PRF, ipsec.Integ, ipsec.KE, ipsec.ESN} {
 		if len(p.Of(typ)) > 1 {
 			return ipsec.Suite{}, false
 		}
 	}
-	return own[n-1].Choose(p.Proposal, withKE)
+	if n := int(p.Number); 1 <= n && n <= len(own) {
+		if suite, ok := own[n-1].Choose(p.Proposal, withKE); ok {
+			return suite, true
+		}
+	}
+	for _, o := range own { // the number is wrong, and what it takes is clear
+		if suite, ok := o.Choose(p.Proposal, withKE); ok {
+			return suite, true
+		}
+	}
+	return ipsec.Suite{}, false
 }
 
 // haveKeys derives a responder's keys when the first encrypted request comes. Until

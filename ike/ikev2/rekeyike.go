@@ -186,19 +186,14 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 	if !ok {
 		return nil, nil, syntax("a rekey of the IKE SA without a KE payload")
 	}
-	_, number, suite, ok := chooseIKE([]*sa.Peer{s.peer}, offer, ke.Group)
-	if !ok {
+	_, from, suite := chooseIKE([]*sa.Peer{s.peer}, offer, ke.Group)
+	if from == nil {
 		return nil, nil, refuse(wire.NoProposalChosen, diag.Cause{Code: diag.IKEProposal, Theirs: sa.Difference(proposalsOf(offer), s.peer.Proposals, true)})
 	}
 	if suite.KE.ID != ke.Group {
 		return nil, nil, &wire.NotifyError{Kind: wire.InvalidKEPayload, Data: u16(suite.KE.ID), Cause: groupGuess(ke.Group, suite.KE)}
 	}
-	var spi []byte
-	for _, p := range offer.Proposals {
-		if p.Number == number {
-			spi = p.SPI
-		}
-	}
+	spi := from.SPI
 	if len(spi) != 8 || be64(spi) == 0 {
 		return nil, nil, syntax("an IKE proposal with an SPI of %d bytes", len(spi))
 	}
@@ -220,7 +215,7 @@ func (s *SA) answerRekeyIKE(now time.Time, ps []wire.Payload, offer *wire.SA) ([
 		s.rival, s.rivalMin = n, lowest(nonce.Data, nr) // the peer's response decides who wins
 	}
 	reply := []wire.Payload{
-		&wire.SA{Proposals: []wire.Proposal{{Number: number, Protocol: ipsec.ProtoIKE, SPI: u64(own), Proposal: suite.Proposal()}}},
+		answer(from, u64(own), suite),
 		&wire.Nonce{Data: nr},
 		&wire.KE{Group: ke.Group, Data: public},
 	}

@@ -398,7 +398,7 @@ func (s *SA) established(now time.Time) {
 		s.expireAt = now.Add(life)
 	}
 	s.rekeyInTime()
-	if s.nat.Local {
+	if s.nat.KeepsOpen(s.peer) {
 		s.keepaliveAt = now.Add(sa.KeepaliveTime)
 	}
 }

@@ -52,6 +52,10 @@ func (n NAT) String() string {
 // Encap reports whether ESP to p travels in UDP. p may be nil: not known yet.
 func (n NAT) Encap(p *Peer) bool { return n.Any() || p != nil && p.Encap == EncapAlways }
 
+// KeepsOpen reports whether this end sends keepalives to p: from behind a NAT, and where ESP is asked to travel in UDP
+// without one, for a firewall that knows connections by time may be why.
+func (n NAT) KeepsOpen(p *Peer) bool { return n.Local || p.Encap == EncapAlways }
+
 // MayMove reports whether we follow p to another address or port: an end that is
 // behind a NAT itself does not (RFC 7296 section 2.23).
 func (n NAT) MayMove(p *Peer) bool { return !n.Local && n.Encap(p) }

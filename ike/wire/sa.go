@@ -13,8 +13,8 @@ import (
 // offer, or in a response the chosen one.
 type SA struct{ Proposals []Proposal }
 
-// MaxProposals is how many proposals one SA payload may have.
-const MaxProposals = 64
+// MaxProposals is how many proposals of one SA payload are kept. Those behind are checked, and not looked at.
+const MaxProposals = 128
 
 // Proposal is a proposal substructure (RFC 7296 section 3.3.1).
 //
@@ -81,18 +81,14 @@ func more(last bool, value byte) byte {
 func (p *SA) parse(s cryptobyte.String) bool {
 	for last := false; !last; {
 		var q Proposal
-		if len(p.Proposals) == MaxProposals || !q.parse(&s, &last) {
+		if !q.parse(&s, &last) {
 			return false
 		}
-		p.Proposals = append(p.Proposals, q)
-	}
-	// A single proposal may be a response, which has the number of the chosen one.
-	// Several proposals are an offer, numbered from 1.
-	for i := range p.Proposals {
-		if n := int(p.Proposals[i].Number); n == 0 || len(p.Proposals) > 1 && n != i+1 {
-			return false
+		if len(p.Proposals) < MaxProposals {
+			p.Proposals = append(p.Proposals, q)
 		}
 	}
+	// An offer is numbered from 1, says RFC 7296. Peers that begin at 0, leave gaps or count otherwise mean what they list.
 	return s.Empty()
 }
 

@@ -88,37 +88,44 @@ func (c *Chain1) Index(kind PayloadType) int {
 	return -1
 }
 
-// Parse1 reads a message of IKEv1 that is not encrypted. Its errors are those of Parse.
+// clearBlock bounds the padding of a message that is not encrypted. Libreswan pads to a multiple of 4, unless it has
+// ikepad=no, and RFC 2408 has nothing against it. No HASH covers such bytes, but none covers the message either.
+const clearBlock = 16
+
+// Parse1 reads a message of IKEv1 that is not encrypted. Its errors are those of Parse. Some bytes of 0x00 may
+// follow the last payload.
 func Parse1(b []byte) (Header, *Chain1, error) {
 	h, err := ParseHeader(b)
 	if err != nil {
 		return h, nil, err
 	}
-	c, err := parse1(h.Next, b[HeaderSize:], 0)
+	c, err := parse1(h.Next, b[HeaderSize:], func(rest []byte) bool { return len(rest) < clearBlock && !slices.ContainsFunc(rest, nonZero) })
 	return h, c, err
 }
 
 // ParseChain1 reads the decrypted payloads of a message. Padding may follow the last one, to a multiple of block bytes;
 // 0: none may.
 func ParseChain1(first PayloadType, b []byte, block int) (*Chain1, error) {
-	return parse1(first, b, block)
+	return parse1(first, b, func(rest []byte) bool { return block != 0 && isPadding(rest, block) })
 }
+
+func nonZero(b byte) bool { return b != 0 }
 
 // isPadding reports whether b is what a peer may add. No HASH covers it, so whoever sees a message could send a longer one
 // before it, and the peer, which has another IV then, could not read the answer. RFC 2409 appendix B wants bytes of
 // 0x00; some peers pad with random ones, perhaps a whole block of which the last byte is the length or one less.
 func isPadding(b []byte, block int) bool {
-	if len(b) < block || !slices.ContainsFunc(b, func(x byte) bool { return x != 0 }) {
+	if len(b) < block || !slices.ContainsFunc(b, nonZero) {
 		return true
 	}
 	last := int(b[len(b)-1])
 	return len(b) == block && (last == block || last == block-1)
 }
 
-// parse1 reads a chain of payloads, with padding to a multiple of block bytes; 0: without padding.
-func parse1(first PayloadType, b []byte, block int) (*Chain1, error) {
+// parse1 reads a chain of payloads. mayFollow says whether bytes behind the last one are padding.
+func parse1(first PayloadType, b []byte, mayFollow func([]byte) bool) (*Chain1, error) {
 	ps, rest, err := ikev1.chain(first, b, 0)
-	if err == nil && len(rest) > 0 && (block == 0 || !isPadding(rest, block)) {
+	if err == nil && len(rest) > 0 && !mayFollow(rest) {
 		err = syntax("%d bytes behind the last payload", len(rest))
 	}
 	if err != nil {

@@ -144,13 +144,19 @@ func parseBody1(kind PayloadType, body []byte) error {
 	return err
 }
 
-func TestV1PaddingIsAllowedOnlyBehindWhatWasEncrypted(t *testing.T) {
+func TestV1PaddingIsOfZeros(t *testing.T) {
 	m := samples1()[0]
-	b := append(m.Marshal(), 0, 0, 0)
-	binary.BigEndian.PutUint32(b[24:], uint32(len(b)))
-	if _, _, err := Parse1(b); err == nil {
-		t.Error("a message in the clear with bytes behind it parses")
+	for _, c := range []struct {
+		pad []byte
+		ok  bool
+	}{{nil, true}, {make([]byte, 3), true}, {make([]byte, 15), true}, {make([]byte, 16), false}, {[]byte{0, 0, 1}, false}} {
+		b := append(m.Marshal(), c.pad...)
+		binary.BigEndian.PutUint32(b[24:], uint32(len(b)))
+		if _, got, err := Parse1(b); (err == nil) != c.ok || c.ok && len(got.Payloads) != 2 {
+			t.Errorf("in the clear, with % x behind it: %v", c.pad, err)
+		}
 	}
+	b := append(m.Marshal(), 0, 0, 0)
 	if c, err := ParseChain1(h0(b), b[HeaderSize:], 16); err != nil || len(c.Payloads) != 2 {
 		t.Error("padding behind what was encrypted is refused:", err)
 	}

@@ -14,7 +14,7 @@ const (
 	doiIPsec         = 1
 	sitIdentityOnly  = 1
 	moreTransforms1  = 3
-	maxTransforms1   = 256 // of one SA payload, in all
+	maxTransforms1   = 256 // of one SA payload, in all: those behind are checked, and not kept
 	attributeBasic   = 0x8000
 	moreProposals1   = 2
 	maxAttributesOne = 32
@@ -133,11 +133,11 @@ func (p *SA1) parse(s cryptobyte.String) bool {
 	transforms := 0
 	for last := false; !last; {
 		var q Proposal1
-		if len(p.Proposals) == MaxProposals || !q.parse(&s, &last) {
+		if !q.parse(&s, &last) {
 			return false
 		}
 		if transforms += len(q.Transforms); transforms > maxTransforms1 {
-			return false
+			q.Transforms = nil // its number still counts, for others may have the same
 		}
 		p.Proposals = append(p.Proposals, q)
 	}
