@@ -202,15 +202,9 @@ func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 	w.line("  }")
 }
 
-// section turns a name into one that strongSwan takes for a section.
-func section(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '.' || r > '~' { // a dot separates sections
-			return '_'
-		}
-		return r
-	}, name)
-}
+// section turns a name into one that strongSwan takes for a section, and Libreswan for a conn. Both take letters of
+// every script; a dot separates strongSwan's sections. No name of ours has a tilde, so that two names stay two.
+func section(name string) string { return strings.ReplaceAll(name, ".", "~") }
 
 // swanctlProposals are proposals in strongSwan's names of algorithms, which are ours
 // too. IKEv1 has no PRF of its own.
