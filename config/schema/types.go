@@ -164,6 +164,9 @@ func enum(t dialect.Enum, loose bool) *Schema {
 	if loose {
 		return anyOf(s, &Schema{Type: "string", Pattern: anyCase(slices.Concat(t.Words, t.Older)...)})
 	}
+	if t.Switch() {
+		return anyOf(s, &Schema{Type: "boolean"}, &Schema{Type: "string", Pattern: anyCase("true", "on", "false", "off")})
+	}
 	return s
 }
 

@@ -226,6 +226,9 @@ func take(name string, data []byte, b *Budget) (*source, []Error) {
 		return nil, []Error{{Pos{name, 1, 1}, fmt.Sprintf("larger than %d MB, the most that a configuration with all its files may have", MaxBytes>>20)}}
 	}
 	b.bytes -= len(data)
+	if strings.HasPrefix(src.text, "\xff\xfe") || strings.HasPrefix(src.text, "\xfe\xff") {
+		return nil, []Error{{Pos{name, 1, 1}, "this is UTF-16; save the file as UTF-8"}}
+	}
 	if i := badByte(src.text); i >= 0 {
 		return nil, []Error{{src.pos(i), "not UTF-8 text: a byte that no character has, or a control character"}}
 	}
