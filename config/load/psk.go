@@ -19,7 +19,7 @@ func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.Places[given].PSK.Path())
 	case file.OK():
 		for i := range d.Tunnels {
-			l.pskFile(ofTunnel(file, i), d, i)
+			l.pskFile(ofTunnel(file, d.Before+i), d, i)
 		}
 	case !file.Given:
 		for i := range d.Places {

@@ -71,6 +71,14 @@ func Literal(text string) *Node {
 	return &Node{Plain: true, Text: text}
 }
 
+// As is a scalar with another text in n's place.
+func (n *Node) As(text string) *Node { return &Node{Text: text, off: n.off, src: n.src} }
+
+// Collect is a collection in n's place: a list of items, or a map of keys and values in turn.
+func (n *Node) Collect(kind Kind, kids ...*Node) *Node {
+	return &Node{Kind: kind, kids: kids, off: n.off, src: n.src}
+}
+
 // Len is the number of items of a list, or of pairs of a map.
 func (n *Node) Len() int {
 	if n.Kind == Map {
