@@ -96,8 +96,8 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"dpd: {timeout: 2m}", func(t config.Tunnel) bool {
 			return t.DPD == dpd.Config{Interval: native.Liveness.Interval, Timeout: 2 * time.Minute}
 		}},
-		{"lifetime: {ike: 1h30m, esp: 90, bytes: 1000, packets: 7}", func(t config.Tunnel) bool {
-			return t.IKELifetime == 90*time.Minute && t.ESPLifetime == ipsec.Lifetime{Time: 90 * time.Second, Bytes: 1000, Packets: 7}
+		{"lifetime: {ike: 1h30m, esp: 90, bytes: 100000, packets: 70}", func(t config.Tunnel) bool {
+			return t.IKELifetime == 90*time.Minute && t.ESPLifetime == ipsec.Lifetime{Time: 90 * time.Second, Bytes: 100000, Packets: 70}
 		}},
 		{"lifetime: {esp: 0}", func(t config.Tunnel) bool { return t.IKELifetime == 24*time.Hour && t.ESPLifetime.Time == 0 }},
 		{"routes: []", func(t config.Tunnel) bool { return t.Routes == nil }},

@@ -79,6 +79,7 @@ func (l *loader) connection(v *dialect.Value, draft *dialect.Draft) {
 		t := &draft.Tunnels[i]
 		l.device(ofTunnel(v.Field("device"), draft.Before+i), v, t)
 		l.beside(v, &draft.Places[i], t)
+		l.limits(v, &draft.Places[i], t)
 		l.ends(v, &draft.Places[i], t)
 		l.health(v.Field("health"), draft, i)
 	}

@@ -154,6 +154,9 @@ func (l *loader) config(v *dialect.Value) *Result {
 	l.balance(gateways, r.Drafts)
 	for _, d := range r.Drafts {
 		l.sessions(d)
+		for i := range d.Tunnels {
+			l.sharedSpace(&d.Places[i], d, &d.Tunnels[i])
+		}
 		l.partial(d)
 	}
 	if l.Problems().Failed() {
