@@ -58,6 +58,7 @@ func wide(c *config.Connection) []string {
 
 // connection writes a tunnel as a section of connections.
 func (w *writer) connection(t *config.Tunnel) {
+	w.called("  ", t.Name)
 	w.line("  %s {", section(t.Name))
 	w.line("    version = %d", t.IKEVersion)
 	if t.Aggressive {
@@ -202,9 +203,30 @@ func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 	w.line("  }")
 }
 
-// section turns a name into one that strongSwan takes for a section, and Libreswan for a conn. Both take letters of
-// every script; a dot separates strongSwan's sections. No name of ours has a tilde, so that two names stay two.
-func section(name string) string { return strings.ReplaceAll(name, ".", "~") }
+// section turns a name into one that strongSwan takes for a section, and Libreswan for a conn: a dot separates
+// strongSwan's sections, and its vici wants ASCII, so other letters become their numbers. No name of ours has a tilde or a
+// plus, so that two names stay two.
+func section(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		switch {
+		case r == '.':
+			b.WriteByte('~')
+		case r > '~':
+			fmt.Fprintf(&b, "+%X+", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// called is a comment with the name that a section stands for, where it is not the section's.
+func (w *writer) called(indent, name string) {
+	if section(name) != name {
+		w.line("%s# %s", indent, oneLine(name))
+	}
+}
 
 // swanctlProposals are proposals in strongSwan's names of algorithms, which are ours
 // too. IKEv1 has no PRF of its own.
