@@ -75,6 +75,7 @@ type Draft struct {
 	Entry   *Value                    // its entry in the list of connections
 	Body    *Value                    // the body there
 	Before  int                       // how many tunnels the entry's bodies before this one have
+	Among   int                       // how many all bodies of the entry have
 	Taken   map[string]string         // by parameter, as in Row.Goes: the connection that it was taken over from
 	Name    *Value                    // the name that the body gives; may be absent
 	Places  []Place                   // one for each tunnel

@@ -15,8 +15,8 @@ var foreigners = []struct {
 	line *regexp.Regexp
 	what string
 }{
-	{regexp.MustCompile(`^(connections|secrets|authorities|pools)[ \t]*\{`), "this is a swanctl.conf of strongSwan: write the connection as native (vpngw init asks for it), or " + take},
-	{regexp.MustCompile(`^(config[ \t]+setup|conn[ \t]+\S+|ca[ \t]+\S+|version[ \t]+2(\.0)?)[ \t]*$`), "this is an ipsec.conf of strongSwan or Libreswan: write the connection as native (vpngw init asks for it), or " + take},
+	{regexp.MustCompile(`^(connections|secrets|authorities|pools)[ \t]*\{`), "this is a swanctl.conf of strongSwan: write the connection as native, as docs/migration.md shows, or " + take},
+	{regexp.MustCompile(`^(config[ \t]+setup|conn[ \t]+\S+|ca[ \t]+\S+|version[ \t]+2(\.0)?)[ \t]*$`), "this is an ipsec.conf of strongSwan or Libreswan: write the connection as native, as docs/migration.md shows, or " + take},
 	{regexp.MustCompile(`^[^{}"=]*:[ \t]*(PSK|RSA|XAUTH|EAP|ECDSA)[ \t]+\S`), "this is an ipsec.secrets of strongSwan or Libreswan: write the key alone into a file, and name that in psk_file"},
 	{regexp.MustCompile(`^(resource|data|provider|module|variable|output)[ \t]+"[^"]*"([ \t]+"[^"]*")?[ \t]*\{|^(terraform|locals)[ \t]*\{`), "this is a template of Terraform: " + take},
 	{regexp.MustCompile(`^(crypto[ \t]+(isakmp|ikev[12]|ipsec|map)|set[ \t]+(security|vpn)[ \t]+(ike|ipsec)|config[ \t]+vpn[ \t]+ipsec|ike[ \t]+(proposal|peer|keychain)[ \t])`), "this is the configuration of a router or firewall: " + take},

@@ -54,6 +54,9 @@ func (l *loader) entry(v *dialect.Value, i int, env dialect.Env) []*dialect.Draf
 		l.name(v, draft, what, len(bodies) > 1)
 		out = append(out, draft)
 	}
+	for _, draft := range out {
+		draft.Among = tunnels
+	}
 	if !l.oneEach(v, tunnels) {
 		return out
 	}
@@ -94,7 +97,7 @@ func (l *loader) connection(v *dialect.Value, draft *dialect.Draft) {
 func (l *loader) oneEach(v *dialect.Value, tunnels int) bool {
 	for _, name := range []string{"device", "psk_file"} {
 		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != tunnels && tunnels > 0 {
-			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one value for each, two of them in a list", tunnels)
+			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one value for each, in a list", tunnels)
 			return false
 		}
 	}
