@@ -68,12 +68,19 @@ func (l *loader) entry(v *dialect.Value, i int, env dialect.Env) []*dialect.Draf
 
 // connection applies what stands beside a body to its Draft.
 func (l *loader) connection(v *dialect.Value, draft *dialect.Draft) {
-	unused, newer := draft.Entry.Field(draft.Dialect).Around()
+	var unused, newer []string
+	if draft.Before == 0 { // once of what is around several bodies
+		unused, newer = draft.Entry.Field(draft.Dialect).Around()
+	}
 	if unused = append(unused, draft.Body.Unused()...); len(unused) > 0 {
 		slices.Sort(unused)
 		draft.Notes = append(draft.Notes, strings.Join(slices.Compact(unused), ", ")+": no meaning here")
 	}
-	if newer = append(newer, draft.Body.Newer()...); len(newer) > 0 {
+	const most = 20
+	if newer = append(newer, draft.Body.Newer()...); len(newer) > most {
+		newer = append(newer[:most], fmt.Sprintf("and %d more", len(newer)-most))
+	}
+	if len(newer) > 0 {
 		draft.Notes = append(draft.Notes, strings.Join(newer, ", ")+": newer than what vpngw knows of these answers, and left out")
 	}
 	l.tunnelNames(v, draft)
