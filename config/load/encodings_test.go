@@ -22,8 +22,6 @@ func (m maker) some(body map[string]any, key string, v any) {
 	}
 }
 
-func (m maker) block(third int) string { return fmt.Sprintf("10.%d.%d.0/24", third, m.IntN(256)) }
-
 func (m maker) blocks(third, most int) (out []any) {
 	for i := range 1 + m.IntN(most) {
 		out = append(out, fmt.Sprintf("10.%d.%d.0/24", third+i, m.IntN(256)))
