@@ -46,9 +46,24 @@ func (l *loader) limits(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	if life.Time > 0 && life.Time < leastLife {
 		l.Fail(place("esp", body, "lifetime", "IpsecLifetime"), dialect.Illegal, "a Child SA of %v can end before the next one is up: at least %v", life.Time, leastLife)
 	}
+	for _, side := range [][]netip.Prefix{t.Local.Subnets, t.Remote.Subnets} {
+		if len(side) > 0 && !slices.ContainsFunc(side, func(p netip.Prefix) bool { return !inNowhere(p) }) {
+			l.Fail(at.Subnets, dialect.Illegal, "no packet from or to %v goes through a tunnel: hosts keep it to themselves, or it is no network of hosts", side[0])
+			break
+		}
+	}
 	if d := t.IKELifetime; d > 0 && d < leastLife {
 		l.Fail(place("ike", at.IKE, "lifetime", "IkeLifetime"), dialect.Illegal, "an IKE SA of %v can end before the next one is up: at least %v", d, leastLife)
 	}
+}
+
+// nowhere are the blocks of which no packet is routed: loopback, multicast, reserved.
+var nowhere = []netip.Prefix{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("224.0.0.0/3"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("ff00::/8"), netip.MustParsePrefix("fe80::/10"),
+}
+
+func inNowhere(p netip.Prefix) bool {
+	return slices.ContainsFunc(nowhere, func(n netip.Prefix) bool { return p.Bits() >= n.Bits() && n.Contains(p.Addr()) })
 }
 
 // shared is the address space that carriers and clouds use inside (RFC 6598): a host there is hard to reach from a cloud.

@@ -59,3 +59,24 @@ func TestSharedAddressSpaceInTheCustomersNetworks(t *testing.T) {
 		}
 	}
 }
+
+// A tunnel between networks that hold no host which could be reached is refused; such a network beside others is not.
+func TestNetworksOfWhichNoPacketIsRouted(t *testing.T) {
+	for _, tt := range []struct {
+		local, remote string
+		refused       bool
+	}{
+		{"10.0.0.0/8", "127.0.0.0/8", true},
+		{"224.0.0.0/4", "10.0.0.0/8", true},
+		{"10.0.0.0/8", "127.0.1.0/24, 239.0.0.0/8", true},
+		{"'ff02::/16'", "'2001:db8::/32'", true},
+		{"10.0.0.0/8", "127.0.0.0/8, 172.16.0.0/12", false},
+		{"0.0.0.0/0", "0.0.0.0/0", false},
+		{"10.0.0.0/8", "169.254.0.0/16", false},
+	} {
+		r, ps := parseText(nil, "f", []byte("version: 1\nconnections:\n  - {routes: [], native: {psk: not-a-real-secret, local: {address: 203.0.113.9, subnets: ["+tt.local+"]}, remote: {address: 198.51.100.9, subnets: ["+tt.remote+"]}}}\n"))
+		if s := lines(ps); (r == nil) != tt.refused || strings.Contains(s, "goes through a tunnel") != tt.refused {
+			t.Errorf("%+v: got\n%s", tt, s)
+		}
+	}
+}
