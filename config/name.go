@@ -9,12 +9,13 @@ import (
 // hold: names stand in commands, logs and paths.
 func SafeName(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-", r) {
+		if unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r) || strings.ContainsRune("._-", r) {
 			return r
 		}
 		return '-'
 	}, s)
-	if s = strings.TrimLeft(s, "._-"); s == "" {
+	s = strings.TrimLeftFunc(s, func(r rune) bool { return strings.ContainsRune("._-", r) || unicode.IsMark(r) })
+	if s == "" {
 		return "unnamed"
 	}
 	return s

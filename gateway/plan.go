@@ -102,7 +102,8 @@ func (f *fleet) compare(plan []plannedTunnel) comparison {
 		c := compared{plannedTunnel: w, entry: f.byName[w.tunnel.Name]}
 		if c.entry != nil {
 			kept[w.tunnel.Name] = true
-			c.class, c.fields = c.entry.compare(w)
+			c.tunnel = aligned(w.tunnel, c.entry.tunnel)
+			c.class, c.fields = c.entry.compare(c.plannedTunnel)
 		}
 		out.tunnels = append(out.tunnels, c)
 	}

@@ -29,8 +29,8 @@ func exportedCases() []exported {
 	simple := [][2]string{{lab.CustomerHost, lab.CloudHost}}
 	return []exported{
 		{name: "lab", tunnels: []string{"lab"}, config: lab.Config{Connections: []lab.Connection{odd}}, pings: simple},
-		{name: "hq", tunnels: []string{"hq"}, config: bodies("", lab.Connection{Alibaba: map[string]any{ // Alibaba's defaults
-			"RegionId": "cn-shanghai", "VpnGatewayId": "vpn-1", "CustomerGatewayId": "cgw-1", "Name": "hq",
+		{name: "北京-总部.1", tunnels: []string{"北京-总部.1"}, config: bodies("", lab.Connection{Alibaba: map[string]any{ // Alibaba's defaults
+			"RegionId": "cn-shanghai", "VpnGatewayId": "vpn-1", "CustomerGatewayId": "cgw-1", "Name": "北京-总部.1",
 			"LocalSubnet": lab.CloudLAN, "RemoteSubnet": lab.CustomerLAN,
 			"IkeConfig": map[string]any{"Psk": psk},
 		}}), pings: simple},

@@ -103,8 +103,8 @@ func keyFiles(d *dialect.Draft) []string {
 	v := d.Entry.Field("psk_file")
 	out := make([]string, len(d.Tunnels))
 	for i := range out {
-		if out[i] = v.Text(); i < len(v.Items()) {
-			out[i] = v.Items()[i].Text()
+		if out[i] = v.Text(); d.Before+i < len(v.Items()) {
+			out[i] = v.Items()[d.Before+i].Text()
 		}
 	}
 	return out

@@ -99,8 +99,12 @@ func (o *probeFlags) config(address string) (c tryout.Config, err error) {
 			*n.to = append(*n.to, p)
 		}
 	}
-	if c.PSK, err = load.Key(o.psk); err != nil {
+	var said []string
+	if c.PSK, said, err = load.Key(o.psk); err != nil {
 		return c, err
+	}
+	for _, s := range said {
+		fmt.Fprintln(os.Stderr, "vpngw: "+s)
 	}
 	to, err := net.Dial("udp", net.JoinHostPort(address, "500"))
 	if err != nil {

@@ -339,6 +339,9 @@ func (b *builder) health(h *dialect.Value, t *config.Tunnel) {
 func (b *builder) notes() {
 	v := b.v
 	note := func(format string, args ...any) { b.d.Notes = append(b.d.Notes, fmt.Sprintf(format, args...)) }
+	if dialect.Member(v.Node, "VpnConnectionId") == downloaded {
+		note("this answer of DownloadVpnConnectionConfig is seen from the customer's gateway: its Local is the customer's end, and its Remote the cloud's")
+	}
 	note("AutoConfigRoute (%v) is about the cloud's own route table and has no effect here", v.Field("AutoConfigRoute").Bool())
 	if b.env.Side == config.Cloud && !v.Field("EffectImmediately").Bool() {
 		note("EffectImmediately false: a packet brings the tunnel up, or the peer; to only answer, write beside the body  start: passive")

@@ -20,8 +20,11 @@ var Dialect = &dialect.Dialect{
 	Words:    words,
 	Body:     body,
 	Build:    build,
-	Wrappers: []string{"VpnConnections", "VpnConnection"},
-	Receipt:  []string{"RequestId", "VpnConnectionId", "Name", "CreateTime"},
+	Wrappers: []string{"VpnConnections", "VpnConnection", downloaded},
+	Turned:   downloaded,
+	Turn:     turn,
+	Other:    other,
+	Receipt:  []string{"RequestId", "VpnConnectionId", "Name", "CreateTime", "Code", "Message", "Success"},
 	Tells:    answer,
 
 	OneTunnel: ofOneTunnel, TwoTunnels: []string{"EnableTunnelsBgp"},
@@ -47,18 +50,21 @@ const noShangMi = "ShangMi (SM) gateways are not served: vpngw has neither SM4 n
 var unused = []string{
 	"Version", "Format", "Timestamp", "Signature*", "AccessKeyId", "SecurityToken", "Owner*", "ResourceOwner*", "ResourceGroupId", "DryRun",
 	"VpnConnectionId", "RequestId", "Status", "State", "CreateTime", "AttachType", "AttachInstanceId", "NetworkType", "Spec",
-	"TransitRouterId", "TransitRouterName", "TunnelBandwidth", "CrossAccountAuthorized", "ZoneNo", "TotalCount", "PageNumber", "PageSize",
+	"TransitRouterId", "TransitRouterName", "TunnelBandwidth", "CrossAccountAuthorized", "ZoneNo", "TotalCount", "PageNumber", "PageSize", "Description",
 }
+
+// asks are the parameters that only requests have.
+var asks = []string{"Action", "RegionId", "ClientToken", "DryRun", "AutoConfigRoute"}
 
 // body is the page's table of request parameters, with the codes of its table of error
 // codes and the cloud's defaults.
-var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
-	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection"}}, Goes: "-", Doc: "the operation of the API; no meaning here"},
+var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Asks: asks, Unused: unused, Rows: []dialect.Row{
+	{Name: "Action", Type: dialect.Enum{Words: []string{"CreateVpnConnection", attach}}, Goes: "-", Doc: "the operation of the API; no meaning here"},
 	{Name: "RegionId", Type: dialect.Text{Min: 1, Max: 100}, Required: true, Requests: true, Goes: "-", Doc: "the region; no meaning here"},
 	{Name: "ClientToken", Type: dialect.Text{Check: ascii}, Goes: "-", Doc: "makes the request idempotent; no meaning here"},
 	{Name: "CustomerGatewayId", Type: gatewayID, Goes: "customer address, customer AS", Doc: "the customer's end", Codes: customerCodes},
 	{
-		Name: "VpnGatewayId", Type: gatewayID, Required: true, Goes: "cloud address", Doc: "the cloud's end",
+		Name: "VpnGatewayId", Type: gatewayID, Required: true, Requests: true, Goes: "cloud address", Doc: "the cloud's end",
 		Codes: dialect.Codes{dialect.NotFound: "InvalidVpnGatewayInstanceId.NotFound"},
 	},
 	{
@@ -84,7 +90,7 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 		Name: "BgpConfig", Also: []string{"VpnBgpConfig"}, Type: bgp, Default: "{}", Doc: "BGP in the tunnel",
 		Codes: dialect.Codes{dialect.Invalid: "IllegalParam.BgpConfig"},
 	},
-	{Name: "RemoteCaCertificate", Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
+	{Name: "RemoteCaCertificate", Also: []string{"RemoteCaCert"}, Type: nil, Later: noShangMi, Goes: "-", Doc: "for ShangMi gateways"},
 	{
 		Name: "Tags", Also: []string{"Tag"}, Type: dialect.List{Of: tag, Name: "Tags", Max: 20, Within: "Tag"}, Doc: "no meaning here",
 		Codes: dialect.Codes{dialect.TooMany: "SizeLimitExceeded.TagNum"},

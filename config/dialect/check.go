@@ -91,6 +91,10 @@ func (c *Check) FailFile(v *Value, name string, err error) {
 		c.Fail(v, Exposed, "the file is not read: %v", e)
 		return
 	}
+	if e := (*ForeignError)(nil); errors.As(err, &e) {
+		c.Fail(v, WrongType, "%v", e)
+		return
+	}
 	c.Fail(v, NotFound, "the file %s cannot be read: %v", printable(name), err)
 }
 

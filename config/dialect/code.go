@@ -22,6 +22,7 @@ const (
 	Older       Reason = "older"       // an older version of the page allows it
 	NoEffect    Reason = "no-effect"   // it changes nothing
 	Exposed     Reason = "exposed"     // others can read or change it
+	Doubtful    Reason = "doubtful"    // it holds what may not be meant
 
 	// Invalid stands in Codes for WrongType, Malformed, Illegal and TooMany where
 	// these have no code of their own.

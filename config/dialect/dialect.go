@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"vpngw/config"
+	"vpngw/config/tree"
 	"vpngw/ipsec"
 )
 
@@ -21,8 +22,14 @@ type Dialect struct {
 	// the body is too broken for a Draft.
 	Build func(*Check, *Value, Env) *Draft
 	// Wrappers are the keys that stand around a body in a request or an answer, in any
-	// number of layers. Where one holds a list, its only entry is the body.
+	// number of layers. Where one holds a list, its entries are bodies.
 	Wrappers []string
+	// Turn makes a body of what stands in the wrapper Turned, which says the same in another way.
+	Turned string
+	Turn   func(*tree.Node) *tree.Node
+	// Other names what a mapping is that is a request or an answer of the API, and no connection, and says what to take in
+	// its place; empty: it may be a connection.
+	Other func(*tree.Node) string
 	// Receipt are the keys of an answer that tells no more of a connection than that it
 	// was created. Tells names the answer that describes it.
 	Receipt []string
@@ -67,6 +74,8 @@ type Draft struct {
 
 	Entry   *Value                    // its entry in the list of connections
 	Body    *Value                    // the body there
+	Before  int                       // how many tunnels the entry's bodies before this one have
+	Among   int                       // how many all bodies of the entry have
 	Taken   map[string]string         // by parameter, as in Row.Goes: the connection that it was taken over from
 	Name    *Value                    // the name that the body gives; may be absent
 	Places  []Place                   // one for each tunnel

@@ -15,11 +15,13 @@ func (d *Dialect) Members(n *tree.Node) []*tree.Node {
 		if n == nil || n.Kind != tree.Map {
 			return nil
 		}
-		_, inner := t.wrapped(n)
-		if inner == nil {
+		name, inner := t.wrapped(n)
+		switch {
+		case inner == nil:
 			return []*tree.Node{n}
-		}
-		if inner.Kind == tree.List {
+		case t.Turn != nil && name == t.Turned && inner.Kind == tree.Map:
+			return []*tree.Node{t.Turn(inner)}
+		case inner.Kind == tree.List:
 			return inner.Items()
 		}
 		n = inner

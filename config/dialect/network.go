@@ -145,7 +145,7 @@ func (t ASN) Read(c *Check, v *Value) {
 		}
 		n = h<<16 | l
 	}
-	if err == nil && n == 0 && t.Zero {
+	if err == nil && n == 0 && (t.Zero || v.answer) { // answers have 0 where there is none
 		return
 	}
 	if err != nil || n == 0 {

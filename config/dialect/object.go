@@ -23,8 +23,10 @@ type Object struct {
 	// parameters of requests, and the state in answers. "X-*" is every name that begins
 	// with "X-".
 	Unused []string
-	// Answer is a key that answers of the API have and requests do not.
+	// Answer is a key that answers of the API have and requests do not. Asks are keys that only requests have: with one
+	// of these an unknown key is an error, whatever else is there.
 	Answer string
+	Asks   []string
 }
 
 // Table is o itself: every Type that reads a mapping with a table has this method.
@@ -56,6 +58,7 @@ func (o *Object) Read(c *Check, v *Value) {
 	have := make(fields, len(o.Rows))
 	for key := range v.Node.Pairs() {
 		v.answer = v.answer || o.Answer != "" && strings.EqualFold(key.Text, o.Answer)
+		v.asks = v.asks || matches(o.Asks, key.Text)
 	}
 	for key, n := range v.Node.Pairs() {
 		if c.Full() {
@@ -112,9 +115,14 @@ func spells(row *Row, n *tree.Node) bool {
 	return ok && n.Text != "" && slices.Contains(e.Words, n.Text)
 }
 
+// unknown notes a key that the table does not have: an error, but for an answer, which may have got new members.
 func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	pos := key.Pos()
 	name := keyName(key)
+	if v.answer && !v.asks {
+		v.newer = append(v.newer, join(v.Path(), name))
+		return
+	}
 	p := diag.Problem{
 		Severity: diag.Error, Code: v.code(Unknown, diag.Error), Path: join(v.Path(), name),
 		File: pos.File, Line: pos.Line, Column: pos.Column,

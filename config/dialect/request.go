@@ -20,13 +20,49 @@ func (t Request) Read(c *Check, v *Value) {
 		return
 	}
 	v.loose = v.loose || t.Body.Loose
-	if t.peel(c, v) && !t.receipt(c, v) {
+	if t.Other != nil && v.Node.Kind == tree.Map {
+		if what := t.Other(v.Node); what != "" {
+			c.Fail(v, Unsupported, "%s", what)
+			return
+		}
+	}
+	if what := ForeignKeys(v.Node); what != "" {
+		c.Fail(v, WrongType, "%s", what)
+		return
+	}
+	bodies := t.peel(c, v)
+	if len(bodies) == 1 {
+		v.Node, v.at = bodies[0], bodies[0]
+		t.one(c, v)
+		return
+	}
+	var items []*Value
+	for i, n := range bodies {
+		if c.Full() {
+			return
+		}
+		item := v.part(v.Row, "", i, n)
+		t.one(c, item)
+		items = append(items, item)
+	}
+	if items != nil {
+		v.Set(items)
+	}
+}
+
+// one reads one body.
+func (t Request) one(c *Check, v *Value) {
+	if c.unwrap(v, tree.Map) && !t.receipt(c, v) {
 		t.Body.Read(c, v)
 	}
 }
 
 // text replaces v's text by the parameters that it holds, or that the file it names holds.
 func (t Request) text(c *Check, v *Value) bool {
+	if what := Foreign(v.Node.Text); what != "" {
+		c.Fail(v, WrongType, "%s", what)
+		return false
+	}
 	if v.Node.LooksLikeJSON() {
 		return c.embedded(v)
 	}
@@ -81,35 +117,50 @@ var httpHeaders = []string{
 	"X-Request-Id", "X-Acs-*", "X-Auth-Token", "X-Sdk-*", "X-Project-Id", "X-Domain-Id", "X-Language", "X-TC-*", "Access-Control-*", "Keep-Alive",
 }
 
-// peel takes off the wrappers that the API puts around a body, layer by layer.
-func (t Request) peel(c *Check, v *Value) bool {
+// peel takes off the wrappers that the API puts around a body, layer by layer, and returns the bodies.
+func (t Request) peel(c *Check, v *Value) []*tree.Node {
+	v.answer = v.answer || t.answers(v.Node)
 	for range 4 {
+		if v.loose && v.Node.LooksLikeJSON() && !c.embedded(v) {
+			return nil
+		}
+		if list := v.Node; list.Kind == tree.List && v.loose && list.Len() > 0 {
+			return list.Items()
+		}
 		if !c.unwrap(v, tree.Map) {
-			return false
+			return nil
 		}
 		name, inner := t.wrapped(v.Node)
 		if inner == nil {
-			return true
+			return []*tree.Node{v.Node}
 		}
 		for key := range v.Node.Pairs() {
-			if strings.EqualFold(key.Text, name) {
-				continue
-			}
-			if !t.Body.unusedName(key.Text) {
+			switch {
+			case strings.EqualFold(key.Text, name):
+			case t.Body.unusedName(key.Text):
+				v.unused = append(v.unused, keyName(key))
+			default:
 				t.Body.unknown(c, v, key)
 			}
-			v.unused = append(v.unused, keyName(key))
 		}
 		v.Node, v.at = inner, inner
-		if inner.Kind == tree.List {
-			if n := inner.Len(); n != 1 {
-				c.Fail(v, WrongType, "%s holds %d connections: leave the one that is meant", name, n)
-				return false
-			}
-			v.Node, v.at = inner.Items()[0], inner.Items()[0]
+		if t.Turn != nil && name == t.Turned && inner.Kind == tree.Map {
+			return []*tree.Node{t.Turn(inner)}
+		}
+		if inner.Kind == tree.List && inner.Len() == 0 {
+			c.Fail(v, WrongType, "%s holds 0 connections", name)
+			return nil
 		}
 	}
-	return c.unwrap(v, tree.Map)
+	return []*tree.Node{v.Node}
+}
+
+// answers reports whether what stands in the wrappers is an answer of the API.
+func (t Request) answers(n *tree.Node) bool {
+	members := t.Members(n)
+	return t.Body.Answer != "" && len(members) > 0 && !slices.ContainsFunc(members, func(m *tree.Node) bool {
+		return m.Kind != tree.Map || Member(m, t.Body.Answer) == ""
+	})
 }
 
 // wrapped is the wrapper in a mapping and the node that it holds.
@@ -168,6 +219,29 @@ func (v *Value) Unused() []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// Around are the keys around the bodies in v, where it holds several, that have no meaning here, and the paths of those
+// that no table has.
+func (v *Value) Around() (unused, newer []string) {
+	if v.Items() == nil {
+		return nil, nil
+	}
+	return slices.Clone(v.unused), slices.Clone(v.newer)
+}
+
+// Newer are the paths of the members in v and its parts that an answer has and no table: the API has got them since.
+func (v *Value) Newer() []string {
+	out := slices.Clone(v.newer)
+	for _, f := range get[fields](v) {
+		if f != nil {
+			out = append(out, f.Newer()...)
+		}
+	}
+	for _, item := range v.Items() {
+		out = append(out, item.Newer()...)
+	}
+	return out
 }
 
 // Answer reports whether v is an answer of the API, or a part of one.

@@ -86,6 +86,9 @@ type Enum struct {
 	Later map[string]string // words that are recognised and not served, each with the message
 }
 
+// Switch reports whether yes and no are among the words; then true, on, false and off say the same.
+func (t Enum) Switch() bool { return slices.Contains(t.Words, "yes") && slices.Contains(t.Words, "no") }
+
 func (t Enum) Read(c *Check, v *Value) {
 	if v.Node.IsNull() && slices.Contains(t.Words, v.Node.Text) { // the word NULL
 		v.Set(v.Node.Text)
@@ -105,6 +108,10 @@ func (t Enum) Read(c *Check, v *Value) {
 		v.Set(t.Older[i])
 		return
 	}
+	if b, ok := words[strings.ToLower(s)]; ok && t.Switch() {
+		v.Set(map[bool]string{true: "yes", false: "no"}[b])
+		return
+	}
 	for _, w := range names(t.Later) {
 		if is(w) {
 			c.Refuse(v, Unsupported, s, t.Words, "%s", t.Later[w])
@@ -114,8 +121,7 @@ func (t Enum) Read(c *Check, v *Value) {
 	c.Refuse(v, Illegal, s, t.Words, "%q is none of its values", printable(s))
 }
 
-// Bool is true or false; also yes, on, no and off, where the text has no quotes or the
-// form is loose.
+// Bool is true or false; also yes, on, no and off, with quotes or without.
 type Bool struct{ shown }
 
 func (Bool) Read(c *Check, v *Value) {
@@ -123,7 +129,7 @@ func (Bool) Read(c *Check, v *Value) {
 	if !ok {
 		return
 	}
-	if b, ok := words[strings.ToLower(s)]; ok && (v.Node.Plain || v.loose) {
+	if b, ok := words[strings.ToLower(s)]; ok {
 		v.Set(b)
 		return
 	}

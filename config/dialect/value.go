@@ -21,7 +21,9 @@ type Value struct {
 	index  int        // of an item of a list
 	at     *tree.Node // where problems are reported: Node, or the node that it is missing in
 	answer bool       // it is an answer of the API, or a part of one
+	asks   bool       // it is a request of the API, or a part of one, by a key that only requests have
 	unused []string   // keys in it that have no meaning here
+	newer  []string   // the paths of members of an answer that no table has
 	known  []string   // keys that it can have; set when one is unknown
 	loose  bool       // as Object.Loose
 	data   any        // the value that Row.Type made; nil: absent or not valid
@@ -114,7 +116,7 @@ func (v *Value) Field(name string) *Value {
 
 // part is a value inside v; n is nil if it is absent.
 func (v *Value) part(row *Row, key string, index int, n *tree.Node) *Value {
-	w := &Value{Row: row, Node: n, Given: v.Given && n != nil, up: v, key: key, index: index, at: n, loose: v.loose, answer: v.answer}
+	w := &Value{Row: row, Node: n, Given: v.Given && n != nil, up: v, key: key, index: index, at: n, loose: v.loose, answer: v.answer, asks: v.asks}
 	if !w.Given {
 		w.at = v.at
 	}

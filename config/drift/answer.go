@@ -33,6 +33,9 @@ func Answer(here View, name string, data []byte) (v View, notes []string, err er
 			notes = append(notes, fmt.Sprintf("%s: %s", cmp.Or(p.Path, name), p.Message))
 		}
 	}
+	for _, path := range body.Newer() {
+		notes = append(notes, path+": an unknown member of the answer is not compared")
+	}
 	if !body.OK() {
 		return View{}, nil, fmt.Errorf("%s cannot be read: %s", name, strings.Join(notes, "; "))
 	}

@@ -45,7 +45,7 @@ var params = []struct {
 	{"IKE version", version},
 	{"IKEv1 mode", mode},
 	{"authentication", authentication},
-	{"pre-shared key", func(*subject) []Param { return []Param{{Value: "(not shown)"}} }},
+	{"pre-shared key", func(t *subject) []Param { return []Param{{Value: notShown(t.PSK)}} }},
 	{"IKE encryption", func(t *subject) []Param { return algorithms(t.Tunnel, ike, ipsec.Encr) }},
 	{"IKE integrity", func(t *subject) []Param { return algorithms(t.Tunnel, ike, ipsec.Integ) }},
 	{"IKE PRF", func(t *subject) []Param { return algorithms(t.Tunnel, ike, ipsec.PRF) }},
@@ -130,7 +130,10 @@ var params = []struct {
 		return when(t.BGP != nil, "wanted"+t.without(config.BGPSessions), "")
 	}},
 	{"BGP key", func(t *subject) []Param {
-		return when(t.BGP != nil && len(t.BGP.AuthKey) > 0, "(not shown)", "TCP MD5 (19)")
+		if t.BGP == nil {
+			return nil
+		}
+		return when(len(t.BGP.AuthKey) > 0, notShown(t.BGP.AuthKey), "TCP MD5 (19)")
 	}},
 	{"BGP initiation", session(initiation)},
 	{"BGP hold", session(func(b *config.BGP) (string, string) {
@@ -216,6 +219,14 @@ type subject struct {
 	*config.Tunnel
 	conn     *config.Connection
 	unserved config.Features // nil also where the daemon was not asked
+}
+
+// notShown tells of a key no more than how long it is, which shows a byte too many in its file.
+func notShown(key ipsec.Secret) string {
+	if len(key) == 0 {
+		return "(not shown)" // the cloud chooses it
+	}
+	return fmt.Sprintf("(%d bytes, not shown)", len(key))
 }
 
 // without returns the remark after a value that says that the daemon does not serve f.

@@ -103,3 +103,25 @@ func TestTextOfEachFile(t *testing.T) {
 		t.Error("no file loads")
 	}
 }
+
+// Of several bodies in one request each is shown, and no key of theirs.
+func TestTextOfABatch(t *testing.T) {
+	batch, err := os.ReadFile("../load/testdata/shapes/huawei-batch.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "version: 1\nconnections:\n  - huawei: '" + strings.ReplaceAll(string(batch), "\n", "") + "'\n    routes: [172.20.0.0/16]\n"
+	r, ps := load.Text("vpngw.yaml", []byte(text), read, load.Options{})
+	if r == nil {
+		t.Fatal(ps)
+	}
+	got := Text(r)
+	root, errs := tree.Read("text", []byte(got), tree.NewBudget())
+	if len(errs) > 0 || root == nil || strings.Count(got, "ha_role: ") != 2 || strings.Contains(got, "real-secret") || len(Keys(r)) < 2 {
+		t.Errorf("%v, %d keys, got\n%s", errs, len(Keys(r)), got)
+	}
+	again, ps := load.Text("vpngw.yaml", []byte(strings.ReplaceAll(got, Redacted, `"Not-a-real-secret"`)), read, load.Options{})
+	if again == nil || len(again.Connections) != 2 {
+		t.Errorf("it does not load again: %v\n%s", ps, got)
+	}
+}

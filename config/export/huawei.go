@@ -22,7 +22,7 @@ func huawei(w *writer, c *config.Connection) {
 // asked is how many times this cloud asks a silent peer.
 const asked = 3
 
-var huaweiName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var huaweiName = regexp.MustCompile(`^[\pL\pM\p{Nd}._-]{1,64}$`)
 
 func (b *cloud) huawei(t *config.Tunnel) {
 	cloud, customer := b.ends(t)

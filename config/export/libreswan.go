@@ -49,6 +49,7 @@ func (w *writer) conn(t *config.Tunnel) {
 			name = fmt.Sprintf("%s-%d", t.Name, i+1)
 		}
 		w.line("")
+		w.called("", name)
 		w.line("conn %s", section(name))
 		w.set("auto", map[config.Start]string{config.StartActive: "start", config.StartPassive: "add", config.StartOnTraffic: "route"}[t.Start])
 		w.set("authby", "secret")

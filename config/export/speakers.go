@@ -50,6 +50,28 @@ type speaker struct {
 	key               string // empty: none
 }
 
+// symbol is a name as BIRD takes it, which has ASCII letters, digits and _, and in quotes . - and : too. Other letters
+// become their numbers, which : encloses: no name of ours has one.
+func symbol(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if r > '~' {
+			fmt.Fprintf(&b, ":%X:", r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// inQuotes is a symbol in a text for BIRD.
+func inQuotes(s string) string {
+	if strings.ContainsAny(s, ".-:") {
+		return "'" + s + "'"
+	}
+	return s
+}
+
 // passwordText matches keys that need no quotes or escapes in either program.
 var passwordText = regexp.MustCompile(`^[A-Za-z0-9._+/=:@-]+$`)
 
@@ -57,7 +79,7 @@ func (w *writer) speaker(t *config.Tunnel) speaker {
 	s := speaker{
 		local: orMissing(t.Inside.IsValid(), t.Inside.Addr()), peer: orMissing(t.Peer.IsValid(), t.Peer),
 		localAS: orMissing(t.Local.ASN != 0, t.Local.ASN), remoteAS: orMissing(t.Remote.ASN != 0, t.Remote.ASN),
-		family: "ipv4", name: "vpn_" + regexp.MustCompile(`[^A-Za-z0-9]`).ReplaceAllString(t.Name, "_"),
+		family: "ipv4", name: symbol("vpn_" + t.Name),
 	}
 	if !t.NamesIPv4() {
 		s.family = "ipv6"
@@ -84,7 +106,7 @@ func (w *writer) bird(t *config.Tunnel, once bool) {
 		}
 		w.line("#   protocol kernel { %s { import none; export where source = RTS_BGP; }; }", s.family)
 	}
-	w.line("#   protocol static %s_networks {", s.name)
+	w.line("#   protocol static %s {", inQuotes(s.name+"_networks"))
 	w.line("#     %s;", s.family)
 	for _, p := range b.Announce {
 		w.line("#     route %v unreachable;", p)
@@ -93,7 +115,7 @@ func (w *writer) bird(t *config.Tunnel, once bool) {
 		w.line("#     # route NETWORK unreachable;  for each network behind this end")
 	}
 	w.line("#   }")
-	w.line("#   protocol bgp %s {", s.name)
+	w.line("#   protocol bgp %s {", inQuotes(s.name))
 	w.line("#     local %s as %s;", s.local, s.localAS)
 	w.line("#     neighbor %s as %s;", s.peer, s.remoteAS)
 	w.line("#     direct;")

@@ -58,6 +58,7 @@ func wide(c *config.Connection) []string {
 
 // connection writes a tunnel as a section of connections.
 func (w *writer) connection(t *config.Tunnel) {
+	w.called("  ", t.Name)
 	w.line("  %s {", section(t.Name))
 	w.line("    version = %d", t.IKEVersion)
 	if t.Aggressive {
@@ -202,14 +203,29 @@ func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 	w.line("  }")
 }
 
-// section turns a name into one that strongSwan takes for a section.
+// section turns a name into one that strongSwan takes for a section, and Libreswan for a conn: a dot separates
+// strongSwan's sections, and its vici wants ASCII, so other letters become their numbers. No name of ours has a tilde or a
+// plus, so that two names stay two.
 func section(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '.' || r > '~' { // a dot separates sections
-			return '_'
+	var b strings.Builder
+	for _, r := range name {
+		switch {
+		case r == '.':
+			b.WriteByte('~')
+		case r > '~':
+			fmt.Fprintf(&b, "+%X+", r)
+		default:
+			b.WriteRune(r)
 		}
-		return r
-	}, name)
+	}
+	return b.String()
+}
+
+// called is a comment with the name that a section stands for, where it is not the section's.
+func (w *writer) called(indent, name string) {
+	if section(name) != name {
+		w.line("%s# %s", indent, oneLine(name))
+	}
 }
 
 // swanctlProposals are proposals in strongSwan's names of algorithms, which are ours

@@ -12,9 +12,12 @@ import (
 // The rules for texts, for dialect.Text.Check: each returns what a text must do and does
 // not, or empty.
 
+// nameCharacters allows letters of every language, as the Chinese page and console do.
 func nameCharacters(s string) string {
-	if !plain(s, "_-.") {
-		return "hold only letters, digits, underscores, hyphens and periods"
+	for _, r := range s {
+		if !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.", r) {
+			return "hold only letters, digits, underscores, hyphens and periods"
+		}
 	}
 	return ""
 }
@@ -73,13 +76,6 @@ func pskWant(k ipsec.Secret) string {
 		return "have 8 to 128 characters"
 	}
 	return pskCharacters(string(k))
-}
-
-// plain reports whether s holds only ASCII letters, digits and the characters in more.
-func plain(s, more string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool {
-		return !('a' <= r|0x20 && r|0x20 <= 'z' && r < 0x80) && !('0' <= r && r <= '9') && !strings.ContainsRune(more, r)
-	})
 }
 
 // tunnelAddress refuses the tunnel addresses that the page excepts.

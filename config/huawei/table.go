@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"vpngw/config/dialect"
+	"vpngw/config/tree"
 )
 
 const name = "huawei"
@@ -20,6 +21,7 @@ var Dialect = &dialect.Dialect{
 	Build: build,
 
 	Wrappers: []string{"vpn_connection", "vpn_connections"},
+	Other:    other,
 
 	BGP: &dialect.BGPRules{Most: 100, Write: "style: bgp, with tunnel_local_address and tunnel_peer_address"},
 }
@@ -65,9 +67,28 @@ var body = &dialect.Object{Loose: true, Answer: "id", Unused: unused, Rows: []di
 	{Name: "tunnel_peer_address_v6", Type: nil, Later: noIPv6, Doc: "refused"},
 }}
 
+// other names answers of this API that are about something else than a connection.
+func other(n *tree.Node) string {
+	for key, v := range n.Pairs() {
+		switch key.Text {
+		case "customer_gateway", "customer_gateways":
+			return "this is an answer about customer gateways: write the address and bgp_asn into customer_gateways, and take ShowVpnConnection's answer for the connection"
+		case "vpn_gateway", "vpn_gateways":
+			return "this is an answer about VPN gateways: write the addresses and bgp_asn into vpn_gateways, and take ShowVpnConnection's answer for the connection"
+		case "sa_infos":
+			return "this is ListConnectionIpsecSa's answer, which says what a connection carries and not what it is: take ShowVpnConnection's answer"
+		case "vpn_connection":
+			if v.Kind == tree.Map && v.Len() > 0 && dialect.Member(v, "vgw_id") == "" && dialect.Member(v, "vgw_ip") == "" && dialect.Member(v, "id") == "" {
+				return "this is a request to update a connection, which says what changes and not what it is between: take ShowVpnConnection's answer"
+			}
+		}
+	}
+	return ""
+}
+
 // unused are further parameters of the answers (table 10) and of the request's URL.
 var unused = []string{
-	"project_id", "request_id", "page_info", "total_count",
+	"project_id", "request_id", "page_info", "total_count", "header-response-token",
 	"id", "status", "created_at", "updated_at", "enterprise_project_id", "connection_monitor_id", "bgp_peer",
 }
 

@@ -96,8 +96,8 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		{"dpd: {timeout: 2m}", func(t config.Tunnel) bool {
 			return t.DPD == dpd.Config{Interval: native.Liveness.Interval, Timeout: 2 * time.Minute}
 		}},
-		{"lifetime: {ike: 1h30m, esp: 90, bytes: 1000, packets: 7}", func(t config.Tunnel) bool {
-			return t.IKELifetime == 90*time.Minute && t.ESPLifetime == ipsec.Lifetime{Time: 90 * time.Second, Bytes: 1000, Packets: 7}
+		{"lifetime: {ike: 1h30m, esp: 90, bytes: 100000, packets: 70}", func(t config.Tunnel) bool {
+			return t.IKELifetime == 90*time.Minute && t.ESPLifetime == ipsec.Lifetime{Time: 90 * time.Second, Bytes: 100000, Packets: 70}
 		}},
 		{"lifetime: {esp: 0}", func(t config.Tunnel) bool { return t.IKELifetime == 24*time.Hour && t.ESPLifetime.Time == 0 }},
 		{"routes: []", func(t config.Tunnel) bool { return t.Routes == nil }},
@@ -286,14 +286,14 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 // Key reads a key by the rules of psk_file.
 func TestKeyOfAFile(t *testing.T) {
 	dir := t.TempDir()
-	if key, err := Key(write(t, dir, "good.psk", "a key\r\n", 0o600)); err != nil || string(key) != "a key" {
+	if key, _, err := Key(write(t, dir, "good.psk", "a key\r\n", 0o600)); err != nil || string(key) != "a key" {
 		t.Errorf("got %d bytes, %v", len(key), err)
 	}
 	for name, path := range map[string]string{
 		"missing": filepath.Join(dir, "none"), "empty": write(t, dir, "empty.psk", "\n", 0o600), "a folder": dir,
 		"long": write(t, dir, "long.psk", strings.Repeat("x", maxPSKFile+1), 0o600), "readable": write(t, dir, "open.psk", "a key", 0o644),
 	} {
-		if key, err := Key(path); err == nil || key != nil || !strings.Contains(err.Error(), path) {
+		if key, _, err := Key(path); err == nil || key != nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %d bytes, %v", name, len(key), err)
 		}
 	}

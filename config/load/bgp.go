@@ -140,8 +140,8 @@ func (l *loader) bgpKey(v *dialect.Value, d *dialect.Draft, i int) {
 		given = file
 	}
 	for _, f := range []*dialect.Value{key, file} {
-		if items := f.Items(); dialect.Is[[]*dialect.Value](f) && len(items) != len(d.Tunnels) {
-			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one key for all, or one for each", len(d.Tunnels))
+		if items := f.Items(); dialect.Is[[]*dialect.Value](f) && len(items) != d.Among {
+			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one key for all, or one for each", d.Among)
 			return
 		}
 	}
@@ -152,9 +152,9 @@ func (l *loader) bgpKey(v *dialect.Value, d *dialect.Draft, i int) {
 	case len(b.AuthKey) > 0:
 		l.Fail(given, dialect.Conflict, "the body has a key too; give one of the two")
 	case file.OK():
-		b.AuthKey = l.bgpKeyFile(ofTunnel(file, i))
+		b.AuthKey = l.bgpKeyFile(ofTunnel(file, d.Before+i))
 	default:
-		one := ofTunnel(key, i)
+		one := ofTunnel(key, d.Before+i)
 		b.AuthKey = one.Secret()
 		if one.OK() {
 			if name := one.Node.Pos().File; othersRead(l.modes[name]) {

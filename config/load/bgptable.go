@@ -26,8 +26,8 @@ const (
 var bgpObject = &dialect.Object{Rows: []dialect.Row{
 	{Name: "hold", Type: dialect.Duration{Min: 3 * time.Second, Max: 65535 * time.Second}, Default: "90s", Goes: "BGP hold", Doc: "silence of the peer after which the session ends; the lower one of both ends holds"},
 	{Name: "keepalive", Type: dialect.Duration{Min: time.Second, Max: 21845 * time.Second}, Goes: "BGP keepalive", Doc: "between this end's signs of life; a third of hold by default, and at most"},
-	{Name: "key", Type: oneOrTwo(native.BGPKey), Goes: "BGP key", Doc: "key of TCP MD5 (RFC 2385), the same at both ends; or a list, one for each tunnel"},
-	{Name: "key_file", Type: oneOrTwo(dialect.Text{Min: 1, Max: 4096}), Goes: "BGP key", Doc: "the key, in a file that others can neither read nor change, or as credential:NAME, which systemd hands over; or a list, one for each tunnel"},
+	{Name: "key", Type: oneOrMore(native.BGPKey), Goes: "BGP key", Doc: "key of TCP MD5 (RFC 2385), the same at both ends; or a list, one for each tunnel"},
+	{Name: "key_file", Type: oneOrMore(dialect.Text{Min: 1, Max: 4096}), Goes: "BGP key", Doc: "the key, in a file that others can neither read nor change, or as credential:NAME, which systemd hands over; or a list, one for each tunnel"},
 	{Name: "ttl_security", Type: dialect.Bool{}, Default: "no", Goes: "BGP TTL security", Doc: "take only what comes with a TTL of 255 (RFC 5082); both ends must have it"},
 	{Name: "graceful_restart", Type: dialect.Bool{}, Default: "yes", Goes: "BGP graceful restart", Doc: "keep the peer's routes while it starts again, or this end's BGP does (RFC 4724)"},
 	{Name: "bfd", Type: dialect.Or{Scalar: dialect.Bool{}, Other: bfdObject}, Default: "no", Goes: "BFD", Doc: "find a dead peer within a moment (RFC 5880): no, yes, or interval and multiplier; both ends must have it"},

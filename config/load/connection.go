@@ -14,9 +14,9 @@ type names struct {
 	connections, tunnels, devices map[string]string
 }
 
-// connection makes a Draft of the i-th entry, v, of the list of connections. It
-// returns nil when it can't.
-func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.Draft {
+// entry makes Drafts of the i-th entry, v, of the list of connections: one, or one for each body where the request or
+// answer there holds several. It returns nil when it can't.
+func (l *loader) entry(v *dialect.Value, i int, env dialect.Env) []*dialect.Draft {
 	d, bodyValue := l.dialect(v)
 	if d == nil {
 		return nil
@@ -27,24 +27,69 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 	if !bodyValue.OK() {
 		return nil
 	}
-	draft := d.Build(l.Check, bodyValue, env)
-	if draft == nil {
-		return nil
+	bodies := bodyValue.Items()
+	if bodies == nil {
+		bodies = []*dialect.Value{bodyValue}
 	}
-	draft.Entry, draft.Body = v, bodyValue
-	if unused := bodyValue.Unused(); len(unused) > 0 {
-		draft.Notes = append(draft.Notes, strings.Join(unused, ", ")+": no meaning here")
+	var out []*dialect.Draft
+	tunnels := 0
+	for k, b := range bodies {
+		if !b.OK() || l.Full() {
+			continue
+		}
+		draft := d.Build(l.Check, b, env)
+		if draft == nil {
+			continue
+		}
+		draft.Entry, draft.Body, draft.Before = v, b, tunnels
+		tunnels += len(draft.Tunnels)
+		what := fmt.Sprintf("%s-%d", d.Name, i+1)
+		if len(bodies) > 1 {
+			draft.Notes = append(draft.Notes, fmt.Sprintf("one of the %d connections of %s", len(bodies), bodyValue.Path()))
+			if own := v.Field("name"); own.OK() {
+				what = own.Text()
+			}
+			what = fmt.Sprintf("%s-%d", what, k+1)
+		}
+		l.name(v, draft, what, len(bodies) > 1)
+		out = append(out, draft)
 	}
-	l.name(v, draft, fmt.Sprintf("%s-%d", d.Name, i+1))
-	if !l.oneEach(v, draft) {
-		return draft
+	for _, draft := range out {
+		draft.Among = tunnels
+	}
+	if !l.oneEach(v, tunnels) {
+		return out
+	}
+	for _, draft := range out {
+		l.connection(v, draft)
+	}
+	return out
+}
+
+// connection applies what stands beside a body to its Draft.
+func (l *loader) connection(v *dialect.Value, draft *dialect.Draft) {
+	var unused, newer []string
+	if draft.Before == 0 { // once of what is around several bodies
+		unused, newer = draft.Entry.Field(draft.Dialect).Around()
+	}
+	if unused = append(unused, draft.Body.Unused()...); len(unused) > 0 {
+		slices.Sort(unused)
+		draft.Notes = append(draft.Notes, strings.Join(slices.Compact(unused), ", ")+": no meaning here")
+	}
+	const most = 20
+	if newer = append(newer, draft.Body.Newer()...); len(newer) > most {
+		newer = append(newer[:most], fmt.Sprintf("and %d more", len(newer)-most))
+	}
+	if len(newer) > 0 {
+		draft.Notes = append(draft.Notes, strings.Join(newer, ", ")+": newer than what vpngw knows of these answers, and left out")
 	}
 	l.tunnelNames(v, draft)
 	l.psk(v, draft)
 	for i := range draft.Tunnels {
 		t := &draft.Tunnels[i]
-		l.device(ofTunnel(v.Field("device"), i), v, t)
+		l.device(ofTunnel(v.Field("device"), draft.Before+i), v, t)
 		l.beside(v, &draft.Places[i], t)
+		l.limits(v, &draft.Places[i], t)
 		l.ends(v, &draft.Places[i], t)
 		l.health(v.Field("health"), draft, i)
 	}
@@ -52,15 +97,14 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 		c := &draft.Choices[i]
 		c.Kept = string(c.What) + "-" + draft.Tunnels[c.Tunnel].Name
 	}
-	return draft
 }
 
 // oneEach reports whether a value beside the body that each tunnel has for itself is
 // there as often as there are tunnels.
-func (l *loader) oneEach(v *dialect.Value, d *dialect.Draft) bool {
+func (l *loader) oneEach(v *dialect.Value, tunnels int) bool {
 	for _, name := range []string{"device", "psk_file"} {
-		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != len(d.Tunnels) && len(d.Tunnels) > 0 {
-			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one value for each, two of them in a list", len(d.Tunnels))
+		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != tunnels && tunnels > 0 {
+			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one value for each, in a list", tunnels)
 			return false
 		}
 	}
@@ -144,9 +188,12 @@ func (l *loader) dialect(v *dialect.Value) (*dialect.Dialect, *dialect.Value) {
 }
 
 // name gives the connection its name: the one beside the body, else the body's, else fallback.
-func (l *loader) name(v *dialect.Value, d *dialect.Draft, fallback string) {
+// Of several, the one beside the body is a part of fallback.
+func (l *loader) name(v *dialect.Value, d *dialect.Draft, fallback string, several bool) {
 	own, at := v.Field("name"), v
 	switch {
+	case own.Given && several:
+		d.Connection.Name, at = fallback, own
 	case own.Given:
 		d.Connection.Name, at = own.Text(), own
 	case d.Name.Text() != "":

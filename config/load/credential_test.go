@@ -38,7 +38,7 @@ func TestCredentials(t *testing.T) {
 	if got := r.Connections[0].Tunnels[0].PSK; string(got) != "a-key-of-the-credential-1" {
 		t.Errorf("the key is %d bytes, want the credential's", len(got))
 	}
-	if key, err := Key("credential:hq"); err != nil || len(key) != 25 {
+	if key, _, err := Key("credential:hq"); err != nil || len(key) != 25 {
 		t.Errorf("Key: %d bytes, %v", len(key), err)
 	}
 	// What a reload on trial goes back to needs neither the files nor systemd.

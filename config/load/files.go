@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"vpngw/config/dialect"
 	"vpngw/config/tree"
 )
 
@@ -46,7 +47,11 @@ func (f *fileReader) body(name string) (*tree.Request, []tree.Error, error) {
 		var mode fs.FileMode
 		if data, mode, b.err = f.read(path, f.budget.Bytes()); b.err == nil {
 			f.modes[path] = mode
-			b.root, b.errs = tree.ReadBody(path, data, f.budget)
+			if what := dialect.Foreign(string(data)); what != "" {
+				b.err = &dialect.ForeignError{Says: what}
+			} else {
+				b.root, b.errs = tree.ReadBody(path, data, f.budget)
+			}
 		} else {
 			b.err = reason(b.err)
 		}

@@ -9,6 +9,7 @@ package load
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 
@@ -89,6 +90,9 @@ func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tre
 	}
 	l.Open = l.body
 	root, errs := tree.Read(name, data, budget)
+	if what := foreign(data, root); what != "" {
+		return nil, diag.Problems{{Severity: diag.Error, Code: "vpngw.config.type", File: name, Line: 1, Column: 1, Message: what}}
+	}
 	l.Syntax("", errs)
 	var r *Result
 	if root != nil {
@@ -102,6 +106,27 @@ func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tre
 	return r, ps
 }
 
+// foreign says what the file is if it is something else altogether: another program's, or a body without a file around it.
+func foreign(data []byte, root *tree.Node) string {
+	if root != nil && root.Kind == tree.Map {
+		for key := range root.Pairs() {
+			if key.Text == "version" || key.Text == "connections" {
+				return ""
+			}
+		}
+		if what := dialect.ForeignKeys(root); what != "" {
+			return what
+		}
+	}
+	if what := dialect.Foreign(string(data)); what != "" {
+		return what
+	}
+	if cloud := Guess(data); cloud != "" {
+		return fmt.Sprintf("this is a request or an answer of %s's API, and no file of vpngw: name it in one, such as  {version: 1, connections: [{%s: FILE}]}", cloud, cloud)
+	}
+	return ""
+}
+
 // config makes a Config of the whole file.
 func (l *loader) config(v *dialect.Value) *Result {
 	if !v.OK() {
@@ -113,12 +138,12 @@ func (l *loader) config(v *dialect.Value) *Result {
 		if l.Full() {
 			return nil
 		}
-		d := l.connection(entry, i, dialect.Env{
+		ds := l.entry(entry, i, dialect.Env{
 			Side: side,
 			VPN:  dialect.Gateways{Section: "vpn_gateways", Entries: v.Field("vpn_gateways").Entries()},
 			Cust: dialect.Gateways{Section: "customer_gateways", Entries: v.Field("customer_gateways").Entries()},
 		})
-		if d != nil {
+		for _, d := range ds {
 			r.Drafts = append(r.Drafts, d)
 			r.Connections = append(r.Connections, d.Connection)
 		}
@@ -129,6 +154,9 @@ func (l *loader) config(v *dialect.Value) *Result {
 	l.balance(gateways, r.Drafts)
 	for _, d := range r.Drafts {
 		l.sessions(d)
+		for i := range d.Tunnels {
+			l.sharedSpace(&d.Places[i], d, &d.Tunnels[i])
+		}
 		l.partial(d)
 	}
 	if l.Problems().Failed() {

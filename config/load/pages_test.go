@@ -92,7 +92,7 @@ func TestAnswersOfOneConnectionAmongALayerOrTwo(t *testing.T) {
         "RequestId"`)
 	for _, tt := range []struct{ d, list, page, want string }{
 		{"huawei", `{"vpn_connections": [` + one + `], "total_count": 1, "page_info": {"current_count": 1}, "request_id": "x"}`, string(huawei), ""},
-		{"huawei", `{"vpn_connections": [` + one + `, ` + one + `], "total_count": 2}`, "", "holds 2 connections"},
+		{"huawei", `{"vpn_connections": [` + one + `, ` + one + `], "total_count": 2}`, "", "is called"},
 		{"huawei", one, string(huawei), ""},
 		{"tencent", `{"Response": {"TotalCount": 1, "VpnConnectionSet": [` + vpnx + `], "RequestId": "x"}}`, string(tencent), ""},
 		{"tencent", `{"Response": {"TotalCount": 0, "VpnConnectionSet": [], "RequestId": "x"}}`, "", "holds 0 connections"},

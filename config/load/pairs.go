@@ -16,9 +16,9 @@ type half struct {
 // `pair:` makes a pair of any two connections. Without it, two connections whose dialect
 // says so are a pair by their bodies.
 func (l *loader) pairs(gateways map[string]*dialect.Value, entries []*dialect.Value, ds []*dialect.Draft) {
-	made := map[*dialect.Value]*dialect.Draft{}
+	made := map[*dialect.Value][]*dialect.Draft{}
 	for _, d := range ds {
-		made[d.Entry] = d
+		made[d.Entry] = append(made[d.Entry], d)
 	}
 	var names []string
 	halves := map[string][]half{}
@@ -31,7 +31,12 @@ func (l *loader) pairs(gateways map[string]*dialect.Value, entries []*dialect.Va
 		if halves[name] == nil {
 			names = append(names, name)
 		}
-		halves[name] = append(halves[name], half{entry, at, made[entry]})
+		if made[entry] == nil {
+			halves[name] = append(halves[name], half{entry, at, nil})
+		}
+		for _, d := range made[entry] {
+			halves[name] = append(halves[name], half{entry, at, d})
+		}
 	}
 	for _, name := range names {
 		hs := halves[name]

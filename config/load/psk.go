@@ -1,7 +1,6 @@
 package load
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -20,7 +19,7 @@ func (l *loader) psk(v *dialect.Value, d *dialect.Draft) {
 		l.Fail(file, dialect.Conflict, "the body has a pre-shared key too (%s); give one of the two", d.Places[given].PSK.Path())
 	case file.OK():
 		for i := range d.Tunnels {
-			l.pskFile(ofTunnel(file, i), d, i)
+			l.pskFile(ofTunnel(file, d.Before+i), d, i)
 		}
 	case !file.Given:
 		for i := range d.Places {
@@ -36,6 +35,9 @@ func (l *loader) bodyPSK(d *dialect.Draft, i int) {
 	switch {
 	case p.PSK.OK():
 		l.weakPSK(p.PSK, d, p.PSK.Secret())
+		for _, s := range doubts(p.PSK.Secret()) {
+			l.Warn(p.PSK, dialect.Doubtful, "the key %s", s)
+		}
 		if name := p.PSK.Node.Pos().File; othersRead(l.modes[name]) {
 			l.Warn(p.PSK, dialect.Exposed, "everybody on this host can read the pre-shared key: chmod o= %s, or use psk_file", name)
 		}
@@ -80,35 +82,40 @@ func (l *loader) keyFile(v *dialect.Value, want func(ipsec.Secret) string) ipsec
 		clear(data)
 		return nil
 	}
-	key := secretOf(data)
+	key, said := keyOf(data)
 	must := "not be empty"
 	if len(key) > 0 {
 		must = want(key)
 	}
 	if must != "" {
+		for _, s := range said {
+			must += "; " + s
+		}
 		l.Fail(v, dialect.Illegal, "the key in the file must %s", must)
 		return nil
+	}
+	for _, s := range said {
+		l.Warn(v, dialect.Doubtful, "%s", s)
 	}
 	return key
 }
 
-// secretOf is what a key's file holds, without a line end behind the key.
-func secretOf(data []byte) ipsec.Secret {
-	return ipsec.Secret(bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r")))
-}
-
 // Key reads a file with a pre-shared key by the rules of psk_file.
-func Key(path string) (ipsec.Secret, error) {
+// said is what in the file may not be meant, a sentence each.
+func Key(path string) (key ipsec.Secret, said []string, err error) {
 	data, mode, err := readFile(path, maxPSKFile, false)
-	switch key := secretOf(data); {
+	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, reason(err))
+		return nil, nil, fmt.Errorf("%s: %w", path, reason(err))
 	case othersRead(mode):
 		clear(data)
-		return nil, fmt.Errorf("%s: everybody on this host can read it (mode %04o): chmod o= %s", path, mode.Perm(), path)
-	case len(key) == 0:
-		return nil, fmt.Errorf("%s is empty", path)
-	default:
-		return key, nil
+		return nil, nil, fmt.Errorf("%s: everybody on this host can read it (mode %04o): chmod o= %s", path, mode.Perm(), path)
 	}
+	if key, said = keyOf(data); len(key) == 0 {
+		return nil, nil, fmt.Errorf("%s is empty", path)
+	}
+	for i := range said {
+		said[i] = path + ": " + said[i]
+	}
+	return key, said, nil
 }

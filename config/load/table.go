@@ -48,7 +48,7 @@ func connectionObject() *dialect.Object {
 	o := &dialect.Object{Rows: []dialect.Row{
 		{Name: "name", Type: dialect.Text{Min: 1, Max: 100, Check: config.CheckName}, Goes: "name", Doc: "unique; the body's name by default, else DIALECT-N"},
 		{Name: "side", Type: side, Goes: "-", Doc: "overrides the file's"},
-		{Name: "psk_file", Type: oneOrTwo(dialect.Text{Min: 1, Max: 4096}), Goes: "pre-shared key", Doc: "the pre-shared key, in a file that others can neither read nor change, or as credential:NAME, which systemd hands over; or a list, one for each tunnel"},
+		{Name: "psk_file", Type: oneOrMore(dialect.Text{Min: 1, Max: 4096}), Goes: "pre-shared key", Doc: "the pre-shared key, in a file that others can neither read nor change, or as credential:NAME, which systemd hands over; or a list, one for each tunnel"},
 		{Name: "partial", Type: dialect.Bool{}, Default: "no", Goes: "partial", Doc: "run the connection without the features that are not served yet"},
 		{Name: "pair", Type: dialect.Text{Min: 1, Max: 100, Check: config.CheckName}, Goes: "pair", Doc: "name of the pair, active and standby, that this connection and one other form; the same name beside both"},
 		{Name: "start", Type: dialect.Enum{Words: []string{string(config.StartActive), string(config.StartPassive), string(config.StartOnTraffic)}}, Goes: "initiation", Doc: "when this end brings the tunnel up: at once, never, or when a packet is to go through it; the customer's end at once by default, the cloud's as the body says, else never"},
@@ -58,7 +58,7 @@ func connectionObject() *dialect.Object {
 		{Name: "mtu", Type: dialect.Int{Min: 576, Max: 9216}, Goes: "MTU", Doc: "the largest packet inside the tunnel, in bytes; by default what fits on the path"},
 		{Name: "df", Type: dialect.Enum{Words: []string{"auto", "set", "clear"}}, Default: "auto", Goes: "fragmentation", Doc: "set: ESP packets are never fragmented, and routers tell the path's MTU; auto: probes tell it too, where ICMP is filtered; clear: they may be fragmented"},
 		{Name: "early_rekey", Type: dialect.Bool{}, Default: "no", Goes: "early rekey", Doc: "rekey the first Child SA of IKEv2 some seconds after it is up, so that a difference in PFS shows then and not after an hour"},
-		{Name: "device", Type: oneOrTwo(dialect.Text{Check: config.CheckDevice}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
+		{Name: "device", Type: oneOrMore(dialect.Text{Check: config.CheckDevice}), Goes: "device", Doc: "name of the TUN device; vpngwN by default; or a list, one for each tunnel"},
 		{Name: "routes", Type: dialect.Prefixes{Max: 10_000, Empty: true}, Goes: "routes", Doc: "prefixes that are routed into the tunnel; the remote subnets by default"},
 		{Name: "before_up", Type: dialect.Enum{Words: []string{"drop", "pass"}}, Default: "drop", Goes: "before up", Doc: "packets for the routes while no tunnel takes them, before it is first up and while the daemon does not run; drop: none leaves in clear; pass: they go where this host's other routes lead"},
 		{Name: "metric", Type: dialect.Int{Min: 1, Max: config.MaxMetric}, Default: strconv.Itoa(config.DefaultMetric), Goes: "metric", Doc: "of the tunnel's routes, on this host; another program's route to the same prefix wins unless its metric is worse by more than 10"},
@@ -76,12 +76,12 @@ func connectionObject() *dialect.Object {
 	return o
 }
 
-// oneOrTwo is one value, or a list with one for each of two tunnels.
-func oneOrTwo(t dialect.Type) dialect.Type {
-	return dialect.Or{Scalar: t, Other: dialect.List{Of: t, Max: 2}}
+// oneOrMore is one value, or a list with one for each tunnel: of two, or of the connections of a batch.
+func oneOrMore(t dialect.Type) dialect.Type {
+	return dialect.Or{Scalar: t, Other: dialect.List{Of: t, Max: 1000}}
 }
 
-// ofTunnel is the i-th tunnel's value of a oneOrTwo.
+// ofTunnel is the i-th tunnel's value of a oneOrMore.
 func ofTunnel(v *dialect.Value, i int) *dialect.Value {
 	if items := v.Items(); i < len(items) {
 		return items[i]

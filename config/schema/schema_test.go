@@ -188,7 +188,7 @@ func TestRequiredAndDefaultsAreTheTables(t *testing.T) {
 	if got := v.Defs["alibaba.IkeConfig"].Properties["IkeLifetime"]; got.Default != 86400.0 || got.Description == "" {
 		t.Errorf("IkeLifetime: got %v", got)
 	}
-	if got := v.Defs["alibaba"].Required; !slices.Contains(got, "VpnGatewayId") {
+	if got := v.Defs["alibaba"].Required; !slices.Contains(got, "LocalSubnet") {
 		t.Errorf("of Alibaba's body are required %v", got)
 	}
 }

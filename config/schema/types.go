@@ -25,6 +25,9 @@ func (w *writer) of(t dialect.Type, path string, loose bool) *Schema {
 	switch t := t.(type) {
 	case dialect.Request:
 		forms := []*Schema{w.object(t.Body, path, loose), {Type: "string", Description: "the request itself, or the name of a file that holds it"}}
+		if t.Body.Loose {
+			forms = append(forms, &Schema{Type: "array", Items: &Schema{Type: "object"}, Description: "several bodies, each a connection"})
+		}
 		for _, name := range t.Wrappers {
 			forms = append(forms, &Schema{Type: "object", Required: []string{name}, Description: "as the API wraps it"})
 		}
@@ -163,6 +166,9 @@ func enum(t dialect.Enum, loose bool) *Schema {
 	}
 	if loose {
 		return anyOf(s, &Schema{Type: "string", Pattern: anyCase(slices.Concat(t.Words, t.Older)...)})
+	}
+	if t.Switch() {
+		return anyOf(s, &Schema{Type: "boolean"}, &Schema{Type: "string", Pattern: anyCase("true", "on", "false", "off")})
 	}
 	return s
 }

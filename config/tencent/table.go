@@ -4,9 +4,11 @@
 package tencent
 
 import (
+	"strings"
 	"time"
 
 	"vpngw/config/dialect"
+	"vpngw/config/tree"
 )
 
 const name = "tencent"
@@ -20,6 +22,7 @@ var Dialect = &dialect.Dialect{
 	Build: build,
 
 	Wrappers: []string{"Response", "VpnConnection", "VpnConnectionSet"},
+	Other:    other,
 
 	Same: &dialect.SameGateways{
 		Overlap: "InvalidParameterValue.VpnConnCidrConflict",
@@ -46,7 +49,7 @@ var codes = dialect.Codes{dialect.Missing: empty, dialect.Malformed: malformed, 
 
 // body is the page's table of input parameters, and the further parameters of its
 // answers. Defaults that the page lacks come from the SDK.
-var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unused, Rows: []dialect.Row{
+var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Asks: []string{"Action", "Region", "Version"}, Unused: unused, Rows: []dialect.Row{
 	{
 		Name: "VpnGatewayId", Type: dialect.Text{Min: 1, Max: 200}, Required: true, Goes: "cloud address, cloud AS", Doc: "the cloud's end",
 		Codes: dialect.Codes{dialect.Missing: empty, dialect.WrongType: malformed, dialect.NotFound: "ResourceNotFound"},
@@ -96,6 +99,31 @@ var body = &dialect.Object{Loose: true, Answer: "VpnConnectionId", Unused: unuse
 	{Name: "VpnProto", Type: dialect.Enum{Words: []string{"IPSEC"}}, Goes: "-", Doc: "in answers: IPSEC"},
 	{Name: "EncryptProto", Type: dialect.Enum{Words: []string{"IKE"}}, Goes: "-", Doc: "in answers: IKE"},
 }}
+
+// other names requests and answers of this API that are about something else than a connection, or tell too little.
+func other(n *tree.Node) string {
+	const describe = "take DescribeVpnConnections' answer"
+	has := func(name string) bool { return dialect.Member(n, name) != "" }
+	modifies := strings.HasPrefix(dialect.Member(n, "Action"), "Modify") || has("VpnConnectionId") && !has("State") && !has("CreatedTime")
+	if modifies && !has("VpnGatewayId") {
+		return "this is a request to modify a connection, which says what changes and not what it is between: " + describe
+	}
+	for key, v := range n.Pairs() {
+		switch key.Text {
+		case "Response":
+			if v.Kind == tree.Map {
+				return other(v)
+			}
+		case "CustomerGatewayConfiguration":
+			return "this is DownloadCustomerGatewayConfiguration's answer, which holds a router's configuration: " + describe
+		case "CustomerGatewaySet":
+			return "this is an answer about customer gateways: write IpAddress and BgpAsn into customer_gateways, and " + describe + " for the connection"
+		case "VpnGatewaySet":
+			return "this is an answer about VPN gateways: write PublicIpAddress and BgpAsn into vpn_gateways, and " + describe + " for the connection"
+		}
+	}
+	return ""
+}
 
 // unused are the common parameters of requests, and the state in answers.
 var unused = []string{

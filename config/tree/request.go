@@ -416,12 +416,16 @@ func (q *request) tree(b *branch, off int) *Node {
 	return n
 }
 
-// list makes the entries of a list, which count from 1.
+// list makes the entries of a list, which count from 1, or from 0 as Tencent's older forms do.
 func (q *request) list(n *Node, b *branch) {
+	first := 1
+	if b.below["0"] != nil {
+		first = 0
+	}
 	for i := range b.names {
-		below := b.below[strconv.Itoa(i+1)]
+		below := b.below[strconv.Itoa(i+first)]
 		if below == nil || i >= maxIndex {
-			q.fail(b.off, "the entries of a list are counted 1, 2, 3 up to %d at most; number %d is missing, or there are more", maxIndex, i+1)
+			q.fail(b.off, "the entries of a list are counted 1, 2, 3, or 0, 1, 2, up to %d at most; number %d is missing, or there are more", maxIndex, i+first)
 		}
 		n.kids = append(n.kids, q.tree(below, below.off))
 	}

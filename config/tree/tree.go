@@ -71,6 +71,14 @@ func Literal(text string) *Node {
 	return &Node{Plain: true, Text: text}
 }
 
+// As is a scalar with another text in n's place.
+func (n *Node) As(text string) *Node { return &Node{Text: text, off: n.off, src: n.src} }
+
+// Collect is a collection in n's place: a list of items, or a map of keys and values in turn.
+func (n *Node) Collect(kind Kind, kids ...*Node) *Node {
+	return &Node{Kind: kind, kids: kids, off: n.off, src: n.src}
+}
+
 // Len is the number of items of a list, or of pairs of a map.
 func (n *Node) Len() int {
 	if n.Kind == Map {
@@ -226,6 +234,9 @@ func take(name string, data []byte, b *Budget) (*source, []Error) {
 		return nil, []Error{{Pos{name, 1, 1}, fmt.Sprintf("larger than %d MB, the most that a configuration with all its files may have", MaxBytes>>20)}}
 	}
 	b.bytes -= len(data)
+	if strings.HasPrefix(src.text, "\xff\xfe") || strings.HasPrefix(src.text, "\xfe\xff") {
+		return nil, []Error{{Pos{name, 1, 1}, "this is UTF-16; save the file as UTF-8"}}
+	}
 	if i := badByte(src.text); i >= 0 {
 		return nil, []Error{{src.pos(i), "not UTF-8 text: a byte that no character has, or a control character"}}
 	}
