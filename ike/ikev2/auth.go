@@ -83,7 +83,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		if n != nil {
 			kind = n.Kind
 		}
-		s.Drop(now, diag.Cause{Code: diag.AuthRefused, Ours: s.peer.LocalID.String(), Theirs: s.peer.RemoteID.String(), Notify: kind.String()})
+		s.Drop(now, diag.Cause{Code: diag.AuthRefused, Ours: sa.IDText(s.peer.LocalID), Theirs: sa.IDText(s.peer.RemoteID), Notify: kind.String()})
 		return nil
 	}
 	if why := s.checkAuth(s.peer, id, mac); !why.OK() {
