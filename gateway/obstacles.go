@@ -16,7 +16,7 @@ import (
 const (
 	firstLook  = time.Second // the devices are there by then
 	lookEvery  = 30 * time.Second
-	lookGap    = 3 * time.Second // between two looks, however much changes
+	lookGap    = 2 * time.Second // between two looks, however much changes
 	lookTime   = time.Second     // for one look; the next goes on with the other tunnels
 	maxLooked  = 64              // tunnels in one look
 	maxFound   = 16              // of one tunnel

@@ -224,6 +224,8 @@ func (f *filterReader) rule(ch *nftables.Chain, r *nftables.Rule, depth int) (ki
 			if !e.SourceRegister {
 				regs[e.Register] = f.meta(e.Key)
 			}
+		case *expr.Immediate:
+			regs[e.Register] = e.Data
 		case *expr.Payload:
 			regs[e.DestRegister] = f.payload(e)
 		case *expr.Ct:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,8 +18,12 @@ import (
 // obstacles finds what of this host is in the way of packets that a tunnel carries: p is one of them on its way into the
 // tunnel's device. It changes nothing.
 func (h *Host) obstacles(filter *packetFilter, p Passage) (out []Finding) {
-	lan, v6 := h.towards(p.From.Addr()), p.From.Addr().Is6()
-	add := func(c diag.Cause) { out = append(out, Finding{c, false}) }
+	lan, v6 := h.towards(p), p.From.Addr().Is6()
+	add := func(c diag.Cause) {
+		if !slices.ContainsFunc(out, func(f Finding) bool { return f.Cause.Equal(c) }) {
+			out = append(out, Finding{c, false})
+		}
+	}
 	for _, device := range []string{lan, p.Out} {
 		if device == "" {
 			continue
@@ -38,7 +43,7 @@ func (h *Host) obstacles(filter *packetFilter, p Passage) (out []Finding) {
 	if ch := filter.translates(p); ch != nil {
 		add(diag.Cause{Code: diag.SNAT, Device: p.Out, Name: chainText(ch), Ours: natAround(ch, p.Out)})
 	} else if n := h.oldFlows(p); n > 0 { // with such a rule, they are no old ones
-		add(diag.Cause{Code: diag.OldFlows, Device: p.Out, Count: n, Ours: "conntrack -D -d " + p.To.Addr().String()})
+		add(diag.Cause{Code: diag.OldFlows, Device: p.Out, Count: n, Ours: fmt.Sprintf("conntrack -D -s %v -d %v", p.Sources, p.Targets)})
 	}
 	if policy := h.foreignPolicy(p); policy != "" {
 		add(diag.Cause{Code: diag.ForeignPolicy, Name: policy})
@@ -46,13 +51,22 @@ func (h *Host) obstacles(filter *packetFilter, p Passage) (out []Finding) {
 	return out
 }
 
-// towards is the device of the route to an address; empty: it is not one to forward by.
-func (h *Host) towards(a netip.Addr) string {
-	r, err := h.nl.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{})
-	if err != nil || len(r) == 0 || r[0].Type != unix.RTN_UNICAST || h.owns(r[0].LinkIndex) {
-		return ""
+// towards is the device of the route to where a passage comes from; empty: it is not one to forward by.
+func (h *Host) towards(p Passage) string {
+	a := p.From.Addr()
+	for range 4 { // the first may be this host's own
+		r, err := h.nl.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{})
+		switch {
+		case err != nil || len(r) == 0:
+			return ""
+		case r[0].Type == unix.RTN_UNICAST && !h.owns(r[0].LinkIndex):
+			return h.linkName(r[0].LinkIndex)
+		case r[0].Type != unix.RTN_LOCAL || !p.Sources.Contains(a.Next()):
+			return ""
+		}
+		a = a.Next()
 	}
-	return h.linkName(r[0].LinkIndex)
+	return ""
 }
 
 // translates is the chain of NAT that gives a packet another source for sure; nil: there is none.
@@ -102,6 +116,9 @@ const maxFlows = 20_000
 // oldFlows counts the flows into the tunnel's networks whose source was changed, as by masquerading before the tunnel was
 // up: connection tracking goes on with that while they last.
 func (h *Host) oldFlows(p Passage) (n int) {
+	if !p.Sources.IsValid() || !p.Targets.IsValid() {
+		return 0
+	}
 	count, err := strconv.Atoi(sysctl("net/netfilter/nf_conntrack_count"))
 	if err != nil || count == 0 || count > maxFlows {
 		return 0
