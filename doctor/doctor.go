@@ -37,7 +37,7 @@ type Tunnel struct {
 
 	Host host.Exam
 	Leak diag.Cause // that packets leave in clear; OK: they do not
-	BGP  *BGP // nil: there is none
+	BGP  *BGP       // nil: there is none
 }
 
 // Ports count IKE messages by the peer's port.

@@ -14,13 +14,14 @@ import (
 // changes of links, addresses and routes, and from time to time for what nothing tells of, such as a packet filter. What is
 // in the way is said once, when it is found. Nothing of the host is changed.
 const (
-	firstLook  = time.Second // the devices are there by then
-	lookEvery  = 30 * time.Second
-	lookGap    = 2 * time.Second // between two looks, however much changes
-	lookTime   = time.Second     // for one look; the next goes on with the other tunnels
-	maxLooked  = 64              // tunnels in one look
-	maxFound   = 16              // of one tunnel
-	wholeHost  = ""              // in place of a tunnel's name: what concerns all
+	firstLook = time.Second // the devices are there by then
+	lookEvery = 30 * time.Second
+	lookGap   = 2 * time.Second // between two looks, however much changes
+	lookTime  = time.Second     // for one look; the next goes on with the other tunnels
+	lookShare = 20              // of the time at most one part goes into looks
+	maxLooked = 64              // tunnels in one look
+	maxFound  = 16              // of one tunnel
+	wholeHost = ""              // in place of a tunnel's name: what concerns all
 )
 
 // obstacles are what was said of the host. One goroutine uses it.
@@ -33,7 +34,8 @@ type obstacles struct {
 // watchHost looks until ctx ends.
 func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 	o := obstacles{found: map[string][]diag.Cause{}, given: given}
-	for timer := time.NewTimer(firstLook); ; timer.Reset(lookEvery) {
+	took := time.Duration(0)
+	for timer := time.NewTimer(firstLook); ; timer.Reset(max(lookEvery, took*lookShare)) {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -42,10 +44,12 @@ func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(lookGap):
+			case <-time.After(max(lookGap, took*lookShare)):
 			}
 		}
+		began := time.Now()
 		g.lookAround(ctx, &o)
+		took = time.Since(began)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,6 +143,9 @@ func (h *Host) oldFlows(p Passage) (n int) {
 // foreignPolicy is an IPsec policy of the kernel, which another IKE daemon has made, that takes the packet on its way
 // out; empty: there is none.
 func (h *Host) foreignPolicy(p Passage) string {
+	if !xfrmInUse() {
+		return ""
+	}
 	family := unix.AF_INET
 	if p.From.Addr().Is6() {
 		family = unix.AF_INET6
@@ -157,6 +161,17 @@ func (h *Host) foreignPolicy(p Passage) string {
 		}
 	}
 	return ""
+}
+
+// xfrmInUse reports whether the kernel's module for IPsec policies is there: to ask it would load it.
+func xfrmInUse() bool {
+	b, _ := os.ReadFile("/proc/thread-self/net/netlink")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[1] == strconv.Itoa(unix.NETLINK_XFRM) {
+			return true
+		}
+	}
+	return false
 }
 
 // remedy is the command that lets a passage through a chain that drops it, in the words of the program that has made the chain.
@@ -182,7 +197,38 @@ func (f *packetFilter) remedy(p Passage, ch *nftables.Chain) string {
 		}
 		return fmt.Sprintf("ufw allow out proto udp %s port 500,4500", peer)
 	}
-	return ""
+	return accept(p, ch)
+}
+
+// accept is the command that lets a passage through a chain of nobody in particular.
+func accept(p Passage, ch *nftables.Chain) string {
+	family := map[nftables.TableFamily]uint8{nftables.TableFamilyINet: unix.NFPROTO_INET, nftables.TableFamilyIPv4: unix.NFPROTO_IPV4, nftables.TableFamilyIPv6: unix.NFPROTO_IPV6}[ch.Table.Family]
+	proto := map[uint8]string{unix.IPPROTO_UDP: "udp", unix.IPPROTO_TCP: "tcp", unix.IPPROTO_ESP: "esp"}[p.Proto]
+	switch {
+	case p.Hook == HookForward:
+		return letThrough(family, ch.Table.Name, ch.Name)
+	case proto == "":
+		return ""
+	}
+	short, side, peer := "-s", "saddr", p.From.Addr()
+	if p.Hook == HookOutput {
+		short, side, peer = "-d", "daddr", p.To.Addr()
+	}
+	if ch.Table.Name == "filter" && (ch.Name == "INPUT" || ch.Name == "OUTPUT") {
+		ports := ""
+		if port := p.To.Port(); port != 0 {
+			ports = fmt.Sprintf(" --dport %d", port)
+		}
+		return fmt.Sprintf("%s -I %s -p %s %s %v%s -j ACCEPT", program(ch.Table.Family), ch.Name, proto, short, peer, ports)
+	}
+	ip, match := "ip", "meta l4proto esp"
+	if peer.Is6() {
+		ip = "ip6"
+	}
+	if port := p.To.Port(); port != 0 {
+		match = fmt.Sprintf("%s dport %d", proto, port)
+	}
+	return fmt.Sprintf("nft insert rule %s %s %s %s %s %v %s accept", familyName(ch.Table.Family), ch.Table.Name, ch.Name, ip, side, peer, match)
 }
 
 // isUFW reports whether ufw has made the rules of a chain.

@@ -64,9 +64,15 @@ func TestObstaclesAreFound(t *testing.T) {
 		{"masquerading, but not of the tunnel", func() { s.exec("nft", nat("oifname \"vpngw*\" accept\nmasquerade")) }, func() { s.exec("nft", "flush ruleset") }, v4, "", "", ""},
 		{"a flow from before the tunnel", func() { s.exec("conntrack", flow("192.0.2.1")...) }, func() { s.exec("conntrack", "-F") }, v4, diag.OldFlows, "1 flows", "conntrack -D -s 192.168.3.0/24 -d 10.10.0.0/16"},
 		{"a flow that keeps its source", func() { s.exec("conntrack", flow("192.168.3.77")...) }, func() { s.exec("conntrack", "-F") }, v4, "", "", ""},
-		{"another IKE daemon's policy", func() { s.ip(strings.Fields("xfrm policy add src 192.168.3.0/24 dst 10.0.0.0/8 dir out tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel")...) }, func() { s.ip(strings.Fields("xfrm policy flush")...) }, v4, diag.ForeignPolicy, "192.168.3.0/24", "ip xfrm policy flush"},
-		{"another IKE daemon's policy for others", func() { s.ip(strings.Fields("xfrm policy add src 192.168.4.0/24 dst 10.0.0.0/8 dir out tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel")...) }, func() { s.ip(strings.Fields("xfrm policy flush")...) }, v4, "", "", ""},
-		{"a chain that drops what is forwarded", func() { s.exec("nft", "table inet fw { chain passing { type filter hook forward priority 0; policy drop;\n}\n}") }, func() { s.exec("nft", "flush ruleset") }, v4, diag.ForwardDrop, "fw passing", "nft insert rule inet fw passing"},
+		{"another IKE daemon's policy", func() {
+			s.ip(strings.Fields("xfrm policy add src 192.168.3.0/24 dst 10.0.0.0/8 dir out tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel")...)
+		}, func() { s.ip(strings.Fields("xfrm policy flush")...) }, v4, diag.ForeignPolicy, "192.168.3.0/24", "ip xfrm policy flush"},
+		{"another IKE daemon's policy for others", func() {
+			s.ip(strings.Fields("xfrm policy add src 192.168.4.0/24 dst 10.0.0.0/8 dir out tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel")...)
+		}, func() { s.ip(strings.Fields("xfrm policy flush")...) }, v4, "", "", ""},
+		{"a chain that drops what is forwarded", func() {
+			s.exec("nft", "table inet fw { chain passing { type filter hook forward priority 0; policy drop;\n}\n}")
+		}, func() { s.exec("nft", "flush ruleset") }, v4, diag.ForwardDrop, "fw passing", "nft insert rule inet fw passing"},
 	} {
 		c.spoil()
 		got := slices.DeleteFunc(h.Examine(netip.MustParseAddr("198.51.100.1"), "vpngw9", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Findings, func(f Finding) bool {
@@ -76,5 +82,55 @@ func TestObstaclesAreFound(t *testing.T) {
 			t.Errorf("%s: got %v", c.name, got)
 		}
 		c.undo()
+	}
+}
+
+// The command is in the words of the program that has made the rules, and works.
+func TestTheCommandLetsThrough(t *testing.T) {
+	s, h := world(t)
+	peer, us := netip.MustParseAddrPort("198.51.100.1:500"), netip.MustParseAddrPort("192.0.2.1:500")
+	in := Passage{Hook: HookInput, From: peer, To: us, Proto: 17, In: "eth0"}
+	out := Passage{Hook: HookOutput, From: us, To: peer, Proto: 17, Out: "eth0"}
+	esp := Passage{Hook: HookInput, From: netip.AddrPortFrom(peer.Addr(), 0), To: netip.AddrPortFrom(us.Addr(), 0), Proto: 50, In: "eth0"}
+	forward := Passage{Hook: HookForward, From: netip.MustParseAddrPort("192.168.3.1:0"), To: netip.MustParseAddrPort("10.10.0.1:0"), Proto: 1, Out: "vpngw0"}
+	chain := func(table, chain, hook string) string {
+		return "table " + table + " { chain " + chain + " { type filter hook " + hook + " priority 0; policy drop;\n}\n}"
+	}
+	for _, c := range []struct {
+		rules string
+		p     Passage
+		want  string // of a program that is not here; empty: the command is run
+	}{
+		{chain("inet fw", "c", "input"), in, ""},
+		{chain("inet fw", "c", "input"), esp, ""},
+		{chain("ip fw", "c", "output"), out, ""},
+		{chain("ip fw", "c", "forward"), forward, ""},
+		{chain("ip filter", "INPUT", "input"), in, ""},
+		{chain("ip filter", "INPUT", "input"), esp, ""},
+		{chain("ip filter", "OUTPUT", "output"), out, ""},
+		{chain("ip filter", "FORWARD", "forward"), forward, ""},
+		{chain("inet firewalld", "filter_INPUT", "input"), in, "firewall-cmd --permanent --add-service=ipsec; firewall-cmd --reload"},
+		{chain("inet firewalld", "filter_FORWARD", "forward"), forward, "firewall-cmd --permanent --zone=trusted --add-interface=vpngw0; firewall-cmd --reload"},
+		{"table ip filter { chain ufw-before-input {\n}\n}\n" + chain("ip filter", "INPUT", "input"), in, "ufw allow in proto udp from 198.51.100.1 to any port 500,4500"},
+		{"table ip filter { chain ufw-before-input {\n}\n}\n" + chain("ip filter", "INPUT", "input"), esp, "ufw allow in proto esp from 198.51.100.1"},
+		{"table ip filter { chain ufw-before-input {\n}\n}\n" + chain("ip filter", "FORWARD", "forward"), forward, "ufw route allow in on vpngw0; ufw route allow out on vpngw0"},
+	} {
+		filtered := func() []Filtered {
+			return h.Examine(peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Filtered
+		}
+		s.exec("nft", c.rules)
+		got := filtered()
+		switch {
+		case len(got) != 1 || !got[0].Sure:
+			t.Errorf("%s: got %+v", c.rules, got)
+		case c.want != "" && got[0].Do != c.want:
+			t.Errorf("%s: got %q, want %q", c.rules, got[0].Do, c.want)
+		case c.want == "":
+			s.exec("sh", "-c", got[0].Do)
+			if left := filtered(); len(left) > 0 && left[0].Sure {
+				t.Errorf("%s: after %q it still drops: %+v", c.rules, got[0].Do, left)
+			}
+		}
+		s.exec("nft", "flush ruleset")
 	}
 }

@@ -48,8 +48,8 @@ type ChildSA struct {
 	Suite  Suite  // its Encr, Integ and ESN
 	// SilentESN says that the peer named no form of sequence numbers, which RFC 7296 wants: they have 32 bits.
 	SilentESN bool
-	In     Keys
-	Out    Keys
+	In        Keys
+	Out       Keys
 	// Trunc96 truncates HMAC-SHA-256 to 96 bits instead of RFC 4868's 128, as some old peers do.
 	Trunc96 bool
 
