@@ -10,6 +10,11 @@ const (
 	FilterForward  Code = "filter-forward"
 	FilterUnclear  Code = "filter-unclear"
 	FilterUnread   Code = "filter-unread"
+	ForwardOff     Code = "forward-off"
+	SNAT           Code = "snat"
+	OldFlows       Code = "old-flows"
+	IPv6Off        Code = "ipv6-off"
+	ForeignPolicy  Code = "foreign-policy"
 	PortShared     Code = "port-shared"
 	NATTSilent     Code = "natt-silent"
 	NATTOff        Code = "natt-off"
@@ -31,11 +36,16 @@ var examination = []Entry{
 	{Code: PeerIsOwn, Severity: Error, Sentence: "the peer's address {host} is one of this host's own: the connection is for the other end", Side: Ours, Change: "side, remote.address"},
 	{Code: AddressForeign, Severity: Warning, Sentence: "this end's address {addr} is on no interface of this host, which sends from {ours}: that is right only behind a NAT that has {addr}", Side: Ours, Change: "local.address"},
 	{Code: PeerInside, Severity: Error, Sentence: "the route to {host} leads into the tunnel {device} itself", Side: Ours, Change: "routes"},
-	{Code: FilterIn, Severity: Error, Sentence: "this host's packet filter drops {theirs} from {host}: {name}", Side: Ours},
-	{Code: FilterOut, Severity: Error, Sentence: "this host's packet filter drops {theirs} to {host}: {name}", Side: Ours},
-	{Code: FilterForward, Severity: Error, Sentence: "this host's packet filter drops what it forwards {theirs}: {name}", Side: Ours},
+	{Code: FilterIn, Severity: Error, Sentence: "this host's packet filter drops {theirs} from {host}: {name}[; {ours}]", Side: Ours},
+	{Code: FilterOut, Severity: Error, Sentence: "this host's packet filter drops {theirs} to {host}: {name}[; {ours}]", Side: Ours},
+	{Code: FilterForward, Severity: Error, Sentence: "this host's packet filter drops what it forwards {theirs}: {name}[; {ours}]", Side: Ours},
 	{Code: FilterUnclear, Severity: Warning, Sentence: "this host's packet filter may drop {theirs}: {name}; let it through by a rule of its own", Side: Ours},
 	{Code: FilterUnread, Severity: Info, Sentence: "the kernel's older packet filter has tables here, {name}, and vpngw cannot read their rules: `{ours}` shows whether they drop UDP 500, UDP 4500, protocol 50 or what is forwarded", Side: Ours},
+	{Code: ForwardOff, Severity: Error, Sentence: "forwarding is off for what comes in by {device}: the hosts behind this gateway and the tunnel do not reach each other; sysctl -w {name}=1", Side: Ours},
+	{Code: SNAT, Severity: Error, Sentence: "this host's NAT gives packets into the tunnel {device} another source, which no selector covers: {name}; {ours}", Side: Ours},
+	{Code: OldFlows, Severity: Warning, Sentence: "{count} flows into the tunnel {device} keep the source that NAT gave them before it was up: connection tracking holds them; {ours}", Side: Ours},
+	{Code: IPv6Off, Severity: Error, Sentence: "IPv6 is off on {device}, and the tunnel carries it; sysctl -w net/ipv6/conf/{device}/disable_ipv6=0", Side: Ours},
+	{Code: ForeignPolicy, Severity: Error, Sentence: "an IPsec policy of another program takes packets of the tunnel ({name}): stop that IKE daemon, and remove what it left; ip xfrm policy flush", Side: Ours},
 	{Code: PortShared, Severity: Warning, Sentence: "{name} has UDP port {count} too, on another address of this host", Side: Ours, Change: "listen"},
 	{Code: NATTSilent, Severity: Error, Sentence: "{host} answers on UDP 500 and nothing comes from its UDP 4500: a filter on the way drops UDP 4500[, or {ours}]", Side: Path},
 	{Code: NATTOff, Severity: Error, Sentence: "{name} is behind a NAT, and this connection does not detect NATs: raw ESP does not pass", Side: Ours, Change: "natt"},

@@ -20,7 +20,7 @@ var ikev1 = []Entry{
 	{Code: HashWrong, Severity: Error, Sentence: "{theirs} in {message} is wrong: the pre-shared keys differ", Side: Either, Change: "psk"},
 	{Code: NotDecrypted, Severity: Error, Sentence: "{message} does not decrypt: the pre-shared keys differ", Side: Either, Change: "psk"},
 	{Code: AnswerTooLong, Severity: Warning, Sentence: "message 1 of aggressive mode has {theirs}, and our answer of {ours} would be more than twice as long", Side: Theirs},
-	{Code: NoAnswerKeys, Severity: Error, Sentence: "no {message} from {peer}: the pre-shared keys or the identities differ, or UDP 4500 is closed on the way; look in the peer's log", Side: Either, Change: "psk, local.id, remote.id"},
+	{Code: NoAnswerKeys, Severity: Error, Sentence: "no {message} from {peer}: the pre-shared keys or the identities differ[ (we sent {ours} and expect {theirs})], or UDP 4500 is closed on the way; look in the peer's log", Side: Either, Change: "psk, local.id, remote.id"},
 	{Code: NoAnswerSize, Severity: Error, Sentence: "no {message} from {peer}: the peer answered message 1, so look for large packets that are lost, and in its log", Side: Path},
 	{Code: NoAnswerQuick, Severity: Error, Sentence: "no answer to a quick mode for {ours}: the peer may have no such pair of subnets, or other ESP algorithms; look in its log", Side: Either, Change: "local.subnets, remote.subnets, esp.proposals"},
 	{Code: IDsUsed, Severity: Warning, Sentence: "the ISAKMP SA has used up its {count} message ids, and the peer let nothing take its place", Side: Theirs},

@@ -53,7 +53,7 @@ func filter(t *Tunnel) (out []diag.Cause) {
 		return nil
 	}
 	for _, f := range t.Host.Filtered {
-		c := diag.Cause{Code: diag.FilterForward, Name: f.Rule, Peer: t.peer(), Theirs: what(f.Passage)}
+		c := diag.Cause{Code: diag.FilterForward, Name: f.Rule, Peer: t.peer(), Theirs: what(f.Passage), Ours: f.Do}
 		switch f.Hook {
 		case host.HookInput:
 			c.Code = diag.FilterIn
@@ -156,6 +156,26 @@ func ports(t *Tunnel) []diag.Cause {
 
 // few is how many packets make a pattern.
 const few = 3
+
+// found is a check for what host.Examine has found.
+func found(codes ...diag.Code) func(*Tunnel) []diag.Cause {
+	return func(t *Tunnel) (out []diag.Cause) {
+		for _, f := range t.Host.Findings {
+			if slices.Contains(codes, f.Cause.Code) {
+				out = append(out, f.Cause)
+			}
+		}
+		return out
+	}
+}
+
+// leaking tells of another program's route or rule that takes what the tunnel is to carry.
+func leaking(t *Tunnel) []diag.Cause {
+	if t.Leak.OK() {
+		return nil
+	}
+	return one(t.Leak)
+}
 
 func forwarding(t *Tunnel) []diag.Cause { return t.ofHost(diag.IPForward) }
 

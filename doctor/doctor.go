@@ -36,7 +36,8 @@ type Tunnel struct {
 	Ended   int               // how often the peer has deleted its SAs in the last hour
 
 	Host host.Exam
-	BGP  *BGP // nil: there is none
+	Leak diag.Cause // that packets leave in clear; OK: they do not
+	BGP  *BGP       // nil: there is none
 }
 
 // Ports count IKE messages by the peer's port.
@@ -97,6 +98,11 @@ var checks = []check{
 	{"negotiation", negotiation},
 	{"UDP 500 and 4500", ports},
 	{"ip_forward", forwarding},
+	{"forwarding by device", found(diag.ForwardOff, diag.ForwardDrop)},
+	{"source NAT", found(diag.SNAT, diag.OldFlows)},
+	{"IPv6", found(diag.IPv6Off)},
+	{"other IPsec policies", found(diag.ForeignPolicy)},
+	{"cleartext", leaking},
 	{"routes", routes},
 	{"BGP session", session},
 	{"BGP routes", exchange},
@@ -109,6 +115,29 @@ var checks = []check{
 	{"MTU", mtu},
 	{"clock", clock},
 }
+
+// ofHost are the checks that look at the host more than at the peer, and what they find that concerns all tunnels.
+var (
+	ofHost = []string{"packet filter", "ip_forward", "forwarding by device", "source NAT", "IPv6", "other IPsec policies", "cleartext", "rp_filter", "other daemons"}
+	ofAll  = []diag.Code{diag.IPForward, diag.ForwardOff, diag.ForwardDrop, diag.RPFilter, diag.IPv6Off, diag.ForeignPolicy, diag.PortShared}
+)
+
+// Obstacles finds what on the host is for sure in the way of a tunnel that is wanted.
+func Obstacles(t *Tunnel) []diag.Cause {
+	if len(held(t)) > 0 {
+		return nil
+	}
+	var found []diag.Cause
+	for _, c := range checks {
+		if slices.Contains(ofHost, c.name) {
+			found = append(found, c.look(t)...)
+		}
+	}
+	return slices.DeleteFunc(ranked(found), func(c diag.Cause) bool { return c.Severity() == diag.Info || c.Is(diag.FilterUnclear) })
+}
+
+// OfAll reports whether what was found of one tunnel concerns all of the host.
+func OfAll(c diag.Cause) bool { return slices.Contains(ofAll, c.Code) }
 
 // silence are causes that say only that the peer was not heard.
 var silence = []diag.Code{
@@ -132,8 +161,12 @@ var explains = map[diag.Code][]diag.Code{
 	diag.NATTOff:       append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
 	diag.NATTSilent:    silence,
 	diag.NoRoute:       {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
-	diag.FilterForward: halves,
+	diag.FilterForward: append([]diag.Code{diag.ForwardDrop}, halves...),
 	diag.IPForward:     halves,
+	diag.ForwardOff:    halves,
+	diag.SNAT:          halves,
+	diag.IPv6Off:       halves,
+	diag.ForeignPolicy: halves,
 	diag.ICVLength:     append([]diag.Code{diag.BadICV}, halves...),
 	diag.BadICV:        halves,
 	diag.OutsideOurs:   halves,
@@ -194,7 +227,7 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 				echo = icmpv6
 			}
 			out = append(out,
-				host.Passage{Hook: host.HookForward, From: here, To: there, Proto: echo, Out: device},
+				host.Passage{Hook: host.HookForward, From: here, To: there, Proto: echo, Out: device, Sources: p.Local, Targets: p.Remote},
 				host.Passage{Hook: host.HookForward, From: there, To: here, Proto: echo, In: device})
 			break // rules that tell pairs apart are rare
 		}

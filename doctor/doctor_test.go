@@ -132,6 +132,29 @@ func TestEachCheckFindsItsFault(t *testing.T) {
 			t.Out = 0
 			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.IPForward}}, {Cause: diag.Cause{Code: diag.PortInUse, Count: 500, Name: "us"}}}
 		}, []diag.Code{diag.IPForward}, "sysctl"},
+		{"forwarding on one device", func(t *Tunnel) {
+			t.Out = 0
+			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.ForwardOff, Device: "lan", Name: "net/ipv4/conf/lan/forwarding"}}}
+		}, []diag.Code{diag.ForwardOff}, "sysctl -w net/ipv4/conf/lan/forwarding=1"},
+		{"a chain that drops what is forwarded", func(t *Tunnel) {
+			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.ForwardDrop, Name: "filter FORWARD", Ours: "iptables"}}}
+		}, []diag.Code{diag.ForwardDrop}, "iptables"},
+		{"NAT", func(t *Tunnel) {
+			t.In = 0
+			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.SNAT, Device: "vpngw0", Name: "table ip nat, chain POSTROUTING", Ours: "iptables -t nat"}}}
+		}, []diag.Code{diag.SNAT}, "iptables -t nat"},
+		{"old flows", func(t *Tunnel) {
+			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.OldFlows, Device: "vpngw0", Count: 3, Ours: "conntrack -D"}}}
+		}, []diag.Code{diag.OldFlows}, "conntrack -D"},
+		{"IPv6 is off", func(t *Tunnel) {
+			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.IPv6Off, Device: "vpngw0"}}}
+		}, []diag.Code{diag.IPv6Off}, "disable_ipv6=0"},
+		{"another daemon's policies", func(t *Tunnel) {
+			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.ForeignPolicy, Name: "src a dst b"}}}
+		}, []diag.Code{diag.ForeignPolicy}, "ip xfrm policy flush"},
+		{"cleartext", func(t *Tunnel) {
+			t.Leak = diag.Cause{Code: diag.LeakRoute, Addr: us, Prefix: netip.MustParsePrefix("10.10.0.0/16"), Device: "wan", Err: "a rule"}
+		}, []diag.Code{diag.LeakRoute}, "leave in clear by wan"},
 		{"rp_filter", func(t *Tunnel) {
 			t.Host.Findings = []host.Finding{{Cause: diag.Cause{Code: diag.RPFilter, Name: "eth0", Device: "eth0"}}}
 		}, []diag.Code{diag.RPFilter}, "rp_filter=2"},

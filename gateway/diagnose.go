@@ -15,10 +15,11 @@ import (
 // what the daemon knows is gathered in the control loop; the host is asked outside of it.
 func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis, error) {
 	var tunnels []*doctor.Tunnel
+	var leaks []leakAsk
 	err := g.call(ctx, func(now time.Time) error {
 		hit, err := g.fleet.named(name)
 		for _, e := range hit {
-			tunnels = append(tunnels, g.patient(now, e))
+			tunnels, leaks = append(tunnels, g.patient(now, e)), append(leaks, askFor(e))
 		}
 		return err
 	})
@@ -26,8 +27,9 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 		return nil, err
 	}
 	var out []doctor.Diagnosis
-	for _, t := range tunnels {
+	for i, t := range tunnels {
 		t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
+		t.Leak = g.leakOf(leaks[i])
 		if t.BGP != nil {
 			t.BGP.Large = t.Host.MTU
 		}

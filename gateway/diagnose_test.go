@@ -18,6 +18,9 @@ import (
 )
 
 func (h *fakeHost) Examine(netip.Addr, string, func(string, netip.Addr) []host.Passage) host.Exam {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.examined++
 	return host.Exam{Device: "eth0", Source: h.addresses[0], Addresses: h.addresses, Findings: h.findings}
 }
 
@@ -53,7 +56,7 @@ func TestDiagnoseGathersWhatIsKnown(t *testing.T) {
 		if d := ask(); len(d.Findings) != 1 || d.Findings[0].Code != diag.PSKMismatch || len(d.Findings[0].Change) == 0 || !d.Ill() {
 			t.Errorf("a wrong key: %+v", d)
 		}
-		h.findings = []host.Finding{{Cause: diag.Cause{Code: diag.IPForward}}}
+		h.find(diag.Cause{Code: diag.IPForward})
 		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
 		if d := ask(); d.State != tunnel.Up || len(d.Findings) != 1 || d.Findings[0].Code != diag.IPForward {
 			t.Errorf("a host that does not forward: %+v", d)

@@ -32,6 +32,7 @@ type fakeHost struct {
 	net       *fakeNet
 	addresses []netip.Addr
 	findings  []host.Finding
+	examined  int // how often it was
 	pathMTU   int
 
 	mu        sync.Mutex
@@ -83,7 +84,12 @@ func newHost(n *fakeNet, addresses ...string) *fakeHost {
 	return h
 }
 
-func (h *fakeHost) Check() []host.Finding { return h.findings }
+func (h *fakeHost) Check() []host.Finding {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.findings
+}
+
 func (h *fakeHost) newSocket(port uint16) *fakeSocket {
 	return &fakeSocket{host: h, id: h.newID(), port: port, in: make(chan ipsec.Datagram, 256), errs: make(chan error), done: make(chan struct{})}
 }

@@ -83,6 +83,7 @@ type Gateway struct {
 	lost            chan *device  // devices that another program removed
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
+	look            chan struct{} // for watchHost: perhaps something else is in the way
 	events          *events
 	leaking         sync.Mutex // of leaks
 
@@ -132,6 +133,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		commands:        make(chan func(time.Time)),
 		lost:            make(chan *device),
 		underlayChanged: make(chan struct{}, 1),
+		look:            make(chan struct{}, 1),
 		stopped:         make(chan struct{}),
 		events:          newEvents(),
 		config:          c,
@@ -161,7 +163,8 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 func (g *Gateway) Run(ctx context.Context) error {
 	defer close(g.stopped)
 	// Sockets come before TakeOver: a start that fails must not have removed anything.
-	if err := checkHost(g.Host, g.Log, len(g.under.listen) > 0); err != nil {
+	given, err := checkHost(g.Host, g.Log, len(g.under.listen) > 0)
+	if err != nil {
 		return err
 	}
 	s, err := g.Host.Open(g.under.listen)
@@ -177,7 +180,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	recorded := g.recordEvents()
 	io, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.group, g.io = errgroup.WithContext(io)
-	if err = g.start(s); err == nil {
+	if err = g.start(s, given); err == nil {
 		err = g.loop(ctx)
 	}
 
@@ -194,9 +197,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return err
 }
 
-// checkHost looks for obstacles on the host. It logs warnings and returns the
+// checkHost looks for obstacles on the host. It logs warnings, which it returns, and returns the
 // fatal findings as one error. narrow says that `listen` narrows the addresses.
-func checkHost(h Host, log *slog.Logger, narrow bool) error {
+func checkHost(h Host, log *slog.Logger, narrow bool) (given []string, err error) {
 	var fatal []string
 	for _, f := range h.Check() {
 		port := f.Cause.Is(diag.PortInUse)
@@ -208,17 +211,18 @@ func checkHost(h Host, log *slog.Logger, narrow bool) error {
 			fatal = append(fatal, f.String())
 		default:
 			log.Warn(f.String(), "code", f.Cause.Code)
+			given = append(given, f.String())
 		}
 	}
 	if len(fatal) > 0 {
-		return errors.New(strings.Join(fatal, "\n"))
+		return nil, errors.New(strings.Join(fatal, "\n"))
 	}
-	return nil
+	return given, nil
 }
 
 // start builds the data plane and the IKE endpoint, adopts the configuration, which
 // makes the tunnels' devices, and starts the readers.
-func (g *Gateway) start(s *Sockets) error {
+func (g *Gateway) start(s *Sockets, given []string) error {
 	g.data.Plane = esp.New(esp.Config{
 		Slots: spiSlots, Rand: rand.Reader, Notify: g.in.tell, IKE: g.in.deliver,
 		UDP4: espSocket(s.NATT, false), UDP6: espSocket(s.NATT, true),
@@ -270,12 +274,15 @@ func (g *Gateway) start(s *Sockets) error {
 	}
 	g.group.Go(func() error {
 		return g.under.watch(g.io, func() { // one pending wake-up covers any number of changes
-			select {
-			case g.underlayChanged <- struct{}{}:
-			default:
+			for _, wake := range []chan struct{}{g.underlayChanged, g.look} {
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
 			}
 		})
 	})
+	g.group.Go(func() error { return g.watchHost(g.io, given) })
 	g.watchdog = newWatchdog(time.Now(), g.Watchdog, g.data.watched())
 	g.Notify("READY=1")
 	g.Log.Info("ready", "connections", len(g.config.Connections), "tunnels", len(g.fleet.entries))

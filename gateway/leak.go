@@ -23,7 +23,23 @@ const leakTime = 5 * time.Second
 // leakAsk is what to ask the kernel for one tunnel.
 type leakAsk struct {
 	routes, sources []netip.Prefix
-	held, pass      bool
+	held, pass      bool // it may
+}
+
+// leakOf asks the kernel for packets of a tunnel that leave in clear; OK: there are none.
+func (g *Gateway) leakOf(ask leakAsk) diag.Cause {
+	l, ok := g.Host.Leak(ask.routes, ask.sources)
+	if !ok {
+		return diag.Cause{}
+	}
+	cause := diag.Cause{Code: diag.LeakRoute, Prefix: l.Prefix, Addr: l.To, Device: l.Device, Err: l.Route}
+	switch {
+	case ask.held:
+		cause.Code = diag.LeakHeld
+	case ask.pass:
+		cause.Code = diag.LeakPass
+	}
+	return cause
 }
 
 // askFor is called in the control loop.
@@ -49,16 +65,9 @@ func (g *Gateway) leaks(ctx context.Context, s Status, asks []leakAsk) {
 				return
 			}
 			t.Leak = LeakNone
-			l, ok := g.Host.Leak(ask.routes, ask.sources)
-			if !ok {
+			cause := g.leakOf(ask)
+			if cause.OK() {
 				continue
-			}
-			cause := diag.Cause{Code: diag.LeakRoute, Prefix: l.Prefix, Addr: l.To, Device: l.Device, Err: l.Route}
-			switch {
-			case ask.held:
-				cause.Code = diag.LeakHeld
-			case ask.pass:
-				cause.Code = diag.LeakPass
 			}
 			t.Leak, t.LeakWhy, t.LeakCode = LeakPossible, cause.String(), cause.Code
 		}

@@ -95,6 +95,7 @@ type ChildStatus struct {
 	PacketsIn  uint64            `json:"packets_in"`
 	PacketsOut uint64            `json:"packets_out"`
 	Drops      map[string]uint64 `json:"drops"`
+	Note       string            `json:"note,omitempty"` // what the peer left out, and what is done in place of it
 }
 
 // RefusedStatus is a prefix that a BGP peer tells and that is not accepted.

@@ -96,6 +96,16 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 	return s
 }
 
+// silentESN is the note about a peer whose proposals say nothing of sequence numbers.
+const silentESN = "the peer names no form of sequence numbers (ESN), so they have 32 bits"
+
+func noteOf(c *ipsec.ChildSA) string {
+	if c.SilentESN {
+		return silentESN
+	}
+	return ""
+}
+
 func (d *dataPlane) childStatus(in *installed) ChildStatus {
 	n := d.Counters(in.sa.SPIIn)
 	if n.Drops == nil {
@@ -105,7 +115,7 @@ func (d *dataPlane) childStatus(in *installed) ChildStatus {
 		SPIIn: sa.Hex32(in.sa.SPIIn), SPIOut: sa.Hex32(in.sa.SPIOut), Proposal: in.sa.Suite.String(),
 		LocalTS: cidrs(in.sa.Local), RemoteTS: cidrs(in.sa.Remote),
 		BytesIn: n.BytesIn, BytesOut: n.BytesOut, PacketsIn: n.PacketsIn, PacketsOut: n.PacketsOut,
-		Drops: n.Drops,
+		Drops: n.Drops, Note: noteOf(in.sa),
 	}
 }
 

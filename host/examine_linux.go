@@ -14,7 +14,7 @@ import (
 // the passages the packet filter drops. ask makes the passages from the route's device and source; tun is the tunnel's
 // device. It changes nothing.
 func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []Passage) Exam {
-	x := Exam{Findings: slices.Concat(forwarding(), reversePath(), unread()), Others: others(), Unsynced: unsynced()}
+	x := Exam{Findings: slices.Concat(forwarding(), h.filteredForward(), reversePath(), unread()), Others: others(), Unsynced: unsynced()}
 	x.Addresses, _ = h.Addresses()
 	if l, err := h.nl.LinkByName(tun); err == nil {
 		x.MTU = l.Attrs().MTU
@@ -29,8 +29,11 @@ func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, sour
 	filter := readFilter()
 	defer filter.Close()
 	for _, p := range ask(x.Device, x.Source) {
-		if rule, verdict := filter.judge(p); verdict != passes {
-			x.Filtered = append(x.Filtered, Filtered{p, rule, verdict == drops})
+		if ch, verdict := filter.judge(p); verdict != passes {
+			x.Filtered = append(x.Filtered, Filtered{p, chainText(ch), verdict == drops, filter.remedy(p, ch)})
+		}
+		if p.Hook == HookForward && p.Out == tun {
+			x.Findings = append(x.Findings, h.obstacles(filter, p)...)
 		}
 	}
 	return x

@@ -9,6 +9,14 @@ type Passage struct {
 	Proto    uint8
 	In, Out  string // devices; empty: none
 	Answer   bool   // connection tracking knows its flow
+	// Sources and Targets are the networks that From and To stand for; invalid: themselves.
+	Sources, Targets netip.Prefix
+}
+
+// covers reports whether the passage stands for a packet.
+func (p Passage) covers(from, to netip.Addr) bool {
+	in := func(n netip.Prefix, self, a netip.Addr) bool { return n.Contains(a) || a == self }
+	return in(p.Sources, p.From.Addr(), from) && in(p.Targets, p.To.Addr(), to)
 }
 
 // Hook is where a packet passes the packet filter.
@@ -25,6 +33,7 @@ type Filtered struct {
 	Passage
 	Rule string // for people: the table and chain that drop it
 	Sure bool   // false: a rule that Examine cannot read might let it pass before
+	Do   string // the command that lets it through; empty: none is known
 }
 
 // Exam is what Examine finds.
@@ -34,7 +43,7 @@ type Exam struct {
 	NoRoute   error
 	MTU       int          // of the tunnel's device; 0: unknown
 	Addresses []netip.Addr // of this host
-	Findings  []Finding    // IPForward, RPFilter and FilterUnread
+	Findings  []Finding    // IPForward, RPFilter, FilterUnread, and what is in the way of packets into the tunnel
 	Others    []PortOwner  // other programs on our UDP ports
 	Filtered  []Filtered
 	Unsynced  bool // the clock is not kept by NTP

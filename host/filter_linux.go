@@ -34,6 +34,7 @@ type packetFilter struct {
 	conn   *nftables.Conn
 	chains []*nftables.Chain
 	base   []*nftables.Chain // the chains at hooks, in the order in which the kernel asks them
+	nat    []*nftables.Chain // those of NAT after routing, likewise
 	rules  map[*nftables.Chain]readRules
 	sets   map[setName]readSet
 }
@@ -67,7 +68,12 @@ func readFilter() *packetFilter {
 	f.base = slices.DeleteFunc(slices.Clone(f.chains), func(c *nftables.Chain) bool {
 		return c.Hooknum == nil || c.Priority == nil || c.Type == nftables.ChainTypeNAT || c.Table.Name == ownTable
 	})
-	slices.SortStableFunc(f.base, func(a, b *nftables.Chain) int { return cmp.Compare(*a.Priority, *b.Priority) })
+	f.nat = slices.DeleteFunc(slices.Clone(f.chains), func(c *nftables.Chain) bool {
+		return c.Hooknum == nil || c.Priority == nil || c.Type != nftables.ChainTypeNAT || *c.Hooknum != *nftables.ChainHookPostrouting
+	})
+	for _, chains := range [][]*nftables.Chain{f.base, f.nat} {
+		slices.SortStableFunc(chains, func(a, b *nftables.Chain) int { return cmp.Compare(*a.Priority, *b.Priority) })
+	}
 	return f
 }
 
@@ -99,7 +105,7 @@ func (f *packetFilter) set(t *nftables.Table, name string) readSet {
 }
 
 // judge asks rule by rule what becomes of a passage.
-func (f *packetFilter) judge(p Passage) (rule string, v passageVerdict) {
+func (f *packetFilter) judge(p Passage) (by *nftables.Chain, v passageVerdict) {
 	r := filterReader{packetFilter: f, header: p.header(), passage: p}
 	for _, hook := range hooks[p.Hook] {
 		for _, ch := range f.base {
@@ -116,11 +122,11 @@ func (f *packetFilter) judge(p Passage) (rule string, v passageVerdict) {
 				if r.doubt {
 					v = unclear
 				}
-				return "table " + familyName(ch.Table.Family) + " " + ch.Table.Name + ", chain " + ch.Name, v
+				return ch, v
 			}
 		}
 	}
-	return "", passes
+	return nil, passes
 }
 
 func familyName(f nftables.TableFamily) string {
@@ -175,6 +181,9 @@ type filterReader struct {
 // fellThrough is the verdict of a chain without one.
 const fellThrough = expr.VerdictContinue
 
+// translated is the verdict of a chain of NAT that changes the source.
+const translated expr.VerdictKind = 1000
+
 // deepest bounds jumps, as the kernel does.
 const deepest = 16
 
@@ -215,6 +224,8 @@ func (f *filterReader) rule(ch *nftables.Chain, r *nftables.Rule, depth int) (ki
 			if !e.SourceRegister {
 				regs[e.Register] = f.meta(e.Key)
 			}
+		case *expr.Immediate:
+			regs[e.Register] = e.Data
 		case *expr.Payload:
 			regs[e.DestRegister] = f.payload(e)
 		case *expr.Ct:
@@ -229,12 +240,21 @@ func (f *filterReader) rule(ch *nftables.Chain, r *nftables.Rule, depth int) (ki
 			match = f.lookup(ch, regs[e.SourceRegister], e)
 		case *expr.Match:
 			match = f.xtables(e)
+		case *expr.Masq:
+			return translated, sure
+		case *expr.NAT:
+			if e.Type == expr.NATTypeSourceNAT {
+				return translated, sure
+			}
+			match = maybe
 		case *expr.Reject:
 			return expr.VerdictDrop, sure
 		case *expr.Target:
 			switch e.Name {
 			case "REJECT", "DROP":
 				return expr.VerdictDrop, sure
+			case "MASQUERADE", "SNAT":
+				return translated, sure
 			case "LOG":
 			default:
 				match = maybe

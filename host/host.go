@@ -123,7 +123,7 @@ type BlockedRoute struct {
 
 // Finding is one thing about the host that stops the gateway or a part of it.
 type Finding struct {
-	Cause diag.Cause // diag.NetAdmin, NetRaw, NoTUN, TUNDenied, PortInUse, IPForward, ForwardDrop, FilterUnread or RPFilter
+	Cause diag.Cause // diag.NetAdmin, NetRaw, NoTUN, TUNDenied, PortInUse, IPForward, ForwardDrop, FilterUnread, RPFilter, ForwardOff, SNAT, OldFlows, IPv6Off or ForeignPolicy
 	Fatal bool       // the gateway cannot start
 }
 

@@ -20,12 +20,12 @@ func TestAuthenticationFailuresAreToldOnBothEnds(t *testing.T) {
 	}{
 		{
 			"pre-shared key", func(pa, _ *sa.Peer) { pa.PSK = ipsec.Secret("another") },
-			"we sent identity 192.0.2.1 and expect 192.0.2.2; the peer answered IKE_AUTH with AUTHENTICATION_FAILED: the pre-shared keys differ, or it does not know our identity",
+			"we sent identity 192.0.2.1 (IPv4 address) and expect 192.0.2.2 (IPv4 address); the peer answered IKE_AUTH with AUTHENTICATION_FAILED: the pre-shared keys differ, or it does not know our identity",
 			"the pre-shared keys do not match",
 		},
 		{
 			"our identity", func(pa, _ *sa.Peer) { pa.LocalID = fqdn("a.example.net") },
-			"we sent identity a.example.net and expect 192.0.2.2; the peer answered IKE_AUTH with AUTHENTICATION_FAILED",
+			"we sent identity a.example.net (FQDN) and expect 192.0.2.2 (IPv4 address); the peer answered IKE_AUTH with AUTHENTICATION_FAILED",
 			"the peer says that it is a.example.net (FQDN); the configuration expects 192.0.2.1 (IPv4 address)",
 		},
 		{
@@ -35,7 +35,7 @@ func TestAuthenticationFailuresAreToldOnBothEnds(t *testing.T) {
 		},
 		{
 			"the identity we ask for", func(pa, _ *sa.Peer) { pa.RemoteID = fqdn("b.example.net") },
-			"we sent identity 192.0.2.1 and expect b.example.net; the peer answered IKE_AUTH with AUTHENTICATION_FAILED",
+			"we sent identity 192.0.2.1 (IPv4 address) and expect b.example.net (FQDN); the peer answered IKE_AUTH with AUTHENTICATION_FAILED",
 			"the peer asks for b.example.net (FQDN); our identity is 192.0.2.2 (IPv4 address)",
 		},
 	} {

@@ -46,8 +46,10 @@ type ChildSA struct {
 	SPIIn  uint32 // chosen by us, in packets that we receive
 	SPIOut uint32 // chosen by the peer, in packets that we send
 	Suite  Suite  // its Encr, Integ and ESN
-	In     Keys
-	Out    Keys
+	// SilentESN says that the peer named no form of sequence numbers, which RFC 7296 wants: they have 32 bits.
+	SilentESN bool
+	In        Keys
+	Out       Keys
 	// Trunc96 truncates HMAC-SHA-256 to 96 bits instead of RFC 4868's 128, as some old peers do.
 	Trunc96 bool
 

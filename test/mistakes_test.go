@@ -151,6 +151,16 @@ var mistakes = []mistake{
 		child(&p.theirs, func(c *lab.Child) { c.LifeTime, c.RekeyTime = "2s", "0s" })
 	}, want: of("either", "lifetime", "peer-ends-early", v2Initiator)},
 	{what: "held down", after: func(p *patient) { p.gw.Command("down", "row") }, spoil: func(p *patient) {}, want: of("ours", "", "operator-down", v2Initiator)},
+	{what: "forwarding is off on the LAN's device", after: up, spoil: func(p *patient) { p.sysctl(p.n.Customer, "net.ipv4.conf.lan.forwarding", "0", "1") }, want: of("ours", "", "forward-off", v2Initiator, mainInitiator)},
+	{what: "masquerading of everything", after: up, spoil: func(p *patient) {
+		p.run(p.n.Customer, "nft 'table ip masq { chain out { type nat hook postrouting priority 100; masquerade; }; }'", "nft delete table ip masq")
+	}, want: of("ours", "", "snat", v2Initiator, mainInitiator)},
+	{what: "a flow from before the tunnel", spoil: func(p *patient) {
+		p.run(p.n.Customer, "conntrack -I -s "+lab.CustomerHost+" -d "+lab.CloudHost+" -p udp --sport 5000 --dport 53 --src-nat "+lab.CustomerAddr+" -t 300", "conntrack -F")
+	}, after: up, want: of("ours", "", "old-flows", v2Initiator, mainInitiator)},
+	{what: "another IKE daemon's policies", after: up, spoil: func(p *patient) {
+		p.run(p.n.Customer, "ip xfrm policy add src "+lab.CustomerLAN+" dst "+lab.CloudLAN+" dir out tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel", "ip xfrm policy flush")
+	}, want: of("ours", "", "foreign-policy", v2Initiator, mainInitiator)},
 }
 
 // wrongSide turns our end into the peer's, as `side: cloud` does at the customer.

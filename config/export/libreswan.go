@@ -3,17 +3,22 @@ package export
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"vpngw/config"
 	"vpngw/ipsec"
 )
 
-// libreswan writes a connection as a configuration file of Libreswan 4 or later, with the
+// libreswan writes a connection as a configuration file of Libreswan 4.10 or later, with the
 // lines for the file of secrets as comments.
 func libreswan(w *writer, c *config.Connection) {
-	w.line("# Connection %s, the %v's end, for Libreswan: a file of /etc/ipsec.d, NAME.conf.", c.Name, c.Side)
+	w.line("# Connection %s, the %v's end, for Libreswan 4.10 or later: a file of /etc/ipsec.d, NAME.conf.", c.Name, c.Side)
+	if slices.ContainsFunc(c.Tunnels, func(t config.Tunnel) bool { return t.IKEVersion == 1 }) {
+		w.line("# Libreswan takes IKEv1 only with ikev1-policy=accept under config setup in /etc/ipsec.conf.")
+	}
 	switch {
 	case len(c.Tunnels) > 1 && c.Switching.Balance:
 		w.line("# %s", w.cannot("that both tunnels carry traffic at once"))
@@ -109,11 +114,7 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 		w.set("aggressive", "yes")
 	}
 	w.algorithms("ike", t.IKEProposals)
-	if t.IKELifetime > 0 {
-		w.set("ikelifetime", seconds(t.IKELifetime))
-	} else {
-		w.line("    # %s", w.cannot("an IKE SA without end"))
-	}
+	w.libreswanLife("ikelifetime", t.IKELifetime, "an IKE SA")
 	for _, id := range []ipsec.Identity{t.Local.ID, t.Remote.ID} {
 		if id.Type != 0 && id != ipsec.AnyIdentity && libreswanID(config.End{ID: id}) == "%any" {
 			w.line("    # %s", w.cannot("the identity %v", id))
@@ -127,7 +128,12 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 	}
 	if t.DPD.Interval > 0 {
 		w.set("dpddelay", seconds(t.DPD.Interval))
-		w.set("dpdtimeout", seconds(t.DPD.Interval+max(t.DPD.Timeout, 4*t.DPD.Interval)))
+		switch {
+		case t.IKEVersion == 1:
+			w.set("dpdtimeout", seconds(t.DPD.Interval+max(t.DPD.Timeout, 4*t.DPD.Interval)))
+		case t.DPD.Timeout > 0: // of IKEv2 it ignores dpdtimeout
+			w.set("retransmit-timeout", seconds(t.DPD.Timeout))
+		}
 		if t.DPD.Clear {
 			w.set("dpdaction", "clear")
 			return
@@ -137,23 +143,22 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 }
 
 func (w *writer) libreswanESP(t *config.Tunnel) {
-	w.algorithms("phase2alg", t.ESPProposals)
-	pfs := false
-	for _, p := range t.ESPProposals {
-		pfs = pfs || len(p.Of(ipsec.KE)) > 0
+	w.algorithms("esp", t.ESPProposals)
+	without := withoutGroup(t.ESPProposals)
+	if without > 0 && without < len(t.ESPProposals) {
+		w.line("    # %s", w.cannot("that PFS is left to the peer: here it is demanded"))
 	}
-	w.line("    pfs=%s", map[bool]string{true: "yes", false: "no"}[pfs])
+	w.set("pfs", map[bool]string{true: "yes", false: "no"}[without < len(t.ESPProposals)])
+	if t.IKEVersion != 1 {
+		w.set("esn", sequenceNumbers(t.ESPProposals))
+	}
 	l := t.ESPLifetime
-	if l.Time > 0 {
-		w.set("salifetime", seconds(l.Time))
-	} else {
-		w.line("    # %s", w.cannot("Child SAs without end"))
-	}
+	w.libreswanLife("salifetime", l.Time, "a Child SA")
 	if l.Bytes > 0 {
-		w.line("    # %s", w.cannot("that a Child SA ends after %d bytes", l.Bytes))
+		w.set("ipsec-max-bytes", strconv.FormatUint(l.Bytes, 10))
 	}
 	if l.Packets > 0 {
-		w.line("    # %s", w.cannot("that a Child SA ends after %d packets", l.Packets))
+		w.set("ipsec-max-packets", strconv.FormatUint(l.Packets, 10))
 	}
 	if t.Trunc96 {
 		w.set("sha2-truncbug", "yes")
@@ -170,6 +175,49 @@ func (w *writer) libreswanESP(t *config.Tunnel) {
 	if t.Metric != config.DefaultMetric {
 		w.set("metric", strconv.Itoa(t.Metric))
 	}
+}
+
+// libreswanLife writes a lifetime, of a day at most.
+func (w *writer) libreswanLife(key string, d time.Duration, of string) {
+	const most = 24 * time.Hour
+	switch {
+	case d == 0:
+		w.line("    # %s", w.cannot("%s without end", of))
+	case d > most:
+		w.line("    # %s", w.cannot("%s that lives %v: a day is the most", of, d))
+		w.set(key, seconds(most))
+	default:
+		w.set(key, seconds(d))
+	}
+}
+
+// withoutGroup is how many proposals have no PFS.
+func withoutGroup(ps []ipsec.Proposal) int {
+	n := 0
+	for _, p := range ps {
+		if g := p.Of(ipsec.KE); len(g) == 0 || slices.ContainsFunc(g, func(t ipsec.Transform) bool { return t.ID == 0 }) {
+			n++
+		}
+	}
+	return n
+}
+
+// sequenceNumbers is esn: what all proposals agree on, else either.
+func sequenceNumbers(ps []ipsec.Proposal) string {
+	word := ""
+	for _, p := range ps {
+		own := "no"
+		if ts := p.Of(ipsec.ESN); len(ts) > 1 {
+			own = "either"
+		} else if len(ts) == 1 && ts[0].ID == ipsec.ESNYes {
+			own = "yes"
+		}
+		if word != "" && own != word {
+			return "either"
+		}
+		word = own
+	}
+	return word
 }
 
 // libreswanNames are Libreswan's names of algorithms. It lacks an algorithm that is

@@ -101,7 +101,7 @@ func TestCausesAreTold(t *testing.T) {
 		{
 			name: "another key, in main mode", peers: func(_, b *sa.Peer) { b.PSK = ipsec.Secret("another") },
 			then: func(w *world) { w.run(2 * time.Minute) },
-			a:    "no message 6 from 192.0.2.2:500: the pre-shared keys or the identities differ, or UDP 4500 is closed on the way; look in the peer's log",
+			a:    "no message 6 from 192.0.2.2:500: the pre-shared keys or the identities differ (we sent 192.0.2.1 (IPv4 address) and expect 192.0.2.2 (IPv4 address)), or UDP 4500 is closed on the way; look in the peer's log",
 			b:    "message 5 does not decrypt: the pre-shared keys differ",
 		},
 		{

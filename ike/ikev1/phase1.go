@@ -420,7 +420,7 @@ func (p1 *phase1) whyUnanswered() diag.Cause {
 	case !p1.s.initiator:
 		why.Code, why.After = diag.PeerStopped, halfOpenTime
 	case p1.s.keys != nil:
-		why.Code = diag.NoAnswerKeys
+		why.Code, why.Ours, why.Theirs = diag.NoAnswerKeys, sa.IDText(p1.s.peer.LocalID), sa.IDText(p1.s.peer.RemoteID)
 	case p1.s.spiR != 0:
 		why.Code = diag.NoAnswerSize
 	default:

@@ -83,7 +83,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		if n != nil {
 			kind = n.Kind
 		}
-		s.Drop(now, diag.Cause{Code: diag.AuthRefused, Ours: s.peer.LocalID.String(), Theirs: s.peer.RemoteID.String(), Notify: kind.String()})
+		s.Drop(now, diag.Cause{Code: diag.AuthRefused, Ours: sa.IDText(s.peer.LocalID), Theirs: sa.IDText(s.peer.RemoteID), Notify: kind.String()})
 		return nil
 	}
 	if why := s.checkAuth(s.peer, id, mac); !why.OK() {
@@ -111,7 +111,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if !why.OK() {
 		s.deleteSPI(t.spiIn) // the peer has it
 		t.abandoned(s)
-		s.env.Owner.ChildChanged(now, s, t.first, why)
+		s.env.Owner.ChildRefused(now, s, t.first, t.local, t.remote, why)
 		return nil
 	}
 	t.spiIn = 0

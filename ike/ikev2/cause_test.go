@@ -346,7 +346,7 @@ func TestCausesAreTold(t *testing.T) {
 			peers: func(a, _ *sa.Peer) { a.RemoteID = ipsec.Identity{Type: ipsec.IDFQDN, Data: "b.example"} },
 		},
 		{
-			code: diag.AuthRefused, says: "we sent identity 192.0.2.1 and expect 192.0.2.2; the peer answered IKE_AUTH with AUTHENTICATION_FAILED: the pre-shared keys differ, or it does not know our identity or expects another of its own",
+			code: diag.AuthRefused, says: "we sent identity 192.0.2.1 (IPv4 address) and expect 192.0.2.2 (IPv4 address); the peer answered IKE_AUTH with AUTHENTICATION_FAILED: the pre-shared keys differ, or it does not know our identity or expects another of its own",
 			peers: func(a, _ *sa.Peer) { a.PSK = ipsec.Secret("another") },
 		},
 		{

@@ -149,6 +149,7 @@ func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr 
 			"local", sa.ListText(tsi.Selectors), "remote", sa.ListText(tsr.Selectors))
 	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
+	c.sa.SilentESN = len(got.Proposals[0].Of(ipsec.ESN)) == 0
 	return c, diag.Cause{}
 }
 
@@ -365,6 +366,7 @@ func (s *SA) answerChild(now time.Time, o childRequest, ni, nr []byte) (*child, 
 		return nil, nil, refuse(wire.NoAdditionalSAs, diag.Cause{Code: diag.NoSPI, Err: err.Error()})
 	}
 	c := s.newChild(now, cfg, suite, spiIn, spiOut, local, remote, false, secret, ni, nr)
+	c.sa.SilentESN = len(from.Of(ipsec.ESN)) == 0
 	ps := []wire.Payload{answer(from, u32(spiIn), suite)}
 	ps = append(ps, ke...)
 	ps = append(ps, &wire.TS{Selectors: remote}, &wire.TS{Responder: true, Selectors: local})
@@ -451,7 +453,7 @@ func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Se
 		why.Code, why.Ours = diag.SelectorsRefuse, selectorText(local, remote)
 	}
 	s.log.Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
-	s.env.Owner.ChildChanged(now, s, cfg, why)
+	s.env.Owner.ChildRefused(now, s, cfg, local, remote, why)
 }
 
 // SeenInbound implements sa.Machine. A peer that sends on a Child SA can receive on

@@ -58,6 +58,9 @@ func TestPeersThatSayNothingOfESN(t *testing.T) {
 			if s.Suite.ESN {
 				t.Errorf("%s: long sequence numbers", c.esp)
 			}
+			if !s.SilentESN {
+				t.Errorf("%s: not noted at the responder", c.esp)
+			}
 		}
 	}
 	// The other way round: an answer that leaves it out.
@@ -67,6 +70,13 @@ func TestPeersThatSayNothingOfESN(t *testing.T) {
 	w.run(5 * time.Second)
 	if len(w.a.out) != 1 {
 		t.Errorf("an answer without ESN: %v", w.a.causes)
+	}
+	for _, h := range []*host{w.a, w.b} {
+		for _, s := range h.out {
+			if s.SilentESN != (h == w.a) {
+				t.Errorf("%v: noted: %v", h.addr, s.SilentESN)
+			}
+		}
 	}
 }
 

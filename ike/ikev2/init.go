@@ -374,6 +374,9 @@ func chosen(got *wire.SA, own []ipsec.Proposal, proto ipsec.Protocol, withKE boo
 			return suite, true
 		}
 	}
+	if p.Protocol == ipsec.ProtoIKE {
+		return ipsec.Suite{}, false // the response may be forged, and a better one follow
+	}
 	for _, o := range own { // the number is wrong, and what it takes is clear
 		if suite, ok := o.Choose(p.Proposal, withKE); ok {
 			return suite, true

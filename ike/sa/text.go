@@ -22,6 +22,9 @@ func IDText(id ipsec.Identity) string {
 	if len(text) > 80 {
 		text = text[:80] + "…"
 	}
+	if id == ipsec.AnyIdentity || id.Type == 0 {
+		return text
+	}
 	return text + " (" + id.Type.String() + ")"
 }
 

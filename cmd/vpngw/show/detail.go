@@ -110,6 +110,9 @@ func (d *detail) child(c *gateway.ChildStatus) {
 		text += "; dropped " + drops
 	}
 	d.add("", text)
+	if c.Note != "" {
+		d.add("", Plain(c.Note))
+	}
 }
 
 func (d *detail) health(h *gateway.HealthStatus) {

@@ -96,6 +96,7 @@ func TestTunnelSaysEverything(t *testing.T) {
 	}
 	u.Leak, u.LeakWhy = gateway.LeakPossible, "packets to 10.7.0.1 leave in clear by eth0"
 	u.Children[0].Drops = map[string]uint64{"replay": 2}
+	u.Children[0].Note = "the peer names no form of sequence numbers (ESN), so they have 32 bits"
 	c.Unserved = []string{"multicast"}
 	golden(t, "tunnel.txt", strings.Join(Tunnel(c, u, map[string]uint64{"no-sa": 12, "bad-icv": 1}, Options{Now: now}), "\n")+"\n")
 }
@@ -135,7 +136,7 @@ func TestHostileTextsAreHarmless(t *testing.T) {
 	u := gateway.TunnelStatus{
 		Name: evil, Device: evil, State: tunnel.State(evil), Role: evil, Remote: evil, Local: evil, Leak: gateway.LeakPossible, LeakWhy: evil, Report: diag.Report{Why: evil, Code: diag.Code(evil)},
 		Advice: diag.Advice{Change: []string{evil}}, IKE: &gateway.IKEStatus{State: evil, Proposal: evil, Mode: evil, NAT: evil, SPIi: evil, SPIr: evil},
-		Children: []gateway.ChildStatus{{Proposal: evil, LocalTS: []string{evil}, SPIIn: evil, Drops: map[string]uint64{evil: 1}}},
+		Children: []gateway.ChildStatus{{Proposal: evil, LocalTS: []string{evil}, SPIIn: evil, Note: evil, Drops: map[string]uint64{evil: 1}}},
 		Health:   &gateway.HealthStatus{State: evil, Target: evil, Source: evil}, BFD: &gateway.BFDStatus{State: evil, Remote: evil, Report: diag.Report{Why: evil}},
 		Session: &gateway.SessionStatus{State: evil, Local: evil, Remote: evil, Refused: 1, Reasons: []gateway.RefusedStatus{{Prefix: evil, Report: diag.Report{Why: evil}}}},
 	}

@@ -1,0 +1,39 @@
+package export
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"vpngw/config"
+)
+
+// Libreswan is told what it reads, in its version 4.10, and PFS and sequence numbers outright, whatever its defaults are.
+func TestLibreswanReadsWhatItIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		name, version, ike, esp, dpd string
+		want                         []string
+		not                          []string
+	}{
+		{"IKEv2", "2", "aes128-sha256-modp2048", "aes128-sha256-modp2048", "{interval: 10s}", []string{"dpddelay=10s", "pfs=yes", "esn=either", "esp=aes128-sha2_256-modp2048"}, []string{"dpdtimeout=", "retransmit-timeout=", "phase2alg", "ikev1-policy"}},
+		{"IKEv2, timeout", "2", "aes128-sha256-modp2048", "aes128-sha256-esn", "{interval: 10s, timeout: 30s}", []string{"dpddelay=10s", "retransmit-timeout=30s", "pfs=no", "esn=yes"}, []string{"dpdtimeout="}},
+		{"either version", "any", "aes128-sha256-modp2048", "aes128-sha256-noesn", "{interval: 10s}", []string{"pfs=no", "esn=no"}, []string{"dpdtimeout="}},
+		{"IKEv1", "1", "aes128-sha1-modp2048", "aes128-sha1-modp2048-noesn", "{interval: 10s, timeout: 30s}", []string{"dpddelay=10s", "dpdtimeout=50s", "pfs=yes", "ikev1-policy=accept"}, []string{"retransmit-timeout=", "esn="}},
+		{"PFS left to the peer", "2", "aes128-sha256-modp2048", "aes128-sha256-modp2048, aes128-sha256", "{interval: 10s}", []string{"pfs=yes", "cannot be said here: that PFS is left to the peer"}, nil},
+	} {
+		c := one(loaded(t, fmt.Sprintf(`{version: 1, connections: [{name: hq, dpd: %s, native: {ike_version: %s, psk: not-a-real-secret,
+			local: {address: 203.0.113.9, subnets: [192.168.3.0/24]}, remote: {address: 198.51.100.1, subnets: [10.10.0.0/16]},
+			ike: {proposals: [%s], lifetime: 25h}, esp: {proposals: [%s], lifetime: 1h, bytes: 5000000000, packets: 1000000000}}}]}`, tt.dpd, tt.version, tt.ike, tt.esp)))
+		text := Write(c, Options{Format: "libreswan", Side: config.Customer}).Text
+		for _, want := range append(tt.want, "ikelifetime=86400s", "that lives 25h", "salifetime=3600s", "ipsec-max-bytes=5000000000", "ipsec-max-packets=1000000000") {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: there is no %q in\n%s", tt.name, want, text)
+			}
+		}
+		for _, not := range tt.not {
+			if strings.Contains(text, not) {
+				t.Errorf("%s: there is %q in\n%s", tt.name, not, text)
+			}
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vpngw/diag"
+	"vpngw/host"
+)
+
+// find has the host found otherwise from now on.
+func (h *fakeHost) find(causes ...diag.Cause) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.findings = nil
+	for _, c := range causes {
+		h.findings = append(h.findings, host.Finding{Cause: c})
+	}
+}
+
+// What is in the way is said once when it is found, at the start and later, as a line and as an event; also after it was gone.
+func TestObstaclesAreSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		var log bytes.Buffer
+		forward, nat := diag.Cause{Code: diag.IPForward}, diag.Cause{Code: diag.SNAT, Device: "vpngw0", Name: "table ip nat, chain POSTROUTING", Ours: "iptables"}
+		h.find(forward)
+		r := start(t, h, configOf(hq()), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer r.stop()
+		said := func(c diag.Cause, conn string, lines, events int) {
+			t.Helper()
+			if n := strings.Count(log.String(), "code="+string(c.Code)); n != lines {
+				t.Errorf("%s: %d lines, want %d\n%s", c.Code, n, lines, log.String())
+			}
+			all, err := r.Events(t.Context(), "", 0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for _, e := range all {
+				if e.Code == c.Code && e.Connection == conn && e.Severity == c.Severity() && e.Why == c.String() {
+					n++
+				}
+			}
+			if n != events {
+				t.Errorf("%s: %d events, want %d: %+v", c.Code, n, events, all)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		said(forward, "", 1, 1) // the line is that of the check before the start
+		h.find(forward, nat)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		said(forward, "", 1, 1)
+		said(nat, "hq", 1, 1)
+		h.find(forward)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !strings.Contains(log.String(), "no longer in the way: this host's NAT") {
+			t.Error("nothing says that it is gone")
+		}
+		h.find(forward, nat)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		said(nat, "hq", 2, 2)
+		h.mu.Lock()
+		n := h.examined
+		h.mu.Unlock()
+		for range 100 { // a storm of changes
+			select {
+			case r.look <- struct{}{}:
+			default:
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.examined-n > 6 {
+			t.Errorf("%d looks in 10 s", h.examined-n)
+		}
+	})
+}
