@@ -32,6 +32,7 @@ func (t *Tunnel) Settings() sa.Settings {
 		NATT:      t.NATT,
 		Encap:     encaps[t.Encap],
 		DPD:       t.DPD,
+		Port:      t.Remote.Port,
 	}
 }
 

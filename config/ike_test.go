@@ -33,6 +33,7 @@ func TestEverySettingOfTheIKESAComesFromTheTunnel(t *testing.T) {
 		"NATT":     func(t *Tunnel) { t.NATT = true },
 		"Encap":    func(t *Tunnel) { t.Encap = EncapNever },
 		"DPD":      func(t *Tunnel) { t.DPD = dpd.Config{Interval: time.Second} },
+		"Port":     func(t *Tunnel) { t.Remote.Port = 4500 },
 	}
 	typ := reflect.TypeFor[sa.Settings]()
 	for i := range typ.NumField() {

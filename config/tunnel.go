@@ -116,6 +116,7 @@ func (s Side) ByDefault() Start {
 // End is one end of a tunnel.
 type End struct {
 	Address netip.Addr // the public address, by which the other end knows it
+	Port    uint16     // of the remote end: where IKE's first message goes; 0: 500, and after silence 4500
 	ID      ipsec.Identity
 	ASN     uint32 // 0: none is given
 	Subnets []netip.Prefix

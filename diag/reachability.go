@@ -21,8 +21,8 @@ const (
 )
 
 var reachability = []Entry{
-	{Code: NoAnswer, Severity: Error, Sentence: "no answer to {message} from {peer}: is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?", Side: Path, Change: "remote.address"},
-	{Code: NoAnswerYet, Severity: Warning, Sentence: "no answer from {host} so far: is it up, and do firewalls let UDP port {port} through?", Side: Path, Change: "remote.address"},
+	{Code: NoAnswer, Severity: Error, Sentence: "no answer to {message} from {peer}[, nor on its UDP port {ours}]: is the address right, do firewalls on the way let that through, and is the peer running and willing?", Side: Path, Change: "remote.address"},
+	{Code: NoAnswerYet, Severity: Warning, Sentence: "no answer from {host} so far: is it up, and do firewalls let UDP port {port}[ or {ours}] through?", Side: Path, Change: "remote.address"},
 	{Code: NoAnswerAuth, Severity: Error, Sentence: "no answer to IKE_AUTH from {peer}: the peer answered IKE_SA_INIT, so look for a filter on UDP 4500 or for large packets that are lost, and in the peer's log", Side: Path},
 	{Code: AnswerUnusable, Severity: Error, Sentence: "{peer} answers, so the way there is open, but what comes as {message} cannot be used: {err}", Side: Theirs},
 	{Code: FirstUnusable, Severity: Error, Sentence: "{peer} begins, but its {message} cannot be used: {err}", Side: Theirs},
