@@ -45,6 +45,7 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 		t := &draft.Tunnels[i]
 		l.device(ofTunnel(v.Field("device"), i), v, t)
 		l.beside(v, &draft.Places[i], t)
+		l.port(ofTunnel(v.Field("remote_port"), i), t)
 		l.ends(v, &draft.Places[i], t)
 		l.health(v.Field("health"), draft, i)
 	}
@@ -58,7 +59,7 @@ func (l *loader) connection(v *dialect.Value, i int, env dialect.Env) *dialect.D
 // oneEach reports whether a value beside the body that each tunnel has for itself is
 // there as often as there are tunnels.
 func (l *loader) oneEach(v *dialect.Value, d *dialect.Draft) bool {
-	for _, name := range []string{"device", "psk_file"} {
+	for _, name := range []string{"device", "psk_file", "remote_port"} {
 		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != len(d.Tunnels) && len(d.Tunnels) > 0 {
 			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one value for each, two of them in a list", len(d.Tunnels))
 			return false

@@ -23,7 +23,8 @@ const (
 // with equal keys share one IKE SA, each with its own Child SAs.
 type PeerKey struct {
 	Local    netip.Addr // our configured address; unset: the route to Remote chooses
-	Remote   netip.Addr
+	Remote   netip.Addr // unset: not known yet
+	Host     string     // the name that Remote was looked up for; empty: Remote is configured
 	LocalID  ipsec.Identity
 	RemoteID ipsec.Identity
 }
