@@ -12,6 +12,7 @@ const (
 	LivenessDead   Code = "peer-dead-liveness"
 	NoRoute        Code = "no-route"
 	SendFailed     Code = "send-failed"
+	NameUnresolved Code = "name-unresolved"
 	NATForbidden   Code = "nat-forbidden"
 	NATModes       Code = "nat-modes"
 	AddressGone    Code = "address-gone"
@@ -30,6 +31,7 @@ var reachability = []Entry{
 	{Code: PeerDead, Severity: Error, Sentence: "the peer is dead: no answer from {peer} to repeated requests", Side: Path},
 	{Code: LivenessDead, Severity: Error, Sentence: "the peer is dead: it did not answer a liveness check within {after}", Side: Path, Change: "dpd"},
 	{Code: NoRoute, Severity: Error, Sentence: "no route to {host}: {err}", Side: Ours},
+	{Code: NameUnresolved, Severity: Error, Sentence: "the peer's name {name} has no address: {err}; correct the name, or see whether this host reaches a DNS server of /etc/resolv.conf", Side: Ours, Change: "remote.address"},
 	{Code: SendFailed, Severity: Error, Sentence: "sending to {peer} failed: {err}", Side: Ours},
 	{Code: NATForbidden, Severity: Error, Sentence: "{name} is behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\"", Side: Ours, Change: "encap"},
 	{Code: NATModes, Severity: Error, Sentence: "there is {name} between us, and the peer does not offer {ours}", Side: Theirs},

@@ -124,21 +124,22 @@ var halves = []diag.Code{diag.NothingBack, diag.NothingOut, diag.RawBlocked}
 
 // explains lists by a cause what it explains, so that this need not be said.
 var explains = map[diag.Code][]diag.Code{
-	diag.OperatorDown:  silence,
-	diag.PeerIsOwn:     append([]diag.Code{diag.AddressForeign}, silence...),
-	diag.PeerInside:    silence,
-	diag.FilterIn:      slices.Concat(halves, silence, unspoken),
-	diag.FilterOut:     slices.Concat(halves, silence, unspoken),
-	diag.NATTOff:       append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
-	diag.NATTSilent:    silence,
-	diag.NoRoute:       {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
-	diag.FilterForward: halves,
-	diag.IPForward:     halves,
-	diag.ICVLength:     append([]diag.Code{diag.BadICV}, halves...),
-	diag.BadICV:        halves,
-	diag.OutsideOurs:   halves,
-	diag.OutsideTheirs: halves,
-	diag.NoRoutes:      halves,
+	diag.OperatorDown:   silence,
+	diag.PeerIsOwn:      append([]diag.Code{diag.AddressForeign}, silence...),
+	diag.PeerInside:     silence,
+	diag.FilterIn:       slices.Concat(halves, silence, unspoken),
+	diag.FilterOut:      slices.Concat(halves, silence, unspoken),
+	diag.NATTOff:        append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
+	diag.NATTSilent:     silence,
+	diag.NameUnresolved: {diag.NoRoute, diag.SendFailed, diag.NobodyBegins},
+	diag.NoRoute:        {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
+	diag.FilterForward:  halves,
+	diag.IPForward:      halves,
+	diag.ICVLength:      append([]diag.Code{diag.BadICV}, halves...),
+	diag.BadICV:         halves,
+	diag.OutsideOurs:    halves,
+	diag.OutsideTheirs:  halves,
+	diag.NoRoutes:       halves,
 }
 
 // ranked leaves out what another finding explains, and puts errors before warnings.

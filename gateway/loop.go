@@ -32,6 +32,8 @@ func (g *Gateway) loop(ctx context.Context) error {
 			g.lostDevice(g.woke(slept), d)
 		case <-g.speakers.news.arrived:
 			g.hear(g.woke(slept))
+		case <-g.names.arrived:
+			g.named(g.woke(slept))
 		case <-g.underlayChanged:
 			g.newUnderlay(g.woke(slept))
 		case <-timer.C:
@@ -167,6 +169,7 @@ func (g *Gateway) newUnderlay(now time.Time) {
 	g.networksChanged(now)
 	g.tellPeers(now)
 	g.ike.Do(now, sa.PathChanged{})
+	g.names.resolver.Hurry()
 }
 
 // tellPeers hands the changed peers to IKE. A tunnel that the operator took

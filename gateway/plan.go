@@ -70,7 +70,8 @@ type FieldChange struct {
 // Plan says what Adopt of c, which must be valid, would change. It changes nothing.
 func (g *Gateway) Plan(ctx context.Context, c *config.Config) (p Plan, err error) {
 	err = g.call(ctx, func(time.Time) error {
-		plan, err := planOf(c, &g.fleet)
+		placed, _ := g.names.filled(c)
+		plan, err := planOf(placed, &g.fleet)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 )
 
@@ -32,6 +33,17 @@ func (e *Endpoint) pathChanged(now time.Time) {
 			if next := p.hurry.last.Add(p.hurry.gap); p.hurry.at.Before(next) {
 				p.hurry.at = next
 			}
+			p.wake()
+		}
+	}
+}
+
+// unplaced says of the peers with a name why it has no address. Nothing is sent to them until SetPeer brings one.
+func (e *Endpoint) unplaced(now time.Time, c sa.Unplaced) {
+	why := diag.Cause{Code: diag.NameUnresolved, Name: c.Host, Err: c.Err}
+	for _, p := range e.inOrder() {
+		if p.cfg.Host == c.Host && !p.cfg.Remote.IsValid() && !p.why.Equal(why) {
+			p.fail(now, why)
 			p.wake()
 		}
 	}

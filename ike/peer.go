@@ -211,7 +211,7 @@ func (p *peer) main() sa.Machine {
 
 // toInitiate is the first child that is to be brought up from here, or nil.
 func (p *peer) toInitiate() *child {
-	if p.cleared {
+	if p.cleared || !p.cfg.Remote.IsValid() {
 		return nil
 	}
 	for _, c := range p.children {

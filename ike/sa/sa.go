@@ -102,6 +102,12 @@ type InvalidSPI struct {
 // PathChanged says that links, addresses or routes of this host have changed, so a peer that was absent may be there.
 type PathChanged struct{}
 
+// Unplaced says why the name of peers has no address.
+type Unplaced struct {
+	Host string
+	Err  string
+}
+
 // Rekey and RekeyIKE start a rekey now, as a lifetime would.
 type (
 	Rekey struct {
@@ -129,6 +135,7 @@ func (Moved) command()       {}
 func (Measure) command()     {}
 func (InvalidSPI) command()  {}
 func (PathChanged) command() {}
+func (Unplaced) command()    {}
 func (Rekey) command()       {}
 func (RekeyIKE) command()    {}
 func (Shutdown) command()    {}
