@@ -19,9 +19,14 @@ const maxAddrs = 16
 // System is a Lookup as this host's /etc/hosts and /etc/resolv.conf say. Go's resolver hides how long an answer holds, so
 // its datagrams are read along; of an answer that came over TCP nobody knows.
 func System(ctx context.Context, name string) ([]netip.Addr, time.Duration, error) {
+	return look(ctx, (&net.Dialer{}).DialContext, name)
+}
+
+// look looks a name up; dial connects to a DNS server.
+func look(ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error), name string) ([]netip.Addr, time.Duration, error) {
 	var t ttl
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		c, err := dial(ctx, network, address)
 		if u, ok := c.(*net.UDPConn); ok && err == nil {
 			return &overheard{u, &t}, nil
 		}
