@@ -170,11 +170,16 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 			return nil
 		}
 		var out []host.Passage
-		for _, p := range []struct {
-			proto uint8
-			port  uint16
-		}{{udp, host.PortIKE}, {udp, host.PortNATT}, {espProto, 0}} {
-			us, them := netip.AddrPortFrom(source, p.port), netip.AddrPortFrom(peer, p.port)
+		type passage struct {
+			proto        uint8
+			port, theirs uint16
+		}
+		ps := []passage{{udp, host.PortIKE, host.PortIKE}, {udp, host.PortNATT, host.PortNATT}, {espProto, 0, 0}}
+		if port := t.Remote.Port; port != 0 && port != host.PortIKE {
+			ps = []passage{{udp, host.PortNATT, port}, {espProto, 0, 0}}
+		}
+		for _, p := range ps {
+			us, them := netip.AddrPortFrom(source, p.port), netip.AddrPortFrom(peer, p.theirs)
 			out = append(out,
 				host.Passage{Hook: host.HookOutput, From: us, To: them, Proto: p.proto, Out: wan},
 				host.Passage{Hook: host.HookInput, From: them, To: us, Proto: p.proto, In: wan, Answer: initiates})
