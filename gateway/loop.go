@@ -61,6 +61,7 @@ func (g *Gateway) step(now time.Time) {
 	g.conclude(now)
 	g.perform(now)
 	g.networksDue(now)
+	g.follow(now)
 	g.reviewLeft()
 	g.kept = g.data.ExpireKept(now)
 	if s := g.fleet.summary(); s != g.summary {
@@ -104,7 +105,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at, g.names.due()); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)

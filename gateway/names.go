@@ -20,6 +20,8 @@ type names struct {
 	resolver *resolve.Resolver
 	known    map[string]*answer // by name; the control loop's
 	wanted   []string           // as the resolver was told
+	fresh    map[string]bool    // have answers that follow has not looked at
+	next     time.Time          // when follow may look again
 
 	arrived chan struct{} // has a value when there are answers
 	mu      sync.Mutex    // of waiting
@@ -33,7 +35,7 @@ type answer struct {
 }
 
 func newNames(lookup resolve.Lookup) *names {
-	n := &names{known: map[string]*answer{}, arrived: make(chan struct{}, 1), waiting: map[string]resolve.Answer{}}
+	n := &names{known: map[string]*answer{}, fresh: map[string]bool{}, arrived: make(chan struct{}, 1), waiting: map[string]resolve.Answer{}}
 	n.resolver = resolve.New(lookup, n.tell)
 	return n
 }
@@ -148,6 +150,29 @@ func (g *Gateway) named(now time.Time) {
 		k.addrs = append(slices.DeleteFunc(slices.Clone(k.addrs), func(x netip.Addr) bool { return !slices.Contains(a.Addrs, x) }),
 			slices.DeleteFunc(slices.Clone(a.Addrs), func(x netip.Addr) bool { return !isNew(x) })...)
 	}
+	for name := range answers {
+		g.names.fresh[name] = true
+	}
+	g.follow(now)
+}
+
+// followGap is the least time between two adoptions for the sake of names: each compares all tunnels.
+const followGap = time.Second
+
+// due is when follow has something to do; zero: never.
+func (n *names) due() time.Time {
+	if len(n.fresh) == 0 {
+		return time.Time{}
+	}
+	return n.next
+}
+
+// follow adopts the configuration again if a name has led a peer elsewhere, and tells which peers are nowhere.
+func (g *Gateway) follow(now time.Time) {
+	if len(g.names.fresh) == 0 || now.Before(g.names.next) {
+		return
+	}
+	g.names.next = now.Add(followGap)
 	moved := false
 	for _, e := range g.fleet.entries {
 		if e.tunnel.Remote.Host == "" {
@@ -155,7 +180,8 @@ func (g *Gateway) named(now time.Time) {
 		}
 		if to := g.names.address(e.tunnel); to != e.tunnel.Remote.Address {
 			moved = true
-			g.Log.Info("the peer's name has an address", "conn", e.conn.Name, "tunnel", e.tunnel.Name, "name", e.tunnel.Remote.Host, "was", e.tunnel.Remote.Address, "is", to)
+			g.Log.Info("the peer's name has another address", "conn", e.conn.Name, "tunnel", e.tunnel.Name, "name", e.tunnel.Remote.Host,
+				"was", textOf(e.tunnel.Remote.Address), "is", textOf(to))
 		}
 	}
 	if moved {
@@ -163,17 +189,12 @@ func (g *Gateway) named(now time.Time) {
 			g.Log.Error("cannot follow a peer to its new address", "err", err)
 		}
 	}
-	for name := range answers {
-		g.unplaced(now, name)
+	why := map[string]string{}
+	for name := range g.names.fresh {
+		if k := g.names.known[name]; k != nil {
+			why[name] = cmp.Or(k.why, "it has no address of the family of this end's")
+		}
 	}
-}
-
-// unplaced has the status of the peers with a name say why it has no address, where that is so.
-func (g *Gateway) unplaced(now time.Time, name string) {
-	k := g.names.known[name]
-	if k == nil {
-		return
-	}
-	why := cmp.Or(k.why, "it has no address of the family of this end's")
-	g.ike.Do(now, sa.Unplaced{Host: name, Err: why}) // concerns only those without an address
+	clear(g.names.fresh)
+	g.ike.Do(now, sa.Unplaced{Why: why}) // concerns only peers without an address
 }

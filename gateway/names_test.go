@@ -83,7 +83,10 @@ func TestAPeersNameIsLookedUpAndFollowed(t *testing.T) {
 		}
 		d.say(errors.New("DNS knows no such name"))
 		pass(10 * time.Second)
-		if !slices.Contains(r.ike.commands, sa.Command(sa.Unplaced{Host: "gw.example.net", Err: "DNS knows no such name"})) {
+		if !slices.ContainsFunc(r.ike.commands, func(c sa.Command) bool {
+			u, ok := c.(sa.Unplaced)
+			return ok && u.Why["gw.example.net"] == "DNS knows no such name"
+		}) {
 			t.Errorf("nobody told IKE: %v", r.ike.commands)
 		}
 

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -40,9 +41,10 @@ func (e *Endpoint) pathChanged(now time.Time) {
 
 // unplaced says of the peers with a name why it has no address. Nothing is sent to them until SetPeer brings one.
 func (e *Endpoint) unplaced(now time.Time, c sa.Unplaced) {
-	why := diag.Cause{Code: diag.NameUnresolved, Name: c.Host, Err: c.Err}
-	for _, p := range e.inOrder() {
-		if p.cfg.Host == c.Host && !p.cfg.Remote.IsValid() && !p.why.Equal(why) {
+	for _, p := range inOrder(slices.Clone(e.peersAt[netip.Addr{}])) {
+		err, ok := c.Why[p.cfg.Host]
+		why := diag.Cause{Code: diag.NameUnresolved, Name: p.cfg.Host, Err: err}
+		if ok && !p.why.Equal(why) {
 			p.fail(now, why)
 			p.wake()
 		}

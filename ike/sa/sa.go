@@ -102,10 +102,9 @@ type InvalidSPI struct {
 // PathChanged says that links, addresses or routes of this host have changed, so a peer that was absent may be there.
 type PathChanged struct{}
 
-// Unplaced says why the name of peers has no address.
+// Unplaced says why the names of peers have no address. It concerns none that has one.
 type Unplaced struct {
-	Host string
-	Err  string
+	Why map[string]string // by the name
 }
 
 // Rekey and RekeyIKE start a rekey now, as a lifetime would.
