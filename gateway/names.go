@@ -31,7 +31,7 @@ type names struct {
 // answer is what is known of a name.
 type answer struct {
 	addrs []netip.Addr // of the last good answer; those that an earlier one had too come first
-	why   string       // why the last lookup failed; empty: it did not, or there was none
+	err   string       // why the last lookup failed; empty: it did not, or there was none
 }
 
 func newNames(lookup resolve.Lookup) *names {
@@ -139,13 +139,13 @@ func (g *Gateway) named(now time.Time) {
 			g.names.known[name] = k
 		}
 		if a.Err != nil {
-			if k.why == "" {
+			if k.err == "" {
 				g.Log.Warn("cannot look up a peer's name", "name", name, "err", a.Err, "serves", k.addrs)
 			}
-			k.why = a.Err.Error()
+			k.err = a.Err.Error()
 			continue
 		}
-		k.why = ""
+		k.err = ""
 		isNew := func(x netip.Addr) bool { return !slices.Contains(k.addrs, x) }
 		k.addrs = append(slices.DeleteFunc(slices.Clone(k.addrs), func(x netip.Addr) bool { return !slices.Contains(a.Addrs, x) }),
 			slices.DeleteFunc(slices.Clone(a.Addrs), func(x netip.Addr) bool { return !isNew(x) })...)
@@ -192,7 +192,7 @@ func (g *Gateway) follow(now time.Time) {
 	why := map[string]string{}
 	for name := range g.names.fresh {
 		if k := g.names.known[name]; k != nil {
-			why[name] = cmp.Or(k.why, "it has no address of the family of this end's")
+			why[name] = cmp.Or(k.err, "it has no address of the family of this end's")
 		}
 	}
 	clear(g.names.fresh)
