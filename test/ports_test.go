@@ -35,3 +35,30 @@ func TestUDP500ClosedOnTheWay(t *testing.T) {
 		})
 	}
 }
+
+// strongSwan goes by our export of a port: it begins there, and from a port from which it sends the marker.
+func TestTheExportedPortIsStrongswans(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t, append(lab.CharonTools, "swanctl", "nft")...)
+	n.Cloud.Filter("input", "udp dport 500", "drop")
+	s := suites{ikeEncr: "aes256", ikeHash: "sha256", ikeGroup: "x25519", espEncr: "aes256", espHash: "sha256", initiate: true}
+	ours := native("closed", s)
+	ours.Native.Remote.Port = 4500
+	config := lab.Config{Connections: []lab.Connection{ours}}
+	other := turned(config)
+	other.Connections[0].Native.Local.Port = 0
+	other.Connections[0].Native.Initiate = nil
+	gw := n.Cloud.Vpngw(other)
+	gw.Write(config) // for the export alone
+	text, err := gw.Try("export", "closed", "-c", gw.Config, "--format", "swanctl", "--side", "customer", "--reveal")
+	if err != nil {
+		t.Fatalf("export: %v\n%s", err, text)
+	}
+	peer := charonForAll(n.Customer, lab.CustomerLAN)
+	peer.LoadText(text)
+	gw.AwaitUp("closed")
+	n.Host.Reaches(lab.CloudHost)
+	if t.Failed() {
+		t.Log(text)
+	}
+}
