@@ -14,6 +14,7 @@ func (t *Tunnel) PeerKey() sa.PeerKey {
 	return sa.PeerKey{
 		Local:    t.Local.Address,
 		Remote:   t.Remote.Address,
+		Host:     t.Remote.Host,
 		LocalID:  t.Local.ID,
 		RemoteID: t.Remote.ID,
 	}
@@ -32,6 +33,7 @@ func (t *Tunnel) Settings() sa.Settings {
 		NATT:      t.NATT,
 		Encap:     encaps[t.Encap],
 		DPD:       t.DPD,
+		Port:      t.Remote.Port,
 	}
 }
 

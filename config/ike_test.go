@@ -33,6 +33,7 @@ func TestEverySettingOfTheIKESAComesFromTheTunnel(t *testing.T) {
 		"NATT":     func(t *Tunnel) { t.NATT = true },
 		"Encap":    func(t *Tunnel) { t.Encap = EncapNever },
 		"DPD":      func(t *Tunnel) { t.DPD = dpd.Config{Interval: time.Second} },
+		"Port":     func(t *Tunnel) { t.Remote.Port = 4500 },
 	}
 	typ := reflect.TypeFor[sa.Settings]()
 	for i := range typ.NumField() {
@@ -61,7 +62,7 @@ func TestEveryFieldOfThePeerKeyComesFromTheTunnel(t *testing.T) {
 	a, id := netip.MustParseAddr("203.0.113.9"), ipsec.ParseIdentity("hq.example.org")
 	keys := []sa.PeerKey{(&Tunnel{}).PeerKey()}
 	for _, tun := range []Tunnel{
-		{Local: End{Address: a}}, {Remote: End{Address: a}}, {Local: End{ID: id}}, {Remote: End{ID: id}},
+		{Local: End{Address: a}}, {Remote: End{Address: a}}, {Remote: End{Host: "gw.example.net"}}, {Local: End{ID: id}}, {Remote: End{ID: id}},
 	} {
 		if k := tun.PeerKey(); slices.Contains(keys, k) {
 			t.Errorf("%+v: its key is another tunnel's", tun)

@@ -116,9 +116,19 @@ func (s Side) ByDefault() Start {
 // End is one end of a tunnel.
 type End struct {
 	Address netip.Addr // the public address, by which the other end knows it
+	Host    string     // the name that is looked up for the remote end's Address; empty: none
+	Port    uint16     // of the remote end: where IKE's first message goes; 0: 500, and after silence 4500
 	ID      ipsec.Identity
 	ASN     uint32 // 0: none is given
 	Subnets []netip.Prefix
+}
+
+// Where is the end's address, or the name that is looked up for it.
+func (e End) Where() string {
+	if e.Host != "" || !e.Address.IsValid() {
+		return e.Host
+	}
+	return e.Address.String()
 }
 
 // Encap says when ESP travels in UDP.

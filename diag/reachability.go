@@ -12,6 +12,7 @@ const (
 	LivenessDead   Code = "peer-dead-liveness"
 	NoRoute        Code = "no-route"
 	SendFailed     Code = "send-failed"
+	NameUnresolved Code = "name-unresolved"
 	NATForbidden   Code = "nat-forbidden"
 	NATModes       Code = "nat-modes"
 	AddressGone    Code = "address-gone"
@@ -21,8 +22,8 @@ const (
 )
 
 var reachability = []Entry{
-	{Code: NoAnswer, Severity: Error, Sentence: "no answer to {message} from {peer}: is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?", Side: Path, Change: "remote.address"},
-	{Code: NoAnswerYet, Severity: Warning, Sentence: "no answer from {host} so far: is it up, and do firewalls let UDP port {port} through?", Side: Path, Change: "remote.address"},
+	{Code: NoAnswer, Severity: Error, Sentence: "no answer to {message} from {peer}[, nor on its UDP port {ours}]: is the address right, do firewalls on the way let that through, and is the peer running and willing?", Side: Path, Change: "remote.address"},
+	{Code: NoAnswerYet, Severity: Warning, Sentence: "no answer from {host} so far: is it up, and do firewalls let UDP port {port}[ or {ours}] through?", Side: Path, Change: "remote.address"},
 	{Code: NoAnswerAuth, Severity: Error, Sentence: "no answer to IKE_AUTH from {peer}: the peer answered IKE_SA_INIT, so look for a filter on UDP 4500 or for large packets that are lost, and in the peer's log", Side: Path},
 	{Code: AnswerUnusable, Severity: Error, Sentence: "{peer} answers, so the way there is open, but what comes as {message} cannot be used: {err}", Side: Theirs},
 	{Code: FirstUnusable, Severity: Error, Sentence: "{peer} begins, but its {message} cannot be used: {err}", Side: Theirs},
@@ -30,6 +31,7 @@ var reachability = []Entry{
 	{Code: PeerDead, Severity: Error, Sentence: "the peer is dead: no answer from {peer} to repeated requests", Side: Path},
 	{Code: LivenessDead, Severity: Error, Sentence: "the peer is dead: it did not answer a liveness check within {after}", Side: Path, Change: "dpd"},
 	{Code: NoRoute, Severity: Error, Sentence: "no route to {host}: {err}", Side: Ours},
+	{Code: NameUnresolved, Severity: Error, Sentence: "the peer's name {name} has no address: {err}; correct the name, or see whether this host reaches a DNS server of /etc/resolv.conf", Side: Ours, Change: "remote.address"},
 	{Code: SendFailed, Severity: Error, Sentence: "sending to {peer} failed: {err}", Side: Ours},
 	{Code: NATForbidden, Severity: Error, Sentence: "{name} is behind a NAT, which raw ESP does not pass, but encap is \"never\": set encap to \"auto\"", Side: Ours, Change: "encap"},
 	{Code: NATModes, Severity: Error, Sentence: "there is {name} between us, and the peer does not offer {ours}", Side: Theirs},

@@ -39,6 +39,7 @@ func addresses(t *Tunnel) []diag.Cause {
 
 func route(t *Tunnel) []diag.Cause {
 	switch {
+	case !t.Want.Remote.Address.IsValid(): // its name has none, which the tunnel's cause says
 	case t.Host.NoRoute != nil:
 		return one(diag.Cause{Code: diag.NoRoute, Peer: t.peer(), Err: "this host has none; check the default route"})
 	case t.Host.Device != "" && t.Host.Device == t.Device:

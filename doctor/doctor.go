@@ -153,25 +153,26 @@ var halves = []diag.Code{diag.NothingBack, diag.NothingOut, diag.RawBlocked}
 
 // explains lists by a cause what it explains, so that this need not be said.
 var explains = map[diag.Code][]diag.Code{
-	diag.OperatorDown:  silence,
-	diag.PeerIsOwn:     append([]diag.Code{diag.AddressForeign}, silence...),
-	diag.PeerInside:    silence,
-	diag.FilterIn:      slices.Concat(halves, silence, unspoken),
-	diag.FilterOut:     slices.Concat(halves, silence, unspoken),
-	diag.NATTOff:       append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
-	diag.NATTSilent:    silence,
-	diag.NoRoute:       {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
-	diag.FilterForward: append([]diag.Code{diag.ForwardDrop}, halves...),
-	diag.IPForward:     halves,
-	diag.ForwardOff:    halves,
-	diag.SNAT:          halves,
-	diag.IPv6Off:       halves,
-	diag.ForeignPolicy: halves,
-	diag.ICVLength:     append([]diag.Code{diag.BadICV}, halves...),
-	diag.BadICV:        halves,
-	diag.OutsideOurs:   halves,
-	diag.OutsideTheirs: halves,
-	diag.NoRoutes:      halves,
+	diag.OperatorDown:   silence,
+	diag.PeerIsOwn:      append([]diag.Code{diag.AddressForeign}, silence...),
+	diag.PeerInside:     silence,
+	diag.FilterIn:       slices.Concat(halves, silence, unspoken),
+	diag.FilterOut:      slices.Concat(halves, silence, unspoken),
+	diag.NATTOff:        append([]diag.Code{diag.AddressForeign, diag.NothingBack, diag.RawBlocked}, silence...),
+	diag.NATTSilent:     silence,
+	diag.NameUnresolved: {diag.NoRoute, diag.SendFailed, diag.NobodyBegins},
+	diag.NoRoute:        {diag.SendFailed, diag.NoAnswer, diag.NoAnswerYet},
+	diag.FilterForward:  append([]diag.Code{diag.ForwardDrop}, halves...),
+	diag.IPForward:      halves,
+	diag.ForwardOff:     halves,
+	diag.SNAT:           halves,
+	diag.IPv6Off:        halves,
+	diag.ForeignPolicy:  halves,
+	diag.ICVLength:      append([]diag.Code{diag.BadICV}, halves...),
+	diag.BadICV:         halves,
+	diag.OutsideOurs:    halves,
+	diag.OutsideTheirs:  halves,
+	diag.NoRoutes:       halves,
 }
 
 // ranked leaves out what another finding explains, and puts errors before warnings.
@@ -202,11 +203,16 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 			return nil
 		}
 		var out []host.Passage
-		for _, p := range []struct {
-			proto uint8
-			port  uint16
-		}{{udp, host.PortIKE}, {udp, host.PortNATT}, {espProto, 0}} {
-			us, them := netip.AddrPortFrom(source, p.port), netip.AddrPortFrom(peer, p.port)
+		type passage struct {
+			proto        uint8
+			port, theirs uint16
+		}
+		ps := []passage{{udp, host.PortIKE, host.PortIKE}, {udp, host.PortNATT, host.PortNATT}, {espProto, 0, 0}}
+		if port := t.Remote.Port; port != 0 && port != host.PortIKE {
+			ps = []passage{{udp, host.PortNATT, port}, {espProto, 0, 0}}
+		}
+		for _, p := range ps {
+			us, them := netip.AddrPortFrom(source, p.port), netip.AddrPortFrom(peer, p.theirs)
 			out = append(out,
 				host.Passage{Hook: host.HookOutput, From: us, To: them, Proto: p.proto, Out: wan},
 				host.Passage{Hook: host.HookInput, From: them, To: us, Proto: p.proto, In: wan, Answer: initiates})

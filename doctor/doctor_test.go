@@ -234,6 +234,10 @@ func TestPassages(t *testing.T) {
 	if p := got[7]; p.From.Addr() != netip.MustParseAddr("10.10.0.1") || p.In != "vpngw0" || p.Out != "" {
 		t.Errorf("%+v", p)
 	}
+	tun.Want.Remote.Port = 14500
+	if p := Passages(tun.Want, "vpngw0", true)("eth0", us)[1]; p.From != netip.AddrPortFrom(them, 14500) || p.To != netip.AddrPortFrom(us, 4500) {
+		t.Errorf("of a given port: %+v", p)
+	}
 	if got := Passages(tun.Want, "vpngw0", true)("", netip.Addr{}); got != nil {
 		t.Errorf("without a route: %+v", got)
 	}

@@ -34,6 +34,7 @@ import (
 	"vpngw/diag"
 	"vpngw/esp"
 	"vpngw/ike"
+	"vpngw/resolve"
 )
 
 // Options configure a Gateway. Host is required; the rest has defaults.
@@ -53,6 +54,8 @@ type Options struct {
 	Version  string // of this program, for the events
 	// IKE makes the IKE endpoint; nil: ike.New.
 	IKE func(ike.Config) IKE
+	// Lookup finds the addresses of peers that are given by name; nil: resolve.System.
+	Lookup resolve.Lookup
 	// BGP makes the speaker of a group of tunnels; nil: none does, and no session comes.
 	BGP Speaking
 }
@@ -94,6 +97,7 @@ type Gateway struct {
 	under         *underlay
 	fleet         fleet
 	peers         peers
+	names         *names
 	speakers      speakers
 	exposed       exposed
 	left          left
@@ -121,6 +125,9 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	if o.Notify == nil {
 		o.Notify = func(string) {}
 	}
+	if o.Lookup == nil {
+		o.Lookup = resolve.System
+	}
 	if o.Holds == nil {
 		o.Holds = forgetful{}
 	}
@@ -140,6 +147,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
 		fleet:           fleet{byName: map[string]*entry{}, drawn: discriminators{}},
 		peers:           newPeers(),
+		names:           newNames(o.Lookup),
 		attempts:        attempts{},
 		speakers: speakers{
 			running: map[string]*speaker{}, ending: map[string]chan struct{}{},
@@ -244,6 +252,7 @@ func (g *Gateway) start(s *Sockets, given []string) error {
 	if _, err := g.adopt(now, g.config); err != nil {
 		return err
 	}
+	g.group.Go(func() error { return g.names.resolver.Run(g.io) })
 	for _, so := range s.IKE {
 		g.group.Go(func() error { return g.under.readIKE(g.io, so, g.in.deliver) })
 	}

@@ -32,6 +32,8 @@ func (g *Gateway) loop(ctx context.Context) error {
 			g.lostDevice(g.woke(slept), d)
 		case <-g.speakers.news.arrived:
 			g.hear(g.woke(slept))
+		case <-g.names.arrived:
+			g.named(g.woke(slept))
 		case <-g.underlayChanged:
 			g.newUnderlay(g.woke(slept))
 		case <-timer.C:
@@ -59,6 +61,7 @@ func (g *Gateway) step(now time.Time) {
 	g.conclude(now)
 	g.perform(now)
 	g.networksDue(now)
+	g.follow(now)
 	g.reviewLeft()
 	g.kept = g.data.ExpireKept(now)
 	if s := g.fleet.summary(); s != g.summary {
@@ -102,7 +105,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at, g.names.due()); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)
@@ -167,6 +170,7 @@ func (g *Gateway) newUnderlay(now time.Time) {
 	g.networksChanged(now)
 	g.tellPeers(now)
 	g.ike.Do(now, sa.PathChanged{})
+	g.names.resolver.Hurry()
 }
 
 // tellPeers hands the changed peers to IKE. A tunnel that the operator took

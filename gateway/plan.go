@@ -70,7 +70,8 @@ type FieldChange struct {
 // Plan says what Adopt of c, which must be valid, would change. It changes nothing.
 func (g *Gateway) Plan(ctx context.Context, c *config.Config) (p Plan, err error) {
 	err = g.call(ctx, func(time.Time) error {
-		plan, err := planOf(c, &g.fleet)
+		placed, _ := g.names.filled(c)
+		plan, err := planOf(placed, &g.fleet)
 		if err != nil {
 			return err
 		}
@@ -126,6 +127,7 @@ func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
 	for _, f := range fields {
 		switch {
 		case f.equal(was, is):
+		case f.path == "Tunnel.Remote.Address" && was.Tunnel.Remote.Host != is.Tunnel.Remote.Host: // the name says it
 		case f.path == "Tunnel.Device" && e.device != w.device: // "Device" says it
 		default:
 			// A field alone can do more than all together, such as one list of two that say the same in the end.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
@@ -69,10 +70,14 @@ var settings = map[string]struct {
 
 	"Tunnel.Role":           {Live, func(_ *config.Connection, t *config.Tunnel) { t.Role = config.Standby }},
 	"Tunnel.Local.Address":  {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Local.Address = addr("192.168.3.1") }},
+	"Tunnel.Local.Host":     {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Local.Host = "gw.example.org" }},
+	"Tunnel.Local.Port":     {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Local.Port = 4500 }},
 	"Tunnel.Local.ID":       {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Local.ID = ipsec.ParseIdentity("hq.example.org") }},
 	"Tunnel.Local.ASN":      {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Local.ASN = 64512 }},
 	"Tunnel.Local.Subnets":  {Rekey, func(_ *config.Connection, t *config.Tunnel) { t.Local.Subnets = prefixes("192.168.3.0/25") }},
 	"Tunnel.Remote.Address": {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Remote.Address = addr("198.51.100.2") }},
+	"Tunnel.Remote.Host":    {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Remote.Host = "gw.example.org" }},
+	"Tunnel.Remote.Port":    {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Remote.Port = 4500 }},
 	"Tunnel.Remote.ID":      {Restart, func(_ *config.Connection, t *config.Tunnel) { t.Remote.ID = ipsec.ParseIdentity("gw.example.org") }},
 	"Tunnel.Remote.ASN":     {Nothing, func(_ *config.Connection, t *config.Tunnel) { t.Remote.ASN = 64512 }},
 	"Tunnel.Remote.Subnets": {Rekey, func(_ *config.Connection, t *config.Tunnel) { t.Remote.Subnets = prefixes("10.10.0.0/17") }},
@@ -169,7 +174,7 @@ func TestWhatHappensIsWhatThePlanSays(t *testing.T) {
 				n := newNet()
 				other := lab()
 				other.Tunnels[0].Remote.ID = ipsec.ParseIdentity("lab.example.org") // an IKE SA of its own
-				customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1", "192.168.4.1"), configOf(hq(), other), Options{})
+				customer := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1", "192.168.4.1"), configOf(hq(), other), Options{Lookup: (&dns{err: errors.New("none")}).lookup})
 				defer customer.stop()
 				cloud := startReal(t, newHost(n, "198.51.100.1", "10.10.0.1", "10.20.0.1"), configOf(mirror(hq()), mirror(other)), Options{})
 				defer cloud.stop()

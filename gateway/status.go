@@ -33,9 +33,10 @@ type TunnelStatus struct {
 	diag.Report                // the last failure; empty when up
 	diag.Advice                // who has to change what; empty when up
 	Device      string         `json:"device"`
-	Local       string         `json:"local"`  // outer address; empty while there is no route to the peer
-	Remote      string         `json:"remote"` // outer address
-	IKE         *IKEStatus     `json:"ike"`    // null: no IKE SA
+	Local       string         `json:"local"`                 // outer address; empty while there is no route to the peer
+	Remote      string         `json:"remote"`                // outer address; empty while the peer's name has none
+	RemoteName  string         `json:"remote_name,omitempty"` // the name that is looked up for it
+	IKE         *IKEStatus     `json:"ike"`                   // null: no IKE SA
 	Children    []ChildStatus  `json:"children"`
 	Traffic     TrafficStatus  `json:"traffic"`
 	Health      *HealthStatus  `json:"health,omitempty"`  // this end does not ping: none

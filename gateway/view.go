@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -62,10 +63,12 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 	st := e.status()
 	s := TunnelStatus{
 		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: ByClock(now, st.Since).UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
-		Device: e.device, Remote: t.Remote.Address.String(), Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
+		Device: e.device, Remote: textOf(t.Remote.Address), RemoteName: t.Remote.Host, Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
 	}
 	if a := g.under.local(t.Local.Address); a.IsValid() {
 		s.Local = a.String()
+	} else if !t.Remote.Address.IsValid() {
+		// Its name has no address yet.
 	} else if a, err := g.under.source(t.Remote.Address); err == nil && a.IsValid() {
 		s.Local = a.String()
 	}
@@ -104,6 +107,14 @@ func noteOf(c *ipsec.ChildSA) string {
 		return silentESN
 	}
 	return ""
+}
+
+// textOf is an address; empty: there is none.
+func textOf(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 func (d *dataPlane) childStatus(in *installed) ChildStatus {

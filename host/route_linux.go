@@ -46,6 +46,9 @@ func (h *Host) PathMTU(remote netip.Addr) (int, error) {
 
 // route asks the kernel as our sockets would, with their mark. entry asks for the route as it was configured.
 func (h *Host) route(remote netip.Addr, entry bool) (netlink.Route, error) {
+	if !remote.IsValid() {
+		return netlink.Route{}, errors.New("the peer has no address")
+	}
 	rs, err := h.nl.RouteGetWithOptions(remote.Unmap().AsSlice(), &netlink.RouteGetOptions{Mark: Mark, FIBMatch: entry})
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), err == nil && len(rs) == 0:

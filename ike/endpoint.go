@@ -222,6 +222,8 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 		e.raise(now, c.Tunnel)
 	case sa.Lower:
 		e.lower(now, c.Tunnel)
+	case sa.Unplaced:
+		e.unplaced(now, c)
 	case sa.PathChanged:
 		e.pathChanged(now)
 	case sa.Rekey:

@@ -49,6 +49,7 @@ type FrozenPeer struct {
 	NextTry  time.Time
 	DedupeAt time.Time
 	Cleared  bool
+	Door     uint16
 	Orphans  time.Time
 }
 
@@ -149,7 +150,7 @@ func (e *Endpoint) Freeze() Frozen {
 func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	f := FrozenPeer{
 		Peer: *p.cfg, Why: p.why, Since: p.since, UpSince: p.upSince, Absent: p.absent, Failures: p.failures, NextTry: p.nextTry, DedupeAt: p.dedupeAt, Cleared: p.cleared,
-		Orphans: p.orphans,
+		Door: p.door, Orphans: p.orphans,
 	}
 	f.Peer.Children = slices.Clone(p.cfg.Children)
 	for _, m := range p.machines {

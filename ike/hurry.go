@@ -1,9 +1,11 @@
 package ike
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 )
 
@@ -32,6 +34,18 @@ func (e *Endpoint) pathChanged(now time.Time) {
 			if next := p.hurry.last.Add(p.hurry.gap); p.hurry.at.Before(next) {
 				p.hurry.at = next
 			}
+			p.wake()
+		}
+	}
+}
+
+// unplaced says of the peers with a name why it has no address. Nothing is sent to them until SetPeer brings one.
+func (e *Endpoint) unplaced(now time.Time, c sa.Unplaced) {
+	for _, p := range inOrder(slices.Clone(e.peersAt[netip.Addr{}])) {
+		err, ok := c.Why[p.cfg.Host]
+		why := diag.Cause{Code: diag.NameUnresolved, Name: p.cfg.Host, Err: err}
+		if ok && !p.why.Equal(why) {
+			p.fail(now, why)
 			p.wake()
 		}
 	}

@@ -152,6 +152,13 @@ func (o *owner) Floated(m sa.Machine) {
 	}
 }
 
+// Answered implements sa.Owner.
+func (o *owner) Answered(m sa.Machine, port uint16) {
+	if p := o.peerOf[m.Info().Peer]; p != nil {
+		p.door = port
+	}
+}
+
 // PeerMoved implements sa.Owner.
 func (o *owner) PeerMoved(_ time.Time, m sa.Machine, was netip.AddrPort) {
 	e := o.e()

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"cmp"
 	"encoding/binary"
 	"io"
 	"log/slog"
@@ -64,6 +65,7 @@ type peer struct {
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
 	hurry    hurry
+	door     uint16    // the peer's port that last answered a first message; 0: none has
 	cleared  bool      // it was dead, and the configuration wants it to begin then
 	orphans  time.Time // when the Child SAs of former children end (see orphans.go); zero: there are none
 }
@@ -208,7 +210,7 @@ func (p *peer) main() sa.Machine {
 
 // toInitiate is the first child that is to be brought up from here, or nil.
 func (p *peer) toInitiate() *child {
-	if p.cleared {
+	if p.cleared || !p.cfg.Remote.IsValid() {
 		return nil
 	}
 	for _, c := range p.children {
@@ -324,10 +326,11 @@ func (p *peer) begin(now time.Time, first *child) (sa.Machine, diag.Cause) {
 	if now.Sub(p.absent) < briskTime || now.Sub(p.hurry.last) < briskTime {
 		most = briskWait
 	}
+	path := sa.FirstPath(local, p.cfg.Remote, cmp.Or(p.cfg.Port, p.door, sa.PortIKE))
 	if p.cfg.Version == 1 {
-		m, err = ikev1.Initiate(&p.e.env, now, p.cfg, local, most)
+		m, err = ikev1.Initiate(&p.e.env, now, p.cfg, path, most)
 	} else {
-		m, err = ikev2.Initiate(&p.e.env, now, p.cfg, local, first.cfg, most)
+		m, err = ikev2.Initiate(&p.e.env, now, p.cfg, path, first.cfg, most)
 	}
 	if err != nil {
 		return nil, diag.Cause{Code: diag.Internal, Name: "start an IKE SA", Err: err.Error()}

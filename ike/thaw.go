@@ -68,7 +68,7 @@ func (e *Endpoint) thawPeer(now time.Time, f *FrozenPeer, place int) (*peer, err
 	}
 	p := e.newPeer(now, &cfg, place)
 	p.why, p.since, p.upSince, p.absent, p.failures, p.nextTry, p.dedupeAt, p.cleared = f.Why, f.Since, f.UpSince, f.Absent, f.Failures, f.NextTry, f.DedupeAt, f.Cleared
-	p.orphans = f.Orphans
+	p.door, p.orphans = f.Door, f.Orphans
 	for i, c := range p.children {
 		g := &f.Children[i]
 		c.early = early{g.Early.At, g.Early.Done}

@@ -32,13 +32,14 @@ var floors = [][]string{
 	{"config/dialect"}, // tables, types and checks of any dialect
 	{"ike/ikev1", "ike/ikev2", "ike/iketest", "config"}, // one IKE SA with its exchanges; the model of a connection
 	{"ike/sa"}, // types of both IKE versions
-	{"ike/wire", "esp/esptest", "ipsec/timingtest"},                         // messages; the operating system, and the time of a call, for tests
+	{"ike/wire", "esp/esptest", "ipsec/timingtest", "resolve"},              // messages; the operating system, and the time of a call, for tests; addresses of names
 	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture"}, // types that all packages share; records that survive a restart; files for Wireshark
 }
 
 // only names the one package that may import an outside package.
 var only = map[string]string{
 	"golang.org/x/sys/unix":           "host",
+	"golang.org/x/net/dns":            "resolve",
 	"github.com/vishvananda/netlink":  "host",
 	"golang.zx2c4.com/wireguard/tun":  "host",
 	"github.com/google/nftables":      "host",

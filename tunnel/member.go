@@ -241,7 +241,10 @@ func (m *member) missing() []string {
 // remotes returns the peer's outer addresses: the configured address and the addresses that the
 // SAs send to.
 func (m *member) remotes() []netip.Addr {
-	out := []netip.Addr{m.Tunnel.Remote.Address}
+	var out []netip.Addr
+	if a := m.Tunnel.Remote.Address; a.IsValid() { // else its name has none yet
+		out = append(out, a)
+	}
 	for _, c := range m.sas {
 		if a := c.path.Remote.Addr(); !slices.Contains(out, a) {
 			out = append(out, a)

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"vpngw/diag"
@@ -83,6 +84,9 @@ func (m *member) judge() (State, diag.Cause) {
 	cause := diag.First(m.trouble(), m.sent)
 	if cause.OK() && m.silent && len(m.ikes) == 0 {
 		cause = diag.Cause{Code: diag.NoAnswerYet, Peer: m.attempt.Path.Remote}
+		if m.Tunnel.NATT && m.Tunnel.Remote.Port == 0 && cause.Peer.Port() == sa.PortIKE {
+			cause.Ours = strconv.Itoa(sa.PortNATT)
+		}
 	}
 	if m.initiates() {
 		return Connecting, cause

@@ -76,7 +76,7 @@ func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems
 	for _, conn := range r.Drafts {
 		for _, t := range conn.Tunnels {
 			fmt.Fprintf(w, "%s (%s, side %v): %v [%v] %v === %v [%v] %v\n", t.Name, conn.Dialect, conn.Side,
-				t.Local.Address, t.Local.ID, t.Local.Subnets, t.Remote.Address, t.Remote.ID, t.Remote.Subnets)
+				t.Local.Address, t.Local.ID, t.Local.Subnets, t.Remote.Where(), t.Remote.ID, t.Remote.Subnets)
 			fmt.Fprintf(w, "  %s %s; ESP %s\n", ikeText(t), join(t.IKEProposals), join(t.ESPProposals))
 			if t.BGP != nil {
 				fmt.Fprintln(w, "  "+bgpText(&t))

@@ -85,9 +85,9 @@ func Apart(c *Check, v *Value, cloud, customer netip.Addr) {
 	}
 }
 
-// EndOf makes one end of a tunnel. Its identity is the value of id, else its address.
+// EndOf makes one end of a tunnel. Its identity is the value of id, else its address, which is not known yet where it has a name.
 func EndOf(g Gateway, subnets, id *Value) config.End {
-	e := config.End{Address: g.Address, ASN: g.ASN, Subnets: subnets.Prefixes()}
+	e := config.End{Address: g.Address, Host: g.Host, ASN: g.ASN, Subnets: subnets.Prefixes()}
 	switch {
 	case id.Text() != "":
 		e.ID = ipsec.ParseIdentity(id.Text())

@@ -15,7 +15,8 @@ type Gateways struct {
 
 // Gateway is the meaning of a gateway's id.
 type Gateway struct {
-	Address   netip.Addr            // invalid where it has several
+	Address   netip.Addr            // invalid where it has several, or a name
+	Host      string                // its name; empty: it has an address
 	Addresses map[string]netip.Addr // where it has several: by "master" and "slave", or by the ids of EIPs
 	ASN       uint32                // 0: none is given
 	Name      string
@@ -29,7 +30,7 @@ var (
 
 func gatewayRows() []Row {
 	return []Row{
-		{Name: "address", Type: Addr{}, Doc: "its public address"},
+		{Name: "address", Type: Host{}, Doc: "its public address, or at the other end a name that DNS knows"},
 		{Name: "asn", Type: ASN{}, Doc: "its AS number"},
 		{Name: "name", Type: Text{Max: 200}, Doc: "for people"},
 	}
@@ -84,7 +85,7 @@ func (g Gateways) Lookup(v *Value) (Gateway, bool) {
 		return Gateway{}, false
 	}
 	if e, ok := g.Entries[id]; ok {
-		out := Gateway{Address: e.Field("address").Addr(), ASN: uint32(e.Field("asn").Int()), Name: e.Field("name").Text()}
+		out := Gateway{Address: e.Field("address").Addr(), Host: e.Field("address").Text(), ASN: uint32(e.Field("asn").Int()), Name: e.Field("name").Text()}
 		if o, ok := e.Row.Type.(gatewayType); ok && o.row(severalAddresses.Name) >= 0 {
 			if several := e.Field(severalAddresses.Name); several.OK() {
 				out.Addresses = map[string]netip.Addr{}

@@ -177,6 +177,8 @@ func gateways(section *dialect.Value) map[string]Gateway {
 		g := Gateway{ASN: uint32(e.Field("asn").Int())}
 		if a := e.Field("address").Addr(); a.IsValid() {
 			g.Address = a.String()
+		} else {
+			g.Address = e.Field("address").Text()
 		}
 		if e.Has("addresses") {
 			for name, a := range e.Field("addresses").Entries() {

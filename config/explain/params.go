@@ -34,7 +34,16 @@ var params = []struct {
 		return when(t.conn.Routing != "", string(t.conn.Routing), "")
 	}},
 	{"local address", func(t *subject) []Param { return address(t.Local.Address) }},
-	{"remote address", func(t *subject) []Param { return address(t.Remote.Address) }},
+	{"remote address", func(t *subject) []Param {
+		if h := t.Remote.Host; h != "" {
+			return []Param{{Value: h + ", looked up", Wire: "UDP 500, 4500"}}
+		}
+		return address(t.Remote.Address)
+	}},
+	{"remote port", func(t *subject) []Param {
+		p := t.Remote.Port
+		return when(p != 0, fmt.Sprintf("%d only", p), fmt.Sprintf("UDP %d", p))
+	}},
 	{"local identity", func(t *subject) []Param { return identity(t.Local.ID) }},
 	{"remote identity", func(t *subject) []Param { return identity(t.Remote.ID) }},
 	{"local networks", func(t *subject) []Param { return networks(t.Tunnel, t.Local.Subnets) }},

@@ -20,12 +20,12 @@ func alibaba(w *writer, c *config.Connection) {
 	m := mapping{}
 	m.comment("The ids and the region are not known here: write your own.")
 	m.add("RegionId", "region")
-	vpn := entryOf(config.End{Address: cloud.Address})
+	vpn := entryOf(config.End{Address: cloud.Address, Host: cloud.Host})
 	if len(c.Tunnels) > 1 {
 		addresses := flow{}
 		for i := range c.Tunnels {
 			e, _ := b.ends(&c.Tunnels[i])
-			addresses.add(roles[c.Tunnels[i].Role], e.Address.String())
+			addresses.add(roles[c.Tunnels[i].Role], e.Where())
 		}
 		vpn = flow{{"addresses", addresses}}
 	}

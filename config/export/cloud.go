@@ -1,10 +1,12 @@
 package export
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,6 +107,17 @@ func (b *cloud) file(lost []string) string {
 		}
 		if len(b.bodies) > 1 {
 			m.add("pair", b.c.Name)
+		}
+		if ts := b.tunnels(one); len(ts) == 1 || ts[0].Remote.Port == ts[1].Remote.Port {
+			if p := ts[0].Remote.Port; p != 0 {
+				m.add("remote_port", whole(uint64(p)))
+			}
+		} else {
+			ports := []string{}
+			for _, t := range ts {
+				ports = append(ports, strconv.Itoa(cmp.Or(int(t.Remote.Port), 500)))
+			}
+			m.add("remote_port", ports)
 		}
 		b.beside(&m, one.t, b.start(one), one.alive, one.lifetimes)
 		b.session(&m, b.c.Side, b.tunnels(one), b.words.Name == "alibaba")
@@ -300,7 +313,9 @@ func gateway(to *mapping, id string, f flow) string {
 
 func entryOf(e config.End) flow {
 	f := flow{}
-	if e.Address.IsValid() {
+	if e.Host != "" {
+		f.add("address", e.Host)
+	} else if e.Address.IsValid() {
 		f.add("address", e.Address.String())
 	}
 	if e.ASN > 0 {

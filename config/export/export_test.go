@@ -163,6 +163,7 @@ func TestTheOtherEndOfTheOtherEnd(t *testing.T) {
 		}
 		back := mirror(there)
 		for i := range back.Tunnels {
+			back.Tunnels[i].Remote.Port, back.Tunnels[i].Remote.Host = c.Tunnels[i].Remote.Port, c.Tunnels[i].Remote.Host
 			back.Tunnels[i].Device, back.Tunnels[i].Routes, back.Tunnels[i].OwnHealth = c.Tunnels[i].Device, c.Tunnels[i].Routes, c.Tunnels[i].OwnHealth
 			back.Tunnels[i].Pass, back.Tunnels[i].Metric = c.Tunnels[i].Pass, c.Tunnels[i].Metric
 			back.Tunnels[i].BGP = withOwn(back.Tunnels[i].BGP, c.Tunnels[i].BGP)

@@ -32,11 +32,16 @@ func (b *cloud) huawei(t *config.Tunnel) {
 	}
 	m.comment("The ids are not known here: write your own.")
 	vpn := flow{{"addresses", flow{{"eip-" + t.Name, cloud.Address.String()}}}}
+	if cloud.Host != "" {
+		vpn = flow{{"address", cloud.Host}}
+	}
 	if cloud.ASN > 0 {
 		vpn.add("asn", whole(cloud.ASN))
 	}
 	m.add("vgw_id", gateway(&b.vpn, "vgw-"+t.Name, vpn))
-	m.add("vgw_ip", "eip-"+t.Name)
+	if cloud.Host == "" {
+		m.add("vgw_ip", "eip-"+t.Name)
+	}
 	m.add("cgw_id", gateway(&b.cust, "cgw-"+t.Name, entryOf(customer)))
 	b.huaweiTraffic(&m, t)
 	if b.Reveal && len(t.PSK) > 0 {

@@ -75,9 +75,15 @@ func (w *writer) conn(t *config.Tunnel) {
 func (w *writer) set(key, value string) { w.line("    %s=%s", key, value) }
 
 func (w *writer) libreswanEnd(side string, e config.End) {
-	if e.Address.IsValid() {
+	if e.Port != 0 && e.Port != 500 && side == "right" {
+		w.set("rightikeport", strconv.Itoa(int(e.Port)))
+	}
+	switch {
+	case e.Host != "" && side == "right":
+		w.set(side, e.Host)
+	case e.Address.IsValid():
 		w.line("    %s=%v", side, e.Address)
-	} else {
+	default:
 		w.set(side, map[string]string{"left": "%defaultroute", "right": "%any"}[side])
 	}
 	if e.ID != ipsec.AnyIdentity && e.ID.Type != 0 {

@@ -36,11 +36,11 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	if t.IKEVersion != 2 {
 		body.add("mode", map[bool]string{false: "main", true: "aggressive"}[t.Aggressive])
 	}
-	if !t.Remote.Address.IsValid() {
+	if !t.Remote.Address.IsValid() && t.Remote.Host == "" {
 		body.comment(w.cannot("the other end's address, which is not known"))
 	}
-	body.add("local", w.end(&body, t.Local))
-	body.add("remote", w.end(&body, t.Remote))
+	body.add("local", w.end(&body, t.Local, false))
+	body.add("remote", w.end(&body, t.Remote, true))
 	if w.Reveal && utf8.Valid(t.PSK) && len(t.PSK) > 0 {
 		body.add("psk", string(t.PSK))
 	}
@@ -147,14 +147,21 @@ func (m mapping) get(key string) (any, bool) {
 	return m[i].value, true
 }
 
-func (w *writer) end(around *mapping, e config.End) flow {
+func (w *writer) end(around *mapping, e config.End, remote bool) flow {
 	var f flow
 	if e.Address.IsValid() {
 		f.add("address", e.Address.String())
 	}
+	if e.Host != "" && remote {
+		f = flow{{"address", e.Host}}
+	}
+	if e.Port != 0 && remote {
+		f.add("port", whole(uint64(e.Port)))
+	}
 	switch {
 	case e.ID == ipsec.AnyIdentity:
 		f.add("id", "%any")
+	case e.ID.Type == 0 && e.Host != "" && remote: // the address that the name has
 	case e.ID.Type == 0:
 		around.comment(w.cannot("an identity that is not known"))
 	case !e.Address.IsValid() || e.ID != ipsec.IdentityOf(e.Address):

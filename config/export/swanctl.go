@@ -70,10 +70,16 @@ func (w *writer) connection(t *config.Tunnel) {
 	if t.Local.Address.IsValid() {
 		w.line("    local_addrs = %v", t.Local.Address)
 	}
-	if t.Remote.Address.IsValid() {
+	switch {
+	case t.Remote.Host != "":
+		w.line("    remote_addrs = %s # looked up by charon", t.Remote.Host)
+	case t.Remote.Address.IsValid():
 		w.line("    remote_addrs = %v", t.Remote.Address)
-	} else {
+	default:
 		w.line("    remote_addrs = %%any")
+	}
+	if p := t.Remote.Port; p != 0 && p != 500 {
+		w.line("    remote_port = %d\n    local_port = 4500 # from where charon sends the non-ESP marker", p)
 	}
 	w.line("    proposals = %s", swanctlProposals(t.IKEProposals))
 	w.line("    mobike = no")

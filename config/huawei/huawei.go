@@ -103,8 +103,8 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel)
 			c.Warn(f, dialect.Illegal, "the cloud's ids have 36 characters; this one has %d", len(f.Text()))
 		}
 	}
-	t.Local = config.End{Address: cloud.Address, ASN: cloud.ASN, ID: identityOf(c, ike.Field("local_id_type"), ike.Field("local_id"), cloud.Address)}
-	t.Remote = config.End{Address: customer.Address, ASN: customer.ASN, ID: identityOf(c, ike.Field("peer_id_type"), ike.Field("peer_id"), customer.Address)}
+	t.Local = config.End{Address: cloud.Address, Host: cloud.Host, ASN: cloud.ASN, ID: identityOf(c, ike.Field("local_id_type"), ike.Field("local_id"), cloud.Address)}
+	t.Remote = config.End{Address: customer.Address, Host: customer.Host, ASN: customer.ASN, ID: identityOf(c, ike.Field("peer_id_type"), ike.Field("peer_id"), customer.Address)}
 	if env.Side == config.Cloud && ike.Field("peer_id_type").Text() == "any" {
 		t.Remote.ID = ipsec.AnyIdentity
 	}
@@ -198,7 +198,7 @@ func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing confi
 	if routing == config.RouteBGP {
 		t.BGP = &config.BGP{}
 		switch {
-		case !customer.Address.IsValid():
+		case !customer.Address.IsValid() && customer.Host == "":
 		case customer.ASN == 0:
 			c.WarnRun(v.Field("cgw_id"), dialect.Missing, "the style bgp needs the customer gateway's AS number: write asn: N into its entry of customer_gateways")
 		case customer.ASN == cloud.ASN:

@@ -86,6 +86,18 @@ func (l *loader) start(v *dialect.Value, t *config.Tunnel) {
 	t.Start = config.Start(s.Text())
 }
 
+// port applies `remote_port:`. In a native body remote.port says the same.
+func (l *loader) port(p *dialect.Value, t *config.Tunnel) {
+	if !p.OK() {
+		return
+	}
+	port := uint16(p.Int())
+	if t.Remote.Port != 0 && t.Remote.Port != port {
+		l.Fail(p, dialect.Conflict, "remote.port in the body is %d; write one of the two", t.Remote.Port)
+	}
+	t.Remote.Port = port
+}
+
 var dpdOrders = map[string]dpd.Order{
 	dpd.HashNotify.String(): dpd.HashNotify, dpd.NotifyHash.String(): dpd.NotifyHash,
 }

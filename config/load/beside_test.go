@@ -68,6 +68,7 @@ func TestWhatStandsBesideTheBody(t *testing.T) {
 		beside string
 		is     func(config.Tunnel) bool
 	}{
+		{"remote_port: 14500", func(t config.Tunnel) bool { return t.Remote.Port == 14500 }},
 		{"encap: always", func(t config.Tunnel) bool { return t.Encap == config.EncapAlways }},
 		{"encap: never", func(t config.Tunnel) bool { return t.Encap == config.EncapNever }},
 		{"sha256_96: yes", func(t config.Tunnel) bool { return t.Trunc96 }},

@@ -90,6 +90,7 @@ func (l *loader) connection(v *dialect.Value, draft *dialect.Draft) {
 		l.device(ofTunnel(v.Field("device"), draft.Before+i), v, t)
 		l.beside(v, &draft.Places[i], t)
 		l.limits(v, &draft.Places[i], t)
+		l.port(ofTunnel(v.Field("remote_port"), draft.Before+i), t)
 		l.ends(v, &draft.Places[i], t)
 		l.health(v.Field("health"), draft, i)
 	}
@@ -102,7 +103,7 @@ func (l *loader) connection(v *dialect.Value, draft *dialect.Draft) {
 // oneEach reports whether a value beside the body that each tunnel has for itself is
 // there as often as there are tunnels.
 func (l *loader) oneEach(v *dialect.Value, tunnels int) bool {
-	for _, name := range []string{"device", "psk_file"} {
+	for _, name := range []string{"device", "psk_file", "remote_port"} {
 		if f := v.Field(name); f.OK() && (dialect.Is[[]*dialect.Value](f) || name == "device") && max(len(f.Items()), 1) != tunnels && tunnels > 0 {
 			l.Fail(f, dialect.Ambiguous, "the connection has %d tunnels; give one value for each, in a list", tunnels)
 			return false

@@ -27,6 +27,13 @@ func (m member) place() *dialect.Place  { return &m.Places[m.i] }
 type gatewayPair struct {
 	dialect       string
 	local, remote netip.Addr
+	host          string
+}
+
+// place is where a peer is: an address, or a name.
+type place struct {
+	address netip.Addr
+	host    string
 }
 
 // crossCheck checks tunnels against each other. Tunnels that share an IKE SA must agree
@@ -36,19 +43,20 @@ type gatewayPair struct {
 func (l *loader) crossCheck(ds []*dialect.Draft) {
 	budget := maxCompared
 	gateways, shared := map[gatewayPair][]member{}, map[sa.PeerKey][]member{}
-	mains := map[netip.Addr][]member{}
+	mains := map[place][]member{}
 	blocks := map[netip.Prefix]member{}
 	for _, d := range ds {
 		for i := range d.Tunnels {
 			m := member{d, i}
 			t := m.tunnel()
 			if rules := rulesOf(d); rules != nil {
-				key := gatewayPair{d.Dialect, t.Local.Address, t.Remote.Address}
+				key := gatewayPair{d.Dialect, t.Local.Address, t.Remote.Address, t.Remote.Host}
 				l.cloudRules(m, gateways[key], rules, &budget)
 				gateways[key] = append(gateways[key], m)
 			}
 			if t.IKEVersion != 2 && !t.Aggressive {
-				mains[t.Remote.Address] = l.mainKey(m, mains[t.Remote.Address])
+				at := place{t.Remote.Address, t.Remote.Host}
+				mains[at] = l.mainKey(m, mains[at])
 			}
 			key := t.PeerKey()
 			l.shareIKE(m, shared[key], &budget)
@@ -240,7 +248,7 @@ func (l *loader) mainKey(m member, others []member) []member {
 				at = m.place().IKE
 			}
 			l.Fail(at, dialect.Conflict, "connection %q has another pre-shared key for the same peer address, %v: main mode of IKEv1 finds the key by the address alone, so it must be the same (or take aggressive mode or IKEv2)",
-				o.Connection.Name, t.Remote.Address)
+				o.Connection.Name, t.Remote.Where())
 		}
 		return others
 	}

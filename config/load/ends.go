@@ -15,6 +15,9 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 	if a.Address.IsValid() && b.Address.IsValid() && a.Address.Is4() != b.Address.Is4() {
 		l.Fail(v, dialect.Conflict, "the ends' addresses, %v and %v, are of different families", a.Address, b.Address)
 	}
+	if a.Host != "" {
+		l.Fail(v, dialect.Illegal, "this end's address is the name %s: write the address itself; only the other end's is looked up", a.Host)
+	}
 	l.sameIdentity(at, t)
 	if len(a.Subnets) == 0 || len(b.Subnets) == 0 {
 		return // that has been reported
@@ -48,7 +51,7 @@ func (l *loader) ends(v *dialect.Value, at *dialect.Place, t *config.Tunnel) {
 // peer. Ends with one address have been reported.
 func (l *loader) sameIdentity(at *dialect.Place, t *config.Tunnel) {
 	a, b := t.Local, t.Remote
-	if !a.ID.Same(b.ID) || a.ID == (ipsec.Identity{}) || a.Address == b.Address {
+	if !a.ID.Same(b.ID) || a.ID == (ipsec.Identity{}) || a.Address == b.Address && b.Host == "" {
 		return
 	}
 	where := at.IDs[1]

@@ -52,6 +52,7 @@ func connectionObject() *dialect.Object {
 		{Name: "partial", Type: dialect.Bool{}, Default: "no", Goes: "partial", Doc: "run the connection without the features that are not served yet"},
 		{Name: "pair", Type: dialect.Text{Min: 1, Max: 100, Check: config.CheckName}, Goes: "pair", Doc: "name of the pair, active and standby, that this connection and one other form; the same name beside both"},
 		{Name: "start", Type: dialect.Enum{Words: []string{string(config.StartActive), string(config.StartPassive), string(config.StartOnTraffic)}}, Goes: "initiation", Doc: "when this end brings the tunnel up: at once, never, or when a packet is to go through it; the customer's end at once by default, the cloud's as the body says, else never"},
+		{Name: "remote_port", Type: oneOrMore(dialect.Port), Goes: "remote port", Doc: dialect.PortDoc + "; or a list, one for each tunnel; in a native body it is remote.port"},
 		{Name: "encap", Type: dialect.Enum{Words: []string{"auto", "always", "never"}}, Goes: "ESP encapsulation", Doc: "when ESP travels in UDP; auto: where there is a NAT"},
 		{Name: "sha256_96", Type: dialect.Bool{}, Default: "no", Goes: "SHA-256 of ESP", Doc: "cut HMAC-SHA-256 of ESP to 96 bits"},
 		{Name: "copy_dscp", Type: dialect.Bool{}, Default: "true", Goes: "DSCP", Doc: "copy the DSCP to the outer header"},

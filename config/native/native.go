@@ -64,12 +64,17 @@ const anyID = "%any"
 
 func endObject(remote bool) *dialect.Object {
 	which := map[bool]string{false: "local ", true: "remote "}[remote]
-	return &dialect.Object{Rows: []dialect.Row{
+	o := &dialect.Object{Rows: []dialect.Row{
 		{Name: "address", Type: dialect.Addr{}, Required: remote, Goes: which + "address", Doc: "public address; this end's default is the one that the route chooses"},
 		{Name: "id", Type: dialect.Text{Min: 1, Max: 255}, Goes: which + "identity", Doc: "identity; the address by default; %any for the other end: anyone who has the key"},
 		{Name: "subnets", Type: dialect.Prefixes{Max: 255}, Required: true, Goes: which + "networks", Doc: "the subnets behind the end"},
 		{Name: "asn", Type: dialect.ASN{}, Goes: which + "AS", Doc: "AS number"},
 	}}
+	if remote {
+		o.Rows[0] = dialect.Row{Name: "address", Type: dialect.Host{}, Required: true, Goes: "remote address", Doc: "public address, or a name that DNS knows: it is looked up again and again, and a change is followed"}
+		o.Rows = slices.Insert(o.Rows, 1, dialect.Row{Name: "port", Type: dialect.Port, Goes: "remote port", Doc: dialect.PortDoc})
+	}
+	return o
 }
 
 // defaultProposals are the algorithms that RFC 8247 and RFC 8221 say MUST or SHOULD be
@@ -116,6 +121,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 		DPD:      Liveness,
 		Start:    env.Side.ByDefault(),
 	}
+	t.Remote.Port = uint16(remote.Field("port").Int())
 	if i := v.Field("initiate"); i.OK() {
 		t.Start = map[bool]config.Start{true: config.StartActive, false: config.StartPassive}[i.Bool()]
 	}
@@ -145,6 +151,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 func end(v *dialect.Value) config.End {
 	e := config.End{
 		Address: v.Field("address").Addr(),
+		Host:    v.Field("address").Text(),
 		ASN:     uint32(v.Field("asn").Int()),
 		Subnets: v.Field("subnets").Prefixes(),
 	}

@@ -86,8 +86,8 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel)
 	if v.Field("RouteType").Text() == "Bgp" {
 		cloud.ASN = cmp.Or(cloud.ASN, gatewayASN)
 	}
-	t.Local = config.End{Address: cloud.Address, ASN: cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
-	t.Remote = config.End{Address: customer.Address, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
+	t.Local = config.End{Address: cloud.Address, Host: cloud.Host, ASN: cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
+	t.Remote = config.End{Address: customer.Address, Host: customer.Host, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
 }
 
 // identityField is the parameter that names the identity of an end.
@@ -194,7 +194,7 @@ func session(c *dialect.Check, v *dialect.Value, routing config.Routing, t *conf
 		}
 	}
 	switch {
-	case !t.Remote.Address.IsValid():
+	case !t.Remote.Address.IsValid() && t.Remote.Host == "":
 	case t.Remote.ASN == 0:
 		c.FailCode(asn, "UnsupportedOperation.VpnUnsupportedNotExistBgpAsn", "the route type Bgp needs the customer gateway's AS number: write asn: N into its entry of customer_gateways")
 	case t.Remote.ASN == t.Local.ASN:

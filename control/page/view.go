@@ -164,7 +164,7 @@ func (p *Page) view(now time.Time, st desired.Status, events []gateway.Event, er
 
 func (p *Page) row(now time.Time, conn string, t gateway.TunnelStatus) row {
 	r := row{
-		Connection: conn, Name: t.Name, State: t.State, Mark: marks[t.State], Since: ago(now.Sub(t.Since)), Peer: t.Remote,
+		Connection: conn, Name: t.Name, State: t.State, Mark: marks[t.State], Since: ago(now.Sub(t.Since)), Peer: cmp.Or(t.Remote, t.RemoteName),
 		Standby: t.Role != string(config.Single) && !t.Active, Bytes: bytes(t.Traffic.BytesIn + t.Traffic.BytesOut),
 		Says: t.Why, Code: string(t.Code), Advice: strings.ReplaceAll(t.Advice.String(), "`", ""), rank: slices.Index(states, t.State),
 	}

@@ -21,7 +21,7 @@ func (w *world) third() (d ipsec.Datagram) {
 		}
 		return d.Data != nil
 	}
-	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, 0); err != nil {
+	if _, err := Initiate(w.a.env, w.now, w.a.peer, sa.FirstPath(w.a.addr, w.b.addr, sa.PortIKE), 0); err != nil {
 		w.t.Fatal(err)
 	}
 	w.run(100 * time.Millisecond)
@@ -105,7 +105,7 @@ func TestWhatCannotBeAffordedIsDropped(t *testing.T) {
 	for _, aggr := range []bool{false, true} {
 		w := newWorld(t, func(a, b *sa.Peer) { a.Aggressive, b.Aggressive = aggr, aggr })
 		w.b.broke = true
-		if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, 0); err != nil {
+		if _, err := Initiate(w.a.env, w.now, w.a.peer, sa.FirstPath(w.a.addr, w.b.addr, sa.PortIKE), 0); err != nil {
 			t.Fatal(err)
 		}
 		w.run(5 * time.Second)

@@ -68,6 +68,7 @@ func (p1 *phase1) ag2(now time.Time, m *message) error {
 		return p1.distrust(now, sa.DropMalformed, otherIdentity(who.Identity(), s.peer))
 	}
 	dh.Clear()
+	p1.answered(m)
 	s.detectNAT(m.Payloads)
 	if why := s.nat.Problem(s.peer); !why.OK() {
 		s.Drop(now, why)

@@ -150,7 +150,7 @@ func TestCausesAreTold(t *testing.T) {
 		{
 			name: "nobody", begin: func(w *world) { w.lose = func(*ipsec.Datagram) bool { return true } },
 			then: func(w *world) { w.run(2 * time.Minute) },
-			a:    "no answer to phase 1 of IKEv1 in main mode from 192.0.2.2:500: is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?",
+			a:    "no answer to phase 1 of IKEv1 in main mode from 192.0.2.2:500, nor on its UDP port 4500: is the address right, do firewalls on the way let that through, and is the peer running and willing?",
 		},
 		{
 			name: "message 4 is lost",
@@ -407,7 +407,7 @@ func TestCausesAreTold(t *testing.T) {
 				next.Children[0] = childFor("one", "10.2.0.0/16", "10.1.0.0/16")
 				next.Children[0].Proposals = proposal(ipsec.ProtoESP, "aes256-sha256-ecp256")
 				w.b.peer = &next
-				if _, err := Initiate(w.b.env, w.now, w.b.peer, w.b.addr, 0); err != nil {
+				if _, err := Initiate(w.b.env, w.now, w.b.peer, sa.FirstPath(w.b.addr, w.a.addr, sa.PortIKE), 0); err != nil {
 					w.t.Fatal(err)
 				}
 				w.run(40 * time.Second)

@@ -69,6 +69,9 @@ func (x *exchange) advance(s *SA, now time.Time) {
 	msgs, gaveUp := x.retx.Due(now)
 	if len(msgs) > 0 {
 		x.repeats++
+		if s.p1 != nil && s.p1.x == x {
+			s.p1.knock(now)
+		}
 		if s.unacked != nil {
 			s.send(s.path, s.fragments(s.unacked))
 		}

@@ -162,7 +162,7 @@ var scripts = []struct {
 		w.a.main().tellEnd()
 		w.a.main().leave(w.now, asked)
 		w.run(10 * time.Second)
-		if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, 0); err != nil {
+		if _, err := Initiate(w.a.env, w.now, w.a.peer, sa.FirstPath(w.a.addr, w.b.addr, sa.PortIKE), 0); err != nil {
 			w.t.Fatal(err)
 		}
 	}},
@@ -359,7 +359,7 @@ func TestFrozenShowsNoSecret(t *testing.T) {
 	n := 0
 	w.lose = func(*ipsec.Datagram) bool { n++; return n == 4 } // message 4: both have a private value, and b has keys
 	w.a.peer.PSK = ipsec.Secret("not a real key")
-	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, 0); err != nil {
+	if _, err := Initiate(w.a.env, w.now, w.a.peer, sa.FirstPath(w.a.addr, w.b.addr, sa.PortIKE), 0); err != nil {
 		t.Fatal(err)
 	}
 	w.run(100 * time.Millisecond)

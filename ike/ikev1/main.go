@@ -48,6 +48,7 @@ func (p1 *phase1) mm2(now time.Time, m *message) error {
 		return nil
 	}
 	p1.dh, p1.gxi, s.spiR = dh, dh.Public(), m.SPIr
+	p1.answered(m)
 	s.name()
 	p1.refused = diag.Cause{}
 	p1.x.step = mm4

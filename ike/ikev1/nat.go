@@ -95,12 +95,9 @@ func (s *SA) elsewhere(d ipsec.Datagram) bool {
 // float moves to port 4500: "the initiator MUST change ports when sending the
 // ID payload if there is NAT between the hosts" (section 4).
 func (s *SA) float() {
-	if !s.encap() || s.path.Local.Port() == sa.PortNATT {
-		return
+	if s.encap() && sa.Float(&s.path) {
+		s.env.Owner.Floated(s)
 	}
-	s.path.Local = netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT)
-	s.path.Remote = netip.AddrPortFrom(s.path.Remote.Addr(), sa.PortNATT)
-	s.env.Owner.Floated(s)
 }
 
 // modes are the encapsulation modes that a quick mode may agree on. The first is the one that we offer.

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -32,10 +31,10 @@ type phase1 struct {
 	refused  diag.Cause // what an answer said that anybody may have sent; OK: nothing
 }
 
-// Initiate starts phase 1 with p from the address local. Messages are repeated after at most the time that most says; 0:
+// Initiate starts phase 1 with p; path is where the first message goes (see sa.FirstPath). Messages are repeated after at most the time that most says; 0:
 // as usual.
-func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr, most time.Duration) (*SA, error) {
-	return begin(env, now, p, ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true}, most)
+func Initiate(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path, most time.Duration) (*SA, error) {
+	return begin(env, now, p, path, most)
 }
 
 func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path, most time.Duration) (*SA, error) {
@@ -424,7 +423,7 @@ func (p1 *phase1) whyUnanswered() diag.Cause {
 	case p1.s.spiR != 0:
 		why.Code = diag.NoAnswerSize
 	default:
-		why.Code, why.Message = diag.NoAnswer, "phase 1 of IKEv1 in "+p1.x.kind.String()
+		why = p1.s.peer.Unanswered(p1.s.path, "phase 1 of IKEv1 in "+p1.x.kind.String())
 	}
 	return why
 }
@@ -434,6 +433,27 @@ func (p1 *phase1) patience(now time.Time) {
 	if p1.s.initiator && p1.s.state == sa.Connecting && p1.x.repeats == 3 && (p1.s.keys != nil || !p1.refused.OK()) {
 		p1.s.env.Owner.Troubled(now, p1.s.peer, p1.whyUnanswered())
 	}
+}
+
+// knock changes to the other port of IKE, when it is time: no message before the first answer names a port.
+func (p1 *phase1) knock(now time.Time) {
+	if s := p1.s; s.initiator && s.spiR == 0 && p1.predecessor == nil && p1.refused.OK() {
+		if to, ok := s.peer.Knocks(now, p1.x.retx.Began(), s.path); ok {
+			s.path = to
+		}
+	}
+}
+
+// answered notes the port that the first answer came from, which may be the one that was tried before.
+func (p1 *phase1) answered(m *message) {
+	s := p1.s
+	if p1.predecessor != nil {
+		return
+	}
+	if to, ok := s.peer.OtherDoor(s.path); ok && m.d.Remote == to.Remote && m.d.Local.Port() == to.Local.Port() {
+		s.path = to
+	}
+	s.env.Owner.Answered(s, m.d.Remote.Port())
 }
 
 // done drops what only the messages of phase 1 needed.

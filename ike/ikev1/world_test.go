@@ -226,6 +226,7 @@ func (n *host) Hearsay(time.Time, netip.Addr, diag.Code) (*slog.Logger, bool) {
 
 func (n *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { n.moved = append(n.moved, w) }
 
+func (n *host) Answered(sa.Machine, uint16)                 {}
 func (n *host) Floated(sa.Machine)                          {}
 func (n *host) Measured(sa.Machine, sa.Measured)            {}
 func (n *host) Exchanged(sa.Machine, sa.Exchanged)          {}
@@ -376,7 +377,7 @@ func (w *world) run(d time.Duration) {
 // begin starts phase 1 at a, and its child "one".
 func (w *world) begin() {
 	w.t.Helper()
-	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, 0); err != nil {
+	if _, err := Initiate(w.a.env, w.now, w.a.peer, sa.FirstPath(w.a.addr, w.b.addr, sa.PortIKE), 0); err != nil {
 		w.t.Fatal(err)
 	}
 	w.run(100 * time.Millisecond)

@@ -431,7 +431,7 @@ func TestCausesAreTold(t *testing.T) {
 			},
 		},
 		{
-			code: diag.NoAnswer, says: "no answer to IKE_SA_INIT from 192.0.2.2:500: is the address right, is UDP 500 and 4500 open on the way, and is the peer running and willing?",
+			code: diag.NoAnswer, says: "no answer to IKE_SA_INIT from 192.0.2.2:500, nor on its UDP port 4500: is the address right, do firewalls on the way let that through, and is the peer running and willing?",
 			before: func(w *world) { w.lose = func(ipsec.Datagram) bool { return true } },
 		},
 		{

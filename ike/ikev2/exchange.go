@@ -155,7 +155,7 @@ func (s *SA) unanswered(now time.Time) {
 	case *deleteIKE:
 		s.die(now, s.endWhy)
 	case *saInit:
-		s.Drop(now, diag.First(t.refused, diag.Cause{Code: diag.NoAnswer, Message: "IKE_SA_INIT", Peer: s.path.Remote}))
+		s.Drop(now, diag.First(t.refused, s.peer.Unanswered(s.path, "IKE_SA_INIT")))
 	case *auth:
 		s.Drop(now, diag.Cause{Code: diag.NoAnswerAuth, Peer: s.path.Remote})
 	default:

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -39,15 +38,15 @@ func (t *saInit) child() *sa.Child { return t.first }
 func (t *saInit) build(*SA, time.Time) (request, bool)          { return request{}, false }
 func (t *saInit) answered(*SA, time.Time, []wire.Payload) error { return nil }
 
-// Initiate starts an IKE SA to p that brings up first, which may be nil. local
-// is the address that the route to the peer takes. Until the IKE SA is established, messages are repeated after at most
+// Initiate starts an IKE SA to p that brings up first, which may be nil. path is where the first message goes (see
+// sa.FirstPath). Until the IKE SA is established, messages are repeated after at most
 // the time that most says; 0: as usual.
-func Initiate(env *sa.Env, now time.Time, p *sa.Peer, local netip.Addr, first *sa.Child, most time.Duration) (*SA, error) {
+func Initiate(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path, first *sa.Child, most time.Duration) (*SA, error) {
 	s := newSA(env, now, true)
 	s.retx.Max = most
 	s.peer = p
 	s.spiI = env.Owner.NewSPI()
-	s.path = ipsec.Path{Local: netip.AddrPortFrom(local, sa.PortIKE), Remote: netip.AddrPortFrom(p.Remote, sa.PortIKE), UDP: true}
+	s.path = path
 	s.name()
 	var err error
 	if s.ni, err = s.env.Nonce(); err != nil {
@@ -77,6 +76,26 @@ func firstGroup(ps []ipsec.Proposal) uint16 {
 // send makes the request and sends it. After a cookie or a change of group it is
 // called again, with message id 0 again.
 func (t *saInit) send(s *SA, now time.Time) {
+	t.compose(s)
+	s.start(now, t, wire.ExchangeSAInit, [][]byte{s.initReq})
+}
+
+// knock sends the request to the other port of IKE, when it is time, and so does every repetition from then on.
+func (t *saInit) knock(s *SA, now time.Time) {
+	if to, ok := s.peer.Knocks(now, s.retx.Began(), s.path); ok && t.refused.OK() && t.cookie == nil {
+		t.through(s, to)
+	}
+}
+
+// through makes the request again for another port: NAT detection covers the ports. It is the same each time.
+func (t *saInit) through(s *SA, path ipsec.Path) {
+	s.path = path
+	t.compose(s)
+	s.retx.Replace(s.initReq)
+}
+
+// compose makes the request.
+func (t *saInit) compose(s *SA) {
 	var ps []wire.Payload
 	if t.cookie != nil {
 		ps = append(ps, &wire.Notify{Kind: wire.Cookie, Data: t.cookie})
@@ -89,7 +108,6 @@ func (t *saInit) send(s *SA, now time.Time) {
 	ps = append(ps, &wire.Notify{Kind: wire.FragmentationSupported})
 	m := wire.Message{Header: s.header(wire.ExchangeSAInit, 0, 0), Payloads: ps}
 	s.initReq = m.Marshal()
-	s.start(now, t, wire.ExchangeSAInit, [][]byte{s.initReq})
 }
 
 // offer numbers proposals from 1 for an SA payload.
@@ -109,7 +127,11 @@ var ErrBusy = errors.New("no time for a key exchange")
 // section 2.21.1).
 func (t *saInit) response(s *SA, now time.Time, h wire.Header, d ipsec.Datagram) {
 	if d.Remote != s.path.Remote {
-		return
+		other, ok := s.peer.OtherDoor(s.path)
+		if !ok || d.Remote != other.Remote || d.Local.Port() != other.Local.Port() {
+			return
+		}
+		t.through(s, other) // a late answer to what went there
 	}
 	m, err := wire.Parse(d.Data)
 	if err != nil {
@@ -200,6 +222,7 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 	s.keys, s.suite, s.spiR, s.nr, s.dh = k, suite, h.SPIr, nonce.Data, nil
 	s.initResp = bytes.Clone(d.Data)
 	s.path.Local = d.Local
+	s.env.Owner.Answered(s, d.Remote.Port())
 	s.fragment = wire.FindNotify(ps, wire.FragmentationSupported) != nil
 	if s.peer.NATT {
 		s.detectNAT(ps, h.SPIr, d.Local, d.Remote)
@@ -209,9 +232,9 @@ func (t *saInit) accept(s *SA, now time.Time, h wire.Header, ps []wire.Payload, 
 		return diag.Cause{}
 	}
 	if s.encap() { // "MUST tunnel all future IKE and ESP packets [...] over UDP port 4500"
-		s.path.Local = netip.AddrPortFrom(s.path.Local.Addr(), sa.PortNATT)
-		s.path.Remote = netip.AddrPortFrom(s.path.Remote.Addr(), sa.PortNATT)
-		s.env.Owner.Floated(s)
+		if sa.Float(&s.path) {
+			s.env.Owner.Floated(s)
+		}
 	}
 	s.name()
 	s.LogKeys(s.env.KeyLog)

@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/binary"
-	"io"
 	"net/netip"
 	"time"
 
@@ -27,14 +26,14 @@ func natHash(spiI, spiR uint64, a netip.AddrPort) []byte {
 }
 
 // natPayloads returns our half of NAT detection. With encap "always" the source hash
-// is random, so that the peer finds a NAT and encapsulates as well.
+// is wrong, so that the peer finds a NAT and encapsulates as well.
 func (s *SA) natPayloads(peer *sa.Peer, spiR uint64, local, remote netip.AddrPort) []wire.Payload {
 	if peer == nil || !peer.NATT {
 		return nil
 	}
 	src := natHash(s.spiI, spiR, local)
 	if peer.Encap == sa.EncapAlways {
-		io.ReadFull(s.env.Rand, src)
+		src = natHash(^s.spiI, ^spiR, local) // the same one in a repetition
 	}
 	return []wire.Payload{
 		&wire.Notify{Kind: wire.NATDetectionSourceIP, Data: src},

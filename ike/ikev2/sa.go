@@ -139,6 +139,9 @@ func (s *SA) Advance(now time.Time) {
 	if s.state == sa.Dead {
 		return
 	}
+	if t, ok := s.out.(*saInit); ok && sa.Due(now, s.retx.Deadline()) {
+		t.knock(s, now)
+	}
 	msgs, gaveUp := s.retx.Due(now)
 	if gaveUp {
 		s.unanswered(now)

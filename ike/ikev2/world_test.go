@@ -160,6 +160,7 @@ func (h *host) Authenticated(now time.Time, m sa.Machine, initialContact bool) {
 func (h *host) Succeeded(time.Time, sa.Machine, sa.Machine)             {}
 func (h *host) Spawned(m sa.Machine)                                    { h.machines = append(h.machines, m) }
 func (h *host) Stirred(sa.Machine)                                      {}
+func (h *host) Answered(sa.Machine, uint16)                             {}
 func (h *host) Floated(sa.Machine)                                      {}
 func (h *host) Dropped(sa.Drop)                                         {}
 func (h *host) Affords(time.Time, netip.Addr, time.Duration, bool) bool { return true }
@@ -313,7 +314,7 @@ func (w *world) run(d time.Duration) {
 // start makes a bring up its first child.
 func (w *world) start() {
 	w.t.Helper()
-	if _, err := Initiate(w.a.env, w.now, w.a.peer, w.a.addr, w.a.peer.Children[0], 0); err != nil {
+	if _, err := Initiate(w.a.env, w.now, w.a.peer, sa.FirstPath(w.a.addr, w.b.addr, sa.PortIKE), w.a.peer.Children[0], 0); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -185,6 +185,9 @@ type Owner interface {
 	ChildRefused(now time.Time, m Machine, c *Child, local, remote []ipsec.Selector, why diag.Cause)
 	// Floated says that m, which we have begun, goes on on port 4500.
 	Floated(m Machine)
+	// Answered says that the first message of m, which we have begun, was answered from a port of the peer. Anybody can
+	// answer so.
+	Answered(m Machine, port uint16)
 	// PeerMoved says that m, which is established, sends to another address or port than was.
 	PeerMoved(now time.Time, m Machine, was netip.AddrPort)
 	// Measured is the answer of m to a Measure; the Owner adds its SA.

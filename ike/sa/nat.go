@@ -2,6 +2,7 @@ package sa
 
 import (
 	"net/netip"
+	"strconv"
 	"time"
 
 	"vpngw/diag"
@@ -75,6 +76,56 @@ func (n NAT) Path(p *Peer, path ipsec.Path, local, remote netip.AddrPort) ipsec.
 		path.Local, path.Remote = local, remote
 	}
 	return path
+}
+
+// FirstPath is the path of an initiator's first message to a port of the peer. Only port 500 is spoken to from port 500; any
+// other stands for a peer's port 4500, so what goes there has the non-ESP marker.
+func FirstPath(local, remote netip.Addr, port uint16) ipsec.Path {
+	own := uint16(PortNATT)
+	if port == PortIKE {
+		own = PortIKE
+	}
+	return ipsec.Path{Local: netip.AddrPortFrom(local, own), Remote: netip.AddrPortFrom(remote, port), UDP: true}
+}
+
+// Float moves a path from port 500 to port 4500 at both ends. It reports whether that changes it.
+func Float(path *ipsec.Path) bool {
+	if path.Local.Port() == PortNATT {
+		return false
+	}
+	*path = FirstPath(path.Local.Addr(), path.Remote.Addr(), PortNATT)
+	return true
+}
+
+// knockAfter is how long an initiator waits for the first answer before it tries the other port of IKE.
+const knockAfter = 5 * time.Second
+
+// OtherDoor is the path over the other one of IKE's two ports, for a first message that stays unanswered: a filter may
+// drop one of them. Responders take the first message on port 4500 too (RFC 7296 section 2.23). It is false where the
+// configuration says a port, or where there is no NAT traversal.
+func (p *Peer) OtherDoor(path ipsec.Path) (ipsec.Path, bool) {
+	port := uint16(PortNATT)
+	if path.Local.Port() == PortNATT {
+		port = PortIKE
+	}
+	other := FirstPath(path.Local.Addr(), path.Remote.Addr(), PortNATT+PortIKE-port)
+	return FirstPath(path.Local.Addr(), path.Remote.Addr(), port), p.NATT && p.Port == 0 && other == path
+}
+
+// Knocks is OtherDoor when it is time to change the port: began is when the first message was first sent.
+func (p *Peer) Knocks(now, began time.Time, path ipsec.Path) (ipsec.Path, bool) {
+	to, ok := p.OtherDoor(path)
+	return to, ok && !now.Before(began.Add(knockAfter))
+}
+
+// Unanswered is the cause of an initiator that heard nothing, with the ports that it has tried.
+func (p *Peer) Unanswered(path ipsec.Path, message string) diag.Cause {
+	why := diag.Cause{Code: diag.NoAnswer, Peer: path.Remote, Message: message}
+	if _, ok := p.OtherDoor(path); ok {
+		why.Peer = netip.AddrPortFrom(path.Remote.Addr(), PortIKE)
+		why.Ours = strconv.Itoa(PortNATT)
+	}
+	return why
 }
 
 // Problem says why the configuration of p does not allow the NAT that was found; OK:

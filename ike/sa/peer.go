@@ -23,7 +23,8 @@ const (
 // with equal keys share one IKE SA, each with its own Child SAs.
 type PeerKey struct {
 	Local    netip.Addr // our configured address; unset: the route to Remote chooses
-	Remote   netip.Addr
+	Remote   netip.Addr // unset: not known yet
+	Host     string     // the name that Remote was looked up for; empty: Remote is configured
 	LocalID  ipsec.Identity
 	RemoteID ipsec.Identity
 }
@@ -39,6 +40,7 @@ type Settings struct {
 	NATT       bool          // false: no NAT detection, so ESP is encapsulated only with EncapAlways
 	Encap      Encap
 	DPD        dpd.Config
+	Port       uint16 // of the peer, where our first message goes; 0: 500, and after silence 4500
 }
 
 // settings are the fields of Settings with names for people. A test fails if one is
@@ -56,6 +58,7 @@ var settings = [...]struct {
 	{"NAT traversal setting", false, func(a, b *Settings) bool { return a.NATT == b.NATT }},
 	{"encap", false, func(a, b *Settings) bool { return a.Encap == b.Encap }},
 	{"DPD settings", true, func(a, b *Settings) bool { return a.DPD == b.DPD }},
+	{"port of the peer", false, func(a, b *Settings) bool { return a.Port == b.Port }},
 }
 
 // Diff returns the names of the settings in which s and t differ; none if they are

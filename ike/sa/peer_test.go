@@ -14,7 +14,7 @@ import (
 func TestSettingsDiffComparesEveryField(t *testing.T) {
 	other := Settings{
 		Version: 1, Aggressive: true, PSK: ipsec.Secret("key"), Proposals: []ipsec.Proposal{{Transforms: []ipsec.Transform{{Type: ipsec.KE, ID: 14}}}},
-		Lifetime: time.Hour, NATT: true, Encap: EncapAlways, DPD: dpd.Config{Interval: time.Second},
+		Lifetime: time.Hour, NATT: true, Encap: EncapAlways, DPD: dpd.Config{Interval: time.Second}, Port: 4500,
 	}
 	typ := reflect.TypeFor[Settings]()
 	if typ.NumField() != len(settings) {

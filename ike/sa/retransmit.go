@@ -43,6 +43,9 @@ func (r *Retransmitter) Start(now time.Time, msgs ...[]byte) {
 	r.until = now.Add(orDefault(r.Total, totalWait))
 }
 
+// Replace has other messages sent from the next time on, at the same times.
+func (r *Retransmitter) Replace(msgs ...[]byte) { r.msgs = msgs }
+
 // Stop ends the retransmission: the response has come, or nobody waits for it.
 func (r *Retransmitter) Stop() { r.msgs, r.next, r.until = nil, time.Time{}, time.Time{} }
 

@@ -102,6 +102,11 @@ type InvalidSPI struct {
 // PathChanged says that links, addresses or routes of this host have changed, so a peer that was absent may be there.
 type PathChanged struct{}
 
+// Unplaced says why the names of peers have no address. It concerns none that has one.
+type Unplaced struct {
+	Why map[string]string // by the name
+}
+
 // Rekey and RekeyIKE start a rekey now, as a lifetime would.
 type (
 	Rekey struct {
@@ -129,6 +134,7 @@ func (Moved) command()       {}
 func (Measure) command()     {}
 func (InvalidSPI) command()  {}
 func (PathChanged) command() {}
+func (Unplaced) command()    {}
 func (Rekey) command()       {}
 func (RekeyIKE) command()    {}
 func (Shutdown) command()    {}

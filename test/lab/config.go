@@ -76,7 +76,8 @@ type Native struct {
 // NativeEnd is one end of a Native.
 type NativeEnd struct {
 	Address string   `json:"address"`
-	ASN     any      `json:"asn,omitempty"` // a number, or in two halves with a dot
+	Port    int      `json:"port,omitempty"` // of the peer's IKE
+	ASN     any      `json:"asn,omitempty"`  // a number, or in two halves with a dot
 	ID      string   `json:"id,omitempty"`
 	Subnets []string `json:"subnets"`
 }

@@ -44,7 +44,10 @@ func Tunnel(c *gateway.ConnectionStatus, t *gateway.TunnelStatus, drops map[stri
 		d.add("role", Plain(t.Role)+", "+has)
 	}
 	d.add("device", Plain(t.Device))
-	d.add("addresses", fmt.Sprintf("%s to %s", Plain(cmp.Or(t.Local, "none yet")), Plain(t.Remote)))
+	d.add("addresses", fmt.Sprintf("%s to %s", Plain(cmp.Or(t.Local, "none yet")), Plain(cmp.Or(t.Remote, "none yet"))))
+	if t.RemoteName != "" {
+		d.add("peer's name", Plain(t.RemoteName))
+	}
 	if t.Code != "" || t.Why != "" {
 		d.add("why", Plain(t.Why))
 		d.add("code", Plain(string(t.Code)))

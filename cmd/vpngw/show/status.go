@@ -103,7 +103,7 @@ func Status(st desired.Status, o Options) []string {
 			weak = weak || Weak(t)
 			tunnels = append(tunnels, t)
 			table.Rows = append(table.Rows, []string{
-				Name(c, t), Plain(t.Device), Plain(state), Ago(o.Now.Sub(t.Since)), Plain(t.Remote), version(t), fmt.Sprint(len(t.Children)), Bytes(t.Traffic.BytesIn), Bytes(t.Traffic.BytesOut),
+				Name(c, t), Plain(t.Device), Plain(state), Ago(o.Now.Sub(t.Since)), Plain(cmp.Or(t.Remote, t.RemoteName)), version(t), fmt.Sprint(len(t.Children)), Bytes(t.Traffic.BytesIn), Bytes(t.Traffic.BytesOut),
 			})
 		}
 	}

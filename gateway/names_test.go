@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vpngw/config"
+	"vpngw/ike/sa"
+	"vpngw/ipsec"
+	"vpngw/tunnel"
+)
+
+// dns is a server of names.
+type dns struct {
+	mu    sync.Mutex
+	addrs []netip.Addr
+	err   error
+	hangs bool
+	asked int
+}
+
+func (d *dns) lookup(ctx context.Context, name string) ([]netip.Addr, time.Duration, error) {
+	d.mu.Lock()
+	d.asked++
+	addrs, err, hangs := d.addrs, d.err, d.hangs
+	d.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
+	return addrs, 100 * time.Second, err
+}
+
+func (d *dns) say(err error, addrs ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.addrs, d.err, d.hangs = nil, err, false
+	for _, a := range addrs {
+		d.addrs = append(d.addrs, addr(a))
+	}
+}
+
+// byName is a connection whose peer has a name, and no identity of its own.
+func byName() *config.Connection {
+	c := hq()
+	c.Tunnels[0].Remote.Address, c.Tunnels[0].Remote.Host, c.Tunnels[0].Remote.ID = netip.Addr{}, "gw.example.net", ipsec.Identity{}
+	return c
+}
+
+func TestAPeersNameIsLookedUpAndFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dns{hangs: true}
+		r := start(t, officeHost(), configOf(byName(), lab()), Options{Lookup: d.lookup})
+		defer r.stop()
+		peer := func() *sa.Peer {
+			i := slices.IndexFunc(r.ike.peers, func(p *sa.Peer) bool { return p.Host != "" })
+			return r.ike.peers[i]
+		}
+		other := r.ike.peers[slices.IndexFunc(r.ike.peers, func(p *sa.Peer) bool { return p.Host == "" })]
+		pass := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		want := func(when, address string) {
+			t.Helper()
+			s := r.tunnelStatus("hq")
+			if s.Remote != address || s.RemoteName != "gw.example.net" {
+				t.Errorf("%s: status says %q, %q, want %q", when, s.Remote, s.RemoteName, address)
+			}
+			if p := peer(); textOf(p.Remote) != address || p.Remote.IsValid() && p.RemoteID != ipsec.IdentityOf(p.Remote) {
+				t.Errorf("%s: the peer is %v (%v), want %q", when, p.Remote, p.RemoteID, address)
+			}
+		}
+
+		// The first lookup hangs: the loop serves, and nothing is said against DNS until it is over.
+		pass(5 * time.Second)
+		want("at first", "")
+		if s := r.wantState("hq", tunnel.Connecting); s.Code != "" {
+			t.Errorf("the lookup goes on, and the status says %s", s.Why)
+		}
+		d.say(errors.New("DNS knows no such name"))
+		pass(10 * time.Second)
+		if !slices.ContainsFunc(r.ike.commands, func(c sa.Command) bool {
+			u, ok := c.(sa.Unplaced)
+			return ok && u.Why["gw.example.net"] == "DNS knows no such name"
+		}) {
+			t.Errorf("nobody told IKE: %v", r.ike.commands)
+		}
+
+		// The address comes, and stays the one of several that is in use.
+		d.say(nil, "198.51.100.7", "198.51.100.8")
+		pass(time.Minute)
+		want("found", "198.51.100.7")
+		d.say(nil, "198.51.100.8", "198.51.100.7")
+		pass(2 * time.Minute)
+		want("in another order", "198.51.100.7")
+
+		// The old answer serves while DNS is down, over a reload too.
+		d.say(errors.New("no DNS server answers"))
+		pass(time.Hour)
+		r.adopt(byName(), lab())
+		want("DNS is down", "198.51.100.7")
+
+		// A change is followed.
+		d.say(nil, "2001:db8::7", "198.51.100.9")
+		pass(time.Minute)
+		want("changed", "198.51.100.9")
+		if got := r.ike.peers[slices.IndexFunc(r.ike.peers, func(p *sa.Peer) bool { return p.Host == "" })]; got != other {
+			t.Error("another connection was touched")
+		}
+
+		// A name that nobody wants is not looked up any more.
+		r.adopt(lab())
+		pass(time.Minute)
+		d.mu.Lock()
+		asked := d.asked
+		d.mu.Unlock()
+		pass(3 * time.Hour)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.asked != asked {
+			t.Errorf("asked %d times more", d.asked-asked)
+		}
+	})
+}
+
+// Two names, and a name and an address, are different peers even while nobody knows where they are.
+func TestNamesWithoutAnAddressAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dns{err: errors.New("no DNS server answers")}
+		a, b := byName(), lab()
+		b.Tunnels[0].Remote.Address, b.Tunnels[0].Remote.Host, b.Tunnels[0].Remote.ID = netip.Addr{}, "other.example.net", ipsec.Identity{}
+		b.Tunnels[0].PSK = ipsec.Secret("another key")
+		r := start(t, officeHost(), configOf(a, b), Options{Lookup: d.lookup})
+		defer r.stop()
+		if len(r.ike.peers) != 2 {
+			t.Errorf("%d peers, want 2", len(r.ike.peers))
+		}
+	})
+}

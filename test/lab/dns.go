@@ -1,0 +1,102 @@
+package lab
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// DNS is a server of names on UDP port 53.
+type DNS struct {
+	mu    sync.Mutex
+	names map[string]netip.Addr
+	dead  bool
+}
+
+// DNS starts a server of names at an address of the namespace.
+func (n *Namespace) DNS(address string) *DNS {
+	n.lab.Helper()
+	d := &DNS{names: map[string]netip.Addr{}}
+	var c *net.UDPConn
+	var err error
+	n.Do(func() { c, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(address), Port: 53}) })
+	if err != nil {
+		n.lab.Fatalf("%s: DNS: %v", n.role, err)
+	}
+	done := make(chan struct{})
+	n.lab.Cleanup(func() { c.Close(); <-done })
+	go func() {
+		defer close(done)
+		b := make([]byte, 1500)
+		for {
+			size, from, err := c.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			if out := d.answer(b[:size]); out != nil {
+				c.WriteToUDPAddrPort(out, from)
+			}
+		}
+	}()
+	return d
+}
+
+// Set gives a name an address, with a TTL of 5 s; empty: there is no such name.
+func (d *DNS) Set(name, address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = false
+	if delete(d.names, name+"."); address != "" {
+		d.names[name+"."] = netip.MustParseAddr(address)
+	}
+}
+
+// Die has the server answer nobody, until Set.
+func (d *DNS) Die() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+}
+
+func (d *DNS) answer(b []byte) []byte {
+	var m dnsmessage.Message
+	if m.Unpack(b) != nil || len(m.Questions) != 1 {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := m.Questions[0]
+	a, ok := d.names[q.Name.String()]
+	if d.dead {
+		return nil
+	}
+	m.Response, m.Additionals = true, nil
+	switch {
+	case !ok:
+		m.RCode = dnsmessage.RCodeNameError
+	case q.Type == dnsmessage.TypeA && a.Is4():
+		m.Answers = []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 5}, Body: &dnsmessage.AResource{A: a.As4()},
+		}}
+	}
+	out, _ := m.Pack()
+	return out
+}
+
+// Resolves has programs that start in the namespace from now on ask a DNS server.
+func (n *Namespace) Resolves(server string) {
+	n.lab.Helper()
+	dir := filepath.Join("/etc/netns", n.Name) // `ip netns exec` puts its files in the place of /etc's
+	err := os.MkdirAll(dir, 0o755)
+	n.lab.Cleanup(func() { os.RemoveAll(dir) })
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver "+server+"\noptions timeout:1 attempts:1\n"), 0o644)
+	}
+	if err != nil {
+		n.lab.Fatalf("%s: %v", n.role, err)
+	}
+}
