@@ -140,7 +140,8 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 	}
 	for _, c := range p.children {
 		c.early = early{}
-		c.anew()
+		c.failures = 0
+		c.nextTry = time.Time{}
 		if !m.Info().Initiator {
 			c.nextTry = now.Add(gapGrace)
 		}
@@ -254,11 +255,11 @@ func (p *peer) Deadline() time.Time {
 	}
 	for _, c := range p.children {
 		d = sa.Earliest(d, c.early.at)
-		if at, ok := c.nextAsk(m); ok {
-			if at.IsZero() {
+		if c.unserved(m) {
+			if c.nextTry.IsZero() {
 				return atOnce
 			}
-			d = sa.Earliest(d, at)
+			d = sa.Earliest(d, c.nextTry)
 		}
 	}
 	return d
@@ -288,7 +289,9 @@ func (p *peer) Advance(now time.Time) {
 	}
 	for _, c := range p.children {
 		c.early.advance(now, c, m)
-		c.ask(now, m)
+		if c.unserved(m) && !now.Before(c.nextTry) {
+			c.ask(now, m)
+		}
 	}
 	p.e.touch(m)
 }
@@ -392,7 +395,7 @@ func beyond(m, keep sa.Machine) []sa.ChildInfo {
 func (p *peer) fill(now time.Time, m, keep sa.Machine) bool {
 	missing := slices.DeleteFunc(beyond(m, keep), func(in sa.ChildInfo) bool { return in.Leaving })
 	for _, in := range missing {
-		if !keep.Creating(in.Child, in.SA.Local, in.SA.Remote) {
+		if !keep.Creating(in.Child) {
 			keep.Create(now, in.Child, in.SA.Local, in.SA.Remote)
 		}
 	}

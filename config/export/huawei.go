@@ -2,8 +2,9 @@ package export
 
 import (
 	"net/netip"
-	"regexp"
+	"strings"
 	"time"
+	"unicode"
 
 	"vpngw/config"
 	"vpngw/dpd"
@@ -22,12 +23,21 @@ func huawei(w *writer, c *config.Connection) {
 // asked is how many times this cloud asks a silent peer.
 const asked = 3
 
-var huaweiName = regexp.MustCompile(`^[\pL\pM\p{Nd}._-]{1,64}$`)
+// huaweiName reports whether Huawei takes a name: 1 to 64 letters of any script, digits, and the signs "-", "_" and ".".
+func huaweiName(name string) bool {
+	n := 0
+	for _, r := range name {
+		if n++; !unicode.IsLetter(r) && !unicode.IsMark(r) && !unicode.Is(unicode.Nd, r) && !strings.ContainsRune("-_.", r) {
+			return false
+		}
+	}
+	return 1 <= n && n <= 64
+}
 
 func (b *cloud) huawei(t *config.Tunnel) {
 	cloud, customer := b.ends(t)
 	m := mapping{}
-	if huaweiName.MatchString(t.Name) {
+	if huaweiName(t.Name) {
 		m.add("name", t.Name)
 	}
 	m.comment("The ids are not known here: write your own.")

@@ -26,9 +26,7 @@ import (
 // of phase 1, because some peers refuse in silence while other quick modes wait.
 const (
 	quickTime = 20 * time.Second
-	// silentTime is how old an ISAKMP SA is that a quick mode without an answer makes doubtful, where DPD cannot ask.
-	silentTime = 5 * time.Minute
-	quickWait  = 2 * time.Second // the longest between two sendings, since the time is short
+	quickWait = 2 * time.Second // the longest between two sendings, since the time is short
 )
 
 // quick asks for one Child SA between two subnets.
@@ -180,9 +178,7 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	}
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
 	q.spiIn = 0 // it is the Child SA's now
-	if s.asking == q {
-		s.asking = nil
-	}
+	s.asking = nil
 	if q.old != nil {
 		c.asked = q.old.sa.SPIIn
 		s.env.Owner.Exchanged(s, sa.Exchanged{What: sa.ChildRekey, Done: true, Took: now.Sub(q.began)})
@@ -315,21 +311,11 @@ func (q *quick) unanswered(now time.Time) {
 	case s.peerSays.dpd:
 		s.askAlive(now)
 		s.dpd.strict = true
-	case q.old == nil && s.serves():
-		// A refusal in silence looks the same, and is more likely while the ISAKMP SA is young.
-		if now.Sub(s.authedAt) >= silentTime {
-			s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
-		}
 	case !heard.Before(q.began):
 		s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
 	default:
 		s.Drop(now, diag.Cause{Code: diag.PeerDead, Peer: s.path.Remote})
 	}
-}
-
-// serves reports whether there is a Child SA that carries traffic.
-func (s *SA) serves() bool {
-	return slices.ContainsFunc(s.fam.children, func(c *child) bool { return c.out && !c.leaving() })
 }
 
 // fail ends the quick mode without a Child SA.
@@ -342,9 +328,5 @@ func (q *quick) fail(now time.Time, why diag.Cause) {
 	if old := q.old; old != nil && s.fam.find(old.sa.SPIIn) == old && !old.gone && old.successor == nil {
 		old.softAt, old.failed = now.Add(s.env.Jitter(retryMin, retryMax)), why
 	}
-	if q.old != nil {
-		s.env.Owner.ChildChanged(now, s, q.cfg, why)
-		return
-	}
-	s.env.Owner.ChildRefused(now, s, q.cfg, []ipsec.Selector{q.local}, []ipsec.Selector{q.remote}, why)
+	s.env.Owner.ChildChanged(now, s, q.cfg, why)
 }

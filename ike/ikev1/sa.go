@@ -50,11 +50,10 @@ type SA struct {
 	lastIV     []byte // the last CBC output block of phase 1
 	fam        *family
 	authedAt   time.Time
-	took       time.Duration // by phase 1
 
 	p1          *phase1
 	exchanges   []*exchange // quick modes, open and lately done, oldest first
-	asking      *quick      // our last quick mode, while it is open; nil: none. Others can be open beside it.
+	asking      *quick      // our open quick mode, or nil
 	ids         messageIDs
 	reassembler reassembler
 	peerSays    vendors
@@ -194,7 +193,7 @@ func (s *SA) expired(now time.Time) {
 		s.tellEnd()
 		s.leave(now, why)
 	case sa.Replaced:
-		if s.isOpen() {
+		if s.asking != nil {
 			s.expireAt = now.Add(graceTime)
 			return
 		}
@@ -271,7 +270,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 
 // end stops all exchanges and timers and overwrites the keys.
 func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
-	for _, q := range slices.Collect(s.asked()) {
+	if q := s.asking; q != nil {
 		q.abandoned(s)
 		s.fam.requeue(now, q)
 	}
@@ -334,7 +333,7 @@ func (s *SA) replaced(now time.Time, by *SA) {
 	if by.initiator {
 		s.expireAt = now.Add(graceTime)
 	}
-	for q := range s.asked() { // strongSwan ends an ISAKMP SA whose rekey crosses a quick mode, and answers nothing more on it
+	if q := s.asking; q != nil { // strongSwan ends an ISAKMP SA whose rekey crosses a quick mode, and answers nothing more on it
 		q.x.until = now.Add(openTime)
 	}
 	s.log.Info("ISAKMP SA replaced", "new_ispi", sa.Hex64(by.spiI), "new_rspi", sa.Hex64(by.spiR))
@@ -359,7 +358,7 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 
 // established begins the lifetime of an SA that has authenticated its peer.
 func (s *SA) established(now time.Time, initialContact bool) {
-	s.authedAt, s.took = now, now.Sub(s.since)
+	s.authedAt = now
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
 	s.monitor = dpd.Monitor{}
 	if s.peerSays.dpd {
