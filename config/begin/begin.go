@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"vpngw/config"
 	"vpngw/config/dialect"
@@ -254,11 +255,13 @@ func list[T fmt.Stringer](ts []T) string {
 }
 
 // simple matches texts that need no quotes.
-var simple = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9._/@-]*$|^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$`)
+var simple = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9._/@-]*$|^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$`)
+})
 
 // scalar is a text in YAML, in quotes where it could be read as something else.
 func scalar(s string) string {
-	if simple.MatchString(s) && !slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}, strings.ToLower(s)) {
+	if simple().MatchString(s) && !slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}, strings.ToLower(s)) {
 		return s
 	}
 	q, err := json.Marshal(s)

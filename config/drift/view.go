@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vpngw/config"
@@ -347,27 +348,28 @@ func (w *walk) add(p *dialect.Value, path, data string, words []string, list boo
 }
 
 // known are the words of config/explain.
-var known = func() map[string]bool {
+var known = sync.OnceValue(func() map[string]bool {
 	out := map[string]bool{}
 	for _, w := range explain.Words() {
 		out[w] = true
 	}
 	return out
-}()
+})
 
 // words are the parameters that a row's Goes names, seen from the cloud: its end is the local one.
 func words(goes string) (out []string) {
+	is := known()
 	for word := range strings.SplitSeq(goes, ", ") {
 		if of, ok := strings.CutPrefix(word, "cloud "); ok {
-			if word = of; known["local "+of] {
+			if word = of; is["local "+of] {
 				word = "local " + of
 			}
 		} else if of, ok := strings.CutPrefix(word, "customer "); ok {
-			if word = ""; known["remote "+of] {
+			if word = ""; is["remote "+of] {
 				word = "remote " + of
 			}
 		}
-		if known[word] {
+		if is[word] {
 			out = append(out, word)
 		}
 	}

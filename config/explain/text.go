@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"vpngw/config/dialect"
 	"vpngw/config/load"
@@ -100,23 +101,23 @@ func inline(v *dialect.Value) (text string, ok bool) {
 		}
 		return Redacted, true
 	}
-	if v.Node.Plain && plainText.MatchString(v.Node.Text) {
+	if v.Node.Plain && plainText().MatchString(v.Node.Text) {
 		return v.Node.Text, true
 	}
 	return quoted(v.Node.Text), true
 }
 
-var plainText = regexp.MustCompile(`^[A-Za-z0-9./_-]+$`)
+var plainText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9./_-]+$`) })
 
 // name is a key of a mapping, in quotes where it could be read as something else.
 func name(s string) string {
-	if nameText.MatchString(s) {
+	if nameText().MatchString(s) {
 		return s
 	}
 	return quoted(s)
 }
 
-var nameText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]+$`)
+var nameText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]+$`) })
 
 func quoted(s string) string {
 	q, err := json.Marshal(s)

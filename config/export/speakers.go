@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vpngw/config"
@@ -73,7 +74,7 @@ func inQuotes(s string) string {
 }
 
 // passwordText matches keys that need no quotes or escapes in either program.
-var passwordText = regexp.MustCompile(`^[A-Za-z0-9._+/=:@-]+$`)
+var passwordText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._+/=:@-]+$`) })
 
 func (w *writer) speaker(t *config.Tunnel) speaker {
 	s := speaker{
@@ -86,7 +87,7 @@ func (w *writer) speaker(t *config.Tunnel) speaker {
 	}
 	switch key := t.BGP.AuthKey; {
 	case len(key) == 0:
-	case w.Reveal && passwordText.Match(key):
+	case w.Reveal && passwordText().Match(key):
 		s.key = string(key)
 	default:
 		s.key = "KEY"

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -83,18 +84,18 @@ func inline(v any) string {
 }
 
 // simple matches texts that need no quotes anywhere.
-var simple = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/@-]*$`)
+var simple = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/@-]*$`) })
 
 // scalar is a text, in quotes where it could be read as something else.
 func scalar(s string) string {
 	words := []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
-	if simple.MatchString(s) && !number.MatchString(s) && !slices.Contains(words, strings.ToLower(s)) {
+	if simple().MatchString(s) && !number().MatchString(s) && !slices.Contains(words, strings.ToLower(s)) {
 		return s
 	}
 	return quoted(s)
 }
 
-var number = regexp.MustCompile(`^[0-9][0-9_]*(\.[0-9_]*)?([eE][0-9]*)?$|^0[xo]`)
+var number = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9][0-9_]*(\.[0-9_]*)?([eE][0-9]*)?$|^0[xo]`) })
 
 // quoted is a text in JSON, which is YAML too.
 func quoted(s string) string {
