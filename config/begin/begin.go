@@ -121,7 +121,7 @@ func (a *Answers) Files(path string, read load.ReadFile, o load.Options) (files 
 	line("version: 1")
 	line("side: %s", a.Side)
 	if len(a.Listen) > 0 {
-		line("listen: [%s]", list(a.Listen))
+		line("listen: [%s]", texts(a.Listen))
 	}
 	if a.Native == nil {
 		section(line, "vpn_gateways", a.Gateways)
@@ -154,10 +154,10 @@ func (a *Answers) Files(path string, read load.ReadFile, o load.Options) (files 
 	if keys := a.keys(dir, name, &files); len(keys) == 1 {
 		line("    psk_file: %s", scalar(keys[0]))
 	} else if len(keys) > 1 {
-		line("    psk_file: [%s, %s]", scalar(keys[0]), scalar(keys[1]))
+		line("    psk_file: [%s]", list(keys))
 	}
 	if a.Routes != nil {
-		line("    routes: [%s]", list(a.Routes))
+		line("    routes: [%s]", texts(a.Routes))
 	}
 	files = append(files, File{path, []byte(b.String())})
 
@@ -240,16 +240,24 @@ func end(a netip.Addr, id string, nets []netip.Prefix) string {
 	if id != "" {
 		id = "id: " + scalar(id) + ", "
 	}
-	return fmt.Sprintf("{address: %s, %ssubnets: [%s]}", text(a), id, list(nets))
+	return fmt.Sprintf("{address: %s, %ssubnets: [%s]}", text(a), id, texts(nets))
 }
 
 // text is an address in YAML: one of IPv6 can hold ": " or begin with a colon.
 func text(a netip.Addr) string { return scalar(a.String()) }
 
-func list[T fmt.Stringer](ts []T) string {
+func texts[T fmt.Stringer](ts []T) string {
 	var out []string
 	for _, t := range ts {
-		out = append(out, scalar(t.String()))
+		out = append(out, t.String())
+	}
+	return list(out)
+}
+
+func list(ss []string) string {
+	var out []string
+	for _, s := range ss {
+		out = append(out, scalar(s))
 	}
 	return strings.Join(out, ", ")
 }
