@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -11,6 +10,7 @@ import (
 
 	"vpngw/config/dialect"
 	"vpngw/config/load"
+	"vpngw/config/tree"
 	"vpngw/ipsec"
 )
 
@@ -61,7 +61,7 @@ func write(b *strings.Builder, v *dialect.Value, first, indent, file string) {
 		}
 		slices.Sort(keys)
 		for _, key := range keys {
-			part(name(key), entries[key])
+			part(tree.Written(key), entries[key])
 		}
 	default:
 		for p := range v.Parts() {
@@ -104,30 +104,12 @@ func inline(v *dialect.Value) (text string, ok bool) {
 	if v.Node.Plain && plainText().MatchString(v.Node.Text) {
 		return v.Node.Text, true
 	}
-	return quoted(v.Node.Text), true
+	return tree.Quoted(v.Node.Text), true
 }
 
 var plainText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9./_-]+$`) })
 
-// name is a key of a mapping, in quotes where it could be read as something else.
-func name(s string) string {
-	if nameText().MatchString(s) {
-		return s
-	}
-	return quoted(s)
-}
-
-var nameText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]+$`) })
-
-func quoted(s string) string {
-	q, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a text
-	}
-	return string(q)
-}
-
-func oneLine(s string) string { return strings.Trim(quoted(s), `"`) }
+func oneLine(s string) string { return strings.Trim(tree.Quoted(s), `"`) }
 
 // Keys are all keys that a configuration knows, by which a text can be searched for them.
 func Keys(r *load.Result) [][]byte {
