@@ -81,12 +81,10 @@ func (a *Answers) dialect() *dialect.Dialect {
 	if name == "" {
 		name = load.Guess(a.Body)
 	}
-	for _, d := range load.Dialects() {
-		if d.Name == name && name != native.Name {
-			return d
-		}
+	if name == native.Name {
+		return nil
 	}
-	return nil
+	return load.DialectOf(name)
 }
 
 // Check says what is wrong with the body; nil: it can be read.

@@ -122,7 +122,7 @@ func mirrored(d *dialect.Draft) *dialect.Draft {
 // build makes the Draft of a body as the cloud's end has it, by itself, and without what stands beside the body.
 func build(name string, body *dialect.Value, vpn, customer map[string]*dialect.Value) *dialect.Draft {
 	c := dialect.NewCheck(tree.NewBudget())
-	b := dialectOf(name).Build(c, body, dialect.Env{
+	b := load.DialectOf(name).Build(c, body, dialect.Env{
 		Side: config.Cloud,
 		VPN:  dialect.Gateways{Section: "vpn_gateways", Entries: vpn},
 		Cust: dialect.Gateways{Section: "customer_gateways", Entries: customer},
@@ -131,15 +131,6 @@ func build(name string, body *dialect.Value, vpn, customer map[string]*dialect.V
 		b.Body = body
 	}
 	return b
-}
-
-func dialectOf(name string) *dialect.Dialect {
-	for _, d := range load.Dialects() {
-		if d.Name == name {
-			return d
-		}
-	}
-	return nil
 }
 
 // beside carries over what stands beside the body and must agree with the other end.
@@ -212,9 +203,9 @@ func tunnelOf(d *dialect.Draft, i int) Tunnel {
 		return t
 	}
 	t.Values["name"] = d.Name.Text()
-	w := walk{d: d, i: i, out: &t, skip: dialectOf(d.Dialect).TwoTunnels}
+	w := walk{d: d, i: i, out: &t, skip: load.DialectOf(d.Dialect).TwoTunnels}
 	if len(d.Tunnels) > 1 {
-		w.skip = dialectOf(d.Dialect).OneTunnel
+		w.skip = load.DialectOf(d.Dialect).OneTunnel
 	}
 	w.object(d.Body, "")
 	t.spell()
