@@ -206,3 +206,12 @@ func TestAnythingStandsInTheFileAsItIs(t *testing.T) {
 		}
 	}
 }
+
+// What a configuration refuses as an AS number is refused when it is asked for.
+func TestNumbersOfAS(t *testing.T) {
+	for s, ok := range map[string]bool{"65010": true, "4294967295": true, "1.10": true, "0.1": true, "0": false, "0.0": false, "4294967296": false, "1.65536": false, "a": false, "": false, "1.": false, "1.2.3": false} {
+		if got, err := AS(s); (err == nil) != ok || ok && got != s {
+			t.Errorf("%q: got %q, %v", s, got, err)
+		}
+	}
+}
