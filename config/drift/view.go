@@ -425,8 +425,8 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-	if len(s) > 80 {
-		s = s[:80] + "…"
+	if rs := []rune(s); len(rs) > 80 {
+		s = string(rs[:80]) + "…"
 	}
 	return s
 }
