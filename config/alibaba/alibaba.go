@@ -278,7 +278,7 @@ func (b *builder) insideTunnel(o options, id *dialect.Value, t *config.Tunnel, c
 	if customer.ASN == cloud.ASN {
 		b.Warn(id, dialect.Conflict, "the customer gateway has the AS number of the cloud's end, %d, so the session is iBGP, of which the cloud's page says nothing", cloud.ASN)
 	}
-	if customer.ASN == 0 && (customer.Address.IsValid() || customer.Host != "") {
+	if customer.ASN == 0 && customer.Known() {
 		b.Fail(id, noASN, "with BGP the customer gateway needs an AS number: write in %s  %s: {address: %v, asn: N}", b.env.Cust.Section, id.Text(), customer.Where())
 	}
 	switch {
