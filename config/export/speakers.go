@@ -53,11 +53,14 @@ type speaker struct {
 
 // symbol is a name as BIRD takes it, which has ASCII letters, digits and _, and in quotes . - and : too. Other letters
 // become their numbers, which : encloses: no name of ours has one.
-func symbol(name string) string {
+func symbol(name string) string { return inASCII(name, ':') }
+
+// inASCII is a name with other letters as their numbers, each between two marks.
+func inASCII(name string, mark byte) string {
 	var b strings.Builder
 	for _, r := range name {
 		if r > '~' {
-			fmt.Fprintf(&b, ":%X:", r)
+			fmt.Fprintf(&b, "%c%X%c", mark, r, mark)
 			continue
 		}
 		b.WriteRune(r)

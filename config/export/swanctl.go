@@ -214,18 +214,7 @@ func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 // strongSwan's sections, and its vici wants ASCII, so other letters become their numbers. No name of ours has a tilde or a
 // plus, so that two names stay two.
 func section(name string) string {
-	var b strings.Builder
-	for _, r := range name {
-		switch {
-		case r == '.':
-			b.WriteByte('~')
-		case r > '~':
-			fmt.Fprintf(&b, "+%X+", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
+	return strings.ReplaceAll(inASCII(name, '+'), ".", "~")
 }
 
 // called is a comment with the name that a section stands for, where it is not the section's.
