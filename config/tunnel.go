@@ -123,6 +123,9 @@ type End struct {
 	Subnets []netip.Prefix
 }
 
+// Known reports whether the end has an address, or a name that is looked up for it.
+func (e End) Known() bool { return e.Address.IsValid() || e.Host != "" }
+
 // Where is the end's address, or the name that is looked up for it.
 func (e End) Where() string {
 	if e.Host != "" || !e.Address.IsValid() {

@@ -67,16 +67,16 @@ func (b *builder) single() {
 	o := options{
 		role: config.Single, at: v,
 		ike: v.Field("IkeConfig"), ipsec: v.Field("IpsecConfig"), bgp: v.Field("BgpConfig"),
-		bgpOn: enabled(v.Field("BgpConfig")),
+		bgpOn: Enabled(v.Field("BgpConfig")),
 	}
 	o.vpn = b.gateway(v.Field("InternetIp"), func() (dialect.Gateway, bool) { return b.env.VPN.One(b.Check, v.Field("VpnGatewayId")) })
 	b.tunnel(o)
 	b.health(v.Field("HealthCheckConfig"), &b.d.Tunnels[0])
 }
 
-// enabled reports whether a BgpConfig asks for BGP. DescribeVpnConnections' answer has no EnableBgp: there the
+// Enabled reports whether a BgpConfig asks for BGP. DescribeVpnConnections' answer has no EnableBgp: there the
 // block in the tunnel says it.
-func enabled(bgp *dialect.Value) bool {
+func Enabled(bgp *dialect.Value) bool {
 	on := bgp.Field("EnableBgp")
 	return on.Bool() || bgp.Answer() && !bgp.Names("EnableBgp") && bgp.Field("TunnelCidr").OK()
 }
@@ -278,7 +278,7 @@ func (b *builder) insideTunnel(o options, id *dialect.Value, t *config.Tunnel, c
 	if customer.ASN == cloud.ASN {
 		b.Warn(id, dialect.Conflict, "the customer gateway has the AS number of the cloud's end, %d, so the session is iBGP, of which the cloud's page says nothing", cloud.ASN)
 	}
-	if customer.ASN == 0 && (customer.Address.IsValid() || customer.Host != "") {
+	if customer.ASN == 0 && customer.Known() {
 		b.Fail(id, noASN, "with BGP the customer gateway needs an AS number: write in %s  %s: {address: %v, asn: N}", b.env.Cust.Section, id.Text(), customer.Where())
 	}
 	switch {

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"vpngw/config"
+	"vpngw/config/dialect"
 	"vpngw/diag"
 )
 
@@ -261,17 +261,8 @@ func Prefixes(s string) ([]netip.Prefix, error) {
 
 // AS is an AS number, plain or as two halves (1.10).
 func AS(s string) (string, error) {
-	high, low, halves := strings.Cut(s, ".")
-	bits := 32
-	if halves {
-		bits = 16
-	} else {
-		low = high
-	}
-	for _, n := range []string{high, low} {
-		if v, err := strconv.ParseUint(n, 10, bits); err != nil || v == 0 && !halves {
-			return "", fmt.Errorf("%q is not an AS number, such as 65010", s)
-		}
+	if n, err := dialect.ParseASN(s); err != nil || n == 0 {
+		return "", fmt.Errorf("%q is not an AS number, such as 65010", s)
 	}
 	return s, nil
 }

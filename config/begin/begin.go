@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -82,12 +81,10 @@ func (a *Answers) dialect() *dialect.Dialect {
 	if name == "" {
 		name = load.Guess(a.Body)
 	}
-	for _, d := range load.Dialects() {
-		if d.Name == name && name != native.Name {
-			return d
-		}
+	if name == native.Name {
+		return nil
 	}
-	return nil
+	return load.DialectOf(name)
 }
 
 // Check says what is wrong with the body; nil: it can be read.
@@ -120,7 +117,7 @@ func (a *Answers) Files(path string, read load.ReadFile, o load.Options) (files 
 	line("version: 1")
 	line("side: %s", a.Side)
 	if len(a.Listen) > 0 {
-		line("listen: [%s]", list(a.Listen))
+		line("listen: [%s]", texts(a.Listen))
 	}
 	if a.Native == nil {
 		section(line, "vpn_gateways", a.Gateways)
@@ -145,18 +142,18 @@ func (a *Answers) Files(path string, read load.ReadFile, o load.Options) (files 
 			file = "body-" + file
 		}
 		files = append(files, File{filepath.Join(dir, file), a.Body})
-		line("  - %s: %s", a.dialect().Name, scalar(file))
+		line("  - %s: %s", a.dialect().Name, tree.Written(file))
 	}
 	if say {
-		line("    name: %s", scalar(name))
+		line("    name: %s", tree.Written(name))
 	}
 	if keys := a.keys(dir, name, &files); len(keys) == 1 {
-		line("    psk_file: %s", scalar(keys[0]))
+		line("    psk_file: %s", tree.Written(keys[0]))
 	} else if len(keys) > 1 {
-		line("    psk_file: [%s, %s]", scalar(keys[0]), scalar(keys[1]))
+		line("    psk_file: [%s]", list(keys))
 	}
 	if a.Routes != nil {
-		line("    routes: [%s]", list(a.Routes))
+		line("    routes: [%s]", texts(a.Routes))
 	}
 	files = append(files, File{path, []byte(b.String())})
 
@@ -228,42 +225,35 @@ func section(line func(string, ...any), name string, gs map[string]*Gateway) {
 			asn = ", asn: " + g.ASN
 		}
 		if len(g.Addresses) == 2 {
-			line("  %s: {addresses: {master: %v, slave: %v}%s}", scalar(id), text(g.Addresses[0]), text(g.Addresses[1]), asn)
+			line("  %s: {addresses: {master: %v, slave: %v}%s}", tree.Written(id), text(g.Addresses[0]), text(g.Addresses[1]), asn)
 		} else if len(g.Addresses) == 1 {
-			line("  %s: {address: %v%s}", scalar(id), text(g.Addresses[0]), asn)
+			line("  %s: {address: %v%s}", tree.Written(id), text(g.Addresses[0]), asn)
 		}
 	}
 }
 
 func end(a netip.Addr, id string, nets []netip.Prefix) string {
 	if id != "" {
-		id = "id: " + scalar(id) + ", "
+		id = "id: " + tree.Written(id) + ", "
 	}
-	return fmt.Sprintf("{address: %s, %ssubnets: [%s]}", text(a), id, list(nets))
+	return fmt.Sprintf("{address: %s, %ssubnets: [%s]}", text(a), id, texts(nets))
 }
 
 // text is an address in YAML: one of IPv6 can hold ": " or begin with a colon.
-func text(a netip.Addr) string { return scalar(a.String()) }
+func text(a netip.Addr) string { return tree.Written(a.String()) }
 
-func list[T fmt.Stringer](ts []T) string {
+func texts[T fmt.Stringer](ts []T) string {
 	var out []string
 	for _, t := range ts {
-		out = append(out, scalar(t.String()))
+		out = append(out, t.String())
 	}
-	return strings.Join(out, ", ")
+	return list(out)
 }
 
-// simple matches texts that need no quotes.
-var simple = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9._/@-]*$|^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$`)
-
-// scalar is a text in YAML, in quotes where it could be read as something else.
-func scalar(s string) string {
-	if simple.MatchString(s) && !slices.Contains([]string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}, strings.ToLower(s)) {
-		return s
+func list(ss []string) string {
+	var out []string
+	for _, s := range ss {
+		out = append(out, tree.Written(s))
 	}
-	q, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a text
-	}
-	return string(q)
+	return strings.Join(out, ", ")
 }

@@ -19,7 +19,16 @@ import (
 
 func pages(t *testing.T) map[string][]byte {
 	t.Helper()
-	paths, err := filepath.Glob("../load/testdata/pages/*.*")
+	out := bodies(t, "pages")
+	if len(out) != 14 {
+		t.Fatalf("%d pages, want 14", len(out))
+	}
+	return out
+}
+
+func bodies(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	paths, err := filepath.Glob("../load/testdata/" + dir + "/*.*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,9 +41,6 @@ func pages(t *testing.T) map[string][]byte {
 		if out[name], err = os.ReadFile(path); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if len(out) != 14 {
-		t.Fatalf("%d pages, want 14", len(out))
 	}
 	return out
 }
@@ -76,7 +82,21 @@ func (u *typed) Read(p []byte) (int, error) {
 
 // Each page's body becomes, by questions, a configuration without an error, for either end.
 func TestEachPageBecomesAConfiguration(t *testing.T) {
-	for name, body := range pages(t) {
+	becomeConfigurations(t, pages(t))
+}
+
+// So does what the clouds send, with several connections too.
+func TestEachShapeBecomesAConfiguration(t *testing.T) {
+	all := bodies(t, "shapes")
+	// An answer of DescribeVpnConnections has no EnableBgp.
+	all["alibaba-bgp.json"] = []byte(`{"VpnConnectionId": "vco-1", "VpnGatewayId": "vpn-1", "CustomerGatewayId": "cgw-1", "InternetIp": "198.51.100.1",
+		"LocalSubnet": "0.0.0.0/0", "RemoteSubnet": "0.0.0.0/0", "IkeConfig": {"Psk": "Not-a-real-Secret.1"},
+		"VpnBgpConfig": {"TunnelCidr": "169.254.11.0/30", "LocalAsn": 45104, "LocalBgpIp": "169.254.11.1"}}`)
+	becomeConfigurations(t, all)
+}
+
+func becomeConfigurations(t *testing.T, all map[string][]byte) {
+	for name, body := range all {
 		for _, side := range []config.Side{config.Customer, config.Cloud} {
 			t.Run(fmt.Sprintf("%s/%v", name, side), func(t *testing.T) {
 				cloud, _, _ := strings.Cut(strings.TrimSuffix(name, filepath.Ext(name)), "-")
@@ -183,6 +203,15 @@ func TestAnythingStandsInTheFileAsItIs(t *testing.T) {
 		}
 		if files, ps := a.Files("vpngw.yaml", noFiles, load.Options{}); files == nil {
 			t.Errorf("%q: %v", id, ps)
+		}
+	}
+}
+
+// What a configuration refuses as an AS number is refused when it is asked for.
+func TestNumbersOfAS(t *testing.T) {
+	for s, ok := range map[string]bool{"65010": true, "4294967295": true, "1.10": true, "0.1": true, "0": false, "0.0": false, "4294967296": false, "1.65536": false, "a": false, "": false, "1.": false, "1.2.3": false} {
+		if got, err := AS(s); (err == nil) != ok || ok && got != s {
+			t.Errorf("%q: got %q, %v", s, got, err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"vpngw/config"
+	"vpngw/config/alibaba"
 	"vpngw/config/dialect"
 )
 
@@ -46,33 +47,52 @@ func (a *Answers) Needs() []Need {
 	if !v.OK() {
 		return nil // Check says why
 	}
-	o := open(a.dialect().Name, v)
+	name := a.dialect().Name
 	var out []Need
-	for _, g := range o.gateways {
-		section, flag := a.Customer, "--customer-gateway"
-		if g.cloud {
-			section, flag = a.Gateways, "--gateway"
-		}
-		have := section[g.id]
-		_, err := netip.ParseAddr(g.id)
-		switch {
-		case g.id == "" || g.known || g.two && have != nil && len(have.Addresses) == 2:
-		case g.two:
-			out = append(out, Need{Kind: TwoAddresses, ID: g.id, Cloud: true, Flag: fmt.Sprintf("%s %s=MASTER,SLAVE", flag, g.id)})
-		case err != nil && (have == nil || len(have.Addresses) != 1):
-			out = append(out, Need{Kind: Address, ID: g.id, Cloud: g.cloud, Flag: fmt.Sprintf("%s %s=ADDRESS", flag, g.id)})
-		}
-		if g.asn && (have == nil || have.ASN == "") {
-			out = append(out, Need{Kind: ASN, ID: g.id, Flag: fmt.Sprintf("--asn %s=NUMBER", g.id)})
+	add := func(n Need) {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
 		}
 	}
-	if o.keys > 0 && len(a.PSKs) == 0 && len(a.PSKFiles) == 0 {
-		out = append(out, Need{Kind: PSK, Count: o.keys, Flag: "--psk-file FILE (or --psk-stdin)"})
+	keys, routes := 0, false
+	for _, body := range v.Bodies() {
+		if !body.OK() {
+			continue // Check says why
+		}
+		o := open(name, body)
+		for _, g := range o.gateways {
+			a.ofGateway(g, add)
+		}
+		keys += o.keys
+		routes = routes || o.routes && (a.Side == config.Customer || !o.behind)
 	}
-	if o.routes && (a.Side == config.Customer || !o.behind) && a.Routes == nil {
-		out = append(out, Need{Kind: Routes, Flag: "--route NETWORK"})
+	if keys > 0 && len(a.PSKs) == 0 && len(a.PSKFiles) == 0 {
+		add(Need{Kind: PSK, Count: keys, Flag: "--psk-file FILE (or --psk-stdin)"})
+	}
+	if routes && a.Routes == nil {
+		add(Need{Kind: Routes, Flag: "--route NETWORK"})
 	}
 	return out
+}
+
+// ofGateway adds what is missing of a gateway.
+func (a *Answers) ofGateway(g gateway, add func(Need)) {
+	section, flag := a.Customer, "--customer-gateway"
+	if g.cloud {
+		section, flag = a.Gateways, "--gateway"
+	}
+	have := section[g.id]
+	_, err := netip.ParseAddr(g.id)
+	switch {
+	case g.id == "" || g.known || g.two && have != nil && len(have.Addresses) == 2:
+	case g.two:
+		add(Need{Kind: TwoAddresses, ID: g.id, Cloud: true, Flag: fmt.Sprintf("%s %s=MASTER,SLAVE", flag, g.id)})
+	case err != nil && (have == nil || len(have.Addresses) != 1):
+		add(Need{Kind: Address, ID: g.id, Cloud: g.cloud, Flag: fmt.Sprintf("%s %s=ADDRESS", flag, g.id)})
+	}
+	if g.asn && (have == nil || have.ASN == "") {
+		add(Need{Kind: ASN, ID: g.id, Flag: fmt.Sprintf("--asn %s=NUMBER", g.id)})
+	}
 }
 
 func (a *Answers) ofNative() []Need {
@@ -145,7 +165,7 @@ func open(name string, v *dialect.Value) (o leftOpen) {
 }
 
 func ofAlibaba(v *dialect.Value) (o leftOpen) {
-	bgp := v.Field("BgpConfig").Field("EnableBgp").Bool()
+	bgp := alibaba.Enabled(v.Field("BgpConfig"))
 	everything := config.CarriesAll(v.Field("LocalSubnet").Prefixes(), v.Field("RemoteSubnet").Prefixes())
 	cloud := gateway{id: v.Field("VpnGatewayId").Text(), cloud: true}
 	tunnels := v.Field("TunnelOptionsSpecification").Items()

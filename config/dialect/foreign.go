@@ -3,6 +3,7 @@ package dialect
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"vpngw/config/tree"
 )
@@ -10,20 +11,25 @@ import (
 // take is what to take in the place of a text that is something else.
 const take = "take the cloud's CreateVpnConnection request, or its answer that describes the connection (DescribeVpnConnection, ShowVpnConnection, DescribeVpnConnections)"
 
-// foreigners are texts that are no configuration of vpngw and no body, by how a line of theirs begins.
-var foreigners = []struct {
+// foreigner is a text that is no configuration of vpngw and no body, by how a line of it begins.
+type foreigner struct {
 	line *regexp.Regexp
 	what string
-}{
-	{regexp.MustCompile(`^(connections|secrets|authorities|pools)[ \t]*\{`), "this is a swanctl.conf of strongSwan: write the connection as native, as docs/migration.md shows, or " + take},
-	{regexp.MustCompile(`^(config[ \t]+setup|conn[ \t]+\S+|ca[ \t]+\S+|version[ \t]+2(\.0)?)[ \t]*$`), "this is an ipsec.conf of strongSwan or Libreswan: write the connection as native, as docs/migration.md shows, or " + take},
-	{regexp.MustCompile(`^[^{}"=]*:[ \t]*(PSK|RSA|XAUTH|EAP|ECDSA)[ \t]+\S`), "this is an ipsec.secrets of strongSwan or Libreswan: write the key alone into a file, and name that in psk_file"},
-	{regexp.MustCompile(`^(resource|data|provider|module|variable|output)[ \t]+"[^"]*"([ \t]+"[^"]*")?[ \t]*\{|^(terraform|locals)[ \t]*\{`), "this is a template of Terraform: " + take},
-	{regexp.MustCompile(`^(crypto[ \t]+(isakmp|ikev[12]|ipsec|map)|set[ \t]+(security|vpn)[ \t]+(ike|ipsec)|config[ \t]+vpn[ \t]+ipsec|ike[ \t]+(proposal|peer|keychain)[ \t])`), "this is the configuration of a router or firewall: " + take},
-	{regexp.MustCompile(`^ROSTemplateFormatVersion[ \t]*:`), "this is a template of Alibaba's ROS: " + take},
-	{regexp.MustCompile(`^\[(Interface|Peer)\][ \t]*$`), "this is a configuration of WireGuard, which is not IPsec: " + take},
-	{regexp.MustCompile(`^(sudo[ \t]+)?(aliyun|hcloud|tccli|curl|wget)[ \t]+\S`), "this is a command line, not what it sends: " + take},
 }
+
+// foreigners are made when the first text is looked at: most commands look at none.
+var foreigners = sync.OnceValue(func() []foreigner {
+	return []foreigner{
+		{regexp.MustCompile(`^(connections|secrets|authorities|pools)[ \t]*\{`), "this is a swanctl.conf of strongSwan: write the connection as native, as docs/migration.md shows, or " + take},
+		{regexp.MustCompile(`^(config[ \t]+setup|conn[ \t]+\S+|ca[ \t]+\S+|version[ \t]+2(\.0)?)[ \t]*$`), "this is an ipsec.conf of strongSwan or Libreswan: write the connection as native, as docs/migration.md shows, or " + take},
+		{regexp.MustCompile(`^[^{}"=]*:[ \t]*(PSK|RSA|XAUTH|EAP|ECDSA)[ \t]+\S`), "this is an ipsec.secrets of strongSwan or Libreswan: write the key alone into a file, and name that in psk_file"},
+		{regexp.MustCompile(`^(resource|data|provider|module|variable|output)[ \t]+"[^"]*"([ \t]+"[^"]*")?[ \t]*\{|^(terraform|locals)[ \t]*\{`), "this is a template of Terraform: " + take},
+		{regexp.MustCompile(`^(crypto[ \t]+(isakmp|ikev[12]|ipsec|map)|set[ \t]+(security|vpn)[ \t]+(ike|ipsec)|config[ \t]+vpn[ \t]+ipsec|ike[ \t]+(proposal|peer|keychain)[ \t])`), "this is the configuration of a router or firewall: " + take},
+		{regexp.MustCompile(`^ROSTemplateFormatVersion[ \t]*:`), "this is a template of Alibaba's ROS: " + take},
+		{regexp.MustCompile(`^\[(Interface|Peer)\][ \t]*$`), "this is a configuration of WireGuard, which is not IPsec: " + take},
+		{regexp.MustCompile(`^(sudo[ \t]+)?(aliyun|hcloud|tccli|curl|wget)[ \t]+\S`), "this is a command line, not what it sends: " + take},
+	}
+})
 
 // labels are words of the clouds' consoles, which no body has for keys.
 var labels = []string{
@@ -44,7 +50,7 @@ func Foreign(text string) string {
 			continue
 		}
 		if first {
-			for _, f := range foreigners {
+			for _, f := range foreigners() {
 				if f.line.MatchString(line) {
 					return f.what
 				}

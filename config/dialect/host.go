@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Host is the address of a host, or its name in DNS: Value.Addr is the one, Value.Text the other.
@@ -14,14 +15,16 @@ func (Host) Forms() []Type { return []Type{Addr{}, Text{Min: 1, Max: 253}} }
 
 // hostName is a name in DNS (RFC 1123 section 2.1), with underscores as some have them. Its last label is no number, so that an address
 // with a slip in it is none.
-var hostName = regexp.MustCompile(`^(?i:[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?\.?$`)
+var hostName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?i:[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?\.?$`)
+})
 
 func (Host) Read(c *Check, v *Value) {
 	s, ok := c.scalar(v, "an IP address or a name in DNS")
 	if !ok {
 		return
 	}
-	if _, err := netip.ParseAddr(s); err == nil || !hostName.MatchString(strings.ToLower(s)) || len(s) > 253 {
+	if _, err := netip.ParseAddr(s); err == nil || !hostName().MatchString(strings.ToLower(s)) || len(s) > 253 {
 		if err == nil || !strings.ContainsAny(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") || strings.Contains(s, ":") {
 			Addr{}.Read(c, v)
 			return

@@ -135,16 +135,7 @@ func (t ASN) Read(c *Check, v *Value) {
 	if !ok {
 		return
 	}
-	n, err := strconv.ParseUint(s, 10, 32)
-	if high, low, dotted := strings.Cut(s, "."); dotted {
-		var h, l uint64
-		var err2 error
-		h, err = strconv.ParseUint(high, 10, 16)
-		if l, err2 = strconv.ParseUint(low, 10, 16); err == nil {
-			err = err2
-		}
-		n = h<<16 | l
-	}
+	n, err := ParseASN(s)
 	if err == nil && n == 0 && (t.Zero || v.answer) { // answers have 0 where there is none
 		return
 	}
@@ -153,6 +144,20 @@ func (t ASN) Read(c *Check, v *Value) {
 		return
 	}
 	v.Set(int64(n))
+}
+
+// ParseASN reads an AS number, which can be 0, plain or as two halves.
+func ParseASN(s string) (uint64, error) {
+	high, low, halves := strings.Cut(s, ".")
+	if !halves {
+		return strconv.ParseUint(s, 10, 32)
+	}
+	h, err := strconv.ParseUint(high, 10, 16)
+	if err != nil {
+		return 0, err
+	}
+	l, err := strconv.ParseUint(low, 10, 16)
+	return h<<16 | l, err
 }
 
 // LinkLocal is the block from which the clouds take the addresses inside tunnels.

@@ -221,6 +221,14 @@ func (v *Value) Unused() []string {
 	return slices.Compact(out)
 }
 
+// Bodies are the bodies that v, a Request, holds: v itself, or its items.
+func (v *Value) Bodies() []*Value {
+	if items := v.Items(); items != nil {
+		return items
+	}
+	return []*Value{v}
+}
+
 // Around are the keys around the bodies in v, where it holds several, that have no meaning here, and the paths of those
 // that no table has.
 func (v *Value) Around() (unused, newer []string) {

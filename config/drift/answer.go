@@ -67,7 +67,7 @@ func find(here View, name string, data []byte) (*dialect.Dialect, *tree.Node, er
 			return nil, nil, fmt.Errorf("%s does not say by its members which cloud's answer it is", name)
 		}
 	}
-	d := dialectOf(cloud)
+	d := load.DialectOf(cloud)
 	all := d.Members(req.Root)
 	if len(all) == 0 {
 		return nil, nil, fmt.Errorf("%s holds no connection", name)

@@ -129,3 +129,10 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// A long text of somebody else is cut between two letters.
+func TestALongTextIsCutBetweenLetters(t *testing.T) {
+	if got, want := printable(strings.Repeat("北", 100)), strings.Repeat("北", 80)+"…"; got != want {
+		t.Errorf("got %q", got)
+	}
+}

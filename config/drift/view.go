@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vpngw/config"
@@ -121,7 +122,7 @@ func mirrored(d *dialect.Draft) *dialect.Draft {
 // build makes the Draft of a body as the cloud's end has it, by itself, and without what stands beside the body.
 func build(name string, body *dialect.Value, vpn, customer map[string]*dialect.Value) *dialect.Draft {
 	c := dialect.NewCheck(tree.NewBudget())
-	b := dialectOf(name).Build(c, body, dialect.Env{
+	b := load.DialectOf(name).Build(c, body, dialect.Env{
 		Side: config.Cloud,
 		VPN:  dialect.Gateways{Section: "vpn_gateways", Entries: vpn},
 		Cust: dialect.Gateways{Section: "customer_gateways", Entries: customer},
@@ -130,15 +131,6 @@ func build(name string, body *dialect.Value, vpn, customer map[string]*dialect.V
 		b.Body = body
 	}
 	return b
-}
-
-func dialectOf(name string) *dialect.Dialect {
-	for _, d := range load.Dialects() {
-		if d.Name == name {
-			return d
-		}
-	}
-	return nil
 }
 
 // beside carries over what stands beside the body and must agree with the other end.
@@ -211,9 +203,9 @@ func tunnelOf(d *dialect.Draft, i int) Tunnel {
 		return t
 	}
 	t.Values["name"] = d.Name.Text()
-	w := walk{d: d, i: i, out: &t, skip: dialectOf(d.Dialect).TwoTunnels}
+	w := walk{d: d, i: i, out: &t, skip: load.DialectOf(d.Dialect).TwoTunnels}
 	if len(d.Tunnels) > 1 {
-		w.skip = dialectOf(d.Dialect).OneTunnel
+		w.skip = load.DialectOf(d.Dialect).OneTunnel
 	}
 	w.object(d.Body, "")
 	t.spell()
@@ -347,27 +339,28 @@ func (w *walk) add(p *dialect.Value, path, data string, words []string, list boo
 }
 
 // known are the words of config/explain.
-var known = func() map[string]bool {
+var known = sync.OnceValue(func() map[string]bool {
 	out := map[string]bool{}
 	for _, w := range explain.Words() {
 		out[w] = true
 	}
 	return out
-}()
+})
 
 // words are the parameters that a row's Goes names, seen from the cloud: its end is the local one.
 func words(goes string) (out []string) {
+	is := known()
 	for word := range strings.SplitSeq(goes, ", ") {
 		if of, ok := strings.CutPrefix(word, "cloud "); ok {
-			if word = of; known["local "+of] {
+			if word = of; is["local "+of] {
 				word = "local " + of
 			}
 		} else if of, ok := strings.CutPrefix(word, "customer "); ok {
-			if word = ""; known["remote "+of] {
+			if word = ""; is["remote "+of] {
 				word = "remote " + of
 			}
 		}
-		if known[word] {
+		if is[word] {
 			out = append(out, word)
 		}
 	}
@@ -432,8 +425,8 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-	if len(s) > 80 {
-		s = s[:80] + "…"
+	if rs := []rune(s); len(rs) > 80 {
+		s = string(rs[:80]) + "…"
 	}
 	return s
 }

@@ -129,7 +129,7 @@ func (from sources) set(r *load.Result, d *dialect.Draft, p *Param, word string)
 			v = other
 		}
 	}
-	page := page(d.Dialect)
+	page := load.DialectOf(d.Dialect).Page
 	switch {
 	case v == nil:
 	case v.Given:
@@ -216,16 +216,6 @@ func gateway(root, v *dialect.Value, row, value string) *dialect.Value {
 		}
 	}
 	return v
-}
-
-// page is the page with a cloud's defaults.
-func page(name string) string {
-	for _, d := range load.Dialects() {
-		if d.Name == name {
-			return d.Page
-		}
-	}
-	return ""
 }
 
 // Words are the parameters that a row's Goes may name.

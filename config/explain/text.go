@@ -1,15 +1,16 @@
 package explain
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"vpngw/config/dialect"
 	"vpngw/config/load"
+	"vpngw/config/tree"
 	"vpngw/ipsec"
 )
 
@@ -60,7 +61,7 @@ func write(b *strings.Builder, v *dialect.Value, first, indent, file string) {
 		}
 		slices.Sort(keys)
 		for _, key := range keys {
-			part(name(key), entries[key])
+			part(tree.Written(key), entries[key])
 		}
 	default:
 		for p := range v.Parts() {
@@ -100,33 +101,15 @@ func inline(v *dialect.Value) (text string, ok bool) {
 		}
 		return Redacted, true
 	}
-	if v.Node.Plain && plainText.MatchString(v.Node.Text) {
+	if v.Node.Plain && plainText().MatchString(v.Node.Text) {
 		return v.Node.Text, true
 	}
-	return quoted(v.Node.Text), true
+	return tree.Quoted(v.Node.Text), true
 }
 
-var plainText = regexp.MustCompile(`^[A-Za-z0-9./_-]+$`)
+var plainText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9./_-]+$`) })
 
-// name is a key of a mapping, in quotes where it could be read as something else.
-func name(s string) string {
-	if nameText.MatchString(s) {
-		return s
-	}
-	return quoted(s)
-}
-
-var nameText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]+$`)
-
-func quoted(s string) string {
-	q, err := json.Marshal(s)
-	if err != nil {
-		panic(err) // a text
-	}
-	return string(q)
-}
-
-func oneLine(s string) string { return strings.Trim(quoted(s), `"`) }
+func oneLine(s string) string { return strings.Trim(tree.Quoted(s), `"`) }
 
 // Keys are all keys that a configuration knows, by which a text can be searched for them.
 func Keys(r *load.Result) [][]byte {

@@ -74,6 +74,18 @@ func TestTextHasNoKeys(t *testing.T) {
 	}
 }
 
+// A text with characters that no file may hold as they are is written so that it can be read again.
+func TestTextOfAnyCharacter(t *testing.T) {
+	r, ps := load.Text("vpngw.yaml", []byte(strings.ReplaceAll(everyKind, "Value: b", `Value: "b\x7f\tä<"`)), read, load.Options{})
+	if r == nil {
+		t.Fatal(ps)
+	}
+	got := Text(r)
+	if _, errs := tree.Read("text", []byte(got), tree.NewBudget()); len(errs) > 0 || !strings.Contains(got, "ä<") {
+		t.Errorf("it is no YAML: %v\n%s", errs, got)
+	}
+}
+
 // The text of each file that loads is YAML and has no key.
 func TestTextOfEachFile(t *testing.T) {
 	mine, _ := filepath.Glob("testdata/*.yaml")

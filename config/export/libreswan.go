@@ -98,11 +98,11 @@ func libreswanID(e config.End) string {
 	case ipsec.IDIPv4, ipsec.IDIPv6:
 		return e.ID.String()
 	case ipsec.IDFQDN:
-		if host.MatchString(e.ID.Data) {
+		if host().MatchString(e.ID.Data) {
 			return "@" + e.ID.Data
 		}
 	case ipsec.IDEmail:
-		if host.MatchString(strings.ReplaceAll(e.ID.Data, "@", "")) {
+		if host().MatchString(strings.ReplaceAll(e.ID.Data, "@", "")) {
 			return e.ID.Data
 		}
 	case ipsec.IDKeyID:

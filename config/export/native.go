@@ -36,7 +36,7 @@ func (w *writer) native(c *config.Connection, t *config.Tunnel) mapping {
 	if t.IKEVersion != 2 {
 		body.add("mode", map[bool]string{false: "main", true: "aggressive"}[t.Aggressive])
 	}
-	if !t.Remote.Address.IsValid() && t.Remote.Host == "" {
+	if !t.Remote.Known() {
 		body.comment(w.cannot("the other end's address, which is not known"))
 	}
 	body.add("local", w.end(&body, t.Local, false))

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vpngw/config"
@@ -52,11 +53,14 @@ type speaker struct {
 
 // symbol is a name as BIRD takes it, which has ASCII letters, digits and _, and in quotes . - and : too. Other letters
 // become their numbers, which : encloses: no name of ours has one.
-func symbol(name string) string {
+func symbol(name string) string { return inASCII(name, ':') }
+
+// inASCII is a name with other letters as their numbers, each between two marks.
+func inASCII(name string, mark byte) string {
 	var b strings.Builder
 	for _, r := range name {
 		if r > '~' {
-			fmt.Fprintf(&b, ":%X:", r)
+			fmt.Fprintf(&b, "%c%X%c", mark, r, mark)
 			continue
 		}
 		b.WriteRune(r)
@@ -73,7 +77,7 @@ func inQuotes(s string) string {
 }
 
 // passwordText matches keys that need no quotes or escapes in either program.
-var passwordText = regexp.MustCompile(`^[A-Za-z0-9._+/=:@-]+$`)
+var passwordText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._+/=:@-]+$`) })
 
 func (w *writer) speaker(t *config.Tunnel) speaker {
 	s := speaker{
@@ -86,7 +90,7 @@ func (w *writer) speaker(t *config.Tunnel) speaker {
 	}
 	switch key := t.BGP.AuthKey; {
 	case len(key) == 0:
-	case w.Reveal && passwordText.Match(key):
+	case w.Reveal && passwordText().Match(key):
 		s.key = string(key)
 	default:
 		s.key = "KEY"

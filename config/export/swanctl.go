@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"vpngw/config"
@@ -213,18 +214,7 @@ func (w *writer) secret(c *config.Connection, t *config.Tunnel) {
 // strongSwan's sections, and its vici wants ASCII, so other letters become their numbers. No name of ours has a tilde or a
 // plus, so that two names stay two.
 func section(name string) string {
-	var b strings.Builder
-	for _, r := range name {
-		switch {
-		case r == '.':
-			b.WriteByte('~')
-		case r > '~':
-			fmt.Fprintf(&b, "+%X+", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
+	return strings.ReplaceAll(inASCII(name, '+'), ".", "~")
 }
 
 // called is a comment with the name that a section stands for, where it is not the section's.
@@ -257,7 +247,7 @@ func withoutESN(ps []ipsec.Proposal) (out []ipsec.Proposal, had bool) {
 }
 
 // host matches what strongSwan takes for an FQDN or an e-mail address by itself.
-var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+var host = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`) })
 
 // swanctlID is an identity, with its type where strongSwan could take it for another type.
 func swanctlID(id ipsec.Identity) string {
@@ -268,7 +258,7 @@ func swanctlID(id ipsec.Identity) string {
 	case ipsec.IDIPv4, ipsec.IDIPv6:
 		return id.String()
 	case ipsec.IDFQDN:
-		if host.MatchString(id.Data) && ipsec.ParseIdentity(id.Data) == id {
+		if host().MatchString(id.Data) && ipsec.ParseIdentity(id.Data) == id {
 			return id.Data
 		}
 		return `"fqdn:` + hexed + `"` // in quotes, as # begins a comment
@@ -282,10 +272,12 @@ func swanctlID(id ipsec.Identity) string {
 
 // quotable matches keys that need no escapes in quotes and that strongSwan does not take
 // for hex or base64.
-var quotable = regexp.MustCompile(`^[A-Za-z1-9.,:;_+=/!@^*()~&-][A-Za-z0-9.,:;_+=/!@^*()~& -]*$`)
+var quotable = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z1-9.,:;_+=/!@^*()~&-][A-Za-z0-9.,:;_+=/!@^*()~& -]*$`)
+})
 
 func swanctlSecret(s ipsec.Secret) string {
-	if quotable.Match(s) {
+	if quotable().Match(s) {
 		return `"` + string(s) + `"`
 	}
 	return "0x" + hex.EncodeToString(s)

@@ -1,12 +1,11 @@
 package export
 
 import (
-	"encoding/json"
 	"fmt"
-	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"vpngw/config/tree"
 )
 
 // mapping is a YAML mapping to be written. A value is a text, a plain, a mapping (written
@@ -60,17 +59,17 @@ func inline(v any) string {
 	var parts []string
 	switch v := v.(type) {
 	case string:
-		return scalar(v)
+		return tree.Written(v)
 	case plain:
 		return string(v)
 	case []string:
 		for _, s := range v {
-			parts = append(parts, scalar(s))
+			parts = append(parts, tree.Written(s))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case flow:
 		for _, e := range v {
-			parts = append(parts, scalar(e.key)+": "+inline(e.value))
+			parts = append(parts, tree.Written(e.key)+": "+inline(e.value))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
 	case []flow:
@@ -80,31 +79,6 @@ func inline(v any) string {
 		return "[" + strings.Join(parts, ", ") + "]"
 	}
 	panic("export: no YAML for this")
-}
-
-// simple matches texts that need no quotes anywhere.
-var simple = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/@-]*$`)
-
-// scalar is a text, in quotes where it could be read as something else.
-func scalar(s string) string {
-	words := []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
-	if simple.MatchString(s) && !number.MatchString(s) && !slices.Contains(words, strings.ToLower(s)) {
-		return s
-	}
-	return quoted(s)
-}
-
-var number = regexp.MustCompile(`^[0-9][0-9_]*(\.[0-9_]*)?([eE][0-9]*)?$|^0[xo]`)
-
-// quoted is a text in JSON, which is YAML too.
-func quoted(s string) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		panic(err) // a text
-	}
-	return strings.ReplaceAll(strings.TrimSuffix(b.String(), "\n"), "\x7f", `\u007f`)
 }
 
 // oneLine keeps a comment on its line.

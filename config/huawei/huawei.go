@@ -198,7 +198,7 @@ func services(c *dialect.Check, v *dialect.Value, env dialect.Env, routing confi
 	if routing == config.RouteBGP {
 		t.BGP = &config.BGP{}
 		switch {
-		case !customer.Address.IsValid() && customer.Host == "":
+		case !customer.Known():
 		case customer.ASN == 0:
 			c.WarnRun(v.Field("cgw_id"), dialect.Missing, "the style bgp needs the customer gateway's AS number: write asn: N into its entry of customer_gateways")
 		case customer.ASN == cloud.ASN:

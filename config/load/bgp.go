@@ -18,7 +18,7 @@ func DefaultBGP(name string, side config.Side, t *config.Tunnel) config.BGP {
 		b.Prepend = 0 // the peer would take it for a loop
 	}
 	b.Announce = t.OwnNetworks()
-	rules := bgpRules(name)
+	rules := DialectOf(name).BGP
 	if rules == nil {
 		return b
 	}
@@ -30,11 +30,6 @@ func DefaultBGP(name string, side config.Side, t *config.Tunnel) config.BGP {
 		b.MaxPrefixes = rules.Most
 	}
 	return b
-}
-
-func bgpRules(name string) *dialect.BGPRules {
-	i := slices.IndexFunc(dialects, func(d *dialect.Dialect) bool { return d.Name == name })
-	return dialects[i].BGP
 }
 
 // sessions makes the BGP sessions of a connection, whose tunnels have their roles.
@@ -50,7 +45,7 @@ func (l *loader) sessions(d *dialect.Draft) {
 // bgp makes the session of tunnel i: what the body asks for, and what `bgp:` beside it says.
 func (l *loader) bgp(v *dialect.Value, d *dialect.Draft, i int) {
 	t := &d.Tunnels[i]
-	rules := bgpRules(d.Dialect)
+	rules := DialectOf(d.Dialect).BGP
 	switch wanted := !dialect.Is[bool](v) || v.Bool(); {
 	case v.OK() && !wanted && t.BGP == nil:
 		l.Warn(v, dialect.NoEffect, "the body asks for no BGP")

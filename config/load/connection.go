@@ -27,10 +27,7 @@ func (l *loader) entry(v *dialect.Value, i int, env dialect.Env) []*dialect.Draf
 	if !bodyValue.OK() {
 		return nil
 	}
-	bodies := bodyValue.Items()
-	if bodies == nil {
-		bodies = []*dialect.Value{bodyValue}
-	}
+	bodies := bodyValue.Bodies()
 	var out []*dialect.Draft
 	tunnels := 0
 	for k, b := range bodies {

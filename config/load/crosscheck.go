@@ -49,7 +49,7 @@ func (l *loader) crossCheck(ds []*dialect.Draft) {
 		for i := range d.Tunnels {
 			m := member{d, i}
 			t := m.tunnel()
-			if rules := rulesOf(d); rules != nil {
+			if rules := DialectOf(d.Dialect).Same; rules != nil {
 				key := gatewayPair{d.Dialect, t.Local.Address, t.Remote.Address, t.Remote.Host}
 				l.cloudRules(m, gateways[key], rules, &budget)
 				gateways[key] = append(gateways[key], m)
@@ -75,16 +75,6 @@ func (l *loader) crossCheck(ds []*dialect.Draft) {
 	}
 }
 
-// rulesOf are the rules of a connection's cloud, or nil.
-func rulesOf(d *dialect.Draft) *dialect.SameGateways {
-	for _, known := range dialects {
-		if known.Name == d.Dialect {
-			return known.Same
-		}
-	}
-	return nil
-}
-
 // cloudRules checks m against the others of its cloud between the same two gateways.
 func (l *loader) cloudRules(m member, others []member, rules *dialect.SameGateways, budget *int) {
 	if len(others) == 0 {
@@ -102,7 +92,7 @@ func (l *loader) shareIKE(m member, others []member, budget *int) {
 	if len(others) == 0 {
 		return
 	}
-	first, rules := others[0], rulesOf(m.Draft)
+	first, rules := others[0], DialectOf(m.Dialect).Same
 	sameKey(m, first)
 	// A cloud's rule for the same two gateways has covered this too.
 	if rules == nil || first.Dialect != m.Dialect || rules.DifferentIKE == "" {
@@ -219,7 +209,7 @@ func (l *loader) block(m member, blocks map[netip.Prefix]member) {
 		return
 	}
 	const says = "the addresses of tunnel %q are in this block too; each tunnel needs one of its own"
-	rules := rulesOf(m.Draft)
+	rules := DialectOf(m.Dialect).Same
 	if rules != nil && rules.Inside != "" && o.Dialect == m.Dialect && m.place().Gateway.Text() != "" && m.place().Gateway.Text() == o.place().Gateway.Text() {
 		l.FailCode(m.place().Inside, rules.Inside, says, o.tunnel().Name)
 		return

@@ -106,7 +106,7 @@ func (l *loader) roles(a, b half, both bool) {
 // share an IKE SA.
 func onePeer(a, b *dialect.Draft) bool {
 	t, u := &a.Tunnels[0], &b.Tunnels[0]
-	return (t.Remote.Address.IsValid() || t.Remote.Host != "") && t.PeerKey() == u.PeerKey()
+	return t.Remote.Known() && t.PeerKey() == u.PeerKey()
 }
 
 // between has the properties that the two connections of a pair without `pair:` share.

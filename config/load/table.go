@@ -23,6 +23,16 @@ func Table() *dialect.Row { return fileRow }
 // Dialects are the ways to write a connection down.
 func Dialects() []*dialect.Dialect { return slices.Clone(dialects) }
 
+// DialectOf is the dialect called name, or nil.
+func DialectOf(name string) *dialect.Dialect {
+	for _, d := range dialects {
+		if d.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
 var sides = map[string]config.Side{"customer": config.Customer, "cloud": config.Cloud}
 
 var side = dialect.Enum{Words: []string{"customer", "cloud"}}

@@ -194,7 +194,7 @@ func session(c *dialect.Check, v *dialect.Value, routing config.Routing, t *conf
 		}
 	}
 	switch {
-	case !t.Remote.Address.IsValid() && t.Remote.Host == "":
+	case !t.Remote.Known():
 	case t.Remote.ASN == 0:
 		c.FailCode(asn, "UnsupportedOperation.VpnUnsupportedNotExistBgpAsn", "the route type Bgp needs the customer gateway's AS number: write asn: N into its entry of customer_gateways")
 	case t.Remote.ASN == t.Local.ASN:
