@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config/explain"
 	"vpngw/config/load"
 	"vpngw/control"
@@ -109,13 +110,13 @@ func bundle(ctx context.Context, say io.Writer, name string, now time.Time, piec
 		}
 	}
 	for _, why := range reasons {
-		fmt.Fprintf(say, "missing or not complete: %s\n  %s\n", strings.Join(lacking[why], ", "), plain(why))
+		fmt.Fprintf(say, "missing or not complete: %s\n  %s\n", strings.Join(lacking[why], ", "), show.Plain(why))
 	}
 	for _, note := range m.Notes {
 		fmt.Fprintf(say, "note: %s\n", note)
 	}
 	if replaced > 0 {
-		fmt.Fprintf(say, "%s found and replaced; manifest.json says where\n", count(replaced, "key"))
+		fmt.Fprintf(say, "%s found and replaced; manifest.json says where\n", show.Count(replaced, "key"))
 	}
 	fmt.Fprintf(say, "wrote %s: %d of %d files; it has addresses and names of networks, and no key\n", name, there, len(m.Entries))
 	return nil

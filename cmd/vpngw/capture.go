@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/capture"
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/gateway"
 )
@@ -110,7 +111,7 @@ func captureTo(ctx context.Context, c *control.Client, r gateway.CaptureRequest,
 // record records to w, which is called where.
 func record(ctx context.Context, c *control.Client, r gateway.CaptureRequest, w io.Writer, stderr io.Writer, where string) error {
 	if r.Inner || !r.Outer {
-		fmt.Fprintf(stderr, "WARNING: for %v at most, %s gets the packets of %s in clear\n", r.For, where, plain(r.Name))
+		fmt.Fprintf(stderr, "WARNING: for %v at most, %s gets the packets of %s in clear\n", r.For, where, show.Plain(r.Name))
 	}
 	n, err := c.Capture(ctx, r, w)
 	if err != nil {

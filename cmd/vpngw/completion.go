@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config/export"
 	"vpngw/control"
 )
@@ -74,7 +75,7 @@ func (s *settings) names(cmd *cobra.Command, args []string, begin string) ([]str
 	seen := map[string]bool{}
 	add := func(name, what string) {
 		if strings.HasPrefix(name, begin) && !seen[name] && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			out = append(out, name+"\t"+plain(what))
+			out = append(out, name+"\t"+show.Plain(what))
 		}
 		seen[name] = true
 	}
@@ -90,7 +91,7 @@ func (s *settings) names(cmd *cobra.Command, args []string, begin string) ([]str
 					add(c.Name, string(c.Tunnels[0].State))
 					continue
 				}
-				add(c.Name, "connection of "+count(len(c.Tunnels), "tunnel"))
+				add(c.Name, "connection of "+show.Count(len(c.Tunnels), "tunnel"))
 				for _, t := range c.Tunnels {
 					add(t.Name, "tunnel, "+string(t.State))
 				}

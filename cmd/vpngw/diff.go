@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config/drift"
 	"vpngw/control"
 )
@@ -121,24 +122,24 @@ func printDiff(w io.Writer, r drift.Result) error {
 	for _, d := range r.Drifts {
 		tunnel, where := "", ""
 		if d.Tunnel != "" {
-			tunnel = " (" + plain(d.Tunnel) + ")"
+			tunnel = " (" + show.Plain(d.Tunnel) + ")"
 		}
 		if d.Where != "" {
-			where = "  [" + plain(d.Where) + "]"
+			where = "  [" + show.Plain(d.Where) + "]"
 		}
-		fmt.Fprintf(w, "%s%s\n  in the cloud  %s\n  here          %s%s\n", plain(d.Parameter), tunnel, plain(d.There), plain(d.Here), where)
+		fmt.Fprintf(w, "%s%s\n  in the cloud  %s\n  here          %s%s\n", show.Plain(d.Parameter), tunnel, show.Plain(d.There), show.Plain(d.Here), where)
 	}
 	for _, n := range r.NotCompared {
-		fmt.Fprintf(w, "not compared: %s\n", plain(n))
+		fmt.Fprintf(w, "not compared: %s\n", show.Plain(n))
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", plain(n))
+		fmt.Fprintf(w, "note: %s\n", show.Plain(n))
 	}
 	if len(r.Drifts) == 0 {
-		_, err := fmt.Fprintf(w, "%s: the cloud and this end say the same\n", plain(r.Connection))
+		_, err := fmt.Fprintf(w, "%s: the cloud and this end say the same\n", show.Plain(r.Connection))
 		return err
 	}
 	_, err := fmt.Fprintf(w, "%s: %s; where the cloud is right, change it here and reload; where this end is right, set it there with %s\n",
-		plain(r.Connection), count(len(r.Drifts), "difference"), r.Operation)
+		show.Plain(r.Connection), show.Count(len(r.Drifts), "difference"), r.Operation)
 	return err
 }

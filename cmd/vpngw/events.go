@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/diag"
 	"vpngw/gateway"
@@ -150,16 +151,16 @@ func printEvent(w io.Writer, e gateway.Event) error {
 	line := fmt.Sprintf("%s %-7s ", e.Time.Local().Format(time.RFC3339), e.Severity)
 	switch {
 	case e.Tunnel != "" && e.Was != e.State && e.Was != "":
-		line += fmt.Sprintf("%s: %s -> %s", plain(e.Tunnel), e.Was, e.State)
+		line += fmt.Sprintf("%s: %s -> %s", show.Plain(e.Tunnel), e.Was, e.State)
 	case e.Tunnel != "":
-		line += fmt.Sprintf("%s: %s", plain(e.Tunnel), e.State)
+		line += fmt.Sprintf("%s: %s", show.Plain(e.Tunnel), e.State)
 	case e.Connection != "": // of all the connection's tunnels
-		line += plain(e.Connection) + ": BGP"
+		line += show.Plain(e.Connection) + ": BGP"
 	default:
 		line += "vpngw"
 	}
 	if e.Code != "" {
-		line += fmt.Sprintf(" (%s): %s", e.Code, plain(e.Why))
+		line += fmt.Sprintf(" (%s): %s", e.Code, show.Plain(e.Why))
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config/explain"
 	"vpngw/config/load"
 	"vpngw/diag"
@@ -94,7 +96,7 @@ func printExplain(w io.Writer, ts []explain.Tunnel) error {
 			if p.Weak != "" {
 				mark = "\t! " + p.Weak
 			}
-			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s%s\n", p.Name, plain(p.Value), dash(plain(p.Wire)), plain(p.From()), mark)
+			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s%s\n", p.Name, show.Plain(p.Value), cmp.Or(show.Plain(p.Wire), "-"), show.Plain(p.From()), mark)
 		}
 		if err := tw.Flush(); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/desired"
 	"vpngw/diag"
@@ -65,9 +66,9 @@ func ailing(st desired.Status, name string, now time.Time) (lines []string, err 
 			if t.State == tunnel.Up || t.Code == diag.OperatorDown || t.Code == diag.AwaitsTraffic {
 				continue
 			}
-			line := fmt.Sprintf("%s is %s for %s", plain(t.Name), plain(string(t.State)), ago(now.Sub(t.Since)))
+			line := fmt.Sprintf("%s is %s for %s", show.Plain(t.Name), show.Plain(string(t.State)), show.Ago(now.Sub(t.Since)))
 			if t.Why != "" {
-				line += ": " + plain(t.Why)
+				line += ": " + show.Plain(t.Why)
 			}
 			lines = append(lines, line)
 		}

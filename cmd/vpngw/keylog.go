@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/capture"
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/gateway"
 )
@@ -86,7 +87,7 @@ func (k *keylog) take(r gateway.KeyRows) error {
 	if r.Until != nil {
 		k.inUse = true
 		fmt.Fprintf(k.stderr, "WARNING: until %s the keys of %s go into %s: who can read it can read all that the tunnel carries\n",
-			r.Until.Local().Format(time.TimeOnly), plain(strings.Join(r.Tunnels, ", ")), k.dir)
+			r.Until.Local().Format(time.TimeOnly), show.Plain(strings.Join(r.Tunnels, ", ")), k.dir)
 		if k.begun != nil {
 			k.begun()
 		}

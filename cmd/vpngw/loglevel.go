@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 )
 
@@ -64,7 +65,7 @@ group may look.`,
 }
 
 func printLogLevel(w io.Writer, l control.LogLevel) error {
-	line := plain(l.Level)
+	line := show.Plain(l.Level)
 	if l.Until != nil {
 		line += " until " + l.Until.Local().Format(time.RFC3339)
 	}

@@ -176,14 +176,3 @@ func printJSON(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func ago(d time.Duration) string { return show.Ago(d) }
-
-func plain(s string) string { return show.Plain(s) }

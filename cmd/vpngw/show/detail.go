@@ -60,7 +60,7 @@ func Tunnel(c *gateway.ConnectionStatus, t *gateway.TunnelStatus, drops map[stri
 	if len(t.Children) == 0 {
 		d.add("Child SA", "none")
 	}
-	d.add("carried", fmt.Sprintf("%s in (%s), %s out (%s), since the daemon's start", Bytes(t.Traffic.BytesIn), packets(t.Traffic.PacketsIn), Bytes(t.Traffic.BytesOut), packets(t.Traffic.PacketsOut)))
+	d.add("carried", fmt.Sprintf("%s in (%s), %s out (%s), since the daemon's start", Bytes(t.Traffic.BytesIn), Count(t.Traffic.PacketsIn, "packet"), Bytes(t.Traffic.BytesOut), Count(t.Traffic.PacketsOut, "packet")))
 	d.add("dropped", Drops(drops))
 	d.health(t.Health)
 	own := Plain(t.Name) + " "
@@ -108,7 +108,7 @@ func (d *detail) ike(i *gateway.IKEStatus) {
 
 func (d *detail) child(c *gateway.ChildStatus) {
 	d.add("Child SA", fmt.Sprintf("%s === %s", Plain(strings.Join(c.LocalTS, " ")), Plain(strings.Join(c.RemoteTS, " "))))
-	text := fmt.Sprintf("%s, SPI %s in, %s out; %s in (%s), %s out (%s)", Marked(c.Proposal), Plain(c.SPIIn), Plain(c.SPIOut), Bytes(c.BytesIn), packets(c.PacketsIn), Bytes(c.BytesOut), packets(c.PacketsOut))
+	text := fmt.Sprintf("%s, SPI %s in, %s out; %s in (%s), %s out (%s)", Marked(c.Proposal), Plain(c.SPIIn), Plain(c.SPIOut), Bytes(c.BytesIn), Count(c.PacketsIn, "packet"), Bytes(c.BytesOut), Count(c.PacketsOut, "packet"))
 	if drops := Drops(c.Drops); drops != "" {
 		text += "; dropped " + drops
 	}
@@ -147,13 +147,6 @@ func (d *detail) session(t *gateway.TunnelStatus, own string) {
 	for _, r := range s.Reasons {
 		d.add("refused", Plain(r.Prefix)+": "+Plain(r.Why))
 	}
-}
-
-func packets(n uint64) string {
-	if n == 1 {
-		return "1 packet"
-	}
-	return fmt.Sprintf("%d packets", n)
 }
 
 // Drops are counts by name; empty: there are none.
