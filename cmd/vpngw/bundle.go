@@ -73,7 +73,7 @@ it as root: else what other users may not read is missing.`,
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the archive's `file`, or - for standard output; by default vpngw-bundle-TIME.tar.gz here")
-	cmd.Flags().StringVarP(&file, "config", "c", "/etc/vpngw/vpngw.yaml", "the configuration `file`")
+	cmd.Flags().StringVarP(&file, "config", "c", defaultConfig, "the configuration `file`")
 	cmd.Flags().BoolVar(&names, "names", false, "list the files that the archive would have, and write none")
 	return cmd
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +71,7 @@ With --native it describes a peer that is none of these clouds.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&f.out, "output", "o", "/etc/vpngw/vpngw.yaml", "the configuration `file` to write; the others stand beside it")
+	fl.StringVarP(&f.out, "output", "o", defaultConfig, "the configuration `file` to write; the others stand beside it")
 	fl.StringVar(&f.dialect, "dialect", "", "whose `words` the body is in: "+strings.Join(begin.Dialects(), ", ")+"; by default as its keys say")
 	fl.StringVar(&f.body, "body", "", "the `file` with the body, or - for standard input")
 	fl.StringVar(&f.side, "side", "customer", "which `end` this host is: customer or cloud")
@@ -142,7 +141,7 @@ func (f *initFlags) run(out io.Writer) error {
 
 // next is the command that starts the daemon.
 func next(file string) string {
-	if _, err := os.Stat("/run/systemd/system"); err == nil && file == "/etc/vpngw/vpngw.yaml" {
+	if _, err := os.Stat("/run/systemd/system"); err == nil && file == defaultConfig {
 		return "systemctl enable --now vpngw"
 	}
 	return "vpngw run -c " + file
@@ -387,13 +386,10 @@ func (f *initFlags) free(files []begin.File) error {
 	return nil
 }
 
-//go:embed vpngw.example.yaml
-var example string
-
 // untouched reports whether a file is the example as an installation puts it there, in which nobody has written anything.
 func untouched(name string) bool {
 	text, err := readInit(name)
-	return err == nil && string(text) == example
+	return err == nil && string(text) == exampleFile
 }
 
 // write writes the files. Each appears whole or not at all, the configuration last.
