@@ -79,10 +79,8 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 			if err != nil {
 				return err
 			}
-			if name != "" {
-				if st, err = named(st, name); err != nil {
-					return err
-				}
+			if st, err = named(st, name); err != nil {
+				return err
 			}
 			if asJSON {
 				return printJSON(out, st)
@@ -106,8 +104,11 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 	return cmd
 }
 
-// named is the part of a status that is of the connection or tunnel of a name.
+// named is the part of a status that is of the connection or tunnel of a name; of none: all.
 func named(st desired.Status, name string) (desired.Status, error) {
+	if name == "" {
+		return st, nil
+	}
 	var known []string
 	var out []gateway.ConnectionStatus
 	for _, c := range st.Connections {
