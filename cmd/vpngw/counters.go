@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -115,9 +116,4 @@ func printDrops(w io.Writer, c gateway.Counters) error {
 }
 
 // width is how many columns a table for w may have.
-func width(w io.Writer) int {
-	if n := columns(w); n > 0 {
-		return n
-	}
-	return show.Width
-}
+func width(w io.Writer) int { return cmp.Or(columns(w), show.Width) }

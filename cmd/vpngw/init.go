@@ -107,7 +107,7 @@ func (f *initFlags) run(out io.Writer) error {
 		ps.Write(out)
 		return fmt.Errorf("the body cannot be used; nothing was written")
 	}
-	if !host.IsTerminal(f.in) {
+	if !terminal(f.in) {
 		if needs := a.Needs(); len(needs) > 0 {
 			return f.missing(needs)
 		}

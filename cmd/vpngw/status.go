@@ -17,6 +17,7 @@ import (
 	"vpngw/control"
 	"vpngw/desired"
 	"vpngw/gateway"
+	"vpngw/host"
 )
 
 func newStatus(s *settings) *cobra.Command {
@@ -155,13 +156,13 @@ func coloured(w io.Writer, when string) bool {
 // terminal reports whether w, or an io.Reader, is one.
 func terminal(w any) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(f.Fd())
+	return ok && host.IsTerminal(f)
 }
 
 // columns is the width of the terminal w; 0: w is none.
 func columns(w io.Writer) int {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(f.Fd()) {
+	if !ok {
 		return 0
 	}
 	width, _, err := term.GetSize(f.Fd())
