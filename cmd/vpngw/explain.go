@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -32,16 +33,13 @@ its source:
 shows pre-shared keys, touches nothing and needs no daemon.`,
 		Example: `  vpngw explain hq -c vpngw.yaml
   vpngw explain -c vpngw.yaml --json | jq -r '.tunnels[].parameters[] | select(.weak != "") | .name'`,
-		Args: atMostOneName,
+		Args: noneOrOneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := trace(cmd, file)
 			if err != nil {
 				return err
 			}
-			name := ""
-			if len(args) > 0 {
-				name = args[0]
-			}
+			name := strings.Join(args, "")
 			ts := explain.Of(s, name)
 			if name != "" && len(ts) == 0 {
 				return unknownName(s, name)
@@ -101,13 +99,6 @@ func printExplain(w io.Writer, ts []explain.Tunnel) error {
 		if err := tw.Flush(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func atMostOneName(_ *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return &usageError{fmt.Errorf("at most one name of a connection or tunnel may follow here; there are %d", len(args))}
 	}
 	return nil
 }

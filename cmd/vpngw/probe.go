@@ -40,12 +40,7 @@ packet. It sends from a port of its own, so the peer sees a NAT. Aggressive mode
 hash of the key to whoever listens: only --aggressive tries it.`,
 		Example: `  vpngw probe 198.51.100.1 --psk-file /etc/vpngw/hq.psk
   vpngw probe 198.51.100.1 --psk-file hq.psk --local-subnets 192.168.3.0/24 --ike-version 2`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return &usageError{fmt.Errorf("exactly one address of a peer is needed; there are %d", len(args))}
-			}
-			return nil
-		},
+		Args: one("address of a peer"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.config(args[0])
 			if err != nil {

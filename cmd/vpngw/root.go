@@ -183,7 +183,7 @@ func (s *settings) logger(w io.Writer) (*slog.Logger, *logLevel, error) {
 	return l.log, l, nil
 }
 
-// noArgs, oneName and noneOrOneName check the arguments behind a command.
+// noArgs, one, oneName and noneOrOneName check the arguments behind a command.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return &usageError{fmt.Errorf("nothing may follow here, but %q does", args[0])}
@@ -191,18 +191,25 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func oneName(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return &usageError{fmt.Errorf("exactly one name of a connection or tunnel is needed; there are %d", len(args))}
-	}
-	return nil
-}
-
-func noneOrOneName(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
+// one checks that there is exactly one of what.
+func one(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return &usageError{fmt.Errorf("exactly one %s is needed; there are %d", what, len(args))}
+		}
 		return nil
 	}
-	return oneName(cmd, args)
+}
+
+func oneName(cmd *cobra.Command, args []string) error {
+	return one("name of a connection or tunnel")(cmd, args)
+}
+
+func noneOrOneName(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return &usageError{fmt.Errorf("at most one name of a connection or tunnel may follow here; there are %d", len(args))}
+	}
+	return nil
 }
 
 // readConfig loads the configuration file for this daemon, whichever command asks.
