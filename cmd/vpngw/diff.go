@@ -101,20 +101,10 @@ func viewOf(cmd *cobra.Command, s *settings, file, name string) (drift.View, err
 const maxCloudAnswer = 16 << 20
 
 func readAnswer(name string) ([]byte, error) {
-	in := os.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+	if name == "-" {
+		return readAtMost(os.Stdin, "standard input", maxCloudAnswer)
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxCloudAnswer+1))
-	if err == nil && len(data) > maxCloudAnswer {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxCloudAnswer)
-	}
-	return data, err
+	return readFile(name, maxCloudAnswer)
 }
 
 // printDiff prints what differs, and what was not compared.

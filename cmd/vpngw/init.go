@@ -291,7 +291,7 @@ func (f *initFlags) files(a *begin.Answers) error {
 	switch f.body {
 	case "":
 	case "-":
-		a.Body, err = io.ReadAll(io.LimitReader(f.reader, maxInitBody))
+		a.Body, err = readAtMost(f.reader, "standard input", maxInitBody)
 	default:
 		a.Body, err = readInit(f.body)
 	}
@@ -325,14 +325,7 @@ func (f *initFlags) files(a *begin.Answers) error {
 
 const maxInitBody = 1 << 20
 
-func readInit(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, maxInitBody))
-}
+func readInit(name string) ([]byte, error) { return readFile(name, maxInitBody) }
 
 // missing names all flags that are missing, at once.
 func (f *initFlags) missing(needs []begin.Need) error {

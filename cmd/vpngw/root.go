@@ -212,6 +212,25 @@ func noneOrOneName(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// readFile reads a file of at most limit bytes.
+func readFile(name string, limit int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, name, limit)
+}
+
+// readAtMost reads at most limit bytes from r, which is called name. More are an error.
+func readAtMost(r io.Reader, name string, limit int) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err == nil && len(data) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
+	}
+	return data, err
+}
+
 // readConfig loads the configuration file for this daemon, whichever command asks.
 func readConfig(file string) (*load.Result, diag.Problems) {
 	return load.File(file, loadOptions)
