@@ -209,14 +209,8 @@ func (f *initFlags) answers() (*begin.Answers, error) {
 		g.ASN = asn
 	}
 	var err error
-	for _, of := range []struct {
-		flag  string
-		given []string
-		to    *[]netip.Prefix
-	}{{"--route", f.routes, &a.Routes}} {
-		if *of.to, err = networks(of.given); err != nil {
-			return nil, wrong(of.flag, err)
-		}
+	if a.Routes, err = networks(f.routes); err != nil {
+		return nil, wrong("--route", err)
 	}
 	if len(f.listen) > 0 {
 		if a.Listen, err = begin.Addresses(strings.Join(f.listen, ","), 0); err != nil {
@@ -258,16 +252,18 @@ func (f *initFlags) natively(a *begin.Answers) error {
 	if !slices.Contains([]string{"1", "2", "any"}, f.ike) {
 		return &usageError{fmt.Errorf("--ike-version is %q; it can be 1, 2 or any", f.ike)}
 	}
-	for flag, to := range map[string]*netip.Addr{"--local": &n.Local, "--remote": &n.Remote} {
-		s := map[string]string{"--local": f.local, "--remote": f.remote}[flag]
-		if s == "" {
+	for _, of := range []struct {
+		flag, given string
+		to          *netip.Addr
+	}{{"--local", f.local, &n.Local}, {"--remote", f.remote, &n.Remote}} {
+		if of.given == "" {
 			continue
 		}
-		as, err := begin.Addresses(s, 1)
+		as, err := begin.Addresses(of.given, 1)
 		if err != nil {
-			return &usageError{fmt.Errorf("%s: %w", flag, err)}
+			return &usageError{fmt.Errorf("%s: %w", of.flag, err)}
 		}
-		*to = as[0]
+		*of.to = as[0]
 	}
 	var err error
 	if n.LocalNets, err = networks(f.localNets); err == nil {
