@@ -33,8 +33,7 @@ of lists and the state of the connection do not count; a parameter that changes 
 such as IkeMode with ikev2, is not compared. What cannot be compared is named: a key, where
 the answer masks it.
 
-It asks the daemon for what runs. With -c it compares with a file instead, keys included.
-Exit code 0: the same; 1: something differs; 3: there is no daemon.`,
+It asks the daemon for what runs. With -c it compares with a file instead, keys included.`,
 		Example: `  aliyun vpc DescribeVpnConnection --VpnConnectionId vco-1 | vpngw diff hq --cloud -
   vpngw diff hq --cloud answer.json -c /etc/vpngw/vpngw.yaml --json | jq -r '.drifts[].parameter'`,
 		Args: oneName,
