@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/cmd/vpngw/show"
+	"vpngw/config/begin"
 	"vpngw/config/export"
 	"vpngw/control"
+	"vpngw/diag"
 )
 
 func newCompletion() *cobra.Command {
@@ -49,12 +51,14 @@ func completing(cmd *cobra.Command, s *settings) {
 		}
 	}
 	for flag, words := range map[string][]string{
+		"dialect":     begin.Dialects(),
 		"format":      export.Formats(),
 		"side":        {"customer\tthis end of a connection to a cloud", "cloud\tthe cloud's end"},
-		"ike-version": {"1", "2"},
-		"log-level":   {"debug", "info", "warn", "error"},
-		"log-format":  {"text", "json"},
-		"color":       {"auto", "always", "never"},
+		"ike-version": {"1", "2"}, // of a command that takes more words it has its own
+		"log-level":   logLevels,
+		"log-format":  logFormats,
+		"severity":    {string(diag.Info), string(diag.Warning), string(diag.Error)},
+		"color":       colors,
 	} {
 		if f := cmd.Flags().Lookup(flag); f != nil || cmd.PersistentFlags().Lookup(flag) != nil {
 			cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))

@@ -38,6 +38,9 @@ type initFlags struct {
 	reader                                    *bufio.Reader
 }
 
+// ikeVersions are what --ike-version of init takes.
+var ikeVersions = []string{"1", "2", "any"}
+
 func newInit() *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
@@ -91,6 +94,7 @@ With --native it describes a peer that is none of these clouds.`,
 	fl.StringArrayVar(&f.localNets, "local-network", nil, "with --native: `network` behind this end; may be repeated")
 	fl.StringArrayVar(&f.remoteNets, "remote-network", nil, "with --native: `network` behind the other end; may be repeated")
 	fl.StringVar(&f.ike, "ike-version", "2", "with --native: `version` of IKE: 1, 2 or any")
+	cmd.RegisterFlagCompletionFunc("ike-version", cobra.FixedCompletions(ikeVersions, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.force, "force", false, "overwrite files that are there")
 	return cmd
 }
@@ -249,7 +253,7 @@ func (f *initFlags) natively(a *begin.Answers) error {
 	}
 	n := &begin.Native{LocalID: f.localID, RemoteID: f.remoteID, IKEVersion: f.ike}
 	a.Native = n
-	if !slices.Contains([]string{"1", "2", "any"}, f.ike) {
+	if !slices.Contains(ikeVersions, f.ike) {
 		return &usageError{fmt.Errorf("--ike-version is %q; it can be 1, 2 or any", f.ike)}
 	}
 	for _, of := range []struct {

@@ -14,6 +14,8 @@ import (
 	"vpngw/control"
 )
 
+var logLevels = []string{"debug", "info", "warn", "error"}
+
 func newLogLevel(s *settings) *cobra.Command {
 	var during time.Duration
 	cmd := &cobra.Command{
@@ -41,7 +43,7 @@ group may look.`,
 			}
 			return nil
 		},
-		ValidArgs: []string{"debug", "info", "warn", "error"},
+		ValidArgs: logLevels,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := control.NewClient(s.control)
 			now, err := control.LogLevel{}, error(nil)

@@ -25,6 +25,8 @@ type settings struct {
 	logFormat string
 }
 
+var logFormats = []string{"auto", "text", "json", "journal"}
+
 func newRoot() *cobra.Command {
 	s := &settings{}
 	root := &cobra.Command{
@@ -65,7 +67,7 @@ each tunnel.
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "auto", "`format` of the log: text or json on standard error, journal (systemd's, with fields), or auto: journal where standard error is the journal, else text")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if !slices.Contains([]string{"auto", "text", "json", "journal"}, s.logFormat) {
+		if !slices.Contains(logFormats, s.logFormat) {
 			return &usageError{fmt.Errorf("--log-format is %q; it can be text, json, journal or auto", s.logFormat)}
 		}
 		return nil
