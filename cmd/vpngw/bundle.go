@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"vpngw/control"
 	"vpngw/diag"
 	"vpngw/doctor"
+	"vpngw/gateway"
 	"vpngw/support"
 	"vpngw/tunnel"
 )
@@ -50,7 +52,7 @@ it as root: else what other users may not read is missing.`,
 			if l, ps := complete(r, problems, s.state, nil); l != nil { // with the keys that this host has chosen
 				problems = ps
 			}
-			pieces := append(append(ofFile(file, r, problems), ofDaemon(control.NewClient(s.control))...), support.Host()...)
+			pieces := slices.Concat(ofFile(file, r, problems), ofDaemon(control.NewClient(s.control)), support.Host())
 			if names {
 				tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				for _, p := range pieces {
@@ -173,11 +175,7 @@ func examined(ctx context.Context, c *control.Client) ([]byte, error) {
 	var out []doctor.Diagnosis
 	n := 0
 	for _, conn := range s.Connections {
-		ill := false
-		for _, t := range conn.Tunnels {
-			ill = ill || t.State != tunnel.Up
-		}
-		if !ill {
+		if !slices.ContainsFunc(conn.Tunnels, func(t gateway.TunnelStatus) bool { return t.State != tunnel.Up }) {
 			continue
 		}
 		if n++; n > maxExamined {
