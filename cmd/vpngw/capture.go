@@ -48,7 +48,7 @@ without keys.`,
   vpngw capture hq --outer -o - | tshark -r -`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkExposure(r.For); err != nil {
+			if err := checkFor(r.For, control.MaxExposure); err != nil {
 				return err
 			}
 			if r.Count < 0 {

@@ -40,7 +40,7 @@ and keys at once.`,
   vpngw keylog hq-1 -o /root/k --for 1h`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkExposure(during); err != nil {
+			if err := checkFor(during, control.MaxExposure); err != nil {
 				return err
 			}
 			if dir == "" {
@@ -60,13 +60,6 @@ and keys at once.`,
 	cmd.Flags().StringVarP(&dir, "out", "o", "", "the new `directory`; NAME.keys without it")
 	cmd.Flags().DurationVar(&during, "for", 10*time.Minute, "how `long`, at most 24h")
 	return cmd
-}
-
-func checkExposure(during time.Duration) error {
-	if during < time.Second || during > control.MaxExposure {
-		return &usageError{fmt.Errorf("--for is %v; it can be from 1s to %v", during, control.MaxExposure)}
-	}
-	return nil
 }
 
 // fileName is a name of a connection or tunnel as one of a file in this directory.

@@ -38,10 +38,10 @@ group may look.`,
 			if len(args) == 0 && during != 0 {
 				return &usageError{fmt.Errorf("--for needs a level: debug, info, warn or error")}
 			}
-			if most := control.MaxLogLevelTime; during != 0 && (during < time.Second || during > most) {
-				return &usageError{fmt.Errorf("--for is %v; it must be from 1s to %v", during, most)}
+			if during == 0 {
+				return nil
 			}
-			return nil
+			return checkFor(during, control.MaxLogLevelTime)
 		},
 		ValidArgs: logLevels,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	sdjournal "github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
@@ -210,6 +211,14 @@ func oneName(cmd *cobra.Command, args []string) error {
 func noneOrOneName(_ *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return &usageError{fmt.Errorf("at most one name of a connection or tunnel may follow here; there are %d", len(args))}
+	}
+	return nil
+}
+
+// checkFor checks the time of --for.
+func checkFor(during, most time.Duration) error {
+	if during < time.Second || during > most {
+		return &usageError{fmt.Errorf("--for is %v; it must be from 1s to %v", during, most)}
 	}
 	return nil
 }
