@@ -13,7 +13,6 @@ import (
 	"vpngw/config/begin"
 	"vpngw/config/export"
 	"vpngw/control"
-	"vpngw/diag"
 )
 
 func newCompletion() *cobra.Command {
@@ -57,7 +56,7 @@ func completing(cmd *cobra.Command, s *settings) {
 		"ike-version": {"1", "2"}, // of a command that takes more words it has its own
 		"log-level":   logLevels,
 		"log-format":  logFormats,
-		"severity":    {string(diag.Info), string(diag.Warning), string(diag.Error)},
+		"severity":    severities,
 		"color":       colors,
 	} {
 		if f := cmd.Flags().Lookup(flag); f != nil || cmd.PersistentFlags().Lookup(flag) != nil {

@@ -90,11 +90,12 @@ type eventFilter struct {
 	severity string        // the least; empty: all
 }
 
-var severities = []diag.Severity{diag.Info, diag.Warning, diag.Error}
+// severities are those of events, the least first.
+var severities = []string{string(diag.Info), string(diag.Warning), string(diag.Error)}
 
 func (f *eventFilter) check() error {
 	switch {
-	case f.severity != "" && !slices.Contains(severities, diag.Severity(f.severity)):
+	case f.severity != "" && !slices.Contains(severities, f.severity):
 		return &usageError{fmt.Errorf("--severity is %q; it can be info, warning or error", f.severity)}
 	case f.since < 0:
 		return &usageError{fmt.Errorf("--since is %v; it is a time such as 1h, counted back from now", f.since)}
@@ -106,7 +107,7 @@ func (f *eventFilter) check() error {
 
 // severe reports whether an event is severe enough.
 func (f *eventFilter) severe(e gateway.Event) bool {
-	return slices.Index(severities, e.Severity) >= slices.Index(severities, diag.Severity(f.severity))
+	return slices.Index(severities, string(e.Severity)) >= slices.Index(severities, f.severity)
 }
 
 func (f *eventFilter) of(now time.Time, list []gateway.Event) []gateway.Event {
