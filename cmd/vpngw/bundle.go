@@ -7,17 +7,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config/explain"
 	"vpngw/config/load"
 	"vpngw/control"
 	"vpngw/diag"
 	"vpngw/doctor"
+	"vpngw/gateway"
 	"vpngw/support"
 	"vpngw/tunnel"
 )
@@ -49,7 +52,7 @@ it as root: else what other users may not read is missing.`,
 			if l, ps := complete(r, problems, s.state, nil); l != nil { // with the keys that this host has chosen
 				problems = ps
 			}
-			pieces := append(append(ofFile(file, r, problems), ofDaemon(control.NewClient(s.control))...), support.Host()...)
+			pieces := slices.Concat(ofFile(file, r, problems), ofDaemon(control.NewClient(s.control)), support.Host())
 			if names {
 				tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				for _, p := range pieces {
@@ -72,7 +75,7 @@ it as root: else what other users may not read is missing.`,
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the archive's `file`, or - for standard output; by default vpngw-bundle-TIME.tar.gz here")
-	cmd.Flags().StringVarP(&file, "config", "c", "/etc/vpngw/vpngw.yaml", "the configuration `file`")
+	cmd.Flags().StringVarP(&file, "config", "c", defaultConfig, "the configuration `file`")
 	cmd.Flags().BoolVar(&names, "names", false, "list the files that the archive would have, and write none")
 	return cmd
 }
@@ -109,13 +112,13 @@ func bundle(ctx context.Context, say io.Writer, name string, now time.Time, piec
 		}
 	}
 	for _, why := range reasons {
-		fmt.Fprintf(say, "missing or not complete: %s\n  %s\n", strings.Join(lacking[why], ", "), plain(why))
+		fmt.Fprintf(say, "missing or not complete: %s\n  %s\n", strings.Join(lacking[why], ", "), show.Plain(why))
 	}
 	for _, note := range m.Notes {
 		fmt.Fprintf(say, "note: %s\n", note)
 	}
 	if replaced > 0 {
-		fmt.Fprintf(say, "%s found and replaced; manifest.json says where\n", count(replaced, "key"))
+		fmt.Fprintf(say, "%s found and replaced; manifest.json says where\n", show.Count(replaced, "key"))
 	}
 	fmt.Fprintf(say, "wrote %s: %d of %d files; it has addresses and names of networks, and no key\n", name, there, len(m.Entries))
 	return nil
@@ -172,11 +175,7 @@ func examined(ctx context.Context, c *control.Client) ([]byte, error) {
 	var out []doctor.Diagnosis
 	n := 0
 	for _, conn := range s.Connections {
-		ill := false
-		for _, t := range conn.Tunnels {
-			ill = ill || t.State != tunnel.Up
-		}
-		if !ill {
+		if !slices.ContainsFunc(conn.Tunnels, func(t gateway.TunnelStatus) bool { return t.State != tunnel.Up }) {
 			continue
 		}
 		if n++; n > maxExamined {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/capture"
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/gateway"
 )
@@ -47,7 +48,7 @@ without keys.`,
   vpngw capture hq --outer -o - | tshark -r -`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkExposure(r.For); err != nil {
+			if err := checkFor(r.For, control.MaxExposure); err != nil {
 				return err
 			}
 			if r.Count < 0 {
@@ -110,7 +111,7 @@ func captureTo(ctx context.Context, c *control.Client, r gateway.CaptureRequest,
 // record records to w, which is called where.
 func record(ctx context.Context, c *control.Client, r gateway.CaptureRequest, w io.Writer, stderr io.Writer, where string) error {
 	if r.Inner || !r.Outer {
-		fmt.Fprintf(stderr, "WARNING: for %v at most, %s gets the packets of %s in clear\n", r.For, where, plain(r.Name))
+		fmt.Fprintf(stderr, "WARNING: for %v at most, %s gets the packets of %s in clear\n", r.For, where, show.Plain(r.Name))
 	}
 	n, err := c.Capture(ctx, r, w)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config"
 	"vpngw/config/load"
 	"vpngw/diag"
@@ -70,7 +71,7 @@ func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems
 		}
 	}
 	if problems.Failed() {
-		fmt.Fprintf(w, "%s: %s, %s\n", file, count(len(problems)-warnings, "error"), count(warnings, "warning"))
+		fmt.Fprintf(w, "%s: %s, %s\n", file, show.Count(len(problems)-warnings, "error"), show.Count(warnings, "warning"))
 		return
 	}
 	for _, conn := range r.Drafts {
@@ -90,7 +91,7 @@ func printCheck(w io.Writer, file string, r *load.Result, problems diag.Problems
 	if refused > 0 {
 		verdict = "valid, but run refuses it as it stands"
 	}
-	fmt.Fprintf(w, "%s: %s, %s, %s\n", file, verdict, count(len(r.Connections), "connection"), count(warnings, "warning"))
+	fmt.Fprintf(w, "%s: %s, %s, %s\n", file, verdict, show.Count(len(r.Connections), "connection"), show.Count(warnings, "warning"))
 }
 
 // bgpText is the BGP session of a tunnel.
@@ -124,11 +125,4 @@ func join(ps []ipsec.Proposal) string {
 		out = append(out, p.String())
 	}
 	return strings.Join(out, ", ")
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

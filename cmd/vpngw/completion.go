@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
+	"vpngw/config/begin"
 	"vpngw/config/export"
 	"vpngw/control"
 )
@@ -48,12 +50,14 @@ func completing(cmd *cobra.Command, s *settings) {
 		}
 	}
 	for flag, words := range map[string][]string{
+		"dialect":     begin.Dialects(),
 		"format":      export.Formats(),
 		"side":        {"customer\tthis end of a connection to a cloud", "cloud\tthe cloud's end"},
-		"ike-version": {"1", "2"},
-		"log-level":   {"debug", "info", "warn", "error"},
-		"log-format":  {"text", "json"},
-		"color":       {"auto", "always", "never"},
+		"ike-version": {"1", "2"}, // of a command that takes more words it has its own
+		"log-level":   logLevels,
+		"log-format":  logFormats,
+		"severity":    severities,
+		"color":       colors,
 	} {
 		if f := cmd.Flags().Lookup(flag); f != nil || cmd.PersistentFlags().Lookup(flag) != nil {
 			cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
@@ -74,7 +78,7 @@ func (s *settings) names(cmd *cobra.Command, args []string, begin string) ([]str
 	seen := map[string]bool{}
 	add := func(name, what string) {
 		if strings.HasPrefix(name, begin) && !seen[name] && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			out = append(out, name+"\t"+plain(what))
+			out = append(out, name+"\t"+show.Plain(what))
 		}
 		seen[name] = true
 	}
@@ -90,7 +94,7 @@ func (s *settings) names(cmd *cobra.Command, args []string, begin string) ([]str
 					add(c.Name, string(c.Tunnels[0].State))
 					continue
 				}
-				add(c.Name, "connection of "+count(len(c.Tunnels), "tunnel"))
+				add(c.Name, "connection of "+show.Count(len(c.Tunnels), "tunnel"))
 				for _, t := range c.Tunnels {
 					add(t.Name, "tunnel, "+string(t.State))
 				}

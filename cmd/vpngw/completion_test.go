@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"vpngw/config/begin"
 	"vpngw/config/export"
 )
 
@@ -68,6 +69,11 @@ connections:
 		{[]string{"export", "hq", "--format", "s"}, export.Formats()},
 		{[]string{"completion", ""}, []string{"bash", "zsh", "fish"}},
 		{[]string{"--log-level", ""}, []string{"debug", "info", "warn", "error"}},
+		{[]string{"--log-format", ""}, []string{"auto", "text", "json", "journal"}},
+		{[]string{"events", "--severity", ""}, []string{"info", "warning", "error"}},
+		{[]string{"init", "--dialect", ""}, begin.Dialects()},
+		{[]string{"init", "--ike-version", ""}, []string{"1", "2", "any"}},
+		{[]string{"probe", "--ike-version", ""}, []string{"1", "2"}},
 		{[]string{"fail"}, []string{"failback", "failover"}},
 	} {
 		got := completions(t, c.words...)

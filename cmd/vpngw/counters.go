@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -102,22 +103,17 @@ func printDrops(w io.Writer, c gateway.Counters) error {
 	table := show.Table{Columns: []show.Column{{Heading: "WHERE", Least: 16}, {Heading: "WHAT", Least: 16}, {Heading: "HOW MANY", Least: 8}}}
 	rows := func(where string, counts map[string]uint64) {
 		for _, name := range slices.Sorted(maps.Keys(counts)) {
-			table.Rows = append(table.Rows, []string{where, plain(name), fmt.Sprint(counts[name])})
+			table.Rows = append(table.Rows, []string{where, show.Plain(name), fmt.Sprint(counts[name])})
 		}
 	}
 	rows("IKE", c.IKE)
 	rows("ESP, in all", c.ESP)
 	rows("this host", c.Host)
 	for _, name := range slices.Sorted(maps.Keys(c.Tunnels)) {
-		rows("tunnel "+plain(name), c.Tunnels[name])
+		rows("tunnel "+show.Plain(name), c.Tunnels[name])
 	}
 	return show.Write(w, table.Lines(width(w)))
 }
 
 // width is how many columns a table for w may have.
-func width(w io.Writer) int {
-	if n := columns(w); n > 0 {
-		return n
-	}
-	return show.Width
-}
+func width(w io.Writer) int { return cmp.Or(columns(w), show.Width) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config/drift"
 	"vpngw/control"
 )
@@ -32,8 +33,7 @@ of lists and the state of the connection do not count; a parameter that changes 
 such as IkeMode with ikev2, is not compared. What cannot be compared is named: a key, where
 the answer masks it.
 
-It asks the daemon for what runs. With -c it compares with a file instead, keys included.
-Exit code 0: the same; 1: something differs; 3: there is no daemon.`,
+It asks the daemon for what runs. With -c it compares with a file instead, keys included.`,
 		Example: `  aliyun vpc DescribeVpnConnection --VpnConnectionId vco-1 | vpngw diff hq --cloud -
   vpngw diff hq --cloud answer.json -c /etc/vpngw/vpngw.yaml --json | jq -r '.drifts[].parameter'`,
 		Args: oneName,
@@ -100,20 +100,10 @@ func viewOf(cmd *cobra.Command, s *settings, file, name string) (drift.View, err
 const maxCloudAnswer = 16 << 20
 
 func readAnswer(name string) ([]byte, error) {
-	in := os.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+	if name == "-" {
+		return readAtMost(os.Stdin, "standard input", maxCloudAnswer)
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxCloudAnswer+1))
-	if err == nil && len(data) > maxCloudAnswer {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxCloudAnswer)
-	}
-	return data, err
+	return readFile(name, maxCloudAnswer)
 }
 
 // printDiff prints what differs, and what was not compared.
@@ -121,24 +111,24 @@ func printDiff(w io.Writer, r drift.Result) error {
 	for _, d := range r.Drifts {
 		tunnel, where := "", ""
 		if d.Tunnel != "" {
-			tunnel = " (" + plain(d.Tunnel) + ")"
+			tunnel = " (" + show.Plain(d.Tunnel) + ")"
 		}
 		if d.Where != "" {
-			where = "  [" + plain(d.Where) + "]"
+			where = "  [" + show.Plain(d.Where) + "]"
 		}
-		fmt.Fprintf(w, "%s%s\n  in the cloud  %s\n  here          %s%s\n", plain(d.Parameter), tunnel, plain(d.There), plain(d.Here), where)
+		fmt.Fprintf(w, "%s%s\n  in the cloud  %s\n  here          %s%s\n", show.Plain(d.Parameter), tunnel, show.Plain(d.There), show.Plain(d.Here), where)
 	}
 	for _, n := range r.NotCompared {
-		fmt.Fprintf(w, "not compared: %s\n", plain(n))
+		fmt.Fprintf(w, "not compared: %s\n", show.Plain(n))
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "note: %s\n", plain(n))
+		fmt.Fprintf(w, "note: %s\n", show.Plain(n))
 	}
 	if len(r.Drifts) == 0 {
-		_, err := fmt.Fprintf(w, "%s: the cloud and this end say the same\n", plain(r.Connection))
+		_, err := fmt.Fprintf(w, "%s: the cloud and this end say the same\n", show.Plain(r.Connection))
 		return err
 	}
 	_, err := fmt.Fprintf(w, "%s: %s; where the cloud is right, change it here and reload; where this end is right, set it there with %s\n",
-		plain(r.Connection), count(len(r.Drifts), "difference"), r.Operation)
+		show.Plain(r.Connection), show.Count(len(r.Drifts), "difference"), r.Operation)
 	return err
 }

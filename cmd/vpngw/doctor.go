@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/doctor"
 	"vpngw/gateway"
@@ -114,11 +115,11 @@ func rekeyable(ctx context.Context, c *control.Client, name string) ([]string, e
 func printDiagnoses(w io.Writer, list []doctor.Diagnosis, now time.Time) error {
 	var b strings.Builder
 	for _, d := range list {
-		fmt.Fprintf(&b, "%s: %s for %s\n", plain(d.Tunnel), d.State, ago(now.Sub(d.Since)))
+		fmt.Fprintf(&b, "%s: %s for %s\n", show.Plain(d.Tunnel), d.State, show.Ago(now.Sub(d.Since)))
 		for _, f := range d.Findings {
-			fmt.Fprintf(&b, "  %s (%s): %s\n", f.Severity, f.Code, plain(f.Why))
+			fmt.Fprintf(&b, "  %s (%s): %s\n", f.Severity, f.Code, show.Plain(f.Why))
 			if f.Do != "" {
-				fmt.Fprintf(&b, "    %s\n", plain(f.Do))
+				fmt.Fprintf(&b, "    %s\n", show.Plain(f.Do))
 			}
 		}
 		if !d.Ill() {

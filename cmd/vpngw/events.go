@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/diag"
 	"vpngw/gateway"
@@ -89,11 +90,12 @@ type eventFilter struct {
 	severity string        // the least; empty: all
 }
 
-var severities = []diag.Severity{diag.Info, diag.Warning, diag.Error}
+// severities are those of events, the least first.
+var severities = []string{string(diag.Info), string(diag.Warning), string(diag.Error)}
 
 func (f *eventFilter) check() error {
 	switch {
-	case f.severity != "" && !slices.Contains(severities, diag.Severity(f.severity)):
+	case f.severity != "" && !slices.Contains(severities, f.severity):
 		return &usageError{fmt.Errorf("--severity is %q; it can be info, warning or error", f.severity)}
 	case f.since < 0:
 		return &usageError{fmt.Errorf("--since is %v; it is a time such as 1h, counted back from now", f.since)}
@@ -105,7 +107,7 @@ func (f *eventFilter) check() error {
 
 // severe reports whether an event is severe enough.
 func (f *eventFilter) severe(e gateway.Event) bool {
-	return slices.Index(severities, e.Severity) >= slices.Index(severities, diag.Severity(f.severity))
+	return slices.Index(severities, string(e.Severity)) >= slices.Index(severities, f.severity)
 }
 
 func (f *eventFilter) of(now time.Time, list []gateway.Event) []gateway.Event {
@@ -150,16 +152,16 @@ func printEvent(w io.Writer, e gateway.Event) error {
 	line := fmt.Sprintf("%s %-7s ", e.Time.Local().Format(time.RFC3339), e.Severity)
 	switch {
 	case e.Tunnel != "" && e.Was != e.State && e.Was != "":
-		line += fmt.Sprintf("%s: %s -> %s", plain(e.Tunnel), e.Was, e.State)
+		line += fmt.Sprintf("%s: %s -> %s", show.Plain(e.Tunnel), e.Was, e.State)
 	case e.Tunnel != "":
-		line += fmt.Sprintf("%s: %s", plain(e.Tunnel), e.State)
+		line += fmt.Sprintf("%s: %s", show.Plain(e.Tunnel), e.State)
 	case e.Connection != "": // of all the connection's tunnels
-		line += plain(e.Connection) + ": BGP"
+		line += show.Plain(e.Connection) + ": BGP"
 	default:
 		line += "vpngw"
 	}
 	if e.Code != "" {
-		line += fmt.Sprintf(" (%s): %s", e.Code, plain(e.Why))
+		line += fmt.Sprintf(" (%s): %s", e.Code, show.Plain(e.Why))
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

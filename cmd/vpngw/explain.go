@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config/explain"
 	"vpngw/config/load"
 	"vpngw/diag"
@@ -30,16 +33,13 @@ its source:
 shows pre-shared keys, touches nothing and needs no daemon.`,
 		Example: `  vpngw explain hq -c vpngw.yaml
   vpngw explain -c vpngw.yaml --json | jq -r '.tunnels[].parameters[] | select(.weak != "") | .name'`,
-		Args: atMostOneName,
+		Args: noneOrOneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := trace(cmd, file)
 			if err != nil {
 				return err
 			}
-			name := ""
-			if len(args) > 0 {
-				name = args[0]
-			}
+			name := strings.Join(args, "")
 			ts := explain.Of(s, name)
 			if name != "" && len(ts) == 0 {
 				return unknownName(s, name)
@@ -94,18 +94,11 @@ func printExplain(w io.Writer, ts []explain.Tunnel) error {
 			if p.Weak != "" {
 				mark = "\t! " + p.Weak
 			}
-			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s%s\n", p.Name, plain(p.Value), dash(plain(p.Wire)), plain(p.From()), mark)
+			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s%s\n", p.Name, show.Plain(p.Value), cmp.Or(show.Plain(p.Wire), "-"), show.Plain(p.From()), mark)
 		}
 		if err := tw.Flush(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func atMostOneName(_ *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return &usageError{fmt.Errorf("at most one name of a connection or tunnel may follow here; there are %d", len(args))}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config"
 	"vpngw/config/dialect"
 	"vpngw/config/export"
@@ -66,7 +67,7 @@ standard error, and the exit code is 4.`,
 				return err
 			}
 			for _, lost := range e.Lost {
-				fmt.Fprintf(cmd.ErrOrStderr(), "vpngw: %s cannot say: %s\n", format, plain(lost))
+				fmt.Fprintf(cmd.ErrOrStderr(), "vpngw: %s cannot say: %s\n", format, show.Plain(lost))
 			}
 			if len(e.Lost) > 0 {
 				return errLost

@@ -2,16 +2,15 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/desired"
 	"vpngw/diag"
-	"vpngw/gateway"
 	"vpngw/tunnel"
 )
 
@@ -37,10 +36,10 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 			if err != nil {
 				return err
 			}
-			sick, err := ailing(st, strings.Join(args, ""), time.Now())
-			if err != nil {
+			if st, err = named(st, strings.Join(args, "")); err != nil {
 				return err
 			}
+			sick := ailing(st, time.Now())
 			for _, line := range sick {
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 			}
@@ -52,28 +51,19 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 	}
 }
 
-// ailing has a line for each wanted tunnel of that name, of a connection of that name, or of all, that is not up.
-func ailing(st desired.Status, name string, now time.Time) (lines []string, err error) {
-	found, known := name == "", []string(nil)
+// ailing has a line for each wanted tunnel that is not up.
+func ailing(st desired.Status, now time.Time) (lines []string) {
 	for _, c := range st.Connections {
-		known = append(known, c.Name)
 		for _, t := range c.Tunnels {
-			if name != "" && !slices.Contains([]string{c.Name, t.Name}, name) {
-				continue
-			}
-			found = true
 			if t.State == tunnel.Up || t.Code == diag.OperatorDown || t.Code == diag.AwaitsTraffic {
 				continue
 			}
-			line := fmt.Sprintf("%s is %s for %s", plain(t.Name), plain(string(t.State)), ago(now.Sub(t.Since)))
+			line := fmt.Sprintf("%s is %s for %s", show.Plain(t.Name), show.Plain(string(t.State)), show.Ago(now.Sub(t.Since)))
 			if t.Why != "" {
-				line += ": " + plain(t.Why)
+				line += ": " + show.Plain(t.Why)
 			}
 			lines = append(lines, line)
 		}
 	}
-	if !found {
-		return nil, &gateway.UnknownNameError{Name: name, Known: known}
-	}
-	return lines, nil
+	return lines
 }

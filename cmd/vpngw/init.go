@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +38,9 @@ type initFlags struct {
 	reader                                    *bufio.Reader
 }
 
+// ikeVersions are what --ike-version of init takes.
+var ikeVersions = []string{"1", "2", "any"}
+
 func newInit() *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
@@ -72,7 +74,7 @@ With --native it describes a peer that is none of these clouds.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&f.out, "output", "o", "/etc/vpngw/vpngw.yaml", "the configuration `file` to write; the others stand beside it")
+	fl.StringVarP(&f.out, "output", "o", defaultConfig, "the configuration `file` to write; the others stand beside it")
 	fl.StringVar(&f.dialect, "dialect", "", "whose `words` the body is in: "+strings.Join(begin.Dialects(), ", ")+"; by default as its keys say")
 	fl.StringVar(&f.body, "body", "", "the `file` with the body, or - for standard input")
 	fl.StringVar(&f.side, "side", "customer", "which `end` this host is: customer or cloud")
@@ -92,6 +94,7 @@ With --native it describes a peer that is none of these clouds.`,
 	fl.StringArrayVar(&f.localNets, "local-network", nil, "with --native: `network` behind this end; may be repeated")
 	fl.StringArrayVar(&f.remoteNets, "remote-network", nil, "with --native: `network` behind the other end; may be repeated")
 	fl.StringVar(&f.ike, "ike-version", "2", "with --native: `version` of IKE: 1, 2 or any")
+	cmd.RegisterFlagCompletionFunc("ike-version", cobra.FixedCompletions(ikeVersions, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.force, "force", false, "overwrite files that are there")
 	return cmd
 }
@@ -108,7 +111,7 @@ func (f *initFlags) run(out io.Writer) error {
 		ps.Write(out)
 		return fmt.Errorf("the body cannot be used; nothing was written")
 	}
-	if !host.IsTerminal(f.in) {
+	if !terminal(f.in) {
 		if needs := a.Needs(); len(needs) > 0 {
 			return f.missing(needs)
 		}
@@ -142,7 +145,7 @@ func (f *initFlags) run(out io.Writer) error {
 
 // next is the command that starts the daemon.
 func next(file string) string {
-	if _, err := os.Stat("/run/systemd/system"); err == nil && file == "/etc/vpngw/vpngw.yaml" {
+	if _, err := os.Stat("/run/systemd/system"); err == nil && file == defaultConfig {
 		return "systemctl enable --now vpngw"
 	}
 	return "vpngw run -c " + file
@@ -210,14 +213,8 @@ func (f *initFlags) answers() (*begin.Answers, error) {
 		g.ASN = asn
 	}
 	var err error
-	for _, of := range []struct {
-		flag  string
-		given []string
-		to    *[]netip.Prefix
-	}{{"--route", f.routes, &a.Routes}} {
-		if *of.to, err = networks(of.given); err != nil {
-			return nil, wrong(of.flag, err)
-		}
+	if a.Routes, err = networks(f.routes); err != nil {
+		return nil, wrong("--route", err)
 	}
 	if len(f.listen) > 0 {
 		if a.Listen, err = begin.Addresses(strings.Join(f.listen, ","), 0); err != nil {
@@ -256,19 +253,21 @@ func (f *initFlags) natively(a *begin.Answers) error {
 	}
 	n := &begin.Native{LocalID: f.localID, RemoteID: f.remoteID, IKEVersion: f.ike}
 	a.Native = n
-	if !slices.Contains([]string{"1", "2", "any"}, f.ike) {
+	if !slices.Contains(ikeVersions, f.ike) {
 		return &usageError{fmt.Errorf("--ike-version is %q; it can be 1, 2 or any", f.ike)}
 	}
-	for flag, to := range map[string]*netip.Addr{"--local": &n.Local, "--remote": &n.Remote} {
-		s := map[string]string{"--local": f.local, "--remote": f.remote}[flag]
-		if s == "" {
+	for _, of := range []struct {
+		flag, given string
+		to          *netip.Addr
+	}{{"--local", f.local, &n.Local}, {"--remote", f.remote, &n.Remote}} {
+		if of.given == "" {
 			continue
 		}
-		as, err := begin.Addresses(s, 1)
+		as, err := begin.Addresses(of.given, 1)
 		if err != nil {
-			return &usageError{fmt.Errorf("%s: %w", flag, err)}
+			return &usageError{fmt.Errorf("%s: %w", of.flag, err)}
 		}
-		*to = as[0]
+		*of.to = as[0]
 	}
 	var err error
 	if n.LocalNets, err = networks(f.localNets); err == nil {
@@ -292,7 +291,7 @@ func (f *initFlags) files(a *begin.Answers) error {
 	switch f.body {
 	case "":
 	case "-":
-		a.Body, err = io.ReadAll(io.LimitReader(f.reader, maxInitBody))
+		a.Body, err = readAtMost(f.reader, "standard input", maxInitBody)
 	default:
 		a.Body, err = readInit(f.body)
 	}
@@ -326,14 +325,7 @@ func (f *initFlags) files(a *begin.Answers) error {
 
 const maxInitBody = 1 << 20
 
-func readInit(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, maxInitBody))
-}
+func readInit(name string) ([]byte, error) { return readFile(name, maxInitBody) }
 
 // missing names all flags that are missing, at once.
 func (f *initFlags) missing(needs []begin.Need) error {
@@ -387,13 +379,10 @@ func (f *initFlags) free(files []begin.File) error {
 	return nil
 }
 
-//go:embed vpngw.example.yaml
-var example string
-
 // untouched reports whether a file is the example as an installation puts it there, in which nobody has written anything.
 func untouched(name string) bool {
 	text, err := readInit(name)
-	return err == nil && string(text) == example
+	return err == nil && string(text) == exampleFile
 }
 
 // write writes the files. Each appears whole or not at all, the configuration last.

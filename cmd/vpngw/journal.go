@@ -36,12 +36,13 @@ const (
 // journal is a slog.Handler that makes each line an entry of the journal: MESSAGE is the line without its time and level,
 // and each attribute is a field too, so `journalctl CODE=psk-mismatch` finds it.
 type journal struct {
-	to     *journalSocketWriter
-	level  slog.Leveler
-	text   *slog.TextHandler // writes the attributes into line
-	line   *lockedBuffer
-	fields []byte // of With
-	group  string // of WithGroup, as the beginning of a field's name
+	to      *journalSocketWriter
+	level   slog.Leveler
+	instead slog.Handler      // takes a line that the socket refuses
+	text    *slog.TextHandler // writes the attributes into line
+	line    *lockedBuffer
+	fields  []byte // of With
+	group   string // of WithGroup, as the beginning of a field's name
 }
 
 // lockedBuffer is a text that one caller makes at a time.
@@ -57,12 +58,12 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 
 // newJournal makes a handler that sends to a socket. What cannot be sent goes to instead.
 func newJournal(path string, level slog.Leveler, instead slog.Handler) (*journal, error) {
-	to := &journalSocketWriter{path: path, instead: instead}
+	to := &journalSocketWriter{path: path}
 	if err := to.dial(); err != nil {
 		return nil, fmt.Errorf("the log cannot go to the journal: %w; choose another --log-format", err)
 	}
 	line := new(lockedBuffer)
-	return &journal{to: to, level: level, line: line, text: slog.NewTextHandler(line, &slog.HandlerOptions{
+	return &journal{to: to, level: level, instead: instead, line: line, text: slog.NewTextHandler(line, &slog.HandlerOptions{
 		Level: slog.Level(-1 << 20),
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if level, ok := a.Value.Any().(slog.Level); len(groups) == 0 && a.Key == slog.LevelKey && ok && level == ownLevel {
@@ -83,6 +84,7 @@ func (j *journal) Enabled(_ context.Context, l slog.Level) bool { return l >= j.
 
 func (j *journal) WithAttrs(attrs []slog.Attr) slog.Handler {
 	next := *j
+	next.instead = j.instead.WithAttrs(attrs)
 	next.text = j.text.WithAttrs(attrs).(*slog.TextHandler)
 	next.fields = slices.Clone(j.fields)
 	for _, a := range attrs {
@@ -93,6 +95,7 @@ func (j *journal) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (j *journal) WithGroup(name string) slog.Handler {
 	next := *j
+	next.instead = j.instead.WithGroup(name)
 	next.text = j.text.WithGroup(name).(*slog.TextHandler)
 	next.group = j.group + name + "_"
 	return &next
@@ -107,7 +110,10 @@ func (j *journal) Handle(ctx context.Context, r slog.Record) error {
 		b = appendAttr(b, j.group, a)
 		return true
 	})
-	return j.to.send(ctx, b, r)
+	if err := j.to.send(b); err != nil {
+		return j.instead.Handle(ctx, r)
+	}
+	return nil
 }
 
 // message is the text of a line, without its time and level.
@@ -202,8 +208,7 @@ func fieldName(key string) string {
 
 // journalSocketWriter sends entries. Safe for concurrent use.
 type journalSocketWriter struct {
-	path    string
-	instead slog.Handler // takes a line that the socket refuses
+	path string
 
 	mu    sync.Mutex
 	conn  *net.UnixConn
@@ -223,8 +228,8 @@ func (w *journalSocketWriter) dial() error {
 	return nil
 }
 
-// send sends the entry of a line.
-func (w *journalSocketWriter) send(ctx context.Context, entry []byte, r slog.Record) error {
+// send sends the entry of a line, or counts it as lost while the journal hangs. An error: the socket refuses it.
+func (w *journalSocketWriter) send(entry []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -244,7 +249,7 @@ func (w *journalSocketWriter) send(ctx context.Context, entry []byte, r slog.Rec
 		w.pause = time.Now().Add(journalPause)
 		return nil
 	case err != nil:
-		return w.instead.Handle(ctx, r)
+		return err
 	}
 	if w.lost > 0 {
 		b := appendField(nil, "SYSLOG_IDENTIFIER", "vpngw", maxJournalValue)

@@ -156,6 +156,10 @@ func TestTheJournalGoesAndComes(t *testing.T) {
 	if !strings.Contains(text.String(), `msg="while it is away" code=x`) {
 		t.Errorf("standard error has %q", text.String())
 	}
+	log.With("tunnel", "hq").WithGroup("ike").Info("still", "spi", 1)
+	if !strings.Contains(text.String(), `msg=still tunnel=hq ike.spi=1`) {
+		t.Errorf("standard error has %q", text.String())
+	}
 	os.Remove(path)
 	c, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {

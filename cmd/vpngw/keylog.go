@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"vpngw/capture"
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/gateway"
 )
@@ -39,7 +40,7 @@ and keys at once.`,
   vpngw keylog hq-1 -o /root/k --for 1h`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkExposure(during); err != nil {
+			if err := checkFor(during, control.MaxExposure); err != nil {
 				return err
 			}
 			if dir == "" {
@@ -61,13 +62,6 @@ and keys at once.`,
 	return cmd
 }
 
-func checkExposure(during time.Duration) error {
-	if during < time.Second || during > control.MaxExposure {
-		return &usageError{fmt.Errorf("--for is %v; it can be from 1s to %v", during, control.MaxExposure)}
-	}
-	return nil
-}
-
 // fileName is a name of a connection or tunnel as one of a file in this directory.
 func fileName(name string) string { return strings.NewReplacer("/", "_", "\x00", "_").Replace(name) }
 
@@ -86,7 +80,7 @@ func (k *keylog) take(r gateway.KeyRows) error {
 	if r.Until != nil {
 		k.inUse = true
 		fmt.Fprintf(k.stderr, "WARNING: until %s the keys of %s go into %s: who can read it can read all that the tunnel carries\n",
-			r.Until.Local().Format(time.TimeOnly), plain(strings.Join(r.Tunnels, ", ")), k.dir)
+			r.Until.Local().Format(time.TimeOnly), show.Plain(strings.Join(r.Tunnels, ", ")), k.dir)
 		if k.begun != nil {
 			k.begun()
 		}

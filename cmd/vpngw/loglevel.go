@@ -10,8 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 )
+
+var logLevels = []string{"debug", "info", "warn", "error"}
 
 func newLogLevel(s *settings) *cobra.Command {
 	var during time.Duration
@@ -35,12 +38,12 @@ group may look.`,
 			if len(args) == 0 && during != 0 {
 				return &usageError{fmt.Errorf("--for needs a level: debug, info, warn or error")}
 			}
-			if most := control.MaxLogLevelTime; during != 0 && (during < time.Second || during > most) {
-				return &usageError{fmt.Errorf("--for is %v; it must be from 1s to %v", during, most)}
+			if during == 0 {
+				return nil
 			}
-			return nil
+			return checkFor(during, control.MaxLogLevelTime)
 		},
-		ValidArgs: []string{"debug", "info", "warn", "error"},
+		ValidArgs: logLevels,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client := control.NewClient(s.control)
 			now, err := control.LogLevel{}, error(nil)
@@ -64,7 +67,7 @@ group may look.`,
 }
 
 func printLogLevel(w io.Writer, l control.LogLevel) error {
-	line := plain(l.Level)
+	line := show.Plain(l.Level)
 	if l.Until != nil {
 		line += " until " + l.Until.Local().Format(time.RFC3339)
 	}

@@ -26,6 +26,8 @@ var exitCodes = []man.Exit{
 	{Code: exitOK, Means: "success"},
 	{Code: exitError, Means: "an error, which standard error tells"},
 	{Code: exitError, Of: "check", Means: "the file has errors; with --strict also: it has warnings"},
+	{Code: exitError, Of: "diff", Means: "something differs"},
+	{Code: exitError, Of: "health", Means: "a wanted tunnel is not up; standard output tells which"},
 	{Code: exitError, Of: "doctor", Means: "something was found that should be changed"},
 	{Code: exitError, Of: "reload", Means: "the file has errors, or another reload waits for its confirmation; nothing was changed"},
 	{Code: exitError, Of: "confirm", Means: "no reload waits for a confirmation"},

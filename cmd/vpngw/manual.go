@@ -40,12 +40,7 @@ func newMan() *cobra.Command {
 		Long: `Man writes the manual pages of every command and of vpngw.yaml into a directory. Their
 date is $SOURCE_DATE_EPOCH, or today.`,
 		Example: `  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) vpngw man debian/man`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return &usageError{fmt.Errorf("exactly one directory is needed; there are %d", len(args))}
-			}
-			return nil
-		},
+		Args:    one("directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p := man.Pages{Date: time.Now(), Version: version, Exits: exitCodes, Files: paths}
 			if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {

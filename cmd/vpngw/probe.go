@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/config"
 	"vpngw/config/load"
 	"vpngw/control"
@@ -39,12 +40,7 @@ packet. It sends from a port of its own, so the peer sees a NAT. Aggressive mode
 hash of the key to whoever listens: only --aggressive tries it.`,
 		Example: `  vpngw probe 198.51.100.1 --psk-file /etc/vpngw/hq.psk
   vpngw probe 198.51.100.1 --psk-file hq.psk --local-subnets 192.168.3.0/24 --ike-version 2`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return &usageError{fmt.Errorf("exactly one address of a peer is needed; there are %d", len(args))}
-			}
-			return nil
-		},
+		Args: one("address of a peer"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := o.config(args[0])
 			if err != nil {
@@ -133,7 +129,7 @@ func alone(ctx context.Context, s *settings, peer netip.Addr) error {
 	for _, c := range st.Connections {
 		for _, t := range c.Tunnels {
 			if t.Remote == peer.String() && t.IKE != nil {
-				return fmt.Errorf("tunnel %s has an IKE SA with %v, which a probe could end: take it down first (vpngw down %s)", plain(t.Name), peer, plain(t.Name))
+				return fmt.Errorf("tunnel %s has an IKE SA with %v, which a probe could end: take it down first (vpngw down %s)", show.Plain(t.Name), peer, show.Plain(t.Name))
 			}
 		}
 	}
@@ -148,20 +144,20 @@ func probe(cmd *cobra.Command, c tryout.Config) error {
 		return err
 	}
 	defer conn.Close()
-	r, err := tryout.Run(ctx, c, conn, func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), plain(line)) })
+	r, err := tryout.Run(ctx, c, conn, func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), show.Plain(line)) })
 	if err != nil {
 		return err
 	}
 	printProbe(cmd.OutOrStdout(), c, r)
 	if !r.Cause.OK() {
-		return fmt.Errorf("%v: %v", c.Remote.Address, plain(r.Cause.String()))
+		return fmt.Errorf("%v: %v", c.Remote.Address, show.Plain(r.Cause.String()))
 	}
 	return nil
 }
 
 // printProbe writes the part of a native body that is known.
 func printProbe(w io.Writer, c tryout.Config, r tryout.Result) {
-	fmt.Fprintf(w, "# found by vpngw probe of %v: %s, %s sent\n", c.Remote.Address, count(r.Attempts, "attempt"), count(r.Sent, "packet"))
+	fmt.Fprintf(w, "# found by vpngw probe of %v: %s, %s sent\n", c.Remote.Address, show.Count(r.Attempts, "attempt"), show.Count(r.Sent, "packet"))
 	if r.IKE.Encr.Type == 0 {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"vpngw/cmd/vpngw/show"
 	"vpngw/control"
 	"vpngw/desired"
 	"vpngw/diag"
@@ -81,7 +82,7 @@ the file still has the new text: "vpngw status" says so until the next reload.`,
 				return printJSON(out, done)
 			}
 			fmt.Fprintf(out, "reloaded: %s added, %d changed, %d removed, %d as before\n",
-				count(done.Added, "tunnel"), done.Changed, done.Removed, done.Kept)
+				show.Count(done.Added, "tunnel"), done.Changed, done.Removed, done.Kept)
 			if trial {
 				fmt.Fprintf(out, "the daemon goes back in %v, or when it ends before, unless `vpngw confirm` comes first\n", confirm)
 			}
@@ -128,13 +129,13 @@ func printPlan(w io.Writer, p gateway.Plan) error {
 		fmt.Fprintf(w, "a reload is refused because of `%s`: a restart of the daemon brings that and what follows\n", strings.Join(p.DaemonRestart, "`, `"))
 	}
 	for _, c := range p.Connections {
-		fmt.Fprintf(w, "%s: %s\n", plain(c.Name), plain(changeText(c)))
+		fmt.Fprintf(w, "%s: %s\n", show.Plain(c.Name), show.Plain(changeText(c)))
 	}
 	if len(p.Connections) == 0 {
-		_, err := fmt.Fprintf(w, "nothing changes: %s as before\n", count(p.Unchanged, "connection"))
+		_, err := fmt.Fprintf(w, "nothing changes: %s as before\n", show.Count(p.Unchanged, "connection"))
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s, %d as before\n", count(len(p.Connections), "connection")+changesWord(len(p.Connections)), p.Unchanged)
+	_, err := fmt.Fprintf(w, "%s, %d as before\n", show.Count(len(p.Connections), "connection")+changesWord(len(p.Connections)), p.Unchanged)
 	return err
 }
 

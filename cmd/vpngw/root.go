@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	sdjournal "github.com/coreos/go-systemd/v22/journal"
 	"github.com/spf13/cobra"
@@ -24,6 +25,8 @@ type settings struct {
 	logLevel  slog.Level
 	logFormat string
 }
+
+var logFormats = []string{"auto", "text", "json", "journal"}
 
 func newRoot() *cobra.Command {
 	s := &settings{}
@@ -65,7 +68,7 @@ each tunnel.
 	f.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "least `level` that is logged: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "auto", "`format` of the log: text or json on standard error, journal (systemd's, with fields), or auto: journal where standard error is the journal, else text")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if !slices.Contains([]string{"auto", "text", "json", "journal"}, s.logFormat) {
+		if !slices.Contains(logFormats, s.logFormat) {
 			return &usageError{fmt.Errorf("--log-format is %q; it can be text, json, journal or auto", s.logFormat)}
 		}
 		return nil
@@ -183,7 +186,7 @@ func (s *settings) logger(w io.Writer) (*slog.Logger, *logLevel, error) {
 	return l.log, l, nil
 }
 
-// noArgs, oneName and noneOrOneName check the arguments behind a command.
+// noArgs, one, oneName and noneOrOneName check the arguments behind a command.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return &usageError{fmt.Errorf("nothing may follow here, but %q does", args[0])}
@@ -191,18 +194,52 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func oneName(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return &usageError{fmt.Errorf("exactly one name of a connection or tunnel is needed; there are %d", len(args))}
+// one checks that there is exactly one of what.
+func one(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return &usageError{fmt.Errorf("exactly one %s is needed; there are %d", what, len(args))}
+		}
+		return nil
+	}
+}
+
+func oneName(cmd *cobra.Command, args []string) error {
+	return one("name of a connection or tunnel")(cmd, args)
+}
+
+func noneOrOneName(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return &usageError{fmt.Errorf("at most one name of a connection or tunnel may follow here; there are %d", len(args))}
 	}
 	return nil
 }
 
-func noneOrOneName(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
+// checkFor checks the time of --for.
+func checkFor(during, most time.Duration) error {
+	if during < time.Second || during > most {
+		return &usageError{fmt.Errorf("--for is %v; it must be from 1s to %v", during, most)}
 	}
-	return oneName(cmd, args)
+	return nil
+}
+
+// readFile reads a file of at most limit bytes.
+func readFile(name string, limit int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, name, limit)
+}
+
+// readAtMost reads at most limit bytes from r, which is called name. More are an error.
+func readAtMost(r io.Reader, name string, limit int) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err == nil && len(data) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
+	}
+	return data, err
 }
 
 // readConfig loads the configuration file for this daemon, whichever command asks.

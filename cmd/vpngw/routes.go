@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -67,8 +68,8 @@ func printRoutes(w io.Writer, list []gateway.RouteStatus) error {
 		case r.Guarded:
 			kernel = "blocked"
 		}
-		table.Rows = append(table.Rows, []string{plain(r.Tunnel), plain(r.Prefix), dash(plain(strings.Join(r.Sources, "+"))), plain(r.Device), fmt.Sprint(r.Metric), kernel})
-		whys = append(whys, plain(dash(why)))
+		table.Rows = append(table.Rows, []string{show.Plain(r.Tunnel), show.Plain(r.Prefix), cmp.Or(show.Plain(strings.Join(r.Sources, "+")), "-"), show.Plain(r.Device), fmt.Sprint(r.Metric), kernel})
+		whys = append(whys, cmp.Or(show.Plain(why), "-"))
 	}
 	limit := width(w)
 	return show.Write(w, table.With(whys, limit))

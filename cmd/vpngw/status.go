@@ -17,6 +17,7 @@ import (
 	"vpngw/control"
 	"vpngw/desired"
 	"vpngw/gateway"
+	"vpngw/host"
 )
 
 func newStatus(s *settings) *cobra.Command {
@@ -79,10 +80,8 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 			if err != nil {
 				return err
 			}
-			if name != "" {
-				if st, err = named(st, name); err != nil {
-					return err
-				}
+			if st, err = named(st, name); err != nil {
+				return err
 			}
 			if asJSON {
 				return printJSON(out, st)
@@ -106,8 +105,11 @@ Root, the user that the daemon runs as and members of the socket's group may loo
 	return cmd
 }
 
-// named is the part of a status that is of the connection or tunnel of a name.
+// named is the part of a status that is of the connection or tunnel of a name; of none: all.
 func named(st desired.Status, name string) (desired.Status, error) {
+	if name == "" {
+		return st, nil
+	}
 	var known []string
 	var out []gateway.ConnectionStatus
 	for _, c := range st.Connections {
@@ -154,13 +156,13 @@ func coloured(w io.Writer, when string) bool {
 // terminal reports whether w, or an io.Reader, is one.
 func terminal(w any) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(f.Fd())
+	return ok && host.IsTerminal(f)
 }
 
 // columns is the width of the terminal w; 0: w is none.
 func columns(w io.Writer) int {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(f.Fd()) {
+	if !ok {
 		return 0
 	}
 	width, _, err := term.GetSize(f.Fd())
@@ -176,14 +178,3 @@ func printJSON(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
-func ago(d time.Duration) string { return show.Ago(d) }
-
-func plain(s string) string { return show.Plain(s) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/fips140"
-	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
@@ -42,9 +41,7 @@ which GODEBUG=fips140=on in the environment turns on.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := built{version, commit, commitTime, runtime.Version(), runtime.GOOS, runtime.GOARCH, fips140.Enabled()}
 			if asJSON {
-				out := json.NewEncoder(cmd.OutOrStdout())
-				out.SetIndent("", "  ")
-				return out.Encode(b)
+				return printJSON(cmd.OutOrStdout(), b)
 			}
 			b.print(cmd.OutOrStdout())
 			return nil

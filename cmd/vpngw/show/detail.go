@@ -60,17 +60,18 @@ func Tunnel(c *gateway.ConnectionStatus, t *gateway.TunnelStatus, drops map[stri
 	if len(t.Children) == 0 {
 		d.add("Child SA", "none")
 	}
-	d.add("carried", fmt.Sprintf("%s in (%s), %s out (%s), since the daemon's start", Bytes(t.Traffic.BytesIn), packets(t.Traffic.PacketsIn), Bytes(t.Traffic.BytesOut), packets(t.Traffic.PacketsOut)))
+	d.add("carried", fmt.Sprintf("%s in (%s), %s out (%s), since the daemon's start", Bytes(t.Traffic.BytesIn), Count(t.Traffic.PacketsIn, "packet"), Bytes(t.Traffic.BytesOut), Count(t.Traffic.PacketsOut, "packet")))
 	d.add("dropped", Drops(drops))
 	d.health(t.Health)
-	own := Plain(t.Name) + " "
-	d.add("BFD", strings.TrimPrefix(strings.TrimPrefix(BFD(t, o.Now), own), "BFD "))
-	d.session(t, own)
+	if t.BFD != nil {
+		d.add("BFD", bfd(t.BFD, o.Now))
+	}
+	d.session(t.Session)
 	if t.Leak != "" {
 		d.add("leak", cmp.Or(Plain(t.LeakWhy), "none: all packets for its networks go into a tunnel or are dropped"))
 	}
 	for _, x := range t.Exposed {
-		d.add("exposed", strings.TrimPrefix(Exposed(t.Name, x), Plain(t.Name)+": "))
+		d.add("exposed", exposed(x))
 	}
 	if len(c.Unserved) > 0 {
 		d.add("not served", Plain(strings.Join(c.Unserved, ", ")))
@@ -108,7 +109,7 @@ func (d *detail) ike(i *gateway.IKEStatus) {
 
 func (d *detail) child(c *gateway.ChildStatus) {
 	d.add("Child SA", fmt.Sprintf("%s === %s", Plain(strings.Join(c.LocalTS, " ")), Plain(strings.Join(c.RemoteTS, " "))))
-	text := fmt.Sprintf("%s, SPI %s in, %s out; %s in (%s), %s out (%s)", Marked(c.Proposal), Plain(c.SPIIn), Plain(c.SPIOut), Bytes(c.BytesIn), packets(c.PacketsIn), Bytes(c.BytesOut), packets(c.PacketsOut))
+	text := fmt.Sprintf("%s, SPI %s in, %s out; %s in (%s), %s out (%s)", Marked(c.Proposal), Plain(c.SPIIn), Plain(c.SPIOut), Bytes(c.BytesIn), Count(c.PacketsIn, "packet"), Bytes(c.BytesOut), Count(c.PacketsOut, "packet"))
 	if drops := Drops(c.Drops); drops != "" {
 		text += "; dropped " + drops
 	}
@@ -133,27 +134,15 @@ func (d *detail) health(h *gateway.HealthStatus) {
 	d.add("health", text)
 }
 
-func (d *detail) session(t *gateway.TunnelStatus, own string) {
-	s := t.Session
+func (d *detail) session(s *gateway.SessionStatus) {
 	if s == nil {
 		return
 	}
-	whole := *t
-	short := *s
-	short.Reasons = nil // each has a line of its own
-	whole.Session = &short
-	d.add("BGP", strings.TrimPrefix(strings.TrimPrefix(Session(&whole, d.o.Now), own), "BGP "))
+	d.add("BGP", session(s, "", d.o.Now)) // each reason has a line of its own
 	d.add("", fmt.Sprintf("this end is %s, AS %d", Plain(s.Local), s.LocalAS))
 	for _, r := range s.Reasons {
 		d.add("refused", Plain(r.Prefix)+": "+Plain(r.Why))
 	}
-}
-
-func packets(n uint64) string {
-	if n == 1 {
-		return "1 packet"
-	}
-	return fmt.Sprintf("%d packets", n)
 }
 
 // Drops are counts by name; empty: there are none.

@@ -9,11 +9,14 @@ import (
 
 // BFD says how the BFD session of a tunnel is; empty: it has none.
 func BFD(t *gateway.TunnelStatus, now time.Time) string {
-	b := t.BFD
-	if b == nil {
+	if t.BFD == nil {
 		return ""
 	}
-	line := fmt.Sprintf("%s BFD to %s: %s", Plain(t.Name), Plain(b.Remote), Plain(b.State))
+	return Plain(t.Name) + " BFD " + bfd(t.BFD, now)
+}
+
+func bfd(b *gateway.BFDStatus, now time.Time) string {
+	line := fmt.Sprintf("to %s: %s", Plain(b.Remote), Plain(b.State))
 	if !b.Since.IsZero() {
 		line += " for " + Ago(now.Sub(b.Since))
 	}
@@ -38,7 +41,16 @@ func Session(t *gateway.TunnelStatus, now time.Time) string {
 	if s == nil {
 		return ""
 	}
-	line := fmt.Sprintf("%s BGP to %s (AS %d): %s", Plain(t.Name), Plain(s.Remote), s.RemoteAS, Plain(s.State))
+	refused := ""
+	if n := len(s.Reasons); n > 0 {
+		refused = fmt.Sprintf(" (%s: %s)", Plain(s.Reasons[n-1].Prefix), Plain(s.Reasons[n-1].Why))
+	}
+	return Plain(t.Name) + " BGP " + session(s, refused, now)
+}
+
+// session says how a BGP session is. refused follows the number of prefixes that are refused.
+func session(s *gateway.SessionStatus, refused string, now time.Time) string {
+	line := fmt.Sprintf("to %s (AS %d): %s", Plain(s.Remote), s.RemoteAS, Plain(s.State))
 	if !s.Since.IsZero() {
 		line += " for " + Ago(now.Sub(s.Since))
 	}
@@ -47,10 +59,7 @@ func Session(t *gateway.TunnelStatus, now time.Time) string {
 	}
 	line += fmt.Sprintf("; %s in, %d out", Count(s.In, "prefix"), s.Out)
 	if s.Refused > 0 {
-		line += fmt.Sprintf(", %d refused", s.Refused)
-		if n := len(s.Reasons); n > 0 {
-			line += fmt.Sprintf(" (%s: %s)", Plain(s.Reasons[n-1].Prefix), Plain(s.Reasons[n-1].Why))
-		}
+		line += fmt.Sprintf(", %d refused%s", s.Refused, refused)
 	}
 	if s.Hold > 0 {
 		line += fmt.Sprintf("; hold %gs", s.Hold)

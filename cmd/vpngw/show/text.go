@@ -60,7 +60,7 @@ func short(f float64, gap string) string {
 }
 
 // Count is a number of things.
-func Count(n int, what string) string {
+func Count[N int | uint64](n N, what string) string {
 	switch {
 	case n == 1:
 		return "1 " + what
