@@ -40,14 +40,18 @@ type Client struct {
 
 // NewClient makes a client of the daemon behind a socket. It opens nothing yet.
 func NewClient(path string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
-	}
-	return &Client{path: path, http: http.Client{
-		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+	c := &Client{path: path}
+	c.http = http.Client{
+		Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true},
 		Timeout:   answerTime,
-	}}
+	}
+	return c
+}
+
+// dial connects to the socket, whatever address a request names.
+func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", c.path)
 }
 
 // Status returns the state of every connection.

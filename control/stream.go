@@ -187,17 +187,21 @@ const lastWords = 5 * time.Second
 // its end.
 func (c *Client) stream(ctx context.Context, path string, in any, take func(io.Reader) error) (http.Header, error) {
 	dialed := make(chan net.Conn, 1)
-	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", c.path)
-		if err == nil {
-			select {
-			case <-dialed: // it was displaced: see ask
-			default:
-			}
-			dialed <- conn
+	t := &http.Transport{DisableKeepAlives: true, DialContext: func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := c.dial(dialing, network, address)
+		if err != nil {
+			return nil, err
 		}
-		return conn, err
+		select {
+		case <-dialed: // it was displaced: see ask
+		default:
+		}
+		dialed <- conn
+		if err := ctx.Err(); err != nil { // nobody will end it
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
 	}}
 	stop := context.AfterFunc(ctx, func() {
 		select {
@@ -209,7 +213,9 @@ func (c *Client) stream(ctx context.Context, path string, in any, take func(io.R
 	})
 	defer stop()
 	resp, err := c.ask(context.WithoutCancel(ctx), &http.Client{Transport: t}, http.MethodPost, path, in)
-	if err != nil {
+	if end := ctx.Err(); end != nil && errors.Is(err, end) {
+		return nil, end
+	} else if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
