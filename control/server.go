@@ -134,22 +134,16 @@ func answer(w http.ResponseWriter, v any, err error) {
 	pending := (*desired.PendingError)(nil)
 	busy := (*gateway.BusyError)(nil)
 	notPending := (*desired.NotPendingError)(nil)
-	bad := (*badRequestError)(nil)
-	each, lines := v.(lines)
-	list, many := v.(Events)
+	own, ok := v.(interface{ writeTo(http.ResponseWriter) })
 	switch {
-	case err == nil && lines:
-		writeLines(w, each)
 	case err == nil && v == nil:
 		write(w, http.StatusOK, struct{}{})
-	case err == nil && many:
-		writeEvents(w, list)
+	case err == nil && ok:
+		own.writeTo(w)
 	case err == nil:
 		write(w, http.StatusOK, v)
 	case errors.As(err, &invalid):
 		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
-	case errors.As(err, &bad):
-		write(w, http.StatusBadRequest, failure{Error: err.Error()})
 	case errors.As(err, &pending), errors.As(err, &notPending), errors.As(err, &stays), errors.As(err, &busy):
 		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.As(err, &unknown):

@@ -22,6 +22,9 @@ type verb struct {
 // named is a body that names a connection or a tunnel.
 type named interface{ name() string }
 
+// checked is a body that has more to check than its name.
+type checked interface{ check() error }
+
 func newTarget() named { return new(target) }
 
 // verbs are all requests.
@@ -58,9 +61,6 @@ func verbs(d Daemon, version string) []verb {
 		get("log-level", func(context.Context) (any, error) { return d.LogLevel(), nil }),
 		{pattern: "POST /v1/log-level", admin: true, body: func() named { return new(level) }, do: func(_ context.Context, in any) (any, error) {
 			l := in.(*level)
-			if err := l.parse(); err != nil {
-				return nil, err
-			}
 			return d.SetLogLevel(l.parsed, time.Duration(l.For)*time.Second), nil
 		}},
 		get("openapi.json", func(context.Context) (any, error) { return openAPI, nil }),
