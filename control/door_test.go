@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,16 +18,7 @@ import (
 // patient starts a server that never closes a client because of the time.
 func patient(t *testing.T, d Daemon) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "control.sock")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newServer(d, "1.2.3", slog.New(slog.DiscardHandler))
-	s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = 0, 0, 0
-	s.serve(l)
-	t.Cleanup(func() { s.Close() })
-	return path
+	return serve(t, d, func(s *Server) { s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = 0, 0, 0 })
 }
 
 func TestSilentAndSlowClientsDelayNobody(t *testing.T) {
@@ -136,7 +126,7 @@ func as(t *testing.T, user int, f func()) {
 func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 	d := &fakeDaemon{}
 	path := patient(t, d)
-	if err := os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
+	if err := os.Chmod(filepath.Dir(filepath.Dir(filepath.Dir(path))), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	post := func(verb, body string) string {
