@@ -41,7 +41,10 @@ func explained(r *load.Result, name string) (Explained, error) {
 	var known []string
 	for _, c := range r.Connections {
 		known = append(known, c.Name)
-		if v, ok := drift.Of(r, c.Name); ok && (name == "" || name == c.Name || len(out.Tunnels) > 0 && out.Tunnels[0].Connection == c.Name) {
+		if name != "" && name != c.Name && (len(out.Tunnels) == 0 || out.Tunnels[0].Connection != c.Name) {
+			continue
+		}
+		if v, ok := drift.Of(r, c.Name); ok {
 			out.Connections = append(out.Connections, v)
 		}
 	}
