@@ -72,23 +72,23 @@ func TestWhoLeavesWhenThereAreTooManyClients(t *testing.T) {
 		{"nobody who commands for those who look", append(append(full(admin, 500), full(a)...), a), nil, maxConnections},
 		{"the daemon's own user is an administrator", append(full(500), 500, a), nil, 0},
 	} {
-		d := &door{owner: 500}
+		d := newDoor(nil, 500, 0)
 		var clients []*client
 		out := -1
 		for i, user := range tt.users {
 			near, far := net.Pipe()
 			defer near.Close()
 			defer far.Close()
-			c := &client{Conn: near, door: d, user: user}
+			c := d.client(near, user)
 			clients = append(clients, c)
 			if i == len(tt.users)-1 {
 				for _, w := range tt.working {
 					clients[w].working = true
 				}
 			}
-			if left := d.admit(c); left != nil {
+			if left := c.room.admit(c.guest); left != nil {
 				for j, o := range clients {
-					if o == left {
+					if o.guest == left {
 						out = j
 					}
 				}

@@ -35,7 +35,7 @@ func newServer(d Daemon, version string, log *slog.Logger) *Server {
 	s := &Server{take: takeTime, done: make(chan error, 1)}
 	s.http = http.Server{
 		Handler:           handler(d, version),
-		ConnContext:       withClient,
+		ConnContext:       withConn,
 		ReadHeaderTimeout: requestTime,
 		ReadTimeout:       requestTime,
 		IdleTimeout:       idleTime,
@@ -46,7 +46,7 @@ func newServer(d Daemon, version string, log *slog.Logger) *Server {
 }
 
 func (s *Server) serve(l net.Listener) {
-	go func() { s.done <- s.http.Serve(&door{Listener: l, owner: os.Geteuid(), take: s.take}) }()
+	go func() { s.done <- s.http.Serve(newDoor(l, os.Geteuid(), s.take)) }()
 }
 
 // Close ends the server and removes the socket. It breaks off requests in progress.
@@ -65,7 +65,7 @@ func handler(d Daemon, version string) http.Handler {
 	}
 	tell := exposition(d)
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		clientOf(r.Context()).work(func() (any, error) { tell.ServeHTTP(w, r); return nil, nil })
+		clientOf(r.Context()).work(func() { tell.ServeHTTP(w, r) })
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusNotFound, failure{Error: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})

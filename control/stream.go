@@ -124,7 +124,8 @@ func (s *stream) Write(b []byte) (int, error) {
 // the client does not take it for whole.
 func (v verb) serveStream(w http.ResponseWriter, r *http.Request, in any) {
 	s := newStream(w, "")
-	_, err := clientOf(r.Context()).work(func() (any, error) { return nil, v.stream(r.Context(), in, s) })
+	var err error
+	clientOf(r.Context()).work(func() { err = v.stream(r.Context(), in, s) })
 	switch {
 	case err != nil && !s.begun:
 		answer(w, nil, err)

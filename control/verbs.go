@@ -84,7 +84,7 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := clientOf(r.Context())
 	if v.admin && !c.admin() {
 		write(w, http.StatusForbidden, failure{Error: fmt.Sprintf(
-			"user %d may only look (status, counters, events, diagnosis, routes, version and the other GET requests); %s needs root or the daemon's own user, %d: use sudo", c.user, r.URL.Path[len("/v1/"):], c.door.owner)})
+			"user %d may only look (status, counters, events, diagnosis, routes, version and the other GET requests); %s needs root or the daemon's own user, %d: use sudo", c.from, r.URL.Path[len("/v1/"):], c.door.owner)})
 		return
 	}
 	var in any
@@ -114,11 +114,13 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.serveStream(w, r, in)
 		return
 	}
-	do := func() (any, error) { return v.do(r.Context(), in) }
-	if !v.waits {
-		work := do
-		do = func() (any, error) { return c.work(work) }
+	var out any
+	var err error
+	do := func() { out, err = v.do(r.Context(), in) }
+	if v.waits {
+		do()
+	} else {
+		c.work(do)
 	}
-	out, err := do()
 	answer(w, out, err)
 }
