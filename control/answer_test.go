@@ -22,16 +22,7 @@ import (
 // eager starts a server that gives clients a short time to take some of an answer.
 func eager(t *testing.T, d Daemon, take time.Duration) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newServer(d, "1.2.3", slog.New(slog.DiscardHandler))
-	s.take = take
-	s.serve(l)
-	t.Cleanup(func() { s.Close() })
-	return path
+	return serve(t, d, func(s *Server) { s.take = take })
 }
 
 // large has a status of some MB.

@@ -40,14 +40,18 @@ type Client struct {
 
 // NewClient makes a client of the daemon behind a socket. It opens nothing yet.
 func NewClient(path string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
-	}
-	return &Client{path: path, http: http.Client{
-		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
+	c := &Client{path: path}
+	c.http = http.Client{
+		Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true},
 		Timeout:   answerTime,
-	}}
+	}
+	return c
+}
+
+// dial connects to the socket, whatever address a request names.
+func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", c.path)
 }
 
 // Status returns the state of every connection.
@@ -83,12 +87,22 @@ func (c *Client) Follow(ctx context.Context, name string, after uint64, each fun
 		return err
 	}
 	defer answer.Body.Close()
-	for in := json.NewDecoder(answer.Body); ; {
-		var e gateway.Event
-		if err := in.Decode(&e); err != nil {
+	if err := eachLine(c, answer.Body, each); err != nil {
+		return err
+	}
+	return c.unreachable(io.EOF)
+}
+
+// eachLine calls each for the lines of an answer that goes on, until that ends or each fails.
+func eachLine[T any](c *Client, r io.Reader, each func(T) error) error {
+	for in := json.NewDecoder(r); ; {
+		var v T
+		if err := in.Decode(&v); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
 			return c.unreachable(err)
 		}
-		if err := each(e); err != nil {
+		if err := each(v); err != nil {
 			return err
 		}
 	}
@@ -175,32 +189,32 @@ func (c *Client) Confirm(ctx context.Context) error {
 
 // Get returns an answer as it is.
 func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
-	var raw []byte
-	err := c.do(ctx, http.MethodGet, path, nil, &raw)
-	return raw, err
+	return c.text(ctx, http.MethodGet, path, nil)
 }
 
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
-	answer, err := c.ask(ctx, &c.http, method, path, in)
-	if err != nil {
+	text, err := c.text(ctx, method, path, in)
+	if err != nil || out == nil {
 		return err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return c.unreachable(err)
-	}
-	if raw, ok := out.(*[]byte); ok {
-		*raw = text
-		return nil
-	}
-	if out == nil {
-		return nil
 	}
 	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("the daemon's answer on %s: %w", c.path, err)
 	}
 	return nil
+}
+
+// text sends a request and reads all of its answer.
+func (c *Client) text(ctx context.Context, method, path string, in any) ([]byte, error) {
+	answer, err := c.ask(ctx, &c.http, method, path, in)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	return text, nil
 }
 
 // ask sends a request and returns the answer, if that is no refusal; the caller closes its body.

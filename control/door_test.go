@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,16 +18,7 @@ import (
 // patient starts a server that never closes a client because of the time.
 func patient(t *testing.T, d Daemon) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "control.sock")
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newServer(d, "1.2.3", slog.New(slog.DiscardHandler))
-	s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = 0, 0, 0
-	s.serve(l)
-	t.Cleanup(func() { s.Close() })
-	return path
+	return serve(t, d, func(s *Server) { s.http.ReadHeaderTimeout, s.http.ReadTimeout, s.http.IdleTimeout = 0, 0, 0 })
 }
 
 func TestSilentAndSlowClientsDelayNobody(t *testing.T) {
@@ -82,23 +72,23 @@ func TestWhoLeavesWhenThereAreTooManyClients(t *testing.T) {
 		{"nobody who commands for those who look", append(append(full(admin, 500), full(a)...), a), nil, maxConnections},
 		{"the daemon's own user is an administrator", append(full(500), 500, a), nil, 0},
 	} {
-		d := &door{owner: 500}
+		d := newDoor(nil, 500, 0)
 		var clients []*client
 		out := -1
 		for i, user := range tt.users {
 			near, far := net.Pipe()
 			defer near.Close()
 			defer far.Close()
-			c := &client{Conn: near, door: d, user: user}
+			c := d.client(near, user)
 			clients = append(clients, c)
 			if i == len(tt.users)-1 {
 				for _, w := range tt.working {
 					clients[w].working = true
 				}
 			}
-			if left := d.admit(c); left != nil {
+			if left := c.room.admit(c.guest); left != nil {
 				for j, o := range clients {
-					if o == left {
+					if o.guest == left {
 						out = j
 					}
 				}
@@ -136,7 +126,7 @@ func as(t *testing.T, user int, f func()) {
 func TestOnlyRootAndTheDaemonsUserMayCommand(t *testing.T) {
 	d := &fakeDaemon{}
 	path := patient(t, d)
-	if err := os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
+	if err := os.Chmod(filepath.Dir(filepath.Dir(filepath.Dir(path))), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	post := func(verb, body string) string {

@@ -53,8 +53,8 @@ func readNext(q url.Values) (any, error) {
 	return next{q.Get("name"), after, time.Duration(wait) * time.Second, follow == 1}, err
 }
 
-// writeEvents writes an Events one event at a time: there are ten thousand, and many clients may ask at once.
-func writeEvents(w http.ResponseWriter, list Events) {
+// writeTo writes one event at a time: there are ten thousand, and many clients may ask at once.
+func (list Events) writeTo(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	before := `{"events":[`
 	for _, e := range list.Events {
@@ -95,17 +95,10 @@ func follow(ctx context.Context, d Daemon, n next) (any, error) {
 // lines is an answer of any number of values, each a line of JSON. It ends when yield fails, and otherwise when it likes.
 type lines func(yield func(any) error) error
 
-func writeLines(w http.ResponseWriter, each lines) {
-	c := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	c.Flush() // the client hears at once that it is heard
-	out := json.NewEncoder(w)
-	each(func(v any) error {
-		if err := out.Encode(v); err != nil {
-			return err
-		}
-		return c.Flush()
-	})
+func (each lines) writeTo(w http.ResponseWriter) {
+	s := newStream(w, lineByLine)
+	s.Write(nil) // the client hears at once that it is heard
+	each(json.NewEncoder(s).Encode)
 }
 
 // readTrial reads the time of a try.

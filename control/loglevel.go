@@ -33,21 +33,18 @@ type level struct {
 	Level string `json:"level"`
 	For   int    `json:"for_s,omitempty"` // seconds; 0: until the daemon ends
 
-	parsed slog.Level
+	parsed slog.Level // by check
 }
 
 func (l *level) name() string { return l.Level }
 func (l *level) form() string { return `{"level":"debug"} or {"level":"debug","for_s":600}` }
 
-func (l *level) parse() error {
+func (l *level) check() error {
 	if err := l.parsed.UnmarshalText([]byte(l.Level)); err != nil {
-		return &badRequestError{fmt.Errorf("level is %q; it can be debug, info, warn or error", l.Level)}
+		return fmt.Errorf("level is %q; it can be debug, info, warn or error", l.Level)
 	}
 	if most := int(MaxLogLevelTime / time.Second); l.For < 0 || l.For > most {
-		return &badRequestError{fmt.Errorf("for_s must be from 1 to %d, and is %d", most, l.For)}
+		return fmt.Errorf("for_s must be from 1 to %d, and is %d", most, l.For)
 	}
 	return nil
 }
-
-// badRequestError is what is wrong with a body.
-type badRequestError struct{ error }

@@ -115,7 +115,7 @@ func (p *Public) serve(ctx context.Context, at netip.AddrPort) {
 
 func (p *Public) on(ctx context.Context, l net.Listener) error {
 	s := http.Server{
-		Handler: http.HandlerFunc(p.handle), ConnContext: withGuest,
+		Handler: http.HandlerFunc(p.handle), ConnContext: withConn,
 		ReadHeaderTimeout: publicRequest, ReadTimeout: publicRequest, WriteTimeout: publicAnswer, IdleTimeout: publicIdle,
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
@@ -148,10 +148,10 @@ func (p *Public) handle(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
-	g := r.Context().Value(guestKey{}).(*guest)
-	g.work(func() {
+	v := visitorOf(r.Context())
+	v.work(func() {
 		if p.turns.wait(r.Context()) == nil {
-			p.mux.ServeHTTP(answering{w, g}, r)
+			p.mux.ServeHTTP(answering{w, v}, r)
 		}
 	})
 }

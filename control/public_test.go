@@ -210,15 +210,15 @@ func TestPublicAnswersBesideManyIdleClients(t *testing.T) {
 
 // The oldest idle connection of the address with the most leaves for a newcomer.
 func TestLobbyMakesRoom(t *testing.T) {
-	l := newLobby(nil)
-	guestOf := func(from string) *guest {
+	l := newLobby(nil).room
+	guestOf := func(from string) *visitor {
 		a, b := net.Pipe()
 		t.Cleanup(func() { a.Close(); b.Close() })
-		return &guest{Conn: a, lobby: l, from: netip.MustParseAddr(from)}
+		return &visitor{Conn: a, room: l, from: netip.MustParseAddr(from)}
 	}
 	other := guestOf("192.0.2.2")
 	l.admit(other)
-	var crowd []*guest
+	var crowd []*visitor
 	for range maxPublic - 1 {
 		crowd = append(crowd, guestOf("192.0.2.1"))
 		if out := l.admit(crowd[len(crowd)-1]); out != nil {
@@ -237,7 +237,7 @@ func TestLobbyMakesRoom(t *testing.T) {
 		g.set(true)
 	}
 	last := guestOf("192.0.2.1")
-	out := make(chan *guest)
+	out := make(chan *visitor)
 	go func() { out <- l.admit(last) }()
 	select {
 	case <-out:

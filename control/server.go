@@ -35,7 +35,7 @@ func newServer(d Daemon, version string, log *slog.Logger) *Server {
 	s := &Server{take: takeTime, done: make(chan error, 1)}
 	s.http = http.Server{
 		Handler:           handler(d, version),
-		ConnContext:       withClient,
+		ConnContext:       withConn,
 		ReadHeaderTimeout: requestTime,
 		ReadTimeout:       requestTime,
 		IdleTimeout:       idleTime,
@@ -46,7 +46,7 @@ func newServer(d Daemon, version string, log *slog.Logger) *Server {
 }
 
 func (s *Server) serve(l net.Listener) {
-	go func() { s.done <- s.http.Serve(&door{Listener: l, owner: os.Geteuid(), take: s.take}) }()
+	go func() { s.done <- s.http.Serve(newDoor(l, os.Geteuid(), s.take)) }()
 }
 
 // Close ends the server and removes the socket. It breaks off requests in progress.
@@ -65,7 +65,7 @@ func handler(d Daemon, version string) http.Handler {
 	}
 	tell := exposition(d)
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		clientOf(r.Context()).work(func() (any, error) { tell.ServeHTTP(w, r); return nil, nil })
+		clientOf(r.Context()).work(func() { tell.ServeHTTP(w, r) })
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusNotFound, failure{Error: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
@@ -134,22 +134,16 @@ func answer(w http.ResponseWriter, v any, err error) {
 	pending := (*desired.PendingError)(nil)
 	busy := (*gateway.BusyError)(nil)
 	notPending := (*desired.NotPendingError)(nil)
-	bad := (*badRequestError)(nil)
-	each, lines := v.(lines)
-	list, many := v.(Events)
+	own, ok := v.(interface{ writeTo(http.ResponseWriter) })
 	switch {
-	case err == nil && lines:
-		writeLines(w, each)
 	case err == nil && v == nil:
 		write(w, http.StatusOK, struct{}{})
-	case err == nil && many:
-		writeEvents(w, list)
+	case err == nil && ok:
+		own.writeTo(w)
 	case err == nil:
 		write(w, http.StatusOK, v)
 	case errors.As(err, &invalid):
 		write(w, http.StatusUnprocessableEntity, failure{err.Error(), invalid.Problems})
-	case errors.As(err, &bad):
-		write(w, http.StatusBadRequest, failure{Error: err.Error()})
 	case errors.As(err, &pending), errors.As(err, &notPending), errors.As(err, &stays), errors.As(err, &busy):
 		write(w, http.StatusConflict, failure{Error: err.Error()})
 	case errors.As(err, &unknown):

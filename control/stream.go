@@ -68,16 +68,13 @@ func (c *capturing) request() gateway.CaptureRequest {
 	return r
 }
 
-// checked is a body that has more to check than its name.
-type checked interface{ check() error }
-
 // streams are the requests with an answer that goes on until its time is over or the client closes its side of the
 // connection. Then it still gets the end.
 func streams(d Daemon) []verb {
 	return []verb{
 		{pattern: "POST /v1/keylog", admin: true, body: func() named { return new(keylog) }, stream: func(ctx context.Context, in any, s *stream) error {
 			k := in.(*keylog)
-			s.kind = "application/x-ndjson"
+			s.kind = lineByLine
 			enc := json.NewEncoder(s)
 			return d.LogKeys(ctx, k.Name, time.Duration(k.Seconds)*time.Second, func(r gateway.KeyRows) error { return enc.Encode(r) })
 		}},
@@ -96,12 +93,19 @@ func streams(d Daemon) []verb {
 // capturedTrailer has how many packets a capture has recorded.
 const capturedTrailer = "Vpngw-Captured"
 
-// stream is an answer of any length. The door cuts a client that takes nothing of it.
+// lineByLine is the type of an answer that is any number of lines of JSON.
+const lineByLine = "application/x-ndjson"
+
+// stream is an answer of any length, of which each Write is sent at once. The door cuts a client that takes nothing of it.
 type stream struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
 	kind  string
 	begun bool
+}
+
+func newStream(w http.ResponseWriter, kind string) *stream {
+	return &stream{w: w, rc: http.NewResponseController(w), kind: kind}
 }
 
 func (s *stream) Write(b []byte) (int, error) {
@@ -119,8 +123,9 @@ func (s *stream) Write(b []byte) (int, error) {
 // serveStream answers with a stream. An error before its begin is an answer as any other; one after it breaks it off, so that
 // the client does not take it for whole.
 func (v verb) serveStream(w http.ResponseWriter, r *http.Request, in any) {
-	s := &stream{w: w, rc: http.NewResponseController(w)}
-	_, err := clientOf(r.Context()).work(func() (any, error) { return nil, v.stream(r.Context(), in, s) })
+	s := newStream(w, "")
+	var err error
+	clientOf(r.Context()).work(func() { err = v.stream(r.Context(), in, s) })
 	switch {
 	case err != nil && !s.begun:
 		answer(w, nil, err)
@@ -133,17 +138,7 @@ func (v verb) serveStream(w http.ResponseWriter, r *http.Request, in any) {
 // ends or take fails.
 func (c *Client) KeyLog(ctx context.Context, name string, during time.Duration, take func(gateway.KeyRows) error) error {
 	_, err := c.stream(ctx, "/v1/keylog", keylog{target{name}, int(during / time.Second)}, func(r io.Reader) error {
-		for dec := json.NewDecoder(r); ; {
-			var rows gateway.KeyRows
-			if err := dec.Decode(&rows); errors.Is(err, io.EOF) {
-				return nil
-			} else if err != nil {
-				return c.unreachable(err)
-			}
-			if err := take(rows); err != nil {
-				return err
-			}
-		}
+		return eachLine(c, r, take)
 	})
 	return err
 }
@@ -187,17 +182,21 @@ const lastWords = 5 * time.Second
 // its end.
 func (c *Client) stream(ctx context.Context, path string, in any, take func(io.Reader) error) (http.Header, error) {
 	dialed := make(chan net.Conn, 1)
-	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", c.path)
-		if err == nil {
-			select {
-			case <-dialed: // it was displaced: see ask
-			default:
-			}
-			dialed <- conn
+	t := &http.Transport{DisableKeepAlives: true, DialContext: func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := c.dial(dialing, network, address)
+		if err != nil {
+			return nil, err
 		}
-		return conn, err
+		select {
+		case <-dialed: // it was displaced: see ask
+		default:
+		}
+		dialed <- conn
+		if err := ctx.Err(); err != nil { // nobody will end it
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
 	}}
 	stop := context.AfterFunc(ctx, func() {
 		select {
@@ -209,7 +208,9 @@ func (c *Client) stream(ctx context.Context, path string, in any, take func(io.R
 	})
 	defer stop()
 	resp, err := c.ask(context.WithoutCancel(ctx), &http.Client{Transport: t}, http.MethodPost, path, in)
-	if err != nil {
+	if end := ctx.Err(); end != nil && errors.Is(err, end) {
+		return nil, end
+	} else if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()

@@ -50,6 +50,25 @@ func TestAStreamComesToItsEnd(t *testing.T) {
 	}
 }
 
+// A client that ends a stream before it is connected gets none: its end would not come.
+func TestAStreamThatIsEndedBeforeItBegins(t *testing.T) {
+	c := NewClient(serve(t, &fakeDaemon{}))
+	for range 20 {
+		ctx, interrupt := context.WithCancel(t.Context())
+		interrupt()
+		done := make(chan error, 1)
+		go func() { done <- c.KeyLog(ctx, "hq", time.Hour, func(gateway.KeyRows) error { return nil }) }()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnreachable) {
+				t.Fatalf("got %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("it goes on")
+		}
+	}
+}
+
 // writer calls then when it has got a text.
 type writer struct {
 	bytes.Buffer

@@ -22,6 +22,9 @@ type verb struct {
 // named is a body that names a connection or a tunnel.
 type named interface{ name() string }
 
+// checked is a body that has more to check than its name.
+type checked interface{ check() error }
+
 func newTarget() named { return new(target) }
 
 // verbs are all requests.
@@ -58,9 +61,6 @@ func verbs(d Daemon, version string) []verb {
 		get("log-level", func(context.Context) (any, error) { return d.LogLevel(), nil }),
 		{pattern: "POST /v1/log-level", admin: true, body: func() named { return new(level) }, do: func(_ context.Context, in any) (any, error) {
 			l := in.(*level)
-			if err := l.parse(); err != nil {
-				return nil, err
-			}
 			return d.SetLogLevel(l.parsed, time.Duration(l.For)*time.Second), nil
 		}},
 		get("openapi.json", func(context.Context) (any, error) { return openAPI, nil }),
@@ -84,7 +84,7 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := clientOf(r.Context())
 	if v.admin && !c.admin() {
 		write(w, http.StatusForbidden, failure{Error: fmt.Sprintf(
-			"user %d may only look (status, counters, events, diagnosis, routes, version and the other GET requests); %s needs root or the daemon's own user, %d: use sudo", c.user, r.URL.Path[len("/v1/"):], c.door.owner)})
+			"user %d may only look (status, counters, events, diagnosis, routes, version and the other GET requests); %s needs root or the daemon's own user, %d: use sudo", c.from, r.URL.Path[len("/v1/"):], c.door.owner)})
 		return
 	}
 	var in any
@@ -114,11 +114,13 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.serveStream(w, r, in)
 		return
 	}
-	do := func() (any, error) { return v.do(r.Context(), in) }
-	if !v.waits {
-		work := do
-		do = func() (any, error) { return c.work(work) }
+	var out any
+	var err error
+	do := func() { out, err = v.do(r.Context(), in) }
+	if v.waits {
+		do()
+	} else {
+		c.work(do)
 	}
-	out, err := do()
 	answer(w, out, err)
 }

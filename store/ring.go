@@ -56,14 +56,14 @@ func (d Dir) OpenRing(name string, keep int) (r *Ring, records [][]byte, damage,
 	}
 	old, why := r.readOld()
 	if why != nil {
-		damage = r.aside(r.old(), why)
+		damage = errors.Join(damage, r.aside(r.old(), why))
 	}
 	now, end, why := read(r.file)
 	r.lines, r.size = len(now), end
 	if why == nil {
 		err = r.file.Truncate(end) // a crash may have left the start of a line
 	} else {
-		damage = r.aside(r.path(), why)
+		damage = errors.Join(damage, r.aside(r.path(), why))
 		if err = r.open(os.O_EXCL); err == nil {
 			r.lines, r.size = 0, 0
 			err = r.Append(now...)
@@ -218,11 +218,10 @@ func (r *Ring) turn() error {
 	if err := os.Rename(r.path(), r.old()); err != nil {
 		return err
 	}
-	r.size = 0
 	if err := r.open(os.O_EXCL); err != nil {
 		return errors.Join(err, os.Rename(r.old(), r.path()))
 	}
-	r.lines = 0
+	r.lines, r.size = 0, 0
 	return r.dir.sync()
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -173,6 +174,66 @@ func TestRingOnAFullDisk(t *testing.T) {
 		t.Error(damage)
 	}
 	wantRecords(t, got, 1, 3)
+}
+
+// A new file that cannot be made costs nothing of the one that goes on.
+func TestRingThatCannotTurn(t *testing.T) {
+	d := Dir(t.TempDir())
+	const many = 1000
+	r, _, _, err := d.OpenRing("events", many)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	record, n := bytes.Repeat([]byte("x"), maxRecord), 0
+	for ; r.size+maxRecord+10 <= maxSegment; n++ {
+		if err := r.Append(record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: files.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err = r.Append(record)
+	if e := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files); e != nil {
+		t.Fatal(e)
+	}
+	if err == nil {
+		t.Fatal("it has made a new file without a descriptor")
+	}
+	// A disk that had room for a part of the line, then.
+	r.file.Write([]byte("0000"))
+	r.torn = true
+	if err := r.Append([]byte("the last")); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	r, got, damage, err := d.OpenRing("events", many)
+	if err != nil || damage != nil {
+		t.Fatal(err, damage)
+	}
+	r.Close()
+	if len(got) != n+1 || string(got[n]) != "the last" {
+		t.Errorf("%d records are left of %d", len(got), n+1)
+	}
+}
+
+// All damage is told of.
+func TestRingWithTwoDamagedFiles(t *testing.T) {
+	d := Dir(t.TempDir())
+	for _, name := range []string{"events", "events.old"} {
+		if err := os.WriteFile(d.Path(name), []byte("SQLite format 3\x00"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _, damage := openRing(t, d)
+	if damage == nil || !strings.Contains(damage.Error(), "events.damaged") || !strings.Contains(damage.Error(), "events.old.damaged") {
+		t.Errorf("damage is %v", damage)
+	}
 }
 
 func TestRingTakesNoRecordThatIsNoLine(t *testing.T) {

@@ -23,12 +23,12 @@ type snapshot struct {
 
 // collector is a prometheus.Collector of the snapshots that it is given. take returns the present one.
 type collector struct {
-	take  func() (*snapshot, error)
+	take  func() *snapshot
 	descs map[string]*prometheus.Desc
 	kinds map[string]prometheus.ValueType
 }
 
-func newCollector(take func() (*snapshot, error)) *collector {
+func newCollector(take func() *snapshot) *collector {
 	c := &collector{take, map[string]*prometheus.Desc{}, map[string]prometheus.ValueType{}}
 	for _, r := range table() {
 		c.descs[r.name] = prometheus.NewDesc(r.name, r.help, r.labels, nil)
@@ -49,11 +49,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s, err := c.take()
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(c.descs["vpngw_build_info"], err)
-		return
-	}
+	s := c.take()
 	t := teller{c, ch, s, nil}
 	t.daemon()
 	for i := range s.Tunnels {

@@ -82,7 +82,7 @@ func (p *Page) render() error {
 	if p.registry == nil {
 		p.registry = prometheus.NewRegistry()
 		p.registry.MustRegister(
-			newCollector(func() (*snapshot, error) { return p.snapshot, nil }),
+			newCollector(func() *snapshot { return p.snapshot }),
 			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		)
 	}

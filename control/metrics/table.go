@@ -1,11 +1,5 @@
 package metrics
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
-
 // kind is a metric's type.
 type kind string
 
@@ -75,18 +69,4 @@ func table() []row {
 		{"vpngw_reload_pending", gauge, []string{"state"}, "1: what runs is not what the file says for good: unconfirmed (reload --confirm waits for vpngw confirm), gone-back (none came)."},
 		{"vpngw_build_info", gauge, []string{"version", "goversion"}, "The running version; always 1."},
 	}
-}
-
-// Markdown is the table of all metrics of ours, for docs/metrics.md.
-func Markdown() string {
-	var b strings.Builder
-	b.WriteString("| name | type | labels | meaning |\n|---|---|---|---|\n")
-	for _, r := range table() {
-		labels := slices.Clone(r.labels)
-		for i, l := range labels {
-			labels[i] = "`" + l + "`"
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r.name, r.kind, strings.Join(labels, ", "), r.help)
-	}
-	return b.String()
 }

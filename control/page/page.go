@@ -45,7 +45,9 @@ func New(source Source, host, version string) *Page {
 
 // Show has the page shown from now on, or not.
 func (p *Page) Show(shown bool) {
-	p.shown.Store(shown)
+	if p.shown.Swap(shown) == shown {
+		return
+	}
 	select {
 	case p.turn <- struct{}{}:
 	default:

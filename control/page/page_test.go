@@ -162,6 +162,29 @@ func TestPageIsOnlyThereWhereItIsAskedFor(t *testing.T) {
 	<-done
 }
 
+// A reload that shows the page on adds nothing to the traffic, which has a place for each minute.
+func TestPageThatIsShownOnNotesNothing(t *testing.T) {
+	p := New(fleet(1), "", "")
+	woken := func(shown, want bool) {
+		t.Helper()
+		p.Show(shown)
+		select {
+		case <-p.turn:
+			if !want {
+				t.Errorf("shown %v, as before: Run is woken", shown)
+			}
+		default:
+			if want {
+				t.Errorf("shown %v, as it was not: Run sleeps on", shown)
+			}
+		}
+	}
+	woken(false, false)
+	woken(true, true)
+	woken(true, false)
+	woken(false, true)
+}
+
 // Many readers at once ask the daemon once.
 func TestReadersShareAnAnswer(t *testing.T) {
 	f := fleet(3)

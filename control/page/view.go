@@ -106,10 +106,16 @@ type row struct {
 	Says, Code       string
 	Advice           string
 	Notes            []string
-
-	rate uint64
-	rank int
 }
+
+// found is a tunnel that the reader asks for. Only those of a part become rows.
+type found struct {
+	connection string
+	*gateway.TunnelStatus
+	rate uint64 // of the last minute; only where it is the order
+}
+
+func (f *found) peer() string { return cmp.Or(f.Remote, f.RemoteName) }
 
 type event struct {
 	Time, Severity, Name, Change, Code, Says string
@@ -127,28 +133,33 @@ func (p *Page) view(now time.Time, st desired.Status, events []gateway.Event, er
 		v.Reload = st.Reload.Note
 	}
 	counts := map[tunnel.State]int{}
-	var rows []row
-	for _, conn := range st.Connections {
-		for _, t := range conn.Tunnels {
+	var all []found
+	for i := range st.Connections {
+		conn := &st.Connections[i]
+		for j := range conn.Tunnels {
+			f := found{connection: conn.Name, TunnelStatus: &conn.Tunnels[j]}
 			v.All++
-			counts[t.State]++
-			if r := p.row(now, conn.Name, t); c.wants(r) {
-				rows = append(rows, r)
+			counts[f.State]++
+			if !c.wants(&f) {
+				continue
 			}
+			if c.order == "traffic" {
+				in, out := p.history.of(f.Name)
+				f.rate = uint64(in[minutes-1]) + uint64(out[minutes-1])
+			}
+			all = append(all, f)
 		}
 	}
 	for _, s := range states {
 		v.Counts = append(v.Counts, count{s, marks[s], counts[s]})
 	}
-	slices.SortStableFunc(rows, c.compare)
-	v.Found = len(rows)
-	v.Parts = max(1, (len(rows)+rowsShown-1)/rowsShown)
+	slices.SortStableFunc(all, c.compare)
+	v.Found = len(all)
+	v.Parts = max(1, (len(all)+rowsShown-1)/rowsShown)
 	v.Part = min(c.part, v.Parts)
 	first := (v.Part - 1) * rowsShown
-	v.Rows = rows[first:min(first+rowsShown, len(rows))]
-	for i := range v.Rows {
-		in, out := p.history.of(v.Rows[i].Name)
-		v.Rows[i].Spark = draw(in, out)
+	for _, f := range all[first:min(first+rowsShown, len(all))] {
+		v.Rows = append(v.Rows, p.row(now, f))
 	}
 	if v.Part > 1 {
 		v.Before = c.link(v.Part - 1)
@@ -162,11 +173,13 @@ func (p *Page) view(now time.Time, st desired.Status, events []gateway.Event, er
 	return v
 }
 
-func (p *Page) row(now time.Time, conn string, t gateway.TunnelStatus) row {
+func (p *Page) row(now time.Time, t found) row {
+	in, out := p.history.of(t.Name)
 	r := row{
-		Connection: conn, Name: t.Name, State: t.State, Mark: marks[t.State], Since: ago(now.Sub(t.Since)), Peer: cmp.Or(t.Remote, t.RemoteName),
+		Connection: t.connection, Name: t.Name, State: t.State, Mark: marks[t.State], Since: ago(now.Sub(t.Since)), Peer: t.peer(),
 		Standby: t.Role != string(config.Single) && !t.Active, Bytes: bytes(t.Traffic.BytesIn + t.Traffic.BytesOut),
-		Says: t.Why, Code: string(t.Code), Advice: strings.ReplaceAll(t.Advice.String(), "`", ""), rank: slices.Index(states, t.State),
+		Says: t.Why, Code: string(t.Code), Advice: strings.ReplaceAll(t.Advice.String(), "`", ""),
+		In: bytes(uint64(in[minutes-1])) + "/s", Out: bytes(uint64(out[minutes-1])) + "/s", Spark: draw(in, out),
 	}
 	if i := t.IKE; i != nil {
 		r.IKE = strings.Join(strings.Fields(fmt.Sprintf("IKEv%d %s %s", i.Version, i.Mode, i.Proposal)), " ")
@@ -174,9 +187,6 @@ func (p *Page) row(now time.Time, conn string, t gateway.TunnelStatus) row {
 	if n := len(t.Children); n > 0 {
 		r.ESP = fmt.Sprintf("%d × ESP %s", n, t.Children[n-1].Proposal)
 	}
-	in, out := p.history.of(t.Name)
-	r.In, r.Out = bytes(uint64(in[minutes-1]))+"/s", bytes(uint64(out[minutes-1]))+"/s"
-	r.rate = uint64(in[minutes-1]) + uint64(out[minutes-1])
 	if s := t.Session; s != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("BGP to %s (AS %d): %s; prefixes: %d in, %d out, %d refused", s.Remote, s.RemoteAS, s.State, s.In, s.Out, s.Refused))
 	}
@@ -195,23 +205,23 @@ func (p *Page) row(now time.Time, conn string, t gateway.TunnelStatus) row {
 	return r
 }
 
-// wants reports whether a row is among the chosen ones.
-func (c choice) wants(r row) bool {
-	if c.state != "" && string(r.State) != c.state {
+// wants reports whether a tunnel is among the chosen ones.
+func (c choice) wants(f *found) bool {
+	if c.state != "" && string(f.State) != c.state {
 		return false
 	}
 	text := strings.ToLower(c.text)
-	return slices.ContainsFunc([]string{r.Connection, r.Name, r.Peer, r.Says, r.Code}, func(s string) bool {
+	return slices.ContainsFunc([]string{f.connection, f.Name, f.peer(), f.Why, string(f.Code)}, func(s string) bool {
 		return strings.Contains(strings.ToLower(s), text)
 	})
 }
 
-func (c choice) compare(a, b row) int {
+func (c choice) compare(a, b found) int {
 	switch c.order {
 	case "name":
-		return cmp.Or(strings.Compare(a.Connection, b.Connection), strings.Compare(a.Name, b.Name))
+		return cmp.Or(strings.Compare(a.connection, b.connection), strings.Compare(a.Name, b.Name))
 	case "state":
-		return cmp.Compare(a.rank, b.rank)
+		return cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State))
 	case "traffic":
 		return cmp.Compare(b.rate, a.rate)
 	}
