@@ -73,15 +73,13 @@ func (n *Namespace) Boot(c Boot) *Booted {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		n.lab.Fatalf("lab: %v", err)
 	}
-	// A machine's name has no place for the whole tag, and the tag is unique.
-	name := strings.ReplaceAll(n.Name, "_", "-")
-	args := []string{"--mount", "--propagation", "private", "sh", "-c", bootScript, "sh", name, base, "/run/netns/" + n.Name, pipe}
+	args := []string{"--mount", "--propagation", "private", "sh", "-c", bootScript, "sh", n.Name, base, "/run/netns/" + n.Name, pipe}
 	for _, bind := range c.Binds {
 		args = append(args, "--bind-ro="+bind)
 	}
 	b := &Booted{Namespace: n}
 	b.Process = n.start("systemd", exec.Command("unshare", args...), false)
-	n.lab.onClose(func() { removeGroups(name) })
+	n.lab.onClose(func() { removeGroups(n.Name) })
 	n.lab.onClose(b.Kill)
 	root := fmt.Sprintf("/proc/%d/root/mnt/root", b.Process.PID())
 	n.lab.Await(Patience, b.Process.Name+" has its root", func() (bool, string) {
@@ -242,24 +240,6 @@ func initOf(supervisor int) int {
 		}
 	}
 	return 0
-}
-
-// removeGroups removes the control groups of a container that has ended.
-func removeGroups(name string) {
-	for _, h := range []string{"systemd", "unified", "."} {
-		top := filepath.Join("/sys/fs/cgroup", h, name)
-		var dirs []string
-		filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-		slices.Reverse(dirs) // the inner first
-		for _, d := range dirs {
-			os.Remove(d)
-		}
-	}
 }
 
 // debian is the root of a Debian with these packages, from the cache. Labs of several processes may ask for it at once.

@@ -223,18 +223,7 @@ func (e *Engine) stop() {
 		d.cmd.Process.Kill()
 		<-d.done
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/*/" + cgroups, "/sys/fs/cgroup/" + cgroups} {
-		groups, _ := filepath.Glob(pattern)
-		for _, group := range groups {
-			inner, _ := os.ReadDir(group)
-			for _, one := range inner {
-				if one.IsDir() {
-					os.Remove(filepath.Join(group, one.Name()))
-				}
-			}
-			os.Remove(group) // the kernel removes an empty one only
-		}
-	}
+	removeGroups(cgroups)
 }
 
 // Leftovers names what an engine of the Lab's own has left on this machine when the Lab has ended: processes, mounts and
@@ -263,6 +252,5 @@ func (e *Engine) Leftovers() (left []string) {
 			left = append(left, "a mount: "+line)
 		}
 	}
-	groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + cgroups)
-	return append(left, groups...)
+	return append(left, groups(cgroups)...)
 }
