@@ -239,14 +239,7 @@ func hop(b []byte, from string) []byte {
 	b = slices.Clone(b)
 	b[8]--
 	clear(b[10:12])
-	sum := uint32(0)
-	for i := 0; i < int(b[0]&15)*4; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	for sum > 0xffff {
-		sum = sum&0xffff + sum>>16
-	}
-	binary.BigEndian.PutUint16(b[10:], ^uint16(sum))
+	binary.BigEndian.PutUint16(b[10:], lab.Checksum(b[:int(b[0]&15)*4]))
 	return b
 }
 
