@@ -60,12 +60,12 @@ func packages(t *testing.T) string {
 }
 
 func makePackages(dir string) (string, error) {
-	var err error
 	if !filepath.IsAbs(dir) {
-		dir, err = os.MkdirTemp("", "vpngw-packages")
+		dir = lab.Shared("packages")
 	} else if _, err := os.Stat(debPath(dir, newerVersion)); err == nil {
 		return dir, nil
 	}
+	var err error
 	for _, version := range []string{olderVersion, newerVersion} {
 		if err == nil {
 			err = makeIn("..", "deb", "ARCHS="+runtime.GOARCH, "VERSION=v"+version, "PKGVERSION="+version, "DISTDIR="+dir)
@@ -75,13 +75,6 @@ func makePackages(dir string) (string, error) {
 		err = installOld(dir)
 	}
 	return dir, err
-}
-
-// removePackages removes what packages made, unless it is kept.
-func removePackages() {
-	if made.dir != "" && !filepath.IsAbs(os.Getenv("PACKAGES")) {
-		os.RemoveAll(made.dir)
-	}
 }
 
 func makeIn(dir string, args ...string) error {
