@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -186,6 +187,15 @@ func (b *Booted) Copy(from, path string, mode os.FileMode) {
 		b.lab.Fatalf("lab: %v", err)
 	}
 	b.Put(path, string(content), mode)
+}
+
+// Status is what `vpngw status` of the container says.
+func (b *Booted) Status() (s Status, err error) {
+	out, err := b.Try("vpngw", "status", "--json")
+	if err != nil {
+		return s, fmt.Errorf("%w: %s", err, out)
+	}
+	return s, json.Unmarshal([]byte(out), &s)
 }
 
 // Journal is what a unit has logged, systemd's lines about it included.
