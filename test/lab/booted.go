@@ -84,7 +84,7 @@ func (n *Namespace) Boot(c Boot) *Booted {
 	n.lab.onClose(b.Kill)
 	root := fmt.Sprintf("/proc/%d/root/mnt/root", b.Process.PID())
 	n.lab.Await(Patience, b.Process.Name+" has its root", func() (bool, string) {
-		b.awaitRunning()
+		b.Process.mustRun()
 		_, err := os.Stat(root + "/etc/hostname")
 		return err == nil, fmt.Sprint(err)
 	})
@@ -95,7 +95,7 @@ func (n *Namespace) Boot(c Boot) *Booted {
 		n.lab.Fatalf("lab: %v", err)
 	}
 	n.lab.Await(Patience, b.Process.Name+" has booted", func() (bool, string) {
-		b.awaitRunning()
+		b.Process.mustRun()
 		if b.init = initOf(b.Process.PID()); b.init == 0 {
 			return false, "it has no process 1"
 		}
@@ -105,13 +105,6 @@ func (n *Namespace) Boot(c Boot) *Booted {
 	})
 	b.Exec("mount", "-o", "remount,rw,bind", "/proc/sys") // as on a machine: systemd-nspawn makes it read-only
 	return b
-}
-
-func (b *Booted) awaitRunning() {
-	b.lab.Helper()
-	if !b.Process.Running() {
-		b.lab.Fatalf("%s ended: %v\n%s", b.Process.Name, b.Process.err, tail(b.Process.Log(), 40))
-	}
 }
 
 // Kill ends the container at once, as a power cut would.
