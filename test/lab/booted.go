@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -122,16 +121,9 @@ func (b *Booted) Try(program string, args ...string) (string, error) {
 
 // TryFor is Try for a program that may take long.
 func (b *Booted) TryFor(limit time.Duration, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(b.init), "-a", "--", program}, args...)...)
 	// The machine's own environment would name its paths.
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "HOME=/root"}
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return string(out), err
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "HOME=/root"}
+	return attempt(limit, "", env, "nsenter", append([]string{"-t", strconv.Itoa(b.init), "-a", "--", program}, args...)...)
 }
 
 // Exec runs a program in the container, and fails the test when the program fails.
