@@ -58,7 +58,6 @@ dist: go ## all packages, static tarballs, bills of materials and SHA256SUMS in 
 	@$(DIST) $(DISTDIR) deb rpm tarball
 
 package-test: go setup ## the packages in a clean Debian 12 and 13 that are booted, and built twice: 10 minutes (root)
-	@[ "$$(id -u)" != 0 ] || sh test/setup.sh debootstrap systemd-container util-linux lintian rpm dpkg file make
 	PACKAGES=$${PACKAGES:-1} GO=$(GO) $(GO) test -v -count=1 -timeout 60m -run '^TestPackage' ./test
 
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
@@ -72,7 +71,6 @@ test: go setup ## every test: 12 to 14 minutes on two cores; as root also those 
 	{ set +x; } 2>/dev/null; exit $$failed
 
 systemd-test: go setup ## the unit under the real systemd of Debian 12 and 13, in containers that debootstrap makes once: 3 to 6 minutes (root)
-	@sh test/setup.sh systemd-container debootstrap strace
 	SYSTEMD_TEST=1 $(GO) test -v -count=1 -timeout 30m -run '^(TestUnit|TestSystemd)' ./test
 
 compose-test: go setup ## vpngw in a container, by the Dockerfile and docker-compose.yml, to strongSwan in containers: six scenarios, 3 minutes (root)
@@ -95,7 +93,7 @@ vuln: go ## known vulnerabilities in what our code calls, but those accepted in 
 	$(GO) tool govulncheck -format json -db "file://$$db/data/osv" ./... >"$$found"; $(GO) run ./test/vuln -accept '$(VULNOK)' <"$$found"
 
 page-test: go ## the status page in headless Chromium; the pictures stay in bin/pages (root installs Chromium where it is missing)
-	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+	@command -v chromium >/dev/null || { sh test/setup.sh chromium && command -v chromium >/dev/null; }
 	mkdir -p bin/pages && VPNGW_PAGES=$(CURDIR)/bin/pages $(GO) test -count=1 -v -run TestABrowserShowsThePage ./control/page
 
 bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a table, 25 minutes (root; BENCH=quick: 5)
@@ -111,7 +109,6 @@ soak: go setup ## the tests with the full counts and matrices, one by one, and f
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
 metrics-test: go setup ## a real Prometheus: each alert provoked, each query of the dashboard asked (root; installs Debian's prometheus)
-	@[ "$$(id -u)" != 0 ] || sh test/setup.sh prometheus
 	METRICS=1 $(GO) test -v -count=1 -timeout 20m -run '^TestPrometheus' ./test
 
 install: ## installs binary, example configuration and systemd unit, and makes the unit's user (PREFIX, DESTDIR)
@@ -143,7 +140,12 @@ go:
 	@[ -n "$(GO)" ] || exit 1
 	@$(GO) version >/dev/null || { echo "make GOTOOLCHAIN=local $(MAKECMDGOALS)  uses the machine's own Go"; exit 1; }
 
+# ALSO are Debian packages that a target's tests need beside those of all.
+package-test: ALSO = debootstrap systemd-container util-linux lintian rpm dpkg file make
+systemd-test: ALSO = systemd-container debootstrap strace
+metrics-test: ALSO = prometheus
+
 # setup installs missing packages if it runs as root. Otherwise the tests that need them are skipped.
 setup:
-	@if [ "$$(id -u)" = 0 ]; then sh test/setup.sh; else \
+	@if [ "$$(id -u)" = 0 ]; then sh test/setup.sh && { [ -z "$(ALSO)" ] || sh test/setup.sh $(ALSO); }; else \
 		echo "NOT ROOT: whatever needs network namespaces is skipped. Run: sudo make $(MAKECMDGOALS)"; fi

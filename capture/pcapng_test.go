@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -147,6 +148,25 @@ func TestTablesAreForTheirOwnerAlone(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the directory stays: %v", err)
+	}
+}
+
+// A try that fails does not stand in the way of the next one.
+func TestHalfOfTheTablesIsNoTables(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	whole := tables
+	defer func() { tables = whole }()
+	tables = append(slices.Clone(whole), "no/such/directory")
+	if _, err := MakeTables(dir); err == nil {
+		t.Error("a file was made in a directory that is not there")
+	}
+	tables = whole
+	again, err := MakeTables(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

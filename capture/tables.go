@@ -34,18 +34,28 @@ func MakeTables(dir string) (*Tables, error) {
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, err
-	}
-	if err := root.Chmod(".", 0o700); err != nil { // whatever the umask is
-		root.Close()
+		os.Remove(dir)
 		return nil, err
 	}
 	t := &Tables{dir: dir, root: root, files: map[string]*os.File{}}
+	if err := t.fill(); err != nil {
+		t.Close()
+		t.Remove() // or the next try would find it
+		return nil, err
+	}
+	return t, nil
+}
+
+// fill makes the files.
+func (t *Tables) fill() error {
+	err := t.root.Chmod(".", 0o700) // whatever the umask is
 	for _, name := range tables {
-		if t.files[name], err = t.make(name); err != nil {
-			t.Close()
-			return nil, err
+		if err == nil {
+			t.files[name], err = t.make(name)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	entries, err := profile.ReadDir("profile")
 	for _, e := range entries {
@@ -53,11 +63,7 @@ func MakeTables(dir string) (*Tables, error) {
 			err = t.copy(e.Name())
 		}
 	}
-	if err != nil {
-		t.Close()
-		return nil, err
-	}
-	return t, nil
+	return err
 }
 
 // make makes a file. O_EXCL follows no symbolic link.

@@ -9,7 +9,7 @@ import (
 
 func TestSystemdBoots(t *testing.T) {
 	needsSystemd(t)
-	for _, suite := range []string{"bookworm", "trixie"} {
+	for _, suite := range debians {
 		t.Run(suite, func(t *testing.T) {
 			l := lab.New(t)
 			gw := l.Namespace("gw").Boot(lab.Boot{Suite: suite, Binds: []string{l.Binary() + ":/usr/bin/vpngw"}})

@@ -27,11 +27,16 @@ const streamRate = 100 // packets a second
 // protected matches packets of the networks that the tunnel joins, in tcpdump's words.
 const protected = "inbound and udp and (net 10.10.0.0/16 or net 198.51.200.0/24 or net 192.168.3.0/24 or net fd00:10::/64 or net fd00:3::/64)"
 
+// inClearFrom counts the packets, IPv4 and IPv6, of a stream behind the customer's gateway that leave it unencrypted.
+func inClearFrom(n *lab.Net) *lab.Rule {
+	return n.Internet.Filter("prerouting", `iifname "customer" udp dport != { 500, 4500 }`, "")
+}
+
 // startLeaking starts the gateway without its peer, and a stream to each address from the host behind it, and to the first
 // from itself.
 func startLeaking(t *testing.T, n *lab.Net, c lab.Connection, to ...string) *leaking {
 	l := &leaking{T: t, Net: n, conn: c}
-	l.clear = n.Internet.Filter("prerouting", `iifname "customer" udp dport != { 500, 4500 }`, "") // IPv4 and IPv6
+	l.clear = inClearFrom(n)
 	l.gw = n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
 	for _, a := range to {
 		l.streams = append(l.streams, n.Host.StartStream(n.CloudHost, a, streamRate))

@@ -1,20 +1,16 @@
 package test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"vpngw/test/lab"
 )
@@ -168,7 +164,7 @@ func TestKeysAreSaidNowhere(t *testing.T) {
 	if !strings.Contains(revealed, keyToken) {
 		t.Errorf("--reveal does not show the key:\n%s", revealed)
 	}
-	for path, text := range gets(t, gw.Control) {
+	for path, text := range gets(t, gw) {
 		l.search("GET "+path, text)
 	}
 	for _, path := range []string{"", "metrics"} {
@@ -244,11 +240,9 @@ var answerWithKey = fmt.Sprintf(`{"VpnConnectionId": "vco-1", "VpnGatewayId": "1
 	"RemoteSubnet": "192.168.98.0/24", "IkeConfig": {"IkeVersion": "ikev2", "Psk": "%s"}}`, keyOf("cloud"))
 
 // gets sends every GET request that the daemon describes.
-func gets(t *testing.T, socket string) map[string]string {
+func gets(t *testing.T, gw *lab.Vpngw) map[string]string {
 	t.Helper()
-	c := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
+	c := gw.HTTP()
 	get := func(path string) string {
 		resp, err := c.Get("http://vpngw" + path)
 		if err != nil {

@@ -376,6 +376,11 @@ func TestManyClientsOfMetricsDisturbNothing(t *testing.T) {
 
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(stop)
+		clients.Wait()
+	})
+	defer end()
 	var answers atomic.Int64
 	for i := range 100 {
 		clients.Go(func() {
@@ -415,8 +420,7 @@ func TestManyClientsOfMetricsDisturbNothing(t *testing.T) {
 	})
 	there, back := f.Stop()
 	span := time.Since(begin)
-	close(stop)
-	clients.Wait()
+	end()
 	lossless(t, there, back)
 	t.Logf("%d tunnels: %d bytes, %d series; a scrape took %v to %v; under 100 clients, %d answers in %v, a tunnel went down and up in %v",
 		count, len(text), strings.Count(text, "\n")-strings.Count(text, "\n#"), took[0], took[len(took)-1], answers.Load(), span.Round(10*time.Millisecond), up.Round(time.Millisecond))

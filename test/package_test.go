@@ -1,7 +1,6 @@
 package test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,18 +20,10 @@ func needsPackages(t *testing.T, tools ...string) {
 	if os.Getenv("PACKAGES") == "" {
 		t.Skip("makes packages and boots a Debian for each: make package-test")
 	}
-	for _, tool := range append(tools, "make", "git") {
-		if _, err := exec.LookPath(tool); err == nil {
-			continue
-		}
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("NEEDS %s", tool)
-		}
-		t.Skipf("NEEDS %s", tool)
-	}
+	lab.NeedsTools(t, append(tools, "make", "git")...)
 }
 
-// suites of Debian that the packages are for.
+// debians are the suites that the packages are for, and the unit.
 var debians = []string{"bookworm", "trixie"}
 
 const (
@@ -60,12 +51,12 @@ func packages(t *testing.T) string {
 }
 
 func makePackages(dir string) (string, error) {
-	var err error
 	if !filepath.IsAbs(dir) {
-		dir, err = os.MkdirTemp("", "vpngw-packages")
+		dir = lab.Shared("packages")
 	} else if _, err := os.Stat(debPath(dir, newerVersion)); err == nil {
 		return dir, nil
 	}
+	var err error
 	for _, version := range []string{olderVersion, newerVersion} {
 		if err == nil {
 			err = makeIn("..", "deb", "ARCHS="+runtime.GOARCH, "VERSION=v"+version, "PKGVERSION="+version, "DISTDIR="+dir)
@@ -75,13 +66,6 @@ func makePackages(dir string) (string, error) {
 		err = installOld(dir)
 	}
 	return dir, err
-}
-
-// removePackages removes what packages made, unless it is kept.
-func removePackages() {
-	if made.dir != "" && !filepath.IsAbs(os.Getenv("PACKAGES")) {
-		os.RemoveAll(made.dir)
-	}
 }
 
 func makeIn(dir string, args ...string) error {
@@ -142,7 +126,7 @@ func bootDebian(t *testing.T, suite string) *installed {
 	dir := packages(t)
 	n := lab.Direct(t, "systemd-nspawn", "debootstrap")
 	i := &installed{T: t, net: n}
-	i.clear = n.Internet.Filter("prerouting", `iifname "customer" udp dport != { 500, 4500 }`, "")
+	i.clear = inClearFrom(n)
 	there := native("hq", suites{})
 	there.Native.Initiate = nil
 	there.Native.IKE.Proposals, there.Native.ESP.Proposals = []string{"aes128gcm16-prfsha256-ecp256"}, []string{"aes128gcm16"}
@@ -178,18 +162,10 @@ func (i *installed) install(version string) string {
 	return i.apt("install", "/packages/"+filepath.Base(debPath("", version)))
 }
 
-func (i *installed) status() (s lab.Status, err error) {
-	out, err := i.gw.Try("vpngw", "status", "--json")
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &s)
-	}
-	return s, err
-}
-
 func (i *installed) awaitUp() {
 	i.Helper()
 	i.net.Await(lab.Patience, "hq is up", func() (bool, string) {
-		s, err := i.status()
+		s, err := i.gw.Status()
 		if err != nil {
 			return false, err.Error() + "\n" + i.gw.Journal("vpngw.service")
 		}
@@ -201,7 +177,7 @@ func (i *installed) awaitUp() {
 // kept checks that the connection that was taken down is down, and nothing else.
 func (i *installed) kept() {
 	i.Helper()
-	s, err := i.status()
+	s, err := i.gw.Status()
 	if err != nil {
 		i.Fatal(err)
 	}

@@ -61,7 +61,7 @@ var (
 	pageHosts = []string{"here", "cloud", "lan", "vm", "gw1"}
 )
 
-// pages are the pages with commands, and the networks that they need.
+// pages are the pages with commands.
 func pages(t *testing.T) []string {
 	list, err := filepath.Glob("../docs/*.md")
 	if err != nil || len(list) == 0 {
@@ -197,7 +197,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			to, heading := m[1], m[2]
+			to, anchor := m[1], m[2]
 			if strings.Contains(to, "://") {
 				continue
 			}
@@ -211,18 +211,23 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 			if err != nil {
 				t.Errorf("%s: %s: %v", path, m[0], err)
-			} else if heading != "" && !slices.Contains(headings(string(there)), heading) {
+			} else if anchor != "" && !slices.Contains(headings(string(there)), anchor) {
 				t.Errorf("%s: %s: there is no such heading", path, m[0])
 			}
 		}
 	}
 }
 
+var (
+	heading       = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	notOfAnAnchor = regexp.MustCompile(`[^\pL\pN\- _]`)
+)
+
 // headings are the anchors of a page.
 func headings(page string) []string {
 	var out []string
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
-		plain := regexp.MustCompile(`[^\pL\pN\- _]`).ReplaceAllString(strings.ToLower(m[1]), "")
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		plain := notOfAnAnchor.ReplaceAllString(strings.ToLower(m[1]), "")
 		out = append(out, "#"+strings.ReplaceAll(plain, " ", "-"))
 	}
 	return out

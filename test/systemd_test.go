@@ -96,12 +96,8 @@ func (u *unit) configure(change ...func(*lab.Config)) {
 
 // status is the tunnel's, or why there is none.
 func (u *unit) status() (lab.TunnelStatus, error) {
-	out, err := u.Try("vpngw", "status", "--json")
-	var s lab.Status
+	s, err := u.Status()
 	if err != nil {
-		return lab.TunnelStatus{}, fmt.Errorf("%w: %s", err, out)
-	}
-	if err := json.Unmarshal([]byte(out), &s); err != nil {
 		return lab.TunnelStatus{}, err
 	}
 	if len(s.Connections) == 0 || len(s.Connections[0].Tunnels) == 0 {
@@ -125,11 +121,6 @@ func (u *unit) awaitSession() {
 	u.net.AwaitEstablished(u.peer, bgpNear, lab.Patience)
 	awaitLeads(u.net, u.Namespace, lab.Patience, lab.CloudLAN, "10.20.0.0/16")
 	u.net.Host.Reaches(lab.CloudHost)
-}
-
-// clear counts the packets of the stream that come out unencrypted.
-func (u *unit) clear() *lab.Rule {
-	return u.net.Internet.Filter("prerouting", `iifname "customer" udp dport != { 500, 4500 }`, "")
 }
 
 // procStatus is /proc/PID/status of a process of the Debian.
@@ -156,7 +147,7 @@ func (u *unit) child() int {
 
 // The unit starts, says that it is ready, and has a tunnel and a BGP session, with what it may have and nothing more.
 func TestSystemdRunsTheUnit(t *testing.T) {
-	for _, suite := range []string{"bookworm", "trixie"} {
+	for _, suite := range debians {
 		t.Run(suite, func(t *testing.T) {
 			u := bootUnit(t, suite)
 			u.install()
@@ -286,7 +277,7 @@ func TestSystemdWatchdog(t *testing.T) {
 	u.dropIn("watchdog", "WatchdogSec=4s", "TimeoutAbortSec=1s")
 	u.Exec("systemctl", "start", service)
 	u.awaitSession()
-	clear := u.clear()
+	clear := inClearFrom(u.net)
 	stream := u.net.Host.StartStream(u.net.CloudHost, lab.CloudHost, streamRate)
 	stream.AwaitFlow(time.Now(), streamRate)
 	pid := u.MainPID(service)
@@ -425,7 +416,7 @@ func TestSystemdTakesOverFromRoot(t *testing.T) {
 	if got := u.procStatus(u.MainPID(service))["Uid"]; got != "0 0 0 0" {
 		t.Fatalf("the daemon of before runs as %s", got)
 	}
-	clear := u.clear()
+	clear := inClearFrom(u.net)
 	stream := u.net.Host.StartStream(u.net.CloudHost, lab.CloudHost, streamRate)
 	stream.AwaitTries(streamRate)
 	if kept := u.Sh("find /var/lib/vpngw -type f -user root"); kept == "" {

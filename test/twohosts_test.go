@@ -56,8 +56,12 @@ func TestTheSecondHostTakesOver(t *testing.T) {
 	back := n.Customer.Keepalived(conf)
 	gw1.Restart()
 	back.AwaitLog("Entering BACKUP STATE")
+	time.Sleep(5 * time.Second) // three advertisements and more, after which a host takes over that does not hear the other one or does not care
 	there, here := flow.Stop()
 	t.Logf("the second host had the tunnel after %v; there: %v; back: %v", took.Round(10*time.Millisecond), there, here)
+	if strings.Contains(back.Log(), "Entering MASTER STATE") {
+		t.Errorf("the first host came back and took the addresses:\n%s", back.Log())
+	}
 	if st := gw2.Tunnel("hq"); st.State != "up" {
 		t.Errorf("the first host came back, and the second is %s: %s", st.State, st.Why)
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"vpngw/test/lab"
 )
 
 // maxExposure bounds what systemd-analyze(1) finds in the unit, of 10: the lower the better.
@@ -42,12 +44,7 @@ func exposure(t *testing.T, out string) float64 {
 }
 
 func TestUnitIsValidAndHardened(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("NEEDS systemd-analyze: run sudo test/setup.sh")
-	}
+	lab.NeedsTools(t, "systemd-analyze")
 	file := unitFile(t)
 	// It complains of other units of this machine too, and of a user that is not there: that is not an error of the unit.
 	out, _ := exec.Command("systemd-analyze", "verify", "--man=no", file).CombinedOutput()

@@ -41,7 +41,7 @@ func (c *console) clean() {
 		c.cleanup = c.cleanup[:last]
 		f()
 	}
-	lab.RemoveBinary()
+	lab.RemoveShared()
 }
 
 // step prints the name of a step, runs it, and prints its duration and result.

@@ -37,9 +37,7 @@ func (b *BIRD) Restart() {
 	os.Remove(b.socket)
 	b.Process = b.ns.startRouter("bird", "/usr/sbin/bird", "-f", "-c", b.file(), "-s", b.socket)
 	b.ns.lab.Await(Patience, b.Name+" answers", func() (bool, string) {
-		if !b.Running() {
-			b.ns.lab.Fatalf("%s ended: %v\n%s", b.Name, b.err, tail(b.Log(), 40))
-		}
+		b.mustRun()
 		out, err := b.try("show status")
 		return err == nil && strings.Contains(out, "Daemon is up and running"), out
 	})

@@ -1,9 +1,9 @@
 package lab
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -73,19 +73,17 @@ func (n *Namespace) Boot(c Boot) *Booted {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		n.lab.Fatalf("lab: %v", err)
 	}
-	// A machine's name has no place for the whole tag, and the tag is unique.
-	name := strings.ReplaceAll(n.Name, "_", "-")
-	args := []string{"--mount", "--propagation", "private", "sh", "-c", bootScript, "sh", name, base, "/run/netns/" + n.Name, pipe}
+	args := []string{"--mount", "--propagation", "private", "sh", "-c", bootScript, "sh", n.Name, base, "/run/netns/" + n.Name, pipe}
 	for _, bind := range c.Binds {
 		args = append(args, "--bind-ro="+bind)
 	}
 	b := &Booted{Namespace: n}
 	b.Process = n.start("systemd", exec.Command("unshare", args...), false)
-	n.lab.onClose(func() { removeGroups(name) })
+	n.lab.onClose(func() { removeGroups(n.Name) })
 	n.lab.onClose(b.Kill)
 	root := fmt.Sprintf("/proc/%d/root/mnt/root", b.Process.PID())
 	n.lab.Await(Patience, b.Process.Name+" has its root", func() (bool, string) {
-		b.awaitRunning()
+		b.Process.mustRun()
 		_, err := os.Stat(root + "/etc/hostname")
 		return err == nil, fmt.Sprint(err)
 	})
@@ -96,7 +94,7 @@ func (n *Namespace) Boot(c Boot) *Booted {
 		n.lab.Fatalf("lab: %v", err)
 	}
 	n.lab.Await(Patience, b.Process.Name+" has booted", func() (bool, string) {
-		b.awaitRunning()
+		b.Process.mustRun()
 		if b.init = initOf(b.Process.PID()); b.init == 0 {
 			return false, "it has no process 1"
 		}
@@ -106,13 +104,6 @@ func (n *Namespace) Boot(c Boot) *Booted {
 	})
 	b.Exec("mount", "-o", "remount,rw,bind", "/proc/sys") // as on a machine: systemd-nspawn makes it read-only
 	return b
-}
-
-func (b *Booted) awaitRunning() {
-	b.lab.Helper()
-	if !b.Process.Running() {
-		b.lab.Fatalf("%s ended: %v\n%s", b.Process.Name, b.Process.err, tail(b.Process.Log(), 40))
-	}
 }
 
 // Kill ends the container at once, as a power cut would.
@@ -130,16 +121,9 @@ func (b *Booted) Try(program string, args ...string) (string, error) {
 
 // TryFor is Try for a program that may take long.
 func (b *Booted) TryFor(limit time.Duration, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(b.init), "-a", "--", program}, args...)...)
 	// The machine's own environment would name its paths.
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "HOME=/root"}
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return string(out), err
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "HOME=/root"}
+	return attempt(limit, "", env, "nsenter", append([]string{"-t", strconv.Itoa(b.init), "-a", "--", program}, args...)...)
 }
 
 // Exec runs a program in the container, and fails the test when the program fails.
@@ -188,6 +172,15 @@ func (b *Booted) Copy(from, path string, mode os.FileMode) {
 		b.lab.Fatalf("lab: %v", err)
 	}
 	b.Put(path, string(content), mode)
+}
+
+// Status is what `vpngw status` of the container says.
+func (b *Booted) Status() (s Status, err error) {
+	out, err := b.Try("vpngw", "status", "--json")
+	if err != nil {
+		return s, fmt.Errorf("%w: %s", err, out)
+	}
+	return s, json.Unmarshal([]byte(out), &s)
 }
 
 // Journal is what a unit has logged, systemd's lines about it included.
@@ -242,24 +235,6 @@ func initOf(supervisor int) int {
 		}
 	}
 	return 0
-}
-
-// removeGroups removes the control groups of a container that has ended.
-func removeGroups(name string) {
-	for _, h := range []string{"systemd", "unified", "."} {
-		top := filepath.Join("/sys/fs/cgroup", h, name)
-		var dirs []string
-		filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-		slices.Reverse(dirs) // the inner first
-		for _, d := range dirs {
-			os.Remove(d)
-		}
-	}
 }
 
 // debian is the root of a Debian with these packages, from the cache. Labs of several processes may ask for it at once.

@@ -11,15 +11,27 @@ import (
 // daemon is the vpngw that labs run: $VPNGW, or one built once in a process.
 var daemon struct {
 	sync.Once
-	dir, path string
-	err       error
+	path string
+	err  error
 }
 
-// Main runs a package's tests and removes the binary that they share. TestMain calls it.
+// Main runs a package's tests and removes what they share. TestMain calls it.
 func Main(m interface{ Run() int }) int {
 	code := m.Run()
-	RemoveBinary()
+	RemoveShared()
 	return code
+}
+
+// Shared is the path of a file or directory that the tests of this process share. It is removed by Main; or, if the process was
+// interrupted or killed, by the next Lab.
+func Shared(name string) string { return filepath.Join(os.TempDir(), prefix+self()+"-"+name) }
+
+// RemoveShared removes all that is Shared.
+func RemoveShared() {
+	paths, _ := filepath.Glob(Shared("[a-z]*"))
+	for _, path := range paths {
+		os.RemoveAll(path)
+	}
 }
 
 // UseBinary makes the Lab run an existing vpngw.
@@ -37,8 +49,7 @@ func (l *Lab) Binary() string {
 		}
 		dir := l.Dir // a kept Lab keeps the binary too
 		if !l.keep {
-			daemon.dir = filepath.Join(os.TempDir(), prefix+self()+"-bin")
-			dir = daemon.dir
+			dir = Shared("bin")
 		}
 		daemon.path = filepath.Join(dir, "vpngw")
 		daemon.err = build(daemon.path)
@@ -47,13 +58,6 @@ func (l *Lab) Binary() string {
 		l.Fatalf("lab: %v", daemon.err)
 	}
 	return daemon.path
-}
-
-// RemoveBinary removes the vpngw that Binary built.
-func RemoveBinary() {
-	if daemon.dir != "" {
-		os.RemoveAll(daemon.dir)
-	}
 }
 
 // build builds vpngw as make build does, with the Go that $GO names; else with

@@ -113,9 +113,7 @@ func (c *Charon) launch() {
 	c.Process = c.ns.Start("charon", "unshare", "-m", "env", "STRONGSWAN_CONF="+c.conf,
 		"sh", "-c", "mount -t tmpfs tmpfs /run && rm -f "+c.socket+"; "+enter+"exec chroot /"+charonRoot+" "+charonPath)
 	c.ns.lab.Await(Patience, c.Name+" answers on its vici socket", func() (bool, string) {
-		if !c.Running() {
-			c.ns.lab.Fatalf("%s ended: %v\n%s", c.Name, c.err, tail(c.Log(), 40))
-		}
+		c.mustRun()
 		s, err := vici.NewSession(vici.WithSocketPath(c.socket))
 		if err != nil {
 			return false, err.Error()

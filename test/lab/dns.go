@@ -28,7 +28,7 @@ func (n *Namespace) DNS(address string) *DNS {
 		n.lab.Fatalf("%s: DNS: %v", n.role, err)
 	}
 	done := make(chan struct{})
-	n.lab.Cleanup(func() { c.Close(); <-done })
+	n.lab.onClose(func() { c.Close(); <-done })
 	go func() {
 		defer close(done)
 		b := make([]byte, 1500)
@@ -87,12 +87,15 @@ func (d *DNS) answer(b []byte) []byte {
 	return out
 }
 
+// netnsFiles has a directory for each namespace, whose files `ip netns exec` puts in the place of /etc's.
+const netnsFiles = "/etc/netns"
+
 // Resolves has programs that start in the namespace from now on ask a DNS server.
 func (n *Namespace) Resolves(server string) {
 	n.lab.Helper()
-	dir := filepath.Join("/etc/netns", n.Name) // `ip netns exec` puts its files in the place of /etc's
+	dir := filepath.Join(netnsFiles, n.Name)
+	n.lab.onClose(func() { os.RemoveAll(dir) })
 	err := os.MkdirAll(dir, 0o755)
-	n.lab.Cleanup(func() { os.RemoveAll(dir) })
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver "+server+"\noptions timeout:1 attempts:1\n"), 0o644)
 	}

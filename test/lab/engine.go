@@ -21,7 +21,7 @@ type Engine struct {
 	docker  string   // the client
 	compose []string // docker-compose, or docker with its plugin
 	host    string   // DOCKER_HOST; empty: the running engine's
-	daemon  *dockerd // nil with a running engine
+	daemon  *Process // nil with a running engine
 }
 
 // Engine finds a running Docker engine or starts one. It skips the test, or fails it where CI=true, when the machine has
@@ -146,21 +146,12 @@ const (
 	outside               // this machine's, in which it makes no bridge and no firewall rule: to build images
 )
 
-// dockerd is an engine of the Lab's own.
-type dockerd struct {
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{}
-}
-
 // cgroups is the parent of all control groups of an own engine.
 const cgroups = "vpngw-lab"
 
 // start starts an engine of the Lab's own. There is none yet, or it was stopped.
 func (e *Engine) start(r reach) {
 	e.lab.Helper()
-	Hold()
-	d := &dockerd{log: filepath.Join(e.lab.Dir, "dockerd.log"), done: make(chan struct{})}
 	flags, namespaces := "", uintptr(syscall.CLONE_NEWPID|syscall.CLONE_NEWNS)
 	switch r {
 	case isolated:
@@ -168,11 +159,7 @@ func (e *Engine) start(r reach) {
 	case outside:
 		flags = "--bridge=none --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false"
 	}
-	out, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		e.lab.Fatalf("lab: %v", err)
-	}
-	defer out.Close()
+	d := &Process{Name: "dockerd", Out: "dockerd", lab: e.lab}
 	d.cmd = exec.Command("sh", "-ec", fmt.Sprintf(`mount --make-rprivate /
 		conf=$(readlink -f /etc/resolv.conf) text=$(cat /etc/resolv.conf) || true
 		mount -t tmpfs -o mode=755 tmpfs /run
@@ -182,59 +169,17 @@ func (e *Engine) start(r reach) {
 		exec dockerd --data-root "$1" --exec-root "$2/exec" --pidfile "$2/dockerd.pid" --host "$3" \
 			--exec-opt native.cgroupdriver=cgroupfs --cgroup-parent /%s --log-level warn %s`, cgroups, flags),
 		"sh", cache(), e.lab.Dir, e.host)
-	d.cmd.Stdout, d.cmd.Stderr = out, out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Pdeathsig: syscall.SIGKILL, Setsid: true}
-	started := make(chan error)
-	go func() {
-		// The parent-death signal follows the thread that forks, so the thread stays.
-		runtime.LockOSThread()
-		defer close(d.done)
-		err := d.cmd.Start()
-		started <- err
-		if err == nil {
-			d.cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		e.lab.Fatalf("lab: dockerd: %v", err)
-	}
-	if e.daemon == nil {
-		e.lab.onClose(e.stop)
-	}
+	e.lab.onClose(func() { removeGroups(cgroups) })
+	d.launch(func() error {
+		runtime.LockOSThread() // for good: the parent-death signal follows the thread that forks
+		return d.cmd.Start()
+	})
 	e.daemon = d
 	e.lab.Await(Patience, "dockerd answers", func() (bool, string) {
-		text, _ := os.ReadFile(d.log)
-		select {
-		case <-d.done:
-			e.lab.Fatalf("dockerd ended:\n%s", tail(string(text), 40))
-		default:
-		}
-		return e.answers(5 * time.Second), tail(string(text), 10)
+		d.mustRun()
+		return e.answers(5 * time.Second), tail(d.Log(), 10)
 	})
-}
-
-// stop ends the engine of the Lab's own, with all that it has made but its images.
-func (e *Engine) stop() {
-	d := e.daemon
-	d.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-d.done:
-	case <-time.After(Patience):
-		d.cmd.Process.Kill()
-		<-d.done
-	}
-	for _, pattern := range []string{"/sys/fs/cgroup/*/" + cgroups, "/sys/fs/cgroup/" + cgroups} {
-		groups, _ := filepath.Glob(pattern)
-		for _, group := range groups {
-			inner, _ := os.ReadDir(group)
-			for _, one := range inner {
-				if one.IsDir() {
-					os.Remove(filepath.Join(group, one.Name()))
-				}
-			}
-			os.Remove(group) // the kernel removes an empty one only
-		}
-	}
 }
 
 // Leftovers names what an engine of the Lab's own has left on this machine when the Lab has ended: processes, mounts and
@@ -263,6 +208,5 @@ func (e *Engine) Leftovers() (left []string) {
 			left = append(left, "a mount: "+line)
 		}
 	}
-	groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + cgroups)
-	return append(left, groups...)
+	return append(left, groups(cgroups)...)
 }

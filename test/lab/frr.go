@@ -81,9 +81,7 @@ func (f *FRR) start(daemon, conf string) *Process {
 func (f *FRR) await(socket string, p *Process) {
 	f.ns.lab.Helper()
 	f.ns.lab.Await(Patience, p.Name+" has its socket", func() (bool, string) {
-		if !p.Running() {
-			f.ns.lab.Fatalf("%s ended: %v\n%s", p.Name, p.err, tail(p.Log(), 40))
-		}
+		p.mustRun()
 		_, err := os.Stat(filepath.Join(f.dir, socket))
 		return err == nil, p.Log()
 	})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -30,10 +31,10 @@ func (e *Engine) Image(name, dir string) string {
 	network := "default"
 	if e.daemon != nil {
 		network = "host"
-		e.stop()
+		e.daemon.end(syscall.SIGTERM)
 		e.start(outside)
 		defer func() {
-			e.stop()
+			e.daemon.end(syscall.SIGTERM)
 			e.start(isolated)
 		}()
 	}
@@ -68,7 +69,7 @@ func (e *Engine) base() {
 	e.lab.Logf("made %s by debootstrap in %v", Base, time.Since(start).Round(time.Second))
 }
 
-// digest is a short hash over the files of a directory, their names and modes.
+// digest is a short hash over the files of a directory and their names.
 func (e *Engine) digest(dir string) string {
 	e.lab.Helper()
 	h := sha256.New()

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // Decrypted reads a capture with tshark, which gets the keys that vpngw wrote
@@ -35,8 +34,5 @@ func (l *Lab) Decrypted(pcap, keylog string, args ...string) string {
 			l.Fatalf("lab: %v", err)
 		}
 	}
-	return l.tool(2*time.Minute, "", "env", append([]string{
-		"WIRESHARK_CONFIG_DIR=" + dir, "tshark", "-r", pcap,
-		"-o", "esp.enable_encryption_decode:TRUE", "-o", "esp.enable_authentication_check:TRUE",
-	}, args...)...)
+	return l.TsharkWith(dir, pcap, append([]string{"-o", "esp.enable_encryption_decode:TRUE", "-o", "esp.enable_authentication_check:TRUE"}, args...)...)
 }

@@ -5,8 +5,9 @@
 //
 // Everything a Lab makes carries the id of the process that made it, is removed
 // when the test ends or is interrupted, and, if that process was killed
-// outright, by the next Lab to start. A Lab touches nothing outside its
-// namespaces and its temporary directory, but for the images of an Engine.
+// outright, by the next Lab to start. A Lab leaves nothing outside its
+// namespaces and its temporary directory, but for the images of an Engine and
+// the systems that a Booted begins with, in /var/cache/vpngw-lab.
 //
 // A Lab is to be used from one goroutine, except where a method says otherwise.
 package lab
@@ -196,19 +197,23 @@ func (r *labs) all() []*Lab {
 
 var sweepOnce sync.Once
 
-// sweep removes the namespaces, the processes in them and the directories of
-// Labs whose process is dead.
+// sweep removes the namespaces, the processes in them, their files and control
+// groups, and the directories of Labs whose process is dead.
 func sweep() {
-	for _, dir := range []string{"/run/netns", os.TempDir()} {
-		entries, _ := os.ReadDir(dir)
-		for _, e := range entries {
-			if !abandoned(e.Name()) {
-				continue
-			}
-			if dir == "/run/netns" {
-				removeNamespace(e.Name())
-			} else {
-				os.RemoveAll(filepath.Join(dir, e.Name()))
+	for _, made := range []struct {
+		dir    string
+		remove func(path string)
+	}{
+		{"/run/netns", func(path string) { removeNamespace(filepath.Base(path)) }},
+		{netnsFiles, func(path string) { os.RemoveAll(path) }},
+		{controlGroups, removeGroup},
+		{controlGroups + "/*", removeGroup},
+		{os.TempDir(), func(path string) { os.RemoveAll(path) }},
+	} {
+		paths, _ := filepath.Glob(filepath.Join(made.dir, prefix+"*"))
+		for _, path := range paths {
+			if abandoned(filepath.Base(path)) {
+				made.remove(path)
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -76,15 +75,7 @@ func (n *Namespace) Try(program string, args ...string) (string, error) {
 }
 
 func (n *Namespace) feed(stdin string, limit time.Duration, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", n.Name, program}, args...)...)
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return string(out), err
+	return attempt(limit, stdin, nil, "ip", append([]string{"netns", "exec", n.Name, program}, args...)...)
 }
 
 // Sysctl sets a sysctl by its dotted name.

@@ -163,12 +163,12 @@ func echo(kind byte, ident uint16, seq, size int) []byte {
 	for i := 8; i < len(b); i++ {
 		b[i] = byte(i)
 	}
-	binary.BigEndian.PutUint16(b[2:], checksum(b))
+	binary.BigEndian.PutUint16(b[2:], Checksum(b))
 	return b
 }
 
-// checksum is the Internet checksum of b.
-func checksum(b []byte) uint16 {
+// Checksum is the Internet checksum of b.
+func Checksum(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i+1 < len(b); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(b[i:]))

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Process is a program that runs in a namespace until it ends or is stopped.
+// Process is a program that runs until it ends or is stopped.
 // The Lab stops it at its own end, and prints its output if the test has
 // failed.
 type Process struct {
@@ -36,35 +36,58 @@ func (n *Namespace) Start(name, program string, args ...string) *Process {
 // start starts a command under the namespace's name. With ownClock the command's program has a clock of its own.
 func (n *Namespace) start(name string, cmd *exec.Cmd, ownClock bool) *Process {
 	n.lab.Helper()
+	p := &Process{Name: n.role + "/" + name, Out: n.role + "-" + name, lab: n.lab, cmd: cmd}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	start := cmd.Start
+	if ownClock {
+		program := n.lab.Binary()
+		start = func() (err error) {
+			p.clock, err = startWithClock(cmd, program)
+			return err
+		}
+	}
+	p.launch(start)
+	return p
+}
+
+// launch runs a Process whose Out is a name until then. start starts the command; the goroutine that it is called in stays until
+// the command has ended.
+func (p *Process) launch(start func() error) {
+	p.lab.Helper()
 	Hold()
-	p := &Process{Name: n.role + "/" + name, lab: n.lab, done: make(chan struct{}), cmd: cmd}
-	p.Out = filepath.Join(n.lab.Dir, n.role+"-"+name+".log")
+	p.Out, p.done = filepath.Join(p.lab.Dir, p.Out+".log"), make(chan struct{})
 	out, err := os.OpenFile(p.Out, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		n.lab.Fatalf("lab: %v", err)
+		p.lab.Fatalf("lab: %v", err)
 	}
 	defer out.Close()
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if ownClock {
-		p.clock, err = startWithClock(p.cmd, n.lab.Binary())
-	} else {
-		err = p.cmd.Start()
-	}
-	if err != nil {
-		n.lab.Fatalf("lab: starting %s: %v", p.Name, err)
-	}
+	started := make(chan error)
 	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
+		err := start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+			close(p.done)
+		}
 	}()
-	n.lab.onClose(func() {
-		if n.lab.Failed() {
-			n.lab.Logf("---- log of %s ----\n%s", p.Name, tail(p.Log(), 200))
+	if err := <-started; err != nil {
+		p.lab.Fatalf("lab: starting %s: %v", p.Name, err)
+	}
+	p.lab.onClose(func() {
+		if p.lab.Failed() {
+			p.lab.Logf("---- log of %s ----\n%s", p.Name, tail(p.Log(), 200))
 		}
 		p.end(syscall.SIGTERM)
 	})
-	return p
+}
+
+// mustRun fails the test when the program has ended.
+func (p *Process) mustRun() {
+	p.lab.Helper()
+	if !p.Running() {
+		p.lab.Fatalf("%s ended: %v\n%s", p.Name, p.err, tail(p.Log(), 40))
+	}
 }
 
 // PID is the process's id.

@@ -10,6 +10,13 @@ import (
 	"slices"
 )
 
+// HTTP is a client of the daemon's control socket, whatever host a URL has. It may be used from any goroutine.
+func (v *Vpngw) HTTP() *http.Client {
+	return &http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", v.Control)
+	}}}
+}
+
 // Rekey asks the daemon to rekey the Child SAs of a tunnel, or its IKE SA. It
 // uses the control socket itself, because starting a program takes longer than
 // a rekey. It may be called from any goroutine.
@@ -18,12 +25,7 @@ func (v *Vpngw) Rekey(tunnel string, ike bool) error {
 	if err != nil {
 		return err
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", v.Control)
-	}
-	c := http.Client{Timeout: Patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	resp, err := c.Post("http://vpngw/v1/rekey", "application/json", bytes.NewReader(body))
+	resp, err := v.HTTP().Post("http://vpngw/v1/rekey", "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

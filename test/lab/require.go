@@ -10,13 +10,23 @@ import (
 // CI=true it fails the test instead.
 func require(t T, tools []string) {
 	t.Helper()
-	lacking := t.Skipf
-	if os.Getenv("CI") == "true" {
-		lacking = t.Fatalf
-	}
 	if os.Geteuid() != 0 {
-		lacking("NEEDS ROOT: network namespaces cannot be made; run sudo make test")
+		lacking(t, "NEEDS ROOT: network namespaces cannot be made; run sudo make test")
 	}
+	NeedsTools(t, tools...)
+}
+
+func lacking(t T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// NeedsTools skips the test when a program is missing; with CI=true it fails the test instead.
+func NeedsTools(t T, tools ...string) {
+	t.Helper()
 	var missing []string
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -24,6 +34,6 @@ func require(t T, tools []string) {
 		}
 	}
 	if missing != nil {
-		lacking("NEEDS %s: run sudo test/setup.sh", strings.Join(missing, ", "))
+		lacking(t, "NEEDS %s: run sudo test/setup.sh", strings.Join(missing, ", "))
 	}
 }

@@ -70,7 +70,7 @@ func (r *Responder) run(c *net.IPConn) {
 		}
 		reply := append([]byte(nil), b[:n]...)
 		reply[0], reply[2], reply[3] = 0, 0, 0
-		sum := checksum(reply)
+		sum := Checksum(reply)
 		reply[2], reply[3] = byte(sum>>8), byte(sum)
 		time.AfterFunc(after, func() { c.WriteToIP(reply, from) })
 	}

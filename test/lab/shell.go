@@ -36,9 +36,7 @@ func (n *Namespace) Shell() *Shell {
 	s := &Shell{ns: n, dir: dir}
 	s.tool = n.Start("shell", "unshare", "-m", "sh", "-ec", shellMounts, "sh", dir)
 	n.lab.Await(Patience, n.role+" has its own files", func() (bool, string) {
-		if !s.tool.Running() {
-			n.lab.Fatalf("no files of its own: %s", s.tool.Log())
-		}
+		s.tool.mustRun()
 		_, err := os.Stat(filepath.Join(dir, "ready"))
 		return err == nil, "no"
 	})

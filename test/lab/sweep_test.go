@@ -23,6 +23,7 @@ func TestVictim(t *testing.T) {
 	}
 	l := New(t)
 	n := l.Namespace("a")
+	n.Resolves("192.0.2.1")
 	p := n.Start("sleep", "sleep", "1000")
 	t.Logf("%d", p.PID())
 	os.Stdout.WriteString("tag " + l.tag + "\n")
@@ -56,9 +57,12 @@ func startVictim(t *testing.T) (*exec.Cmd, string) {
 
 // leftOf returns the namespaces and files of a Lab that still exist.
 func leftOf(tag string) []string {
-	a, _ := filepath.Glob("/run/netns/" + tag + "*")
-	b, _ := filepath.Glob(filepath.Join(os.TempDir(), tag+"*"))
-	return append(a, b...)
+	var left []string
+	for _, dir := range []string{"/run/netns", "/etc/netns", os.TempDir()} {
+		paths, _ := filepath.Glob(filepath.Join(dir, tag+"*"))
+		left = append(left, paths...)
+	}
+	return left
 }
 
 func TestInterruptedLabCleansUp(t *testing.T) {

@@ -23,3 +23,17 @@ func (l *Lab) tool(limit time.Duration, stdin, program string, args ...string) s
 	}
 	return string(out)
 }
+
+// attempt runs a program that may fail, or not end within the limit, and returns all that it writes. An env that is nil is this
+// process's.
+func attempt(limit time.Duration, stdin string, env []string, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdin, cmd.Env = strings.NewReader(stdin), env
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return string(out), err
+}

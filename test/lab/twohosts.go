@@ -1,6 +1,9 @@
 package lab
 
-import "path/filepath"
+import (
+	"fmt"
+	"path/filepath"
+)
 
 // TwoHosts makes Direct's network with a second gateway beside the customer's, Customer2. Neither has the addresses that
 // belong to both, CustomerAddr and 192.168.3.1: they are for VRRP.
@@ -50,11 +53,12 @@ func (n *Net) cables(gateway *Namespace, state string) {
 	}
 }
 
-// Keepalived starts keepalived with a configuration.
+// Keepalived starts keepalived with a configuration. Each has a log of its own.
 func (n *Namespace) Keepalived(conf string) *Process {
 	n.lab.Helper()
-	own := n.lab.File(n.role+"-keepalived.conf", conf)
-	pid := filepath.Join(n.lab.Dir, n.role+"-keepalived")
-	return n.Start("keepalived", "keepalived", "--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file", own,
+	name := fmt.Sprintf("keepalived%d", n.number())
+	pid := filepath.Join(n.lab.Dir, n.role+"-"+name)
+	own := n.lab.File(n.role+"-"+name+".conf", conf)
+	return n.Start(name, "keepalived", "--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file", own,
 		"--pid", pid+".pid", "--vrrp_pid", pid+"-vrrp.pid")
 }

@@ -57,9 +57,7 @@ func (v *Vpngw) Restart() {
 		"run", "-c", v.Config, "--control", v.Control, "--state", v.state, "--log-level", "debug",
 	}, v.args...)...)
 	v.ns.lab.Await(Patience, v.Name+" answers on its control socket", func() (bool, string) {
-		if !v.Running() {
-			v.ns.lab.Fatalf("%s ended: %v\n%s", v.Name, v.err, tail(v.Log(), 40))
-		}
+		v.mustRun()
 		out, err := v.Try("status", "--json")
 		return err == nil, out
 	})

@@ -22,9 +22,7 @@ func (v *Vpngw) Capture(name string, args ...string) *CaptureCommand {
 	c := &CaptureCommand{File: file, Keys: file + ".keys"}
 	c.proc = v.ns.Start("capture", v.ns.lab.Binary(), append([]string{"capture", name, "--control", v.Control, "-o", file}, args...)...)
 	v.ns.lab.Await(Patience, "the capture has begun", func() (bool, string) {
-		if !c.proc.Running() {
-			v.ns.lab.Fatalf("vpngw capture ended: %v\n%s", c.proc.err, c.proc.Log())
-		}
+		c.proc.mustRun()
 		return grown(file), c.proc.Log()
 	})
 	return c
