@@ -10,12 +10,12 @@ import (
 	"vpngw/gateway"
 )
 
-// Explained is what runs: the effective parameters of each tunnel, and what of them a cloud has to have alike.
-// It holds no key.
+// Explained is what runs: the effective parameters of each tunnel, and of one connection that is asked for what of them a
+// cloud has to have alike. It holds no key.
 type Explained struct {
 	File        string           `json:"file"` // that it was loaded from
 	Tunnels     []explain.Tunnel `json:"tunnels"`
-	Connections []drift.View     `json:"connections"`
+	Connections []drift.View     `json:"connections"` // none without a name: each has all gateways, so many would be their square
 }
 
 // Explain explains what runs, with a name the connection or tunnel of that name.
@@ -38,17 +38,17 @@ func explained(r *load.Result, name string) (Explained, error) {
 	if r.Source != nil {
 		out.File = r.Source.Name
 	}
-	var known []string
-	for _, c := range r.Connections {
-		known = append(known, c.Name)
-		if name != "" && name != c.Name && (len(out.Tunnels) == 0 || out.Tunnels[0].Connection != c.Name) {
-			continue
-		}
-		if v, ok := drift.Of(r, c.Name); ok {
-			out.Connections = append(out.Connections, v)
-		}
+	if name == "" {
+		return out, nil
 	}
-	if name != "" && len(out.Tunnels) == 0 {
+	if v, ok := drift.Of(r, name); ok {
+		out.Connections = append(out.Connections, v)
+	}
+	if len(out.Tunnels) == 0 {
+		var known []string
+		for _, c := range r.Connections {
+			known = append(known, c.Name)
+		}
 		return Explained{}, &gateway.UnknownNameError{Name: name, Known: known}
 	}
 	return out, nil
