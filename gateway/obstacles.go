@@ -87,8 +87,7 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 			break
 		}
 		o.next++
-		t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
-		t.Leak = g.leakOf(leaks[i])
+		g.examine(t, leaks[i])
 		var own []diag.Cause
 		for _, c := range doctor.Obstacles(t) {
 			if !doctor.OfAll(c) {
