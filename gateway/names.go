@@ -45,10 +45,7 @@ func (n *names) tell(a resolve.Answer) {
 	n.mu.Lock()
 	n.waiting[a.Name] = a
 	n.mu.Unlock()
-	select {
-	case n.arrived <- struct{}{}:
-	default:
-	}
+	nudge(n.arrived)
 }
 
 // want has these names looked up, which are in order, and no others.
