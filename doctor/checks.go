@@ -178,22 +178,10 @@ func leaking(t *Tunnel) []diag.Cause {
 	return one(t.Leak)
 }
 
-func forwarding(t *Tunnel) []diag.Cause { return t.ofHost(diag.IPForward) }
-
 // reversePath tells of the devices that matter: that of the route to the peer and, since packets of the LAN may come in
 // by any, all others too.
-func reversePath(t *Tunnel) []diag.Cause { return t.ofHost(diag.RPFilter) }
-
-// unread tells of rules that filter has not seen.
-func unread(t *Tunnel) []diag.Cause { return t.ofHost(diag.FilterUnread) }
-
-func (t *Tunnel) ofHost(code diag.Code) (out []diag.Cause) {
-	for _, f := range t.Host.Findings {
-		if f.Cause.Is(code) && f.Cause.Device != t.Device {
-			out = append(out, f.Cause)
-		}
-	}
-	return out
+func reversePath(t *Tunnel) []diag.Cause {
+	return slices.DeleteFunc(found(diag.RPFilter)(t), func(c diag.Cause) bool { return c.Device == t.Device })
 }
 
 func routes(t *Tunnel) []diag.Cause {

@@ -97,7 +97,7 @@ var checks = []check{
 	{"ESP", authentic},
 	{"negotiation", negotiation},
 	{"UDP 500 and 4500", ports},
-	{"ip_forward", forwarding},
+	{"ip_forward", found(diag.IPForward)},
 	{"forwarding by device", found(diag.ForwardOff, diag.ForwardDrop)},
 	{"source NAT", found(diag.SNAT, diag.OldFlows)},
 	{"IPv6", found(diag.IPv6Off)},
@@ -111,7 +111,7 @@ var checks = []check{
 	{"lifetimes", lifetimes},
 	{"rp_filter", reversePath},
 	{"other daemons", others},
-	{"older packet filter", unread},
+	{"older packet filter", found(diag.FilterUnread)},
 	{"MTU", mtu},
 	{"clock", clock},
 }

@@ -108,13 +108,14 @@ func (p *Plane) releaseEarly(spi uint32) {
 // unknown takes a packet whose SPI has no SA.
 func (r *receiver) unknown(d *ipsec.Datagram, b []byte) {
 	spi := binary.BigEndian.Uint32(b)
+	offered := r.plane.sad.onOffer(spi)
 	switch {
 	case r.plane.frozen.Load():
 		r.drop(dropFrozen)
-	case r.plane.sad.onOffer(spi) && r.plane.early.keep(r, spi, b, d.TOS):
+	case offered && r.plane.early.keep(r, spi, b, d.TOS):
 	default:
 		r.drop(dropNoSA)
-		if !r.plane.sad.onOffer(spi) && r.invalidSPIs.allow(r.now, 10, 10) {
+		if !offered && r.invalidSPIs.allow(r.now, 10, 10) {
 			r.plane.cfg.Notify(InvalidSPI{r.remote, spi})
 		}
 	}

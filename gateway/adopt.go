@@ -115,13 +115,13 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 	if keys := g.config.Startup.Diff(c.Startup); len(keys) > 0 {
 		return Adopted{}, &RestartError{keys}
 	}
-	placed, _ := g.names.filled(c)
+	placed, wanted := g.names.filled(c)
 	plan, err := planOf(placed, &g.fleet)
 	if err != nil {
 		return Adopted{}, err
 	}
 	g.config = c
-	g.names.want(c)
+	g.names.want(wanted)
 	g.Host.Retain()
 	cs := g.fleet.compare(plan)
 	for _, e := range cs.removed {

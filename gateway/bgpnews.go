@@ -46,12 +46,7 @@ type networks struct {
 // maxSpoken bounds the events that wait; the oldest go.
 const maxSpoken = 256
 
-func (n *news) wake() {
-	select {
-	case n.arrived <- struct{}{}:
-	default:
-	}
-}
+func (n *news) wake() { nudge(n.arrived) }
 
 func (n *news) report(by *speaker, r bgp.Report) {
 	n.mu.Lock()

@@ -28,8 +28,8 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 	}
 	var out []doctor.Diagnosis
 	for i, t := range tunnels {
-		t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
-		t.Leak = g.leakOf(leaks[i])
+		g.examine(t, leaks[i])
+		t.Ended = g.events.ended(t.Name, time.Now().Add(-time.Hour))
 		if t.BGP != nil {
 			t.BGP.Large = t.Host.MTU
 		}
@@ -41,13 +41,18 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 	return out, nil
 }
 
+// examine adds what the host says of a tunnel. It is called outside of the control loop.
+func (g *Gateway) examine(t *doctor.Tunnel, ask leakAsk) {
+	t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
+	t.Leak = g.leakOf(ask)
+}
+
 // patient is what the control loop knows of a tunnel.
 func (g *Gateway) patient(now time.Time, e *entry) *doctor.Tunnel {
 	st := e.status()
 	t := &doctor.Tunnel{
 		Name: e.tunnel.Name, Conn: e.conn.Name, Dialect: e.conn.Dialect, Cloud: e.conn.Side == config.Cloud, Want: e.tunnel,
 		Initiates: e.group.Initiates(e.tunnel.Name), Device: e.device, State: st.State, Since: ByClock(now, st.Since), Cause: st.Cause,
-		Ended: g.events.ended(e.tunnel.Name, now.Add(-time.Hour)),
 	}
 	if i, ok := g.ike.Tunnel(e.tunnel.Name); ok {
 		t.IKE = i.Why

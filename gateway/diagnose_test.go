@@ -17,11 +17,15 @@ import (
 	"vpngw/tunnel"
 )
 
-func (h *fakeHost) Examine(netip.Addr, string, func(string, netip.Addr) []host.Passage) host.Exam {
+func (h *fakeHost) Examine(_ netip.Addr, tun string, _ func(string, netip.Addr) []host.Passage) host.Exam {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.examined++
-	return host.Exam{Device: "eth0", Source: h.addresses[0], Addresses: h.addresses, Findings: h.findings}
+	findings := h.findings
+	if h.only != "" && tun != h.only {
+		findings = nil
+	}
+	return host.Exam{Device: "eth0", Source: h.addresses[0], Addresses: h.addresses, Findings: findings}
 }
 
 // AskNeighbor finds a peer on which nothing listens.

@@ -32,7 +32,8 @@ type fakeHost struct {
 	net       *fakeNet
 	addresses []netip.Addr
 	findings  []host.Finding
-	examined  int // how often it was
+	only      string // the device that has the findings; empty: all
+	examined  int    // how often it was
 	pathMTU   int
 
 	mu        sync.Mutex

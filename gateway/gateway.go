@@ -283,12 +283,8 @@ func (g *Gateway) start(s *Sockets, given []string) error {
 	}
 	g.group.Go(func() error {
 		return g.under.watch(g.io, func() { // one pending wake-up covers any number of changes
-			for _, wake := range []chan struct{}{g.underlayChanged, g.look} {
-				select {
-				case wake <- struct{}{}:
-				default:
-				}
-			}
+			nudge(g.underlayChanged)
+			nudge(g.look)
 		})
 	})
 	g.group.Go(func() error { return g.watchHost(g.io, given) })

@@ -102,9 +102,12 @@ func (i *inbox) deliver(d ipsec.Datagram) {
 }
 
 // wake has the loop call next.
-func (i *inbox) wake() {
+func (i *inbox) wake() { nudge(i.arrived) }
+
+// nudge puts the one element that c has room for into it, unless it is there.
+func nudge(c chan<- struct{}) {
 	select {
-	case i.arrived <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

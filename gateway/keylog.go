@@ -103,10 +103,7 @@ func (w tableWriter) Write(b []byte) (int, error) {
 	}
 	k.size += len(b)
 	k.rows = append(k.rows, waitingRows{w.table, append([]byte(nil), b...)})
-	select {
-	case k.more <- struct{}{}:
-	default:
-	}
+	nudge(k.more)
 	return len(b), nil
 }
 

@@ -33,7 +33,8 @@ func (g *Gateway) loop(ctx context.Context) error {
 		case <-g.speakers.news.arrived:
 			g.hear(g.woke(slept))
 		case <-g.names.arrived:
-			g.named(g.woke(slept))
+			g.woke(slept)
+			g.named()
 		case <-g.underlayChanged:
 			g.newUnderlay(g.woke(slept))
 		case <-timer.C:
@@ -49,6 +50,7 @@ func (g *Gateway) loop(ctx context.Context) error {
 
 // step runs the due timers, performs the Actions of IKE, and lets the groups decide.
 func (g *Gateway) step(now time.Time) {
+	g.follow(now)
 	if sa.Due(now, g.ike.Deadline()) {
 		g.ike.Advance(now)
 	}
@@ -61,7 +63,6 @@ func (g *Gateway) step(now time.Time) {
 	g.conclude(now)
 	g.perform(now)
 	g.networksDue(now)
-	g.follow(now)
 	g.reviewLeft()
 	g.kept = g.data.ExpireKept(now)
 	if s := g.fleet.summary(); s != g.summary {

@@ -87,11 +87,6 @@ func (g *Gateway) Metrics(ctx context.Context) (Metrics, error) {
 		m.Loop = now.Sub(g.began) - g.idle
 		threads = g.data.threads
 		entries = g.fleet.entries
-		for _, gr := range g.fleet.groups {
-			if len(gr.entries) > 1 {
-				m.Groups = append(m.Groups, gr.metrics())
-			}
-		}
 		return nil
 	})
 	m.Tunnels = make([]TunnelMetrics, 0, len(entries))
@@ -111,6 +106,7 @@ func (g *Gateway) Metrics(ctx context.Context) (Metrics, error) {
 	if err != nil {
 		return m, err
 	}
+	m.Groups = groupsOf(m.Tunnels)
 	for _, t := range threads {
 		m.Engines = append(m.Engines, t())
 	}
@@ -134,14 +130,23 @@ func (g *Gateway) Metrics(ctx context.Context) (Metrics, error) {
 	return m, nil
 }
 
-func (gr *group) metrics() GroupMetrics {
-	out := GroupMetrics{Name: gr.name, Tunnels: len(gr.entries)}
-	for _, e := range gr.entries {
-		if e.status().State == tunnel.Up {
-			out.Up++
+// groupsOf are the groups of more than one of the tunnels.
+func groupsOf(tunnels []TunnelMetrics) []GroupMetrics {
+	var out []GroupMetrics
+	at := map[string]int{}
+	for i := range tunnels {
+		t := &tunnels[i]
+		k, ok := at[t.Group]
+		if !ok {
+			k = len(out)
+			at[t.Group], out = k, append(out, GroupMetrics{Name: t.Group})
+		}
+		out[k].Tunnels++
+		if t.State == tunnel.Up {
+			out[k].Up++
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, func(g GroupMetrics) bool { return g.Tunnels < 2 })
 }
 
 func (g *Gateway) tunnelMetrics(now time.Time, e *entry) TunnelMetrics {

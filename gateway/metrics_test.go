@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/tunnel"
@@ -120,6 +122,22 @@ func TestMetricsCountTheFactsOfIKE(t *testing.T) {
 		}
 		if len(r.Gateway.attempts) != 0 {
 			t.Errorf("attempts are left over: %v", r.Gateway.attempts)
+		}
+	})
+}
+
+// Only tunnels that stand in for each other make a group.
+func TestMetricsOfAGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := hq(), lab()
+		a.Pair, b.Pair = "p", "p"
+		a.Tunnels[0].Role, b.Tunnels[0].Role = config.Active, config.Standby
+		r := start(t, officeHost(), configOf(a, b, connection("alone", "192.168.9.0/24", "10.99.0.0/16")), Options{})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		want := []GroupMetrics{{Name: config.PairGroup("p"), Tunnels: 2, Up: 1}}
+		if got := r.metrics().Groups; !slices.Equal(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 	})
 }

@@ -45,15 +45,11 @@ func (n *names) tell(a resolve.Answer) {
 	n.mu.Lock()
 	n.waiting[a.Name] = a
 	n.mu.Unlock()
-	select {
-	case n.arrived <- struct{}{}:
-	default:
-	}
+	nudge(n.arrived)
 }
 
-// want has the names in c looked up, and no others.
-func (n *names) want(c *config.Config) {
-	_, wanted := n.filled(c)
+// want has these names looked up, which are in order, and no others.
+func (n *names) want(wanted []string) {
 	if !slices.Equal(wanted, n.wanted) {
 		for name := range n.known {
 			if _, ok := slices.BinarySearch(wanted, name); !ok {
@@ -126,8 +122,8 @@ func (n *names) take() map[string]resolve.Answer {
 	return out
 }
 
-// named takes the answers of the resolver.
-func (g *Gateway) named(now time.Time) {
+// named takes the answers of the resolver; follow does what they say.
+func (g *Gateway) named() {
 	answers := g.names.take()
 	for name, a := range answers {
 		if _, ok := slices.BinarySearch(g.names.wanted, name); !ok {
@@ -153,7 +149,6 @@ func (g *Gateway) named(now time.Time) {
 	for name := range answers {
 		g.names.fresh[name] = true
 	}
-	g.follow(now)
 }
 
 // followGap is the least time between two adoptions for the sake of names: each compares all tunnels.

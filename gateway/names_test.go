@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 	"vpngw/tunnel"
@@ -138,6 +139,30 @@ func TestNamesWithoutAnAddressAreApart(t *testing.T) {
 		defer r.stop()
 		if len(r.ike.peers) != 2 {
 			t.Errorf("%d peers, want 2", len(r.ike.peers))
+		}
+	})
+}
+
+// A name that fails right after another is told of in its turn, and not when something else happens.
+func TestWhatWaitsForItsTurnIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := byName(), lab()
+		b.Tunnels[0].Remote.Address, b.Tunnels[0].Remote.Host, b.Tunnels[0].Remote.ID = netip.Addr{}, "other.example.net", ipsec.Identity{}
+		takes := map[string]time.Duration{"gw.example.net": 2 * time.Second, "other.example.net": 2500 * time.Millisecond}
+		r := startReal(t, newHost(newNet(), "203.0.113.9"), configOf(a, b), Options{Lookup: func(ctx context.Context, name string) ([]netip.Addr, time.Duration, error) {
+			select {
+			case <-time.After(takes[name]):
+			case <-ctx.Done():
+			}
+			return nil, 0, errors.New("no DNS server answers")
+		}})
+		defer r.stop()
+		time.Sleep(3500 * time.Millisecond)
+		synctest.Wait()
+		for name, want := range map[string]diag.Code{"hq": diag.NameUnresolved, "lab": diag.NameUnresolved} {
+			if s := r.tunnelStatus(name); s.Code != want {
+				t.Errorf("%s: %q, want %s", name, s.Code, want)
+			}
 		}
 	})
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,8 +28,16 @@ const (
 // obstacles are what was said of the host. One goroutine uses it.
 type obstacles struct {
 	next  int                     // the tunnel to begin with
-	found map[string][]diag.Cause // by tunnel
+	found map[string][]diag.Cause // by tunnel; those that have nothing are left out
+	whole []witnessed             // what found has of the whole host
 	given []string                // sentences that the log has from the start
+}
+
+// witnessed is what concerns all of the host, with a tunnel that found it. One look sees a part of the tunnels, and the others may
+// not come by the same devices: so each look asks the witness again.
+type witnessed struct {
+	diag.Cause
+	tunnel string
 }
 
 // watchHost looks until ctx ends.
@@ -57,15 +66,22 @@ func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 	var asked []*doctor.Tunnel
 	var leaks []leakAsk
-	names := map[string]bool{}
+	turn, fleet := 0, 0 // tunnels whose turn it is, and all
 	err := g.call(ctx, func(now time.Time) error {
-		all := g.fleet.entries
-		for _, e := range all {
-			names[e.tunnel.Name] = true
-		}
-		for i := range min(len(all), maxLooked) {
-			e := all[(o.next+i)%len(all)]
+		ask := func(e *entry) {
 			asked, leaks = append(asked, g.patient(now, e)), append(leaks, askFor(e))
+		}
+		maps.DeleteFunc(o.found, func(name string, _ []diag.Cause) bool { return name != wholeHost && g.fleet.byName[name] == nil })
+		o.whole = slices.DeleteFunc(o.whole, func(w witnessed) bool { return g.fleet.byName[w.tunnel] == nil })
+		all := g.fleet.entries
+		turn, fleet = min(len(all), maxLooked), len(all)
+		for i := range turn {
+			ask(all[(o.next+i)%len(all)])
+		}
+		for _, w := range o.whole {
+			if !slices.ContainsFunc(asked, func(t *doctor.Tunnel) bool { return t.Name == w.tunnel }) {
+				ask(g.fleet.byName[w.tunnel])
+			}
 		}
 		return nil
 	})
@@ -75,35 +91,59 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 		}
 		return
 	}
-	for name := range o.found {
-		if name != wholeHost && !names[name] {
-			delete(o.found, name)
-		}
-	}
-	var whole []diag.Cause
+	var whole []witnessed
+	seen := map[string]bool{}
 	end := time.Now().Add(lookTime)
 	for i, t := range asked {
 		if ctx.Err() != nil || time.Now().After(end) {
 			break
 		}
-		o.next++
-		t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
-		t.Leak = g.leakOf(leaks[i])
+		if i < turn {
+			o.next++
+		}
+		seen[t.Name] = true
+		g.examine(t, leaks[i])
 		var own []diag.Cause
 		for _, c := range doctor.Obstacles(t) {
-			if !doctor.OfAll(c) {
+			if doctor.OfAll(c) {
+				whole = append(whole, witnessed{c, t.Name})
+			} else {
 				own = append(own, c)
-			} else if !slices.ContainsFunc(whole, c.Equal) {
-				whole = append(whole, c)
 			}
 		}
 		g.say(o, t, own)
 	}
-	if len(names) > 0 {
-		o.next %= len(names)
+	if fleet > 0 {
+		o.next %= fleet
 	}
-	g.say(o, &doctor.Tunnel{Dialect: "native"}, whole)
+	o.testify(whole, seen)
+	var found []diag.Cause
+	for _, w := range o.whole {
+		found = append(found, w.Cause)
+	}
+	g.say(o, &doctor.Tunnel{Dialect: "native"}, found)
 }
+
+// testify takes what a look has found of the whole host at the tunnels that it has seen. What was there before comes first, for only
+// some is said.
+func (o *obstacles) testify(found []witnessed, seen map[string]bool) {
+	var whole []witnessed
+	for _, w := range o.whole {
+		if i := slices.IndexFunc(found, w.same); i >= 0 {
+			whole = append(whole, found[i])
+		} else if !seen[w.tunnel] {
+			whole = append(whole, w)
+		}
+	}
+	for _, w := range found {
+		if len(whole) < maxFound && !slices.ContainsFunc(whole, w.same) {
+			whole = append(whole, w)
+		}
+	}
+	o.whole = whole
+}
+
+func (w witnessed) same(o witnessed) bool { return w.Equal(o.Cause) }
 
 // say makes a line and an event of what is new of a tunnel, or of the host where t has no name, and a line of what is over.
 func (g *Gateway) say(o *obstacles, t *doctor.Tunnel, found []diag.Cause) {
@@ -131,5 +171,7 @@ func (g *Gateway) say(o *obstacles, t *doctor.Tunnel, found []diag.Cause) {
 			log.Info("no longer in the way: " + c.String())
 		}
 	}
-	o.found[t.Name] = found
+	if o.found[t.Name] = found; len(found) == 0 {
+		delete(o.found, t.Name)
+	}
 }

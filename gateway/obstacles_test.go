@@ -86,3 +86,33 @@ func TestObstaclesAreSaidOnce(t *testing.T) {
 		}
 	})
 }
+
+// Of more tunnels than one look sees, what one of them has found of the whole host is said once, and that it is over, too.
+func TestAnObstacleOfOneTunnelAmongMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		var log bytes.Buffer
+		r := start(t, h, configOf(many(maxLooked+30).Connections...), Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		defer r.stop()
+		time.Sleep(10 * time.Minute)
+		device := r.tunnelStatus("c60").Device
+		h.mu.Lock()
+		h.only = device
+		h.mu.Unlock()
+		h.find(diag.Cause{Code: diag.ForwardOff, Device: "lan2", Name: "net/ipv4/conf/lan2/forwarding"})
+		said := func(found, over int) {
+			t.Helper()
+			synctest.Wait()
+			if a, b := strings.Count(log.String(), "code=forward-off"), strings.Count(log.String(), "no longer in the way: forwarding is off"); a != found || b != over {
+				t.Errorf("said %d times, and %d times that it is over; want %d and %d", a, b, found, over)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		said(1, 0)
+		h.find()
+		time.Sleep(lookEvery)
+		said(1, 1)
+		time.Sleep(10 * time.Minute)
+		said(1, 1)
+	})
+}

@@ -105,19 +105,22 @@ func (t *Tap) Aim(source int, peers []netip.Addr) error {
 			want[out] = append(want[out], p)
 		}
 	}
+	var failed error
 	keep := s.sockets[:0]
 	for _, k := range s.sockets {
 		key := of{k.out, k.v6, k.index}
 		if addrs := want[key]; addrs == nil {
 			s.close(k)
-		} else if err := k.aim(addrs); err != nil {
-			return err
 		} else {
+			failed = errors.Join(failed, k.aim(addrs))
 			keep = append(keep, k)
 			delete(want, key)
 		}
 	}
-	s.sockets = keep
+	s.sockets = keep // also after a failure: the number of a closed one may be another file's by now
+	if failed != nil {
+		return failed
+	}
 	for w, addrs := range want {
 		protocol := uint16(unix.ETH_P_ALL) // outgoing packets are seen with it only
 		switch {

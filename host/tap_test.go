@@ -206,3 +206,26 @@ func TestUnderlayIsIKEAndESP(t *testing.T) {
 		}
 	}
 }
+
+// A tap that cannot follow keeps no socket that it has closed.
+func TestATapThatCannotFollowKeepsNoClosedSocket(t *testing.T) {
+	left, _ := wire(t)
+	h := left.host()
+	var many []netip.Addr // more than a filter of the kernel has room for
+	for a := right4; len(many) < 200; a = a.Next() {
+		many = append(many, a)
+	}
+	for range 10 { // the order of the sockets is by chance
+		tap, err := h.Tap([]TapSource{{Peers: []netip.Addr{right4, right6}}})
+		left.must(err)
+		if err := tap.Aim(0, many); err == nil {
+			t.Fatal("a filter of 200 peers is taken")
+		}
+		for _, k := range tap.sources[0].sockets {
+			if _, err := unix.FcntlInt(uintptr(k.fd), unix.F_GETFD, 0); err != nil {
+				t.Fatalf("socket %d: %v", k.fd, err)
+			}
+		}
+		tap.Close()
+	}
+}

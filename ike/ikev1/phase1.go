@@ -34,10 +34,6 @@ type phase1 struct {
 // Initiate starts phase 1 with p; path is where the first message goes (see sa.FirstPath). Messages are repeated after at most the time that most says; 0:
 // as usual.
 func Initiate(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path, most time.Duration) (*SA, error) {
-	return begin(env, now, p, path, most)
-}
-
-func begin(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path, most time.Duration) (*SA, error) {
 	s := newSA(env, now, true)
 	s.peer, s.spiI, s.path = p, env.Owner.NewSPI(), path
 	p1 := &phase1{s: s, own: ikeSuites(p.Proposals)}

@@ -346,7 +346,7 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 		return
 	}
 	s.log.Debug("rekeying the ISAKMP SA", sa.Why(why))
-	n, err := begin(s.env, now, s.peer, s.path, 0)
+	n, err := Initiate(s.env, now, s.peer, s.path, 0)
 	if err != nil {
 		s.log.Warn("cannot rekey the ISAKMP SA", "err", err)
 		s.rekeyAt = now.Add(s.env.Jitter(retryMin, retryMax))
