@@ -42,7 +42,7 @@ var examination = []Entry{
 	{Code: FilterUnclear, Severity: Warning, Sentence: "this host's packet filter may drop {theirs}: {name}; let it through by a rule of its own", Side: Ours},
 	{Code: FilterUnread, Severity: Info, Sentence: "the kernel's older packet filter has tables here, {name}, and vpngw cannot read their rules: `{ours}` shows whether they drop UDP 500, UDP 4500, protocol 50 or what is forwarded", Side: Ours},
 	{Code: ForwardOff, Severity: Error, Sentence: "forwarding is off for what comes in by {device}: the hosts behind this gateway and the tunnel do not reach each other; sysctl -w {name}=1", Side: Ours},
-	{Code: SNAT, Severity: Error, Sentence: "this host's NAT gives packets into the tunnel {device} another source, which no selector covers: {name}; {ours}", Side: Ours},
+	{Code: SNAT, Severity: Error, Sentence: "this host's NAT gives packets into the tunnel {device}[ {theirs}] another source, which no selector covers: {name}; {ours}", Side: Ours},
 	{Code: OldFlows, Severity: Warning, Sentence: "{count} flows into the tunnel {device} keep the source that NAT gave them before it was up: connection tracking holds them; {ours}", Side: Ours},
 	{Code: IPv6Off, Severity: Error, Sentence: "IPv6 is off on {device}, and the tunnel carries it; sysctl -w net/ipv6/conf/{device}/disable_ipv6=0", Side: Ours},
 	{Code: ForeignPolicy, Severity: Error, Sentence: "an IPsec policy of another program takes packets of the tunnel ({name}): stop that IKE daemon, and remove what it left; ip xfrm policy flush", Side: Ours},

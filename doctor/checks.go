@@ -65,6 +65,9 @@ func filter(t *Tunnel) (out []diag.Cause) {
 			if f.In != "" {
 				c.Theirs = "from the tunnel"
 			}
+			if f.Among != "" {
+				c.Theirs += ", " + f.Among
+			}
 		}
 		if f.Proto == espProto && (t.Encap || !t.Established) {
 			continue

@@ -194,6 +194,9 @@ func ranked(found []diag.Cause) []diag.Cause {
 	return out
 }
 
+// maxPairs is how many pairs of a tunnel's networks the host is asked about.
+const maxPairs = 64
+
 // Passages are the packets that the packet filter is asked about: IKE and ESP with the peer both ways, BGP in the tunnel, and
 // what is forwarded both ways.
 func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, source netip.Addr) []host.Passage {
@@ -223,10 +226,15 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 				host.Passage{Hook: host.HookOutput, From: us, To: them, Proto: tcp, Out: device},
 				host.Passage{Hook: host.HookInput, From: them, To: us, Proto: tcp, In: device, Answer: !t.BGP.Passive})
 		}
+		pairs := 0
 		for _, p := range t.EachPair() {
+			if pairs == maxPairs {
+				break
+			}
 			if p.Local.Bits() == 0 || p.Remote.Bits() == 0 {
 				continue
 			}
+			pairs++
 			here, there := netip.AddrPortFrom(host.FirstHost(p.Local), 0), netip.AddrPortFrom(host.FirstHost(p.Remote), 0)
 			echo := uint8(icmp)
 			if p.Local.Addr().Is6() {
@@ -234,8 +242,7 @@ func Passages(t *config.Tunnel, device string, initiates bool) func(wan string, 
 			}
 			out = append(out,
 				host.Passage{Hook: host.HookForward, From: here, To: there, Proto: echo, Out: device, Sources: p.Local, Targets: p.Remote},
-				host.Passage{Hook: host.HookForward, From: there, To: here, Proto: echo, In: device})
-			break // rules that tell pairs apart are rare
+				host.Passage{Hook: host.HookForward, From: there, To: here, Proto: echo, In: device, Sources: p.Remote, Targets: p.Local})
 		}
 		return out
 	}

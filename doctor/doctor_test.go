@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"errors"
 	"net/netip"
 	"reflect"
@@ -90,6 +91,12 @@ func TestEachCheckFindsItsFault(t *testing.T) {
 			t.In = 0
 			t.Host.Filtered = []host.Filtered{filtered(host.HookForward, 1, 0, true)}
 		}, []diag.Code{diag.FilterForward}, "from the tunnel"},
+		{"filter at forward, of one pair", func(t *Tunnel) {
+			t.In = 0
+			f := filtered(host.HookForward, 1, 0, true)
+			f.Among = "from 10.20.0.0/16 to 192.168.4.0/24"
+			t.Host.Filtered = []host.Filtered{f}
+		}, []diag.Code{diag.FilterForward}, "from the tunnel, from 10.20.0.0/16 to 192.168.4.0/24: "},
 		{"a filter that cannot be read", func(t *Tunnel) {
 			connecting(t, diag.NoAnswerYet)
 			t.Host.Filtered = []host.Filtered{filtered(host.HookInput, 17, 500, false)}
@@ -233,6 +240,19 @@ func TestPassages(t *testing.T) {
 	}
 	if p := got[7]; p.From.Addr() != netip.MustParseAddr("10.10.0.1") || p.In != "vpngw0" || p.Out != "" {
 		t.Errorf("%+v", p)
+	}
+	for i := range 20 { // 21 times 1 pairs, then 21 times 21
+		tun.Want.Local.Subnets = append(tun.Want.Local.Subnets, netip.MustParsePrefix(fmt.Sprintf("192.168.%d.0/24", 100+i)))
+	}
+	got = Passages(tun.Want, "vpngw0", true)("eth0", us)
+	if n := len(got) - 6; n != 2*21 || got[6+2*20].Sources != tun.Want.Local.Subnets[20] || got[7+2*20].Targets != tun.Want.Local.Subnets[20] {
+		t.Errorf("of 21 pairs: %d passages, the last ones %+v", n, got[len(got)-2:])
+	}
+	for i := range 20 {
+		tun.Want.Remote.Subnets = append(tun.Want.Remote.Subnets, netip.MustParsePrefix(fmt.Sprintf("10.%d.0.0/16", 100+i)))
+	}
+	if n := len(Passages(tun.Want, "vpngw0", true)("eth0", us)) - 6; n != 2*maxPairs {
+		t.Errorf("of 441 pairs: %d passages, want %d", n, 2*maxPairs)
 	}
 	tun.Want.Remote.Port = 14500
 	if p := Passages(tun.Want, "vpngw0", true)("eth0", us)[1]; p.From != netip.AddrPortFrom(them, 14500) || p.To != netip.AddrPortFrom(us, 4500) {

@@ -26,9 +26,11 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 	if err != nil {
 		return nil, err
 	}
+	host := g.Host.Examination()
+	defer host.Close()
 	var out []doctor.Diagnosis
 	for i, t := range tunnels {
-		g.examine(t, leaks[i])
+		g.examine(host, t, leaks[i])
 		t.Ended = g.events.ended(t.Name, time.Now().Add(-time.Hour))
 		if t.BGP != nil {
 			t.BGP.Large = t.Host.MTU
@@ -42,8 +44,8 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 }
 
 // examine adds what the host says of a tunnel. It is called outside of the control loop.
-func (g *Gateway) examine(t *doctor.Tunnel, ask leakAsk) {
-	t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
+func (g *Gateway) examine(host Examination, t *doctor.Tunnel, ask leakAsk) {
+	t.Host = host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
 	t.Leak = g.leakOf(ask)
 }
 

@@ -17,7 +17,18 @@ import (
 	"vpngw/tunnel"
 )
 
-func (h *fakeHost) Examine(_ netip.Addr, tun string, _ func(string, netip.Addr) []host.Passage) host.Exam {
+func (h *fakeHost) Examination() Examination {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rounds++
+	return fakeExamination{h}
+}
+
+type fakeExamination struct{ *fakeHost }
+
+func (fakeExamination) Close() {}
+
+func (h fakeExamination) Examine(_ netip.Addr, tun string, _ func(string, netip.Addr) []host.Passage) host.Exam {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.examined++

@@ -33,7 +33,9 @@ type fakeHost struct {
 	addresses []netip.Addr
 	findings  []host.Finding
 	only      string // the device that has the findings; empty: all
-	examined  int    // how often it was
+	examined  int    // how often it was, for one tunnel each
+	rounds    int    // of examinations
+	refilter  func() // tells that the packet filter has changed
 	pathMTU   int
 
 	mu        sync.Mutex
@@ -241,6 +243,16 @@ func (h *fakeHost) Watch(ctx context.Context, changed func([]string)) error {
 	<-ctx.Done()
 	return nil
 }
+
+func (h *fakeHost) WatchFilter(ctx context.Context, changed func()) error {
+	h.mu.Lock()
+	h.refilter = changed
+	h.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+func (h *fakeHost) WatchSettings(context.Context, func()) error { return nil }
 
 // script is an IKE that performs what a test dictates. The gateway's loop owns it.
 type script struct {

@@ -86,6 +86,7 @@ type Gateway struct {
 	lost            chan *device  // devices that another program removed
 	underlayChanged chan struct{} // links, addresses or routes have changed
 	stopped         chan struct{} // closed when the loop serves no more commands
+	obstacles       obstacles
 	look            chan struct{} // for watchHost: perhaps something else is in the way
 	events          *events
 	leaking         sync.Mutex // of leaks
@@ -141,6 +142,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		lost:            make(chan *device),
 		underlayChanged: make(chan struct{}, 1),
 		look:            make(chan struct{}, 1),
+		obstacles:       obstacles{found: map[string][]diag.Cause{}},
 		stopped:         make(chan struct{}),
 		events:          newEvents(),
 		config:          c,
@@ -287,6 +289,9 @@ func (g *Gateway) start(s *Sockets, given []string) error {
 			nudge(g.look)
 		})
 	})
+	again := func() { nudge(g.look) }
+	g.group.Go(func() error { return g.Host.WatchFilter(g.io, again) })
+	g.group.Go(func() error { return g.Host.WatchSettings(g.io, again) })
 	g.group.Go(func() error { return g.watchHost(g.io, given) })
 	g.watchdog = newWatchdog(time.Now(), g.Watchdog, g.data.watched())
 	g.Notify("READY=1")

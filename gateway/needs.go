@@ -46,16 +46,23 @@ type Host interface {
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
-	// Examine looks at what concerns a peer and the tunnel's device; from any goroutine.
-	Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
+	Examination() Examination           // from any goroutine
 	AskNeighbor(host.Ask) host.Neighbor // takes up to a second; from any goroutine
 	Watch(ctx context.Context, changed func(owners []string)) error
+	WatchFilter(ctx context.Context, changed func()) error   // returns nil at once where nothing tells of it
+	WatchSettings(ctx context.Context, changed func()) error // likewise
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine
 	Discard(ctx context.Context) error
 	Tap(sources []host.TapSource) (Tap, error) // from any goroutine
 	Discarded() uint64                         // packets of cleartext; from any goroutine, for it asks the kernel
 	TUNDrops() (map[string]uint64, error)      // by device; likewise
 	ThreadTime() func() time.Duration          // processor time of the calling thread; the function may be called from any goroutine
+}
+
+// Examination looks at the host for one tunnel after the other: see host.Examination. One goroutine uses it.
+type Examination interface {
+	Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
+	Close()
 }
 
 // Tap sees packets: see host.Tap. One goroutine uses it.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"vpngw/diag"
@@ -12,25 +14,38 @@ import (
 )
 
 // The daemon looks at its host by itself, as `vpngw doctor` does, outside of the control loop: soon after the start, after
-// changes of links, addresses and routes, and from time to time for what nothing tells of, such as a packet filter. What is
-// in the way is said once, when it is found. Nothing of the host is changed.
+// changes of links, addresses, routes, nftables and forwarding, and from time to time for what nothing tells of, such as the
+// kernel's older packet filter. What is in the way is said once, when it is found, and stands in the status. Nothing of the host
+// is changed.
 const (
-	firstLook = time.Second // the devices are there by then
-	lookEvery = 30 * time.Second
-	lookGap   = 2 * time.Second // between two looks, however much changes
-	lookTime  = time.Second     // for one look; the next goes on with the other tunnels
-	lookShare = 20              // of the time at most one part goes into looks
-	maxLooked = 64              // tunnels in one look
-	maxFound  = 16              // of one tunnel
-	wholeHost = ""              // in place of a tunnel's name: what concerns all
+	firstLook  = time.Second // the devices are there by then
+	lookEvery  = 30 * time.Second
+	lookSettle = 300 * time.Millisecond // after a change
+	lookGap    = time.Second            // between two looks, however much changes
+	lookTime   = time.Second            // for one look; the next goes on with the other tunnels
+	lookShare  = 20                     // of a processor's time at most one part goes into looks
+	maxLooked  = 64                     // tunnels in one look
+	maxFound   = 16                     // of one tunnel
+	wholeHost  = ""                     // in place of a tunnel's name: what concerns all
 )
 
-// obstacles are what was said of the host. One goroutine uses it.
+// obstacles are what was said of the host. One goroutine uses it, but for found.
 type obstacles struct {
-	next  int                     // the tunnel to begin with
+	next    int         // the tunnel to begin with
+	changed bool        // something has, since the last look
+	left    int         // tunnels that were not looked at since then
+	whole   []witnessed // what found has of the whole host
+	given   []string    // sentences that the log has from the start
+
+	mu    sync.Mutex              // of found
 	found map[string][]diag.Cause // by tunnel; those that have nothing are left out
-	whole []witnessed             // what found has of the whole host
-	given []string                // sentences that the log has from the start
+}
+
+// of is what was found of a tunnel, or of the whole host.
+func (o *obstacles) of(name string) []diag.Cause {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.found[name]
 }
 
 // witnessed is what concerns all of the host, with a tunnel that found it. One look sees a part of the tunnels, and the others may
@@ -42,9 +57,10 @@ type witnessed struct {
 
 // watchHost looks until ctx ends.
 func (g *Gateway) watchHost(ctx context.Context, given []string) error {
-	o := obstacles{found: map[string][]diag.Cause{}, given: given}
-	took := time.Duration(0)
-	for timer := time.NewTimer(firstLook); ; timer.Reset(max(lookEvery, took*lookShare)) {
+	o := &g.obstacles
+	o.given = given
+	earliest := time.Now().Add(firstLook)
+	for timer := time.NewTimer(firstLook); ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -53,13 +69,31 @@ func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(max(lookGap, took*lookShare)):
+			case <-time.After(max(lookSettle, time.Until(earliest))):
+			}
+			o.changed = true
+			select {
+			case <-g.look: // meanwhile
+			default:
 			}
 		}
-		began := time.Now()
-		g.lookAround(ctx, &o)
-		took = time.Since(began)
+		pause := max(lookGap, g.spend(func() { g.lookAround(ctx, o) })*lookShare)
+		earliest = time.Now().Add(pause)
+		if o.left == 0 {
+			pause = max(lookEvery, pause)
+		}
+		timer.Reset(pause)
 	}
+}
+
+// spend is how much processor time a function takes: on a busy host it waits most of the time.
+func (g *Gateway) spend(f func()) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	spent := g.Host.ThreadTime()
+	began := spent()
+	f()
+	return spent() - began
 }
 
 // lookAround examines some of the tunnels, and says what is new.
@@ -71,7 +105,9 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 		ask := func(e *entry) {
 			asked, leaks = append(asked, g.patient(now, e)), append(leaks, askFor(e))
 		}
+		o.mu.Lock()
 		maps.DeleteFunc(o.found, func(name string, _ []diag.Cause) bool { return name != wholeHost && g.fleet.byName[name] == nil })
+		o.mu.Unlock()
 		o.whole = slices.DeleteFunc(o.whole, func(w witnessed) bool { return g.fleet.byName[w.tunnel] == nil })
 		all := g.fleet.entries
 		turn, fleet = min(len(all), maxLooked), len(all)
@@ -91,6 +127,11 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 		}
 		return
 	}
+	if o.changed {
+		o.changed, o.left = false, fleet
+	}
+	host := g.Host.Examination()
+	defer host.Close()
 	var whole []witnessed
 	seen := map[string]bool{}
 	end := time.Now().Add(lookTime)
@@ -100,9 +141,10 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 		}
 		if i < turn {
 			o.next++
+			o.left = max(o.left-1, 0)
 		}
 		seen[t.Name] = true
-		g.examine(t, leaks[i])
+		g.examine(host, t, leaks[i])
 		var own []diag.Cause
 		for _, c := range doctor.Obstacles(t) {
 			if doctor.OfAll(c) {
@@ -152,7 +194,7 @@ func (g *Gateway) say(o *obstacles, t *doctor.Tunnel, found []diag.Cause) {
 	if t.Name != wholeHost {
 		log = log.With("conn", t.Conn, "tunnel", t.Name)
 	}
-	was := o.found[t.Name]
+	was := o.of(t.Name)
 	for _, c := range found {
 		if slices.ContainsFunc(was, c.Equal) {
 			continue
@@ -171,7 +213,18 @@ func (g *Gateway) say(o *obstacles, t *doctor.Tunnel, found []diag.Cause) {
 			log.Info("no longer in the way: " + c.String())
 		}
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.found[t.Name] = found; len(found) == 0 {
 		delete(o.found, t.Name)
 	}
+}
+
+// inTheWay is what of a Status tells of obstacles.
+func inTheWay(found []diag.Cause, advice func(diag.Cause) diag.Advice) (out []doctor.Finding) {
+	for _, c := range found {
+		a := advice(c)
+		out = append(out, doctor.Finding{Severity: c.Severity(), Report: c.Report(), Advice: a, Do: a.String()})
+	}
+	return out
 }

@@ -81,8 +81,8 @@ func TestObstaclesAreSaidOnce(t *testing.T) {
 		synctest.Wait()
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.examined-n > 6 {
-			t.Errorf("%d looks in 10 s", h.examined-n)
+		if n = h.examined - n; n < 8 || n > 12 {
+			t.Errorf("%d looks in 10 s, want one a second", n)
 		}
 	})
 }
@@ -114,5 +114,62 @@ func TestAnObstacleOfOneTunnelAmongMany(t *testing.T) {
 		said(1, 1)
 		time.Sleep(10 * time.Minute)
 		said(1, 1)
+	})
+}
+
+// A change of the packet filter is seen within 2 s, of every tunnel, stands in the status while it is so, and is read once for all
+// tunnels that one look sees.
+func TestAChangeOfThePacketFilterIsSeenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		r := start(t, h, configOf(many(2*maxLooked).Connections...), Options{})
+		defer r.stop()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		nat := diag.Cause{Code: diag.SNAT, Device: "vpngw0", Name: "table ip nat, chain POSTROUTING", Ours: "iptables"}
+		const last = "c127"
+		h.mu.Lock()
+		examined, rounds := h.examined, h.rounds
+		h.only = "" // of each
+		h.mu.Unlock()
+		change := func(causes ...diag.Cause) {
+			h.find(causes...)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.refilter()
+		}
+		forward := diag.Cause{Code: diag.ForwardDrop, Name: "filter FORWARD", Ours: "iptables"}
+		change(nat, forward)
+		time.Sleep(3 * time.Second) // two looks
+		synctest.Wait()
+		if h.examined-examined != 2*maxLooked+1 || h.rounds-rounds != 2 { // the second look asks the witness of the first again
+			t.Errorf("%d tunnels in %d rounds", h.examined-examined, h.rounds-rounds)
+		}
+		st, err := r.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(st.Obstacles) != 1 || st.Obstacles[0].Code != diag.ForwardDrop || st.Obstacles[0].Do == "" {
+			t.Errorf("of the host it says %+v", st.Obstacles)
+		}
+		for _, c := range st.Connections {
+			if o := c.Tunnels[0].Obstacles; len(o) != 1 || o[0].Code != diag.SNAT || o[0].Why != nat.String() {
+				t.Errorf("%s: %+v", c.Name, o)
+			}
+		}
+		change()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if s := r.tunnelStatus(last); len(s.Obstacles) > 0 {
+			t.Errorf("it is gone, and the status says %+v", s.Obstacles)
+		}
+		h.mu.Lock()
+		rounds = h.rounds
+		h.mu.Unlock()
+		time.Sleep(lookEvery - 2*time.Second)
+		synctest.Wait()
+		if h.rounds != rounds {
+			t.Errorf("%d rounds more without a change", h.rounds-rounds)
+		}
 	})
 }

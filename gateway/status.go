@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"vpngw/diag"
+	"vpngw/doctor"
 	"vpngw/esp"
 	"vpngw/tunnel"
 )
@@ -11,6 +12,8 @@ import (
 // Status is the state of all connections, as `vpngw status --json` prints it.
 type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
+	// Obstacles are what of this host is in the way of all tunnels, and changes only by a person.
+	Obstacles []doctor.Finding `json:"obstacles,omitempty"`
 }
 
 // ConnectionStatus is one connection of the config file.
@@ -44,6 +47,8 @@ type TunnelStatus struct {
 	Session     *SessionStatus `json:"session,omitempty"` // of BGP; no BGP: none
 	// Exposed says what of the tunnel leaves the daemon for somebody who looks for a mistake.
 	Exposed []ExposureStatus `json:"exposed,omitempty"`
+	// Obstacles are what of this host is in the way of this tunnel.
+	Obstacles []doctor.Finding `json:"obstacles,omitempty"`
 	// Leak says where the kernel would send packets that the tunnel's routes cover: "none", all go into a tunnel or are
 	// dropped, or "possible", some leave in clear. Empty: there are too many tunnels to ask for all.
 	Leak     Leak      `json:"leak,omitempty"`

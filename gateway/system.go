@@ -33,6 +33,9 @@ func (s System) Tap(sources []host.TapSource) (Tap, error) {
 	return t, nil
 }
 
+// Examination is host.Host's, as the interface that the gateway asks for.
+func (s System) Examination() Examination { return s.Host.Examination() }
+
 // Poller is a host.Poller.
 func (s System) Poller() (Poller, error) { return host.NewPoller() }
 

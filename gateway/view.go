@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"vpngw/config"
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
@@ -34,6 +35,7 @@ func (g *Gateway) Status(ctx context.Context) (Status, error) {
 		}
 		return nil
 	})
+	s.Obstacles = inTheWay(g.obstacles.of(wholeHost), func(c diag.Cause) diag.Advice { return c.Advice("native", false) })
 	if err == nil {
 		g.leaks(ctx, s, asks)
 	}
@@ -86,6 +88,7 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 		}
 	}
 	s.Exposed = g.exposed.status(t.Name, g.KeyLog != nil)
+	s.Obstacles = inTheWay(g.obstacles.of(t.Name), e.advice)
 	s.Traffic = e.past
 	if e.open != nil {
 		s.Traffic.add(e.open.data.Counters())

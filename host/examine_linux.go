@@ -7,36 +7,112 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vpngw/diag"
 )
+
+// Examination looks at this host for one tunnel after the other. What they have in common, such as the rules of the packet
+// filter and the flows of connection tracking, is read once. It changes nothing. Not safe for concurrent use.
+type Examination struct {
+	h        *Host
+	common   Exam // of every tunnel
+	filter   *packetFilter
+	flows    map[int][]flow               // by address family
+	policies map[int][]netlink.XfrmPolicy // likewise
+}
+
+// Examination reads what concerns every tunnel. Close gives its sockets back.
+func (h *Host) Examination() *Examination {
+	x := &Examination{h: h, filter: readFilter(), flows: map[int][]flow{}, policies: map[int][]netlink.XfrmPolicy{}}
+	x.common = Exam{Findings: slices.Concat(forwarding(), h.filteredForward(), reversePath(), unread()), Others: others(), Unsynced: unsynced()}
+	x.common.Addresses, _ = h.Addresses()
+	return x
+}
+
+// Close ends the examination.
+func (x *Examination) Close() { x.filter.Close() }
 
 // Examine looks at what of this host concerns a peer: the route, the addresses, forwarding and rp_filter, and which of
 // the passages the packet filter drops. ask makes the passages from the route's device and source; tun is the tunnel's
-// device. It changes nothing.
-func (h *Host) Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []Passage) Exam {
-	x := Exam{Findings: slices.Concat(forwarding(), h.filteredForward(), reversePath(), unread()), Others: others(), Unsynced: unsynced()}
-	x.Addresses, _ = h.Addresses()
-	if l, err := h.nl.LinkByName(tun); err == nil {
-		x.MTU = l.Attrs().MTU
+// device.
+func (x *Examination) Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []Passage) Exam {
+	out := x.common
+	out.Findings = slices.Clone(out.Findings)
+	if l, err := x.h.nl.LinkByName(tun); err == nil {
+		out.MTU = l.Attrs().MTU
 	}
-	r, err := h.route(peer, false)
-	if x.NoRoute = err; err == nil {
-		x.Source = addrOf(r.Src)
-		if l, err := h.nl.LinkByIndex(r.LinkIndex); err == nil {
-			x.Device = l.Attrs().Name
+	r, err := x.h.route(peer, false)
+	if out.NoRoute = err; err == nil {
+		out.Source = addrOf(r.Src)
+		if l, err := x.h.nl.LinkByIndex(r.LinkIndex); err == nil {
+			out.Device = l.Attrs().Name
 		}
 	}
-	filter := readFilter()
-	defer filter.Close()
-	for _, p := range ask(x.Device, x.Source) {
-		if ch, verdict := filter.judge(p); verdict != passes {
-			x.Filtered = append(x.Filtered, Filtered{p, chainText(ch), verdict == drops, filter.remedy(p, ch)})
+	var stopped, hindered alike
+	pairs := 0
+	for _, p := range ask(out.Device, out.Source) {
+		into := p.Hook == HookForward && p.Out == tun
+		if into {
+			pairs++
 		}
-		if p.Hook == HookForward && p.Out == tun {
-			x.Findings = append(x.Findings, h.obstacles(filter, p)...)
+		if ch, verdict := x.filter.judge(p); verdict != passes {
+			stopped.add(p, Filtered{p, chainText(ch), verdict == drops, x.filter.remedy(p, ch), ""}, diag.Cause{})
+		}
+		if into {
+			for _, c := range x.obstacles(p) {
+				hindered.add(p, Filtered{}, c)
+			}
 		}
 	}
-	return x
+	for _, s := range stopped {
+		s.filtered.Among = s.among(pairs)
+		out.Filtered = append(out.Filtered, s.filtered)
+	}
+	for _, s := range hindered {
+		if s.cause.Is(diag.SNAT) { // the others name devices or networks
+			s.cause.Theirs = s.among(pairs)
+		}
+		out.Findings = append(out.Findings, Finding{s.cause, false})
+	}
+	return out
+}
+
+// alike are answers about passages, those that say the same of several pairs of networks as one.
+type alike []*answered
+
+type answered struct {
+	first    Passage
+	count    int // of pairs
+	filtered Filtered
+	cause    diag.Cause
+}
+
+func (a *alike) add(p Passage, f Filtered, c diag.Cause) {
+	for _, o := range *a {
+		same := o.filtered.Rule == f.Rule && o.filtered.Sure == f.Sure && o.filtered.Do == f.Do && o.cause.Equal(c)
+		if same && p.Hook == HookForward && o.first.Hook == HookForward && o.first.In == p.In && o.first.Out == p.Out {
+			o.count++
+			return
+		}
+	}
+	*a = append(*a, &answered{p, 1, f, c})
+}
+
+// among says which of several pairs of networks are concerned; empty: all, or they are no pairs.
+func (a *answered) among(all int) string {
+	if a.first.Hook != HookForward || a.count >= all || !a.first.Sources.IsValid() {
+		return ""
+	}
+	text := fmt.Sprintf("from %v to %v", a.first.Sources, a.first.Targets)
+	switch a.count {
+	case 1:
+		return text
+	case 2:
+		return text + " and between one other pair of networks"
+	}
+	return fmt.Sprintf("%s and between %d other pairs of networks", text, a.count-1)
 }
 
 // others are the programs beside this process that have one of our ports.

@@ -2,7 +2,7 @@ package host
 
 import "net/netip"
 
-// Passage is a packet of which Examine asks the packet filter.
+// Passage is a packet of which an Examination asks the packet filter.
 type Passage struct {
 	Hook     Hook
 	From, To netip.AddrPort // port 0: a packet without ports, as of Proto 50
@@ -32,11 +32,13 @@ const (
 type Filtered struct {
 	Passage
 	Rule string // for people: the table and chain that drop it
-	Sure bool   // false: a rule that Examine cannot read might let it pass before
+	Sure bool   // false: a rule that cannot be read here might let it pass before
 	Do   string // the command that lets it through; empty: none is known
+	// Among says which of a tunnel's pairs of networks are concerned; empty: all.
+	Among string
 }
 
-// Exam is what Examine finds.
+// Exam is what an Examination finds of one tunnel.
 type Exam struct {
 	Device    string     // of the route to the peer; empty: there is no route
 	Source    netip.Addr // of packets to the peer

@@ -20,6 +20,7 @@ type Host struct {
 	rt        rtnetlink // nl
 	watched   *events   // for Watch; New opens it, so it belongs to the same namespace
 	filters   filters
+	alerts    alerts     // of other programs' changes; New opens them too
 	mu        sync.Mutex // of the fields below, and of every change to the kernel
 	events    source
 	space     *os.File        // the network namespace
@@ -84,7 +85,7 @@ func New(c Config) (*Host, error) {
 	return &Host{
 		log: log, nl: nl, rt: nl, space: space, watched: watched, events: ev, filters: filters,
 		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
-		want: newSum(), have: newKernel(), cleartext: cleartext,
+		want: newSum(), have: newKernel(), cleartext: cleartext, alerts: openAlerts(),
 	}, nil
 }
 
@@ -95,6 +96,7 @@ func (h *Host) Close() error {
 	defer h.mu.Unlock()
 	h.nl.Close()
 	h.filters.Close()
+	h.alerts.Close()
 	err := errors.Join(h.events.Close(), h.watched.Close(), h.cleartext.Close(), h.space.Close())
 	if h.claimed != nil {
 		err = errors.Join(err, h.claimed.Close())

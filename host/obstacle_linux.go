@@ -18,11 +18,11 @@ import (
 
 // obstacles finds what of this host is in the way of packets that a tunnel carries: p is one of them on its way into the
 // tunnel's device. It changes nothing.
-func (h *Host) obstacles(filter *packetFilter, p Passage) (out []Finding) {
-	lan, v6 := h.towards(p), p.From.Addr().Is6()
+func (x *Examination) obstacles(p Passage) (out []diag.Cause) {
+	lan, v6 := x.h.towards(p), p.From.Addr().Is6()
 	add := func(c diag.Cause) {
-		if !slices.ContainsFunc(out, func(f Finding) bool { return f.Cause.Equal(c) }) {
-			out = append(out, Finding{c, false})
+		if !slices.ContainsFunc(out, c.Equal) {
+			out = append(out, c)
 		}
 	}
 	for _, device := range []string{lan, p.Out} {
@@ -41,12 +41,12 @@ func (h *Host) obstacles(filter *packetFilter, p Passage) (out []Finding) {
 		}
 	}
 	p.In = lan
-	if ch := filter.translates(p); ch != nil {
+	if ch := x.filter.translates(p); ch != nil {
 		add(diag.Cause{Code: diag.SNAT, Device: p.Out, Name: chainText(ch), Ours: natAround(ch, p.Out)})
-	} else if n := h.oldFlows(p); n > 0 { // with such a rule, they are no old ones
+	} else if n := x.oldFlows(p); n > 0 { // with such a rule, they are no old ones
 		add(diag.Cause{Code: diag.OldFlows, Device: p.Out, Count: n, Ours: fmt.Sprintf("conntrack -D -s %v -d %v", p.Sources, p.Targets)})
 	}
-	if policy := h.foreignPolicy(p); policy != "" {
+	if policy := x.foreignPolicy(p); policy != "" {
 		add(diag.Cause{Code: diag.ForeignPolicy, Name: policy})
 	}
 	return out
@@ -114,50 +114,69 @@ func program(f nftables.TableFamily) string {
 // maxFlows is how many flows of connection tracking are looked through.
 const maxFlows = 20_000
 
+// flow is a flow of connection tracking: the addresses of its first packet.
+type flow struct{ from, to netip.Addr }
+
 // oldFlows counts the flows into the tunnel's networks whose source was changed, as by masquerading before the tunnel was
 // up: connection tracking goes on with that while they last.
-func (h *Host) oldFlows(p Passage) (n int) {
+func (x *Examination) oldFlows(p Passage) (n int) {
 	if !p.Sources.IsValid() || !p.Targets.IsValid() {
 		return 0
 	}
-	count, err := strconv.Atoi(sysctl("net/netfilter/nf_conntrack_count"))
-	if err != nil || count == 0 || count > maxFlows {
-		return 0
-	}
-	family := netlink.InetFamily(unix.AF_INET)
-	if p.From.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	flows, err := h.nl.ConntrackTableList(netlink.ConntrackTable, family)
-	if err != nil {
-		return 0
+	family := familyOf(p)
+	flows, read := x.flows[family]
+	if !read {
+		flows = x.h.translated(family)
+		x.flows[family] = flows
 	}
 	for _, f := range flows {
-		if p.covers(addrOf(f.Forward.SrcIP), addrOf(f.Forward.DstIP)) && !f.Reverse.DstIP.Equal(f.Forward.SrcIP) {
+		if p.covers(f.from, f.to) {
 			n++
 		}
 	}
 	return n
 }
 
+func familyOf(p Passage) int {
+	if p.From.Addr().Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// translated are the flows that have another source than their first packet.
+func (h *Host) translated(family int) (out []flow) {
+	count, err := strconv.Atoi(sysctl("net/netfilter/nf_conntrack_count"))
+	if err != nil || count == 0 || count > maxFlows {
+		return nil
+	}
+	flows, err := h.nl.ConntrackTableList(netlink.ConntrackTable, netlink.InetFamily(family))
+	if err != nil {
+		return nil
+	}
+	for _, f := range flows {
+		if !f.Reverse.DstIP.Equal(f.Forward.SrcIP) {
+			out = append(out, flow{addrOf(f.Forward.SrcIP), addrOf(f.Forward.DstIP)})
+		}
+	}
+	return out
+}
+
 // foreignPolicy is an IPsec policy of the kernel, which another IKE daemon has made, that takes the packet on its way
 // out; empty: there is none.
-func (h *Host) foreignPolicy(p Passage) string {
-	if !xfrmInUse() {
-		return ""
+func (x *Examination) foreignPolicy(p Passage) string {
+	family := familyOf(p)
+	policies, read := x.policies[family]
+	if !read {
+		if xfrmInUse() {
+			policies, _ = x.h.nl.XfrmPolicyList(family)
+		}
+		x.policies[family] = policies
 	}
-	family := unix.AF_INET
-	if p.From.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	policies, err := h.nl.XfrmPolicyList(family)
-	if err != nil {
-		return ""
-	}
-	for _, x := range policies {
+	for _, y := range policies {
 		has := func(n *net.IPNet, a netip.Addr) bool { return n == nil || n.Contains(a.AsSlice()) }
-		if x.Dir == netlink.XFRM_DIR_OUT && x.Ifid == 0 && x.Mark == nil && has(x.Src, p.From.Addr()) && has(x.Dst, p.To.Addr()) {
-			return fmt.Sprintf("src %v dst %v", x.Src, x.Dst)
+		if y.Dir == netlink.XFRM_DIR_OUT && y.Ifid == 0 && y.Mark == nil && has(y.Src, p.From.Addr()) && has(y.Dst, p.To.Addr()) {
+			return fmt.Sprintf("src %v dst %v", y.Src, y.Dst)
 		}
 	}
 	return ""

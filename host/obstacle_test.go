@@ -75,13 +75,57 @@ func TestObstaclesAreFound(t *testing.T) {
 		}, func() { s.exec("nft", "flush ruleset") }, v4, diag.ForwardDrop, "fw passing", "nft insert rule inet fw passing"},
 	} {
 		c.spoil()
-		got := slices.DeleteFunc(h.Examine(netip.MustParseAddr("198.51.100.1"), "vpngw9", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Findings, func(f Finding) bool {
+		got := slices.DeleteFunc(examine(h, netip.MustParseAddr("198.51.100.1"), "vpngw9", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Findings, func(f Finding) bool {
 			return f.Cause.Is(diag.FilterUnread)
 		})
 		if c.code == "" && len(got) > 0 || c.code != "" && (len(got) != 1 || !got[0].Cause.Is(c.code) || !strings.Contains(got[0].String(), c.says) || !strings.Contains(got[0].String(), c.sayAgain)) {
 			t.Errorf("%s: got %v", c.name, got)
 		}
 		c.undo()
+	}
+}
+
+// Each pair of a tunnel's networks is looked at, and what is in the way of some is said with the first of them, once.
+func TestEveryPairIsLookedAt(t *testing.T) {
+	s, h := world(t)
+	for _, args := range []string{
+		"link add lan0 type veth peer name lan1", "link add vpngw9 type veth peer name vpngw8", "link set lan0 up", "link set lan1 up",
+		"link set vpngw9 up", "link set vpngw8 up", "addr add 192.168.3.1/24 dev lan0", "addr add 192.168.4.1/24 dev lan0",
+	} {
+		s.ip(strings.Fields(args)...)
+	}
+	s.must(os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644))
+	var ps []Passage
+	for _, from := range []string{"192.168.3.0/24", "192.168.4.0/24"} {
+		for _, to := range []string{"10.10.0.0/16", "10.20.0.0/16"} {
+			a, b := netip.MustParsePrefix(from), netip.MustParsePrefix(to)
+			here, there := netip.AddrPortFrom(FirstHost(a), 0), netip.AddrPortFrom(FirstHost(b), 0)
+			ps = append(ps, Passage{Hook: HookForward, From: here, To: there, Proto: 1, Out: "vpngw9", Sources: a, Targets: b},
+				Passage{Hook: HookForward, From: there, To: here, Proto: 1, In: "vpngw9", Sources: b, Targets: a})
+		}
+	}
+	for _, c := range []struct{ name, rules, filtered, snat, theirs string }{
+		{"one of four", "table ip x { chain f { type filter hook forward priority 0; ip saddr 192.168.4.0/24 ip daddr 10.20.0.0/16 drop\n}\n}", "from 192.168.4.0/24 to 10.20.0.0/16", "", ""},
+		{"two of four, back", "table ip x { chain f { type filter hook forward priority 0; ip saddr 10.20.0.0/16 drop\n}\n}", "from 10.20.0.0/16 to 192.168.3.0/24 and between one other pair of networks", "", ""},
+		{"all", "table ip x { chain f { type filter hook forward priority 0; oifname vpngw9 drop\n}\n}", "", "", ""},
+		{"NAT of two", "table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; ip saddr 192.168.4.0/24 masquerade\n}\n}", "-", "table ip nat, chain POSTROUTING", "from 192.168.4.0/24 to 10.10.0.0/16 and between one other pair of networks"},
+		{"NAT of all", "table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; masquerade\n}\n}", "-", "table ip nat, chain POSTROUTING", ""},
+	} {
+		s.exec("nft", c.rules)
+		x := examine(h, netip.MustParseAddr("198.51.100.1"), "vpngw9", func(string, netip.Addr) []Passage { return ps })
+		if n := len(x.Filtered); c.filtered == "-" && n > 0 || c.filtered != "-" && (n != 1 || !x.Filtered[0].Sure || x.Filtered[0].Among != c.filtered) {
+			t.Errorf("%s: the filter is found to drop %+v", c.name, x.Filtered)
+		}
+		var nats []diag.Cause
+		for _, f := range x.Findings {
+			if f.Cause.Is(diag.SNAT) {
+				nats = append(nats, f.Cause)
+			}
+		}
+		if c.snat == "" && len(nats) > 0 || c.snat != "" && (len(nats) != 1 || nats[0].Name != c.snat || nats[0].Theirs != c.theirs || !strings.Contains(nats[0].String(), "into the tunnel vpngw9 "+c.theirs)) {
+			t.Errorf("%s: NAT is found: %v", c.name, nats)
+		}
+		s.exec("nft", "flush ruleset")
 	}
 }
 
@@ -116,7 +160,7 @@ func TestTheCommandLetsThrough(t *testing.T) {
 		{"table ip filter { chain ufw-before-input {\n}\n}\n" + chain("ip filter", "FORWARD", "forward"), forward, "ufw route allow in on vpngw0; ufw route allow out on vpngw0"},
 	} {
 		filtered := func() []Filtered {
-			return h.Examine(peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Filtered
+			return examine(h, peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Filtered
 		}
 		s.exec("nft", c.rules)
 		got := filtered()

@@ -1,9 +1,11 @@
 package test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"vpngw/test/lab"
 )
@@ -64,4 +66,35 @@ func TestTheDaemonSaysWhatIsInTheWay(t *testing.T) {
 	do(add)
 	look()
 	n.Await(lab.Patience, "all obstacles are said again", func() (bool, string) { return said(2) })
+
+	// What nftables and the kernel's settings tell is seen at once, and stands in the status while it is so.
+	do(remove)
+	look()
+	stands := func(code string, want bool) time.Duration {
+		began := time.Now()
+		n.Await(lab.Patience, fmt.Sprintf("%s in the status is %v", code, want), func() (bool, string) {
+			st := gw.Status()
+			found := slices.Concat(st.Obstacles, st.Connections[0].Tunnels[0].Obstacles)
+			return slices.ContainsFunc(found, func(f lab.Obstacle) bool { return f.Code == code }) == want, fmt.Sprint(found)
+		})
+		return time.Since(began)
+	}
+	for _, o := range obstacles {
+		stands(o.code, false)
+	}
+	heard := []int{0, 1}
+	if soak {
+		heard = append(heard, 3, 4)
+	}
+	for _, i := range heard {
+		o := obstacles[i]
+		n.Customer.Run("sh", "-c", o.does)
+		came := stands(o.code, true)
+		n.Customer.Run("sh", "-c", o.undoes)
+		went := stands(o.code, false)
+		t.Logf("%s stands in the status after %v, and is gone after %v", o.code, came.Round(time.Millisecond), went.Round(time.Millisecond))
+		if soak && max(came, went) > 2*time.Second {
+			t.Errorf("%s: after %v and %v, want 2s at most", o.code, came, went)
+		}
+	}
 }

@@ -99,11 +99,18 @@ func (v *Vpngw) Write(c Config) {
 // Status is the output of `vpngw status --json`. It follows the documentation.
 type Status struct {
 	Connections []ConnectionStatus `json:"connections"`
+	Obstacles   []Obstacle         `json:"obstacles"`
 	Reload      *struct {
 		State string    `json:"state"` // unconfirmed, gone-back
 		Until time.Time `json:"until"`
 		Note  string    `json:"note"`
 	} `json:"reload"`
+}
+
+// Obstacle is what of the host is in the way.
+type Obstacle struct {
+	Code string `json:"code"`
+	Why  string `json:"why"`
 }
 
 // ConnectionStatus is one connection's part of a Status.
@@ -136,12 +143,15 @@ type TunnelStatus struct {
 		SPIi     string `json:"spi_i"`
 		SPIr     string `json:"spi_r"`
 	} `json:"ike"`
-	Children []ChildStatus `json:"children"`
-	Leak     string        `json:"leak"`
-	LeakWhy  string        `json:"leak_why"`
-	Health   *HealthStatus `json:"health"` // nil: this end does not ping
-	BFD      *BFDStatus    `json:"bfd"`    // nil: no BFD
-	Session  *struct {
+	Children  []ChildStatus `json:"children"`
+	RemoteNth int           `json:"remote_nth"`
+	RemoteOf  int           `json:"remote_of"`
+	Obstacles []Obstacle    `json:"obstacles"`
+	Leak      string        `json:"leak"`
+	LeakWhy   string        `json:"leak_why"`
+	Health    *HealthStatus `json:"health"` // nil: this end does not ping
+	BFD       *BFDStatus    `json:"bfd"`    // nil: no BFD
+	Session   *struct {
 		State string `json:"state"`
 		Flaps int    `json:"flaps"` // how often it has ended
 	} `json:"session"` // nil: no BGP

@@ -70,6 +70,9 @@ func Tunnel(c *gateway.ConnectionStatus, t *gateway.TunnelStatus, drops map[stri
 	if t.Leak != "" {
 		d.add("leak", cmp.Or(Plain(t.LeakWhy), "none: all packets for its networks go into a tunnel or are dropped"))
 	}
+	for _, x := range obstacles(t) {
+		d.add("in the way", x)
+	}
 	for _, x := range t.Exposed {
 		d.add("exposed", exposed(x))
 	}

@@ -14,6 +14,7 @@ import (
 	"vpngw/cmd/vpngw/show/showtest"
 	"vpngw/desired"
 	"vpngw/diag"
+	"vpngw/doctor"
 	"vpngw/gateway"
 	"vpngw/tunnel"
 )
@@ -95,6 +96,7 @@ func TestTunnelSaysEverything(t *testing.T) {
 		Report:  diag.Report{Why: "the peer closed it"},
 	}
 	u.Leak, u.LeakWhy = gateway.LeakPossible, "packets to 10.7.0.1 leave in clear by eth0"
+	u.Obstacles = []doctor.Finding{{Report: diag.Report{Why: u.LeakWhy, Code: u.LeakCode}}, {Report: diag.Report{Why: "this host's NAT gives packets into the tunnel vpngw0 another source", Code: diag.SNAT}}}
 	u.Children[0].Drops = map[string]uint64{"replay": 2}
 	u.Children[0].Note = "the peer names no form of sequence numbers (ESN), so they have 32 bits"
 	c.Unserved = []string{"multicast"}
@@ -140,8 +142,9 @@ func TestHostileTextsAreHarmless(t *testing.T) {
 		Health:   &gateway.HealthStatus{State: evil, Target: evil, Source: evil}, BFD: &gateway.BFDStatus{State: evil, Remote: evil, Report: diag.Report{Why: evil}},
 		Session: &gateway.SessionStatus{State: evil, Local: evil, Remote: evil, Refused: 1, Reasons: []gateway.RefusedStatus{{Prefix: evil, Report: diag.Report{Why: evil}}}},
 	}
+	u.Obstacles = []doctor.Finding{{Report: diag.Report{Why: evil, Code: "x"}}}
 	c := gateway.ConnectionStatus{Name: evil, Dialect: evil, Side: evil, Tunnels: []gateway.TunnelStatus{u}, Unserved: []string{evil}}
-	st := desired.Status{Status: gateway.Status{Connections: []gateway.ConnectionStatus{c, c}}, Reload: &desired.ReloadStatus{Note: evil}}
+	st := desired.Status{Status: gateway.Status{Connections: []gateway.ConnectionStatus{c, c}, Obstacles: u.Obstacles}, Reload: &desired.ReloadStatus{Note: evil}}
 	for _, l := range append(Status(st, Options{Now: now}), Tunnel(&c, &u, map[string]uint64{evil: 1}, Options{Now: now})...) {
 		if strings.ContainsAny(l, "\x1b\n\x00\u202e") || Columns(l) > Width {
 			t.Errorf("a line of %d columns: %q", Columns(l), l)

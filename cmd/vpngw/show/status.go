@@ -128,6 +128,9 @@ func Status(st desired.Status, o Options) []string {
 		for j := range c.Tunnels {
 			t := &c.Tunnels[j]
 			lines := []string{BFD(t, o.Now), Session(t, o.Now), leak(t)}
+			for _, x := range obstacles(t) {
+				lines = append(lines, Plain(t.Name)+" has in its way: "+x)
+			}
 			for _, x := range t.Exposed {
 				lines = append(lines, Exposed(t.Name, x))
 			}
@@ -140,6 +143,9 @@ func Status(st desired.Status, o Options) []string {
 		if len(c.Unserved) > 0 {
 			out = append(out, Wrap(unserved(c), o.width(), 2)...)
 		}
+	}
+	for _, x := range st.Obstacles {
+		out = append(out, Wrap("in the way of all: "+Plain(x.Why), o.width(), 2)...)
 	}
 	if weak {
 		out = append(out, Wrap(`"!" behind the version of IKE: algorithms are weak; "vpngw status NAME" marks them`, o.width(), 2)...)
@@ -222,6 +228,16 @@ func leak(t *gateway.TunnelStatus) string {
 		return ""
 	}
 	return fmt.Sprintf("%s can leak: %s", Plain(t.Name), Plain(t.LeakWhy))
+}
+
+// obstacles are what of the host is in the way of a tunnel, but for what leak and its cause say.
+func obstacles(t *gateway.TunnelStatus) (out []string) {
+	for _, x := range t.Obstacles {
+		if x.Code != t.LeakCode && x.Code != t.Code {
+			out = append(out, Plain(x.Why))
+		}
+	}
+	return out
 }
 
 func unserved(c *gateway.ConnectionStatus) string {
