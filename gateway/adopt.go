@@ -134,6 +134,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 			e.group.Note(now, tunnel.Held{Tunnel: e.tunnel.Name, Held: true})
 		}
 	}
+	g.names.turns.keep(g.fleet.entries)
 	g.peers.see(g.under, g.fleet.entries)
 	g.in.know(g.peers.addresses())
 	warnUnserved(g.Log, c.Connections)

@@ -106,7 +106,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at, g.names.due()); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at, g.names.due(), g.names.turns.due.Deadline()); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)

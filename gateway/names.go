@@ -22,6 +22,7 @@ type names struct {
 	wanted   []string           // as the resolver was told
 	fresh    map[string]bool    // have answers that follow has not looked at
 	next     time.Time          // when follow may look again
+	turns    turns
 
 	arrived chan struct{} // has a value when there are answers
 	mu      sync.Mutex    // of waiting
@@ -30,12 +31,12 @@ type names struct {
 
 // answer is what is known of a name.
 type answer struct {
-	addrs []netip.Addr // of the last good answer; those that an earlier one had too come first
+	addrs []netip.Addr // of the last good answer, in its order
 	err   string       // why the last lookup failed; empty: it did not, or there was none
 }
 
 func newNames(lookup resolve.Lookup) *names {
-	n := &names{known: map[string]*answer{}, fresh: map[string]bool{}, arrived: make(chan struct{}, 1), waiting: map[string]resolve.Answer{}}
+	n := &names{known: map[string]*answer{}, fresh: map[string]bool{}, turns: newTurns(), arrived: make(chan struct{}, 1), waiting: map[string]resolve.Answer{}}
 	n.resolver = resolve.New(lookup, n.tell)
 	return n
 }
@@ -93,24 +94,12 @@ func (n *names) filled(c *config.Config) (*config.Config, []string) {
 
 // place gives a tunnel the address of its peer's name, and the identity that goes with it where none is configured.
 func (n *names) place(t *config.Tunnel) {
-	t.Remote.Address = n.address(t)
+	key := t.PeerKey()
+	n.turns.keys[t.Name] = key
+	t.Remote.Address = n.turns.of(key, n.candidates(t))
 	if t.Remote.ID.Type == 0 && t.Remote.Address.IsValid() {
 		t.Remote.ID = ipsec.IdentityOf(t.Remote.Address)
 	}
-}
-
-// address is where the peer of t is: the first address of its name that this end's configured address can reach.
-func (n *names) address(t *config.Tunnel) netip.Addr {
-	k := n.known[t.Remote.Host]
-	if k == nil {
-		return netip.Addr{}
-	}
-	for _, a := range k.addrs {
-		if own := t.Local.Address; !own.IsValid() || own.Is4() == a.Is4() {
-			return a
-		}
-	}
-	return netip.Addr{}
 }
 
 // take returns the answers that wait.
@@ -142,9 +131,7 @@ func (g *Gateway) named() {
 			continue
 		}
 		k.err = ""
-		isNew := func(x netip.Addr) bool { return !slices.Contains(k.addrs, x) }
-		k.addrs = append(slices.DeleteFunc(slices.Clone(k.addrs), func(x netip.Addr) bool { return !slices.Contains(a.Addrs, x) }),
-			slices.DeleteFunc(slices.Clone(a.Addrs), func(x netip.Addr) bool { return !isNew(x) })...)
+		k.addrs = a.Addrs
 	}
 	for name := range answers {
 		g.names.fresh[name] = true
@@ -164,6 +151,7 @@ func (n *names) due() time.Time {
 
 // follow adopts the configuration again if a name has led a peer elsewhere, and tells which peers are nowhere.
 func (g *Gateway) follow(now time.Time) {
+	turned := g.turn(now)
 	if len(g.names.fresh) == 0 || now.Before(g.names.next) {
 		return
 	}
@@ -173,8 +161,13 @@ func (g *Gateway) follow(now time.Time) {
 		if e.tunnel.Remote.Host == "" {
 			continue
 		}
-		if to := g.names.address(e.tunnel); to != e.tunnel.Remote.Address {
-			moved = true
+		key := g.names.turns.keys[e.tunnel.Name]
+		to := g.names.turns.of(key, g.names.candidates(e.tunnel))
+		if to == e.tunnel.Remote.Address {
+			continue
+		}
+		moved = true
+		if !turned[key] {
 			g.Log.Info("the peer's name has another address", "conn", e.conn.Name, "tunnel", e.tunnel.Name, "name", e.tunnel.Remote.Host,
 				"was", textOf(e.tunnel.Remote.Address), "is", textOf(to))
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -163,6 +164,117 @@ func TestWhatWaitsForItsTurnIsTold(t *testing.T) {
 			if s := r.tunnelStatus(name); s.Code != want {
 				t.Errorf("%s: %q, want %s", name, s.Code, want)
 			}
+		}
+	})
+}
+
+// The addresses of a name are tried in the order of the answer until one answers, and that one stays.
+func TestTheAddressesOfANameTakeTurns(t *testing.T) {
+	const dead, other, alive, v6 = "198.51.100.7", "198.51.100.6", "198.51.100.8", "2001:db8::7"
+	for _, c := range []struct {
+		name    string
+		local   string   // this end's configured address; empty: none
+		answer  []string // of DNS
+		nth, of int
+		within  time.Duration
+	}{
+		{"the first", "", []string{alive, dead}, 1, 2, time.Second},
+		{"the second", "", []string{dead, alive}, 2, 2, 12 * time.Second},
+		{"the third", "", []string{dead, other, alive}, 3, 3, 23 * time.Second},
+		{"one of IPv6 before, to which there is no socket", "", []string{v6, alive}, 2, 2, 3 * time.Second},
+		{"one that does not fit", "203.0.113.9", []string{v6, dead, alive}, 2, 2, 12 * time.Second},
+		{"it alone", "", []string{alive}, 0, 0, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &dns{}
+				d.say(nil, c.answer...)
+				ours, n := byName(), newNet()
+				if ours.Tunnels[0].Local.Address = (netip.Addr{}); c.local != "" {
+					ours.Tunnels[0].Local.Address = addr(c.local)
+				}
+				ours.Tunnels[0].Local.ID, ours.Tunnels[0].Remote.ID = ipsec.ParseIdentity("branch"), ipsec.ParseIdentity("gw.example.net")
+				theirs := mirror(ours)
+				theirs.Tunnels[0].Local.Address, theirs.Tunnels[0].Local.Host = addr(alive), ""
+				theirs.Tunnels[0].Remote.Address = addr("203.0.113.9")
+				cloud := startReal(t, newHost(n, alive, "10.10.0.1"), configOf(theirs), Options{})
+				defer cloud.stop()
+				began := time.Now()
+				r := startReal(t, newHost(n, "203.0.113.9", "192.168.3.1"), configOf(ours), Options{Lookup: d.lookup})
+				defer r.stop()
+				up := func() bool { return r.tunnelStatus("hq").State == tunnel.Up }
+				for !up() && time.Since(began) < time.Minute {
+					time.Sleep(100 * time.Millisecond)
+					synctest.Wait()
+				}
+				s := r.tunnelStatus("hq")
+				if took := time.Since(began); !up() || took > c.within || s.Remote != alive || s.RemoteNth != c.nth || s.RemoteOf != c.of {
+					t.Fatalf("%s (%s) to %s after %v, address %d of %d", s.State, s.Why, s.Remote, took, s.RemoteNth, s.RemoteOf)
+				}
+
+				// It stays in whatever order the addresses come, also after a reload.
+				d.say(nil, append(slices.Clone(c.answer[1:]), c.answer[0])...)
+				time.Sleep(3 * time.Minute)
+				r.adopt(ours)
+				time.Sleep(10 * time.Minute)
+				if s := r.tunnelStatus("hq"); s.State != tunnel.Up || s.Remote != alive || ByClock(time.Now(), s.Since).Sub(began) > c.within {
+					t.Errorf("later it is %s to %s since %v", s.State, s.Remote, s.Since)
+				}
+				if tries := r.names.turns.tries; len(tries) > 0 {
+					t.Errorf("it is up, and these are tried: %v", tries)
+				}
+				r.adopt()
+				if ts := r.names.turns; len(ts.at)+len(ts.keys)+len(ts.tries)+ts.due.Len() > 0 {
+					t.Errorf("without the connection this is left: %+v", ts)
+				}
+			})
+		})
+	}
+}
+
+// Where none answers each is tried again and again, ever more slowly, and a name whose answer loses an address goes on.
+func TestASilentNameIsTriedEverMoreSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dns{}
+		var all []string
+		for i := range 16 {
+			all = append(all, fmt.Sprintf("198.51.100.%d", 100+i))
+		}
+		d.say(nil, all[:3]...)
+		r := startReal(t, newHost(newNet(), "203.0.113.9", "192.168.3.1"), configOf(byName()), Options{Lookup: d.lookup})
+		defer r.stop()
+		var tried []string
+		var at []time.Duration
+		began := time.Now()
+		for time.Since(began) < 10*time.Minute {
+			if s := r.tunnelStatus("hq"); s.Remote != "" && (len(tried) == 0 || s.Remote != tried[len(tried)-1]) {
+				tried, at = append(tried, s.Remote), append(at, time.Since(began))
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		for i, a := range tried {
+			if a != all[i%3] {
+				t.Fatalf("tried %v", tried)
+			}
+			if i > 0 {
+				if took, want := at[i]-at[i-1], min(10*time.Second<<((i-1)/3), time.Minute); took < want-2*time.Second || took > want+3*time.Second {
+					t.Errorf("address %d was tried for %v, want %v", i, took, want)
+				}
+			}
+		}
+		if len(tried) < 12 {
+			t.Errorf("tried %v at %v", tried, at)
+		}
+		d.say(nil, all[5])
+		time.Sleep(5 * time.Minute)
+		if s := r.tunnelStatus("hq"); s.Remote != all[5] || s.RemoteOf != 0 {
+			t.Errorf("it is at %s, one of %d", s.Remote, s.RemoteOf)
+		}
+		d.say(nil, all...)
+		time.Sleep(5 * time.Minute)
+		if s := r.tunnelStatus("hq"); s.RemoteOf != 16 {
+			t.Errorf("it is at %s, one of %d", s.Remote, s.RemoteOf)
 		}
 	})
 }

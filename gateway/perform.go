@@ -38,6 +38,7 @@ func (g *Gateway) perform(now time.Time) {
 			}
 		case sa.Fact:
 			g.count(now, a)
+			g.attempted(now, a)
 			for _, name := range g.data.concerned(a) {
 				g.note(now, g.fleet.byName[name], tunnel.IKE{Tunnel: name, Fact: a})
 			}
@@ -59,7 +60,9 @@ func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 	if r.sent.Equal(cause) {
 		return
 	}
-	r.sent = cause
+	if r.sent = cause; !cause.OK() {
+		g.unsent(now, r)
+	}
 	for e := range r.entries {
 		g.note(now, e, tunnel.Sent{Tunnel: e.tunnel.Name, Cause: cause})
 	}

@@ -39,6 +39,8 @@ type TunnelStatus struct {
 	Local       string         `json:"local"`                 // outer address; empty while there is no route to the peer
 	Remote      string         `json:"remote"`                // outer address; empty while the peer's name has none
 	RemoteName  string         `json:"remote_name,omitempty"` // the name that is looked up for it
+	RemoteNth   int            `json:"remote_nth,omitempty"`  // which of the addresses of that name, from 1; none where it has one
+	RemoteOf    int            `json:"remote_of,omitempty"`   // of how many
 	IKE         *IKEStatus     `json:"ike"`                   // null: no IKE SA
 	Children    []ChildStatus  `json:"children"`
 	Traffic     TrafficStatus  `json:"traffic"`

@@ -67,6 +67,7 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: ByClock(now, st.Since).UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
 		Device: e.device, Remote: textOf(t.Remote.Address), RemoteName: t.Remote.Host, Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
 	}
+	s.RemoteNth, s.RemoteOf = g.names.nth(t)
 	if a := g.under.local(t.Local.Address); a.IsValid() {
 		s.Local = a.String()
 	} else if !t.Remote.Address.IsValid() {

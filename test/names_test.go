@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 )
 
 // The peer has a name. It is unknown at first, then known, stays while DNS is down, and moves: the tunnel follows it within
-// seconds, and a tunnel beside it is not touched.
+// seconds. Of several addresses the one that answers is found.
 func TestAPeerByName(t *testing.T) {
 	t.Parallel()
 	const name = "gw.example.net"
@@ -47,5 +48,15 @@ func TestAPeerByName(t *testing.T) {
 		return st.State == "up" && st.Remote == cloudAddr2, st.State + " to " + st.Remote
 	})
 	t.Logf("followed within %v", time.Since(moved).Round(time.Second/10))
+	n.Host.Reaches(lab.CloudHost)
+
+	// Of two addresses nobody is at the first.
+	dns.Set(name, "198.51.100.77", lab.CloudAddr)
+	moved = time.Now()
+	n.Await(lab.Patience, "the tunnel is up at the second address", func() (bool, string) {
+		st := gw.Tunnel("named")
+		return st.State == "up" && st.Remote == lab.CloudAddr && st.RemoteNth == 2 && st.RemoteOf == 2, fmt.Sprintf("%s to %s, address %d of %d", st.State, st.Remote, st.RemoteNth, st.RemoteOf)
+	})
+	t.Logf("up at the second address within %v", time.Since(moved).Round(time.Second/10))
 	n.Host.Reaches(lab.CloudHost)
 }

@@ -13,14 +13,14 @@ import (
 // DNS is a server of names on UDP port 53.
 type DNS struct {
 	mu    sync.Mutex
-	names map[string]netip.Addr
+	names map[string][]netip.Addr
 	dead  bool
 }
 
 // DNS starts a server of names at an address of the namespace.
 func (n *Namespace) DNS(address string) *DNS {
 	n.lab.Helper()
-	d := &DNS{names: map[string]netip.Addr{}}
+	d := &DNS{names: map[string][]netip.Addr{}}
 	var c *net.UDPConn
 	var err error
 	n.Do(func() { c, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(address), Port: 53}) })
@@ -45,13 +45,14 @@ func (n *Namespace) DNS(address string) *DNS {
 	return d
 }
 
-// Set gives a name an address, with a TTL of 5 s; empty: there is no such name.
-func (d *DNS) Set(name, address string) {
+// Set gives a name addresses, in this order, with a TTL of 5 s; none: there is no such name.
+func (d *DNS) Set(name string, addresses ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dead = false
-	if delete(d.names, name+"."); address != "" {
-		d.names[name+"."] = netip.MustParseAddr(address)
+	delete(d.names, name+".")
+	for _, a := range addresses {
+		d.names[name+"."] = append(d.names[name+"."], netip.MustParseAddr(a))
 	}
 }
 
@@ -70,18 +71,22 @@ func (d *DNS) answer(b []byte) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	q := m.Questions[0]
-	a, ok := d.names[q.Name.String()]
+	addrs := d.names[q.Name.String()]
 	if d.dead {
 		return nil
 	}
 	m.Response, m.Additionals = true, nil
-	switch {
-	case !ok:
+	if len(addrs) == 0 {
 		m.RCode = dnsmessage.RCodeNameError
-	case q.Type == dnsmessage.TypeA && a.Is4():
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 5}, Body: &dnsmessage.AResource{A: a.As4()},
-		}}
+	}
+	h := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 5}
+	for _, a := range addrs {
+		switch {
+		case q.Type == dnsmessage.TypeA && a.Is4():
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AResource{A: a.As4()}})
+		case q.Type == dnsmessage.TypeAAAA && a.Is6():
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
+		}
 	}
 	out, _ := m.Pack()
 	return out

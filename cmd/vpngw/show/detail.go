@@ -46,7 +46,11 @@ func Tunnel(c *gateway.ConnectionStatus, t *gateway.TunnelStatus, drops map[stri
 	d.add("device", Plain(t.Device))
 	d.add("addresses", fmt.Sprintf("%s to %s", Plain(cmp.Or(t.Local, "none yet")), Plain(cmp.Or(t.Remote, "none yet"))))
 	if t.RemoteName != "" {
-		d.add("peer's name", Plain(t.RemoteName))
+		which := ""
+		if t.RemoteOf > 0 {
+			which = fmt.Sprintf(", address %d of %d", t.RemoteNth, t.RemoteOf)
+		}
+		d.add("peer's name", Plain(t.RemoteName)+which)
 	}
 	if t.Code != "" || t.Why != "" {
 		d.add("why", Plain(t.Why))
