@@ -79,7 +79,7 @@ With --native it describes a peer that is none of these clouds.`,
 	fl.StringVar(&f.body, "body", "", "the `file` with the body, or - for standard input")
 	fl.StringVar(&f.side, "side", "customer", "which `end` this host is: customer or cloud")
 	fl.StringVar(&f.name, "name", "", "the connection's `name`; by default the body's")
-	fl.StringArrayVar(&f.gateways, "gateway", nil, "`ID=ADDRESS` of the cloud's gateway, or ID=MASTER,SLAVE; may be repeated")
+	fl.StringArrayVar(&f.gateways, "gateway", nil, "`ID=ADDRESS` of the cloud's gateway, ID=NAME, or ID=MASTER,SLAVE; may be repeated")
 	fl.StringArrayVar(&f.customers, "customer-gateway", nil, "`ID=ADDRESS` of the customer's gateway; may be repeated")
 	fl.StringArrayVar(&f.asns, "asn", nil, "`ID=NUMBER`, BGP's AS number of a gateway; may be repeated")
 	fl.StringArrayVar(&f.pskFiles, "psk-file", nil, "the `file` with the pre-shared key; twice for the keys of two tunnels")
@@ -88,7 +88,7 @@ With --native it describes a peer that is none of these clouds.`,
 	fl.StringArrayVar(&f.routes, "route", nil, "`network` behind the other gateway, where the body does not say it, or none; may be repeated")
 	fl.BoolVar(&f.native, "native", false, "a peer that is none of these clouds")
 	fl.StringVar(&f.local, "local", "", "with --native: this end's `address`")
-	fl.StringVar(&f.remote, "remote", "", "with --native: the other end's `address`")
+	fl.StringVar(&f.remote, "remote", "", "with --native: the other end's `address`, or its name")
 	fl.StringVar(&f.localID, "local-id", "", "with --native: this end's `identity`; by default its address")
 	fl.StringVar(&f.remoteID, "remote-id", "", "with --native: the other end's `identity`; by default its address")
 	fl.StringArrayVar(&f.localNets, "local-network", nil, "with --native: `network` behind this end; may be repeated")
@@ -180,17 +180,23 @@ func (f *initFlags) answers() (*begin.Answers, error) {
 	}{{"--gateway", f.gateways, a.Gateways}, {"--customer-gateway", f.customers, a.Customer}} {
 		for _, s := range of.given {
 			id, addresses, ok := strings.Cut(s, "=")
-			as, err := begin.Addresses(addresses, 0)
+			g := &begin.Gateway{}
+			var err error
+			if strings.Contains(addresses, ",") {
+				g.Addresses, err = begin.Addresses(addresses, 0)
+			} else {
+				err = g.Place(addresses)
+			}
 			switch {
 			case !ok || id == "":
 				err = fmt.Errorf("%q is not ID=ADDRESS", s)
-			case err == nil && len(as) > 2:
+			case err == nil && len(g.Addresses) > 2:
 				err = errors.New("at most two addresses, the master's and the slave's")
 			}
 			if err != nil {
 				return nil, wrong(of.flag, err)
 			}
-			of.to[id] = &begin.Gateway{Addresses: as}
+			of.to[id] = g
 		}
 	}
 	for _, s := range f.asns {
@@ -256,20 +262,19 @@ func (f *initFlags) natively(a *begin.Answers) error {
 	if !slices.Contains(ikeVersions, f.ike) {
 		return &usageError{fmt.Errorf("--ike-version is %q; it can be 1, 2 or any", f.ike)}
 	}
-	for _, of := range []struct {
-		flag, given string
-		to          *netip.Addr
-	}{{"--local", f.local, &n.Local}, {"--remote", f.remote, &n.Remote}} {
-		if of.given == "" {
-			continue
-		}
-		as, err := begin.Addresses(of.given, 1)
-		if err != nil {
-			return &usageError{fmt.Errorf("%s: %w", of.flag, err)}
-		}
-		*of.to = as[0]
-	}
 	var err error
+	if f.local != "" {
+		as, err := begin.Addresses(f.local, 1)
+		if err != nil {
+			return &usageError{fmt.Errorf("--local: %w", err)}
+		}
+		n.Local = as[0]
+	}
+	if f.remote != "" {
+		if n.Remote, n.RemoteHost, err = begin.Place(f.remote); err != nil {
+			return &usageError{fmt.Errorf("--remote: %w", err)}
+		}
+	}
 	if n.LocalNets, err = networks(f.localNets); err == nil {
 		n.RemoteNets, err = networks(f.remoteNets)
 	}

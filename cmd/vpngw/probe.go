@@ -10,26 +10,32 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"vpngw/cmd/vpngw/show"
 	"vpngw/config"
+	"vpngw/config/dialect"
 	"vpngw/config/load"
 	"vpngw/control"
+	"vpngw/diag"
+	"vpngw/host"
 	"vpngw/ipsec"
+	"vpngw/resolve"
 	"vpngw/tryout"
 )
 
 func newProbe(s *settings) *cobra.Command {
 	var o probeFlags
 	cmd := &cobra.Command{
-		Use:   "probe ADDRESS --psk-file FILE",
+		Use:   "probe ADDRESS|NAME --psk-file FILE",
 		Short: "Find out what a peer takes, and write that part of a body",
 		Long: `Probe speaks IKE with a peer as a connection would, and offers much: IKEv2 first, then
 IKEv1 in main mode. It makes at most 8 attempts, one after the other, and stops when the
 peer refuses the identity, the key or the networks, when it is up, or when nothing answers.
 What came up is deleted at once. It then writes the part of a native body that works.
+A name is looked up, and the next of its addresses is tried where one does not answer.
 
 Probe only a peer whose owner allows it: each attempt is in its log. The peer must know
 this host's address, the identities and the key; a tunnel that is up with the same
@@ -40,16 +46,29 @@ packet. It sends from a port of its own, so the peer sees a NAT. Aggressive mode
 hash of the key to whoever listens: only --aggressive tries it.`,
 		Example: `  vpngw probe 198.51.100.1 --psk-file /etc/vpngw/hq.psk
   vpngw probe 198.51.100.1 --psk-file hq.psk --local-subnets 192.168.3.0/24 --ike-version 2`,
-		Args: one("address of a peer"),
+		Args: one("address or name of a peer"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := o.config(args[0])
+			c, err := o.config()
 			if err != nil {
 				return err
 			}
-			if err := alone(cmd.Context(), s, c.Remote.Address); err != nil {
+			var tried []tryout.Config
+			name, addrs, err := peerOf(cmd.Context(), args[0], resolve.System)
+			for _, a := range addrs {
+				at, unreachable := o.at(c, name, a)
+				if unreachable != nil {
+					err = unreachable // there may be a route to another address
+					continue
+				}
+				if err := alone(cmd.Context(), s, a); err != nil {
+					return err
+				}
+				tried = append(tried, at)
+			}
+			if len(tried) == 0 {
 				return err
 			}
-			return probe(cmd, c)
+			return probe(cmd, tried)
 		},
 	}
 	f := cmd.Flags()
@@ -69,13 +88,10 @@ type probeFlags struct {
 	aggressive                            bool
 }
 
-// config checks the flags, and asks the routes for this end's address.
-func (o *probeFlags) config(address string) (c tryout.Config, err error) {
+// config checks the flags and reads the key.
+func (o *probeFlags) config() (c tryout.Config, err error) {
 	usage := func(format string, args ...any) (tryout.Config, error) {
 		return c, &usageError{fmt.Errorf(format, args...)}
-	}
-	if c.Remote.Address, err = netip.ParseAddr(address); err != nil {
-		return usage("%q is no address: probe takes no names", address)
 	}
 	switch {
 	case o.psk == "":
@@ -102,18 +118,44 @@ func (o *probeFlags) config(address string) (c tryout.Config, err error) {
 	for _, s := range said {
 		fmt.Fprintln(os.Stderr, "vpngw: "+s)
 	}
-	to, err := net.Dial("udp", net.JoinHostPort(address, "500"))
-	if err != nil {
-		return c, err
-	}
-	defer to.Close()
-	c.Local.Address = to.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
-	c.Local.ID, c.Remote.ID = identity(o.localID, c.Local.Address), identity(o.remoteID, c.Remote.Address)
 	c.Version, c.Aggressive = o.version, o.aggressive
 	if o.aggressive {
 		c.Version = 1
 	}
 	return c, nil
+}
+
+// at is c for one address of a peer. The routes say this end's address.
+func (o *probeFlags) at(c tryout.Config, name string, a netip.Addr) (tryout.Config, error) {
+	to, err := net.Dial("udp", netip.AddrPortFrom(a, host.PortIKE).String())
+	if err != nil {
+		return c, err
+	}
+	defer to.Close()
+	c.Local.Address, c.Remote.Address, c.Remote.Host = to.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), a, name
+	c.Local.ID, c.Remote.ID = identity(o.localID, c.Local.Address), identity(o.remoteID, a)
+	return c, nil
+}
+
+// peerOf are the addresses of a peer, and its name if text is one.
+func peerOf(ctx context.Context, text string, lookup resolve.Lookup) (string, []netip.Addr, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return "", []netip.Addr{a.Unmap()}, nil
+	}
+	name, ok := dialect.ParseHostName(text)
+	if !ok {
+		return "", nil, &usageError{fmt.Errorf("%q is neither an address nor a name of a host", text)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	addrs, _, err := lookup(ctx, name)
+	switch {
+	case err != nil:
+		return "", nil, fmt.Errorf("%s: %w", name, err)
+	case len(addrs) == 0:
+		return "", nil, fmt.Errorf("%s has no address that a host can have", name)
+	}
+	return name, addrs, nil
 }
 
 func identity(text string, a netip.Addr) ipsec.Identity {
@@ -136,28 +178,43 @@ func alone(ctx context.Context, s *settings, peer netip.Addr) error {
 	return nil
 }
 
-func probe(cmd *cobra.Command, c tryout.Config) error {
+// probe tries the addresses of a peer until one answers.
+func probe(cmd *cobra.Command, tried []tryout.Config) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 	defer stop()
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.Local.Address, 0)))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	r, err := tryout.Run(ctx, c, conn, func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), show.Plain(line)) })
-	if err != nil {
-		return err
-	}
-	printProbe(cmd.OutOrStdout(), c, r)
-	if !r.Cause.OK() {
-		return fmt.Errorf("%v: %v", c.Remote.Address, show.Plain(r.Cause.String()))
+	say := func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), show.Plain(line)) }
+	for i, c := range tried {
+		if c.Remote.Host != "" {
+			say(fmt.Sprintf("%s is %v, address %d of %d", c.Remote.Host, c.Remote.Address, i+1, len(tried)))
+		}
+		r, err := probeOne(ctx, c, say)
+		if err != nil {
+			return err
+		}
+		if r.Cause.Is(diag.NoAnswer) && i+1 < len(tried) {
+			continue
+		}
+		printProbe(cmd.OutOrStdout(), c, r)
+		if !r.Cause.OK() {
+			return fmt.Errorf("%v: %v", c.Remote.Address, show.Plain(r.Cause.String()))
+		}
+		return nil
 	}
 	return nil
 }
 
+func probeOne(ctx context.Context, c tryout.Config, say func(string)) (tryout.Result, error) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.Local.Address, 0)))
+	if err != nil {
+		return tryout.Result{}, err
+	}
+	defer conn.Close()
+	return tryout.Run(ctx, c, conn, say)
+}
+
 // printProbe writes the part of a native body that is known.
 func printProbe(w io.Writer, c tryout.Config, r tryout.Result) {
-	fmt.Fprintf(w, "# found by vpngw probe of %v: %s, %s sent\n", c.Remote.Address, show.Count(r.Attempts, "attempt"), show.Count(r.Sent, "packet"))
+	fmt.Fprintf(w, "# found by vpngw probe of %s: %s, %s sent\n", cmp.Or(c.Remote.Host, c.Remote.Address.String()), show.Count(r.Attempts, "attempt"), show.Count(r.Sent, "packet"))
 	if r.IKE.Encr.Type == 0 {
 		return
 	}
@@ -170,7 +227,7 @@ func printProbe(w io.Writer, c tryout.Config, r tryout.Result) {
 		end  config.End
 		took []ipsec.Selector
 	}{{"local", c.Local, r.Local}, {"remote", c.Remote, r.Remote}} {
-		fmt.Fprintf(w, "  %s: {address: %v, id: %q", e.name, e.end.Address, e.end.ID.String())
+		fmt.Fprintf(w, "  %s: {address: %v, id: %q", e.name, cmp.Or(e.end.Host, e.end.Address.String()), e.end.ID.String())
 		if r.ESP.Encr.Type != 0 {
 			var nets []string
 			for _, s := range e.took {

@@ -57,7 +57,7 @@ func (t *Terminal) need(a *Answers, n Need) error {
 	case Body:
 		return t.body(a)
 	case Address:
-		return keep(t.ask(fmt.Sprintf("Public address of the %s %s, such as 198.51.100.1", which, n.ID), "", addresses(1)))
+		return keep(t.ask(fmt.Sprintf("Public address of the %s %s, or its name, such as 198.51.100.1", which, n.ID), "", at.Place))
 	case TwoAddresses:
 		return keep(t.ask(fmt.Sprintf("Public addresses of the %s %s, the master's and the slave's, such as 198.51.100.2,198.51.100.3", which, n.ID), "", addresses(2)))
 	case ASN:
@@ -80,23 +80,20 @@ func (t *Terminal) need(a *Answers, n Need) error {
 }
 
 func (t *Terminal) ofNative(e *Native, n Need) error {
-	one := func(to *netip.Addr) func(string) error {
-		return func(s string) error {
-			as, err := Addresses(s, 1)
-			if err == nil {
-				*to = as[0]
-			}
-			return err
-		}
-	}
 	nets := func(to *[]netip.Prefix) func(string) error {
 		return func(s string) (err error) { *to, err = Prefixes(s); return err }
 	}
 	switch n.Kind {
 	case LocalEnd:
-		return t.ask("This end's address, as this host has it, such as 203.0.113.9", "", one(&e.Local))
+		return t.ask("This end's address, as this host has it, such as 203.0.113.9", "", func(s string) error {
+			as, err := Addresses(s, 1)
+			if err == nil {
+				e.Local = as[0]
+			}
+			return err
+		})
 	case RemoteEnd:
-		return t.ask("The other end's public address, such as 198.51.100.1", "", one(&e.Remote))
+		return t.ask("The other end's public address, or its name, such as 198.51.100.1", "", func(s string) (err error) { e.Remote, e.RemoteHost, err = Place(s); return err })
 	case LocalNets:
 		return t.ask("Networks behind this end, such as 192.168.3.0/24", "", nets(&e.LocalNets))
 	}
@@ -240,6 +237,27 @@ func Addresses(s string, count int) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("%d addresses are given, and %d needed", len(out), count)
 	}
 	return out, nil
+}
+
+// Place is where a gateway is: an address, or a name in DNS. A word without a dot is more likely a slip.
+func Place(s string) (netip.Addr, string, error) {
+	if name, ok := dialect.ParseHostName(s); ok && strings.Contains(name, ".") {
+		return netip.Addr{}, name, nil
+	}
+	as, err := Addresses(s, 1)
+	if err != nil {
+		return netip.Addr{}, "", fmt.Errorf("%w, or a name, such as gw.example.net", err)
+	}
+	return as[0], "", nil
+}
+
+// Place sets where the gateway is.
+func (g *Gateway) Place(s string) error {
+	a, name, err := Place(s)
+	if g.Addresses, g.Host = nil, name; a.IsValid() {
+		g.Addresses = []netip.Addr{a}
+	}
+	return err
 }
 
 // Prefixes are networks with commas between them.

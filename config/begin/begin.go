@@ -37,12 +37,14 @@ type Answers struct {
 // Gateway is what the user says of a gateway.
 type Gateway struct {
 	Addresses []netip.Addr // one, or that of the master and of the slave
+	Host      string       // its name, in place of one address
 	ASN       string
 }
 
 // Native are the two ends of a connection in vpngw's own words.
 type Native struct {
 	Local, Remote         netip.Addr
+	RemoteHost            string // a name, in place of Remote
 	LocalID, RemoteID     string // empty: the address
 	LocalNets, RemoteNets []netip.Prefix
 	IKEVersion            string // empty: 2
@@ -131,8 +133,12 @@ func (a *Answers) Files(path string, read load.ReadFile, o load.Options) (files 
 		}
 		line("  - native:")
 		line("      ike_version: %s", version)
-		line("      local:  %s", end(n.Local, n.LocalID, n.LocalNets))
-		line("      remote: %s", end(n.Remote, n.RemoteID, n.RemoteNets))
+		line("      local:  %s", end(text(n.Local), n.LocalID, n.LocalNets))
+		remote := tree.Written(n.RemoteHost)
+		if n.RemoteHost == "" {
+			remote = text(n.Remote)
+		}
+		line("      remote: %s", end(remote, n.RemoteID, n.RemoteNets))
 	} else {
 		file := name + ".txt"
 		if json.Valid(a.Body) {
@@ -226,17 +232,19 @@ func section(line func(string, ...any), name string, gs map[string]*Gateway) {
 		}
 		if len(g.Addresses) == 2 {
 			line("  %s: {addresses: {master: %v, slave: %v}%s}", tree.Written(id), text(g.Addresses[0]), text(g.Addresses[1]), asn)
+		} else if g.Host != "" {
+			line("  %s: {address: %v%s}", tree.Written(id), tree.Written(g.Host), asn)
 		} else if len(g.Addresses) == 1 {
 			line("  %s: {address: %v%s}", tree.Written(id), text(g.Addresses[0]), asn)
 		}
 	}
 }
 
-func end(a netip.Addr, id string, nets []netip.Prefix) string {
+func end(a, id string, nets []netip.Prefix) string {
 	if id != "" {
 		id = "id: " + tree.Written(id) + ", "
 	}
-	return fmt.Sprintf("{address: %s, %ssubnets: [%s]}", text(a), id, texts(nets))
+	return fmt.Sprintf("{address: %s, %ssubnets: [%s]}", a, id, texts(nets))
 }
 
 // text is an address in YAML: one of IPv6 can hold ": " or begin with a colon.

@@ -215,3 +215,73 @@ func TestNumbersOfAS(t *testing.T) {
 		}
 	}
 }
+
+// Where an address of the other end is asked for, its name will do, and the file has the name.
+func TestANameInPlaceOfAnAddress(t *testing.T) {
+	for _, c := range []struct {
+		text, host string
+		ok         bool
+	}{
+		{"gw.example.net", "gw.example.net", true},
+		{"GW.Example.NET.", "gw.example.net", true},
+		{"198.51.100.1", "", true},
+		{"::ffff:198.51.100.1", "", true},
+		{"localhost", "", false},
+		{"198.51.100.300", "", false},
+		{"gw.example.net,gw2.example.net", "", false},
+		{"gw..example.net", "", false},
+		{"gw example.net", "", false},
+		{"https://gw.example.net", "", false},
+		{"224.0.0.1", "", false},
+		{"", "", false},
+		{strings.Repeat("a.", 130) + "net", "", false},
+	} {
+		a, host, err := Place(c.text)
+		if host != c.host || (err == nil) != c.ok || c.ok && a.IsValid() == (host != "") {
+			t.Errorf("%q: %v, %q, %v", c.text, a, host, err)
+		}
+	}
+	native := &Answers{PSKs: []string{"Not-a-real-Secret.1"}, Native: &Native{
+		Local: netip.MustParseAddr("203.0.113.9"), RemoteHost: "gw.example.net",
+		LocalNets: []netip.Prefix{netip.MustParsePrefix("192.168.3.0/24")}, RemoteNets: []netip.Prefix{netip.MustParsePrefix("10.10.0.0/16")},
+	}}
+	cloud := &Answers{
+		Body: anyOf(t, "tencent"), Routes: []netip.Prefix{netip.MustParsePrefix("10.10.0.0/16")},
+		Gateways: map[string]*Gateway{}, Customer: map[string]*Gateway{},
+	}
+	for _, n := range cloud.Needs() {
+		if n.Kind == Address && n.Cloud {
+			cloud.Gateways[n.ID] = &Gateway{}
+			if err := cloud.Gateways[n.ID].Place("gw.example.net"); err != nil {
+				t.Fatal(err)
+			}
+		} else if n.Kind == Address {
+			cloud.Customer[n.ID] = &Gateway{Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.9")}}
+		} else {
+			t.Fatalf("it needs %+v", n)
+		}
+	}
+	for _, a := range []*Answers{native, cloud} {
+		if needs := a.Needs(); len(needs) > 0 {
+			t.Fatalf("still needs %+v", needs)
+		}
+		a.Fill()
+		files, ps := a.Files("/etc/vpngw/vpngw.yaml", noFiles, load.Options{})
+		if files == nil {
+			t.Fatal(ps)
+		}
+		if text := string(files[len(files)-1].Data); !strings.Contains(text, "{address: gw.example.net") {
+			t.Errorf("the file is\n%s", text)
+		}
+	}
+}
+
+func anyOf(t *testing.T, cloud string) []byte {
+	for name, body := range pages(t) {
+		if strings.HasPrefix(name, cloud) {
+			return body
+		}
+	}
+	t.Fatal("there is none")
+	return nil
+}

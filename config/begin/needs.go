@@ -87,7 +87,7 @@ func (a *Answers) ofGateway(g gateway, add func(Need)) {
 	case g.id == "" || g.known || g.two && have != nil && len(have.Addresses) == 2:
 	case g.two:
 		add(Need{Kind: TwoAddresses, ID: g.id, Cloud: true, Flag: fmt.Sprintf("%s %s=MASTER,SLAVE", flag, g.id)})
-	case err != nil && (have == nil || len(have.Addresses) != 1):
+	case err != nil && (have == nil || len(have.Addresses) != 1 && have.Host == ""):
 		add(Need{Kind: Address, ID: g.id, Cloud: g.cloud, Flag: fmt.Sprintf("%s %s=ADDRESS", flag, g.id)})
 	}
 	if g.asn && (have == nil || have.ASN == "") {
@@ -104,7 +104,7 @@ func (a *Answers) ofNative() []Need {
 		}
 	}
 	add(!n.Local.IsValid(), LocalEnd, "--local ADDRESS")
-	add(!n.Remote.IsValid(), RemoteEnd, "--remote ADDRESS")
+	add(!n.Remote.IsValid() && n.RemoteHost == "", RemoteEnd, "--remote ADDRESS")
 	add(len(n.LocalNets) == 0, LocalNets, "--local-network NETWORK")
 	add(len(n.RemoteNets) == 0, RemoteNets, "--remote-network NETWORK")
 	add(len(a.PSKs) == 0 && len(a.PSKFiles) == 0, PSK, "--psk-file FILE (or --psk-stdin)")
@@ -115,7 +115,7 @@ func (a *Answers) ofNative() []Need {
 func (a *Answers) Fill() {
 	for _, section := range []map[string]*Gateway{a.Gateways, a.Customer} {
 		for id, g := range section {
-			if address, err := netip.ParseAddr(id); err == nil && len(g.Addresses) == 0 {
+			if address, err := netip.ParseAddr(id); err == nil && len(g.Addresses) == 0 && g.Host == "" {
 				g.Addresses = []netip.Addr{address}
 			}
 		}

@@ -19,20 +19,28 @@ var hostName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(?i:[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?\.?$`)
 })
 
+// ParseHostName is a name of a host as programs compare it: in lower case and without the last dot. An address is none.
+func ParseHostName(s string) (string, bool) {
+	_, err := netip.ParseAddr(s)
+	s = strings.ToLower(s)
+	return strings.TrimSuffix(s, "."), err != nil && len(s) <= 253 && hostName().MatchString(s)
+}
+
 func (Host) Read(c *Check, v *Value) {
 	s, ok := c.scalar(v, "an IP address or a name in DNS")
 	if !ok {
 		return
 	}
-	if _, err := netip.ParseAddr(s); err == nil || !hostName().MatchString(strings.ToLower(s)) || len(s) > 253 {
-		if err == nil || !strings.ContainsAny(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") || strings.Contains(s, ":") {
+	name, ok := ParseHostName(s)
+	if !ok {
+		if _, err := netip.ParseAddr(s); err == nil || !strings.ContainsAny(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") || strings.Contains(s, ":") {
 			Addr{}.Read(c, v)
 			return
 		}
 		c.Fail(v, Malformed, "an IP address, or a name such as gw.example.net, is expected here")
 		return
 	}
-	v.Set(strings.ToLower(strings.TrimSuffix(s, ".")))
+	v.Set(name)
 }
 
 // Port is the UDP port of a peer, and PortDoc what it is for.
