@@ -7,8 +7,10 @@ count=${1:-200000x}
 go=${GO:-go}
 bar=${count%x}
 failed=0
+# What a killed target leaves goes with this directory.
+TMPDIR=$(mktemp -d) && export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 out=$(mktemp)
-trap 'rm -f "$out"' EXIT
 trap 'exit 1' INT TERM
 
 for pkg in $("$go" list ./...); do
