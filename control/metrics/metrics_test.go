@@ -132,6 +132,26 @@ func TestTheTextIsAsExpected(t *testing.T) {
 	}
 }
 
+// A name keeps its letters as a label, in every script and with what the format escapes.
+func TestNamesOfEveryScriptAreLabels(t *testing.T) {
+	for _, name := range []string{"北京-办公室.1", "दिल्ली", "שלום", "cafe\u0301", "İstanbul", `b"r\anch`} {
+		m := figures()
+		m.Tunnels = m.Tunnels[:1]
+		m.Tunnels[0].Conn, m.Tunnels[0].Name = name, name+"-1"
+		r := prometheus.NewPedanticRegistry()
+		r.MustRegister(newCollector(func() *snapshot { return &snapshot{Metrics: m, version: "1.2.3", at: at} }))
+		p := Page{registry: r}
+		if err := p.render(); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		label := `tunnel="` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name+"-1") + `"`
+		if !strings.Contains(string(p.text.Plain), label) {
+			t.Errorf("%s: no %s", name, label)
+		}
+	}
+}
+
 // Names, types and help are as Prometheus's linter wants them.
 func TestTheLinterFindsNothing(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
