@@ -1,8 +1,8 @@
 package doctor
 
 import (
-	"fmt"
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
