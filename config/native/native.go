@@ -97,7 +97,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	if id := local.Field("id"); id.Text() == anyID {
 		c.Fail(id, dialect.Illegal, "this end must say who it is")
 	}
-	if a := remote.Field("address"); a.OK() && a.Addr() == local.Field("address").Addr() {
+	if a := remote.Field("address"); a.Addr().IsValid() && a.Addr() == local.Field("address").Addr() {
 		c.Fail(a, dialect.Conflict, "both ends have this address")
 	}
 	t := config.Tunnel{
