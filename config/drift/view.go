@@ -40,8 +40,6 @@ type Gateway struct {
 	Address   string            `json:"address,omitempty"`
 	Addresses map[string]string `json:"addresses,omitempty"`
 	ASN       uint32            `json:"asn,omitempty"`
-	IDType    string            `json:"id_type,omitempty"`
-	IDValue   string            `json:"id_value,omitempty"`
 }
 
 // Tunnel is one tunnel of a View.
@@ -173,9 +171,6 @@ func gateways(section *dialect.Value) map[string]Gateway {
 			g.Address = a.String()
 		} else {
 			g.Address = e.Field("address").Text()
-		}
-		if e.Has("id_value") {
-			g.IDType, g.IDValue = e.Field("id_type").Text(), e.Field("id_value").Text()
 		}
 		if e.Has("addresses") {
 			for name, a := range e.Field("addresses").Entries() {
