@@ -11,9 +11,13 @@ import (
 // PeerKey returns the key of the tunnel's IKE SA: tunnels with equal keys share one.
 // Local is the address as configured, invalid where the route chooses it.
 func (t *Tunnel) PeerKey() sa.PeerKey {
+	remote := t.Remote.Address
+	if t.Remote.Any {
+		remote = netip.Addr{}
+	}
 	return sa.PeerKey{
 		Local:    t.Local.Address,
-		Remote:   t.Remote.Address,
+		Remote:   remote,
 		Host:     t.Remote.Host,
 		LocalID:  t.Local.ID,
 		RemoteID: t.Remote.ID,

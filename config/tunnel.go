@@ -117,18 +117,25 @@ func (s Side) ByDefault() Start {
 type End struct {
 	Address netip.Addr // the public address, by which the other end knows it
 	Host    string     // the name that is looked up for the remote end's Address; empty: none
+	Any     bool       // of the remote end: it has no Address, and may come from anywhere; its ID tells who it is
 	Port    uint16     // of the remote end: where IKE's first message goes; 0: 500, and after silence 4500
 	ID      ipsec.Identity
 	ASN     uint32 // 0: none is given
 	Subnets []netip.Prefix
 }
 
-// Known reports whether the end has an address, or a name that is looked up for it.
-func (e End) Known() bool { return e.Address.IsValid() || e.Host != "" }
+// Anywhere is the address, in a file, of an end that may come from anywhere.
+const Anywhere = "any"
 
-// Where is the end's address, or the name that is looked up for it.
+// Known reports whether it is known where the end is: it has an address, a name that is looked up for it, or may come from anywhere.
+func (e End) Known() bool { return e.Address.IsValid() || e.Host != "" || e.Any }
+
+// Where is the end's address, the name that is looked up for it, or Anywhere.
 func (e End) Where() string {
-	if e.Host != "" || !e.Address.IsValid() {
+	switch {
+	case e.Any:
+		return Anywhere
+	case e.Host != "" || !e.Address.IsValid():
 		return e.Host
 	}
 	return e.Address.String()

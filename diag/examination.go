@@ -49,7 +49,7 @@ var examination = []Entry{
 	{Code: PortShared, Severity: Warning, Sentence: "{name} has UDP port {count} too, on another address of this host", Side: Ours, Change: "listen"},
 	{Code: NATTSilent, Severity: Error, Sentence: "{host} answers on UDP 500 and nothing comes from its UDP 4500: a filter on the way drops UDP 4500[, or {ours}]", Side: Path},
 	{Code: NATTOff, Severity: Error, Sentence: "{name} is behind a NAT, and this connection does not detect NATs: raw ESP does not pass", Side: Ours, Change: "natt"},
-	{Code: NobodyBegins, Severity: Warning, Sentence: "this end only answers, and nothing has come from {host}: it does not begin, has another address, or a filter on the way drops its UDP 500", Side: Either, Change: "initiate, remote.address"},
+	{Code: NobodyBegins, Severity: Warning, Sentence: "this end only answers, and nothing has come[ from {host}]: the other end does not begin, has another address, or a filter on the way drops its UDP 500", Side: Either, Change: "initiate, remote.address"},
 	{Code: ICVLength, Severity: Error, Sentence: "{count} packets of ESP are authentic with an ICV of {theirs} and wrong with ours of {ours}: set `sha256_96: {name}`", Side: Ours, Change: "sha256_96"},
 	{Code: BadICV, Severity: Error, Sentence: "{count} packets of ESP that came in have a wrong ICV, and none a right one: the peer has other keys or algorithms than it negotiated", Side: Theirs, Change: "esp.proposals"},
 	{Code: NothingBack, Severity: Error, Sentence: "{count} packets went into the tunnel and none came back: the hosts behind the peer have no route back, their filter or the peer's drops them, or ESP in UDP 4500 is lost on the way", Side: Theirs},

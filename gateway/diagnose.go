@@ -3,12 +3,14 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"net/netip"
 	"time"
 
 	"vpngw/bgp"
 	"vpngw/config"
 	"vpngw/diag"
 	"vpngw/doctor"
+	"vpngw/ike/sa"
 )
 
 // Diagnose examines the tunnels of a connection, or one tunnel. It may be called from any goroutine while Run runs. Only
@@ -69,11 +71,32 @@ func (g *Gateway) patient(now time.Time, e *entry) *doctor.Tunnel {
 	if e.open != nil {
 		t.Drops = e.open.data.Counters().Drops
 	}
-	if r := g.peers.byRemote[e.tunnel.Remote.Address]; r != nil {
+	if e.tunnel.Remote.Any {
+		want := *e.tunnel
+		want.Remote.Address = g.presentRemote(e) // what the checks are about
+		t.Want = &want
+	}
+	if r := g.peers.of(e); r != nil {
 		t.Sent, t.Heard = r.asked, r.heard
 	}
 	t.BGP = e.spoken()
 	return t
+}
+
+// presentRemote is where a peer is that may come from anywhere; invalid: nobody knows.
+func (g *Gateway) presentRemote(e *entry) netip.Addr {
+	if i, ok := g.ike.Tunnel(e.tunnel.Name); ok && i.IKE != nil && i.IKE.State == sa.Established {
+		return i.IKE.Remote.Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// whereIs is where a tunnel's peer is, for the log.
+func (g *Gateway) whereIs(e *entry) string {
+	if a := g.presentRemote(e); e.tunnel.Remote.Any && a.IsValid() {
+		return a.String()
+	}
+	return placeOf(e.tunnel)
 }
 
 // spoken is what the control loop knows of a tunnel's session; nil: it has none.

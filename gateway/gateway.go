@@ -98,6 +98,7 @@ type Gateway struct {
 	under         *underlay
 	fleet         fleet
 	peers         peers
+	met           met
 	names         *names
 	speakers      speakers
 	exposed       exposed
@@ -149,6 +150,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		under:           &underlay{host: o.Host, log: o.Log, listen: c.Listen.List(), seen: map[netip.Addr]bool{}},
 		fleet:           fleet{byName: map[string]*entry{}, drawn: discriminators{}},
 		peers:           newPeers(),
+		met:             met{},
 		names:           newNames(o.Lookup),
 		attempts:        attempts{},
 		speakers: speakers{

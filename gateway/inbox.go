@@ -31,6 +31,7 @@ type inbox struct {
 
 	mu     sync.Mutex
 	peers  map[netip.Addr]bool // configured addresses
+	met    map[netip.Addr]int  // addresses of IKE SAs with peers that may come from anywhere, with how many there are
 	lines  map[sender]*line    // those with messages
 	turns  []*line             // the same, in the order of their turns
 	queued int                 // of maxQueued
@@ -53,7 +54,7 @@ type line struct {
 func newInbox() *inbox {
 	return &inbox{
 		events: make(chan esp.Event, maxEvents), arrived: make(chan struct{}, 1),
-		lines: map[sender]*line{},
+		lines: map[sender]*line{}, met: map[netip.Addr]int{},
 	}
 }
 
@@ -74,13 +75,22 @@ func (i *inbox) know(peers map[netip.Addr]bool) {
 	i.peers = peers
 }
 
+// meet counts IKE SAs with an address that is not configured. It has lines of its own while there are some.
+func (i *inbox) meet(a netip.Addr, more int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.met[a] += more; i.met[a] <= 0 {
+		delete(i.met, a)
+	}
+}
+
 // deliver queues a copy of an IKE message. When there is no room the
 // message is dropped and counted: IKE retransmits.
 func (i *inbox) deliver(d ipsec.Datagram) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s := sender{first: len(d.Data) < 16 || binary.BigEndian.Uint64(d.Data[8:]) == 0}
-	if a := d.Remote.Addr().Unmap(); i.peers[a] {
+	if a := d.Remote.Addr().Unmap(); i.peers[a] || i.met[a] > 0 {
 		s.at = a
 	}
 	l, cost := i.lines[s], len(d.Data)+datagramCost

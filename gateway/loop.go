@@ -90,9 +90,7 @@ func (g *Gateway) messages(now time.Time) {
 		if !ok {
 			return
 		}
-		if r := g.peers.byRemote[d.Remote.Addr().Unmap()]; r != nil {
-			count(&r.heard, d.Remote.Port())
-		}
+		count(&g.peers.from(d.Remote.Addr().Unmap()).heard, d.Remote.Port())
 		g.ike.Handle(now, d)
 		g.perform(now)
 	}

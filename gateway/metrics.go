@@ -153,7 +153,7 @@ func (g *Gateway) tunnelMetrics(now time.Time, e *entry) TunnelMetrics {
 	t, st := e.tunnel, e.status()
 	m := TunnelMetrics{
 		Conn: e.conn.Name, Name: t.Name, Group: e.group.name, Dialect: e.conn.Dialect, Side: e.conn.Side.String(), Role: string(t.Role),
-		Device: e.device, Remote: textOf(t.Remote.Address),
+		Device: e.device, Remote: placeOf(t),
 		State: st.State, Since: ByClock(now, st.Since), Cause: st.Cause, Active: st.Active,
 		Traffic: e.past, Drops: maps.Clone(e.pastDrops), Tally: e.tally,
 	}

@@ -15,6 +15,7 @@ import (
 type peers struct {
 	byKey    map[sa.PeerKey]*peer // by the key as configured
 	byRemote map[netip.Addr]*remote
+	anywhere remote  // of the peers that may come from anywhere: what came from addresses of no other peer
 	dirty    []*peer // have changed since tellPeers
 }
 
@@ -48,11 +49,12 @@ func (ps *peers) add(e *entry) {
 	}
 	p.entries = append(p.entries, e)
 	e.peer = p
-	a := e.tunnel.Remote.Address
-	if ps.byRemote[a] == nil {
-		ps.byRemote[a] = &remote{entries: map[*entry]bool{}}
+	if a := e.tunnel.Remote.Address; !e.tunnel.Remote.Any {
+		if ps.byRemote[a] == nil {
+			ps.byRemote[a] = &remote{entries: map[*entry]bool{}}
+		}
+		ps.byRemote[a].entries[e] = true
 	}
-	ps.byRemote[a].entries[e] = true
 	ps.changed(p)
 }
 
@@ -69,6 +71,22 @@ func (ps *peers) remove(e *entry) {
 		}
 	}
 	ps.changed(p)
+}
+
+// of is the remote of a tunnel's peer; nil: there is none.
+func (ps *peers) of(e *entry) *remote {
+	if e.tunnel.Remote.Any {
+		return &ps.anywhere
+	}
+	return ps.byRemote[e.tunnel.Remote.Address]
+}
+
+// from is the remote that a message from an address counts for.
+func (ps *peers) from(a netip.Addr) *remote {
+	if r := ps.byRemote[a]; r != nil {
+		return r
+	}
+	return &ps.anywhere
 }
 
 // addresses are the configured outer addresses of all peers.

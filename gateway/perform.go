@@ -39,6 +39,7 @@ func (g *Gateway) perform(now time.Time) {
 		case sa.Fact:
 			g.count(now, a)
 			g.attempted(now, a)
+			g.meet(a)
 			for _, name := range g.data.concerned(a) {
 				g.note(now, g.fleet.byName[name], tunnel.IKE{Tunnel: name, Fact: a})
 			}
@@ -188,7 +189,7 @@ func (g *Gateway) announce(c tunnel.Changed) {
 		g.fleet.up++
 	}
 	e := g.fleet.byName[c.Tunnel]
-	log := g.Log.With("conn", c.Conn, "tunnel", c.Tunnel, "peer", e.tunnel.Remote.Address)
+	log := g.Log.With("conn", c.Conn, "tunnel", c.Tunnel, "peer", g.whereIs(e))
 	var said []any
 	if !c.Cause.OK() {
 		said = []any{"why", c.Cause.String(), "code", c.Cause.Code}

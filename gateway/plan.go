@@ -128,6 +128,7 @@ func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
 		switch {
 		case f.equal(was, is):
 		case f.path == "Tunnel.Remote.Address" && was.Tunnel.Remote.Host != is.Tunnel.Remote.Host: // the name says it
+		case f.path == "Tunnel.Remote.Address" && was.Tunnel.Remote.Any != is.Tunnel.Remote.Any: // that says it
 		case f.path == "Tunnel.Device" && e.device != w.device: // "Device" says it
 		default:
 			// A field alone can do more than all together, such as one list of two that say the same in the end.

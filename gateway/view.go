@@ -65,13 +65,13 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 	st := e.status()
 	s := TunnelStatus{
 		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: ByClock(now, st.Since).UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
-		Device: e.device, Remote: textOf(t.Remote.Address), RemoteName: t.Remote.Host, Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
+		Device: e.device, Remote: placeOf(t), RemoteName: t.Remote.Host, Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
 	}
 	s.RemoteNth, s.RemoteOf = g.names.nth(t)
 	if a := g.under.local(t.Local.Address); a.IsValid() {
 		s.Local = a.String()
 	} else if !t.Remote.Address.IsValid() {
-		// Its name has no address yet.
+		// Its name has no address yet, or it may come from anywhere.
 	} else if a, err := g.under.source(t.Remote.Address); err == nil && a.IsValid() {
 		s.Local = a.String()
 	}
@@ -84,7 +84,7 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 		if i.Local.Addr().IsValid() {
 			s.Local = i.Local.Addr().String()
 		}
-		if i.Remote.Addr().IsValid() {
+		if i.Remote.Addr().IsValid() && (!t.Remote.Any || i.State == sa.Established) { // else it is who says to be the peer
 			s.Remote = i.Remote.Addr().String()
 		}
 	}
@@ -111,6 +111,14 @@ func noteOf(c *ipsec.ChildSA) string {
 		return silentESN
 	}
 	return ""
+}
+
+// placeOf is where the peer is by the configuration: an address, "any", or empty while its name has no address.
+func placeOf(t *config.Tunnel) string {
+	if t.Remote.Any {
+		return config.Anywhere
+	}
+	return textOf(t.Remote.Address)
 }
 
 // textOf is an address; empty: there is none.

@@ -26,27 +26,38 @@ type answered struct {
 
 // halfOpen are the IKE SAs of answered whose peer has not proven who it is.
 type halfOpen struct {
-	all  map[sa.Machine]struct{}
-	from map[netip.Addr]int // how many are from an address
+	all     map[sa.Machine]struct{}
+	from    map[netip.Addr]int      // how many are from an address
+	strange map[sa.Machine]struct{} // those from addresses at which no peer was known to be
 }
+
+func (h *halfOpen) isStrange(m sa.Machine) bool {
+	_, ok := h.strange[m]
+	return ok
+}
+
+func (k firstKey) from() netip.Addr { return k.remote.Addr().Unmap() }
 
 func newAnswered() answered {
 	return answered{byKey: map[firstKey]sa.Machine{}, keys: map[sa.Machine]firstKey{}, v2: newHalfOpen(), v1: newHalfOpen()}
 }
 
 func newHalfOpen() halfOpen {
-	return halfOpen{all: map[sa.Machine]struct{}{}, from: map[netip.Addr]int{}}
+	return halfOpen{all: map[sa.Machine]struct{}{}, from: map[netip.Addr]int{}, strange: map[sa.Machine]struct{}{}}
 }
 
-func (a *answered) add(k firstKey, m sa.Machine, h *halfOpen) {
+func (a *answered) add(k firstKey, m sa.Machine, h *halfOpen, strange bool) {
 	a.byKey[k], a.keys[m] = m, k
 	h.all[m] = struct{}{}
-	h.from[k.remote.Addr().Unmap()]++
+	if strange {
+		h.strange[m] = struct{}{}
+	}
+	h.from[k.from()]++
 }
 
 // completed notes that m is not half-open any more.
 func (a *answered) completed(m sa.Machine) {
-	from := a.keys[m].remote.Addr().Unmap()
+	from := a.keys[m].from()
 	a.v2.remove(m, from)
 	a.v1.remove(m, from)
 }
@@ -70,6 +81,7 @@ func (h *halfOpen) remove(m sa.Machine, from netip.Addr) {
 		return
 	}
 	delete(h.all, m)
+	delete(h.strange, m)
 	if h.from[from]--; h.from[from] == 0 {
 		delete(h.from, from)
 	}
@@ -92,7 +104,7 @@ func (a *answered) displaced(h *halfOpen) sa.Machine {
 }
 
 // at is the address that m is from.
-func (a *answered) at(m sa.Machine) netip.Addr { return a.keys[m].remote.Addr().Unmap() }
+func (a *answered) at(m sa.Machine) netip.Addr { return a.keys[m].from() }
 
 // oldest is the oldest half-open IKE SA of a kind, or nil.
 func (a *answered) oldest(h *halfOpen, is func(sa.Machine) bool) (oldest sa.Machine) {

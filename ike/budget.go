@@ -2,6 +2,7 @@ package ike
 
 import (
 	"log/slog"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -66,6 +67,7 @@ type budgets struct {
 	heard    map[heard]*lines
 	lines    [2]bucket // of all strangers, of all peers' addresses
 	leftOut  int       // lines of kinds that are not in heard
+	tidyAt   int       // how many budgets there are when tidy looks
 }
 
 // sender is who wants exponentiations.
@@ -75,7 +77,7 @@ type sender struct {
 }
 
 func newBudgets() budgets {
-	return budgets{replies: map[netip.Addr]*bucket{}, efforts: map[sender]*bucket{}, heard: map[heard]*lines{}}
+	return budgets{replies: map[netip.Addr]*bucket{}, efforts: map[sender]*bucket{}, heard: map[heard]*lines{}, tidyAt: maxBudgets}
 }
 
 // forget drops what is kept of an address at which there is no peer any more.
@@ -83,6 +85,20 @@ func (b *budgets) forget(at netip.Addr) {
 	delete(b.replies, at)
 	delete(b.efforts, sender{at, false})
 	delete(b.efforts, sender{at, true})
+}
+
+// maxBudgets is how many budgets of single addresses are kept until those that are full, and so say nothing, are dropped.
+const maxBudgets = 4096
+
+// tidy drops what is kept of addresses at which no peer is configured, and of which there may be any number.
+func (b *budgets) tidy(now time.Time) {
+	if len(b.efforts)+len(b.replies) < b.tidyAt {
+		return
+	}
+	full := func(x *bucket) bool { return !x.full.After(now) }
+	maps.DeleteFunc(b.efforts, func(_ sender, x *bucket) bool { return full(x) })
+	maps.DeleteFunc(b.replies, func(_ netip.Addr, x *bucket) bool { return full(x) })
+	b.tidyAt = 2*(len(b.efforts)+len(b.replies)) + maxBudgets
 }
 
 func of[K comparable, V any](m map[K]*V, k K) *V {
@@ -94,7 +110,7 @@ func of[K comparable, V any](m map[K]*V, k K) *V {
 
 // mayReply reports whether one more message from an address may be answered in the clear.
 func (e *Endpoint) mayReply(now time.Time, from netip.Addr) bool {
-	if from = from.Unmap(); len(e.peersAt[from]) == 0 {
+	if from = from.Unmap(); e.strange(from) {
 		return of(e.budgets.replies, netip.Addr{}).take(now, strangerEvery, strangerBurst)
 	}
 	return of(e.budgets.replies, from).take(now, replyEvery, replyBurst)
@@ -102,17 +118,24 @@ func (e *Endpoint) mayReply(now time.Time, from netip.Addr) bool {
 
 // Affords implements sa.Owner.
 func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, reachable bool) bool {
-	if from = from.Unmap(); len(o.peersAt[from]) == 0 { // its peer has gone meanwhile
+	from = from.Unmap()
+	strange := o.e().strange(from)
+	if strange && !reachable {
 		from = netip.Addr{}
 	}
 	type payer struct {
 		*bucket
 		cost time.Duration
 	}
-	b, own := &o.budgets, of(o.budgets.efforts, sender{from, reachable})
+	b := &o.budgets
+	b.tidy(now)
+	own := of(b.efforts, sender{from, reachable})
 	payers := []payer{{&b.effort, effortAll * effort}, {own, effortProven * effort}}
-	if !reachable {
+	switch {
+	case !reachable:
 		payers = []payer{{&b.effort, effortAll * effort}, {&b.unproven, effortUnproven * effort}, {own, effortForged * effort}}
+	case strange: // all have what one peer has, and one a quarter of that
+		payers = []payer{{&b.effort, effortAll * effort}, {of(b.efforts, sender{netip.Addr{}, true}), effortProven * effort}, {own, effortForged * effort}}
 	}
 	for _, p := range payers {
 		if !p.has(now, p.cost, effortBurst) {
@@ -129,7 +152,10 @@ func (o *owner) Affords(now time.Time, from netip.Addr, effort time.Duration, re
 // Hearsay implements sa.Owner.
 func (o *owner) Hearsay(now time.Time, from netip.Addr, code diag.Code) (*slog.Logger, bool) {
 	b, k := &o.budgets, heard{from.Unmap(), code}
-	l, all := b.heard[k], &b.lines[min(len(o.peersAt[k.from]), 1)]
+	l, all := b.heard[k], &b.lines[1]
+	if o.e().strange(k.from) {
+		all = &b.lines[0]
+	}
 	if !all.has(now, allLinesEvery, allLinesBurst) || l != nil && !l.has(now, lineEvery, lineBurst) {
 		if o.counters.LinesLeftOut++; l != nil {
 			l.leftOut++

@@ -66,12 +66,13 @@ type Endpoint struct {
 	stopping bool
 
 	// The configuration, and how it fares.
-	peers   map[*sa.Peer]*peer // by what SetPeer and SetPeers were given
-	placed  int                // where the next peer goes in the order of Status
-	peerOf  map[*sa.Peer]*peer // by what the machines were given
-	peersAt map[netip.Addr][]*peer
-	childOf map[*sa.Child]*child // by what the machines were given
-	tunnels map[string][]*child
+	peers    map[*sa.Peer]*peer // by what SetPeer and SetPeers were given
+	placed   int                // where the next peer goes in the order of Status
+	peerOf   map[*sa.Peer]*peer // by what the machines were given
+	peersAt  map[netip.Addr][]*peer
+	anywhere []*peer              // may come from anywhere (see anywhere.go)
+	childOf  map[*sa.Child]*child // by what the machines were given
+	tunnels  map[string][]*child
 
 	table       table
 	established map[sa.Machine]struct{} // IKE SAs that a Fact said are established

@@ -26,9 +26,14 @@ func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
 // Candidates implements sa.Owner. Peers whose configured address of ours is the one that the message came to, or
 // that have none configured, come before the others; a peer that may have any identity comes last.
+// Behind them come those that may come from anywhere.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
+	return append(among(o.peersAt[remote.Unmap()], version, local), among(o.anywhere, version, local)...)
+}
+
+func among(ps []*peer, version int, local netip.Addr) []*sa.Peer {
 	var exact, other []*sa.Peer
-	for _, p := range o.peersAt[remote.Unmap()] {
+	for _, p := range ps {
 		if !p.cfg.Speaks(version) {
 			continue
 		}
@@ -66,10 +71,13 @@ func (o *owner) Stirred(m sa.Machine) { o.stirred = append(o.stirred, m) }
 // were both ends to assert INITIAL_CONTACT at once, they would delete each other's.
 func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	at := cfg.Remote
+	if cfg.Anywhere() {
+		at = m.Info().Path.Remote.Addr().Unmap()
+	}
 	if o.answered.v2.from[at] > 0 || m.Info().Version == 1 && o.pending.count(at)+o.answered.v1.from[at] > 0 {
 		return false
 	}
-	for _, p := range o.peersAt[at] {
+	for p := range o.e().at(at) {
 		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
 			return false
 		}
@@ -98,7 +106,7 @@ func (o *owner) Authenticated(now time.Time, m sa.Machine, initialContact bool) 
 		others = others[1:]
 	}
 	for _, other := range others {
-		e.inherit(now, m, other, initialContact)
+		e.inherit(now, m, other, initialContact || movedFrom(m, other))
 	}
 	p.trim(now)
 	e.begun(m)

@@ -28,6 +28,7 @@ func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
 	for _, at := range e.peersAt {
 		inOrder(at)
 	}
+	inOrder(e.anywhere)
 }
 
 // SetPeer changes one configured peer: old, as it was handed over before (nil: none), becomes next (nil: it is
@@ -91,7 +92,7 @@ func inOrder(ps []*peer) []*peer {
 // add puts a new peer into the indexes.
 func (e *Endpoint) add(p *peer) {
 	e.peers[p.given], e.peerOf[p.cfg] = p, p
-	e.peersAt[p.cfg.Remote] = inOrder(append(e.peersAt[p.cfg.Remote], p))
+	e.enter(p)
 	for _, c := range p.children {
 		e.addChild(c)
 	}
@@ -103,12 +104,7 @@ func (e *Endpoint) remove(now time.Time, p *peer) {
 	p.forgive(now)
 	delete(e.peers, p.given)
 	delete(e.peerOf, p.cfg)
-	at := p.cfg.Remote
-	e.peersAt[at] = slices.DeleteFunc(e.peersAt[at], func(q *peer) bool { return q == p })
-	if len(e.peersAt[at]) == 0 {
-		delete(e.peersAt, at)
-		e.budgets.forget(at)
-	}
+	e.leave(p)
 	for _, c := range p.children {
 		e.removeChild(now, c)
 	}

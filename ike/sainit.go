@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/netip"
-	"slices"
 	"time"
 
 	"vpngw/diag"
@@ -55,8 +54,8 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		e.refuseInit(now, msg, d, reachable, err)
 		return
 	}
-	e.makeRoom(now, &e.answered.v2)
-	e.answered.add(key, m, &e.answered.v2)
+	e.makeRoom(now, &e.answered.v2, key)
+	e.answered.add(key, m, &e.answered.v2, e.strange(key.from()))
 	e.touch(m)
 }
 
@@ -93,7 +92,7 @@ func (e *Endpoint) isOurs(now time.Time, spiI uint64, d ipsec.Datagram) bool {
 // knowsV2 reports whether a peer at the sender's address speaks IKEv2, and otherwise answers.
 func (e *Endpoint) knowsV2(now time.Time, h wire.Header, d ipsec.Datagram) bool {
 	switch {
-	case len(e.peersAt[d.Remote.Addr().Unmap()]) == 0:
+	case !e.expects(d.Remote.Addr().Unmap()):
 		e.counters.UnknownSources++
 		e.refuse(now, h, d, &wire.NotifyError{Kind: wire.NoProposalChosen, Cause: diag.Cause{Code: diag.UnknownPeer, Peer: d.Remote}})
 		return false
@@ -112,19 +111,32 @@ func (e *Endpoint) hasRoom(h *halfOpen, from netip.Addr, most int, provable bool
 	case h.from[from] >= most:
 		e.counters.HalfOpenShare++
 		return false
-	case len(h.all) >= e.cfg.MaxHalfOpen && !(provable && h.hasLittle(from)):
+	case len(h.all) >= e.cfg.MaxHalfOpen && !(provable && (h.hasLittle(from) || e.crowded(h, from))):
 		e.counters.HalfOpenFull++
 		return false
 	}
 	return true
 }
 
-// makeRoom ends a half-open IKE SA if there are as many as there may be, for a new one whose sender has proven its address.
-func (e *Endpoint) makeRoom(now time.Time, h *halfOpen) {
-	if len(h.all) >= e.cfg.MaxHalfOpen {
-		e.counters.HalfOpenDisplaced++
-		e.answered.displaced(h).Drop(now, diag.Cause{Code: diag.TooManyIKE})
+// makeRoom ends a half-open IKE SA if there are as many as there may be, for a new one whose sender has proven its address. Strangers have
+// half of the room, since some have many addresses: there the oldest one goes.
+func (e *Endpoint) makeRoom(now time.Time, h *halfOpen, k firstKey) {
+	var m sa.Machine
+	switch {
+	case e.crowded(h, k.from()):
+		m = e.answered.oldest(h, h.isStrange)
+	case len(h.all) >= e.cfg.MaxHalfOpen:
+		m = e.answered.displaced(h)
+	default:
+		return
 	}
+	e.counters.HalfOpenDisplaced++
+	m.Drop(now, diag.Cause{Code: diag.TooManyIKE})
+}
+
+// crowded reports whether an address is a stranger's, and strangers have all their room.
+func (e *Endpoint) crowded(h *halfOpen, from netip.Addr) bool {
+	return len(h.strange) >= (e.cfg.MaxHalfOpen+1)/2 && e.strange(from)
 }
 
 // share is how many half-open IKE SAs one address may have. Without a cookie anybody can begin CookieThreshold of
@@ -153,7 +165,7 @@ func (e *Endpoint) readInit(now time.Time, h wire.Header, d ipsec.Datagram) *wir
 
 // unusable tells the operator of a first message that could not be read, for the peers that it may have come from.
 func (e *Endpoint) unusable(now time.Time, version int, h wire.Header, d ipsec.Datagram, err error) {
-	for _, p := range e.peersAt[d.Remote.Addr().Unmap()] {
+	for _, p := range e.suspects(d.Remote.Addr().Unmap()) {
 		if p.cfg.Speaks(version) {
 			(*owner)(e).Troubled(now, p.cfg, diag.Cause{Code: diag.FirstUnusable, Peer: d.Remote, Message: "first message of " + h.Exchange.String(), Err: err.Error()})
 		}
@@ -183,7 +195,7 @@ func (e *Endpoint) refuse(now time.Time, h wire.Header, d ipsec.Datagram, n *wir
 func (e *Endpoint) otherVersion(now time.Time, h wire.Header, d ipsec.Datagram) {
 	e.counters.WrongVersion++
 	if h.Major <= 2 && h.SPIr == 0 {
-		for _, p := range e.peersAt[d.Remote.Addr().Unmap()] {
+		for _, p := range e.suspects(d.Remote.Addr().Unmap()) {
 			(*owner)(e).Troubled(now, p.cfg, diag.Cause{Code: diag.IKEVersion, Version: int(h.Major), Ours: versionText(p.cfg.Version)})
 		}
 	}
@@ -199,7 +211,12 @@ func versionText(version int) string {
 
 // speaks reports whether some peer at an address speaks a version.
 func (e *Endpoint) speaks(version int, a netip.Addr) bool {
-	return slices.ContainsFunc(e.peersAt[a.Unmap()], func(p *peer) bool { return p.cfg.Speaks(version) })
+	for p := range e.at(a.Unmap()) {
+		if p.cfg.Speaks(version) {
+			return true
+		}
+	}
+	return false
 }
 
 // unknown takes a message that belongs to no IKE SA of ours (RFC 7296 section 2.21.4).

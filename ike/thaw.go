@@ -127,7 +127,7 @@ func (e *Endpoint) thawFirsts(f Frozen) error {
 		if m.Info().Version == 1 {
 			half = &e.answered.v1
 		}
-		if e.answered.add(a.First.thaw(), m, half); !a.HalfOpen {
+		if e.answered.add(a.First.thaw(), m, half, e.strange(a.First.thaw().from())); !a.HalfOpen {
 			e.answered.completed(m)
 		}
 	}

@@ -48,14 +48,14 @@ func (e *Endpoint) findV1(h wire.Header) sa.Machine {
 func (e *Endpoint) beginsV1(now time.Time, h wire.Header, d ipsec.Datagram) bool {
 	from := d.Remote.Addr().Unmap()
 	switch {
-	case h.SPIr == 0 && len(e.peersAt[from]) > 0 && !e.speaks(1, from):
+	case h.SPIr == 0 && e.expects(from) && !e.speaks(1, from):
 		e.otherVersion(now, h, d)
 	case h.SPIr != 0 || h.Flags&wire.FlagEncrypted != 0 || h.Exchange != wire.ExchangeMain && h.Exchange != wire.ExchangeAggressive:
 		e.counters.UnknownSPI++ // the sender could not believe an answer, so there is none
 	case h.SPIi == 0 || h.ID != 0 || e.stopping:
 		e.counters.Malformed++
 	case e.isOurs(now, h.SPIi, d): // all keys are made with this cookie, so it can't be changed
-	case len(e.peersAt[from]) == 0:
+	case !e.expects(from):
 		e.counters.UnknownSources++
 	default:
 		return true
@@ -115,8 +115,8 @@ func (e *Endpoint) resumeMain(now time.Time, p *pendingMain, h wire.Header, d ip
 		e.counters.InitRefused++
 		return
 	}
-	e.makeRoom(now, &e.answered.v1)
-	e.answered.add(p.key, m, &e.answered.v1)
+	e.makeRoom(now, &e.answered.v1, p.key)
+	e.answered.add(p.key, m, &e.answered.v1, e.strange(p.key.from()))
 	e.pending.remove(p)
 	e.reschedule(&e.pending)
 	m.Handle(now, d)
@@ -134,8 +134,12 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 	// may be the peer's: in a flood it has some seconds to send message 3, and after it nothing to wait for.
 	half := &e.answered.v1
 	var oldest sa.Machine
-	if half.from[from] >= e.share(from)/2 {
+	strange := e.strange(from)
+	switch {
+	case half.from[from] >= e.share(from)/2:
 		oldest = e.answered.oldest(half, func(m sa.Machine) bool { return e.answered.at(m) == from && m.Info().Unproven })
+	case strange && len(half.strange) >= (e.cfg.MaxHalfOpen+3)/4: // each may be from an address of its own
+		oldest = e.answered.oldest(half, func(m sa.Machine) bool { return half.isStrange(m) && m.Info().Unproven })
 	}
 	if oldest == nil && !e.hasRoom(half, from, e.share(from)/2, false) {
 		return
@@ -149,7 +153,7 @@ func (e *Endpoint) answerAggressive(now time.Time, key firstKey, h wire.Header, 
 		e.counters.HalfOpenDisplaced++
 		oldest.Drop(now, diag.Cause{Code: diag.TooManyIKE})
 	}
-	e.answered.add(key, m, half)
+	e.answered.add(key, m, half, strange)
 	e.touch(m)
 }
 

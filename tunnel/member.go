@@ -111,7 +111,7 @@ func (m *member) adopt(now time.Time, c Config) *member {
 
 // initiates reports whether this end initiates the tunnel.
 func (m *member) initiates() bool {
-	return m.Tunnel.Start == config.StartActive || m.raised || !m.wanted.IsZero()
+	return !m.Tunnel.Remote.Any && (m.Tunnel.Start == config.StartActive || m.raised || !m.wanted.IsZero())
 }
 
 func (m *member) noteDevice(now time.Time, cause diag.Cause) {

@@ -160,13 +160,15 @@ func (b *builder) roles(items []*dialect.Value) []string {
 func (b *builder) tunnel(o options) {
 	v, side := b.v, b.env.Side
 	id := o.at.Field("CustomerGatewayId")
-	cust, _ := b.env.Cust.One(b.Check, id)
+	remoteID := o.ike.Field("RemoteId")
+	_, err := netip.ParseAddr(remoteID.Text())
+	cust, _ := b.env.Customer(b.Check, id, remoteID, remoteID.Text() != "" && err != nil)
 	localID := o.ike.Field("LocalId")
 	if o.role == config.Single {
 		localID = b.oldID(o.ike)
 	}
 	cloud := dialect.EndOf(o.vpn, v.Field("LocalSubnet"), localID)
-	customer := dialect.EndOf(cust, v.Field("RemoteSubnet"), o.ike.Field("RemoteId"))
+	customer := dialect.EndOf(cust, v.Field("RemoteSubnet"), remoteID)
 	dialect.Apart(b.Check, id, cloud.Address, customer.Address)
 	t := config.Tunnel{
 		Role:     o.role,
@@ -194,7 +196,7 @@ func (b *builder) tunnel(o options) {
 	b.d.Tunnels = append(b.d.Tunnels, t)
 	b.d.Places = append(b.d.Places, dialect.Place{
 		Gateway: v.Field("VpnGatewayId"), IKE: o.ike, ESP: o.ipsec, Subnets: v.Field("LocalSubnet"), Inside: o.bgp.Field("TunnelCidr"),
-		IDs: [2]*dialect.Value{localID, o.ike.Field("RemoteId")},
+		IDs: [2]*dialect.Value{localID, remoteID},
 		PSK: o.ike.Field("Psk"), ChoosePSK: choose, Answer: answer,
 	})
 }

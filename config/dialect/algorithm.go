@@ -85,12 +85,20 @@ func Apart(c *Check, v *Value, cloud, customer netip.Addr) {
 	}
 }
 
-// EndOf makes one end of a tunnel. Its identity is the value of id, else its address, which is not known yet where it has a name.
+// End is where the gateway is.
+func (g Gateway) End() config.End {
+	return config.End{Address: g.Address, Host: g.Host, Any: g.Any, ASN: g.ASN}
+}
+
+// EndOf makes one end of a tunnel. Its identity is the value of id, else its own, else its address, which is not known yet where it has a name.
 func EndOf(g Gateway, subnets, id *Value) config.End {
-	e := config.End{Address: g.Address, Host: g.Host, ASN: g.ASN, Subnets: subnets.Prefixes()}
+	e := g.End()
+	e.Subnets = subnets.Prefixes()
 	switch {
 	case id.Text() != "":
 		e.ID = ipsec.ParseIdentity(id.Text())
+	case g.ID.Type != 0:
+		e.ID = g.ID
 	case g.Address.IsValid():
 		e.ID = ipsec.IdentityOf(g.Address)
 	}

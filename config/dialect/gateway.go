@@ -4,7 +4,9 @@ import (
 	"net/netip"
 	"strings"
 
+	"vpngw/config"
 	"vpngw/diag"
+	"vpngw/ipsec"
 )
 
 // Gateways is a table of gateways by id.
@@ -17,6 +19,8 @@ type Gateways struct {
 type Gateway struct {
 	Address   netip.Addr            // invalid where it has several, or a name
 	Host      string                // its name; empty: it has an address
+	Any       bool                  // it has none, and may come from anywhere
+	ID        ipsec.Identity        // its own, beside its address; zero: none is given
 	Addresses map[string]netip.Addr // where it has several: by "master" and "slave", or by the ids of EIPs
 	ASN       uint32                // 0: none is given
 	Name      string
@@ -25,12 +29,18 @@ type Gateway struct {
 // The tables of one gateway. A cloud's gateway can have several addresses.
 var (
 	VPNGateway      Type = gatewayType{&Object{Rows: append(gatewayRows(), severalAddresses, haMode)}}
-	CustomerGateway Type = gatewayType{&Object{Rows: gatewayRows()}}
+	CustomerGateway Type = gatewayType{&Object{Rows: append(gatewayRows(), idRows...)}}
 )
+
+// idRows are Huawei's members of a customer gateway, which can be a name without an address.
+var idRows = []Row{
+	{Name: "id_type", Type: Enum{Words: []string{"ip", "fqdn"}}, Goes: "customer identity", Doc: "Huawei's: what id_value is; fqdn without an address: it may come from anywhere"},
+	{Name: "id_value", Type: Text{Min: 1, Max: 255}, Goes: "customer identity", Doc: "Huawei's: its address, or with fqdn its identity"},
+}
 
 func gatewayRows() []Row {
 	return []Row{
-		{Name: "address", Type: Host{}, Doc: "its public address, or at the other end a name that DNS knows"},
+		{Name: "address", Type: Host{}, Doc: "its public address, or at the other end a name that DNS knows, or any: it may come from anywhere, and its identity tells who it is"},
 		{Name: "asn", Type: ASN{}, Doc: "its AS number"},
 		{Name: "name", Type: Text{Max: 200}, Doc: "for people"},
 	}
@@ -72,9 +82,32 @@ func (t gatewayType) Read(c *Check, v *Value) {
 			c.Fail(w, Missing, "at least one address is needed")
 		}
 	}
-	if !one.Given && !several {
+	named := false
+	if t.row("id_type") >= 0 {
+		named = t.readID(c, v)
+	}
+	if !one.Given && !several && !named {
 		c.Fail(one, Missing, "address is missing")
 	}
+}
+
+// readID checks the two members of a customer gateway's id, and reports whether they take the place of its address.
+func (t gatewayType) readID(c *Check, v *Value) bool {
+	kind, id := v.Field("id_type"), v.Field("id_value")
+	switch {
+	case kind.Given && !id.Given:
+		c.Fail(id, Missing, "with id_type its id_value is needed")
+	case id.Given && kind.Text() == "fqdn":
+	case id.OK():
+		a, ok := plainAddress(id.Text())
+		switch {
+		case !ok:
+			c.Fail(id, Malformed, "an IP address is expected here; for a name write id_type: fqdn")
+		case v.Field("address").Given && v.Field("address").Addr() != a:
+			c.Fail(id, Conflict, "address is another one; give one of the two")
+		}
+	}
+	return kind.Given || id.Given
 }
 
 // Lookup is the gateway that v, the text of an id, stands for. An address stands for a
@@ -86,7 +119,19 @@ func (g Gateways) Lookup(v *Value) (Gateway, bool) {
 	}
 	if e, ok := g.Entries[id]; ok {
 		out := Gateway{Address: e.Field("address").Addr(), Host: e.Field("address").Text(), ASN: uint32(e.Field("asn").Int()), Name: e.Field("name").Text()}
-		if o, ok := e.Row.Type.(gatewayType); ok && o.row(severalAddresses.Name) >= 0 {
+		if out.Host == config.Anywhere {
+			out.Host, out.Any = "", true
+		}
+		o, ok := e.Row.Type.(gatewayType)
+		if ok && o.row("id_type") >= 0 && e.Field("id_value").OK() {
+			if id := e.Field("id_value").Text(); e.Field("id_type").Text() == "fqdn" {
+				out.ID = ipsec.Identity{Type: ipsec.IDFQDN, Data: id}
+				out.Any = out.Any || !out.Address.IsValid() && out.Host == ""
+			} else if !out.Any && out.Host == "" {
+				out.Address, _ = plainAddress(id)
+			}
+		}
+		if ok && o.row(severalAddresses.Name) >= 0 {
 			if several := e.Field(severalAddresses.Name); several.OK() {
 				out.Addresses = map[string]netip.Addr{}
 				for name, a := range several.Entries() {
@@ -137,6 +182,18 @@ func (g Gateways) One(c *Check, v *Value) (Gateway, bool) {
 		return out, false
 	}
 	return out, ok
+}
+
+// Customer is One of the customer's gateway. At the cloud's end one of which the file says nothing may come from anywhere, if the body
+// has an identity of it in id that is no address.
+func (e Env) Customer(c *Check, v, id *Value, named bool) (Gateway, bool) {
+	_, known := e.Cust.Lookup(v)
+	if known || e.Side != config.Cloud || !named || !v.OK() || e.Cust.Entries[v.Text()] != nil || Nearest(v.Text(), names(e.Cust.Entries)) != "" {
+		return e.Cust.One(c, v)
+	}
+	c.Warn(v, NotFound, "%s has no such entry, so this peer may come from anywhere, and its identity %s tells who it is; to say so write there  %s: {address: any}, or its address",
+		e.Cust.Section, printable(id.Text()), printable(v.Text()))
+	return Gateway{Any: true}, true
 }
 
 // At is the gateway that v names; its Address is the one that is called name. at is the

@@ -26,6 +26,8 @@ vpn_gateways:
 customer_gateways:
   cgw-1: {address: 203.0.113.9, asn: 65010}
   cgw-2: {address: 203.0.113.10, asn: 65011}
+  cgw-3: {id_type: fqdn, id_value: branch.example}
+  cgw-4: {address: any}
 connections:
 `
 
@@ -132,6 +134,29 @@ var pairs = []pair{
     routes: [10.10.0.0/16]
 `, `{"vpn_connection": {"id": "98c5", "name": "hq", "vgw_id": "vgw-3", "vgw_ip": "eip-1", "style": "static", "cgw_id": "cgw-1", "peer_subnets": ["192.168.3.0/24"],
   "tunnel_local_address": "169.254.56.225/30", "tunnel_peer_address": "169.254.56.226/30", "enable_nqa": true, "ikepolicy": {"ike_version": "v1"}}}`},
+	{"huawei with a customer from anywhere", `
+  - huawei:
+      name: hq
+      vgw_id: vgw-3
+      vgw_ip: eip-1
+      cgw_id: cgw-3
+      style: policy
+      psk: Not-a-real-Secret.1
+      policy_rules: [{source: 10.10.0.0/16, destination: [192.168.3.0/24]}]
+`, `{"vpn_connection": {"id": "98c5", "name": "hq", "vgw_id": "vgw-3", "vgw_ip": "198.51.100.4", "style": "POLICY", "cgw_id": "cgw-3", "enable_nqa": false,
+  "policy_rules": [{"rule_index": 7, "source": "10.10.0.0/16", "destination": ["192.168.3.0/24"]}],
+  "ikepolicy": {"peer_id_type": "fqdn", "peer_id": "branch.example"}}}`},
+	{"alibaba with a customer from anywhere", `
+  - alibaba:
+      RegionId: r
+      VpnGatewayId: vpn-1
+      CustomerGatewayId: cgw-4
+      LocalSubnet: 10.10.0.0/16
+      RemoteSubnet: 192.168.3.0/24
+      IkeConfig: {Psk: Not-a-real-Secret.1, RemoteId: branch.example}
+    name: hq
+`, `{"VpnConnectionId": "vco-1", "VpnGatewayId": "vpn-1", "CustomerGatewayId": "cgw-4", "LocalSubnet": "10.10.0.0/16", "RemoteSubnet": "192.168.3.0/24",
+  "EffectImmediately": false, "EnableDpd": true, "EnableNatTraversal": true, "IkeConfig": {"RemoteId": "branch.example", "Psk": "Not-a-real-Secret.1"}}`},
 	{"tencent", `
   - tencent:
       VpnConnectionName: hq

@@ -129,6 +129,13 @@ func (from sources) set(r *load.Result, d *dialect.Draft, p *Param, word string)
 			v = other
 		}
 	}
+	if end, of, _ := strings.Cut(word, " "); of == "identity" && (v == nil || !v.Given) { // the gateway may have one of its own
+		if at := from.of(d.Side, end+" address"); at != nil && at.Given {
+			if id := gateway(r.Root, at, "id_value", ""); id != at {
+				v = id
+			}
+		}
+	}
 	page := load.DialectOf(d.Dialect).Page
 	switch {
 	case v == nil:

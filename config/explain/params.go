@@ -38,6 +38,9 @@ var params = []struct {
 		if h := t.Remote.Host; h != "" {
 			return []Param{{Value: h + ", looked up", Wire: "UDP 500, 4500"}}
 		}
+		if t.Remote.Any {
+			return []Param{{Value: "any: whoever proves the identity", Wire: "UDP 500, 4500"}}
+		}
 		return address(t.Remote.Address)
 	}},
 	{"remote port", func(t *subject) []Param {

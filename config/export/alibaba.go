@@ -20,7 +20,7 @@ func alibaba(w *writer, c *config.Connection) {
 	m := mapping{}
 	m.comment("The ids and the region are not known here: write your own.")
 	m.add("RegionId", "region")
-	vpn := entryOf(config.End{Address: cloud.Address, Host: cloud.Host})
+	vpn := entryOf(config.End{Address: cloud.Address, Host: cloud.Host, Any: cloud.Any})
 	if len(c.Tunnels) > 1 {
 		addresses := flow{}
 		for i := range c.Tunnels {
@@ -40,7 +40,7 @@ func alibaba(w *writer, c *config.Connection) {
 	m.add("EffectImmediately", yesNo(start == config.StartActive))
 	alive := dpd.Config{}
 	if len(c.Tunnels) == 1 {
-		m.add("CustomerGatewayId", gateway(&b.cust, "cgw-"+c.Name, entryOf(customer)))
+		m.add("CustomerGatewayId", gateway(&b.cust, "cgw-"+c.Name, customerOf(customer)))
 		alive = b.alibabaTunnel(&m, first, "", "IkeConfig", "IpsecConfig", "BgpConfig")
 		if h := first.Health; h != nil {
 			f := flow{
@@ -62,7 +62,7 @@ func alibaba(w *writer, c *config.Connection) {
 			t := &c.Tunnels[i]
 			_, customer := b.ends(t)
 			one := mapping{{"Role", roles[t.Role]}}
-			one.add("CustomerGatewayId", gateway(&b.cust, fmt.Sprintf("cgw-%s", t.Name), entryOf(customer)))
+			one.add("CustomerGatewayId", gateway(&b.cust, fmt.Sprintf("cgw-%s", t.Name), customerOf(customer)))
 			alive = b.alibabaTunnel(&one, t, "Tunnel", "TunnelIkeConfig", "TunnelIpsecConfig", "TunnelBgpConfig")
 			bgp = bgp || t.BGP != nil
 			list = append(list, one)

@@ -313,15 +313,19 @@ func gateway(to *mapping, id string, f flow) string {
 
 func entryOf(e config.End) flow {
 	f := flow{}
-	if e.Host != "" {
-		f.add("address", e.Host)
-	} else if e.Address.IsValid() {
-		f.add("address", e.Address.String())
+	if e.Known() {
+		f.add("address", e.Where())
 	}
 	if e.ASN > 0 {
 		f.add("asn", whole(e.ASN))
 	}
 	return f
+}
+
+// customerOf is the entry of the customer's gateway. One whose address is not known has an identity of its own.
+func customerOf(e config.End) flow {
+	e.Any = e.Any || !e.Known() && ofItsOwn(e)
+	return entryOf(e)
 }
 
 // ofItsOwn reports whether an end has an identity other than its address.

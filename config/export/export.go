@@ -104,7 +104,7 @@ func mirror(c *config.Connection) *config.Connection {
 		if t.Local.ID == ipsec.AnyIdentity { // that end may have any identity
 			t.Local.ID = ipsec.IdentityOf(t.Local.Address)
 		}
-		t.Local.Port, t.Local.Host = 0, "" // how this end is reached is for the other end to say
+		t.Local.Port, t.Local.Host, t.Local.Any = 0, "", false // how this end is reached is for the other end to say
 		t.Device, t.Routes, t.Pass, t.Metric = "", t.DefaultRoutes(), false, config.DefaultMetric
 		t.DPD.Clear = false // one end must begin again
 		t.Start = otherStart(c, t.Start)

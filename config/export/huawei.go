@@ -42,17 +42,17 @@ func (b *cloud) huawei(t *config.Tunnel) {
 	}
 	m.comment("The ids are not known here: write your own.")
 	vpn := flow{{"addresses", flow{{"eip-" + t.Name, cloud.Address.String()}}}}
-	if cloud.Host != "" {
-		vpn = flow{{"address", cloud.Host}}
+	if cloud.Host != "" || cloud.Any {
+		vpn = flow{{"address", cloud.Where()}}
 	}
 	if cloud.ASN > 0 {
 		vpn.add("asn", whole(cloud.ASN))
 	}
 	m.add("vgw_id", gateway(&b.vpn, "vgw-"+t.Name, vpn))
-	if cloud.Host == "" {
+	if cloud.Host == "" && !cloud.Any {
 		m.add("vgw_ip", "eip-"+t.Name)
 	}
-	m.add("cgw_id", gateway(&b.cust, "cgw-"+t.Name, entryOf(customer)))
+	m.add("cgw_id", gateway(&b.cust, "cgw-"+t.Name, customerOf(customer)))
 	b.huaweiTraffic(&m, t)
 	if b.Reveal && len(t.PSK) > 0 {
 		m.add("psk", string(t.PSK))

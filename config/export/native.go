@@ -152,8 +152,8 @@ func (w *writer) end(around *mapping, e config.End, remote bool) flow {
 	if e.Address.IsValid() {
 		f.add("address", e.Address.String())
 	}
-	if e.Host != "" && remote {
-		f = flow{{"address", e.Host}}
+	if (e.Host != "" || e.Any) && remote {
+		f = flow{{"address", e.Where()}}
 	}
 	if e.Port != 0 && remote {
 		f.add("port", whole(uint64(e.Port)))

@@ -76,6 +76,8 @@ func (w *writer) connection(t *config.Tunnel) {
 		w.line("    remote_addrs = %s # looked up by charon", t.Remote.Host)
 	case t.Remote.Address.IsValid():
 		w.line("    remote_addrs = %v", t.Remote.Address)
+	case t.Remote.Any:
+		w.line("    remote_addrs = %%any # whoever proves the identity")
 	default:
 		w.line("    remote_addrs = %%any")
 	}

@@ -24,7 +24,7 @@ func (b *cloud) tencent(t *config.Tunnel) {
 	m.add("VpnConnectionName", string(name[:min(60, len(name))]))
 	m.comment("The ids are not known here: write your own.")
 	m.add("VpnGatewayId", gateway(&b.vpn, "vpngw-"+t.Name, entryOf(cloud)))
-	m.add("CustomerGatewayId", gateway(&b.cust, "cgw-"+t.Name, entryOf(customer)))
+	m.add("CustomerGatewayId", gateway(&b.cust, "cgw-"+t.Name, customerOf(customer)))
 	if b.Reveal && len(t.PSK) > 0 {
 		m.add("PreShareKey", string(t.PSK))
 	}

@@ -93,7 +93,7 @@ func gateways(v *dialect.Value) string {
 func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel) {
 	ike := v.Field("ikepolicy")
 	cloud := cloudGateway(c, v, env)
-	customer, _ := env.Cust.One(c, v.Field("cgw_id"))
+	customer, _ := env.Customer(c, v.Field("cgw_id"), ike.Field("peer_id"), ike.Field("peer_id_type").Text() == "fqdn" && ike.Field("peer_id").Text() != "")
 	dialect.Apart(c, v.Field("cgw_id"), cloud.Address, customer.Address)
 	if cloud.ASN == 0 && v.Field("style").Text() == "bgp" {
 		cloud.ASN = gatewayASN
@@ -103,8 +103,9 @@ func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel)
 			c.Warn(f, dialect.Illegal, "the cloud's ids have 36 characters; this one has %d", len(f.Text()))
 		}
 	}
-	t.Local = config.End{Address: cloud.Address, Host: cloud.Host, ASN: cloud.ASN, ID: identityOf(c, ike.Field("local_id_type"), ike.Field("local_id"), cloud.Address)}
-	t.Remote = config.End{Address: customer.Address, Host: customer.Host, ASN: customer.ASN, ID: identityOf(c, ike.Field("peer_id_type"), ike.Field("peer_id"), customer.Address)}
+	t.Local, t.Remote = cloud.End(), customer.End()
+	t.Local.ID = identityOf(c, ike.Field("local_id_type"), ike.Field("local_id"), cloud)
+	t.Remote.ID = identityOf(c, ike.Field("peer_id_type"), ike.Field("peer_id"), customer)
 	if env.Side == config.Cloud && ike.Field("peer_id_type").Text() == "any" {
 		t.Remote.ID = ipsec.AnyIdentity
 	}
@@ -131,9 +132,12 @@ func isAddress(s string) bool {
 	return err == nil
 }
 
-// identityOf is the identity of an end: the id that is given, else its address.
-func identityOf(c *dialect.Check, kind, id *dialect.Value, address netip.Addr) ipsec.Identity {
-	text := id.Text()
+// identityOf is the identity of an end: the id that is given, else its gateway's, else its address.
+func identityOf(c *dialect.Check, kind, id *dialect.Value, g dialect.Gateway) ipsec.Identity {
+	text, address := id.Text(), g.Address
+	if g.ID.Type != 0 && text == "" && (!kind.Given || kind.Text() == "fqdn") {
+		return g.ID
+	}
 	switch kind.Text() {
 	case "fqdn":
 		if id.OK() && text != "" {

@@ -88,6 +88,7 @@ func (l *loader) connection(v *dialect.Value, draft *dialect.Draft) {
 		l.beside(v, &draft.Places[i], t)
 		l.limits(v, &draft.Places[i], t)
 		l.port(ofTunnel(v.Field("remote_port"), draft.Before+i), t)
+		l.anywhere(v, draft, i)
 		l.ends(v, &draft.Places[i], t)
 		l.health(v.Field("health"), draft, i)
 	}

@@ -7,6 +7,7 @@ import (
 	"vpngw/config/dialect"
 	"vpngw/diag"
 	"vpngw/ike/sa"
+	"vpngw/ipsec"
 )
 
 // maxCompared bounds the comparisons of subnets, whose number is quadratic in the
@@ -44,12 +45,16 @@ func (l *loader) crossCheck(ds []*dialect.Draft) {
 	budget := maxCompared
 	gateways, shared := map[gatewayPair][]member{}, map[sa.PeerKey][]member{}
 	mains := map[place][]member{}
+	strangers := map[ipsec.Identity][]member{}
 	blocks := map[netip.Prefix]member{}
 	for _, d := range ds {
 		for i := range d.Tunnels {
 			m := member{d, i}
 			t := m.tunnel()
-			if rules := DialectOf(d.Dialect).Same; rules != nil {
+			if !l.apartFromAnywhere(m, strangers, &budget) {
+				continue
+			}
+			if rules := DialectOf(d.Dialect).Same; rules != nil && !t.Remote.Any {
 				key := gatewayPair{d.Dialect, t.Local.Address, t.Remote.Address, t.Remote.Host}
 				l.cloudRules(m, gateways[key], rules, &budget)
 				gateways[key] = append(gateways[key], m)
@@ -236,6 +241,11 @@ func (l *loader) mainKey(m member, others []member) []member {
 			at := m.place().PSK
 			if at == nil || !at.Given {
 				at = m.place().IKE
+			}
+			if t.Remote.Any {
+				l.Fail(at, dialect.Conflict, "connection %q has another pre-shared key, and its peer may come from anywhere too: main mode of IKEv1 takes the key before it knows the peer, so all such peers need the same key (or take aggressive mode or IKEv2)",
+					o.Connection.Name)
+				return others
 			}
 			l.Fail(at, dialect.Conflict, "connection %q has another pre-shared key for the same peer address, %v: main mode of IKEv1 finds the key by the address alone, so it must be the same (or take aggressive mode or IKEv2)",
 				o.Connection.Name, t.Remote.Where())

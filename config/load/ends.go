@@ -2,7 +2,6 @@ package load
 
 import (
 	"net/netip"
-	"strings"
 
 	"vpngw/config"
 	"vpngw/config/dialect"
@@ -58,12 +57,8 @@ func (l *loader) sameIdentity(at *dialect.Place, t *config.Tunnel) {
 	if !where.Given {
 		where = at.IDs[0]
 	}
-	body := func(id *dialect.Value) string {
-		_, name, _ := strings.Cut(id.Path(), ".") // behind connections[N]
-		return name
-	}
 	l.Fail(where, dialect.Conflict, "both ends of %q have the identity %v, so they cannot be told apart: change %s or %s, the same at both ends",
-		t.Name, a.ID, body(at.IDs[0]), body(at.IDs[1]))
+		t.Name, a.ID, inBody(at.IDs[0]), inBody(at.IDs[1]))
 }
 
 // overlap is a block of a and one of b that have addresses in common, equal blocks if there are any. A block of

@@ -20,6 +20,7 @@ func TestThePeersAddressMayBeAName(t *testing.T) {
 		{here, "address: gw.example.net", "", "gw.example.net", 0, ""},
 		{here, "address: GW.Example.net., port: 14500", "", "gw.example.net", 14500, ""},
 		{here, "address: router", "", "router", 0, ""},
+		{"id: office.example", "address: gw.example.net", "", "gw.example.net", 0, ""}, // this end's address is the one that the route chooses
 		{here, "address: 198.51.100.7, port: 4500", "", "", 4500, ""},
 		{here, "address: 198.51.100.7, port: 4500", "    remote_port: 4500\n", "", 4500, ""},
 		{here, "address: 198.51.100.7, port: 4500", "    remote_port: 500\n", "", 0, "remote.port in the body is 4500; write one of the two"},

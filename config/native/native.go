@@ -71,7 +71,7 @@ func endObject(remote bool) *dialect.Object {
 		{Name: "asn", Type: dialect.ASN{}, Goes: which + "AS", Doc: "AS number"},
 	}}
 	if remote {
-		o.Rows[0] = dialect.Row{Name: "address", Type: dialect.Host{}, Required: true, Goes: "remote address", Doc: "public address, or a name that DNS knows: it is looked up again and again, and a change is followed"}
+		o.Rows[0] = dialect.Row{Name: "address", Type: dialect.Host{}, Required: true, Goes: "remote address", Doc: "public address, or a name that DNS knows: it is looked up again and again, and a change is followed; or any: the peer may come from anywhere, and its id tells who it is"}
 		o.Rows = slices.Insert(o.Rows, 1, dialect.Row{Name: "port", Type: dialect.Port, Goes: "remote port", Doc: dialect.PortDoc})
 	}
 	return o
@@ -97,7 +97,7 @@ func build(c *dialect.Check, v *dialect.Value, env dialect.Env) *dialect.Draft {
 	if id := local.Field("id"); id.Text() == anyID {
 		c.Fail(id, dialect.Illegal, "this end must say who it is")
 	}
-	if a := remote.Field("address"); a.OK() && a.Addr() == local.Field("address").Addr() {
+	if a := remote.Field("address"); a.Addr().IsValid() && a.Addr() == local.Field("address").Addr() {
 		c.Fail(a, dialect.Conflict, "both ends have this address")
 	}
 	t := config.Tunnel{
@@ -154,6 +154,9 @@ func end(v *dialect.Value) config.End {
 		Host:    v.Field("address").Text(),
 		ASN:     uint32(v.Field("asn").Int()),
 		Subnets: v.Field("subnets").Prefixes(),
+	}
+	if e.Host == config.Anywhere {
+		e.Host, e.Any = "", true
 	}
 	if id := v.Field("id"); id.OK() {
 		if e.ID = ipsec.ParseIdentity(id.Text()); id.Text() == anyID {

@@ -80,14 +80,15 @@ func pskWant(k ipsec.Secret) string {
 // ends sets the addresses and identities: Local is the cloud's.
 func ends(c *dialect.Check, v *dialect.Value, env dialect.Env, t *config.Tunnel) {
 	cloud, _ := env.VPN.One(c, v.Field("VpnGatewayId"))
-	customer, _ := env.Cust.One(c, v.Field("CustomerGatewayId"))
-	dialect.Apart(c, v.Field("CustomerGatewayId"), cloud.Address, customer.Address)
 	ike, bgp := v.Field("IKEOptionsSpecification"), v.Field("BgpConfig")
+	customer, _ := env.Customer(c, v.Field("CustomerGatewayId"), ike.Field("RemoteFqdnName"), ike.Field("RemoteIdentity").Text() == "FQDN" && ike.Field("RemoteFqdnName").Text() != "")
+	dialect.Apart(c, v.Field("CustomerGatewayId"), cloud.Address, customer.Address)
 	if v.Field("RouteType").Text() == "Bgp" {
 		cloud.ASN = cmp.Or(cloud.ASN, gatewayASN)
 	}
-	t.Local = config.End{Address: cloud.Address, Host: cloud.Host, ASN: cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), ID: identity(c, ike, "Local", cloud.Address)}
-	t.Remote = config.End{Address: customer.Address, Host: customer.Host, ASN: cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN), ID: identity(c, ike, "Remote", customer.Address)}
+	t.Local, t.Remote = cloud.End(), customer.End()
+	t.Local.ASN, t.Remote.ASN = cmp.Or(uint32(bgp.Field("LocalBgpAsn").Int()), cloud.ASN), cmp.Or(uint32(bgp.Field("RemoteBgpAsn").Int()), customer.ASN)
+	t.Local.ID, t.Remote.ID = identity(c, ike, "Local", cloud), identity(c, ike, "Remote", customer)
 }
 
 // identityField is the parameter that names the identity of an end.
@@ -98,9 +99,9 @@ func identityField(ike *dialect.Value, end string) *dialect.Value {
 	return ike.Field(end + "Address")
 }
 
-// identity is the identity of an end: a name, or an address, which by default is its own.
-func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) ipsec.Identity {
-	id := identityField(ike, end)
+// identity is the identity of an end: a name, or an address, which by default is its gateway's.
+func identity(c *dialect.Check, ike *dialect.Value, end string, g dialect.Gateway) ipsec.Identity {
+	id, own := identityField(ike, end), g.Address
 	switch {
 	case ike.Field(end+"Identity").Text() == "FQDN":
 		if id.Text() != "" {
@@ -112,6 +113,8 @@ func identity(c *dialect.Check, ike *dialect.Value, end string, own netip.Addr) 
 		return ipsec.Identity{}
 	case id.OK():
 		return ipsec.IdentityOf(id.Addr())
+	case g.ID.Type != 0:
+		return g.ID
 	case own.IsValid():
 		return ipsec.IdentityOf(own)
 	}

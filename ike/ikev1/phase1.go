@@ -168,7 +168,10 @@ func (p1 *phase1) troubled(now time.Time, ps []*sa.Peer, why diag.Cause) {
 // other than 0 only transforms of that group count, because message 1 has its key exchange value.
 func (p1 *phase1) choose(m *message, candidates []*sa.Peer, group uint16) (*choice, error) {
 	offer, _ := wire.Find[*wire.SA1](m.Payloads)
-	for _, p := range candidates {
+	for i, p := range candidates {
+		if i > 0 && slices.EqualFunc(p.Proposals, candidates[i-1].Proposals, ipsec.Proposal.Equal) { // of thousands that may come from anywhere
+			continue
+		}
 		own := ikeSuites(p.Proposals)
 		if group != 0 {
 			own = slices.DeleteFunc(own, func(s ipsec.Suite) bool { return s.KE.ID != group })

@@ -336,7 +336,10 @@ func groupGuess(group uint16, want ipsec.Transform) diag.Cause {
 // else the first with a proposal in common. It never lets the value decide between groups: who forged an
 // INVALID_KE_PAYLOAD would decide then.
 func chooseIKE(candidates []*sa.Peer, offered *wire.SA, group uint16) (peer *sa.Peer, from *wire.Proposal, suite ipsec.Suite) {
-	for _, p := range candidates {
+	for i, p := range candidates {
+		if i > 0 && slices.EqualFunc(p.Proposals, candidates[i-1].Proposals, ipsec.Proposal.Equal) { // of thousands that may come from anywhere
+			continue
+		}
 		n, own := choose(p.Proposals, offered, ipsec.ProtoIKE, true, 0, false)
 		if n != nil && own.KE.ID == group {
 			return p, n, own

@@ -23,11 +23,14 @@ const (
 // with equal keys share one IKE SA, each with its own Child SAs.
 type PeerKey struct {
 	Local    netip.Addr // our configured address; unset: the route to Remote chooses
-	Remote   netip.Addr // unset: not known yet
+	Remote   netip.Addr // unset: not known yet, or with no Host either, the peer may come from anywhere
 	Host     string     // the name that Remote was looked up for; empty: Remote is configured
 	LocalID  ipsec.Identity
 	RemoteID ipsec.Identity
 }
+
+// Anywhere reports whether the peer may come from anywhere: its identity alone tells who it is, and this end only answers.
+func (k PeerKey) Anywhere() bool { return !k.Remote.IsValid() && k.Host == "" }
 
 // Settings are the settings of an IKE SA. Tunnels that share an IKE SA must agree in
 // all of them.
