@@ -73,8 +73,10 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	}
 	s.add(a.c) // ready before message 2, which lets the peer use it
 	for _, m := range s.fam.members {
-		if q := m.asking; q != nil && q.wants(a.c) {
-			q.rival = a.c
+		for q := range m.asked() {
+			if q.wants(a.c) {
+				q.rival = a.c
+			}
 		}
 	}
 	a.c.confirmBy = now.Add(confirmTime)

@@ -1,6 +1,7 @@
 package ikev1
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -67,22 +68,80 @@ func (f *family) merge(o *family) {
 	o.members, o.children, o.queue = nil, nil, nil
 }
 
-// startNext begins the next quick mode unless one is open: they go one after the other.
+// Quick modes go one after the other while the peer answers. One that has no answer after some round trips steps
+// aside: it is repeated, and the next one begins beside it, since some peers refuse in silence.
+const (
+	asideMin, asideMax = 300 * time.Millisecond, 2 * time.Second
+	maxAside           = 64 // how many without an answer let another begin that does not replace a Child SA
+)
+
+// aside is how long the answer to a quick mode is waited for before the next one begins. Phase 1 took some round trips.
+func (s *SA) aside() time.Duration { return min(max(s.took, asideMin), asideMax) }
+
+// next is the place in the queue of the quick mode that begins next: what works is kept before more is asked for. -1: none.
+func (f *family) next() int {
+	if n := slices.IndexFunc(f.queue, func(q *quick) bool { return q.old != nil }); n >= 0 {
+		return n
+	}
+	if len(f.queue) == 0 || f.current.silent() >= maxAside {
+		return -1
+	}
+	return 0
+}
+
+// startNext begins the next quick mode, unless the answer to one is due.
 func (f *family) startNext(now time.Time) {
-	for s := f.current; s.state == sa.Established && s.asking == nil && len(f.queue) > 0 && !now.Before(f.quiet); {
-		q := f.queue[0]
-		f.queue = f.queue[1:]
+	s := f.current
+	for s.state == sa.Established && !now.Before(f.nextBegin()) {
+		n := f.next()
+		if n < 0 {
+			return
+		}
+		q := f.queue[n]
+		f.queue = slices.Delete(f.queue, n, n+1)
+		s.asking = nil
 		q.begin(s, now)
 	}
 }
 
+// nextBegin is before when no quick mode begins.
+func (f *family) nextBegin() time.Time {
+	if q := f.current.asking; q != nil {
+		return sa.Later(f.quiet, q.began.Add(f.current.aside()))
+	}
+	return f.quiet
+}
+
 // nextAt is when a quick mode that waits can begin; zero: none waits for a time.
 func (f *family) nextAt() time.Time {
-	if s := f.current; len(f.queue) > 0 && s.state == sa.Established && s.asking == nil {
-		return f.quiet
+	if f.current.state != sa.Established || f.next() < 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	return f.nextBegin()
 }
+
+// asked are the quick modes of ours that have no answer yet.
+func (s *SA) asked() iter.Seq[*quick] {
+	return func(yield func(*quick) bool) {
+		for _, x := range s.exchanges {
+			if x.asks != nil && !yield(x.asks) {
+				return
+			}
+		}
+	}
+}
+
+// silent is how many quick modes are open.
+func (s *SA) silent() int {
+	n := 0
+	for range s.asked() {
+		n++
+	}
+	return n
+}
+
+// isOpen reports whether one of our quick modes is open.
+func (s *SA) isOpen() bool { return s.silent() > 0 }
 
 // requeue repeats a quick mode whose ISAKMP SA ended under it. A rekey waits for a moment first, because a quick mode
 // close behind the last message of phase 1 can overtake it in a peer with several threads, such as strongSwan.
@@ -97,8 +156,10 @@ func (f *family) requeue(now time.Time, q *quick) {
 // asked is the quick mode that matches, open or waiting; nil: there is none.
 func (f *family) asked(match func(*quick) bool) *quick {
 	for _, m := range f.members {
-		if m.asking != nil && match(m.asking) {
-			return m.asking
+		for q := range m.asked() {
+			if match(q) {
+				return q
+			}
 		}
 	}
 	for _, q := range f.queue {

@@ -26,7 +26,9 @@ import (
 // of phase 1, because some peers refuse in silence while other quick modes wait.
 const (
 	quickTime = 20 * time.Second
-	quickWait = 2 * time.Second // the longest between two sendings, since the time is short
+	// silentTime is how old an ISAKMP SA is that a quick mode without an answer makes doubtful, where DPD cannot ask.
+	silentTime = 5 * time.Minute
+	quickWait  = 2 * time.Second // the longest between two sendings, since the time is short
 )
 
 // quick asks for one Child SA between two subnets.
@@ -178,7 +180,9 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	}
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
 	q.spiIn = 0 // it is the Child SA's now
-	s.asking = nil
+	if s.asking == q {
+		s.asking = nil
+	}
 	if q.old != nil {
 		c.asked = q.old.sa.SPIIn
 		s.env.Owner.Exchanged(s, sa.Exchanged{What: sa.ChildRekey, Done: true, Took: now.Sub(q.began)})
@@ -311,11 +315,21 @@ func (q *quick) unanswered(now time.Time) {
 	case s.peerSays.dpd:
 		s.askAlive(now)
 		s.dpd.strict = true
+	case q.old == nil && s.serves():
+		// A refusal in silence looks the same, and is more likely while the ISAKMP SA is young.
+		if now.Sub(s.authedAt) >= silentTime {
+			s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
+		}
 	case !heard.Before(q.began):
 		s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
 	default:
 		s.Drop(now, diag.Cause{Code: diag.PeerDead, Peer: s.path.Remote})
 	}
+}
+
+// serves reports whether there is a Child SA that carries traffic.
+func (s *SA) serves() bool {
+	return slices.ContainsFunc(s.fam.children, func(c *child) bool { return c.out && !c.leaving() })
 }
 
 // fail ends the quick mode without a Child SA.

@@ -50,10 +50,11 @@ type SA struct {
 	lastIV     []byte // the last CBC output block of phase 1
 	fam        *family
 	authedAt   time.Time
+	took       time.Duration // by phase 1
 
 	p1          *phase1
 	exchanges   []*exchange // quick modes, open and lately done, oldest first
-	asking      *quick      // our open quick mode, or nil
+	asking      *quick      // our last quick mode, while it is open; nil: none. Others can be open beside it.
 	ids         messageIDs
 	reassembler reassembler
 	peerSays    vendors
@@ -193,7 +194,7 @@ func (s *SA) expired(now time.Time) {
 		s.tellEnd()
 		s.leave(now, why)
 	case sa.Replaced:
-		if s.asking != nil {
+		if s.isOpen() {
 			s.expireAt = now.Add(graceTime)
 			return
 		}
@@ -270,7 +271,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 
 // end stops all exchanges and timers and overwrites the keys.
 func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
-	if q := s.asking; q != nil {
+	for _, q := range slices.Collect(s.asked()) {
 		q.abandoned(s)
 		s.fam.requeue(now, q)
 	}
@@ -333,7 +334,7 @@ func (s *SA) replaced(now time.Time, by *SA) {
 	if by.initiator {
 		s.expireAt = now.Add(graceTime)
 	}
-	if q := s.asking; q != nil { // strongSwan ends an ISAKMP SA whose rekey crosses a quick mode, and answers nothing more on it
+	for q := range s.asked() { // strongSwan ends an ISAKMP SA whose rekey crosses a quick mode, and answers nothing more on it
 		q.x.until = now.Add(openTime)
 	}
 	s.log.Info("ISAKMP SA replaced", "new_ispi", sa.Hex64(by.spiI), "new_rspi", sa.Hex64(by.spiR))
@@ -358,7 +359,7 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 
 // established begins the lifetime of an SA that has authenticated its peer.
 func (s *SA) established(now time.Time, initialContact bool) {
-	s.authedAt = now
+	s.authedAt, s.took = now, now.Sub(s.since)
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
 	s.monitor = dpd.Monitor{}
 	if s.peerSays.dpd {

@@ -1,0 +1,94 @@
+package ike
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+
+	"vpngw/dpd"
+	"vpngw/ike/sa"
+	"vpngw/ike/wire"
+	"vpngw/ipsec"
+)
+
+var vidDPD = []byte{0xaf, 0xca, 0xd7, 0x13, 0x68, 0xa1, 0xf1, 0xc9, 0x6b, 0x86, 0x96, 0xfc, 0x77, 0x57, 0x01, 0x00}
+
+// Of twelve pairs the peer has two, and says nothing about the others. The two are up at once and rekeyed in time,
+// wherever they stand in the list; a peer without DPD is no reason to give up what works.
+func TestV1SilentPairsDelayNoOther(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		good []int
+		dpd  bool
+	}{
+		{"the first and the last", []int{0, 11}, true},
+		{"the last two", []int{10, 11}, true},
+		{"the last two, without DPD", []int{10, 11}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+				w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+					change(pa, pb)
+					manyPairs(pa, pb)
+					kept := pb.Children
+					pb.Children = nil
+					for _, n := range c.good {
+						pb.Children = append(pb.Children, kept[n%4*3+n/4]) // the pair that a has at n
+					}
+					for _, p := range []*sa.Peer{pa, pb} {
+						for _, c := range p.Children {
+							c.Lifetime.Time = 90 * time.Second
+						}
+						if !c.dpd {
+							p.DPD = dpd.Config{}
+						}
+					}
+				})
+				tap := newTap1(w)
+				w.filter = func(d *ipsec.Datagram) bool {
+					if !c.dpd { // the peer does not say that it can do it
+						d.Data = bytes.ReplaceAll(d.Data, vidDPD, make([]byte, len(vidDPD)))
+					}
+					tap.see(d.Data)
+					if h, m, ok := tap.open(d.Data); ok && h.Exchange == wire.ExchangeInfo1 && d.Local.Addr() == a.addr {
+						if n, ok := wire.Find[*wire.Notify1](m.Payloads); ok && n.Kind.IsError() {
+							return false // as if it gave none
+						}
+					}
+					tap.passed(d.Data)
+					return true
+				}
+				w.run(4 * time.Second)
+				if len(a.out) != 2 || len(b.out) != 2 {
+					t.Fatalf("%d and %d of the two good pairs are up after 4 s", len(a.out), len(b.out))
+				}
+				first := a.newest[0].SPIIn
+				w.lossless = true
+				asked, from := w.count(wire.ExchangeQuick, false), w.now
+				for range 600 {
+					w.run(time.Second)
+					for _, n := range c.good {
+						up := func(in sa.ChildInfo) bool { return in.Out && b.in[in.SA.SPIOut] != nil }
+						if !slices.ContainsFunc(a.peer(0).children[n].sas(), up) {
+							t.Fatalf("pair %d is not up after %v", n, w.now.Sub(from))
+						}
+					}
+				}
+				if a.in[first] != nil {
+					t.Error("the first Child SA was not rekeyed")
+				}
+				if n := w.count(wire.ExchangeQuick, false) - asked; n > 10*60*20 {
+					t.Errorf("%d messages of quick modes in ten minutes", n)
+				}
+				sas := map[uint64]bool{}
+				for _, h := range w.sent {
+					sas[h.SPIi] = true
+				}
+				if len(sas) > 3 {
+					t.Errorf("%d ISAKMP SAs", len(sas))
+				}
+			})
+		})
+	}
+}
