@@ -92,3 +92,41 @@ func TestV1SilentPairsDelayNoOther(t *testing.T) {
 		})
 	}
 }
+
+// The peer refuses ten of twelve pairs, and says so. A child for each pair backs off alone, and so does each pair of one child.
+func TestRefusedPairsDelayNoOther(t *testing.T) {
+	for _, list := range []bool{false, true} {
+		for _, good := range [][]int{{0, 11}, {10, 11}, {0, 6}} {
+			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+				whole := pa.Children[0]
+				manyPairs(pa, pb)
+				if list {
+					pa.Children = []*sa.Child{whole}
+				}
+				kept := pb.Children
+				pb.Children = nil
+				for _, n := range good {
+					pb.Children = append(pb.Children, kept[n%4*3+n/4])
+				}
+				for _, p := range []*sa.Peer{pa, pb} {
+					for _, c := range p.Children {
+						c.Lifetime.Time = 90 * time.Second
+					}
+				}
+			})
+			w.run(4 * time.Second)
+			wantPairs(t, a, b, 2)
+			w.lossless = true
+			asked := w.count(wire.ExchangeCreateChild, false)
+			for range 600 {
+				w.run(time.Second)
+				if len(a.out) < 2 || len(b.out) < 2 {
+					t.Fatalf("list %v, good %v: %d and %d are up", list, good, len(a.out), len(b.out))
+				}
+			}
+			if n := w.count(wire.ExchangeCreateChild, false) - asked; n < 10 || n > 600 {
+				t.Errorf("list %v: %d requests in ten minutes", list, n)
+			}
+		}
+	}
+}

@@ -342,5 +342,9 @@ func (q *quick) fail(now time.Time, why diag.Cause) {
 	if old := q.old; old != nil && s.fam.find(old.sa.SPIIn) == old && !old.gone && old.successor == nil {
 		old.softAt, old.failed = now.Add(s.env.Jitter(retryMin, retryMax)), why
 	}
-	s.env.Owner.ChildChanged(now, s, q.cfg, why)
+	if q.old != nil {
+		s.env.Owner.ChildChanged(now, s, q.cfg, why)
+		return
+	}
+	s.env.Owner.ChildRefused(now, s, q.cfg, []ipsec.Selector{q.local}, []ipsec.Selector{q.remote}, why)
 }

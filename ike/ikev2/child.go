@@ -453,7 +453,7 @@ func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Se
 		why.Code, why.Ours = diag.SelectorsRefuse, selectorText(local, remote)
 	}
 	s.log.Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
-	s.env.Owner.ChildChanged(now, s, cfg, why)
+	s.env.Owner.ChildRefused(now, s, cfg, local, remote, why)
 }
 
 // SeenInbound implements sa.Machine. A peer that sends on a Child SA can receive on
