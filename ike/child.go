@@ -44,6 +44,9 @@ func (c *child) note(now time.Time, why diag.Cause) {
 		return
 	}
 	c.tookAll = c.tookAll && why.Code != diag.SelectorsRefuse
+	if now.Before(c.nextTry) {
+		return // what else fails during a wait makes it no longer: a peer could ask for what we refuse again and again
+	}
 	c.nextTry = now.Add(c.peer.e.backoff(c.failures))
 	c.failures++
 }

@@ -59,9 +59,9 @@ func TestV1SilentPairsDelayNoOther(t *testing.T) {
 					tap.passed(d.Data)
 					return true
 				}
-				w.run(4 * time.Second)
+				w.run(2 * time.Second)
 				if len(a.out) != 2 || len(b.out) != 2 {
-					t.Fatalf("%d and %d of the two good pairs are up after 4 s", len(a.out), len(b.out))
+					t.Fatalf("%d and %d of the two good pairs are up after 2 s", len(a.out), len(b.out))
 				}
 				first := a.newest[0].SPIIn
 				w.lossless = true
@@ -114,7 +114,7 @@ func TestRefusedPairsDelayNoOther(t *testing.T) {
 					}
 				}
 			})
-			w.run(4 * time.Second)
+			w.run(2 * time.Second)
 			wantPairs(t, a, b, 2)
 			w.lossless = true
 			asked := w.count(wire.ExchangeCreateChild, false)
@@ -127,6 +127,22 @@ func TestRefusedPairsDelayNoOther(t *testing.T) {
 			if n := w.count(wire.ExchangeCreateChild, false) - asked; n < 10 || n > 600 {
 				t.Errorf("list %v: %d requests in ten minutes", list, n)
 			}
+		}
+	}
+}
+
+// A process that takes over asks the peer for what it refuses no sooner than the one before.
+func TestRefusedPairsStayRefusedAcrossProcesses(t *testing.T) {
+	for _, v := range []func(pa, pb *sa.Peer){func(_, _ *sa.Peer) {}, v1} {
+		w, a, _ := pairOf(t, func(pa, pb *sa.Peer) {
+			v(pa, pb)
+			manyPairs(pa, pb)
+			pb.Children = pb.Children[:2]
+		})
+		w.run(40 * time.Second)
+		was := a.peer(0).Deadline()
+		if a.thaw(nil); was.Before(w.now.Add(100*time.Millisecond)) || !a.peer(0).Deadline().Equal(was) {
+			t.Errorf("%v: the next pair is asked for in %v, and in %v after the restart", a.ikeOf().Version, was.Sub(w.now), a.peer(0).Deadline().Sub(w.now))
 		}
 	}
 }

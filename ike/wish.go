@@ -48,6 +48,10 @@ func (c *child) refused(now time.Time, w wish, why diag.Cause) {
 	a := c.tried[w]
 	a.next = now.Add(c.peer.e.backoff(a.failures))
 	a.failures++
+	c.try(w, a)
+}
+
+func (c *child) try(w wish, a attempt) {
 	if c.tried == nil {
 		c.tried = map[wish]attempt{}
 	}
@@ -118,5 +122,21 @@ func (c *child) ask(now time.Time, m sa.Machine) {
 	for _, w := range due {
 		l, r := w.of(c.cfg)
 		m.Create(now, c.cfg, l, r)
+	}
+}
+
+func (c *child) freezeTried() []FrozenAttempt {
+	var out []FrozenAttempt
+	for _, p := range append([]selectorPair{selectorPair(all)}, selectorPairs(c.cfg)...) {
+		if a, ok := c.tried[wish(p)]; ok {
+			out = append(out, FrozenAttempt{p.local, p.remote, a.failures, a.next})
+		}
+	}
+	return out
+}
+
+func (c *child) thawTried(as []FrozenAttempt) {
+	for _, a := range as {
+		c.try(wish{a.Local, a.Remote}, attempt{a.Failures, a.Next})
 	}
 }

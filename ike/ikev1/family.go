@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 )
 
@@ -46,6 +47,19 @@ func (f *family) established(s *SA) *SA {
 // needs reports whether the Child SAs have no ISAKMP SA but s.
 func (f *family) needs(s *SA) bool { return f.current == s && f.established(s) == nil }
 
+// replaced are the members beside s, which only wait for messages under way.
+func (f *family) replaced(s *SA) []*SA {
+	return slices.DeleteFunc(slices.Clone(f.members), func(m *SA) bool { return m == s || m.state != sa.Replaced })
+}
+
+// endReplaced ends the members that s has replaced, because all Child SAs go with s: a quick mode that is open on one of them
+// would make a Child SA that no ISAKMP SA maintains, and whose traffic tells the peer that all is well.
+func (f *family) endReplaced(now time.Time, s *SA, why diag.Cause) {
+	for _, m := range f.replaced(s) {
+		m.die(now, why)
+	}
+}
+
 func (f *family) remove(s *SA) {
 	f.members = slices.DeleteFunc(f.members, func(m *SA) bool { return m == s })
 	f.elect()
@@ -68,15 +82,26 @@ func (f *family) merge(o *family) {
 	o.members, o.children, o.queue = nil, nil, nil
 }
 
-// Quick modes go one after the other while the peer answers. One that has no answer after some round trips steps
-// aside: it is repeated, and the next one begins beside it, since some peers refuse in silence.
+// Quick modes go one after the other while the peer answers: strongSwan keeps the state of three exchanges at a time, and other
+// peers may keep less. One that has no answer after two round trips steps aside: it is repeated, and the next one begins beside it,
+// since some peers refuse in silence.
 const (
-	asideMin, asideMax = 300 * time.Millisecond, 2 * time.Second
-	maxAside           = 64 // how many without an answer let another begin that does not replace a Child SA
+	asideMin, asideMax = 100 * time.Millisecond, time.Second
+	asideUnknown       = 300 * time.Millisecond // where each answer so far was to a repeated message
+	// maxAside is how many without an answer let another begin. Each is repeated every 2 s, for 20 s. One that replaces a Child SA begins in any case.
+	maxAside = 32
 )
 
-// aside is how long the answer to a quick mode is waited for before the next one begins. Phase 1 took some round trips.
-func (s *SA) aside() time.Duration { return min(max(s.took, asideMin), asideMax) }
+// aside is how long the answer to a quick mode is waited for before the next one begins.
+func (s *SA) aside() time.Duration {
+	if s.trip == 0 {
+		return asideUnknown
+	}
+	return min(max(2*s.trip, asideMin), asideMax)
+}
+
+// timed notes how long the peer took for an answer, with its computations. A longer time is forgotten slowly.
+func (s *SA) timed(trip time.Duration) { s.trip = max(trip, s.trip*7/8, 1) }
 
 // next is the place in the queue of the quick mode that begins next: what works is kept before more is asked for. -1: none.
 func (f *family) next() int {

@@ -47,7 +47,7 @@ type FrozenSA struct {
 	LastIV     []byte
 	Family     int // in Frozen.Families, from 0
 	Authed     time.Time
-	Took       time.Duration // by phase 1
+	Trip       time.Duration // of a message and its answer, lately; 0: not known
 
 	Phase1            []FrozenPhase1 // at most one
 	Exchanges         []FrozenExchange
@@ -278,7 +278,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 		State: s.state, Since: s.since, Why: s.why, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR,
 		Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite, Keys: s.keys.freeze(), LastIV: s.lastIV, Family: k.number, Authed: s.authedAt,
 		MessageIDs: slices.Clone(s.ids), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Vpngw: s.peerSays.vpngw, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
-		Took: s.took, Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Spoke: s.spoke, Rekeying: ownOf(s.rekeying),
+		Trip: s.trip, Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Spoke: s.spoke, Rekeying: ownOf(s.rekeying),
 		RekeyAt: s.rekeyAt, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, Reported: s.reported,
 	}
 	if s.peerSays.natt != nil {

@@ -316,8 +316,7 @@ func (q *quick) unanswered(now time.Time) {
 		s.askAlive(now)
 		s.dpd.strict = true
 	case q.old == nil && s.serves():
-		// A refusal in silence looks the same, and is more likely while the ISAKMP SA is young.
-		if now.Sub(s.authedAt) >= silentTime {
+		if now.Sub(s.authedAt) >= silentTime { // before, a refusal in silence is more likely
 			s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
 		}
 	case !heard.Before(q.began):

@@ -50,7 +50,7 @@ type SA struct {
 	lastIV     []byte // the last CBC output block of phase 1
 	fam        *family
 	authedAt   time.Time
-	took       time.Duration // by phase 1
+	trip       time.Duration // of a message and its answer, lately; 0: not known
 
 	p1          *phase1
 	exchanges   []*exchange // quick modes, open and lately done, oldest first
@@ -211,12 +211,19 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 		s.Drop(now, why)
 		return
 	case sa.Outlived:
+		if s.fam.needs(s) {
+			s.fam.endReplaced(now, s, why)
+		}
 		s.releaseChildren(now, why)
 		s.die(now, why)
 		return
 	}
 	s.log.Info("deleting the ISAKMP SA", sa.Why(why))
 	if s.fam.needs(s) {
+		for _, m := range s.fam.replaced(s) { // the peer may not have s yet
+			m.tellEnd()
+		}
+		s.fam.endReplaced(now, s, why)
 		var spis [][]byte
 		for _, c := range s.fam.children {
 			if !c.gone {
@@ -243,6 +250,7 @@ func (s *SA) Drop(now time.Time, why diag.Cause) {
 		return
 	}
 	if s.fam.needs(s) {
+		s.fam.endReplaced(now, s, why)
 		s.releaseChildren(now, why)
 	}
 	s.die(now, why)
@@ -359,7 +367,7 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 
 // established begins the lifetime of an SA that has authenticated its peer.
 func (s *SA) established(now time.Time, initialContact bool) {
-	s.authedAt, s.took = now, now.Sub(s.since)
+	s.authedAt = now
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
 	s.monitor = dpd.Monitor{}
 	if s.peerSays.dpd {
