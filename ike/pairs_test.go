@@ -131,6 +131,73 @@ func TestRefusedPairsDelayNoOther(t *testing.T) {
 	}
 }
 
+// All Child SAs end with the last ISAKMP SA, while a quick mode is open on the one before. Were it to make a Child SA, that one's traffic
+// would tell the peer, who has not heard of the end, that all is well, and nobody would ask for the other pair again.
+func TestV1NothingOutlivesTheEndOfAll(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) { shared(pa, pb); change(pa, pb); pa.DPD.Interval = 10 * time.Second })
+		w.run(2 * time.Second)
+		wantPairs(t, a, b, 2)
+		toB := true
+		w.filter = func(d *ipsec.Datagram) bool {
+			h, _ := wire.ParseHeader(d.Data)
+			return h.Exchange != wire.ExchangeQuick && h.Exchange != wire.ExchangeInfo1 || d.Local.Addr() == a.addr && toB
+		}
+		b.Do(w.now, rekeyChild("b"))
+		w.run(10 * time.Millisecond)
+		a.Do(w.now, rekeyIKE("a"))
+		w.run(10 * time.Millisecond)
+		m := b.peer(0).main()
+		if len(b.peer(0).machines) != 2 {
+			t.Fatalf("%d ISAKMP SAs", len(b.peer(0).machines))
+		}
+		toB = false
+		m.Close(w.now, operatorAsked)
+		b.touch(m)
+		w.run(time.Millisecond)
+		w.filter = nil
+		for range 180 {
+			w.run(time.Second)
+			w.esp()
+		}
+		wantPairs(t, a, b, 2)
+		wantIKE(t, a, b, 1)
+	})
+}
+
+// The ISAKMP SA ends on which the peer is asked for pairs; another one is there, and asks for them at once.
+func TestV1AnotherSAGoesOnAsking(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+			change(pa, pb)
+			pb.Children[0].Initiate = true // both begin at once: there are two for a while
+		})
+		w.filter = func(d *ipsec.Datagram) bool {
+			h, _ := wire.ParseHeader(d.Data)
+			return h.Exchange != wire.ExchangeQuick
+		}
+		w.run(4 * time.Second)
+		ms := a.peer(0).usable()
+		if len(ms) != 2 {
+			t.Fatalf("%d ISAKMP SAs", len(ms))
+		}
+		last := ms[1].Info()
+		m := b.table.bySPI[last.SPIi]
+		if m == nil {
+			m = b.table.bySPI[last.SPIr]
+		}
+		m.Close(w.now, operatorAsked)
+		b.touch(m)
+		w.filter = nil
+		w.run(time.Second)
+		if len(a.out) == 0 || len(b.out) == 0 {
+			t.Errorf("%d and %d Child SAs after a second", len(a.out), len(b.out))
+		}
+		w.run(30 * time.Second) // both ends have asked
+		wantPairs(t, a, b, 1)
+	})
+}
+
 // A process that takes over asks the peer for what it refuses no sooner than the one before.
 func TestRefusedPairsStayRefusedAcrossProcesses(t *testing.T) {
 	for _, v := range []func(pa, pb *sa.Peer){func(_, _ *sa.Peer) {}, v1} {

@@ -142,8 +142,11 @@ func (f *family) nextAt() time.Time {
 	if f.current.state != sa.Established || f.next() < 0 {
 		return time.Time{}
 	}
-	return f.nextBegin()
+	return sa.Later(f.nextBegin(), atOnce)
 }
+
+// atOnce is a time that has passed.
+var atOnce = time.Unix(0, 1)
 
 // asked are the quick modes of ours that have no answer yet.
 func (s *SA) asked() iter.Seq[*quick] {

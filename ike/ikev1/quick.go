@@ -83,7 +83,7 @@ func (q *quick) begin(s *SA, now time.Time) {
 	if q.old != nil && (s.fam.find(q.old.sa.SPIIn) != q.old || q.old.leaving() || q.old.successor != nil) {
 		return
 	}
-	if q.old == nil && s.fam.carries(q) { // the peer asked for it meanwhile
+	if q.old == nil && (s.fam.carries(q) || s.fam.asks(q)) { // the peer asked for it meanwhile, or two families had the same wish
 		return
 	}
 	q.s, q.began = s, now
@@ -99,6 +99,11 @@ func (q *quick) begin(s *SA, now time.Time) {
 // carries reports whether there is a Child SA already for the traffic of a quick mode.
 func (f *family) carries(q *quick) bool {
 	return slices.ContainsFunc(f.children, func(c *child) bool { return q.wants(c) && !c.leaving() })
+}
+
+// asks reports whether there is another quick mode of ours for the same.
+func (f *family) asks(q *quick) bool {
+	return f.asked(func(p *quick) bool { return p.old == nil && p.cfg == q.cfg && p.local == q.local && p.remote == q.remote }) != nil
 }
 
 // wants reports whether a Child SA carries the traffic of the quick mode.
