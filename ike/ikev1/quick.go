@@ -232,7 +232,7 @@ func (q *quick) accept(now time.Time, m *message) (*child, diag.Cause) {
 	}
 	c, ok := chooseESP(answer, q.own, s.modes())
 	if !ok {
-		return nil, diag.Cause{Code: diag.ESPNotOffered}
+		return nil, diag.Cause{Code: diag.ESPNotOffered, Theirs: sa.Difference(offered(answer, ipsec.ProtoESP), offeredBy(q.own), true)}
 	}
 	out := binary.BigEndian.Uint32(c.proposal.SPI)
 	if out < 256 {
