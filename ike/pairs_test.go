@@ -2,6 +2,7 @@ package ike
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -78,7 +79,7 @@ func TestV1SilentPairsDelayNoOther(t *testing.T) {
 				if a.in[first] != nil {
 					t.Error("the first Child SA was not rekeyed")
 				}
-				if n := w.count(wire.ExchangeQuick, false) - asked; n > 10*60*20 {
+				if n := w.count(wire.ExchangeQuick, false) - asked; n > 10*60*10 {
 					t.Errorf("%d messages of quick modes in ten minutes", n)
 				}
 				sas := map[uint64]bool{}
@@ -90,6 +91,59 @@ func TestV1SilentPairsDelayNoOther(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// So many pairs are refused in silence that not all can be asked for at a time.
+func TestV1VerySilentPeer(t *testing.T) {
+	for _, answers := range []bool{true, false} { // to liveness checks
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+			v1(pa, pb)
+			fastGroup(pa, pb)
+			var x []string
+			for n := range 80 {
+				x = append(x, fmt.Sprintf("10.1.%d.0/24", n))
+			}
+			y := selectors("10.2.0.0/24")
+			pa.Children[0].Local, pa.Children[0].Remote = selectors(x...), y
+			pb.Children[0].Local, pb.Children[0].Remote = y, selectors(x[78:]...)
+			pairwise(pa)
+			pairwise(pb)
+		})
+		most := 0
+		w.filter = func(d *ipsec.Datagram) bool {
+			if !answers {
+				d.Data = bytes.ReplaceAll(d.Data, vidDPD, make([]byte, len(vidDPD)))
+			}
+			h, _ := wire.ParseHeader(d.Data)
+			return h.Exchange != wire.ExchangeInfo1 || d.Local.Addr() != a.addr || len(d.Data) >= 92 // an error is shorter than the answer to a liveness check
+		}
+		w.run(time.Millisecond)
+		was := a.ikeOf()
+		for at := time.Duration(0); len(a.out) < 2; at += 100 * time.Millisecond {
+			w.run(100 * time.Millisecond)
+			taken := 0
+			for _, freed := range a.free {
+				if !freed {
+					taken++
+				}
+			}
+			most = max(most, taken)
+			if at > 12*time.Second {
+				t.Fatalf("liveness %v: %d of the two last of 80 pairs are up after %v", answers, len(a.out), at)
+			}
+		}
+		if most > 40 {
+			t.Errorf("%d quick modes at a time", most)
+		}
+		w.lossless = true
+		for range 90 {
+			w.run(time.Second)
+			w.esp()
+		}
+		if len(a.out) != 2 || len(b.out) != 2 || a.ikeOf().SPIi != was.SPIi {
+			t.Errorf("liveness %v: %d and %d pairs are up after 90 s; the ISAKMP SA is another: %v", answers, len(a.out), len(b.out), a.ikeOf().SPIi != was.SPIi)
+		}
 	}
 }
 

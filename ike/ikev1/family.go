@@ -88,8 +88,10 @@ func (f *family) merge(o *family) {
 const (
 	asideMin, asideMax = 100 * time.Millisecond, time.Second
 	asideUnknown       = 300 * time.Millisecond // where each answer so far was to a repeated message
-	// maxAside is how many without an answer let another begin. Each is repeated every 2 s, for 20 s. One that replaces a Child SA begins in any case.
+	// maxAside is how many without an answer let another begin. Each is repeated every 2 s, for 20 s, but the oldest ends after
+	// giveTime if others wait. One that replaces a Child SA begins in any case.
 	maxAside = 32
+	giveTime = 4 * time.Second
 )
 
 // aside is how long the answer to a quick mode is waited for before the next one begins.
@@ -120,12 +122,28 @@ func (f *family) startNext(now time.Time) {
 	for s.state == sa.Established && !now.Before(f.nextBegin()) {
 		n := f.next()
 		if n < 0 {
-			return
+			break
 		}
 		q := f.queue[n]
 		f.queue = slices.Delete(f.queue, n, n+1)
 		s.asking = nil
 		q.begin(s, now)
+	}
+	f.makeRoom(now)
+}
+
+// makeRoom lets the oldest quick mode without an answer end early, when others wait for its place.
+func (f *family) makeRoom(now time.Time) {
+	if len(f.queue) == 0 || f.current.silent() < maxAside {
+		return
+	}
+	for q := range f.current.asked() {
+		if q.old == nil {
+			if q.x.until.IsZero() {
+				q.x.until = sa.Later(q.began.Add(giveTime), now)
+			}
+			return
+		}
 	}
 }
 

@@ -103,7 +103,9 @@ func (f *family) carries(q *quick) bool {
 
 // asks reports whether there is another quick mode of ours for the same.
 func (f *family) asks(q *quick) bool {
-	return f.asked(func(p *quick) bool { return p.old == nil && p.cfg == q.cfg && p.local == q.local && p.remote == q.remote }) != nil
+	return f.asked(func(p *quick) bool {
+		return p.old == nil && p.cfg == q.cfg && p.local == q.local && p.remote == q.remote
+	}) != nil
 }
 
 // wants reports whether a Child SA carries the traffic of the quick mode.
@@ -317,6 +319,7 @@ func (q *quick) unanswered(now time.Time) {
 	q.fail(now, diag.Cause{Code: diag.NoAnswerQuick, Ours: hereAndThere(q.local, q.remote)})
 	switch {
 	case !s.spoke.Before(q.began):
+	case q.old == nil && len(s.fam.queue) > 0: // the next one tells
 	case s.peerSays.dpd:
 		s.askAlive(now)
 		s.dpd.strict = true
