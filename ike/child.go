@@ -44,10 +44,11 @@ func (c *child) note(now time.Time, why diag.Cause) {
 		return
 	}
 	c.tookAll = c.tookAll && why.Code != diag.SelectorsRefuse
-	if now.Before(c.nextTry) {
+	next := now.Add(c.peer.e.backoff(c.failures))
+	if now.Before(c.nextTry) && c.nextTry.Before(next) {
 		return // what else fails during a wait makes it no longer: a peer could ask for what we refuse again and again
 	}
-	c.nextTry = now.Add(c.peer.e.backoff(c.failures))
+	c.nextTry = next
 	c.failures++
 }
 

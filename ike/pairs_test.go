@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/dpd"
 	"vpngw/ike/sa"
 	"vpngw/ike/wire"
@@ -265,5 +266,21 @@ func TestRefusedPairsStayRefusedAcrossProcesses(t *testing.T) {
 		if a.thaw(nil); was.Before(w.now.Add(100*time.Millisecond)) || !a.peer(0).Deadline().Equal(was) {
 			t.Errorf("%v: the next pair is asked for in %v, and in %v after the restart", a.ikeOf().Version, was.Sub(w.now), a.peer(0).Deadline().Sub(w.now))
 		}
+	}
+}
+
+// A peer that asks again and again for what this end refuses is a cause, and does not put off what this end asks for.
+func TestRefusingThePeerPutsOffNothing(t *testing.T) {
+	w, a, _ := pairOf(t, v1)
+	c, due := a.peer(0).children[0], 0
+	for range 120 {
+		if !w.now.Before(c.nextTry) {
+			due++
+		}
+		c.note(w.now, diag.Cause{Code: diag.Selectors, Theirs: "10.9.0.0/16", Ours: "10.1.0.0/16"})
+		w.now = w.now.Add(500 * time.Millisecond)
+	}
+	if due < 4 {
+		t.Errorf("it may be asked for %d times in a minute", due)
 	}
 }
