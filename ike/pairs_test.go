@@ -3,6 +3,7 @@ package ike
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -267,6 +268,29 @@ func TestRefusedPairsStayRefusedAcrossProcesses(t *testing.T) {
 			t.Errorf("%v: the next pair is asked for in %v, and in %v after the restart", a.ikeOf().Version, was.Sub(w.now), a.peer(0).Deadline().Sub(w.now))
 		}
 	}
+}
+
+// The peer's first packet overtakes its message 2. The SA that it came on is not deleted for it.
+func TestV1NoDeleteForAnSAOnOffer(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, change)
+		var late []ipsec.Datagram
+		w.filter = func(d *ipsec.Datagram) bool {
+			h, _ := wire.ParseHeader(d.Data)
+			if h.Exchange == wire.ExchangeQuick && d.Local.Addr() == a.addr {
+				late = append(late, ipsec.Datagram{Local: d.Local, Remote: d.Remote, Data: bytes.Clone(d.Data)})
+				return false
+			}
+			return true
+		}
+		w.run(10 * time.Millisecond)
+		a.Do(w.now, sa.InvalidSPI{SPI: a.spi, Remote: netip.AddrPortFrom(b.addr, 500)})
+		w.run(10 * time.Millisecond)
+		w.filter = nil
+		w.wire = append(w.wire, late...)
+		w.run(time.Second)
+		wantPairs(t, a, b, 1)
+	})
 }
 
 // A peer that asks again and again for what this end refuses is a cause, and does not put off what this end asks for.
