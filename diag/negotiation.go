@@ -31,7 +31,7 @@ var negotiation = []Entry{
 	{Code: IKEMode, Severity: Error, Sentence: "the peer begins in {theirs} mode; this connection is in {ours} mode: set the same at both ends", Side: Either, Change: "mode"},
 	{Code: ESPProposal, Severity: Error, Sentence: "the peer's ESP proposals and ours have nothing in common: {theirs}", Side: Either, Change: "esp.proposals"},
 	{Code: ESPRefused, Severity: Error, Sentence: "we sent ESP proposals {ours}; the peer answered {notify}: {hint}", Side: Either, Change: "esp.proposals"},
-	{Code: ESPNotOffered, Severity: Error, Sentence: "the peer chose an ESP proposal that we did not offer", Side: Theirs},
+	{Code: ESPNotOffered, Severity: Error, Sentence: "the peer chose an ESP proposal that we did not offer: {theirs}", Side: Theirs},
 	{Code: ESPGroup, Severity: Error, Sentence: "the peer guessed another PFS group than {ours}", Side: Nowhere},
 	{Code: Selectors, Severity: Error, Sentence: "traffic selectors: the peer asks for {theirs}; we have {ours}", Side: Either, Change: "local.subnets, remote.subnets"},
 	{Code: SelectorsRefuse, Severity: Error, Sentence: "we asked for {ours}; the peer answered {notify}: {hint}", Side: Either, Change: "local.subnets, remote.subnets"},

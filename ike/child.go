@@ -22,8 +22,9 @@ type child struct {
 	held     bool      // down by the operator's command
 	why      diag.Cause
 	since    time.Time
-	failures int
-	nextTry  time.Time
+	failures int       // to stay up
+	nextTry  time.Time // nothing is asked for before
+	tried    map[wish]attempt
 	early    early
 	tookAll  bool // the peer has taken all of it in one Child SA, and has not refused its selectors since
 }
@@ -37,18 +38,18 @@ func (c *child) note(now time.Time, why diag.Cause) {
 	c.fail(now, why)
 	if why.OK() {
 		c.failures, c.nextTry = 0, time.Time{}
+		c.settled()
 		c.early.up(c, now)
 		c.tookAll = c.tookAll || c.whole(c.sas())
 		return
 	}
 	c.tookAll = c.tookAll && why.Code != diag.SelectorsRefuse
-	c.nextTry = now.Add(c.peer.e.backoff(c.failures))
+	next := now.Add(c.peer.e.backoff(c.failures))
+	if now.Before(c.nextTry) && c.nextTry.Before(next) {
+		return // what else fails during a wait makes it no longer: a peer could ask for what we refuse again and again
+	}
+	c.nextTry = next
 	c.failures++
-}
-
-// unserved reports whether c lacks a Child SA that could be asked for.
-func (c *child) unserved(m sa.Machine) bool {
-	return !c.held && c.initiate && !m.Creating(c.cfg) && c.lacking()
 }
 
 // selectorPair is one local and one remote selector.
@@ -115,17 +116,4 @@ func (c *child) lacking() bool {
 // overlap reports whether s has something in common with one of ts.
 func overlap(s ipsec.Selector, ts []ipsec.Selector) bool {
 	return slices.ContainsFunc(ts, func(t ipsec.Selector) bool { _, ok := s.Intersect(t); return ok })
-}
-
-// ask requests the missing Child SAs: one for everything while there is none, else one for the first
-// missing pair. A peer that refuses everything is asked for a pair every other time, unless it has taken everything
-// before. IKEv1 has one pair to a Child SA.
-func (c *child) ask(now time.Time, m sa.Machine) {
-	missing := c.missing()
-	if m.Info().Version != 1 && len(missing) == len(selectorPairs(c.cfg)) && (c.tookAll || c.failures%2 == 0) {
-		m.Create(now, c.cfg, c.cfg.Local, c.cfg.Remote)
-		return
-	}
-	p := missing[c.failures/2%len(missing)]
-	m.Create(now, c.cfg, []ipsec.Selector{p.local}, []ipsec.Selector{p.remote})
 }

@@ -62,7 +62,15 @@ type FrozenChild struct {
 	Failures int
 	NextTry  time.Time
 	TookAll  bool
+	Tried    []FrozenAttempt
 	Early    FrozenEarly
+}
+
+// FrozenAttempt is what a child was asked for in vain: one pair of selectors, or all of it without any.
+type FrozenAttempt struct {
+	Local, Remote ipsec.Selector
+	Failures      int
+	Next          time.Time
 }
 
 // FrozenEarly is the early rekey of a child.
@@ -158,7 +166,7 @@ func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	}
 	for _, c := range p.children {
 		f.Children = append(f.Children, FrozenChild{
-			Initiate: c.initiate, Held: c.held, Why: c.why, Since: c.since, Failures: c.failures, NextTry: c.nextTry, TookAll: c.tookAll, Early: FrozenEarly{c.early.at, c.early.done},
+			Initiate: c.initiate, Held: c.held, Why: c.why, Since: c.since, Failures: c.failures, NextTry: c.nextTry, TookAll: c.tookAll, Tried: c.freezeTried(), Early: FrozenEarly{c.early.at, c.early.done},
 		})
 	}
 	return f

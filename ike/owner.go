@@ -208,6 +208,16 @@ func (o *owner) ChildChanged(now time.Time, m sa.Machine, cfg *sa.Child, why dia
 	c.peer.wake()
 }
 
+// ChildRefused implements sa.Owner.
+func (o *owner) ChildRefused(now time.Time, _ sa.Machine, cfg *sa.Child, local, remote []ipsec.Selector, why diag.Cause) {
+	c := o.childOf[cfg]
+	if c == nil || c.held {
+		return
+	}
+	c.refused(now, wishOf(cfg, local, remote), why)
+	c.peer.wake()
+}
+
 // Dropped implements sa.Owner.
 func (o *owner) Dropped(why sa.Drop) { o.counters.Dropped[why]++ }
 

@@ -140,8 +140,7 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 	}
 	for _, c := range p.children {
 		c.early = early{}
-		c.failures = 0
-		c.nextTry = time.Time{}
+		c.anew()
 		if !m.Info().Initiator {
 			c.nextTry = now.Add(gapGrace)
 		}
@@ -255,11 +254,11 @@ func (p *peer) Deadline() time.Time {
 	}
 	for _, c := range p.children {
 		d = sa.Earliest(d, c.early.at)
-		if c.unserved(m) {
-			if c.nextTry.IsZero() {
+		if at, ok := c.nextAsk(m); ok {
+			if at.IsZero() {
 				return atOnce
 			}
-			d = sa.Earliest(d, c.nextTry)
+			d = sa.Earliest(d, at)
 		}
 	}
 	return d
@@ -289,9 +288,7 @@ func (p *peer) Advance(now time.Time) {
 	}
 	for _, c := range p.children {
 		c.early.advance(now, c, m)
-		if c.unserved(m) && !now.Before(c.nextTry) {
-			c.ask(now, m)
-		}
+		c.ask(now, m)
 	}
 	p.e.touch(m)
 }
@@ -395,7 +392,7 @@ func beyond(m, keep sa.Machine) []sa.ChildInfo {
 func (p *peer) fill(now time.Time, m, keep sa.Machine) bool {
 	missing := slices.DeleteFunc(beyond(m, keep), func(in sa.ChildInfo) bool { return in.Leaving })
 	for _, in := range missing {
-		if !keep.Creating(in.Child) {
+		if !keep.Creating(in.Child, in.SA.Local, in.SA.Remote) {
 			keep.Create(now, in.Child, in.SA.Local, in.SA.Remote)
 		}
 	}

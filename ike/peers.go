@@ -205,7 +205,7 @@ func (e *Endpoint) raise(now time.Time, tunnel string) {
 		c.held = false
 		c.fail(now, noCause)
 		c.since = now
-		c.failures, c.nextTry = 0, time.Time{}
+		c.anew()
 		p := c.peer
 		p.failures, p.nextTry, p.absent, p.cleared = 0, time.Time{}, now, false
 		p.forgive(now)

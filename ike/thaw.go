@@ -72,6 +72,7 @@ func (e *Endpoint) thawPeer(now time.Time, f *FrozenPeer, place int) (*peer, err
 	for i, c := range p.children {
 		g := &f.Children[i]
 		c.early = early{g.Early.At, g.Early.Done}
+		c.thawTried(g.Tried)
 		c.initiate, c.held, c.why, c.since, c.failures, c.nextTry, c.tookAll = g.Initiate, g.Held, g.Why, g.Since, g.Failures, g.NextTry, g.TookAll
 	}
 	e.add(p)

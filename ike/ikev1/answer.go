@@ -73,8 +73,10 @@ func (a *answer) qm1(now time.Time, m *message) error {
 	}
 	s.add(a.c) // ready before message 2, which lets the peer use it
 	for _, m := range s.fam.members {
-		if q := m.asking; q != nil && q.wants(a.c) {
-			q.rival = a.c
+		for q := range m.asked() {
+			if q.wants(a.c) {
+				q.rival = a.c
+			}
 		}
 	}
 	a.c.confirmBy = now.Add(confirmTime)
@@ -221,11 +223,16 @@ func (s *SA) whyNone(offer *wire.SA1, cfg *sa.Child) diag.Cause {
 		}
 		return diag.Cause{Code: diag.NATModes, Name: "no NAT", Ours: "plain tunnel mode"}
 	}
-	var own []ipsec.Proposal
-	for _, o := range espSuites(cfg.Proposals, true) {
-		own = append(own, o.Proposal())
+	return diag.Cause{Code: diag.ESPProposal, Theirs: sa.Difference(offered(offer, ipsec.ProtoESP), offeredBy(espSuites(cfg.Proposals, true)), true)}
+}
+
+// offeredBy are suites as proposals, for a sentence.
+func offeredBy(own []ipsec.Suite) []ipsec.Proposal {
+	var out []ipsec.Proposal
+	for _, o := range own {
+		out = append(out, o.Proposal())
 	}
-	return diag.Cause{Code: diag.ESPProposal, Theirs: sa.Difference(offered(offer, ipsec.ProtoESP), own, true)}
+	return out
 }
 
 // agree takes the shorter lifetime of both ends. When it is ours, RESPONDER-LIFETIME tells the

@@ -311,7 +311,7 @@ func TestCausesAreTold(t *testing.T) {
 					return transform(ps, func(p *wire.Proposal1) { p.Transforms[0].ID = ipsec.Encr3DES })
 				})
 			},
-			a: "the peer chose an ESP proposal that we did not offer",
+			a: "the peer chose an ESP proposal that we did not offer: encryption: ours aes128, theirs encryption 3/128 bits",
 		},
 		{
 			name: "two ESP proposals are chosen", begin: func(w *world) {

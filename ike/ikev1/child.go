@@ -440,6 +440,8 @@ func (s *SA) Children() []sa.ChildInfo {
 }
 
 // Creating implements sa.Machine.
-func (s *SA) Creating(c *sa.Child) bool {
-	return s.fam.asked(func(q *quick) bool { return q.old == nil && q.cfg == c }) != nil
+func (s *SA) Creating(c *sa.Child, local, remote []ipsec.Selector) bool {
+	return s.fam.asked(func(q *quick) bool {
+		return q.old == nil && q.cfg == c && slices.Contains(local, q.local) && slices.Contains(remote, q.remote)
+	}) != nil
 }

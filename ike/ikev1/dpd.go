@@ -125,7 +125,8 @@ func (s *SA) Disown(now time.Time, spiIn uint32) {
 	if s.state != sa.Established || now.Sub(s.probed) < sa.ProbeInterval {
 		return
 	}
-	if s.fam.current == s && spiIn >= 256 && s.fam.find(spiIn) == nil {
+	offered := s.fam.asked(func(q *quick) bool { return q.spiIn == spiIn }) != nil // the packet has overtaken message 2
+	if s.fam.current == s && spiIn >= 256 && !offered && s.fam.find(spiIn) == nil {
 		s.inform(&wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{u32(spiIn)}})
 	}
 	s.Probe(now)

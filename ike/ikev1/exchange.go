@@ -209,6 +209,10 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 		return s.count(now, h, err)
 	}
 	before, sent := x.iv, x.sent
+	began := x.retx.Began() // zero: nothing of ours waits for this message
+	if x.repeats > 0 {      // or it answers any of several
+		began = time.Time{}
+	}
 	x.iv, x.sent = iv, nil // a message that the step does not answer is not answered when it comes again
 	err = s.take(now, x, m)
 	if e := (*dropped)(nil); errors.As(err, &e) {
@@ -216,6 +220,9 @@ func (s *SA) deliver(now time.Time, x *exchange, h wire.Header, d ipsec.Datagram
 		return s.count(now, h, err)
 	}
 	x.lastHash = sum
+	if !began.IsZero() {
+		s.timed(now.Sub(began))
+	}
 	if m.Flags&wire.FlagEncrypted != 0 {
 		s.heard(now, d)
 	}

@@ -47,10 +47,11 @@ type FrozenSA struct {
 	LastIV     []byte
 	Family     int // in Frozen.Families, from 0
 	Authed     time.Time
+	Trip       time.Duration // of a message and its answer, lately; 0: not known
 
 	Phase1            []FrozenPhase1 // at most one
 	Exchanges         []FrozenExchange
-	Asking            int      // the place in Exchanges of our open quick mode, from 1; 0: none
+	Asking            int      // the place in Exchanges of our last quick mode, from 1; 0: it is not open
 	MessageIDs        []uint32 // of both ends, sorted
 	NATT              string   // the form of NAT traversal that both speak; empty: none
 	DPD, Frag         bool     // what the peer says that it can do
@@ -277,7 +278,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 		State: s.state, Since: s.since, Why: s.why, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR,
 		Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite, Keys: s.keys.freeze(), LastIV: s.lastIV, Family: k.number, Authed: s.authedAt,
 		MessageIDs: slices.Clone(s.ids), DPD: s.peerSays.dpd, Frag: s.peerSays.frag, Vpngw: s.peerSays.vpngw, Unacked: s.unacked, UnackedRetransmit: s.unackedRetx.Freeze(),
-		Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Spoke: s.spoke, Rekeying: ownOf(s.rekeying),
+		Trip: s.trip, Path: s.path, NAT: s.nat, Life: s.life, Monitor: s.monitor.Freeze(), Liveness: s.dpd.freeze(), Probed: s.probed, Spoke: s.spoke, Rekeying: ownOf(s.rekeying),
 		RekeyAt: s.rekeyAt, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, Reported: s.reported,
 	}
 	if s.peerSays.natt != nil {

@@ -454,7 +454,7 @@ func TestEveryFieldIsFrozenOrMadeAgain(t *testing.T) {
 	}{
 		{
 			reflect.TypeFor[SA](),
-			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt p1 exchanges asking ids peerSays unacked unackedRetx " +
+			"state since why initiator spiI spiR peer suite keys lastIV fam authedAt trip p1 exchanges asking ids peerSays unacked unackedRetx " +
 				"path nat life monitor dpd probed spoke rekeying rekeyAt expireAt keepaliveAt reported",
 			"env log reassembler measure",
 		},

@@ -163,7 +163,7 @@ func (s *SA) notified(now time.Time, n *wire.Notify1, m *message, hashLast bool)
 		}
 	default:
 		s.log.Info("the peer notes an error", "notify", n.Kind.String())
-		if q := s.asking; q != nil && !s.known(n.SPI) {
+		if q := s.refusedBy(n.SPI); q != nil {
 			q.refused(now, n)
 		} else if s.identityRefused(now, n) {
 			s.leave(now, s.disbelieved(n.Kind.String()))
@@ -180,6 +180,21 @@ func (s *SA) known(spi []byte) bool {
 	}
 	n := binary.BigEndian.Uint32(spi)
 	return s.fam.find(n) != nil || s.fam.findOut(n) != nil
+}
+
+// refusedBy is which of our quick modes an error with an SPI is about; nil: none. An SPI that says nothing leaves the last one.
+func (s *SA) refusedBy(spi []byte) *quick {
+	var last *quick
+	for q := range s.asked() {
+		if string(spi) == string(u32(q.spiIn)) {
+			return q
+		}
+		last = q
+	}
+	if s.known(spi) {
+		return nil
+	}
+	return last
 }
 
 // identityRefused reports whether an error can only be about the last message of phase 1. The

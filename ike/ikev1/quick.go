@@ -26,7 +26,9 @@ import (
 // of phase 1, because some peers refuse in silence while other quick modes wait.
 const (
 	quickTime = 20 * time.Second
-	quickWait = 2 * time.Second // the longest between two sendings, since the time is short
+	// silentTime is how old an ISAKMP SA is that a quick mode without an answer makes doubtful, where DPD cannot ask.
+	silentTime = 5 * time.Minute
+	quickWait  = 2 * time.Second // the longest between two sendings, since the time is short
 )
 
 // quick asks for one Child SA between two subnets.
@@ -81,7 +83,7 @@ func (q *quick) begin(s *SA, now time.Time) {
 	if q.old != nil && (s.fam.find(q.old.sa.SPIIn) != q.old || q.old.leaving() || q.old.successor != nil) {
 		return
 	}
-	if q.old == nil && s.fam.carries(q) { // the peer asked for it meanwhile
+	if q.old == nil && (s.fam.carries(q) || s.fam.asks(q)) { // the peer asked for it meanwhile, or two families had the same wish
 		return
 	}
 	q.s, q.began = s, now
@@ -97,6 +99,13 @@ func (q *quick) begin(s *SA, now time.Time) {
 // carries reports whether there is a Child SA already for the traffic of a quick mode.
 func (f *family) carries(q *quick) bool {
 	return slices.ContainsFunc(f.children, func(c *child) bool { return q.wants(c) && !c.leaving() })
+}
+
+// asks reports whether there is another quick mode of ours for the same.
+func (f *family) asks(q *quick) bool {
+	return f.asked(func(p *quick) bool {
+		return p.old == nil && p.cfg == q.cfg && p.local == q.local && p.remote == q.remote
+	}) != nil
 }
 
 // wants reports whether a Child SA carries the traffic of the quick mode.
@@ -178,7 +187,9 @@ func (q *quick) qm2(now time.Time, m *message) error {
 	}
 	nonce, _ := wire.Find[*wire.Nonce1](m.Payloads)
 	q.spiIn = 0 // it is the Child SA's now
-	s.asking = nil
+	if s.asking == q {
+		s.asking = nil
+	}
 	if q.old != nil {
 		c.asked = q.old.sa.SPIIn
 		s.env.Owner.Exchanged(s, sa.Exchanged{What: sa.ChildRekey, Done: true, Took: now.Sub(q.began)})
@@ -223,7 +234,7 @@ func (q *quick) accept(now time.Time, m *message) (*child, diag.Cause) {
 	}
 	c, ok := chooseESP(answer, q.own, s.modes())
 	if !ok {
-		return nil, diag.Cause{Code: diag.ESPNotOffered}
+		return nil, diag.Cause{Code: diag.ESPNotOffered, Theirs: sa.Difference(offered(answer, ipsec.ProtoESP), offeredBy(q.own), true)}
 	}
 	out := binary.BigEndian.Uint32(c.proposal.SPI)
 	if out < 256 {
@@ -308,14 +319,24 @@ func (q *quick) unanswered(now time.Time) {
 	q.fail(now, diag.Cause{Code: diag.NoAnswerQuick, Ours: hereAndThere(q.local, q.remote)})
 	switch {
 	case !s.spoke.Before(q.began):
+	case q.old == nil && len(s.fam.queue) > 0: // the next one tells
 	case s.peerSays.dpd:
 		s.askAlive(now)
 		s.dpd.strict = true
+	case q.old == nil && s.serves():
+		if now.Sub(s.authedAt) >= silentTime { // before, a refusal in silence is more likely
+			s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
+		}
 	case !heard.Before(q.began):
 		s.RekeyIKE(now, diag.Cause{Code: diag.NoAnswerQuick})
 	default:
 		s.Drop(now, diag.Cause{Code: diag.PeerDead, Peer: s.path.Remote})
 	}
+}
+
+// serves reports whether there is a Child SA that carries traffic.
+func (s *SA) serves() bool {
+	return slices.ContainsFunc(s.fam.children, func(c *child) bool { return c.out && !c.leaving() })
 }
 
 // fail ends the quick mode without a Child SA.
@@ -328,5 +349,9 @@ func (q *quick) fail(now time.Time, why diag.Cause) {
 	if old := q.old; old != nil && s.fam.find(old.sa.SPIIn) == old && !old.gone && old.successor == nil {
 		old.softAt, old.failed = now.Add(s.env.Jitter(retryMin, retryMax)), why
 	}
-	s.env.Owner.ChildChanged(now, s, q.cfg, why)
+	if q.old != nil {
+		s.env.Owner.ChildChanged(now, s, q.cfg, why)
+		return
+	}
+	s.env.Owner.ChildRefused(now, s, q.cfg, []ipsec.Selector{q.local}, []ipsec.Selector{q.remote}, why)
 }

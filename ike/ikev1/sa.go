@@ -50,10 +50,11 @@ type SA struct {
 	lastIV     []byte // the last CBC output block of phase 1
 	fam        *family
 	authedAt   time.Time
+	trip       time.Duration // of a message and its answer, lately; 0: not known
 
 	p1          *phase1
 	exchanges   []*exchange // quick modes, open and lately done, oldest first
-	asking      *quick      // our open quick mode, or nil
+	asking      *quick      // our last quick mode, while it is open; nil: none. Others can be open beside it.
 	ids         messageIDs
 	reassembler reassembler
 	peerSays    vendors
@@ -193,7 +194,7 @@ func (s *SA) expired(now time.Time) {
 		s.tellEnd()
 		s.leave(now, why)
 	case sa.Replaced:
-		if s.asking != nil {
+		if s.isOpen() {
 			s.expireAt = now.Add(graceTime)
 			return
 		}
@@ -210,12 +211,19 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 		s.Drop(now, why)
 		return
 	case sa.Outlived:
+		if s.fam.needs(s) {
+			s.fam.endReplaced(now, s, why)
+		}
 		s.releaseChildren(now, why)
 		s.die(now, why)
 		return
 	}
 	s.log.Info("deleting the ISAKMP SA", sa.Why(why))
 	if s.fam.needs(s) {
+		for _, m := range s.fam.replaced(s) { // the peer may not have s yet
+			m.tellEnd()
+		}
+		s.fam.endReplaced(now, s, why)
 		var spis [][]byte
 		for _, c := range s.fam.children {
 			if !c.gone {
@@ -242,6 +250,7 @@ func (s *SA) Drop(now time.Time, why diag.Cause) {
 		return
 	}
 	if s.fam.needs(s) {
+		s.fam.endReplaced(now, s, why)
 		s.releaseChildren(now, why)
 	}
 	s.die(now, why)
@@ -270,7 +279,7 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 
 // end stops all exchanges and timers and overwrites the keys.
 func (s *SA) end(now time.Time, to sa.State, why diag.Cause) {
-	if q := s.asking; q != nil {
+	for _, q := range slices.Collect(s.asked()) {
 		q.abandoned(s)
 		s.fam.requeue(now, q)
 	}
@@ -333,7 +342,7 @@ func (s *SA) replaced(now time.Time, by *SA) {
 	if by.initiator {
 		s.expireAt = now.Add(graceTime)
 	}
-	if q := s.asking; q != nil { // strongSwan ends an ISAKMP SA whose rekey crosses a quick mode, and answers nothing more on it
+	for q := range s.asked() { // strongSwan ends an ISAKMP SA whose rekey crosses a quick mode, and answers nothing more on it
 		q.x.until = now.Add(openTime)
 	}
 	s.log.Info("ISAKMP SA replaced", "new_ispi", sa.Hex64(by.spiI), "new_rspi", sa.Hex64(by.spiR))

@@ -137,7 +137,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	}
 	s := &SA{
 		env: t.env, state: f.State, since: f.Since, why: f.Why, initiator: f.Initiator, spiI: f.SPIi, spiR: f.SPIr,
-		peer: p, suite: f.Suite, lastIV: f.LastIV, fam: k.family, authedAt: f.Authed,
+		peer: p, suite: f.Suite, lastIV: f.LastIV, fam: k.family, authedAt: f.Authed, trip: f.Trip,
 		ids: slices.Clone(f.MessageIDs), peerSays: vendors{dpd: f.DPD, frag: f.Frag, vpngw: f.Vpngw}, unacked: f.Unacked,
 		path: f.Path, nat: f.NAT, life: f.Life, probed: f.Probed, spoke: f.Spoke,
 		rekeyAt: f.RekeyAt, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, reported: f.Reported,

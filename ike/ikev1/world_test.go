@@ -233,6 +233,10 @@ func (n *host) Exchanged(sa.Machine, sa.Exchanged)          {}
 func (n *host) Succeeded(time.Time, sa.Machine, sa.Machine) {}
 func (n *host) Stirred(sa.Machine)                          { n.acts++ }
 
+func (n *host) ChildRefused(now time.Time, m sa.Machine, c *sa.Child, _, _ []ipsec.Selector, why diag.Cause) {
+	n.ChildChanged(now, m, c, why)
+}
+
 func (n *host) ChildChanged(_ time.Time, _ sa.Machine, c *sa.Child, why diag.Cause) {
 	n.told(c.Name, why)
 }

@@ -111,7 +111,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if !why.OK() {
 		s.deleteSPI(t.spiIn) // the peer has it
 		t.abandoned(s)
-		s.env.Owner.ChildChanged(now, s, t.first, why)
+		s.env.Owner.ChildRefused(now, s, t.first, t.local, t.remote, why)
 		return nil
 	}
 	t.spiIn = 0

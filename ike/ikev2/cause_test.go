@@ -162,7 +162,7 @@ func TestCausesAreTold(t *testing.T) {
 			do: func(w *world) { w.rewrite(wire.ExchangeCreateChild, true, without(wire.TypeKE)); two(w) },
 		},
 		{
-			code: diag.ESPNotOffered, says: "the peer chose an ESP proposal that we did not offer",
+			code: diag.ESPNotOffered, says: "the peer chose an ESP proposal that we did not offer: encryption: ours aes128gcm16, theirs aes192gcm16",
 			do: func(w *world) {
 				w.rewrite(wire.ExchangeCreateChild, true, each(func(p *wire.SA) { p.Proposals[0].Transforms[0].KeyBits = 192 }))
 				two(w)

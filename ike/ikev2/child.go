@@ -120,7 +120,7 @@ func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr 
 	}
 	suite, ok := chosen(got, own, ipsec.ProtoESP, o.dh != nil)
 	if !ok || len(got.Proposals[0].SPI) != 4 {
-		return nil, diag.Cause{Code: diag.ESPNotOffered}
+		return nil, diag.Cause{Code: diag.ESPNotOffered, Theirs: sa.Difference(proposalsOf(got), own, o.dh != nil)}
 	}
 	if len(tsi.Selectors) == 0 || len(tsr.Selectors) == 0 || !ipsec.Covers(o.local, tsi.Selectors) || !ipsec.Covers(o.remote, tsr.Selectors) {
 		return nil, diag.Cause{Code: diag.SelectorsWrong, Theirs: sa.ListText(tsi.Selectors) + " and " + sa.ListText(tsr.Selectors)}
@@ -453,7 +453,7 @@ func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Se
 		why.Code, why.Ours = diag.SelectorsRefuse, selectorText(local, remote)
 	}
 	s.log.Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
-	s.env.Owner.ChildChanged(now, s, cfg, why)
+	s.env.Owner.ChildRefused(now, s, cfg, local, remote, why)
 }
 
 // SeenInbound implements sa.Machine. A peer that sends on a Child SA can receive on

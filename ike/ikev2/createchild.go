@@ -71,7 +71,7 @@ func (t *createChild) build(s *SA, now time.Time) (request, bool) {
 	}
 	ps, why := t.payloads(s)
 	if !why.OK() {
-		s.env.Owner.ChildChanged(now, s, t.cfg, why)
+		s.env.Owner.ChildRefused(now, s, t.cfg, t.local, t.remote, why)
 	}
 	return request{wire.ExchangeCreateChild, ps}, why.OK()
 }
@@ -115,12 +115,12 @@ func (t *createChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	if t.takenBack(ps) {
-		s.env.Owner.ChildChanged(now, s, t.cfg, diag.Cause{Code: diag.PeerDeletedESP})
+		s.env.Owner.ChildRefused(now, s, t.cfg, t.local, t.remote, diag.Cause{Code: diag.PeerDeletedESP})
 		return nil
 	}
 	c, why := t.accept(s, now, ps)
 	if !why.OK() {
-		s.env.Owner.ChildChanged(now, s, t.cfg, why)
+		s.env.Owner.ChildRefused(now, s, t.cfg, t.local, t.remote, why)
 		s.deleteSPI(t.spiIn)
 		return nil
 	}

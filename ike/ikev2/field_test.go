@@ -80,6 +80,44 @@ func TestPeersThatSayNothingOfESN(t *testing.T) {
 	}
 }
 
+// This end demands long sequence numbers, and the answer says nothing of them, which means short ones.
+func TestAnAnswerWithoutESNWhereItIsDemanded(t *testing.T) {
+	w := newWorld(t, func(a, b *sa.Peer) {
+		a.Children[0].Proposals = parse(ipsec.ProtoESP, "aes128gcm16-esn")
+		b.Children[0].Proposals = parse(ipsec.ProtoESP, "aes128gcm16-esn")
+	})
+	w.rewrite(wire.ExchangeAuth, true, each(withoutESN))
+	w.start()
+	w.run(5 * time.Second)
+	if len(w.a.out) != 0 || !slices.ContainsFunc(w.a.causes, func(why diag.Cause) bool { return strings.Contains(why.String(), "ESN") }) {
+		t.Errorf("%d Child SAs; %v; want none, and ESN in the cause", len(w.a.out), w.a.causes)
+	}
+}
+
+// Compression offered beside ESP (RFC 7296 section 2.22) is declined, by an answer that says nothing of it.
+func TestCompressionIsDeclined(t *testing.T) {
+	w := newWorld(t, nil)
+	w.rewrite(wire.ExchangeAuth, false, func(ps []wire.Payload) []wire.Payload {
+		return append(ps, &wire.Notify{Kind: wire.IPCompSupported, Data: []byte{1, 2, 3}}) // a CPI, and DEFLATE or so
+	})
+	asked := w.meddle
+	answered := false
+	w.rewrite(wire.ExchangeAuth, true, func(ps []wire.Payload) []wire.Payload {
+		answered = true
+		if n := wire.FindNotify(ps, wire.IPCompSupported); n != nil {
+			t.Errorf("the answer takes compression: %v", n)
+		}
+		return ps
+	})
+	heard := w.meddle
+	w.meddle = func(d *ipsec.Datagram) { asked(d); heard(d) }
+	w.start()
+	w.run(5 * time.Second)
+	if !answered || len(w.a.out) != 1 || len(w.b.out) != 1 {
+		t.Errorf("answered: %v; %d and %d Child SAs: %v, %v", answered, len(w.a.out), len(w.b.out), w.a.causes, w.b.causes)
+	}
+}
+
 // Proposals are numbered from 0, with gaps, out of order, all alike, or are very many. The answer has the number of what it takes.
 func TestPeersThatNumberProposalsTheirWay(t *testing.T) {
 	bad := func(p wire.Proposal) wire.Proposal {

@@ -386,7 +386,7 @@ func (s *SA) Children() []sa.ChildInfo {
 }
 
 // Creating implements sa.Machine.
-func (s *SA) Creating(c *sa.Child) bool {
+func (s *SA) Creating(c *sa.Child, _, _ []ipsec.Selector) bool {
 	return s.out != nil && s.out.child() == c || slices.ContainsFunc(s.queue, func(t task) bool { return t.child() == c })
 }
 

@@ -172,6 +172,10 @@ func (h *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { h.tell(why) }
 
 func (h *host) PeerMoved(_ time.Time, _ sa.Machine, w netip.AddrPort) { h.moved = append(h.moved, w) }
 
+func (h *host) ChildRefused(now time.Time, m sa.Machine, c *sa.Child, _, _ []ipsec.Selector, why diag.Cause) {
+	h.ChildChanged(now, m, c, why)
+}
+
 func (h *host) ChildChanged(_ time.Time, _ sa.Machine, c *sa.Child, why diag.Cause) {
 	h.tell(why)
 	if !slices.Contains(h.peer.Children, c) && !h.Held(c) {

@@ -50,9 +50,10 @@ type Machine interface {
 	Adopt(now time.Time, p *Peer)
 
 	Info() Info
-	LogKeys(KeyLog)         // writes the present keys of the IKE SA, without those of its Child SAs
-	Children() []ChildInfo  // the Child SAs that ESP has; the caller owns the slice
-	Creating(c *Child) bool // whether a Create of c is under way
+	LogKeys(KeyLog)        // writes the present keys of the IKE SA, without those of its Child SAs
+	Children() []ChildInfo // the Child SAs that ESP has; the caller owns the slice
+	// Creating reports whether a Create has to wait for one that is under way: in IKEv2 any of c, in IKEv1 one of the same selectors.
+	Creating(c *Child, local, remote []ipsec.Selector) bool
 }
 
 // Info is the state of a Machine for status and for the Endpoint.
@@ -178,8 +179,10 @@ type Owner interface {
 	Stirred(m Machine)                               // m's deadline may have changed
 	Closed(now time.Time, m Machine, why diag.Cause) // m is of no more use, but it may still have messages to answer
 	Gone(m Machine)                                  // m is to be forgotten
-	// ChildChanged says that a Child SA of c is up (why is OK), has ended or was refused.
+	// ChildChanged says that a Child SA of c is up (why is OK) or has ended, or what else befell c.
 	ChildChanged(now time.Time, m Machine, c *Child, why diag.Cause)
+	// ChildRefused says that this end has asked for a Child SA of c in vain.
+	ChildRefused(now time.Time, m Machine, c *Child, local, remote []ipsec.Selector, why diag.Cause)
 	// Floated says that m, which we have begun, goes on on port 4500.
 	Floated(m Machine)
 	// Answered says that the first message of m, which we have begun, was answered from a port of the peer. Anybody can
