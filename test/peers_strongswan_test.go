@@ -1,0 +1,177 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// strongswanPackages are Debian's strongSwan with charon and swanctl.
+var strongswanPackages = []string{"strongswan-charon", "strongswan-swanctl", "libstrongswan-standard-plugins", "libstrongswan-extra-plugins", "libcharon-extra-plugins"}
+
+// swan is a charon with the kernel's ESP, or with its own in user space.
+type swan struct {
+	box
+	userSpace bool
+}
+
+const peersCharonConf = `charon {
+	load_modular = yes
+	install_routes = %s
+	install_virtual_ip = no
+	delete_rekeyed = yes
+	replay_window = 32
+	plugins {
+		include /etc/strongswan.d/charon/*.conf
+		%s
+		kernel-netlink {
+			load = 1
+		}
+		bypass-lan {
+			load = no
+		}
+		stroke {
+			load = no
+		}
+		resolve {
+			load = no
+		}
+		attr {
+			load = no
+		}
+		af-alg {
+			load = no
+		}
+		dhcp {
+			load = no
+		}
+	}
+	filelog {
+		stderr {
+			default = 1
+			ike = 2
+			flush_line = yes
+			time_format = %%T
+		}
+	}
+}
+`
+
+// startDaemon starts a program of a box that outlives the script; its log is /tmp/daemon.log, its process id in /tmp/daemon.pid.
+const startDaemon = `setsid %s </dev/null >>/tmp/daemon.log 2>&1 & echo $! >/tmp/daemon.pid`
+
+const killDaemon = `[ ! -e /tmp/daemon.pid ] || { pid=$(cat /tmp/daemon.pid); kill -9 $pid; while kill -0 $pid; do sleep 0.1; done; rm /tmp/daemon.pid; } 2>/dev/null`
+
+func (s *swan) launch() {
+	s.kill()
+	routes, esp, enter := "no", "", ""
+	if s.userSpace {
+		routes, esp = "yes", "kernel-libipsec {\n\t\t\tload = 100\n\t\t\traw_esp = yes\n\t\t}"
+	} else {
+		enter = "ip xfrm policy flush; ip xfrm state flush; "
+	}
+	s.Put("/tmp/strongswan.conf", fmt.Sprintf(peersCharonConf, routes, esp))
+	s.Sh(enter + "rm -f /tmp/daemon.log /run/charon.pid; export STRONGSWAN_CONF=/tmp/strongswan.conf; " + fmt.Sprintf(startDaemon, "/usr/lib/ipsec/charon") + `
+i=0; until swanctl --stats >/dev/null 2>&1; do sleep 0.1; i=$((i+1)); [ $i -lt 300 ] || exit 1; done`)
+}
+
+func (s *swan) load(conf string) {
+	s.Put("/tmp/swanctl.conf", conf)
+	s.Sh("swanctl --load-all --clear --file /tmp/swanctl.conf")
+}
+
+func (s *swan) start(c cell, self, other site) {
+	s.launch()
+	a := c.suites()
+	esp := a.esp() + choose(c.esn, "-esn", "-noesn")
+	s.load(fmt.Sprintf(`connections {
+	row {
+		version = %d
+		local_addrs = %s
+		remote_addrs = %s
+		proposals = %s
+		encap = %s
+		mobike = no
+		rekey_time = 0
+		reauth_time = 0
+		keyingtries = 0
+		dpd_delay = 3s
+		dpd_timeout = 12s
+		local {
+			auth = psk
+			id = %s
+		}
+		remote {
+			auth = psk
+			id = %s
+		}
+		children {
+			row {
+				local_ts = %s
+				remote_ts = %s
+				esp_proposals = %s
+				rekey_time = 0
+				life_time = 0
+				replay_window = 32
+				dpd_action = clear
+			}
+		}
+	}
+}
+secrets {
+	ike-row {
+		secret = "%s"
+	}
+}
+`, c.version, self.gateway, other.gateway, a.ike(), choose(c.udp, "yes", "no"), self.gateway, other.gateway, self.subnet, other.subnet, esp, psk))
+}
+
+func (s *swan) startText(conf string) {
+	s.launch()
+	s.load(conf)
+}
+
+func (s *swan) kill() { s.Try(killDaemon) }
+
+func (s *swan) run(command string) error {
+	out, err := s.Try(command)
+	if err != nil {
+		return errors.New(strings.TrimSpace(out))
+	}
+	return nil
+}
+
+func (s *swan) initiate() error { return s.run("swanctl --initiate --child row --timeout 30") }
+
+func (s *swan) rekey(ike bool) error { return s.run("swanctl --rekey --" + what(ike) + " row") }
+
+func (s *swan) remove(ike bool) error {
+	return s.run("swanctl --terminate --timeout 10 --" + what(ike) + " row")
+}
+
+// what is the kind of SA in swanctl's words.
+func what(ike bool) string { return choose(ike, "ike", "child") }
+
+func (s *swan) count() (ikes, children int, saw string) {
+	saw, _ = s.Try("swanctl --list-sas")
+	for line := range strings.Lines(saw) {
+		switch {
+		case !strings.HasPrefix(line, " ") && strings.Contains(line, "IKEv"):
+			ikes++
+		case strings.Contains(line, "reqid"):
+			children++
+		}
+	}
+	return ikes, children, saw
+}
+
+func (s *swan) version() string {
+	out := s.Sh("swanctl --version")
+	fields := strings.Fields(out)
+	return "strongSwan " + fields[1]
+}
+
+func (s *swan) log() string {
+	out, _ := s.Try("tail -60 /tmp/daemon.log; cat /proc/net/xfrm_stat | grep -v ' 0$'; ip -s xfrm state; ip xfrm policy")
+	return out
+}
