@@ -9,6 +9,7 @@ type box interface {
 	Try(script string) (string, error)
 	Sh(script string) string
 	Put(path, text string)
+	Charon() *lab.Charon
 }
 
 // ikeDaemon is a peer's IKE daemon in its box, in words that all have.
@@ -21,8 +22,8 @@ type ikeDaemon interface {
 	initiate() error
 	rekey(ike bool) error
 	remove(ike bool) error
-	// count counts IKE and Child SAs.
-	count() (ikes, children int, saw string)
+	// count counts IKE and Child SAs; it rests if none of them is being made or replaced.
+	count() (ikes, children int, rests bool, saw string)
 	version() string
 	log() string
 }

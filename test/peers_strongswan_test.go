@@ -1,9 +1,9 @@
 package test
 
 import (
-	"errors"
 	"fmt"
-	"strings"
+
+	"vpngw/test/lab"
 )
 
 // strongswanPackages are Debian's strongSwan with charon and swanctl.
@@ -13,6 +13,7 @@ var strongswanPackages = []string{"strongswan-charon", "strongswan-swanctl", "li
 type swan struct {
 	box
 	userSpace bool
+	vici      *lab.Charon
 }
 
 const peersCharonConf = `charon {
@@ -71,8 +72,8 @@ func (s *swan) launch() {
 		enter = "ip xfrm policy flush; ip xfrm state flush; "
 	}
 	s.Put("/tmp/strongswan.conf", fmt.Sprintf(peersCharonConf, routes, esp))
-	s.Sh(enter + "rm -f /tmp/daemon.log /run/charon.pid; export STRONGSWAN_CONF=/tmp/strongswan.conf; " + fmt.Sprintf(startDaemon, "/usr/lib/ipsec/charon") + `
-i=0; until swanctl --stats >/dev/null 2>&1; do sleep 0.1; i=$((i+1)); [ $i -lt 300 ] || exit 1; done`)
+	s.Sh(enter + "rm -f /tmp/daemon.log /run/charon.pid; export STRONGSWAN_CONF=/tmp/strongswan.conf; " + fmt.Sprintf(startDaemon, "/usr/lib/ipsec/charon"))
+	s.vici = s.Charon()
 }
 
 func (s *swan) load(conf string) {
@@ -133,42 +134,41 @@ func (s *swan) startText(conf string) {
 
 func (s *swan) kill() { s.Try(killDaemon) }
 
-func (s *swan) run(command string) error {
-	out, err := s.Try(command)
-	if err != nil {
-		return errors.New(strings.TrimSpace(out))
+func (s *swan) initiate() error { return s.vici.Initiate("row") }
+
+func (s *swan) rekey(ike bool) error {
+	if ike {
+		return s.vici.RekeyIKE("row")
 	}
-	return nil
+	return s.vici.RekeyChild("row")
 }
-
-func (s *swan) initiate() error { return s.run("swanctl --initiate --child row --timeout 30") }
-
-func (s *swan) rekey(ike bool) error { return s.run("swanctl --rekey --" + what(ike) + " row") }
 
 func (s *swan) remove(ike bool) error {
-	return s.run("swanctl --terminate --timeout 10 --" + what(ike) + " row")
+	if ike {
+		return s.vici.TerminateIKE("row")
+	}
+	return s.vici.TerminateChild("row")
 }
 
-// what is the kind of SA in swanctl's words.
-func what(ike bool) string { return choose(ike, "ike", "child") }
-
-func (s *swan) count() (ikes, children int, saw string) {
-	saw, _ = s.Try("swanctl --list-sas")
-	for line := range strings.Lines(saw) {
-		switch {
-		case !strings.HasPrefix(line, " ") && strings.Contains(line, "IKEv"):
-			ikes++
-		case strings.Contains(line, "reqid"):
-			children++
+func (s *swan) count() (ikes, children int, rests bool, saw string) {
+	sas := s.vici.SAs()
+	usable := 0
+	for _, ike := range sas {
+		children += len(ike.Children)
+		if ike.State == "ESTABLISHED" {
+			usable++
+		}
+		for _, c := range ike.Children {
+			if c.State == "INSTALLED" {
+				usable += 1000
+			}
 		}
 	}
-	return ikes, children, saw
+	return len(sas), children, usable == 1001, fmt.Sprintf("%+v", sas)
 }
 
 func (s *swan) version() string {
-	out := s.Sh("swanctl --version")
-	fields := strings.Fields(out)
-	return "strongSwan " + fields[1]
+	return s.Sh(`/usr/lib/ipsec/charon --version | grep -o 'strongSwan [0-9.]*'`)
 }
 
 func (s *swan) log() string {

@@ -23,7 +23,7 @@ type realPeer struct {
 var realPeers = []realPeer{
 	{name: "strongswan-5.9.8", suite: "bookworm", packages: strongswanPackages, daemon: func(b box) ikeDaemon { return &swan{box: b} }},
 	{name: "strongswan-6.0.1", suite: "trixie", packages: strongswanPackages, daemon: func(b box) ikeDaemon { return &swan{box: b} }},
-	{name: "strongswan-6.0.1-user", suite: "trixie", packages: strongswanPackages, rooted: true, daemon: func(b box) ikeDaemon { return &swan{b, true} }},
+	{name: "strongswan-6.0.1-user", suite: "trixie", packages: strongswanPackages, rooted: true, daemon: func(b box) ikeDaemon { return &swan{box: b, userSpace: true} }},
 }
 
 // peersRate is how many packets a second go each way.
@@ -48,7 +48,7 @@ func TestPeers(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("lost packets of those sent, both ways, in %d rekeys of each kind:\n\n%s\n%s", peersTurns, cellHead, strings.Join(table, "\n"))
+	t.Logf("lost packets at rekeys, both ways:\n\n%s\n%s", cellHead, strings.Join(table, "\n"))
 }
 
 // reached is a peer that runs, with vpngw's end of its network.
@@ -78,20 +78,18 @@ func (p realPeer) bringUp(t *testing.T) *reached {
 	return r
 }
 
-// peersTurns is how often each rekey is done.
-const peersTurns = 2
-
-// phases are the rekeys of a cell.
+// phases are the rekeys of a cell. Rekeys of an IKE SA in quick succession, or just after one of a Child SA, make charon forget what it
+// wanted to delete (IKEv2) or its Child SAs (IKEv1).
 var phases = []struct {
 	name  string
 	ours  bool
 	ike   bool
-	short string
+	turns int
 }{
-	{"vpngw rekeys the Child SA", true, false, "Child, vpngw"},
-	{"the peer rekeys the Child SA", false, false, "Child, peer"},
-	{"vpngw rekeys the IKE SA", true, true, "IKE, vpngw"},
-	{"the peer rekeys the IKE SA", false, true, "IKE, peer"},
+	{"vpngw rekeys the Child SA", true, false, 2},
+	{"the peer rekeys the Child SA", false, false, 2},
+	{"vpngw rekeys the IKE SA", true, true, 1},
+	{"the peer rekeys the IKE SA", false, true, 1},
 }
 
 const cellHead = `| peer | IKE | vpngw | path | ESP | ESN | outside | inside | Child by vpngw | Child by peer | IKE by vpngw | IKE by peer | sent |
@@ -122,9 +120,12 @@ func (r *reached) cell(t *testing.T, c cell) string {
 	}
 	f := startPeerFlow(r.n, r.n.Host.Talk, ours.host, r.talk, theirs.host)
 	var lost []string
-	for _, p := range phases {
+	for i, p := range phases {
+		if i == 0 || p.ike {
+			r.settle(gw)
+		}
 		f.mark()
-		for range peersTurns {
+		for range p.turns {
 			before := gw.Tunnel("row")
 			rekey := r.d.rekey
 			if p.ours {
@@ -134,9 +135,13 @@ func (r *reached) cell(t *testing.T, c cell) string {
 				t.Fatalf("%s: %v", p.name, err)
 			}
 			gw.AwaitRekey(before, p.ike)
-			r.settle(gw)
+			r.n.Await(lab.Patience, "the peer has done with it", func() (bool, string) {
+				_, _, rests, saw := r.d.count()
+				return rests, saw
+			})
 		}
 	}
+	r.settle(gw)
 	for i, n := range f.stop() {
 		if n > 0 {
 			t.Errorf("%s: %d packets lost", phases[i].name, n)
@@ -145,7 +150,7 @@ func (r *reached) cell(t *testing.T, c cell) string {
 	}
 	gw.Stop()
 	r.n.Await(lab.Patience, "the peer has no SA any more", func() (bool, string) {
-		ikes, children, saw := r.d.count()
+		ikes, children, _, saw := r.d.count()
 		return ikes == 0 && children == 0, saw
 	})
 	t.Logf("up after %v; %s", took.Round(10*time.Millisecond), f)
@@ -158,7 +163,7 @@ func (r *reached) settle(gw *lab.Vpngw) {
 	r.n.Helper()
 	r.n.Await(lab.Patience, "one pair at each end", func() (bool, string) {
 		ours := gw.Tunnel("row").Children
-		ikes, children, saw := r.d.count()
+		ikes, children, _, saw := r.d.count()
 		return len(ours) == 1 && ikes == 1 && children == 1, fmt.Sprintf("ours %+v\ntheirs %s", ours, saw)
 	})
 }

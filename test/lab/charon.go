@@ -112,6 +112,16 @@ func (c *Charon) launch() {
 	}
 	c.Process = c.ns.Start("charon", "unshare", "-m", "env", "STRONGSWAN_CONF="+c.conf,
 		"sh", "-c", "mount -t tmpfs tmpfs /run && rm -f "+c.socket+"; "+enter+"exec chroot /"+charonRoot+" "+charonPath)
+	c.connect()
+	c.ns.Run("ip", "link", "set", "ipsec0", "txqueuelen", "10000") // for the same reason
+	if err := c.widen(); err != nil {
+		c.ns.lab.Fatalf("%s: receive buffers: %v", c.Name, err)
+	}
+}
+
+// connect waits for the program to answer.
+func (c *Charon) connect() {
+	c.ns.lab.Helper()
 	c.ns.lab.Await(Patience, c.Name+" answers on its vici socket", func() (bool, string) {
 		c.mustRun()
 		s, err := vici.NewSession(vici.WithSocketPath(c.socket))
@@ -126,10 +136,6 @@ func (c *Charon) launch() {
 		return true, ""
 	})
 	c.ns.lab.onClose(func() { c.session.Close() })
-	c.ns.Run("ip", "link", "set", "ipsec0", "txqueuelen", "10000") // for the same reason
-	if err := c.widen(); err != nil {
-		c.ns.lab.Fatalf("%s: receive buffers: %v", c.Name, err)
-	}
 }
 
 // Restart starts a stopped or killed charon again, with its earlier connections

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -21,10 +22,12 @@ import (
 type Guest struct {
 	Process *Process // qemu
 
-	lab  *Lab
-	role string
-	at   string // where the program test/lab/guest listens
-	http *http.Client
+	lab   *Lab
+	ns    *Namespace // of its cables
+	role  string
+	at    string // where the program test/lab/guest listens
+	http  *http.Client
+	relay net.Listener // to its charon; nil: not wanted yet
 }
 
 // Guest boots a Debian of a suite with these packages, and gives the Namespace a device that is the other end of its eth0. It returns
@@ -40,10 +43,9 @@ func (n *Namespace) Guest(role, device, suite string, packages ...string) *Guest
 	net4 := 4 * n.number()
 	n.Address(control, fmt.Sprintf("192.168.77.%d/30", net4+1))
 	theirs := fmt.Sprintf("192.168.77.%d", net4+2)
-	g := &Guest{lab: n.lab, role: role, at: theirs + ":7000"}
-	g.http = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		n.Do(func() { conn, err = net.DialTimeout(network, address, 5*time.Second) })
-		return conn, err
+	g := &Guest{lab: n.lab, ns: n, role: role, at: theirs + ":7000"}
+	g.http = &http.Client{Transport: &http.Transport{DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+		return g.dial(network, address)
 	}}}
 	start := time.Now()
 	g.Process = n.Start(role, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults", "-no-user-config", "-no-reboot",
@@ -108,6 +110,49 @@ func (g *Guest) Put(path, text string) {
 	if err := g.post("/file", url.Values{"path": {path}}, bytes.NewReader([]byte(text)), nil); err != nil {
 		g.lab.Fatalf("%s: %s: %v", g.role, path, err)
 	}
+}
+
+// Charon is the strongSwan that runs in the guest, whose socket is /run/charon.vici; the caller has started it.
+func (g *Guest) Charon() *Charon {
+	g.lab.Helper()
+	socket := filepath.Join(g.lab.Dir, g.role+".vici")
+	if g.relay == nil {
+		var err error
+		if g.relay, err = net.Listen("unix", socket); err != nil {
+			g.lab.Fatalf("lab: %v", err)
+		}
+		g.lab.onClose(func() { g.relay.Close() })
+		go g.serve()
+	}
+	c := &Charon{Process: g.Process, ns: g.ns, socket: socket}
+	c.connect()
+	return c
+}
+
+// serve connects who calls at the relay's socket to the guest.
+func (g *Guest) serve() {
+	for {
+		here, err := g.relay.Accept()
+		if err != nil {
+			return
+		}
+		there, err := g.dial("tcp", strings.Replace(g.at, ":7000", ":7001", 1))
+		if err != nil {
+			here.Close()
+			continue
+		}
+		for _, c := range [][2]net.Conn{{here, there}, {there, here}} {
+			go func() {
+				io.Copy(c[0], c[1])
+				c[0].Close()
+			}()
+		}
+	}
+}
+
+func (g *Guest) dial(network, address string) (conn net.Conn, err error) {
+	g.ns.Do(func() { conn, err = net.DialTimeout(network, address, 5*time.Second) })
+	return conn, err
 }
 
 // Talk opens one end of a flow in the guest.

@@ -154,7 +154,7 @@ while ! ip link show eth1 >/dev/null 2>&1; do sleep 0.05; done
 ip addr add $control/30 dev eth1
 ip link set eth1 up
 echo "the guest is ready"
-while :; do /run/agent $control:7000; done
+while :; do /run/agent $control:7000 $control:7001 /run/charon.vici; done
 `
 
 // moduleFiles are the files of modules and of what they depend on, in the order to load them, below the directory of a kernel's modules.

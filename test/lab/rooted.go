@@ -69,3 +69,11 @@ func (r *Rooted) Put(path, text string) {
 		r.ns.lab.Fatalf("lab: %v", err)
 	}
 }
+
+// Charon is the strongSwan that runs there, whose socket is /run/charon.vici; the caller has started it.
+func (r *Rooted) Charon() *Charon {
+	r.ns.lab.Helper()
+	c := &Charon{Process: r.hold, ns: r.ns, socket: fmt.Sprintf("/proc/%d/root/run/charon.vici", r.hold.PID())}
+	c.connect()
+	return c
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -36,9 +37,36 @@ func main() {
 	http.HandleFunc("POST /sh", script)
 	http.HandleFunc("POST /file", file)
 	http.HandleFunc("POST /talk/{verb}", talk)
+	go relay(os.Args[2], os.Args[3])
 	err := http.ListenAndServe(os.Args[1], nil)
 	fmt.Fprintln(os.Stderr, "guest:", err)
 	os.Exit(1)
+}
+
+// relay connects who calls at an address to a Unix socket. A daemon's socket may come and go.
+func relay(address, socket string) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		return
+	}
+	for {
+		here, err := l.Accept()
+		if err != nil {
+			return
+		}
+		there, err := net.Dial("unix", socket)
+		if err != nil {
+			here.Close()
+			continue
+		}
+		for _, c := range [][2]net.Conn{{here, there}, {there, here}} {
+			go func() {
+				io.Copy(c[0], c[1])
+				c[0].Close()
+			}()
+		}
+	}
 }
 
 func script(w http.ResponseWriter, r *http.Request) {
