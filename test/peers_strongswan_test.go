@@ -172,6 +172,6 @@ func (s *swan) version() string {
 }
 
 func (s *swan) log() string {
-	out, _ := s.Try("tail -60 /tmp/daemon.log; cat /proc/net/xfrm_stat | grep -v ' 0$'; ip -s xfrm state; ip xfrm policy")
+	out, _ := s.Try("tail -60 /tmp/daemon.log; grep -v '[^0-9]0$' /proc/net/xfrm_stat; ip -s xfrm state; ip xfrm policy")
 	return out
 }

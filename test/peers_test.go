@@ -22,7 +22,9 @@ type realPeer struct {
 
 var realPeers = []realPeer{
 	{name: "strongswan-5.9.8", suite: "bookworm", packages: strongswanPackages, daemon: func(b box) ikeDaemon { return &swan{box: b} }},
+	{name: "libreswan-4.10", suite: "bookworm", packages: libreswanPackages, daemon: func(b box) ikeDaemon { return &libre{b, "--rekey-ipsec"} }},
 	{name: "strongswan-6.0.1", suite: "trixie", packages: strongswanPackages, daemon: func(b box) ikeDaemon { return &swan{box: b} }},
+	{name: "libreswan-5.2", suite: "trixie", packages: libreswanPackages, daemon: func(b box) ikeDaemon { return &libre{b, "--rekey-child"} }},
 	{name: "strongswan-6.0.1-user", suite: "trixie", packages: strongswanPackages, rooted: true, daemon: func(b box) ikeDaemon { return &swan{box: b, userSpace: true} }},
 }
 
@@ -72,7 +74,7 @@ func (p realPeer) bringUp(t *testing.T) *reached {
 		bring(g, true)
 		r.d, r.talk = p.daemon(g), g.Talk
 	}
-	if v := r.d.version(); !strings.Contains(strings.ReplaceAll(strings.ToLower(v), " ", "-"), strings.TrimSuffix(p.name, "-user")) {
+	if v := r.d.version(); !strings.HasPrefix(strings.ReplaceAll(strings.ToLower(v), " ", "-"), strings.TrimSuffix(p.name, "-user")) {
 		t.Fatalf("%s is %s in Debian's %s now: give it the right name", p.name, v, p.suite)
 	}
 	return r
