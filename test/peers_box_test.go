@@ -35,7 +35,7 @@ func bring(g *lab.Guest, cloud bool) {
 		gw, gw6, via, via6, host, host6 = lab.CloudAddr+"/24", lab.CloudAddr6+"/64", "198.51.100.254", "2001:db8:a::fe", lab.CloudHost, lab.CloudHost6
 	}
 	g.Sh(`set -e
-modprobe -a esp4 esp6 xfrm_user
+modprobe -qa esp4 esp6 xfrm_user authenc authencesn gcm ghash-generic ctr cbc seqiv echainiv drbg jitterentropy_rng hmac aesni_intel sha1_generic sha256_generic sha512_generic ||:
 echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
 echo 1 >/proc/sys/net/ipv4/ip_forward
 for f in all default eth0; do echo 0 >/proc/sys/net/ipv4/conf/$f/rp_filter; done

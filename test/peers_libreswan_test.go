@@ -32,12 +32,17 @@ func (l *libre) launch(conf, secrets string) {
 	l.Sh("ip xfrm policy flush; ip xfrm state flush; rm -f /tmp/daemon.log /run/pluto/*; mkdir -p /run/pluto; [ -e /var/lib/ipsec/nss/cert9.db ] || ipsec initnss >/dev/null; " +
 		fmt.Sprintf(startDaemon, "/usr/libexec/ipsec/pluto --config /etc/ipsec.conf --nofork --stderrlog") + `
 i=0; until grep -q 'loaded 1 \|added connection\|: added ' /tmp/daemon.log && grep -qi 'listening for IKE' /tmp/daemon.log && ` + whack + `--briefstatus >/dev/null 2>&1; do
-	sleep 0.1; i=$((i+1)); [ $i -lt 400 ] || { cat /tmp/daemon.log; exit 1; }
+	if grep 'failed to add connection' /tmp/daemon.log; then exit 1; fi
+	sleep 0.1; i=$((i+1)); [ $i -lt 1000 ] || { tail -40 /tmp/daemon.log; exit 1; }
 done`)
 }
 
 func (l *libre) start(c cell, self, other site) {
 	a := c.suites()
+	esp := libreNames.Replace(a.esp())
+	if aead(a.espEncr) {
+		esp = strings.Replace(esp, "-", ";", 1)
+	}
 	esn := ""
 	if c.version == 2 {
 		esn = "    esn=" + choose(c.esn, "yes", "no") + "\n"
@@ -60,7 +65,7 @@ func (l *libre) start(c cell, self, other site) {
     dpddelay=3
     dpdtimeout=12
     dpdaction=clear
-%s`, choose(c.version == 2, "yes", "no"), self.gateway, self.subnet, other.gateway, other.subnet, libreNames.Replace(a.ike()), libreNames.Replace(a.esp()),
+%s`, choose(c.version == 2, "yes", "no"), self.gateway, self.subnet, other.gateway, other.subnet, libreNames.Replace(a.ike()), esp,
 		choose(c.udp, "yes", "auto"), esn),
 		fmt.Sprintf("%s %s : PSK \"%s\"\n", self.gateway, other.gateway, psk))
 }

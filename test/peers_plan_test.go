@@ -45,12 +45,16 @@ func peerCells() []cell {
 	return out
 }
 
-// suites are the cell's algorithms, as vpngw and strongSwan write them. IKEv1's own exchanges know no AEAD.
+// suites are the cell's algorithms, as vpngw and strongSwan write them. IKEv1's own exchanges know no AEAD, and
+// its ESP no elliptic groups in Libreswan.
 func (c cell) suites() suites {
 	for _, s := range peerSuites {
 		if s.name == c.suite {
-			if c.version == 1 && aead(s.ikeEncr) {
-				s.ikeEncr = "aes256"
+			if c.version == 1 {
+				s.espGroup = "modp2048"
+				if aead(s.ikeEncr) {
+					s.ikeEncr = "aes256"
+				}
 			}
 			s.initiate = c.initiate
 			return s.suites

@@ -121,6 +121,7 @@ func (r *reached) cell(t *testing.T, c cell) string {
 		t.Errorf("IKEv%d, encapsulated: %v, %s", up.IKE.Version, up.IKE.Encap, up.Children[0].Proposal)
 	}
 	f := startPeerFlow(r.n, r.n.Host.Talk, ours.host, r.talk, theirs.host)
+	t.Cleanup(f.close)
 	var lost []string
 	for i, p := range phases {
 		if i == 0 || p.ike {
@@ -149,6 +150,9 @@ func (r *reached) cell(t *testing.T, c cell) string {
 			t.Errorf("%s: %d packets lost", phases[i].name, n)
 		}
 		lost = append(lost, fmt.Sprint(n))
+	}
+	if t.Failed() {
+		t.Logf("queues of devices dropped %d\n%s", r.n.DeviceDrops(), gw.Command("counters"))
 	}
 	gw.Stop()
 	r.n.Await(lab.Patience, "the peer has no SA any more", func() (bool, string) {
@@ -212,7 +216,7 @@ func (f *peerFlow) stop() []int {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	f.ra, f.rb = f.a.Close(), f.b.Close()
+	f.close()
 	out := make([]int, len(f.marks))
 	count := func(lost []int, end int) {
 		for _, n := range lost {
@@ -229,8 +233,16 @@ func (f *peerFlow) stop() []int {
 	return out
 }
 
+func (f *peerFlow) close() {
+	if f.a != nil {
+		f.ra, f.rb = f.a.Close(), f.b.Close()
+		f.a, f.b = nil, nil
+	}
+}
+
 func (f *peerFlow) sent() int { return f.ra.Sent + f.rb.Sent }
 
 func (f *peerFlow) String() string {
-	return fmt.Sprintf("there: %d sent, lost %v; back: %d sent, lost %v; duplicated %d", f.ra.Sent, numbered.Lost(f.ra, f.rb), f.rb.Sent, numbered.Lost(f.rb, f.ra), f.ra.Duplicated+f.rb.Duplicated)
+	return fmt.Sprintf("there: %d sent, lost [%s]; back: %d sent, lost [%s]; duplicated %d; marks %v", f.ra.Sent, numbered.Ranges(numbered.Lost(f.ra, f.rb)),
+		f.rb.Sent, numbered.Ranges(numbered.Lost(f.rb, f.ra)), f.ra.Duplicated+f.rb.Duplicated, f.marks)
 }

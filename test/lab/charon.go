@@ -162,7 +162,7 @@ func (c *Charon) call(s *vici.Session, command string, in any) (*vici.Message, e
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*Patience)
 	defer cancel()
 	return s.Call(ctx, command, m)
 }

@@ -38,7 +38,7 @@ func (n *Namespace) Guest(role, device, suite string, packages ...string) *Guest
 	control := device + "-c"
 	for _, tap := range []string{device, control} {
 		n.Run("ip", "tuntap", "add", "dev", tap, "mode", "tap")
-		n.Run("ip", "link", "set", tap, "up", "txqueuelen", "1000")
+		n.Run("ip", "link", "set", tap, "up", "txqueuelen", "10000")
 	}
 	net4 := 4 * n.number()
 	n.Address(control, fmt.Sprintf("192.168.77.%d/30", net4+1))
@@ -48,9 +48,9 @@ func (n *Namespace) Guest(role, device, suite string, packages ...string) *Guest
 		return g.dial(network, address)
 	}}}
 	start := time.Now()
-	g.Process = n.Start(role, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults", "-no-user-config", "-no-reboot",
+	g.Process = n.Start(role, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "512", "-nodefaults", "-no-user-config", "-no-reboot",
 		"-display", "none", "-serial", "stdio", "-kernel", image.kernel, "-initrd", image.initrd,
-		"-append", "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off ipv6.disable_ipv6=0 lab.control="+theirs,
+		"-append", "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off cryptomgr.notests lab.control="+theirs,
 		"-drive", "if=virtio,format=raw,snapshot=on,file="+image.disk,
 		"-netdev", "tap,id=n0,script=no,downscript=no,ifname="+device, "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:"+fmt.Sprintf("%02x", net4),
 		"-netdev", "tap,id=n1,script=no,downscript=no,ifname="+control, "-device", "virtio-net-pci,netdev=n1,mac=52:54:00:00:01:"+fmt.Sprintf("%02x", net4),
@@ -81,13 +81,16 @@ func (g *Guest) post(path string, query url.Values, body io.Reader, out any) err
 	return json.Unmarshal(text, out)
 }
 
+// guestPatience is the longest that a script takes in a guest, which is slow on a busy machine.
+const guestPatience = 5 * time.Minute
+
 // Try runs a shell script in the guest and returns its output. It may be called from any goroutine.
 func (g *Guest) Try(script string) (string, error) {
 	var a struct {
 		Code int
 		Out  string
 	}
-	err := g.post("/sh", url.Values{"seconds": {strconv.Itoa(int(Patience.Seconds()))}}, strings.NewReader(script), &a)
+	err := g.post("/sh", url.Values{"seconds": {strconv.Itoa(int(guestPatience.Seconds()))}}, strings.NewReader(script), &a)
 	if err == nil && a.Code != 0 {
 		err = fmt.Errorf("exit status %d", a.Code)
 	}

@@ -5,10 +5,14 @@ package numbered
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -50,13 +54,33 @@ func Lost(from, to Report) []int {
 	return lost
 }
 
+// Ranges writes numbers in ascending order as ranges.
+func Ranges(numbers []int) string {
+	var out []string
+	for i := 0; i < len(numbers); {
+		j := i
+		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
+			j++
+		}
+		if j == i {
+			out = append(out, strconv.Itoa(numbers[i]))
+		} else {
+			out = append(out, fmt.Sprintf("%d-%d", numbers[i], numbers[j]))
+		}
+		i = j + 1
+	}
+	return strings.Join(out, " ")
+}
+
 // Open opens an end, in the network namespace of the calling thread.
 func Open(local, remote netip.AddrPort) (*End, error) {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
 	if err != nil {
 		return nil, err
 	}
-	conn.SetReadBuffer(1 << 20)
+	if raw, err := conn.SyscallConn(); err == nil { // a busy machine may not run this program for seconds
+		raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 32<<20) })
+	}
 	e := &End{conn: conn, to: remote, stop: make(chan struct{})}
 	go e.receive()
 	return e, nil
@@ -111,9 +135,9 @@ func (e *End) send(perSecond int) {
 			return
 		case <-tick.C:
 		}
-		// Late ticks are made good, by two packets a tick at most.
+		// Late ticks are made good, by a tenth of a second's packets at most.
 		due := int64(time.Since(start).Seconds() * float64(perSecond))
-		for burst := 2; burst > 0 && e.sent.Load() < min(due, most); burst-- {
+		for burst := max(2, perSecond/10); burst > 0 && e.sent.Load() < min(due, most); burst-- {
 			binary.BigEndian.PutUint64(b[:], uint64(e.sent.Load()))
 			if _, err := e.conn.WriteToUDPAddrPort(b[:], e.to); err != nil {
 				e.mu.Lock()
