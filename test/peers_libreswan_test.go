@@ -14,6 +14,7 @@ var libreswanPackages = []string{"libreswan", "bind9-host"}
 type libre struct {
 	box
 	rekeyChild string // whack's option
+	version1   bool   // what it was started with is IKEv1
 }
 
 // libreNames are Libreswan's names of algorithms.
@@ -38,14 +39,16 @@ done`)
 }
 
 func (l *libre) start(c cell, self, other site) {
+	l.version1 = c.version == 1
 	a := c.suites()
 	esp := libreNames.Replace(a.esp())
 	if aead(a.espEncr) {
 		esp = strings.Replace(esp, "-", ";", 1)
 	}
-	esn := ""
+	// Of IKEv1 it does not rekey the IKE SA when it is told to, only some time before its end.
+	more := "    ikelifetime=70s\n    rekeymargin=30s\n    rekeyfuzz=0%\n"
 	if c.version == 2 {
-		esn = "    esn=" + choose(c.esn, "yes", "no") + "\n"
+		more = "    esn=" + choose(c.esn, "yes", "no") + "\n"
 	}
 	l.launch(fmt.Sprintf(`conn row
     auto=add
@@ -66,7 +69,7 @@ func (l *libre) start(c cell, self, other site) {
     dpdtimeout=12
     dpdaction=clear
 %s`, choose(c.version == 2, "yes", "no"), self.gateway, self.subnet, other.gateway, other.subnet, libreNames.Replace(a.ike()), esp,
-		choose(c.udp, "yes", "auto"), esn),
+		choose(c.udp, "yes", "auto"), more),
 		fmt.Sprintf("%s %s : PSK \"%s\"\n", self.gateway, other.gateway, psk))
 }
 
@@ -89,7 +92,14 @@ func (l *libre) whack(options string) error {
 
 func (l *libre) initiate() error { return l.whack("--name row --initiate") }
 
+// rekey of IKEv1 is another quick mode, and of its IKE SA a matter of time.
 func (l *libre) rekey(ike bool) error {
+	switch {
+	case l.version1 && ike:
+		return nil
+	case l.version1:
+		return l.whack("--name row --initiate --asynchronous")
+	}
 	return l.whack("--name row --asynchronous " + choose(ike, "--rekey-ike", l.rekeyChild))
 }
 
@@ -100,7 +110,7 @@ func (l *libre) states() string {
 }
 
 var (
-	libreIKE   = regexp.MustCompile(`(?im)^.*#(\d+): "row.*(established IKE SA|ISAKMP SA established|ESTABLISHED_IKE_SA).*$`)
+	libreIKE   = regexp.MustCompile(`(?im)^.*#(\d+): "row.*(established IKE SA|(IKE|ISAKMP) SA established|ESTABLISHED_IKE_SA).*$`)
 	libreChild = regexp.MustCompile(`(?im)^.*#(\d+): "row.*(established Child SA|IPsec SA established|ESTABLISHED_CHILD_SA).*$`)
 	libreAny   = regexp.MustCompile(`(?m)^.*#\d+: "row.* STATE_.*$`)
 )

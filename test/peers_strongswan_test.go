@@ -22,6 +22,7 @@ const peersCharonConf = `charon {
 	install_virtual_ip = no
 	delete_rekeyed = yes
 	replay_window = 32
+	retransmit_tries = 3
 	plugins {
 		include /etc/strongswan.d/charon/*.conf
 		%s
@@ -151,7 +152,10 @@ func (s *swan) remove(ike bool) error {
 }
 
 func (s *swan) count() (ikes, children int, rests bool, saw string) {
-	sas := s.vici.SAs()
+	sas, err := s.vici.TrySAs()
+	if err != nil {
+		return -1, -1, false, err.Error()
+	}
 	usable := 0
 	for _, ike := range sas {
 		children += len(ike.Children)

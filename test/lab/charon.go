@@ -260,6 +260,9 @@ func (c *Charon) SAs() []IKESA {
 	return out
 }
 
+// TrySAs is SAs of a charon that may not answer.
+func (c *Charon) TrySAs() ([]IKESA, error) { return c.list() }
+
 // list opens its own vici session and reads the events itself: govici's
 // CallStreaming (0.8.0) may end before the last event, because it selects at
 // random between the events and the response that follows them.
