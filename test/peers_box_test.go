@@ -24,6 +24,8 @@ type ikeDaemon interface {
 	remove(ike bool) error
 	// count counts IKE and Child SAs; it rests if none of them is being made or replaced.
 	count() (ikes, children int, rests bool, saw string)
+	// keys are the usable IKE SAs or Child SAs, as far as a rekey changes them.
+	keys(ike bool) string
 	version() string
 	log() string
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -48,7 +49,7 @@ func (l *libre) start(c cell, self, other site) {
 	// Of IKEv1 it does not rekey the IKE SA when it is told to, only some time before its end.
 	more := "    ikelifetime=70s\n    rekeymargin=30s\n    rekeyfuzz=0%\n"
 	if c.version == 2 {
-		more = "    esn=" + choose(c.esn, "yes", "no") + "\n"
+		more = "    retransmit-timeout=30s\n    esn=" + choose(c.esn, "yes", "no") + "\n"
 	}
 	l.launch(fmt.Sprintf(`conn row
     auto=add
@@ -130,6 +131,19 @@ func (l *libre) count() (ikes, children int, rests bool, saw string) {
 	saw = l.states()
 	ikes, children = len(libreIKE.FindAllString(saw, -1)), len(libreChild.FindAllString(saw, -1))
 	return ikes, children, ikes > 0 && children > 0 && len(libreAny.FindAllString(saw, -1)) == ikes+children, saw
+}
+
+func (l *libre) keys(ike bool) string {
+	kind := libreChild
+	if ike {
+		kind = libreIKE
+	}
+	var out []string
+	for _, m := range kind.FindAllStringSubmatch(l.states(), -1) {
+		out = append(out, m[1])
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
 }
 
 func (l *libre) version() string {

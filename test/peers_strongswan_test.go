@@ -2,6 +2,8 @@ package test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"vpngw/test/lab"
 )
@@ -169,6 +171,23 @@ func (s *swan) count() (ikes, children int, rests bool, saw string) {
 		}
 	}
 	return len(sas), children, usable == 1001, fmt.Sprintf("%+v", sas)
+}
+
+func (s *swan) keys(ike bool) string {
+	sas, _ := s.vici.TrySAs()
+	var out []string
+	for _, sa := range sas {
+		if ike && sa.State == "ESTABLISHED" {
+			out = append(out, sa.InitiatorSP)
+		}
+		for _, c := range sa.Children {
+			if !ike && c.State == "INSTALLED" {
+				out = append(out, c.SPIIn)
+			}
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
 }
 
 func (s *swan) version() string {
