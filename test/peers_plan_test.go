@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"vpngw/test/lab"
@@ -41,6 +42,18 @@ func peerCells() []cell {
 			c.version = 1
 		}
 		out = append(out, c)
+	}
+	return out
+}
+
+// cells are the peer's. kernel-libipsec has no extended sequence numbers.
+func (p realPeer) cells() []cell {
+	var out []cell
+	for _, c := range peerCells() {
+		c.esn = c.esn && !p.rooted
+		if !slices.Contains(out, c) {
+			out = append(out, c)
+		}
 	}
 	return out
 }

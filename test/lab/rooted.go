@@ -16,7 +16,7 @@ type Rooted struct {
 
 // rootedScript makes a root that is lost with its mount namespace.
 const rootedScript = `set -e
-base=$1 ready=$2
+base=$1
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay overlay -o lowerdir=$base,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
@@ -24,19 +24,17 @@ mount -t tmpfs tmpfs /mnt/root/run
 mount -t tmpfs tmpfs /mnt/root/tmp
 mount --rbind /proc /mnt/root/proc
 mount --rbind /dev /mnt/root/dev
-: >$ready
 exec chroot /mnt/root sleep infinity`
 
 // Rooted makes one of a suite with these packages.
 func (n *Namespace) Rooted(suite string, packages ...string) *Rooted {
 	n.lab.Helper()
-	ready := filepath.Join(n.lab.Dir, n.role+"-rooted")
 	r := &Rooted{ns: n}
-	r.hold = n.Start("rooted", "unshare", "--mount", "--propagation", "private", "sh", "-c", rootedScript, "sh", n.lab.Debian(suite, packages), ready)
+	r.hold = n.Start("rooted", "unshare", "--mount", "--propagation", "private", "sh", "-c", rootedScript, "sh", n.lab.Debian(suite, packages))
 	n.lab.Await(Patience, n.role+" has its root", func() (bool, string) {
 		r.hold.mustRun()
-		_, err := os.Stat(ready)
-		return err == nil, fmt.Sprint(err)
+		program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", r.hold.PID()))
+		return filepath.Base(program) == "sleep", program // the last that the script starts
 	})
 	return r
 }
