@@ -27,7 +27,7 @@ var peerSuites = []struct {
 	{"gcm", suites{ikeEncr: "aes256gcm16", ikeHash: "sha384", ikeGroup: "ecp384", espEncr: "aes256gcm16", espGroup: "ecp384"}},
 	{"cbc-sha1", suites{ikeEncr: "aes128", ikeHash: "sha1", ikeGroup: "modp2048", espEncr: "aes128", espHash: "sha1", espGroup: "modp2048"}},
 	{"cbc-sha256", suites{ikeEncr: "aes256", ikeHash: "sha256", ikeGroup: "ecp256", espEncr: "aes256", espHash: "sha256", espGroup: "ecp256"}},
-	{"cbc-sha512", suites{ikeEncr: "aes256", ikeHash: "sha512", ikeGroup: "modp2048", espEncr: "aes256", espHash: "sha512", espGroup: "ecp521"}},
+	{"cbc-sha512", suites{ikeEncr: "aes256", ikeHash: "sha512", ikeGroup: "ecp521", espEncr: "aes256", espHash: "sha512", espGroup: "ecp521"}},
 }
 
 // peerSizes are how many values each choice of a cell has. IKEv1 has no extended sequence numbers, so version and numbers are one.
