@@ -1,6 +1,9 @@
 package test
 
 import (
+	"strconv"
+	"strings"
+
 	"vpngw/test/lab"
 )
 
@@ -28,6 +31,14 @@ type ikeDaemon interface {
 	keys(ike bool) string
 	version() string
 	log() string
+}
+
+// sendDrops is how many packets the kernel of a guest dropped instead of sending them, for it had no SA for a moment: its own loss. In user
+// space nobody counts them.
+func sendDrops(b box) int {
+	out, _ := b.Try(`awk '/^XfrmOut/ {n += $2} END {print n+0}' /proc/net/xfrm_stat 2>/dev/null`)
+	n, _ := strconv.Atoi(strings.TrimSpace(out))
+	return n
 }
 
 // bring gives a guest the addresses of a gateway, and those of a host behind it.

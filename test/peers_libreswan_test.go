@@ -113,7 +113,8 @@ func (l *libre) states() string {
 var (
 	libreIKE   = regexp.MustCompile(`(?im)^.*#(\d+): "row.*(established IKE SA|(IKE|ISAKMP) SA established|ESTABLISHED_IKE_SA).*$`)
 	libreChild = regexp.MustCompile(`(?im)^.*#(\d+): "row.*(established Child SA|IPsec SA established|ESTABLISHED_CHILD_SA).*$`)
-	libreAny   = regexp.MustCompile(`(?m)^.*#\d+: "row.* STATE_.*$`)
+	// libreBusy is an SA in the making that replaces one; a phase 1 that another has overtaken may stay for two minutes.
+	libreBusy = regexp.MustCompile(`(?m)^.*#\d+: "row.* STATE_(V2_NEW|V2_REKEY|QUICK_R0|QUICK_R1|QUICK_I1).*$`)
 )
 
 func (l *libre) remove(ike bool) error {
@@ -130,7 +131,7 @@ func (l *libre) remove(ike bool) error {
 func (l *libre) count() (ikes, children int, rests bool, saw string) {
 	saw = l.states()
 	ikes, children = len(libreIKE.FindAllString(saw, -1)), len(libreChild.FindAllString(saw, -1))
-	return ikes, children, ikes > 0 && children > 0 && len(libreAny.FindAllString(saw, -1)) == ikes+children, saw
+	return ikes, children, ikes > 0 && children > 0 && !libreBusy.MatchString(saw), saw
 }
 
 func (l *libre) keys(ike bool) string {
