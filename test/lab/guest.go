@@ -55,7 +55,7 @@ func (n *Namespace) Guest(role, device, suite string, packages ...string) *Guest
 		"-netdev", "tap,id=n0,script=no,downscript=no,ifname="+device, "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:"+fmt.Sprintf("%02x", net4),
 		"-netdev", "tap,id=n1,script=no,downscript=no,ifname="+control, "-device", "virtio-net-pci,netdev=n1,mac=52:54:00:00:01:"+fmt.Sprintf("%02x", net4),
 		"-device", "virtio-rng-pci")
-	n.lab.Await(2*Patience, g.Process.Name+" answers", func() (bool, string) {
+	n.lab.Await(guestPatience, g.Process.Name+" answers", func() (bool, string) {
 		g.Process.mustRun()
 		out, err := g.Try("uname -r")
 		return err == nil, out + "\n" + tail(g.Process.Log(), 20)
