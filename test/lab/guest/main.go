@@ -82,10 +82,11 @@ func script(w http.ResponseWriter, r *http.Request) {
 	cmd.WaitDelay = time.Second // a daemon may hold the pipe
 	out, err := cmd.CombinedOutput()
 	a := answer{Out: string(out)}
-	if cmd.ProcessState != nil {
+	if a.Code = -1; cmd.ProcessState != nil {
 		a.Code = cmd.ProcessState.ExitCode()
-	} else {
-		a.Code, a.Out = -1, a.Out+err.Error()
+	}
+	if a.Code < 0 && err != nil {
+		a.Out += err.Error() // no exit status says it
 	}
 	json.NewEncoder(w).Encode(a)
 }
