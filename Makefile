@@ -43,7 +43,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 export GOTOOLCHAIN := auto
 
 .PHONY: build demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
-.PHONY: deb rpm tarball dist package-test compose-test systemd-test page-test metrics-test
+.PHONY: deb rpm tarball dist package-test compose-test systemd-test page-test metrics-test peers
 .DEFAULT_GOAL := build
 
 build: go ## bin/vpngw, a static binary
@@ -108,6 +108,9 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
 	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
 
+peers: go setup ## real peers with kernels of their own, in guests that qemu emulates and debootstrap makes once: a table, 40 minutes (root; PEER=libreswan-5.2: one peer, CELL=IKEv1: some cells)
+	CI=true PEERS=1 PEER='$(PEER)' CELL='$(CELL)' $(GO) test $(TESTFLAGS) -v -count=1 -timeout 3h -run '^TestPeers$$' ./test
+
 metrics-test: go setup ## a real Prometheus: each alert provoked, each query of the dashboard asked (root; installs Debian's prometheus)
 	METRICS=1 $(GO) test -v -count=1 -timeout 20m -run '^TestPrometheus' ./test
 
@@ -144,6 +147,7 @@ go:
 package-test: ALSO = debootstrap systemd-container util-linux lintian rpm dpkg file make
 systemd-test: ALSO = systemd-container debootstrap strace
 metrics-test: ALSO = prometheus
+peers: ALSO = qemu-system-x86 busybox-static debootstrap e2fsprogs
 
 # setup installs missing packages if it runs as root. Otherwise the tests that need them are skipped.
 setup:

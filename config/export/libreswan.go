@@ -119,7 +119,7 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 	if t.Aggressive && t.IKEVersion == 1 {
 		w.set("aggressive", "yes")
 	}
-	w.algorithms("ike", t.IKEProposals)
+	w.algorithms("ike", t.IKEVersion, t.IKEProposals)
 	w.libreswanLife("ikelifetime", t.IKELifetime, "an IKE SA")
 	for _, id := range []ipsec.Identity{t.Local.ID, t.Remote.ID} {
 		if id.Type != 0 && id != ipsec.AnyIdentity && libreswanID(config.End{ID: id}) == "%any" {
@@ -149,7 +149,7 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 }
 
 func (w *writer) libreswanESP(t *config.Tunnel) {
-	w.algorithms("esp", t.ESPProposals)
+	w.algorithms("esp", t.IKEVersion, t.ESPProposals)
 	without := withoutGroup(t.ESPProposals)
 	if without > 0 && without < len(t.ESPProposals) {
 		w.line("    # %s", w.cannot("that PFS is left to the peer: here it is demanded"))
@@ -235,37 +235,72 @@ var libreswanNames = map[string]string{
 	"des": "", "modp768": "", "modp1024": "", "modp2048s256": "",
 }
 
-// algorithms writes proposals as CIPHERS-HASHES-GROUPS.
-func (w *writer) algorithms(key string, ps []ipsec.Proposal) {
+// algorithms writes proposals as CIPHERS-HASHES-GROUPS, or as CIPHERS;GROUPS where ESP has no hash: what stands behind the
+// first hyphen there is one. IKEv1 knows one algorithm in each place, so a proposal becomes as many as it has choices.
+func (w *writer) algorithms(key string, version int, ps []ipsec.Proposal) {
 	var out []string
 	for _, p := range ps {
 		hashes := ipsec.Integ
-		if len(p.Of(ipsec.Integ)) == 0 {
+		if key == "ike" && len(p.Of(ipsec.Integ)) == 0 {
 			hashes = ipsec.PRF
 		}
-		var parts []string
-		for _, typ := range []ipsec.TransformType{ipsec.Encr, hashes, ipsec.KE} {
-			if part := w.libreswanList(p.Of(typ)); part != "" {
-				parts = append(parts, part)
+		ciphers := w.libreswanList(key, version, p.Of(ipsec.Encr))
+		hash := w.libreswanList(key, version, p.Of(hashes))
+		groups := w.libreswanList(key, version, p.Of(ipsec.KE))
+		if version != 1 {
+			ciphers, hash, groups = oneWord(ciphers), oneWord(hash), oneWord(groups)
+		}
+		for _, c := range ciphers {
+			for _, h := range oneAtLeast(hash) {
+				for _, g := range oneAtLeast(groups) {
+					one := c
+					if h != "" {
+						one += "-" + h
+					}
+					if g != "" {
+						one += map[bool]string{true: "-", false: ";"}[h != ""] + g
+					}
+					out = append(out, one)
+				}
 			}
 		}
-		out = append(out, strings.Join(parts, "-"))
 	}
 	w.set(key, strings.Join(out, ","))
 }
 
-func (w *writer) libreswanList(ts []ipsec.Transform) string {
+// oneWord is a list as one word.
+func oneWord(names []string) []string {
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{strings.Join(names, "+")}
+}
+
+// oneAtLeast is a list to go through, if only once.
+func oneAtLeast(names []string) []string {
+	if len(names) == 0 {
+		return []string{""}
+	}
+	return names
+}
+
+// libreswanList names algorithms. Libreswan has no ChaCha20 and no elliptic groups for IKEv1's ESP.
+func (w *writer) libreswanList(key string, version int, ts []ipsec.Transform) []string {
 	var out []string
 	for _, t := range ts {
 		name, ok := libreswanNames[t.String()]
 		if !ok {
 			name = t.String()
 		}
-		if name == "" {
+		switch {
+		case name == "":
 			w.line("    # %s", w.cannot("%v, which Libreswan does not have unless it is built so", t))
+			continue
+		case version == 1 && key == "esp" && slices.Contains([]string{"chacha20poly1305", "x25519", "ecp256", "ecp384", "ecp521"}, t.String()):
+			w.line("    # %s", w.cannot("%v of ESP, which Libreswan does not have in IKEv1", t))
 			continue
 		}
 		out = append(out, name)
 	}
-	return strings.Join(out, "+")
+	return out
 }

@@ -19,6 +19,10 @@ func TestLibreswanReadsWhatItIsTold(t *testing.T) {
 		{"IKEv2, timeout", "2", "aes128-sha256-modp2048", "aes128-sha256-esn", "{interval: 10s, timeout: 30s}", []string{"dpddelay=10s", "retransmit-timeout=30s", "pfs=no", "esn=yes"}, []string{"dpdtimeout="}},
 		{"either version", "any", "aes128-sha256-modp2048", "aes128-sha256-noesn", "{interval: 10s}", []string{"pfs=no", "esn=no"}, []string{"dpdtimeout="}},
 		{"IKEv1", "1", "aes128-sha1-modp2048", "aes128-sha1-modp2048-noesn", "{interval: 10s, timeout: 30s}", []string{"dpddelay=10s", "dpdtimeout=50s", "pfs=yes", "ikev1-policy=accept"}, []string{"retransmit-timeout=", "esn="}},
+		{"an AEAD with PFS", "2", "aes256gcm16-prfsha384-ecp384", "aes128gcm16-aes256gcm16-ecp384-ecp256", "{interval: 10s}", []string{"ike=aes_gcm256-sha2_384-dh20\n", "esp=aes_gcm128+aes_gcm256;dh20+dh19\n"}, nil},
+		{"an AEAD without PFS", "2", "aes128-sha256-modp2048", "aes128gcm16", "{interval: 10s}", []string{"esp=aes_gcm128\n"}, nil},
+		{"lists for IKEv1", "1", "aes128-aes256-sha1-modp2048-modp1536", "aes128-sha1-sha256-modp2048", "{interval: 10s}", []string{"ike=aes128-sha1-modp2048,aes128-sha1-modp1536,aes256-sha1-modp2048,aes256-sha1-modp1536\n", "esp=aes128-sha1-modp2048,aes128-sha2_256-modp2048\n"}, []string{"+"}},
+		{"an elliptic group for IKEv1's ESP", "1", "aes128-sha1-ecp256", "aes128-sha1-ecp256", "{interval: 10s}", []string{"ike=aes128-sha1-dh19\n", "esp=aes128-sha1\n", "cannot be said here: ecp256 of ESP, which Libreswan does not have in IKEv1"}, nil},
 		{"PFS left to the peer", "2", "aes128-sha256-modp2048", "aes128-sha256-modp2048, aes128-sha256", "{interval: 10s}", []string{"pfs=yes", "cannot be said here: that PFS is left to the peer"}, nil},
 	} {
 		c := one(loaded(t, fmt.Sprintf(`{version: 1, connections: [{name: hq, dpd: %s, native: {ike_version: %s, psk: not-a-real-secret,

@@ -12,8 +12,9 @@ import (
 // Path MTU probes, RFC 8899, where ICMP is filtered: an R-U-THERE in a message that a second Notify fills. A peer without
 // dead peer detection answers none.
 
-// padding is the Notify that fills a probe, of the types for private use (RFC 2408 section 3.14.1).
-const padding wire.NotifyType1 = 33997
+// padding is the Notify that fills a probe. It says nothing outside of a quick mode with the commit bit (RFC 2408 section 3.1), and
+// every peer knows its type: Libreswan drops a message with a type that it does not know, also if that is one for private use.
+const padding = wire.Connected1
 
 // measure is the probe that is under way.
 type measure struct {

@@ -1,8 +1,6 @@
 package lab
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -68,7 +66,7 @@ func (n *Namespace) Boot(c Boot) *Booted {
 	if c.Suite == "" {
 		c.Suite = "bookworm"
 	}
-	base := n.lab.debian(c.Suite, c.Packages)
+	base := n.lab.debian(c.Suite, slices.Concat(bootedPackages, c.Packages))
 	pipe := filepath.Join(n.lab.Dir, n.role+"-go")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		n.lab.Fatalf("lab: %v", err)
@@ -235,46 +233,4 @@ func initOf(supervisor int) int {
 		}
 	}
 	return 0
-}
-
-// debian is the root of a Debian with these packages, from the cache. Labs of several processes may ask for it at once.
-func (l *Lab) debian(suite string, packages []string) string {
-	l.Helper()
-	all := slices.Concat(bootedPackages, packages)
-	slices.Sort(all)
-	all = slices.Compact(all)
-	sum := sha256.Sum256([]byte(strings.Join(all, ",")))
-	root := filepath.Join(bootCache, suite+"-"+hex.EncodeToString(sum[:4]))
-	if err := os.MkdirAll(bootCache, 0o755); err != nil {
-		l.Fatalf("lab: %v", err)
-	}
-	lock, err := os.Create(root + ".lock")
-	if err != nil {
-		l.Fatalf("lab: %v", err)
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		l.Fatalf("lab: %v", err)
-	}
-	if _, err := os.Stat(root); err == nil {
-		return root
-	}
-	l.Logf("making a Debian %s in %s, once", suite, root)
-	half := root + ".new"
-	if err := os.RemoveAll(half); err != nil {
-		l.Fatalf("lab: %v", err)
-	}
-	out, err := exec.Command("debootstrap", "--variant=minbase", "--include="+strings.Join(all, ","), suite, half).CombinedOutput()
-	// A package may want a running systemd in its postinst, which cannot be there yet.
-	if err != nil && !strings.Contains(string(out), "Base system installed successfully") {
-		l.Fatalf("lab: debootstrap: %v\n%s", err, tail(string(out), 20))
-	}
-	archives, _ := filepath.Glob(half + "/var/cache/apt/archives/*.deb")
-	for _, a := range archives {
-		os.Remove(a)
-	}
-	if err := os.Rename(half, root); err != nil {
-		l.Fatalf("lab: %v", err)
-	}
-	return root
 }

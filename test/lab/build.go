@@ -52,7 +52,7 @@ func (l *Lab) Binary() string {
 			dir = Shared("bin")
 		}
 		daemon.path = filepath.Join(dir, "vpngw")
-		daemon.err = build(daemon.path)
+		daemon.err = build(daemon.path, "./cmd/vpngw")
 	})
 	if daemon.err != nil {
 		l.Fatalf("lab: %v", daemon.err)
@@ -60,9 +60,9 @@ func (l *Lab) Binary() string {
 	return daemon.path
 }
 
-// build builds vpngw as make build does, with the Go that $GO names; else with
+// build builds a program as make build builds vpngw, with the Go that $GO names; else with
 // the Go of `go test`, which comes first in the path.
-func build(path string) error {
+func build(path, program string) error {
 	root, err := os.Getwd()
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func build(path string) error {
 			break
 		}
 		if root == filepath.Dir(root) {
-			return fmt.Errorf("vpngw cannot be built: no go.mod in this folder or above")
+			return fmt.Errorf("%s cannot be built: no go.mod in this folder or above", program)
 		}
 		root = filepath.Dir(root)
 	}
@@ -86,10 +86,10 @@ func build(path string) error {
 		args = append(args, "-race")
 		env = append(env, "CGO_ENABLED=1")
 	}
-	cmd := exec.Command(gotool, append(args, "./cmd/vpngw")...)
+	cmd := exec.Command(gotool, append(args, program)...)
 	cmd.Dir, cmd.Env = root, env
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building vpngw: %w\n%s", err, out)
+		return fmt.Errorf("building %s: %w\n%s", program, err, out)
 	}
 	return nil
 }

@@ -112,6 +112,16 @@ func (c *Charon) launch() {
 	}
 	c.Process = c.ns.Start("charon", "unshare", "-m", "env", "STRONGSWAN_CONF="+c.conf,
 		"sh", "-c", "mount -t tmpfs tmpfs /run && rm -f "+c.socket+"; "+enter+"exec chroot /"+charonRoot+" "+charonPath)
+	c.connect()
+	c.ns.Run("ip", "link", "set", "ipsec0", "txqueuelen", "10000") // for the same reason
+	if err := c.widen(); err != nil {
+		c.ns.lab.Fatalf("%s: receive buffers: %v", c.Name, err)
+	}
+}
+
+// connect waits for the program to answer.
+func (c *Charon) connect() {
+	c.ns.lab.Helper()
 	c.ns.lab.Await(Patience, c.Name+" answers on its vici socket", func() (bool, string) {
 		c.mustRun()
 		s, err := vici.NewSession(vici.WithSocketPath(c.socket))
@@ -126,10 +136,6 @@ func (c *Charon) launch() {
 		return true, ""
 	})
 	c.ns.lab.onClose(func() { c.session.Close() })
-	c.ns.Run("ip", "link", "set", "ipsec0", "txqueuelen", "10000") // for the same reason
-	if err := c.widen(); err != nil {
-		c.ns.lab.Fatalf("%s: receive buffers: %v", c.Name, err)
-	}
 }
 
 // Restart starts a stopped or killed charon again, with its earlier connections
@@ -156,7 +162,7 @@ func (c *Charon) call(s *vici.Session, command string, in any) (*vici.Message, e
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*Patience)
 	defer cancel()
 	return s.Call(ctx, command, m)
 }
@@ -253,6 +259,9 @@ func (c *Charon) SAs() []IKESA {
 	}
 	return out
 }
+
+// TrySAs is SAs of a charon that may not answer.
+func (c *Charon) TrySAs() ([]IKESA, error) { return c.list() }
 
 // list opens its own vici session and reads the events itself: govici's
 // CallStreaming (0.8.0) may end before the last event, because it selects at

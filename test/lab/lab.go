@@ -7,7 +7,7 @@
 // when the test ends or is interrupted, and, if that process was killed
 // outright, by the next Lab to start. A Lab leaves nothing outside its
 // namespaces and its temporary directory, but for the images of an Engine and
-// the systems that a Booted begins with, in /var/cache/vpngw-lab.
+// the systems that a Booted, a Guest and a Rooted begin with, in /var/cache/vpngw-lab.
 //
 // A Lab is to be used from one goroutine, except where a method says otherwise.
 package lab

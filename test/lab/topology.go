@@ -44,6 +44,23 @@ type Net struct {
 func Direct(t T, tools ...string) *Net {
 	t.Helper()
 	n := cloudSide(New(t, tools...))
+	n.customerSide()
+	n.awaitLinks()
+	return n
+}
+
+// DirectToGuest makes Direct's network but for the cloud: whoever is the cloud's gateway boots it with Internet.Guest.
+func DirectToGuest(t T, tools ...string) *Net {
+	t.Helper()
+	n := &Net{Lab: New(t, append(tools, GuestTools...)...)}
+	n.Internet = n.Namespace("internet")
+	n.customerSide()
+	n.awaitLinks()
+	return n
+}
+
+func (n *Net) customerSide() {
+	n.Helper()
 	n.Customer, n.Host = n.Namespace("customer"), n.Namespace("chost")
 	n.Link(n.Customer, "wan", n.Internet, "customer")
 	n.Customer.Address("wan", CustomerAddr+"/24", CustomerAddr6+"/64")
@@ -51,8 +68,6 @@ func Direct(t T, tools ...string) *Net {
 	n.Customer.Route("default", "203.0.113.254")
 	n.Customer.Route("default", "2001:db8:c::fe")
 	n.lan(n.Customer, n.Host, "192.168.3", "fd00:3::", "24")
-	n.awaitLinks()
-	return n
 }
 
 // BehindNAT makes the network in which the customer's gateway has a private
