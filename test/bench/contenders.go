@@ -15,6 +15,7 @@ type contender struct {
 	noUSO bool   // no UDP segmentation on the link
 	relay string // the row of the relay on the same link
 	other bool   // run by the other vpngw
+	far   *far   // the link between the ends; nil: a cable
 }
 
 // The rows that the bars use.
@@ -24,6 +25,7 @@ const (
 	gcmUDP        = "aes128gcm16 udp"
 	gcmUDPOff     = "aes128gcm16 udp, USO off"
 	gcmESP        = "aes128gcm16 esp"
+	floorUDP      = "floor"
 	wireguardGo   = "wireguard-go"
 	strongSwan    = "strongswan"
 )
@@ -53,17 +55,21 @@ func contenders() []contender {
 	return all
 }
 
+// isVpngw reports whether the contender is a vpngw.
+func (c contender) isVpngw() bool {
+	return !slices.Contains([]string{plainRelay, plainRelayOff, floorUDP, wireguardGo, strongSwan, "veth", noTunnel}, c.name)
+}
+
 // chosen returns the contenders of the plan, and with BENCH_OTHER the other
 // vpngw beside each of ours.
 func (p plan) chosen() ([]contender, error) {
 	var out []contender
-	ours := []string{plainRelay, plainRelayOff, wireguardGo, strongSwan, "veth"}
 	for _, c := range contenders() {
 		if p.only != nil && !p.only.MatchString(c.name) {
 			continue
 		}
 		out = append(out, c)
-		if p.other != "" && !slices.Contains(ours, c.name) {
+		if p.other != "" && c.isVpngw() {
 			c.name, c.other = otherPrefix+c.name, true
 			out = append(out, c)
 		}

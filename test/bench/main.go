@@ -17,6 +17,8 @@
 //	BENCH_OTHER=path     another vpngw, measured beside this one
 //	BENCH_VERBOSE=1      every try of the searches
 //	VPNGW=path           a vpngw that is built already
+//
+// `bench distance` measures TCP between ends that are far from each other: see distance.go.
 package main
 
 import (
@@ -35,6 +37,9 @@ var commit = "unknown"
 
 func main() {
 	runtime.GOMAXPROCS(max(8, runtime.NumCPU())) // package load wants Ps to spare
+	if len(os.Args) > 1 && os.Args[1] == "distance" {
+		os.Exit(runDistance())
+	}
 	os.Exit(run())
 }
 

@@ -27,6 +27,7 @@ type site struct {
 	*lab.Lab
 	programs
 	a, b *lab.Namespace
+	link *lab.Process // the delay between the ends; nil: they are next to each other
 }
 
 // tunnel is the tunnel of a contender between the two ends.
@@ -42,7 +43,11 @@ func newSite(t lab.T, p programs, c contender) *site {
 		s.UseBinary(p.other)
 	}
 	s.a, s.b = s.Namespace("a"), s.Namespace("b")
-	s.Link(s.a, "wan", s.b, "wan")
+	if c.far == nil {
+		s.Link(s.a, "wan", s.b, "wan")
+	} else {
+		s.apart(*c.far)
+	}
 	for _, end := range []struct {
 		ns                   *lab.Namespace
 		outer, inner, second string

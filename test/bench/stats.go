@@ -19,6 +19,13 @@ const (
 	udpMany                // packets a second, 16 flows of mixed sizes
 	rssIdle                // bytes, of the larger daemon
 	rssAfter               // bytes, after being flooded
+
+	// bit/s between ends that are far from each other: one stream and four, from A to B and from B to A
+	farOne
+	farOneBack
+	farFour
+	farFourBack
+
 	numMetric
 )
 
