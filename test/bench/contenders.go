@@ -12,6 +12,7 @@ type contender struct {
 
 	main  bool   // the bars use it: it takes part in every round and in the UDP searches
 	mixed bool   // in the search with 16 flows too
+	noTCP bool   // it carries datagrams only
 	noUSO bool   // no UDP segmentation on the link
 	relay string // the row of the relay on the same link
 	other bool   // run by the other vpngw
@@ -35,6 +36,7 @@ func contenders() []contender {
 	all := []contender{
 		{name: plainRelay, start: startRelay, main: true, mixed: true},
 		{name: gcmUDP, start: startVpngw("aes128gcm16", "always"), main: true, mixed: true},
+		{name: floorUDP, start: startFloor, main: true, mixed: true, noTCP: true},
 		{name: wireguardGo, start: startWireguard, main: true, mixed: true},
 		{name: strongSwan, start: startStrongswan, main: true, mixed: true},
 		{name: gcmESP, start: startVpngw("aes128gcm16", "never"), main: true, mixed: true},
@@ -42,7 +44,7 @@ func contenders() []contender {
 		{name: gcmUDPOff, start: startVpngw("aes128gcm16", "always"), main: true, noUSO: true, relay: plainRelayOff},
 		{name: "veth", start: startNothing},
 	}
-	for _, proposal := range []string{"aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "3des-md5"} {
+	for _, proposal := range []string{"aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "aes128-md5", "3des-md5"} {
 		all = append(all,
 			contender{name: proposal + " udp", start: startVpngw(proposal, "always")},
 			contender{name: proposal + " esp", start: startVpngw(proposal, "never")})

@@ -173,7 +173,7 @@ func (b *bench) round(round int) {
 			func(r *row) string { return r.measurePing(round*b.turns+turn, b.pings) })
 	}
 	for turn := range b.streams {
-		wanted := func(r *row) bool { return r.main || turn == 0 }
+		wanted := func(r *row) bool { return !r.noTCP && (r.main || turn == 0) }
 		every(tcp1, wanted, func(r *row) string { return r.measureTCP(round*b.streams+turn, 1, b.tcp) })
 		every(tcp4, wanted, func(r *row) string { return r.measureTCP(round*b.streams+turn, 4, b.tcp) })
 	}

@@ -137,8 +137,10 @@ func (b *bench) ratios(s *strings.Builder) {
 		{"four × relay", to(relay, tcpFour)},
 		{"CPU × relay", to(relay, cpuPerGB)},
 		{"UDP 64 B × relay", to(relay, udpOne)},
+		{"× floor", to(always(floorUDP), udpOne)},
 		{"× strongSwan", to(always(strongSwan), udpOne)},
 		{"UDP mixed × relay", to(relay, udpMany)},
+		{"× floor", to(always(floorUDP), udpMany)},
 		{"× strongSwan", to(always(strongSwan), udpMany)},
 		{"p99 × relay", to(relay, pingP99)},
 	})

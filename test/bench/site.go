@@ -106,3 +106,17 @@ func startRelay(s *site) tunnel {
 	s.a.Run("ping", "-n", "-c", "1", "-I", innerA, "-W", "2", innerB)
 	return t
 }
+
+func startFloor(s *site) tunnel {
+	const device = "floor0"
+	t := tunnel{device: device}
+	for _, end := range []struct {
+		ns   *lab.Namespace
+		peer string
+	}{{s.a, outerB}, {s.b, outerA}} {
+		t.daemons = append(t.daemons, end.ns.Start("floor", s.floor, device, end.peer+":4500"))
+	}
+	s.through(device)
+	s.a.Run("ping", "-n", "-c", "1", "-I", innerA, "-W", "2", innerB)
+	return t
+}
