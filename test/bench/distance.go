@@ -124,10 +124,10 @@ func (d *distance) contenders(over far) []*row {
 			continue
 		}
 		c.far = &over
-		out = append(out, &row{contender: c})
+		out = append(out, &row{contender: c, place: d.place})
 		if d.programs.other != "" && c.isVpngw() {
 			c.name, c.other = otherPrefix+c.name, true
-			out = append(out, &row{contender: c})
+			out = append(out, &row{contender: c, place: d.place})
 		}
 	}
 	return out
@@ -192,7 +192,7 @@ func (d *distance) round(run *distant, round int) {
 		for _, r := range order {
 			try(r, func() {
 				r.site.turn()
-				t := r.site.a.IPerf(r.site.b, innerB, d.seconds, append([]string{"-B", innerA, "-C", d.link.tcp}, m.options...)...)
+				t := r.site.a.IPerf(r.site.b, innerB, d.seconds, slices.Concat(d.place.iperf(), []string{"-B", innerA, "-C", d.link.tcp}, m.options)...)
 				run.note(r.site.turn())
 				r.alive()
 				r.figures.set(m.metric, round, t.BitsPerSecond)

@@ -125,7 +125,7 @@ func (d *distance) bars() (out []bar) {
 				out = append(out, bar{
 					what:   fmt.Sprintf("%v, %s: at least %.4g × %s", run.far, m.name, to.atLeast, to.name),
 					figure: times(v), passed: v >= to.atLeast,
-					void: d.foreign > quietBelow || run.link.Overrun+run.link.Refused > 0,
+					void: run.link.Overrun+run.link.Refused > 0, busy: d.foreign > quietBelow,
 				})
 			}
 		}
@@ -140,6 +140,7 @@ func (d *distance) how() string {
   runs at real-time priority, as a cable waits for no processor.
 * Medians of %d rounds; a ratio is the median of the rounds' ratios. In a round each contender is up, with new processes and a link of its own,
   and has its turn of %v in each measurement, in alternating order. "back" is from B to A.
+* Placement: %s.
 * Ends, load and link share this machine's processors. Both ends have the TCP settings above in their namespaces, and tcp_no_metrics_save.
-`, d.rounds, d.seconds)
+`, d.rounds, d.seconds, d.place)
 }

@@ -15,6 +15,7 @@
 //	BENCH_WHAT=regexp    measurements: tcp1 tcp4 ping udp64 udpmix flood overload
 //	BENCH_ROUNDS=n       rounds, of everything
 //	BENCH_OTHER=path     another vpngw, measured beside this one
+//	BENCH_PLACE=fixed    each daemon and each end of the load has one processor
 //	BENCH_VERBOSE=1      every try of the searches
 //	VPNGW=path           a vpngw that is built already
 //
@@ -67,7 +68,7 @@ func run() int {
 	}
 	defer b.clean()
 	for _, c := range chosen {
-		b.rows = append(b.rows, &row{contender: c, trial: &trial{who: c.name}, hints: map[metric]float64{}})
+		b.rows = append(b.rows, &row{contender: c, trial: &trial{who: c.name}, place: p.place, hints: map[metric]float64{}})
 	}
 	for round := range p.rounds {
 		b.set(round)

@@ -27,6 +27,7 @@ type plan struct {
 	only  *regexp.Regexp // contenders; nil is all
 	what  *regexp.Regexp // measurements; nil is all
 	other string         // a second vpngw, or empty
+	place placement
 }
 
 // The measurements, by their names in BENCH_WHAT. A run of pings gives two
@@ -76,6 +77,10 @@ func planned() (plan, error) {
 			*to = re
 		}
 	}
+	var err error
+	if p.place, err = place(); err != nil {
+		return p, err
+	}
 	if p.other != "" {
 		if _, err := os.Stat(p.other); err != nil {
 			return p, fmt.Errorf("BENCH_OTHER: %w", err)
@@ -94,5 +99,5 @@ func (p plan) wholeQuick() bool {
 
 // whole reports whether the run measures everything that the bars need.
 func (p plan) whole() bool {
-	return !p.quick && p.only == nil && p.what == nil && p.other == "" && p.rounds >= 3
+	return !p.quick && p.only == nil && p.what == nil && p.rounds >= 3
 }

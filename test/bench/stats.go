@@ -17,6 +17,8 @@ const (
 	pingP99                // s
 	udpOne                 // packets a second, one flow of 64 bytes
 	udpMany                // packets a second, 16 flows of mixed sizes
+	cpuOne                 // seconds of both daemons for a packet, at that rate
+	cpuMany                // likewise
 	rssIdle                // bytes, of the larger daemon
 	rssAfter               // bytes, after being flooded
 
