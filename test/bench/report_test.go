@@ -80,7 +80,7 @@ func TestSlowRelayIsVoid(t *testing.T) {
 	if got := b.verdictOf(t, "encapsulated: at least 1.4 × relay"); got != "void" {
 		t.Errorf("got %s, want void: the relay reaches 1.6 only", got)
 	}
-	if got := b.verdictOf(t, "at least 2.1 × wireguard-go"); got != "pass" {
+	if got := b.verdictOf(t, "at least 2.6 × wireguard-go"); got != "pass" {
 		t.Errorf("got %s, want pass: the relay has no part in it", got)
 	}
 	if text := b.markdown(); !strings.Contains(text, "its row is void") {
