@@ -24,10 +24,11 @@ type plan struct {
 	flood    time.Duration // of every contender, to measure its memory
 	overload time.Duration // of one tunnel, beside another
 
-	only  *regexp.Regexp // contenders; nil is all
-	what  *regexp.Regexp // measurements; nil is all
-	other string         // a second vpngw, or empty
-	place placement
+	only   *regexp.Regexp // contenders; nil is all
+	what   *regexp.Regexp // measurements; nil is all
+	other  string         // a second vpngw, or empty
+	place  placement
+	steady float64 // packets of 64 bytes a second, while profiling
 }
 
 // The measurements, by their names in BENCH_WHAT. A run of pings gives two
@@ -80,6 +81,11 @@ func planned() (plan, error) {
 	var err error
 	if p.place, err = place(); err != nil {
 		return p, err
+	}
+	if v := os.Getenv("BENCH_STEADY"); v != "" {
+		if p.steady, err = strconv.ParseFloat(v, 64); err != nil || p.steady <= 0 {
+			return p, fmt.Errorf("BENCH_STEADY is %q: it is packets a second", v)
+		}
 	}
 	if p.other != "" {
 		if _, err := os.Stat(p.other); err != nil {

@@ -157,6 +157,28 @@ func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	return fmt.Sprintf("%.0f kpps, %.2f µs of CPU a packet", rate/1e3, 1e6*perPacket)
 }
 
+// measureSteady sends small packets at a rate, and tells what a packet cost the daemons of A, which send, and of B,
+// which receive. It says where a profiler finds them.
+func (r *row) measureSteady(rate float64, d time.Duration) string {
+	s := r.smallStream()
+	s.Rate, s.For = rate, d
+	before := make(map[*lab.Process]time.Duration)
+	for _, d := range r.daemons {
+		before[d] = d.CPU()
+		say("%s is process %d", d.Name, d.PID())
+	}
+	o, err := r.path.Run(s)
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+	r.alive()
+	said := o.String()
+	for _, d := range r.daemons {
+		said += fmt.Sprintf(", %s %.2f µs", d.Name, 1e6*(d.CPU()-before[d]).Seconds()/float64(max(o.Received, 1)))
+	}
+	return said
+}
+
 // drain waits until no packet of an overload is under way: a ping comes
 // back at once. Some contenders have queues of seconds.
 func (r *row) drain() {
