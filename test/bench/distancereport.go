@@ -34,7 +34,7 @@ func (d *distance) report() int {
 
 // whole reports whether the run measures everything that the bars need.
 func (d *distance) whole() bool {
-	return d.rounds >= 10 && d.seconds >= 30*time.Second && d.at == nil && d.what == nil && d.only == distantContenders && d.programs.other == ""
+	return d.rounds >= 10 && d.seconds >= 30*time.Second && d.at == nil && d.what == nil && d.only == distantContenders && d.link == usualLink && d.programs.other == ""
 }
 
 func (d *distance) markdown() string {
