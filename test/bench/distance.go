@@ -178,7 +178,7 @@ func (d *distance) round(run *distant, round int) {
 		slices.Reverse(order)
 	}
 	try := func(r *row, do func()) {
-		if r.try(do) {
+		if r.Failed() || r.try(do) {
 			return
 		}
 		run.fail = append(run.fail, fmt.Sprintf("%v, %s: %s", run.far, r.contender.name, r.why))
@@ -200,6 +200,9 @@ func (d *distance) round(run *distant, round int) {
 				run.note(r.site.turn())
 				r.alive()
 				r.figures.set(m.metric, round, t.BitsPerSecond)
+				if m.metric == farOne {
+					r.figures.set(farRTT, round, t.RTT.Seconds())
+				}
 				say("%-28s %-10s %v", r.contender.name, m.name, t)
 			})
 		}

@@ -95,6 +95,7 @@ func (run *distant) table(s *strings.Builder) {
 				return times(r.ratio(m.metric, run.figuresOf(noTunnel)))
 			}})
 	}
+	columns = append(columns, column{"RTT of one, ms", figure(farRTT, 1e3, "%.2f")})
 	write(s, run.rows, columns)
 }
 

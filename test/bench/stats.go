@@ -27,6 +27,7 @@ const (
 	farOneBack
 	farFour
 	farFourBack
+	farRTT // s, of one stream from A to B
 
 	numMetric
 )
