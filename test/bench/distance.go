@@ -196,14 +196,17 @@ func (d *distance) round(run *distant, round int) {
 		for _, r := range order {
 			try(r, func() {
 				r.site.turn()
+				before := r.ends()
 				t := r.site.a.IPerf(r.site.b, innerB, d.seconds, slices.Concat(d.place.iperf(), []string{"-B", innerA, "-C", d.link.tcp}, m.options)...)
 				run.note(r.site.turn())
+				at := r.ends().minus(before)
+				r.happened = r.happened.plus(at)
 				r.alive()
 				r.figures.set(m.metric, round, t.BitsPerSecond)
 				if m.metric == farOne {
 					r.figures.set(farRTT, round, t.RTT.Seconds())
 				}
-				say("%-28s %-10s %v", r.contender.name, m.name, t)
+				say("%-28s %-10s %v; dropped by queues %d, by sockets %d; reordered %d", r.contender.name, m.name, t, at.queue, at.socket, at.reordered)
 			})
 		}
 	}

@@ -95,7 +95,11 @@ func (run *distant) table(s *strings.Builder) {
 				return times(r.ratio(m.metric, run.figuresOf(noTunnel)))
 			}})
 	}
-	columns = append(columns, column{"RTT of one, ms", figure(farRTT, 1e3, "%.2f")})
+	columns = append(columns,
+		column{"RTT of one, ms", figure(farRTT, 1e3, "%.2f")},
+		column{"dropped by the tunnel's queue", func(r *row) string { return fmt.Sprint(r.happened.queue) }},
+		column{"by UDP sockets", func(r *row) string { return fmt.Sprint(r.happened.socket) }},
+		column{"reordered", func(r *row) string { return fmt.Sprint(r.happened.reordered) }})
 	write(s, run.rows, columns)
 }
 

@@ -16,7 +16,7 @@
 //	BENCH_ROUNDS=n       rounds, of everything
 //	BENCH_OTHER=path     another vpngw, measured beside this one
 //	BENCH_PLACE=fixed    each daemon and each end of the load has one processor
-//	BENCH_STEADY=n       n packets of 64 bytes a second in one flow, for profiling: what they cost each end
+//	BENCH_STEADY=n       n packets a second, for profiling, and what they cost each end: steady64 in one flow, steadymix in 16
 //	BENCH_VERBOSE=1      every try of the searches
 //	VPNGW=path           a vpngw that is built already
 //
@@ -184,7 +184,8 @@ func (b *bench) round(round int) {
 		every(udpMix, func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureUDP(round, udpMany, r.mixedStream(), b.plan) })
 	}
 	if b.steady > 0 {
-		every("steady", func(r *row) bool { return r.main }, func(r *row) string { return r.measureSteady(b.steady, b.confirm) })
+		every("steady64", func(r *row) bool { return r.main }, func(r *row) string { return r.measureSteady(r.smallStream(), b.steady, b.confirm) })
+		every("steadymix", func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureSteady(r.mixedStream(), b.steady, b.confirm) })
 	}
 	if round == 0 {
 		every(flood, func(r *row) bool { return r.daemons != nil }, func(r *row) string { return r.measureFlood(b.flood) })

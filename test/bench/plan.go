@@ -28,7 +28,7 @@ type plan struct {
 	what   *regexp.Regexp // measurements; nil is all
 	other  string         // a second vpngw, or empty
 	place  placement
-	steady float64 // packets of 64 bytes a second, while profiling
+	steady float64 // packets a second, while profiling
 }
 
 // The measurements, by their names in BENCH_WHAT. A run of pings gives two

@@ -23,7 +23,8 @@ type row struct {
 	mtu   int
 	place placement
 	figures
-	hints map[metric]float64 // the rate that the last search found
+	happened ends               // in `bench distance`, in all rounds
+	hints    map[metric]float64 // the rate that the last search found
 }
 
 // set starts the contender and waits until a ping passes.
@@ -159,8 +160,7 @@ func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 
 // measureSteady sends small packets at a rate, and tells what a packet cost the daemons of A, which send, and of B,
 // which receive. It says where a profiler finds them.
-func (r *row) measureSteady(rate float64, d time.Duration) string {
-	s := r.smallStream()
+func (r *row) measureSteady(s load.Stream, rate float64, d time.Duration) string {
 	s.Rate, s.For = rate, d
 	before := make(map[*lab.Process]time.Duration)
 	for _, d := range r.daemons {
