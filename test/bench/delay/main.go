@@ -43,12 +43,11 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(p, flag.Arg(0), flag.Arg(1)); err != nil {
-		fmt.Fprintln(os.Stderr, "delay:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "delay:", run(p, flag.Arg(0), flag.Arg(1)))
+	os.Exit(1)
 }
 
+// run carries frames until that fails.
 func run(p properties, a, b string) error {
 	runtime.LockOSThread()
 	debug.SetGCPercent(-1) // nothing is allocated while frames go by
