@@ -42,7 +42,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo test flake check vuln bench gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo test flake check vuln bench bench-distance gobench fuzz soak install uninstall clean help go setup
 .PHONY: deb rpm tarball dist package-test compose-test systemd-test page-test metrics-test peers
 .DEFAULT_GOAL := build
 
@@ -98,6 +98,9 @@ page-test: go ## the status page in headless Chromium; the pictures stay in bin/
 
 bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a table, 25 minutes (root; BENCH=quick: 5)
 	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench
+
+bench-distance: go setup ## TCP at 20 and 100 ms, with and without loss, by itself and in tunnels: a table, 4 hours (root; BENCH_ROUNDS=n, BENCH_SECONDS=n: shorter)
+	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench distance
 
 gobench: go ## the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(UNITS)

@@ -54,7 +54,7 @@ func newFrameSender() (*frameSender, error) {
 		return nil, err
 	}
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, Mark)
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferESP)
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferESPSend)
 	e := &frameSender{asked: make(chan ends, 64)}
 	if e.fd, err = newDescriptor(fd); err != nil {
 		unix.Close(fd)

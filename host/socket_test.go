@@ -169,6 +169,23 @@ func TestRunArrivesWhole(t *testing.T) {
 	}
 }
 
+// What a fast stream has under way over a long path waits in the socket while its reader does not run: 25 MB.
+func TestSocketHoldsALongPath(t *testing.T) {
+	left, right := wire(t)
+	from, to := left.open(left.host()), right.open(right.host())
+	const runs, size = 400, 1400 * 44
+	d := ipsec.Datagram{Remote: netip.AddrPortFrom(right4, PortNATT), Segment: 1400, Data: bytes.Repeat([]byte{1}, size)}
+	for range runs {
+		if n, err := from.NATT[0].WriteBatch([]ipsec.Datagram{d}); n != 1 || err != nil {
+			t.Fatalf("sent %d, %v", n, err)
+		}
+	}
+	s := to.ForSend(netip.AddrPortFrom(right4, PortNATT), left4)
+	if drops := s.Stats().KernelDrops; drops > 0 {
+		t.Errorf("%d of %d runs were dropped", drops, runs)
+	}
+}
+
 // A socket whose kernel refuses UDP_SEGMENT goes on without it, and loses no packet.
 func TestSegmentsAreCutWhereTheKernelWillNot(t *testing.T) {
 	left, right := wire(t)

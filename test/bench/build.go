@@ -10,6 +10,7 @@ import (
 // programs are the paths of the measured programs, built from this module's go.mod.
 type programs struct {
 	vpngw, relay, wireguard string
+	delay, floor            string
 	other                   string // of BENCH_OTHER, or empty
 }
 
@@ -20,9 +21,9 @@ const wireguardModule = "golang.zx2c4.com/wireguard"
 func build(t *trial, dir, other string) programs {
 	p := programs{
 		vpngw: os.Getenv("VPNGW"), relay: filepath.Join(dir, "relay"), wireguard: filepath.Join(dir, "wireguard-go"),
-		other: other,
+		delay: filepath.Join(dir, "delay"), floor: filepath.Join(dir, "floor"), other: other,
 	}
-	from := map[string]string{p.relay: "vpngw/test/bench/relay", p.wireguard: wireguardModule}
+	from := map[string]string{p.relay: "vpngw/test/bench/relay", p.delay: "vpngw/test/bench/delay", p.floor: "vpngw/test/bench/floor", p.wireguard: wireguardModule}
 	if p.vpngw == "" {
 		p.vpngw = filepath.Join(dir, "vpngw")
 		from[p.vpngw] = "vpngw/cmd/vpngw"

@@ -12,9 +12,11 @@ type contender struct {
 
 	main  bool   // the bars use it: it takes part in every round and in the UDP searches
 	mixed bool   // in the search with 16 flows too
+	noTCP bool   // it carries datagrams only
 	noUSO bool   // no UDP segmentation on the link
 	relay string // the row of the relay on the same link
 	other bool   // run by the other vpngw
+	far   *far   // the link between the ends; nil: a cable
 }
 
 // The rows that the bars use.
@@ -24,6 +26,7 @@ const (
 	gcmUDP        = "aes128gcm16 udp"
 	gcmUDPOff     = "aes128gcm16 udp, USO off"
 	gcmESP        = "aes128gcm16 esp"
+	floorUDP      = "floor"
 	wireguardGo   = "wireguard-go"
 	strongSwan    = "strongswan"
 )
@@ -33,6 +36,7 @@ func contenders() []contender {
 	all := []contender{
 		{name: plainRelay, start: startRelay, main: true, mixed: true},
 		{name: gcmUDP, start: startVpngw("aes128gcm16", "always"), main: true, mixed: true},
+		{name: floorUDP, start: startFloor, main: true, mixed: true, noTCP: true},
 		{name: wireguardGo, start: startWireguard, main: true, mixed: true},
 		{name: strongSwan, start: startStrongswan, main: true, mixed: true},
 		{name: gcmESP, start: startVpngw("aes128gcm16", "never"), main: true, mixed: true},
@@ -40,7 +44,7 @@ func contenders() []contender {
 		{name: gcmUDPOff, start: startVpngw("aes128gcm16", "always"), main: true, noUSO: true, relay: plainRelayOff},
 		{name: "veth", start: startNothing},
 	}
-	for _, proposal := range []string{"aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "3des-md5"} {
+	for _, proposal := range []string{"aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "aes128-md5", "3des-md5"} {
 		all = append(all,
 			contender{name: proposal + " udp", start: startVpngw(proposal, "always")},
 			contender{name: proposal + " esp", start: startVpngw(proposal, "never")})
@@ -53,17 +57,21 @@ func contenders() []contender {
 	return all
 }
 
+// isVpngw reports whether the contender is a vpngw.
+func (c contender) isVpngw() bool {
+	return !slices.Contains([]string{plainRelay, plainRelayOff, floorUDP, wireguardGo, strongSwan, "veth", noTunnel}, c.name)
+}
+
 // chosen returns the contenders of the plan, and with BENCH_OTHER the other
 // vpngw beside each of ours.
 func (p plan) chosen() ([]contender, error) {
 	var out []contender
-	ours := []string{plainRelay, plainRelayOff, wireguardGo, strongSwan, "veth"}
 	for _, c := range contenders() {
 		if p.only != nil && !p.only.MatchString(c.name) {
 			continue
 		}
 		out = append(out, c)
-		if p.other != "" && !slices.Contains(ours, c.name) {
+		if p.other != "" && c.isVpngw() {
 			c.name, c.other = otherPrefix+c.name, true
 			out = append(out, c)
 		}

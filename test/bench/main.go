@@ -15,8 +15,12 @@
 //	BENCH_WHAT=regexp    measurements: tcp1 tcp4 ping udp64 udpmix flood overload
 //	BENCH_ROUNDS=n       rounds, of everything
 //	BENCH_OTHER=path     another vpngw, measured beside this one
+//	BENCH_PLACE=fixed    each daemon and each end of the load has one processor
+//	BENCH_STEADY=n       n packets a second, for profiling, and what they cost each end: steady64 in one flow, steadymix in 16
 //	BENCH_VERBOSE=1      every try of the searches
 //	VPNGW=path           a vpngw that is built already
+//
+// `bench distance` measures TCP between ends that are far from each other: see distance.go.
 package main
 
 import (
@@ -35,6 +39,9 @@ var commit = "unknown"
 
 func main() {
 	runtime.GOMAXPROCS(max(8, runtime.NumCPU())) // package load wants Ps to spare
+	if len(os.Args) > 1 && os.Args[1] == "distance" {
+		os.Exit(runDistance())
+	}
 	os.Exit(run())
 }
 
@@ -62,7 +69,7 @@ func run() int {
 	}
 	defer b.clean()
 	for _, c := range chosen {
-		b.rows = append(b.rows, &row{contender: c, trial: &trial{who: c.name}, hints: map[metric]float64{}})
+		b.rows = append(b.rows, &row{contender: c, trial: &trial{who: c.name}, place: p.place, hints: map[metric]float64{}})
 	}
 	for round := range p.rounds {
 		b.set(round)
@@ -168,13 +175,17 @@ func (b *bench) round(round int) {
 			func(r *row) string { return r.measurePing(round*b.turns+turn, b.pings) })
 	}
 	for turn := range b.streams {
-		wanted := func(r *row) bool { return r.main || turn == 0 }
+		wanted := func(r *row) bool { return !r.noTCP && (r.main || turn == 0) }
 		every(tcp1, wanted, func(r *row) string { return r.measureTCP(round*b.streams+turn, 1, b.tcp) })
 		every(tcp4, wanted, func(r *row) string { return r.measureTCP(round*b.streams+turn, 4, b.tcp) })
 	}
 	if round < b.udp {
 		every(udp64, func(r *row) bool { return r.main }, func(r *row) string { return r.measureUDP(round, udpOne, r.smallStream(), b.plan) })
 		every(udpMix, func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureUDP(round, udpMany, r.mixedStream(), b.plan) })
+	}
+	if b.steady > 0 {
+		every("steady64", func(r *row) bool { return r.main }, func(r *row) string { return r.measureSteady(r.smallStream(), b.steady, b.confirm) })
+		every("steadymix", func(r *row) bool { return r.mixed }, func(r *row) string { return r.measureSteady(r.mixedStream(), b.steady, b.confirm) })
 	}
 	if round == 0 {
 		every(flood, func(r *row) bool { return r.daemons != nil }, func(r *row) string { return r.measureFlood(b.flood) })

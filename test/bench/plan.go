@@ -24,9 +24,11 @@ type plan struct {
 	flood    time.Duration // of every contender, to measure its memory
 	overload time.Duration // of one tunnel, beside another
 
-	only  *regexp.Regexp // contenders; nil is all
-	what  *regexp.Regexp // measurements; nil is all
-	other string         // a second vpngw, or empty
+	only   *regexp.Regexp // contenders; nil is all
+	what   *regexp.Regexp // measurements; nil is all
+	other  string         // a second vpngw, or empty
+	place  placement
+	steady float64 // packets a second, while profiling
 }
 
 // The measurements, by their names in BENCH_WHAT. A run of pings gives two
@@ -76,6 +78,15 @@ func planned() (plan, error) {
 			*to = re
 		}
 	}
+	var err error
+	if p.place, err = place(); err != nil {
+		return p, err
+	}
+	if v := os.Getenv("BENCH_STEADY"); v != "" {
+		if p.steady, err = strconv.ParseFloat(v, 64); err != nil || p.steady <= 0 {
+			return p, fmt.Errorf("BENCH_STEADY is %q: it is packets a second", v)
+		}
+	}
 	if p.other != "" {
 		if _, err := os.Stat(p.other); err != nil {
 			return p, fmt.Errorf("BENCH_OTHER: %w", err)
@@ -94,5 +105,5 @@ func (p plan) wholeQuick() bool {
 
 // whole reports whether the run measures everything that the bars need.
 func (p plan) whole() bool {
-	return !p.quick && p.only == nil && p.what == nil && p.other == "" && p.rounds >= 3
+	return !p.quick && p.only == nil && p.what == nil && p.rounds >= 3
 }

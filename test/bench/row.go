@@ -19,10 +19,12 @@ type row struct {
 	*trial
 	site *site
 	tunnel
-	path *load.Path
-	mtu  int
+	path  *load.Path
+	mtu   int
+	place placement
 	figures
-	hints map[metric]float64 // the rate that the last search found
+	happened ends               // in `bench distance`, in all rounds
+	hints    map[metric]float64 // the rate that the last search found
 }
 
 // set starts the contender and waits until a ping passes.
@@ -30,6 +32,9 @@ func (r *row) set(round int, p programs) {
 	r.site = newSite(r.trial, p, r.contender)
 	r.tunnel = r.start(r.site)
 	r.path = r.site.path()
+	if r.place.settle(r); r.place.fixed {
+		r.path.Place(r.place.loadA, r.place.loadB)
+	}
 	out := r.site.a.Run("cat", "/sys/class/net/"+r.device+"/mtu")
 	r.mtu, _ = strconv.Atoi(strings.TrimSpace(out))
 	r.figures.set(rssIdle, round, r.memory("VmRSS"))
@@ -66,7 +71,7 @@ func (r *row) memory(line string) float64 {
 // measureTCP runs one stream, or more, with iperf3.
 func (r *row) measureTCP(round, streams int, d time.Duration) string {
 	before := r.cpu()
-	t := r.site.a.IPerf(r.site.b, innerB, d, "-B", innerA, "-P", strconv.Itoa(streams))
+	t := r.site.a.IPerf(r.site.b, innerB, d, append(r.place.iperf(), "-B", innerA, "-P", strconv.Itoa(streams))...)
 	used := r.cpu() - before
 	r.alive()
 	said := fmt.Sprintf("%5.0f Mbit/s", t.BitsPerSecond/1e6)
@@ -125,10 +130,13 @@ const firstHint = 60_000 // packets a second, where the first search begins
 // measureUDP searches for the loss-free rate of a stream.
 func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	var tries []string
+	perPacket := 0.0 // of the last try
 	search := search{probe: p.probe, confirm: p.confirm, try: func(rate float64, d time.Duration, mayLose float64) (load.Outcome, error) {
 		r.drain()
 		s.Rate, s.For, s.MaxLost = rate, d, mayLose
+		before := r.cpu()
 		o, err := r.path.Run(s)
+		perPacket = (r.cpu() - before).Seconds() / float64(max(o.Received, 1))
 		r.alive()
 		tries = append(tries, o.String())
 		return o, err
@@ -146,7 +154,29 @@ func (r *row) measureUDP(round int, m metric, s load.Stream, p plan) string {
 	}
 	r.hints[m] = rate
 	r.figures.set(m, round, rate)
-	return fmt.Sprintf("%.0f kpps", rate/1e3)
+	r.figures.set(map[metric]metric{udpOne: cpuOne, udpMany: cpuMany}[m], round, perPacket)
+	return fmt.Sprintf("%.0f kpps, %.2f µs of CPU a packet", rate/1e3, 1e6*perPacket)
+}
+
+// measureSteady sends small packets at a rate, and tells what a packet cost the daemons of A, which send, and of B,
+// which receive. It says where a profiler finds them.
+func (r *row) measureSteady(s load.Stream, rate float64, d time.Duration) string {
+	s.Rate, s.For = rate, d
+	before := make(map[*lab.Process]time.Duration)
+	for _, d := range r.daemons {
+		before[d] = d.CPU()
+		say("%s is process %d", d.Name, d.PID())
+	}
+	o, err := r.path.Run(s)
+	if err != nil {
+		r.Fatalf("%v", err)
+	}
+	r.alive()
+	said := o.String()
+	for _, d := range r.daemons {
+		said += fmt.Sprintf(", %s %.2f µs", d.Name, 1e6*(d.CPU()-before[d]).Seconds()/float64(max(o.Received, 1)))
+	}
+	return said
 }
 
 // drain waits until no packet of an overload is under way: a ping comes

@@ -27,6 +27,7 @@ type site struct {
 	*lab.Lab
 	programs
 	a, b *lab.Namespace
+	link *lab.Process // the delay between the ends; nil: they are next to each other
 }
 
 // tunnel is the tunnel of a contender between the two ends.
@@ -42,7 +43,11 @@ func newSite(t lab.T, p programs, c contender) *site {
 		s.UseBinary(p.other)
 	}
 	s.a, s.b = s.Namespace("a"), s.Namespace("b")
-	s.Link(s.a, "wan", s.b, "wan")
+	if c.far == nil {
+		s.Link(s.a, "wan", s.b, "wan")
+	} else {
+		s.apart(*c.far)
+	}
 	for _, end := range []struct {
 		ns                   *lab.Namespace
 		outer, inner, second string
@@ -96,6 +101,20 @@ func startRelay(s *site) tunnel {
 		peer string
 	}{{s.a, outerB}, {s.b, outerA}} {
 		t.daemons = append(t.daemons, end.ns.Start("relay", s.relay, device, port, end.peer+":"+port))
+	}
+	s.through(device)
+	s.a.Run("ping", "-n", "-c", "1", "-I", innerA, "-W", "2", innerB)
+	return t
+}
+
+func startFloor(s *site) tunnel {
+	const device = "floor0"
+	t := tunnel{device: device}
+	for _, end := range []struct {
+		ns   *lab.Namespace
+		peer string
+	}{{s.a, outerB}, {s.b, outerA}} {
+		t.daemons = append(t.daemons, end.ns.Start("floor", s.floor, device, end.peer+":4500"))
 	}
 	s.through(device)
 	s.a.Run("ping", "-n", "-c", "1", "-I", innerA, "-W", "2", innerB)

@@ -17,8 +17,18 @@ const (
 	pingP99                // s
 	udpOne                 // packets a second, one flow of 64 bytes
 	udpMany                // packets a second, 16 flows of mixed sizes
+	cpuOne                 // seconds of both daemons for a packet, at that rate
+	cpuMany                // likewise
 	rssIdle                // bytes, of the larger daemon
 	rssAfter               // bytes, after being flooded
+
+	// bit/s between ends that are far from each other: one stream and four, from A to B and from B to A
+	farOne
+	farOneBack
+	farFour
+	farFourBack
+	farRTT // s, of one stream from A to B
+
 	numMetric
 )
 

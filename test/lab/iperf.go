@@ -13,10 +13,15 @@ type Throughput struct {
 	BitsPerSecond float64
 	Bytes         int64
 	Retransmits   int
+	RTT           time.Duration // the mean, as the first stream's sender saw it; 0: it is not known, as with -R
 }
 
 func (t Throughput) String() string {
-	return fmt.Sprintf("%.0f Mbit/s (%d MB, %d retransmits)", t.BitsPerSecond/1e6, t.Bytes/1e6, t.Retransmits)
+	s := fmt.Sprintf("%.0f Mbit/s (%d MB, %d retransmits", t.BitsPerSecond/1e6, t.Bytes/1e6, t.Retransmits)
+	if t.RTT > 0 {
+		s += fmt.Sprintf(", RTT %v", t.RTT)
+	}
+	return s + ")"
 }
 
 // IPerf runs one TCP stream from the namespace to an address of another.
@@ -38,11 +43,20 @@ func (n *Namespace) IPerf(to *Namespace, address string, d time.Duration, option
 				Bytes         int64
 				BitsPerSecond float64 `json:"bits_per_second"`
 			} `json:"sum_received"`
-			Sent struct{ Retransmits int } `json:"sum_sent"`
+			Sent    struct{ Retransmits int } `json:"sum_sent"`
+			Streams []struct {
+				Sender struct {
+					RTT float64 `json:"mean_rtt"` // µs
+				}
+			}
 		}
 	}
 	if json.Unmarshal([]byte(out), &r) != nil || err != nil || r.Error != "" {
 		n.lab.Fatalf("%s: iperf3 to %s: %v %s\n%s", n.role, address, err, r.Error, tail(out, 20))
 	}
-	return Throughput{r.End.Received.BitsPerSecond, r.End.Received.Bytes, r.End.Sent.Retransmits}
+	t := Throughput{BitsPerSecond: r.End.Received.BitsPerSecond, Bytes: r.End.Received.Bytes, Retransmits: r.End.Sent.Retransmits}
+	if len(r.End.Streams) > 0 {
+		t.RTT = time.Duration(r.End.Streams[0].Sender.RTT * float64(time.Microsecond))
+	}
+	return t
 }

@@ -20,6 +20,7 @@ type Process struct {
 	Out  string // path of the file that takes standard output and standard error
 
 	lab   *Lab
+	ns    *Namespace
 	cmd   *exec.Cmd
 	clock *clock        // its own; nil: it has the machine's
 	done  chan struct{} // closed when it has ended; then err is set
@@ -36,7 +37,7 @@ func (n *Namespace) Start(name, program string, args ...string) *Process {
 // start starts a command under the namespace's name. With ownClock the command's program has a clock of its own.
 func (n *Namespace) start(name string, cmd *exec.Cmd, ownClock bool) *Process {
 	n.lab.Helper()
-	p := &Process{Name: n.role + "/" + name, Out: n.role + "-" + name, lab: n.lab, cmd: cmd}
+	p := &Process{Name: n.role + "/" + name, Out: n.role + "-" + name, lab: n.lab, ns: n, cmd: cmd}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	start := cmd.Start
 	if ownClock {
@@ -89,6 +90,9 @@ func (p *Process) mustRun() {
 		p.lab.Fatalf("%s ended: %v\n%s", p.Name, p.err, tail(p.Log(), 40))
 	}
 }
+
+// Namespace is where the program runs.
+func (p *Process) Namespace() *Namespace { return p.ns }
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }

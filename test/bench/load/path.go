@@ -26,6 +26,19 @@ type Path struct {
 	from [2]int // for one flow, which connects it, and for many
 	to   int
 	run  uint32
+	cpus [2]int // one more than the processor of the sender and of the receiver; 0: any
+}
+
+// Place has the sender and the receiver run on one processor each.
+func (p *Path) Place(from, to int) { p.cpus = [2]int{from + 1, to + 1} }
+
+// stay has the calling thread stay on a processor.
+func stay(cpu int) {
+	if cpu > 0 {
+		var set unix.CPUSet
+		set.Set(cpu - 1)
+		unix.SchedSetaffinity(0, &set)
+	}
 }
 
 // receiveBuffer holds half a second of small packets, so that the receiver
@@ -118,6 +131,7 @@ func (p *Path) Run(s Stream) (Outcome, error) {
 	received := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		stay(p.cpus[1])
 		received <- c.receive(p.to, &stop)
 	}()
 	type result struct {
@@ -127,6 +141,7 @@ func (p *Path) Run(s Stream) (Outcome, error) {
 	sent := make(chan result)
 	go func() {
 		runtime.LockOSThread()
+		stay(p.cpus[0])
 		o, err := s.send(p.from[min(len(s.To)-1, 1)], p.run, c)
 		sent <- result{o, err}
 	}()
