@@ -109,7 +109,7 @@ func (s *Socket) setup(fd int, more []option) error {
 	opts := []option{
 		{"SO_MARK", unix.SOL_SOCKET, unix.SO_MARK, Mark, true},
 		{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, receive, false}, // capped by rmem_max,
-		{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, send, false}, // which CAP_NET_ADMIN passes over:
+		{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, send, false},    // which CAP_NET_ADMIN passes over:
 		{"SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receive, false},
 		{"SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, send, false},
 	}
