@@ -218,7 +218,11 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 	case sa.Moved:
 		e.carrying(c.SPIIn, func(m sa.Machine) { m.Moved(now, c.SPIIn, c.Remote) })
 	case sa.InvalidSPI:
-		e.each(e.table.at[c.Remote.Addr().Unmap()], func(m sa.Machine) { m.Disown(now, c.SPI) })
+		e.each(e.table.at[c.Remote.Addr().Unmap()], func(m sa.Machine) {
+			if m.Disown(now, c.SPI); m.Info().State == sa.Outlived {
+				e.reunite(now, m)
+			}
+		})
 	case sa.Raise:
 		e.raise(now, c.Tunnel)
 	case sa.Lower:

@@ -42,3 +42,18 @@ func (p *peer) endOrphans(now time.Time) {
 		p.e.touch(m)
 	}
 }
+
+// reunite begins an ISAKMP SA with a peer whose Child SAs have outlived theirs, and who sends on one that this end does not have. The peer
+// may still believe in the ISAKMP SA that has ended here: the packets of the other Child SAs tell it that all is well. So this end begins,
+// even if it only answers otherwise.
+func (e *Endpoint) reunite(now time.Time, m sa.Machine) {
+	p := e.peerOf[m.Info().Peer]
+	if p == nil || e.stopping || p.main() != nil || p.connecting() || now.Before(p.nextTry) || !p.cfg.Remote.IsValid() || len(p.children) == 0 {
+		return
+	}
+	p.nextTry = now.Add(sa.ProbeInterval) // anybody could forge the packets
+	if n, _ := p.begin(now, p.children[0]); n != nil {
+		e.emit(sa.IKEConnecting{SA: e.about(n)})
+		e.touch(n)
+	}
+}

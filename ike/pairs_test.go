@@ -293,6 +293,30 @@ func TestV1NoDeleteForAnSAOnOffer(t *testing.T) {
 	})
 }
 
+// This end, which only answers, has lost its ISAKMP SA and one of two Child SAs. The peer still believes in all, because packets come on
+// the other one; so this end begins.
+func TestV1AnEndThatOnlyAnswersReunites(t *testing.T) {
+	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
+		w, a, b := pairOf(t, func(pa, pb *sa.Peer) { shared(pa, pb); change(pa, pb) })
+		tap := newTap1(w)
+		w.filter = func(d *ipsec.Datagram) bool { tap.see(d.Data); tap.passed(d.Data); return true }
+		w.run(2 * time.Second)
+		wantPairs(t, a, b, 2)
+		end := &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoIKE, SPIs: [][]byte{cookiesOf(b.ikeOf())}}
+		b.give(tap.forge(toOf(b, wire.ExchangeInfo1, 4711), []wire.Payload{end}, nil))
+		if st := b.peer(0).machines[0].Info().State; st != sa.Outlived {
+			t.Fatalf("the ISAKMP SA is %v", st)
+		}
+		b.Do(w.now, sa.Lower{Tunnel: "b2"})
+		b.Do(w.now, sa.Raise{Tunnel: "b2"})
+		for range 60 {
+			w.run(time.Second)
+			w.esp()
+		}
+		wantPairs(t, a, b, 2)
+	})
+}
+
 // A peer that asks again and again for what this end refuses is a cause, and does not put off what this end asks for.
 func TestRefusingThePeerPutsOffNothing(t *testing.T) {
 	w, a, _ := pairOf(t, v1)
