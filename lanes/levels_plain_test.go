@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package lanes
+
+import "testing"
+
+func everyLevel(t *testing.T, f func(t *testing.T)) { f(t) }

@@ -1,0 +1,25 @@
+//go:build !amd64 || purego
+
+package lanes
+
+const detected = plain
+
+type level uint8
+
+const plain level = 0
+
+func (k *roundKeys) expand([]byte) int { panic("lanes: no assembly") }
+func (k *roundKeys) invert(int)        {}
+
+func (e *Encrypter) cbc([][]byte)                  {}
+func (e *Encrypter) blocks(*[Max * blockSize]byte) {}
+func (d *Decrypter) cbc(_, _ []byte)               {}
+
+type kernels struct{}
+
+func kernelsOf(Hash) kernels { return kernels{} }
+func (kernels) any() bool    { return false }
+
+func compress(_ Hash, s [8]uint64, _ *[128]byte) [8]uint64 { return s }
+
+func (m *HMAC) sum(*Scratch, [][]byte, []uint32) {}
