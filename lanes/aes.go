@@ -60,14 +60,14 @@ func (e *Encrypter) CBC(bufs [][]byte) {
 	}
 }
 
-// Blocks encrypts each of the 16 blocks of b, in place and by itself.
-func (e *Encrypter) Blocks(b *[Max * blockSize]byte) {
+// Blocks encrypts the first n blocks of b, in place and each by itself. What is behind them means nothing afterwards.
+func (e *Encrypter) Blocks(b *[Max * blockSize]byte, n int) {
 	if e.level != plain {
-		e.blocks(b)
+		e.blocks(b, n)
 		return
 	}
-	for i := 0; i < len(b); i += blockSize {
-		e.block.Encrypt(b[i:], b[i:])
+	for i := range n {
+		e.block.Encrypt(b[blockSize*i:], b[blockSize*i:])
 	}
 }
 

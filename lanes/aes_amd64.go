@@ -96,13 +96,15 @@ func (e *Encrypter) group(bufs [][]byte, width int) {
 	}
 }
 
-func (e *Encrypter) blocks(b *[Max * blockSize]byte) {
-	if e.level == avx2 {
-		blocksX8(&e.keys, e.rounds, &b[0])
-		blocksX8(&e.keys, e.rounds, &b[8*blockSize])
+func (e *Encrypter) blocks(b *[Max * blockSize]byte, n int) {
+	if e.level == avx512 {
+		blocksX16(&e.keys, e.rounds, &b[0])
 		return
 	}
-	blocksX16(&e.keys, e.rounds, &b[0])
+	blocksX8(&e.keys, e.rounds, &b[0])
+	if n > 8 {
+		blocksX8(&e.keys, e.rounds, &b[8*blockSize])
+	}
 }
 
 func (d *Decrypter) cbc(dst, src []byte) {

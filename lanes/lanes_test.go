@@ -135,8 +135,11 @@ func TestBlocksAreEncryptedByThemselves(t *testing.T) {
 			for i := 0; i < 256; i += 16 {
 				block.Encrypt(want[i:], b[i:])
 			}
-			if e.Blocks(&b); b != want {
-				t.Errorf("key of %d bytes: %x, want %x", size, b, want)
+			for n := range Max + 1 {
+				got := b
+				if e.Blocks(&got, n); !bytes.Equal(got[:16*n], want[:16*n]) {
+					t.Errorf("key of %d bytes: %x, want %x", size, got[:16*n], want[:16*n])
+				}
 			}
 		}
 	})
@@ -258,7 +261,7 @@ func TestNoAllocation(t *testing.T) {
 		for h := range SHA512 + 1 {
 			m := NewHMAC(h, make([]byte, 20))
 			if n := testing.AllocsPerRun(20, func() {
-				e.Blocks(&ivs)
+				e.Blocks(&ivs, Max)
 				e.CBC(bufs)
 				m.Sum(&s, bufs, tails)
 				m.Sum(&s, bufs[:3], nil)
