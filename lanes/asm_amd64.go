@@ -65,28 +65,28 @@ func blocksX16(keys *roundKeys, rounds int, data *byte)
 func blocksX8(keys *roundKeys, rounds int, data *byte)
 
 //go:noescape
-func md5x16(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func md5x16(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
-func md5x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func md5x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
-func sha1x16(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func sha1x16(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
-func sha1x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func sha1x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
-func sha256x16(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func sha256x16(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
-func sha256x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func sha256x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
-func sha512x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func sha512x8(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
-func sha512x4(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64)
+func sha512x4(state *[64]uint64, data *[Max]*byte, off, blocks int, lanes uint64, from *[16]uint64, sums *[Max][64]byte)
 
 //go:noescape
 func sha1ni1(states *[2]*uint32, data *[2]*byte, off, blocks int)

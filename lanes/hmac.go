@@ -56,7 +56,9 @@ type HMAC struct {
 	use  kernels
 	std  hash.Hash
 
-	inner, outer [8]uint64 // the states once the key is hashed; words of 32 bits take one each
+	// inner and outer have the states once the key is hashed, and outer behind its own the last words of the block that it hashes, whose
+	// first are the inner digest. Words of 32 bits lie two in one, as in memory.
+	inner, outer [16]uint64
 }
 
 // NewHMAC makes the HMAC of a key.
@@ -77,11 +79,12 @@ func NewHMAC(h Hash, key []byte) *HMAC {
 	for i := range k {
 		k[i] ^= 0x36
 	}
-	m.inner = compress(h, f.first, &k)
+	compress(h, &m.inner, &k)
 	for i := range k {
 		k[i] ^= 0x36 ^ 0x5c
 	}
-	m.outer = compress(h, f.first, &k)
+	compress(h, &m.outer, &k)
+	m.pad()
 	clear(k[:])
 	return m
 }
@@ -92,6 +95,7 @@ type Scratch struct {
 	Sums [Max][64]byte
 
 	state [64]uint64 // of all lanes, word by word
+	sums  [Max][64]byte
 	last  [Max][2 * 128]byte
 }
 

@@ -48,71 +48,78 @@ var measured = [...][SHA512 + 1]struct{ lanes, pays, paysPairs int }{
 	},
 }
 
-// step hashes blocks of the lanes that have a bit.
-func step(h Hash, lanes int, state *[64]uint64, data *[Max]*byte, off, blocks int, bits uint64) {
+// step calls the function of lanes, as gen/lanes.go has it.
+func step(h Hash, lanes int, state *[64]uint64, data *[Max]*byte, off, blocks int, bits uint64, from *[16]uint64, sums *[Max][64]byte) {
 	switch {
 	case h == MD5 && lanes == 16:
-		md5x16(state, data, off, blocks, bits)
+		md5x16(state, data, off, blocks, bits, from, sums)
 	case h == MD5:
-		md5x8(state, data, off, blocks, bits)
+		md5x8(state, data, off, blocks, bits, from, sums)
 	case h == SHA1 && lanes == 16:
-		sha1x16(state, data, off, blocks, bits)
+		sha1x16(state, data, off, blocks, bits, from, sums)
 	case h == SHA1:
-		sha1x8(state, data, off, blocks, bits)
+		sha1x8(state, data, off, blocks, bits, from, sums)
 	case h == SHA256 && lanes == 16:
-		sha256x16(state, data, off, blocks, bits)
+		sha256x16(state, data, off, blocks, bits, from, sums)
 	case h == SHA256:
-		sha256x8(state, data, off, blocks, bits)
+		sha256x8(state, data, off, blocks, bits, from, sums)
 	case lanes == 8:
-		sha512x8(state, data, off, blocks, bits)
+		sha512x8(state, data, off, blocks, bits, from, sums)
 	default:
-		sha512x4(state, data, off, blocks, bits)
+		sha512x4(state, data, off, blocks, bits, from, sums)
 	}
 }
 
-// compress is the state after one block.
-func compress(h Hash, s [8]uint64, block *[128]byte) [8]uint64 {
-	k := kernelsOf(h)
-	if k.lanes == 0 {
-		k.lanes = measured[detected][h].lanes
+// words32 are the words of 32 bits in s.
+func words32(s *[16]uint64) *[32]uint32 { return (*[32]uint32)(unsafe.Pointer(s)) }
+
+// setWord sets word i of s.
+func setWord(h Hash, s *[16]uint64, i int, w uint64) {
+	if functions[h].block == 128 {
+		s[i] = w
+	} else {
+		words32(s)[i] = uint32(w)
 	}
+}
+
+// compress is the state after one block of a message.
+func compress(h Hash, s *[16]uint64, block *[128]byte) {
+	f := &functions[h]
+	lanes := measured[detected][h].lanes
 	var sc Scratch
 	var data [Max]*byte
 	for i := range data {
 		data[i] = &block[0]
 	}
-	sc.set(h, k.lanes, &s)
-	step(h, k.lanes, &sc.state, &data, 0, 1, 1)
-	for w := range functions[h].words {
-		s[w] = sc.word(h, w*k.lanes)
+	for i, w := range f.first[:f.words] {
+		setWord(h, s, i, w)
 	}
-	return s
-}
-
-func (s *Scratch) words32() *[128]uint32 { return (*[128]uint32)(unsafe.Pointer(&s.state)) }
-
-// word is word i of the state.
-func (s *Scratch) word(h Hash, i int) uint64 {
-	if functions[h].block == 128 {
-		return s.state[i]
-	}
-	return uint64(s.words32()[i])
-}
-
-// set gives every lane one state.
-func (s *Scratch) set(h Hash, lanes int, to *[8]uint64) {
-	f := &functions[h]
+	step(h, lanes, &sc.state, &data, 0, 1, 1, s, nil)
 	for w := range f.words {
 		if f.block == 128 {
-			for i := range lanes {
-				s.state[w*lanes+i] = to[w]
-			}
-			continue
+			s[w] = sc.state[w*lanes]
+		} else {
+			words32(s)[w] = (*[128]uint32)(unsafe.Pointer(&sc.state))[w*lanes]
 		}
-		row := s.words32()[w*lanes:][:lanes]
-		for i := range row {
-			row[i] = uint32(to[w])
-		}
+	}
+}
+
+// pad writes the words of outer behind its state.
+func (m *HMAC) pad() {
+	f := &functions[m.hash]
+	bits := uint64(f.block+f.size) * 8
+	switch {
+	case m.hash == MD5:
+		setWord(m.hash, &m.outer, f.words, 0x80)
+		setWord(m.hash, &m.outer, 14, bits)
+	case f.block == 128:
+		if m.hash == SHA512 {
+			m.outer[8] = 1 << 63
+		} // else many writes it to the state
+		m.outer[15] = bits
+	default:
+		setWord(m.hash, &m.outer, f.words, 1<<31)
+		setWord(m.hash, &m.outer, 15, bits)
 	}
 }
 
@@ -187,41 +194,32 @@ func (m *HMAC) few(s *Scratch, group []message, messages [][]byte, tails []uint3
 // finish writes the last blocks of a message, with its tail and padding, to s.last[i], and returns how many there are.
 func (m *HMAC) finish(s *Scratch, i int, message []byte, tails []uint32, index int) int {
 	f := &functions[m.hash]
-	last := &s.last[i]
-	n := copy(last[:128], message[len(message)/f.block*f.block:])
+	rest := message[len(message)&^(f.block-1):]
+	last, n, end := &s.last[i], len(rest), f.block
+	bits := uint64(f.block+len(message)) * 8
 	if tails != nil {
-		binary.BigEndian.PutUint32(last[n:], tails[index])
+		bits += 32
 		n += 4
 	}
-	last[n] = 0x80
-	end := f.block
+	*(*[64]byte)(last[:]) = [64]byte{}
+	*(*[64]byte)(last[64:]) = [64]byte{}
+	if f.block == 128 {
+		*(*[128]byte)(last[128:]) = [128]byte{}
+	}
 	if n+1+f.block/8 > end {
 		end += f.block
 	}
-	clear(last[n+1 : end-8])
-	length := uint64(f.block+len(message)) * 8
+	copy(last[:], rest)
 	if tails != nil {
-		length += 32
+		binary.BigEndian.PutUint32(last[n-4:], tails[index])
 	}
-	f.putLength(last[end-8:], length)
-	return end / f.block
-}
-
-func (f *function) putLength(b []byte, bits uint64) {
+	last[n] = 0x80
 	if f.big {
-		binary.BigEndian.PutUint64(b, bits)
+		binary.BigEndian.PutUint64(last[end-8:], bits)
 	} else {
-		binary.LittleEndian.PutUint64(b, bits)
+		binary.LittleEndian.PutUint64(last[end-8:], bits)
 	}
-}
-
-// around makes s.last[i], which has an inner digest, the block that the outer hash ends with.
-func (m *HMAC) around(s *Scratch, i int) {
-	f := &functions[m.hash]
-	last := s.last[i][:f.block]
-	last[f.size] = 0x80
-	clear(last[f.size+1 : f.block-8])
-	f.putLength(last[f.block-8:], uint64(f.block+f.size)*8)
+	return end / f.block
 }
 
 // many hashes messages in lanes.
@@ -239,43 +237,22 @@ func (m *HMAC) many(s *Scratch, group []message, messages [][]byte, tails []uint
 		ends[i] = m.finish(s, i, b, tails, x.index)
 	}
 	n := len(group)
-	s.set(m.hash, m.use.lanes, &m.inner)
-	m.steps(s, &data, blocks[:n])
-	m.steps(s, &last, ends[:n])
-	for i := range group {
-		m.digest(s, i, &s.last[i])
-		m.around(s, i)
-		last[i], ends[i] = &s.last[i][0], 1
+	from := m.steps(s, &data, blocks[:n], &m.inner)
+	m.steps(s, &last, ends[:n], from)
+	if m.hash == SHA384 { // its digest is two words shorter than its state
+		for i := range m.use.lanes {
+			s.state[6*m.use.lanes+i], s.state[7*m.use.lanes+i] = 1<<63, 0
+		}
 	}
-	s.set(m.hash, m.use.lanes, &m.outer)
-	m.steps(s, &last, ends[:n])
+	step(m.hash, m.use.lanes, &s.state, nil, 0, 1, 1<<m.use.lanes-1, &m.outer, &s.sums)
 	for i, x := range group {
-		m.digest(s, i, &s.last[i])
-		copy(s.Sums[x.index][:], s.last[i][:64])
+		s.Sums[x.index] = s.sums[i]
 	}
 }
 
-// digest writes the words of lane i.
-func (m *HMAC) digest(s *Scratch, i int, to *[256]byte) {
-	f := &functions[m.hash]
-	switch {
-	case f.block == 128:
-		for w := range f.words {
-			binary.BigEndian.PutUint64(to[8*w:], s.state[w*m.use.lanes+i])
-		}
-	case f.big:
-		for w := range f.words {
-			binary.BigEndian.PutUint32(to[4*w:], s.words32()[w*m.use.lanes+i])
-		}
-	default:
-		for w := range f.words {
-			binary.LittleEndian.PutUint32(to[4*w:], s.words32()[w*m.use.lanes+i])
-		}
-	}
-}
-
-// steps hashes blocks[i] blocks of lane i. A lane that is finished is made to read where another does.
-func (m *HMAC) steps(s *Scratch, data *[Max]*byte, blocks []int) {
+// steps hashes blocks[i] blocks of lane i, from the state given if there is one. It returns that if there was no block. A
+// lane that is finished is made to read where another does.
+func (m *HMAC) steps(s *Scratch, data *[Max]*byte, blocks []int, from *[16]uint64) *[16]uint64 {
 	for done := 0; ; {
 		rows, live, bits := 0, 0, uint64(0)
 		for i, k := range blocks {
@@ -288,14 +265,15 @@ func (m *HMAC) steps(s *Scratch, data *[Max]*byte, blocks []int) {
 			}
 		}
 		if bits == 0 {
-			return
+			return from
 		}
 		for i := range m.use.lanes {
 			if bits&(1<<i) == 0 {
 				data[i] = data[live]
 			}
 		}
-		step(m.hash, m.use.lanes, &s.state, data, done*functions[m.hash].block, rows, bits)
+		step(m.hash, m.use.lanes, &s.state, data, done*functions[m.hash].block, rows, bits, from, nil)
+		from = nil
 		done += rows
 	}
 }
@@ -304,8 +282,8 @@ func (m *HMAC) steps(s *Scratch, data *[Max]*byte, blocks []int) {
 func (m *HMAC) pair(s *Scratch, group []message, messages [][]byte, tails []uint32) {
 	f := &functions[m.hash]
 	n := len(group)
-	words := s.words32()
-	states := [2]*uint32{&words[0], &words[8]}
+	var state [2][8]uint32
+	states := [2]*uint32{&state[0][0], &state[1][0]}
 	var data, last [2]*byte
 	var blocks, ends [2]int
 	for i, x := range group {
@@ -316,23 +294,26 @@ func (m *HMAC) pair(s *Scratch, group []message, messages [][]byte, tails []uint
 		}
 		last[i] = &s.last[i][0]
 		ends[i] = m.finish(s, i, b, tails, x.index)
-		for w := range f.words {
-			words[8*i+w] = uint32(m.inner[w])
-		}
+		state[i] = [8]uint32(words32(&m.inner)[:8])
 	}
 	m.both(n, &states, &data, blocks)
 	m.both(n, &states, &last, ends)
 	for i := range group {
-		for w := range f.words {
-			binary.BigEndian.PutUint32(s.last[i][4*w:], words[8*i+w])
-			words[8*i+w] = uint32(m.outer[w])
+		block := s.last[i][:64]
+		for w := range 16 {
+			v := words32(&m.outer)[w]
+			if w < f.words {
+				v = state[i][w]
+			}
+			binary.BigEndian.PutUint32(block[4*w:], v)
 		}
-		m.around(s, i)
+		state[i] = [8]uint32(words32(&m.outer)[:8])
 	}
 	m.both(n, &states, &last, [2]int{1, n - 1})
 	for i, x := range group {
+		sum := &s.Sums[x.index]
 		for w := range f.words {
-			binary.BigEndian.PutUint32(s.Sums[x.index][4*w:], words[8*i+w])
+			binary.BigEndian.PutUint32(sum[4*w:], state[i][w])
 		}
 	}
 }

@@ -4,10 +4,12 @@ import "fmt"
 
 // A hash of lanes has a state of some words and a block of 16, each a register with the word of every lane. Its function is
 //
-//	func name(state *[words][lanes]word, data *[lanes]*byte, off, blocks int, lanes uint64)
+//	func name(state *[words][lanes]word, data *[lanes]*byte, off, blocks int, lanes uint64, from *[16]word, sums *[lanes][64]byte)
 //
 // It hashes blocks from off bytes behind each pointer, and changes the state of the lanes that have a bit. All lanes need a
-// pointer that can be read.
+// pointer that can be read. If there is from, every lane has the state in its first words before. Without data, the
+// block is the state as it was, followed by the last words of from: the outer hash of an HMAC. If there are sums, they get the state of each lane in the end, in the
+// hash's own byte order.
 type hash struct {
 	vec
 	name  string
@@ -48,7 +50,7 @@ func (h *hash) write(rounds func(*hash)) {
 		size = frame
 		h.spare = h.state
 	}
-	h.function(h.name, size, [2]string{"state", "DI"}, [2]string{"data", "SI"}, [2]string{"off", "DX"}, [2]string{"blocks", "CX"}, [2]string{"lanes", "AX"})
+	h.function(h.name, size, [2]string{"state", "DI"}, [2]string{"data", "SI"}, [2]string{"off", "DX"}, [2]string{"blocks", "CX"}, [2]string{"lanes", "AX"}, [2]string{"from", "R11"}, [2]string{"sums", "R12"})
 	if h.wide {
 		h.op("KMOVW", "AX", "K1")
 	} else {
@@ -58,10 +60,21 @@ func (h *hash) write(rounds func(*hash)) {
 		h.op("MOVQ", "AX", "R10")
 	}
 	h.op("LEAQ", h.table+"<>(SB)", "R8")
+	h.op("TESTQ", "R11", "R11")
+	h.op("JEQ", "begin")
+	h.op("TESTQ", "SI", "SI")
+	h.op("JNE", "spread")
+	h.outer()
+	h.spread()
+	h.op("JMP", "compress")
+	h.label("spread")
+	h.spread()
+	h.label("begin")
 	h.op("TESTQ", "CX", "CX")
 	h.op("JLE", "done")
 	h.label("loop")
 	h.load()
+	h.label("compress")
 	for i := range h.state {
 		h.move(at(i*h.size(), "DI"), h.s(i))
 	}
@@ -71,8 +84,63 @@ func (h *hash) write(rounds func(*hash)) {
 	h.op("DECQ", "CX")
 	h.op("JNZ", "loop")
 	h.label("done")
+	h.op("TESTQ", "R12", "R12")
+	h.op("JEQ", "return")
+	h.digests()
+	h.label("return")
 	h.op("VZEROUPPER")
 	h.op("RET")
+}
+
+// outer makes the state and the last words at R11 a block.
+func (h *hash) outer() {
+	for i := range 16 {
+		r := h.w(i)
+		if !h.wide {
+			r = h.reg(0)
+		}
+		if i < h.state {
+			h.move(at(i*h.size(), "DI"), r)
+		} else {
+			h.op(h.typed("VPBROADCAST"), at(i*h.word, "R11"), r)
+		}
+		if !h.wide {
+			h.move(r, h.w(i))
+		}
+	}
+}
+
+// spread gives every lane the state at R11.
+func (h *hash) spread() {
+	for i := range h.state {
+		h.op(h.typed("VPBROADCAST"), at(i*h.word, "R11"), h.s(i))
+		h.move(h.s(i), at(i*h.size(), "DI"))
+	}
+}
+
+// digests writes the state of each lane to R12.
+func (h *hash) digests() {
+	n := h.lanes()
+	for part := 0; part*n < h.state; part++ {
+		for i := range min(n, h.state-part*n) {
+			h.move(at((part*n+i)*h.size(), "DI"), h.reg(i))
+			if h.big {
+				h.op("VPSHUFB", fmt.Sprintf("flip%d<>(SB)", h.word), h.reg(i), h.reg(i))
+			}
+		}
+		from := h.transpose(0, n)
+		for i := range n {
+			r := h.reg(from + i)
+			if h.wide && h.word == 4 {
+				r = "Y" + r[1:]
+			}
+			if h.wide && h.word == 8 {
+				h.move(r, at(64*i, "R12"))
+			} else {
+				h.op("VMOVDQU", r, at(64*i+part*32, "R12"))
+			}
+		}
+	}
 }
 
 // load loads and transposes a block.
