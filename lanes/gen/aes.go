@@ -91,7 +91,7 @@ var keysAndRounds = [][2]string{{"keys", "DI"}, {"rounds", "BX"}}
 // It encrypts blocks in place, from off bytes behind each pointer; the block before is the IV. Pointers may be the same.
 func cbcEncryptWide(o *out) {
 	for _, regs := range []int{4, 1} {
-		o.function(fmt.Sprintf("cbcEncryptX%d", 4*regs), 0, append(keysAndRounds, [][2]string{{"data", "SI"}, {"off", "DX"}, {"blocks", "CX"}}...)...)
+		o.function(fmt.Sprintf("cbcEncryptX%d", 4*regs), 64+64*regs, append(keysAndRounds, [][2]string{{"data", "SI"}, {"off", "DX"}, {"blocks", "CX"}}...)...)
 		gpr := []string{"R8", "R9", "R10", "R11"}
 		if regs == 1 {
 			for i, r := range gpr {
@@ -116,6 +116,9 @@ func cbcEncryptWide(o *out) {
 				}
 			}
 		}
+		o.op("LEAQ", fmt.Sprintf("rows-%d(SP)", 64+64*regs), "R12")
+		o.op("ADDQ", 63, "R12")
+		o.op("ANDQ", -64, "R12")
 		for q := range regs {
 			gather(q, q, "-16")
 		}
@@ -127,6 +130,10 @@ func cbcEncryptWide(o *out) {
 				o.op("VPTERNLOGD", 0x96, z(4+q), z(16), z(q))
 			}
 			wideRounds(o, "VAESENC", rounds, regs)
+			// By way of the stack: an extraction would take units that the insertions need.
+			for q := range regs {
+				o.op("VMOVDQU64", z(q), at(64*q, "R12"))
+			}
 			for q := range regs {
 				pointers(q)
 				for i, r := range gpr {
@@ -134,7 +141,8 @@ func cbcEncryptWide(o *out) {
 					if i == 0 {
 						o.op("VMOVDQU", low(q), m)
 					} else {
-						o.op("VEXTRACTI32X4", i, z(q), m)
+						o.op("VMOVDQU", at(64*q+16*i, "R12"), low(8+i))
+						o.op("VMOVDQU", low(8+i), m)
 					}
 				}
 			}
