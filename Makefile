@@ -106,7 +106,7 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
 
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
-	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
+	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./lanes ./config/export ./test/...
 
 metrics-test: go setup ## a real Prometheus: each alert provoked, each query of the dashboard asked (root; installs Debian's prometheus)
 	METRICS=1 $(GO) test -v -count=1 -timeout 20m -run '^TestPrometheus' ./test

@@ -25,6 +25,10 @@ func (r *receiver) collect(in *inbound, b []byte, tos uint8) {
 		r.check()
 	}
 	seq, why := in.number(b)
+	if why != carried && in.opener.esn && c.n > 0 {
+		r.check() // the packets before may say that it is a later number
+		seq, why = in.number(b)
+	}
 	if why == carried && !in.opener.whole(b) {
 		why = dropMalformed
 	}

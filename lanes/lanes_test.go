@@ -7,7 +7,9 @@ import (
 	"crypto/hmac"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"math/rand/v2"
+	"os"
 	"testing"
 )
 
@@ -96,7 +98,7 @@ func TestCBCOfManyBuffersOfMixedLengths(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		src := rng(t)
 		r := rand.New(src)
-		for round := range 600 {
+		for round := range 300 {
 			key := random(src, 16+8*r.IntN(3))
 			n := 1 + round%(Max+5)
 			most := 1 << r.IntN(8)
@@ -180,10 +182,15 @@ func TestWhatIsNoWholeBlocksPanics(t *testing.T) {
 // checkHMAC holds the sums of messages against the standard library.
 func checkHMAC(t testing.TB, s *Scratch, h Hash, key []byte, messages [][]byte, tails []uint32) {
 	t.Helper()
-	m := NewHMAC(h, key)
+	checkSums(t, s, NewHMAC(h, key), hmac.New(functions[h].std, key), messages, tails)
+}
+
+func checkSums(t testing.TB, s *Scratch, m *HMAC, std hash.Hash, messages [][]byte, tails []uint32) {
+	t.Helper()
+	h := m.hash
 	m.Sum(s, messages, tails)
 	for i, b := range messages {
-		std := hmac.New(functions[h].std, key)
+		std.Reset()
 		std.Write(b)
 		if tails != nil {
 			std.Write(binary.BigEndian.AppendUint32(nil, tails[i]))
@@ -194,21 +201,25 @@ func checkHMAC(t testing.TB, s *Scratch, h Hash, key []byte, messages [][]byte, 
 	}
 }
 
+// Sixteen messages of a length, so that the lanes pay, but a few; and one by itself.
 func TestHMACAtEveryLengthAndAlignment(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		r := rng(t)
 		var s Scratch
+		data := random(r, 1<<14)
+		var messages [Max][]byte
 		for h := range SHA512 + 1 {
 			key := random(r, h.Size())
+			m, std := NewHMAC(h, key), hmac.New(functions[h].std, key)
 			for n := 0; n <= 2048; n++ {
-				if testing.Short() && n > 300 && n%17 != 0 {
+				at := n % 64
+				checkSums(t, &s, m, std, [][]byte{data[at : at+n]}, nil)
+				if n > 300 && n%13 != 0 && !soak {
 					continue
 				}
-				checkHMAC(t, &s, h, key, [][]byte{place(r, n, n%64).b}, nil)
-				// Sixteen of them, so that the lanes pay; and not all of one length.
-				var messages [][]byte
-				for i := range Max {
-					messages = append(messages, place(r, max(0, n-i%3*(n%5)), (n+i)%64).b)
+				for i := range messages {
+					at = at%12000 + 577 // any alignment comes
+					messages[i] = data[at:][:max(0, n-i%3*(n%5))]
 				}
 				var tails []uint32
 				if n%2 == 0 {
@@ -217,18 +228,20 @@ func TestHMACAtEveryLengthAndAlignment(t *testing.T) {
 						tails[i] = rand.Uint32()
 					}
 				}
-				checkHMAC(t, &s, h, key, messages, tails)
+				checkSums(t, &s, m, std, messages[:], tails)
 			}
 		}
 	})
 }
+
+var soak = os.Getenv("SOAK") != ""
 
 func TestHMACOfManyMessagesOfMixedLengths(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		src := rng(t)
 		r := rand.New(src)
 		var s Scratch
-		for round := range 600 {
+		for round := range 300 {
 			h := Hash(round) % (SHA512 + 1)
 			n := r.IntN(Max + 1)
 			most := 1 << r.IntN(12)
