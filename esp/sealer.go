@@ -127,7 +127,7 @@ func (g *sealing) seal() {
 // encrypt writes the IVs of the packets and encrypts what follows.
 func (g *sealing) encrypt() {
 	s := g.sealer
-	clear(g.ivs[:])
+	clear(g.ivs[:aes.BlockSize*g.n])
 	for i, seq := range g.seqs[:g.n] {
 		binary.BigEndian.PutUint64(g.ivs[aes.BlockSize*i+8:], seq)
 	}

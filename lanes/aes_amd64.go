@@ -39,6 +39,12 @@ func (k *roundKeys) invert(rounds int) {
 }
 
 func (e *Encrypter) cbc(bufs [][]byte) {
+	if len(bufs) == 1 {
+		if b := bufs[0]; len(b) > blockSize {
+			cbcEncryptNI1(&e.keys, e.rounds, &[1]*byte{&b[blockSize]}, 0, len(b)/blockSize-1)
+		}
+		return
+	}
 	width := Max
 	if e.level == avx2 {
 		width = 8
@@ -82,8 +88,7 @@ func (e *Encrypter) group(bufs [][]byte, width int) {
 		}
 		switch off := done * blockSize; {
 		case lives == 1:
-			data[0] = data[live]
-			cbcEncryptNI1(&e.keys, e.rounds, &data, off, rows)
+			cbcEncryptNI1(&e.keys, e.rounds, (*[1]*byte)(data[live:]), off, rows)
 			return
 		case e.level == avx2:
 			cbcEncryptNI8(&e.keys, e.rounds, &data, off, rows)

@@ -50,7 +50,7 @@ func cbcEncryptX4(keys *roundKeys, rounds int, data *[Max]*byte, off, blocks int
 func cbcEncryptNI8(keys *roundKeys, rounds int, data *[Max]*byte, off, blocks int)
 
 //go:noescape
-func cbcEncryptNI1(keys *roundKeys, rounds int, data *[Max]*byte, off, blocks int)
+func cbcEncryptNI1(keys *roundKeys, rounds int, data *[1]*byte, off, blocks int)
 
 //go:noescape
 func cbcDecryptWide(keys *roundKeys, rounds int, dst, src *byte, blocks int)
