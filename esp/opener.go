@@ -38,6 +38,13 @@ func newOpener(sa *ipsec.ChildSA) (*opener, error) {
 	return o, err
 }
 
+func (o *opener) wipe() {
+	o.transform.wipe()
+	if o.aes != nil {
+		o.aes.Clear()
+	}
+}
+
 // whole reports whether b is long enough for a packet, and has whole blocks.
 func (o *opener) whole(b []byte) bool {
 	n := len(b) - espHeader - o.ivLen - o.icvLen // length of the encrypted part

@@ -62,6 +62,17 @@ func (s *sealer) setIVKey(key ipsec.Secret) (err error) {
 	return err
 }
 
+func (s *sealer) wipe() {
+	s.transform.wipe()
+	s.ivKey.Clear()
+	if s.ivs != nil {
+		s.ivs.Clear()
+	}
+	if s.aes != nil {
+		s.aes.Clear()
+	}
+}
+
 // stage writes the ESP packet with number seq that carries inner into dst and returns it. dst has room for
 // sealed(len(inner)) bytes and does not overlap inner. With an AEAD the packet is finished then, and stage overwrites maxTrailer bytes of
 // capacity behind inner. Otherwise it lacks its IV, encryption and ICV, which sealing makes of many packets at once.

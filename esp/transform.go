@@ -102,6 +102,13 @@ func (t *transform) additional(header []byte, seq uint64) []byte {
 	return t.aad[:]
 }
 
+func (t *transform) wipe() {
+	clear(t.nonce[:])
+	if t.mac != nil {
+		t.mac.Clear()
+	}
+}
+
 // together is packets of one SA whose ICVs are computed side by side. Its owner has one for all SAs.
 type together struct {
 	n       int

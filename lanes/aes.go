@@ -60,6 +60,9 @@ func (e *Encrypter) CBC(bufs [][]byte) {
 	}
 }
 
+// Clear overwrites the key, where the assembly has it. Nothing can be encrypted afterwards.
+func (e *Encrypter) Clear() { clear(e.keys[:]) }
+
 // Blocks encrypts the first n blocks of b, in place and each by itself. What is behind them means nothing afterwards.
 func (e *Encrypter) Blocks(b *[Max * blockSize]byte, n int) {
 	if e.level != plain {
@@ -94,6 +97,9 @@ func NewDecrypter(key []byte) (*Decrypter, error) {
 	}
 	return d, nil
 }
+
+// Clear overwrites the key, where the assembly has it. Nothing can be decrypted afterwards.
+func (d *Decrypter) Clear() { clear(d.keys[:]) }
 
 // CBC decrypts src, an IV of 16 bytes and whole blocks, into dst, which is 16 bytes shorter. dst may be
 // src[16:], and must not overlap src in another way. CBC decrypts the blocks of one buffer side by side, so it needs no others.

@@ -89,6 +89,12 @@ func NewHMAC(h Hash, key []byte) *HMAC {
 	return m
 }
 
+// Clear overwrites the key, where the assembly has it. Nothing can be summed afterwards.
+func (m *HMAC) Clear() {
+	clear(m.inner[:])
+	clear(m.outer[:])
+}
+
 // Scratch is the space that Sum works in, and its results. One Scratch serves any number of HMACs, one call at a time.
 type Scratch struct {
 	// Sums has the digest of message i in Sums[i]; bytes behind the digest mean nothing.

@@ -286,6 +286,26 @@ func TestNoAllocation(t *testing.T) {
 	})
 }
 
+func TestClearedKeysAreGone(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		key := bytes.Repeat([]byte{0xa5}, 32)
+		e, _ := NewEncrypter(key)
+		d, _ := NewDecrypter(key)
+		e.Clear()
+		d.Clear()
+		if e.keys != (roundKeys{}) || d.keys != (roundKeys{}) {
+			t.Error("round keys are there still")
+		}
+		for h := range SHA512 + 1 {
+			m := NewHMAC(h, key)
+			m.Clear()
+			if m.inner != [16]uint64{} || m.outer != [16]uint64{} {
+				t.Errorf("%s: a state is there still", hashNames[h])
+			}
+		}
+	})
+}
+
 func FuzzLanes(f *testing.F) {
 	f.Add(uint8(0), uint8(16), uint64(1), []byte("key"), []byte("lengths of messages"))
 	f.Add(uint8(2), uint8(7), uint64(9), make([]byte, 32), []byte{0, 1, 55, 56, 63, 64, 65, 119, 120, 200, 255})

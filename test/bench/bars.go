@@ -66,6 +66,14 @@ func (b *bench) bars() []bar {
 		atMost(gcmUDP, plainRelay, pingP99, 1, "3. Ping p99"),
 		atLeast(gcmESP, plainRelay, tcpOne, 0.6, "4. One TCP stream, raw protocol 50"),
 	}
+	if before := otherPrefix + gcmUDP; b.row(before) != nil {
+		for _, x := range []struct {
+			row   string
+			bound float64
+		}{{sha256UDP, 0.85}, {sha1UDP, 0.95}, {md5UDP, 0.8}} {
+			out = append(out, atLeast(x.row, before, tcpOne, x.bound, "6. One TCP stream, "+x.row))
+		}
+	}
 	return append(out, b.overloadBars()...)
 }
 

@@ -24,6 +24,9 @@ const (
 	gcmUDP        = "aes128gcm16 udp"
 	gcmUDPOff     = "aes128gcm16 udp, USO off"
 	gcmESP        = "aes128gcm16 esp"
+	sha256UDP     = "aes128-sha256 udp"
+	sha1UDP       = "aes128-sha1 udp"
+	md5UDP        = "aes128-md5 udp"
 	wireguardGo   = "wireguard-go"
 	strongSwan    = "strongswan"
 )
@@ -40,7 +43,7 @@ func contenders() []contender {
 		{name: gcmUDPOff, start: startVpngw("aes128gcm16", "always"), main: true, noUSO: true, relay: plainRelayOff},
 		{name: "veth", start: startNothing},
 	}
-	for _, proposal := range []string{"aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "3des-md5"} {
+	for _, proposal := range []string{"aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes128-sha1", "aes128-md5", "3des-md5"} {
 		all = append(all,
 			contender{name: proposal + " udp", start: startVpngw(proposal, "always")},
 			contender{name: proposal + " esp", start: startVpngw(proposal, "never")})
