@@ -144,7 +144,7 @@ func TestPacketsSealedTogetherReadAsTheRFCsSay(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			out, _, k := halves(t, s)
 			other, _, otherKeys := halves(t, s)
-			for _, n := range []int{1, 2, 3, 8, 15, 16, 17, 33, 39} {
+			for _, n := range []int{1, 3, 15, 16, 17, 39} {
 				var g sealing
 				buf := make([]byte, 1<<17)
 				type packet struct {

@@ -18,7 +18,7 @@ var detected, hasSHA = detect()
 
 func detect() (level, bool) {
 	x := &cpu.X86
-	if !x.HasAVX2 || !x.HasAES || !x.HasPCLMULQDQ {
+	if !x.HasAVX2 || !x.HasAES {
 		return plain, false
 	}
 	var regs [4]uint32

@@ -54,7 +54,7 @@ func (h Hash) Size() int { return functions[h].size }
 type HMAC struct {
 	hash Hash
 	use  kernels
-	std  hash.Hash
+	std  hash.Hash // where use has nothing for a single message
 
 	// inner and outer have the states once the key is hashed, and outer behind its own the last words of the block that it hashes, whose
 	// first are the inner digest. Words of 32 bits lie two in one, as in memory.
@@ -64,7 +64,10 @@ type HMAC struct {
 // NewHMAC makes the HMAC of a key.
 func NewHMAC(h Hash, key []byte) *HMAC {
 	f := &functions[h]
-	m := &HMAC{hash: h, use: kernelsOf(h), std: hmac.New(f.std, key)}
+	m := &HMAC{hash: h, use: kernelsOf(h)}
+	if !m.use.alone() {
+		m.std = hmac.New(f.std, key)
+	}
 	if !m.use.any() {
 		return m
 	}

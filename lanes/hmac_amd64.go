@@ -16,7 +16,8 @@ type kernels struct {
 	pays int
 }
 
-func (k kernels) any() bool { return k.lanes > 0 || k.pairs }
+func (k kernels) any() bool   { return k.lanes > 0 || k.pairs }
+func (k kernels) alone() bool { return k.pairs }
 
 func kernelsOf(h Hash) kernels {
 	if detected == plain {

@@ -19,6 +19,7 @@ type kernels struct{}
 
 func kernelsOf(Hash) kernels { return kernels{} }
 func (kernels) any() bool    { return false }
+func (kernels) alone() bool  { return false }
 
 func compress(Hash, *[16]uint64, *[128]byte) {}
 
