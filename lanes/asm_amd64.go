@@ -2,7 +2,11 @@
 
 package lanes
 
-import "golang.org/x/sys/cpu"
+import (
+	"crypto/fips140"
+
+	"golang.org/x/sys/cpu"
+)
 
 // level is a set of instructions.
 type level uint8
@@ -18,7 +22,7 @@ var detected, hasSHA = detect()
 
 func detect() (level, bool) {
 	x := &cpu.X86
-	if !x.HasAVX2 || !x.HasAES {
+	if !x.HasAVX2 || !x.HasAES || fips140.Enabled() { // what is validated is the standard library
 		return plain, false
 	}
 	var regs [4]uint32
