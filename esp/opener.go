@@ -4,6 +4,7 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"encoding/binary"
+	"fmt"
 
 	"vpngw/ipsec"
 	"vpngw/lanes"
@@ -34,8 +35,16 @@ func newOpener(sa *ipsec.ChildSA) (*opener, error) {
 		if b, err = newDES(sa.Suite.Encr.ID, sa.In.Encr); err == nil {
 			o.des = cipher.NewCBCDecrypter(b, make([]byte, t.ivLen)).(resettable)
 		}
+	case ipsec.EncrNull:
+	default:
+		if o.aead == nil {
+			err = fmt.Errorf("esp: %v has no transform", sa.Suite.Encr)
+		}
 	}
-	return o, err
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 func (o *opener) wipe() {

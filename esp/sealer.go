@@ -44,7 +44,12 @@ func newSealer(sa *ipsec.ChildSA, rand io.Reader) (*sealer, error) {
 			return nil, err
 		}
 		s.des = cipher.NewCBCEncrypter(b, make([]byte, t.ivLen)).(resettable)
+	case ipsec.EncrNull:
+		return s, nil
 	default:
+		if s.aead == nil {
+			return nil, fmt.Errorf("esp: %v has no transform", sa.Suite.Encr)
+		}
 		return s, nil
 	}
 	key := make(ipsec.Secret, ivKeySize)
