@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The benchmarks work on packets of 1400 bytes. plain is the standard library.
+// The benchmarks work on packets of 1400 bytes. plain is the standard library. TestMeasure has more, and bears a busy machine.
 
 const packet = 1400
 
@@ -20,7 +20,7 @@ func packets(n int) [][]byte {
 
 func BenchmarkCBCEncrypt(b *testing.B) {
 	benchEveryLevel(b, func(b *testing.B) {
-		for _, n := range []int{1, 2, 4, 5, 8, 16} {
+		for _, n := range []int{1, 4, 16} {
 			b.Run(fmt.Sprint(n), func(b *testing.B) {
 				e, _ := NewEncrypter(make([]byte, 16))
 				bufs := packets(n)
@@ -49,7 +49,7 @@ func BenchmarkHMAC(b *testing.B) {
 	for h := range SHA512 + 1 {
 		b.Run(hashNames[h], func(b *testing.B) {
 			benchEveryLevel(b, func(b *testing.B) {
-				for _, n := range []int{1, 2, 4, 8, 12, 16} {
+				for _, n := range []int{1, 16} {
 					b.Run(fmt.Sprint(n), func(b *testing.B) {
 						m := NewHMAC(h, make([]byte, 20))
 						bufs, tails := packets(n), make([]uint32, n)
