@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -102,6 +103,38 @@ func TestTheRulesFindWhatTheyAreFor(t *testing.T) {
 	} {
 		if broken(x[0], x[1]) == "" {
 			t.Errorf("%q after %q breaks no rule", x[0], x[1])
+		}
+	}
+}
+
+// wideFunctions are those for AVX-512 and VAES; a processor without them is given the others.
+var wideFunctions = []string{"cbcEncryptX16", "cbcEncryptX4", "cbcDecryptWide", "blocksX16", "md5x16", "sha1x16", "sha256x16", "sha512x8"}
+
+var onlyAVX512 = regexp.MustCompile(`\bZ[0-9]+|\b[XY](1[6-9]|2[0-9]|3[01])\b|\bK[0-7]\b|^VP?(TERNLOG|PROL|PROR)|BCST|(I32X|I64X|DQU64|DQA64|DQU32)|^VP(XOR|AND|OR)[DQ] `)
+
+func TestOtherFunctionsNeedNoAVX512(t *testing.T) {
+	for name, f := range files {
+		function, checked := "", 0
+		for s := bufio.NewScanner(bytes.NewReader(generate(f))); s.Scan(); {
+			if rest, ok := strings.CutPrefix(s.Text(), "TEXT ·"); ok {
+				function, _, _ = strings.Cut(rest, "(")
+				continue
+			}
+			if !strings.HasPrefix(s.Text(), "\t") || slices.Contains(wideFunctions, function) {
+				continue
+			}
+			checked++
+			if line := strings.TrimSpace(s.Text()); onlyAVX512.MatchString(line) {
+				t.Errorf("%s: %s has %q", name, function, line)
+			}
+		}
+		if checked == 0 {
+			t.Errorf("%s has nothing for AVX2", name)
+		}
+	}
+	for _, line := range []string{"VPTERNLOGD $150, Y0, Y1, Y2", "VPRORD $6, Y0, Y1", "VMOVDQU64 (SI), Y0", "VPADDD.BCST (R8), Y0, Y1", "VPXOR X16, X0, X0", "VPXORD Y0, Y1, Y2", "KMOVW AX, K1"} {
+		if !onlyAVX512.MatchString(line) {
+			t.Errorf("%q passes", line)
 		}
 	}
 }
