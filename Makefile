@@ -109,7 +109,7 @@ fuzz: go ## every fuzz target for 200 000 executions, and a million hostile mess
 	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
 
 soak: go setup ## the tests with the full counts and matrices, one by one, and figures held to their bars: hours (root; CHARON_ROOT=DIR: against the strongSwan in DIR, the root of another Debian; BGP_ROOT=DIR: likewise BIRD and FRR)
-	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./config/export ./test/...
+	SOAK=1 $(GO) test -v -count=1 -p 1 -parallel 1 -timeout 12h ./ike ./esp ./lanes ./config/export ./test/...
 
 peers: go setup ## real peers with kernels of their own, in guests that qemu emulates and debootstrap makes once: a table, 40 minutes (root; PEER=libreswan-5.2: one peer, CELL=IKEv1: some cells)
 	CI=true PEERS=1 PEER='$(PEER)' CELL='$(CELL)' $(GO) test $(TESTFLAGS) -v -count=1 -timeout 3h -run '^TestPeers$$' ./test

@@ -12,13 +12,15 @@
 //	    spd.lookup          most specific, then newest     spd.go trie.go
 //	    segmenter           a super-packet's segments      segment.go
 //	    MTU, MSS            too big? SYN?                  icmp.go frag.go mss.go
-//	    sealer.seal         straight into the send buffer  sealer.go
+//	    sealer.stage        straight into the send buffer  sealer.go
+//	    sealing.seal        16 packets with an HMAC        sealer.go
 //	    outbox              runs of one size, one call     outbox.go
 //
 //	IN  socketSource.step   a batch of datagrams           engine.go
 //	    demux               IKE, keepalive or ESP          socket.go
 //	    sad.lookup          the slot number is in the SPI  sad.go
 //	    window.check        replayed?                      replay.go
+//	    checking            the HMACs of 16 packets        check.go
 //	    opener.open         behind the payload before      opener.go
 //	    window.accept       only now                       replay.go
 //	    peerMoved           has the NAT moved the peer?    moves.go

@@ -88,6 +88,7 @@ func (p *Plane) installEarly(in *inbound, now time.Time) {
 		r.transport, r.remote, r.now = e.transport, e.remote, e.at
 		r.heard = max(1, int64(e.at.Sub(p.epoch)))
 		r.demux(&ipsec.Datagram{TOS: e.tos}, e.data)
+		r.check()
 	}
 	if len(kept) > 0 {
 		r.received.publish()

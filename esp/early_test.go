@@ -31,8 +31,9 @@ func (e *end) install(sa *ipsec.ChildSA) [][]byte {
 }
 
 func TestPacketsBeforeTheirSAWaitForIt(t *testing.T) {
-	for k := range numTransports {
-		a, b, sb := offered(t, "aes128gcm16", k)
+	for i := range 2 * numTransports {
+		k := i / 2
+		a, b, sb := offered(t, []string{"aes128gcm16", "aes128-sha256"}[i%2], k)
 		var sent [][]byte
 		for i := range 5 {
 			sent = append(sent, udpPacket(false, 1, byte(i+1), 100+i))

@@ -30,6 +30,8 @@ type outbox struct {
 	socket Socket  // where all of ds go out
 	cut    bool    // ds may be fragmented
 
+	sealing sealing // the last packets in buf
+
 	// The last datagram in ds, which a packet can still join.
 	route    *route
 	segments int
@@ -89,7 +91,10 @@ func (x *outbox) add(o *outbound, b []byte, tos uint8) reason {
 	if b[0]>>4 == 6 {
 		next = protoIPv6
 	}
-	sealed := o.sealer.seal(x.buf[x.used:], b, next, seq)
+	sealed := o.sealer.stage(x.buf[x.used:], b, next, seq)
+	if o.sealer.mac != nil {
+		x.sealing.add(o.sealer, sealed, seq)
+	}
 	x.used += size
 	if joins {
 		d := &x.ds[len(x.ds)-1]
@@ -116,6 +121,7 @@ func (x *outbox) joins(r *route, size int, tos uint8) bool {
 
 // flush sends the datagrams.
 func (x *outbox) flush() {
+	x.sealing.seal()
 	x.sent.publish()
 	if len(x.ds) > 0 {
 		write := x.socket.WriteBatch
@@ -131,6 +137,7 @@ func (x *outbox) flush() {
 
 // flushFragmentable sends the datagrams as ones that the underlay may fragment.
 func (x *outbox) flushFragmentable() {
+	x.sealing.seal()
 	x.sent.publish()
 	for _, d := range x.ds {
 		if err := x.socket.WriteFragmentable(d); err != nil {

@@ -263,10 +263,9 @@ func (p *Plane) wipe(prs ...*pair) {
 	for _, pr := range prs {
 		pr.sa.In.Clear()
 		pr.sa.Out.Clear()
-		clear(pr.in.opener.nonce[:])
+		pr.in.opener.wipe()
 		if o := pr.out; o != nil {
-			clear(o.sealer.nonce[:])
-			o.sealer.ivKey.Clear()
+			o.sealer.wipe()
 		}
 	}
 }

@@ -409,16 +409,19 @@ func tcpFrame(n int) []byte {
 // BenchmarkFramesOut carries frames of the TUN, of 44 segments or one packet each, to the socket;
 // BenchmarkFramesIn carries datagrams to frames for the other TUN.
 func BenchmarkFramesOut(b *testing.B) {
-	for _, size := range []int{64, 44 * 1300} {
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			w := newFramePath(b, "aes128gcm16", udp4)
-			w.frames = benchFrames(size)
-			b.SetBytes(int64(size * len(w.frames)))
-			b.ReportAllocs()
-			for b.Loop() {
-				w.out()
-			}
-		})
+	benchmarkFrames(b, func(b *testing.B, w *framePath, n int) { loop(b, n, w.out) })
+}
+
+func benchmarkFrames(b *testing.B, f func(b *testing.B, w *framePath, n int)) {
+	for _, proposal := range []string{"aes128gcm16", "aes128-sha256", "aes128-sha1", "aes128-md5"} {
+		for _, size := range []int{64, 44 * 1300} {
+			b.Run(fmt.Sprintf("%s/%d", proposal, size), func(b *testing.B) {
+				w := newFramePath(b, proposal, udp4)
+				w.frames = benchFrames(size)
+				b.ReportAllocs()
+				f(b, w, size*len(w.frames))
+			})
+		}
 	}
 }
 
@@ -433,27 +436,21 @@ func benchFrames(size int) (frames [][]byte) {
 }
 
 func BenchmarkFramesIn(b *testing.B) {
-	for _, size := range []int{64, 44 * 1300} {
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			w := newFramePath(b, "aes128gcm16", udp4)
-			w.frames = benchFrames(size)
-			w.carry()
-			d := w.sink.ds[0]
-			d.Remote = w.a.socks[w.k].local
-			sealed := bytes.Clone(d.Data)
-			in := w.b.tunnel.pairs[w.b.plane.sad.slots[binary.BigEndian.Uint32(sealed)&255].Load().spi].in
-			r := w.b.receiver
-			b.SetBytes(int64(size * len(w.frames)))
-			b.ReportAllocs()
-			for b.Loop() {
-				in.window = window{}
-				d.Data = sealed
-				r.ds[0] = d
-				r.batch(w.k, r.ds[:1], w.b.now)
-				r.flush()
-			}
+	benchmarkFrames(b, func(b *testing.B, w *framePath, n int) {
+		w.carry()
+		d := w.sink.ds[0]
+		d.Remote = w.a.socks[w.k].local
+		sealed := bytes.Clone(d.Data)
+		in := w.b.tunnel.pairs[w.b.plane.sad.slots[binary.BigEndian.Uint32(sealed)&255].Load().spi].in
+		r := w.b.receiver
+		loop(b, n, func() {
+			in.window = window{}
+			d.Data = sealed
+			r.ds[0] = d
+			r.batch(w.k, r.ds[:1], w.b.now)
+			r.flush()
 		})
-	}
+	})
 }
 
 func BenchmarkSegment(b *testing.B) {

@@ -34,6 +34,8 @@ type receiver struct {
 	flow   flow           // of the present packet
 	opened []byte         // the present packet, inside out of the ESP packet
 
+	checking checking // the last packets
+
 	coalescer coalescer // the frame path
 	packets   packets   // the packet path
 	answering []*Tunnel // those for which the batch brought probes
@@ -70,6 +72,7 @@ func (r *receiver) batch(k transport, ds []ipsec.Datagram, now time.Time) {
 	for i := range ds {
 		r.datagram(&ds[i])
 	}
+	r.check()
 	r.received.publish() // for Freeze, which waits for the lock
 }
 
@@ -111,12 +114,27 @@ func (r *receiver) demux(d *ipsec.Datagram, b []byte) {
 		r.unknown(d, b)
 		return
 	}
-	if why := r.packet(in, b, d.TOS); why != carried && why != taken {
-		if !in.seen && (why == dropBadICV || why == dropMalformed) && in.cutElsewhere(b) {
-			why = dropICVLength
-		}
-		in.drop(why, 1)
+	if in.opener.mac != nil {
+		r.collect(in, b, d.TOS)
+		return
 	}
+	r.check()
+	seq, why := in.number(b)
+	if why == carried {
+		why = r.packet(in, b, seq, d.TOS, nil)
+	}
+	r.count(in, b, why)
+}
+
+// count counts a packet of an SA if it was dropped.
+func (r *receiver) count(in *inbound, b []byte, why reason) {
+	if why == carried || why == taken {
+		return
+	}
+	if !in.seen && (why == dropBadICV || why == dropMalformed) && in.cutElsewhere(b, &r.checking.guess) {
+		why = dropICVLength
+	}
+	in.drop(why, 1)
 }
 
 // drop counts a packet that belongs to no SA.
@@ -127,38 +145,42 @@ const maxGuesses = 64
 
 // cutElsewhere reports whether a packet that was refused has an ICV of the other length. It is asked only while an SA
 // has had no authentic packet, and then for the first ones, so that forged packets cost little.
-func (in *inbound) cutElsewhere(b []byte) bool {
+func (in *inbound) cutElsewhere(b []byte, scratch *together) bool {
 	if in.guesses >= maxGuesses || len(b) < espHeader {
 		return false
 	}
 	in.guesses++
-	return in.opener.otherLength(b, uint64(sequence(b))) // the first packets of an SA: its sequence number has no high half
+	return in.opener.otherLength(b, uint64(sequence(b)), scratch) // the first packets of an SA: its sequence number has no high half
 }
 
-// packet carries one ESP packet of an SA into its tunnel. It changes the SA only
-// once the ICV was found good.
-func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
-	seq := uint64(sequence(b))
+// number is the whole sequence number of the ESP packet b, if the window lets it pass.
+func (in *inbound) number(b []byte) (seq uint64, why reason) {
+	seq = uint64(sequence(b))
 	if in.opener.esn {
 		var ok bool
 		if seq, ok = in.window.recover(uint32(seq)); !ok {
-			return dropReplay
+			return 0, dropReplay
 		}
 	}
 	if !in.window.check(seq) {
-		return dropReplay
+		return 0, dropReplay
 	}
-	var why reason
+	return seq, carried
+}
+
+// packet carries one ESP packet of an SA into its tunnel. It changes the SA only
+// once the ICV was found good. icv is as opener.open has it.
+func (r *receiver) packet(in *inbound, b []byte, seq uint64, tos uint8, icv []byte) (why reason) {
 	if in.tunnel.Frames != nil {
 		r.packets.flush()
-		if why = r.open(in, r.coalescer.room(in.tunnel, len(b)), b, seq, tos); why == carried {
+		if why = r.open(in, r.coalescer.room(in.tunnel, len(b)), b, seq, tos, icv); why == carried {
 			r.coalescer.add(&r.flow, r.opened)
 		} else {
 			r.coalescer.restore()
 		}
 	} else {
 		r.coalescer.flush()
-		if why = r.open(in, r.packets.room(in.tunnel), b, seq, tos); why == carried {
+		if why = r.open(in, r.packets.room(in.tunnel), b, seq, tos, icv); why == carried {
 			r.packets.add(r.opened)
 		}
 	}
@@ -169,8 +191,8 @@ func (r *receiver) packet(in *inbound, b []byte, tos uint8) reason {
 }
 
 // open opens the ESP packet b into room, as r.opened and r.flow.
-func (r *receiver) open(in *inbound, room, b []byte, seq uint64, tos uint8) reason {
-	payload, next, why := in.opener.open(room, b, seq)
+func (r *receiver) open(in *inbound, room, b []byte, seq uint64, tos uint8, icv []byte) reason {
+	payload, next, why := in.opener.open(room, b, seq, icv)
 	if why != carried {
 		return why
 	}

@@ -27,7 +27,7 @@ func TestForgeriesTakeTheSameTime(t *testing.T) {
 		b, dst := make([]byte, len(good)), make([]byte, len(good))
 		same := func(name string, x, y []byte) {
 			timingtest.Same(t, proposal+": "+name, func(i int) { timingtest.Pick(b, x, y, i) }, func() {
-				if _, _, why := in.open(dst, b, 1); why != dropBadICV {
+				if _, _, why := in.alone(dst, b, 1); why != dropBadICV {
 					t.Fatal(why)
 				}
 			})

@@ -4,23 +4,17 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
-	"crypto/hmac"
-	"crypto/md5"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
-	"hash"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"vpngw/ipsec"
+	"vpngw/lanes"
 )
 
 // A transform is the cryptographic state of one direction of an SA: an AEAD, or
-// a block cipher (none for NULL) with an HMAC. It also has the scratch space of a
-// call, so that a packet costs no allocation. Not safe for concurrent use.
+// an HMAC with the cipher that a sealer or an opener adds. Not safe for concurrent use.
 type transform struct {
 	shape
 	esn bool
@@ -29,9 +23,7 @@ type transform struct {
 	nonce [12]byte // salt(4) | IV(8): RFC 4106 section 4, RFC 7634 section 2
 	aad   [12]byte // with ESN: SPI | 64-bit sequence number (RFC 4106 section 5)
 
-	block cipher.Block // nil: NULL
-	mac   hash.Hash
-	sum   [sha512.Size]byte
+	mac *lanes.HMAC // nil: an AEAD
 }
 
 // newTransform makes the transform of s with the keys k, which it copies.
@@ -56,20 +48,8 @@ func newTransform(s ipsec.Suite, trunc96 bool, k ipsec.Keys) (transform, error) 
 	if len(k.Integ) != integ.Key {
 		return transform{}, fmt.Errorf("esp: %v needs a key of %d bytes, and got %d", s.Integ, integ.Key, len(k.Integ))
 	}
-	t.mac = hmac.New(hashes[s.Integ.ID], k.Integ)
-	var err error
-	switch s.Encr.ID {
-	case ipsec.EncrAESCBC:
-		t.block, err = aes.NewCipher(k.Encr)
-	case ipsec.Encr3DES:
-		t.block, err = des.NewTripleDESCipher(k.Encr)
-	case ipsec.EncrDES:
-		t.block, err = des.NewCipher(k.Encr)
-	case ipsec.EncrNull:
-	default:
-		err = fmt.Errorf("esp: %v has no transform", s.Encr)
-	}
-	return t, err
+	t.mac = lanes.NewHMAC(hashes[s.Integ.ID], k.Integ)
+	return t, nil
 }
 
 func newAEAD(id uint16, key []byte) (cipher.AEAD, error) {
@@ -86,12 +66,23 @@ func newAEAD(id uint16, key []byte) (cipher.AEAD, error) {
 	return nil, fmt.Errorf("esp: AEAD %d has no transform", id)
 }
 
-var hashes = map[uint16]func() hash.Hash{
-	ipsec.IntegMD5_96:     md5.New,
-	ipsec.IntegSHA1_96:    sha1.New,
-	ipsec.IntegSHA256_128: sha256.New,
-	ipsec.IntegSHA384_192: sha512.New384,
-	ipsec.IntegSHA512_256: sha512.New,
+var hashes = map[uint16]lanes.Hash{
+	ipsec.IntegMD5_96:     lanes.MD5,
+	ipsec.IntegSHA1_96:    lanes.SHA1,
+	ipsec.IntegSHA256_128: lanes.SHA256,
+	ipsec.IntegSHA384_192: lanes.SHA384,
+	ipsec.IntegSHA512_256: lanes.SHA512,
+}
+
+// newDES makes the cipher of 3DES or DES in CBC mode; nil for another one.
+func newDES(id uint16, key []byte) (cipher.Block, error) {
+	switch id {
+	case ipsec.Encr3DES:
+		return des.NewTripleDESCipher(key)
+	case ipsec.EncrDES:
+		return des.NewCipher(key)
+	}
+	return nil, nil
 }
 
 // resettable is a BlockMode whose IV can be set, as crypto/cipher's CBC modes are.
@@ -111,14 +102,42 @@ func (t *transform) additional(header []byte, seq uint64) []byte {
 	return t.aad[:]
 }
 
-// icvOf is the ICV of b. It covers the high half of an extended sequence number
-// too (RFC 4303 section 2.2.1). It is valid until the next call.
-func (t *transform) icvOf(b []byte, seq uint64) []byte {
-	t.mac.Reset()
-	t.mac.Write(b)
-	if t.esn {
-		binary.BigEndian.PutUint32(t.aad[:], uint32(seq>>32))
-		t.mac.Write(t.aad[:4])
+func (t *transform) wipe() {
+	clear(t.nonce[:])
+	if t.mac != nil {
+		t.mac.Clear()
 	}
-	return t.mac.Sum(t.sum[:0])[:t.icvLen]
 }
+
+// together is packets of one SA whose ICVs are computed side by side. Its owner has one for all SAs.
+type together struct {
+	n       int
+	packets [lanes.Max][]byte
+	seqs    [lanes.Max]uint64
+	parts   [lanes.Max][]byte // of the packets, for lanes
+	high    [lanes.Max]uint32
+	scratch lanes.Scratch
+}
+
+func (g *together) add(b []byte, seq uint64) {
+	g.packets[g.n], g.seqs[g.n] = b, seq
+	g.n++
+}
+
+func (g *together) full() bool { return g.n == lanes.Max }
+
+// icvs computes the ICVs of the packets in g: icv returns them until the next call. An ICV covers the high half of an extended
+// sequence number too (RFC 4303 section 2.2.1).
+func (t *transform) icvs(g *together) {
+	for i, b := range g.packets[:g.n] {
+		g.parts[i], g.high[i] = b[:len(b)-t.icvLen], uint32(g.seqs[i]>>32)
+	}
+	high := g.high[:g.n]
+	if !t.esn {
+		high = nil
+	}
+	t.mac.Sum(&g.scratch, g.parts[:g.n], high)
+}
+
+// icv is the ICV of packet i, with nothing cut off.
+func (g *together) icv(i int) []byte { return g.scratch.Sums[i][:] }

@@ -32,8 +32,9 @@ var floors = [][]string{
 	{"config/dialect"}, // tables, types and checks of any dialect
 	{"ike/ikev1", "ike/ikev2", "ike/iketest", "config"}, // one IKE SA with its exchanges; the model of a connection
 	{"ike/sa"}, // types of both IKE versions
-	{"ike/wire", "esp/esptest", "ipsec/timingtest", "resolve"},              // messages; the operating system, and the time of a call, for tests; addresses of names
-	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture"}, // types that all packages share; records that survive a restart; files for Wireshark
+	{"ike/wire", "esp/esptest", "ipsec/timingtest", "resolve"},                       // messages; the operating system, and the time of a call, for tests; addresses of names
+	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture", "lanes"}, // types that all packages share; records that survive a restart; files for Wireshark; CBC and HMAC of many buffers
+	{"lanes/gen"}, // writes the assembly of lanes
 }
 
 // only names the one package that may import an outside package.
