@@ -44,6 +44,9 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 	if out := s.ip("-6", "addr", "show", "dev", "vpn.0"); strings.Contains(out, "inet6") {
 		t.Errorf("an address came by itself:\n%s", out)
 	}
+	if out := s.ip("-6", "route", "show", "table", "all", "dev", "vpn.0"); out != "" {
+		t.Errorf("the kernel has a route of its own, which each change of any device costs time:\n%s", out)
+	}
 	s.must(tun.Close())
 	s.must(tun.Close())
 	if _, err := s.nl.LinkByName("vpn.0"); err == nil {
