@@ -147,9 +147,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		}
 		g.speakers.end(g.speakers.running[name])
 	}
-	for _, d := range ch.closing {
-		g.data.close(d)
-	}
+	g.data.close(ch.closing...)
 	for _, gr := range ch.groups {
 		g.decide(now, gr)
 	}

@@ -196,9 +196,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("remove our routes and addresses: %w", e))
 	}
 	stop()
+	var open []*device
 	for _, e := range g.fleet.entries {
-		g.data.close(e.open)
+		open = append(open, e.open)
 	}
+	g.data.close(open...)
 	s.Close()
 	err = errors.Join(g.group.Wait(), err)
 	recorded(err)

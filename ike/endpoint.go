@@ -70,6 +70,8 @@ type Endpoint struct {
 	placed  int                // where the next peer goes in the order of Status
 	peerOf  map[*sa.Peer]*peer // by what the machines were given
 	peersAt map[netip.Addr][]*peer
+	between map[ends][]*peer
+	suited  map[suitor][]*sa.Peer // Candidates as found last, while no peer changes
 	childOf map[*sa.Child]*child // by what the machines were given
 	tunnels map[string][]*child
 
@@ -115,6 +117,7 @@ func New(cfg Config) *Endpoint {
 	e := &Endpoint{
 		cfg: cfg, log: cfg.Log,
 		peers: map[*sa.Peer]*peer{}, peerOf: map[*sa.Peer]*peer{}, peersAt: map[netip.Addr][]*peer{},
+		between: map[ends][]*peer{}, suited: map[suitor][]*sa.Peer{},
 		childOf: map[*sa.Child]*child{}, tunnels: map[string][]*child{},
 		table: newTable(), established: map[sa.Machine]struct{}{}, installed: map[uint32]installed{},
 		answered: newAnswered(), pending: newPendingMains(),

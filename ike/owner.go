@@ -24,15 +24,41 @@ func (o *owner) Emit(a sa.Action) { o.e().emit(a) }
 // NewSPI implements sa.Owner.
 func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
-// Candidates implements sa.Owner. Peers whose configured address of ours is the one that the message came to, or
+// Candidates implements sa.Owner, and the caller leaves them as they are. Peers whose configured address of ours is the one that the message came to, or
 // that have none configured, come before the others; a peer that may have any identity comes last.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
+	who := suitor{version, local.Unmap(), remote.Unmap()}
+	at := o.peersAt[who.remote]
+	if len(at) <= crowd {
+		return candidates(at, who)
+	}
+	out, ok := o.suited[who]
+	if !ok {
+		if len(o.suited) > crowd { // of our addresses there may be many
+			clear(o.suited)
+		}
+		out = candidates(at, who)
+		o.suited[who] = out
+	}
+	return slices.Clip(out)
+}
+
+// suitor is who asks with a first message.
+type suitor struct {
+	version       int
+	local, remote netip.Addr
+}
+
+// crowd is how many peers of one address are worth to be remembered in the order of Candidates.
+const crowd = 16
+
+func candidates(at []*peer, who suitor) []*sa.Peer {
 	var exact, other []*sa.Peer
-	for _, p := range o.peersAt[remote.Unmap()] {
-		if !p.cfg.Speaks(version) {
+	for _, p := range at {
+		if !p.cfg.Speaks(who.version) {
 			continue
 		}
-		if !p.cfg.Local.IsValid() || p.cfg.Local == local.Unmap() {
+		if !p.cfg.Local.IsValid() || p.cfg.Local == who.local {
 			exact = append(exact, p.cfg)
 		} else {
 			other = append(other, p.cfg)
@@ -69,8 +95,8 @@ func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	if o.answered.v2.from[at] > 0 || m.Info().Version == 1 && o.pending.count(at)+o.answered.v1.from[at] > 0 {
 		return false
 	}
-	for _, p := range o.peersAt[at] {
-		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
+	for _, p := range o.between[endsOf(cfg)] {
+		if len(p.others(m)) > 0 {
 			return false
 		}
 	}

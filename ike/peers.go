@@ -3,10 +3,12 @@ package ike
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
 	"vpngw/ike/sa"
+	"vpngw/ipsec"
 )
 
 // SetPeers makes ps the configured peers, in this order. A peer with the same key and settings as before
@@ -28,6 +30,7 @@ func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
 	for _, at := range e.peersAt {
 		inOrder(at)
 	}
+	clear(e.suited)
 }
 
 // SetPeer changes one configured peer: old, as it was handed over before (nil: none), becomes next (nil: it is
@@ -88,10 +91,22 @@ func inOrder(ps []*peer) []*peer {
 	return ps
 }
 
+// ends are an address and the identities of both ends: peers with the same are told apart by their settings alone.
+type ends struct {
+	remote            netip.Addr
+	localID, remoteID ipsec.Identity
+}
+
+func endsOf(cfg *sa.Peer) ends { return ends{cfg.Remote, cfg.LocalID, cfg.RemoteID} }
+
 // add puts a new peer into the indexes.
 func (e *Endpoint) add(p *peer) {
 	e.peers[p.given], e.peerOf[p.cfg] = p, p
-	e.peersAt[p.cfg.Remote] = inOrder(append(e.peersAt[p.cfg.Remote], p))
+	at, b := e.peersAt[p.cfg.Remote], endsOf(p.cfg)
+	i, _ := slices.BinarySearchFunc(at, p.place+1, func(q *peer, place int) int { return cmp.Compare(q.place, place) })
+	e.peersAt[p.cfg.Remote] = slices.Insert(at, i, p)
+	e.between[b] = append(e.between[b], p)
+	clear(e.suited)
 	for _, c := range p.children {
 		e.addChild(c)
 	}
@@ -103,6 +118,11 @@ func (e *Endpoint) remove(now time.Time, p *peer) {
 	p.forgive(now)
 	delete(e.peers, p.given)
 	delete(e.peerOf, p.cfg)
+	clear(e.suited)
+	b := endsOf(p.cfg)
+	if e.between[b] = slices.DeleteFunc(e.between[b], func(q *peer) bool { return q == p }); len(e.between[b]) == 0 {
+		delete(e.between, b)
+	}
 	at := p.cfg.Remote
 	e.peersAt[at] = slices.DeleteFunc(e.peersAt[at], func(q *peer) bool { return q == p })
 	if len(e.peersAt[at]) == 0 {
@@ -160,6 +180,7 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 	}
 	delete(e.peers, p.given)
 	delete(e.peerOf, p.cfg)
+	clear(e.suited)
 	p.given, p.cfg = cfg, &next
 	e.peers[p.given], e.peerOf[p.cfg] = p, p
 	p.log = e.log.With("conn", cfg.Name)
