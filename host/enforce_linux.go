@@ -114,6 +114,7 @@ func (h *Host) setLinks(indexes []int) (failures []failure) {
 				continue
 			}
 			have.up = true
+			h.hush(index)
 		}
 		h.have.links[index] = have
 	}

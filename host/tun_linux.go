@@ -129,11 +129,6 @@ const tunQueue = 1000
 // brand marks a new device as ours and keeps the kernel from sending packets of
 // its own over it.
 func (h *Host) brand(t *TUN, mtu int) error {
-	// As a device without a type known to IPv6 the kernel gives it no multicast route of its own. Of ten thousand of these it looks
-	// at each whenever any device changes.
-	if err := unix.IoctlSetInt(t.fd.fd, unix.TUNSETLINK, unix.ARPHRD_PPP); err != nil {
-		h.log.Debug("type of our device not set", "device", t.name, "err", err)
-	}
 	index, err := indexOf(t.name)
 	if err != nil {
 		return err
@@ -156,6 +151,17 @@ func (h *Host) brand(t *TUN, mtu int) error {
 	}
 	return nil
 }
+
+// hush removes the IPv6 multicast route that the kernel gives each device of ours when it comes up: nothing of ours uses it, and of
+// ten thousand of these the kernel looks at each whenever any device changes. Where there is none, there is nothing to do.
+func (h *Host) hush(index int) {
+	multicast := &netlink.Route{LinkIndex: index, Dst: ipNet(allMulticast6), Table: unix.RT_TABLE_LOCAL}
+	if err := h.rt.RouteDel(multicast); err != nil {
+		h.log.Debug("the multicast route of our device stays", "index", index, "err", err)
+	}
+}
+
+var allMulticast6 = netip.MustParsePrefix("ff00::/8")
 
 // indexOf is the index of a device of the caller's network namespace.
 func indexOf(name string) (int, error) {
