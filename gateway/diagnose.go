@@ -27,8 +27,9 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 		return nil, err
 	}
 	var out []doctor.Diagnosis
+	began := time.Now()
 	for i, t := range tunnels {
-		g.examine(t, leaks[i])
+		g.examine(began, t, leaks[i])
 		t.Ended = g.events.ended(t.Name, time.Now().Add(-time.Hour))
 		if t.BGP != nil {
 			t.BGP.Large = t.Host.MTU
@@ -42,8 +43,8 @@ func (g *Gateway) Diagnose(ctx context.Context, name string) ([]doctor.Diagnosis
 }
 
 // examine adds what the host says of a tunnel. It is called outside of the control loop.
-func (g *Gateway) examine(t *doctor.Tunnel, ask leakAsk) {
-	t.Host = g.Host.Examine(t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
+func (g *Gateway) examine(since time.Time, t *doctor.Tunnel, ask leakAsk) {
+	t.Host = g.Host.Examine(since, t.Want.Remote.Address, t.Device, doctor.Passages(t.Want, t.Device, t.Initiates))
 	t.Leak = g.leakOf(ask)
 }
 

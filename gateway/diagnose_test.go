@@ -17,7 +17,7 @@ import (
 	"vpngw/tunnel"
 )
 
-func (h *fakeHost) Examine(_ netip.Addr, tun string, _ func(string, netip.Addr) []host.Passage) host.Exam {
+func (h *fakeHost) Examine(_ time.Time, _ netip.Addr, tun string, _ func(string, netip.Addr) []host.Passage) host.Exam {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.examined++

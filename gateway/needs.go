@@ -46,8 +46,9 @@ type Host interface {
 	Source(remote netip.Addr) (netip.Addr, error)
 	PathMTU(remote netip.Addr) (int, error)
 	Addresses() ([]netip.Addr, error)
-	// Examine looks at what concerns a peer and the tunnel's device; from any goroutine.
-	Examine(peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
+	// Examine looks at what concerns a peer and the tunnel's device; from any goroutine. What concerns all peers may be from
+	// an earlier call, but not from before since.
+	Examine(since time.Time, peer netip.Addr, tun string, ask func(device string, source netip.Addr) []host.Passage) host.Exam
 	AskNeighbor(host.Ask) host.Neighbor // takes up to a second; from any goroutine
 	Watch(ctx context.Context, changed func(owners []string)) error
 	Leak(prefixes, sources []netip.Prefix) (host.Leak, bool) // from any goroutine

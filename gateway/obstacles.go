@@ -93,7 +93,8 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 	}
 	var whole []witnessed
 	seen := map[string]bool{}
-	end := time.Now().Add(lookTime)
+	began := time.Now()
+	end := began.Add(lookTime)
 	for i, t := range asked {
 		if ctx.Err() != nil || time.Now().After(end) {
 			break
@@ -102,7 +103,7 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 			o.next++
 		}
 		seen[t.Name] = true
-		g.examine(t, leaks[i])
+		g.examine(began, t, leaks[i])
 		var own []diag.Cause
 		for _, c := range doctor.Obstacles(t) {
 			if doctor.OfAll(c) {

@@ -71,7 +71,7 @@ func TestExamineReadsThePacketFilter(t *testing.T) {
 			}
 			s.exec("nft", rules)
 		}
-		x := h.Examine(peer.Addr(), "none", func(device string, source netip.Addr) []Passage {
+		x := h.Examine(time.Now(), peer.Addr(), "none", func(device string, source netip.Addr) []Passage {
 			if device != "eth0" || source != us.Addr() {
 				t.Errorf("%s: the route is by %s from %v", c.name, device, source)
 			}
@@ -90,7 +90,7 @@ func TestExamineReadsThePacketFilter(t *testing.T) {
 	// Rules and sets are read once for all passages, and each is judged by itself.
 	s.exec("nft", chain("input", "accept", "ip saddr 198.51.100.1 meta skuid 0 accept\nudp dport { 500, 600 } drop"))
 	natt := Passage{Hook: HookInput, From: peer, To: netip.MustParseAddrPort("192.0.2.1:4500"), Proto: 17, In: "eth0"}
-	got := h.Examine(peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{in, natt, v6, out, in} }).Filtered
+	got := h.Examine(time.Now(), peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{in, natt, v6, out, in} }).Filtered
 	if len(got) != 3 || got[0].Passage != in || got[0].Sure || got[1].Passage != v6 || !got[1].Sure || got[2] != got[0] {
 		t.Errorf("got %+v", got)
 	}
@@ -100,7 +100,7 @@ func TestExamineLooksAtTheHost(t *testing.T) {
 	s, h := world(t, "vpngw0")
 	peer := netip.MustParseAddr("198.51.100.1")
 	none := func(string, netip.Addr) []Passage { return nil }
-	x := h.Examine(peer, "vpngw0", none)
+	x := h.Examine(time.Now(), peer, "vpngw0", none)
 	if x.NoRoute != nil || x.Device != "eth0" || x.Source.String() != "192.0.2.1" || x.MTU != 1400 || len(x.Addresses) != 2 || len(x.Others) != 0 {
 		t.Errorf("got %+v", x)
 	}
@@ -109,7 +109,7 @@ func TestExamineLooksAtTheHost(t *testing.T) {
 	s.must(err)
 	defer c.Close()
 	s.ip("route", "del", "default", "via", "192.0.2.254")
-	if x := h.Examine(peer, "", none); x.NoRoute == nil || x.Device != "" || x.Source.IsValid() || len(x.Others) != 0 {
+	if x := h.Examine(time.Now(), peer, "", none); x.NoRoute == nil || x.Device != "" || x.Source.IsValid() || len(x.Others) != 0 {
 		t.Errorf("without a route: %+v", x)
 	}
 }

@@ -34,6 +34,8 @@ type Host struct {
 	doubt     bool      // the kernel has refused something since
 	retained  retained
 	cleartext cleartext
+	surveyed  surveyed
+	sockets   map[string]bool // the inodes of those that Open opened; for the holder of surveyed.mu
 }
 
 // New returns the Host of the caller's network namespace. It needs no privilege

@@ -75,7 +75,7 @@ func TestObstaclesAreFound(t *testing.T) {
 		}, func() { s.exec("nft", "flush ruleset") }, v4, diag.ForwardDrop, "fw passing", "nft insert rule inet fw passing"},
 	} {
 		c.spoil()
-		got := slices.DeleteFunc(h.Examine(netip.MustParseAddr("198.51.100.1"), "vpngw9", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Findings, func(f Finding) bool {
+		got := slices.DeleteFunc(h.Examine(time.Now(), netip.MustParseAddr("198.51.100.1"), "vpngw9", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Findings, func(f Finding) bool {
 			return f.Cause.Is(diag.FilterUnread)
 		})
 		if c.code == "" && len(got) > 0 || c.code != "" && (len(got) != 1 || !got[0].Cause.Is(c.code) || !strings.Contains(got[0].String(), c.says) || !strings.Contains(got[0].String(), c.sayAgain)) {
@@ -116,7 +116,7 @@ func TestTheCommandLetsThrough(t *testing.T) {
 		{"table ip filter { chain ufw-before-input {\n}\n}\n" + chain("ip filter", "FORWARD", "forward"), forward, "ufw route allow in on vpngw0; ufw route allow out on vpngw0"},
 	} {
 		filtered := func() []Filtered {
-			return h.Examine(peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Filtered
+			return h.Examine(time.Now(), peer.Addr(), "none", func(string, netip.Addr) []Passage { return []Passage{c.p} }).Filtered
 		}
 		s.exec("nft", c.rules)
 		got := filtered()

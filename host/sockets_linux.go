@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,7 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 		}
 	}
 	s := &Sockets{host: h}
+	defer func() { h.note(s) }()
 	for _, l := range []struct {
 		to   *[]*Socket
 		port uint16
@@ -167,3 +169,23 @@ func (s *Sockets) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// note remembers which sockets are ours: who looks for others' need not ask each descriptor of each process.
+func (h *Host) note(s *Sockets) {
+	h.surveyed.mu.Lock()
+	defer h.surveyed.mu.Unlock()
+	h.sockets = make(map[string]bool)
+	for _, list := range [][]*Socket{s.IKE, s.NATT, s.Marked} {
+		for _, so := range list {
+			so.fd.do(func(fd uintptr) {
+				var st unix.Stat_t
+				if unix.Fstat(int(fd), &st) == nil {
+					h.sockets[strconv.FormatUint(st.Ino, 10)] = true
+				}
+			})
+		}
+	}
+}
+
+// isSocket is for the holder of surveyed.mu.
+func (h *Host) isSocket(inode string) bool { return h.sockets[inode] }

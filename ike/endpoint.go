@@ -72,7 +72,7 @@ type Endpoint struct {
 	peersAt map[netip.Addr][]*peer
 	between map[ends][]*peer
 	suited  map[suitor][]*sa.Peer // Candidates as found last, while no peer changes
-	childOf map[*sa.Child]*child // by what the machines were given
+	childOf map[*sa.Child]*child  // by what the machines were given
 	tunnels map[string][]*child
 
 	table       table

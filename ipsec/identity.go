@@ -51,23 +51,32 @@ func (id Identity) Same(other Identity) bool {
 	}
 	switch id.Type {
 	case IDFQDN:
-		return fold(id.Data) == fold(other.Data)
+		return sameFolded(id.Data, other.Data)
 	case IDEmail:
 		a, b := strings.LastIndexByte(id.Data, '@')+1, strings.LastIndexByte(other.Data, '@')+1
-		return id.Data[:a] == other.Data[:b] && fold(id.Data[a:]) == fold(other.Data[b:])
+		return id.Data[:a] == other.Data[:b] && sameFolded(id.Data[a:], other.Data[b:])
 	}
 	return false
 }
 
-// fold writes ASCII letters small, and leaves all other bytes.
-func fold(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
+// sameFolded reports whether two names differ in the size of ASCII letters at most.
+func sameFolded(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if small(a[i]) != small(b[i]) {
+			return false
 		}
 	}
-	return string(b)
+	return true
+}
+
+func small(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // Identity is the identity that an end of an IKE SA claims. It is comparable; the zero value is nobody's.
