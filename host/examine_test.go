@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What the packet filter of this host does with packets of a tunnel is read from its rules.
