@@ -57,7 +57,7 @@ type peer struct {
 	children []*child
 	machines []sa.Machine // its IKE SAs that are not dead, in the order they began
 
-	why      diag.Cause // the last failure; OK since the last success
+	why      diag.Kept // the last failure; OK since the last success
 	since    time.Time
 	upSince  time.Time // since when there has been an established IKE SA, perhaps one after the other; zero: there is none
 	absent   time.Time // since when it has been wanted, or missed
@@ -134,7 +134,7 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 		p.machines = append(p.machines, m)
 	}
 	p.nextTry, p.hurry.at, p.cleared = time.Time{}, time.Time{}, false
-	p.why, p.since = noCause, now
+	p.why, p.since = diag.Kept{}, now
 	if p.upSince.IsZero() {
 		p.upSince = now
 	}

@@ -70,7 +70,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if s.state == sa.Deleting { // closed meanwhile
 		t.abandoned(s)
 		if !hasAuth {
-			s.die(now, s.endWhy)
+			s.die(now, s.endWhy.Cause())
 			return nil
 		}
 		s.enqueue(&deleteIKE{})

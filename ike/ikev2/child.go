@@ -27,7 +27,7 @@ type child struct {
 	deleting     bool        // our Delete is queued or under way
 	gone         bool        // both ends deleted it; the inbound half still receives
 	softAt       time.Time   // when to rekey it
-	softWhy      diag.Cause  // why it is rekeyed at softAt
+	softWhy      diag.Kept   // why it is rekeyed at softAt
 	hardAt       time.Time   // when its lifetime ends
 	removeAt     time.Time   // when to remove a child that is gone
 	failingSince time.Time   // the first of its rekeys that failed in a row
@@ -206,7 +206,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 // softLife sets the rekey before the lifetime of a child ends.
 func (s *SA) softLife(c *child) {
 	if life := c.cfg.Lifetime.Time; life > 0 {
-		c.softAt, c.softWhy = c.sa.Created.Add(s.env.SoftTime(life, c.made)), diag.Cause{Code: diag.LifetimeReached}
+		c.softAt, c.softWhy = c.sa.Created.Add(s.env.SoftTime(life, c.made)), diag.Keep(diag.Cause{Code: diag.LifetimeReached})
 	}
 }
 
@@ -525,7 +525,7 @@ func (s *SA) advanceChildren(now time.Time) {
 			s.remove(now, c, diag.Cause{Code: diag.LifetimeEnded}) // it "MUST NOT be used" (section 2.8)
 		case sa.Due(now, c.softAt):
 			c.softAt = time.Time{}
-			s.startRekey(now, c, c.softWhy)
+			s.startRekey(now, c, c.softWhy.Cause())
 		}
 	}
 }

@@ -230,7 +230,7 @@ func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 
 // rekeyLater sets the next attempt to rekey a child.
 func (s *SA) rekeyLater(now time.Time, c *child, why diag.Cause) {
-	c.softAt, c.softWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
+	c.softAt, c.softWhy = now.Add(s.env.Jitter(retryMin, retryMax)), diag.Keep(why)
 }
 
 func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
@@ -338,7 +338,7 @@ func (t *rekeyChild) differs(s *SA, now time.Time, n *wire.Notify) {
 		s.rekeyLater(now, t.old, diag.Cause{Code: diag.EarlyRekey})
 		return
 	}
-	t.old.softAt, t.old.softWhy = time.Time{}, diag.Cause{}
+	t.old.softAt, t.old.softWhy = time.Time{}, diag.Kept{}
 	s.softLife(t.old)
 	why := diag.Cause{Code: diag.PFSMismatch, Ours: sa.PFSText(t.cfg.Proposals), Notify: n.Kind.String()}
 	s.log.Warn("early rekey refused", "child", t.cfg.Name, sa.Why(why))

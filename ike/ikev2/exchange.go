@@ -116,7 +116,7 @@ func (s *SA) linger(now time.Time, why diag.Cause) {
 	s.setState(now, sa.Deleting, why)
 	s.lingering = true
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
-	s.expireAt, s.endWhy = now.Add(deleteTime), why
+	s.expireAt, s.endWhy = now.Add(deleteTime), diag.Keep(why)
 	s.ended(now, why)
 }
 
@@ -153,7 +153,7 @@ func (s *SA) unanswered(now time.Time) {
 	s.exchanged(s.out, nil, false, 0)
 	switch t := s.out.(type) {
 	case *deleteIKE:
-		s.die(now, s.endWhy)
+		s.die(now, s.endWhy.Cause())
 	case *saInit:
 		s.Drop(now, diag.First(t.refused, s.peer.Unanswered(s.path, "IKE_SA_INIT")))
 	case *auth:

@@ -40,7 +40,7 @@ func (t *deleteIKE) build(s *SA, now time.Time) (request, bool) {
 }
 
 func (*deleteIKE) answered(s *SA, now time.Time, _ []wire.Payload) error {
-	s.die(now, s.endWhy)
+	s.die(now, s.endWhy.Cause())
 	return nil
 }
 

@@ -37,7 +37,7 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 		}
 	}
 	s.log.Debug("rekeying the IKE SA", sa.Why(why))
-	s.rekeyWhy = why
+	s.rekeyWhy = diag.Keep(why)
 	t := &rekeyIKE{}
 	if why.Code == diag.GroupUnproven {
 		t.group, t.back = firstGroup(s.peer.Proposals), true
@@ -107,7 +107,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	if s.state != sa.Established { // s was closed meanwhile; at the peer the new IKE SA has the Child SAs
-		next.Close(now, s.endWhy)
+		next.Close(now, s.endWhy.Cause())
 		return nil
 	}
 	if s.rivalAlive() && bytes.Compare(lowest(t.ni, nonce.Data), s.rivalMin) < 0 {
@@ -127,7 +127,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	s.discard(now, replaced)
 	if t.back { // the keys of the Child SAs are from the first key exchange
 		for _, c := range s.peer.Children {
-			next.RekeyChildren(now, c, s.rekeyWhy)
+			next.RekeyChildren(now, c, s.rekeyWhy.Cause())
 		}
 	}
 	return nil
@@ -165,7 +165,7 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 	}
 	s.log.Warn("the rekey of the IKE SA failed and is tried again", sa.Why(why))
 	if s.rekeyAt = now.Add(s.env.Jitter(retryMin, retryMax)); !t.back {
-		s.rekeyWhy = why
+		s.rekeyWhy = diag.Keep(why)
 	}
 }
 

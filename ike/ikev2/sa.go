@@ -74,10 +74,10 @@ type SA struct {
 	busySince time.Time // since when the peer has answered only TEMPORARY_FAILURE
 
 	rekeyAt     time.Time
-	rekeyWhy    diag.Cause // why it is rekeyed at rekeyAt
-	expireAt    time.Time  // hard end of the lifetime, of a half-open SA, or of the wait for a Delete
+	rekeyWhy    diag.Kept // why it is rekeyed at rekeyAt
+	expireAt    time.Time // hard end of the lifetime, of a half-open SA, or of the wait for a Delete
 	keepaliveAt time.Time
-	endWhy      diag.Cause // while it is Deleting
+	endWhy      diag.Kept // while it is Deleting
 	pumping     bool
 	reported    bool // the Owner knows that it ended
 	lingering   bool // it only repeats its last response
@@ -157,7 +157,7 @@ func (s *SA) Advance(now time.Time) {
 	}
 	if sa.Due(now, s.rekeyAt) {
 		s.rekeyAt = time.Time{}
-		s.RekeyIKE(now, s.rekeyWhy)
+		s.RekeyIKE(now, s.rekeyWhy.Cause())
 	}
 	if sa.Due(now, s.keepaliveAt) {
 		s.keepaliveAt = now.Add(sa.KeepaliveTime)
@@ -189,7 +189,7 @@ func (s *SA) expired(now time.Time) {
 		// never had the successor, because our answer was lost when both rekeyed.
 		s.Close(now, replaced)
 	default:
-		s.die(now, s.endWhy)
+		s.die(now, s.endWhy.Cause())
 	}
 }
 
@@ -256,7 +256,7 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 		}
 		// The peer may have accepted us already. It can be told only after its answer.
 		s.setState(now, sa.Deleting, why)
-		s.expireAt, s.endWhy = now.Add(deleteTime), why
+		s.expireAt, s.endWhy = now.Add(deleteTime), diag.Keep(why)
 		s.ended(now, why)
 		return
 	}
@@ -272,7 +272,7 @@ func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 	s.releaseChildren(now, why)
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
-	s.expireAt, s.endWhy = now.Add(deleteTime), why
+	s.expireAt, s.endWhy = now.Add(deleteTime), diag.Keep(why)
 	for _, t := range s.queue {
 		t.abandoned(s)
 	}
@@ -286,7 +286,7 @@ func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 // it, it would keep an empty IKE SA.
 func (s *SA) discard(now time.Time, why diag.Cause) {
 	s.setState(now, sa.Deleting, why)
-	s.rekeyAt, s.keepaliveAt, s.expireAt, s.endWhy = time.Time{}, time.Time{}, time.Time{}, why
+	s.rekeyAt, s.keepaliveAt, s.expireAt, s.endWhy = time.Time{}, time.Time{}, time.Time{}, diag.Keep(why)
 	s.enqueue(&deleteIKE{})
 	s.pump(now)
 }
@@ -410,7 +410,7 @@ func (s *SA) established(now time.Time) {
 func (s *SA) rekeyInTime() {
 	s.rekeyAt = time.Time{}
 	if life := s.peer.Lifetime; life > 0 {
-		s.rekeyAt, s.rekeyWhy = s.authedAt.Add(s.env.SoftTime(life, s.initiator)), diag.Cause{Code: diag.LifetimeReached}
+		s.rekeyAt, s.rekeyWhy = s.authedAt.Add(s.env.SoftTime(life, s.initiator)), diag.Keep(diag.Cause{Code: diag.LifetimeReached})
 	}
 }
 
