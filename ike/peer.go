@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"io"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -50,7 +49,6 @@ var noCause diag.Cause // nothing is wrong
 // peer is one configured peer: how it is connected, and what it lacks.
 type peer struct {
 	e        *Endpoint
-	log      *slog.Logger
 	given    *sa.Peer // as it was handed over; Facts name it so
 	cfg      *sa.Peer // the same, with the Children that the machines know
 	place    int      // in the order of Status
@@ -71,7 +69,7 @@ type peer struct {
 }
 
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
-	p := &peer{e: e, given: cfg, cfg: cfg, place: place, log: e.log.With("conn", cfg.Name), since: now, absent: now}
+	p := &peer{e: e, given: cfg, cfg: cfg, place: place, since: now, absent: now}
 	for _, c := range cfg.Children {
 		p.children = append(p.children, p.newChild(now, c))
 	}
@@ -182,7 +180,7 @@ func (p *peer) lost(now time.Time, m sa.Machine, why diag.Cause) {
 	p.failures++
 	p.nextTry = now.Add(wait)
 	if p.toInitiate() != nil && !p.e.stopping {
-		p.log.Warn("no IKE SA", sa.Why(why), "retry_in", wait.Round(100*time.Millisecond).String())
+		p.e.log.Warn("no IKE SA", "conn", p.cfg.Name, sa.Why(why), "retry_in", wait.Round(100*time.Millisecond).String())
 	}
 	p.fail(now, why)
 	p.wake()

@@ -183,7 +183,6 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 	clear(e.suited)
 	p.given, p.cfg = cfg, &next
 	e.peers[p.given], e.peerOf[p.cfg] = p, p
-	p.log = e.log.With("conn", cfg.Name)
 	for _, c := range old {
 		e.removeChild(now, c)
 	}

@@ -56,7 +56,7 @@ func (t *auth) build(s *SA, _ time.Time) (request, bool) {
 	if t.first != nil {
 		var err error
 		if t.spiIn, err = s.env.AllocSPI(); err != nil {
-			s.log.Error("cannot allocate an SPI", "err", err)
+			s.logger().Error("cannot allocate an SPI", "err", err)
 			return request{}, false
 		}
 		ps = append(ps, childPayloads(t.spiIn, sa.WithoutKE(t.first.Proposals), t.local, t.remote)...)
@@ -95,7 +95,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	s.established(now)
-	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
+	s.logger().Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 	defer s.regroup(now)
@@ -164,7 +164,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	id := &wire.ID{Responder: true, Identity: p.LocalID}
 	reply := []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, id)}}
 	s.established(now)
-	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
+	s.logger().Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 
@@ -178,7 +178,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 		if n == nil || n.Kind == wire.InvalidSyntax {
 			return nil, nil, err
 		}
-		s.log.Info("refusing the peer's Child SA", "notify", n.Kind.String(), sa.Why(n.Cause))
+		s.logger().Info("refusing the peer's Child SA", "notify", n.Kind.String(), sa.Why(n.Cause))
 		return append(reply, &wire.Notify{Kind: n.Kind, Data: n.Data}), nil, nil
 	}
 	s.installIn(c)

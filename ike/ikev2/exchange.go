@@ -294,7 +294,7 @@ func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal di
 		// REKEY_SA notification" (section 2.25)
 		n = &wire.Notify{Kind: e.Kind, Protocol: ipsec.ProtoESP, SPI: e.Data}
 	}
-	s.log.Info("refusing the peer's request", "exchange", x.String(), "notify", e.Kind.String(), sa.Why(e.Cause))
+	s.logger().Info("refusing the peer's request", "exchange", x.String(), "notify", e.Kind.String(), sa.Why(e.Cause))
 	// INVALID_SYNTAX is "fatal in both peers" (RFC 7296 section 2.21.3), and so
 	// is every refusal of IKE_AUTH as a whole.
 	if e.Kind == wire.InvalidSyntax || x == wire.ExchangeAuth {

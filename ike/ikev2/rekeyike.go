@@ -36,7 +36,7 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 			return
 		}
 	}
-	s.log.Debug("rekeying the IKE SA", sa.Why(why))
+	s.logger().Debug("rekeying the IKE SA", sa.Why(why))
 	s.rekeyWhy = diag.Keep(why)
 	t := &rekeyIKE{}
 	if why.Code == diag.GroupUnproven {
@@ -114,7 +114,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		// "The new IKE SA containing the lowest nonce SHOULD be deleted by the node that
 		// created it, and the other surviving new IKE SA MUST inherit all the Child SAs." The
 		// peer deletes the old one.
-		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", sa.Hex64(next.spiI))
+		s.logger().Debug("rekey collision: our IKE SA goes", "new_ispi", sa.Hex64(next.spiI))
 		s.handOver(now, s.rival)
 		s.awaitDelete(now)
 		next.discard(now, diag.Cause{Code: diag.Collision})
@@ -163,7 +163,7 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 		s.awaitDelete(now)
 		return
 	}
-	s.log.Warn("the rekey of the IKE SA failed and is tried again", sa.Why(why))
+	s.logger().Warn("the rekey of the IKE SA failed and is tried again", sa.Why(why))
 	if s.rekeyAt = now.Add(s.env.Jitter(retryMin, retryMax)); !t.back {
 		s.rekeyWhy = diag.Keep(why)
 	}
@@ -284,7 +284,7 @@ func (s *SA) handOver(now time.Time, n *SA) {
 	}
 	s.queue = rest
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
-	s.log.Info("IKE SA rekeyed", "new_ispi", sa.Hex64(n.spiI), "new_rspi", sa.Hex64(n.spiR))
+	s.logger().Info("IKE SA rekeyed", "new_ispi", sa.Hex64(n.spiI), "new_rspi", sa.Hex64(n.spiR))
 	s.env.Owner.Succeeded(now, s, n)
 	if was != n.path.Remote {
 		s.env.Owner.PeerMoved(now, n, was)

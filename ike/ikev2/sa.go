@@ -43,10 +43,10 @@ type family struct {
 
 // SA is one IKE SA. Initiate, Respond and Thaw make one.
 type SA struct {
-	env   *sa.Env
-	log   *slog.Logger
-	state sa.State
-	since time.Time
+	env      *sa.Env
+	stranger *slog.Logger // the log while anybody may have begun it; nil: its peer is known
+	state    sa.State
+	since    time.Time
 
 	initiator  bool // we started this IKE SA
 	spiI, spiR uint64
@@ -100,14 +100,20 @@ func (s *SA) own() uint64 {
 	return s.spiR
 }
 
-// name makes the log whose lines name the peer and the SPIs.
-func (s *SA) name() {
-	s.log = s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
+// name has the log's lines name the peer and the SPIs.
+func (s *SA) name() { s.stranger = nil }
+
+// logger is made for each line: between lines it would take much room for an IKE SA.
+func (s *SA) logger() *slog.Logger {
+	if s.stranger != nil {
+		return s.stranger
+	}
+	return s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
 }
 
 // nameStranger makes the log of an IKE SA that anybody may have begun.
 func (s *SA) nameStranger(now time.Time) {
-	s.log = s.env.NamedStranger(now, s.path.Remote, s.spiI, s.spiR)
+	s.stranger = s.env.NamedStranger(now, s.path.Remote, s.spiI, s.spiR)
 }
 
 // setState is the only place that changes the state.
@@ -115,7 +121,7 @@ func (s *SA) setState(now time.Time, to sa.State, why diag.Cause) {
 	if s.state == to {
 		return
 	}
-	s.log.Debug("IKE SA "+to.String(), "was", s.state.String(), sa.Why(why))
+	s.logger().Debug("IKE SA "+to.String(), "was", s.state.String(), sa.Why(why))
 	s.state, s.since = to, now
 	s.env.Owner.Stirred(s)
 }
@@ -260,7 +266,7 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 		s.ended(now, why)
 		return
 	}
-	s.log.Info("deleting the IKE SA", sa.Why(why))
+	s.logger().Info("deleting the IKE SA", sa.Why(why))
 	s.closing(now, why, nil)
 }
 
