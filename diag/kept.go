@@ -30,3 +30,5 @@ func (k Kept) Is(code Code) bool { return k.code == code }
 
 // Equal reports whether the Cause says the same as another.
 func (k Kept) Equal(c Cause) bool { return k.code == c.Code && k.Cause().Equal(c) }
+
+func (k Kept) String() string { return k.Cause().String() }
