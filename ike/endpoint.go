@@ -79,11 +79,12 @@ type Endpoint struct {
 	established map[sa.Machine]struct{} // IKE SAs that a Fact said are established
 	installed   map[uint32]installed    // Child SAs by our SPI
 
-	answered answered
-	pending  pendingMains
-	cookies  cookies
-	budgets  budgets
-	counters Counters
+	admission *admission
+	answered  answered
+	pending   pendingMains
+	cookies   cookies
+	budgets   budgets
+	counters  Counters
 
 	actions []sa.Action
 	timers  schedule.Queue[timed]
@@ -124,6 +125,7 @@ func New(cfg Config) *Endpoint {
 		cookies: cookies{rand: cfg.Rand},
 		budgets: newBudgets(),
 	}
+	e.admission = newAdmission(e)
 	e.env = sa.Env{
 		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog,
 		AllocSPI: cfg.AllocSPI, FreeSPI: cfg.FreeSPI, LastInbound: cfg.LastInbound, Owner: (*owner)(e),

@@ -63,9 +63,12 @@ type peer struct {
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
 	hurry    hurry
-	door     uint16    // the peer's port that last answered a first message; 0: none has
-	cleared  bool      // it was dead, and the configuration wants it to begin then
-	orphans  time.Time // when the Child SAs of former children end (see orphans.go); zero: there are none
+	waits    bool       // for its turn: see admission
+	turn     bool       // it has it
+	counted  netip.Addr // where admission counts its attempt
+	door     uint16     // the peer's port that last answered a first message; 0: none has
+	cleared  bool       // it was dead, and the configuration wants it to begin then
+	orphans  time.Time  // when the Child SAs of former children end (see orphans.go); zero: there are none
 }
 
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
@@ -131,6 +134,7 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 	if !slices.Contains(p.machines, m) { // a responder's IKE SA is known from here on
 		p.machines = append(p.machines, m)
 	}
+	p.e.admission.ended(now, p, true)
 	p.nextTry, p.hurry.at, p.cleared = time.Time{}, time.Time{}, false
 	p.why, p.since = diag.Kept{}, now
 	if p.upSince.IsZero() {
@@ -160,6 +164,9 @@ func (p *peer) crowded(now time.Time, m sa.Machine) {
 // lost notes that an IKE SA is of no more use. Without a cause it ended so that another attempt begins, which is no failure.
 func (p *peer) lost(now time.Time, m sa.Machine, why diag.Cause) {
 	in := m.Info()
+	if in.Initiator && !p.connecting() {
+		p.e.admission.ended(now, p, false)
+	}
 	refused := in.Established.IsZero() && !in.Initiator // says nothing about our own attempts
 	if p.main() != nil || !in.Current || refused || why.OK() {
 		p.wake()
@@ -244,6 +251,8 @@ func (p *peer) Deadline() time.Time {
 		switch {
 		case p.toInitiate() == nil:
 			return d
+		case p.waits:
+			return sa.Earliest(d, p.hurry.at)
 		case p.connecting():
 			return sa.Earliest(d, p.hurry.at)
 		case p.nextTry.IsZero():
@@ -297,7 +306,7 @@ func (p *peer) Advance(now time.Time) {
 // initiate starts an IKE SA.
 func (p *peer) initiate(now time.Time) {
 	first := p.toInitiate()
-	if first == nil {
+	if first == nil || !p.e.admission.admits(now, p) {
 		return
 	}
 	m, why := p.begin(now, first)

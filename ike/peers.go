@@ -116,6 +116,7 @@ func (e *Endpoint) add(p *peer) {
 // remove takes a peer out of the indexes, and ends its IKE SAs.
 func (e *Endpoint) remove(now time.Time, p *peer) {
 	p.forgive(now)
+	e.admission.remove(p)
 	delete(e.peers, p.given)
 	delete(e.peerOf, p.cfg)
 	clear(e.suited)
