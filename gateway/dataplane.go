@@ -25,6 +25,7 @@ type dataPlane struct {
 	readers   []*esp.Engine          // engines that read TUNs
 	threads   []func() time.Duration // the processor time of each engine's thread
 	opened    int                    // TUNs, ever
+	garbage   int                    // that may be there, in percent of what is in use
 	installed map[uint32]*installed
 	byTunnel  map[string]map[uint32]*installed
 	byRemote  map[netip.Addr]map[uint32]*installed
@@ -68,9 +69,7 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	// Engines never yield their thread: the control loop and the garbage
 	// collector need a P each beside them.
 	runtime.GOMAXPROCS(max(processors, n+2))
-	// The engines' buffers count as memory in use, though few packets touch more than their beginning. In a flood,
-	// garbage would grow by as much.
-	debug.SetGCPercent(50)
+	d.rein(0)
 	clock := make(chan func() time.Duration, 1)
 	for range n {
 		p, err := d.host.Poller()
@@ -109,6 +108,22 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	}
 	return nil
 }
+
+// rein bounds the garbage. The engines' buffers count as memory in use, though few packets touch more than their beginning: in a
+// flood, garbage would grow by as much. Of many tunnels the garbage would be as much as that of their start for good.
+func (d *dataPlane) rein(tunnels int) {
+	percent := 50
+	if tunnels > manyTunnels {
+		percent = 20
+	}
+	if percent != d.garbage {
+		d.garbage = percent
+		debug.SetGCPercent(percent)
+	}
+}
+
+// manyTunnels are so many that their memory is more than the daemon's own.
+const manyTunnels = 1000
 
 // watched are the engines, for the watchdog.
 func (d *dataPlane) watched() (out []engine) {
