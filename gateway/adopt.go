@@ -166,7 +166,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		g.decide(now, gr)
 	}
 
-	g.data.rein(len(g.fleet.entries))
+	g.settles = now.Add(settleTime)
 	g.left.due = true
 	if err := g.Host.Release(); err != nil {
 		g.Log.Error("cannot remove the unreachable routes of what is no longer configured", "err", err)

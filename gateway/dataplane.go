@@ -25,7 +25,6 @@ type dataPlane struct {
 	readers   []*esp.Engine          // engines that read TUNs
 	threads   []func() time.Duration // the processor time of each engine's thread
 	opened    int                    // TUNs, ever
-	garbage   int                    // that may be there, in percent of what is in use
 	installed map[uint32]*installed
 	byTunnel  map[string]map[uint32]*installed
 	byRemote  map[netip.Addr]map[uint32]*installed
@@ -69,7 +68,7 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	// Engines never yield their thread: the control loop and the garbage
 	// collector need a P each beside them.
 	runtime.GOMAXPROCS(max(processors, n+2))
-	d.rein(0)
+	debug.SetGCPercent(garbage)
 	clock := make(chan func() time.Duration, 1)
 	for range n {
 		p, err := d.host.Poller()
@@ -109,21 +108,25 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	return nil
 }
 
-// rein bounds the garbage. The engines' buffers count as memory in use, though few packets touch more than their beginning: in a
-// flood, garbage would grow by as much. Of many tunnels the garbage would be as much as that of their start for good.
-func (d *dataPlane) rein(tunnels int) {
-	percent := 50
-	if tunnels > manyTunnels {
-		percent = 20
-	}
-	if percent != d.garbage {
-		d.garbage = percent
-		debug.SetGCPercent(percent)
-	}
-}
+// garbage is how much there may be, in percent of what is in use. The engines' buffers count as memory in use, though few packets touch
+// more than their beginning: in a flood, garbage would grow by as much.
+const (
+	garbage     = 50
+	garbageMany = 20 // with so many tunnels that their memory is more than the daemon's own
+	manyTunnels = 1000
+	settleTime  = time.Minute // after a configuration was adopted
+)
 
-// manyTunnels are so many that their memory is more than the daemon's own.
-const manyTunnels = 1000
+// settle bounds the garbage once the start of many tunnels is over, and gives back what it left: collecting it more often meanwhile
+// would cost the start as much as the handshakes.
+func (d *dataPlane) settle(tunnels int) {
+	percent := garbage
+	if tunnels > manyTunnels {
+		percent = garbageMany
+		go debug.FreeOSMemory()
+	}
+	debug.SetGCPercent(percent)
+}
 
 // watched are the engines, for the watchdog.
 func (d *dataPlane) watched() (out []engine) {

@@ -27,6 +27,7 @@ type Config struct {
 	Rand        io.Reader
 	Log         *slog.Logger           // nil: none
 	KeyLog      sa.KeyLog              // nil: none. What is written to it decrypts everything.
+	Exposing    func() bool            // whether the KeyLog has anywhere to write to; nil: it has
 	AllocSPI    func() (uint32, error) // an SPI for a new inbound ESP SA
 	FreeSPI     func(uint32)           // takes back an SPI that was never installed
 	LastInbound func(spiIn uint32) time.Time
@@ -71,8 +72,8 @@ type Endpoint struct {
 	peerOf  map[*sa.Peer]*peer // by what the machines were given
 	peersAt map[netip.Addr][]*peer
 	between map[ends][]*peer
-	suited  map[suitor][]*sa.Peer // Candidates as found last, while no peer changes
-	childOf map[*sa.Child]*child  // by what the machines were given
+	suited  map[suitor]*suited   // Candidates as found last, while no peer changes
+	childOf map[*sa.Child]*child // by what the machines were given
 	tunnels map[string][]*child
 
 	table       table
@@ -118,7 +119,7 @@ func New(cfg Config) *Endpoint {
 	e := &Endpoint{
 		cfg: cfg, log: cfg.Log,
 		peers: map[*sa.Peer]*peer{}, peerOf: map[*sa.Peer]*peer{}, peersAt: map[netip.Addr][]*peer{},
-		between: map[ends][]*peer{}, suited: map[suitor][]*sa.Peer{},
+		between: map[ends][]*peer{}, suited: map[suitor]*suited{},
 		childOf: map[*sa.Child]*child{}, tunnels: map[string][]*child{},
 		table: newTable(), established: map[sa.Machine]struct{}{}, installed: map[uint32]installed{},
 		answered: newAnswered(), pending: newPendingMains(),
@@ -127,7 +128,7 @@ func New(cfg Config) *Endpoint {
 	}
 	e.admission = newAdmission(e)
 	e.env = sa.Env{
-		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog,
+		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog, Exposing: cfg.Exposing,
 		AllocSPI: cfg.AllocSPI, FreeSPI: cfg.FreeSPI, LastInbound: cfg.LastInbound, Owner: (*owner)(e),
 	}
 	return e

@@ -27,20 +27,46 @@ func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 // Candidates implements sa.Owner, and the caller leaves them as they are. Peers whose configured address of ours is the one that the message came to, or
 // that have none configured, come before the others; a peer that may have any identity comes last.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
+	return slices.Clip(o.suit(version, local, remote).all)
+}
+
+// Welcoming implements sa.Owner.
+func (o *owner) Welcoming(version int, local, remote netip.Addr, id ipsec.Identity) []*sa.Peer {
+	s := o.suit(version, local, remote)
+	if s.named == nil {
+		s.named = make(map[ipsec.Identity][]*sa.Peer, len(s.all))
+		for _, p := range s.all {
+			s.named[p.RemoteID.Folded()] = append(s.named[p.RemoteID.Folded()], p)
+		}
+	}
+	out := slices.Clip(s.named[id.Folded()])
+	if id == ipsec.AnyIdentity {
+		return out
+	}
+	return append(out, s.named[ipsec.AnyIdentity]...) // these are the last
+}
+
+// suited are the Candidates of a suitor.
+type suited struct {
+	all   []*sa.Peer
+	named map[ipsec.Identity][]*sa.Peer // the same by their identities as they are compared; nil: not asked for yet
+}
+
+func (o *owner) suit(version int, local, remote netip.Addr) *suited {
 	who := suitor{version, local.Unmap(), remote.Unmap()}
 	at := o.peersAt[who.remote]
 	if len(at) <= crowd {
-		return candidates(at, who)
+		return &suited{all: candidates(at, who)}
 	}
-	out, ok := o.suited[who]
+	s, ok := o.suited[who]
 	if !ok {
 		if len(o.suited) > crowd { // of our addresses there may be many
 			clear(o.suited)
 		}
-		out = candidates(at, who)
-		o.suited[who] = out
+		s = &suited{all: candidates(at, who)}
+		o.suited[who] = s
 	}
-	return slices.Clip(out)
+	return s
 }
 
 // suitor is who asks with a first message.

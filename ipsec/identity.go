@@ -59,6 +59,31 @@ func (id Identity) Same(other Identity) bool {
 	return false
 }
 
+// Folded is the identity in small letters where Same takes them for the same: two are the Same if their Folded are equal.
+func (id Identity) Folded() Identity {
+	switch id.Type {
+	case IDFQDN:
+		id.Data = folded(id.Data)
+	case IDEmail:
+		at := strings.LastIndexByte(id.Data, '@') + 1
+		id.Data = id.Data[:at] + folded(id.Data[at:])
+	}
+	return id
+}
+
+func folded(s string) string {
+	for i := range len(s) {
+		if small(s[i]) != s[i] {
+			b := []byte(s)
+			for i, c := range b {
+				b[i] = small(c)
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
 // sameFolded reports whether two names differ in the size of ASCII letters at most.
 func sameFolded(a, b string) bool {
 	if len(a) != len(b) {

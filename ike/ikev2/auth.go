@@ -146,8 +146,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	idi, _ := wire.FindType[*wire.ID](ps, wire.TypeIDi)
 	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
 	mac, _ := wire.Find[*wire.Auth](ps)
-	candidates := s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr())
-	p, err := s.identify(now, candidates, idi, idr, hasIDr, mac)
+	p, err := s.identify(now, idi, idr, hasIDr, mac)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -188,20 +187,16 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 // identify finds the candidate whose identities and pre-shared key the initiator's
 // IKE_AUTH request proves. Identities distinguish candidates that share an address;
 // the negotiated algorithms distinguish candidates that share identities too.
-func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
+func (s *SA) identify(now time.Time, id, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
 	fail := func(ps []*sa.Peer, why diag.Cause) (*sa.Peer, error) {
 		for _, p := range ps {
 			s.env.Owner.Troubled(now, p, why)
 		}
 		return nil, refuse(wire.AuthenticationFailed, why)
 	}
-	var named []*sa.Peer
-	for _, p := range candidates {
-		if p.RemoteID.Welcomes(id.Identity) {
-			named = append(named, p)
-		}
-	}
-	if named == nil {
+	named := s.env.Owner.Welcoming(2, s.path.Local.Addr(), s.path.Remote.Addr(), id.Identity)
+	if len(named) == 0 {
+		candidates := s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr())
 		var expected []string
 		for _, p := range candidates {
 			expected = append(expected, sa.IDText(p.RemoteID))

@@ -432,7 +432,9 @@ func (s *SA) haveKeys(now time.Time) bool {
 		s.logger().Error("cannot derive keys", "err", err)
 		return false
 	}
-	s.LogKeys(s.env.KeyLog)
+	if s.env.Exposes() { // the peer may be any of thousands
+		s.LogKeys(s.env.KeyLog)
+	}
 	return true
 }
 
