@@ -6,7 +6,7 @@ package esp
 // without ESN the high half stays 0. The zero value has accepted nothing. Not
 // safe for concurrent use.
 type window struct {
-	top  uint64 // the highest number accepted
+	top  uint64               // the highest number accepted
 	ring *[windowWords]uint64 // nil: no packet came yet
 }
 
