@@ -65,24 +65,24 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 		Name: t.Name, Role: string(t.Role), Active: st.Active, State: st.State, Since: ByClock(now, st.Since).UTC(), Report: st.Cause.Report(), Advice: e.advice(st.Cause),
 		Device: e.device, Remote: textOf(t.Remote.Address), RemoteName: t.Remote.Host, Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
 	}
-	if a := g.under.local(t.Local.Address); a.IsValid() {
-		s.Local = a.String()
-	} else if !t.Remote.Address.IsValid() {
-		// Its name has no address yet.
-	} else if a, err := g.under.source(t.Remote.Address); err == nil && a.IsValid() {
-		s.Local = a.String()
-	}
 	if i, ok := g.ike.Tunnel(t.Name); ok && i.IKE != nil {
 		i := i.IKE
 		s.IKE = &IKEStatus{
 			Version: i.Version, Mode: i.Mode, State: i.State.String(), Proposal: i.Proposal(), NAT: i.NAT.String(), Encap: i.Encap,
 			SPIi: sa.Hex64(i.SPIi), SPIr: sa.Hex64(i.SPIr),
 		}
-		if i.Local.Addr().IsValid() {
-			s.Local = i.Local.Addr().String()
-		}
+		s.Local = textOf(i.Local.Addr())
 		if i.Remote.Addr().IsValid() {
 			s.Remote = i.Remote.Addr().String()
+		}
+	}
+	switch a := g.under.local(t.Local.Address); {
+	case s.Local != "":
+	case a.IsValid():
+		s.Local = a.String()
+	case t.Remote.Address.IsValid(): // else its name has no address yet
+		if a, err := g.under.source(t.Remote.Address); err == nil && a.IsValid() { // this asks the kernel
+			s.Local = a.String()
 		}
 	}
 	s.Exposed = g.exposed.status(t.Name, g.KeyLog != nil)
