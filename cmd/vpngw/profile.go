@@ -15,7 +15,6 @@ import (
 // With the build tag profile, `vpngw run` begins a profile of the processor at once, SIGUSR1 ends it, and the next begins another;
 // SIGUSR2 writes one of the heap after a collection: into files whose names begin with $VPNGW_PROFILE.
 func init() {
-	runtime.MemProfileRate = 16 << 10
 	to := os.Getenv("VPNGW_PROFILE")
 	if to == "" || len(os.Args) < 2 || os.Args[1] != "run" {
 		return
