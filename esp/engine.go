@@ -39,7 +39,9 @@ type Engine struct {
 	turns    atomic.Uint64 // of Run's loop
 
 	mu      sync.Mutex // held while packets are carried
+	scratch scratch
 	sources map[uint32]*member
+	readers map[*Tunnel]uint32
 	last    uint32 // the last id given out
 }
 
@@ -58,7 +60,7 @@ type member struct {
 
 // NewEngine makes an Engine without members.
 func (p *Plane) NewEngine(poller Poller) *Engine {
-	return &Engine{plane: p, poller: poller, receiver: newReceiver(p), sources: make(map[uint32]*member)}
+	return &Engine{plane: p, poller: poller, receiver: newReceiver(p), sources: make(map[uint32]*member), readers: make(map[*Tunnel]uint32)}
 }
 
 // maxReady is how many members one call of Poller.Wait returns at most.
@@ -125,6 +127,8 @@ func (e *Engine) AddSocket(s Socket, v6 bool, ended func()) error {
 	if v6 {
 		k++
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	return e.add(&socketSource{e.receiver, s, k, udpBatch}, ended)
 }
 
@@ -136,16 +140,18 @@ func (e *Engine) AddTunnel(t *Tunnel, ended func()) error {
 	if !t.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
 	}
-	err := e.add(newReader(t), ended)
-	if err != nil {
-		t.running.Store(false)
-	}
-	return err
-}
-
-func (e *Engine) add(s source, ended func()) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.add(newReader(t, &e.scratch), ended); err != nil {
+		t.running.Store(false)
+		return err
+	}
+	e.readers[t] = e.last
+	return nil
+}
+
+// add is for the holder of mu.
+func (e *Engine) add(s source, ended func()) error {
 	e.last++
 	if err := e.poller.Add(s.fd(), e.last); err != nil {
 		return fmt.Errorf("esp: watch a descriptor: %w", err)
@@ -159,10 +165,8 @@ func (e *Engine) add(s source, ended func()) error {
 func (e *Engine) RemoveTunnel(t *Tunnel) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for id, m := range e.sources {
-		if r, ok := m.source.(*reader); ok && r.Tunnel == t {
-			e.forget(id)
-		}
+	if id, ok := e.readers[t]; ok {
+		e.forget(id)
 	}
 }
 
@@ -172,6 +176,7 @@ func (e *Engine) forget(id uint32) {
 	delete(e.sources, id)
 	if r, ok := m.source.(*reader); ok {
 		r.running.Store(false)
+		delete(e.readers, r.Tunnel)
 	}
 }
 

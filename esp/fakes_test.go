@@ -288,7 +288,7 @@ func newEnd(t testing.TB, which int) *end {
 		UDP4: e.socks[udp4], UDP6: e.socks[udp6], Raw4: e.socks[raw4], Raw6: e.socks[raw6],
 	})
 	e.tunnel = e.plane.AddTunnel(TunnelConfig{Name: "t", Device: e.tun, MTU: 1400, CopyDSCP: true})
-	e.reader = newReader(e.tunnel)
+	e.reader = newReader(e.tunnel, new(scratch))
 	e.engine = e.plane.NewEngine(e.poller)
 	e.receiver = e.engine.receiver
 	return e

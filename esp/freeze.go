@@ -126,7 +126,7 @@ func (t *Tunnel) freeze(held map[*outbound]bool) {
 func (p *pair) frozen(held bool) FrozenSA {
 	s := FrozenSA{
 		SA: clone(&p.sa), LastInbound: p.lastInbound().Round(0), Counters: p.meter.counters(),
-		Window: FrozenWindow{p.in.window.top, p.in.window.ring}, QuotaIn: p.in.quota.frozen(),
+		Window: p.in.window.frozen(), QuotaIn: p.in.quota.frozen(),
 	}
 	if p.move.number > 0 {
 		s.MovedAt = p.move.at.Round(0)
@@ -234,7 +234,8 @@ func (p *Plane) thaw(s *FrozenSA) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	pr.in.window = window{s.Window.Top, s.Window.Bits}
+	bits := s.Window.Bits
+	pr.in.window = window{s.Window.Top, &bits}
 	pr.in.quota.thaw(s.QuotaIn)
 	pr.meter.add(s.Counters)
 	if !s.LastInbound.IsZero() {

@@ -53,7 +53,7 @@ func (t *Tunnel) change(f func()) {
 	defer t.release()
 	f()
 	if len(t.backlog.packets) > 0 || len(t.waiting.packets) > 0 {
-		r := &reader{Tunnel: t}
+		r := &reader{Tunnel: t, scratch: new(scratch)}
 		r.open()
 		r.sendKept(time.Now())
 		r.sendBacklog()

@@ -150,7 +150,7 @@ func TestNoMoreWaitThanThereIsRoom(t *testing.T) {
 	b := numbered(false, 1, 1, 9000)
 	now, room := time.Now(), 0
 	for range 100 {
-		r := newReader(a.plane.AddTunnel(TunnelConfig{Name: fmt.Sprint(room), Device: a.tun, MTU: 9000}))
+		r := newReader(a.plane.AddTunnel(TunnelConfig{Name: fmt.Sprint(room), Device: a.tun, MTU: 9000}), new(scratch))
 		for r.keep(b, now) {
 			room += len(b) + maxTrailer
 		}
@@ -161,7 +161,7 @@ func TestNoMoreWaitThanThereIsRoom(t *testing.T) {
 	if next := a.plane.ExpireKept(now.Add(keptFor)); !next.IsZero() || a.plane.keeping.bytes != 0 {
 		t.Errorf("%d bytes are left; next %v", a.plane.keeping.bytes, next)
 	}
-	if !newReader(a.plane.AddTunnel(TunnelConfig{Name: "new", Device: a.tun, MTU: 9000})).keep(b, now) {
+	if !newReader(a.plane.AddTunnel(TunnelConfig{Name: "new", Device: a.tun, MTU: 9000}), new(scratch)).keep(b, now) {
 		t.Error("there is no room after all have expired")
 	}
 }

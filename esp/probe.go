@@ -134,7 +134,7 @@ func (t *Tunnel) Probe(e Echo) error {
 
 // sendOwn sends a packet that the data plane has made itself (see ownPacket). false: no SA covers it.
 func (t *Tunnel) sendOwn(b []byte) bool {
-	r := &reader{Tunnel: t}
+	r := &reader{Tunnel: t, scratch: new(scratch)}
 	r.begin()
 	defer r.end()
 	r.flow.parse(b)
@@ -253,7 +253,7 @@ func (t *Tunnel) sendAnswers() {
 		k.waiting = nil
 		k.count.Store(0)
 		k.mu.Unlock()
-		r := &reader{Tunnel: t}
+		r := &reader{Tunnel: t, scratch: new(scratch)}
 		r.open()
 		r.sendAll(waiting)
 		r.close()

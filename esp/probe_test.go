@@ -453,7 +453,7 @@ func TestAnAnswerThroughAnotherTunnel(t *testing.T) {
 	a.plane.AddTunnel(TunnelConfig{Name: "u", Device: a.tun, MTU: 1400})
 	b.plane.AddTunnel(TunnelConfig{Name: "u", Device: b.tun, MTU: 1400})
 	couple(t, a, b, suite{Suite: named(t, "aes128gcm16")}, udp4, func(c *ipsec.ChildSA) { c.Tunnel = "u" })
-	sibling := newReader(b.plane.tunnels["u"])
+	sibling := newReader(b.plane.tunnels["u"], new(scratch))
 	var f flow
 	answer := func(seq uint16) [][]byte {
 		t.Helper()

@@ -6,8 +6,8 @@ package esp
 // without ESN the high half stays 0. The zero value has accepted nothing. Not
 // safe for concurrent use.
 type window struct {
-	top  uint64 // the highest number accepted
-	ring [windowWords]uint64
+	top  uint64               // the highest number accepted
+	ring *[windowWords]uint64 // nil: no packet came yet
 }
 
 const (
@@ -27,12 +27,15 @@ func (w *window) check(seq uint64) bool {
 	case w.top-seq >= windowSize:
 		return false
 	}
-	return w.ring[seq/64%windowWords]&(1<<(seq%64)) == 0
+	return w.ring == nil || w.ring[seq/64%windowWords]&(1<<(seq%64)) == 0
 }
 
 // accept marks seq as accepted, after check has let it pass and its packet was found authentic. It
 // reports whether seq is the new top.
 func (w *window) accept(seq uint64) bool {
+	if w.ring == nil {
+		w.ring = new([windowWords]uint64)
+	}
 	newest := seq > w.top
 	if newest {
 		for word, n := w.top/64, min(seq/64-w.top/64, windowWords); n > 0; n-- {
@@ -62,4 +65,11 @@ func (w *window) recover(low uint32) (uint64, bool) {
 		high--
 	}
 	return high<<32 | uint64(low), high <= 1<<32-1
+}
+
+func (w *window) frozen() FrozenWindow {
+	if w.ring == nil {
+		return FrozenWindow{Top: w.top}
+	}
+	return FrozenWindow{w.top, *w.ring}
 }

@@ -30,6 +30,7 @@ func TestWindowAgreesWithAModelThatRemembersEverything(t *testing.T) {
 			w.top = r.Uint64N(1 << 40)
 			m.top = w.top
 			// the number that is top counts as accepted
+			w.ring = new([windowWords]uint64)
 			w.ring[w.top/64%windowWords] |= 1 << (w.top % 64)
 			m.seen[w.top] = true
 		}

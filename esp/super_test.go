@@ -47,7 +47,7 @@ func (d *fakeFrames) SegmentsUDP() bool { return !d.noUSO }
 func (e *end) useFramer() *fakeFrames {
 	d := &fakeFrames{t: e.t}
 	e.tunnel = e.plane.AddTunnel(TunnelConfig{Name: "t", Frames: d, MTU: 1400, CopyDSCP: true})
-	e.reader = newReader(e.tunnel)
+	e.reader = newReader(e.tunnel, new(scratch))
 	return d
 }
 

@@ -135,7 +135,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		return fmt.Errorf("esp: tunnel %q is run already", t.Name)
 	}
 	defer t.running.Store(false)
-	r := newReader(t)
+	r := newReader(t, new(scratch))
 	failed := 0 // reads since the last that did not fail
 	for ctx.Err() == nil {
 		r.makeRoom()
@@ -160,28 +160,35 @@ func (t *Tunnel) Run(ctx context.Context) error {
 // A reader carries packets from a TUN. Not safe for concurrent use.
 type reader struct {
 	*Tunnel
-	spd   *spd    // the batch's snapshot
-	out   *outbox // the batch's; nil between batches
-	flow  flow    // of the present packet
-	icmp  limiter
-	spare []byte // scratch space for rare packets: fragments and ICMP
+	spd  *spd    // the batch's snapshot
+	out  *outbox // the batch's; nil between batches
+	flow flow    // of the present packet
+	icmp limiter
+	*scratch
 
 	// The packet path.
 	bufs  [][]byte
 	sizes []int
 
 	// The frame path.
-	space    []byte
 	take     func([]byte) bool // frame
 	segments segmenter
 	read     int // frames of the batch
 	bytes    int // in them
 }
 
-func newReader(t *Tunnel) *reader {
-	r := &reader{Tunnel: t}
+// scratch is what a reader needs only during a batch. The readers of an Engine share one, for they take turns.
+type scratch struct {
+	space []byte // for a frame; nil: none is read
+	spare []byte // for rare packets: fragments and ICMP
+}
+
+func newReader(t *Tunnel, s *scratch) *reader {
+	r := &reader{Tunnel: t, scratch: s}
 	if t.Frames != nil {
-		r.space = make([]byte, maxRead, maxRead+maxTrailer)
+		if s.space == nil {
+			s.space = make([]byte, maxRead, maxRead+maxTrailer)
+		}
 		r.take = r.frame
 	} else {
 		r.sizes = make([]int, t.Device.BatchSize())

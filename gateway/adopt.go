@@ -148,9 +148,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		}
 		g.speakers.end(g.speakers.running[name])
 	}
-	for _, d := range ch.closing {
-		g.data.close(d)
-	}
+	g.data.close(ch.closing...)
 	for _, gr := range ch.groups {
 		g.decide(now, gr)
 	}
@@ -169,6 +167,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		g.decide(now, gr)
 	}
 
+	g.settles = now.Add(settleTime)
 	g.left.due = true
 	if err := g.Host.Release(); err != nil {
 		g.Log.Error("cannot remove the unreachable routes of what is no longer configured", "err", err)

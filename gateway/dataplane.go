@@ -68,9 +68,7 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	// Engines never yield their thread: the control loop and the garbage
 	// collector need a P each beside them.
 	runtime.GOMAXPROCS(max(processors, n+2))
-	// The engines' buffers count as memory in use, though few packets touch more than their beginning. In a flood,
-	// garbage would grow by as much.
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(garbage)
 	clock := make(chan func() time.Duration, 1)
 	for range n {
 		p, err := d.host.Poller()
@@ -108,6 +106,26 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 		}
 	}
 	return nil
+}
+
+// garbage is how much there may be, in percent of what is in use. The engines' buffers count as memory in use, though few packets touch
+// more than their beginning: in a flood, garbage would grow by as much.
+const (
+	garbage     = 50
+	garbageMany = 20 // with so many tunnels that their memory is more than the daemon's own
+	manyTunnels = 1000
+	settleTime  = time.Minute // after a configuration was adopted
+)
+
+// settle bounds the garbage once the start of many tunnels is over, and gives back what it left: collecting it more often meanwhile
+// would cost the start as much as the handshakes.
+func (d *dataPlane) settle(tunnels int) {
+	percent := garbage
+	if tunnels > manyTunnels {
+		percent = garbageMany
+		go debug.FreeOSMemory()
+	}
+	debug.SetGCPercent(percent)
 }
 
 // watched are the engines, for the watchdog.

@@ -17,7 +17,8 @@ import (
 type device struct {
 	tunnel string
 	data   *esp.Tunnel
-	shut   func() // ends its reading and closes it
+	stop   func() // ends its reading
+	shut   func() // removes it
 
 	unasked string // why the last Ping could not be sent; empty: it was
 	unsent  string // likewise of BFD
@@ -57,8 +58,8 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 			tell()
 			return err
 		})
+		dev.stop = stop
 		dev.shut = func() {
-			stop()
 			tun.Close()
 			<-done
 		}
@@ -75,19 +76,32 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 		tun.Close()
 		return failed(err)
 	}
-	dev.shut = func() {
+	dev.stop = func() {
 		stop()
 		reader.RemoveTunnel(dev.data)
-		tun.Close()
 	}
+	dev.shut = func() { tun.Close() }
 	return dev, diag.Cause{}
 }
 
-// close stops reading a device and removes it. dev may be nil.
-func (d *dataPlane) close(dev *device) {
-	if dev != nil {
-		dev.shut()
-		d.RemoveTunnel(dev.tunnel)
+// closedAtOnce is how many devices are removed at a time: the kernel mostly waits meanwhile.
+const closedAtOnce = 32
+
+// close stops reading devices and removes them. A nil device is none.
+func (d *dataPlane) close(devs ...*device) {
+	var run errgroup.Group
+	run.SetLimit(closedAtOnce)
+	for _, dev := range devs {
+		if dev != nil {
+			dev.stop()
+			run.Go(func() error { dev.shut(); return nil })
+		}
+	}
+	run.Wait()
+	for _, dev := range devs {
+		if dev != nil {
+			d.RemoveTunnel(dev.tunnel)
+		}
 	}
 }
 

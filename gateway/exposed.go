@@ -136,6 +136,11 @@ func (g *Gateway) tellExposed(now time.Time, x *exposure, why diag.Cause) {
 	}
 }
 
+// exposesKeys reports whether keys are written down anywhere.
+func (g *Gateway) exposesKeys() bool {
+	return g.KeyLog != nil || slices.ContainsFunc(g.exposed.list, func(x *exposure) bool { return x.rows != nil })
+}
+
 // keyLog is ike.Config's KeyLog: nowhere, but for a key log of one of these tunnels, or of all.
 func (g *Gateway) keyLog(table sa.KeyTable, tunnels ...string) io.Writer {
 	var to []io.Writer

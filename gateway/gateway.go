@@ -107,6 +107,7 @@ type Gateway struct {
 	io            context.Context // ends when sockets and TUNs are closed
 	moves         time.Time       // when to ask the data plane for moved peers again; zero: at its next event
 	kept          time.Time       // when packets that wait for an SA expire; zero: none waits
+	settles       time.Time       // when the start of the tunnels counts as over; zero: it is
 	summary       string          // as last told to the service manager
 	watchdog      *watchdog       // of the service manager
 	removed       []string        // tunnels that release has to look at
@@ -200,9 +201,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("remove our routes and addresses: %w", e))
 	}
 	stop()
+	var open []*device
 	for _, e := range g.fleet.entries {
-		g.data.close(e.open)
+		open = append(open, e.open)
 	}
+	g.data.close(open...)
 	s.Close()
 	err = errors.Join(g.group.Wait(), err)
 	recorded(err)
@@ -241,7 +244,7 @@ func (g *Gateway) start(s *Sockets, given []string) error {
 		Raw4: espSocket(s.Raw, false), Raw6: espSocket(s.Raw, true),
 	})
 	g.ike = g.Options.IKE(ike.Config{
-		Rand: rand.Reader, Log: g.Log, KeyLog: g.keyLog,
+		Rand: rand.Reader, Log: g.Log, KeyLog: g.keyLog, Exposing: g.exposesKeys,
 		AllocSPI: g.data.AllocSPI, FreeSPI: g.data.FreeSPI, LastInbound: g.data.LastInbound,
 		Source: g.under.source,
 	})

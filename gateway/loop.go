@@ -65,6 +65,10 @@ func (g *Gateway) step(now time.Time) {
 	g.networksDue(now)
 	g.reviewLeft()
 	g.kept = g.data.ExpireKept(now)
+	if sa.Due(now, g.settles) {
+		g.settles = time.Time{}
+		g.data.settle(len(g.fleet.entries))
+	}
 	if s := g.fleet.summary(); s != g.summary {
 		g.summary = s
 		g.Notify(s)
@@ -104,7 +108,7 @@ func (g *Gateway) wait(now time.Time) time.Duration {
 		return 0
 	}
 	wait := time.Hour
-	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.speakers.listAt, g.watchdog.at, g.names.due(), g.names.turns.due.Deadline()); !t.IsZero() {
+	if t := sa.Earliest(g.ike.Deadline(), g.fleet.due.Deadline(), g.moves, g.kept, g.settles, g.speakers.listAt, g.watchdog.at, g.names.due(), g.names.turns.due.Deadline()); !t.IsZero() {
 		wait = min(wait, t.Sub(now))
 	}
 	return max(wait, time.Millisecond)

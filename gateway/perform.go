@@ -131,7 +131,7 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 		case tunnel.Open:
 			g.open(now, g.fleet.byName[a.Tunnel])
 		case tunnel.Measure:
-			gr.Note(now, tunnel.PathMTU{Remote: a.Remote, MTU: g.under.pathMTU(a.Remote)})
+			gr.Note(now, tunnel.PathMTU{Remote: a.Remote, MTU: g.under.pathMTU(now, a.Remote)})
 		case tunnel.Fit:
 			if e := g.fleet.byName[a.Tunnel]; e.open != nil {
 				g.Log.Info("tunnel MTU", "conn", e.conn.Name, "tunnel", a.Tunnel, "device", e.device, "mtu", a.MTU, "fragments", a.Cut)

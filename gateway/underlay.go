@@ -26,10 +26,12 @@ type underlay struct {
 	addresses []netip.Addr        // the host's present addresses
 	seen      map[netip.Addr]bool // configured addresses that this host has or had
 	disturbed disturbed
+	measured  measured
 }
 
 // look reads the host's addresses.
 func (u *underlay) look() {
+	u.measured = measured{}
 	addresses, err := u.host.Addresses()
 	if err != nil {
 		u.log.Error("cannot read the host's addresses", "err", err)
@@ -102,14 +104,29 @@ func (u *underlay) awaited(was []netip.Addr, first bool) {
 }
 
 // pathMTU returns the MTU of the path to remote; 0: unknown.
-func (u *underlay) pathMTU(remote netip.Addr) int {
+func (u *underlay) pathMTU(now time.Time, remote netip.Addr) int {
+	if now.Sub(u.measured.at) > measuredLife {
+		u.measured.at, u.measured.mtus = now, map[netip.Addr]int{}
+	}
+	if mtu := u.measured.mtus[remote]; mtu > 0 {
+		return mtu
+	}
 	mtu, err := u.host.PathMTU(remote)
 	if err != nil {
 		u.log.Debug("path MTU unknown", "peer", remote, "err", err)
 		return 0
 	}
+	u.measured.mtus[remote] = mtu
 	return mtu
 }
+
+// measured are the MTUs of paths as the host said them of late: the tunnels of one peer ask one after the other.
+type measured struct {
+	at   time.Time // of the oldest
+	mtus map[netip.Addr]int
+}
+
+const measuredLife = time.Second
 
 const portNATT = 4500
 

@@ -68,13 +68,6 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 		Device: e.device, Remote: placeOf(t), RemoteName: t.Remote.Host, Children: []ChildStatus{}, Health: healthStatus(st.Health), BFD: e.bfd(now, st.BFD), Session: e.session(now),
 	}
 	s.RemoteNth, s.RemoteOf = g.names.nth(t)
-	if a := g.under.local(t.Local.Address); a.IsValid() {
-		s.Local = a.String()
-	} else if !t.Remote.Address.IsValid() {
-		// Its name has no address yet, or it may come from anywhere.
-	} else if a, err := g.under.source(t.Remote.Address); err == nil && a.IsValid() {
-		s.Local = a.String()
-	}
 	if i, ok := g.ike.Tunnel(t.Name); ok && i.IKE != nil {
 		i := i.IKE
 		s.IKE = &IKEStatus{
@@ -86,6 +79,15 @@ func (g *Gateway) tunnelStatus(now time.Time, e *entry) TunnelStatus {
 		}
 		if i.Remote.Addr().IsValid() && (!t.Remote.Any || i.State == sa.Established) { // else it is who says to be the peer
 			s.Remote = i.Remote.Addr().String()
+		}
+	}
+	switch a := g.under.local(t.Local.Address); {
+	case s.Local != "":
+	case a.IsValid():
+		s.Local = a.String()
+	case t.Remote.Address.IsValid(): // else its name has no address yet
+		if a, err := g.under.source(t.Remote.Address); err == nil && a.IsValid() { // this asks the kernel
+			s.Local = a.String()
 		}
 	}
 	s.Exposed = g.exposed.status(t.Name, g.KeyLog != nil)

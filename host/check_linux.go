@@ -1,10 +1,11 @@
 package host
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +18,7 @@ import (
 // process. Call it before Open.
 func (h *Host) Check() []Finding {
 	var out []Finding
-	for _, check := range []func() []Finding{capabilities, tunDevice, ports, forwarding, h.filteredForward, reversePath} {
+	for _, check := range []func() []Finding{capabilities, tunDevice, ports, forwarding, h.filteredForward, h.reversePath} {
 		out = append(out, check()...)
 	}
 	return out
@@ -86,7 +87,7 @@ func forwarding() []Finding {
 // covers a peer's address, such a device drops the peer's packets; where
 // routes are not symmetric it drops those of the LAN. Elsewhere it is useful: it
 // also discards forged sources that Discard, which knows our routes only, lets pass.
-func reversePath() (out []Finding) {
+func (h *Host) reversePath() (out []Finding) {
 	strict := func(name, device string) Finding {
 		return Finding{diag.Cause{Code: diag.RPFilter, Name: name, Device: device}, false}
 	}
@@ -96,14 +97,19 @@ func reversePath() (out []Finding) {
 	case "2":
 		return nil // loose everywhere
 	}
-	paths, _ := filepath.Glob("/proc/sys/net/ipv4/conf/*/rp_filter")
-	for _, p := range paths {
-		dev := filepath.Base(filepath.Dir(p))
-		if dev == "lo" || dev == "all" || dev == "default" {
+	devices, err := h.filters.dump(unix.NETLINK_ROUTE, unix.RTM_GETNETCONF, []byte{unix.AF_INET, 0, 0, 0})
+	if err != nil {
+		return nil
+	}
+	for _, d := range devices {
+		const header, index, filter = 4, 1, 3 // struct netconfmsg, NETCONFA_IFINDEX, NETCONFA_RP_FILTER
+		if v := attribute(d, header, filter); len(v) != 4 || binary.NativeEndian.Uint32(v) != 1 {
 			continue
 		}
-		if sysctl("net/ipv4/conf/"+dev+"/rp_filter") == "1" {
-			out = append(out, strict(dev, dev))
+		if v := attribute(d, header, index); len(v) == 4 && int32(binary.NativeEndian.Uint32(v)) > 0 { // not all and default
+			if l, err := h.nl.LinkByIndex(int(binary.NativeEndian.Uint32(v))); err == nil && l.Attrs().Flags&net.FlagLoopback == 0 {
+				out = append(out, strict(l.Attrs().Name, l.Attrs().Name))
+			}
 		}
 	}
 	return out

@@ -15,7 +15,7 @@ import (
 // The file is closed once Close was called and the last user has left.
 type descriptor struct {
 	fd     int
-	wake   int // an eventfd, readable from Close on
+	wake   int // an eventfd, readable from Close on; -1: nobody waits
 	users  atomic.Int64
 	closed atomic.Bool
 	gone   chan struct{}
@@ -30,6 +30,13 @@ func newDescriptor(fd int) (*descriptor, error) {
 	d := &descriptor{fd: fd, wake: wake, gone: make(chan struct{})}
 	d.users.Store(1)
 	return d, nil
+}
+
+// unwaited takes over fd, for which nobody calls wait: that saves a descriptor.
+func unwaited(fd int) *descriptor {
+	d := &descriptor{fd: fd, wake: -1, gone: make(chan struct{})}
+	d.users.Store(1)
+	return d
 }
 
 // enter keeps fd open until leave. false: it is closed, and there is nothing to leave.
@@ -48,7 +55,9 @@ func (d *descriptor) enter() bool {
 func (d *descriptor) leave() {
 	if d.users.Add(-1) == 0 {
 		unix.Close(d.fd)
-		unix.Close(d.wake)
+		if d.wake >= 0 {
+			unix.Close(d.wake)
+		}
 		close(d.gone)
 	}
 }
@@ -77,7 +86,9 @@ func (d *descriptor) do(f func(fd uintptr)) error {
 // Close wakes the waiting goroutines, and returns when the file is closed.
 func (d *descriptor) Close() error {
 	if !d.closed.Swap(true) {
-		unix.Write(d.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		if d.wake >= 0 {
+			unix.Write(d.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		}
 		d.leave()
 	}
 	<-d.gone

@@ -114,6 +114,7 @@ func (h *Host) setLinks(indexes []int) (failures []failure) {
 				continue
 			}
 			have.up = true
+			h.hush(index)
 		}
 		h.have.links[index] = have
 	}
@@ -218,7 +219,7 @@ func (h *Host) addRoutes(keys []tablePrefix) (failures []failure) {
 // addRoute adds a claim's route. maybeThere says that our own route may still be in place: then
 // EEXIST is no error.
 func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
-	c.refused = diag.Cause{}
+	c.refused = diag.Kept{}
 	h.judge(c.prefix)
 	err := h.rt.RouteAdd(key.netlink(c.value())) // with NLM_F_EXCL
 	switch {
@@ -226,9 +227,9 @@ func (h *Host) addRoute(c *claim, key routeKey, maybeThere bool) []failure {
 		h.have.routes.put(key, c.value())
 	case errors.Is(err, unix.EEXIST):
 		h.have.fresh = false
-		c.refused = diag.Cause{Code: diag.RouteBlocked, Device: c.device.name, Prefix: c.prefix, Err: "a route that another program has just added"}
+		c.refused = diag.Keep(diag.Cause{Code: diag.RouteBlocked, Device: c.device.name, Prefix: c.prefix, Err: "a route that another program has just added"})
 	case errors.Is(err, unix.EINVAL) && c.source.IsValid() && !h.local(c.source):
-		c.refused = diag.Cause{Code: diag.RouteSource, Device: c.device.name, Prefix: c.prefix, Addr: c.source}
+		c.refused = diag.Keep(diag.Cause{Code: diag.RouteSource, Device: c.device.name, Prefix: c.prefix, Addr: c.source})
 	default:
 		return []failure{c.device.failed(fmt.Errorf("route %s: %w", c.prefix, err))}
 	}

@@ -172,7 +172,7 @@ type event struct {
 	rule    ruleKey
 }
 
-// parse reads a message; false: it does not concern us.
+// parse reads a message; false: it does not concern us, or tells of a device that Close removes.
 func (h *Host) parse(m syscall.NetlinkMessage) (event, bool) {
 	e := event{typ: m.Header.Type, replace: m.Header.Flags&unix.NLM_F_REPLACE != 0}
 	switch e.typ {
@@ -193,6 +193,10 @@ func (h *Host) parseLink(b []byte, e *event) bool {
 		return false
 	}
 	m := nl.DeserializeIfInfomsg(b)
+	if h.closing[int(m.Index)] {
+		e.index = int(m.Index)
+		return false
+	}
 	e.index, e.ours = int(m.Index), h.owned[int(m.Index)] != nil
 	e.flags = m.Flags & (unix.IFF_UP | unix.IFF_RUNNING)
 	e.down = m.Flags&unix.IFF_UP == 0 && m.Change&unix.IFF_UP != 0
@@ -209,6 +213,9 @@ func (h *Host) parseAddr(b []byte, e *event) bool {
 		return false
 	}
 	m := nl.DeserializeIfAddrmsg(b)
+	if h.closing[int(m.Index)] {
+		return false
+	}
 	e.index, e.ours = int(m.Index), h.owned[int(m.Index)] != nil
 	for _, a := range attributes(b, unix.SizeofIfAddrmsg) {
 		// IPv4 has its own in LOCAL, and in ADDRESS that or the far end's.
@@ -260,7 +267,7 @@ func (h *Host) parseRoute(b []byte, e *event) bool {
 		return false
 	}
 	// The kernel removes its own routes on our devices together with the devices.
-	return e.ours || h.owned[e.route.index] == nil
+	return e.ours || h.owned[e.route.index] == nil && !h.closing[e.route.index]
 }
 
 // nextHops returns the devices in an RTA_MULTIPATH, a list of struct rtnexthop with attributes.

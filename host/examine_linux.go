@@ -26,7 +26,7 @@ type Examination struct {
 // Examination reads what concerns every tunnel. Close gives its sockets back.
 func (h *Host) Examination() *Examination {
 	x := &Examination{h: h, filter: readFilter(), flows: map[int][]flow{}, policies: map[int][]netlink.XfrmPolicy{}}
-	x.common = Exam{Findings: slices.Concat(forwarding(), h.filteredForward(), reversePath(), unread()), Others: others(), Unsynced: unsynced()}
+	x.common = Exam{Findings: slices.Concat(forwarding(), h.filteredForward(), h.reversePath(), unread()), Others: h.strangers(), Unsynced: unsynced()}
 	x.common.Addresses, _ = h.Addresses()
 	return x
 }
@@ -115,13 +115,16 @@ func (a *answered) among(all int) string {
 	return fmt.Sprintf("%s and between %d other pairs of networks", text, a.count-1)
 }
 
-// others are the programs beside this process that have one of our ports.
-func others() (out []PortOwner) {
+// strangers are the programs beside this process that have one of our ports.
+func (h *Host) strangers() (out []PortOwner) {
 	self := fmt.Sprintf("(pid %d)", os.Getpid())
 	for _, port := range []uint16{PortIKE, PortNATT} {
 		seen := map[string]bool{}
 		for _, v6 := range []bool{false, true} {
 			for _, inode := range udpInodes(v6, port) {
+				if h.opened.has(inode) {
+					continue
+				}
 				name, pid := socketProcess(inode)
 				who := fmt.Sprintf("%s (pid %d)", name, pid)
 				if pid > 0 && !strings.HasSuffix(who, self) && !seen[who] {

@@ -27,6 +27,7 @@ type Host struct {
 	claimed   *os.File        // the name that one vpngw of the namespace can have; nil: not claimed
 	tuns      map[string]*TUN // by name
 	owned     map[int]*TUN    // the same by index
+	closing   map[int]bool    // indexes of those that Close removes, until Watch has seen the last of them
 	want      sum
 	have      kernel
 	work      work      // objects in which want and have may differ
@@ -34,6 +35,7 @@ type Host struct {
 	doubt     bool      // the kernel has refused something since
 	retained  retained
 	cleartext cleartext
+	opened    opened
 }
 
 // New returns the Host of the caller's network namespace. It needs no privilege
@@ -84,7 +86,7 @@ func New(c Config) (*Host, error) {
 	}
 	return &Host{
 		log: log, nl: nl, rt: nl, space: space, watched: watched, events: ev, filters: filters,
-		tuns: make(map[string]*TUN), owned: make(map[int]*TUN),
+		tuns: make(map[string]*TUN), owned: make(map[int]*TUN), closing: make(map[int]bool),
 		want: newSum(), have: newKernel(), cleartext: cleartext, alerts: openAlerts(),
 	}, nil
 }

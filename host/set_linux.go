@@ -136,11 +136,11 @@ func (h *Host) why(c *claim) diag.Cause {
 	case q.obstacle != (obstacle{}):
 		why.Code, why.Err = diag.RouteBlocked, h.describe(c.prefix, q.obstacle)
 	case c.within != nil:
-		why = c.within.refused
+		why = c.within.refused.Cause()
 	case !c.placed:
 		why.Code, why.Name = diag.RouteTaken, q.first.device.name
 	default:
-		return c.refused
+		return c.refused.Cause()
 	}
 	return why
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +41,7 @@ func (h *Host) Open(listen []netip.Addr) (*Sockets, error) {
 		}
 	}
 	s := &Sockets{host: h}
+	defer func() { h.opened.note(s) }()
 	for _, l := range []struct {
 		to   *[]*Socket
 		port uint16
@@ -166,4 +169,33 @@ func (s *Sockets) Close() error {
 		errs = append(errs, s.frames.fd.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// opened are the inodes of the sockets that Open opened: who looks for others' need not ask each descriptor of each process.
+type opened struct {
+	mu     sync.Mutex
+	inodes map[string]bool
+}
+
+func (o *opened) note(s *Sockets) {
+	inodes := make(map[string]bool)
+	for _, list := range [][]*Socket{s.IKE, s.NATT, s.Marked} {
+		for _, so := range list {
+			so.fd.do(func(fd uintptr) {
+				var st unix.Stat_t
+				if unix.Fstat(int(fd), &st) == nil {
+					inodes[strconv.FormatUint(st.Ino, 10)] = true
+				}
+			})
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.inodes = inodes
+}
+
+func (o *opened) has(inode string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.inodes[inode]
 }

@@ -82,9 +82,9 @@ type claim struct {
 	second *claim      // the route leads to the second claim's device too, by flow; nil: to one device
 	within *claim      // the claim whose route leads to this claim's device too; nil: none
 
-	refused diag.Cause // by the kernel
-	in      bool       // as its owner was last told
-	code    diag.Code  // likewise: of what keeps the route out
+	refused diag.Kept // by the kernel
+	in      bool      // as its owner was last told
+	code    diag.Code // likewise: of what keeps the route out
 }
 
 // contest has the claims of all owners to one prefix, and its guard.
@@ -459,7 +459,7 @@ func (h *Host) obstacle(key tablePrefix, worst int) obstacle {
 
 // place gives a claim its route and rules, if it gets one.
 func (h *Host) place(q *contest, c *claim) {
-	c.refused = diag.Cause{}
+	c.refused = diag.Kept{}
 	if !c.alive() || q.obstacle != (obstacle{}) {
 		return
 	}

@@ -51,11 +51,10 @@ func (h *Host) CreateTUN(name string, mtu int) (*TUN, error) {
 	return t, nil
 }
 
-// openTUN makes a device as wireguard/tun does, which also asks for the offloads,
-// and takes over its configured descriptor: without the monitor, which costs a netlink socket
-// and two goroutines for each device, and without the runtime's poller.
+// openTUN makes a device with the offloads that wireguard/tun asks for, but without what its constructor costs each device: a
+// monitor with a netlink socket and two goroutines, a place in the runtime's poller, and tables for merging packets.
 func openTUN(name string) (*TUN, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -64,49 +63,20 @@ func openTUN(name string) (*TUN, error) {
 		req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_TUN_EXCL)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	dev, _, err := tun.CreateUnmonitoredTUNFromFD(fd)
-	if err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	defer dev.Close() // so that the runtime's poller forgets it
-	t := &TUN{name: name}
-	t.fd, err = duplicate(dev.File())
-	if err != nil {
-		return nil, err
-	}
 	// Without TUN_F_TSO_ECN the kernel cuts super-packets with CWR for wireguard/tun, which would
-	// repeat it in every segment. It does not say whether it asked for USO.
+	// repeat it in every segment.
 	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
-	t.uso = unix.IoctlSetInt(t.fd.fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil
-	if !t.uso {
-		unix.IoctlSetInt(t.fd.fd, unix.TUNSETOFFLOAD, tcp)
+	uso := false
+	if err == nil {
+		if uso = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6) == nil; !uso {
+			err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
+		}
 	}
-	return t, nil
-}
-
-// duplicate is a descriptor of our own for the same file.
-func duplicate(f *os.File) (*descriptor, error) {
-	rc, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var fd int
-	if cerr := rc.Control(func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
-		return nil, cerr
-	}
-	if err != nil {
-		return nil, err
-	}
-	d, err := newDescriptor(fd)
 	if err != nil {
 		unix.Close(fd)
+		return nil, err
 	}
-	return d, err
+	return &TUN{name: name, fd: unwaited(fd), uso: uso}, nil
 }
 
 // Packets returns the device as a wireguard/tun device, which cuts and merges super-packets itself. It
@@ -152,14 +122,114 @@ func explainTUN(name string, err error) error {
 	return fmt.Errorf("device %s: %w; %s", name, err, remedy)
 }
 
+// As long as an Ethernet device's queue, so that a burst is not lost while the thread that reads is not on a processor. Longer was
+// no better.
+const tunQueue = 1000
+
 // brand marks a new device as ours and keeps the kernel from sending packets of
 // its own over it.
 func (h *Host) brand(t *TUN, mtu int) error {
-	link, err := h.nl.LinkByName(t.name)
+	index, err := indexOf(t.name)
 	if err != nil {
 		return err
 	}
-	t.index = link.Attrs().Index
+	t.index = index
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+	if err := h.brandAtOnce(index, mtu); err != nil {
+		if err := h.brandOneByOne(link, mtu); err != nil {
+			return err
+		}
+	}
+	h.deviceSysctl(t.name, "accept_ra", "0")
+	h.deviceSysctl(t.name, "autoconf", "0")
+	// Of a device without any IPv4 address even the loose filter drops a packet whose answer would leave by another
+	// device (fib_validate_source), such as what comes in by the standby of two tunnels. With the scope host no
+	// packet gets this address as its source.
+	dummy := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(dummyAddress, 32)), Scope: unix.RT_SCOPE_HOST, Flags: unix.IFA_F_NOPREFIXROUTE}
+	if err := h.nl.AddrAdd(link, dummy); err != nil {
+		h.log.Debug("address not set: what comes in by a standby tunnel may be dropped", "device", t.name, "err", err)
+	}
+	return nil
+}
+
+// hush removes the IPv6 multicast route that the kernel gives each device of ours when it comes up: nothing of ours uses it, and of
+// ten thousand of these the kernel looks at each whenever any device changes. Where there is none, there is nothing to do.
+func (h *Host) hush(index int) {
+	multicast := &netlink.Route{LinkIndex: index, Dst: ipNet(allMulticast6), Table: unix.RT_TABLE_LOCAL}
+	if err := h.rt.RouteDel(multicast); err != nil {
+		h.log.Debug("the multicast route of our device stays", "index", index, "err", err)
+	}
+}
+
+var allMulticast6 = netip.MustParsePrefix("ff00::/8")
+
+// indexOf is the index of a device of the caller's network namespace.
+func indexOf(name string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, req); err != nil {
+		return 0, err
+	}
+	return int(req.Uint32()), nil
+}
+
+// Numbers of the kernel that package unix lacks, and values of them.
+const (
+	inetConf        = 1 // IFLA_INET_CONF
+	rpFilter        = 8 // IPV4_DEVCONF_RP_FILTER
+	addrGenMode     = 8 // IFLA_INET6_ADDR_GEN_MODE
+	addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE
+
+	// The larger of "all" and the device's own counts, and 2 (loose) is larger than
+	// 1 (strict): so the device is never strict, whatever "all" is or becomes.
+	looseFilter = 2
+)
+
+// brandAtOnce sets all that netlink sets of a new device: one message is one event. A kernel that lacks a part refuses it.
+func (h *Host) brandAtOnce(index, mtu int) error {
+	number := func(n uint32) []byte { return nl.Uint32Attr(n) }
+	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	spec.AddRtAttr(unix.AF_INET, nil).AddRtAttr(inetConf, nil).AddRtAttr(rpFilter, number(looseFilter))
+	// No link-local address, router solicitation or advertisement in the tunnel.
+	spec.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(addrGenMode, []byte{addrGenModeNone})
+	attrs := []*nl.RtAttr{
+		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(Alias)),
+		nl.NewRtAttr(unix.IFLA_GROUP, number(Group)),
+		nl.NewRtAttr(unix.IFLA_TXQLEN, number(tunQueue)),
+		// wireguard/tun's Read cuts at most that many segments from a super-packet, and drops the rest.
+		nl.NewRtAttr(unix.IFLA_GSO_MAX_SEGS, number(conn.IdealBatchSize)),
+		spec,
+	}
+	if mtu > 0 {
+		attrs = append(attrs, nl.NewRtAttr(unix.IFLA_MTU, number(uint32(mtu))))
+	}
+	return h.setLink(index, attrs...)
+}
+
+// setLink changes a device.
+func (h *Host) setLink(index int, attrs ...*nl.RtAttr) error {
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	req.Sockets = h.filters // of the Host's network namespace
+	req.AddData(msg)
+	for _, a := range attrs {
+		req.AddData(a)
+	}
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+// brandOneByOne is brandAtOnce for a kernel that lacks a part. It fails where the device could not be recognised later.
+func (h *Host) brandOneByOne(link netlink.Link, mtu int) error {
+	index := link.Attrs().Index
 	if err := h.nl.LinkSetAlias(link, Alias); err != nil {
 		return err
 	}
@@ -171,36 +241,18 @@ func (h *Host) brand(t *TUN, mtu int) error {
 			return fmt.Errorf("MTU %d: %w", mtu, err)
 		}
 	}
-	// As long as an Ethernet device's, so that a burst is not lost while the thread that reads
-	// is not on a processor. Longer was no better.
-	const queue = 1000
-	if err := h.nl.LinkSetTxQLen(link, queue); err != nil {
-		h.log.Debug("txqueuelen not set", "device", t.name, "err", err)
+	if err := h.nl.LinkSetTxQLen(link, tunQueue); err != nil {
+		h.log.Debug("txqueuelen not set", "index", index, "err", err)
 	}
-	// wireguard/tun's Read cuts at most that many segments from a super-packet, and
-	// drops the rest.
 	if err := h.nl.LinkSetGSOMaxSegs(link, conn.IdealBatchSize); err != nil {
-		h.log.Debug("gso_max_segs not set", "device", t.name, "err", err)
+		h.log.Debug("gso_max_segs not set", "index", index, "err", err)
 	}
-	// No link-local address, router solicitation or advertisement in the tunnel.
 	// Without IPv6 there is nothing to set.
-	const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE
 	if err := h.nl.LinkSetIP6AddrGenMode(link, addrGenModeNone); err != nil {
-		h.log.Debug("IPv6 address generation stays on", "device", t.name, "err", err)
+		h.log.Debug("IPv6 address generation stays on", "index", index, "err", err)
 	}
-	h.deviceSysctl(t.name, "accept_ra", "0")
-	h.deviceSysctl(t.name, "autoconf", "0")
-	// The larger of "all" and the device's own counts, and 2 (loose) is larger than
-	// 1 (strict): so the device is never strict, whatever "all" is or becomes.
-	if err := h.reverseFilter(t.index, 2); err != nil {
-		h.log.Debug("rp_filter of our device not set", "device", t.name, "err", err)
-	}
-	// Of a device without any IPv4 address even the loose filter drops a packet whose answer would leave by another
-	// device (fib_validate_source), such as what comes in by the standby of two tunnels. With the scope host no
-	// packet gets this address as its source.
-	dummy := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(dummyAddress, 32)), Scope: unix.RT_SCOPE_HOST, Flags: unix.IFA_F_NOPREFIXROUTE}
-	if err := h.nl.AddrAdd(link, dummy); err != nil {
-		h.log.Debug("address not set: what comes in by a standby tunnel may be dropped", "device", t.name, "err", err)
+	if err := h.reverseFilter(index, looseFilter); err != nil {
+		h.log.Debug("rp_filter of our device not set", "index", index, "err", err)
 	}
 	return nil
 }
@@ -210,20 +262,9 @@ var dummyAddress = netip.AddrFrom4([4]byte{192, 0, 0, 8})
 
 // reverseFilter sets a device's rp_filter. By netlink it works where /proc/sys is read-only, as in containers.
 func (h *Host) reverseFilter(index int, value uint32) error {
-	const (
-		inetConf = 1 // IFLA_INET_CONF
-		rpFilter = 8 // IPV4_DEVCONF_RP_FILTER
-	)
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(index)
 	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
 	spec.AddRtAttr(unix.AF_INET, nil).AddRtAttr(inetConf, nil).AddRtAttr(rpFilter, nl.Uint32Attr(value))
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
-	req.Sockets = h.filters // of the Host's network namespace
-	req.AddData(msg)
-	req.AddData(spec)
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
+	return h.setLink(index, spec)
 }
 
 // deviceSysctl sets a knob of IPv6, which netlink does not set, of one of our own devices. /proc/sys may be read-only.
@@ -243,17 +284,22 @@ func ours(l netlink.Link) bool {
 // Name is the device's name.
 func (t *TUN) Name() string { return t.name }
 
-// Close removes the device, and with it the kernel removes its addresses and routes.
+// Close removes the device, and with it the kernel removes its addresses and routes. That takes the kernel some 20 ms, mostly of
+// waiting, so who closes many does so at once.
 func (t *TUN) Close() error {
 	h := t.host
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.tuns[t.name] != t {
+	if h.tuns[t.name] != t || h.closing[t.index] {
+		h.mu.Unlock()
 		return nil
 	}
 	h.readEvents(h.apply)
+	h.closing[t.index] = true
+	h.mu.Unlock()
 	err := t.end()
-	h.skipEcho()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.readEvents(h.apply)
 	h.unbind(t.name)
 	delete(h.have.links, t.index)
 	delete(h.tuns, t.name)

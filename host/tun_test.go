@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +45,9 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 	s.must(err)
 	if out := s.ip("-6", "addr", "show", "dev", "vpn.0"); strings.Contains(out, "inet6") {
 		t.Errorf("an address came by itself:\n%s", out)
+	}
+	if out := s.ip("-6", "route", "show", "table", "all", "dev", "vpn.0"); out != "" {
+		t.Errorf("the kernel has a route of its own, which each change of any device costs time:\n%s", out)
 	}
 	s.must(tun.Close())
 	s.must(tun.Close())
@@ -222,6 +227,40 @@ func TestDeviceWithoutTheRouteTakesWhatComesIn(t *testing.T) {
 		for _, dev := range []string{"vpn0", "vpn1"} { // the kernel asks its filter
 			if out := s.ip("route", "get", "192.0.2.1", "from", "10.10.0.10", "iif", dev); !strings.Contains(out, "local 192.0.2.1") {
 				t.Errorf("rp_filter %s, by %s: got %s", all, dev, out)
+			}
+		}
+	}
+}
+
+// What the kernel tells of a device that Close removes is no news: a look at all there is would cost as much for each of thousands.
+func TestCloseIsNoNews(t *testing.T) {
+	s, h := world(t)
+	var tuns []*TUN
+	for _, name := range []string{"vpn0", "vpn1", "vpn2"} {
+		tun, err := h.CreateTUN(name, 1400)
+		s.must(err)
+		_, err = h.Set(name, State{Devices: []DeviceState{{Name: name, Routes: []Route{{Prefix: netip.MustParsePrefix("10.9.0.0/24")}}}}})
+		s.must(err)
+		tuns = append(tuns, tun)
+	}
+	was := h.dumped
+	var all sync.WaitGroup
+	for _, tun := range tuns {
+		all.Go(func() { tun.Close() })
+	}
+	all.Wait()
+	_, err := h.Set("vpn0", State{})
+	s.must(err)
+	if !h.dumped.Equal(was) || !h.have.fresh {
+		t.Error("the kernel was read as a whole")
+	}
+	w := &watcher{host: h, events: h.watched, links: map[int]seenLink{}, owners: map[string]struct{}{}}
+	for len(h.closing) > 0 {
+		msgs, err := h.watched.wait()
+		s.must(err)
+		for _, m := range msgs {
+			if w.take([]syscall.NetlinkMessage{m}) && m.Header.Type == unix.RTM_DELLINK {
+				t.Error("Watch tells of a device that was closed")
 			}
 		}
 	}

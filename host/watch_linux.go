@@ -103,6 +103,7 @@ func (w *watcher) everything() {
 	w.host.mu.Lock()
 	defer w.host.mu.Unlock()
 	w.host.have.fresh = false
+	clear(w.host.closing)
 	for owner := range w.host.want.parts {
 		w.owners[owner] = struct{}{}
 	}
@@ -116,6 +117,9 @@ func (w *watcher) take(msgs []syscall.NetlinkMessage) (matters bool) {
 		e, ok := w.host.parse(m)
 		switch {
 		case !ok:
+			if e.typ == unix.RTM_DELLINK {
+				delete(w.host.closing, e.index)
+			}
 		case e.ours:
 			matters = w.ours(e) || matters
 		default:

@@ -59,12 +59,16 @@ func (e *Endpoint) strange(a netip.Addr) bool {
 
 // enter puts a peer into the index by addresses.
 func (e *Endpoint) enter(p *peer) {
-	if at := p.cfg.Remote; !p.cfg.Anywhere() {
-		e.peersAt[at] = inOrder(append(e.peersAt[at], p))
+	if p.cfg.Anywhere() {
+		e.anywhere = inserted(e.anywhere, p)
 		return
 	}
-	i, _ := slices.BinarySearchFunc(e.anywhere, p, func(a, b *peer) int { return cmp.Compare(a.place, b.place) })
-	e.anywhere = slices.Insert(e.anywhere, i, p)
+	e.peersAt[p.cfg.Remote] = inserted(e.peersAt[p.cfg.Remote], p)
+}
+
+func inserted(ps []*peer, p *peer) []*peer {
+	i, _ := slices.BinarySearchFunc(ps, p.place+1, func(q *peer, place int) int { return cmp.Compare(q.place, place) })
+	return slices.Insert(ps, i, p)
 }
 
 // leave takes it out.

@@ -155,7 +155,7 @@ func TestAStrangerIsRefusedWithACause(t *testing.T) {
 		far.SetPeers(w.now, []*sa.Peer{theirs})
 		w.run(5 * time.Second)
 		for i := range 2 {
-			if why := hub.peer(i).why; !why.Is(diag.PeerIdentity) || why.Theirs != sa.IDText(named("nobody")) {
+			if why := hub.peer(i).why; !why.Is(diag.PeerIdentity) || why.Cause().Theirs != sa.IDText(named("nobody")) {
 				t.Errorf("peer %d: %v", i, why)
 			}
 		}

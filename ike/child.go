@@ -20,7 +20,7 @@ type child struct {
 	cfg      *sa.Child // as it was handed over first: the machines know it so
 	initiate bool      // as given says
 	held     bool      // down by the operator's command
-	why      diag.Cause
+	why      diag.Kept
 	since    time.Time
 	failures int       // to stay up
 	nextTry  time.Time // nothing is asked for before

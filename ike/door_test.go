@@ -113,7 +113,7 @@ func TestWithoutNATTraversalOnlyPort500IsTried(t *testing.T) {
 		if got := w.asked(b, 0); !got[sa.PortIKE] || got[sa.PortNATT] {
 			t.Errorf("asked at %v", got)
 		}
-		if why := a.peer(0).why; !why.Is(diag.NoAnswer) || strings.Contains(why.String(), "nor on") {
+		if why := a.peer(0).why; !why.Is(diag.NoAnswer) || strings.Contains(why.Cause().String(), "nor on") {
 			t.Errorf("why is %v", why)
 		}
 	})
@@ -127,7 +127,7 @@ func TestSilenceNamesThePortsTried(t *testing.T) {
 		if got := w.asked(b, 0); !got[sa.PortIKE] || !got[sa.PortNATT] {
 			t.Errorf("asked at %v", got)
 		}
-		if why := a.peer(0).why.String(); !strings.Contains(why, "192.0.2.2:500, nor on its UDP port 4500") {
+		if why := a.peer(0).why.Cause().String(); !strings.Contains(why, "192.0.2.2:500, nor on its UDP port 4500") {
 			t.Errorf("why is %q", why)
 		}
 		// Whichever port is open, it hears of us often.

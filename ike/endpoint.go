@@ -27,6 +27,7 @@ type Config struct {
 	Rand        io.Reader
 	Log         *slog.Logger           // nil: none
 	KeyLog      sa.KeyLog              // nil: none. What is written to it decrypts everything.
+	Exposing    func() bool            // whether the KeyLog has anywhere to write to; nil: it has
 	AllocSPI    func() (uint32, error) // an SPI for a new inbound ESP SA
 	FreeSPI     func(uint32)           // takes back an SPI that was never installed
 	LastInbound func(spiIn uint32) time.Time
@@ -70,7 +71,9 @@ type Endpoint struct {
 	placed   int                // where the next peer goes in the order of Status
 	peerOf   map[*sa.Peer]*peer // by what the machines were given
 	peersAt  map[netip.Addr][]*peer
-	anywhere []*peer              // may come from anywhere (see anywhere.go)
+	anywhere []*peer // may come from anywhere (see anywhere.go)
+	between  map[ends][]*peer
+	suited   map[suitor]*suited   // Candidates as found last, while no peer changes
 	childOf  map[*sa.Child]*child // by what the machines were given
 	tunnels  map[string][]*child
 
@@ -78,11 +81,12 @@ type Endpoint struct {
 	established map[sa.Machine]struct{} // IKE SAs that a Fact said are established
 	installed   map[uint32]installed    // Child SAs by our SPI
 
-	answered answered
-	pending  pendingMains
-	cookies  cookies
-	budgets  budgets
-	counters Counters
+	admission *admission
+	answered  answered
+	pending   pendingMains
+	cookies   cookies
+	budgets   budgets
+	counters  Counters
 
 	actions []sa.Action
 	timers  schedule.Queue[timed]
@@ -116,14 +120,16 @@ func New(cfg Config) *Endpoint {
 	e := &Endpoint{
 		cfg: cfg, log: cfg.Log,
 		peers: map[*sa.Peer]*peer{}, peerOf: map[*sa.Peer]*peer{}, peersAt: map[netip.Addr][]*peer{},
+		between: map[ends][]*peer{}, suited: map[suitor]*suited{},
 		childOf: map[*sa.Child]*child{}, tunnels: map[string][]*child{},
 		table: newTable(), established: map[sa.Machine]struct{}{}, installed: map[uint32]installed{},
 		answered: newAnswered(), pending: newPendingMains(),
 		cookies: cookies{rand: cfg.Rand},
 		budgets: newBudgets(),
 	}
+	e.admission = newAdmission(e)
 	e.env = sa.Env{
-		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog,
+		Rand: cfg.Rand, Log: cfg.Log, KeyLog: cfg.KeyLog, Exposing: cfg.Exposing,
 		AllocSPI: cfg.AllocSPI, FreeSPI: cfg.FreeSPI, LastInbound: cfg.LastInbound, Owner: (*owner)(e),
 	}
 	return e

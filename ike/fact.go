@@ -66,7 +66,7 @@ func (e *Endpoint) tellAll() {
 		}
 		for _, c := range p.children {
 			if !c.why.OK() {
-				e.emit(sa.ChildFailed{Child: c.given, Cause: c.why})
+				e.emit(sa.ChildFailed{Child: c.given, Cause: c.why.Cause()})
 			}
 		}
 	}
@@ -110,12 +110,12 @@ func (e *Endpoint) ended(m sa.Machine, why diag.Cause) {
 
 // fail notes why there is no IKE SA with a peer, and says so.
 func (p *peer) fail(now time.Time, why diag.Cause) {
-	p.why, p.since = why, now
+	p.why, p.since = diag.Keep(why), now
 	p.e.emit(p.failure())
 }
 
 func (p *peer) failure() sa.IKEFailed {
-	f := sa.IKEFailed{Peer: p.given, Cause: p.why, Connecting: p.connecting()}
+	f := sa.IKEFailed{Peer: p.given, Cause: p.why.Cause(), Connecting: p.connecting()}
 	if !f.Connecting && !p.e.stopping && p.toInitiate() != nil {
 		f.Retry = p.nextTry
 	}
@@ -125,7 +125,7 @@ func (p *peer) failure() sa.IKEFailed {
 // forgive forgets why there was no IKE SA.
 func (p *peer) forgive(now time.Time) {
 	if !p.why.OK() {
-		p.why, p.since = diag.Cause{}, now
+		p.why, p.since = diag.Kept{}, now
 		p.e.emit(sa.IKEFailed{Peer: p.given, Connecting: p.connecting()})
 	}
 }
@@ -138,6 +138,6 @@ func (c *child) fail(now time.Time, why diag.Cause) {
 	if !c.why.Equal(why) {
 		c.since = now
 	}
-	c.why = why
+	c.why = diag.Keep(why)
 	c.peer.e.emit(sa.ChildFailed{Child: c.given, Cause: why})
 }

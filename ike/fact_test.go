@@ -141,11 +141,11 @@ func (r *mirror) agrees(n *end) {
 		}
 	}
 	for _, p := range n.Endpoint.peers {
-		if why := r.peers[p.given.PeerKey]; !why.Equal(p.why) {
+		if why := r.peers[p.given.PeerKey]; !why.Equal(p.why.Cause()) {
 			t.Errorf("%v: by the Facts, %s fails because of %q, and by its status because of %q", n.addr, p.given.Name, why, p.why)
 		}
 		for _, c := range p.children {
-			if why := r.children[[2]string{c.given.Tunnel, c.given.Name}]; !why.Equal(c.why) {
+			if why := r.children[[2]string{c.given.Tunnel, c.given.Name}]; !why.Equal(c.why.Cause()) {
 				t.Errorf("%v: by the Facts, %s fails because of %q, and by its status because of %q", n.addr, c.given.Name, why, c.why)
 			}
 		}

@@ -71,7 +71,7 @@ func TestACauseNeverClaimsSilenceWhenSomethingCame(t *testing.T) {
 				return true
 			}
 			w.run(10 * time.Minute)
-			why := []*end{a, b}[c.at].peer(0).why
+			why := []*end{a, b}[c.at].peer(0).why.Cause()
 			if why.Code != c.code || why.Message != c.message || !strings.Contains(why.String(), why.Err) || why.Err == "" {
 				t.Errorf("%s: %v", why.Code, why)
 			}

@@ -157,7 +157,7 @@ func (e *Endpoint) Freeze() Frozen {
 
 func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	f := FrozenPeer{
-		Peer: *p.cfg, Why: p.why, Since: p.since, UpSince: p.upSince, Absent: p.absent, Failures: p.failures, NextTry: p.nextTry, DedupeAt: p.dedupeAt, Cleared: p.cleared,
+		Peer: *p.cfg, Why: p.why.Cause(), Since: p.since, UpSince: p.upSince, Absent: p.absent, Failures: p.failures, NextTry: p.nextTry, DedupeAt: p.dedupeAt, Cleared: p.cleared,
 		Door: p.door, Orphans: p.orphans,
 	}
 	f.Peer.Children = slices.Clone(p.cfg.Children)
@@ -166,7 +166,7 @@ func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	}
 	for _, c := range p.children {
 		f.Children = append(f.Children, FrozenChild{
-			Initiate: c.initiate, Held: c.held, Why: c.why, Since: c.since, Failures: c.failures, NextTry: c.nextTry, TookAll: c.tookAll, Tried: c.freezeTried(), Early: FrozenEarly{c.early.at, c.early.done},
+			Initiate: c.initiate, Held: c.held, Why: c.why.Cause(), Since: c.since, Failures: c.failures, NextTry: c.nextTry, TookAll: c.tookAll, Tried: c.freezeTried(), Early: FrozenEarly{c.early.at, c.early.done},
 		})
 	}
 	return f

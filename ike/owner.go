@@ -24,20 +24,78 @@ func (o *owner) Emit(a sa.Action) { o.e().emit(a) }
 // NewSPI implements sa.Owner.
 func (o *owner) NewSPI() uint64 { return o.e().newSPI() }
 
-// Candidates implements sa.Owner. Peers whose configured address of ours is the one that the message came to, or
+// Candidates implements sa.Owner, and the caller leaves them as they are. Peers whose configured address of ours is the one that the message came to, or
 // that have none configured, come before the others; a peer that may have any identity comes last.
 // Behind them come those that may come from anywhere.
 func (o *owner) Candidates(version int, local, remote netip.Addr) []*sa.Peer {
-	return append(among(o.peersAt[remote.Unmap()], version, local), among(o.anywhere, version, local)...)
+	at, anywhere := o.suit(version, local, remote), o.suit(version, local, netip.Addr{})
+	return append(slices.Clip(at.all), anywhere.all...)
 }
 
-func among(ps []*peer, version int, local netip.Addr) []*sa.Peer {
+// Welcoming implements sa.Owner.
+func (o *owner) Welcoming(version int, local, remote netip.Addr, id ipsec.Identity) []*sa.Peer {
+	at := o.suit(version, local, remote)
+	out := slices.Clip(at.by(id))
+	if id != ipsec.AnyIdentity {
+		out = append(out, at.by(ipsec.AnyIdentity)...) // these are the last of an address
+	}
+	return append(out, o.suit(version, local, netip.Addr{}).by(id)...)
+}
+
+// suited are the Candidates of a suitor.
+type suited struct {
+	all   []*sa.Peer
+	named map[ipsec.Identity][]*sa.Peer // the same by their identities as they are compared; nil: not asked for yet
+}
+
+// by are those of an identity.
+func (s *suited) by(id ipsec.Identity) []*sa.Peer {
+	if s.named == nil {
+		s.named = make(map[ipsec.Identity][]*sa.Peer, len(s.all))
+		for _, p := range s.all {
+			s.named[p.RemoteID.Folded()] = append(s.named[p.RemoteID.Folded()], p)
+		}
+	}
+	return s.named[id.Folded()]
+}
+
+// suit finds the peers at an address; without one, those that may come from anywhere.
+func (o *owner) suit(version int, local, remote netip.Addr) *suited {
+	who := suitor{version, local.Unmap(), remote.Unmap()}
+	at := o.anywhere
+	if remote.IsValid() {
+		at = o.peersAt[who.remote]
+	}
+	if len(at) <= crowd {
+		return &suited{all: candidates(at, who)}
+	}
+	s, ok := o.suited[who]
+	if !ok {
+		if len(o.suited) > crowd { // of our addresses there may be many
+			clear(o.suited)
+		}
+		s = &suited{all: candidates(at, who)}
+		o.suited[who] = s
+	}
+	return s
+}
+
+// suitor is who asks with a first message.
+type suitor struct {
+	version       int
+	local, remote netip.Addr
+}
+
+// crowd is how many peers of one address are worth to be remembered in the order of Candidates.
+const crowd = 16
+
+func candidates(at []*peer, who suitor) []*sa.Peer {
 	var exact, other []*sa.Peer
-	for _, p := range ps {
-		if !p.cfg.Speaks(version) {
+	for _, p := range at {
+		if !p.cfg.Speaks(who.version) {
 			continue
 		}
-		if !p.cfg.Local.IsValid() || p.cfg.Local == local.Unmap() {
+		if !p.cfg.Local.IsValid() || p.cfg.Local == who.local {
 			exact = append(exact, p.cfg)
 		} else {
 			other = append(other, p.cfg)
@@ -77,8 +135,10 @@ func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	if o.answered.v2.from[at] > 0 || m.Info().Version == 1 && o.pending.count(at)+o.answered.v1.from[at] > 0 {
 		return false
 	}
-	for p := range o.e().at(at) {
-		if p.cfg.RemoteID == cfg.RemoteID && p.cfg.LocalID == cfg.LocalID && len(p.others(m)) > 0 {
+	here, anywhere := endsOf(cfg), endsOf(cfg)
+	here.remote, anywhere.remote = at, netip.Addr{}
+	for _, p := range slices.Concat(o.between[here], o.between[anywhere]) {
+		if len(p.others(m)) > 0 {
 			return false
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"io"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -50,14 +49,13 @@ var noCause diag.Cause // nothing is wrong
 // peer is one configured peer: how it is connected, and what it lacks.
 type peer struct {
 	e        *Endpoint
-	log      *slog.Logger
 	given    *sa.Peer // as it was handed over; Facts name it so
 	cfg      *sa.Peer // the same, with the Children that the machines know
 	place    int      // in the order of Status
 	children []*child
 	machines []sa.Machine // its IKE SAs that are not dead, in the order they began
 
-	why      diag.Cause // the last failure; OK since the last success
+	why      diag.Kept // the last failure; OK since the last success
 	since    time.Time
 	upSince  time.Time // since when there has been an established IKE SA, perhaps one after the other; zero: there is none
 	absent   time.Time // since when it has been wanted, or missed
@@ -65,13 +63,16 @@ type peer struct {
 	nextTry  time.Time // no new IKE SA before
 	dedupeAt time.Time
 	hurry    hurry
-	door     uint16    // the peer's port that last answered a first message; 0: none has
-	cleared  bool      // it was dead, and the configuration wants it to begin then
-	orphans  time.Time // when the Child SAs of former children end (see orphans.go); zero: there are none
+	waits    bool       // for its turn: see admission
+	turn     bool       // it has it
+	counted  netip.Addr // where admission counts its attempt
+	door     uint16     // the peer's port that last answered a first message; 0: none has
+	cleared  bool       // it was dead, and the configuration wants it to begin then
+	orphans  time.Time  // when the Child SAs of former children end (see orphans.go); zero: there are none
 }
 
 func (e *Endpoint) newPeer(now time.Time, cfg *sa.Peer, place int) *peer {
-	p := &peer{e: e, given: cfg, cfg: cfg, place: place, log: e.log.With("conn", cfg.Name), since: now, absent: now}
+	p := &peer{e: e, given: cfg, cfg: cfg, place: place, since: now, absent: now}
 	for _, c := range cfg.Children {
 		p.children = append(p.children, p.newChild(now, c))
 	}
@@ -133,8 +134,9 @@ func (p *peer) authenticated(now time.Time, m sa.Machine) {
 	if !slices.Contains(p.machines, m) { // a responder's IKE SA is known from here on
 		p.machines = append(p.machines, m)
 	}
+	p.e.admission.ended(now, p, true)
 	p.nextTry, p.hurry.at, p.cleared = time.Time{}, time.Time{}, false
-	p.why, p.since = noCause, now
+	p.why, p.since = diag.Kept{}, now
 	if p.upSince.IsZero() {
 		p.upSince = now
 	}
@@ -161,6 +163,9 @@ func (p *peer) crowded(now time.Time, m sa.Machine) {
 // lost notes that an IKE SA is of no more use. Without a cause it ended so that another attempt begins, which is no failure.
 func (p *peer) lost(now time.Time, m sa.Machine, why diag.Cause) {
 	in := m.Info()
+	if in.Initiator && !p.connecting() {
+		p.e.admission.ended(now, p, false)
+	}
 	refused := in.Established.IsZero() && !in.Initiator // says nothing about our own attempts
 	if p.main() != nil || !in.Current || refused || why.OK() {
 		p.wake()
@@ -181,7 +186,7 @@ func (p *peer) lost(now time.Time, m sa.Machine, why diag.Cause) {
 	p.failures++
 	p.nextTry = now.Add(wait)
 	if p.toInitiate() != nil && !p.e.stopping {
-		p.log.Warn("no IKE SA", sa.Why(why), "retry_in", wait.Round(100*time.Millisecond).String())
+		p.e.log.Warn("no IKE SA", "conn", p.cfg.Name, sa.Why(why), "retry_in", wait.Round(100*time.Millisecond).String())
 	}
 	p.fail(now, why)
 	p.wake()
@@ -245,6 +250,8 @@ func (p *peer) Deadline() time.Time {
 		switch {
 		case p.toInitiate() == nil:
 			return d
+		case p.waits:
+			return sa.Earliest(d, p.hurry.at)
 		case p.connecting():
 			return sa.Earliest(d, p.hurry.at)
 		case p.nextTry.IsZero():
@@ -296,7 +303,7 @@ func (p *peer) Advance(now time.Time) {
 // initiate starts an IKE SA.
 func (p *peer) initiate(now time.Time) {
 	first := p.toInitiate()
-	if first == nil {
+	if first == nil || !p.e.admission.admits(now, p) {
 		return
 	}
 	m, why := p.begin(now, first)

@@ -3,10 +3,12 @@ package ike
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
 	"vpngw/ike/sa"
+	"vpngw/ipsec"
 )
 
 // SetPeers makes ps the configured peers, in this order. A peer with the same key and settings as before
@@ -29,6 +31,7 @@ func (e *Endpoint) SetPeers(now time.Time, ps []*sa.Peer) {
 		inOrder(at)
 	}
 	inOrder(e.anywhere)
+	clear(e.suited)
 }
 
 // SetPeer changes one configured peer: old, as it was handed over before (nil: none), becomes next (nil: it is
@@ -89,10 +92,21 @@ func inOrder(ps []*peer) []*peer {
 	return ps
 }
 
+// ends are an address and the identities of both ends: peers with the same are told apart by their settings alone.
+type ends struct {
+	remote            netip.Addr
+	localID, remoteID ipsec.Identity
+}
+
+func endsOf(cfg *sa.Peer) ends { return ends{cfg.Remote, cfg.LocalID, cfg.RemoteID} }
+
 // add puts a new peer into the indexes.
 func (e *Endpoint) add(p *peer) {
 	e.peers[p.given], e.peerOf[p.cfg] = p, p
 	e.enter(p)
+	b := endsOf(p.cfg)
+	e.between[b] = append(e.between[b], p)
+	clear(e.suited)
 	for _, c := range p.children {
 		e.addChild(c)
 	}
@@ -102,9 +116,15 @@ func (e *Endpoint) add(p *peer) {
 // remove takes a peer out of the indexes, and ends its IKE SAs.
 func (e *Endpoint) remove(now time.Time, p *peer) {
 	p.forgive(now)
+	e.admission.remove(p)
 	delete(e.peers, p.given)
 	delete(e.peerOf, p.cfg)
 	e.leave(p)
+	clear(e.suited)
+	b := endsOf(p.cfg)
+	if e.between[b] = slices.DeleteFunc(e.between[b], func(q *peer) bool { return q == p }); len(e.between[b]) == 0 {
+		delete(e.between, b)
+	}
 	for _, c := range p.children {
 		e.removeChild(now, c)
 	}
@@ -156,9 +176,9 @@ func (p *peer) adopt(now time.Time, cfg *sa.Peer) {
 	}
 	delete(e.peers, p.given)
 	delete(e.peerOf, p.cfg)
+	clear(e.suited)
 	p.given, p.cfg = cfg, &next
 	e.peers[p.given], e.peerOf[p.cfg] = p, p
-	p.log = e.log.With("conn", cfg.Name)
 	for _, c := range old {
 		e.removeChild(now, c)
 	}

@@ -71,7 +71,7 @@ type ChildStatus struct {
 func (e *Endpoint) Status() []PeerStatus {
 	out := make([]PeerStatus, 0, len(e.peers))
 	for _, p := range e.inOrder() {
-		st := PeerStatus{Name: p.cfg.Name, Remote: p.cfg.Remote, IKE: p.ikeStatus(), Why: p.why, Since: p.since}
+		st := PeerStatus{Name: p.cfg.Name, Remote: p.cfg.Remote, IKE: p.ikeStatus(), Why: p.why.Cause(), Since: p.since}
 		for _, c := range p.children {
 			st.Children = append(st.Children, c.status())
 		}
@@ -87,13 +87,13 @@ func (e *Endpoint) Tunnel(name string) (TunnelStatus, bool) {
 		return TunnelStatus{}, false
 	}
 	p := cs[0].peer
-	st := TunnelStatus{Remote: p.cfg.Remote, IKE: p.ikeStatus(), Why: p.why, Since: p.since}
+	st := TunnelStatus{Remote: p.cfg.Remote, IKE: p.ikeStatus(), Why: p.why.Cause(), Since: p.since}
 	for _, c := range cs {
 		if c.peer != p { // the tunnel is on its way from one peer to another
 			continue
 		}
 		in := c.status()
-		if st.Children = append(st.Children, in); !in.Why.OK() && (st.Why.OK() || st.Why.Equal(p.why)) {
+		if st.Children = append(st.Children, in); !in.Why.OK() && (st.Why.OK() || p.why.Equal(st.Why)) {
 			st.Why, st.Since = in.Why, in.Since
 		}
 	}
@@ -140,7 +140,7 @@ func mode(version int, p *sa.Peer) string {
 }
 
 func (c *child) status() ChildStatus {
-	st := ChildStatus{Name: c.given.Name, Tunnel: c.given.Tunnel, SAs: c.sas(), Why: c.why, Since: c.since, Held: c.held}
+	st := ChildStatus{Name: c.given.Name, Tunnel: c.given.Tunnel, SAs: c.sas(), Why: c.why.Cause(), Since: c.since, Held: c.held}
 	st.Waiting = !c.initiate && !c.held
 	for _, in := range st.SAs {
 		st.Waiting = st.Waiting && !in.Out

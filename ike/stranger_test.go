@@ -213,7 +213,7 @@ func TestWhatComesBackIsNoPeer(t *testing.T) {
 	if len(a.in) > 0 || !a.peerless() {
 		t.Errorf("%d Child SAs with ourselves", len(a.in))
 	}
-	if why := a.peer(0).why.Code; why != diag.Reflected && why != diag.NoAnswer {
+	if why := a.peer(0).why.Cause().Code; why != diag.Reflected && why != diag.NoAnswer {
 		t.Errorf("the cause is %v", a.peer(0).why)
 	}
 	if a.Counters().Reflected == 0 {
@@ -229,7 +229,7 @@ func TestAPeerWithOurIdentityIsRefused(t *testing.T) {
 	if len(a.in)+len(b.in) > 0 {
 		t.Error("a peer with our identity is up")
 	}
-	if why := b.peer(0).why; why.Code != diag.SameIdentity {
+	if why := b.peer(0).why.Cause(); why.Code != diag.SameIdentity {
 		t.Errorf("the cause is %v", why)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"vpngw/diag"
 	"vpngw/ike/ikev1"
 	"vpngw/ike/ikev2"
 	"vpngw/ike/sa"
@@ -67,13 +68,13 @@ func (e *Endpoint) thawPeer(now time.Time, f *FrozenPeer, place int) (*peer, err
 		return nil, fmt.Errorf("peer %s has %d children and the states of %d", cfg.Name, len(cfg.Children), len(f.Children))
 	}
 	p := e.newPeer(now, &cfg, place)
-	p.why, p.since, p.upSince, p.absent, p.failures, p.nextTry, p.dedupeAt, p.cleared = f.Why, f.Since, f.UpSince, f.Absent, f.Failures, f.NextTry, f.DedupeAt, f.Cleared
+	p.why, p.since, p.upSince, p.absent, p.failures, p.nextTry, p.dedupeAt, p.cleared = diag.Keep(f.Why), f.Since, f.UpSince, f.Absent, f.Failures, f.NextTry, f.DedupeAt, f.Cleared
 	p.door, p.orphans = f.Door, f.Orphans
 	for i, c := range p.children {
 		g := &f.Children[i]
 		c.early = early{g.Early.At, g.Early.Done}
 		c.thawTried(g.Tried)
-		c.initiate, c.held, c.why, c.since, c.failures, c.nextTry, c.tookAll = g.Initiate, g.Held, g.Why, g.Since, g.Failures, g.NextTry, g.TookAll
+		c.initiate, c.held, c.why, c.since, c.failures, c.nextTry, c.tookAll = g.Initiate, g.Held, diag.Keep(g.Why), g.Since, g.Failures, g.NextTry, g.TookAll
 	}
 	e.add(p)
 	return p, nil

@@ -206,11 +206,11 @@ func TestV1InitialContactStopsNoTraffic(t *testing.T) {
 		w.run(10 * time.Second)
 		old := a.newest[0].SPIIn
 		w.lossless = true
-		known := b.peersAt
-		b.peersAt = nil // so that b finds no other IKE SA of the peer
+		known := b.between
+		b.between = nil // so that b finds no other IKE SA of the peer
 		b.Do(w.now, rekeyIKE("b"))
 		w.run(500 * time.Millisecond)
-		b.peersAt = known
+		b.between = known
 		wantIKE(t, a, b, 1) // INITIAL-CONTACT has ended the other at once
 		if wantPairs(t, a, b, 1); a.sendsOn().SPIIn != old {
 			t.Error("the Child SA was rekeyed at once")
@@ -511,10 +511,10 @@ func TestV1BothBeginAtOnceAndThePeerSaysInitialContact(t *testing.T) {
 		pb.Children[0].Initiate = true
 	})
 	// When message 4 of b's own attempt comes, b finds no other IKE SA of the peer, so its message 5 says INITIAL-CONTACT.
-	peers, from := b.peersAt, b.answered.v1.from
+	peers, from := b.between, b.answered.v1.from
 	theirs, answers := map[string]bool{}, 0 // initiator's SPIs of a, and its messages on b's attempt
 	w.filter = func(d *ipsec.Datagram) bool {
-		b.peersAt, b.answered.v1.from = peers, from
+		b.between, b.answered.v1.from = peers, from
 		if d.Local != netip.AddrPortFrom(b.addr, sa.PortIKE) {
 			return true
 		}
@@ -524,7 +524,7 @@ func TestV1BothBeginAtOnceAndThePeerSaysInitialContact(t *testing.T) {
 		}
 		if !theirs[spi] {
 			if answers++; answers == 2 {
-				b.peersAt, b.answered.v1.from = nil, nil
+				b.between, b.answered.v1.from = nil, nil
 			}
 		}
 		return true

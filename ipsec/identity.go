@@ -51,23 +51,57 @@ func (id Identity) Same(other Identity) bool {
 	}
 	switch id.Type {
 	case IDFQDN:
-		return fold(id.Data) == fold(other.Data)
+		return sameFolded(id.Data, other.Data)
 	case IDEmail:
 		a, b := strings.LastIndexByte(id.Data, '@')+1, strings.LastIndexByte(other.Data, '@')+1
-		return id.Data[:a] == other.Data[:b] && fold(id.Data[a:]) == fold(other.Data[b:])
+		return id.Data[:a] == other.Data[:b] && sameFolded(id.Data[a:], other.Data[b:])
 	}
 	return false
 }
 
-// fold writes ASCII letters small, and leaves all other bytes.
-func fold(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
+// Folded is the identity in small letters where Same takes them for the same: two are the Same if their Folded are equal.
+func (id Identity) Folded() Identity {
+	switch id.Type {
+	case IDFQDN:
+		id.Data = folded(id.Data)
+	case IDEmail:
+		at := strings.LastIndexByte(id.Data, '@') + 1
+		id.Data = id.Data[:at] + folded(id.Data[at:])
+	}
+	return id
+}
+
+func folded(s string) string {
+	for i := range len(s) {
+		if small(s[i]) != s[i] {
+			b := []byte(s)
+			for i, c := range b {
+				b[i] = small(c)
+			}
+			return string(b)
 		}
 	}
-	return string(b)
+	return s
+}
+
+// sameFolded reports whether two names differ in the size of ASCII letters at most.
+func sameFolded(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if small(a[i]) != small(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func small(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // Identity is the identity that an end of an IKE SA claims. It is comparable; the zero value is nobody's.

@@ -82,3 +82,18 @@ func TestSecretNeverPrints(t *testing.T) {
 		t.Error("Clear left something")
 	}
 }
+
+func TestFoldedAgreesWithSame(t *testing.T) {
+	var ids []Identity
+	for _, s := range []string{"hq.example", "HQ.Example", "a@b.example", "A@b.example", "a@B.EXAMPLE", "192.0.2.1", "@#4142", "@#6162", "hq.Éxample", "hq.éxample"} {
+		ids = append(ids, ParseIdentity(s))
+	}
+	ids = append(ids, AnyIdentity, Identity{IDEmail, "NoAt"}, Identity{IDEmail, "noat"})
+	for _, a := range ids {
+		for _, b := range ids {
+			if same := a.Folded() == b.Folded(); same != a.Same(b) {
+				t.Errorf("%v and %v: folded they are the same: %v, and by Same: %v", a, b, same, a.Same(b))
+			}
+		}
+	}
+}

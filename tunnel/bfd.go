@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -42,11 +43,15 @@ func (m *member) wantsBFD() *dpd.BFD {
 
 // advanceBFD begins and ends the session, and sends what is due. Only a change of what it says about the path is news.
 func (g *Group) advanceBFD(now time.Time, m *member) {
-	h, asked := &m.bfd, m.wantsBFD()
+	asked := m.wantsBFD()
 	if asked == nil {
 		g.endBFD(now, m)
 		return
 	}
+	if m.bfd == nil {
+		m.bfd = new(hop)
+	}
+	h := m.bfd
 	carries := m.carries()
 	if h.asked != *asked || h.local != m.Tunnel.Inside.Addr() || h.remote != m.Tunnel.Peer {
 		g.endBFD(now, m)
@@ -71,13 +76,18 @@ func (g *Group) advanceBFD(now time.Time, m *member) {
 
 // noteBFD takes a packet of the peer.
 func (g *Group) noteBFD(now time.Time, m *member, packet []byte) {
-	m.bfd.session.Handle(now, packet)
-	g.judgeBFD(m)
+	if m.bfd != nil {
+		m.bfd.session.Handle(now, packet)
+		g.judgeBFD(m)
+	}
 }
 
 // endBFD ends the session and tells the peer so: it must not take this for a failure.
 func (g *Group) endBFD(now time.Time, m *member) {
-	h := &m.bfd
+	h := m.bfd
+	if h == nil {
+		return
+	}
 	if last := h.session.Stop(now); last != nil && m.carries() {
 		g.emit(BFDSend{m.Tunnel.Name, h.local, h.remote, last})
 	}
@@ -87,7 +97,7 @@ func (g *Group) endBFD(now time.Time, m *member) {
 
 // judgeBFD notes what the session says about the path now.
 func (g *Group) judgeBFD(m *member) {
-	h := &m.bfd
+	h := m.bfd
 	state, _, _ := h.session.State()
 	switch ill := state != dpd.BFDAdminDown && h.session.Health() == dpd.Ill; {
 	case ill == !h.down.OK():
@@ -98,6 +108,14 @@ func (g *Group) judgeBFD(m *member) {
 		h.down = h.cause()
 	}
 	g.noted = true
+}
+
+// bfdDown is why the session says that the path is down; OK: it does not.
+func (m *member) bfdDown() diag.Cause {
+	if m.bfd == nil {
+		return diag.Cause{}
+	}
+	return m.bfd.down
 }
 
 // cause is why the session is not up; OK: it is, or rests, or is about to be.
@@ -128,10 +146,11 @@ func (m *member) bfdStatus() *BFDStatus {
 	if t.Inside.IsValid() {
 		s.Local = t.Inside.Addr()
 	}
-	s.State, s.Since, _ = m.bfd.session.State()
-	s.Cause = m.bfd.cause()
+	h := cmp.Or(m.bfd, new(hop))
+	s.State, s.Since, _ = h.session.State()
+	s.Cause = h.cause()
 	if s.State != dpd.BFDAdminDown {
-		s.Every, s.Detect = m.bfd.session.Every(), m.bfd.session.Silence()
+		s.Every, s.Detect = h.session.Every(), h.session.Silence()
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -280,7 +281,7 @@ func TestReloadAndBFD(t *testing.T) {
 		}
 		s.run(3 * time.Second)
 		m := s.find("hq")
-		if state, _, _ := m.bfd.session.State(); state != c.after {
+		if state, _, _ := cmp.Or(m.bfd, new(hop)).session.State(); state != c.after {
 			t.Errorf("%s: %v, want %v", name, state, c.after)
 		}
 	}

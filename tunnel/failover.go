@@ -147,11 +147,11 @@ func (g *Group) reason(m *member) diag.Cause {
 	case m.held:
 		return diag.Cause{Code: diag.OperatorDown}
 	case !m.fault.OK():
-		return m.fault
+		return m.fault.Cause()
 	case m.ill().OK() && g.behind(m):
 		return m.unestablished()
 	}
-	return diag.First(m.ill(), m.trouble(), m.sent)
+	return diag.First(m.ill(), m.trouble(), m.sent.Cause())
 }
 
 // watch notes how a member is.

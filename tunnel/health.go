@@ -71,7 +71,7 @@ func (m *member) notePong(now time.Time, p Pong) {
 }
 
 // ill returns the cause if BFD or the health check says that the tunnel is ill.
-func (m *member) ill() diag.Cause { return diag.First(m.bfd.down, m.unanswered()) }
+func (m *member) ill() diag.Cause { return diag.First(m.bfdDown(), m.unanswered()) }
 
 // unanswered returns the cause if the health check says that the tunnel is ill.
 func (m *member) unanswered() diag.Cause {

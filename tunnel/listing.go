@@ -40,7 +40,7 @@ func (g *Group) Routes(tunnel string) []RouteEntry {
 	all := slices.Concat(static, m.session.Routes, m.guarded)
 	slices.SortFunc(all, netip.Prefix.Compare)
 	all = slices.Compact(all)
-	why := m.cause
+	why := m.cause.Cause()
 	if m.reachable() {
 		why = diag.Cause{} // the peer has not told it again yet
 		if !m.session.Up {
@@ -56,7 +56,7 @@ func (g *Group) Routes(tunnel string) []RouteEntry {
 		case ok:
 			e.On = on
 		case e.Static || e.Learned:
-			e.Why = m.cause
+			e.Why = m.cause.Cause()
 		default:
 			e.Why = why
 		}

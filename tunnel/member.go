@@ -26,10 +26,10 @@ const InitialMTU = 1400
 type member struct {
 	Config
 
-	fault  diag.Cause // why there is no device; OK: there is one
-	openAt time.Time  // when the device is tried again
-	held   bool       // by `vpngw down`
-	raised bool       // by `vpngw up`
+	fault  diag.Kept // why there is no device; OK: there is one
+	openAt time.Time // when the device is tried again
+	held   bool      // by `vpngw down`
+	raised bool      // by `vpngw up`
 
 	// With start: onTraffic.
 	wanted  time.Time // until when IKE initiates it; zero: the next packet begins
@@ -44,11 +44,11 @@ type member struct {
 
 	ikes     []sa.IKESA // established, the newest last
 	attempt  *sa.IKESA  // the IKE SA being established; nil: none
-	failed   diag.Cause // why the peer has no IKE SA
-	sent     diag.Cause // why the last IKE message was not sent
+	failed   diag.Kept  // why the peer has no IKE SA
+	sent     diag.Kept  // why the last IKE message was not sent
 	silentAt time.Time  // when the peer will count as silent; zero: it does already, or no attempt is running
 	silent   bool       // the peer has not answered for a while
-	lacks    diag.Cause // why the kernel lacks a part of the last Want
+	lacks    diag.Kept  // why the kernel lacks a part of the last Want
 	stranded time.Time  // when the IKE SA's address counts as gone; zero: the host has it
 	asked    bool       // a Reconnect was emitted for stranded; the next Underlay fact allows another
 
@@ -59,14 +59,14 @@ type member struct {
 
 	pings    dpd.Prober // this end's health check; it never asks where there is none
 	pingID   uint16
-	bfd      hop
+	bfd      *hop // nil: there was no session yet
 	leaving  bool // this end is about to give it up
 	wellness wellness
 	neighbour
 
 	state State
 	since time.Time
-	cause diag.Cause
+	cause diag.Kept
 }
 
 // child is one Child SA of the data plane.
@@ -81,8 +81,8 @@ func newMember(now time.Time, c Config) *member {
 		return c.From.m.adopt(now, c)
 	}
 	m := &member{
-		Config: c, fault: diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, openAt: now,
-		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU),
+		Config: c, fault: diag.Keep(diag.Cause{Code: diag.DeviceOpening, Device: c.Device}), openAt: now,
+		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU), neighbour: neighbour{session: &noSession},
 	}
 	m.checks(now, nil)
 	return m
@@ -91,7 +91,7 @@ func newMember(now time.Time, c Config) *member {
 // adopt replaces the configuration.
 func (m *member) adopt(now time.Time, c Config) *member {
 	if c.Device != m.Device || c.Reopen {
-		m.fault, m.openAt = diag.Cause{Code: diag.DeviceOpening, Device: c.Device}, now
+		m.fault, m.openAt = diag.Keep(diag.Cause{Code: diag.DeviceOpening, Device: c.Device}), now
 		m.routed = false // the old device and its SAs go: it is a new tunnel
 	}
 	was := m.Tunnel.Asked()
@@ -99,7 +99,7 @@ func (m *member) adopt(now time.Time, c Config) *member {
 	m.checks(now, was)
 	m.adoptSession()
 	m.From, m.Reopen = nil, false
-	m.failed = diag.Cause{}
+	m.failed = diag.Kept{}
 	clear(m.causes)
 	if m.onTraffic() {
 		m.raised = false
@@ -115,7 +115,7 @@ func (m *member) initiates() bool {
 }
 
 func (m *member) noteDevice(now time.Time, cause diag.Cause) {
-	m.fault, m.openAt, m.fits = cause, time.Time{}, 0
+	m.fault, m.openAt, m.fits = diag.Keep(cause), time.Time{}, 0
 	switch {
 	case cause.OK():
 	case cause.Is(diag.DeviceGone):
@@ -129,7 +129,7 @@ func (m *member) noteDevice(now time.Time, cause diag.Cause) {
 func (m *member) noteHeld(held bool) {
 	m.holdSession(held)
 	m.held, m.wanted = held, time.Time{}
-	m.failed = diag.Cause{}
+	m.failed = diag.Kept{}
 	clear(m.causes)
 }
 
@@ -146,7 +146,7 @@ func (m *member) noteIKE(now time.Time, f sa.Fact) {
 	case sa.IKEEstablished:
 		m.attempted()
 		m.ikes = append(m.ikes, f.SA)
-		m.failed, m.sent = diag.Cause{}, diag.Cause{}
+		m.failed, m.sent = diag.Kept{}, diag.Kept{}
 		m.stranded, m.asked = time.Time{}, false
 	case sa.IKERekeyed:
 		m.forget(f.Old)
@@ -154,7 +154,7 @@ func (m *member) noteIKE(now time.Time, f sa.Fact) {
 	case sa.IKEEnded:
 		m.forget(f.SA)
 	case sa.IKEFailed:
-		m.failed = f.Cause
+		m.failed = diag.Keep(f.Cause)
 		if !f.Connecting {
 			m.attempted()
 		}

@@ -38,8 +38,17 @@ func (p path) most() int {
 	return p.host
 }
 
+// path is what is known of the path to an address.
+func (g *Group) path(a netip.Addr) (path, bool) {
+	p := g.paths[a]
+	if p == nil {
+		return path{}, false
+	}
+	return *p, true
+}
+
 func (g *Group) notePath(now time.Time, f PathMTU) {
-	p, ok := g.paths[f.Remote]
+	p, ok := g.path(f.Remote)
 	if !ok {
 		return
 	}
@@ -49,18 +58,18 @@ func (g *Group) notePath(now time.Time, f PathMTU) {
 	if p.until.IsZero() {
 		p.until = now.Add(pathMTULife)
 	}
-	g.paths[f.Remote] = p
+	g.paths[f.Remote] = &p
 }
 
 func (g *Group) noteTooBig(now time.Time, f TooBig) {
-	p, known := g.paths[f.Remote]
+	p, known := g.path(f.Remote)
 	switch {
 	case !known: // no Child SA sends there
 	case f.MTU <= 0:
 		g.emit(Measure{f.Remote})
 	case f.MTU < p.most():
 		p.told, p.until, p.over = f.MTU, now.Add(pathMTULife), false
-		g.paths[f.Remote] = p
+		g.paths[f.Remote] = &p
 	}
 }
 
@@ -84,7 +93,7 @@ func (g *Group) expirePaths(now time.Time) {
 		due, used := sa.Due(now, p.until), g.sendsTo(a)
 		switch {
 		case due && used && (p.passed > 0 || p.deaf):
-			g.paths[a] = path{host: p.host, search: search{passed: p.passed, deaf: p.deaf}}
+			g.paths[a] = &path{host: p.host, search: search{passed: p.passed, deaf: p.deaf}}
 			g.emit(Measure{a})
 		case due, !used && !(p.passed > 0 && p.failed > 0):
 			delete(g.paths, a)
@@ -133,9 +142,9 @@ func (g *Group) smallest(m *member) (mtu int, cut bool) {
 	cut = m.Tunnel.DF == config.DFClear
 	for _, c := range m.sas {
 		remote := c.path.Remote.Addr()
-		p, ok := g.paths[remote]
+		p, ok := g.path(remote)
 		if !ok {
-			g.paths[remote] = path{}
+			g.paths[remote] = &path{}
 			g.emit(Measure{remote})
 			continue
 		}

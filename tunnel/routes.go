@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"vpngw/diag"
 )
 
 // hostRetry is the time until a refused Want is repeated.
@@ -75,7 +77,7 @@ func alike[E comparable](a, b []E) bool {
 func (g *Group) noteApplied(now time.Time, f Applied) {
 	g.applies = false
 	for _, m := range g.members {
-		m.lacks = f.Trouble[m.Tunnel.Name]
+		m.lacks = diag.Keep(f.Trouble[m.Tunnel.Name])
 	}
 	g.retryAt = time.Time{}
 	if f.Refused {

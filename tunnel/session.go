@@ -23,7 +23,7 @@ const sessionGrace = 10 * time.Second
 
 // neighbour is what a member knows of BGP.
 type neighbour struct {
-	session Session
+	session *Session       // never changed
 	guarded []netip.Prefix // to guard, as told by the peer now or before; sorted, never changed
 
 	told  reach     // the last Neighbour
@@ -32,6 +32,9 @@ type neighbour struct {
 	dueAt time.Time // when the session counts as missing; zero: it is there, or missing already
 	late  bool      // the session should be there, and is not
 }
+
+// noSession is what is told of a session that there is not.
+var noSession Session
 
 // reach is what a Neighbour said; the zero value: there was none yet.
 type reach uint8
@@ -51,7 +54,7 @@ func (m *member) reachable() bool {
 
 // cutOff reports whether BFD or the health check takes learned routes away.
 func (m *member) cutOff() bool {
-	if !m.bfd.down.OK() {
+	if !m.bfdDown().OK() {
 		return true
 	}
 	h := m.Tunnel.Asked()
@@ -76,7 +79,7 @@ func (m *member) noteSession(s Session) {
 	if !slices.IsSortedFunc(s.Routes, netip.Prefix.Compare) {
 		s.Routes = slices.SortedFunc(slices.Values(s.Routes), netip.Prefix.Compare)
 	}
-	m.session = s
+	m.session = &s
 	switch {
 	case m.held:
 	case s.Up && s.Complete:
@@ -126,7 +129,7 @@ func (m *member) holdSession(held bool) {
 // adoptSession takes over the configuration: another speaker may have the session, so reachability is told again.
 func (m *member) adoptSession() {
 	if m.Tunnel.BGP == nil {
-		m.neighbour = neighbour{}
+		m.neighbour = neighbour{session: &noSession}
 	}
 	m.told = 0
 }

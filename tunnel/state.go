@@ -35,13 +35,13 @@ const silence = 5 * time.Second
 func (g *Group) assess(now time.Time, m *member) {
 	state, cause := m.judge()
 	was := m.state
-	if state == was && cause.Equal(m.cause) {
+	if state == was && m.cause.Equal(cause) {
 		return
 	}
 	if state != was {
 		m.state, m.since = state, now
 	}
-	m.cause = cause
+	m.cause = diag.Keep(cause)
 	c := Changed{
 		Conn: m.Conn.Name, Tunnel: m.Tunnel.Name, Was: was, State: state, Cause: cause,
 		Device: m.Device, MTU: m.mtu,
@@ -64,7 +64,7 @@ func (m *member) warning() diag.Cause {
 func (m *member) judge() (State, diag.Cause) {
 	switch {
 	case !m.fault.OK():
-		return Down, m.fault
+		return Down, m.fault.Cause()
 	case m.held:
 		return Down, diag.Cause{Code: diag.OperatorDown}
 	}
@@ -75,13 +75,13 @@ func (m *member) judge() (State, diag.Cause) {
 	case len(open) == 0 && m.lacks.OK() && m.ill().OK():
 		return Up, m.warning()
 	case carries && !m.lacks.OK():
-		return Degraded, m.lacks
+		return Degraded, m.lacks.Cause()
 	case carries && len(open) == 0:
 		return Degraded, m.ill()
 	case carries:
 		return Degraded, diag.Cause{Code: diag.Uncovered, Ours: sa.Few(open)}.Since(m.trouble())
 	}
-	cause := diag.First(m.trouble(), m.sent)
+	cause := diag.First(m.trouble(), m.sent.Cause())
 	if cause.OK() && m.silent && len(m.ikes) == 0 {
 		cause = diag.Cause{Code: diag.NoAnswerYet, Peer: m.attempt.Path.Remote}
 		if m.Tunnel.NATT && m.Tunnel.Remote.Port == 0 && cause.Peer.Port() == sa.PortIKE {
@@ -105,7 +105,7 @@ func (m *member) trouble() diag.Cause {
 			return cause
 		}
 	}
-	return m.failed
+	return m.failed.Cause()
 }
 
 // weak explains which of the negotiated algorithms are weak.

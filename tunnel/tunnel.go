@@ -64,7 +64,7 @@ type Group struct {
 	members []*member
 	own     []netip.Addr // the host's addresses
 	gained  bool         // it has one that it had not before the last change
-	paths   map[netip.Addr]path
+	paths   map[netip.Addr]*path
 
 	current  *member   // has the routes to what several members lead to; of those that share the traffic, the first
 	started  time.Time // when the first member began; zero: some member has been well before
@@ -83,7 +83,7 @@ type Group struct {
 // New makes a Group. Its tunnels have no devices yet: Advance asks for them.
 // own are the host's addresses.
 func New(now time.Time, tunnels []Config, own []netip.Addr, inner Inner) *Group {
-	g := &Group{inner: inner, own: own, paths: map[netip.Addr]path{}, noted: true}
+	g := &Group{inner: inner, own: own, paths: map[netip.Addr]*path{}, noted: true}
 	for _, t := range tunnels {
 		g.members = append(g.members, newMember(now, t))
 	}
@@ -134,7 +134,7 @@ func (g *Group) Note(now time.Time, f Fact) {
 		}
 	case Sent:
 		if m := g.find(f.Tunnel); m != nil {
-			m.sent = f.Cause
+			m.sent = diag.Keep(f.Cause)
 		}
 	case Pong:
 		if m := g.find(f.Tunnel); m != nil {
@@ -202,7 +202,9 @@ func (g *Group) Advance(now time.Time) {
 func (g *Group) Deadline() time.Time {
 	d := g.newsDeadline()
 	for _, m := range g.members {
-		d = sa.Earliest(d, m.bfd.session.Deadline())
+		if m.bfd != nil {
+			d = sa.Earliest(d, m.bfd.session.Deadline())
+		}
 	}
 	return d
 }
@@ -258,7 +260,7 @@ func (g *Group) Status(tunnel string) (Status, bool) {
 	if m == nil {
 		return Status{}, false
 	}
-	return Status{m.state, m.since, m.cause, m.held, g.takes(m), m.health(g), m.bfdStatus()}, true
+	return Status{m.state, m.since, m.cause.Cause(), m.held, g.takes(m), m.health(g), m.bfdStatus()}, true
 }
 
 // Initiates reports whether this end initiates a tunnel.

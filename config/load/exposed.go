@@ -44,7 +44,11 @@ func exposed(i fs.FileInfo, name string) error {
 	if who != "" {
 		return &dialect.ExposedError{Says: fmt.Sprintf("%s can change it (mode %04o); expected is 0600, or 0640 for a group that may read it: chmod %s %s", who, i.Mode().Perm(), chmod, name)}
 	}
-	for _, dir := range append(parents(abs), parents(target)...) {
+	dirs := parents(abs)
+	if target != abs {
+		dirs = append(dirs, parents(target)...)
+	}
+	for _, dir := range dirs {
 		i, err := os.Stat(dir)
 		if err != nil {
 			return err

@@ -91,7 +91,7 @@ func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
 	if err := exposed(i, name); err != nil {
 		return nil, 0, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
+	data, err := readAll(io.LimitReader(f, int64(limit)+1), int(min(i.Size(), int64(limit))))
 	if err == nil && len(data) > limit {
 		err = fmt.Errorf("it is larger than the %d bytes that may still be read", limit)
 	}
@@ -109,4 +109,22 @@ func reason(err error) error {
 // ReadRegular is the ReadFile of File: it reads a regular file that others cannot change.
 func ReadRegular(name string, limit int) ([]byte, fs.FileMode, error) {
 	return readFile(name, limit, false)
+}
+
+// readAll is io.ReadAll of a file whose size is known, or perhaps 0 as of a pipe: of ten thousand keys each takes no more room than it
+// needs.
+func readAll(r io.Reader, size int) ([]byte, error) {
+	b := make([]byte, 0, size+1)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) == cap(b):
+			b = append(b, 0)[:len(b)]
+		}
+	}
 }

@@ -103,11 +103,11 @@ func cpuTime(t *testing.T) time.Duration {
 
 func TestLimits(t *testing.T) {
 	for _, tt := range []struct{ name, in, why string }{
-		{"16 MB", strings.Repeat("#\n", MaxBytes/2+1), "larger than 16 MB"},
+		{"32 MB", strings.Repeat("#\n", MaxBytes/2+1), "larger than 32 MB"},
 		{"65 flow lists", strings.Repeat("[", 65) + strings.Repeat("]", 65), "deeper than 64"},
 		{"65 block lists", strings.Repeat("- ", 65) + "a", "deeper than 64"},
 		{"1001 marks", "- &a b\n" + strings.Repeat("- *a\n", 1000), "more than 1000 anchors and aliases"},
-		{"aliases of much", "- &a [" + strings.Repeat("b, ", 2000) + "]\n" + strings.Repeat("- *a\n", 600), "stand for more"},
+		{"aliases of much", "- &a [" + strings.Repeat("b, ", 4000) + "]\n" + strings.Repeat("- *a\n", 600), "stand for more"},
 	} {
 		if n, errs := Read("f", []byte(tt.in), NewBudget()); n != nil || !strings.Contains(errs[0].Msg, tt.why) {
 			t.Errorf("%s: got %v", tt.name, errs)

@@ -21,10 +21,10 @@ import (
 
 // Limits of what is read.
 const (
-	MaxBytes = 16 << 20 // of a file
+	MaxBytes = 32 << 20 // of a file: ten thousand bodies of a cloud
 	MaxDepth = 64       // of nested collections
 	MaxMarks = 1000     // anchors and aliases
-	MaxNodes = 1 << 20  // with every alias counted as a copy
+	MaxNodes = 2 << 20  // with every alias counted as a copy
 )
 
 // Budget is how much may still be read. The files of one load share a Budget. Not safe

@@ -346,7 +346,7 @@ func (p1 *phase1) present() []*sa.Peer {
 		return []*sa.Peer{s.peer}
 	}
 	key := p1.candidates[0].PSK
-	return slices.DeleteFunc(s.env.Owner.Candidates(1, s.path.Local.Addr(), s.path.Remote.Addr()), func(p *sa.Peer) bool {
+	return slices.DeleteFunc(slices.Clone(s.env.Owner.Candidates(1, s.path.Local.Addr(), s.path.Remote.Addr())), func(p *sa.Peer) bool {
 		return p.Aggressive || !p.PSK.Equal(key)
 	})
 }

@@ -181,6 +181,10 @@ func (n *host) others(m sa.Machine) []sa.Machine {
 	return slices.DeleteFunc(slices.Clone(n.machines), func(o sa.Machine) bool { return o == m })
 }
 
+func (n *host) Welcoming(version int, local, remote netip.Addr, id ipsec.Identity) []*sa.Peer {
+	return slices.DeleteFunc(slices.Clone(n.Candidates(version, local, remote)), func(p *sa.Peer) bool { return !p.RemoteID.Welcomes(id) })
+}
+
 func (n *host) Sole(m sa.Machine, _ *sa.Peer) bool { return len(n.others(m)) == 0 }
 
 func (n *host) Held(c *sa.Child) bool { return n.held[c] || !slices.Contains(n.peer.Children, c) }

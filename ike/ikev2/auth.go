@@ -56,7 +56,7 @@ func (t *auth) build(s *SA, _ time.Time) (request, bool) {
 	if t.first != nil {
 		var err error
 		if t.spiIn, err = s.env.AllocSPI(); err != nil {
-			s.log.Error("cannot allocate an SPI", "err", err)
+			s.logger().Error("cannot allocate an SPI", "err", err)
 			return request{}, false
 		}
 		ps = append(ps, childPayloads(t.spiIn, sa.WithoutKE(t.first.Proposals), t.local, t.remote)...)
@@ -70,7 +70,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	if s.state == sa.Deleting { // closed meanwhile
 		t.abandoned(s)
 		if !hasAuth {
-			s.die(now, s.endWhy)
+			s.die(now, s.endWhy.Cause())
 			return nil
 		}
 		s.enqueue(&deleteIKE{})
@@ -95,7 +95,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	s.established(now)
-	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
+	s.logger().Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 	defer s.regroup(now)
@@ -146,8 +146,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	idi, _ := wire.FindType[*wire.ID](ps, wire.TypeIDi)
 	idr, hasIDr := wire.FindType[*wire.ID](ps, wire.TypeIDr)
 	mac, _ := wire.Find[*wire.Auth](ps)
-	candidates := s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr())
-	p, err := s.identify(now, candidates, idi, idr, hasIDr, mac)
+	p, err := s.identify(now, idi, idr, hasIDr, mac)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -164,7 +163,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	id := &wire.ID{Responder: true, Identity: p.LocalID}
 	reply := []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, id)}}
 	s.established(now)
-	s.log.Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
+	s.logger().Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 
@@ -178,7 +177,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 		if n == nil || n.Kind == wire.InvalidSyntax {
 			return nil, nil, err
 		}
-		s.log.Info("refusing the peer's Child SA", "notify", n.Kind.String(), sa.Why(n.Cause))
+		s.logger().Info("refusing the peer's Child SA", "notify", n.Kind.String(), sa.Why(n.Cause))
 		return append(reply, &wire.Notify{Kind: n.Kind, Data: n.Data}), nil, nil
 	}
 	s.installIn(c)
@@ -188,20 +187,16 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 // identify finds the candidate whose identities and pre-shared key the initiator's
 // IKE_AUTH request proves. Identities distinguish candidates that share an address;
 // the negotiated algorithms distinguish candidates that share identities too.
-func (s *SA) identify(now time.Time, candidates []*sa.Peer, id, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
+func (s *SA) identify(now time.Time, id, idr *wire.ID, hasIDr bool, mac *wire.Auth) (*sa.Peer, error) {
 	fail := func(ps []*sa.Peer, why diag.Cause) (*sa.Peer, error) {
 		for _, p := range ps {
 			s.env.Owner.Troubled(now, p, why)
 		}
 		return nil, refuse(wire.AuthenticationFailed, why)
 	}
-	var named []*sa.Peer
-	for _, p := range candidates {
-		if p.RemoteID.Welcomes(id.Identity) {
-			named = append(named, p)
-		}
-	}
-	if named == nil {
+	named := s.env.Owner.Welcoming(2, s.path.Local.Addr(), s.path.Remote.Addr(), id.Identity)
+	if len(named) == 0 {
+		candidates := s.env.Owner.Candidates(2, s.path.Local.Addr(), s.path.Remote.Addr())
 		var expected []string
 		for _, p := range candidates {
 			expected = append(expected, sa.IDText(p.RemoteID))

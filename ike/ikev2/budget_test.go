@@ -59,7 +59,7 @@ func TestAnUnprovenGroupIsAskedForAgain(t *testing.T) {
 	seen := false
 	w.step = func() {
 		for _, m := range w.a.machines {
-			seen = seen || m.(*SA).rekeyWhy.Code == diag.GroupUnproven
+			seen = seen || m.(*SA).rekeyWhy.Is(diag.GroupUnproven)
 		}
 	}
 	w.start()

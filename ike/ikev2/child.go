@@ -27,7 +27,7 @@ type child struct {
 	deleting     bool        // our Delete is queued or under way
 	gone         bool        // both ends deleted it; the inbound half still receives
 	softAt       time.Time   // when to rekey it
-	softWhy      diag.Cause  // why it is rekeyed at softAt
+	softWhy      diag.Kept   // why it is rekeyed at softAt
 	hardAt       time.Time   // when its lifetime ends
 	removeAt     time.Time   // when to remove a child that is gone
 	failingSince time.Time   // the first of its rekeys that failed in a row
@@ -145,7 +145,7 @@ func (s *SA) acceptOffer(now time.Time, o childOffer, ps []wire.Payload, ni, nr 
 		o.dh.Clear()
 	}
 	if wire.FindNotify(ps, wire.AdditionalTSPossible) != nil {
-		s.log.Info("the peer allows more of the selectors in further Child SAs", "child", o.cfg.Name,
+		s.logger().Info("the peer allows more of the selectors in further Child SAs", "child", o.cfg.Name,
 			"local", sa.ListText(tsi.Selectors), "remote", sa.ListText(tsr.Selectors))
 	}
 	c := s.newChild(now, o.cfg, suite, o.spiIn, spiOut, tsi.Selectors, tsr.Selectors, true, shared, ni, nr)
@@ -206,7 +206,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 // softLife sets the rekey before the lifetime of a child ends.
 func (s *SA) softLife(c *child) {
 	if life := c.cfg.Lifetime.Time; life > 0 {
-		c.softAt, c.softWhy = c.sa.Created.Add(s.env.SoftTime(life, c.made)), diag.Cause{Code: diag.LifetimeReached}
+		c.softAt, c.softWhy = c.sa.Created.Add(s.env.SoftTime(life, c.made)), diag.Keep(diag.Cause{Code: diag.LifetimeReached})
 	}
 }
 
@@ -223,7 +223,7 @@ func (s *SA) installOut(now time.Time, c *child) {
 	}
 	c.out = true
 	s.env.Owner.Emit(sa.InstallOut{SA: c.sa})
-	s.log.Info("Child SA up", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "spi_out", sa.Hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
+	s.logger().Info("Child SA up", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "spi_out", sa.Hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
 		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
 	s.env.Owner.ChildChanged(now, s, c.cfg, diag.Cause{})
 }
@@ -452,7 +452,7 @@ func (s *SA) childRefused(now time.Time, cfg *sa.Child, local, remote []ipsec.Se
 	case wire.TSUnacceptable, wire.SinglePairRequired, wire.InvalidSelectors:
 		why.Code, why.Ours = diag.SelectorsRefuse, selectorText(local, remote)
 	}
-	s.log.Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
+	s.logger().Warn("Child SA refused", "child", cfg.Name, "notify", n.Kind.String())
 	s.env.Owner.ChildRefused(now, s, cfg, local, remote, why)
 }
 
@@ -520,12 +520,12 @@ func (s *SA) advanceChildren(now time.Time) {
 		case sa.Due(now, c.hardAt):
 			c.hardAt, c.softAt = time.Time{}, time.Time{}
 			s.installOut(now, c.latest())
-			s.log.Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
+			s.logger().Warn("Child SA expired before a rekey succeeded", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			s.deleteChild(c)
 			s.remove(now, c, diag.Cause{Code: diag.LifetimeEnded}) // it "MUST NOT be used" (section 2.8)
 		case sa.Due(now, c.softAt):
 			c.softAt = time.Time{}
-			s.startRekey(now, c, c.softWhy)
+			s.startRekey(now, c, c.softWhy.Cause())
 		}
 	}
 }

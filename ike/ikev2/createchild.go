@@ -162,7 +162,7 @@ func (s *SA) serves(t *createChild) bool {
 // lowest of the four nonces goes, as when a rekey collides (section 2.8.1). An end that gets the other's request late does not know
 // of the collision, so an end that does deletes the loser, whoever made it.
 func (s *SA) collide(now time.Time, ours, theirs *child) {
-	s.log.Debug("both ends asked for the same Child SA", "child", ours.cfg.Name, "ours", sa.Hex32(ours.sa.SPIIn), "theirs", sa.Hex32(theirs.sa.SPIIn))
+	s.logger().Debug("both ends asked for the same Child SA", "child", ours.cfg.Name, "ours", sa.Hex32(ours.sa.SPIIn), "theirs", sa.Hex32(theirs.sa.SPIIn))
 	s.installIn(ours)
 	if up := s.standing(theirs); up != theirs || ours.loses(theirs) {
 		ours.successor = up
@@ -223,14 +223,14 @@ func (s *SA) startRekey(now time.Time, c *child, why diag.Cause) {
 		s.rekeyLater(now, c, why)
 		return
 	}
-	s.log.Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), sa.Why(why))
+	s.logger().Debug("rekeying a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), sa.Why(why))
 	c.rekey = &rekeyChild{old: c, early: why.Code == diag.EarlyRekey, createChild: createChild{cfg: c.cfg, local: c.sa.Local, remote: c.sa.Remote, group: c.sa.Suite.KE.ID}}
 	s.enqueue(c.rekey)
 }
 
 // rekeyLater sets the next attempt to rekey a child.
 func (s *SA) rekeyLater(now time.Time, c *child, why diag.Cause) {
-	c.softAt, c.softWhy = now.Add(s.env.Jitter(retryMin, retryMax)), why
+	c.softAt, c.softWhy = now.Add(s.env.Jitter(retryMin, retryMax)), diag.Keep(why)
 }
 
 func (t *rekeyChild) build(s *SA, now time.Time) (request, bool) {
@@ -289,7 +289,7 @@ func (t *rekeyChild) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		// "the SA created with the lowest of the four nonces used in the two exchanges
 		// SHOULD be closed by the endpoint that created it" (section 2.8.1). The peer
 		// deletes the old one. It expects so even if the winner is gone by now.
-		s.log.Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
+		s.logger().Debug("rekey collision: ours goes", "child", t.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 		s.installIn(c)
 		c.successor = s.standing(rival)
 		s.deleteChild(c)
@@ -338,10 +338,10 @@ func (t *rekeyChild) differs(s *SA, now time.Time, n *wire.Notify) {
 		s.rekeyLater(now, t.old, diag.Cause{Code: diag.EarlyRekey})
 		return
 	}
-	t.old.softAt, t.old.softWhy = time.Time{}, diag.Cause{}
+	t.old.softAt, t.old.softWhy = time.Time{}, diag.Kept{}
 	s.softLife(t.old)
 	why := diag.Cause{Code: diag.PFSMismatch, Ours: sa.PFSText(t.cfg.Proposals), Notify: n.Kind.String()}
-	s.log.Warn("early rekey refused", "child", t.cfg.Name, sa.Why(why))
+	s.logger().Warn("early rekey refused", "child", t.cfg.Name, sa.Why(why))
 	s.env.Owner.ChildChanged(now, s, t.cfg, why)
 }
 

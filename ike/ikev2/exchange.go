@@ -116,7 +116,7 @@ func (s *SA) linger(now time.Time, why diag.Cause) {
 	s.setState(now, sa.Deleting, why)
 	s.lingering = true
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
-	s.expireAt, s.endWhy = now.Add(deleteTime), why
+	s.expireAt, s.endWhy = now.Add(deleteTime), diag.Keep(why)
 	s.ended(now, why)
 }
 
@@ -153,7 +153,7 @@ func (s *SA) unanswered(now time.Time) {
 	s.exchanged(s.out, nil, false, 0)
 	switch t := s.out.(type) {
 	case *deleteIKE:
-		s.die(now, s.endWhy)
+		s.die(now, s.endWhy.Cause())
 	case *saInit:
 		s.Drop(now, diag.First(t.refused, s.peer.Unanswered(s.path, "IKE_SA_INIT")))
 	case *auth:
@@ -294,7 +294,7 @@ func (s *SA) refusal(x wire.Exchange, err error) (reply []wire.Payload, fatal di
 		// REKEY_SA notification" (section 2.25)
 		n = &wire.Notify{Kind: e.Kind, Protocol: ipsec.ProtoESP, SPI: e.Data}
 	}
-	s.log.Info("refusing the peer's request", "exchange", x.String(), "notify", e.Kind.String(), sa.Why(e.Cause))
+	s.logger().Info("refusing the peer's request", "exchange", x.String(), "notify", e.Kind.String(), sa.Why(e.Cause))
 	// INVALID_SYNTAX is "fatal in both peers" (RFC 7296 section 2.21.3), and so
 	// is every refusal of IKE_AUTH as a whole.
 	if e.Kind == wire.InvalidSyntax || x == wire.ExchangeAuth {

@@ -221,7 +221,7 @@ func (f *freezer) family(k *numberedFamily) FrozenFamily {
 		fc := FrozenChild{
 			Config: sa.FreezeChild(k.peer, c.cfg), SA: *c.sa, Removed: i >= len(k.family.children), Made: c.made, Out: c.out, LowNonce: bytes.Clone(c.lowNonce),
 			Successor: k.children.Of(c.successor), Deleting: c.deleting, Gone: c.gone,
-			SoftAt: c.softAt, SoftWhy: c.softWhy, HardAt: c.hardAt, RemoveAt: c.removeAt, FailingSince: c.failingSince,
+			SoftAt: c.softAt, SoftWhy: c.softWhy.Cause(), HardAt: c.hardAt, RemoveAt: c.removeAt, FailingSince: c.failingSince,
 		}
 		fc.SA.In, fc.SA.Out = sa.CloneKeys(c.sa.In), sa.CloneKeys(c.sa.Out)
 		if fc.Removed {
@@ -244,7 +244,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 		PeerNextID: s.peerNextID, HasResponse: s.hasResponse, Response: cloneAll(s.response), RequestHash: s.requestHash,
 		Fragment: s.fragment, Requests: s.requests.freeze(), Responses: s.responses.freeze(),
 		Monitor: s.monitor.Freeze(), Probed: s.probed, Rival: f.own(s.rival), BusySince: s.busySince,
-		RekeyAt: s.rekeyAt, RekeyWhy: s.rekeyWhy, ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, EndWhy: s.endWhy,
+		RekeyAt: s.rekeyAt, RekeyWhy: s.rekeyWhy.Cause(), ExpireAt: s.expireAt, KeepaliveAt: s.keepaliveAt, EndWhy: s.endWhy.Cause(),
 		Reported: s.reported, Lingering: s.lingering,
 	}
 	out.Retransmit.Msgs = cloneAll(out.Retransmit.Msgs)

@@ -40,7 +40,7 @@ func (t *deleteIKE) build(s *SA, now time.Time) (request, bool) {
 }
 
 func (*deleteIKE) answered(s *SA, now time.Time, _ []wire.Payload) error {
-	s.die(now, s.endWhy)
+	s.die(now, s.endWhy.Cause())
 	return nil
 }
 
@@ -89,7 +89,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	reply.Protocol = ipsec.ProtoESP
 	var ended []*child
 	if n := errorNotify(ps); n != nil {
-		s.log.Info("the peer reports an error", "notify", n.Kind.String())
+		s.logger().Info("the peer reports an error", "notify", n.Kind.String())
 		// "The only ones to cause the IKE SA to be deleted [...] without a Delete payload"
 		// (section 2.21.2). An initiator sends the first when it does not accept our
 		// proof of identity.
@@ -140,7 +140,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 	return out, func() {
 		for _, c := range ended {
 			if c.successor == nil {
-				s.log.Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
+				s.logger().Info("the peer deleted a Child SA", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn))
 			}
 			s.retire(now, c, diag.Cause{Code: diag.PeerDeletedESP})
 		}
@@ -164,7 +164,7 @@ func (s *SA) deletedByPeer(now time.Time, why diag.Cause) {
 	if s.fam.current != s {
 		why = replaced
 	} else {
-		s.log.Info("the peer ended the IKE SA", sa.Why(why))
+		s.logger().Info("the peer ended the IKE SA", sa.Why(why))
 	}
 	s.linger(now, why)
 }

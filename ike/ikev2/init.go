@@ -428,14 +428,16 @@ func (s *SA) haveKeys(now time.Time) bool {
 	s.dh.Clear()
 	s.dh, s.peerKE = nil, nil // one attempt: a bad value stays bad
 	if err != nil {
-		s.log.Warn("the peer's key exchange value is invalid", "err", err)
+		s.logger().Warn("the peer's key exchange value is invalid", "err", err)
 		return false
 	}
 	if s.keys, err = firstKeys(s.suite, shared, s.ni, s.nr, s.spiI, s.spiR); err != nil {
-		s.log.Error("cannot derive keys", "err", err)
+		s.logger().Error("cannot derive keys", "err", err)
 		return false
 	}
-	s.LogKeys(s.env.KeyLog)
+	if s.env.Exposes() { // the peer may be any of thousands
+		s.LogKeys(s.env.KeyLog)
+	}
 	return true
 }
 

@@ -87,7 +87,7 @@ func (s *SA) follow(now time.Time, local, remote netip.AddrPort) {
 	if to.Remote == s.path.Remote {
 		return
 	}
-	s.log.Info("the peer's address changed", "was", s.path.Remote, "is", to.Remote)
+	s.logger().Info("the peer's address changed", "was", s.path.Remote, "is", to.Remote)
 	was := s.path.Remote
 	s.path = to
 	s.name()

@@ -36,8 +36,8 @@ func (s *SA) RekeyIKE(now time.Time, why diag.Cause) {
 			return
 		}
 	}
-	s.log.Debug("rekeying the IKE SA", sa.Why(why))
-	s.rekeyWhy = why
+	s.logger().Debug("rekeying the IKE SA", sa.Why(why))
+	s.rekeyWhy = diag.Keep(why)
 	t := &rekeyIKE{}
 	if why.Code == diag.GroupUnproven {
 		t.group, t.back = firstGroup(s.peer.Proposals), true
@@ -107,14 +107,14 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	if s.state != sa.Established { // s was closed meanwhile; at the peer the new IKE SA has the Child SAs
-		next.Close(now, s.endWhy)
+		next.Close(now, s.endWhy.Cause())
 		return nil
 	}
 	if s.rivalAlive() && bytes.Compare(lowest(t.ni, nonce.Data), s.rivalMin) < 0 {
 		// "The new IKE SA containing the lowest nonce SHOULD be deleted by the node that
 		// created it, and the other surviving new IKE SA MUST inherit all the Child SAs." The
 		// peer deletes the old one.
-		s.log.Debug("rekey collision: our IKE SA goes", "new_ispi", sa.Hex64(next.spiI))
+		s.logger().Debug("rekey collision: our IKE SA goes", "new_ispi", sa.Hex64(next.spiI))
 		s.handOver(now, s.rival)
 		s.awaitDelete(now)
 		next.discard(now, diag.Cause{Code: diag.Collision})
@@ -127,7 +127,7 @@ func (t *rekeyIKE) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	s.discard(now, replaced)
 	if t.back { // the keys of the Child SAs are from the first key exchange
 		for _, c := range s.peer.Children {
-			next.RekeyChildren(now, c, s.rekeyWhy)
+			next.RekeyChildren(now, c, s.rekeyWhy.Cause())
 		}
 	}
 	return nil
@@ -163,9 +163,9 @@ func (t *rekeyIKE) retry(s *SA, now time.Time, why diag.Cause) {
 		s.awaitDelete(now)
 		return
 	}
-	s.log.Warn("the rekey of the IKE SA failed and is tried again", sa.Why(why))
+	s.logger().Warn("the rekey of the IKE SA failed and is tried again", sa.Why(why))
 	if s.rekeyAt = now.Add(s.env.Jitter(retryMin, retryMax)); !t.back {
-		s.rekeyWhy = why
+		s.rekeyWhy = diag.Keep(why)
 	}
 }
 
@@ -284,7 +284,7 @@ func (s *SA) handOver(now time.Time, n *SA) {
 	}
 	s.queue = rest
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
-	s.log.Info("IKE SA rekeyed", "new_ispi", sa.Hex64(n.spiI), "new_rspi", sa.Hex64(n.spiR))
+	s.logger().Info("IKE SA rekeyed", "new_ispi", sa.Hex64(n.spiI), "new_rspi", sa.Hex64(n.spiR))
 	s.env.Owner.Succeeded(now, s, n)
 	if was != n.path.Remote {
 		s.env.Owner.PeerMoved(now, n, was)

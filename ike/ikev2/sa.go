@@ -43,10 +43,10 @@ type family struct {
 
 // SA is one IKE SA. Initiate, Respond and Thaw make one.
 type SA struct {
-	env   *sa.Env
-	log   *slog.Logger
-	state sa.State
-	since time.Time
+	env      *sa.Env
+	stranger *slog.Logger // the log while anybody may have begun it; nil: its peer is known
+	state    sa.State
+	since    time.Time
 
 	initiator  bool // we started this IKE SA
 	spiI, spiR uint64
@@ -74,10 +74,10 @@ type SA struct {
 	busySince time.Time // since when the peer has answered only TEMPORARY_FAILURE
 
 	rekeyAt     time.Time
-	rekeyWhy    diag.Cause // why it is rekeyed at rekeyAt
-	expireAt    time.Time  // hard end of the lifetime, of a half-open SA, or of the wait for a Delete
+	rekeyWhy    diag.Kept // why it is rekeyed at rekeyAt
+	expireAt    time.Time // hard end of the lifetime, of a half-open SA, or of the wait for a Delete
 	keepaliveAt time.Time
-	endWhy      diag.Cause // while it is Deleting
+	endWhy      diag.Kept // while it is Deleting
 	pumping     bool
 	reported    bool // the Owner knows that it ended
 	lingering   bool // it only repeats its last response
@@ -100,14 +100,20 @@ func (s *SA) own() uint64 {
 	return s.spiR
 }
 
-// name makes the log whose lines name the peer and the SPIs.
-func (s *SA) name() {
-	s.log = s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
+// name has the log's lines name the peer and the SPIs.
+func (s *SA) name() { s.stranger = nil }
+
+// logger is made for each line: between lines it would take much room for an IKE SA.
+func (s *SA) logger() *slog.Logger {
+	if s.stranger != nil {
+		return s.stranger
+	}
+	return s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
 }
 
 // nameStranger makes the log of an IKE SA that anybody may have begun.
 func (s *SA) nameStranger(now time.Time) {
-	s.log = s.env.NamedStranger(now, s.path.Remote, s.spiI, s.spiR)
+	s.stranger = s.env.NamedStranger(now, s.path.Remote, s.spiI, s.spiR)
 }
 
 // setState is the only place that changes the state.
@@ -115,7 +121,7 @@ func (s *SA) setState(now time.Time, to sa.State, why diag.Cause) {
 	if s.state == to {
 		return
 	}
-	s.log.Debug("IKE SA "+to.String(), "was", s.state.String(), sa.Why(why))
+	s.logger().Debug("IKE SA "+to.String(), "was", s.state.String(), sa.Why(why))
 	s.state, s.since = to, now
 	s.env.Owner.Stirred(s)
 }
@@ -157,7 +163,7 @@ func (s *SA) Advance(now time.Time) {
 	}
 	if sa.Due(now, s.rekeyAt) {
 		s.rekeyAt = time.Time{}
-		s.RekeyIKE(now, s.rekeyWhy)
+		s.RekeyIKE(now, s.rekeyWhy.Cause())
 	}
 	if sa.Due(now, s.keepaliveAt) {
 		s.keepaliveAt = now.Add(sa.KeepaliveTime)
@@ -189,7 +195,7 @@ func (s *SA) expired(now time.Time) {
 		// never had the successor, because our answer was lost when both rekeyed.
 		s.Close(now, replaced)
 	default:
-		s.die(now, s.endWhy)
+		s.die(now, s.endWhy.Cause())
 	}
 }
 
@@ -256,11 +262,11 @@ func (s *SA) Close(now time.Time, why diag.Cause) {
 		}
 		// The peer may have accepted us already. It can be told only after its answer.
 		s.setState(now, sa.Deleting, why)
-		s.expireAt, s.endWhy = now.Add(deleteTime), why
+		s.expireAt, s.endWhy = now.Add(deleteTime), diag.Keep(why)
 		s.ended(now, why)
 		return
 	}
-	s.log.Info("deleting the IKE SA", sa.Why(why))
+	s.logger().Info("deleting the IKE SA", sa.Why(why))
 	s.closing(now, why, nil)
 }
 
@@ -272,7 +278,7 @@ func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 	s.releaseChildren(now, why)
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}
-	s.expireAt, s.endWhy = now.Add(deleteTime), why
+	s.expireAt, s.endWhy = now.Add(deleteTime), diag.Keep(why)
 	for _, t := range s.queue {
 		t.abandoned(s)
 	}
@@ -286,7 +292,7 @@ func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 // it, it would keep an empty IKE SA.
 func (s *SA) discard(now time.Time, why diag.Cause) {
 	s.setState(now, sa.Deleting, why)
-	s.rekeyAt, s.keepaliveAt, s.expireAt, s.endWhy = time.Time{}, time.Time{}, time.Time{}, why
+	s.rekeyAt, s.keepaliveAt, s.expireAt, s.endWhy = time.Time{}, time.Time{}, time.Time{}, diag.Keep(why)
 	s.enqueue(&deleteIKE{})
 	s.pump(now)
 }
@@ -410,7 +416,7 @@ func (s *SA) established(now time.Time) {
 func (s *SA) rekeyInTime() {
 	s.rekeyAt = time.Time{}
 	if life := s.peer.Lifetime; life > 0 {
-		s.rekeyAt, s.rekeyWhy = s.authedAt.Add(s.env.SoftTime(life, s.initiator)), diag.Cause{Code: diag.LifetimeReached}
+		s.rekeyAt, s.rekeyWhy = s.authedAt.Add(s.env.SoftTime(life, s.initiator)), diag.Keep(diag.Cause{Code: diag.LifetimeReached})
 	}
 }
 

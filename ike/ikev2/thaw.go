@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"vpngw/diag"
 	"vpngw/ike/sa"
 	"vpngw/ipsec"
 )
@@ -67,7 +68,7 @@ func (t *thawer) family(f *FrozenFamily) error {
 		all[i] = &child{
 			cfg: fc.Config.Thaw(p), sa: &esp, made: fc.Made, out: fc.Out, lowNonce: slices.Clone(fc.LowNonce),
 			deleting: fc.Deleting, gone: fc.Gone,
-			softAt: fc.SoftAt, softWhy: fc.SoftWhy, hardAt: fc.HardAt, removeAt: fc.RemoveAt, failingSince: fc.FailingSince,
+			softAt: fc.SoftAt, softWhy: diag.Keep(fc.SoftWhy), hardAt: fc.HardAt, removeAt: fc.RemoveAt, failingSince: fc.FailingSince,
 		}
 		if all[i].cfg == nil {
 			return errors.New("a Child SA without a child")
@@ -104,7 +105,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 			fragment: f.Fragment, requests: thawFragments(f.Requests), responses: thawFragments(f.Responses),
 		},
 		probed: f.Probed, rivalMin: slices.Clone(f.RivalMin), busySince: f.BusySince,
-		rekeyAt: f.RekeyAt, rekeyWhy: f.RekeyWhy, expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, endWhy: f.EndWhy,
+		rekeyAt: f.RekeyAt, rekeyWhy: diag.Keep(f.RekeyWhy), expireAt: f.ExpireAt, keepaliveAt: f.KeepaliveAt, endWhy: diag.Keep(f.EndWhy),
 		reported: f.Reported, lingering: f.Lingering,
 	}
 	if s.name(); s.state == sa.Connecting && !s.initiator {

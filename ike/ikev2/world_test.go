@@ -146,6 +146,11 @@ func (h *host) Candidates(int, netip.Addr, netip.Addr) []*sa.Peer {
 	}
 	return append(slices.Clone(h.others), h.peer)
 }
+
+func (h *host) Welcoming(version int, local, remote netip.Addr, id ipsec.Identity) []*sa.Peer {
+	return slices.DeleteFunc(slices.Clone(h.Candidates(version, local, remote)), func(p *sa.Peer) bool { return !p.RemoteID.Welcomes(id) })
+}
+
 func (h *host) Sole(sa.Machine, *sa.Peer) bool { return len(h.machines) == 1 }
 
 func (h *host) Held(c *sa.Child) bool { return h.held[c] || !slices.Contains(h.peer.Children, c) }

@@ -1,6 +1,7 @@
 package sa
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des" // where a cloud still asks for it
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -37,15 +39,18 @@ import (
 //
 // Not safe for concurrent use. Only one Cipher may seal with a key: the nonces
 // of an AEAD are unique within a Cipher, not among several.
+//
+// It holds its keys as they are. Expanded they take twenty times as much, of an IKE SA that has a message every half a minute.
 type Cipher struct {
 	iv, block, icv int // sizes in bytes
 
-	aead  cipher.AEAD
+	alg         *ipsec.Algorithm
+	transform   ipsec.Transform
+	encr, integ []byte
+	hash        func() hash.Hash // of the HMAC
+
 	salt  []byte
 	count uint64 // the next IV of an AEAD
-
-	cbc cipher.Block
-	mac hash.Hash
 }
 
 var (
@@ -67,15 +72,18 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	if len(encr) != alg.Key {
 		return nil, fmt.Errorf("encryption %v: a key of %d bytes, not %d", s.Encr, len(encr), alg.Key)
 	}
-	c := &Cipher{iv: alg.IV, block: alg.Block, icv: alg.ICV}
+	c := &Cipher{iv: alg.IV, block: alg.Block, icv: alg.ICV, alg: alg, transform: s.Encr}
 	var err error
 	if alg.AEAD {
 		if s.Integ.Type != 0 || len(integ) != 0 {
 			return nil, fmt.Errorf("encryption %v: it brings its own integrity, %v cannot be added", s.Encr, s.Integ)
 		}
-		err = c.newAEAD(alg, encr)
+		keys := bytes.Clone(encr)
+		end := len(keys) - alg.Salt
+		c.encr, c.salt = keys[:end:end], keys[end:]
+		_, err = c.aead()
 	} else {
-		err = c.newCBC(s, encr, integ)
+		err = c.setCBC(s, encr, integ)
 	}
 	if err != nil {
 		return nil, err
@@ -83,27 +91,24 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	return c, nil
 }
 
-func (c *Cipher) newAEAD(alg *ipsec.Algorithm, key []byte) error {
-	c.salt = append(c.salt, key[len(key)-alg.Salt:]...)
-	key = key[:len(key)-alg.Salt]
-	var err error
-	switch alg.ID {
+func (c *Cipher) aead() (cipher.AEAD, error) {
+	switch c.alg.ID {
 	case ipsec.EncrAESGCM16:
-		var block cipher.Block
-		if block, err = aes.NewCipher(key); err == nil {
-			c.aead, err = cipher.NewGCM(block)
+		block, err := aes.NewCipher(c.encr)
+		if err != nil {
+			return nil, err
 		}
+		return cipher.NewGCM(block)
 	case ipsec.EncrChaCha20Poly1305:
-		c.aead, err = chacha20poly1305.New(key)
-	default:
-		err = fmt.Errorf("encryption %v: not supported for IKE", alg.Transform)
+		return chacha20poly1305.New(c.encr)
 	}
-	return err
+	return nil, fmt.Errorf("encryption %v: not supported for IKE", c.alg.Transform)
 }
 
-func (c *Cipher) newCBC(s ipsec.Suite, encr, integ []byte) error {
-	var err error
-	if c.cbc, err = NewBlock(s.Encr, encr); err != nil {
+func (c *Cipher) cbc() (cipher.Block, error) { return NewBlock(c.transform, c.encr) }
+
+func (c *Cipher) setCBC(s ipsec.Suite, encr, integ []byte) error {
+	if _, err := NewBlock(s.Encr, encr); err != nil {
 		return err
 	}
 	mac := ipsec.Lookup(s.Integ)
@@ -114,7 +119,9 @@ func (c *Cipher) newCBC(s ipsec.Suite, encr, integ []byte) error {
 	if len(integ) != mac.Key {
 		return fmt.Errorf("integrity %v: a key of %d bytes, not %d", s.Integ, len(integ), mac.Key)
 	}
-	c.icv, c.mac = mac.ICV, hmac.New(h, integ)
+	keys := slices.Concat(encr, integ)
+	c.icv, c.hash = mac.ICV, h
+	c.encr, c.integ = keys[:len(encr):len(encr)], keys[len(encr):]
 	return nil
 }
 
@@ -160,13 +167,17 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 	inner[len(inner)-1] = byte(pad)
 	defer clear(inner)
 
-	if c.aead != nil {
+	if c.alg.AEAD {
+		aead, err := c.aead()
+		if err != nil {
+			return nil, err
+		}
 		if c.count+1 == 0 {
 			return nil, errors.New("the IV counter is used up")
 		}
 		out = binary.BigEndian.AppendUint64(out, c.count)
 		c.count++
-		return c.aead.Seal(out, c.nonce(out[len(msg):]), inner, msg), nil
+		return aead.Seal(out, c.nonce(out[len(msg):]), inner, msg), nil
 	}
 
 	out = out[:len(msg)+c.iv]
@@ -174,8 +185,12 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 	if _, err := io.ReadFull(rand, iv); err != nil {
 		return nil, err
 	}
+	cbc, err := c.cbc()
+	if err != nil {
+		return nil, err
+	}
 	out = out[:len(out)+len(inner)]
-	cipher.NewCBCEncrypter(c.cbc, iv).CryptBlocks(out[len(msg)+c.iv:], inner)
+	cipher.NewCBCEncrypter(cbc, iv).CryptBlocks(out[len(msg)+c.iv:], inner)
 	return append(out, c.checksum(out)...), nil
 }
 
@@ -184,9 +199,9 @@ func (c *Cipher) nonce(iv []byte) []byte { return append(c.salt[:len(c.salt):len
 
 // checksum returns the HMAC, cut to the ICV's length.
 func (c *Cipher) checksum(b []byte) []byte {
-	c.mac.Reset()
-	c.mac.Write(b)
-	return c.mac.Sum(nil)[:c.icv]
+	mac := hmac.New(c.hash, c.integ)
+	mac.Write(b)
+	return mac.Sum(nil)[:c.icv]
 }
 
 // Open checks and decrypts a whole message, whose IV is at off, and returns the
@@ -198,9 +213,12 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 	}
 	iv, body := msg[off:off+c.iv], msg[off+c.iv:]
 	var plain []byte
-	if c.aead != nil {
-		var err error
-		if plain, err = c.aead.Open(nil, c.nonce(iv), body, msg[:off]); err != nil {
+	if c.alg.AEAD {
+		aead, err := c.aead()
+		if err != nil {
+			return nil, err
+		}
+		if plain, err = aead.Open(nil, c.nonce(iv), body, msg[:off]); err != nil {
 			return nil, ErrIntegrity
 		}
 	} else {
@@ -209,8 +227,12 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 		if len(body)%c.block != 0 || !hmac.Equal(c.checksum(msg[:end]), msg[end:]) {
 			return nil, ErrIntegrity
 		}
+		cbc, err := c.cbc()
+		if err != nil {
+			return nil, err
+		}
 		plain = make([]byte, len(body))
-		cipher.NewCBCDecrypter(c.cbc, iv).CryptBlocks(plain, body)
+		cipher.NewCBCDecrypter(cbc, iv).CryptBlocks(plain, body)
 	}
 	// "the recipient MUST accept any length that results in proper alignment"
 	// (RFC 7296 section 3.14).

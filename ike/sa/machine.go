@@ -126,12 +126,16 @@ func (d Drop) String() string {
 type Env struct {
 	Rand        io.Reader
 	Log         *slog.Logger
-	KeyLog      KeyLog // nil: none
+	KeyLog      KeyLog      // nil: none
+	Exposing    func() bool // whether the KeyLog has anywhere to write to; nil: it has
 	AllocSPI    func() (uint32, error)
 	FreeSPI     func(uint32)           // gives back an SPI that was never installed
 	LastInbound func(uint32) time.Time // when an inbound SA last had an authentic packet; zero: never
 	Owner       Owner
 }
+
+// Exposes reports whether a key may have to be written down.
+func (e *Env) Exposes() bool { return e.KeyLog != nil && (e.Exposing == nil || e.Exposing()) }
 
 // Named returns a log whose lines name an IKE SA. p may be nil: not known yet.
 func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Logger {
@@ -167,6 +171,8 @@ type Owner interface {
 	NewSPI() uint64 // an IKE SPI that no Machine uses
 	// Candidates returns the peers that can have sent a message of a version from remote to local.
 	Candidates(version int, local, remote netip.Addr) []*Peer
+	// Welcoming is Candidates, but for those that want another identity than id.
+	Welcoming(version int, local, remote netip.Addr, id ipsec.Identity) []*Peer
 	// Sole reports whether no other IKE SA to the peer's identity exists (RFC 7296 section 2.4).
 	Sole(m Machine, p *Peer) bool
 	// Held reports whether a child must not be up, because the operator took it down or the
