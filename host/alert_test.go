@@ -10,6 +10,10 @@ import (
 // What another program changes of nftables and of forwarding is told soon, and once; what we change is not.
 func TestChangesOfFilterAndForwardingAreTold(t *testing.T) {
 	s, h := world(t)
+	table, err := openTable()
+	s.must(err)
+	h.cleartext.table.Close()
+	h.cleartext.table = table
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	told := map[string]chan struct{}{}
@@ -58,10 +62,6 @@ func TestChangesOfFilterAndForwardingAreTold(t *testing.T) {
 			<-c
 		}
 	}
-	table, err := openTable()
-	s.must(err)
-	h.cleartext.table.Close()
-	h.cleartext.table = table
 	s.must(table.replace(nil))
 	s.must(table.remove())
 	time.Sleep(2 * (alertSettle + alertPause))
