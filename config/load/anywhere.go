@@ -66,14 +66,6 @@ func inBody(v *dialect.Value) string {
 	return name
 }
 
-// lower is an identity with its name in small letters.
-func lower(id ipsec.Identity) ipsec.Identity {
-	if id.Type == ipsec.IDFQDN || id.Type == ipsec.IDEmail {
-		id.Data = strings.ToLower(id.Data)
-	}
-	return id
-}
-
 // apartFromAnywhere wants m to differ from the others whose peer may come from anywhere in an identity, or in this end's address. An
 // initiator of IKEv1 does not say whom it wants, so there only its own identity counts. It returns false if m does not differ.
 func (l *loader) apartFromAnywhere(m member, others map[ipsec.Identity][]member, budget *int) bool {
@@ -81,7 +73,7 @@ func (l *loader) apartFromAnywhere(m member, others map[ipsec.Identity][]member,
 	if !t.Remote.Any {
 		return true
 	}
-	key := lower(t.Remote.ID)
+	key := t.Remote.ID.Folded()
 	if *budget -= len(others[key]); *budget < 0 {
 		return true
 	}

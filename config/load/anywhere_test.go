@@ -47,6 +47,8 @@ func TestThePeersAddressMayBeAny(t *testing.T) {
 		{"two", with(two("", "", here, "address: any, id: other.example"), psk, ""), ""},
 		{"two with one identity", with(two("", "", here, there), psk, ""), `connection "hub" has a peer with the identity branch.example too, which may come from anywhere: nothing tells the two apart`},
 		{"whatever its letters", with(two("", "", here, "address: any, id: BRANCH.example"), psk, ""), "nothing tells the two apart"},
+		{"two people of one host", with(conn("hub", "", here, "address: any, id: ann@branch.example")+conn("other", "", here, "address: any, id: Ann@branch.example"), psk, ""), ""},
+		{"one person of one host", with(conn("hub", "", here, "address: any, id: ann@branch.example")+conn("other", "", here, "address: any, id: ann@BRANCH.example"), psk, ""), "nothing tells the two apart"},
 		{"where the route chooses", with(two("", "", "id: 203.0.113.9", there), psk, ""), "nothing tells the two apart"},
 		{"of another address of ours", with(two("", "", "address: 203.0.113.10", there), psk, ""), ""},
 		{"for another identity of ours", with(two("", "", here+", id: second.example", there), psk, ""), ""},
