@@ -60,12 +60,12 @@ hash of the key to whoever listens: only --aggressive tries it.`,
 					err = unreachable // there may be a route to another address
 					continue
 				}
-				if err := alone(cmd.Context(), s, a); err != nil {
-					return err
-				}
 				tried = append(tried, at)
 			}
 			if len(tried) == 0 {
+				return err
+			}
+			if err := alone(cmd.Context(), s, tried); err != nil {
 				return err
 			}
 			return probe(cmd, tried)
@@ -163,15 +163,19 @@ func identity(text string, a netip.Addr) ipsec.Identity {
 }
 
 // alone refuses while this host's daemon has an IKE SA with the peer: the peer may take a probe for a restart.
-func alone(ctx context.Context, s *settings, peer netip.Addr) error {
+func alone(ctx context.Context, s *settings, tried []tryout.Config) error {
 	st, err := control.NewClient(s.control).Status(ctx)
 	if err != nil {
 		return nil // there is no daemon, or we may not ask it
 	}
+	peers := map[string]bool{}
+	for _, c := range tried {
+		peers[c.Remote.Address.String()] = true
+	}
 	for _, c := range st.Connections {
 		for _, t := range c.Tunnels {
-			if t.Remote == peer.String() && t.IKE != nil {
-				return fmt.Errorf("tunnel %s has an IKE SA with %v, which a probe could end: take it down first (vpngw down %s)", show.Plain(t.Name), peer, show.Plain(t.Name))
+			if peers[t.Remote] && t.IKE != nil {
+				return fmt.Errorf("tunnel %s has an IKE SA with %s, which a probe could end: take it down first (vpngw down %s)", show.Plain(t.Name), show.Plain(t.Remote), show.Plain(t.Name))
 			}
 		}
 	}
