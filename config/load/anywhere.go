@@ -22,13 +22,12 @@ func (l *loader) anywhere(v *dialect.Value, d *dialect.Draft, i int) {
 		return
 	}
 	who, says := t.Remote.ID, ""
-	a, isAddr := netip.AddrFromSlice([]byte(who.Data))
 	switch {
 	case who.Type == 0:
 		says = "it is missing"
 	case who == ipsec.AnyIdentity:
 		says = "it is anybody's"
-	case (who.Type == ipsec.IDIPv4 || who.Type == ipsec.IDIPv6) && isAddr && a.IsUnspecified(), who.Type == ipsec.IDFQDN && strings.EqualFold(who.Data, config.Anywhere):
+	case who == ipsec.IdentityOf(netip.IPv4Unspecified()), who == ipsec.IdentityOf(netip.IPv6Unspecified()), who.Type == ipsec.IDFQDN && strings.EqualFold(who.Data, config.Anywhere):
 		says = "it is " + who.String()
 	}
 	if says != "" {

@@ -108,19 +108,16 @@ func load(name string, data []byte, mode fs.FileMode, read ReadFile, budget *tre
 
 // foreign says what the file is if it is something else altogether: another program's, or a body without a file around it.
 func foreign(data []byte, root *tree.Node) string {
+	ours := false
 	if root != nil && root.Kind == tree.Map {
-		ours := false
 		for key := range root.Pairs() {
 			if key.Text == "connections" {
 				return ""
 			}
 			ours = ours || key.Text == "version"
 		}
-		if what := dialect.ForeignKeys(root); what != "" || ours { // a Compose file has a version too
-			return what
-		}
 	}
-	if what := dialect.ForeignKeys(root); what != "" {
+	if what := dialect.ForeignKeys(root); what != "" || ours { // a Compose file has a version too
 		return what
 	}
 	if what := dialect.Foreign(string(data)); what != "" {
