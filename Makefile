@@ -146,11 +146,12 @@ go:
 	@[ -n "$(GO)" ] || exit 1
 	@$(GO) version >/dev/null || { echo "make GOTOOLCHAIN=local $(MAKECMDGOALS)  uses the machine's own Go"; exit 1; }
 
-# ALSO are Debian packages that a target's tests need beside those of all.
-package-test: ALSO = debootstrap systemd-container util-linux lintian rpm dpkg file make
-systemd-test: ALSO = systemd-container debootstrap strace
-metrics-test: ALSO = prometheus
-peers: ALSO = qemu-system-x86 busybox-static debootstrap e2fsprogs
+# ALSO are Debian packages that the tests of the targets asked for need beside those of all.
+package-test_ALSO := debootstrap systemd-container util-linux lintian rpm dpkg file make
+systemd-test_ALSO := systemd-container debootstrap strace
+metrics-test_ALSO := prometheus
+peers_ALSO := qemu-system-x86 busybox-static debootstrap e2fsprogs
+ALSO := $(strip $(foreach goal,$(MAKECMDGOALS),$($(goal)_ALSO)))
 
 # setup installs missing packages if it runs as root. Otherwise the tests that need them are skipped.
 setup:
