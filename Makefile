@@ -57,13 +57,13 @@ dist: go ## all packages, static tarballs, bills of materials and SHA256SUMS in 
 	@rm -f $(DISTDIR)/vpngw[-_]* $(DISTDIR)/SHA256SUMS
 	@$(DIST) $(DISTDIR) deb rpm tarball
 
-package-test: go setup ## the packages in a clean Debian 12 and 13 that are booted, and built twice: 10 minutes (root)
+package-test: go setup ## the packages in a clean Debian 12 and 13 that are booted, and built twice: 5 to 10 minutes (root)
 	PACKAGES=$${PACKAGES:-1} GO=$(GO) $(GO) test -v -count=1 -timeout 60m -run '^TestPackage' ./test
 
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
 	@GO=$(GO) $(GO) run ./test/demo
 
-test: go setup ## every test: 12 to 14 minutes on two cores; as root also those that need network namespaces
+test: go setup ## every test: about 15 minutes on two cores; as root also those that need network namespaces
 	@failed=0; set -x; \
 	$(GO) test $(TESTFLAGS) $(PURE) || failed=1; \
 	$(GO) test $(TESTFLAGS) $(RACE) $(RACED) || failed=1; \
@@ -73,7 +73,7 @@ test: go setup ## every test: 12 to 14 minutes on two cores; as root also those 
 systemd-test: go setup ## the unit under the real systemd of Debian 12 and 13, in containers that debootstrap makes once: 3 to 6 minutes (root)
 	SYSTEMD_TEST=1 $(GO) test -v -count=1 -timeout 30m -run '^(TestUnit|TestSystemd)' ./test
 
-compose-test: go setup ## vpngw in a container, by the Dockerfile and docker-compose.yml, to strongSwan in containers: six scenarios, 3 minutes (root)
+compose-test: go setup ## vpngw in a container, by the Dockerfile and docker-compose.yml, to strongSwan in containers: six scenarios, 3 to 4 minutes (root)
 	CI=true COMPOSE=all $(GO) test $(TESTFLAGS) -v -count=1 -timeout 30m -run '^TestCompose$$' ./test
 
 flake: go ## make test N=5 times: which tests failed how often (root; FLAKE_RUN=regexp: these tests only)
