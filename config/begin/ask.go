@@ -57,7 +57,11 @@ func (t *Terminal) need(a *Answers, n Need) error {
 	case Body:
 		return t.body(a)
 	case Address:
-		return keep(t.ask(fmt.Sprintf("Public address of the %s %s, or its name, such as 198.51.100.1", which, n.ID), "", at.Place))
+		name, take := "", addresses(1)
+		if n.Cloud != (a.Side == config.Cloud) { // of this end only an address will do
+			name, take = ", or its name", at.Place
+		}
+		return keep(t.ask(fmt.Sprintf("Public address of the %s %s%s, such as 198.51.100.1", which, n.ID, name), "", take))
 	case TwoAddresses:
 		return keep(t.ask(fmt.Sprintf("Public addresses of the %s %s, the master's and the slave's, such as 198.51.100.2,198.51.100.3", which, n.ID), "", addresses(2)))
 	case ASN:

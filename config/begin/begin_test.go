@@ -276,6 +276,30 @@ func TestANameInPlaceOfAnAddress(t *testing.T) {
 	}
 }
 
+// On a terminal too only the other end may have a name: this end's is refused when it is typed, not when everything has been asked.
+func TestThisEndHasNoName(t *testing.T) {
+	for side, in := range map[config.Side]string{
+		config.Customer: "gw.example.net\noffice.example.net\n203.0.113.9\n",
+		config.Cloud:    "gw.example.net\n198.51.100.1\noffice.example.net\n",
+	} {
+		var out strings.Builder
+		a := &Answers{
+			Side: side, Body: anyOf(t, "tencent"), Routes: []netip.Prefix{netip.MustParsePrefix("10.10.0.0/16")},
+			Gateways: map[string]*Gateway{}, Customer: map[string]*Gateway{},
+		}
+		term := &Terminal{In: bufio.NewReader(strings.NewReader(in)), Out: &out}
+		if err := term.Ask(a); err != nil {
+			t.Fatalf("%s: %v after\n%s", side, err, out.String())
+		}
+		if got := out.String(); strings.Count(got, "or its name") != 1 || strings.Count(got, "is not the address of a host") != 1 {
+			t.Errorf("%s: it asks\n%s", side, got)
+		}
+		if files, ps := a.Files("vpngw.yaml", noFiles, load.Options{}); files == nil {
+			t.Error(side, ps)
+		}
+	}
+}
+
 func anyOf(t *testing.T, cloud string) []byte {
 	for name, body := range pages(t) {
 		if strings.HasPrefix(name, cloud) {
