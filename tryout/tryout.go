@@ -42,6 +42,7 @@ type Result struct {
 	Local    []ipsec.Selector // with ESP: what the peer took of the networks
 	Remote   []ipsec.Selector
 	Cause    diag.Cause // why there is no Child SA; OK: there was one
+	Answered bool       // something has come from the peer, though perhaps nothing to the last attempt
 	Attempts int
 	Sent     int // packets
 }
@@ -219,7 +220,7 @@ func (a *attempt) receive(b []byte, from netip.AddrPort) {
 		}
 		b, local = b[4:], netip.AddrPortFrom(a.Local.Address, sa.PortNATT)
 	}
-	a.heard = true
+	a.heard, a.r.Answered = true, true
 	a.e.Handle(time.Now(), ipsec.Datagram{Local: local, Remote: from, Data: append([]byte(nil), b...)})
 }
 

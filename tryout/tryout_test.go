@@ -46,8 +46,45 @@ func TestASilentPeerIsLeftAlone(t *testing.T) {
 	r, err := Run(context.Background(), Config{
 		Local: end("192.0.2.1", "192.168.3.0/24"), Remote: end("192.0.2.2", "10.10.0.0/16"), PSK: ipsec.Secret("a key of the test"),
 	}, conn, func(string) { lines++ })
-	if err != nil || !r.Cause.Is(diag.NoAnswer) || r.Attempts != 2 || lines != 2 || r.Sent != conn.sent || r.Sent > 12 || r.IKE.Encr.Type != 0 {
+	if err != nil || !r.Cause.Is(diag.NoAnswer) || r.Attempts != 2 || lines != 2 || r.Sent != conn.sent || r.Sent > 12 || r.IKE.Encr.Type != 0 || r.Answered {
 		t.Errorf("%+v after %d packets and %d lines, %v", r, conn.sent, lines, err)
+	}
+}
+
+// refuser is a peer that refuses what IKEv2 offers and does not speak IKEv1.
+type refuser struct {
+	silent
+	answer []byte
+}
+
+func (p *refuser) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	if len(b) > 28 && b[17] == 0x20 {
+		const notify, initial, response, noProposalChosen = 41, 34, 0x20, 14
+		p.answer = append(append([]byte(nil), b[:8]...), 0, 0, 0, 0, 0, 0, 0, 0, notify, 0x20, initial, response, 0, 0, 0, 0, 0, 0, 0, 36, 0, 0, 0, 8, 0, 0, 0, noProposalChosen)
+	}
+	return p.silent.WriteToUDPAddrPort(b, to)
+}
+
+func (p *refuser) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	if p.answer != nil {
+		n := copy(b, p.answer)
+		p.answer = nil
+		return n, netip.MustParseAddrPort("192.0.2.2:500"), nil
+	}
+	return p.silent.ReadFromUDPAddrPort(b)
+}
+
+// The last attempt may be one that nobody answers, though the peer is there.
+func TestAPeerThatRefusesHasAnswered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits")
+	}
+	t.Parallel()
+	r, err := Run(context.Background(), Config{
+		Local: end("192.0.2.1", "192.168.3.0/24"), Remote: end("192.0.2.2", "10.10.0.0/16"), PSK: ipsec.Secret("a key of the test"),
+	}, &refuser{}, func(line string) { t.Log(line) })
+	if err != nil || !r.Cause.Is(diag.NoAnswer) || !r.Answered || r.Attempts != len(offers(2, false))+1 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

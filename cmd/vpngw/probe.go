@@ -195,7 +195,7 @@ func probe(cmd *cobra.Command, tried []tryout.Config) error {
 		if err != nil {
 			return err
 		}
-		if r.Cause.Is(diag.NoAnswer) && i+1 < len(tried) {
+		if r.Cause.Is(diag.NoAnswer) && !r.Answered && i+1 < len(tried) {
 			continue
 		}
 		printProbe(cmd.OutOrStdout(), c, r)
