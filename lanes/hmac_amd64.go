@@ -9,14 +9,14 @@ import (
 
 // kernels are the functions for a hash, and when each is the fastest.
 type kernels struct {
-	lanes int  // how many messages the function of lanes takes; 0: none
+	lanes int  // how many messages the function of lanes takes; 0: there is no assembly
 	pairs bool // there is a function with the SHA instructions, for one message and for two
 	// pays is how many blocks the other way, in pairs or by the standard library, takes the time of one step of the
 	// lanes for, however many of the lanes are used.
 	pays int
 }
 
-func (k kernels) any() bool   { return k.lanes > 0 || k.pairs }
+func (k kernels) any() bool   { return k.lanes > 0 }
 func (k kernels) alone() bool { return k.pairs }
 
 func kernelsOf(h Hash) kernels {
@@ -89,7 +89,7 @@ func setWord(h Hash, s *[16]uint64, i int, w uint64) {
 func compress(h Hash, s *[16]uint64, block *[128]byte) {
 	f := &functions[h]
 	lanes := measured[detected][h].lanes
-	var sc Scratch
+	var state [64]uint64
 	var data [Max]*byte
 	for i := range data {
 		data[i] = &block[0]
@@ -97,14 +97,15 @@ func compress(h Hash, s *[16]uint64, block *[128]byte) {
 	for i, w := range f.first[:f.words] {
 		setWord(h, s, i, w)
 	}
-	step(h, lanes, &sc.state, &data, 0, 1, 1, s, nil)
+	step(h, lanes, &state, &data, 0, 1, 1, s, nil)
 	for w := range f.words {
 		if f.block == 128 {
-			s[w] = sc.state[w*lanes]
+			s[w] = state[w*lanes]
 		} else {
-			words32(s)[w] = (*[128]uint32)(unsafe.Pointer(&sc.state))[w*lanes]
+			words32(s)[w] = (*[128]uint32)(unsafe.Pointer(&state))[w*lanes]
 		}
 	}
+	clear(state[:]) // as good as the key
 }
 
 // pad writes the words of outer behind its state.
@@ -151,10 +152,7 @@ func (m *HMAC) sum(s *Scratch, messages [][]byte, tails []uint32) {
 	}
 	rest := order[:len(messages)]
 	for len(rest) > 0 {
-		group := rest
-		if m.use.lanes > 0 {
-			group = rest[:min(len(rest), m.use.lanes)]
-		}
+		group := rest[:min(len(rest), m.use.lanes)]
 		rest = rest[len(group):]
 		n := m.alone(group)
 		m.few(s, group[:n], messages, tails)
@@ -167,9 +165,6 @@ func (m *HMAC) sum(s *Scratch, messages [][]byte, tails []uint32) {
 // alone is how many messages of a group, the longest, are faster without the lanes, which step as often as the longest
 // of their messages has blocks.
 func (m *HMAC) alone(group []message) int {
-	if m.use.lanes == 0 {
-		return len(group)
-	}
 	best, cost, before := len(group), 0, 0
 	for _, x := range group {
 		cost += x.blocks
