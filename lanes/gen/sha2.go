@@ -78,17 +78,13 @@ func sha2(rounds int, bits [4][3]int) func(*hash) {
 					y = t3
 				}
 				h.add(h.w(t+9), t0, t0)
-				to := h.w(t)
-				if !h.wide {
-					to = t0
-				}
 				if h.wide {
 					h.fold(bits[3], y, t3, [2]string{t1, t2})
-					h.add(t3, t0, to)
+					h.add(t3, t0, h.w(t))
 				} else {
 					h.fold(bits[3], y, t2, [2]string{t1, t1})
-					h.add(t2, t0, to)
-					h.move(to, h.w(t))
+					h.add(t2, t0, t0)
+					h.move(t0, h.w(t))
 				}
 			}
 			h.addConst(at(t*h.word, "R8"), hh, hh, t3)
