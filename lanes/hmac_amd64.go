@@ -193,22 +193,20 @@ func (m *HMAC) few(s *Scratch, group []message, messages [][]byte, tails []uint3
 	}
 }
 
-// split makes a message whole blocks: those at data, which may be none, and those at last, in s.last[i], which has what is
-// left of it with its tail and padding.
-func (m *HMAC) split(s *Scratch, i int, message []byte, tails []uint32, index int) (data *byte, blocks int, last *byte, ends int) {
-	f := &functions[m.hash]
-	blocks = len(message) / f.block
-	if blocks > 0 {
+// whole is where the blocks of a message begin that need no padding, and how many there are.
+func (f *function) whole(message []byte) (data *byte, blocks int) {
+	if blocks = len(message) / f.block; blocks > 0 {
 		data = &message[0]
 	}
-	return data, blocks, &s.last[i][0], m.finish(&s.last[i], message, tails, index)
+	return data, blocks
 }
 
-// finish writes the last blocks of a message, with its tail and padding, and returns how many there are.
-func (m *HMAC) finish(last *[2 * 128]byte, message []byte, tails []uint32, index int) int {
+// finish writes the last blocks of a message, with its tail and padding, to s.last[i], and returns where they begin and how many
+// there are.
+func (m *HMAC) finish(s *Scratch, i int, message []byte, tails []uint32, index int) (*byte, int) {
 	f := &functions[m.hash]
 	rest := message[len(message)&^(f.block-1):]
-	n, end := len(rest), f.block
+	last, n, end := &s.last[i], len(rest), f.block
 	bits := uint64(f.block+len(message)) * 8
 	if tails != nil {
 		bits += 32
@@ -232,15 +230,17 @@ func (m *HMAC) finish(last *[2 * 128]byte, message []byte, tails []uint32, index
 	} else {
 		binary.LittleEndian.PutUint64(last[end-8:], bits)
 	}
-	return end / f.block
+	return &last[0], end / f.block
 }
 
 // many hashes messages in lanes.
 func (m *HMAC) many(s *Scratch, group []message, messages [][]byte, tails []uint32) {
+	f := &functions[m.hash]
 	var data, last [Max]*byte
 	var blocks, ends [Max]int
 	for i, x := range group {
-		data[i], blocks[i], last[i], ends[i] = m.split(s, i, messages[x.index], tails, x.index)
+		data[i], blocks[i] = f.whole(messages[x.index])
+		last[i], ends[i] = m.finish(s, i, messages[x.index], tails, x.index)
 	}
 	n := len(group)
 	from := m.steps(s, &data, blocks[:n], &m.inner)
@@ -293,7 +293,8 @@ func (m *HMAC) pair(s *Scratch, group []message, messages [][]byte, tails []uint
 	var data, last [2]*byte
 	var blocks, ends [2]int
 	for i, x := range group {
-		data[i], blocks[i], last[i], ends[i] = m.split(s, i, messages[x.index], tails, x.index)
+		data[i], blocks[i] = f.whole(messages[x.index])
+		last[i], ends[i] = m.finish(s, i, messages[x.index], tails, x.index)
 		state[i] = [8]uint32(words32(&m.inner)[:8])
 	}
 	m.both(n, &states, &data, blocks)
