@@ -234,8 +234,7 @@ func (p *Plane) thaw(s *FrozenSA) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	bits := s.Window.Bits
-	pr.in.window = window{s.Window.Top, &bits}
+	pr.in.window.thaw(&s.Window)
 	pr.in.quota.thaw(s.QuotaIn)
 	pr.meter.add(s.Counters)
 	if !s.LastInbound.IsZero() {

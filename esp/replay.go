@@ -73,3 +73,10 @@ func (w *window) frozen() FrozenWindow {
 	}
 	return FrozenWindow{w.top, *w.ring}
 }
+
+func (w *window) thaw(f *FrozenWindow) {
+	*w = window{top: f.Top}
+	if *f != (FrozenWindow{}) {
+		w.ring = new(f.Bits)
+	}
+}

@@ -121,6 +121,25 @@ func TestRecoverExtendedSequenceNumber(t *testing.T) {
 	}
 }
 
+func TestAThawedWindowIsAsItWas(t *testing.T) {
+	var w, again window
+	f := w.frozen()
+	if again.thaw(&f); again.ring != nil || !again.check(1) {
+		t.Error("a window without a packet has room for some, or takes none")
+	}
+	for _, seq := range []uint64{1, 3, 700} {
+		w.accept(seq)
+	}
+	f = w.frozen()
+	again.thaw(&f)
+	w.accept(699)
+	for seq, want := range map[uint64]bool{0: false, 1: false, 2: true, 3: false, 699: true, 700: false, 701: true} {
+		if again.check(seq) != want {
+			t.Errorf("%d: accepted is %v", seq, !want)
+		}
+	}
+}
+
 func BenchmarkWindow(b *testing.B) {
 	var w window
 	for seq := uint64(1); b.Loop(); seq++ {

@@ -74,15 +74,12 @@ var hashes = map[uint16]lanes.Hash{
 	ipsec.IntegSHA512_256: lanes.SHA512,
 }
 
-// newDES makes the cipher of 3DES or DES in CBC mode; nil for another one.
+// newDES makes the cipher of DES or 3DES.
 func newDES(id uint16, key []byte) (cipher.Block, error) {
-	switch id {
-	case ipsec.Encr3DES:
-		return des.NewTripleDESCipher(key)
-	case ipsec.EncrDES:
+	if id == ipsec.EncrDES {
 		return des.NewCipher(key)
 	}
-	return nil, nil
+	return des.NewTripleDESCipher(key)
 }
 
 // resettable is a BlockMode whose IV can be set, as crypto/cipher's CBC modes are.

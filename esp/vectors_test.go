@@ -3,14 +3,11 @@ package esp
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"vpngw/ipsec"
+	"vpngw/ipsec/wycheproof"
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -92,26 +89,6 @@ func TestRFC3602Packets(t *testing.T) {
 	}
 }
 
-// wycheproof reads one file of test vectors.
-func wycheproof(t *testing.T, name string, into any) {
-	t.Helper()
-	out, err := exec.Command("go", "mod", "download", "-json", "github.com/c2sp/wycheproof").Output()
-	if err != nil {
-		t.Fatalf("go mod download: %v", err)
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(out, &module); err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(filepath.Join(module.Dir, "testvectors_v1", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestWycheproofAEADs(t *testing.T) {
 	for file, id := range map[string]uint16{
 		"aes_gcm_test.json":           ipsec.EncrAESGCM16,
@@ -127,7 +104,7 @@ func TestWycheproofAEADs(t *testing.T) {
 				}
 			}
 		}
-		wycheproof(t, file, &f)
+		wycheproof.Read(t, file, &f)
 		ran := 0
 		for _, g := range f.TestGroups {
 			if g.IVSize != 96 || g.TagSize != 128 { // ESP has no other
@@ -172,7 +149,7 @@ func TestWycheproofHMACs(t *testing.T) {
 				}
 			}
 		}
-		wycheproof(t, file, &f)
+		wycheproof.Read(t, file, &f)
 		ran := 0
 		for _, g := range f.TestGroups {
 			for _, tt := range g.Tests {

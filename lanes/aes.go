@@ -16,11 +16,34 @@ type resettable interface {
 	SetIV([]byte)
 }
 
-// An Encrypter encrypts with an AES key. It is not safe for concurrent use.
-type Encrypter struct {
+// schedule is a key of AES, expanded for the assembly.
+type schedule struct {
+	level  level
 	keys   roundKeys
 	rounds int
-	level  level
+}
+
+// set expands a key of 16, 24 or 32 bytes. Without assembly it leaves that to the standard library, whose cipher it returns: two
+// schedules of a key would be one that nobody can clear.
+func (s *schedule) set(key []byte) (cipher.Block, error) {
+	switch len(key) {
+	case 16, 24, 32:
+	default:
+		return nil, aes.KeySizeError(len(key))
+	}
+	if s.level = detected; s.level == plain {
+		return aes.NewCipher(key)
+	}
+	s.rounds = s.keys.expand(key)
+	return nil, nil
+}
+
+// Clear overwrites the key, where the assembly has it. It is of no use afterwards.
+func (s *schedule) Clear() { clear(s.keys[:]) }
+
+// An Encrypter encrypts with an AES key. It is not safe for concurrent use.
+type Encrypter struct {
+	schedule
 
 	// Without assembly.
 	block cipher.Block
@@ -29,15 +52,13 @@ type Encrypter struct {
 
 // NewEncrypter makes the Encrypter of a key of 16, 24 or 32 bytes.
 func NewEncrypter(key []byte) (*Encrypter, error) {
-	b, err := aes.NewCipher(key)
+	e := &Encrypter{}
+	b, err := e.set(key)
 	if err != nil {
 		return nil, err
 	}
-	e := &Encrypter{level: detected}
 	if e.level == plain {
 		e.block, e.mode = b, cipher.NewCBCEncrypter(b, make([]byte, blockSize)).(resettable)
-	} else {
-		e.rounds = e.keys.expand(key)
 	}
 	return e, nil
 }
@@ -60,9 +81,6 @@ func (e *Encrypter) CBC(bufs [][]byte) {
 	}
 }
 
-// Clear overwrites the key, where the assembly has it. Nothing can be encrypted afterwards.
-func (e *Encrypter) Clear() { clear(e.keys[:]) }
-
 // Blocks encrypts the first n blocks of b, in place and each by itself. What is behind them means nothing afterwards.
 func (e *Encrypter) Blocks(b *[Max * blockSize]byte, n int) {
 	if e.level != plain {
@@ -76,30 +94,24 @@ func (e *Encrypter) Blocks(b *[Max * blockSize]byte, n int) {
 
 // A Decrypter decrypts with an AES key. It is not safe for concurrent use.
 type Decrypter struct {
-	keys   roundKeys
-	rounds int
-	level  level
-	mode   resettable // without assembly
+	schedule
+	mode resettable // without assembly
 }
 
 // NewDecrypter makes the Decrypter of a key of 16, 24 or 32 bytes.
 func NewDecrypter(key []byte) (*Decrypter, error) {
-	b, err := aes.NewCipher(key)
+	d := &Decrypter{}
+	b, err := d.set(key)
 	if err != nil {
 		return nil, err
 	}
-	d := &Decrypter{level: detected}
 	if d.level == plain {
 		d.mode = cipher.NewCBCDecrypter(b, make([]byte, blockSize)).(resettable)
 	} else {
-		d.rounds = d.keys.expand(key)
 		d.keys.invert(d.rounds)
 	}
 	return d, nil
 }
-
-// Clear overwrites the key, where the assembly has it. Nothing can be decrypted afterwards.
-func (d *Decrypter) Clear() { clear(d.keys[:]) }
 
 // CBC decrypts src, an IV of 16 bytes and whole blocks, into dst, which is 16 bytes shorter. dst may be
 // src[16:], and must not overlap src in another way. CBC decrypts the blocks of one buffer side by side, so it needs no others.

@@ -9,14 +9,14 @@ import (
 
 // kernels are the functions for a hash, and when each is the fastest.
 type kernels struct {
-	lanes int  // how many messages the function of lanes takes; 0: none
+	lanes int  // how many messages the function of lanes takes; 0: there is no assembly
 	pairs bool // there is a function with the SHA instructions, for one message and for two
 	// pays is how many blocks the other way, in pairs or by the standard library, takes the time of one step of the
 	// lanes for, however many of the lanes are used.
 	pays int
 }
 
-func (k kernels) any() bool   { return k.lanes > 0 || k.pairs }
+func (k kernels) any() bool   { return k.lanes > 0 }
 func (k kernels) alone() bool { return k.pairs }
 
 func kernelsOf(h Hash) kernels {
@@ -89,7 +89,7 @@ func setWord(h Hash, s *[16]uint64, i int, w uint64) {
 func compress(h Hash, s *[16]uint64, block *[128]byte) {
 	f := &functions[h]
 	lanes := measured[detected][h].lanes
-	var sc Scratch
+	var state [64]uint64
 	var data [Max]*byte
 	for i := range data {
 		data[i] = &block[0]
@@ -97,14 +97,15 @@ func compress(h Hash, s *[16]uint64, block *[128]byte) {
 	for i, w := range f.first[:f.words] {
 		setWord(h, s, i, w)
 	}
-	step(h, lanes, &sc.state, &data, 0, 1, 1, s, nil)
+	step(h, lanes, &state, &data, 0, 1, 1, s, nil)
 	for w := range f.words {
 		if f.block == 128 {
-			s[w] = sc.state[w*lanes]
+			s[w] = state[w*lanes]
 		} else {
-			words32(s)[w] = (*[128]uint32)(unsafe.Pointer(&sc.state))[w*lanes]
+			words32(s)[w] = (*[128]uint32)(unsafe.Pointer(&state))[w*lanes]
 		}
 	}
+	clear(state[:]) // as good as the key
 }
 
 // pad writes the words of outer behind its state.
@@ -151,10 +152,7 @@ func (m *HMAC) sum(s *Scratch, messages [][]byte, tails []uint32) {
 	}
 	rest := order[:len(messages)]
 	for len(rest) > 0 {
-		group := rest
-		if m.use.lanes > 0 {
-			group = rest[:min(len(rest), m.use.lanes)]
-		}
+		group := rest[:min(len(rest), m.use.lanes)]
 		rest = rest[len(group):]
 		n := m.alone(group)
 		m.few(s, group[:n], messages, tails)
@@ -167,9 +165,6 @@ func (m *HMAC) sum(s *Scratch, messages [][]byte, tails []uint32) {
 // alone is how many messages of a group, the longest, are faster without the lanes, which step as often as the longest
 // of their messages has blocks.
 func (m *HMAC) alone(group []message) int {
-	if m.use.lanes == 0 {
-		return len(group)
-	}
 	best, cost, before := len(group), 0, 0
 	for _, x := range group {
 		cost += x.blocks
@@ -198,8 +193,17 @@ func (m *HMAC) few(s *Scratch, group []message, messages [][]byte, tails []uint3
 	}
 }
 
-// finish writes the last blocks of a message, with its tail and padding, to s.last[i], and returns how many there are.
-func (m *HMAC) finish(s *Scratch, i int, message []byte, tails []uint32, index int) int {
+// whole is where the blocks of a message begin that need no padding, and how many there are.
+func (f *function) whole(message []byte) (data *byte, blocks int) {
+	if blocks = len(message) / f.block; blocks > 0 {
+		data = &message[0]
+	}
+	return data, blocks
+}
+
+// finish writes the last blocks of a message, with its tail and padding, to s.last[i], and returns where they begin and how many
+// there are.
+func (m *HMAC) finish(s *Scratch, i int, message []byte, tails []uint32, index int) (*byte, int) {
 	f := &functions[m.hash]
 	rest := message[len(message)&^(f.block-1):]
 	last, n, end := &s.last[i], len(rest), f.block
@@ -226,7 +230,7 @@ func (m *HMAC) finish(s *Scratch, i int, message []byte, tails []uint32, index i
 	} else {
 		binary.LittleEndian.PutUint64(last[end-8:], bits)
 	}
-	return end / f.block
+	return &last[0], end / f.block
 }
 
 // many hashes messages in lanes.
@@ -235,13 +239,8 @@ func (m *HMAC) many(s *Scratch, group []message, messages [][]byte, tails []uint
 	var data, last [Max]*byte
 	var blocks, ends [Max]int
 	for i, x := range group {
-		b := messages[x.index]
-		blocks[i] = len(b) / f.block
-		if blocks[i] > 0 {
-			data[i] = &b[0]
-		}
-		last[i] = &s.last[i][0]
-		ends[i] = m.finish(s, i, b, tails, x.index)
+		data[i], blocks[i] = f.whole(messages[x.index])
+		last[i], ends[i] = m.finish(s, i, messages[x.index], tails, x.index)
 	}
 	n := len(group)
 	from := m.steps(s, &data, blocks[:n], &m.inner)
@@ -294,13 +293,8 @@ func (m *HMAC) pair(s *Scratch, group []message, messages [][]byte, tails []uint
 	var data, last [2]*byte
 	var blocks, ends [2]int
 	for i, x := range group {
-		b := messages[x.index]
-		blocks[i] = len(b) / f.block
-		if blocks[i] > 0 {
-			data[i] = &b[0]
-		}
-		last[i] = &s.last[i][0]
-		ends[i] = m.finish(s, i, b, tails, x.index)
+		data[i], blocks[i] = f.whole(messages[x.index])
+		last[i], ends[i] = m.finish(s, i, messages[x.index], tails, x.index)
 		state[i] = [8]uint32(words32(&m.inner)[:8])
 	}
 	m.both(n, &states, &data, blocks)

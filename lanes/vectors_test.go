@@ -3,11 +3,9 @@ package lanes
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+
+	"vpngw/ipsec/wycheproof"
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -17,26 +15,6 @@ func unhex(t testing.TB, s string) []byte {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// wycheproof reads one file of test vectors.
-func wycheproof(t *testing.T, name string, into any) {
-	t.Helper()
-	out, err := exec.Command("go", "mod", "download", "-json", "github.com/c2sp/wycheproof").Output()
-	if err != nil {
-		t.Fatalf("go mod download: %v", err)
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(out, &module); err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(filepath.Join(module.Dir, "testvectors_v1", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // The vectors are of CBC with PKCS #5 padding, which the test adds and looks at. Each is in every lane.
@@ -49,7 +27,7 @@ func TestWycheproofCBC(t *testing.T) {
 			}
 		}
 	}
-	wycheproof(t, "aes_cbc_pkcs5_test.json", &f)
+	wycheproof.Read(t, "aes_cbc_pkcs5_test.json", &f)
 	everyLevel(t, func(t *testing.T) {
 		ran := 0
 		for _, g := range f.TestGroups {
@@ -107,7 +85,7 @@ func TestWycheproofHMACs(t *testing.T) {
 		SHA1: "hmac_sha1_test.json", SHA256: "hmac_sha256_test.json", SHA384: "hmac_sha384_test.json", SHA512: "hmac_sha512_test.json",
 	} {
 		files[h] = &file{}
-		wycheproof(t, name, files[h])
+		wycheproof.Read(t, name, files[h])
 	}
 	everyLevel(t, func(t *testing.T) {
 		var s Scratch

@@ -34,7 +34,7 @@ var floors = [][]string{
 	{"ike/sa"}, // types of both IKE versions
 	{"ike/wire", "esp/esptest", "ipsec/timingtest", "resolve"},                       // messages; the operating system, and the time of a call, for tests; addresses of names
 	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture", "lanes"}, // types that all packages share; records that survive a restart; files for Wireshark; CBC and HMAC of many buffers
-	{"lanes/gen"}, // writes the assembly of lanes
+	{"lanes/gen", "ipsec/wycheproof"},                                                // writes the assembly of lanes; test vectors, for tests
 }
 
 // only names the one package that may import an outside package.

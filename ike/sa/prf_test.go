@@ -72,7 +72,7 @@ func TestPRFOfWycheproof(t *testing.T) {
 	for _, hash := range []string{"sha1", "sha256", "sha384", "sha512"} {
 		p := mustPRF(t, hash)
 		n := 0
-		for _, c := range wycheproof(t, "hmac_"+hash+"_test.json") {
+		for _, c := range vectors(t, "hmac_"+hash+"_test.json") {
 			want := fromHex(t, c.Tag)
 			got := p.Sum(fromHex(t, c.Key), fromHex(t, c.Msg))[:len(want)]
 			if bytes.Equal(got, want) != (c.Result == "valid") {

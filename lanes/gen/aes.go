@@ -153,7 +153,7 @@ func cbcEncryptWide(o *out) {
 	}
 }
 
-// func cbcEncryptX8(keys *roundKeys, rounds int, data *[8]*byte, off, blocks int), and one for a single buffer
+// func cbcEncryptNI8(keys *roundKeys, rounds int, data *[8]*byte, off, blocks int), and one for a single buffer
 func cbcEncryptNarrow(o *out) {
 	for _, n := range []int{8, 1} {
 		o.function(fmt.Sprintf("cbcEncryptNI%d", n), 0, append(keysAndRounds, [][2]string{{"data", "SI"}, {"off", "DX"}, {"blocks", "CX"}}...)...)
@@ -180,6 +180,21 @@ func cbcEncryptNarrow(o *out) {
 	}
 }
 
+// groups writes a loop that goes on while CX has n blocks or more, and jumps to done if none are left.
+func groups(o *out, n int, suffix string, body func()) {
+	enough := fmt.Sprintf("$%d", n)
+	o.op("CMPQ", "CX", enough)
+	o.op("JLT", "tail"+suffix)
+	o.label("loop" + suffix)
+	body()
+	o.op("SUBQ", n, "CX")
+	o.op("CMPQ", "CX", enough)
+	o.op("JGE", "loop"+suffix)
+	o.label("tail" + suffix)
+	o.op("TESTQ", "CX", "CX")
+	o.op("JEQ", "done"+suffix)
+}
+
 // func cbcDecryptWide(keys *roundKeys, rounds int, dst, src *byte, blocks int)
 //
 // The block before src is the IV. dst may be src.
@@ -189,24 +204,17 @@ func cbcDecryptWide(o *out) {
 	o.op("VINSERTI32X4", 3, "X0", z(12), z(12)) // the block before, highest
 	byRounds(o, func(rounds int, suffix string) {
 		wideKeys(o, rounds)
-		o.op("CMPQ", "CX", "$16")
-		o.op("JLT", "tail"+suffix)
-		o.label("loop" + suffix)
-		for q := range 4 {
-			o.op("VMOVDQU64", at(64*q, "SI"), z(4+q))
-		}
-		decryptFour(o, rounds)
-		for q := range 4 {
-			o.op("VMOVDQU64", z(q), at(64*q, "R8"))
-		}
-		o.op("ADDQ", 256, "SI")
-		o.op("ADDQ", 256, "R8")
-		o.op("SUBQ", 16, "CX")
-		o.op("CMPQ", "CX", "$16")
-		o.op("JGE", "loop"+suffix)
-		o.label("tail" + suffix)
-		o.op("TESTQ", "CX", "CX")
-		o.op("JEQ", "done"+suffix)
+		groups(o, 16, suffix, func() {
+			for q := range 4 {
+				o.op("VMOVDQU64", at(64*q, "SI"), z(4+q))
+			}
+			decryptFour(o, rounds)
+			for q := range 4 {
+				o.op("VMOVDQU64", z(q), at(64*q, "R8"))
+			}
+			o.op("ADDQ", 256, "SI")
+			o.op("ADDQ", 256, "R8")
+		})
 		masksOfTail(o)
 		for q := range 4 {
 			o.op("VMOVDQU64.Z", at(64*q, "SI"), fmt.Sprintf("K%d", q+1), z(4+q))
@@ -270,16 +278,7 @@ func cbcDecryptNarrow(o *out) {
 		o.op("ADDQ", 16*n, "R8")
 	}
 	byRounds(o, func(rounds int, suffix string) {
-		o.op("CMPQ", "CX", "$8")
-		o.op("JLT", "tail"+suffix)
-		o.label("loop" + suffix)
-		group(8, rounds)
-		o.op("SUBQ", 8, "CX")
-		o.op("CMPQ", "CX", "$8")
-		o.op("JGE", "loop"+suffix)
-		o.label("tail" + suffix)
-		o.op("TESTQ", "CX", "CX")
-		o.op("JEQ", "done"+suffix)
+		groups(o, 8, suffix, func() { group(8, rounds) })
 		o.label("one" + suffix)
 		group(1, rounds)
 		o.op("DECQ", "CX")

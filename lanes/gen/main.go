@@ -2,7 +2,7 @@
 //
 //	go generate ./lanes
 //
-// The code that it writes is straight lines and loops over blocks: a branch depends on a length, on the number of rounds of
+// The code that it writes is straight lines and loops over blocks or rounds: a branch depends on a length, on the number of rounds of
 // a cipher or on nothing, and a load or store on a pointer, an offset or a constant. main_test.go holds the output to it.
 package main
 

@@ -72,6 +72,9 @@ func broken(line, before string) string {
 	case strings.Contains(op, "GATHER") || strings.Contains(op, "SCATTER"):
 		return "addresses in a vector register"
 	}
+	if strings.HasPrefix(op, "SET") || strings.HasPrefix(op, "CMOV") {
+		return "flags go to a general register"
+	}
 	to := args[len(args)-1]
 	if !general.MatchString(to) || strings.HasPrefix(op, "TEST") || strings.HasPrefix(op, "CMP") {
 		return ""
@@ -94,6 +97,8 @@ func TestTheRulesFindWhatTheyAreFor(t *testing.T) {
 	for _, x := range [][2]string{
 		{"JNE out", "TESTQ AX, AX"},
 		{"JNE out", "VPTEST Y0, Y0"},
+		{"SETNE AX", "VPTEST Y0, Y0"},
+		{"CMOVQNE AX, BX", "VPTEST Y0, Y0"},
 		{"VMOVQ X0, AX", ""},
 		{"VPMOVMSKB Y0, AX", ""},
 		{"KMOVQ K1, AX", ""},

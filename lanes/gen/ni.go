@@ -46,7 +46,7 @@ func ni(o *out, name string, n int, table string, begin, end func(stream), flip 
 	o.label("loop")
 	for _, c := range all {
 		for j, r := range c.s {
-			o.op("VMOVDQU", r, fmt.Sprintf("kept-%d(SP)", 64-c.kept-16*j))
+			o.op("VMOVDQU", r, c.keptAt(j))
 		}
 		for j, r := range c.m {
 			o.op("VMOVDQU", at(16*j, c.data), r)

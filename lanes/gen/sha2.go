@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math/big"
 )
 
@@ -62,7 +63,13 @@ func sha512(o *out) {
 func sha2(rounds int, bits [4][3]int) func(*hash) {
 	return func(h *hash) {
 		t0, t1, t2, t3 := h.tmp(0), h.tmp(1), h.tmp(2), h.tmp(3)
-		for t := range rounds {
+		// The first 16 rounds have no new words; the others are a loop of 16, in which registers and words come back to their places.
+		h.op("XORL", "BX", "BX")
+		for t := range 32 {
+			if t == 16 {
+				h.label("rounds")
+				h.op("ADDQ", 16*h.word, "R8")
+			}
 			s := func(i int) string { return h.s((i - t%8 + 8) % 8) }
 			a, b, c, d, e, f, g, hh := s(0), s(1), s(2), s(3), s(4), s(5), s(6), s(7)
 			if t >= 16 { // W[t] = W[t-16] + σ0(W[t-15]) + W[t-7] + σ1(W[t-2])
@@ -78,20 +85,16 @@ func sha2(rounds int, bits [4][3]int) func(*hash) {
 					y = t3
 				}
 				h.add(h.w(t+9), t0, t0)
-				to := h.w(t)
-				if !h.wide {
-					to = t0
-				}
 				if h.wide {
 					h.fold(bits[3], y, t3, [2]string{t1, t2})
-					h.add(t3, t0, to)
+					h.add(t3, t0, h.w(t))
 				} else {
 					h.fold(bits[3], y, t2, [2]string{t1, t1})
-					h.add(t2, t0, to)
-					h.move(to, h.w(t))
+					h.add(t2, t0, t0)
+					h.move(t0, h.w(t))
 				}
 			}
-			h.addConst(at(t*h.word, "R8"), hh, hh, t3)
+			h.addConst(at(t%16*h.word, "R8"), hh, hh, t3)
 			h.add(h.w(t), hh, hh)
 			h.choose(e, f, g, t0)
 			h.add(t0, hh, hh)
@@ -103,5 +106,9 @@ func sha2(rounds int, bits [4][3]int) func(*hash) {
 			h.fold(bits[1], a, t1, [2]string{t2, t3})
 			h.add(t1, hh, hh)
 		}
+		h.op("ADDQ", 16, "BX")
+		h.op("CMPQ", "BX", fmt.Sprintf("$%d", rounds-16))
+		h.op("JLT", "rounds")
+		h.op("SUBQ", (rounds-16)*h.word, "R8")
 	}
 }

@@ -21,7 +21,7 @@ func (v vec) lanes() int { return v.size() / v.word }
 // reg is a register, and low its lowest 16 bytes.
 func (v vec) reg(n int) string {
 	if v.wide {
-		return fmt.Sprintf("Z%d", n)
+		return z(n)
 	}
 	return fmt.Sprintf("Y%d", n)
 }
