@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"vpngw/ipsec"
@@ -17,19 +18,23 @@ import (
 )
 
 // `bench handshakes` (`make bench-handshakes`) measures what a handshake costs the daemon that answers: all its processor time
-// while one tunnel is built and deleted again and again, by IKE_SA_INIT, IKE_AUTH and INFORMATIONAL, with X25519 and a
-// pre-shared key, on port 4500, for this strongSwan has no other ESP than in UDP. The initiator is the same for all, and runs in this process.
+// while several peers build and delete a tunnel again and again, by IKE_SA_INIT, IKE_AUTH and INFORMATIONAL, with X25519 and a
+// pre-shared key, on port 4500, for this strongSwan has no other ESP than in UDP. The initiators are the same for all, and run
+// in this process.
 //
 //	BENCH_ROUNDS=n        rounds: 5
-//	BENCH_HANDSHAKES=n    in a round, of each: 1000
+//	BENCH_HANDSHAKES=n    in a round, of each responder: 3200
 //	BENCH_OTHER, VPNGW    as for `make bench`
+
+// callers is how many peers build their tunnels at the same time.
+const callers = 16
 
 // responder is a contender that answers.
 type responder struct {
 	name string
 	*trial
 	daemon *lab.Process
-	dial   *dial.Dialer
+	dials  []*dial.Dialer
 	each   []float64 // seconds of processor time for a handshake, by round
 }
 
@@ -38,7 +43,7 @@ func runHandshakes() int {
 	if err == nil && os.Getenv("BENCH_ROUNDS") == "" {
 		p.rounds = 5
 	}
-	count := 1000
+	count := 3200
 	if v := os.Getenv("BENCH_HANDSHAKES"); v != "" && err == nil {
 		if count, err = strconv.Atoi(v); err != nil || count < 1 {
 			err = fmt.Errorf("BENCH_HANDSHAKES is %q: it is a count", v)
@@ -75,7 +80,7 @@ func runHandshakes() int {
 		}
 	}
 	b := &bench{plan: p, programs: built}
-	fmt.Printf("\n%d handshakes in each of %d rounds; other programs took at most %.0f %% of a processor.\n\n", count, p.rounds, 100*foreign)
+	fmt.Printf("\n%d handshakes in each of %d rounds, of %d peers at a time; other programs took at most %.0f %% of a processor.\n\n", count, p.rounds, callers, 100*foreign)
 	for _, line := range b.machine() {
 		fmt.Println("- " + line)
 	}
@@ -96,31 +101,54 @@ func runHandshakes() int {
 	return 0
 }
 
-// start starts the daemon, and opens the initiator's socket at the other end.
+// start starts the daemon, and opens the initiators' sockets at the other end.
 func (r *responder) start(s *site) {
-	here, there := netip.MustParseAddr(outerA), netip.MustParseAddr(outerB)
-	c := dial.Call{
-		Local: here, Remote: there, PSK: psk, IKE: ikeProposal, ESP: "aes128gcm16",
-		Here: netip.MustParsePrefix(netA), There: netip.MustParsePrefix(netB),
+	var calls []dial.Call
+	var conns []lab.Connection
+	for i := range callers {
+		here, net := netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)}), fmt.Sprintf("10.1.%d.0/24", i)
+		s.a.Address("wan", here.String()+"/24")
+		c := dial.Call{
+			Local: here, Remote: netip.MustParseAddr(outerB), PSK: psk, IKE: ikeProposal, ESP: "aes128gcm16",
+			Here: netip.MustParsePrefix(net), There: netip.MustParsePrefix(netB),
+		}
+		c.LocalID, c.RemoteID = ipsec.IdentityOf(c.Local), ipsec.IdentityOf(c.Remote)
+		conn := connection(fmt.Sprintf("bench%d", i), "aes128gcm16", "always", false, netB, net)
+		conn.Native.Local.ID, conn.Native.Remote.ID = c.Remote.String(), c.Local.String()
+		conn.Native.Remote.Address = c.Local.String()
+		calls, conns = append(calls, c), append(conns, conn)
 	}
 	if r.name == strongSwan {
 		charon := s.b.Charon("filelog { stderr { ike = 1\n cfg = 1\n } }") // its default levels
 		charon.PSK(psk)
-		charon.Load(strongswanConn(outerB, outerA, netB, netA))
+		for _, c := range calls {
+			conn := strongswanConn(outerB, c.Local.String(), netB, c.Here.String())
+			conn.Name = c.Local.String()
+			charon.Load(conn)
+		}
 		r.daemon = charon.Process
-		c.LocalID, c.RemoteID = ipsec.IdentityOf(here), ipsec.IdentityOf(there)
 	} else {
-		v := s.vpngwEnd(s.b, connection("bench", "aes128gcm16", "always", false, netB, netA))
-		r.daemon = v.Process
-		c.LocalID, c.RemoteID = ipsec.ParseIdentity("bench.a.example.net"), ipsec.ParseIdentity("bench.b.example.net")
+		r.daemon = s.vpngwEnd(s.b, conns...).Process
 	}
-	var err error
-	if r.dial, err = dial.Open(s.a.Do, c); err != nil {
-		s.Fatalf("the initiator: %v", err)
+	for _, c := range calls {
+		d, err := dial.Open(s.a.Do, c)
+		if err != nil {
+			s.Fatalf("the initiator: %v", err)
+		}
+		s.Cleanup(d.Close)
+		r.dials = append(r.dials, d)
 	}
-	s.Cleanup(r.dial.Close)
-	if err := r.dial.Handshakes(20); err != nil { // so that what comes once has come
-		s.Fatalf("%v\n%s", err, r.daemon.Log())
+	r.handshakes(10 * callers) // so that what comes once has come
+}
+
+// handshakes has all initiators build and delete their tunnels at the same time.
+func (r *responder) handshakes(count int) {
+	var g errgroup.Group
+	for _, d := range r.dials {
+		g.Go(func() error { return d.Handshakes(count / callers) })
+	}
+	if err := g.Wait(); err != nil {
+		r.Fatalf("%v\n%s", err, r.daemon.Log())
 	}
 }
 
@@ -136,9 +164,7 @@ func ownCPU() time.Duration {
 // measure returns how many processors other programs took meanwhile.
 func (r *responder) measure(count int) float64 {
 	own, idle, before, start := ownCPU(), idleTicks(), r.daemon.CPU(), time.Now()
-	if err := r.dial.Handshakes(count); err != nil {
-		r.Fatalf("%v\n%s", err, r.daemon.Log())
-	}
+	r.handshakes(count)
 	used, took := (r.daemon.CPU() - before).Seconds(), time.Since(start).Seconds()
 	r.each = append(r.each, used/float64(count))
 	say("%-20s %.3f ms of CPU, %.3f ms in all", r.name, 1e3*used/float64(count), 1e3*took/float64(count))
