@@ -42,7 +42,7 @@ export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 # proxy, whatever the environment says. `make GOTOOLCHAIN=local` keeps the machine's own.
 export GOTOOLCHAIN := auto
 
-.PHONY: build demo test flake check vuln bench bench-distance gobench fuzz soak install uninstall clean help go setup
+.PHONY: build demo test flake check vuln bench bench-distance bench-handshakes gobench fuzz soak install uninstall clean help go setup
 .PHONY: deb rpm tarball dist package-test compose-test systemd-test page-test metrics-test peers
 .DEFAULT_GOAL := build
 
@@ -101,6 +101,9 @@ bench: go setup ## vpngw beside wireguard-go, strongSwan and a plain relay: a ta
 
 bench-distance: go setup ## TCP at 20 and 100 ms, with and without loss, by itself and in tunnels: a table, 4 hours (root; BENCH_ROUNDS=n, BENCH_SECONDS=n: shorter)
 	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench distance
+
+bench-handshakes: go setup ## what an IKEv2 handshake costs the answering end, beside strongSwan: a table, 1 minute (root)
+	@GO=$(GO) $(GO) run -ldflags '-X main.commit=$(VERSION)' ./test/bench handshakes
 
 gobench: go ## the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(UNITS)

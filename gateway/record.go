@@ -17,6 +17,7 @@ const (
 	// skippedNumbers is how many numbers a start leaves out after a crash: somebody may have been told of events that the crash
 	// kept from the disk, and must not miss those that would get the same numbers.
 	skippedNumbers = 100_000
+	syncEvery      = time.Second
 	recordRetry    = 5 * time.Second // after a failure
 	recordGrace    = 2 * time.Second // at the end
 )
@@ -77,41 +78,62 @@ func (g *Gateway) recordEvents() (stop func(err error)) {
 
 // writeEvents writes the events after a number until end is closed.
 func (g *Gateway) writeEvents(written uint64, end <-chan struct{}) {
+	r := recorder{to: g.Record, written: written}
 	var failed error
-	for {
-		list, more := g.events.after(written)
-		var retry <-chan time.Time
-		if len(list) > 0 {
-			err := write(g.Record, list)
-			switch {
-			case err == nil:
-				written = list[len(list)-1].Number
-				if failed != nil {
-					g.Log.Info("events are kept over a restart again")
-				}
-			case failed == nil:
-				g.Log.Warn("events are in memory only until the state directory takes them: a restart would forget them", "err", err)
-			}
-			if failed = err; err != nil {
-				retry, more = time.After(recordRetry), nil
-			}
+	for ending := false; ; {
+		list, more := g.events.after(r.written)
+		again, err := r.keep(list, ending)
+		switch {
+		case err != nil && ending:
+			g.Log.Warn("the last events are not kept", "count", len(list), "err", err)
+		case err != nil && failed == nil:
+			g.Log.Warn("events are in memory only until the state directory takes them: a restart would forget them", "err", err)
+		case err == nil && failed != nil:
+			g.Log.Info("events are kept over a restart again")
+		}
+		if ending {
+			return
+		}
+		if failed = err; err != nil {
+			again, more = time.After(recordRetry), nil
 		}
 		select {
 		case <-more:
-		case <-retry:
+		case <-again:
 		case <-end:
-			list, _ := g.events.after(written)
-			if len(list) > 0 {
-				if err := write(g.Record, list); err != nil {
-					g.Log.Warn("the last events are not kept", "count", len(list), "err", err)
-				}
-			}
-			return
+			ending = true
 		}
 	}
 }
 
-func write(to Record, list []Event) error {
+// recorder hands events to the kernel at once, so that the end of the process loses none, and has the kernel put them on the
+// disk once in syncEvery.
+type recorder struct {
+	to       Record
+	written  uint64 // the number of the last event that the kernel has
+	unsynced bool   // the disk does not have all of these
+	synced   time.Time
+}
+
+// keep writes events. It wants to be called again when the channel says so, with new events or without. With all, they
+// are on the disk when it returns.
+func (r *recorder) keep(list []Event, all bool) (again <-chan time.Time, err error) {
+	if err := r.write(list); err != nil || !r.unsynced {
+		return nil, err
+	}
+	if early := time.Until(r.synced.Add(syncEvery)); early > 0 && !all {
+		return time.After(early), nil
+	}
+	r.synced = time.Now()
+	err = r.to.Sync()
+	r.unsynced = err != nil
+	return nil, err
+}
+
+func (r *recorder) write(list []Event) error {
+	if len(list) == 0 {
+		return nil
+	}
 	records := make([][]byte, 0, len(list))
 	for _, e := range list {
 		b, err := json.Marshal(e)
@@ -120,10 +142,11 @@ func write(to Record, list []Event) error {
 		}
 		records = append(records, b)
 	}
-	if err := to.Append(records...); err != nil {
+	if err := r.to.Append(records...); err != nil {
 		return err
 	}
-	return to.Sync()
+	r.written, r.unsynced = list[len(list)-1].Number, true
+	return nil
 }
 
 // maxNumber bounds what is believed of a record.

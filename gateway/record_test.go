@@ -18,6 +18,8 @@ import (
 type disk struct {
 	mu      sync.Mutex
 	records [][]byte
+	synced  int // of records
+	syncs   int
 	err     error
 	hang    chan struct{}
 }
@@ -34,7 +36,13 @@ func (d *disk) Append(records ...[]byte) error {
 	return d.err
 }
 
-func (d *disk) Sync() error { return nil }
+func (d *disk) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.synced = len(d.records)
+	d.syncs++
+	return d.err
+}
 
 func (d *disk) fail(err error) {
 	d.mu.Lock()
@@ -119,6 +127,41 @@ func TestEventsOutliveTheDaemon(t *testing.T) {
 		}
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// A storm of events does not make the disk write each by itself, and none waits for long.
+func TestEventsGoToTheDiskTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d disk
+		r := start(t, officeHost(), configOf(hq()), Options{Record: &d})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		before, syncs := len(d.records), d.syncs
+		const n = 1000
+		for range n {
+			r.Tell(diag.Cause{Code: diag.ConfigConfirmed})
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+		}
+		if len(d.records) != before+n {
+			t.Errorf("the end of the process would lose %d events", before+n-len(d.records))
+		}
+		if d.syncs > syncs+2 {
+			t.Errorf("%d writes of the disk in a second", d.syncs-syncs)
+		}
+		time.Sleep(syncEvery)
+		synctest.Wait()
+		if d.synced != len(d.records) {
+			t.Errorf("%d of %d events are on the disk", d.synced, len(d.records))
+		}
+		r.Tell(diag.Cause{Code: diag.ConfigConfirmed})
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if d.synced != len(d.records) {
+			t.Errorf("at the end %d of %d events are on the disk", d.synced, len(d.records))
 		}
 	})
 }
@@ -209,7 +252,7 @@ func BenchmarkEventsOfEarlierRuns(b *testing.B) {
 	e := Event{Time: time.Now().UTC(), Severity: diag.Warning, Connection: "hq", Tunnel: "hq-1", Was: "up", State: "connecting", Report: diag.Report{Why: strings.Repeat("x", 150), Code: diag.PeerDead}}
 	for i := range 2*KeptEvents - 1 {
 		e.Number = uint64(i + 1)
-		if err := write(ring, []Event{e}); err != nil {
+		if err := (&recorder{to: ring}).write([]Event{e}); err != nil {
 			b.Fatal(err)
 		}
 	}

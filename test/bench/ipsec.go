@@ -57,15 +57,7 @@ func startStrongswan(s *site) tunnel {
 	}{{s.b, outerB, outerA, netB, netA}, {s.a, outerA, outerB, netA, netB}} {
 		c := end.ns.Charon()
 		c.PSK(psk)
-		c.Load(lab.Conn{
-			Name: "bench", Version: "2", LocalAddrs: []string{end.local}, RemoteAddrs: []string{end.remote},
-			Proposals: []string{ikeProposal}, Mobike: "no", RekeyTime: "0", ReauthTime: "0",
-			Local: &lab.Auth{Auth: "psk", ID: end.local}, Remote: &lab.Auth{Auth: "psk", ID: end.remote},
-			Children: map[string]lab.Child{"bench": {
-				LocalTS: []string{end.subnet}, RemoteTS: []string{end.far}, ESPProposals: []string{"aes128gcm16"},
-				RekeyTime: "0", LifeTime: "0",
-			}},
-		})
+		c.Load(strongswanConn(end.local, end.remote, end.subnet, end.far))
 		t.daemons = append(t.daemons, c.Process)
 		if end.ns == s.a {
 			if err := c.Initiate("bench"); err != nil {
@@ -76,4 +68,17 @@ func startStrongswan(s *site) tunnel {
 	}
 	s.a.Run("ping", "-n", "-c", "1", "-I", innerA, "-W", "5", innerB)
 	return t
+}
+
+// strongswanConn is one end, without rekeying.
+func strongswanConn(local, remote, subnet, far string) lab.Conn {
+	return lab.Conn{
+		Name: "bench", Version: "2", LocalAddrs: []string{local}, RemoteAddrs: []string{remote},
+		Proposals: []string{ikeProposal}, Mobike: "no", RekeyTime: "0", ReauthTime: "0",
+		Local: &lab.Auth{Auth: "psk", ID: local}, Remote: &lab.Auth{Auth: "psk", ID: remote},
+		Children: map[string]lab.Child{"bench": {
+			LocalTS: []string{subnet}, RemoteTS: []string{far}, ESPProposals: []string{"aes128gcm16"},
+			RekeyTime: "0", LifeTime: "0",
+		}},
+	}
 }

@@ -20,7 +20,8 @@
 //	BENCH_VERBOSE=1      every try of the searches
 //	VPNGW=path           a vpngw that is built already
 //
-// `bench distance` measures TCP between ends that are far from each other: see distance.go.
+// `bench distance` measures TCP between ends that are far from each other: see distance.go. `bench handshakes` measures
+// what IKE costs the end that answers: see handshakes.go.
 package main
 
 import (
@@ -39,8 +40,15 @@ var commit = "unknown"
 
 func main() {
 	runtime.GOMAXPROCS(max(8, runtime.NumCPU())) // package load wants Ps to spare
-	if len(os.Args) > 1 && os.Args[1] == "distance" {
+	what := ""
+	if len(os.Args) > 1 {
+		what = os.Args[1]
+	}
+	switch what {
+	case "distance":
 		os.Exit(runDistance())
+	case "handshakes":
+		os.Exit(runHandshakes())
 	}
 	os.Exit(run())
 }

@@ -39,7 +39,8 @@ type secret struct {
 }
 
 // Charon starts a strongSwan in the namespace. Settings are lines that go into
-// the charon section of strongswan.conf, such as "cookie_threshold = 0".
+// the charon section of strongswan.conf, such as "cookie_threshold = 0", and
+// replace what the lab has there.
 func (n *Namespace) Charon(settings ...string) *Charon {
 	n.lab.Helper()
 	// The path of a Unix socket is short: 107 bytes.
@@ -48,7 +49,7 @@ func (n *Namespace) Charon(settings ...string) *Charon {
 	for _, s := range settings {
 		extra += "\t" + s + "\n"
 	}
-	c.conf = n.lab.File(n.role+"-strongswan.conf", fmt.Sprintf(strongswanConf, extra, c.socket))
+	c.conf = n.lab.File(n.role+"-strongswan.conf", fmt.Sprintf(strongswanConf, c.socket, extra))
 	c.launch()
 	return c
 }
@@ -59,7 +60,7 @@ const strongswanConf = `charon {
 	load_modular = yes
 	install_routes = yes
 	install_virtual_ip = no
-%s	plugins {
+	plugins {
 		include /etc/strongswan.d/charon/*.conf
 		kernel-libipsec {
 			load = 100
@@ -99,7 +100,7 @@ const strongswanConf = `charon {
 			time_format = %%T
 		}
 	}
-}
+%s}
 `
 
 // launch starts the program and connects to it. The path of charon's pid file
