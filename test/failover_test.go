@@ -145,11 +145,13 @@ func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 			}
 		})
 	}
+	t.Run("from and to strongSwan", trafficMovesFromAndToStrongswan)
 }
 
 // strongSwan has both tunnels and sends by the one that came up last, from the moment on when it answers IKE_AUTH: what it
 // sends by a tunnel before we have its answer is lost. So the packets of a return count from when the tunnel is up.
-func TestTrafficMovesFromAndToStrongswan(t *testing.T) {
+func trafficMovesFromAndToStrongswan(t *testing.T) {
+	beside(t)
 	rounds := counted(1, 20)
 	n := twoGateways(t, lab.CharonTools...)
 	a, b := twoTunnelsToStrongswan(n, "3s")
