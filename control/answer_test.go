@@ -32,7 +32,7 @@ func large() *fakeDaemon {
 
 // A client that takes nothing of its answer is cut off. One that takes little, but always some, gets all of it.
 func TestWhoTakesNothingIsCutOff(t *testing.T) {
-	const take = 300 * time.Millisecond
+	const take = time.Second
 	path := eager(t, large(), take)
 	get := func() net.Conn {
 		c, err := net.Dial("unix", path)
@@ -53,7 +53,7 @@ func TestWhoTakesNothingIsCutOff(t *testing.T) {
 			break
 		}
 		if i < 20 { // all of these together take many times as long as a client has for some
-			time.Sleep(take / 2)
+			time.Sleep(take / 5)
 		}
 	}
 	if read < 4<<20 {

@@ -172,6 +172,7 @@ func TestPeerDeletesAndWeComeBack(t *testing.T) {
 }
 
 func TestLongLife(t *testing.T) {
+	t.Parallel()
 	w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 		pa.Children[0].Lifetime.Time, pb.Children[0].Lifetime.Time = 5*time.Minute, 7*time.Minute
 		pa.Lifetime, pb.Lifetime = 20*time.Minute, 15*time.Minute
@@ -193,6 +194,7 @@ func TestLongLife(t *testing.T) {
 // TestLossDuplicationAndReordering rekeys over a network that loses a third,
 // repeats a third and delivers out of order.
 func TestLossDuplicationAndReordering(t *testing.T) {
+	t.Parallel()
 	for seed := range byte(60) {
 		w, a, b := pairWith(t, seed, func(_, pb *sa.Peer) { pb.Children[0].Initiate = seed%2 == 0 })
 		rnd := mrand.New(mrand.NewPCG(uint64(seed), 1))

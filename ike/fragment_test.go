@@ -46,6 +46,7 @@ func TestBigMessagesAreFragmented(t *testing.T) {
 }
 
 func TestFragmentsSurviveLossRepetitionAndReordering(t *testing.T) {
+	t.Parallel()
 	for seed := range byte(10) {
 		w, a, b := pairWith(t, seed, big)
 		rnd := mrand.New(mrand.NewPCG(uint64(seed), 2))

@@ -155,6 +155,7 @@ func (s *story) tell(t testing.TB, which, n int) ([]wire.Header, int) {
 // TestFrozenAndThawedAtEveryStep: either end is replaced by another process in the middle of every exchange, and the
 // other end does not notice: the messages are the same as without that.
 func TestFrozenAndThawedAtEveryStep(t *testing.T) {
+	t.Parallel()
 	for _, s := range stories() {
 		t.Run(s.name, func(t *testing.T) {
 			sent, steps := s.tell(t, 0, -1)

@@ -20,6 +20,7 @@ var vidDPD = []byte{0xaf, 0xca, 0xd7, 0x13, 0x68, 0xa1, 0xf1, 0xc9, 0x6b, 0x86, 
 // Of twelve pairs the peer has two, and says nothing about the others. The two are up at once and rekeyed in time,
 // wherever they stand in the list; a peer without DPD is no reason to give up what works.
 func TestV1SilentPairsDelayNoOther(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		good []int
@@ -98,6 +99,7 @@ func TestV1SilentPairsDelayNoOther(t *testing.T) {
 
 // So many pairs are refused in silence that not all can be asked for at a time.
 func TestV1VerySilentPeer(t *testing.T) {
+	t.Parallel()
 	for _, answers := range []bool{true, false} { // to liveness checks
 		w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
 			v1(pa, pb)

@@ -83,6 +83,7 @@ func during(t *testing.T, seed byte, lose int, commands ...command) bool {
 // TestRekeysLoseNothing: either end rekeys, or both at once, a Child SA or the IKE SA or both, and each message is
 // lost in turn.
 func TestRekeysLoseNothing(t *testing.T) {
+	t.Parallel()
 	for name, commands := range map[string][]command{
 		"child by the initiator":            {{0, rekeyChild}},
 		"child by the responder":            {{1, rekeyChild}},

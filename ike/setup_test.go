@@ -13,6 +13,7 @@ import (
 
 // TestSetUpUnderLoss: a tunnel comes up within 30 s although 30 % of the messages are lost.
 func TestSetUpUnderLoss(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		change func(pa, pb *sa.Peer)

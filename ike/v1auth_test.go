@@ -14,6 +14,7 @@ import (
 // The full set between two vpngw: every cipher with every hash and every group, of phase 1 and of
 // ESP, in both modes, with PFS and without.
 func TestV1EveryAlgorithm(t *testing.T) {
+	t.Parallel()
 	var rows []row1
 	for _, c := range []string{"des", "3des", "aes128", "aes192", "aes256"} {
 		for _, h := range []string{"md5", "sha1", "sha256", "sha384", "sha512"} {
@@ -240,6 +241,7 @@ func manyPairs(pa, pb *sa.Peer) {
 }
 
 func TestV1ManyPairsOfSubnets(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		w, a, b := pairOf(t, func(pa, pb *sa.Peer) { change(pa, pb); manyPairs(pa, pb) })
 		w.run(2 * time.Second)

@@ -478,6 +478,7 @@ func TestV1FloodLeavesRoomForAGenuinePeer(t *testing.T) {
 }
 
 func TestV1BigMessagesAreFragmented(t *testing.T) {
+	t.Parallel()
 	big := func(pa, pb *sa.Peer) {
 		for _, p := range []*sa.Peer{pa, pb} {
 			p.Children[0].Proposals = proposals(ipsec.ProtoESP, "aes256-aes192-aes128-3des-des-sha512-sha384-sha256-sha1-md5-modp4096")

@@ -75,6 +75,7 @@ func during1(t *testing.T, seed byte, lose int, traffic bool, change func(pa, pb
 }
 
 func TestV1RekeysLoseNothingWhicheverMessageIsLost(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {
 		for name, commands := range map[string][]command{
 			"child by the one who began":     {{0, rekeyChild}},

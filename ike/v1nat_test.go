@@ -88,6 +88,7 @@ func forwarded(w *world, e *end, outside string) *nat {
 }
 
 func TestV1AcrossNATs(t *testing.T) {
+	t.Parallel()
 	for where, make := range atNAT {
 		for version := range vids {
 			both(t, func(t *testing.T, change func(pa, pb *sa.Peer)) {

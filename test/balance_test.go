@@ -172,6 +172,7 @@ func TestTwoTunnelsShareTheTraffic(t *testing.T) {
 	}
 	for _, by := range detectors {
 		t.Run(by.name, func(t *testing.T) {
+			beside(t)
 			n := twoGateways(t)
 			a, b := twoTunnels("1s", by)
 			for _, c := range []*lab.Connection{&a, &b} {
@@ -251,11 +252,13 @@ func TestTwoTunnelsShareTheTraffic(t *testing.T) {
 			fs.without(t, "the reloads")
 		})
 	}
+	t.Run("to strongSwan", trafficToStrongswanIsShared)
 }
 
 // We send to a strongSwan by both tunnels; it has no such mode and sends by one, which may be either. What goes by the tunnel
 // that dies moves.
-func TestTrafficToStrongswanIsShared(t *testing.T) {
+func trafficToStrongswanIsShared(t *testing.T) {
+	beside(t)
 	n := twoGateways(t, lab.CharonTools...)
 	a, b := twoTunnelsToStrongswan(n, "2s")
 	a.Balance = true

@@ -99,12 +99,13 @@ var losses = []loss{
 
 // The master of two tunnels is lost under traffic: the traffic is on the other one soon, and comes back without loss.
 // Neither peer is told what the other one told.
-func TestBGPMovesTheTrafficOfALostMaster(t *testing.T) {
+func bgpMovesTheTrafficOfALostMaster(t *testing.T) {
 	for _, tt := range losses {
 		if tt.soak && !soak {
 			continue
 		}
 		t.Run(tt.name, func(t *testing.T) {
+			beside(t)
 			n := twoGateways(t, lab.RouterTools...)
 			ours, carriers, theirs := bgpPair("1s", tt.by, tt.more)
 			n.Cloud.Vpngw(lab.Config{Connections: carriers})

@@ -30,6 +30,7 @@ func TestClockMovedByAnHour(t *testing.T) {
 	const life = 8 * time.Second // of a Child SA, which is rekeyed after 80 to 95 % of it
 	for version, name := range map[int]string{1: "IKEv1", 2: "IKEv2"} {
 		t.Run(name, func(t *testing.T) {
+			beside(t)
 			n := lab.Direct(t)
 			n.Customer.OwnClock()
 			c, _ := versionPair(version)

@@ -97,7 +97,7 @@ func spread(t *testing.T, what string, times []time.Duration, bar time.Duration)
 }
 
 // The active tunnel is black-holed under traffic: both ends move to the standby as soon as they notice, and back without
-// loss.
+// loss. So it is with strongSwan, and with a master that BGP finds lost.
 func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 	for _, by := range []detector{byDPD, byHealth, byBFD} {
 		t.Run(by.name, func(t *testing.T) {
@@ -145,11 +145,14 @@ func TestTrafficOfABlackHoledTunnelMoves(t *testing.T) {
 			}
 		})
 	}
+	t.Run("from and to strongSwan", trafficMovesFromAndToStrongswan)
+	t.Run("lost BGP session", bgpMovesTheTrafficOfALostMaster)
 }
 
 // strongSwan has both tunnels and sends by the one that came up last, from the moment on when it answers IKE_AUTH: what it
 // sends by a tunnel before we have its answer is lost. So the packets of a return count from when the tunnel is up.
-func TestTrafficMovesFromAndToStrongswan(t *testing.T) {
+func trafficMovesFromAndToStrongswan(t *testing.T) {
+	beside(t)
 	rounds := counted(1, 20)
 	n := twoGateways(t, lab.CharonTools...)
 	a, b := twoTunnelsToStrongswan(n, "3s")

@@ -13,7 +13,7 @@ func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 // A test that counts a flow's packets or measures a time does not call t.Parallel: no other test runs
 // beside it. All other tests run side by side.
 
-// beside lets the two halves of such a test run side by side, where both wait most of the time. A soak, with
+// beside lets the parts of such a test run side by side, where they wait most of the time. A soak, with
 // its `-parallel 1`, runs them one after the other.
 func beside(t *testing.T) { t.Parallel() }
 

@@ -42,7 +42,7 @@ func TestEveryWayThroughTheDataPlane(t *testing.T) {
 			customer.AwaitUp("row")
 			cloud.AwaitUp("row")
 			for size, to := range map[int]string{300: lab.CloudHost, 1200: lab.CloudHost6, 8000: lab.CloudHost} {
-				if p := n.Host.Ping(to, 50, lab.Echo{Size: size}); p.Lost() != 0 {
+				if p := n.Host.Ping(to, counted(20, 50), lab.Echo{Size: size}); p.Lost() != 0 {
 					t.Errorf("%d bytes to %s: %v", size, to, p)
 				}
 			}
