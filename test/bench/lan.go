@@ -1,5 +1,7 @@
 package main
 
+import "time"
+
 // Values of BENCH_LAN.
 const (
 	lanSingle = "single" // A's kernel forwards each datagram by itself, as kernels do unless they are told otherwise
@@ -13,8 +15,7 @@ const (
 	lanBits   = "/25"
 )
 
-// behind has the datagrams come from a host in a LAN behind A. A network card reports several packets at once, a veth
-// reports each: so A's device towards the LAN is polled again some microseconds later, in place of an interrupt.
+// behind has the datagrams come from a host in a LAN behind A, whose device reports several packets at once.
 func (s *site) behind(merged bool) {
 	s.from = s.Namespace("lan")
 	s.Link(s.from, "eth0", s.a, "lan")
@@ -23,9 +24,8 @@ func (s *site) behind(merged bool) {
 	s.a.Run("ip", "addr", "del", innerA+"/24", "dev", "lo")
 	s.a.Address("lo", innerA+lanBits)
 	s.a.Address("lan", lanRouter+lanBits)
-	s.a.Run("ethtool", "-K", "lan", "gro", "on")
-	s.a.Run("sh", "-c", "echo 50000 >/sys/class/net/lan/gro_flush_timeout && echo 2 >/sys/class/net/lan/napi_defer_hard_irqs")
+	s.a.Coalesce("lan", 50*time.Microsecond)
 	if merged {
-		s.a.Run("ethtool", "-K", "lan", "rx-udp-gro-forwarding", "on")
+		s.a.MergeUDP("lan")
 	}
 }
