@@ -77,7 +77,7 @@ func TestDatagramsThatTheLANsDeviceMerges(t *testing.T) {
 	n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
 	customer := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
 	device := customer.AwaitUp("row").Device
-	n.Customer.Coalesce("lan", 10*time.Millisecond)
+	n.Customer.Coalesce("lan", 3*time.Millisecond)
 	n.Customer.MergeUDP("lan")
 	f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 2000)
 	arrives(t, n, f)
