@@ -118,7 +118,6 @@ func (q *queue) WriteBatch(ds []ipsec.Datagram) (int, error) {
 
 // numberedTUN gives numbered packets of several flows, and checks the numbers of those it takes.
 type numberedTUN struct {
-	t       *testing.T
 	poller  *esptest.Poller
 	flows   int
 	left    atomic.Int64 // to give, or to take
@@ -186,7 +185,7 @@ func TestFlowsKeepTheirOrderOverEngines(t *testing.T) {
 		}
 	}
 	s := newSite(t, engines, func(j, i int) Framer {
-		d := &numberedTUN{t: t, poller: pollers[j][i], flows: flows, given: make([]uint32, flows), taken: make([]uint32, flows), all: make(chan struct{}), atOnce: 50}
+		d := &numberedTUN{poller: pollers[j][i], flows: flows, given: make([]uint32, flows), taken: make([]uint32, flows), all: make(chan struct{}), atOnce: 50}
 		d.left.Store(packets)
 		tuns[j] = append(tuns[j], d)
 		return d
