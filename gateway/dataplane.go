@@ -39,8 +39,9 @@ type Poller interface {
 // layout assigns the sockets and TUNs to threads. With few processors and no
 // configured number, one thread serves all of UDP: it wakes no other thread for
 // the acknowledgements that it causes, which is by far the fastest. With more
-// processors each direction has one thread. Protocol 50 arrives packet by
-// packet and needs so much time that a separate thread receives it.
+// processors each direction has one thread, and with many the TUNs are divided among two: what goes
+// out of two TUNs shares nothing, while all that comes in waits for one lock (docs/performance.md). Protocol 50 arrives
+// packet by packet and needs so much time that, with few processors, a separate thread receives it.
 type layout struct {
 	threads  int
 	from, to int // the threads that read TUNs, [from, to)
@@ -55,8 +56,10 @@ func layoutOf(configured, processors int) layout {
 		return layout{threads: configured, from: 1, to: configured}
 	case processors < 4:
 		return layout{threads: 2, to: 1, raw: 1}
+	case processors < 8:
+		return layout{threads: 2, from: 1, to: 2}
 	}
-	return layout{threads: 2, from: 1, to: 2}
+	return layout{threads: 3, from: 1, to: 3}
 }
 
 // start makes the engines, which read the sockets in run until ctx ends. threads

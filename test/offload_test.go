@@ -1,7 +1,10 @@
 package test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"vpngw/test/lab"
 )
@@ -63,5 +66,29 @@ func TestEveryWayThroughTheDataPlane(t *testing.T) {
 			customer.Stop()
 			cloud.Stop()
 		})
+	}
+}
+
+// Where the LAN's device merges datagrams, vpngw takes many at once out of the TUN, and they arrive one by one.
+func TestDatagramsThatTheLANsDeviceMerges(t *testing.T) {
+	t.Parallel()
+	n := lab.Direct(t, "ethtool")
+	c := native("row", suites{ikeGroup: "x25519", ikeEncr: "aes128gcm16", espEncr: "aes128gcm16", ikeHash: "sha256", espHash: "sha256", initiate: true})
+	n.Cloud.Vpngw(lab.Config{Connections: []lab.Connection{mirror(c)}})
+	customer := n.Customer.Vpngw(lab.Config{Connections: []lab.Connection{c}})
+	device := customer.AwaitUp("row").Device
+	n.Customer.Coalesce("lan", 3*time.Millisecond)
+	n.Customer.MergeUDP("lan")
+	f := n.StartFlow(n.Host, lab.CustomerHost, n.CloudHost, lab.CloudHost, 2000)
+	arrives(t, n, f)
+	ab, ba := f.Stop()
+	lossless(t, ab, ba)
+	frames, err := strconv.Atoi(strings.TrimSpace(n.Customer.Run("cat", "/sys/class/net/"+device+"/statistics/tx_packets")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d datagrams in %d frames", ab.Sent, frames)
+	if frames > ab.Sent/2 {
+		t.Errorf("%d datagrams came out of the TUN in %d frames: they were not merged", ab.Sent, frames)
 	}
 }

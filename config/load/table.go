@@ -45,7 +45,7 @@ var fileRow = &dialect.Row{Name: "config", Type: &dialect.Object{Rows: []dialect
 	{Name: "offload", Type: dialect.Bool{}, Default: "true", Doc: "move super-packets between TUN and sockets in one pass; no: one packet at a time, which is slower"},
 	{Name: "raw_frames", Type: dialect.Bool{}, Default: "true", Doc: "send ESP outside UDP as Ethernet frames where nothing but the speed differs; no: always through the IP stack"},
 	{Name: "discard_cleartext", Type: dialect.Bool{}, Default: "true", Doc: "discard packets from networks that are routed into a tunnel unless they come through one; no: accept them from every device"},
-	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "threads that carry packets; by default one, and one for protocol 50; with four or more processors one for each direction"},
+	{Name: "threads", Type: dialect.Int{Min: 1, Max: 64}, Doc: "threads that carry packets; by default one, and one for protocol 50; with four or more processors one for each direction, with eight or more two for what goes out"},
 	{Name: "metrics", Type: metricsObject, Doc: "metrics for Prometheus, which are always on the control socket too"},
 	{Name: "vpn_gateways", Type: dialect.Table{Of: dialect.VPNGateway, Name: "vpn_gateways"}, Doc: "the cloud's gateways by id"},
 	{Name: "customer_gateways", Type: dialect.Table{Of: dialect.CustomerGateway, Name: "customer_gateways"}, Doc: "the customer's gateways by id"},

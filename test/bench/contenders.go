@@ -17,6 +17,7 @@ type contender struct {
 	relay string // the row of the relay on the same link
 	other bool   // run by the other vpngw
 	far   *far   // the link between the ends; nil: a cable
+	lan   string // of the plan
 }
 
 // The rows that the bars use.
@@ -70,6 +71,10 @@ func (p plan) chosen() ([]contender, error) {
 		if p.only != nil && !p.only.MatchString(c.name) {
 			continue
 		}
+		if p.lan == lanMerged && c.name == floorUDP {
+			continue // it takes no super-packets
+		}
+		c.lan = p.lan
 		out = append(out, c)
 		if p.other != "" && c.isVpngw() {
 			c.name, c.other = otherPrefix+c.name, true

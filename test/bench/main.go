@@ -17,6 +17,7 @@
 //	BENCH_OTHER=path     another vpngw, measured beside this one
 //	BENCH_PLACE=fixed    each daemon and each end of the load has one processor
 //	BENCH_STEADY=n       n packets a second, for profiling, and what they cost each end: steady64 in one flow, steadymix in 16
+//	BENCH_LAN=single     the datagrams come from a host behind A; merged: A's device towards it merges those of a flow
 //	BENCH_VERBOSE=1      every try of the searches
 //	VPNGW=path           a vpngw that is built already
 //

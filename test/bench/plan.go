@@ -29,6 +29,7 @@ type plan struct {
 	other  string         // a second vpngw, or empty
 	place  placement
 	steady float64 // packets a second, while profiling
+	lan    string  // the datagrams come from a host behind A; empty: from A itself
 }
 
 // The measurements, by their names in BENCH_WHAT. A run of pings gives two
@@ -86,6 +87,11 @@ func planned() (plan, error) {
 		if p.steady, err = strconv.ParseFloat(v, 64); err != nil || p.steady <= 0 {
 			return p, fmt.Errorf("BENCH_STEADY is %q: it is packets a second", v)
 		}
+	}
+	switch p.lan = os.Getenv("BENCH_LAN"); p.lan {
+	case "", lanSingle, lanMerged:
+	default:
+		return p, fmt.Errorf("BENCH_LAN is %q: it is %s or %s", p.lan, lanSingle, lanMerged)
 	}
 	if p.other != "" {
 		if _, err := os.Stat(p.other); err != nil {

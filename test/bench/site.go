@@ -27,7 +27,8 @@ type site struct {
 	*lab.Lab
 	programs
 	a, b *lab.Namespace
-	link *lab.Process // the delay between the ends; nil: they are next to each other
+	link *lab.Process   // the delay between the ends; nil: they are next to each other
+	from *lab.Namespace // where the datagrams of the load come from: a, or a host behind it
 }
 
 // tunnel is the tunnel of a contender between the two ends.
@@ -58,12 +59,20 @@ func newSite(t lab.T, p programs, c contender) *site {
 			end.ns.Run("ethtool", "-K", "wan", "tx-udp-segmentation", "off")
 		}
 	}
+	s.from = s.a
+	if c.lan != "" {
+		s.behind(c.lan == lanMerged)
+	}
 	return s
 }
 
 // path opens the sockets of the load, from A to B.
 func (s *site) path() *load.Path {
-	p, err := load.Open(s.a.Do, s.b.Do, netip.MustParseAddr(innerA), loadPort)
+	source := innerA
+	if s.from != s.a {
+		source = lanHost
+	}
+	p, err := load.Open(s.from.Do, s.b.Do, netip.MustParseAddr(source), loadPort)
 	if err != nil {
 		s.Fatalf("load: %v", err)
 	}
