@@ -51,6 +51,41 @@ func TestNoESPProposalInCommonIsToldOnBothEnds(t *testing.T) {
 	b.noLeaks()
 }
 
+// A Child SA that is refused in IKE_AUTH costs neither end its IKE SA (RFC 7296 section 1.2): what is missing is asked for over the
+// same one, again and again, and the end of that one is told.
+func TestAChildRefusedInIKEAuthCostsNoIKESA(t *testing.T) {
+	esp := func(text string) func(pa, pb *sa.Peer) {
+		return func(pa, _ *sa.Peer) { pa.Children[0].Proposals = proposals(ipsec.ProtoESP, text) }
+	}
+	for name, change := range map[string]func(pa, pb *sa.Peer){
+		"NO_PROPOSAL_CHOSEN": esp("aes256-sha512"),
+		"TS_UNACCEPTABLE":    func(pa, _ *sa.Peer) { pa.Children[0].Local = selectors("10.9.0.0/16") },
+	} {
+		for _, ends := range []string{"initiator", "responder"} {
+			w, a, b := pairOf(t, change)
+			w.run(5 * time.Minute)
+			if n, m := w.count(wire.ExchangeSAInit, false), w.count(wire.ExchangeCreateChild, false); n != 1 || m < 8 || m > 30 {
+				t.Errorf("%s: in five minutes %d IKE SAs were begun, want 1, and %d Child SAs, want 8 to 30", name, n, m)
+			}
+			wantIKE(t, a, b, 1)
+			if x, y := a.ikeOf(), b.ikeOf(); x.SPIi != y.SPIi || x.SPIr != y.SPIr || x.State != sa.Established || y.State != sa.Established {
+				t.Errorf("%s: %+v\n%+v", name, x, y)
+			}
+			if a.view()[0].Children[0].Why == "" || b.view()[0].Children[0].Why == "" {
+				t.Errorf("%s: an end does not say why there is no Child SA", name)
+			}
+			spi := a.ikeOf().SPIi
+			map[string]*end{"initiator": a, "responder": b}[ends].Do(w.now, sa.Shutdown{})
+			w.run(100 * time.Millisecond)
+			for _, n := range []*end{a, b} {
+				if m := n.peer(0).main(); m != nil && m.Info().SPIi == spi {
+					t.Errorf("%s: the end of the %s was not told", name, ends)
+				}
+			}
+		}
+	}
+}
+
 // TestOtherPFSGroupIsTriedAgain: the ends prefer different groups. The first Child SA has no key exchange, and the
 // rekey gets INVALID_KE_PAYLOAD.
 func TestOtherPFSGroupIsTriedAgain(t *testing.T) {

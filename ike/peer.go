@@ -352,7 +352,7 @@ func (p *peer) dedupe(now time.Time) {
 	ms := p.usable()
 	var keep sa.Machine
 	for _, m := range ms {
-		if keep == nil || m.Info().SPIi < keep.Info().SPIi {
+		if keep == nil || prefers(m.Info(), keep.Info()) {
 			keep = m
 		}
 	}
@@ -377,6 +377,15 @@ func (p *peer) dedupe(now time.Time) {
 			p.dedupeAt = in.Established.Add(dedupeOther)
 		}
 	}
+}
+
+// prefers reports whether m stays rather than other. In IKEv1 a peer that is no vpngw may have begun the later one in place of
+// the earlier, at about the time of our own rekey: strongSwan then takes Child SAs away again that we make over the earlier one.
+func prefers(m, other sa.Info) bool {
+	if m.Version == 1 && !m.Vpngw && !m.Established.Equal(other.Established) {
+		return m.Established.After(other.Established)
+	}
+	return m.SPIi < other.SPIi
 }
 
 // repeats reports whether m was established at about the same time as keep, and keep has all its Child SAs too.

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
@@ -62,25 +63,74 @@ func TestV1ResponderHoldsItsPacketsBackUntilMessage3(t *testing.T) {
 	}
 }
 
-// The first packet on the new SA is as good a proof as message 3.
-func TestV1HoldEndsWithTheFirstPacketOnTheNewSA(t *testing.T) {
-	w, a, b := pairOf(t, v1)
-	w.run(10 * time.Second)
+// A peer that sends on the new SA has its keys, but may not be ready to receive on it: Libreswan installs its outbound SA,
+// then the inbound one, and then sends message 3. So the first packet on the new SA lets nothing go that message 3 does not.
+func TestV1PacketBeforeMessage3LetsNothingGo(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		seen            time.Duration // after message 2
+		message3, after time.Duration // after the packet; message3 0: lost
+		want            string
+	}{
+		{"message 3 is on its way", 50 * time.Millisecond, 60 * time.Millisecond, 59 * time.Millisecond, "in hold QM"},
+		{"message 3 comes", 50 * time.Millisecond, 60 * time.Millisecond, 70 * time.Millisecond, "in hold QM out resume"},
+		{"message 3 is lost", 50 * time.Millisecond, 0, 95 * time.Millisecond, "in hold QM"},
+		{"message 3 is lost for good", 50 * time.Millisecond, 0, 120 * time.Millisecond, "in hold QM out resume"},
+		{"the packet comes at the end of the hold", 190 * time.Millisecond, 0, 95 * time.Millisecond, "in hold QM"},
+		{"the packet comes after the hold", 300 * time.Millisecond, 0, 95 * time.Millisecond, "in hold QM resume hold"},
+		{"and message 3 after it", 300 * time.Millisecond, 20 * time.Millisecond, 30 * time.Millisecond, "in hold QM resume hold out resume"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, a, b := pairOf(t, v1)
+			w.run(10 * time.Second)
+			b.trace = nil
+			var last ipsec.Datagram
+			seen := 0
+			w.filter = func(d *ipsec.Datagram) bool {
+				if h, _ := wire.ParseHeader(d.Data); h.Exchange != wire.ExchangeQuick {
+					return true
+				}
+				if seen++; seen == 3 {
+					last = ipsec.Datagram{Local: d.Local, Remote: d.Remote, Data: slices.Clone(d.Data)}
+				}
+				return seen < 3
+			}
+			a.Do(w.now, sa.Rekey{Tunnel: "a"})
+			w.run(c.seen)
+			for spi := range b.in {
+				if b.out[spi] == nil {
+					b.Do(w.now, sa.SeenInbound{SPIIn: spi})
+					b.Do(w.now, sa.SeenInbound{SPIIn: spi})
+				}
+			}
+			if c.message3 > 0 && c.message3 < c.after {
+				w.run(c.message3)
+				b.Handle(w.now, last)
+				c.after -= c.message3
+			}
+			w.run(c.after)
+			if got := strings.ReplaceAll(strings.Join(trimIDs(b.trace), " "), "send quick mode", "QM"); got != c.want {
+				t.Errorf("the responder did %q, want %q", got, c.want)
+			}
+			w.filter = nil
+			w.run(40 * time.Second)
+			wantPairs(t, a, b, 1)
+		})
+	}
+}
+
+// A peer that deletes the old SA has the new one, whether or not its message 3 was lost.
+func TestV1HoldEndsWithThePeersDelete(t *testing.T) {
+	w, a, b, tap := established1(t, v1)
 	b.trace = nil
 	quickOnly(w, 2)
+	old := binary.BigEndian.AppendUint32(nil, b.newest[0].SPIOut)
 	a.Do(w.now, sa.Rekey{Tunnel: "a"})
-	w.run(50 * time.Millisecond)
-	for spi := range b.in {
-		if b.out[spi] == nil {
-			b.Do(w.now, sa.SeenInbound{SPIIn: spi})
-		}
-	}
-	w.run(10 * time.Millisecond)
+	w.run(20 * time.Millisecond)
+	del := &wire.Delete1{DOI: 1, Protocol: ipsec.ProtoESP, SPIs: [][]byte{old}}
+	b.give(tap.forge(toOf(b, wire.ExchangeInfo1, 4711), []wire.Payload{del}, nil))
 	if got := strings.Join(trimIDs(b.trace), " "); got != "in hold send quick mode out resume" {
 		t.Errorf("the responder did %q", got)
-	}
-	if len(b.held) != 0 {
-		t.Error("something is still on hold")
 	}
 }
 

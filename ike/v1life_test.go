@@ -400,6 +400,34 @@ func TestV1OfTwoPhases1OneGoesWithoutItsChildSAs(t *testing.T) {
 	})
 }
 
+// strongSwan that begins a phase 1 soon after ours means it as a rekey of ours, and does not delete ours: the later one stays.
+func TestV1AnotherPeersLaterPhase1Stays(t *testing.T) {
+	for _, swap := range []bool{false, true} { // so that either has the lower cookie
+		w, a, b := pairOf(t, v1)
+		w.filter = func(d *ipsec.Datagram) bool { unknownVendor(d); return true }
+		w.run(10 * time.Second)
+		w.lossless = true
+		us, peer, mine, its := a, b, "a", "b"
+		if swap {
+			us, peer, mine, its = b, a, "b", "a"
+		}
+		us.Do(w.now, sa.RekeyIKE{Tunnel: mine})
+		w.run(900 * time.Millisecond)
+		first := us.ikeOf().SPIi
+		w.filter = func(d *ipsec.Datagram) bool {
+			unknownVendor(d)
+			h, _ := wire.ParseHeader(d.Data)
+			return h.SPIi != first || h.Exchange != wire.ExchangeInfo1 || d.Local.Addr() != us.addr
+		}
+		peer.Do(w.now, sa.RekeyIKE{Tunnel: its})
+		w.run(30 * time.Second)
+		if x, y := us.ikeOf(), peer.ikeOf(); x.SPIi != y.SPIi || x.SPIi == first {
+			t.Errorf("the first is %x; we keep %x, the peer %x", first, x.SPIi, y.SPIi)
+		}
+		wantPairs(t, a, b, 1)
+	}
+}
+
 // An operator's rekey while the peer's is under way starts no second one.
 func TestV1RekeyIsNotAskedForTwice(t *testing.T) {
 	w, a, b := pairOf(t, v1)

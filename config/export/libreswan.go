@@ -119,7 +119,7 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 	if t.Aggressive && t.IKEVersion == 1 {
 		w.set("aggressive", "yes")
 	}
-	w.algorithms("ike", t.IKEVersion, t.IKEProposals)
+	w.algorithms("ike", t.IKEVersion, t.IKEProposals, nil)
 	w.libreswanLife("ikelifetime", t.IKELifetime, "an IKE SA")
 	for _, id := range []ipsec.Identity{t.Local.ID, t.Remote.ID} {
 		if id.Type != 0 && id != ipsec.AnyIdentity && libreswanID(config.End{ID: id}) == "%any" {
@@ -149,7 +149,10 @@ func (w *writer) libreswanIKE(t *config.Tunnel) {
 }
 
 func (w *writer) libreswanESP(t *config.Tunnel) {
-	w.algorithms("esp", t.IKEVersion, t.ESPProposals)
+	w.algorithms("esp", t.IKEVersion, t.ESPProposals, groupsOf(t.IKEProposals))
+	if t.IKEVersion != 1 {
+		w.libreswanPFS(t)
+	}
 	without := withoutGroup(t.ESPProposals)
 	if without > 0 && without < len(t.ESPProposals) {
 		w.line("    # %s", w.cannot("that PFS is left to the peer: here it is demanded"))
@@ -237,7 +240,8 @@ var libreswanNames = map[string]string{
 
 // algorithms writes proposals as CIPHERS-HASHES-GROUPS, or as CIPHERS;GROUPS where ESP has no hash: what stands behind the
 // first hyphen there is one. IKEv1 knows one algorithm in each place, so a proposal becomes as many as it has choices.
-func (w *writer) algorithms(key string, version int, ps []ipsec.Proposal) {
+// A proposal of which Libreswan has no cipher, no hash or no group is left out; without a group it takes the IKE SA's.
+func (w *writer) algorithms(key string, version int, ps []ipsec.Proposal, ike []string) {
 	var out []string
 	for _, p := range ps {
 		hashes := ipsec.Integ
@@ -247,6 +251,9 @@ func (w *writer) algorithms(key string, version int, ps []ipsec.Proposal) {
 		ciphers := w.libreswanList(key, version, p.Of(ipsec.Encr))
 		hash := w.libreswanList(key, version, p.Of(hashes))
 		groups := w.libreswanList(key, version, p.Of(ipsec.KE))
+		if len(hash) == 0 && len(p.Of(hashes)) > 0 || len(groups) == 0 && len(p.Of(ipsec.KE)) > 0 && !alike(groupsOf([]ipsec.Proposal{p}), ike) {
+			continue
+		}
 		if version != 1 {
 			ciphers, hash, groups = oneWord(ciphers), oneWord(hash), oneWord(groups)
 		}
@@ -265,8 +272,37 @@ func (w *writer) algorithms(key string, version int, ps []ipsec.Proposal) {
 			}
 		}
 	}
+	if len(out) == 0 {
+		w.line("    # %s", w.cannot("%s=, for Libreswan has none of these proposals: take other algorithms at both ends", key))
+		return
+	}
 	w.set(key, strings.Join(out, ","))
 }
+
+// libreswanPFS warns of a group with which the tunnel comes up, and which Libreswan 4.10 refuses at the first rekey.
+func (w *writer) libreswanPFS(t *config.Tunnel) {
+	ike, esp := groupsOf(t.IKEProposals), groupsOf(t.ESPProposals)
+	if len(esp) > 0 && !alike(esp, ike) {
+		w.line("    # Libreswan 4.10 refuses a rekey of the Child SA with another group than the IKE SA's. Here ike has %s,", strings.Join(ike, ", "))
+		w.line("    # and esp has %s: take one group for both, at both ends.", strings.Join(esp, ", "))
+	}
+}
+
+// groupsOf are the groups of proposals, each once.
+func groupsOf(ps []ipsec.Proposal) []string {
+	var out []string
+	for _, p := range ps {
+		for _, g := range p.Of(ipsec.KE) {
+			if g.ID != 0 && !slices.Contains(out, g.String()) {
+				out = append(out, g.String())
+			}
+		}
+	}
+	return out
+}
+
+// alike reports whether PFS can have no other group than IKE has.
+func alike(esp, ike []string) bool { return len(ike) == 1 && slices.Equal(esp, ike) }
 
 // oneWord is a list as one word.
 func oneWord(names []string) []string {

@@ -24,7 +24,10 @@ const (
 	// soonMin to soonMax is how long after phase 1 this end rekeys Child SAs that the peer may have lost.
 	soonMin, soonMax = 600 * time.Millisecond, 900 * time.Millisecond
 	// holdTime is how long each message 2 makes a responder's packets wait for message 3.
-	holdTime      = 200 * time.Millisecond
+	holdTime = 200 * time.Millisecond
+	// readyTime is how long a responder that has seen the peer on the new SA still waits for message 3, which the peer
+	// sends when it is ready to receive.
+	readyTime     = 100 * time.Millisecond
 	maxChildren   = 1024
 	maxUnfinished = 64
 )
@@ -219,9 +222,15 @@ func (s *SA) hold(now time.Time, c *child) {
 	}
 	for _, old := range s.fam.children {
 		if old.carriesFor(c) && old.heldUntil.IsZero() {
-			old.heldUntil = now.Add(holdTime)
-			s.env.Owner.Emit(sa.Hold{SPIIn: old.sa.SPIIn})
+			old.holdUntil(s, now.Add(holdTime))
 		}
+	}
+}
+
+func (c *child) holdUntil(s *SA, at time.Time) {
+	held := !c.heldUntil.IsZero()
+	if c.heldUntil = at; !held {
+		s.env.Owner.Emit(sa.Hold{SPIIn: c.sa.SPIIn})
 	}
 }
 
@@ -343,9 +352,11 @@ func (s *SA) releaseChildren(now time.Time, why diag.Cause) {
 // advanceChildren does what is due on the Child SAs.
 func (s *SA) advanceChildren(now time.Time) {
 	for _, c := range slices.Clone(s.fam.children) {
-		if sa.Due(now, c.outAt) {
+		if sa.Due(now, c.outAt) { // before any hold ends, so that what was kept back goes out on it
 			s.sendOn(now, c)
 		}
+	}
+	for _, c := range slices.Clone(s.fam.children) {
 		if sa.Due(now, c.heldUntil) {
 			s.resume(c)
 		}
@@ -379,11 +390,23 @@ func (s *SA) advanceChildren(now time.Time) {
 	}
 }
 
-// SeenInbound implements sa.Machine. A peer that sends on an SA can receive on it too.
+// SeenInbound implements sa.Machine. A peer that answered the quick mode can receive on an SA on which it sends.
+// One that began it has the keys, but may not be ready to receive: Libreswan installs its outbound SA first, then the
+// inbound one, and then sends message 3. Others have removed the old SA by now. So packets wait for message 3, which is
+// right behind, and for a moment only, as it may be lost.
 func (s *SA) SeenInbound(now time.Time, spiIn uint32) bool {
 	c := s.fam.find(spiIn)
-	if c != nil {
+	switch {
+	case c == nil:
+	case c.made || c.out || c.gone || !s.replaces(c):
 		s.fam.current.sendOn(now, c)
+	case !c.confirmBy.IsZero(): // else it was seen before
+		c.confirmBy, c.outAt = time.Time{}, now.Add(readyTime)
+		for _, old := range s.fam.children {
+			if old.carriesFor(c) {
+				old.holdUntil(s, c.outAt)
+			}
+		}
 	}
 	return c != nil
 }

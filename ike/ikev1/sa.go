@@ -430,6 +430,7 @@ func (s *SA) Info() sa.Info {
 		Version: 1, Peer: s.peer, State: s.state, Since: s.since, Initiator: s.initiator,
 		Current:  s.state == sa.Established || s.fam.current == s,
 		Unproven: s.state == sa.Connecting && !s.initiator && s.p1.x.kind == wire.ExchangeAggressive,
+		Vpngw:    s.peerSays.vpngw,
 		SPIi:     s.spiI, SPIr: s.spiR, Suite: s.suite, Path: s.path, NAT: s.nat, Encap: s.encap(), Established: s.authedAt,
 	}
 }

@@ -66,6 +66,7 @@ type Info struct {
 	Lingering   bool // it has ended, and only repeats its last response
 	Unproven    bool // of IKEv1's aggressive mode: a message began it that anybody can send in the peer's name, and no other has come
 	Current     bool // it has the Child SAs, and no successor has them
+	Vpngw       bool // of IKEv1: the peer says that it is another vpngw
 	SPIi, SPIr  uint64
 	Suite       ipsec.Suite
 	Path        ipsec.Path
