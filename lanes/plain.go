@@ -15,6 +15,11 @@ func (e *Encrypter) cbc([][]byte)                       {}
 func (e *Encrypter) blocks(*[Max * blockSize]byte, int) {}
 func (d *Decrypter) cbc(_, _ []byte)                    {}
 
+func gcmWide() bool                          { return false }
+func (g *gcm) expand([]byte)                 {}
+func (g *gcm) seal(_, _, _ []byte, _ uint64) {}
+func (g *gcm) open(_, _, _ []byte) bool      { return false }
+
 type kernels struct{}
 
 func kernelsOf(Hash) kernels { return kernels{} }

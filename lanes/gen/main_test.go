@@ -113,7 +113,7 @@ func TestTheRulesFindWhatTheyAreFor(t *testing.T) {
 }
 
 // wideFunctions are those for AVX-512 and VAES; a processor without them is given the others.
-var wideFunctions = []string{"cbcEncryptX16", "cbcEncryptX4", "cbcDecryptWide", "blocksX16", "md5x16", "sha1x16", "sha256x16", "sha512x8"}
+var wideFunctions = []string{"cbcEncryptX16", "cbcEncryptX4", "cbcDecryptWide", "blocksX16", "md5x16", "sha1x16", "sha256x16", "sha512x8", "gcmSeal", "gcmOpen"}
 
 var onlyAVX512 = regexp.MustCompile(`\bZ[0-9]+|\b[XY](1[6-9]|2[0-9]|3[01])\b|\bK[0-7]\b|^VP?(TERNLOG|PROL|PROR)|BCST|(I32X|I64X|DQU64|DQA64|DQU32)|^VP(XOR|AND|OR)[DQ] `)
 
