@@ -5,8 +5,12 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
+
+	"vpngw/ipsec/wycheproof"
 )
 
 // stdGCM is AES-GCM by the standard library.
@@ -132,4 +136,178 @@ func TestGCMAtEveryLengthAndAlignment(t *testing.T) {
 			g.check(t, r, random(r, 1<<16+5), random(r, 8), 3, 99)
 		}
 	})
+}
+
+// Each of Wycheproof's vectors that ESP could have.
+func TestWycheproofGCM(t *testing.T) {
+	var f struct {
+		TestGroups []struct {
+			IVSize, TagSize int
+			Tests           []struct {
+				TcID                               int
+				Key, IV, AAD, Msg, CT, Tag, Result string
+			}
+		}
+	}
+	wycheproof.Read(t, "aes_gcm_test.json", &f)
+	everyLevel(t, func(t *testing.T) {
+		ran := 0
+		for _, g := range f.TestGroups {
+			if g.IVSize != 96 || g.TagSize != 128 {
+				continue
+			}
+			for _, tt := range g.Tests {
+				iv, aad, msg := unhex(t, tt.IV), unhex(t, tt.AAD), unhex(t, tt.Msg)
+				if len(aad) > maxAAD {
+					continue
+				}
+				ran++
+				sealed := append(iv[GCMSalt:len(iv):len(iv)], unhex(t, tt.CT+tt.Tag)...)
+				o, err := NewGCMOpener(unhex(t, tt.Key), iv[:GCMSalt])
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := make([]byte, len(msg))
+				if ok := o.Open(got, sealed, aad); ok != (tt.Result == "valid") || ok && !bytes.Equal(got, msg) {
+					t.Errorf("%d: opened is %v, want %s: %x", tt.TcID, ok, tt.Result, got)
+				}
+				s, err := NewGCMSealer(unhex(t, tt.Key), iv[:GCMSalt])
+				if err != nil {
+					t.Fatal(err)
+				}
+				counter := binary.BigEndian.Uint64(iv[GCMSalt:])
+				if tt.Result != "valid" || counter == 0 {
+					continue
+				}
+				b := make([]byte, len(sealed))
+				if !s.Seal(b, msg, aad, counter) || !bytes.Equal(b, sealed) {
+					t.Errorf("%d: sealed to %x, want %x", tt.TcID, b, sealed)
+				}
+			}
+		}
+		if ran < 100 {
+			t.Errorf("only %d vectors ran", ran)
+		}
+	})
+}
+
+func TestGCMRefusesACounterThatIsNotHigher(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		s, err := NewGCMSealer(make([]byte, 16), make([]byte, 4))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range []struct {
+			counter uint64
+			want    bool
+		}{
+			{0, false},
+			{1, true},
+			{1, false},
+			{0, false},
+			{2, true},
+			{1 << 32, true},
+			{2, false},
+			{1<<32 - 1, false},
+			{1 << 32, false},
+			{1<<32 + 1, true},
+			{math.MaxUint64 - 1, true},
+			{math.MaxUint64, true},
+			{math.MaxUint64, false},
+			{0, false},
+			{1, false},
+		} {
+			b := make([]byte, 40+GCMOverhead)
+			if got := s.Seal(b, make([]byte, 40), nil, x.counter); got != x.want {
+				t.Errorf("counter %d: %v, want %v", x.counter, got, x.want)
+			}
+			if written := !bytes.Equal(b, make([]byte, len(b))); written != x.want {
+				t.Errorf("counter %d: written is %v, want %v", x.counter, written, x.want)
+			}
+		}
+	})
+}
+
+func TestGCMOfWrongLengths(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		for _, x := range [][2]int{{15, 4}, {0, 4}, {33, 4}, {16, 3}, {16, 5}, {16, 12}} {
+			if _, err := NewGCMSealer(make([]byte, x[0]), make([]byte, x[1])); err == nil {
+				t.Errorf("a sealer takes a key of %d bytes and a salt of %d", x[0], x[1])
+			}
+			if _, err := NewGCMOpener(make([]byte, x[0]), make([]byte, x[1])); err == nil {
+				t.Errorf("an opener takes a key of %d bytes and a salt of %d", x[0], x[1])
+			}
+		}
+		s, _ := NewGCMSealer(make([]byte, 16), make([]byte, 4))
+		o, _ := NewGCMOpener(make([]byte, 16), make([]byte, 4))
+		for name, f := range map[string]func(){
+			"dst too short":      func() { s.Seal(make([]byte, 43), make([]byte, 20), nil, 1) },
+			"dst too long":       func() { s.Seal(make([]byte, 45), make([]byte, 20), nil, 1) },
+			"much to add":        func() { s.Seal(make([]byte, 44), make([]byte, 20), make([]byte, 17), 1) },
+			"no IV and no tag":   func() { o.Open(nil, make([]byte, 23), nil) },
+			"sealed too short":   func() { o.Open(make([]byte, 20), make([]byte, 43), nil) },
+			"much to add, open":  func() { o.Open(make([]byte, 20), make([]byte, 44), make([]byte, 17)) },
+			"sealed is too long": func() { o.Open(make([]byte, 20), make([]byte, 45), nil) },
+		} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: no panic", name)
+					}
+				}()
+				f()
+			}()
+		}
+	})
+}
+
+func TestGCMAllocatesNothing(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		s, _ := NewGCMSealer(make([]byte, 16), make([]byte, 4))
+		o, _ := NewGCMOpener(make([]byte, 16), make([]byte, 4))
+		text, b, aad, counter := make([]byte, 1404), make([]byte, 1404+GCMOverhead), make([]byte, 12), uint64(0)
+		if n := testing.AllocsPerRun(20, func() {
+			counter++
+			if !s.Seal(b, text, aad, counter) || !o.Open(text, b, aad) {
+				t.Fatal("not sealed, or not opened")
+			}
+			b[9] ^= 1
+			o.Open(text, b, aad)
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}
+
+func TestClearedGCMKeysAreGone(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		s, _ := NewGCMSealer(make([]byte, 16), []byte{1, 2, 3, 4})
+		s.Clear()
+		if s.salt != 0 || s.nonce != [12]byte{} || s.key != nil && *s.key != (gcmKey{}) {
+			t.Error("a key or a salt is there still")
+		}
+	})
+}
+
+func FuzzGCM(f *testing.F) {
+	f.Add(uint64(1), uint16(84), uint8(8), uint8(0), uint32(100), make([]byte, 20))
+	f.Add(uint64(2), uint16(1404), uint8(12), uint8(33), uint32(8), []byte("a key of AES-256 that has 32 byt"))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint16, aad, offset uint8, flip uint32, key []byte) {
+		var s [32]byte
+		binary.LittleEndian.PutUint64(s[:], seed)
+		r := rand.NewChaCha8(s)
+		k := make([]byte, 16+seed%3*8)
+		copy(k, key)
+		g := newGCMs(t, k, random(r, GCMSalt))
+		g.iv = r.Uint64() >> (1 + seed%60)
+		g.check(t, r, random(r, int(n)), random(r, int(aad)%(maxAAD+1)), int(offset)%64, int(flip))
+	})
+}
+
+func ExampleGCMSealer_Seal() {
+	s, _ := NewGCMSealer(make([]byte, 16), make([]byte, GCMSalt))
+	text := []byte("a packet")
+	b := make([]byte, len(text)+GCMOverhead)
+	fmt.Println(s.Seal(b, text, nil, 1), s.Seal(b, text, nil, 1))
+	// Output: true false
 }
