@@ -34,7 +34,7 @@ func detect() (level, bool) {
 	return avx2, sha
 }
 
-// What follows is written by gen; aes.go, gcm.go, lanes.go and ni.go there say what it does.
+// What follows is written by gen; aes.go, gcm.go, lanes.go, ni.go and sum.go there say what it does.
 
 func cpuid(leaf, sub uint64, regs *[4]uint32)
 
@@ -112,3 +112,6 @@ func sha256ni1(states *[2]*uint32, data *[2]*byte, off, blocks int)
 
 //go:noescape
 func sha256ni2(states *[2]*uint32, data *[2]*byte, off, blocks int)
+
+//go:noescape
+func sumNarrow(data *byte, n int, sum *uint64)
