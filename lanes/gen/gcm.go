@@ -1,16 +1,14 @@
 package main
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
-// AES-GCM (NIST SP 800-38D) with four blocks in a register: 16 blocks are encrypted as counters while 16 are hashed.
+// AES-GCM (NIST SP 800-38D) with four blocks in a register. 16 counters are encrypted and 16 blocks are hashed, neither of which waits
+// for the other, so the processor does both at once: to seal, the ciphertext hashed is that of the 16 blocks before.
 //
 // A block of GHASH is a polynomial whose first bit is its lowest coefficient. With its bytes turned around it is a number whose highest bit is
 // that coefficient, and the product of two such numbers lacks a factor x. The powers of H have it already. Numbers are multiplied
 // modulo x^128 + x^127 + x^126 + x^121 + 1: to add a multiple of that which clears the lowest 64 bits moves them, times
-// x^63 + x^62 + x^57, to the next 64 bits, and to those 128 bits higher. Doing so twice divides by x^128, as the reflection asks for.
+// x^63 + x^62 + x^57, to the next 64 bits, and to those 128 bits higher. Done twice this divides by x^128, as the reflection asks.
 //
 // Blocks are not hashed one by one: 16 of them are multiplied by H^16 to H^1, the products added, and the sum is reduced once.
 //
@@ -43,26 +41,47 @@ func gcm(o *out) {
 	gcmCrypt(o, false)
 }
 
-// gcmProduct multiplies register a by b, unreduced: register 10 has the low half, 11 the high one, and 12 what lies between them. w is
-// the width: X or Z. With add the product is added to what they have. Registers 9 and 14 are spare.
-func gcmProduct(o *out, w string, a, b int, add bool) {
-	r := func(n int) string { return fmt.Sprintf("%s%d", w, n) }
-	op := func(halves int, to int) { o.op("VPCLMULQDQ", halves, r(b), r(a), r(to)) }
-	if !add {
-		op(0x00, 10)
-		op(0x11, 11)
-		op(0x01, 12)
-		op(0x10, 14)
-		o.op("VPXOR"+map[string]string{"Z": "Q"}[w], r(14), r(12), r(12))
-		return
+// gcmXOR is the name of the instruction on registers of width w: X or Z.
+func gcmXOR(w string) string {
+	if w == "Z" {
+		return "VPXORQ"
 	}
-	op(0x00, 14)
-	o.op("VPXORQ", r(14), r(10), r(10))
-	op(0x11, 9)
-	o.op("VPXORQ", r(9), r(11), r(11))
-	op(0x01, 14)
-	op(0x10, 9)
-	o.op("VPTERNLOGD", 0x96, r(9), r(14), r(12))
+	return "VPXOR"
+}
+
+// gcmProduct multiplies register a by b, unreduced: register 10 has the low half, 11 the high one, and 12 what lies between them.
+// Register 14 is spare.
+func gcmProduct(o *out, w string, a, b int) {
+	r := func(n int) string { return fmt.Sprintf("%s%d", w, n) }
+	o.op("VPCLMULQDQ", 0x00, r(b), r(a), r(10))
+	o.op("VPCLMULQDQ", 0x11, r(b), r(a), r(11))
+	o.op("VPCLMULQDQ", 0x01, r(b), r(a), r(12))
+	o.op("VPCLMULQDQ", 0x10, r(b), r(a), r(14))
+	o.op(gcmXOR(w), r(14), r(12), r(12))
+}
+
+// gcmSum adds the product of a and b to what gcmProduct has made. Registers 9 and 14 are spare.
+func gcmSum(o *out, a, b int) {
+	o.op("VPCLMULQDQ", 0x00, z(b), z(a), "Z14")
+	o.op("VPXORQ", "Z14", "Z10", "Z10")
+	o.op("VPCLMULQDQ", 0x11, z(b), z(a), "Z9")
+	o.op("VPXORQ", "Z9", "Z11", "Z11")
+	o.op("VPCLMULQDQ", 0x01, z(b), z(a), "Z14")
+	o.op("VPCLMULQDQ", 0x10, z(b), z(a), "Z9")
+	o.op("VPTERNLOGD", 0x96, "Z9", "Z14", "Z12")
+}
+
+// gcmHash multiplies register i of some, the first of which is 0, by the power at from, and adds the product to theirs.
+func gcmHash(o *out, i, register int, from string) {
+	if i == 0 {
+		o.op("VPXORQ", "Z9", z(register), z(register)) // the hash so far
+	}
+	o.op("VMOVDQU64", from, "Z13")
+	if i == 0 {
+		gcmProduct(o, "Z", register, 13)
+	} else {
+		gcmSum(o, register, 13)
+	}
 }
 
 // gcmReduce reduces what gcmProduct has made to register 11. Register 14 is spare.
@@ -114,7 +133,7 @@ func gcmPowers(o *out) {
 		o.op("VMOVDQU", "X11", "(R8)")
 		o.op("SUBQ", 16, "R8")
 		o.op("VMOVDQA", "X11", "X1")
-		gcmProduct(o, "X", 1, 0, false)
+		gcmProduct(o, "X", 1, 0)
 		gcmReduce(o, "X")
 		o.op("DECQ", "CX")
 		o.op("JNZ", "loop"+suffix)
@@ -123,47 +142,20 @@ func gcmPowers(o *out) {
 	o.words("gcmModulus", 8, 1, 1<<63|1<<62|1<<57)
 }
 
-// weave writes the instructions of both, those of the shorter one spread evenly over the longer. The processor has units that a and b
-// use apart from each other, and neither has to wait until all of the other is under way.
-func weave(o *out, a, b func(o *out)) {
-	lines := func(f func(o *out)) [][]byte {
-		var x out
-		f(&x)
-		return bytes.SplitAfter(x.Bytes(), []byte("\n"))
-	}
-	x, y := lines(a), lines(b)
-	if len(x) < len(y) {
-		x, y = y, x
-	}
-	for i := range x {
-		o.Write(x[i])
-		for j := i * len(y) / len(x); j < (i+1)*len(y)/len(x); j++ {
-			o.Write(y[j])
-		}
-	}
-}
-
-// func gcmSeal(key *gcmKey, rounds int, dst, src *byte, n int, counter, aad [2]uint64, aadBits uint64, tag *[16]byte)
+// func gcmSeal(key *gcmKey, rounds int, dst, src *byte, n int, counterLow, counterHigh, aadLow, aadHigh, aadBits uint64, tag *[16]byte)
 //
 // It encrypts n bytes of src to dst and writes the tag; gcmOpen decrypts, and writes the tag that there should be. dst may be
-// src. counter is the block that the tag is encrypted with, as a number whose low half comes first, and so is the block of
-// additional data.
+// src. The block whose encryption masks the tag, and that of additional data, are numbers in two halves.
 //
 // Registers: 0 to 4 are blocks under encryption, 5 to 8 the ciphertext that is hashed, 9 the hash so far, 15 the next four
 // counters as numbers, 16 to 30 the round keys, and 31 turns bytes around.
 func gcmCrypt(o *out, seal bool) {
 	name := map[bool]string{true: "gcmSeal", false: "gcmOpen"}[seal]
-	o.function(name, 0, append([][2]string{{"key", "DI"}, {"rounds", "BX"}}, [][2]string{
-		{"dst", "R9"},
-		{"src", "SI"},
-		{"n", "CX"},
-		{"counterLow", "R10"},
-		{"counterHigh", "R11"},
-		{"aadLow", "R12"},
-		{"aadHigh", "R13"},
-		{"aadBits", "AX"},
-		{"tag", "R8"},
-	}...)...)
+	o.function(
+		name, 0, [2]string{"key", "DI"}, [2]string{"rounds", "BX"}, [2]string{"dst", "R9"}, [2]string{"src", "SI"}, [2]string{"n", "CX"},
+		[2]string{"counterLow", "R10"}, [2]string{"counterHigh", "R11"}, [2]string{"aadLow", "R12"}, [2]string{"aadHigh", "R13"},
+		[2]string{"aadBits", "AX"}, [2]string{"tag", "R8"},
+	)
 	o.op("VMOVDQU64", "gcmFlip<>(SB)", "Z31")
 	o.op("VMOVQ", "R10", "X15")
 	o.op("VPINSRQ", 1, "R11", "X15", "X15")
@@ -172,13 +164,13 @@ func gcmCrypt(o *out, seal bool) {
 	o.op("VMOVQ", "R12", "X5")
 	o.op("VPINSRQ", 1, "R13", "X5", "X5")
 	o.op("VMOVDQU", at(lastPower, "DI"), "X13")
-	gcmProduct(o, "X", 5, 13, false)
+	gcmProduct(o, "X", 5, 13)
 	gcmReduce(o, "X")
 	o.op("VMOVDQA", "X11", "X9")
 	o.op("LEAQ", "(CX*8)", "DX") // bits
 	byRounds(o, func(rounds int, suffix string) {
 		wideKeys(o, rounds)
-		encrypt := func(o *out) {
+		encrypt := func() {
 			for q := range 4 {
 				o.op("VPSHUFB", "Z31", "Z15", z(q))
 				o.op("VPADDD", "gcmNext<>(SB)", "Z15", "Z15")
@@ -188,17 +180,13 @@ func gcmCrypt(o *out, seal bool) {
 			}
 			wideRounds(o, "VAESENC", rounds, 4)
 		}
-		hash := func(o *out) {
+		hash := func() {
 			for q := range 4 {
 				if !seal {
 					o.op("VMOVDQU64", at(64*q, "SI"), z(5+q))
 					o.op("VPSHUFB", "Z31", z(5+q), z(5+q))
 				}
-				if q == 0 {
-					o.op("VPXORQ", "Z9", "Z5", "Z5")
-				}
-				o.op("VMOVDQU64", at(powersAt+16+64*q, "DI"), "Z13")
-				gcmProduct(o, "Z", 5+q, 13, q > 0)
+				gcmHash(o, q, 5+q, at(powersAt+16+64*q, "DI"))
 			}
 			gcmReduce(o, "Z")
 			gcmFold(o)
@@ -218,19 +206,20 @@ func gcmCrypt(o *out, seal bool) {
 		o.op("CMPQ", "CX", "$256")
 		o.op("JLT", "tail"+suffix)
 		if seal {
-			encrypt(o)
+			encrypt()
 			finish()
 			o.op("CMPQ", "CX", "$256")
 			o.op("JLT", "drain"+suffix)
 		}
 		o.label("loop" + suffix)
-		weave(o, encrypt, hash)
+		encrypt()
+		hash()
 		finish()
 		o.op("CMPQ", "CX", "$256")
 		o.op("JGE", "loop"+suffix)
 		if seal {
 			o.label("drain" + suffix)
-			hash(o)
+			hash()
 		}
 		o.label("tail" + suffix)
 		// The powers begin with that of as many blocks as are left, and the lengths.
@@ -275,7 +264,7 @@ func gcmTail(o *out, seal bool, rounds, n int) {
 	for q := max(0, n-2); q < min(n, 4); q++ {
 		o.op("VPCMPUB", 6, fmt.Sprintf("gcmByte<>+%d(SB)", 64*q), "Z14", mask(q)) // greater
 	}
-	load := func(o *out, q int, to string) {
+	load := func(q int, to string) {
 		switch {
 		case q == 4:
 			o.op("VPXORQ", to, to, to)
@@ -285,62 +274,46 @@ func gcmTail(o *out, seal bool, rounds, n int) {
 			o.op("VMOVDQU8.Z", at(64*q, "SI"), mask(q), to)
 		}
 	}
-	insert := func(o *out, low, high, to string) {
+	insert := func(low, high, to string) {
 		o.op("VMOVQ", low, "X13")
 		o.op("VPINSRQ", 1, high, "X13", "X13")
 		o.op("VSHUFI64X2", 0, "Z13", "Z13", "K3", to)
 	}
-	encrypt := func(o *out) {
-		for q := range n {
-			if q < n-1 {
-				o.op("VPSHUFB", "Z31", "Z15", z(q))
-				o.op("VPADDD", "gcmNext<>(SB)", "Z15", "Z15")
-				continue
-			}
-			insert(o, "R10", "R11", "Z15")
+	encrypt := func() {
+		for q := range n - 1 {
 			o.op("VPSHUFB", "Z31", "Z15", z(q))
+			o.op("VPADDD", "gcmNext<>(SB)", "Z15", "Z15")
 		}
+		insert("R10", "R11", "Z15")
+		o.op("VPSHUFB", "Z31", "Z15", z(n-1))
 		for q := range n {
 			o.op("VPXORQ", "Z16", z(q), z(q))
 		}
 		wideRounds(o, "VAESENC", rounds, n)
 	}
-	hash := func(o *out) {
+	hash := func() {
 		for q := range n {
 			r := q
 			if !seal {
 				r = 5
-				load(o, q, z(r))
+				load(q, z(r))
 				o.op("VPSHUFB", "Z31", z(r), z(r))
 			}
 			if q == n-1 {
-				insert(o, "DX", "AX", z(r))
+				insert("DX", "AX", z(r))
 			}
-			if q == 0 {
-				o.op("VPXORQ", "Z9", z(r), z(r))
-			}
-			o.op("VMOVDQU64", at(64*q, "R13"), "Z13")
-			gcmProduct(o, "Z", r, 13, q > 0)
+			gcmHash(o, q, r, at(64*q, "R13"))
 		}
 		gcmReduce(o, "Z")
 	}
-	if seal {
-		encrypt(o)
-	} else {
-		// insert uses register 13 on both sides, so the counters come first.
-		var both out
-		encrypt(&both)
-		lines := bytes.SplitAfter(both.Bytes(), []byte("\n"))
-		first := 3*n + 2
-		for _, l := range lines[:first] {
-			o.Write(l)
-		}
-		weave(o, func(o *out) { o.Write(bytes.Join(lines[first:], nil)) }, hash)
+	encrypt()
+	if !seal {
+		hash()
 	}
 	o.op("VMOVDQU64.Z", z(n-1), "K3", "Z6")
 	for q := range min(n, 4) {
 		if m := mask(q); m != "" {
-			load(o, q, "Z13")
+			load(q, "Z13")
 			o.op("VPXORQ", "Z13", z(q), z(q))
 			o.op("VMOVDQU8", z(q), m, at(64*q, "R9"))
 			if seal {
@@ -356,9 +329,9 @@ func gcmTail(o *out, seal bool, rounds, n int) {
 	}
 	if seal {
 		if n == 5 {
-			load(o, 4, "Z4")
+			load(4, "Z4")
 		}
-		hash(o)
+		hash()
 	}
 	o.op("VPSHUFB", "Z31", "Z11", "Z11")
 	o.op("VPXORQ", "Z6", "Z11", "Z11")
