@@ -5,14 +5,15 @@ import "fmt"
 // AES-GCM (NIST SP 800-38D) with four blocks in a register. 16 counters are encrypted and 16 blocks are hashed, neither of which waits
 // for the other, so the processor does both at once: to seal, the ciphertext hashed is that of the 16 blocks before.
 //
-// A block of GHASH is a polynomial whose first bit is its lowest coefficient. With its bytes turned around it is a number whose highest bit is
-// that coefficient, and the product of two such numbers lacks a factor x. The powers of H have it already. Numbers are multiplied
-// modulo x^128 + x^127 + x^126 + x^121 + 1: to add a multiple of that which clears the lowest 64 bits moves them, times
-// x^63 + x^62 + x^57, to the next 64 bits, and to those 128 bits higher. Done twice this divides by x^128, as the reflection asks.
+// A block of GHASH is a polynomial whose first bit is its lowest coefficient. With its bytes reversed it is a number whose highest bit is
+// that coefficient. The product of two such numbers lacks a factor x, so the powers of H are stored with that factor. The
+// modulus is x^128 + x^127 + x^126 + x^121 + 1. Adding the multiple of it that clears the lowest 64 bits of a product adds these bits 128
+// bits higher, and, times x^63 + x^62 + x^57, to the next 64 bits. Done twice this leaves the upper 128 of 256 bits, which is
+// the reduced product.
 //
-// Blocks are not hashed one by one: 16 of them are multiplied by H^16 to H^1, the products added, and the sum is reduced once.
+// 16 blocks are multiplied by H^16 to H^1, and the sum of the products is reduced once.
 //
-// A key is the round keys, then H^17 to H^1, then 48 bytes that are read, but only multiplied by 0.
+// A key is the round keys, then H^17 to H^1, then 48 bytes that are read but only multiplied by 0.
 
 const (
 	powersAt  = 15 * 16 // H^17
@@ -147,8 +148,8 @@ func gcmPowers(o *out) {
 // It encrypts n bytes of src to dst and writes the tag; gcmOpen decrypts, and writes the tag that there should be. dst may be
 // src. The block whose encryption masks the tag, and that of additional data, are numbers in two halves.
 //
-// Registers: 0 to 4 are blocks under encryption, 5 to 8 the ciphertext that is hashed, 9 the hash so far, 15 the next four
-// counters as numbers, 16 to 30 the round keys, and 31 turns bytes around.
+// Registers 0 to 4 have blocks under encryption, 5 to 8 the ciphertext to hash, 9 the hash so far, 15 the next four
+// counters as numbers, 16 to 30 the round keys, and 31 reverses the bytes of a block.
 func gcmCrypt(o *out, seal bool) {
 	name := map[bool]string{true: "gcmSeal", false: "gcmOpen"}[seal]
 	o.function(
@@ -222,7 +223,7 @@ func gcmCrypt(o *out, seal bool) {
 			hash()
 		}
 		o.label("tail" + suffix)
-		// The powers begin with that of as many blocks as are left, and the lengths.
+		// R13 points to the power of H for the first of the blocks that are left; K3 has the place of the one behind them.
 		o.op("LEAQ", "15(CX)", "R12")
 		o.op("ANDQ", -16, "R12")
 		o.op("LEAQ", at(lastPower, "DI"), "R13")
@@ -248,10 +249,11 @@ func gcmCrypt(o *out, seal bool) {
 	})
 }
 
-// gcmTail writes the end for what fits into n registers together with one block more: as a counter, that which encrypts the tag; as
-// hashed, that with the lengths. It is in the last register, in the place that K3 tells. CX and Z14 have the number of bytes.
+// gcmTail writes the end of a function for a rest that fits into n registers together with one more block, whose place in the last register
+// K3 tells. Among the counters that block is the one whose encryption masks the tag; among the hashed blocks it is the lengths. CX, and each
+// byte of Z14, is the number of bytes.
 func gcmTail(o *out, seal bool, rounds, n int) {
-	// Which bytes of register q there are; all, if it says "".
+	// mask is the mask of the bytes that register q has; "" if it has all.
 	mask := func(q int) string {
 		switch {
 		case q == n-1:

@@ -1,10 +1,10 @@
 package main
 
-// The ones' complement sum of 16-bit words (RFC 1071). VPMADDWD adds two words to one of 32 bits, but takes them as signed: a word
-// with its highest bit turned is the word less 2^15. What two words lack in each 32 bits of a register comes back in the end.
+// The ones' complement sum of 16-bit words (RFC 1071). VPMADDWD adds two words to one of 32 bits, but takes them as signed. A word
+// whose highest bit is inverted is, as a signed number, the word less 2^15; so each sum of two lacks 2^16, which the end adds again.
 
 func sum(o *out) {
-	// They have 1 in each word, and the highest bit.
+	// Each word of sumOnes is 1; each word of sumHigh is its highest bit.
 	o.words("sumOnes", 8, 0x0001000100010001, 0x0001000100010001, 0x0001000100010001, 0x0001000100010001)
 	o.words("sumHigh", 8, 0x8000800080008000, 0x8000800080008000, 0x8000800080008000, 0x8000800080008000)
 	sumNarrow(vec{o, false, 4})
