@@ -1,45 +1,9 @@
 package esp
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "vpngw/lanes"
 
-// onesSum is the ones' complement sum (RFC 1071) of from and the 16-bit words of
-// b; an odd last byte is the high byte of a word. The sums of adjoining parts add up if all
-// parts but the last have an even length.
-//
-// It adds eight bytes at a time, in little-endian order: ones' complement arithmetic does not
-// depend on the byte order (RFC 1071 section 2B).
-func onesSum(from uint16, b []byte) uint16 {
-	var s, c uint64
-	for len(b) >= 64 {
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[8:]), c)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[16:]), c)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[24:]), c)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[32:]), c)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[40:]), c)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[48:]), c)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[56:]), c)
-		s += c
-		b = b[64:]
-	}
-	for len(b) >= 8 {
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
-		s += c
-		b = b[8:]
-	}
-	var last [8]byte
-	copy(last[:], b)
-	s, c = bits.Add64(s, binary.LittleEndian.Uint64(last[:]), 0)
-	s += c
-	s = s>>32 + s&0xffffffff
-	s = s>>32 + s&0xffffffff
-	s = s>>16 + s&0xffff
-	s = s>>16 + s&0xffff
-	return onesAdd(bits.ReverseBytes16(uint16(s)), from)
-}
+// onesSum is the ones' complement sum (RFC 1071) of from and the 16-bit words of b, as lanes.Sum has it.
+func onesSum(from uint16, b []byte) uint16 { return onesAdd(lanes.Sum(b), from) }
 
 // onesAdd is the ones' complement sum of two words.
 func onesAdd(a, b uint16) uint16 {

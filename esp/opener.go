@@ -14,6 +14,7 @@ import (
 // concurrent use.
 type opener struct {
 	transform
+	gcm *lanes.GCMOpener // nil: not AES-GCM
 	aes *lanes.Decrypter // nil: not AES-CBC
 	des resettable       // nil: neither 3DES nor DES
 	// sha256 says that the ICV is one of HMAC-SHA-256, which peers cut to one of two lengths.
@@ -28,6 +29,8 @@ func newOpener(sa *ipsec.ChildSA) (*opener, error) {
 	}
 	o := &opener{transform: t, sha256: sa.Suite.Integ.ID == ipsec.IntegSHA256_128}
 	switch sa.Suite.Encr.ID {
+	case ipsec.EncrAESGCM16:
+		o.gcm, err = lanes.NewGCMOpener(saltOf(sa.In))
 	case ipsec.EncrAESCBC:
 		o.aes, err = lanes.NewDecrypter(sa.In.Encr)
 	case ipsec.Encr3DES, ipsec.EncrDES:
@@ -52,6 +55,9 @@ func (o *opener) wipe() {
 	if o.aes != nil {
 		o.aes.Clear()
 	}
+	if o.gcm != nil {
+		o.gcm.Clear()
+	}
 }
 
 // whole reports whether b is long enough for a packet, and has whole blocks.
@@ -67,6 +73,13 @@ func (o *opener) whole(b []byte) bool {
 func (o *opener) open(dst, b []byte, seq uint64, icv []byte) (payload []byte, next uint8, why reason) {
 	if !o.whole(b) {
 		return nil, 0, dropMalformed
+	}
+	if o.gcm != nil {
+		payload = dst[:len(b)-espHeader-lanes.GCMOverhead]
+		if !o.gcm.Open(payload, b[espHeader:], o.additional(b, seq)) {
+			return nil, 0, dropBadICV
+		}
+		return trim(payload)
 	}
 	if o.aead != nil {
 		copy(o.nonce[4:], b[espHeader:][:o.ivLen])

@@ -414,3 +414,20 @@ func TestMoveToAnotherTransportSwitchesSockets(t *testing.T) {
 		t.Errorf("sent %+v", ds)
 	}
 }
+
+// AES-GCM must not use a nonce twice, whatever mistake the code above it makes.
+func TestANumberThatWasUsedSealsNothing(t *testing.T) {
+	a, _, sa, _ := ends(t, "aes128gcm16", udp4, nil)
+	p := udpPacket(false, 1, 2, 100)
+	if n := len(a.out(p, p, p)); n == 0 {
+		t.Fatal("nothing is sent")
+	}
+	a.tunnel.spd.Load().outs[0].seq = 1
+	if ds := a.out(p, p); len(ds) > 0 {
+		t.Errorf("numbers 2 and 3 are used again: %d datagrams", len(ds))
+	}
+	wantDrops(t, a, sa.SPIIn, map[string]uint64{"sequence": 2})
+	if ds := a.out(p); len(ds) != 1 || sequence(ds[0].Data) != 4 {
+		t.Errorf("number 4: %d datagrams", len(ds))
+	}
+}

@@ -92,6 +92,9 @@ func (x *outbox) add(o *outbound, b []byte, tos uint8) reason {
 		next = protoIPv6
 	}
 	sealed := o.sealer.stage(x.buf[x.used:], b, next, seq)
+	if sealed == nil {
+		return dropSequence
+	}
 	if o.sealer.mac != nil {
 		x.sealing.add(o.sealer, sealed, seq)
 	}

@@ -18,6 +18,7 @@ const maxTrailer = aes.BlockSize - 1 + espTrailer
 type sealer struct {
 	transform
 	spi uint32
+	gcm *lanes.GCMSealer // nil: not AES-GCM
 	aes *lanes.Encrypter // nil: not AES-CBC
 	des resettable       // nil: neither 3DES nor DES
 	// ivs encrypts the sequence number, under ivKey, to a CBC IV. Nobody can predict such an IV, as RFC 3602
@@ -44,6 +45,9 @@ func newSealer(sa *ipsec.ChildSA, rand io.Reader) (*sealer, error) {
 			return nil, err
 		}
 		s.des = cipher.NewCBCEncrypter(b, make([]byte, t.ivLen)).(resettable)
+	case ipsec.EncrAESGCM16:
+		s.gcm, err = lanes.NewGCMSealer(saltOf(sa.Out))
+		return s, err
 	case ipsec.EncrNull:
 		return s, nil
 	default:
@@ -76,33 +80,46 @@ func (s *sealer) wipe() {
 	if s.aes != nil {
 		s.aes.Clear()
 	}
+	if s.gcm != nil {
+		s.gcm.Clear()
+	}
 }
 
 // stage writes the ESP packet with number seq that carries inner into dst and returns it. dst has room for
 // sealed(len(inner)) bytes and does not overlap inner. With an AEAD the packet is finished then, and stage overwrites maxTrailer bytes of
-// capacity behind inner. Otherwise it lacks its IV, encryption and ICV, which sealing makes of many packets at once.
+// capacity behind inner. Otherwise it lacks its IV, encryption and ICV, which sealing makes of many packets at once. nil: AES-GCM
+// refused a number that is not higher than that of each packet before.
 func (s *sealer) stage(dst, inner []byte, next uint8, seq uint64) []byte {
 	pad := s.padding(len(inner))
 	n := len(inner) + pad + espTrailer
 	out := dst[:espHeader+s.ivLen+n+s.icvLen]
 	binary.BigEndian.PutUint32(out, s.spi)
 	binary.BigEndian.PutUint32(out[4:], uint32(seq))
-	body := out[espHeader+s.ivLen:]
 	plain := inner[:n:n]
-	if s.aead == nil {
+	if s.mac != nil {
+		body := out[espHeader+s.ivLen:]
 		plain = body[:copy(body, inner)][:n]
 	}
 	for i := range pad {
 		plain[len(inner)+i] = byte(i + 1)
 	}
 	plain[n-2], plain[n-1] = byte(pad), next
-	if s.aead != nil {
-		// The IV of an AEAD must not repeat; it may be a counter (RFC 4106 section 3.1).
-		binary.BigEndian.PutUint64(out[espHeader:], seq)
-		binary.BigEndian.PutUint64(s.nonce[4:], seq)
-		s.aead.Seal(body[:0], s.nonce[:], plain, s.additional(out, seq))
+	if s.mac == nil && !s.sealAEAD(out, plain, seq) {
+		return nil
 	}
 	return out
+}
+
+// sealAEAD seals plain to the packet out, which has its header. The IV of an AEAD must not repeat; it may be a counter (RFC 4106
+// section 3.1).
+func (s *sealer) sealAEAD(out, plain []byte, seq uint64) bool {
+	if s.gcm != nil {
+		return s.gcm.Seal(out[espHeader:], plain, s.additional(out, seq), seq)
+	}
+	binary.BigEndian.PutUint64(out[espHeader:], seq)
+	binary.BigEndian.PutUint64(s.nonce[4:], seq)
+	s.aead.Seal(out[espHeader+s.ivLen:][:0], s.nonce[:], plain, s.additional(out, seq))
+	return true
 }
 
 // sealing is packets of one SA that are staged.

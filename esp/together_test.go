@@ -142,9 +142,9 @@ func TestPacketsOfSeveralSAsComeInTurn(t *testing.T) {
 func TestPacketsSealedTogetherReadAsTheRFCsSay(t *testing.T) {
 	for _, s := range allSuites() {
 		t.Run(s.String(), func(t *testing.T) {
-			out, _, k := halves(t, s)
-			other, _, otherKeys := halves(t, s)
 			for _, n := range []int{1, 3, 15, 16, 17, 39} {
+				out, _, k := halves(t, s)
+				other, _, otherKeys := halves(t, s)
 				var g sealing
 				buf := make([]byte, 1<<17)
 				type packet struct {

@@ -1,7 +1,6 @@
 package esp
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
 	"encoding/binary"
@@ -13,15 +12,15 @@ import (
 	"vpngw/lanes"
 )
 
-// A transform is the cryptographic state of one direction of an SA: an AEAD, or
-// an HMAC with the cipher that a sealer or an opener adds. Not safe for concurrent use.
+// A transform is the cryptographic state that both directions of an SA have: ChaCha20-Poly1305, or an HMAC. A sealer or an opener
+// adds the cipher that goes with an HMAC, or AES-GCM. Not safe for concurrent use.
 type transform struct {
 	shape
 	esn bool
 
-	aead  cipher.AEAD
-	nonce [12]byte // salt(4) | IV(8): RFC 4106 section 4, RFC 7634 section 2
-	aad   [12]byte // with ESN: SPI | 64-bit sequence number (RFC 4106 section 5)
+	aead  cipher.AEAD // nil: not ChaCha20-Poly1305
+	nonce [12]byte    // salt(4) | IV(8): RFC 7634 section 2
+	aad   [12]byte    // with ESN: SPI | 64-bit sequence number (RFC 4106 section 5)
 
 	mac *lanes.HMAC // nil: an AEAD
 }
@@ -38,10 +37,13 @@ func newTransform(s ipsec.Suite, trunc96 bool, k ipsec.Keys) (transform, error) 
 		return transform{}, fmt.Errorf("esp: %v needs a key of %d bytes, and got %d", s.Encr, encr.Key, len(k.Encr))
 	}
 	if encr.AEAD {
-		key := k.Encr[:encr.Key-encr.Salt]
-		copy(t.nonce[:], k.Encr[len(key):])
+		if s.Encr.ID != ipsec.EncrChaCha20Poly1305 {
+			return t, nil
+		}
+		key, salt := saltOf(k)
+		copy(t.nonce[:], salt)
 		var err error
-		t.aead, err = newAEAD(s.Encr.ID, key)
+		t.aead, err = chacha20poly1305.New(key)
 		return t, err
 	}
 	integ := ipsec.Lookup(s.Integ)
@@ -52,18 +54,10 @@ func newTransform(s ipsec.Suite, trunc96 bool, k ipsec.Keys) (transform, error) 
 	return t, nil
 }
 
-func newAEAD(id uint16, key []byte) (cipher.AEAD, error) {
-	switch id {
-	case ipsec.EncrAESGCM16:
-		b, err := aes.NewCipher(key)
-		if err != nil {
-			return nil, err
-		}
-		return cipher.NewGCM(b)
-	case ipsec.EncrChaCha20Poly1305:
-		return chacha20poly1305.New(key)
-	}
-	return nil, fmt.Errorf("esp: AEAD %d has no transform", id)
+// saltOf takes the key of an AEAD apart: the salt is its last 4 bytes (RFC 4106 section 8.1, RFC 7634 section 2).
+func saltOf(k ipsec.Keys) (key, salt []byte) {
+	n := len(k.Encr) - lanes.GCMSalt
+	return k.Encr[:n], k.Encr[n:]
 }
 
 var hashes = map[uint16]lanes.Hash{

@@ -45,6 +45,21 @@ func BenchmarkCBCDecrypt(b *testing.B) {
 	})
 }
 
+func BenchmarkGCM(b *testing.B) {
+	benchEveryLevel(b, func(b *testing.B) {
+		for _, n := range []int{64, packet} {
+			b.Run(fmt.Sprint(n), func(b *testing.B) {
+				s, _ := NewGCMSealer(make([]byte, 16), make([]byte, GCMSalt))
+				text, dst, aad := make([]byte, n), make([]byte, n+GCMOverhead), make([]byte, 8)
+				b.SetBytes(int64(n))
+				for b.Loop() {
+					s.Seal(dst, text, aad, s.last+1)
+				}
+			})
+		}
+	})
+}
+
 func BenchmarkHMAC(b *testing.B) {
 	for h := range SHA512 + 1 {
 		b.Run(hashNames[h], func(b *testing.B) {

@@ -70,12 +70,21 @@ func checkCBC(t testing.TB, key []byte, bufs [][]byte) {
 	}
 }
 
-// placed is n random bytes at an offset from an address of 64 bytes' alignment, with guards around them that check looks at.
-type placed struct{ all, b []byte }
+// placed is n random bytes at an offset from an address of 64 bytes' alignment, with guards around them that intact looks at.
+type placed struct {
+	was, all, b []byte
+	offset      int
+}
 
 func place(r *rand.ChaCha8, n, offset int) placed {
 	all := random(r, n+256)
-	return placed{bytes.Clone(all), all[64+offset:][:n:n]}
+	return placed{bytes.Clone(all), all, all[64+offset:][:n:n], 64 + offset}
+}
+
+// intact reports whether no byte beside b has changed.
+func (p placed) intact() bool {
+	end := p.offset + len(p.b)
+	return bytes.Equal(p.all[:p.offset], p.was[:p.offset]) && bytes.Equal(p.all[end:], p.was[end:])
 }
 
 func TestCBCAtEveryLengthAndAlignment(t *testing.T) {

@@ -33,7 +33,7 @@ var floors = [][]string{
 	{"ike/ikev1", "ike/ikev2", "ike/iketest", "config"}, // one IKE SA with its exchanges; the model of a connection
 	{"ike/sa"}, // types of both IKE versions
 	{"ike/wire", "esp/esptest", "ipsec/timingtest", "resolve"},                       // messages; the operating system, and the time of a call, for tests; addresses of names
-	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture", "lanes"}, // types that all packages share; records that survive a restart; files for Wireshark; CBC and HMAC of many buffers
+	{"ipsec", "dpd", "diag", "schedule", "config/tree", "store", "capture", "lanes"}, // types that all packages share; records that survive a restart; files for Wireshark; ciphers, hashes and sums over wide registers
 	{"lanes/gen", "ipsec/wycheproof"},                                                // writes the assembly of lanes; test vectors, for tests
 }
 

@@ -21,6 +21,8 @@ var files = map[string]func(*out){
 	"sha512_amd64.s": sha512,
 	"sha1_amd64.s":   sha1,
 	"md5_amd64.s":    md5,
+	"gcm_amd64.s":    gcm,
+	"sum_amd64.s":    sum,
 	"cpuid_amd64.s":  cpuid,
 }
 
