@@ -1,6 +1,7 @@
 package lanes
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
@@ -28,13 +29,16 @@ type gcmKey struct {
 
 // gcm is what sealing and opening have in common.
 type gcm struct {
+	nonce [GCMSalt + GCMIV]byte
+	// raw is the key until the first packet needs it: expanded it takes forty times as much, and most SAs of a large gateway are idle.
+	raw []byte
+
+	// With assembly.
 	salt   uint32
 	rounds int
-	key    *gcmKey // nil: without assembly
+	key    *gcmKey
 
-	// Without assembly.
-	std   cipher.AEAD
-	nonce [GCMSalt + GCMIV]byte
+	std cipher.AEAD // without
 }
 
 func (g *gcm) set(key, salt []byte) error {
@@ -46,24 +50,36 @@ func (g *gcm) set(key, salt []byte) error {
 	if len(salt) != GCMSalt {
 		return errors.New("lanes: a salt of AES-GCM has 4 bytes")
 	}
-	if gcmWide() {
-		g.salt = binary.BigEndian.Uint32(salt)
-		g.expand(key)
-		return nil
-	}
+	g.raw = bytes.Clone(key)
 	copy(g.nonce[:], salt)
-	b, err := aes.NewCipher(key)
-	if err != nil {
-		return err
-	}
-	g.std, err = cipher.NewGCM(b)
-	return err
+	return nil
 }
 
-// Clear overwrites the key, where the assembly has it, and the salt. Nothing can be sealed or opened afterwards.
+// prepare expands the key.
+func (g *gcm) prepare() {
+	defer func() {
+		clear(g.raw)
+		g.raw = nil
+	}()
+	if gcmWide() {
+		g.salt = binary.BigEndian.Uint32(g.nonce[:])
+		g.expand(g.raw)
+		return
+	}
+	b, err := aes.NewCipher(g.raw)
+	if err == nil {
+		g.std, err = cipher.NewGCM(b)
+	}
+	if err != nil {
+		panic("lanes: AES-GCM: " + err.Error()) // the length of the key is known to be right
+	}
+}
+
+// Clear overwrites the key, where the standard library does not have it, and the salt. Nothing can be sealed or opened afterwards.
 func (g *gcm) Clear() {
 	g.salt = 0
 	clear(g.nonce[:])
+	clear(g.raw)
 	if g.key != nil {
 		*g.key = gcmKey{}
 	}
@@ -98,6 +114,9 @@ func (s *GCMSealer) Seal(dst, text, aad []byte, counter uint64) bool {
 		return false
 	}
 	s.last = counter
+	if s.raw != nil {
+		s.prepare()
+	}
 	binary.BigEndian.PutUint64(dst, counter)
 	if s.key != nil {
 		s.seal(dst[GCMIV:], text, aad, counter)
@@ -126,6 +145,9 @@ func NewGCMOpener(key, salt []byte) (*GCMOpener, error) {
 func (o *GCMOpener) Open(dst, sealed, aad []byte) bool {
 	if len(sealed) != len(dst)+GCMOverhead || len(aad) > maxAAD {
 		panic("lanes: sealed is not as long as dst sealed, or aad is longer than a block")
+	}
+	if o.raw != nil {
+		o.prepare()
 	}
 	if o.key != nil {
 		return o.open(dst, sealed, aad)
