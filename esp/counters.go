@@ -60,14 +60,27 @@ var names = [numReasons]string{
 
 func (r reason) String() string { return names[r] }
 
-// drops counts by reason. Any goroutine may add.
-type drops [numReasons]atomic.Uint64
+// drops counts by reason. Any goroutine may add. Most SAs never drop a packet, and the first one makes room for the counts.
+type drops struct {
+	counts atomic.Pointer[[numReasons]atomic.Uint64]
+}
 
-func (d *drops) add(r reason, n int) { d[r].Add(uint64(n)) }
+func (d *drops) add(r reason, n int) {
+	c := d.counts.Load()
+	if c == nil {
+		d.counts.CompareAndSwap(nil, new([numReasons]atomic.Uint64))
+		c = d.counts.Load()
+	}
+	c[r].Add(uint64(n))
+}
 
 func (d *drops) addTo(m map[string]uint64) {
-	for r := range d {
-		if n := d[r].Load(); n > 0 {
+	c := d.counts.Load()
+	if c == nil {
+		return
+	}
+	for r := range c {
+		if n := c[r].Load(); n > 0 {
 			m[names[r]] += n
 		}
 	}
@@ -103,7 +116,7 @@ func (m *meter) add(c Counters) {
 	m.out.add(c.BytesOut, c.PacketsOut)
 	for name, n := range c.Drops {
 		if r := slices.Index(names[:], name); r >= int(dropMalformed) {
-			m.drops[r].Add(n)
+			m.drops.add(reason(r), int(n))
 		}
 	}
 }

@@ -37,7 +37,7 @@ func newOpener(sa *ipsec.ChildSA) (*opener, error) {
 		}
 	case ipsec.EncrNull:
 	default:
-		if o.aead == nil {
+		if o.mac != nil {
 			err = fmt.Errorf("esp: %v has no transform", sa.Suite.Encr)
 		}
 	}
@@ -68,10 +68,10 @@ func (o *opener) open(dst, b []byte, seq uint64, icv []byte) (payload []byte, ne
 	if !o.whole(b) {
 		return nil, 0, dropMalformed
 	}
-	if o.aead != nil {
+	if o.mac == nil {
 		copy(o.nonce[4:], b[espHeader:][:o.ivLen])
 		var err error
-		payload, err = o.aead.Open(dst[:0], o.nonce[:], b[espHeader+o.ivLen:], o.additional(b, seq))
+		payload, err = o.sealsWith().Open(dst[:0], o.nonce[:], b[espHeader+o.ivLen:], o.additional(b, seq))
 		if err != nil {
 			return nil, 0, dropBadICV
 		}

@@ -47,7 +47,7 @@ func newSealer(sa *ipsec.ChildSA, rand io.Reader) (*sealer, error) {
 	case ipsec.EncrNull:
 		return s, nil
 	default:
-		if s.aead == nil {
+		if s.mac != nil {
 			return nil, fmt.Errorf("esp: %v has no transform", sa.Suite.Encr)
 		}
 		return s, nil
@@ -89,18 +89,18 @@ func (s *sealer) stage(dst, inner []byte, next uint8, seq uint64) []byte {
 	binary.BigEndian.PutUint32(out[4:], uint32(seq))
 	body := out[espHeader+s.ivLen:]
 	plain := inner[:n:n]
-	if s.aead == nil {
+	if s.mac != nil {
 		plain = body[:copy(body, inner)][:n]
 	}
 	for i := range pad {
 		plain[len(inner)+i] = byte(i + 1)
 	}
 	plain[n-2], plain[n-1] = byte(pad), next
-	if s.aead != nil {
+	if s.mac == nil {
 		// The IV of an AEAD must not repeat; it may be a counter (RFC 4106 section 3.1).
 		binary.BigEndian.PutUint64(out[espHeader:], seq)
 		binary.BigEndian.PutUint64(s.nonce[4:], seq)
-		s.aead.Seal(body[:0], s.nonce[:], plain, s.additional(out, seq))
+		s.sealsWith().Seal(body[:0], s.nonce[:], plain, s.additional(out, seq))
 	}
 	return out
 }

@@ -19,7 +19,8 @@ type transform struct {
 	shape
 	esn bool
 
-	aead  cipher.AEAD
+	aead  cipher.AEAD // nil: no packet came yet; see sealsWith
+	key   *aeadKey    // until then; nil: an HMAC
 	nonce [12]byte // salt(4) | IV(8): RFC 4106 section 4, RFC 7634 section 2
 	aad   [12]byte // with ESN: SPI | 64-bit sequence number (RFC 4106 section 5)
 
@@ -38,11 +39,14 @@ func newTransform(s ipsec.Suite, trunc96 bool, k ipsec.Keys) (transform, error) 
 		return transform{}, fmt.Errorf("esp: %v needs a key of %d bytes, and got %d", s.Encr, encr.Key, len(k.Encr))
 	}
 	if encr.AEAD {
-		key := k.Encr[:encr.Key-encr.Salt]
-		copy(t.nonce[:], k.Encr[len(key):])
-		var err error
-		t.aead, err = newAEAD(s.Encr.ID, key)
-		return t, err
+		if s.Encr.ID != ipsec.EncrAESGCM16 && s.Encr.ID != ipsec.EncrChaCha20Poly1305 {
+			return transform{}, fmt.Errorf("esp: %v has no transform", s.Encr)
+		}
+		n := encr.Key - encr.Salt
+		t.key = &aeadKey{id: s.Encr.ID, n: n}
+		copy(t.key.key[:], k.Encr[:n])
+		copy(t.nonce[:], k.Encr[n:])
+		return t, nil
 	}
 	integ := ipsec.Lookup(s.Integ)
 	if len(k.Integ) != integ.Key {
@@ -50,6 +54,26 @@ func newTransform(s ipsec.Suite, trunc96 bool, k ipsec.Keys) (transform, error) 
 	}
 	t.mac = lanes.NewHMAC(hashes[s.Integ.ID], k.Integ)
 	return t, nil
+}
+
+// aeadKey is the key of an AEAD that no packet has needed yet. Expanded it takes a kilobyte, in each direction of each SA.
+type aeadKey struct {
+	id  uint16
+	n   int
+	key [32]byte
+}
+
+// sealsWith is the AEAD, which the first packet makes.
+func (t *transform) sealsWith() cipher.AEAD {
+	if t.aead == nil {
+		k := t.key
+		var err error
+		if t.aead, err = newAEAD(k.id, k.key[:k.n]); err != nil {
+			panic("esp: " + err.Error()) // newTransform has checked both
+		}
+		*k, t.key = aeadKey{}, nil
+	}
+	return t.aead
 }
 
 func newAEAD(id uint16, key []byte) (cipher.AEAD, error) {
@@ -99,8 +123,12 @@ func (t *transform) additional(header []byte, seq uint64) []byte {
 	return t.aad[:]
 }
 
+// wipe overwrites the keys. No packet may come any more.
 func (t *transform) wipe() {
 	clear(t.nonce[:])
+	if t.key != nil {
+		*t.key, t.key = aeadKey{}, nil
+	}
 	if t.mac != nil {
 		t.mac.Clear()
 	}

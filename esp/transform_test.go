@@ -317,10 +317,10 @@ func sealPlain(s *sealer, plain []byte, seq uint64) []byte {
 	binary.BigEndian.PutUint32(b, s.spi)
 	binary.BigEndian.PutUint32(b[4:], uint32(seq))
 	body := b[espHeader+s.ivLen:]
-	if s.aead != nil {
+	if s.mac == nil {
 		binary.BigEndian.PutUint64(b[8:], seq)
 		binary.BigEndian.PutUint64(s.nonce[4:], seq)
-		s.aead.Seal(body[:0], s.nonce[:], plain, s.additional(b, seq))
+		s.sealsWith().Seal(body[:0], s.nonce[:], plain, s.additional(b, seq))
 		return b
 	}
 	copy(body, plain)
