@@ -60,28 +60,34 @@ var names = [numReasons]string{
 
 func (r reason) String() string { return names[r] }
 
-// drops counts by reason. Any goroutine may add. Most SAs never drop a packet, and the first one makes room for the counts.
+// drops counts by reason. Any goroutine may add. Most SAs drop for no reason or for one, so it is a list, which only grows.
 type drops struct {
-	counts atomic.Pointer[[numReasons]atomic.Uint64]
+	first atomic.Pointer[dropped]
+}
+
+type dropped struct {
+	reason reason
+	count  atomic.Uint64
+	next   *dropped
 }
 
 func (d *drops) add(r reason, n int) {
-	c := d.counts.Load()
-	if c == nil {
-		d.counts.CompareAndSwap(nil, new([numReasons]atomic.Uint64))
-		c = d.counts.Load()
+	for {
+		first := d.first.Load()
+		for x := first; x != nil; x = x.next {
+			if x.reason == r {
+				x.count.Add(uint64(n))
+				return
+			}
+		}
+		d.first.CompareAndSwap(first, &dropped{reason: r, next: first})
 	}
-	c[r].Add(uint64(n))
 }
 
 func (d *drops) addTo(m map[string]uint64) {
-	c := d.counts.Load()
-	if c == nil {
-		return
-	}
-	for r := range c {
-		if n := c[r].Load(); n > 0 {
-			m[names[r]] += n
+	for x := d.first.Load(); x != nil; x = x.next {
+		if n := x.count.Load(); n > 0 {
+			m[names[x.reason]] += n
 		}
 	}
 }

@@ -21,8 +21,8 @@ type transform struct {
 
 	aead  cipher.AEAD // nil: no packet came yet; see sealsWith
 	key   *aeadKey    // until then; nil: an HMAC
-	nonce [12]byte // salt(4) | IV(8): RFC 4106 section 4, RFC 7634 section 2
-	aad   [12]byte // with ESN: SPI | 64-bit sequence number (RFC 4106 section 5)
+	nonce [12]byte    // salt(4) | IV(8): RFC 4106 section 4, RFC 7634 section 2
+	aad   [12]byte    // with ESN: SPI | 64-bit sequence number (RFC 4106 section 5)
 
 	mac *lanes.HMAC // nil: an AEAD
 }

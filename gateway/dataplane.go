@@ -26,7 +26,7 @@ type dataPlane struct {
 	threads   []func() time.Duration // the processor time of each engine's thread
 	opened    int                    // TUNs, ever
 	installed map[uint32]*installed
-	byTunnel  map[string]map[uint32]*installed
+	byTunnel  map[string][]*installed
 	byRemote  map[netip.Addr]map[uint32]*installed
 }
 

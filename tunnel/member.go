@@ -37,10 +37,10 @@ type member struct {
 	begun   bool      // IKE was told to initiate it
 	begunAt time.Time // when that was last
 
-	sas    map[uint32]*child     // Child SAs of the data plane, by the inbound SPI
+	sas    []*child              // Child SAs of the data plane
 	open   []string              // configured pairs of selectors that no Child SA carries
 	stale  bool                  // open must be computed again
-	causes map[string]diag.Cause // of refused and lost Child SAs, by the name of their sa.Child
+	causes map[string]diag.Cause // of refused and lost Child SAs, by the name of their sa.Child; nil: there were none
 
 	ikes     []sa.IKESA // established, the newest last
 	attempt  *sa.IKESA  // the IKE SA being established; nil: none
@@ -57,7 +57,7 @@ type member struct {
 	fits   int  // the largest inner packet that the path takes; 0: not known yet
 	cut    bool // its ESP packets may be fragmented
 
-	pings    dpd.Prober // this end's health check; it never asks where there is none
+	pings    *dpd.Prober // this end's health check; noPings where there never was one
 	pingID   uint16
 	bfd      *hop // nil: there was no session yet
 	leaving  bool // this end is about to give it up
@@ -82,7 +82,7 @@ func newMember(now time.Time, c Config) *member {
 	}
 	m := &member{
 		Config: c, fault: diag.Keep(diag.Cause{Code: diag.DeviceOpening, Device: c.Device}), openAt: now,
-		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU), neighbour: neighbour{session: &noSession},
+		stale: true, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU), neighbour: neighbour{session: &noSession}, pings: &noPings,
 	}
 	m.checks(now, nil)
 	return m
@@ -165,21 +165,34 @@ func (m *member) noteIKE(now time.Time, f sa.Fact) {
 			}
 		}
 	case sa.ChildIn:
-		m.sas[f.SA.SPIIn], m.stale = &child{sa: f.SA, path: f.SA.Path}, true
+		m.sas, m.stale = append(m.sas, &child{sa: f.SA, path: f.SA.Path}), true
 	case sa.ChildOut:
-		if c := m.sas[f.SA.SPIIn]; c != nil {
+		if c := m.child(f.SA.SPIIn); c != nil {
 			c.out, m.stale = true, true
 		}
 	case sa.ChildGone:
-		delete(m.sas, f.SA.SPIIn)
+		m.sas = slices.DeleteFunc(m.sas, func(c *child) bool { return c.sa.SPIIn == f.SA.SPIIn })
 		m.stale = true
 	case sa.ChildFailed:
 		if f.Cause.OK() {
 			delete(m.causes, f.Child.Name)
 		} else {
+			if m.causes == nil {
+				m.causes = map[string]diag.Cause{}
+			}
 			m.causes[f.Child.Name] = f.Cause
 		}
 	}
+}
+
+// child is the Child SA with an inbound SPI; nil: there is none.
+func (m *member) child(spiIn uint32) *child {
+	for _, c := range m.sas {
+		if c.sa.SPIIn == spiIn {
+			return c
+		}
+	}
+	return nil
 }
 
 // attempted notes the end of an attempt, successful or not.

@@ -64,7 +64,7 @@ type Group struct {
 	members []*member
 	own     []netip.Addr // the host's addresses
 	gained  bool         // it has one that it had not before the last change
-	paths   map[netip.Addr]*path
+	paths   paths
 
 	current  *member   // has the routes to what several members lead to; of those that share the traffic, the first
 	started  time.Time // when the first member began; zero: some member has been well before
@@ -83,7 +83,7 @@ type Group struct {
 // New makes a Group. Its tunnels have no devices yet: Advance asks for them.
 // own are the host's addresses.
 func New(now time.Time, tunnels []Config, own []netip.Addr, inner Inner) *Group {
-	g := &Group{inner: inner, own: own, paths: map[netip.Addr]*path{}, noted: true}
+	g := &Group{inner: inner, own: own, noted: true}
 	for _, t := range tunnels {
 		g.members = append(g.members, newMember(now, t))
 	}
@@ -110,8 +110,10 @@ func (g *Group) Note(now time.Time, f Fact) {
 			m.noteIKE(now, f.Fact)
 		}
 	case Moved:
-		if m := g.find(f.Tunnel); m != nil && m.sas[f.SPIIn] != nil {
-			m.sas[f.SPIIn].path = f.Path
+		if m := g.find(f.Tunnel); m != nil {
+			if c := m.child(f.SPIIn); c != nil {
+				c.path = f.Path
+			}
 		}
 	case Device:
 		if m := g.find(f.Tunnel); m != nil {
