@@ -46,9 +46,9 @@ type SA struct {
 	env      *sa.Env
 	stranger *slog.Logger // the log while anybody may have begun it; nil: its peer is known
 	state    sa.State
-	since    time.Time
 
 	initiator  bool // we started this IKE SA
+	since      time.Time
 	spiI, spiR uint64
 	peer       *sa.Peer // a responder learns it in IKE_AUTH
 	suite      ipsec.Suite
