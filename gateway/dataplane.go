@@ -112,7 +112,7 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 // more than their beginning: in a flood, garbage would grow by as much.
 const (
 	garbage     = 50
-	garbageMany = 20 // with so many tunnels that their memory is more than the daemon's own
+	garbageMany = 10 // with so many tunnels that their memory is more than the daemon's own
 	manyTunnels = 1000
 	settleTime  = time.Minute // after a configuration was adopted
 )
