@@ -29,8 +29,32 @@ const (
 	wholeHost  = ""                     // in place of a tunnel's name: what concerns all
 )
 
+// reading is what the looks of one round have in common. Most changes end it early.
+type reading struct {
+	Examination
+	until time.Time
+}
+
+// reading returns the present one, or begins another.
+func (g *Gateway) reading(o *obstacles) Examination {
+	if o.host.Examination == nil || time.Now().After(o.host.until) {
+		o.forget()
+		o.host = reading{g.Host.Examination(), time.Now().Add(lookEvery / 2)}
+	}
+	return o.host.Examination
+}
+
+// forget ends the present reading.
+func (o *obstacles) forget() {
+	if o.host.Examination != nil {
+		o.host.Close()
+		o.host = reading{}
+	}
+}
+
 // obstacles are what was said of the host. One goroutine uses it, but for found and opened.
 type obstacles struct {
+	host    reading
 	next    int         // the tunnel to begin with
 	changed bool        // something has, since the last look
 	left    int         // tunnels that were not looked at since then
@@ -69,6 +93,7 @@ type witnessed struct {
 func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 	o := &g.obstacles
 	o.given = given
+	defer o.forget()
 	earliest := time.Now().Add(firstLook)
 	for timer := time.NewTimer(firstLook); ; {
 		select {
@@ -88,6 +113,7 @@ func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 		wait := max(lookGap, g.spend(func() { g.lookAround(ctx, o) })*lookShare)
 		earliest = time.Now().Add(wait)
 		if o.left == 0 && o.unseen == 0 {
+			o.forget()
 			wait = max(lookEvery, wait)
 		}
 		timer.Reset(wait)
@@ -149,11 +175,11 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 		return
 	}
 	if o.changed {
+		o.forget()
 		o.changed, o.left = false, fleet
 	}
 	o.unseen = unseen
-	host := g.Host.Examination()
-	defer host.Close()
+	host := g.reading(o)
 	var whole []witnessed
 	seen := map[string]bool{}
 	end := time.Now().Add(lookTime)

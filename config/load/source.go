@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"vpngw/config/tree"
 	"vpngw/diag"
@@ -26,7 +27,7 @@ func (s SourceFile) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[redacted]") }
 
 // add keeps a file that was read.
 func (s *Source) add(path string, mode fs.FileMode, data []byte) {
-	s.Files[path] = SourceFile{mode, slices.Clone(data)}
+	s.Files[strings.Clone(path)] = SourceFile{mode, slices.Clone(data)} // the path may be a part of the main file's text
 }
 
 // Load loads the source again. It reads no file.
