@@ -28,18 +28,24 @@ type member struct {
 
 	fault  diag.Kept // why there is no device; OK: there is one
 	openAt time.Time // when the device is tried again
-	held   bool      // by `vpngw down`
-	raised bool      // by `vpngw up`
+
+	held    bool // by `vpngw down`
+	raised  bool // by `vpngw up`
+	begun   bool // IKE was told to initiate it
+	stale   bool // open must be computed again
+	silent  bool // the peer has not answered for a while
+	asked   bool // a Reconnect was emitted for stranded; the next Underlay fact allows another
+	routed  bool // its routes belong in the kernel
+	cut     bool // its ESP packets may be fragmented
+	leaving bool // this end is about to give it up
 
 	// With start: onTraffic.
 	wanted  time.Time // until when IKE initiates it; zero: the next packet begins
 	packet  Acquire   // the last one that wanted it
-	begun   bool      // IKE was told to initiate it
 	begunAt time.Time // when that was last
 
 	sas    []*child              // Child SAs of the data plane
 	open   []string              // configured pairs of selectors that no Child SA carries
-	stale  bool                  // open must be computed again
 	causes map[string]diag.Cause // of refused and lost Child SAs, by the name of their sa.Child; nil: there were none
 
 	ikes     []sa.IKESA // established, the newest last
@@ -47,20 +53,15 @@ type member struct {
 	failed   diag.Kept  // why the peer has no IKE SA
 	sent     diag.Kept  // why the last IKE message was not sent
 	silentAt time.Time  // when the peer will count as silent; zero: it does already, or no attempt is running
-	silent   bool       // the peer has not answered for a while
 	lacks    diag.Kept  // why the kernel lacks a part of the last Want
 	stranded time.Time  // when the IKE SA's address counts as gone; zero: the host has it
-	asked    bool       // a Reconnect was emitted for stranded; the next Underlay fact allows another
 
-	routed bool // its routes belong in the kernel
-	mtu    int  // of the device
-	fits   int  // the largest inner packet that the path takes; 0: not known yet
-	cut    bool // its ESP packets may be fragmented
+	mtu  int // of the device
+	fits int // the largest inner packet that the path takes; 0: not known yet
 
 	pings    *dpd.Prober // this end's health check; noPings where there never was one
 	pingID   uint16
 	bfd      *hop // nil: there was no session yet
-	leaving  bool // this end is about to give it up
 	wellness wellness
 	neighbour
 

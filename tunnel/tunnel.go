@@ -63,20 +63,21 @@ type Group struct {
 	inner   Inner
 	members []*member
 	own     []netip.Addr // the host's addresses
-	gained  bool         // it has one that it had not before the last change
 	paths   paths
+
+	gained  bool // it has an address that it had not before the last change
+	asked   bool // an operator asks for a move to the preferred member
+	noted   bool // a fact came after the last Advance
+	repeat  bool // emit the next Want even if it equals the last
+	applies bool // the last Want has no Applied yet
 
 	current  *member   // has the routes to what several members lead to; of those that share the traffic, the first
 	started  time.Time // when the first member began; zero: some member has been well before
-	asked    bool      // an operator asks for a move to the preferred member
 	chooseAt time.Time // when the choice is due again; zero: after a fact
 
 	actions []Action
-	noted   bool // a fact came after the last Advance
 	table   table
 	want    Want // the last one
-	repeat  bool // emit the next Want even if it equals the last
-	applies bool // the last Want has no Applied yet
 	retryAt time.Time
 }
 
