@@ -9,7 +9,7 @@ import (
 // more than their beginning: in a flood, garbage would grow by as much.
 const (
 	garbage      = 50
-	garbageMany  = 10 // with so many tunnels that their memory is more than the daemon's own
+	garbageMany  = 15 // with so many tunnels that their memory is more than the daemon's own
 	garbageBurst = 100
 	manyTunnels  = 1000
 )

@@ -23,7 +23,8 @@ const (
 	lookSettle = 300 * time.Millisecond // after a change
 	lookGap    = time.Second            // between two looks, however much changes
 	lookTime   = 300 * time.Millisecond // for one look; the next goes on with the other tunnels
-	lookShare  = 100                    // of a processor's time at most one part goes into looks
+	lookShare  = 20                     // of a processor's time at most one part goes into looks after changes,
+	roundShare = 200                    // and into the other looks of a round of many tunnels
 	maxLooked  = 128                    // tunnels in one look
 	maxFound   = 16                     // of one tunnel
 	wholeHost  = ""                     // in place of a tunnel's name: what concerns all
@@ -110,8 +111,9 @@ func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 		case <-g.lookNew:
 			pause(ctx, max(lookSettle, time.Until(earliest)))
 		}
-		wait := max(lookGap, g.spend(func() { g.lookAround(ctx, o) })*lookShare)
-		earliest = time.Now().Add(wait)
+		spent := g.spend(func() { g.lookAround(ctx, o) })
+		earliest = time.Now().Add(max(lookGap, spent*lookShare))
+		wait := max(lookGap, spent*roundShare)
 		if o.left == 0 && o.unseen == 0 {
 			o.forget()
 			wait = max(lookEvery, wait)
