@@ -110,6 +110,20 @@ func (m *member) adopt(now time.Time, c Config) *member {
 	return m
 }
 
+// Refer has a member refer to a configuration that is equal to its own, so that nothing keeps the old one in memory.
+func (g *Group) Refer(c *config.Connection, t *config.Tunnel) {
+	m := g.find(t.Name)
+	if m == nil {
+		return
+	}
+	for i := range g.table.from {
+		if b := &g.table.from[i]; b.tunnel == m.Tunnel {
+			b.tunnel = t // the table says the same of it
+		}
+	}
+	m.Conn, m.Tunnel = c, t
+}
+
 // initiates reports whether this end initiates the tunnel.
 func (m *member) initiates() bool {
 	return !m.Tunnel.Remote.Any && (m.Tunnel.Start == config.StartActive || m.raised || !m.wanted.IsZero())
