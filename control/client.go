@@ -59,6 +59,11 @@ func (c *Client) Status(ctx context.Context) (s desired.Status, err error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
+// StatusText is the JSON of Status, as the daemon wrote it.
+func (c *Client) StatusText(ctx context.Context) (json.RawMessage, error) {
+	return c.text(ctx, http.MethodGet, "/v1/status", nil)
+}
+
 // Counters returns the counts of dropped packets and refused messages.
 func (c *Client) Counters(ctx context.Context) (n gateway.Counters, err error) {
 	return n, c.do(ctx, http.MethodGet, "/v1/counters", nil, &n)

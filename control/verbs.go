@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"vpngw/gateway"
 )
 
 // verb is a request that the daemon answers.
@@ -120,6 +122,7 @@ func (v verb) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if v.waits {
 		do()
 	} else {
+		defer gateway.Burst()()
 		c.work(do)
 	}
 	answer(w, out, err)

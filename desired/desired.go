@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -128,10 +127,7 @@ func (s *State) load() (*Loaded, diag.Problems, error) {
 	if t := s.onTrial(); t != nil && !t.Back {
 		return nil, nil, &PendingError{t.until()}
 	}
-	// Of ten thousand connections the file is much garbage, and the heap that each collection walks is large.
-	was := debug.SetGCPercent(100)
 	next, problems := s.source.Load()
-	debug.SetGCPercent(was)
 	if next == nil || problems.Refused() {
 		err := &InvalidError{problems}
 		s.tell(diag.Cause{}, gateway.Adopted{}, err)

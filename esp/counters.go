@@ -60,15 +60,34 @@ var names = [numReasons]string{
 
 func (r reason) String() string { return names[r] }
 
-// drops counts by reason. Any goroutine may add.
-type drops [numReasons]atomic.Uint64
+// drops counts by reason. Any goroutine may add. Most SAs drop for no reason or for one, so it is a list, which only grows.
+type drops struct {
+	first atomic.Pointer[dropped]
+}
 
-func (d *drops) add(r reason, n int) { d[r].Add(uint64(n)) }
+type dropped struct {
+	reason reason
+	count  atomic.Uint64
+	next   *dropped
+}
+
+func (d *drops) add(r reason, n int) {
+	for {
+		first := d.first.Load()
+		for x := first; x != nil; x = x.next {
+			if x.reason == r {
+				x.count.Add(uint64(n))
+				return
+			}
+		}
+		d.first.CompareAndSwap(first, &dropped{reason: r, next: first})
+	}
+}
 
 func (d *drops) addTo(m map[string]uint64) {
-	for r := range d {
-		if n := d[r].Load(); n > 0 {
-			m[names[r]] += n
+	for x := d.first.Load(); x != nil; x = x.next {
+		if n := x.count.Load(); n > 0 {
+			m[names[x.reason]] += n
 		}
 	}
 }
@@ -103,7 +122,7 @@ func (m *meter) add(c Counters) {
 	m.out.add(c.BytesOut, c.PacketsOut)
 	for name, n := range c.Drops {
 		if r := slices.Index(names[:], name); r >= int(dropMalformed) {
-			m.drops[r].Add(n)
+			m.drops.add(reason(r), int(n))
 		}
 	}
 }

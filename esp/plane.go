@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -339,10 +340,10 @@ func (p *Plane) removeTunnel(name string) (t *Tunnel, prs []*pair) {
 	p.probes.mu.Lock()
 	p.probes.end(t)
 	p.probes.mu.Unlock()
-	for spi, pr := range t.pairs {
+	prs = slices.Clone(t.pairs)
+	for _, pr := range prs {
 		t.take(pr)
-		p.sad.release(p.sad.entry(spi))
-		prs = append(prs, pr)
+		p.sad.release(p.sad.entry(pr.spi))
 	}
 	return t, prs
 }

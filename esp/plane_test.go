@@ -441,7 +441,7 @@ func BenchmarkFramesIn(b *testing.B) {
 		d := w.sink.ds[0]
 		d.Remote = w.a.socks[w.k].local
 		sealed := bytes.Clone(d.Data)
-		in := w.b.tunnel.pairs[w.b.plane.sad.slots[binary.BigEndian.Uint32(sealed)&255].Load().spi].in
+		in := w.b.plane.sad.slots[binary.BigEndian.Uint32(sealed)&255].Load()
 		r := w.b.receiver
 		loop(b, n, func() {
 			in.window = window{}

@@ -403,7 +403,7 @@ func TestPassingPingsAllocateNothing(t *testing.T) {
 	b.tunnel.Answer([]netip.Addr{host(false, 2, 2)})
 	b.ask(udp4, Echo{Source: host(false, 2, 2), Target: host(false, 1, 1), ID: 7})
 	r := b.receiver
-	in := b.tunnel.pairs[b.tunnel.spd.Load().outs[0].pair.spi].in
+	in := b.tunnel.spd.Load().outs[0].pair.in
 	for name, p := range map[string][]byte{
 		"request": icmpEcho(echoRequest, host(false, 1, 1), host(false, 2, 3), 7, 8, make([]byte, 56)),
 		"reply":   icmpEcho(echoReply, host(false, 1, 1), host(false, 2, 2), 7, 8, make([]byte, 56)),

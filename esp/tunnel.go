@@ -49,13 +49,13 @@ type Tunnel struct {
 	bfdSource uint16              // the source port of SendBFD; 0: none yet
 
 	// For the holder of Plane.mu.
-	pairs          map[uint32]*pair // by inbound SPI
-	selectorPairs  int              // of all pairs
-	added, removed []*outbound      // changes of spd that wait for publish, in order
+	pairs          []*pair
+	selectorPairs  int         // of all pairs
+	added, removed []*outbound // changes of spd that wait for publish, in order
 }
 
 func newTunnel(p *Plane, cfg TunnelConfig) *Tunnel {
-	t := &Tunnel{TunnelConfig: cfg, plane: p, pairs: make(map[uint32]*pair)}
+	t := &Tunnel{TunnelConfig: cfg, plane: p}
 	t.SetMTU(cfg.MTU)
 	t.SetCopyDSCP(cfg.CopyDSCP)
 	t.spd.Store(new(spd))
@@ -78,7 +78,7 @@ func (t *Tunnel) Counters() Counters { return t.meter.counters() }
 // put, putOut and take register a pair and its outbound half, and take both out. publish must follow the last two. They
 // are for the holder of Plane.mu.
 func (t *Tunnel) put(pr *pair) {
-	t.pairs[pr.spi] = pr
+	t.pairs = append(t.pairs, pr)
 	t.selectorPairs += pr.selectorPairs()
 }
 
@@ -89,7 +89,7 @@ func (t *Tunnel) putOut(o *outbound) {
 }
 
 func (t *Tunnel) take(pr *pair) {
-	delete(t.pairs, pr.spi)
+	t.pairs = slices.DeleteFunc(t.pairs, func(o *pair) bool { return o == pr })
 	t.selectorPairs -= pr.selectorPairs()
 	o := pr.out
 	if o == nil {
@@ -162,7 +162,6 @@ type reader struct {
 	*Tunnel
 	spd  *spd    // the batch's snapshot
 	out  *outbox // the batch's; nil between batches
-	flow flow    // of the present packet
 	icmp limiter
 	*scratch
 
@@ -171,16 +170,17 @@ type reader struct {
 	sizes []int
 
 	// The frame path.
-	take     func([]byte) bool // frame
-	segments segmenter
-	read     int // frames of the batch
-	bytes    int // in them
+	take  func([]byte) bool // frame
+	read  int               // frames of the batch
+	bytes int               // in them
 }
 
 // scratch is what a reader needs only during a batch. The readers of an Engine share one, for they take turns.
 type scratch struct {
-	space []byte // for a frame; nil: none is read
-	spare []byte // for rare packets: fragments and ICMP
+	flow     flow // of the present packet
+	segments segmenter
+	space    []byte // for a frame; nil: none is read
+	spare    []byte // for rare packets: fragments and ICMP
 }
 
 func newReader(t *Tunnel, s *scratch) *reader {

@@ -167,6 +167,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		g.decide(now, gr)
 	}
 
+	allowGarbage(garbage)
 	g.settles = now.Add(settleTime)
 	g.left.due = true
 	if err := g.Host.Release(); err != nil {

@@ -26,7 +26,7 @@ type dataPlane struct {
 	threads   []func() time.Duration // the processor time of each engine's thread
 	opened    int                    // TUNs, ever
 	installed map[uint32]*installed
-	byTunnel  map[string]map[uint32]*installed
+	byTunnel  map[string][]*installed
 	byRemote  map[netip.Addr]map[uint32]*installed
 }
 
@@ -71,7 +71,7 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	// Engines never yield their thread: the control loop and the garbage
 	// collector need a P each beside them.
 	runtime.GOMAXPROCS(max(processors, n+2))
-	debug.SetGCPercent(garbage)
+	allowGarbage(garbage)
 	clock := make(chan func() time.Duration, 1)
 	for range n {
 		p, err := d.host.Poller()
@@ -111,14 +111,8 @@ func (d *dataPlane) start(ctx context.Context, run *errgroup.Group, s *Sockets, 
 	return nil
 }
 
-// garbage is how much there may be, in percent of what is in use. The engines' buffers count as memory in use, though few packets touch
-// more than their beginning: in a flood, garbage would grow by as much.
-const (
-	garbage     = 50
-	garbageMany = 20 // with so many tunnels that their memory is more than the daemon's own
-	manyTunnels = 1000
-	settleTime  = time.Minute // after a configuration was adopted
-)
+// settleTime is how long after a configuration was adopted the start of its tunnels counts as over.
+const settleTime = time.Minute
 
 // settle bounds the garbage once the start of many tunnels is over, and gives back what it left: collecting it more often meanwhile
 // would cost the start as much as the handshakes.
@@ -128,7 +122,7 @@ func (d *dataPlane) settle(tunnels int) {
 		percent = garbageMany
 		go debug.FreeOSMemory()
 	}
-	debug.SetGCPercent(percent)
+	allowGarbage(percent)
 }
 
 // watched are the engines, for the watchdog.

@@ -43,19 +43,19 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 		}
 	}
 	dev := &device{tunnel: e.tunnel.Name, data: d.AddTunnel(cfg)}
-	ctx, stop := context.WithCancel(ctx)
-	tell := func() {
+	tell := func(ctx context.Context) {
 		select {
 		case losses <- dev:
 		case <-ctx.Done():
 		}
 	}
 	if d.packets {
+		ctx, stop := context.WithCancel(ctx)
 		done := make(chan struct{})
 		run.Go(func() error {
 			err := dev.data.Run(ctx)
 			close(done)
-			tell()
+			tell(ctx)
 			return err
 		})
 		dev.stop = stop
@@ -68,18 +68,14 @@ func (d *dataPlane) open(e *entry, run *errgroup.Group, ctx context.Context, los
 	reader := d.reader()
 	// The engine must not wait for the loop, which may be waiting for the engine.
 	ended := func() {
-		run.Go(func() error { tell(); return nil })
+		run.Go(func() error { tell(ctx); return nil }) // the loop knows which of its devices it has closed
 	}
 	if err := reader.AddTunnel(dev.data, ended); err != nil {
-		stop()
 		d.RemoveTunnel(e.tunnel.Name)
 		tun.Close()
 		return failed(err)
 	}
-	dev.stop = func() {
-		stop()
-		reader.RemoveTunnel(dev.data)
-	}
+	dev.stop = func() { reader.RemoveTunnel(dev.data) }
 	dev.shut = func() { tun.Close() }
 	return dev, diag.Cause{}
 }

@@ -64,8 +64,8 @@ func (g *Gateway) patient(now time.Time, e *entry) *doctor.Tunnel {
 			t.Established, t.Encap = true, i.IKE.Encap
 		}
 	}
-	for spi, in := range g.data.byTunnel[e.tunnel.Name] {
-		n := g.data.Counters(spi)
+	for _, in := range g.data.byTunnel[e.tunnel.Name] {
+		n := g.data.Counters(in.sa.SPIIn)
 		t.In, t.Out, t.Encap = t.In+n.PacketsIn, t.Out+n.PacketsOut, in.path.UDP
 	}
 	if e.open != nil {

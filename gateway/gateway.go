@@ -88,6 +88,7 @@ type Gateway struct {
 	stopped         chan struct{} // closed when the loop serves no more commands
 	obstacles       obstacles
 	look            chan struct{} // for watchHost: perhaps something else is in the way
+	lookNew         chan struct{} // for watchHost: there are tunnels in obstacles.opened
 	events          *events
 	leaking         sync.Mutex // of leaks
 
@@ -144,6 +145,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 		lost:            make(chan *device),
 		underlayChanged: make(chan struct{}, 1),
 		look:            make(chan struct{}, 1),
+		lookNew:         make(chan struct{}, 1),
 		obstacles:       obstacles{found: map[string][]diag.Cause{}},
 		stopped:         make(chan struct{}),
 		events:          newEvents(),
@@ -162,7 +164,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	g.events.resume(o.Recorded)
 	g.data = &dataPlane{
 		host: o.Host, log: o.Log, packets: c.Packets,
-		installed: map[uint32]*installed{}, byTunnel: map[string]map[uint32]*installed{}, byRemote: map[netip.Addr]map[uint32]*installed{},
+		installed: map[uint32]*installed{}, byTunnel: map[string][]*installed{}, byRemote: map[netip.Addr]map[uint32]*installed{},
 	}
 	if _, err := planOf(c, &g.fleet); err != nil {
 		return nil, err

@@ -205,6 +205,8 @@ func (g *Gateway) open(now time.Time, e *entry) {
 	e.group.Note(now, tunnel.Device{Tunnel: e.tunnel.Name, Cause: cause})
 	if d != nil {
 		g.peers.changed(e.peer)
+		g.obstacles.opened = append(g.obstacles.opened, e.tunnel.Name)
+		nudge(g.lookNew)
 	}
 }
 

@@ -22,23 +22,58 @@ const (
 	lookEvery  = 30 * time.Second
 	lookSettle = 300 * time.Millisecond // after a change
 	lookGap    = time.Second            // between two looks, however much changes
-	lookTime   = time.Second            // for one look; the next goes on with the other tunnels
-	lookShare  = 20                     // of a processor's time at most one part goes into looks
-	maxLooked  = 64                     // tunnels in one look
+	lookTime   = 300 * time.Millisecond // for one look; the next goes on with the other tunnels
+	lookShare  = 20                     // of a processor's time at most one part goes into looks after changes,
+	roundShare = 200                    // and into the other looks of a round of many tunnels
+	maxLooked  = 128                    // tunnels in one look
 	maxFound   = 16                     // of one tunnel
 	wholeHost  = ""                     // in place of a tunnel's name: what concerns all
 )
 
-// obstacles are what was said of the host. One goroutine uses it, but for found.
+// reading is what the looks of one round have in common. Most changes end it early.
+type reading struct {
+	Examination
+	until time.Time
+}
+
+// reading returns the present one, or begins another.
+func (g *Gateway) reading(o *obstacles) Examination {
+	if o.host.Examination == nil || time.Now().After(o.host.until) {
+		o.forget()
+		o.host = reading{g.Host.Examination(), time.Now().Add(lookEvery / 2)}
+	}
+	return o.host.Examination
+}
+
+// forget ends the present reading.
+func (o *obstacles) forget() {
+	if o.host.Examination != nil {
+		o.host.Close()
+		o.host = reading{}
+	}
+}
+
+// obstacles are what was said of the host. One goroutine uses it, but for found and opened.
 type obstacles struct {
+	host    reading
 	next    int         // the tunnel to begin with
 	changed bool        // something has, since the last look
 	left    int         // tunnels that were not looked at since then
+	unseen  int         // tunnels that were never looked at
 	whole   []witnessed // what found has of the whole host
 	given   []string    // sentences that the log has from the start
 
 	mu    sync.Mutex              // of found
 	found map[string][]diag.Cause // by tunnel; those that have nothing are left out
+
+	opened []string // tunnels with a new device that nobody has looked at; the control loop's
+}
+
+// asked is a tunnel of one look.
+type asked struct {
+	*doctor.Tunnel
+	leak leakAsk
+	turn bool // it is one of those whose turn it is, and counts for next
 }
 
 // of is what was found of a tunnel, or of the whole host.
@@ -59,6 +94,7 @@ type witnessed struct {
 func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 	o := &g.obstacles
 	o.given = given
+	defer o.forget()
 	earliest := time.Now().Add(firstLook)
 	for timer := time.NewTimer(firstLook); ; {
 		select {
@@ -66,23 +102,23 @@ func (g *Gateway) watchHost(ctx context.Context, given []string) error {
 			return nil
 		case <-timer.C:
 		case <-g.look:
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(max(lookSettle, time.Until(earliest))):
-			}
+			pause(ctx, max(lookSettle, time.Until(earliest)))
 			o.changed = true
 			select {
 			case <-g.look: // meanwhile
 			default:
 			}
+		case <-g.lookNew:
+			pause(ctx, max(lookSettle, time.Until(earliest)))
 		}
-		pause := max(lookGap, g.spend(func() { g.lookAround(ctx, o) })*lookShare)
-		earliest = time.Now().Add(pause)
-		if o.left == 0 {
-			pause = max(lookEvery, pause)
+		spent := g.spend(func() { g.lookAround(ctx, o) })
+		earliest = time.Now().Add(max(lookGap, spent*lookShare))
+		wait := max(lookGap, spent*roundShare)
+		if o.left == 0 && o.unseen == 0 {
+			o.forget()
+			wait = max(lookEvery, wait)
 		}
-		timer.Reset(pause)
+		timer.Reset(wait)
 	}
 }
 
@@ -98,26 +134,39 @@ func (g *Gateway) spend(f func()) time.Duration {
 
 // lookAround examines some of the tunnels, and says what is new.
 func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
-	var asked []*doctor.Tunnel
-	var leaks []leakAsk
-	turn, fleet := 0, 0 // tunnels whose turn it is, and all
+	var tunnels []asked
+	fleet, unseen := 0, 0 // tunnels, and those of them that still wait for their first look
 	err := g.call(ctx, func(now time.Time) error {
-		ask := func(e *entry) {
-			asked, leaks = append(asked, g.patient(now, e)), append(leaks, askFor(e))
+		place := map[*entry]int{} // in tunnels
+		ask := func(e *entry, turn bool) {
+			i, ok := place[e]
+			if !ok {
+				i = len(tunnels)
+				place[e] = i
+				tunnels = append(tunnels, asked{Tunnel: g.patient(now, e), leak: askFor(e)})
+			}
+			tunnels[i].turn = tunnels[i].turn || turn
 		}
 		o.mu.Lock()
 		maps.DeleteFunc(o.found, func(name string, _ []diag.Cause) bool { return name != wholeHost && g.fleet.byName[name] == nil })
 		o.mu.Unlock()
 		o.whole = slices.DeleteFunc(o.whole, func(w witnessed) bool { return g.fleet.byName[w.tunnel] == nil })
 		all := g.fleet.entries
-		turn, fleet = min(len(all), maxLooked), len(all)
-		for i := range turn {
-			ask(all[(o.next+i)%len(all)])
+		fresh := min(len(o.opened), maxLooked)
+		for _, name := range o.opened[:fresh] {
+			if e := g.fleet.byName[name]; e != nil {
+				ask(e, false)
+			}
+		}
+		if o.opened = o.opened[fresh:]; len(o.opened) == 0 {
+			o.opened = nil
+		}
+		fleet, unseen = len(all), len(o.opened)
+		for i := range min(fleet, maxLooked-fresh) {
+			ask(all[(o.next+i)%fleet], true)
 		}
 		for _, w := range o.whole {
-			if !slices.ContainsFunc(asked, func(t *doctor.Tunnel) bool { return t.Name == w.tunnel }) {
-				ask(g.fleet.byName[w.tunnel])
-			}
+			ask(g.fleet.byName[w.tunnel], false)
 		}
 		return nil
 	})
@@ -128,32 +177,34 @@ func (g *Gateway) lookAround(ctx context.Context, o *obstacles) {
 		return
 	}
 	if o.changed {
+		o.forget()
 		o.changed, o.left = false, fleet
 	}
-	host := g.Host.Examination()
-	defer host.Close()
+	o.unseen = unseen
+	host := g.reading(o)
 	var whole []witnessed
 	seen := map[string]bool{}
 	end := time.Now().Add(lookTime)
-	for i, t := range asked {
+	for _, t := range tunnels {
 		if ctx.Err() != nil || time.Now().After(end) {
+			o.left = fleet // some of the others may be new
 			break
 		}
-		if i < turn {
+		if t.turn {
 			o.next++
 			o.left = max(o.left-1, 0)
 		}
 		seen[t.Name] = true
-		g.examine(host, t, leaks[i])
+		g.examine(host, t.Tunnel, t.leak)
 		var own []diag.Cause
-		for _, c := range doctor.Obstacles(t) {
+		for _, c := range doctor.Obstacles(t.Tunnel) {
 			if doctor.OfAll(c) {
 				whole = append(whole, witnessed{c, t.Name})
 			} else {
 				own = append(own, c)
 			}
 		}
-		g.say(o, t, own)
+		g.say(o, t.Tunnel, own)
 	}
 	if fleet > 0 {
 		o.next %= fleet

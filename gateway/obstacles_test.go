@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -118,7 +119,7 @@ func TestAnObstacleOfOneTunnelAmongMany(t *testing.T) {
 }
 
 // A change of the packet filter is seen within 2 s, of every tunnel, stands in the status while it is so, and is read once for all
-// tunnels that one look sees.
+// tunnels, in however many looks.
 func TestAChangeOfThePacketFilterIsSeenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := officeHost()
@@ -127,7 +128,7 @@ func TestAChangeOfThePacketFilterIsSeenAtOnce(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		nat := diag.Cause{Code: diag.SNAT, Device: "vpngw0", Name: "table ip nat, chain POSTROUTING", Ours: "iptables"}
-		const last = "c127"
+		last := fmt.Sprint("c", 2*maxLooked-1)
 		h.mu.Lock()
 		examined, rounds := h.examined, h.rounds
 		h.only = "" // of each
@@ -142,7 +143,7 @@ func TestAChangeOfThePacketFilterIsSeenAtOnce(t *testing.T) {
 		change(nat, forward)
 		time.Sleep(3 * time.Second) // two looks
 		synctest.Wait()
-		if h.examined-examined != 2*maxLooked+1 || h.rounds-rounds != 2 { // the second look asks the witness of the first again
+		if h.examined-examined != 2*maxLooked+1 || h.rounds-rounds != 1 { // the second look asks the witness of the first again
 			t.Errorf("%d tunnels in %d rounds", h.examined-examined, h.rounds-rounds)
 		}
 		st, err := r.Status(t.Context())
@@ -170,6 +171,44 @@ func TestAChangeOfThePacketFilterIsSeenAtOnce(t *testing.T) {
 		synctest.Wait()
 		if h.rounds != rounds {
 			t.Errorf("%d rounds more without a change", h.rounds-rounds)
+		}
+	})
+}
+
+// The tunnels that a reload adds are looked at soon, and it sets off no round of all the others.
+func TestNewTunnelsAreLookedAtSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := officeHost()
+		all := many(5 * maxLooked)
+		r := start(t, h, configOf(all.Connections[3:]...), Options{})
+		defer r.stop()
+		examined := func() int {
+			synctest.Wait()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.examined
+		}
+		time.Sleep(10 * lookGap)
+		if n := examined(); n < 5*maxLooked-3 || n > 6*maxLooked {
+			t.Errorf("%d of %d tunnels examined soon after the start", n, 5*maxLooked-3)
+		}
+		h.find(diag.Cause{Code: diag.SNAT, Device: "vpngw0", Name: "table ip nat, chain POSTROUTING", Ours: "iptables"})
+		h.mu.Lock()
+		h.only = ""
+		h.mu.Unlock()
+		was := examined()
+		if _, err := r.Adopt(t.Context(), configOf(all.Connections...)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		for _, name := range []string{"c0", "c1", "c2"} {
+			if len(r.tunnelStatus(name).Obstacles) == 0 {
+				t.Errorf("nothing was found of %s", name)
+			}
+		}
+		if n := examined() - was; n > 2*maxLooked {
+			t.Errorf("%d tunnels examined after a reload that adds three", n)
 		}
 	})
 }

@@ -67,6 +67,9 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 		e := entries[i]
 		if !changed[w.group] {
 			e.conn, e.tunnel = w.conn, w.tunnel
+			if w.class == "" {
+				e.group.Refer(w.conn, w.tunnel)
+			}
 			continue
 		}
 		r := byGroup[w.group]

@@ -3,6 +3,7 @@ package gateway
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"vpngw/esp"
 	"vpngw/ike/sa"
@@ -23,10 +24,7 @@ func (d *dataPlane) installIn(c *ipsec.ChildSA) {
 	}
 	in := &installed{sa: c, path: c.Path}
 	d.installed[c.SPIIn] = in
-	if d.byTunnel[c.Tunnel] == nil {
-		d.byTunnel[c.Tunnel] = map[uint32]*installed{}
-	}
-	d.byTunnel[c.Tunnel][c.SPIIn] = in
+	d.byTunnel[c.Tunnel] = append(d.byTunnel[c.Tunnel], in)
 	d.sendsTo(in)
 }
 
@@ -71,8 +69,9 @@ func (d *dataPlane) remove(a sa.Remove) {
 	in.sa.In.Clear()
 	in.sa.Out.Clear()
 	d.sendsNoMore(in)
-	delete(d.byTunnel[in.sa.Tunnel], a.SPIIn)
-	if len(d.byTunnel[in.sa.Tunnel]) == 0 {
+	if rest := slices.DeleteFunc(d.byTunnel[in.sa.Tunnel], func(o *installed) bool { return o == in }); len(rest) > 0 {
+		d.byTunnel[in.sa.Tunnel] = rest
+	} else {
 		delete(d.byTunnel, in.sa.Tunnel)
 	}
 }

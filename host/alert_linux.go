@@ -50,7 +50,20 @@ func (h *Host) WatchFilter(ctx context.Context, changed func()) error {
 
 // WatchSettings is described at WatchFilter.
 func (h *Host) WatchSettings(ctx context.Context, changed func()) error {
-	return h.alerts.settings.watch(ctx, func(m syscall.NetlinkMessage) bool { return m.Header.Type == unix.RTM_NEWNETCONF }, changed)
+	return h.alerts.settings.watch(ctx, reset, changed)
+}
+
+// reset reports whether a message tells of one setting. A new device is told with all of its settings, as each of ours is;
+// another's is of interest when it gets an address, which Watch tells.
+func reset(m syscall.NetlinkMessage) bool {
+	const header, index = 4, 1 // struct netconfmsg, NETCONFA_IFINDEX
+	settings := 0
+	for _, a := range attributes(m.Data, header) {
+		if a.Attr.Type != index {
+			settings++
+		}
+	}
+	return m.Header.Type == unix.RTM_NEWNETCONF && settings == 1
 }
 
 // refiltered reports whether a message ends a transaction of nftables that is not ours.

@@ -55,7 +55,7 @@ func TestChangesOfFilterAndForwardingAreTold(t *testing.T) {
 	set("ipv6/conf/all/forwarding", "1")
 	wait("forwarding of IPv6", "settings")
 
-	// Our own table is no news, and a storm is one report in 400 ms at most.
+	// Our own table and a new device are no news, and a storm is one report in 400 ms at most.
 	time.Sleep(2 * (alertSettle + alertPause))
 	for _, c := range told {
 		for len(c) > 0 {
@@ -64,9 +64,13 @@ func TestChangesOfFilterAndForwardingAreTold(t *testing.T) {
 	}
 	s.must(table.replace(nil))
 	s.must(table.remove())
+	s.exec("ip", "tuntap", "add", "dev", "other0", "mode", "tun")
 	time.Sleep(2 * (alertSettle + alertPause))
 	if n := len(told["filter"]); n > 0 {
 		t.Errorf("of our own table it tells %d times", n)
+	}
+	if n := len(told["settings"]); n > 0 {
+		t.Errorf("of a new device it tells %d times", n)
 	}
 	began := time.Now()
 	for time.Since(began) < time.Second {

@@ -97,20 +97,19 @@ func (h *Host) reversePath() (out []Finding) {
 	case "2":
 		return nil // loose everywhere
 	}
-	devices, err := h.filters.dump(unix.NETLINK_ROUTE, unix.RTM_GETNETCONF, []byte{unix.AF_INET, 0, 0, 0})
-	if err != nil {
-		return nil
-	}
-	for _, d := range devices {
+	err := h.filters.each(unix.NETLINK_ROUTE, unix.RTM_GETNETCONF, []byte{unix.AF_INET, 0, 0, 0}, func(d []byte) {
 		const header, index, filter = 4, 1, 3 // struct netconfmsg, NETCONFA_IFINDEX, NETCONFA_RP_FILTER
 		if v := attribute(d, header, filter); len(v) != 4 || binary.NativeEndian.Uint32(v) != 1 {
-			continue
+			return
 		}
 		if v := attribute(d, header, index); len(v) == 4 && int32(binary.NativeEndian.Uint32(v)) > 0 { // not all and default
 			if l, err := h.nl.LinkByIndex(int(binary.NativeEndian.Uint32(v))); err == nil && l.Attrs().Flags&net.FlagLoopback == 0 {
 				out = append(out, strict(l.Attrs().Name, l.Attrs().Name))
 			}
 		}
+	})
+	if err != nil {
+		return nil
 	}
 	return out
 }

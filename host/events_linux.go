@@ -331,10 +331,15 @@ func attributes(b []byte, header int) []syscall.NetlinkRouteAttr {
 
 // attribute is the value of one attribute; nil: it is not there.
 func attribute(b []byte, header int, kind uint16) []byte {
-	for _, a := range attributes(b, header) {
-		if a.Attr.Type&nl.NLA_TYPE_MASK == kind {
-			return a.Value
+	for b = b[min(header, len(b)):]; len(b) >= unix.SizeofRtAttr; {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < unix.SizeofRtAttr || n > len(b) {
+			return nil
 		}
+		if binary.NativeEndian.Uint16(b[2:])&nl.NLA_TYPE_MASK == kind {
+			return b[unix.SizeofRtAttr:n]
+		}
+		b = b[min(len(b), (n+3)&^3):]
 	}
 	return nil
 }

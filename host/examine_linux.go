@@ -21,14 +21,80 @@ type Examination struct {
 	filter   *packetFilter
 	flows    map[int][]flow               // by address family
 	policies map[int][]netlink.XfrmPolicy // likewise
+	routes   map[netip.Addr]wayTo         // by peer
+	names    map[int]string               // of devices
+	knobs    map[string]string            // as sysctl reads them
+}
+
+// wayTo is how this host sends to a peer.
+type wayTo struct {
+	source netip.Addr
+	device string
+	err    error
 }
 
 // Examination reads what concerns every tunnel. Close gives its sockets back.
 func (h *Host) Examination() *Examination {
-	x := &Examination{h: h, filter: readFilter(), flows: map[int][]flow{}, policies: map[int][]netlink.XfrmPolicy{}}
+	x := &Examination{
+		h: h, filter: readFilter(), flows: map[int][]flow{}, policies: map[int][]netlink.XfrmPolicy{},
+		routes: map[netip.Addr]wayTo{}, names: map[int]string{}, knobs: map[string]string{},
+	}
 	x.common = Exam{Findings: slices.Concat(forwarding(), h.filteredForward(), h.reversePath(), unread()), Others: h.strangers(), Unsynced: unsynced()}
-	x.common.Addresses, _ = h.Addresses()
+	x.common.Addresses = h.presentAddresses()
 	return x
+}
+
+// presentAddresses is Addresses without asking the kernel, where its events have told all.
+func (h *Host) presentAddresses() (out []netip.Addr) {
+	h.mu.Lock()
+	h.readEvents(h.apply)
+	fresh := h.have.fresh
+	if fresh {
+		for a := range h.have.owners {
+			if a.IsGlobalUnicast() {
+				out = append(out, a)
+			}
+		}
+	}
+	h.mu.Unlock()
+	if !fresh {
+		out, _ = h.Addresses()
+	}
+	return out
+}
+
+// wayTo asks the kernel once for each peer.
+func (x *Examination) wayTo(peer netip.Addr) wayTo {
+	w, ok := x.routes[peer]
+	if !ok {
+		var r netlink.Route
+		if r, w.err = x.h.route(peer, false); w.err == nil {
+			w.source, w.device = addrOf(r.Src), x.name(r.LinkIndex)
+		}
+		x.routes[peer] = w
+	}
+	return w
+}
+
+// name is that of a device; empty: it is gone.
+func (x *Examination) name(index int) string {
+	name, ok := x.names[index]
+	if !ok {
+		if l, err := x.h.nl.LinkByIndex(index); err == nil {
+			name = l.Attrs().Name
+		}
+		x.names[index] = name
+	}
+	return name
+}
+
+func (x *Examination) sysctl(name string) string {
+	v, ok := x.knobs[name]
+	if !ok {
+		v = sysctl(name)
+		x.knobs[name] = v
+	}
+	return v
 }
 
 // Close ends the examination.
@@ -43,13 +109,8 @@ func (x *Examination) Examine(peer netip.Addr, tun string, ask func(device strin
 	if l, err := x.h.nl.LinkByName(tun); err == nil {
 		out.MTU = l.Attrs().MTU
 	}
-	r, err := x.h.route(peer, false)
-	if out.NoRoute = err; err == nil {
-		out.Source = addrOf(r.Src)
-		if l, err := x.h.nl.LinkByIndex(r.LinkIndex); err == nil {
-			out.Device = l.Attrs().Name
-		}
-	}
+	w := x.wayTo(peer)
+	out.NoRoute, out.Source, out.Device = w.err, w.source, w.device
 	var stopped, hindered alike
 	pairs := 0
 	for _, p := range ask(out.Device, out.Source) {

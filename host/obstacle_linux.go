@@ -19,7 +19,7 @@ import (
 // obstacles finds what of this host is in the way of packets that a tunnel carries: p is one of them on its way into the
 // tunnel's device. It changes nothing.
 func (x *Examination) obstacles(p Passage) (out []diag.Cause) {
-	lan, v6 := x.h.towards(p), p.From.Addr().Is6()
+	lan, v6 := x.towards(p), p.From.Addr().Is6()
 	add := func(c diag.Cause) {
 		if !slices.ContainsFunc(out, c.Equal) {
 			out = append(out, c)
@@ -33,10 +33,10 @@ func (x *Examination) obstacles(p Passage) (out []diag.Cause) {
 		if v6 { // it has one for all
 			knob, which = "net/ipv6/conf/all/forwarding", "every device"
 		}
-		if sysctl(knob) == "0" && (v6 || sysctl("net/ipv4/ip_forward") != "0") { // else IPForward tells
+		if x.sysctl(knob) == "0" && (v6 || x.sysctl("net/ipv4/ip_forward") != "0") { // else IPForward tells
 			add(diag.Cause{Code: diag.ForwardOff, Device: which, Name: knob})
 		}
-		if v6 && sysctl("net/ipv6/conf/"+device+"/disable_ipv6") == "1" {
+		if v6 && x.sysctl("net/ipv6/conf/"+device+"/disable_ipv6") == "1" {
 			add(diag.Cause{Code: diag.IPv6Off, Device: device})
 		}
 	}
@@ -53,15 +53,15 @@ func (x *Examination) obstacles(p Passage) (out []diag.Cause) {
 }
 
 // towards is the device of the route to where a passage comes from; empty: it is not one to forward by.
-func (h *Host) towards(p Passage) string {
+func (x *Examination) towards(p Passage) string {
 	a := p.From.Addr()
 	for range 4 { // the first may be this host's own
-		r, err := h.nl.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{})
+		r, err := x.h.nl.RouteGetWithOptions(a.AsSlice(), &netlink.RouteGetOptions{})
 		switch {
 		case err != nil || len(r) == 0:
 			return ""
-		case r[0].Type == unix.RTN_UNICAST && !h.owns(r[0].LinkIndex):
-			return h.linkName(r[0].LinkIndex)
+		case r[0].Type == unix.RTN_UNICAST && !x.h.owns(r[0].LinkIndex):
+			return x.name(r[0].LinkIndex)
 		case r[0].Type != unix.RTN_LOCAL || !p.Sources.Contains(a.Next()):
 			return ""
 		}

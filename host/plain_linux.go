@@ -166,12 +166,21 @@ func (f filters) nft(kind int, family uint8) ([][]byte, error) {
 }
 
 // dump asks for everything of a kind.
-func (f filters) dump(protocol, kind int, request []byte) ([][]byte, error) {
+func (f filters) dump(protocol, kind int, request []byte) (out [][]byte, err error) {
+	err = f.each(protocol, kind, request, func(b []byte) { out = append(out, b) })
+	return out, err
+}
+
+// each is dump for what there may be ten thousand of, such as devices.
+func (f filters) each(protocol, kind int, request []byte, do func([]byte)) error {
 	if f[protocol] == nil {
-		return nil, unix.EPROTONOSUPPORT
+		return unix.EPROTONOSUPPORT
 	}
 	req := nl.NewNetlinkRequest(kind, unix.NLM_F_DUMP)
 	req.Sockets = f
 	req.AddRawData(request)
-	return req.Execute(protocol, 0)
+	return req.ExecuteIter(protocol, 0, func(b []byte) bool {
+		do(b)
+		return true
+	})
 }

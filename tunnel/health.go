@@ -18,9 +18,18 @@ type HealthStatus struct {
 	Count          dpd.Count
 }
 
+// noPings is of every member that never had a health check. It never asks, and nothing changes it.
+var noPings dpd.Prober
+
 // checks takes over the health check of the member's configuration. was is that of the configuration before.
 func (m *member) checks(now time.Time, was *config.Health) {
 	is := m.Tunnel.Asked()
+	if m.pings == &noPings {
+		if is == nil {
+			return
+		}
+		m.pings = new(dpd.Prober)
+	}
 	if was == nil || is == nil || was.Source != is.Source || was.Target != is.Target {
 		m.pings.Change(dpd.Probes{})
 	}

@@ -28,39 +28,40 @@ type member struct {
 
 	fault  diag.Kept // why there is no device; OK: there is one
 	openAt time.Time // when the device is tried again
-	held   bool      // by `vpngw down`
-	raised bool      // by `vpngw up`
+
+	held    bool // by `vpngw down`
+	raised  bool // by `vpngw up`
+	begun   bool // IKE was told to initiate it
+	stale   bool // open must be computed again
+	silent  bool // the peer has not answered for a while
+	asked   bool // a Reconnect was emitted for stranded; the next Underlay fact allows another
+	routed  bool // its routes belong in the kernel
+	cut     bool // its ESP packets may be fragmented
+	leaving bool // this end is about to give it up
 
 	// With start: onTraffic.
 	wanted  time.Time // until when IKE initiates it; zero: the next packet begins
 	packet  Acquire   // the last one that wanted it
-	begun   bool      // IKE was told to initiate it
 	begunAt time.Time // when that was last
 
-	sas    map[uint32]*child     // Child SAs of the data plane, by the inbound SPI
+	sas    []*child              // Child SAs of the data plane
 	open   []string              // configured pairs of selectors that no Child SA carries
-	stale  bool                  // open must be computed again
-	causes map[string]diag.Cause // of refused and lost Child SAs, by the name of their sa.Child
+	causes map[string]diag.Cause // of refused and lost Child SAs, by the name of their sa.Child; nil: there were none
 
 	ikes     []sa.IKESA // established, the newest last
 	attempt  *sa.IKESA  // the IKE SA being established; nil: none
 	failed   diag.Kept  // why the peer has no IKE SA
 	sent     diag.Kept  // why the last IKE message was not sent
 	silentAt time.Time  // when the peer will count as silent; zero: it does already, or no attempt is running
-	silent   bool       // the peer has not answered for a while
 	lacks    diag.Kept  // why the kernel lacks a part of the last Want
 	stranded time.Time  // when the IKE SA's address counts as gone; zero: the host has it
-	asked    bool       // a Reconnect was emitted for stranded; the next Underlay fact allows another
 
-	routed bool // its routes belong in the kernel
-	mtu    int  // of the device
-	fits   int  // the largest inner packet that the path takes; 0: not known yet
-	cut    bool // its ESP packets may be fragmented
+	mtu  int // of the device
+	fits int // the largest inner packet that the path takes; 0: not known yet
 
-	pings    dpd.Prober // this end's health check; it never asks where there is none
+	pings    *dpd.Prober // this end's health check; noPings where there never was one
 	pingID   uint16
 	bfd      *hop // nil: there was no session yet
-	leaving  bool // this end is about to give it up
 	wellness wellness
 	neighbour
 
@@ -82,7 +83,7 @@ func newMember(now time.Time, c Config) *member {
 	}
 	m := &member{
 		Config: c, fault: diag.Keep(diag.Cause{Code: diag.DeviceOpening, Device: c.Device}), openAt: now,
-		sas: map[uint32]*child{}, stale: true, causes: map[string]diag.Cause{}, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU), neighbour: neighbour{session: &noSession},
+		stale: true, mtu: cmp.Or(c.Tunnel.MTU, InitialMTU), neighbour: neighbour{session: &noSession}, pings: &noPings,
 	}
 	m.checks(now, nil)
 	return m
@@ -107,6 +108,20 @@ func (m *member) adopt(now time.Time, c Config) *member {
 		m.wanted, m.begun = time.Time{}, false
 	}
 	return m
+}
+
+// Refer has a member refer to a configuration that is equal to its own, so that nothing keeps the old one in memory.
+func (g *Group) Refer(c *config.Connection, t *config.Tunnel) {
+	m := g.find(t.Name)
+	if m == nil {
+		return
+	}
+	for i := range g.table.from {
+		if b := &g.table.from[i]; b.tunnel == m.Tunnel {
+			b.tunnel = t // the table says the same of it
+		}
+	}
+	m.Conn, m.Tunnel = c, t
 }
 
 // initiates reports whether this end initiates the tunnel.
@@ -165,21 +180,34 @@ func (m *member) noteIKE(now time.Time, f sa.Fact) {
 			}
 		}
 	case sa.ChildIn:
-		m.sas[f.SA.SPIIn], m.stale = &child{sa: f.SA, path: f.SA.Path}, true
+		m.sas, m.stale = append(m.sas, &child{sa: f.SA, path: f.SA.Path}), true
 	case sa.ChildOut:
-		if c := m.sas[f.SA.SPIIn]; c != nil {
+		if c := m.child(f.SA.SPIIn); c != nil {
 			c.out, m.stale = true, true
 		}
 	case sa.ChildGone:
-		delete(m.sas, f.SA.SPIIn)
+		m.sas = slices.DeleteFunc(m.sas, func(c *child) bool { return c.sa.SPIIn == f.SA.SPIIn })
 		m.stale = true
 	case sa.ChildFailed:
 		if f.Cause.OK() {
 			delete(m.causes, f.Child.Name)
 		} else {
+			if m.causes == nil {
+				m.causes = map[string]diag.Cause{}
+			}
 			m.causes[f.Child.Name] = f.Cause
 		}
 	}
+}
+
+// child is the Child SA with an inbound SPI; nil: there is none.
+func (m *member) child(spiIn uint32) *child {
+	for _, c := range m.sas {
+		if c.sa.SPIIn == spiIn {
+			return c
+		}
+	}
+	return nil
 }
 
 // attempted notes the end of an attempt, successful or not.

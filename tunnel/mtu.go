@@ -30,6 +30,33 @@ type path struct {
 	search
 }
 
+// paths are those of a Group, which mostly has one: a map of one takes ten times the room.
+type paths []*pathTo
+
+type pathTo struct {
+	remote netip.Addr
+	path
+}
+
+// to is what is known of the path to an address; nil: nothing.
+func (ps paths) to(a netip.Addr) *pathTo {
+	for _, p := range ps {
+		if p.remote == a {
+			return p
+		}
+	}
+	return nil
+}
+
+// note replaces what is known of the path to an address.
+func (ps *paths) note(a netip.Addr, now path) {
+	if p := ps.to(a); p != nil {
+		p.path = now
+	} else {
+		*ps = append(*ps, &pathTo{a, now})
+	}
+}
+
 // most is the largest packet that can pass, as this host and the routers say.
 func (p path) most() int {
 	if p.told > 0 {
@@ -40,11 +67,11 @@ func (p path) most() int {
 
 // path is what is known of the path to an address.
 func (g *Group) path(a netip.Addr) (path, bool) {
-	p := g.paths[a]
+	p := g.paths.to(a)
 	if p == nil {
 		return path{}, false
 	}
-	return *p, true
+	return p.path, true
 }
 
 func (g *Group) notePath(now time.Time, f PathMTU) {
@@ -58,7 +85,7 @@ func (g *Group) notePath(now time.Time, f PathMTU) {
 	if p.until.IsZero() {
 		p.until = now.Add(pathMTULife)
 	}
-	g.paths[f.Remote] = &p
+	g.paths.note(f.Remote, p)
 }
 
 func (g *Group) noteTooBig(now time.Time, f TooBig) {
@@ -69,7 +96,7 @@ func (g *Group) noteTooBig(now time.Time, f TooBig) {
 		g.emit(Measure{f.Remote})
 	case f.MTU < p.most():
 		p.told, p.until, p.over = f.MTU, now.Add(pathMTULife), false
-		g.paths[f.Remote] = &p
+		g.paths.note(f.Remote, p)
 	}
 }
 
@@ -77,28 +104,27 @@ func (g *Group) noteTooBig(now time.Time, f TooBig) {
 // costs a packet to learn it again.
 func (g *Group) noteUnderlay(addresses []netip.Addr) {
 	if !slices.Equal(g.own, addresses) {
-		clear(g.paths)
+		g.paths = nil
 	}
 	g.gained = slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !slices.Contains(g.own, a) })
 	g.own = addresses
-	for a := range g.paths {
-		g.emit(Measure{a})
+	for _, p := range g.paths {
+		g.emit(Measure{p.remote})
 	}
 }
 
 // expirePaths forgets old paths, and paths that no Child SA uses. What probes have found of a narrow path is kept: a tunnel
 // that comes back must not fall into the same hole, and a search for a wider path begins where the last one ended.
 func (g *Group) expirePaths(now time.Time) {
-	for a, p := range g.paths {
-		due, used := sa.Due(now, p.until), g.sendsTo(a)
-		switch {
-		case due && used && (p.passed > 0 || p.deaf):
-			g.paths[a] = &path{host: p.host, search: search{passed: p.passed, deaf: p.deaf}}
-			g.emit(Measure{a})
-		case due, !used && !(p.passed > 0 && p.failed > 0):
-			delete(g.paths, a)
+	g.paths = slices.DeleteFunc(g.paths, func(p *pathTo) bool {
+		due, used := sa.Due(now, p.until), g.sendsTo(p.remote)
+		if due && used && (p.passed > 0 || p.deaf) {
+			p.path = path{host: p.host, search: search{passed: p.passed, deaf: p.deaf}}
+			g.emit(Measure{p.remote})
+			return false
 		}
-	}
+		return due || !used && !(p.passed > 0 && p.failed > 0)
+	})
 }
 
 func (g *Group) sendsTo(a netip.Addr) bool {
@@ -144,7 +170,7 @@ func (g *Group) smallest(m *member) (mtu int, cut bool) {
 		remote := c.path.Remote.Addr()
 		p, ok := g.path(remote)
 		if !ok {
-			g.paths[remote] = &path{}
+			g.paths.note(remote, path{})
 			g.emit(Measure{remote})
 			continue
 		}

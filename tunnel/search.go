@@ -106,21 +106,19 @@ func (p path) next(v6 bool) int {
 
 // probe goes on with the search of each path.
 func (g *Group) probe(now time.Time) {
-	for a, p := range g.paths {
+	for _, p := range g.paths {
 		if sa.Due(now, p.waits) {
 			p.asked, p.waits = 0, time.Time{}
-			g.paths[a] = p
 		}
-		m := g.prober(a)
+		m := g.prober(p.remote)
 		if m == nil || p.asked > 0 {
 			continue
 		}
-		v6 := a.Unmap().Is6()
+		v6 := p.remote.Unmap().Is6()
 		n := p.next(v6)
 		if n == 0 {
 			if p.most() > 0 && !p.over {
 				p.over, p.deaf = true, p.deaf || p.passed == 0
-				g.paths[a] = p
 			}
 			continue
 		}
@@ -128,7 +126,6 @@ func (g *Group) probe(now time.Time) {
 			p.again = n
 		}
 		p.asked, p.waits, p.count = n, now.Add(searchWait), p.count+1
-		g.paths[a] = p
 		g.emit(Probe{m.Tunnel.Name, n})
 	}
 }
@@ -150,9 +147,8 @@ func (g *Group) prober(a netip.Addr) *member {
 
 // noteMeasured takes the answer to a probe.
 func (g *Group) noteMeasured(now time.Time, f sa.Measured) {
-	a := f.SA.Path.Remote.Addr()
-	p, ok := g.paths[a]
-	if !ok || p.asked == 0 || f.Asked != p.asked {
+	p := g.paths.to(f.SA.Path.Remote.Addr())
+	if p == nil || p.asked == 0 || f.Asked != p.asked {
 		return
 	}
 	was := p.asked
@@ -174,5 +170,4 @@ func (g *Group) noteMeasured(now time.Time, f sa.Measured) {
 			p.passed, p.until = 0, now.Add(pathMTULife)
 		}
 	}
-	g.paths[a] = p
 }

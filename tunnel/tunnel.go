@@ -63,27 +63,28 @@ type Group struct {
 	inner   Inner
 	members []*member
 	own     []netip.Addr // the host's addresses
-	gained  bool         // it has one that it had not before the last change
-	paths   map[netip.Addr]*path
+	paths   paths
+
+	gained  bool // it has an address that it had not before the last change
+	asked   bool // an operator asks for a move to the preferred member
+	noted   bool // a fact came after the last Advance
+	repeat  bool // emit the next Want even if it equals the last
+	applies bool // the last Want has no Applied yet
 
 	current  *member   // has the routes to what several members lead to; of those that share the traffic, the first
 	started  time.Time // when the first member began; zero: some member has been well before
-	asked    bool      // an operator asks for a move to the preferred member
 	chooseAt time.Time // when the choice is due again; zero: after a fact
 
 	actions []Action
-	noted   bool // a fact came after the last Advance
 	table   table
 	want    Want // the last one
-	repeat  bool // emit the next Want even if it equals the last
-	applies bool // the last Want has no Applied yet
 	retryAt time.Time
 }
 
 // New makes a Group. Its tunnels have no devices yet: Advance asks for them.
 // own are the host's addresses.
 func New(now time.Time, tunnels []Config, own []netip.Addr, inner Inner) *Group {
-	g := &Group{inner: inner, own: own, paths: map[netip.Addr]*path{}, noted: true}
+	g := &Group{inner: inner, own: own, noted: true}
 	for _, t := range tunnels {
 		g.members = append(g.members, newMember(now, t))
 	}
@@ -110,8 +111,10 @@ func (g *Group) Note(now time.Time, f Fact) {
 			m.noteIKE(now, f.Fact)
 		}
 	case Moved:
-		if m := g.find(f.Tunnel); m != nil && m.sas[f.SPIIn] != nil {
-			m.sas[f.SPIIn].path = f.Path
+		if m := g.find(f.Tunnel); m != nil {
+			if c := m.child(f.SPIIn); c != nil {
+				c.path = f.Path
+			}
 		}
 	case Device:
 		if m := g.find(f.Tunnel); m != nil {

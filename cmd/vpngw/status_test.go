@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"log/slog"
 	"path/filepath"
 	"regexp"
@@ -81,5 +83,29 @@ func TestCommandsThatShowTunnels(t *testing.T) {
 			c.stderr == "" && complaint != "", !strings.Contains(complaint, c.stderr):
 			t.Errorf("%s: exit code %d, want %d\n%s%s", c.line, code, c.code, out, &stderr)
 		}
+	}
+}
+
+// A status that is handed on as the daemon wrote it reads as one that was decoded and written again.
+func TestAStatusHandedOn(t *testing.T) {
+	for _, name := range []string{"hq", "a<b>&c", "ev\x1bil", `back\u003cslash`, "ünter"} {
+		st := desired.Status{Status: gateway.Status{Connections: []gateway.ConnectionStatus{{Name: name, Tunnels: []gateway.TunnelStatus{{Name: name, Remote: "198.51.100.1"}}}}}}
+		text, err := json.Marshal(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, want bytes.Buffer
+		if err := printText(&got, append(text, '\n')); err != nil {
+			t.Fatal(err)
+		}
+		if err := printJSON(&want, st); err != nil {
+			t.Fatal(err)
+		}
+		if got.String() != want.String() {
+			t.Errorf("%q: got\n%s\nwant\n%s", name, got.String(), want.String())
+		}
+	}
+	if err := printText(new(bytes.Buffer), json.RawMessage(`{"connections":`)); err == nil {
+		t.Error("a broken answer is handed on")
 	}
 }

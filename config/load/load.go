@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"reflect"
 
 	"vpngw/config"
 	"vpngw/config/dialect"
@@ -165,6 +166,7 @@ func (l *loader) config(v *dialect.Value) *Result {
 		return nil // a connection with an error can't be checked against others
 	}
 	l.crossCheck(r.Drafts)
+	ownStrings(reflect.ValueOf(r.Config).Elem(), map[string]string{})
 	return r
 }
 

@@ -3,7 +3,7 @@ package load
 import (
 	"fmt"
 	"io/fs"
-	"slices"
+	"strings"
 
 	"vpngw/config/tree"
 	"vpngw/diag"
@@ -18,7 +18,7 @@ type Source struct {
 // SourceFile is a file as it was when it was read. It prints nothing of it.
 type SourceFile struct {
 	Mode fs.FileMode `json:"mode"`
-	Data []byte      `json:"data"`
+	Data keptText    `json:"data"`
 }
 
 // Format implements fmt.Formatter.
@@ -26,20 +26,21 @@ func (s SourceFile) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[redacted]") }
 
 // add keeps a file that was read.
 func (s *Source) add(path string, mode fs.FileMode, data []byte) {
-	s.Files[path] = SourceFile{mode, slices.Clone(data)}
+	s.Files[strings.Clone(path)] = SourceFile{mode, keep(data)} // the path may be a part of the main file's text
 }
 
 // Load loads the source again. It reads no file.
 func (s *Source) Load(o Options) (*Result, diag.Problems) {
 	read := func(name string, limit int) ([]byte, fs.FileMode, error) {
 		f, ok := s.Files[name]
-		switch {
-		case !ok:
+		if !ok {
 			return nil, 0, fs.ErrNotExist
-		case len(f.Data) > limit:
-			return nil, 0, fmt.Errorf("it is larger than the %d bytes that may still be read", limit)
 		}
-		return slices.Clone(f.Data), f.Mode, nil
+		data, err := f.Data.bytes()
+		if err == nil && len(data) > limit {
+			err = fmt.Errorf("it is larger than the %d bytes that may still be read", limit)
+		}
+		return data, f.Mode, err
 	}
 	budget := tree.NewBudget()
 	data, mode, err := read(s.Name, budget.Bytes())

@@ -52,8 +52,8 @@ type channel struct {
 	requestHash [32]byte // hash of that request, or of its first fragment
 	hasResponse bool
 
-	fragment            bool // both ends support fragmentation
-	requests, responses fragments
+	fragment            bool       // both ends support fragmentation
+	requests, responses *fragments // nil: none came
 }
 
 func (s *SA) enqueue(t task) { s.queue = append(s.queue, t) }
@@ -198,7 +198,7 @@ func (s *SA) handleResponse(now time.Time, h wire.Header, d ipsec.Datagram) {
 	s.nextID++
 	s.exchanged(t, errorNotify(ps), true, now.Sub(s.retx.Began()))
 	s.retx.Stop()
-	s.responses = fragments{}
+	s.responses = nil
 	if err == nil {
 		err = checkShape(h.Exchange, true, ps)
 	}
@@ -250,7 +250,7 @@ func (s *SA) handleRequest(now time.Time, h wire.Header, d ipsec.Datagram) {
 	}
 	s.heard(now, d)
 	s.requestHash = s.requests.firstHash(d.Data)
-	s.requests = fragments{}
+	s.requests = nil
 	s.peerNextID++
 
 	var reply []wire.Payload

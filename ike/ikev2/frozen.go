@@ -283,7 +283,10 @@ func (k *keys) freeze(initiator bool) FrozenKeys {
 }
 
 func (f *fragments) freeze() FrozenFragments {
-	out := FrozenFragments{Active: f.active, ID: f.id, Next: f.next, First: f.first, Since: f.since}
+	if f == nil {
+		return FrozenFragments{}
+	}
+	out := FrozenFragments{Active: true, ID: f.id, Next: f.next, First: f.first, Since: f.since}
 	for _, p := range f.parts {
 		out.Parts = append(out.Parts, bytes.Clone(p))
 	}

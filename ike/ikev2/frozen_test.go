@@ -18,7 +18,7 @@ import (
 
 // destroy overwrites everything that s refers to: a Frozen must not share it.
 func (s *SA) destroy() {
-	for _, b := range slices.Concat(s.response, s.requests.parts, s.responses.parts, [][]byte{s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin}) {
+	for _, b := range slices.Concat(s.response, parts(s.requests), parts(s.responses), [][]byte{s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin}) {
 		clear(b)
 	}
 	if s.keys != nil {
@@ -403,4 +403,11 @@ func TestFrozenOnce(t *testing.T) {
 			}
 		}
 	}
+}
+
+func parts(f *fragments) [][]byte {
+	if f == nil {
+		return nil
+	}
+	return f.parts
 }

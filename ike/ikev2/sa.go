@@ -46,9 +46,13 @@ type SA struct {
 	env      *sa.Env
 	stranger *slog.Logger // the log while anybody may have begun it; nil: its peer is known
 	state    sa.State
-	since    time.Time
 
-	initiator  bool // we started this IKE SA
+	initiator bool // we started this IKE SA
+	pumping   bool
+	reported  bool // the Owner knows that it ended
+	lingering bool // it only repeats its last response
+
+	since      time.Time
 	spiI, spiR uint64
 	peer       *sa.Peer // a responder learns it in IKE_AUTH
 	suite      ipsec.Suite
@@ -78,9 +82,6 @@ type SA struct {
 	expireAt    time.Time // hard end of the lifetime, of a half-open SA, or of the wait for a Delete
 	keepaliveAt time.Time
 	endWhy      diag.Kept // while it is Deleting
-	pumping     bool
-	reported    bool // the Owner knows that it ended
-	lingering   bool // it only repeats its last response
 }
 
 var _ sa.Machine = (*SA)(nil)

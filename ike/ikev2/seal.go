@@ -29,21 +29,20 @@ var (
 
 // fragments gathers one message (RFC 7383 section 2.6).
 type fragments struct {
-	id     uint32
-	total  uint16
-	next   wire.PayloadType
-	parts  [][]byte
-	have   uint16
-	size   int      // of the parts so far
-	first  [32]byte // hash of fragment 1 as received
-	active bool
-	since  time.Time
+	id    uint32
+	total uint16
+	next  wire.PayloadType
+	parts [][]byte
+	have  uint16
+	size  int      // of the parts so far
+	first [32]byte // hash of fragment 1 as received
+	since time.Time
 }
 
 // firstHash is the hash by which a repeated request is recognised: of fragment 1 (RFC
 // 7383 section 2.6.1), or of the whole message if it came in one piece.
 func (f *fragments) firstHash(data []byte) [32]byte {
-	if f.active {
+	if f != nil {
 		return f.first
 	}
 	return sha256.Sum256(data)
@@ -97,9 +96,9 @@ func sealOne(c *sa.Cipher, s *SA, h wire.Header, p wire.Payload, plaintext []byt
 	return c.Seal(m[:n:n], plaintext, s.env.Rand)
 }
 
-// open decrypts a message; f gathers its fragments. After any error but errForged
+// open decrypts a message; f is where its fragments are gathered, nil while there is none. After any error but errForged
 // and errNotYet the message is authentic.
-func (s *SA) open(now time.Time, h wire.Header, data []byte, f *fragments) ([]wire.Payload, error) {
+func (s *SA) open(now time.Time, h wire.Header, data []byte, f **fragments) ([]wire.Payload, error) {
 	if s.keys == nil {
 		return nil, errForged
 	}
@@ -117,22 +116,23 @@ func (s *SA) open(now time.Time, h wire.Header, data []byte, f *fragments) ([]wi
 		if err != nil {
 			return nil, errForged
 		}
-		*f = fragments{}
+		*f = nil
 		return wire.ParseChain(p.Next, plain)
 	case *wire.Fragment:
 		if s.fragment {
-			return f.gather(now, c, h, p, data)
+			return gather(f, now, c, h, p, data)
 		}
 	}
 	return nil, errForged
 }
 
 // gather takes one fragment, and returns the message when it is whole.
-func (f *fragments) gather(now time.Time, c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) ([]wire.Payload, error) {
+func gather(to **fragments, now time.Time, c *sa.Cipher, h wire.Header, p *wire.Fragment, data []byte) ([]wire.Payload, error) {
 	if p.Number == 0 || p.Number > p.Total || p.Total > maxFragments {
 		return nil, errForged
 	}
-	same := f.active && f.id == h.ID && now.Sub(f.since) < gatherTime
+	f := *to
+	same := f != nil && f.id == h.ID && now.Sub(f.since) < gatherTime
 	switch {
 	case same && p.Total < f.total: // sent before the peer made smaller fragments
 		return nil, errForged
@@ -144,13 +144,14 @@ func (f *fragments) gather(now time.Time, c *sa.Cipher, h wire.Header, p *wire.F
 		return nil, errForged
 	}
 	if !same || p.Total > f.total {
-		*f = fragments{active: true, id: h.ID, total: p.Total, parts: make([][]byte, p.Total), since: now}
+		f = &fragments{id: h.ID, total: p.Total, parts: make([][]byte, p.Total), since: now}
+		*to = f
 	}
 	if p.Number == 1 {
 		f.next, f.first = p.Next, sha256.Sum256(data)
 	}
 	if f.size += len(plain); f.size > maxMessage {
-		*f = fragments{}
+		*to = nil
 		return nil, errForged
 	}
 	f.parts[p.Number-1] = append([]byte{}, plain...) // never nil: nil marks a missing fragment

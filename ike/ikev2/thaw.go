@@ -212,8 +212,11 @@ func thawKeys(f FrozenKeys, suite ipsec.Suite, initiator bool) (*keys, error) {
 	return k, nil
 }
 
-func thawFragments(f FrozenFragments) fragments {
-	out := fragments{active: f.Active, id: f.ID, next: f.Next, first: f.First, since: f.Since, total: uint16(len(f.Parts))}
+func thawFragments(f FrozenFragments) *fragments {
+	if !f.Active {
+		return nil
+	}
+	out := &fragments{id: f.ID, next: f.Next, first: f.First, since: f.Since, total: uint16(len(f.Parts))}
 	for _, p := range f.Parts {
 		out.parts = append(out.parts, slices.Clone(p))
 		if p != nil {

@@ -9,9 +9,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
+	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -47,7 +47,7 @@ type Cipher struct {
 	alg         *ipsec.Algorithm
 	transform   ipsec.Transform
 	encr, integ []byte
-	hash        func() hash.Hash // of the HMAC
+	macs        *sync.Pool // of *macSpace
 
 	salt  []byte
 	count uint64 // the next IV of an AEAD
@@ -112,7 +112,7 @@ func (c *Cipher) setCBC(s ipsec.Suite, encr, integ []byte) error {
 		return err
 	}
 	mac := ipsec.Lookup(s.Integ)
-	h := prfHashes[integHashes[s.Integ.ID]]
+	h := macSpaces[s.Integ.ID]
 	if mac == nil || mac.Type != ipsec.Integ || h == nil {
 		return fmt.Errorf("integrity %v: not supported", s.Integ)
 	}
@@ -120,7 +120,7 @@ func (c *Cipher) setCBC(s ipsec.Suite, encr, integ []byte) error {
 		return fmt.Errorf("integrity %v: a key of %d bytes, not %d", s.Integ, len(integ), mac.Key)
 	}
 	keys := slices.Concat(encr, integ)
-	c.icv, c.hash = mac.ICV, h
+	c.icv, c.macs = mac.ICV, h
 	c.encr, c.integ = keys[:len(encr):len(encr)], keys[len(encr):]
 	return nil
 }
@@ -136,15 +136,6 @@ func NewBlock(t ipsec.Transform, key []byte) (cipher.Block, error) {
 		return des.NewCipher(key)
 	}
 	return nil, fmt.Errorf("encryption %v: not supported for IKE", t)
-}
-
-// integHashes maps an integrity algorithm to the PRF with the same hash.
-var integHashes = map[uint16]uint16{
-	ipsec.IntegMD5_96:     ipsec.PRFHMACMD5,
-	ipsec.IntegSHA1_96:    ipsec.PRFHMACSHA1,
-	ipsec.IntegSHA256_128: ipsec.PRFHMACSHA256,
-	ipsec.IntegSHA384_192: ipsec.PRFHMACSHA384,
-	ipsec.IntegSHA512_256: ipsec.PRFHMACSHA512,
 }
 
 // Size is the length of n bytes of plaintext when sealed, from IV to ICV.
@@ -190,7 +181,7 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	out = out[:len(out)+len(inner)]
-	cipher.NewCBCEncrypter(cbc, iv).CryptBlocks(out[len(msg)+c.iv:], inner)
+	encryptCBC(cbc, out[len(msg)+c.iv:], inner, iv)
 	return append(out, c.checksum(out)...), nil
 }
 
@@ -199,9 +190,9 @@ func (c *Cipher) nonce(iv []byte) []byte { return append(c.salt[:len(c.salt):len
 
 // checksum returns the HMAC, cut to the ICV's length.
 func (c *Cipher) checksum(b []byte) []byte {
-	mac := hmac.New(c.hash, c.integ)
-	mac.Write(b)
-	return mac.Sum(nil)[:c.icv]
+	m := c.macs.Get().(*macSpace)
+	defer c.macs.Put(m)
+	return m.sum(c.integ, b)[:c.icv]
 }
 
 // Open checks and decrypts a whole message, whose IV is at off, and returns the
@@ -232,7 +223,7 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 			return nil, err
 		}
 		plain = make([]byte, len(body))
-		cipher.NewCBCDecrypter(cbc, iv).CryptBlocks(plain, body)
+		decryptCBC(cbc, plain, body, iv)
 	}
 	// "the recipient MUST accept any length that results in proper alignment"
 	// (RFC 7296 section 3.14).
