@@ -64,7 +64,7 @@ func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 	if r.sent = cause; !cause.OK() {
 		g.unsent(now, r)
 	}
-	for e := range r.entries {
+	for _, e := range r.entries {
 		g.note(now, e, tunnel.Sent{Tunnel: e.tunnel.Name, Cause: cause})
 	}
 }

@@ -257,7 +257,7 @@ func (m *member) missing() []string {
 	if m.stale {
 		m.stale, m.open = false, nil
 		carrying := m.carrying()
-		for _, c := range m.Wants {
+		for _, c := range m.Tunnel.ChildSAs() {
 			for _, p := range uncarried(c.Local, c.Remote, carrying) {
 				m.open = append(m.open, p.String())
 			}
