@@ -30,7 +30,7 @@ type peer struct {
 // remote is a configured outer address of peers.
 type remote struct {
 	entries []*entry
-	sent    diag.Cause   // why the last IKE message to it was not sent; OK: it was
+	sent    diag.Kept    // why the last IKE message to it was not sent; OK: it was
 	asked   doctor.Ports // IKE messages that were sent to it
 	heard   doctor.Ports // IKE messages that came from it, or in its name
 }

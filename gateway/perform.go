@@ -61,7 +61,7 @@ func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 	if r.sent.Equal(cause) {
 		return
 	}
-	if r.sent = cause; !cause.OK() {
+	if r.sent = diag.Keep(cause); !cause.OK() {
 		g.unsent(now, r)
 	}
 	for _, e := range r.entries {

@@ -49,7 +49,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 				changed[w.group], changed[e.group.name] = true, true
 			}
 		}
-		e.pos = i
+		e.pos = int32(i)
 		entries, byName[w.tunnel.Name] = append(entries, e), e
 	}
 	for _, e := range cs.removed {

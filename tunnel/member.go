@@ -41,7 +41,7 @@ type member struct {
 
 	// With start: onTraffic.
 	wanted  time.Time // until when IKE initiates it; zero: the next packet begins
-	packet  Acquire   // the last one that wanted it
+	packet  *Acquire  // the last one that wanted it; nil: none has
 	begunAt time.Time // when that was last
 
 	sas    []*child              // Child SAs of the data plane
