@@ -135,8 +135,8 @@ func (e *Endpoint) Freeze() Frozen {
 		f.Established = append(f.Established, e.table.place[m].spi)
 	}
 	slices.Sort(f.Established)
-	for m, k := range e.answered.keys {
-		f.Answered = append(f.Answered, FrozenAnswered{k.freeze(), e.table.place[m].spi, e.answered.isHalfOpen(m)})
+	for m, a := range e.answered.of {
+		f.Answered = append(f.Answered, FrozenAnswered{a.key.freeze(), e.table.place[m].spi, e.answered.isHalfOpen(m)})
 	}
 	slices.SortFunc(f.Answered, func(a, b FrozenAnswered) int { return cmp.Compare(a.SPI, b.SPI) })
 	for p := range e.pending.all() {
