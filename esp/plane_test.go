@@ -160,6 +160,19 @@ func TestKeysOfARemovedSAAreWiped(t *testing.T) {
 	}
 }
 
+// What Thaw installs is the plane's own.
+func TestKeysOfAThawedSAAreWiped(t *testing.T) {
+	a, _, sa, _ := ends(t, "aes128-sha256", udp4, nil)
+	p := thawed(t, 0, a.freeze())
+	pr := p.plane.pair(sa.SPIIn)
+	p.plane.Remove(sa.SPIIn)
+	for _, key := range []ipsec.Secret{pr.sa.In.Encr, pr.sa.In.Integ, pr.sa.Out.Encr, pr.sa.Out.Integ} {
+		if slices.ContainsFunc(key, func(b byte) bool { return b != 0 }) {
+			t.Error("a key remains")
+		}
+	}
+}
+
 // brokenTUN fails every read until it is closed.
 type brokenTUN struct{ *fakeTUN }
 
