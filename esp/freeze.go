@@ -125,7 +125,7 @@ func (t *Tunnel) freeze(held map[*outbound]bool) {
 // frozen is the state of p, whose plane is frozen. For the holder of Plane.mu and Plane.moves.mu.
 func (p *pair) frozen(held bool) FrozenSA {
 	s := FrozenSA{
-		SA: clone(&p.sa), LastInbound: p.lastInbound().Round(0), Counters: p.meter.counters(),
+		SA: clone(p.sa), LastInbound: p.lastInbound().Round(0), Counters: p.meter.counters(),
 		Window: p.in.window.frozen(), QuotaIn: p.in.quota.frozen(),
 	}
 	if p.move.number > 0 {
@@ -230,10 +230,12 @@ func (p *Plane) thaw(s *FrozenSA) (*pair, error) {
 	if tunnel == nil {
 		return nil, fmt.Errorf("esp: there is no tunnel %q", s.SA.Tunnel)
 	}
-	pr, err := newPair(p, tunnel, &s.SA)
+	sa := clone(&s.SA)
+	pr, err := newPair(p, tunnel, &sa)
 	if err != nil {
 		return nil, err
 	}
+	pr.own = true
 	pr.in.window.thaw(&s.Window)
 	pr.in.quota.thaw(s.QuotaIn)
 	pr.meter.add(s.Counters)
@@ -243,7 +245,7 @@ func (p *Plane) thaw(s *FrozenSA) (*pair, error) {
 	if s.Order == 0 {
 		return pr, nil
 	}
-	o, err := newOutbound(pr, &s.SA, s.Order, p.cfg.Rand)
+	o, err := newOutbound(pr, &sa, s.Order, p.cfg.Rand)
 	if err != nil {
 		return nil, err
 	}

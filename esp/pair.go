@@ -54,8 +54,9 @@ type pair struct {
 	in     *inbound
 	out    *outbound // nil until InstallOut; for the holder of Plane.mu
 	route  atomic.Pointer[route]
-	sa     ipsec.ChildSA // as it was installed, and the plane's own; for Freeze
-	heard  atomic.Int64  // when the last authenticated packet came in, in ns after plane.epoch; 0: never
+	sa     *ipsec.ChildSA // as it was installed; for Freeze
+	own    bool           // sa is the plane's, which wipes its keys; else they are of whoever installed it
+	heard  atomic.Int64   // when the last authenticated packet came in, in ns after plane.epoch; 0: never
 	meter  meter
 
 	// For the holder of Plane.moves.mu.
@@ -69,7 +70,7 @@ func newPair(p *Plane, t *Tunnel, sa *ipsec.ChildSA) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t, sa: clone(sa), follow: sa.Follow}
+	pr := &pair{plane: p, spi: sa.SPIIn, tunnel: t, sa: sa, follow: sa.Follow}
 	pr.in = &inbound{pair: pr, spi: sa.SPIIn, opener: o}
 	if pr.in.local, err = compile(sa.Local); err != nil {
 		return nil, fmt.Errorf("%w (local)", err)

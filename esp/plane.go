@@ -149,7 +149,8 @@ func (p *Plane) FreeSPI(spi uint32) {
 }
 
 // InstallIn makes the inbound half of sa ready to receive. sa.SPIIn must come
-// from AllocSPI, and sa.Tunnel from AddTunnel. The plane copies sa, with its keys.
+// from AllocSPI, and sa.Tunnel from AddTunnel. The plane keeps sa, which must not change while it is installed, and whose
+// keys are the caller's to wipe after Remove.
 func (p *Plane) InstallIn(sa *ipsec.ChildSA) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -262,8 +263,10 @@ func (p *Plane) wipe(prs ...*pair) {
 	p.receiving.Lock()
 	defer p.receiving.Unlock()
 	for _, pr := range prs {
-		pr.sa.In.Clear()
-		pr.sa.Out.Clear()
+		if pr.own {
+			pr.sa.In.Clear()
+			pr.sa.Out.Clear()
+		}
 		pr.in.opener.wipe()
 		if o := pr.out; o != nil {
 			o.sealer.wipe()

@@ -167,7 +167,11 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		g.decide(now, gr)
 	}
 
-	allowGarbage(garbage)
+	if len(g.fleet.entries) > manyTunnels {
+		allowGarbage(garbageStart)
+	} else {
+		allowGarbage(garbage)
+	}
 	g.settles = now.Add(settleTime)
 	g.left.due = true
 	if err := g.Host.Release(); err != nil {

@@ -27,7 +27,7 @@ type dataPlane struct {
 	opened    int                    // TUNs, ever
 	installed map[uint32]*installed
 	byTunnel  map[string][]*installed
-	byRemote  map[netip.Addr]map[uint32]*installed
+	byRemote  map[netip.Addr][]*installed
 }
 
 // Poller is an esp.Poller that can be closed.

@@ -21,7 +21,6 @@ type entry struct {
 	group  *group        // decides its state
 	peer   *peer         // the other end
 	open   *device       // nil: there is none
-	pos    int           // in the order of the configuration
 	past   TrafficStatus // what earlier devices carried
 	tally  Tally
 
@@ -35,6 +34,7 @@ type entry struct {
 	announced []netip.Prefix
 
 	discriminator uint32 // of BFD; 0: it had none yet
+	pos           int32  // in the order of the configuration
 }
 
 // part takes the device from the tunnel, for closing. What it carried stays counted.

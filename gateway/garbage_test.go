@@ -19,6 +19,11 @@ func TestBurstsEndAtThePercentOfTheirEnd(t *testing.T) {
 	end := Burst()
 	is(garbage) // with few tunnels it is no burden
 	end()
+	allowGarbage(garbageStart)
+	end = Burst()
+	is(garbageBurst)
+	end()
+	is(garbageStart)
 	allowGarbage(garbageMany)
 	is(garbageMany)
 	one, two := Burst(), Burst()

@@ -164,7 +164,7 @@ func New(c *config.Config, o Options) (*Gateway, error) {
 	g.events.resume(o.Recorded)
 	g.data = &dataPlane{
 		host: o.Host, log: o.Log, packets: c.Packets,
-		installed: map[uint32]*installed{}, byTunnel: map[string][]*installed{}, byRemote: map[netip.Addr]map[uint32]*installed{},
+		installed: map[uint32]*installed{}, byTunnel: map[string][]*installed{}, byRemote: map[netip.Addr][]*installed{},
 	}
 	if _, err := planOf(c, &g.fleet); err != nil {
 		return nil, err

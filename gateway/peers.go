@@ -29,8 +29,8 @@ type peer struct {
 
 // remote is a configured outer address of peers.
 type remote struct {
-	entries map[*entry]bool
-	sent    diag.Cause   // why the last IKE message to it was not sent; OK: it was
+	entries []*entry
+	sent    diag.Kept    // why the last IKE message to it was not sent; OK: it was
 	asked   doctor.Ports // IKE messages that were sent to it
 	heard   doctor.Ports // IKE messages that came from it, or in its name
 }
@@ -51,9 +51,9 @@ func (ps *peers) add(e *entry) {
 	e.peer = p
 	if a := e.tunnel.Remote.Address; !e.tunnel.Remote.Any {
 		if ps.byRemote[a] == nil {
-			ps.byRemote[a] = &remote{entries: map[*entry]bool{}}
+			ps.byRemote[a] = &remote{}
 		}
-		ps.byRemote[a].entries[e] = true
+		ps.byRemote[a].entries = append(ps.byRemote[a].entries, e)
 	}
 	ps.changed(p)
 }
@@ -65,7 +65,7 @@ func (ps *peers) remove(e *entry) {
 	e.peer = nil
 	a := e.tunnel.Remote.Address
 	if r := ps.byRemote[a]; r != nil {
-		delete(r.entries, e)
+		r.entries = slices.DeleteFunc(r.entries, func(o *entry) bool { return o == e })
 		if len(r.entries) == 0 {
 			delete(ps.byRemote, a)
 		}

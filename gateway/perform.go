@@ -61,10 +61,10 @@ func (g *Gateway) sent(now time.Time, s sa.Send, cause diag.Cause) {
 	if r.sent.Equal(cause) {
 		return
 	}
-	if r.sent = cause; !cause.OK() {
+	if r.sent = diag.Keep(cause); !cause.OK() {
 		g.unsent(now, r)
 	}
-	for e := range r.entries {
+	for _, e := range r.entries {
 		g.note(now, e, tunnel.Sent{Tunnel: e.tunnel.Name, Cause: cause})
 	}
 }

@@ -49,7 +49,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 				changed[w.group], changed[e.group.name] = true, true
 			}
 		}
-		e.pos = i
+		e.pos = int32(i)
 		entries, byName[w.tunnel.Name] = append(entries, e), e
 	}
 	for _, e := range cs.removed {
@@ -118,7 +118,7 @@ func (f *fleet) regroup(now time.Time, cs comparison, ps *peers, own []netip.Add
 
 // take updates an entry to w and returns its tunnel for the new group.
 func (ch *change) take(e *entry, w plannedTunnel, ps *peers) tunnel.Config {
-	c := tunnel.Config{Conn: w.conn, Tunnel: w.tunnel, Device: w.device, Wants: w.tunnel.ChildSAs(), Discriminator: e.discriminator}
+	c := tunnel.Config{Conn: w.conn, Tunnel: w.tunnel, Device: w.device, Discriminator: e.discriminator}
 	if e.group != nil {
 		c.From = e.group.Take(e.tunnel.Name)
 		if e.device != w.device {

@@ -31,17 +31,15 @@ func (d *dataPlane) installIn(c *ipsec.ChildSA) {
 // sendsTo notes where an SA sends to.
 func (d *dataPlane) sendsTo(in *installed) {
 	a := in.path.Remote.Addr()
-	if d.byRemote[a] == nil {
-		d.byRemote[a] = map[uint32]*installed{}
-	}
-	d.byRemote[a][in.sa.SPIIn] = in
+	d.byRemote[a] = append(d.byRemote[a], in)
 }
 
 // sendsNoMore undoes sendsTo.
 func (d *dataPlane) sendsNoMore(in *installed) {
 	a := in.path.Remote.Addr()
-	delete(d.byRemote[a], in.sa.SPIIn)
-	if len(d.byRemote[a]) == 0 {
+	if rest := slices.DeleteFunc(d.byRemote[a], func(o *installed) bool { return o == in }); len(rest) > 0 {
+		d.byRemote[a] = rest
+	} else {
 		delete(d.byRemote, a)
 	}
 }

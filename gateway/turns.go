@@ -167,7 +167,7 @@ func (g *Gateway) tries(now time.Time, p *sa.Peer) (sa.PeerKey, *try) {
 
 // unsent notes that nothing can be sent to an address.
 func (g *Gateway) unsent(now time.Time, r *remote) {
-	for e := range r.entries {
+	for _, e := range r.entries {
 		key := g.names.turns.keys[e.tunnel.Name]
 		if t := g.names.turns.tries[key]; t != nil && t.addr == e.tunnel.Remote.Address && !t.failed {
 			t.failed = true

@@ -238,7 +238,7 @@ func (h *Host) filterCleartext() {
 			add = append(add, element{p, is})
 		}
 	}
-	clear(c.dirty)
+	c.dirty = make(map[netip.Prefix]struct{}) // cleared, it would keep the room for all that the start judged
 	if len(c.routes) == 0 {
 		c.fresh = false
 		if c.made {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"net"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ type descriptor struct {
 	wake   int // an eventfd, readable from Close on; -1: nobody waits
 	users  atomic.Int64
 	closed atomic.Bool
-	gone   chan struct{}
+	gone   sync.WaitGroup
 }
 
 // newDescriptor takes over fd, which must be non-blocking.
@@ -27,15 +28,17 @@ func newDescriptor(fd int) (*descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &descriptor{fd: fd, wake: wake, gone: make(chan struct{})}
+	d := &descriptor{fd: fd, wake: wake}
 	d.users.Store(1)
+	d.gone.Add(1)
 	return d, nil
 }
 
 // unwaited takes over fd, for which nobody calls wait: that saves a descriptor.
 func unwaited(fd int) *descriptor {
-	d := &descriptor{fd: fd, wake: -1, gone: make(chan struct{})}
+	d := &descriptor{fd: fd, wake: -1}
 	d.users.Store(1)
+	d.gone.Add(1)
 	return d
 }
 
@@ -58,7 +61,7 @@ func (d *descriptor) leave() {
 		if d.wake >= 0 {
 			unix.Close(d.wake)
 		}
-		close(d.gone)
+		d.gone.Done()
 	}
 }
 
@@ -91,6 +94,6 @@ func (d *descriptor) Close() error {
 		}
 		d.leave()
 	}
-	<-d.gone
+	d.gone.Wait()
 	return nil
 }

@@ -248,7 +248,7 @@ func (c *claim) value() routeValue {
 // else the key to add it under: the one of its two metrics that is free.
 func (h *Host) haveRoute(c *claim) (routeKey, bool) {
 	if at := h.have.routes[c.key]; len(at) == 1 && at[0].metric == c.device.metric && at[0].value == c.value() { // as nearly always
-		return at[0].routeKey, true
+		return routeKey{c.key, at[0].metric}, true
 	}
 	free := routeKey{c.key, c.device.metric}
 	for _, metric := range [...]int{c.device.metric + 1, c.device.metric} {
@@ -281,8 +281,8 @@ func (h *Host) removeRoutes(keys []tablePrefix) (failures []failure) {
 			keep, _ = h.haveRoute(c)
 		}
 		for _, r := range h.have.routes.at(k) {
-			if r.routeKey != keep {
-				failures = append(failures, h.removeRoute(r.routeKey, r.value)...)
+			if key := (routeKey{k, r.metric}); key != keep {
+				failures = append(failures, h.removeRoute(key, r.value)...)
 			}
 		}
 	}

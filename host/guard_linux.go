@@ -171,15 +171,16 @@ func (h *Host) removeGuards(keys []tablePrefix) (failures []failure) {
 			continue
 		}
 		for _, g := range h.have.guards.at(k) {
-			if g.routeKey == keep {
+			key := routeKey{k, g.metric}
+			if key == keep {
 				continue
 			}
-			if err := h.rt.RouteDel(g.guard()); err != nil && !gone(err) {
+			if err := h.rt.RouteDel(key.guard()); err != nil && !gone(err) {
 				failures = append(failures, failure{err: fmt.Errorf("remove unreachable route %s: %w", k.prefix, err)})
 				h.work.guards = append(h.work.guards, k)
 				continue
 			}
-			h.have.guards.drop(g.routeKey)
+			h.have.guards.drop(key)
 		}
 	}
 	return failures

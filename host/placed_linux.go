@@ -10,8 +10,8 @@ import (
 type placed[V any] map[tablePrefix][]placedRoute[V]
 
 type placedRoute[V any] struct {
-	routeKey
-	value V
+	metric int
+	value  V
 }
 
 func (m placed[V]) find(key routeKey) int {
@@ -32,7 +32,7 @@ func (m placed[V]) put(key routeKey, v V) {
 		m[key.tablePrefix][i].value = v
 		return
 	}
-	m[key.tablePrefix] = append(m[key.tablePrefix], placedRoute[V]{key, v})
+	m[key.tablePrefix] = append(m[key.tablePrefix], placedRoute[V]{key.metric, v})
 }
 
 func (m placed[V]) drop(key routeKey) {

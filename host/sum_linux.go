@@ -68,22 +68,22 @@ type ownAddress struct {
 type claim struct {
 	device  *device
 	order   int // within the part
-	byFlow  bool
 	prefix  netip.Prefix
 	source  netip.Addr
 	address *ownAddress // the route exists only with this address; nil: it is independent
-	removed bool        // the owner's new State lacks it
-	carried bool        // while a State takes another's place: it stays as it is
+	byFlow  bool
+	removed bool // the owner's new State lacks it
+	carried bool // while a State takes another's place: it stays as it is
 
 	// The decision.
 	placed bool
+	in     bool        // as its owner was last told
 	key    tablePrefix // the place of the route
 	rules  []ruleKey   // the rules that lead to it
 	second *claim      // the route leads to the second claim's device too, by flow; nil: to one device
 	within *claim      // the claim whose route leads to this claim's device too; nil: none
 
 	refused diag.Kept // by the kernel
-	in      bool      // as its owner was last told
 	code    diag.Code // likewise: of what keeps the route out
 }
 

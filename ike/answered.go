@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"hash/maphash"
 	"net/netip"
 
 	"vpngw/ike/sa"
@@ -15,10 +16,17 @@ type firstKey struct {
 	hash   [32]byte
 }
 
+// begun is a first message, and the IKE SA that it began.
+type begun struct {
+	key     firstKey
+	machine sa.Machine
+}
+
 // answered are the IKE SAs that the peer began, by their first messages.
 type answered struct {
-	byKey map[firstKey]sa.Machine
-	keys  map[sa.Machine]firstKey
+	seed  maphash.Seed
+	byKey map[uint64]*begun // by the hash of the key, under a seed that nobody knows
+	of    map[sa.Machine]*begun
 	v2    halfOpen
 	// v1 is counted apart: what anybody can begin of IKEv1 must not keep IKEv2's out.
 	v1 halfOpen
@@ -39,15 +47,26 @@ func (h *halfOpen) isStrange(m sa.Machine) bool {
 func (k firstKey) from() netip.Addr { return k.remote.Addr().Unmap() }
 
 func newAnswered() answered {
-	return answered{byKey: map[firstKey]sa.Machine{}, keys: map[sa.Machine]firstKey{}, v2: newHalfOpen(), v1: newHalfOpen()}
+	return answered{seed: maphash.MakeSeed(), byKey: map[uint64]*begun{}, of: map[sa.Machine]*begun{}, v2: newHalfOpen(), v1: newHalfOpen()}
 }
 
 func newHalfOpen() halfOpen {
 	return halfOpen{all: map[sa.Machine]struct{}{}, from: map[netip.Addr]int{}, strange: map[sa.Machine]struct{}{}}
 }
 
+func (a *answered) hash(k firstKey) uint64 { return maphash.Comparable(a.seed, k) }
+
+// find is the IKE SA that a first message has begun, or nil.
+func (a *answered) find(k firstKey) sa.Machine {
+	if f := a.byKey[a.hash(k)]; f != nil && f.key == k {
+		return f.machine
+	}
+	return nil
+}
+
 func (a *answered) add(k firstKey, m sa.Machine, h *halfOpen, strange bool) {
-	a.byKey[k], a.keys[m] = m, k
+	f := &begun{k, m}
+	a.byKey[a.hash(k)], a.of[m] = f, f
 	h.all[m] = struct{}{}
 	if strange {
 		h.strange[m] = struct{}{}
@@ -57,7 +76,7 @@ func (a *answered) add(k firstKey, m sa.Machine, h *halfOpen, strange bool) {
 
 // completed notes that m is not half-open any more.
 func (a *answered) completed(m sa.Machine) {
-	from := a.keys[m].from()
+	from := a.at(m)
 	a.v2.remove(m, from)
 	a.v1.remove(m, from)
 }
@@ -69,10 +88,10 @@ func (a *answered) isHalfOpen(m sa.Machine) bool {
 }
 
 func (a *answered) remove(m sa.Machine) {
-	if k, ok := a.keys[m]; ok {
+	if f := a.of[m]; f != nil {
 		a.completed(m)
-		delete(a.byKey, k)
-		delete(a.keys, m)
+		delete(a.byKey, a.hash(f.key))
+		delete(a.of, m)
 	}
 }
 
@@ -104,7 +123,12 @@ func (a *answered) displaced(h *halfOpen) sa.Machine {
 }
 
 // at is the address that m is from.
-func (a *answered) at(m sa.Machine) netip.Addr { return a.keys[m].from() }
+func (a *answered) at(m sa.Machine) netip.Addr {
+	if f := a.of[m]; f != nil {
+		return f.key.from()
+	}
+	return netip.Addr{}
+}
 
 // oldest is the oldest half-open IKE SA of a kind, or nil.
 func (a *answered) oldest(h *halfOpen, is func(sa.Machine) bool) (oldest sa.Machine) {

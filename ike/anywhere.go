@@ -48,8 +48,8 @@ func (e *Endpoint) strange(a netip.Addr) bool {
 		return false
 	}
 	if len(e.anywhere) > 0 {
-		for m := range e.table.at[a] {
-			if in := m.Info(); in.State == sa.Established && in.Peer != nil {
+		for _, spi := range e.table.at[a] {
+			if in := e.table.bySPI[spi].Info(); in.State == sa.Established && in.Peer != nil {
 				return false
 			}
 		}

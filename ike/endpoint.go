@@ -8,6 +8,7 @@ package ike
 import (
 	"encoding/binary"
 	"io"
+	"iter"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -224,7 +225,7 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 	case sa.Moved:
 		e.carrying(c.SPIIn, func(m sa.Machine) { m.Moved(now, c.SPIIn, c.Remote) })
 	case sa.InvalidSPI:
-		e.each(e.table.at[c.Remote.Addr().Unmap()], func(m sa.Machine) {
+		e.each(slices.Values(e.table.at[c.Remote.Addr().Unmap()]), func(m sa.Machine) {
 			if m.Disown(now, c.SPI); m.Info().State == sa.Outlived {
 				e.reunite(now, m)
 			}
@@ -252,7 +253,7 @@ func (e *Endpoint) Do(now time.Time, c sa.Command) {
 		e.measure(now, c)
 	case sa.Shutdown:
 		e.stopping = true
-		e.each(e.table.spi, func(m sa.Machine) { m.Close(now, diag.Cause{Code: diag.ShuttingDown}) })
+		e.each(maps.Keys(e.table.bySPI), func(m sa.Machine) { m.Close(now, diag.Cause{Code: diag.ShuttingDown}) })
 	}
 }
 
@@ -264,11 +265,11 @@ var (
 
 // Idle reports whether no IKE SA waits for anything, as after a Shutdown. An
 // SA that only lingers to repeat its last response does not count.
-func (e *Endpoint) Idle() bool { return len(e.table.lingering) == len(e.table.spi) }
+func (e *Endpoint) Idle() bool { return len(e.table.lingering) == len(e.table.bySPI) }
 
 // each calls f for some machines, in the order of their SPIs, so that a run can be repeated.
-func (e *Endpoint) each(machines map[sa.Machine]uint64, f func(sa.Machine)) {
-	for _, spi := range slices.Sorted(maps.Values(machines)) {
+func (e *Endpoint) each(spis iter.Seq[uint64], f func(sa.Machine)) {
+	for _, spi := range slices.Sorted(spis) {
 		if m, ok := e.table.bySPI[spi]; ok {
 			f(m)
 			e.touch(m)

@@ -44,7 +44,7 @@ func (e *Endpoint) peerOfSA(c *ipsec.ChildSA) *peer {
 
 // tellAll says what there is, for a reader that knows nothing yet.
 func (e *Endpoint) tellAll() {
-	e.each(e.table.spi, func(m sa.Machine) {
+	e.each(maps.Keys(e.table.bySPI), func(m sa.Machine) {
 		if _, ok := e.established[m]; ok {
 			e.emit(sa.IKEEstablished{SA: e.about(m)})
 		}

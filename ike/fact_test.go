@@ -135,7 +135,7 @@ func (r *mirror) agrees(n *end) {
 	t := n.w.t
 	t.Helper()
 	ike := map[[2]uint64]*sa.Peer{}
-	for m := range n.table.spi {
+	for m := range n.table.place {
 		if p := n.peerOf[m.Info().Peer]; p != nil && usable(m) {
 			ike[[2]uint64{m.Info().SPIi, m.Info().SPIr}] = p.given
 		}

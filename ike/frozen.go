@@ -132,11 +132,11 @@ func (e *Endpoint) Freeze() Frozen {
 		f.Installed = append(f.Installed, c)
 	}
 	for m := range e.established {
-		f.Established = append(f.Established, e.table.spi[m])
+		f.Established = append(f.Established, e.table.place[m].spi)
 	}
 	slices.Sort(f.Established)
-	for m, k := range e.answered.keys {
-		f.Answered = append(f.Answered, FrozenAnswered{k.freeze(), e.table.spi[m], e.answered.isHalfOpen(m)})
+	for m, a := range e.answered.of {
+		f.Answered = append(f.Answered, FrozenAnswered{a.key.freeze(), e.table.place[m].spi, e.answered.isHalfOpen(m)})
 	}
 	slices.SortFunc(f.Answered, func(a, b FrozenAnswered) int { return cmp.Compare(a.SPI, b.SPI) })
 	for p := range e.pending.all() {
@@ -162,7 +162,7 @@ func (e *Endpoint) freezePeer(p *peer) FrozenPeer {
 	}
 	f.Peer.Children = slices.Clone(p.cfg.Children)
 	for _, m := range p.machines {
-		f.Machines = append(f.Machines, e.table.spi[m])
+		f.Machines = append(f.Machines, e.table.place[m].spi)
 	}
 	for _, c := range p.children {
 		f.Children = append(f.Children, FrozenChild{

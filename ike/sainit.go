@@ -32,7 +32,7 @@ func (e *Endpoint) saInit(now time.Time, h wire.Header, d ipsec.Datagram) {
 		return
 	}
 	key := firstKey{d.Remote, h.SPIi, sha256.Sum256(d.Data)}
-	if m, ok := e.answered.byKey[key]; ok { // a retransmission
+	if m := e.answered.find(key); m != nil { // a retransmission
 		m.Handle(now, d)
 		e.touch(m)
 		return

@@ -108,7 +108,7 @@ func (e *Endpoint) thawInstalled(cs []FrozenChildSA) {
 		c := cs[i].SA
 		e.installed[c.SPIIn] = installed{sa: &c, peer: e.peerOfSA(&c), out: cs[i].Out}
 	}
-	for m := range e.table.spi {
+	for m := range e.table.place {
 		for _, c := range m.Children() {
 			if in, ok := e.installed[c.SA.SPIIn]; ok {
 				in.sa = c.SA // the InstallOut will have the same

@@ -66,7 +66,7 @@ func (e *Endpoint) beginsV1(now time.Time, h wire.Header, d ipsec.Datagram) bool
 // phase1 takes the first message of a phase 1.
 func (e *Endpoint) phase1(now time.Time, h wire.Header, d ipsec.Datagram) {
 	key := firstKey{d.Remote, h.SPIi, sha256.Sum256(d.Data)}
-	if m, ok := e.answered.byKey[key]; ok { // a retransmission
+	if m := e.answered.find(key); m != nil { // a retransmission
 		m.Handle(now, d)
 		e.touch(m)
 		return

@@ -126,7 +126,7 @@ func TestV1AnswersComeFromWhereWeAsked(t *testing.T) {
 			was := netip.AddrPortFrom(b.addr, 500)
 			for range 100 {
 				w.run(10 * time.Millisecond)
-				for m := range a.table.spi {
+				for m := range a.table.place {
 					if got := m.Info().Path.Remote; got != was {
 						t.Fatalf("we send to %v", got)
 					}

@@ -41,7 +41,7 @@ type member struct {
 
 	// With start: onTraffic.
 	wanted  time.Time // until when IKE initiates it; zero: the next packet begins
-	packet  Acquire   // the last one that wanted it
+	packet  *Acquire  // the last one that wanted it; nil: none has
 	begunAt time.Time // when that was last
 
 	sas    []*child              // Child SAs of the data plane
@@ -257,7 +257,7 @@ func (m *member) missing() []string {
 	if m.stale {
 		m.stale, m.open = false, nil
 		carrying := m.carrying()
-		for _, c := range m.Wants {
+		for _, c := range m.Tunnel.ChildSAs() {
 			for _, p := range uncarried(c.Local, c.Remote, carrying) {
 				m.open = append(m.open, p.String())
 			}

@@ -36,9 +36,7 @@ func tunnelOf(name, local, remote string) Config {
 		Remote: config.End{Address: addr("198.51.100.1"), Subnets: prefixes(strings.Fields(remote)...)},
 		Routes: prefixes(strings.Fields(remote)...),
 	}}}
-	return Config{Conn: c, Tunnel: &c.Tunnels[0], Device: "dev-" + name, Wants: []*sa.Child{{
-		Name: name, Tunnel: name, Local: ipsec.SelectorsOf(c.Tunnels[0].Local.Subnets), Remote: ipsec.SelectorsOf(c.Tunnels[0].Remote.Subnets),
-	}}}
+	return Config{Conn: c, Tunnel: &c.Tunnels[0], Device: "dev-" + name}
 }
 
 func hq() Config { return tunnelOf("hq", "192.168.3.0/24", "10.10.0.0/16") }

@@ -37,7 +37,7 @@ func (m *member) onTraffic() bool { return m.Tunnel.Start == config.StartOnTraff
 // noteWanted notes that a packet or the operator wants the tunnel.
 func (m *member) noteWanted(now time.Time, packet Acquire) {
 	if m.onTraffic() && !m.held {
-		m.wanted, m.packet = now.Add(wantedFor), packet
+		m.wanted, m.packet = now.Add(wantedFor), &packet
 	}
 }
 

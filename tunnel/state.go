@@ -100,9 +100,11 @@ func (m *member) judge() (State, diag.Cause) {
 // trouble returns the cause that IKE reported. A Child SA's cause is more specific than the IKE
 // SA's, so it comes first.
 func (m *member) trouble() diag.Cause {
-	for _, c := range m.Wants {
-		if cause := m.causes[c.Name]; !cause.OK() {
-			return cause
+	if len(m.causes) > 0 {
+		for _, c := range m.Tunnel.ChildSAs() {
+			if cause := m.causes[c.Name]; !cause.OK() {
+				return cause
+			}
 		}
 	}
 	return m.failed.Cause()

@@ -30,10 +30,9 @@ import (
 type Config struct {
 	Conn   *config.Connection
 	Tunnel *config.Tunnel
-	Device string      // the TUN's name
-	Wants  []*sa.Child // the Child SAs that make the tunnel whole
-	From   *Taken      // the tunnel as it was in another Group; nil: it is new
-	Reopen bool        // with From: it needs a new device, though of the same name
+	Device string // the TUN's name
+	From   *Taken // the tunnel as it was in another Group; nil: it is new
+	Reopen bool   // with From: it needs a new device, though of the same name
 	// Discriminator is that of the tunnel's BFD session: not 0, and no other tunnel has it.
 	Discriminator uint32
 }

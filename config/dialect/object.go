@@ -54,7 +54,9 @@ func (o *Object) Read(c *Check, v *Value) {
 	if !c.unwrap(v, tree.Map) {
 		return
 	}
-	v.known = nil
+	if v.odd != nil {
+		v.odd.known = nil
+	}
 	have := make(fields, len(o.Rows))
 	for key := range v.Node.Pairs() {
 		v.answer = v.answer || o.Answer != "" && strings.EqualFold(key.Text, o.Answer)
@@ -66,7 +68,7 @@ func (o *Object) Read(c *Check, v *Value) {
 		}
 		at := o.find(key.Text, v.loose)
 		if at < 0 && o.unusedName(key.Text) {
-			v.unused = append(v.unused, keyName(key))
+			v.noteUnused(key)
 			continue
 		}
 		if at < 0 {
@@ -120,7 +122,8 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	pos := key.Pos()
 	name := keyName(key)
 	if v.answer && !v.asks {
-		v.newer = append(v.newer, join(v.Path(), name))
+		odd := v.noteOdd()
+		odd.newer = append(odd.newer, join(v.Path(), name))
 		return
 	}
 	p := diag.Problem{
@@ -131,10 +134,11 @@ func (o *Object) unknown(c *Check, v *Value, key *tree.Node) {
 	for _, r := range o.Rows {
 		p.Allowed = append(p.Allowed, r.Name)
 	}
-	if v.known == nil {
-		v.known = o.known(v, p.Allowed)
+	odd := v.noteOdd()
+	if odd.known == nil {
+		odd.known = o.known(v, p.Allowed)
 	}
-	p.Nearest = Nearest(key.Text, v.known)
+	p.Nearest = Nearest(key.Text, odd.known)
 	if key.Text == "<<" {
 		p.Message = "merge keys (<<) are not read; repeat the keys, or use an anchor for a whole value"
 	}

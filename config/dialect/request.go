@@ -103,7 +103,7 @@ func (t Request) text(c *Check, v *Value) bool {
 		return false
 	}
 	for _, h := range r.Headers {
-		v.unused = append(v.unused, keyName(h))
+		v.noteUnused(h)
 		if !t.Body.unusedName(h.Text) && !matches(httpHeaders, h.Text) {
 			c.Warn(&Value{Row: v.Row, up: v, key: "header " + keyName(h), at: h}, NoEffect, "this header line has no meaning here")
 		}
@@ -138,7 +138,7 @@ func (t Request) peel(c *Check, v *Value) []*tree.Node {
 			switch {
 			case strings.EqualFold(key.Text, name):
 			case t.Body.unusedName(key.Text):
-				v.unused = append(v.unused, keyName(key))
+				v.noteUnused(key)
 			default:
 				t.Body.unknown(c, v, key)
 			}
@@ -208,7 +208,7 @@ func (o *Object) unusedName(key string) bool { return matches(o.Unused, key) }
 // Unused are the keys in v and its parts that were accepted and have no meaning here.
 // Their values are not read.
 func (v *Value) Unused() []string {
-	out := slices.Clone(v.unused)
+	out := slices.Clone(v.oddly().unused)
 	for _, f := range get[fields](v) {
 		if f != nil {
 			out = append(out, f.Unused()...)
@@ -235,12 +235,12 @@ func (v *Value) Around() (unused, newer []string) {
 	if v.Items() == nil {
 		return nil, nil
 	}
-	return slices.Clone(v.unused), slices.Clone(v.newer)
+	return slices.Clone(v.oddly().unused), slices.Clone(v.oddly().newer)
 }
 
 // Newer are the paths of the members in v and its parts that an answer has and no table: the API has got them since.
 func (v *Value) Newer() []string {
-	out := slices.Clone(v.newer)
+	out := slices.Clone(v.oddly().newer)
 	for _, f := range get[fields](v) {
 		if f != nil {
 			out = append(out, f.Newer()...)

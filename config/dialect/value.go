@@ -22,11 +22,35 @@ type Value struct {
 	at     *tree.Node // where problems are reported: Node, or the node that it is missing in
 	answer bool       // it is an answer of the API, or a part of one
 	asks   bool       // it is a request of the API, or a part of one, by a key that only requests have
-	unused []string   // keys in it that have no meaning here
-	newer  []string   // the paths of members of an answer that no table has
-	known  []string   // keys that it can have; set when one is unknown
 	loose  bool       // as Object.Loose
+	odd    *odd       // nil: it has nothing of it
 	data   any        // the value that Row.Type made; nil: absent or not valid
+}
+
+// odd is what few values have.
+type odd struct {
+	unused []string // keys in it that have no meaning here
+	newer  []string // the paths of members of an answer that no table has
+	known  []string // keys that it can have; set when one is unknown
+}
+
+// noteOdd returns v.odd, and makes it where it is missing.
+func (v *Value) noteOdd() *odd {
+	if v.odd == nil {
+		v.odd = new(odd)
+	}
+	return v.odd
+}
+
+// noteUnused notes a key that has no meaning here.
+func (v *Value) noteUnused(key *tree.Node) { v.noteOdd().unused = append(v.odd.unused, keyName(key)) }
+
+// oddly is what v has of it.
+func (v *Value) oddly() odd {
+	if v.odd == nil {
+		return odd{}
+	}
+	return *v.odd
 }
 
 // OK reports whether there is a valid value, given or by default.

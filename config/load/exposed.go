@@ -11,11 +11,38 @@ import (
 	"vpngw/config/dialect"
 )
 
+// places are directories that were looked at in one load: of ten thousand keys most lie side by side.
+type places struct {
+	real map[string]string // what a directory's name leads to
+	dirs map[string]error  // whether everybody may replace what is in a directory
+}
+
+func newPlaces() *places { return &places{map[string]string{}, map[string]error{}} }
+
+// follow is filepath.EvalSymlinks of an absolute name.
+func (p *places) follow(abs string) (string, error) {
+	i, err := os.Lstat(abs)
+	if err != nil {
+		return "", err
+	}
+	if i.Mode()&fs.ModeSymlink != 0 || abs == "/" {
+		return filepath.EvalSymlinks(abs)
+	}
+	dir := filepath.Dir(abs)
+	if _, ok := p.real[dir]; !ok {
+		if p.real[dir], err = filepath.EvalSymlinks(dir); err != nil {
+			delete(p.real, dir)
+			return "", err
+		}
+	}
+	return filepath.Join(p.real[dir], filepath.Base(abs)), nil
+}
+
 // exposed says how others than root and this process's user can change what a file holds, or
 // returns nil when they cannot. Root's group and this process's own may. i is of the open file, so
 // what is checked is what will be read. The directories of its name, and of what the name
 // leads to, are checked too: in none may everybody replace what is there.
-func exposed(i fs.FileInfo, name string) error {
+func (p *places) exposed(i fs.FileInfo, name string) error {
 	if i.Mode()&fs.ModeDevice != 0 {
 		return nil // a terminal, or /dev/null
 	}
@@ -23,7 +50,7 @@ func exposed(i fs.FileInfo, name string) error {
 	if err != nil {
 		return err
 	}
-	target, err := filepath.EvalSymlinks(abs)
+	target, err := p.follow(abs)
 	switch {
 	case err != nil && i.Mode()&fs.ModeNamedPipe != 0:
 		return nil // /dev/stdin as a pipe without a name: only who was given it can write
@@ -49,15 +76,26 @@ func exposed(i fs.FileInfo, name string) error {
 		dirs = append(dirs, parents(target)...)
 	}
 	for _, dir := range dirs {
-		i, err := os.Stat(dir)
-		if err != nil {
+		if _, ok := p.dirs[dir]; !ok {
+			p.dirs[dir] = open(dir)
+		}
+		if err := p.dirs[dir]; err != nil {
 			return err
 		}
-		// In a sticky directory only a file's owner, who has been checked, can replace it. A
-		// directory's group does not count: Debian gives /usr/local/etc to "staff".
-		if i.Mode()&fs.ModeSticky == 0 && i.Mode().Perm()&0o002 != 0 {
-			return &dialect.ExposedError{Says: fmt.Sprintf("everybody on this host can replace it (its directory %s has mode %04o); expected is 0755 or less: chmod o-w %s", dir, i.Mode().Perm(), dir)}
-		}
+	}
+	return nil
+}
+
+// open says that everybody can replace what is in a directory, or returns nil.
+func open(dir string) error {
+	i, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	// In a sticky directory only a file's owner, who has been checked, can replace it. A
+	// directory's group does not count: Debian gives /usr/local/etc to "staff".
+	if i.Mode()&fs.ModeSticky == 0 && i.Mode().Perm()&0o002 != 0 {
+		return &dialect.ExposedError{Says: fmt.Sprintf("everybody on this host can replace it (its directory %s has mode %04o); expected is 0755 or less: chmod o-w %s", dir, i.Mode().Perm(), dir)}
 	}
 	return nil
 }
@@ -68,7 +106,7 @@ func Trusted(path string) error {
 	if err != nil {
 		return err
 	}
-	return exposed(i, path)
+	return newPlaces().exposed(i, path)
 }
 
 // parents are the directories that an absolute name leads through, the root first.

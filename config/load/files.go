@@ -62,7 +62,7 @@ func (f *fileReader) body(name string) (*tree.Request, []tree.Error, error) {
 
 // readFile reads a file of at most limit bytes, which others cannot change. Only with
 // pipes does it read what is not a regular file: to open a pipe can take for ever.
-func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
+func (p *places) readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
 	if credential, ok := strings.CutPrefix(name, credentialPrefix); ok {
 		var err error
 		if name, err = credentialFile(credential); err != nil {
@@ -88,7 +88,7 @@ func readFile(name string, limit int, pipes bool) ([]byte, fs.FileMode, error) {
 	case i.IsDir():
 		return nil, 0, errors.New("it is a directory")
 	}
-	if err := exposed(i, name); err != nil {
+	if err := p.exposed(i, name); err != nil {
 		return nil, 0, err
 	}
 	data, err := readAll(io.LimitReader(f, int64(limit)+1), int(min(i.Size(), int64(limit))))
@@ -108,7 +108,7 @@ func reason(err error) error {
 
 // ReadRegular is the ReadFile of File: it reads a regular file that others cannot change.
 func ReadRegular(name string, limit int) ([]byte, fs.FileMode, error) {
-	return readFile(name, limit, false)
+	return newPlaces().readFile(name, limit, false)
 }
 
 // readAll is io.ReadAll of a file whose size is known, or perhaps 0 as of a pipe: of ten thousand keys each takes no more room than it

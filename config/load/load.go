@@ -43,8 +43,8 @@ type ReadFile func(name string, limit int) ([]byte, fs.FileMode, error)
 // File loads the file at path and the files that it names. The Result is nil if and
 // only if one of the problems is an error; warnings come with a Result.
 func File(path string, o Options) (*Result, diag.Problems) {
-	budget := tree.NewBudget()
-	data, mode, err := readFile(path, budget.Bytes(), true)
+	budget, places := tree.NewBudget(), newPlaces()
+	data, mode, err := places.readFile(path, budget.Bytes(), true)
 	if err != nil {
 		code := "vpngw.config.unreadable"
 		if errors.As(err, new(*dialect.ExposedError)) {
@@ -55,7 +55,7 @@ func File(path string, o Options) (*Result, diag.Problems) {
 	source := &Source{Name: path, Files: map[string]SourceFile{}}
 	source.add(path, mode, data)
 	regular := func(name string, limit int) ([]byte, fs.FileMode, error) {
-		data, mode, err := readFile(name, limit, false)
+		data, mode, err := places.readFile(name, limit, false)
 		if err == nil {
 			source.add(name, mode, data)
 		}

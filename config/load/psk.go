@@ -103,7 +103,7 @@ func (l *loader) keyFile(v *dialect.Value, want func(ipsec.Secret) string) ipsec
 // Key reads a file with a pre-shared key by the rules of psk_file.
 // said is what in the file may not be meant, a sentence each.
 func Key(path string) (key ipsec.Secret, said []string, err error) {
-	data, mode, err := readFile(path, maxPSKFile, false)
+	data, mode, err := newPlaces().readFile(path, maxPSKFile, false)
 	switch {
 	case err != nil:
 		return nil, nil, fmt.Errorf("%s: %w", path, reason(err))

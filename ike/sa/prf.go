@@ -75,7 +75,7 @@ func (p *PRF) Plus(key, seed []byte, n int) []byte {
 		panic(fmt.Sprintf("prf+ gives no more than %d bytes", 255*p.size))
 	}
 	m := hmac.New(p.hash, key)
-	out := make([]byte, 0, n+p.size)
+	out := make([]byte, 0, (n+p.size-1)/p.size*p.size)
 	var t []byte
 	for i := byte(1); len(out) < n; i++ {
 		m.Reset()
