@@ -9,6 +9,7 @@
 package ikev2
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"time"
@@ -122,7 +123,9 @@ func (s *SA) setState(now time.Time, to sa.State, why diag.Cause) {
 	if s.state == to {
 		return
 	}
-	s.logger().Debug("IKE SA "+to.String(), "was", s.state.String(), sa.Why(why))
+	if s.env.Log.Enabled(context.Background(), slog.LevelDebug) { // else a logger would be made for nothing, in each handshake
+		s.logger().Debug("IKE SA "+to.String(), "was", s.state.String(), sa.Why(why))
+	}
 	s.state, s.since = to, now
 	s.env.Owner.Stirred(s)
 }
