@@ -64,7 +64,7 @@ package-test: go setup ## the packages in a clean Debian 12 and 13 that are boot
 demo: go setup ## a tunnel to a real strongSwan, step by step (root; DEMO_KEEP=1 leaves it up)
 	@GO=$(GO) $(GO) run ./test/demo
 
-test: go setup ## every test: about 15 minutes on two cores; as root also those that need network namespaces
+test: go setup ## every test: about 12 minutes on two cores; as root also those that need network namespaces
 	@failed=0; set -x; \
 	$(GO) test $(TESTFLAGS) $(PURE) ./test/hostile || failed=1; \
 	$(GO) test $(TESTFLAGS) $(RACE) -p 4 $(RACED) || failed=1; \
