@@ -16,6 +16,15 @@ type resettable interface {
 	SetIV([]byte)
 }
 
+// checkKey wants one of AES's three lengths.
+func checkKey(key []byte) error {
+	switch len(key) {
+	case 16, 24, 32:
+		return nil
+	}
+	return aes.KeySizeError(len(key))
+}
+
 // schedule is a key of AES, expanded for the assembly.
 type schedule struct {
 	level  level
@@ -26,10 +35,8 @@ type schedule struct {
 // set expands a key of 16, 24 or 32 bytes. Without assembly it leaves that to the standard library, whose cipher it returns: two
 // schedules of a key would be one that nobody can clear.
 func (s *schedule) set(key []byte) (cipher.Block, error) {
-	switch len(key) {
-	case 16, 24, 32:
-	default:
-		return nil, aes.KeySizeError(len(key))
+	if err := checkKey(key); err != nil {
+		return nil, err
 	}
 	if s.level = detected; s.level == plain {
 		return aes.NewCipher(key)

@@ -29,12 +29,11 @@ type gcmKey struct {
 
 // gcm is what sealing and opening have in common.
 type gcm struct {
-	nonce [GCMSalt + GCMIV]byte
+	nonce [GCMSalt + GCMIV]byte // its IV is for the standard library
 	// raw is the key until the first packet needs it: expanded it takes forty times as much, and most SAs of a large gateway are idle.
 	raw []byte
 
 	// With assembly.
-	salt   uint32
 	rounds int
 	key    *gcmKey
 
@@ -42,10 +41,8 @@ type gcm struct {
 }
 
 func (g *gcm) set(key, salt []byte) error {
-	switch len(key) {
-	case 16, 24, 32:
-	default:
-		return aes.KeySizeError(len(key))
+	if err := checkKey(key); err != nil {
+		return err
 	}
 	if len(salt) != GCMSalt {
 		return errors.New("lanes: a salt of AES-GCM has 4 bytes")
@@ -62,7 +59,6 @@ func (g *gcm) prepare() {
 		g.raw = nil
 	}()
 	if gcmWide() {
-		g.salt = binary.BigEndian.Uint32(g.nonce[:])
 		g.expand(g.raw)
 		return
 	}
@@ -77,7 +73,6 @@ func (g *gcm) prepare() {
 
 // Clear overwrites the key, where the standard library does not have it, and the salt. Nothing can be sealed or opened afterwards.
 func (g *gcm) Clear() {
-	g.salt = 0
 	clear(g.nonce[:])
 	clear(g.raw)
 	if g.key != nil {

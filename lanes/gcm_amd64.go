@@ -25,7 +25,7 @@ type number [2]uint64
 
 // counterBlock is the block that a tag is encrypted with (NIST SP 800-38D section 7.1, J0); those of the text follow.
 func (g *gcm) counterBlock(iv uint64) number {
-	return number{iv<<32 | 1, uint64(g.salt)<<32 | iv>>32}
+	return number{iv<<32 | 1, uint64(binary.BigEndian.Uint32(g.nonce[:]))<<32 | iv>>32}
 }
 
 // additional is the block of additional data.

@@ -281,10 +281,16 @@ func TestGCMAllocatesNothing(t *testing.T) {
 
 func TestClearedGCMKeysAreGone(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
-		s, _ := NewGCMSealer(make([]byte, 16), []byte{1, 2, 3, 4})
-		s.Clear()
-		if s.salt != 0 || s.nonce != [12]byte{} || s.key != nil && *s.key != (gcmKey{}) {
-			t.Error("a key or a salt is there still")
+		for _, used := range []bool{false, true} { // the first packet expands the key
+			s, _ := NewGCMSealer([]byte("a key of AES-128"), []byte{1, 2, 3, 4})
+			raw := s.raw
+			if used {
+				s.Seal(make([]byte, GCMOverhead), nil, nil, 1)
+			}
+			s.Clear()
+			if !bytes.Equal(raw, make([]byte, 16)) || s.nonce != [12]byte{} || s.key != nil && *s.key != (gcmKey{}) {
+				t.Errorf("used %v: a key or a salt is there still", used)
+			}
 		}
 	})
 }
