@@ -167,11 +167,7 @@ func (g *Gateway) adopt(now time.Time, c *config.Config) (Adopted, error) {
 		g.decide(now, gr)
 	}
 
-	if len(g.fleet.entries) > manyTunnels {
-		allowGarbage(garbageStart)
-	} else {
-		allowGarbage(garbage)
-	}
+	allowGarbage(garbageOf(len(g.fleet.entries), true))
 	g.settles = now.Add(settleTime)
 	g.left.due = true
 	if err := g.Host.Release(); err != nil {

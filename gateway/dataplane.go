@@ -117,12 +117,10 @@ const settleTime = time.Minute
 // settle bounds the garbage once the start of many tunnels is over, and gives back what it left: collecting it more often meanwhile
 // would cost the start as much as the handshakes.
 func (d *dataPlane) settle(tunnels int) {
-	percent := garbage
 	if tunnels > manyTunnels {
-		percent = garbageMany
 		go debug.FreeOSMemory()
 	}
-	allowGarbage(percent)
+	allowGarbage(garbageOf(tunnels, false))
 }
 
 // watched are the engines, for the watchdog.

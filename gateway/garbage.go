@@ -15,6 +15,17 @@ const (
 	manyTunnels  = 1000
 )
 
+// garbageOf is how much there may be with so many tunnels, while they come up or at rest.
+func garbageOf(tunnels int, start bool) int {
+	switch {
+	case tunnels <= manyTunnels:
+		return garbage
+	case start:
+		return garbageStart
+	}
+	return garbageMany
+}
+
 // collector is the process's garbage collector.
 var collector struct {
 	mu      sync.Mutex
