@@ -73,10 +73,8 @@ func (d *distance) markdown() string {
 		line("\nWithout a rate and with 2 ms of round trip it carries %.0f Mbit/s of one TCP stream, and %.0f kpps of 64 bytes without loss.", d.self.tcp/1e6, d.self.packet/1e3)
 	}
 	if len(d.runs) > 0 {
-		line("\n## Bars\n\n| bar | measured | |\n|---|---|---|")
-		for _, b := range d.bars() {
-			line("| %s | %s | %s |", b.what, b.figure, b.verdict())
-		}
+		line("\n## Bars\n")
+		writeBars(&s, d.bars())
 	}
 	line("\n## How\n\n%s", d.how())
 	return s.String()

@@ -29,9 +29,12 @@ func (b *bench) machine() []string {
 }
 
 // busy returns how many processors were busy, with any work, during a time.
-func busy(d time.Duration) float64 {
+func busy(d time.Duration) float64 { return busyDuring(func() { time.Sleep(d) }) }
+
+// busyDuring is busy for as long as do takes.
+func busyDuring(do func()) float64 {
 	idle, start := idleTicks(), time.Now()
-	time.Sleep(d)
+	do()
 	return max(0, float64(runtime.NumCPU())-float64(idleTicks()-idle)/userHZ/time.Since(start).Seconds())
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -65,11 +66,11 @@ func (b *bench) markdown() string {
 		b.againstOther(&s)
 	}
 	line("\n## Bars\n")
-	line("| bar | measured | |\n|---|---|---|")
-	for _, bar := range b.bars() {
-		bar.busy = b.busy()
-		line("| %s | %s | %s |", bar.what, bar.figure, bar.verdict())
+	bars := b.bars()
+	for i := range bars {
+		bars[i].busy = b.busy()
 	}
+	writeBars(&s, bars)
 	if len(b.failures) > 0 {
 		line("\n## Not measured\n")
 		for _, f := range b.failures {
@@ -83,6 +84,13 @@ func (b *bench) markdown() string {
 		line("* %s:%s", r.contender.name, series(r.figures[tcpOne], 1e-6))
 	}
 	return s.String()
+}
+
+func writeBars(to io.Writer, bars []bar) {
+	fmt.Fprintln(to, "| bar | measured | |\n|---|---|---|")
+	for _, b := range bars {
+		fmt.Fprintf(to, "| %s | %s | %s |\n", b.what, b.figure, b.verdict())
+	}
 }
 
 // busy reports whether other programs spoilt the run.
