@@ -42,16 +42,14 @@ directory of --state. It needs root, or the user that the daemon runs as.`,
 	}
 }
 
-// newRekey is for tests and for the search for a fault. In operation lifetimes start
-// rekeys.
 func newRekey(s *settings) *cobra.Command {
 	var ike bool
 	cmd := &cobra.Command{
-		Use:    "rekey NAME",
-		Hidden: true,
-		Short:  "Replace the keys of a connection now",
+		Use:   "rekey NAME",
+		Short: "Replace the keys of a connection now",
 		Long: `Rekey starts a rekey of the Child SAs of a connection, or of one tunnel of it, as
-the end of their lifetime would. It does not wait for the new SAs.`,
+the end of their lifetime would. It does not wait for the new SAs: "vpngw events" tells of
+them. In operation lifetimes start rekeys, so this is for the search for a fault.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := gateway.RekeyChildren

@@ -15,7 +15,7 @@ import (
 
 // `bench distance` (`make bench-distance`) measures TCP streams over a link with a delay and a loss, which command delay
 // carries, by themselves and in each tunnel. In a round each contender has its turn in each measurement, in an order that
-// alternates, over a link of its own that loses the same packets; a ratio is that of a round.
+// alternates, over a link of its own that loses the same packets, other ones in each round; a ratio is that of a round.
 //
 //	BENCH_ROUNDS=n       rounds: 10
 //	BENCH_SECONDS=n      of each stream: 30
@@ -119,15 +119,14 @@ func planDistance() (*distance, error) {
 	return d, err
 }
 
-// contenders are those of `make bench` over a link.
-func (d *distance) contenders(over far) []*row {
+// contenders are those of `make bench` that a link may lie between; round has the link.
+func (d *distance) contenders() []*row {
 	all := append([]contender{{name: noTunnel, start: startNothing}}, contenders()...)
 	var out []*row
 	for _, c := range all {
 		if !d.only.MatchString(c.name) || c.noUSO {
 			continue
 		}
-		c.far = &over
 		out = append(out, &row{contender: c, place: d.place})
 		if d.programs.other != "" && c.isVpngw() {
 			c.name, c.other = otherPrefix+c.name, true
@@ -161,7 +160,7 @@ func runDistance() int {
 		}
 		whole := d.link
 		whole.roundTrip, whole.loss = f.roundTrip, f.loss
-		run := &distant{far: whole, rows: d.contenders(whole)}
+		run := &distant{far: whole, rows: d.contenders()}
 		d.runs = append(d.runs, run)
 		for round := range d.rounds {
 			d.round(run, round)
@@ -183,7 +182,10 @@ func (d *distance) round(run *distant, round int) {
 		}
 		run.fail = append(run.fail, fmt.Sprintf("%v, %s: %s", run.far, r.contender.name, r.why))
 	}
+	over := run.far
+	over.seed = round
 	for _, r := range order {
+		r.contender.far = &over
 		r.trial = &trial{who: r.contender.name}
 		defer r.clean()
 		try(r, func() { r.set(round, d.programs) })

@@ -139,7 +139,7 @@ func (d *distance) bars() (out []bar) {
 func (d *distance) how() string {
 	return fmt.Sprintf(`* Two namespaces joined by command delay between two veth pairs, which holds each frame for half of the round trip, counted from the kernel's
   time stamp. It carries super-packets, but draws the loss, takes the time on the wire and fills the queue for each packet of up to
-  1500 bytes by itself, in each direction, ACKs too. The n-th measurements of all contenders lose the packets of the same numbers. It
+  1500 bytes by itself, in each direction, ACKs too. The n-th measurements of a round lose the packets of the same numbers for all contenders. It
   runs at real-time priority, as a cable waits for no processor.
 * Medians of %d rounds; a ratio is the median of the rounds' ratios. In a round each contender is up, with new processes and a link of its own,
   and has its turn of %v in each measurement, in alternating order. "back" is from B to A.

@@ -19,6 +19,7 @@ type far struct {
 	queue     time.Duration // in front of the rate
 	tcp       string        // congestion control
 	buffer    int           // bytes, the largest of a TCP socket, for either direction
+	seed      int           // of what is lost
 }
 
 func (f far) String() string {
@@ -41,7 +42,7 @@ func (s *site) apart(f far) {
 		d.ns.Sysctl("net.ipv4.tcp_no_metrics_save", "1") // or a stream begins with what the one before has learnt
 	}
 	s.link = m.Start("delay", s.delay, "-delay", (f.roundTrip / 2).String(), "-loss", strconv.FormatFloat(f.loss, 'g', -1, 64),
-		"-rate", strconv.FormatFloat(f.rate, 'g', -1, 64), "-queue", f.queue.String(), "toa", "tob")
+		"-rate", strconv.FormatFloat(f.rate, 'g', -1, 64), "-queue", f.queue.String(), "-seed", strconv.Itoa(f.seed), "toa", "tob")
 	s.link.AwaitLog("ready")
 }
 
