@@ -49,7 +49,10 @@ func newRekey(s *settings) *cobra.Command {
 		Short: "Replace the keys of a connection now",
 		Long: `Rekey starts a rekey of the Child SAs of a connection, or of one tunnel of it, as
 the end of their lifetime would. It does not wait for the new SAs: "vpngw events" tells of
-them. In operation lifetimes start rekeys, so this is for the search for a fault.`,
+them. In operation lifetimes start rekeys, so this is for the search for a fault.
+It needs root, or the user that the daemon runs as.`,
+		Example: `  vpngw rekey hq
+  vpngw rekey --ike hq`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := gateway.RekeyChildren
