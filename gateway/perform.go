@@ -31,7 +31,7 @@ func (g *Gateway) perform(now time.Time) {
 		case sa.Resume:
 			g.data.Resume(a.SPIIn)
 		case sa.RemoveOut:
-			g.data.RemoveOut(a.SPIIn)
+			g.data.removeOut(a.SPIIn)
 		case sa.Remove:
 			g.data.remove(a)
 		case sa.Move:

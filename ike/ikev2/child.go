@@ -280,8 +280,9 @@ func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 
 // bequeath gives the Child SAs of an IKE SA that ends to another one of the peer, where that one has a Child SA for the same
 // traffic: both ends have begun at once, or the peer has begun anew. New packets take the other Child SA. The inbound half
-// stays until the time given at most, for the packets that are under way, and for those of a peer that does not know yet.
-func (s *SA) bequeath(until time.Time, why diag.Cause) {
+// stays for lingerTime at most, for the packets that are under way, and for those of a peer that has not handled our Delete yet:
+// the Delete is repeated for no longer.
+func (s *SA) bequeath(now time.Time, why diag.Cause) {
 	if s.fam.current != s || s.rivalAlive() { // the rival inherits them
 		return
 	}
@@ -295,7 +296,7 @@ func (s *SA) bequeath(until time.Time, why diag.Cause) {
 			s.env.Owner.Emit(sa.RemoveOut{SPIIn: c.sa.SPIIn})
 		}
 		if !c.gone {
-			c.gone, c.removeAt, c.softWhy = true, sa.Earliest(until, c.hardAt), diag.Keep(why)
+			c.gone, c.removeAt, c.softWhy = true, sa.Earliest(now.Add(lingerTime), c.hardAt), diag.Keep(why)
 			c.softAt, c.hardAt = time.Time{}, time.Time{}
 		}
 		c.successor = twin

@@ -108,7 +108,7 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 		}
 		if p.Protocol == ipsec.ProtoIKE {
 			why := diag.Cause{Code: diag.PeerDeletedIKE}
-			s.bequeath(now.Add(lingerTime), why) // before the response, on which the peer removes its half
+			s.bequeath(now, why) // before the response, on which the peer removes its half
 			return nil, func() { s.deletedByPeer(now, why) }, nil
 		}
 		for _, spi := range p.SPIs {
