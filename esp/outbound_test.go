@@ -238,6 +238,38 @@ func TestNewSATakesOverAndOldOneStillReceives(t *testing.T) {
 	a.plane.Remove(sa.SPIIn) // again: nothing
 }
 
+// An older SA takes the packets of one whose outbound half goes, and what the peer still sends on that one is received.
+func TestAnSAWithoutItsOutboundHalfReceives(t *testing.T) {
+	for _, proposal := range []string{"aes128gcm16", "aes128-sha256"} {
+		a, b, old, _ := ends(t, proposal, udp4, nil)
+		sa, _ := couple(t, a, b, suite{Suite: named(t, proposal)}, udp4, nil)
+		underway := a.out(udpPacket(false, 1, 2, 100))
+		o := a.tunnel.spd.Load().outs[1]
+		a.plane.RemoveOut(sa.SPIIn)
+		a.plane.RemoveOut(sa.SPIIn) // again: nothing
+		if slices.ContainsFunc(slices.Concat(o.sealer.ivKey, o.sealer.nonce[:]), func(b byte) bool { return b != 0 }) {
+			t.Errorf("%s: keys remain", proposal)
+		}
+		ds := a.out(udpPacket(false, 1, 2, 100))
+		if len(underway) != 1 || len(ds) != 1 || spiOf(underway[0]) != sa.SPIOut || spiOf(ds[0]) != old.SPIOut {
+			t.Fatalf("%s: sent %v, then %v", proposal, underway, ds)
+		}
+		if len(b.in(udp4, from(endAddrs[0][udp4], append(underway, ds...))...)) != 2 {
+			t.Errorf("%s: not both are received", proposal)
+		}
+		for range 2 {
+			ds = b.out(reply())
+			if len(ds) != 1 || spiOf(ds[0]) != sa.SPIIn || len(a.in(udp4, from(endAddrs[1][udp4], ds)...)) != 1 {
+				t.Errorf("%s: what the peer sends on it is not received", proposal)
+			}
+		}
+		a.plane.Remove(sa.SPIIn)
+		if len(a.in(udp4, from(endAddrs[1][udp4], b.out(reply()))...)) != 0 || len(a.out(udpPacket(false, 1, 2, 100))) != 1 {
+			t.Errorf("%s: once it is removed, it receives, or the other does not send", proposal)
+		}
+	}
+}
+
 // A reader ends a batch with the snapshot with which it began, although the SA was removed.
 func TestRemovedSACanBeUsedToTheEndOfABatch(t *testing.T) {
 	a, _, sa, _ := ends(t, "aes128-sha256", udp4, nil)

@@ -67,6 +67,7 @@ func TestUnknownSPIsAreIgnored(t *testing.T) {
 	p := New(Config{})
 	p.FreeSPI(0x1234567)
 	p.Remove(0x1234567)
+	p.RemoveOut(0x1234567)
 	p.Move(0x1234567, ipsec.Path{})
 	if c := p.Counters(0x1234567); !reflect.DeepEqual(c, Counters{}) {
 		t.Errorf("%+v", c)

@@ -91,6 +91,11 @@ func (t *Tunnel) putOut(o *outbound) {
 func (t *Tunnel) take(pr *pair) {
 	t.pairs = slices.DeleteFunc(t.pairs, func(o *pair) bool { return o == pr })
 	t.selectorPairs -= pr.selectorPairs()
+	t.takeOut(pr)
+}
+
+// takeOut takes the outbound half of a pair out, if there is one. publish must follow, and the holder of Plane.mu calls it.
+func (t *Tunnel) takeOut(pr *pair) {
 	o := pr.out
 	if o == nil {
 		return

@@ -29,6 +29,23 @@ func (r *running) metrics() Metrics {
 	return m
 }
 
+// A Child SA that only receives any more is none that carries.
+func TestAChildSAWithoutItsOutboundHalfIsNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, officeHost(), configOf(hq()), Options{})
+		defer r.stop()
+		r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		c := r.up("hq", "192.168.3.0/24", "10.10.0.0/16")
+		for i, do := range [][]sa.Action{nil, {sa.RemoveOut{SPIIn: c.SPIIn}}, {sa.Remove{SPIIn: c.SPIIn}}} {
+			r.do(do...)
+			if n := r.metrics().Tunnels[0].Children; n != max(2-i, 1) {
+				t.Errorf("after %v: %d Child SAs", do, n)
+			}
+			r.wantState("hq", tunnel.Up)
+		}
+	})
+}
+
 // Every configured tunnel is in the snapshot, up or not, and the daemon's own figures are.
 func TestMetricsHaveEveryTunnelAndTheDaemon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -30,6 +30,8 @@ func (g *Gateway) perform(now time.Time) {
 			g.data.Hold(a.SPIIn)
 		case sa.Resume:
 			g.data.Resume(a.SPIIn)
+		case sa.RemoveOut:
+			g.data.removeOut(a.SPIIn)
 		case sa.Remove:
 			g.data.remove(a)
 		case sa.Move:

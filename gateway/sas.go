@@ -56,6 +56,13 @@ func (d *dataPlane) installOut(c *ipsec.ChildSA) {
 	in.out = true
 }
 
+func (d *dataPlane) removeOut(spiIn uint32) {
+	d.RemoveOut(spiIn)
+	if in := d.installed[spiIn]; in != nil {
+		in.out = false
+	}
+}
+
 func (d *dataPlane) remove(a sa.Remove) {
 	d.Remove(a.SPIIn)
 	in := d.installed[a.SPIIn]

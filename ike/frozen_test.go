@@ -106,6 +106,10 @@ func stories() []story {
 			out,
 			story{v.name + ": connect", settings, 1, nil},
 			story{v.name + ": a second child", both, 2, nil},
+			story{v.name + ": both begin at once", func(pa, pb *sa.Peer) {
+				settings(pa, pb)
+				pb.Children[0].Initiate = true
+			}, 1, nil},
 			story{v.name + ": rekey of a child", settings, 1, func(w *world, a, b *end) { a.Do(w.now, rekeyChild("a")) }},
 			story{v.name + ": rekey of a child by the responder", settings, 1, func(w *world, a, b *end) { b.Do(w.now, rekeyChild("b")) }},
 			story{v.name + ": rekey of the IKE SA", settings, 1, func(w *world, a, b *end) { a.Do(w.now, rekeyIKE("a")) }},

@@ -145,6 +145,14 @@ func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	return true
 }
 
+// Others implements sa.Owner.
+func (o *owner) Others(m sa.Machine) []sa.Machine {
+	if p := o.peerOf[m.Info().Peer]; p != nil {
+		return p.others(m)
+	}
+	return nil
+}
+
 // Held implements sa.Owner.
 func (o *owner) Held(cfg *sa.Child) bool {
 	c := o.childOf[cfg]

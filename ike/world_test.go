@@ -158,6 +158,12 @@ func (n *end) drain() {
 		case sa.Resume:
 			n.trace = append(n.trace, "resume")
 			delete(n.held, a.SPIIn)
+		case sa.RemoveOut:
+			n.trace = append(n.trace, "remove out")
+			if n.out[a.SPIIn] == nil {
+				n.w.t.Errorf("%v: removed an outbound half that was not installed", n.addr)
+			}
+			n.newest = slices.DeleteFunc(n.newest, func(c *ipsec.ChildSA) bool { return c.SPIIn == a.SPIIn })
 		case sa.Remove:
 			n.trace = append(n.trace, "remove")
 			delete(n.held, a.SPIIn)

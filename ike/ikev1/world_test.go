@@ -215,6 +215,7 @@ func (n *host) told(what string, why diag.Cause) {
 }
 
 func (n *host) Closed(_ time.Time, _ sa.Machine, why diag.Cause) { n.told("lost", why) }
+func (n *host) Others(sa.Machine) []sa.Machine                   { return nil }
 func (n *host) Troubled(_ time.Time, _ *sa.Peer, why diag.Cause) { n.told("troubled", why) }
 func (n *host) Dropped(why sa.Drop)                              { n.note("drops: %v", why); n.dropped[why]++ }
 

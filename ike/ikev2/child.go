@@ -27,7 +27,7 @@ type child struct {
 	deleting     bool        // our Delete is queued or under way
 	gone         bool        // both ends deleted it; the inbound half still receives
 	softAt       time.Time   // when to rekey it
-	softWhy      diag.Kept   // why it is rekeyed at softAt
+	softWhy      diag.Kept   // why it is rekeyed at softAt, or has ended before removeAt
 	hardAt       time.Time   // when its lifetime ends
 	removeAt     time.Time   // when to remove a child that is gone
 	failingSince time.Time   // the first of its rekeys that failed in a row
@@ -275,7 +275,51 @@ func (s *SA) retire(now time.Time, c *child, why diag.Cause) {
 		s.remove(now, c, why)
 		return
 	}
-	c.removeAt = now.Add(lingerTime)
+	c.removeAt, c.softWhy = now.Add(lingerTime), diag.Keep(replaced)
+}
+
+// bequeath gives the Child SAs of an IKE SA that ends to another one of the peer, where that one has a Child SA for the same
+// traffic: both ends have begun at once, or the peer has begun anew. New packets take the other Child SA. The inbound half
+// stays for lingerTime at most, for the packets that are under way, and for those of a peer that has not handled our Delete yet:
+// the Delete is repeated for no longer.
+func (s *SA) bequeath(now time.Time, why diag.Cause) {
+	if s.fam.current != s || s.rivalAlive() { // the rival inherits them
+		return
+	}
+	s.fam.children = slices.DeleteFunc(s.fam.children, func(c *child) bool {
+		heir, twin := s.heir(c)
+		if heir == nil {
+			return false
+		}
+		if c.out {
+			c.out = false
+			s.env.Owner.Emit(sa.RemoveOut{SPIIn: c.sa.SPIIn})
+		}
+		if !c.gone {
+			c.gone, c.removeAt, c.softWhy = true, sa.Earliest(now.Add(lingerTime), c.hardAt), diag.Keep(why)
+			c.softAt, c.hardAt = time.Time{}, time.Time{}
+		}
+		c.successor = twin
+		heir.fam.children = append(heir.fam.children, c)
+		s.env.Owner.Stirred(heir)
+		return true
+	})
+}
+
+// heir is another IKE SA of the peer with a child for the traffic of c; nil: there is none.
+func (s *SA) heir(c *child) (*SA, *child) {
+	for _, m := range s.env.Owner.Others(s) {
+		o, ok := m.(*SA)
+		if !ok || o.state != sa.Established || o.fam.current != o || len(o.fam.children) >= maxChildren {
+			continue
+		}
+		for _, t := range o.fam.children {
+			if t.out && !t.leaving() && sameTraffic(c, t) {
+				return o, t
+			}
+		}
+	}
+	return nil, nil
 }
 
 // childRequest is a request of the peer for a Child SA.
@@ -516,7 +560,7 @@ func (s *SA) advanceChildren(now time.Time) {
 	for _, c := range slices.Clone(s.fam.children) {
 		switch {
 		case sa.Due(now, c.removeAt):
-			s.remove(now, c, replaced)
+			s.remove(now, c, c.softWhy.Cause())
 		case sa.Due(now, c.hardAt):
 			c.hardAt, c.softAt = time.Time{}, time.Time{}
 			s.installOut(now, c.latest())

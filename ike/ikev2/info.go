@@ -107,7 +107,9 @@ func (s *SA) answerInformational(now time.Time, ps []wire.Payload) ([]wire.Paylo
 			continue
 		}
 		if p.Protocol == ipsec.ProtoIKE {
-			return nil, func() { s.deletedByPeer(now, diag.Cause{Code: diag.PeerDeletedIKE}) }, nil
+			why := diag.Cause{Code: diag.PeerDeletedIKE}
+			s.bequeath(now, why) // before the response, on which the peer removes its half
+			return nil, func() { s.deletedByPeer(now, why) }, nil
 		}
 		for _, spi := range p.SPIs {
 			c := s.findOut(spi)

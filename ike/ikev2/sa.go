@@ -279,6 +279,7 @@ func (s *SA) closing(now time.Time, why diag.Cause, n *wire.Notify) {
 	if s.fam.current == s && s.rivalAlive() { // the peer may use it already, with the Child SAs that go here
 		s.rival.Close(now, why)
 	}
+	s.bequeath(now, why)
 	s.releaseChildren(now, why)
 	s.setState(now, sa.Deleting, why)
 	s.rekeyAt, s.keepaliveAt = time.Time{}, time.Time{}

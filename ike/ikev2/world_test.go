@@ -153,6 +153,10 @@ func (h *host) Welcoming(version int, local, remote netip.Addr, id ipsec.Identit
 
 func (h *host) Sole(sa.Machine, *sa.Peer) bool { return len(h.machines) == 1 }
 
+func (h *host) Others(m sa.Machine) []sa.Machine {
+	return slices.DeleteFunc(slices.Clone(h.machines), func(o sa.Machine) bool { return o == m })
+}
+
 func (h *host) Held(c *sa.Child) bool { return h.held[c] || !slices.Contains(h.peer.Children, c) }
 
 func (h *host) Authenticated(now time.Time, m sa.Machine, initialContact bool) {

@@ -176,6 +176,8 @@ type Owner interface {
 	Welcoming(version int, local, remote netip.Addr, id ipsec.Identity) []*Peer
 	// Sole reports whether no other IKE SA to the peer's identity exists (RFC 7296 section 2.4).
 	Sole(m Machine, p *Peer) bool
+	// Others are the IKE SAs of m's peer beside m that have not ended.
+	Others(m Machine) []Machine
 	// Held reports whether a child must not be up, because the operator took it down or the
 	// configuration lost it.
 	Held(c *Child) bool

@@ -44,6 +44,10 @@ type Hold struct{ SPIIn uint32 }
 // Resume ends a Hold.
 type Resume struct{ SPIIn uint32 }
 
+// RemoveOut takes the outbound half of a Child SA out, so that new packets take another one; the inbound half receives
+// until Remove.
+type RemoveOut struct{ SPIIn uint32 }
+
 // Remove takes both halves of a Child SA out and frees its SPI.
 type Remove struct {
 	SPIIn uint32
@@ -62,6 +66,7 @@ func (InstallIn) action()  {}
 func (InstallOut) action() {}
 func (Hold) action()       {}
 func (Resume) action()     {}
+func (RemoveOut) action()  {}
 func (Remove) action()     {}
 func (Move) action()       {}
 

@@ -146,16 +146,12 @@ func (n *end) drain() effects {
 			n.out[a.SA.SPIIn], n.newest = a.SA.SPIOut, a.SA.SPIIn
 		case sa.Hold:
 			did.children++
+		case sa.RemoveOut:
+			n.removeOut(a.SPIIn)
 		case sa.Remove:
 			did.removed++
 			delete(n.in, a.SPIIn)
-			delete(n.out, a.SPIIn)
-			if n.newest == a.SPIIn {
-				n.newest = 0
-				for _, spi := range slices.Sorted(maps.Keys(n.out)) {
-					n.newest = spi
-				}
-			}
+			n.removeOut(a.SPIIn)
 			n.release(a.SPIIn)
 		case sa.Move:
 			did.moved = true
@@ -165,6 +161,17 @@ func (n *end) drain() effects {
 		n.w.check()
 	}
 	return did
+}
+
+// removeOut has packets take another Child SA.
+func (n *end) removeOut(spi uint32) {
+	delete(n.out, spi)
+	if n.newest == spi {
+		n.newest = 0
+		for _, spi := range slices.Sorted(maps.Keys(n.out)) {
+			n.newest = spi
+		}
+	}
 }
 
 // note notes Facts about SAs. A liveness check or a failed attempt is none of them.
