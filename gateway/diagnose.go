@@ -93,8 +93,10 @@ func (g *Gateway) presentRemote(e *entry) netip.Addr {
 
 // whereIs is where a tunnel's peer is, for the log.
 func (g *Gateway) whereIs(e *entry) string {
-	if a := g.presentRemote(e); e.tunnel.Remote.Any && a.IsValid() {
-		return a.String()
+	if e.tunnel.Remote.Any {
+		if a := g.presentRemote(e); a.IsValid() {
+			return a.String()
+		}
 	}
 	return placeOf(e.tunnel)
 }

@@ -51,12 +51,25 @@ func (l *events) add(e Event) {
 	defer l.mu.Unlock()
 	l.count++
 	e.Number = l.count
-	if len(l.last) >= KeptEvents+KeptEvents/4 { // few events pay for the copy
-		l.last = append(make([]Event, 0, KeptEvents+KeptEvents/4), l.kept()...)
+	if len(l.last) >= eventRoom { // few events pay for the copy
+		l.last = l.moved()
 	}
 	l.last = append(l.last, e)
 	close(l.more)
 	l.more = make(chan struct{})
+}
+
+// eventRoom is how many events there is room for, once there are so many.
+const eventRoom = KeptEvents + KeptEvents/4
+
+// moved are the events that are kept, at the beginning of their room.
+func (l *events) moved() []Event {
+	if cap(l.last) > eventRoom {
+		return append(make([]Event, 0, eventRoom), l.kept()...)
+	}
+	to := append(l.last[:0], l.kept()...)
+	clear(l.last[len(to):])
+	return to
 }
 
 func (l *events) kept() []Event { return l.last[max(0, len(l.last)-KeptEvents):] }

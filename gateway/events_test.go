@@ -42,6 +42,33 @@ func TestEventsAreKeptAndNumbered(t *testing.T) {
 	}
 }
 
+// However many have come, the last ones are there, in order, and whoever read them before keeps what he read.
+func TestEventsAreTheLastOnes(t *testing.T) {
+	l := newEvents()
+	var before []Event
+	for i := range 5 * KeptEvents {
+		l.add(Event{Tunnel: fmt.Sprint(i)})
+		if i%(KeptEvents/3) > 0 {
+			continue
+		}
+		list, _ := l.after(0)
+		if len(list) != min(i+1, KeptEvents) || len(l.last) > eventRoom {
+			t.Fatalf("%d of %d events are kept, in the room of %d", len(list), i+1, len(l.last))
+		}
+		for _, list := range [][]Event{before, list} {
+			for k, e := range list {
+				if e.Number != list[0].Number+uint64(k) || e.Tunnel != fmt.Sprint(e.Number-1) {
+					t.Fatalf("event %d from %d is %d, of %s", k, list[0].Number, e.Number, e.Tunnel)
+				}
+			}
+		}
+		if last := list[len(list)-1].Number; last != uint64(i+1) {
+			t.Fatalf("the last event is %d, want %d", last, i+1)
+		}
+		before = list
+	}
+}
+
 func TestAnEventSaysWhatChanged(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	of := &entry{conn: &config.Connection{Name: "hq", Dialect: "alibaba"}}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"strings"
 	"time"
 
@@ -159,7 +160,7 @@ func (g *Gateway) carryOut(now time.Time, gr *group) bool {
 			g.switched(now, a)
 		case tunnel.Changed:
 			g.events.add(eventOf(now, g.fleet.byName[a.Tunnel], a))
-			g.announce(a)
+			g.announce(now, a)
 		}
 	}
 	return any
@@ -183,7 +184,7 @@ func (g *Gateway) reconnect(now time.Time, e *entry, a tunnel.Reconnect) {
 }
 
 // announce logs a change of a tunnel's state or cause.
-func (g *Gateway) announce(c tunnel.Changed) {
+func (g *Gateway) announce(now time.Time, c tunnel.Changed) {
 	if c.Was == tunnel.Up {
 		g.fleet.up--
 	}
@@ -191,22 +192,25 @@ func (g *Gateway) announce(c tunnel.Changed) {
 		g.fleet.up++
 	}
 	e := g.fleet.byName[c.Tunnel]
-	log := g.Log.With("conn", c.Conn, "tunnel", c.Tunnel, "peer", g.whereIs(e))
-	var said []any
+	line := func(level slog.Level, msg string, more ...slog.Attr) {
+		attrs := []slog.Attr{slog.String("conn", c.Conn), slog.String("tunnel", c.Tunnel), slog.String("peer", g.whereIs(e))}
+		sa.Line(now, g.Log, level, msg, append(attrs, more...)...)
+	}
+	var said []slog.Attr
 	if !c.Cause.OK() {
-		said = []any{"why", c.Cause.String(), "code", c.Cause.Code}
+		said = []slog.Attr{sa.Why(c.Cause)}
 	}
 	switch {
 	case c.State == tunnel.Up && c.Was != tunnel.Up:
-		log.Info("tunnel is up", "device", c.Device, "mtu", c.MTU)
+		line(slog.LevelInfo, "tunnel is up", slog.String("device", c.Device), slog.Int("mtu", c.MTU))
 		if len(c.Weak) > 0 {
-			log.Warn("tunnel uses weak algorithms", "why", strings.Join(c.Weak, "; "))
+			line(slog.LevelWarn, "tunnel uses weak algorithms", slog.String("why", strings.Join(c.Weak, "; ")))
 		}
 	case c.State != c.Was && (c.Cause.OK() || c.Cause.Severity() == diag.Info):
-		log.Info("tunnel is "+string(c.State), said...)
+		line(slog.LevelInfo, "tunnel is "+string(c.State), said...)
 	case c.State == tunnel.Down && !c.Cause.Is(diag.OperatorDown):
-		log.Error("tunnel is "+string(c.State), said...)
+		line(slog.LevelError, "tunnel is "+string(c.State), said...)
 	case !c.Cause.OK():
-		log.Warn("tunnel is "+string(c.State), said...)
+		line(slog.LevelWarn, "tunnel is "+string(c.State), said...)
 	}
 }

@@ -49,14 +49,23 @@ type suited struct {
 }
 
 // by are those of an identity.
-func (s *suited) by(id ipsec.Identity) []*sa.Peer {
+func (s *suited) by(id ipsec.Identity) (out []*sa.Peer) {
+	id = id.Folded()
+	if len(s.all) <= crowd {
+		for _, p := range s.all {
+			if p.RemoteID.Folded() == id {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
 	if s.named == nil {
 		s.named = make(map[ipsec.Identity][]*sa.Peer, len(s.all))
 		for _, p := range s.all {
 			s.named[p.RemoteID.Folded()] = append(s.named[p.RemoteID.Folded()], p)
 		}
 	}
-	return s.named[id.Folded()]
+	return s.named[id]
 }
 
 // suit finds the peers at an address; without one, those that may come from anywhere.

@@ -186,8 +186,11 @@ func (r *Ring) Append(records ...[]byte) error {
 		}
 		r.torn = false
 	}
-	var text []byte
-	lines := 0
+	room := 0
+	for _, record := range records {
+		room += len(record) + 10
+	}
+	text, lines := make([]byte, 0, room), 0
 	for _, record := range records {
 		if len(record) > maxRecord || bytes.IndexByte(record, '\n') >= 0 {
 			continue // no record of ours

@@ -56,6 +56,7 @@ var only = map[string]string{
 	"github.com/gopacket/gopacket":    "test",
 	"golang.org/x/crypto/cryptobyte":  "ike",
 	"filippo.io/bigmod":               "ike/sa",
+	"github.com/cloudflare/circl":     "ike/sa",
 	"net/http":                        "control",
 	"charm.land/bubbletea":            "cmd/vpngw/watch",
 	"charm.land/lipgloss":             "nobody", // with it every command runs "tmux info" at its start in a tmux

@@ -12,6 +12,10 @@ import (
 // A path's MTU is measured again after this time, as RFC 1191 section 6.3 suggests: it may have grown.
 const pathMTULife = 10 * time.Minute
 
+// pathFresh is for how long after it began a search goes on where it is, though the tunnel goes down and comes up again: a peer that has
+// it do so many times a second does not get a probe each time.
+const pathFresh = 10 * time.Second
+
 // The least MTU of a TUN device, whatever the path: below it IPv6 has no link
 // (RFC 8200 section 5), and IPv4 little use (RFC 791's 576). The data plane
 // gets the true value. It answers packets that are too big, clamps the MSS of
@@ -113,18 +117,26 @@ func (g *Group) noteUnderlay(addresses []netip.Addr) {
 	}
 }
 
-// expirePaths forgets old paths, and paths that no Child SA uses. What probes have found of a narrow path is kept: a tunnel
-// that comes back must not fall into the same hole, and a search for a wider path begins where the last one ended.
+// expirePaths forgets old paths, sooner those that no Child SA uses.
 func (g *Group) expirePaths(now time.Time) {
 	g.paths = slices.DeleteFunc(g.paths, func(p *pathTo) bool {
-		due, used := sa.Due(now, p.until), g.sendsTo(p.remote)
-		if due && used && (p.passed > 0 || p.deaf) {
+		due := sa.Due(now, g.expires(p))
+		if due && g.sendsTo(p.remote) && (p.passed > 0 || p.deaf) {
 			p.path = path{host: p.host, search: search{passed: p.passed, deaf: p.deaf}}
 			g.emit(Measure{p.remote})
 			return false
 		}
-		return due || !used && !(p.passed > 0 && p.failed > 0)
+		return due || p.until.IsZero() && !g.sendsTo(p.remote)
 	})
+}
+
+// expires is when a path is old; zero: it is not measured yet. What probes have found of a narrow path is kept while no Child SA uses it: a tunnel
+// that comes back must not fall into the same hole, and a search for a wider path begins where the last one ended.
+func (g *Group) expires(p *pathTo) time.Time {
+	if p.until.IsZero() || g.sendsTo(p.remote) || p.passed > 0 && p.failed > 0 {
+		return p.until
+	}
+	return p.until.Add(pathFresh - pathMTULife)
 }
 
 func (g *Group) sendsTo(a netip.Addr) bool {

@@ -117,6 +117,35 @@ func TestAKnownNarrowPathIsNoHoleAgain(t *testing.T) {
 	}
 }
 
+// A tunnel that goes down and comes up again and again does not cost a probe each time, but its path is measured anew soon.
+func TestABriefAbsenceCostsNoProbe(t *testing.T) {
+	s, child, ike := probed(t, peer, nil)
+	again := func(after time.Duration) int {
+		s.facts(gone(child))
+		s.wait(after)
+		child = s.child("hq", "192.168.3.0/24", "10.10.0.0/16")
+		child.Path.Remote = addrPort(peer)
+		s.probes = nil
+		s.facts(installed(child)...)
+		return len(s.probes)
+	}
+	for range 8 {
+		if n := again(500 * time.Millisecond); n > 0 {
+			t.Fatalf("%d more probes while one is under way", n)
+		}
+	}
+	s.wait(searchWait)
+	if sizes, _ := s.answer(ike, 1500); len(sizes) != 1 || s.find("hq").fits != 1428 {
+		t.Errorf("probes %v and MTU %d after it was lost, want one and 1428", sizes, s.find("hq").fits)
+	}
+	if n := again(500 * time.Millisecond); n > 0 {
+		t.Errorf("%d probes of a path that was searched just now", n)
+	}
+	if n := again(pathFresh); n != 1 {
+		t.Errorf("%d probes of a path that was searched a while ago, want 1", n)
+	}
+}
+
 func TestRoutersAndProbesAgree(t *testing.T) {
 	s, _, ike := probed(t, peer, nil)
 	s.facts(TooBig{addr(peer), 1360}) // before any probe is answered

@@ -51,7 +51,7 @@ func TestWhatThePeerTellsIsRouted(t *testing.T) {
 	s.wants("want dev-hq/1440", "hq does not reach its neighbour", "hq: up -> connecting")
 	s.guarded("[10.2.0.0/16]")
 	s.up("hq", here, there)
-	s.wants("measure 198.51.100.1", "want dev-hq/1440 10.2.0.0/16 src 192.168.3.1", "hq reaches its neighbour", "hq: connecting -> up")
+	s.wants("want dev-hq/1440 10.2.0.0/16 src 192.168.3.1", "hq reaches its neighbour", "hq: connecting -> up")
 }
 
 // The source of our own packets is an address to which the peer has a route by BGP.

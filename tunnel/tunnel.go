@@ -218,7 +218,7 @@ func (g *Group) newsDeadline() time.Time {
 		d = sa.Earliest(d, m.deadline())
 	}
 	for _, p := range g.paths {
-		d = sa.Earliest(d, p.until, p.waits)
+		d = sa.Earliest(d, g.expires(p), p.waits)
 	}
 	return d
 }

@@ -3,6 +3,7 @@ package ikev2
 import (
 	"bytes"
 	"crypto/hmac"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -95,7 +96,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		return nil
 	}
 	s.established(now)
-	s.logger().Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
+	s.info(now, "IKE SA established", slog.String("proposal", s.suite.String()), slog.String("nat", s.nat.String()), slog.Bool("encap", s.encap()))
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 	defer s.regroup(now)
@@ -163,7 +164,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	id := &wire.ID{Responder: true, Identity: p.LocalID}
 	reply := []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, id)}}
 	s.established(now)
-	s.logger().Info("IKE SA established", "proposal", s.suite.String(), "nat", s.nat.String(), "encap", s.encap())
+	s.info(now, "IKE SA established", slog.String("proposal", s.suite.String()), slog.String("nat", s.nat.String()), slog.Bool("encap", s.encap()))
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
 	s.initReq, s.initResp = nil, nil
 

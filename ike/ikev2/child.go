@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -223,8 +224,8 @@ func (s *SA) installOut(now time.Time, c *child) {
 	}
 	c.out = true
 	s.env.Owner.Emit(sa.InstallOut{SA: c.sa})
-	s.logger().Info("Child SA up", "child", c.cfg.Name, "spi", sa.Hex32(c.sa.SPIIn), "spi_out", sa.Hex32(c.sa.SPIOut), "proposal", c.sa.Suite.String(),
-		"local", fmt.Sprint(c.sa.Local), "remote", fmt.Sprint(c.sa.Remote))
+	s.info(now, "Child SA up", slog.String("child", c.cfg.Name), slog.String("spi", sa.Hex32(c.sa.SPIIn)), slog.String("spi_out", sa.Hex32(c.sa.SPIOut)),
+		slog.String("proposal", c.sa.Suite.String()), slog.String("local", fmt.Sprint(c.sa.Local)), slog.String("remote", fmt.Sprint(c.sa.Remote)))
 	s.env.Owner.ChildChanged(now, s, c.cfg, diag.Cause{})
 }
 

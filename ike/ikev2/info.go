@@ -166,7 +166,7 @@ func (s *SA) deletedByPeer(now time.Time, why diag.Cause) {
 	if s.fam.current != s {
 		why = replaced
 	} else {
-		s.logger().Info("the peer ended the IKE SA", sa.Why(why))
+		s.info(now, "the peer ended the IKE SA", sa.Why(why))
 	}
 	s.linger(now, why)
 }

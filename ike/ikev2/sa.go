@@ -113,6 +113,15 @@ func (s *SA) logger() *slog.Logger {
 	return s.env.Named(s.peer, s.path.Remote, s.spiI, s.spiR)
 }
 
+// info writes a line of logger. It is for what each handshake says: no Logger is made.
+func (s *SA) info(now time.Time, msg string, attrs ...slog.Attr) {
+	if s.stranger != nil {
+		sa.Line(now, s.stranger, slog.LevelInfo, msg, attrs...)
+		return
+	}
+	s.env.Line(now, s.peer, s.path.Remote, s.spiI, s.spiR, slog.LevelInfo, msg, attrs...)
+}
+
 // nameStranger makes the log of an IKE SA that anybody may have begun.
 func (s *SA) nameStranger(now time.Time) {
 	s.stranger = s.env.NamedStranger(now, s.path.Remote, s.spiI, s.spiR)

@@ -56,7 +56,7 @@ func (s *SA) seal(x wire.Exchange, flags wire.Flags, id uint32, ps []wire.Payloa
 		c = s.keys.fromI
 	}
 	h := s.header(x, flags, id)
-	inner := wire.AppendChain(nil, ps)
+	inner := wire.AppendChain(make([]byte, 0, 256), ps)
 	if s.fragment && wire.HeaderSize+4+c.Size(len(inner))+outerSize > fragmentAt {
 		return s.sealFragments(c, h, wire.FirstType(ps), inner)
 	}
@@ -93,7 +93,7 @@ func (s *SA) sealFragments(c *sa.Cipher, h wire.Header, first wire.PayloadType, 
 func sealOne(c *sa.Cipher, s *SA, h wire.Header, p wire.Payload, plaintext []byte) ([]byte, error) {
 	m := (&wire.Message{Header: h, Payloads: []wire.Payload{p}}).Marshal()
 	n := len(m) - c.Size(len(plaintext))
-	return c.Seal(m[:n:n], plaintext, s.env.Rand)
+	return c.Seal(m[:n], plaintext, s.env.Rand)
 }
 
 // open decrypts a message; f is where its fragments are gathered, nil while there is none. After any error but errForged

@@ -67,7 +67,7 @@ var (
 func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	alg := ipsec.Lookup(s.Encr)
 	if alg == nil || alg.Type != ipsec.Encr || alg.Key == 0 {
-		return nil, fmt.Errorf("encryption %v: not supported for IKE", s.Encr)
+		return nil, unsupported(s.Encr)
 	}
 	if len(encr) != alg.Key {
 		return nil, fmt.Errorf("encryption %v: a key of %d bytes, not %d", s.Encr, len(encr), alg.Key)
@@ -75,13 +75,15 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	c := &Cipher{iv: alg.IV, block: alg.Block, icv: alg.ICV, alg: alg, transform: s.Encr}
 	var err error
 	if alg.AEAD {
+		if aeadOf(alg.ID) == nil {
+			return nil, unsupported(s.Encr)
+		}
 		if s.Integ.Type != 0 || len(integ) != 0 {
 			return nil, fmt.Errorf("encryption %v: it brings its own integrity, %v cannot be added", s.Encr, s.Integ)
 		}
 		keys := bytes.Clone(encr)
 		end := len(keys) - alg.Salt
 		c.encr, c.salt = keys[:end:end], keys[end:]
-		_, err = c.aead()
 	} else {
 		err = c.setCBC(s, encr, integ)
 	}
@@ -91,25 +93,30 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	return c, nil
 }
 
-func (c *Cipher) aead() (cipher.AEAD, error) {
-	switch c.alg.ID {
+func (c *Cipher) aead() (cipher.AEAD, error) { return aeadOf(c.alg.ID)(c.encr) }
+
+// aeadOf makes an AEAD of a key; nil: there is none of that id.
+func aeadOf(id uint16) func(key []byte) (cipher.AEAD, error) {
+	switch id {
 	case ipsec.EncrAESGCM16:
-		block, err := aes.NewCipher(c.encr)
-		if err != nil {
-			return nil, err
-		}
-		return cipher.NewGCM(block)
+		return newGCM
 	case ipsec.EncrChaCha20Poly1305:
-		return chacha20poly1305.New(c.encr)
+		return chacha20poly1305.New
 	}
-	return nil, fmt.Errorf("encryption %v: not supported for IKE", c.alg.Transform)
+	return nil
 }
 
-func (c *Cipher) cbc() (cipher.Block, error) { return NewBlock(c.transform, c.encr) }
+func newGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
 
 func (c *Cipher) setCBC(s ipsec.Suite, encr, integ []byte) error {
-	if _, err := NewBlock(s.Encr, encr); err != nil {
-		return err
+	if blockOf(s.Encr.ID) == nil {
+		return unsupported(s.Encr)
 	}
 	mac := ipsec.Lookup(s.Integ)
 	h := macSpaces[s.Integ.ID]
@@ -125,17 +132,32 @@ func (c *Cipher) setCBC(s ipsec.Suite, encr, integ []byte) error {
 	return nil
 }
 
+func (c *Cipher) cbc() (cipher.Block, error) { return NewBlock(c.transform, c.encr) }
+
 // NewBlock returns the block cipher of a transform with CBC mode.
 func NewBlock(t ipsec.Transform, key []byte) (cipher.Block, error) {
-	switch t.ID {
-	case ipsec.EncrAESCBC:
-		return aes.NewCipher(key)
-	case ipsec.Encr3DES:
-		return des.NewTripleDESCipher(key)
-	case ipsec.EncrDES:
-		return des.NewCipher(key)
+	make := blockOf(t.ID)
+	if make == nil {
+		return nil, unsupported(t)
 	}
-	return nil, fmt.Errorf("encryption %v: not supported for IKE", t)
+	return make(key)
+}
+
+// blockOf makes a block cipher of a key; nil: there is none of that id.
+func blockOf(id uint16) func(key []byte) (cipher.Block, error) {
+	switch id {
+	case ipsec.EncrAESCBC:
+		return aes.NewCipher
+	case ipsec.Encr3DES:
+		return des.NewTripleDESCipher
+	case ipsec.EncrDES:
+		return des.NewCipher
+	}
+	return nil
+}
+
+func unsupported(encr ipsec.Transform) error {
+	return fmt.Errorf("encryption %v: not supported for IKE", encr)
 }
 
 // Size is the length of n bytes of plaintext when sealed, from IV to ICV.
@@ -146,17 +168,13 @@ func (c *Cipher) Size(n int) int { return c.iv + n + c.pad(n) + 1 + c.icv }
 // Padding field" (RFC 5282 section 3).
 func (c *Cipher) pad(n int) int { return (c.block - (n+1)%c.block) % c.block }
 
-// Seal returns msg with IV, ciphertext and ICV appended. msg has all bytes before the
+// Seal appends IV, ciphertext and ICV to msg, which has all bytes before the
 // IV, with the final lengths in the header and the payload. The IV of a CBC cipher
 // comes from rand; the IV of an AEAD is a counter.
 func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
-	pad := c.pad(len(plaintext))
-	out := make([]byte, 0, len(msg)+c.Size(len(plaintext)))
-	out = append(out, msg...)
-	inner := make([]byte, len(plaintext)+pad+1)
-	copy(inner, plaintext)
-	inner[len(inner)-1] = byte(pad)
-	defer clear(inner)
+	start, inner := len(msg), len(msg)+c.iv
+	out := slices.Grow(msg, c.Size(len(plaintext)))[:inner]
+	iv := out[start:]
 
 	if c.alg.AEAD {
 		aead, err := c.aead()
@@ -166,13 +184,11 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 		if c.count+1 == 0 {
 			return nil, errors.New("the IV counter is used up")
 		}
-		out = binary.BigEndian.AppendUint64(out, c.count)
+		binary.BigEndian.PutUint64(iv, c.count)
 		c.count++
-		return aead.Seal(out, c.nonce(out[len(msg):]), inner, msg), nil
+		return aead.Seal(out, c.nonce(iv), c.padded(out, plaintext)[inner:], msg), nil
 	}
 
-	out = out[:len(msg)+c.iv]
-	iv := out[len(msg):]
 	if _, err := io.ReadFull(rand, iv); err != nil {
 		return nil, err
 	}
@@ -180,9 +196,19 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out = out[:len(out)+len(inner)]
-	encryptCBC(cbc, out[len(msg)+c.iv:], inner, iv)
+	out = c.padded(out, plaintext)
+	encryptCBC(cbc, out[inner:], out[inner:], iv)
 	return append(out, c.checksum(out)...), nil
+}
+
+// padded appends plaintext, padding and Pad Length, to be encrypted where they are.
+func (c *Cipher) padded(b, plaintext []byte) []byte {
+	pad := c.pad(len(plaintext))
+	b = append(b, plaintext...)
+	for range pad {
+		b = append(b, 0)
+	}
+	return append(b, byte(pad))
 }
 
 // nonce returns the salt and the explicit IV (RFC 5282 section 4).
@@ -192,7 +218,7 @@ func (c *Cipher) nonce(iv []byte) []byte { return append(c.salt[:len(c.salt):len
 func (c *Cipher) checksum(b []byte) []byte {
 	m := c.macs.Get().(*macSpace)
 	defer c.macs.Put(m)
-	return m.sum(c.integ, b)[:c.icv]
+	return m.sum(nil, c.integ, b)[:c.icv]
 }
 
 // Open checks and decrypts a whole message, whose IV is at off, and returns the

@@ -248,11 +248,20 @@ func TestIVsDoNotRepeat(t *testing.T) {
 	}
 }
 
-func TestSealKeepsItsHandsOffTheCallersMemory(t *testing.T) {
-	s := ipsec.Suite{Encr: ipsec.Transform{Type: ipsec.Encr, ID: ipsec.EncrAESGCM16, KeyBits: 128}}
-	buf := []byte("header|behind it")
-	if _, err := mustCipher(t, s, 1).Seal(buf[:6], []byte("payload"), nil); err != nil || string(buf) != "header|behind it" {
-		t.Errorf("%q, %v", buf, err)
+// Seal appends as append does: behind the message in its memory if that has room, and nowhere else.
+func TestSealAppends(t *testing.T) {
+	for _, s := range suites() {
+		c := mustCipher(t, s, 1)
+		buf := bytes.Repeat([]byte("header"), 20)
+		n := 6 + c.Size(len("payload"))
+		out, err := c.Seal(buf[:6:6], []byte("payload"), rand.Reader)
+		if err != nil || len(out) != n || !bytes.Equal(buf, bytes.Repeat([]byte("header"), 20)) {
+			t.Errorf("%v: %q, %v", s, buf, err)
+		}
+		out, err = c.Seal(buf[:6:n], []byte("payload"), rand.Reader)
+		if err != nil || len(out) != n || &out[0] != &buf[0] || !bytes.Equal(buf[n:], bytes.Repeat([]byte("header"), 20)[n:]) {
+			t.Errorf("%v: %q, %v", s, buf, err)
+		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/cloudflare/circl/dh/x25519"
+
 	"vpngw/ipsec"
 )
 
@@ -25,6 +27,8 @@ func NewDH(group uint16, rand io.Reader) (*DH, error) {
 	err := errUnsupported
 	if g := modpGroups[group]; g != nil {
 		err = d.newMODP(g, rand)
+	} else if group == ipsec.KEX25519 {
+		err = d.newX25519(rand)
 	} else if g, ok := curves[group]; ok {
 		err = d.newECDH(g, rand)
 	}
@@ -45,6 +49,9 @@ func groupError(group uint16, err error) error {
 func PublicSize(group uint16) int {
 	if g := modpGroups[group]; g != nil {
 		return len(g.prime)
+	}
+	if group == ipsec.KEX25519 {
+		return x25519.Size
 	}
 	return curves[group].public
 }
@@ -83,13 +90,13 @@ func (d *DH) Clear() {
 func CheckPublic(group uint16, peer []byte) error {
 	var err error
 	switch g, c := modpGroups[group], curves[group]; {
-	case g == nil && c.public == 0:
+	case PublicSize(group) == 0:
 		err = errUnsupported
 	case len(peer) != PublicSize(group):
 		err = fmt.Errorf("the peer's public value has %d bytes, not %d", len(peer), PublicSize(group))
 	case g != nil:
 		_, err = g.number(peer)
-	default:
+	case group != ipsec.KEX25519: // every value of 32 bytes is in that group
 		_, err = c.point(peer)
 	}
 	if err != nil {
@@ -139,8 +146,7 @@ func (d *DH) useMODP(g *modp, x ipsec.Secret) {
 	}
 }
 
-// curve is a group of crypto/ecdh, which checks that points are on the curve
-// and that the result of X25519 is not all zero.
+// curve is a group of crypto/ecdh, which checks that points are on the curve.
 type curve struct {
 	ecdh.Curve
 	public  int    // bytes of a public value in a KE payload
@@ -153,7 +159,6 @@ var curves = map[uint16]curve{
 	ipsec.KEECP256: {ecdh.P256(), 64, 32, 0xff, []byte{4}},
 	ipsec.KEECP384: {ecdh.P384(), 96, 48, 0xff, []byte{4}},
 	ipsec.KEECP521: {ecdh.P521(), 132, 66, 0x01, []byte{4}},
-	ipsec.KEX25519: {ecdh.X25519(), 32, 32, 0xff, nil},
 }
 
 // newECDH draws the key itself, because ecdh.GenerateKey ignores the reader that it

@@ -2,6 +2,7 @@ package sa
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -320,6 +321,33 @@ func TestX25519OfWycheproof(t *testing.T) {
 	}
 	if n < 100 {
 		t.Errorf("%d tests only", n)
+	}
+}
+
+// Go's own X25519 gives the same values, of both halves of an exchange.
+func TestX25519AgreesWithCryptoECDH(t *testing.T) {
+	for range 500 {
+		a, b := mustDH(t, ipsec.KEX25519, rand.Reader), mustDH(t, ipsec.KEX25519, rand.Reader)
+		key, err := ecdh.X25519().NewPrivateKey(a.private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(key.PublicKey().Bytes(), a.Public()) {
+			t.Fatalf("the public value of %x is %x, want %x", []byte(a.private), a.Public(), key.PublicKey().Bytes())
+		}
+		peer, err := ecdh.X25519().NewPublicKey(b.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := key.ECDH(peer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range [][2]*DH{{a, b}, {b, a}} {
+			if got, err := d[0].Shared(d[1].Public()); err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("the shared secret is %x, %v, want %x", got, err, want)
+			}
+		}
 	}
 }
 

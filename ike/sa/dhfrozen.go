@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/cloudflare/circl/dh/x25519"
+
 	"vpngw/ipsec"
 )
 
@@ -37,6 +39,13 @@ func (f FrozenDH) Thaw() (*DH, error) {
 			return nil, groupError(group, fmt.Errorf("a private value of %d bytes, not %d", len(private), exponentSize))
 		}
 		d.useMODP(g, bytes.Clone(private))
+		return d, nil
+	}
+	if group == ipsec.KEX25519 {
+		if len(private) != x25519.Size {
+			return nil, groupError(group, fmt.Errorf("a private value of %d bytes, not %d", len(private), x25519.Size))
+		}
+		d.useX25519(bytes.Clone(private))
 		return d, nil
 	}
 	g, ok := curves[group]

@@ -1,6 +1,7 @@
 package sa
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -140,11 +141,22 @@ func (e *Env) Exposes() bool { return e.KeyLog != nil && (e.Exposing == nil || e
 
 // Named returns a log whose lines name an IKE SA. p may be nil: not known yet.
 func (e *Env) Named(p *Peer, remote netip.AddrPort, spiI, spiR uint64) *slog.Logger {
+	return slog.New(e.Log.Handler().WithAttrs(names(p, remote, spiI, spiR)))
+}
+
+// Line writes a line of the log of Named, which is not made for it.
+func (e *Env) Line(now time.Time, p *Peer, remote netip.AddrPort, spiI, spiR uint64, level slog.Level, msg string, attrs ...slog.Attr) {
+	if e.Log.Enabled(context.Background(), level) {
+		Line(now, e.Log, level, msg, append(names(p, remote, spiI, spiR), attrs...)...)
+	}
+}
+
+func names(p *Peer, remote netip.AddrPort, spiI, spiR uint64) []slog.Attr {
 	conn := "(unknown)"
 	if p != nil {
 		conn = p.Name
 	}
-	return e.Log.With("conn", conn, "peer", remote, "ispi", Hex64(spiI), "rspi", Hex64(spiR))
+	return append(make([]slog.Attr, 0, 12), slog.String("conn", conn), slog.String("peer", remote.String()), slog.String("ispi", Hex64(spiI)), slog.String("rspi", Hex64(spiR)))
 }
 
 // NamedStranger returns a log for an IKE SA that anybody may have begun, with the lines that Hearsay leaves.

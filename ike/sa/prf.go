@@ -1,13 +1,8 @@
 package sa
 
 import (
-	"crypto/hmac"
-	"crypto/md5"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
 	"fmt"
-	"hash"
+	"sync"
 
 	"vpngw/ipsec"
 )
@@ -15,25 +10,24 @@ import (
 // PRF is a pseudorandom function: HMAC over one of the hashes (RFC 2104, RFC
 // 4868). Safe for concurrent use.
 type PRF struct {
-	hash func() hash.Hash
+	macs *sync.Pool // of *macSpace
 	size int
 }
 
-var prfHashes = map[uint16]func() hash.Hash{
-	ipsec.PRFHMACMD5:    md5.New,
-	ipsec.PRFHMACSHA1:   sha1.New,
-	ipsec.PRFHMACSHA256: sha256.New,
-	ipsec.PRFHMACSHA384: sha512.New384,
-	ipsec.PRFHMACSHA512: sha512.New,
+var prfSpaces = map[uint16]*sync.Pool{
+	ipsec.PRFHMACMD5: md5Spaces, ipsec.PRFHMACSHA1: sha1Spaces,
+	ipsec.PRFHMACSHA256: sha256Spaces, ipsec.PRFHMACSHA384: sha384Spaces, ipsec.PRFHMACSHA512: sha512Spaces,
 }
 
 // NewPRF returns the PRF of a transform of type ipsec.PRF.
 func NewPRF(t ipsec.Transform) (*PRF, error) {
-	h := prfHashes[t.ID]
-	if t.Type != ipsec.PRF || t.KeyBits != 0 || h == nil {
+	macs := prfSpaces[t.ID]
+	if t.Type != ipsec.PRF || t.KeyBits != 0 || macs == nil {
 		return nil, fmt.Errorf("PRF %v: not supported", t)
 	}
-	return &PRF{hash: h, size: h().Size()}, nil
+	m := macs.Get().(*macSpace)
+	defer macs.Put(m)
+	return &PRF{macs: macs, size: m.hash.Size()}, nil
 }
 
 // Size is the length of the output in bytes.
@@ -45,20 +39,20 @@ func (p *PRF) KeySize() int { return p.size }
 
 // Sum is prf(key, data[0] | data[1] | ...).
 func (p *PRF) Sum(key []byte, data ...[]byte) []byte {
-	m := hmac.New(p.hash, key)
-	for _, d := range data {
-		m.Write(d)
-	}
-	return m.Sum(nil)
+	m := p.macs.Get().(*macSpace)
+	defer p.macs.Put(m)
+	return m.sum(nil, key, data...)
 }
 
 // Hash returns H(data[0] | data[1] | ...), with the hash H that the PRF is an HMAC of.
 func (p *PRF) Hash(data ...[]byte) []byte {
-	h := p.hash()
+	m := p.macs.Get().(*macSpace)
+	defer p.macs.Put(m)
+	m.hash.Reset()
 	for _, d := range data {
-		h.Write(d)
+		m.hash.Write(d)
 	}
-	return h.Sum(nil)
+	return m.hash.Sum(nil)
 }
 
 // Plus is the first n bytes of prf+(key, seed) (RFC 7296 section 2.13):
@@ -74,15 +68,12 @@ func (p *PRF) Plus(key, seed []byte, n int) []byte {
 	if n > 255*p.size {
 		panic(fmt.Sprintf("prf+ gives no more than %d bytes", 255*p.size))
 	}
-	m := hmac.New(p.hash, key)
+	m := p.macs.Get().(*macSpace)
+	defer p.macs.Put(m)
 	out := make([]byte, 0, (n+p.size-1)/p.size*p.size)
 	var t []byte
 	for i := byte(1); len(out) < n; i++ {
-		m.Reset()
-		m.Write(t)
-		m.Write(seed)
-		m.Write([]byte{i})
-		out = m.Sum(out)
+		out = m.sum(out, key, t, seed, []byte{i})
 		t = out[len(out)-p.size:]
 	}
 	return out[:n:n]

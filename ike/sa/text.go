@@ -1,10 +1,14 @@
 package sa
 
 import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"vpngw/diag"
 	"vpngw/ipsec"
@@ -13,6 +17,16 @@ import (
 // Why is a cause for a log line: its sentence as "why" and its code as "code".
 func Why(c diag.Cause) slog.Attr {
 	return slog.Attr{Value: slog.GroupValue(slog.String("why", c.String()), slog.String("code", string(c.Code)))}
+}
+
+// Line writes a line of a log. A Logger's own methods look up where in the program they are called, which no line says.
+func Line(now time.Time, log *slog.Logger, level slog.Level, msg string, attrs ...slog.Attr) {
+	if !log.Enabled(context.Background(), level) {
+		return
+	}
+	r := slog.NewRecord(now, level, msg, 0)
+	r.AddAttrs(attrs...)
+	log.Handler().Handle(context.Background(), r) // an error has nowhere to go, as in a Logger
 }
 
 // IDText writes an identity for a sentence. It cuts long ones: a hostile identity can
@@ -29,9 +43,17 @@ func IDText(id ipsec.Identity) string {
 }
 
 // Hex64 and Hex32 write an SPI of IKE and of ESP.
-func Hex64(v uint64) string { return fmt.Sprintf("%016x", v) }
+func Hex64(v uint64) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], v)
+	return hex.EncodeToString(b[:])
+}
 
-func Hex32(v uint32) string { return fmt.Sprintf("%08x", v) }
+func Hex32(v uint32) string {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v)
+	return hex.EncodeToString(b[:])
+}
 
 // ListText writes the first few selectors for a sentence: a peer can send 255.
 func ListText(ss []ipsec.Selector) string {

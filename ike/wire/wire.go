@@ -146,7 +146,13 @@ func Parse(b []byte) (*Message, error) {
 func (m *Message) Marshal() []byte {
 	h := m.Header
 	h.Next = FirstType(m.Payloads)
-	b := AppendChain(h.append(nil), m.Payloads)
+	room := 256 // for most messages in clear
+	for _, p := range m.Payloads {
+		if p, ok := p.(*Encrypted); ok { // it is mostly alone, and its message kept in case it is repeated
+			room = HeaderSize + 4 + len(p.Body)
+		}
+	}
+	b := AppendChain(h.append(make([]byte, 0, room)), m.Payloads)
 	binary.BigEndian.PutUint32(b[HeaderSize-4:], uint32(len(b)))
 	return b
 }
