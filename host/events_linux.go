@@ -200,10 +200,8 @@ func (h *Host) parseLink(b []byte, e *event) bool {
 	e.index, e.ours = int(m.Index), h.owned[int(m.Index)] != nil
 	e.flags = m.Flags & (unix.IFF_UP | unix.IFF_RUNNING)
 	e.down = m.Flags&unix.IFF_UP == 0 && m.Change&unix.IFF_UP != 0
-	for _, a := range attributes(b, unix.SizeofIfInfomsg) {
-		if a.Attr.Type == unix.IFLA_MTU && len(a.Value) == 4 {
-			e.mtu = int(binary.NativeEndian.Uint32(a.Value))
-		}
+	if mtu := attribute(b, unix.SizeofIfInfomsg, unix.IFLA_MTU); len(mtu) == 4 { // of some fifty attributes
+		e.mtu = int(binary.NativeEndian.Uint32(mtu))
 	}
 	return true
 }

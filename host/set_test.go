@@ -39,7 +39,7 @@ func (s *space) kernelState() (ours, foreign map[string]bool) {
 			if strings.HasPrefix(names[a.LinkIndex], "vpn") {
 				to = ours
 			}
-			if a.IP.String() == dummyAddress.String() { // CreateTUN's
+			if a.IP.String() == dummyAddress(a.LinkIndex).String() { // CreateTUN's
 				continue
 			}
 			to[fmt.Sprintf("addr %s %s", names[a.LinkIndex], a.IPNet)] = true

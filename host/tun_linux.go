@@ -145,7 +145,7 @@ func (h *Host) brand(t *TUN, mtu int) error {
 	// Of a device without any IPv4 address even the loose filter drops a packet whose answer would leave by another
 	// device (fib_validate_source), such as what comes in by the standby of two tunnels. With the scope host no
 	// packet gets this address as its source.
-	dummy := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(dummyAddress, 32)), Scope: unix.RT_SCOPE_HOST, Flags: unix.IFA_F_NOPREFIXROUTE}
+	dummy := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(dummyAddress(index), 32)), Scope: unix.RT_SCOPE_HOST, Flags: unix.IFA_F_NOPREFIXROUTE}
 	if err := h.nl.AddrAdd(link, dummy); err != nil {
 		h.log.Debug("address not set: what comes in by a standby tunnel may be dropped", "device", t.name, "err", err)
 	}
@@ -257,8 +257,12 @@ func (h *Host) brandOneByOne(link netlink.Link, mtu int) error {
 	return nil
 }
 
-// dummyAddress is the IPv4 dummy address of RFC 7600, for interfaces that have no other.
-var dummyAddress = netip.AddrFrom4([4]byte{192, 0, 0, 8})
+// dummyAddress is the IPv4 address that a device has for the kernel alone: a loopback address, which no packet on a wire can have, out
+// of 127.64.0.0/10. Each device has its own, for the kernel keeps the local routes to one address in a list, and walks it whenever
+// another device gets that address or comes up.
+func dummyAddress(index int) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 64 | byte(index>>16)&63, byte(index >> 8), byte(index)})
+}
 
 // reverseFilter sets a device's rp_filter. By netlink it works where /proc/sys is read-only, as in containers.
 func (h *Host) reverseFilter(index int, value uint32) error {

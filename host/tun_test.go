@@ -59,6 +59,22 @@ func TestTUNIsRecognisedAndQuiet(t *testing.T) {
 	}
 }
 
+// Of a thousand devices with one address between them, the kernel would walk the local routes to it at each change of each.
+func TestEachTUNHasADummyAddressOfItsOwn(t *testing.T) {
+	s, h := world(t)
+	for _, name := range []string{"vpn0", "vpn1"} {
+		tun, err := h.CreateTUN(name, 1400)
+		s.must(err)
+		want := dummyAddress(tun.index).String()
+		if out := s.ip("-4", "addr", "show", "dev", name); strings.Count(out, "inet ") != 1 || !strings.Contains(out, "inet "+want+"/32 scope host") {
+			t.Errorf("want %s of scope host alone:\n%s", want, out)
+		}
+		if out := s.ip("route", "show", "table", "local", want); strings.Count(out, want) != 2 { // the prefix and its source
+			t.Errorf("want one local route to %s:\n%s", want, out)
+		}
+	}
+}
+
 // A container's or a unit's /proc/sys may be read-only, and rp_filter counts all the same.
 func TestReverseFilterNeedsNoProcSys(t *testing.T) {
 	s, h := world(t)
