@@ -364,7 +364,7 @@ func (s *SA) Adopt(now time.Time, p *sa.Peer) {
 	if s.state != sa.Established {
 		return
 	}
-	s.monitor.Config = p.DPD
+	s.monitor.Config = p.DPD.Of(s.initiator)
 	if p.Lifetime != was.Lifetime {
 		s.expireAt = time.Time{}
 		if p.Lifetime > 0 {
@@ -405,7 +405,7 @@ func (s *SA) established(now time.Time) {
 	s.setState(now, sa.Established, diag.Cause{})
 	s.authedAt, s.retx.Max = now, 0
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
-	s.monitor = dpd.Monitor{Config: s.peer.DPD}
+	s.monitor = dpd.Monitor{Config: s.peer.DPD.Of(s.initiator)}
 	s.monitor.Heard(now)
 	if life := s.peer.Lifetime; life > 0 {
 		s.expireAt = now.Add(life)
