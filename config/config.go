@@ -6,6 +6,7 @@ package config
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -16,6 +17,19 @@ type Config struct {
 	Startup
 	Metrics     Metrics
 	Connections []*Connection
+}
+
+// Share has c refer to the connections of other that are equal to its own, so that they are in memory once.
+func (c *Config) Share(other *Config) {
+	named := make(map[string]*Connection, len(other.Connections))
+	for _, conn := range other.Connections {
+		named[conn.Name] = conn
+	}
+	for i, conn := range c.Connections {
+		if same := named[conn.Name]; reflect.DeepEqual(conn, same) {
+			c.Connections[i] = same
+		}
+	}
 }
 
 // Metrics says where metrics are served beside the control socket.

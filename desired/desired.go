@@ -122,7 +122,8 @@ func (s *State) Reload(ctx context.Context) (Reloaded, error) {
 	return Reloaded{done, append(diag.Problems{}, problems...)}, err
 }
 
-// load loads the source for a reload, and logs its warnings.
+// load loads the source for a reload, and logs its warnings. Connections that are as they were stay the ones that run: among ten thousand
+// new ones, what else loading allocates would leave holes.
 func (s *State) load() (*Loaded, diag.Problems, error) {
 	if t := s.onTrial(); t != nil && !t.Back {
 		return nil, nil, &PendingError{t.until()}
@@ -136,6 +137,7 @@ func (s *State) load() (*Loaded, diag.Problems, error) {
 	for _, p := range problems {
 		s.log.Warn("config: " + p.String())
 	}
+	next.Share(s.running.Config)
 	return next, problems, nil
 }
 
