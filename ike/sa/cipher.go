@@ -1,7 +1,6 @@
 package sa
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des" // where a cloud still asks for it
@@ -10,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -42,15 +40,11 @@ import (
 //
 // It holds its keys as they are. Expanded they take twenty times as much, of an IKE SA that has a message every half a minute.
 type Cipher struct {
-	iv, block, icv int // sizes in bytes
-
-	alg         *ipsec.Algorithm
-	transform   ipsec.Transform
-	encr, integ []byte
-	macs        *sync.Pool // of *macSpace
-
-	salt  []byte
-	count uint64 // the next IV of an AEAD
+	alg         *ipsec.Algorithm // of encryption
+	encr, integ ipsec.Secret
+	icv         int        // its length in bytes
+	macs        *sync.Pool // of *macSpace; nil: it is an AEAD
+	count       uint64     // the next IV of an AEAD
 }
 
 var (
@@ -62,8 +56,7 @@ var (
 )
 
 // NewCipher takes the cipher and integrity algorithm of s, with SK_e (an AEAD's
-// salt at its end) and SK_a (none for an AEAD) of one direction. It keeps no
-// reference to the keys.
+// salt at its end) and SK_a (none for an AEAD) of one direction. It keeps the keys, which the caller wipes after its last use.
 func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	alg := ipsec.Lookup(s.Encr)
 	if alg == nil || alg.Type != ipsec.Encr || alg.Key == 0 {
@@ -72,18 +65,15 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	if len(encr) != alg.Key {
 		return nil, fmt.Errorf("encryption %v: a key of %d bytes, not %d", s.Encr, len(encr), alg.Key)
 	}
-	c := &Cipher{iv: alg.IV, block: alg.Block, icv: alg.ICV, alg: alg, transform: s.Encr}
+	c := &Cipher{alg: alg, encr: encr, integ: integ, icv: alg.ICV}
 	var err error
 	if alg.AEAD {
 		if s.Integ.Type != 0 || len(integ) != 0 {
 			return nil, fmt.Errorf("encryption %v: it brings its own integrity, %v cannot be added", s.Encr, s.Integ)
 		}
-		keys := bytes.Clone(encr)
-		end := len(keys) - alg.Salt
-		c.encr, c.salt = keys[:end:end], keys[end:]
 		_, err = c.aead()
 	} else {
-		err = c.setCBC(s, encr, integ)
+		err = c.setMAC(s.Integ)
 	}
 	if err != nil {
 		return nil, err
@@ -92,36 +82,42 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 }
 
 func (c *Cipher) aead() (cipher.AEAD, error) {
+	key, _ := c.salted()
 	switch c.alg.ID {
 	case ipsec.EncrAESGCM16:
-		block, err := aes.NewCipher(c.encr)
+		block, err := aes.NewCipher(key)
 		if err != nil {
 			return nil, err
 		}
 		return cipher.NewGCM(block)
 	case ipsec.EncrChaCha20Poly1305:
-		return chacha20poly1305.New(c.encr)
+		return chacha20poly1305.New(key)
 	}
 	return nil, fmt.Errorf("encryption %v: not supported for IKE", c.alg.Transform)
 }
 
-func (c *Cipher) cbc() (cipher.Block, error) { return NewBlock(c.transform, c.encr) }
+// salted are an AEAD's key and its salt.
+func (c *Cipher) salted() (key, salt []byte) {
+	end := len(c.encr) - c.alg.Salt
+	return c.encr[:end:end], c.encr[end:len(c.encr):len(c.encr)]
+}
 
-func (c *Cipher) setCBC(s ipsec.Suite, encr, integ []byte) error {
-	if _, err := NewBlock(s.Encr, encr); err != nil {
+func (c *Cipher) cbc() (cipher.Block, error) { return NewBlock(c.alg.Transform, c.encr) }
+
+// setMAC takes the integrity algorithm of a CBC cipher.
+func (c *Cipher) setMAC(t ipsec.Transform) error {
+	if _, err := c.cbc(); err != nil {
 		return err
 	}
-	mac := ipsec.Lookup(s.Integ)
-	h := macSpaces[s.Integ.ID]
+	mac := ipsec.Lookup(t)
+	h := macSpaces[t.ID]
 	if mac == nil || mac.Type != ipsec.Integ || h == nil {
-		return fmt.Errorf("integrity %v: not supported", s.Integ)
+		return fmt.Errorf("integrity %v: not supported", t)
 	}
-	if len(integ) != mac.Key {
-		return fmt.Errorf("integrity %v: a key of %d bytes, not %d", s.Integ, len(integ), mac.Key)
+	if len(c.integ) != mac.Key {
+		return fmt.Errorf("integrity %v: a key of %d bytes, not %d", t, len(c.integ), mac.Key)
 	}
-	keys := slices.Concat(encr, integ)
 	c.icv, c.macs = mac.ICV, h
-	c.encr, c.integ = keys[:len(encr):len(encr)], keys[len(encr):]
 	return nil
 }
 
@@ -139,12 +135,12 @@ func NewBlock(t ipsec.Transform, key []byte) (cipher.Block, error) {
 }
 
 // Size is the length of n bytes of plaintext when sealed, from IV to ICV.
-func (c *Cipher) Size(n int) int { return c.iv + n + c.pad(n) + 1 + c.icv }
+func (c *Cipher) Size(n int) int { return c.alg.IV + n + c.pad(n) + 1 + c.icv }
 
 // pad is the shortest padding that makes whole blocks together with Pad Length. An
 // AEAD has none: "There are no alignment requirements on the length of the
 // Padding field" (RFC 5282 section 3).
-func (c *Cipher) pad(n int) int { return (c.block - (n+1)%c.block) % c.block }
+func (c *Cipher) pad(n int) int { return (c.alg.Block - (n+1)%c.alg.Block) % c.alg.Block }
 
 // Seal returns msg with IV, ciphertext and ICV appended. msg has all bytes before the
 // IV, with the final lengths in the header and the payload. The IV of a CBC cipher
@@ -171,7 +167,7 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 		return aead.Seal(out, c.nonce(out[len(msg):]), inner, msg), nil
 	}
 
-	out = out[:len(msg)+c.iv]
+	out = out[:len(msg)+c.alg.IV]
 	iv := out[len(msg):]
 	if _, err := io.ReadFull(rand, iv); err != nil {
 		return nil, err
@@ -181,12 +177,15 @@ func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	out = out[:len(out)+len(inner)]
-	encryptCBC(cbc, out[len(msg)+c.iv:], inner, iv)
+	encryptCBC(cbc, out[len(msg)+c.alg.IV:], inner, iv)
 	return append(out, c.checksum(out)...), nil
 }
 
 // nonce returns the salt and the explicit IV (RFC 5282 section 4).
-func (c *Cipher) nonce(iv []byte) []byte { return append(c.salt[:len(c.salt):len(c.salt)], iv...) }
+func (c *Cipher) nonce(iv []byte) []byte {
+	_, salt := c.salted()
+	return append(salt, iv...)
+}
 
 // checksum returns the HMAC, cut to the ICV's length.
 func (c *Cipher) checksum(b []byte) []byte {
@@ -202,7 +201,7 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 	if off < 0 || len(msg)-off < c.Size(0) {
 		return nil, ErrIntegrity
 	}
-	iv, body := msg[off:off+c.iv], msg[off+c.iv:]
+	iv, body := msg[off:off+c.alg.IV], msg[off+c.alg.IV:]
 	var plain []byte
 	if c.alg.AEAD {
 		aead, err := c.aead()
@@ -215,7 +214,7 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 	} else {
 		end := len(msg) - c.icv
 		body = body[:len(body)-c.icv]
-		if len(body)%c.block != 0 || !hmac.Equal(c.checksum(msg[:end]), msg[end:]) {
+		if len(body)%c.alg.Block != 0 || !hmac.Equal(c.checksum(msg[:end]), msg[end:]) {
 			return nil, ErrIntegrity
 		}
 		cbc, err := c.cbc()
