@@ -20,7 +20,9 @@ func TestShare(t *testing.T) {
 	}
 	was, is, want := load(1400), load(1300), load(1300)
 	before := is.Connections[1]
-	is.Share(was)
+	if n := is.Share(was); n != 1 {
+		t.Errorf("%d connections are equal to none, want 1", n)
+	}
 	if !reflect.DeepEqual(is, want) {
 		t.Errorf("got %+v, want %+v", is, want)
 	}
