@@ -6,6 +6,7 @@ package config
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -16,6 +17,23 @@ type Config struct {
 	Startup
 	Metrics     Metrics
 	Connections []*Connection
+}
+
+// Share has c refer to the connections of other that are equal to its own, so that they are in memory once. It returns how many of
+// c's are equal to none.
+func (c *Config) Share(other *Config) (others int) {
+	named := make(map[string]*Connection, len(other.Connections))
+	for _, conn := range other.Connections {
+		named[conn.Name] = conn
+	}
+	for i, conn := range c.Connections {
+		if same := named[conn.Name]; reflect.DeepEqual(conn, same) {
+			c.Connections[i] = same
+		} else {
+			others++
+		}
+	}
+	return others
 }
 
 // Metrics says where metrics are served beside the control socket.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -122,11 +123,16 @@ func (s *State) Reload(ctx context.Context) (Reloaded, error) {
 	return Reloaded{done, append(diag.Problems{}, problems...)}, err
 }
 
-// load loads the source for a reload, and logs its warnings.
+// manyNew is how many new connections are worth a collection before they are adopted.
+const manyNew = 100
+
+// load loads the source for a reload, and logs its warnings. Connections that are as they were stay the ones that run, and what loading
+// leaves is collected before many new ones are adopted: what lies among it leaves holes for good.
 func (s *State) load() (*Loaded, diag.Problems, error) {
 	if t := s.onTrial(); t != nil && !t.Back {
 		return nil, nil, &PendingError{t.until()}
 	}
+	defer gateway.Burst()()
 	next, problems := s.source.Load()
 	if next == nil || problems.Refused() {
 		err := &InvalidError{problems}
@@ -135,6 +141,9 @@ func (s *State) load() (*Loaded, diag.Problems, error) {
 	}
 	for _, p := range problems {
 		s.log.Warn("config: " + p.String())
+	}
+	if next.Share(s.running.Config) > manyNew {
+		runtime.GC()
 	}
 	return next, problems, nil
 }

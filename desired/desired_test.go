@@ -96,8 +96,39 @@ func driving(d *daemon, load func() (*config.Config, diag.Problems), log *slog.L
 		return &Loaded{Config: c}, problems
 	}
 	s := New(Source{Load: look, Look: look}, "", log)
+	s.running = &Loaded{Config: &config.Config{}}
 	s.Drive(d)
 	return s
+}
+
+// A reload has the daemon go on with the connections that are as they were, and not with equal ones.
+func TestReloadKeepsConnectionsThatAreAsTheyWere(t *testing.T) {
+	d := &daemon{}
+	load := func() *config.Config {
+		return &config.Config{Connections: []*config.Connection{
+			{Name: "a", Tunnels: []config.Tunnel{{Name: "a", MTU: 1400}}}, {Name: "b", Tunnels: []config.Tunnel{{Name: "b", MTU: 1400}}},
+		}}
+	}
+	next := load()
+	s := driving(d, func() (*config.Config, diag.Problems) { return next, nil }, slog.New(slog.DiscardHandler))
+	if _, err := s.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	was := d.last().Connections
+	next = load()
+	next.Connections[1].Tunnels[0].MTU = 1300
+	next.Connections = append(next.Connections, &config.Connection{Name: "c"})
+	slices.Reverse(next.Connections)
+	if _, err := s.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	is := d.last().Connections
+	if is[0].Name != "c" || is[2] != was[0] {
+		t.Errorf("a is another one, or the order is not the file's: %v", is)
+	}
+	if is[1] == was[1] || is[1].Tunnels[0].MTU != 1300 || was[1].Tunnels[0].MTU != 1400 {
+		t.Errorf("b runs with an MTU of %d, want 1300", is[1].Tunnels[0].MTU)
+	}
 }
 
 func TestReloadWithErrorsChangesNothing(t *testing.T) {

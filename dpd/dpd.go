@@ -17,6 +17,15 @@ type Config struct {
 // within the interval and the timeout although timers are late.
 func (c Config) Silence() time.Duration { return c.Interval - min(c.Interval/5, 500*time.Millisecond) }
 
+// Of is c for one end of an IKE SA. The responder asks a little later than the initiator, whose question is a sign of life:
+// so one exchange serves both ends where they have the same interval. It still asks within the interval: see Silence.
+func (c Config) Of(initiator bool) Config {
+	if !initiator {
+		c.Interval += min(c.Interval/10, 400*time.Millisecond)
+	}
+	return c
+}
+
 // Repeat is the first and the longest wait between two questions: there are at least three within the timeout.
 func (c Config) Repeat() (first, longest time.Duration) {
 	first, longest = 2*time.Second, 8*time.Second

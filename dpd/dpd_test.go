@@ -56,6 +56,20 @@ func TestSilenceAndRepetitionsFitIntoTheTimes(t *testing.T) {
 	}
 }
 
+// The initiator's question reaches the responder before that asks by itself, and the responder asks within the interval.
+func TestOneQuestionServesBothEnds(t *testing.T) {
+	for _, interval := range []time.Duration{time.Second, 3 * time.Second, 10 * time.Second, 30 * time.Second, time.Hour} {
+		c := Config{Interval: interval}
+		first, second := c.Of(true).Silence(), c.Of(false).Silence()
+		if lead := second - first; lead < min(interval/20, 400*time.Millisecond) || second > interval {
+			t.Errorf("%v: the initiator asks after %v, the responder after %v", interval, first, second)
+		}
+	}
+	if none := (Config{}).Of(false); none.Interval != 0 {
+		t.Error("the responder asks without an interval")
+	}
+}
+
 func TestAnyProofOfLifeAnswers(t *testing.T) {
 	m := Monitor{Config: Config{Interval: 10 * time.Second, Timeout: 30 * time.Second}}
 	m.Heard(start)

@@ -9,6 +9,9 @@ import (
 // aligned is a planned tunnel with the lists of the running one where the two differ in nothing but the order, which
 // says nothing: that is no change, and Child SAs keep their names.
 func aligned(is, was *config.Tunnel) *config.Tunnel {
+	if is == was {
+		return is
+	}
 	t := *is
 	moved := align(&t.Local.Subnets, was.Local.Subnets)
 	moved = align(&t.Remote.Subnets, was.Remote.Subnets) || moved

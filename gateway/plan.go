@@ -118,6 +118,9 @@ func (f *fleet) compare(plan []plannedTunnel) comparison {
 
 // compare judges what w changes in the tunnel. The class is empty when nothing is different.
 func (e *entry) compare(w plannedTunnel) (Class, []FieldChange) {
+	if w.conn == e.conn && w.tunnel == e.tunnel && w.device == e.device {
+		return "", nil
+	}
 	was, is := judgedOf(e.conn, e.tunnel, e.device), judgedOf(w.conn, w.tunnel, w.device)
 	if reflect.DeepEqual(was, is) { // as nearly always, and the loop waits
 		return "", nil

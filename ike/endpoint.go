@@ -7,6 +7,7 @@ package ike
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"io"
 	"iter"
 	"log/slog"
@@ -72,8 +73,9 @@ type Endpoint struct {
 	placed   int                // where the next peer goes in the order of Status
 	peerOf   map[*sa.Peer]*peer // by what the machines were given
 	peersAt  map[netip.Addr][]*peer
-	anywhere []*peer // may come from anywhere (see anywhere.go)
-	between  map[ends][]*peer
+	anywhere []*peer              // may come from anywhere (see anywhere.go)
+	between  map[uint64][]*peer   // by the hash of their ends, which several ends may have: ends themselves would take much room
+	seed     maphash.Seed         // of between
 	suited   map[suitor]*suited   // Candidates as found last, while no peer changes
 	childOf  map[*sa.Child]*child // by what the machines were given
 	tunnels  map[string][]*child
@@ -121,7 +123,7 @@ func New(cfg Config) *Endpoint {
 	e := &Endpoint{
 		cfg: cfg, log: cfg.Log,
 		peers: map[*sa.Peer]*peer{}, peerOf: map[*sa.Peer]*peer{}, peersAt: map[netip.Addr][]*peer{},
-		between: map[ends][]*peer{}, suited: map[suitor]*suited{},
+		between: map[uint64][]*peer{}, seed: maphash.MakeSeed(), suited: map[suitor]*suited{},
 		childOf: map[*sa.Child]*child{}, tunnels: map[string][]*child{},
 		table: newTable(), established: map[sa.Machine]struct{}{}, installed: map[uint32]installed{},
 		answered: newAnswered(), pending: newPendingMains(),

@@ -33,6 +33,42 @@ func TestLivenessIsAskedOnlyWhenNothingIsHeard(t *testing.T) {
 	wantPairs(t, a, b, 1)
 }
 
+// Two ends with the same interval have one exchange for both: the initiator's question is a sign of life for the responder, which asks
+// by itself when no question comes.
+func TestOneLivenessCheckServesBothEnds(t *testing.T) {
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			w, a, b := pairOf(t, func(pa, pb *sa.Peer) {
+				if version != nil {
+					version(pa, pb)
+				}
+				pa.DPD = dpd.Config{Interval: 10 * time.Second, Timeout: 20 * time.Second}
+				pb.DPD = pa.DPD
+			})
+			w.run(2 * time.Minute)
+			asked := func(h *end) (n int) {
+				for _, f := range h.mirror.exchanged {
+					if f.What == sa.LivenessCheck {
+						n++
+					}
+				}
+				return n
+			}
+			if first, second := asked(a), asked(b); first < 11 || second != 0 {
+				t.Errorf("the initiator asked %d times in 2 minutes, want 12, and the responder %d times, want none", first, second)
+			}
+			wantPairs(t, a, b, 1)
+			w.filter = func(d *ipsec.Datagram) bool { return d.Remote.Addr() != a.addr } // the initiator's questions are lost
+			w.run(10 * time.Second)
+			w.filter = nil
+			w.run(5 * time.Second) // the answer comes to a repetition
+			if asked(b) == 0 {
+				t.Error("the responder does not ask, though no question came")
+			}
+		})
+	}
+}
+
 func TestDeadPeerIsNoticedAndComesBackByItself(t *testing.T) {
 	for name, c := range map[string]struct {
 		dpd    dpd.Config

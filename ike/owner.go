@@ -146,7 +146,7 @@ func (o *owner) Sole(m sa.Machine, cfg *sa.Peer) bool {
 	}
 	here, anywhere := endsOf(cfg), endsOf(cfg)
 	here.remote, anywhere.remote = at, netip.Addr{}
-	for _, p := range slices.Concat(o.between[here], o.between[anywhere]) {
+	for _, p := range slices.Concat(o.e().peersBetween(here), o.e().peersBetween(anywhere)) {
 		if len(p.others(m)) > 0 {
 			return false
 		}

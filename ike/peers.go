@@ -2,6 +2,7 @@ package ike
 
 import (
 	"cmp"
+	"hash/maphash"
 	"maps"
 	"net/netip"
 	"slices"
@@ -100,11 +101,18 @@ type ends struct {
 
 func endsOf(cfg *sa.Peer) ends { return ends{cfg.Remote, cfg.LocalID, cfg.RemoteID} }
 
+func (e *Endpoint) hash(b ends) uint64 { return maphash.Comparable(e.seed, b) }
+
+// peersBetween are the peers with these ends.
+func (e *Endpoint) peersBetween(b ends) []*peer {
+	return slices.DeleteFunc(slices.Clone(e.between[e.hash(b)]), func(p *peer) bool { return endsOf(p.cfg) != b })
+}
+
 // add puts a new peer into the indexes.
 func (e *Endpoint) add(p *peer) {
 	e.peers[p.given], e.peerOf[p.cfg] = p, p
 	e.enter(p)
-	b := endsOf(p.cfg)
+	b := e.hash(endsOf(p.cfg))
 	e.between[b] = append(e.between[b], p)
 	clear(e.suited)
 	for _, c := range p.children {
@@ -121,7 +129,7 @@ func (e *Endpoint) remove(now time.Time, p *peer) {
 	delete(e.peerOf, p.cfg)
 	e.leave(p)
 	clear(e.suited)
-	b := endsOf(p.cfg)
+	b := e.hash(endsOf(p.cfg))
 	if e.between[b] = slices.DeleteFunc(e.between[b], func(q *peer) bool { return q == p }); len(e.between[b]) == 0 {
 		delete(e.between, b)
 	}

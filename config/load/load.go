@@ -63,6 +63,7 @@ func File(path string, o Options) (*Result, diag.Problems) {
 	}
 	r, problems := load(path, data, mode, regular, budget, o)
 	if r != nil {
+		source.compact()
 		r.Source = source
 	}
 	return r, problems

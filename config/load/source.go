@@ -3,6 +3,8 @@ package load
 import (
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"vpngw/config/tree"
@@ -24,9 +26,30 @@ type SourceFile struct {
 // Format implements fmt.Formatter.
 func (s SourceFile) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[redacted]") }
 
-// add keeps a file that was read.
+// add keeps a file that was read. compact follows.
 func (s *Source) add(path string, mode fs.FileMode, data []byte) {
-	s.Files[strings.Clone(path)] = SourceFile{mode, keep(data)} // the path may be a part of the main file's text
+	s.Files[path] = SourceFile{mode, keep(data)}
+}
+
+// compact puts all paths into one piece of memory, and all short texts into another. The paths of ten thousand keys may be parts of the main
+// file's text, and keys each by itself would lie among what the load leaves, which then could not be given back.
+func (s *Source) compact() {
+	paths := slices.Sorted(maps.Keys(s.Files))
+	names, size := strings.Join(paths, ""), 0
+	for _, f := range s.Files {
+		size += len(f.Data.text)
+	}
+	texts, files := make([]byte, 0, size), make(map[string]SourceFile, len(paths))
+	for _, path := range paths {
+		f := s.Files[path]
+		if from := len(texts); f.Data.text != nil {
+			texts = append(texts, f.Data.text...)
+			f.Data.text = texts[from:len(texts):len(texts)]
+		}
+		files[names[:len(path)]] = f
+		names = names[len(path):]
+	}
+	s.Files = files
 }
 
 // Load loads the source again. It reads no file.

@@ -371,7 +371,7 @@ func (s *SA) established(now time.Time, initialContact bool) {
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
 	s.monitor = dpd.Monitor{}
 	if s.peerSays.dpd {
-		s.monitor.Config = s.peer.DPD
+		s.monitor.Config = s.peer.DPD.Of(s.initiator)
 	}
 	s.monitor.Heard(now)
 	if own := s.peer.Lifetime; own > 0 {
@@ -414,7 +414,7 @@ func (s *SA) Adopt(now time.Time, p *sa.Peer) {
 		return
 	}
 	if s.peerSays.dpd {
-		s.monitor.Config = p.DPD
+		s.monitor.Config = p.DPD.Of(s.initiator)
 	}
 	// The lifetime was agreed on with the peer, so it can become shorter only; the next ISAKMP SA has a longer one.
 	if own := p.Lifetime; own > 0 && (s.life == 0 || own < s.life) {

@@ -98,7 +98,8 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	s.established(now)
 	s.info(now, "IKE SA established", slog.String("proposal", s.suite.String()), slog.String("nat", s.nat.String()), slog.Bool("encap", s.encap()))
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
-	s.initReq, s.initResp = nil, nil
+	ni, nr := s.ni, s.nr
+	s.handshake = nil
 	defer s.regroup(now)
 	if t.first == nil {
 		return nil
@@ -108,7 +109,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.childRefused(now, t.first, t.local, t.remote, n)
 		return nil
 	}
-	c, why := s.acceptOffer(now, childOffer{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, s.ni, s.nr)
+	c, why := s.acceptOffer(now, childOffer{cfg: t.first, local: t.local, remote: t.remote, spiIn: t.spiIn}, ps, ni, nr)
 	if !why.OK() {
 		s.deleteSPI(t.spiIn) // the peer has it
 		t.abandoned(s)
@@ -166,13 +167,14 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	s.established(now)
 	s.info(now, "IKE SA established", slog.String("proposal", s.suite.String()), slog.String("nat", s.nat.String()), slog.Bool("encap", s.encap()))
 	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
-	s.initReq, s.initResp = nil, nil
+	ni, nr := s.ni, s.nr
+	s.handshake = nil
 
 	o, hasChild, err := readChildRequest(ps)
 	if !hasChild || err != nil {
 		return reply, nil, err
 	}
-	c, more, err := s.answerChild(now, o, s.ni, s.nr)
+	c, more, err := s.answerChild(now, o, ni, nr)
 	if err != nil { // the IKE SA stays (section 1.2)
 		n := asNotify(err)
 		if n == nil || n.Kind == wire.InvalidSyntax {

@@ -42,8 +42,8 @@ func TestAuthIsOverTheIDPayloadAsItCame(t *testing.T) {
 		message, nonce []byte // covered by the other end's AUTH
 		skp            ipsec.Secret
 	}{
-		{"initiator", &SA{keys: k, initReq: []byte("message 1"), nr: nr}, wire.TypeIDi, []byte("message 1"), nr, k.pi},
-		{"responder", &SA{keys: k, initResp: []byte("message 2"), ni: ni, initiator: true}, wire.TypeIDr, []byte("message 2"), ni, k.pr},
+		{"initiator", &SA{keys: k, handshake: &handshake{initReq: []byte("message 1"), nr: nr}}, wire.TypeIDi, []byte("message 1"), nr, k.pi},
+		{"responder", &SA{keys: k, handshake: &handshake{initResp: []byte("message 2"), ni: ni}, initiator: true}, wire.TypeIDr, []byte("message 2"), ni, k.pr},
 	} {
 		for _, body := range []string{"\x01\x00\x00\x00\xc0\x00\x02\x01", "\x01\x00\x00\x01\xc0\x00\x02\x01", "\x01\xff\xff\xff\xc0\x00\x02\x01"} {
 			ps, err := wire.ParseChain(c.kind, append([]byte{0, 0, 0, byte(4 + len(body))}, body...))

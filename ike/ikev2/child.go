@@ -193,7 +193,7 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 		cfg: cfg, made: made, lowNonce: lowest(ni, nr),
 		sa: &ipsec.ChildSA{
 			Tunnel: cfg.Tunnel, Child: cfg.Name, SPIIn: in, SPIOut: out, Suite: suite, In: theirs, Out: mine,
-			Trunc96: cfg.Trunc96, Local: local, Remote: remote, Path: s.childPath(), Follow: s.nat.MayMove(s.peer), Lifetime: cfg.Lifetime, Created: now,
+			Trunc96: cfg.Trunc96, Local: same(local, cfg.Local), Remote: same(remote, cfg.Remote), Path: s.childPath(), Follow: s.nat.MayMove(s.peer), Lifetime: cfg.Lifetime, Created: now,
 		},
 	}
 	if life := cfg.Lifetime.Time; life > 0 {
@@ -202,6 +202,14 @@ func (s *SA) newChild(now time.Time, cfg *sa.Child, suite ipsec.Suite, in, out u
 	}
 	sa.LogESP(s.env.KeyLog.To(sa.ESPKeys, c.sa.Tunnel), c.sa)
 	return c
+}
+
+// same is the configured list where the negotiated one is equal to it: so the two are in memory once.
+func same(negotiated, configured []ipsec.Selector) []ipsec.Selector {
+	if slices.Equal(negotiated, configured) {
+		return configured
+	}
+	return negotiated
 }
 
 // softLife sets the rekey before the lifetime of a child ends.

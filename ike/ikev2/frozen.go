@@ -237,9 +237,7 @@ func (f *freezer) sa(s *SA) FrozenSA {
 	out := FrozenSA{
 		State: s.state, Since: s.since, Initiator: s.initiator, SPIi: s.spiI, SPIr: s.spiR, Peer: sa.FreezePeer(s.peer, f.key), Suite: s.suite,
 		Keys: s.keys.freeze(s.initiator), Family: k.number,
-		DH: sa.FreezeDH(s.dh), PeerKE: bytes.Clone(s.peerKE), Ni: bytes.Clone(s.ni), Nr: bytes.Clone(s.nr),
-		InitReq: bytes.Clone(s.initReq), InitResp: bytes.Clone(s.initResp), Authed: s.authedAt,
-		Path: s.path, NAT: s.nat,
+		Authed: s.authedAt, Path: s.path, NAT: s.nat,
 		OpenKind: s.outKind, OpenID: s.outID, NextID: s.nextID, Retransmit: s.retx.Freeze(),
 		PeerNextID: s.peerNextID, HasResponse: s.hasResponse, Response: cloneAll(s.response), RequestHash: s.requestHash,
 		Fragment: s.fragment, Requests: s.requests.freeze(), Responses: s.responses.freeze(),
@@ -248,6 +246,10 @@ func (f *freezer) sa(s *SA) FrozenSA {
 		Reported: s.reported, Lingering: s.lingering,
 	}
 	out.Retransmit.Msgs = cloneAll(out.Retransmit.Msgs)
+	if h := s.handshake; h != nil {
+		out.DH, out.PeerKE, out.Ni, out.Nr = sa.FreezeDH(h.dh), bytes.Clone(h.peerKE), bytes.Clone(h.ni), bytes.Clone(h.nr)
+		out.InitReq, out.InitResp = bytes.Clone(h.initReq), bytes.Clone(h.initResp)
+	}
 	if out.Rival != 0 {
 		out.RivalMin = bytes.Clone(s.rivalMin)
 	}

@@ -18,8 +18,13 @@ import (
 
 // destroy overwrites everything that s refers to: a Frozen must not share it.
 func (s *SA) destroy() {
-	for _, b := range slices.Concat(s.response, parts(s.requests), parts(s.responses), [][]byte{s.initReq, s.initResp, s.ni, s.nr, s.peerKE, s.rivalMin}) {
+	for _, b := range slices.Concat(s.response, parts(s.requests), parts(s.responses), [][]byte{s.rivalMin}) {
 		clear(b)
+	}
+	if h := s.handshake; h != nil {
+		for _, b := range [][]byte{h.initReq, h.initResp, h.ni, h.nr, h.peerKE} {
+			clear(b)
+		}
 	}
 	if s.keys != nil {
 		s.keys.clear()

@@ -43,6 +43,7 @@ func (t *saInit) answered(*SA, time.Time, []wire.Payload) error { return nil }
 // the time that most says; 0: as usual.
 func Initiate(env *sa.Env, now time.Time, p *sa.Peer, path ipsec.Path, first *sa.Child, most time.Duration) (*SA, error) {
 	s := newSA(env, now, true)
+	s.handshake = &handshake{}
 	s.retx.Max = most
 	s.peer = p
 	s.spiI = env.Owner.NewSPI()
@@ -292,6 +293,7 @@ func Respond(env *sa.Env, now time.Time, d ipsec.Datagram, m *wire.Message, reac
 	}
 
 	s := newSA(env, now, false)
+	s.handshake = &handshake{}
 	s.spiI, s.spiR = m.SPIi, env.Owner.NewSPI()
 	s.path = ipsec.Path{Local: d.Local, Remote: d.Remote, UDP: true}
 	s.suite, s.ni, s.peerKE = suite, nonce.Data, ke.Data
@@ -421,7 +423,7 @@ func (s *SA) haveKeys(now time.Time) bool {
 	if s.keys != nil {
 		return true
 	}
-	if s.dh == nil || s.peerKE == nil || !s.env.Owner.Affords(now, s.path.Remote.Addr(), sa.Effort(s.dh.Group()), true) {
+	if s.handshake == nil || s.dh == nil || s.peerKE == nil || !s.env.Owner.Affords(now, s.path.Remote.Addr(), sa.Effort(s.dh.Group()), true) {
 		return false // the peer repeats its request
 	}
 	shared, err := s.dh.Shared(s.peerKE)

@@ -60,13 +60,8 @@ type SA struct {
 	keys       *keys // nil before the IKE_SA_INIT response
 	fam        *family
 
-	// For IKE_SA_INIT and IKE_AUTH.
-	dh       *sa.DH
-	peerKE   []byte // a responder keeps it until IKE_AUTH comes, and derives the keys then
-	ni, nr   []byte
-	initReq  []byte // RealMessage1 (RFC 7296 section 2.15)
-	initResp []byte // RealMessage2
-	authedAt time.Time
+	*handshake // nil: IKE_SA_INIT and IKE_AUTH are done, or it is a successor, which has none
+	authedAt   time.Time
 
 	path ipsec.Path // of IKE messages
 	nat  sa.NAT
@@ -83,6 +78,15 @@ type SA struct {
 	expireAt    time.Time // hard end of the lifetime, of a half-open SA, or of the wait for a Delete
 	keepaliveAt time.Time
 	endWhy      diag.Kept // while it is Deleting
+}
+
+// handshake is what an SA needs only for IKE_SA_INIT and IKE_AUTH.
+type handshake struct {
+	dh       *sa.DH
+	peerKE   []byte // a responder keeps it until IKE_AUTH comes, and derives the keys then
+	ni, nr   []byte
+	initReq  []byte // RealMessage1 (RFC 7296 section 2.15)
+	initResp []byte // RealMessage2
 }
 
 var _ sa.Machine = (*SA)(nil)
@@ -323,7 +327,10 @@ func (s *SA) die(now time.Time, why diag.Cause) {
 	s.releaseChildren(now, why)
 	s.abandon()
 	s.setState(now, sa.Dead, why)
-	if s.dh.Clear(); s.keys != nil {
+	if s.handshake != nil {
+		s.dh.Clear()
+	}
+	if s.keys != nil {
 		s.keys.clear()
 	}
 	s.ended(now, why)
@@ -374,7 +381,7 @@ func (s *SA) Adopt(now time.Time, p *sa.Peer) {
 	if s.state != sa.Established {
 		return
 	}
-	s.monitor.Config = p.DPD
+	s.monitor.Config = p.DPD.Of(s.initiator)
 	if p.Lifetime != was.Lifetime {
 		s.expireAt = time.Time{}
 		if p.Lifetime > 0 {
@@ -415,7 +422,7 @@ func (s *SA) established(now time.Time) {
 	s.setState(now, sa.Established, diag.Cause{})
 	s.authedAt, s.retx.Max = now, 0
 	s.expireAt, s.rekeyAt = time.Time{}, time.Time{}
-	s.monitor = dpd.Monitor{Config: s.peer.DPD}
+	s.monitor = dpd.Monitor{Config: s.peer.DPD.Of(s.initiator)}
 	s.monitor.Heard(now)
 	if life := s.peer.Lifetime; life > 0 {
 		s.expireAt = now.Add(life)

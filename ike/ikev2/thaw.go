@@ -96,8 +96,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	}
 	s := &SA{
 		env: t.env, state: f.State, since: f.Since, initiator: f.Initiator, spiI: f.SPIi, spiR: f.SPIr, peer: p, suite: f.Suite,
-		fam: t.families[f.Family], peerKE: slices.Clone(f.PeerKE), ni: slices.Clone(f.Ni), nr: slices.Clone(f.Nr),
-		initReq: slices.Clone(f.InitReq), initResp: slices.Clone(f.InitResp), authedAt: f.Authed,
+		fam: t.families[f.Family], authedAt: f.Authed,
 		path: f.Path, nat: f.NAT,
 		channel: channel{
 			outKind: f.OpenKind, outID: f.OpenID, nextID: f.NextID,
@@ -119,8 +118,14 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	if s.keys, err = thawKeys(f.Keys, f.Suite, f.Initiator); err != nil {
 		return nil, err
 	}
-	if s.dh, err = f.DH.Thaw(); err != nil {
-		return nil, err
+	if len(f.Ni) > 0 { // both ends have it from the first message on
+		s.handshake = &handshake{
+			peerKE: slices.Clone(f.PeerKE), ni: slices.Clone(f.Ni), nr: slices.Clone(f.Nr),
+			initReq: slices.Clone(f.InitReq), initResp: slices.Clone(f.InitResp),
+		}
+		if s.dh, err = f.DH.Thaw(); err != nil {
+			return nil, err
+		}
 	}
 	if f.Open.Kind != "" {
 		if s.out, err = t.task(&f.Open, s, f.Family); err != nil {

@@ -1,7 +1,6 @@
 package sa
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des" // where a cloud still asks for it
@@ -42,15 +41,11 @@ import (
 //
 // It holds its keys as they are. Expanded they take twenty times as much, of an IKE SA that has a message every half a minute.
 type Cipher struct {
-	iv, block, icv int // sizes in bytes
-
-	alg         *ipsec.Algorithm
-	transform   ipsec.Transform
-	encr, integ []byte
-	macs        *sync.Pool // of *macSpace
-
-	salt  []byte
-	count uint64 // the next IV of an AEAD
+	alg         *ipsec.Algorithm // of encryption
+	encr, integ ipsec.Secret
+	icv         int        // its length in bytes
+	macs        *sync.Pool // of *macSpace; nil: it is an AEAD
+	count       uint64     // the next IV of an AEAD
 }
 
 var (
@@ -62,8 +57,7 @@ var (
 )
 
 // NewCipher takes the cipher and integrity algorithm of s, with SK_e (an AEAD's
-// salt at its end) and SK_a (none for an AEAD) of one direction. It keeps no
-// reference to the keys.
+// salt at its end) and SK_a (none for an AEAD) of one direction. It keeps the keys, which the caller wipes after its last use.
 func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	alg := ipsec.Lookup(s.Encr)
 	if alg == nil || alg.Type != ipsec.Encr || alg.Key == 0 {
@@ -72,8 +66,7 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 	if len(encr) != alg.Key {
 		return nil, fmt.Errorf("encryption %v: a key of %d bytes, not %d", s.Encr, len(encr), alg.Key)
 	}
-	c := &Cipher{iv: alg.IV, block: alg.Block, icv: alg.ICV, alg: alg, transform: s.Encr}
-	var err error
+	c := &Cipher{alg: alg, encr: encr, integ: integ, icv: alg.ICV}
 	if alg.AEAD {
 		if aeadOf(alg.ID) == nil {
 			return nil, unsupported(s.Encr)
@@ -81,19 +74,18 @@ func NewCipher(s ipsec.Suite, encr, integ ipsec.Secret) (*Cipher, error) {
 		if s.Integ.Type != 0 || len(integ) != 0 {
 			return nil, fmt.Errorf("encryption %v: it brings its own integrity, %v cannot be added", s.Encr, s.Integ)
 		}
-		keys := bytes.Clone(encr)
-		end := len(keys) - alg.Salt
-		c.encr, c.salt = keys[:end:end], keys[end:]
-	} else {
-		err = c.setCBC(s, encr, integ)
+		return c, nil
 	}
-	if err != nil {
+	if err := c.setMAC(s.Integ); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Cipher) aead() (cipher.AEAD, error) { return aeadOf(c.alg.ID)(c.encr) }
+func (c *Cipher) aead() (cipher.AEAD, error) {
+	key, _ := c.salted()
+	return aeadOf(c.alg.ID)(key)
+}
 
 // aeadOf makes an AEAD of a key; nil: there is none of that id.
 func aeadOf(id uint16) func(key []byte) (cipher.AEAD, error) {
@@ -114,25 +106,30 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-func (c *Cipher) setCBC(s ipsec.Suite, encr, integ []byte) error {
-	if blockOf(s.Encr.ID) == nil {
-		return unsupported(s.Encr)
+// salted are an AEAD's key and its salt.
+func (c *Cipher) salted() (key, salt []byte) {
+	end := len(c.encr) - c.alg.Salt
+	return c.encr[:end:end], c.encr[end:len(c.encr):len(c.encr)]
+}
+
+// setMAC takes the integrity algorithm of a CBC cipher.
+func (c *Cipher) setMAC(t ipsec.Transform) error {
+	if blockOf(c.alg.ID) == nil {
+		return unsupported(c.alg.Transform)
 	}
-	mac := ipsec.Lookup(s.Integ)
-	h := macSpaces[s.Integ.ID]
+	mac := ipsec.Lookup(t)
+	h := macSpaces[t.ID]
 	if mac == nil || mac.Type != ipsec.Integ || h == nil {
-		return fmt.Errorf("integrity %v: not supported", s.Integ)
+		return fmt.Errorf("integrity %v: not supported", t)
 	}
-	if len(integ) != mac.Key {
-		return fmt.Errorf("integrity %v: a key of %d bytes, not %d", s.Integ, len(integ), mac.Key)
+	if len(c.integ) != mac.Key {
+		return fmt.Errorf("integrity %v: a key of %d bytes, not %d", t, len(c.integ), mac.Key)
 	}
-	keys := slices.Concat(encr, integ)
 	c.icv, c.macs = mac.ICV, h
-	c.encr, c.integ = keys[:len(encr):len(encr)], keys[len(encr):]
 	return nil
 }
 
-func (c *Cipher) cbc() (cipher.Block, error) { return NewBlock(c.transform, c.encr) }
+func (c *Cipher) cbc() (cipher.Block, error) { return NewBlock(c.alg.Transform, c.encr) }
 
 // NewBlock returns the block cipher of a transform with CBC mode.
 func NewBlock(t ipsec.Transform, key []byte) (cipher.Block, error) {
@@ -161,18 +158,18 @@ func unsupported(encr ipsec.Transform) error {
 }
 
 // Size is the length of n bytes of plaintext when sealed, from IV to ICV.
-func (c *Cipher) Size(n int) int { return c.iv + n + c.pad(n) + 1 + c.icv }
+func (c *Cipher) Size(n int) int { return c.alg.IV + n + c.pad(n) + 1 + c.icv }
 
 // pad is the shortest padding that makes whole blocks together with Pad Length. An
 // AEAD has none: "There are no alignment requirements on the length of the
 // Padding field" (RFC 5282 section 3).
-func (c *Cipher) pad(n int) int { return (c.block - (n+1)%c.block) % c.block }
+func (c *Cipher) pad(n int) int { return (c.alg.Block - (n+1)%c.alg.Block) % c.alg.Block }
 
 // Seal appends IV, ciphertext and ICV to msg, which has all bytes before the
 // IV, with the final lengths in the header and the payload. The IV of a CBC cipher
 // comes from rand; the IV of an AEAD is a counter.
 func (c *Cipher) Seal(msg, plaintext []byte, rand io.Reader) ([]byte, error) {
-	start, inner := len(msg), len(msg)+c.iv
+	start, inner := len(msg), len(msg)+c.alg.IV
 	out := slices.Grow(msg, c.Size(len(plaintext)))[:inner]
 	iv := out[start:]
 
@@ -212,7 +209,10 @@ func (c *Cipher) padded(b, plaintext []byte) []byte {
 }
 
 // nonce returns the salt and the explicit IV (RFC 5282 section 4).
-func (c *Cipher) nonce(iv []byte) []byte { return append(c.salt[:len(c.salt):len(c.salt)], iv...) }
+func (c *Cipher) nonce(iv []byte) []byte {
+	_, salt := c.salted()
+	return append(salt, iv...)
+}
 
 // checksum returns the HMAC, cut to the ICV's length.
 func (c *Cipher) checksum(b []byte) []byte {
@@ -228,7 +228,7 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 	if off < 0 || len(msg)-off < c.Size(0) {
 		return nil, ErrIntegrity
 	}
-	iv, body := msg[off:off+c.iv], msg[off+c.iv:]
+	iv, body := msg[off:off+c.alg.IV], msg[off+c.alg.IV:]
 	var plain []byte
 	if c.alg.AEAD {
 		aead, err := c.aead()
@@ -241,7 +241,7 @@ func (c *Cipher) Open(msg []byte, off int) ([]byte, error) {
 	} else {
 		end := len(msg) - c.icv
 		body = body[:len(body)-c.icv]
-		if len(body)%c.block != 0 || !hmac.Equal(c.checksum(msg[:end]), msg[end:]) {
+		if len(body)%c.alg.Block != 0 || !hmac.Equal(c.checksum(msg[:end]), msg[end:]) {
 			return nil, ErrIntegrity
 		}
 		cbc, err := c.cbc()

@@ -217,7 +217,7 @@ func sealRaw(t *testing.T, c *Cipher, msg, inner []byte) []byte {
 		iv := []byte("8 bytes.")
 		return aead.Seal(slices.Concat(msg, iv), c.nonce(iv), inner, msg)
 	}
-	iv := make([]byte, c.iv)
+	iv := make([]byte, c.alg.IV)
 	sealed := make([]byte, len(inner))
 	cbc, _ := c.cbc()
 	cipher.NewCBCEncrypter(cbc, iv).CryptBlocks(sealed, inner)
@@ -234,7 +234,7 @@ func TestIVsDoNotRepeat(t *testing.T) {
 			if err != nil {
 				t.Fatal(s, err)
 			}
-			iv := string(b[:c.iv])
+			iv := string(b[:c.alg.IV])
 			if seen[iv] {
 				t.Errorf("%v: IV %x twice", s, iv)
 			}

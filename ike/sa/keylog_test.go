@@ -202,7 +202,7 @@ func espPacket(t *testing.T, s ipsec.Suite, spi uint32, seed byte, trunc bool) [
 
 	c := mustCipher(t, s, seed)
 	pad := byte(0)
-	for (len(plain)+2)%max(c.block, 4) != 0 {
+	for (len(plain)+2)%max(c.alg.Block, 4) != 0 {
 		pad++
 		plain = append(plain, pad)
 	}
