@@ -118,7 +118,7 @@ func (t *thawer) sa(f *FrozenSA) (*SA, error) {
 	if s.keys, err = thawKeys(f.Keys, f.Suite, f.Initiator); err != nil {
 		return nil, err
 	}
-	if len(f.Ni) > 0 { // both ends have it from the first message on
+	if len(f.Ni) > 0 || f.State == sa.Connecting { // both ends have a nonce from the first message on
 		s.handshake = &handshake{
 			peerKE: slices.Clone(f.PeerKE), ni: slices.Clone(f.Ni), nr: slices.Clone(f.Nr),
 			initReq: slices.Clone(f.InitReq), initResp: slices.Clone(f.InitResp),
