@@ -7,8 +7,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/cloudflare/circl/dh/x25519"
-
 	"vpngw/ipsec"
 )
 
@@ -21,18 +19,38 @@ type DH struct {
 	shared  func(peer []byte) ([]byte, error)
 }
 
+// dhGroup is a group: MODP, of crypto/ecdh, or X25519.
+type dhGroup interface {
+	publicSize() int // bytes of a public value
+	// draw makes a key pair for d from rand; use makes private, which d keeps, its private value.
+	draw(d *DH, rand io.Reader) error
+	use(d *DH, private ipsec.Secret) error
+	// check refuses what is no public value of the group, of the right length.
+	check(peer []byte) error
+}
+
+// groupOf is the group of a transform id; nil: it is not supported.
+func groupOf(id uint16) dhGroup {
+	if g := modpGroups[id]; g != nil {
+		return g
+	}
+	if g, ok := curves[id]; ok {
+		return g
+	}
+	if id == ipsec.KEX25519 {
+		return montgomery{}
+	}
+	return nil
+}
+
 // NewDH makes a key pair of a group, by its transform id, from rand.
 func NewDH(group uint16, rand io.Reader) (*DH, error) {
-	d := &DH{group: group}
-	err := errUnsupported
-	if g := modpGroups[group]; g != nil {
-		err = d.newMODP(g, rand)
-	} else if group == ipsec.KEX25519 {
-		err = d.newX25519(rand)
-	} else if g, ok := curves[group]; ok {
-		err = d.newECDH(g, rand)
+	g := groupOf(group)
+	if g == nil {
+		return nil, groupError(group, errUnsupported)
 	}
-	if err != nil {
+	d := &DH{group: group}
+	if err := g.draw(d, rand); err != nil {
 		return nil, groupError(group, err)
 	}
 	return d, nil
@@ -47,13 +65,10 @@ func groupError(group uint16, err error) error {
 // PublicSize is the length of a group's public value in bytes; 0: the group is not
 // supported.
 func PublicSize(group uint16) int {
-	if g := modpGroups[group]; g != nil {
-		return len(g.prime)
+	if g := groupOf(group); g != nil {
+		return g.publicSize()
 	}
-	if group == ipsec.KEX25519 {
-		return x25519.Size
-	}
-	return curves[group].public
+	return 0
 }
 
 // Group is the transform id.
@@ -68,8 +83,8 @@ func (d *DH) Public() []byte { return d.public }
 // returns g^ir: for MODP as long as the prime, for ECP the x coordinate
 // (RFC 5903 section 7). An error is the peer's fault.
 func (d *DH) Shared(peer []byte) ([]byte, error) {
-	if want := PublicSize(d.group); len(peer) != want {
-		return nil, groupError(d.group, fmt.Errorf("the peer's public value has %d bytes, not %d", len(peer), want))
+	if err := sized(groupOf(d.group), peer); err != nil {
+		return nil, groupError(d.group, err)
 	}
 	s, err := d.shared(peer)
 	if err != nil {
@@ -88,21 +103,29 @@ func (d *DH) Clear() {
 // CheckPublic refuses a peer's public value that is not in its group, or whose shared secret anybody can tell. It
 // costs no exponentiation, so it comes before the work for a sender who has proven nothing.
 func CheckPublic(group uint16, peer []byte) error {
-	var err error
-	switch g, c := modpGroups[group], curves[group]; {
-	case PublicSize(group) == 0:
-		err = errUnsupported
-	case len(peer) != PublicSize(group):
-		err = fmt.Errorf("the peer's public value has %d bytes, not %d", len(peer), PublicSize(group))
-	case g != nil:
-		_, err = g.number(peer)
-	case group != ipsec.KEX25519: // every value of 32 bytes is in that group
-		_, err = c.point(peer)
+	g := groupOf(group)
+	if g == nil {
+		return groupError(group, errUnsupported)
 	}
-	if err != nil {
+	if err := sized(g, peer); err != nil {
+		return groupError(group, err)
+	}
+	if err := g.check(peer); err != nil {
 		return groupError(group, err)
 	}
 	return nil
+}
+
+func sized(g dhGroup, peer []byte) error {
+	if len(peer) != g.publicSize() {
+		return fmt.Errorf("the peer's public value has %d bytes, not %d", len(peer), g.publicSize())
+	}
+	return nil
+}
+
+// privateSize is the error of a private value whose length is not its group's.
+func privateSize(private ipsec.Secret, want int) error {
+	return fmt.Errorf("a private value of %d bytes, not %d", len(private), want)
 }
 
 // Effort is about how long one exponentiation in a group takes, on a slow core of today.
@@ -117,33 +140,6 @@ var efforts = map[uint16]time.Duration{
 	ipsec.KEMODP768: 300, ipsec.KEMODP1024: 300, ipsec.KEMODP1536: 500, ipsec.KEMODP2048: 800, ipsec.KEMODP2048SG: 1200,
 	ipsec.KEMODP3072: 5000, ipsec.KEMODP4096: 8000,
 	ipsec.KEECP256: 60, ipsec.KEECP384: 500, ipsec.KEECP521: 2000, ipsec.KEX25519: 60,
-}
-
-// exponentSize is the length of private exponents in bytes, more than twice the
-// strength of any group here (RFC 3526 section 8: at most 480 bits for group 16).
-const exponentSize = 64
-
-func (d *DH) newMODP(g *modp, rand io.Reader) error {
-	x := make([]byte, exponentSize)
-	if _, err := io.ReadFull(rand, x); err != nil {
-		return err
-	}
-	x[0] |= 0x80 // full length, never zero
-	d.useMODP(g, x)
-	return nil
-}
-
-// useMODP makes x the private value.
-func (d *DH) useMODP(g *modp, x ipsec.Secret) {
-	d.private = x
-	d.public = g.exp(g.base(), x)
-	d.shared = func(peer []byte) ([]byte, error) {
-		y, err := g.element(peer)
-		if err != nil {
-			return nil, err
-		}
-		return g.exp(y, x), nil
-	}
 }
 
 // curve is a group of crypto/ecdh, which checks that points are on the curve.
@@ -161,21 +157,30 @@ var curves = map[uint16]curve{
 	ipsec.KEECP521: {ecdh.P521(), 132, 66, 0x01, []byte{4}},
 }
 
-// newECDH draws the key itself, because ecdh.GenerateKey ignores the reader that it
-// is given.
-func (d *DH) newECDH(g curve, rand io.Reader) error {
-	key, err := g.privateKey(rand)
+func (g curve) publicSize() int { return g.public }
+
+// draw draws keys until one is in range (FIPS 186-5 appendix A.2.2), because ecdh.GenerateKey ignores the reader that it is
+// given. The first is out of range once in 2^32 for P-256, and half of the time for P-521 without the mask.
+func (g curve) draw(d *DH, rand io.Reader) error {
+	b := make([]byte, g.private)
+	for range 64 {
+		if _, err := io.ReadFull(rand, b); err != nil {
+			return err
+		}
+		b[0] &= g.mask
+		if g.use(d, b) == nil {
+			return nil
+		}
+	}
+	return errors.New("no random number is in range: the source of randomness is broken")
+}
+
+func (g curve) use(d *DH, private ipsec.Secret) error {
+	key, err := g.NewPrivateKey(private)
 	if err != nil {
 		return err
 	}
-	d.useECDH(g, key)
-	return nil
-}
-
-// useECDH makes key the private value.
-func (d *DH) useECDH(g curve, key *ecdh.PrivateKey) {
-	d.private = key.Bytes()
-	d.public = key.PublicKey().Bytes()[len(g.prefix):]
+	d.private, d.public = private, key.PublicKey().Bytes()[len(g.prefix):]
 	d.shared = func(peer []byte) ([]byte, error) {
 		public, err := g.point(peer)
 		if err != nil {
@@ -187,6 +192,12 @@ func (d *DH) useECDH(g curve, key *ecdh.PrivateKey) {
 		}
 		return s, nil
 	}
+	return nil
+}
+
+func (g curve) check(peer []byte) error {
+	_, err := g.point(peer)
+	return err
 }
 
 // point reads a peer's public value, which must be on the curve.
@@ -196,22 +207,4 @@ func (g curve) point(peer []byte) (*ecdh.PublicKey, error) {
 		return nil, errOutOfRange
 	}
 	return public, nil
-}
-
-// privateKey draws keys until one is in range (FIPS 186-5 appendix A.2.2). The first
-// is out of range once in 2^32 for P-256, and half of the time for P-521 without the
-// mask.
-func (g curve) privateKey(rand io.Reader) (*ecdh.PrivateKey, error) {
-	b := make([]byte, g.private)
-	defer clear(b)
-	for range 64 {
-		if _, err := io.ReadFull(rand, b); err != nil {
-			return nil, err
-		}
-		b[0] &= g.mask
-		if key, err := g.NewPrivateKey(b); err == nil {
-			return key, nil
-		}
-	}
-	return nil, errors.New("no random number is in range: the source of randomness is broken")
 }

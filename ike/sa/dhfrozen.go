@@ -2,9 +2,6 @@ package sa
 
 import (
 	"bytes"
-	"fmt"
-
-	"github.com/cloudflare/circl/dh/x25519"
 
 	"vpngw/ipsec"
 )
@@ -32,31 +29,14 @@ func (f FrozenDH) Thaw() (*DH, error) {
 	if f.Private == nil {
 		return nil, nil
 	}
-	group, private := f.Group, f.Private
-	d := &DH{group: group}
-	if g := modpGroups[group]; g != nil {
-		if len(private) != exponentSize {
-			return nil, groupError(group, fmt.Errorf("a private value of %d bytes, not %d", len(private), exponentSize))
-		}
-		d.useMODP(g, bytes.Clone(private))
-		return d, nil
+	g := groupOf(f.Group)
+	if g == nil {
+		return nil, groupError(f.Group, errUnsupported)
 	}
-	if group == ipsec.KEX25519 {
-		if len(private) != x25519.Size {
-			return nil, groupError(group, fmt.Errorf("a private value of %d bytes, not %d", len(private), x25519.Size))
-		}
-		d.useX25519(bytes.Clone(private))
-		return d, nil
+	d := &DH{group: f.Group}
+	if err := g.use(d, bytes.Clone(f.Private)); err != nil {
+		return nil, groupError(f.Group, err)
 	}
-	g, ok := curves[group]
-	if !ok {
-		return nil, groupError(group, errUnsupported)
-	}
-	key, err := g.NewPrivateKey(private)
-	if err != nil {
-		return nil, groupError(group, err)
-	}
-	d.useECDH(g, key)
 	return d, nil
 }
 

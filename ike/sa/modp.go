@@ -3,6 +3,7 @@ package sa
 import (
 	"encoding/hex"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 
@@ -83,6 +84,42 @@ func unhex(s string) []byte {
 		return nil
 	}
 	return b
+}
+
+// exponentSize is the length of private exponents in bytes, more than twice the
+// strength of any group here (RFC 3526 section 8: at most 480 bits for group 16).
+const exponentSize = 64
+
+func (g *modp) publicSize() int { return len(g.prime) }
+
+func (g *modp) draw(d *DH, rand io.Reader) error {
+	x := make([]byte, exponentSize)
+	if _, err := io.ReadFull(rand, x); err != nil {
+		return err
+	}
+	x[0] |= 0x80 // full length, never zero
+	return g.use(d, x)
+}
+
+func (g *modp) use(d *DH, x ipsec.Secret) error {
+	if len(x) != exponentSize {
+		return privateSize(x, exponentSize)
+	}
+	d.private = x
+	d.public = g.exp(g.base(), x)
+	d.shared = func(peer []byte) ([]byte, error) {
+		y, err := g.element(peer)
+		if err != nil {
+			return nil, err
+		}
+		return g.exp(y, x), nil
+	}
+	return nil
+}
+
+func (g *modp) check(peer []byte) error {
+	_, err := g.number(peer)
+	return err
 }
 
 // modpGroups are the MODP groups by transform id.
