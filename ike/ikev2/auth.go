@@ -95,11 +95,7 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 		s.closing(now, why, &wire.Notify{Kind: wire.AuthenticationFailed})
 		return nil
 	}
-	s.established(now)
-	s.info(now, "IKE SA established", slog.String("proposal", s.suite.String()), slog.String("nat", s.nat.String()), slog.Bool("encap", s.encap()))
-	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
-	ni, nr := s.ni, s.nr
-	s.handshake = nil
+	ni, nr := s.authenticated(now, ps)
 	defer s.regroup(now)
 	if t.first == nil {
 		return nil
@@ -119,6 +115,16 @@ func (t *auth) answered(s *SA, now time.Time, ps []wire.Payload) error {
 	t.spiIn = 0
 	s.useChild(now, c)
 	return nil
+}
+
+// authenticated ends the handshake, of which the first Child SA still needs the nonces. ps is the peer's IKE_AUTH message.
+func (s *SA) authenticated(now time.Time, ps []wire.Payload) (ni, nr []byte) {
+	s.established(now)
+	s.info(now, "IKE SA established", slog.String("proposal", s.suite.String()), slog.String("nat", s.nat.String()), slog.Bool("encap", s.encap()))
+	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
+	ni, nr = s.ni, s.nr
+	s.handshake = nil
+	return ni, nr
 }
 
 // checkAuth verifies the peer's identity and AUTH payload. The Cause says what is
@@ -164,11 +170,7 @@ func (s *SA) answerAuth(now time.Time, ps []wire.Payload, d ipsec.Datagram) ([]w
 	}
 	id := &wire.ID{Responder: true, Identity: p.LocalID}
 	reply := []wire.Payload{id, &wire.Auth{Method: wire.AuthSharedKey, Data: s.keys.pskAuth(p.PSK, s.initResp, s.ni, s.keys.pr, id)}}
-	s.established(now)
-	s.info(now, "IKE SA established", slog.String("proposal", s.suite.String()), slog.String("nat", s.nat.String()), slog.Bool("encap", s.encap()))
-	s.env.Owner.Authenticated(now, s, wire.FindNotify(ps, wire.InitialContact) != nil)
-	ni, nr := s.ni, s.nr
-	s.handshake = nil
+	ni, nr := s.authenticated(now, ps)
 
 	o, hasChild, err := readChildRequest(ps)
 	if !hasChild || err != nil {
