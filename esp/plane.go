@@ -238,23 +238,15 @@ func (p *Plane) outbound(spiIn uint32, f func(*Tunnel, *outbound)) {
 
 // RemoveOut takes the outbound half of an SA out and wipes its keys; the inbound half receives until Remove. It ignores an SA that has none.
 func (p *Plane) RemoveOut(spiIn uint32) {
-	if o := p.removeOut(spiIn); o != nil {
-		o.tunnel.publish()
-		o.sealer.wipe()
+	var gone *outbound
+	p.outbound(spiIn, func(t *Tunnel, o *outbound) {
+		t.takeOut(o.pair)
+		o.pair.out, gone = nil, o
+	})
+	if gone != nil {
+		gone.tunnel.publish()
+		gone.sealer.wipe()
 	}
-}
-
-func (p *Plane) removeOut(spiIn uint32) *outbound {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	t := p.sad.entry(spiIn)
-	if t == nil || t.pair == nil || t.pair.out == nil {
-		return nil
-	}
-	o := t.pair.out
-	o.tunnel.takeOut(t.pair)
-	t.pair.out = nil
-	return o
 }
 
 // Remove takes both halves out, wipes their keys and frees the SPI. It ignores an unknown SPI.

@@ -34,7 +34,7 @@ func (s *Source) add(path string, mode fs.FileMode, data []byte) {
 // compact puts all paths into one piece of memory, and all short texts into another. The paths of ten thousand keys may be parts of the main
 // file's text, and keys each by itself would lie among what the load leaves, which then could not be given back.
 func (s *Source) compact() {
-	paths := slices.Sorted(maps.Keys(s.Files))
+	paths := slices.Collect(maps.Keys(s.Files))
 	names, size := strings.Join(paths, ""), 0
 	for _, f := range s.Files {
 		size += len(f.Data.text)
