@@ -400,8 +400,10 @@ func (r *running) tunnelStatus(name string) TunnelStatus {
 	return TunnelStatus{}
 }
 
+// wantState waits for what is due now, because a test and the control loop may wake at the same time, in either order.
 func (r *running) wantState(name string, want tunnel.State) TunnelStatus {
 	r.Helper()
+	synctest.Wait()
 	s := r.tunnelStatus(name)
 	if s.State != want {
 		r.Errorf("%s: got state %s (%s), want %s", name, s.State, s.Why, want)
