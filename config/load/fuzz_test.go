@@ -5,8 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,7 +101,6 @@ func BenchmarkLoad500(b *testing.B) {
 }
 
 func TestHostileMegabyteIsRefusedCheaply(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(25)) // so that little of what is measured is garbage
 	fill := func(s string) string { return strings.Repeat(s, (1<<20)/len(s)) }
 	count := func(format string) string {
 		var b strings.Builder
@@ -157,20 +154,22 @@ func TestHostileMegabyteIsRefusedCheaply(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := []byte(in)
-			peak := watchHeap()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
 			start := cpuTime(t)
 			c, ps := parseText(nil, "f", data)
 			took := cpuTime(t) - start
-			most := peak() >> 20
+			runtime.ReadMemStats(&after)
+			all := (after.TotalAlloc - before.TotalAlloc) >> 20
 			if c != nil || len(ps) > 1001 {
 				t.Errorf("read, or %d problems", len(ps))
 			}
-			t.Logf("%v, %d MB, %d problems: %.150s", took.Round(time.Millisecond), most, len(ps), ps[0].Message)
+			t.Logf("%v, %d MB, %d problems: %.150s", took.Round(time.Millisecond), all, len(ps), ps[0].Message)
 			if took > 5*time.Second { // the bar is 1 s; slack for the race detector
 				t.Errorf("took %v", took)
 			}
-			if most > 64 {
-				t.Errorf("took %d MB", most)
+			if all > 256 { // the garbage too: how much of it is there at once depends on how busy the machine is
+				t.Errorf("allocated %d MB in all", all)
 			}
 		})
 	}
@@ -185,29 +184,4 @@ func cpuTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// watchHeap returns a function that says how many bytes the heap has grown by at most since.
-func watchHeap() func() uint64 {
-	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	now := func() uint64 { metrics.Read(sample); return sample[0].Value.Uint64() }
-	runtime.GC()
-	before, most := now(), uint64(0)
-	stop, done := make(chan bool), make(chan bool)
-	go func() {
-		defer close(done)
-		for {
-			most = max(most, now())
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Millisecond):
-			}
-		}
-	}()
-	return func() uint64 {
-		close(stop)
-		<-done
-		return max(most, now(), before) - before
-	}
 }
